@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef BASE_PATH_H
+#define BASE_PATH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Leaves: they return a negative errno value and fill no error. */
+
+/*
+ * Opens a path below `rootfd` as a process with that root would see it: absolute and `..` links
+ * cannot leave it (openat2(2) RESOLVE_IN_ROOT, Linux 5.6). Magic links are refused. O_CLOEXEC is
+ * added. This is the only way a privileged process may open a path of a tenant.
+ */
+int path_open_in_root(int rootfd, const char *path, int flags, mode_t mode);
+
+/* As above, but a symbolic link anywhere in the path is an error (-ELOOP), and so is crossing a
+ * mount point (-EXDEV) when `same_mount`. */
+int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, bool same_mount);
+
+/* mkdir -p below dirfd for paths of our own (never a tenant's). 0 also when it is there. */
+int path_mkdirs_at(int dirfd, const char *path, mode_t mode);
+
+/*
+ * Removes `name` below dirfd with all that is in it. Never follows a symbolic link, never leaves
+ * the mount `name` lies on (-EBUSY names a mount point inside). 0 when it does not exist. The tree
+ * may be hostile (deep, changing); depth costs one fd for each level at most.
+ */
+int path_remove_tree_at(int dirfd, const char *name);
+
+/* The directory that the running program lies in (from /proc/self/exe), without a final slash. */
+int path_self_dir(char *buf, size_t size);
+
+/*
+ * A helper program of ours: beside the running program when it runs from a build tree, else in
+ * the libexec directory it was configured with. Fails with -ENOENT when neither has it.
+ */
+int path_program(const char *name, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/proc.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+int proc_start_time(pid_t pid, uint64_t *ret)
+{
+	cleanup_free char *text = NULL;
+	char path[64];
+	const char *p;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
+	if (r == -ENOENT)
+		return -ESRCH;
+	if (r < 0)
+		return r;
+	p = strrchr(text, ')'); /* the name in field 2 may hold anything */
+	if (!p)
+		return -EBADMSG;
+	p++;
+	for (int field = 3; field <= 22; field++) {
+		p = strchr(p, ' ');
+		if (!p)
+			return -EBADMSG;
+		p++;
+	}
+	return sscanf(p, "%" SCNu64, ret) == 1 ? 0 : -EBADMSG;
+}
+
+int proc_open(pid_t pid, uint64_t start_time)
+{
+	cleanup_close int fd = pidfd_open_pid(pid);
+	uint64_t now;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = proc_start_time(pid, &now);
+	if (r < 0)
+		return r;
+	return now == start_time ? TAKE_FD(fd) : -ESRCH;
+}
+
+int proc_boot_id(char buf[37])
+{
+	cleanup_free char *text = NULL;
+	size_t len;
+	int r;
+
+	r = fd_read_file_at(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &text, &len);
+	if (r < 0)
+		return r;
+	if (len < 36)
+		return -EBADMSG;
+	memcpy(buf, text, 36);
+	buf[36] = '\0';
+	return 0;
+}
+
+int proc_random_uuid(char buf[37])
+{
+	unsigned char b[16];
+
+	if (getrandom(b, sizeof(b), 0) != sizeof(b))
+		return -EIO;
+	b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+	b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+	snprintf(buf, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+		 b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12],
+		 b[13], b[14], b[15]);
+	return 0;
+}
+
+int pidfd_open_pid(pid_t pid)
+{
+	long fd = syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+int pidfd_signal(int pidfd, int sig)
+{
+	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+static uint64_t now_us(clockid_t clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+uint64_t now_monotonic_us(void)
+{
+	return now_us(CLOCK_MONOTONIC);
+}
+
+uint64_t now_boottime_us(void)
+{
+	return now_us(CLOCK_BOOTTIME);
+}
+
+uint64_t now_realtime_us(void)
+{
+	return now_us(CLOCK_REALTIME);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef BASE_PROC_H
+#define BASE_PROC_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Leaves: they return a negative errno value and fill no error. */
+
+/*
+ * When a process started, in clock ticks since boot (field 22 of /proc/PID/stat, proc(5)). With
+ * the pid it names one process for the life of the boot, which the pid alone does not.
+ */
+int proc_start_time(pid_t pid, uint64_t *ret);
+
+/* A pidfd (pidfd_open(2), Linux 5.3) of the process with this pid and start time; -ESRCH when it
+ * has ended, also if the pid has been given to another. */
+int proc_open(pid_t pid, uint64_t start_time);
+
+/* The boot's id, 36 characters and a NUL (random(4)): run-time records of another boot are void. */
+int proc_boot_id(char buf[37]);
+
+/* A random UUID (version 4, RFC 9562), 36 characters and a NUL. */
+int proc_random_uuid(char buf[37]);
+
+int pidfd_open_pid(pid_t pid);
+int pidfd_signal(int pidfd, int sig);
+
+/* Now on CLOCK_MONOTONIC, CLOCK_BOOTTIME and CLOCK_REALTIME, in microseconds. */
+uint64_t now_monotonic_us(void);
+uint64_t now_boottime_us(void);
+uint64_t now_realtime_us(void);
+
+#endif

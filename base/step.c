@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/step.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int fault_fire(const char *point, const char *action, size_t action_len, struct err *e)
+{
+	if (action_len == 4 && memcmp(action, "kill", 4) == 0)
+		raise(SIGKILL);
+	if (action_len == 4 && memcmp(action, "hang", 4) == 0)
+		raise(SIGSTOP);
+	if (action_len == 4 && memcmp(action, "fail", 4) == 0)
+		return err_set(e, ERR_FAIL, "%s: fault injected", point);
+	return 0;
+}
+
+int fault_point(const char *table, const char *step, struct err *e)
+{
+	static const char *faults;
+	static int looked;
+	char point[128];
+	size_t len;
+
+	if (!looked) {
+		faults = secure_getenv("VPS_FAULT");
+		looked = 1;
+	}
+	if (!faults)
+		return 0;
+	snprintf(point, sizeof(point), "%s.%s", table, step);
+	len = strlen(point);
+	for (const char *p = faults; *p;) {
+		size_t item = strcspn(p, ",");
+
+		if (item > len && memcmp(p, point, len) == 0 && p[len] == ':') {
+			int r = fault_fire(point, p + len + 1, item - len - 1, e);
+
+			if (r < 0)
+				return r;
+		}
+		p += item;
+		if (*p == ',')
+			p++;
+	}
+	return 0;
+}
+
+static void undo(const struct step_table *t, size_t done, void *ctx)
+{
+	while (done-- > 0)
+		if (t->steps[done].down)
+			t->steps[done].down(ctx);
+}
+
+int steps_up(const struct step_table *t, void *ctx, struct err *e)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		const struct step *s = &t->steps[i];
+		char after[96];
+		int r;
+
+		r = fault_point(t->name, s->name, e);
+		if (r == 0 && s->up)
+			r = s->up(ctx, e);
+		if (r < 0) {
+			undo(t, i, ctx);
+			return r;
+		}
+		snprintf(after, sizeof(after), "%s.after", s->name);
+		r = fault_point(t->name, after, e);
+		if (r < 0) {
+			undo(t, i + 1, ctx);
+			return r;
+		}
+	}
+	return 0;
+}
+
+void steps_down(const struct step_table *t, void *ctx)
+{
+	undo(t, t->count, ctx);
+}

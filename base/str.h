@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef BASE_STR_H
+#define BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A growing NULL-terminated list of strings that it owns. Zero-initialise it. */
+struct strv {
+	char **item;
+	size_t count;
+};
+
+/* Frees the strings and the list, which is empty afterwards. */
+void strv_done(struct strv *v);
+/* Copies s to the end; -ENOMEM. */
+int strv_add(struct strv *v, const char *s);
+bool strv_has(const struct strv *v, const char *s);
+/* Splits at runs of any of `seps`; no quoting. */
+int strv_split(struct strv *v, const char *s, const char *seps);
+
+#define cleanup_strv __attribute__((cleanup(strv_done)))
+
+/* A growing byte buffer, NUL-terminated after each append. Zero-initialise it. */
+struct buf {
+	char *data;
+	size_t len, room;
+};
+
+void buf_done(struct buf *b);
+int buf_add(struct buf *b, const void *data, size_t len);
+__attribute__((format(printf, 2, 3))) int buf_addf(struct buf *b, const char *fmt, ...);
+
+#define cleanup_buf __attribute__((cleanup(buf_done)))
+
+/* True when s holds only printable text without control characters, as valid UTF-8. */
+bool str_is_printable(const char *s);
+
+#endif
