@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef RUNTIME_VPS_H
+#define RUNTIME_VPS_H
+
+#include "base/err.h"
+#include "base/str.h"
+#include "runtime/spec.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * A started VPS, held by the process that is the parent of its init (the monitor; a short-lived
+ * process for an OCI command line). Nothing here knows vpsd.
+ */
+struct rt_vps;
+
+/* stdin, stdout, stderr for a command that is not on the console; -EBADF: /dev/null. */
+struct rt_stdio {
+	int fd[3];
+};
+
+/*
+ * Runs the start steps up to init's execve and returns when that has succeeded. Any failure is
+ * undone (nothing stays behind) and described in *e; ERR_NOCMD and ERR_NOEXEC when argv[0] is
+ * missing or cannot be executed. Blocks for milliseconds. `spec` must outlive the VPS.
+ */
+int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
+	     struct err *e);
+
+pid_t rt_init_pid(const struct rt_vps *v);
+int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */
+int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */
+int rt_notify_fd(const struct rt_vps *v);    /* datagram socket behind NOTIFY_SOCKET; -EBADF */
+
+/* How init ended, once its pidfd is readable. */
+enum rt_end { RT_EXITED, RT_SIGNALED, RT_REBOOT, RT_POWEROFF };
+struct rt_exit {
+	enum rt_end how; /* RT_REBOOT, RT_POWEROFF: the tenant called reboot(2) */
+	int value;       /* exit status or signal */
+};
+int rt_reap(struct rt_vps *v, struct rt_exit *ret, struct err *e);
+
+/* Undoes the start: kills what is left, waits, removes cgroup, network and mounts. Frees v. */
+void rt_finish(struct rt_vps *v);
+
+/* The same for a VPS whose holder has died, from its spec's names alone. Idempotent. */
+int rt_cleanup(const char *name, const char *cgroup_parent, const char *run_dir, struct err *e);
+
+int rt_freeze(struct rt_vps *v, struct err *e);
+int rt_thaw(struct rt_vps *v, struct err *e);
+int rt_kill(struct rt_vps *v, struct err *e); /* SIGKILL to everything inside */
+
+/* A command in a running VPS. */
+struct rt_exec {
+	struct strv argv;
+	struct strv env;   /* "K=V", added to a basic environment */
+	char user[64];     /* name, uid or uid:gid, looked up inside; "" is root */
+	char cwd[512];     /* "" is the user's home */
+	bool tty;          /* a pty of the VPS's own devpts; its master is returned */
+	unsigned short rows, cols;
+	bool login;        /* argv is empty: the user's shell, as a login shell (`enter`) */
+};
+
+/*
+ * Starts it inside all namespaces, cgroup and limits of the VPS, as a child of the caller. Returns
+ * when execve has succeeded: *ret_pid, *ret_pidfd (the caller's), *ret_master (tty only, blocking,
+ * else -EBADF). ERR_NOCMD and ERR_NOEXEC as rt_start().
+ */
+int rt_exec(const struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio,
+	    pid_t *ret_pid, int *ret_pidfd, int *ret_master, struct err *e);
+
+#endif

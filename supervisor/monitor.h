@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SUPERVISOR_MONITOR_H
+#define SUPERVISOR_MONITOR_H
+
+/*
+ * Between vpsd and the monitor of a VPS: SOCK_SEQPACKET, one JSON object a packet (at most
+ * MONITOR_PACKET_MAX bytes), with fds where said. Both ends are root's; still both check.
+ *
+ * vpsd runs `vps-monitor` with MONITOR_FD_CONTROL connected to itself, MONITOR_FD_SPEC a sealed
+ * memfd with the spec's JSON (runtime/spec.h), standard input from /dev/null, standard error its
+ * log, and, only for `run` without a terminal, MONITOR_FD_STDIO, +1, +2 the command's stdio; for
+ * `run`, MONITOR_FD_SESSION the session (the command's exit is its SESSION_EXIT; when the client
+ * hangs up, the VPS is stopped). All but the spec may be closed (not there). The monitor also
+ * listens on run/vps/NAME/monitor.sock, mode 0600; the next vpsd connects there and is told the
+ * state by `hello`. One vpsd at a time: a new connection replaces the old.
+ *
+ * monitor to vpsd:
+ *   {"event":"hello","state":"starting|running|paused|stopping","pid":N,"started_us":N,
+ *    "ready":bool,"restarts":N}                        first on a new connection to monitor.sock
+ *   {"event":"started","pid":N,"started_us":N}         init's execve succeeded (CLOCK_BOOTTIME, host)
+ *   {"event":"failed","status":N,"error":"…","hint":"…"}   the start failed, all undone; it exits
+ *   {"event":"ready"}                                  READY=1 on NOTIFY_SOCKET
+ *   {"event":"state","state":"paused|running|stopping"}
+ *   {"event":"rebooted","pid":N,"started_us":N}        the tenant rebooted; same monitor, new init
+ *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed","value":N,"forced":bool}
+ *                                                      all is undone; the monitor exits
+ *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}
+ *
+ * vpsd to monitor (ID: any number, echoed):
+ *   {"id":ID,"op":"stop","timeout_us":N,"force":bool}  reply at once; then `state`, `exited`. A
+ *                                    second stop with force while stopping kills at once
+ *   {"id":ID,"op":"pause"} {"id":ID,"op":"resume"}
+ *   {"id":ID,"op":"exec","argv":[…],"env":[…],"user":"","cwd":"","tty":bool,"login":bool,
+ *    "rows":N,"cols":N}              fds: session, then stdin, stdout, stderr unless tty. Reply when
+ *                                    it runs or failed (the session is told the same)
+ *   {"id":ID,"op":"console","input":bool}   fd: session; history follows as SESSION_OUTPUT
+ *   {"id":ID,"op":"set","settings":{"memory.max":"512M",…}}   live settings
+ *   {"id":ID,"op":"rename","name":"…","run_dir":"…","lib_dir":"…"}  only paths; the cgroup keeps its name
+ *
+ * Records in run/vps/NAME, written by the monitor:
+ *   state   {"boot_id":"…","monitor_pid":N,"monitor_start":N,"init_pid":N,"init_start":N,
+ *            "started_us":N,"cgroup":"…","ready":bool}   from before init runs until the end
+ *   exit    {"how":"…","value":N,"forced":bool,"at":N}   replaces `state` when the VPS has ended and
+ *            everything is undone, also when no vpsd was connected; vpsd removes it when it has
+ *            taken note. A monitor that finds vpsd connected writes it first, then says `exited`.
+ */
+#define MONITOR_PACKET_MAX (64 * 1024)
+
+enum {
+	MONITOR_FD_CONTROL = 3,
+	MONITOR_FD_SPEC = 4,
+	MONITOR_FD_SESSION = 5,
+	MONITOR_FD_STDIO = 6,
+};
+
+#endif
