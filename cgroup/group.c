@@ -100,12 +100,42 @@ static int enable_controllers(const struct cgroup_host *h, int dir, const char *
 	return 0;
 }
 
-/* The parent's directory, made when it is not there. */
-static int open_parent(const struct cgroup *c, int hierarchy, struct err *e)
+/* Makes dir/file say what base/file says; both are short texts. */
+static int copy_file(int base, int dir, const char *file)
+{
+	cleanup_free char *want = NULL, *have = NULL;
+	int r = fd_read_file_at(base, file, 65536, &want, NULL);
+
+	if (r == 0)
+		r = fd_read_file_at(dir, file, 65536, &have, NULL);
+	if (r < 0 || STREQ(want, have))
+		return r;
+	return fd_write_file_at(dir, file, want);
+}
+
+/* A v1 cpuset takes no process while its lists are empty. Those of the parent follow the root's
+ * (CPUs come and go), and groups made below it start with the parent's. */
+static int fill_cpuset_parent(int base, int dir, const char *path, struct err *e)
+{
+	static const char *const lists[] = { "cpuset.cpus", "cpuset.mems" };
+	cleanup_free char *clone = NULL;
+	int r = 0;
+
+	for (size_t i = 0; i < ARRAY_SIZE(lists) && r == 0; i++)
+		r = copy_file(base, dir, lists[i]);
+	if (r == 0)
+		r = fd_read_file_at(dir, "cgroup.clone_children", 64, &clone, NULL);
+	if (r == 0 && clone[0] != '1')
+		r = fd_write_file_at(dir, "cgroup.clone_children", "1");
+	return r < 0 ? err_code(e, r, "fill the CPU lists of %s", path) : 0;
+}
+
+/* Makes the parent when it is not there, and sees to what its children need from it. */
+static int make_parent(const struct cgroup *c, int hierarchy, struct err *e)
 {
 	cleanup_close int base = -EBADF, fd = -EBADF;
 	char path[PATH_MAX];
-	int r;
+	int r = 0;
 
 	cgroup_base_path(c->host, hierarchy, path);
 	base = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -113,36 +143,19 @@ static int open_parent(const struct cgroup *c, int hierarchy, struct err *e)
 		return err_sys(e, "open %s", path);
 	if (mkdirat(base, c->parent, 0755) < 0 && errno != EEXIST)
 		return err_sys(e, "mkdir %s/%s", path, c->parent);
+	if (hierarchy != CGROUP_V2 && hierarchy != CGROUP_CPUSET)
+		return 0;
 	fd = openat(base, c->parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, "open %s/%s", path, c->parent);
-	if (hierarchy == CGROUP_V2) {
-		r = enable_controllers(c->host, base, path, e);
-		if (r == 0)
-			r = enable_controllers(c->host, fd, c->parent, e);
-		if (r < 0) {
-			unlinkat(base, c->parent, AT_REMOVEDIR);
-			return r;
-		}
-	}
-	/* A v1 cpuset takes no process while its lists are empty; this fills them from above. */
-	if (hierarchy == CGROUP_CPUSET) {
-		static const char *const lists[] = { "cpuset.cpus", "cpuset.mems" };
-
-		for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-			cleanup_free char *text = NULL;
-
-			r = fd_read_file_at(base, lists[i], 65536, &text, NULL);
-			if (r == 0)
-				r = fd_write_file_at(fd, lists[i], text);
-			if (r < 0)
-				return err_code(e, r, "fill %s/%s/%s", path, c->parent, lists[i]);
-		}
-		r = fd_write_file_at(fd, "cgroup.clone_children", "1");
-		if (r < 0)
-			return err_code(e, r, "write %s/%s/cgroup.clone_children", path, c->parent);
-	}
-	return TAKE_FD(fd);
+	if (hierarchy == CGROUP_CPUSET)
+		return fill_cpuset_parent(base, fd, path, e);
+	r = enable_controllers(c->host, base, path, e);
+	if (r == 0)
+		r = enable_controllers(c->host, fd, c->parent, e);
+	if (r < 0)
+		unlinkat(base, c->parent, AT_REMOVEDIR);
+	return r;
 }
 
 /* Takes the group out of one hierarchy, and the parent when it is empty. */
@@ -164,34 +177,27 @@ static int remove_group(const struct cgroup *c, int hierarchy)
 	return r;
 }
 
-/* Makes the group in one hierarchy and returns its fd. A neighbour that stops may take the parent
- * away between its making and ours; then it is made again. */
+/* Makes the group in one hierarchy. A neighbour that stops may take the parent away between its
+ * making and ours; then it is made again. */
 static int make_group(const struct cgroup *c, int hierarchy, struct err *e)
 {
+	bool bare = hierarchy != CGROUP_V2 && hierarchy != CGROUP_CPUSET;
 	char path[PATH_MAX];
 
 	cgroup_path(c, hierarchy, path);
 	for (int tries = 0; tries < 16; tries++) {
-		cleanup_close int parent = open_parent(c, hierarchy, e);
-		int fd;
+		int r = bare && tries == 0 ? 0 : make_parent(c, hierarchy, e);
 
-		if (parent == -ENOENT || parent == -ENODEV)
+		if (r == -ENOENT || r == -ENODEV)
 			continue;
-		if (parent < 0)
-			return parent;
-		if (mkdirat(parent, c->name, 0755) < 0) {
-			if (errno == ENOENT || errno == ENODEV)
-				continue;
-			if (errno == EEXIST)
-				return err_set(e, ERR_EXISTS, "the control group %s exists", path);
+		if (r < 0)
+			return r;
+		if (mkdir(path, 0755) == 0)
+			return 0;
+		if (errno == EEXIST)
+			return err_set(e, ERR_EXISTS, "the control group %s exists", path);
+		if (errno != ENOENT && errno != ENODEV)
 			return err_sys(e, "mkdir %s", path);
-		}
-		fd = openat(parent, c->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		if (fd >= 0)
-			return fd;
-		err_sys(e, "open %s", path);
-		remove_group(c, hierarchy);
-		return err_errno(e->code);
 	}
 	return err_set(e, ERR_FAIL, "mkdir %s: its parent vanishes again and again", path);
 }
@@ -218,12 +224,15 @@ static int delegate(int dir, uid_t uid, gid_t gid, const char *path, struct err 
 	return 0;
 }
 
-static int set_up_payload(const struct cgroup *c, int dir, uid_t uid, gid_t gid, struct err *e)
+static int set_up_payload(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e)
 {
+	cleanup_close int dir = cgroup_open_dir(c, CGROUP_V2);
 	char path[PATH_MAX], number[16];
 	int r;
 
 	cgroup_path(c, CGROUP_V2, path);
+	if (dir < 0)
+		return err_code(e, dir, "open %s", path);
 	snprintf(number, sizeof(number), "%d", CGROUP_MAX_DESCENDANTS);
 	r = fd_write_file_at(dir, "cgroup.max.descendants", number);
 	if (r == 0) {
@@ -237,31 +246,21 @@ static int set_up_payload(const struct cgroup *c, int dir, uid_t uid, gid_t gid,
 
 int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e)
 {
-	cleanup_close int v2 = -EBADF;
-	int r = cgroup_check(c, e), made = 0;
+	int r = cgroup_check(c, e), h;
 
-	if (r < 0)
-		return r;
-	v2 = make_group(c, CGROUP_V2, e);
-	if (v2 < 0)
-		return v2;
-	r = set_up_payload(c, v2, uid, gid, e);
-	for (; r == 0 && made < CGROUP_CONTROLLER_COUNT; made++) {
-		cleanup_close int fd = -EBADF;
-
-		if (!cgroup_v1_in_use(c->host, made))
+	for (h = CGROUP_V2; r == 0 && h < CGROUP_CONTROLLER_COUNT; h++) {
+		if (h != CGROUP_V2 && !cgroup_v1_in_use(c->host, h))
 			continue;
-		fd = make_group(c, made, e);
-		r = fd < 0 ? fd : fault_point("cgroup", "v1", e);
-		if (fd < 0)
-			made--; /* that one is not ours to remove */
+		r = make_group(c, h, e);
+		if (r < 0)
+			break; /* the one that stands there is not ours to remove */
+		r = h == CGROUP_V2 ? set_up_payload(c, uid, gid, e) : fault_point("cgroup", "v1", e);
 	}
 	if (r == 0)
 		return 0;
-	while (made-- > 0)
-		if (cgroup_v1_in_use(c->host, made))
-			remove_group(c, made);
-	remove_group(c, CGROUP_V2);
+	while (--h >= CGROUP_V2)
+		if (h == CGROUP_V2 || cgroup_v1_in_use(c->host, h))
+			remove_group(c, h);
 	return r;
 }
 
