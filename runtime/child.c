@@ -43,6 +43,14 @@ static int expect(struct rt_child *c, uint32_t type, struct rt_msg *m, int *ret_
 	return 0;
 }
 
+/* clone3 chose the group in the v2 tree; those of v1 hierarchies are entered by hand. */
+static int step_cgroups(void *ctx, struct err *e)
+{
+	struct rt_child *c = ctx;
+
+	return cgroup_entry_enter(c->entry, e);
+}
+
 /* The root mount and the volumes arrive, made by the holder with the host's privileges. */
 static int step_receive(void *ctx, struct err *e)
 {
@@ -185,9 +193,10 @@ static int step_notify(void *ctx, struct err *e)
 }
 
 static const struct step child_steps[] = {
-	{ "receive", step_receive, NULL },   { "time", step_time, NULL },
-	{ "root", step_root, NULL },         { "identity", step_identity, NULL },
-	{ "mounts", step_mounts, NULL },     { "pivot", step_pivot, NULL },
+	{ "cgroups", step_cgroups, NULL },   { "time", step_time, NULL },
+	{ "receive", step_receive, NULL },
+	{ "root", step_root, NULL },
+	{ "identity", step_identity, NULL }, { "mounts", step_mounts, NULL },     { "pivot", step_pivot, NULL },
 	{ "hostname", step_hostname, NULL }, { "files", step_files, NULL },
 	{ "notify", step_notify, NULL },
 };
@@ -290,10 +299,11 @@ static int enter_confinement(struct rt_child *c, struct err *e)
 	return rt_seccomp_apply(c->spec->migratable ? RT_SECCOMP_MIGRATABLE : 0, e);
 }
 
-_Noreturn void rt_child_main(struct rt_vps *v, int sync)
+_Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync)
 {
 	struct rt_child c = {
 		.spec = v->spec, .stdio = &v->stdio, .resolv_conf = v->resolv_conf, .sync = sync,
+		.entry = entry,
 		.root_fd = -EBADF, .init_mount = -EBADF, .pts_fd = -EBADF, .console = -EBADF,
 		.console_slave = -EBADF, .notify = -EBADF,
 	};

@@ -211,12 +211,13 @@ static int run_inside(const struct rt_vps *v, const struct rt_exec *x, const str
 }
 
 static _Noreturn void exec_child(const struct rt_vps *v, const struct rt_exec *x,
-				 const struct rt_stdio *stdio, int sock)
+				 const struct rt_stdio *stdio,
+				 const struct cgroup_entry *entry, int sock)
 {
 	struct err e;
 
-	/* clone3 chose the group of v2 alone; 0 stands for the writing process. */
-	if (cgroup_attach_v1(&v->cgroup, 0, &e) < 0)
+	/* clone3 chose the group of v2 alone. */
+	if (cgroup_entry_enter(entry, &e) < 0)
 		_exit(report(sock, &e));
 	close_all_but(sock, v->pidfd, stdio->fd[0], stdio->fd[1], stdio->fd[2]);
 	/* One call enters them all or none; the user namespace first, which owns the others. */
@@ -293,6 +294,7 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 {
 	cleanup_close int group = -EBADF;
 	int pair[2], pidfd = -EBADF, master = -EBADF, r;
+	struct cgroup_entry entry;
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
@@ -307,16 +309,22 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 	if (group < 0)
 		return group;
 	args.cgroup = (uint64_t)group;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	r = cgroup_entry_open(&v->cgroup, &entry, e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		cgroup_entry_close(&entry);
 		return err_sys(e, "make a socket pair");
+	}
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		close(pair[0]);
-		exec_child(v, x, stdio, pair[1]);
+		exec_child(v, x, stdio, &entry, pair[1]);
 	}
 	if (pid < 0)
 		r = err_sys(e, "make a process in the VPS");
 	close(pair[1]);
+	cgroup_entry_close(&entry);
 	if (pid > 0) {
 		r = hear_exec(pair[0], &master, e);
 		if (r < 0) {

@@ -65,6 +65,7 @@ struct rt_child {
 	const struct rt_spec *spec;
 	const struct rt_stdio *stdio;
 	const char *resolv_conf;
+	const struct cgroup_entry *entry; /* of the v1 hierarchies */
 	int sync;
 	int root_fd;    /* the root mount, attached in this mount namespace */
 	int *volumes;   /* detached mounts, as spec->mounts */
@@ -81,7 +82,7 @@ int rt_msg_send(int sock, enum rt_msg_type type, uint32_t value, const struct er
 int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nfds);
 
 /* The child's life, from clone3 to execve. Never returns. */
-_Noreturn void rt_child_main(struct rt_vps *v, int sync);
+_Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync);
 
 /* Mounts the tenant's file systems on c->root_fd, which is attached already. (mounts.c) */
 int rt_mounts_up(struct rt_child *c, struct err *e);

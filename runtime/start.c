@@ -99,16 +99,23 @@ static int clone_child(struct rt_vps *v, struct err *e)
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)v->cgroup_fd,
 	};
-	int pair[2];
+	struct cgroup_entry entry;
+	int pair[2], r;
 	long pid;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	r = cgroup_entry_open(&v->cgroup, &entry, e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		cgroup_entry_close(&entry);
 		return err_sys(e, "make a socket pair");
+	}
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		close(pair[0]);
-		rt_child_main(v, pair[1]);
+		rt_child_main(v, &entry, pair[1]);
 	}
+	cgroup_entry_close(&entry);
 	if (pid < 0) {
 		err_sys(e, "make the VPS's namespaces");
 		close(pair[0]);
@@ -131,9 +138,7 @@ static int step_process(void *ctx, struct err *e)
 	r = clone_child(v, e);
 	if (r < 0)
 		return r;
-	r = cgroup_attach_v1(&v->cgroup, v->pid, e);
-	if (r == 0)
-		r = write_id_map(v->pid, "uid_map", &v->spec->root, e);
+	r = write_id_map(v->pid, "uid_map", &v->spec->root, e);
 	if (r == 0)
 		r = write_id_map(v->pid, "gid_map", &v->spec->root, e);
 	if (r == 0)
