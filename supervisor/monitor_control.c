@@ -6,6 +6,7 @@
 #include "base/proc.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 /* A request with the fds that came with it; those that a handler keeps it takes out. */
