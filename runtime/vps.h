@@ -68,7 +68,7 @@ struct rt_exec {
  * when execve has succeeded: *ret_pid, *ret_pidfd (the caller's), *ret_master (tty only, blocking,
  * else -EBADF). ERR_NOCMD and ERR_NOEXEC as rt_start().
  */
-int rt_exec(const struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio,
+int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio,
 	    pid_t *ret_pid, int *ret_pidfd, int *ret_master, struct err *e);
 
 #endif
