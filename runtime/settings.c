@@ -154,6 +154,15 @@ static unsigned edit_distance(const char *a, const char *b)
 	return last[lb];
 }
 
+static size_t common_prefix(const char *a, const char *b)
+{
+	size_t n = 0;
+
+	while (a[n] && a[n] == b[n])
+		n++;
+	return n;
+}
+
 static const char *nearest_name(const char *name)
 {
 	unsigned best = (unsigned)strlen(name) / 2 + 1;
@@ -167,7 +176,8 @@ static const char *nearest_name(const char *name)
 		for (size_t k = 0; k < ARRAY_SIZE(names) && names[k]; k++) {
 			unsigned d = edit_distance(name, names[k]);
 
-			if (d < best) {
+			if (d < best || (d == best && ret && common_prefix(name, names[k]) >
+								     common_prefix(name, ret))) {
 				best = d;
 				ret = names[k];
 			}

@@ -396,8 +396,12 @@ int main(void)
 	log_init("vps-monitor");
 	signal(SIGPIPE, SIG_IGN);
 	umask(0077);
-	if (chdir("/") < 0 || prepare(&m, &e) < 0) {
+	if (chdir("/") < 0)
+		return 1;
+	if (prepare(&m, &e) < 0) {
 		log_error("%s", e.msg);
+		m.control = is_open(MONITOR_FD_CONTROL) ? MONITOR_FD_CONTROL : -EBADF;
+		start_failed(&m, &e);
 		return 1;
 	}
 	if (mon_log_open(&m, &e) < 0)
