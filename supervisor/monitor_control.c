@@ -185,14 +185,14 @@ static int op_console(struct mon *m, struct request *q, struct err *e)
 	return 0;
 }
 
-static int change_limits(struct mon *m, json_t *settings, struct config *all, struct strv *keys,
+static int change_limits(struct mon *m, json_t *changes, struct config *all, struct strv *keys,
 			 struct err *e)
 {
 	const char *key;
 	json_t *value;
 	int r = 0;
 
-	json_object_foreach(settings, key, value) {
+	json_object_foreach(changes, key, value) {
 		if (!json_is_string(value))
 			return err_set(e, ERR_DAEMON, "set %s: malformed request", m->spec.name);
 		r = config_set(all, key, json_string_value(value), e);
