@@ -83,8 +83,8 @@ int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e);
 /* An O_PATH|O_DIRECTORY fd of the v2 group for clone3(CLONE_INTO_CGROUP), Linux 5.7. */
 int cgroup_open(const struct cgroup *c, struct err *e);
 
-/* Moves a process into the groups of the v1 hierarchies (clone3 does v2's). No-op on unified hosts.
- * Call it while the process is stopped or waits, before it has children. The first such call after
+/* Moves a process (0: the caller) into the groups of the v1 hierarchies (clone3 does v2's). No-op on
+ * unified hosts. Call it while the process is stopped or waits, before it has children. The first such call after
  * a quiet while costs an RCU grace period (20 ms seen): the way below does not. */
 int cgroup_attach_v1(const struct cgroup *c, pid_t pid, struct err *e);
 
