@@ -24,6 +24,14 @@ int cgroup_open_dir(const struct cgroup *c, int hierarchy);
 /* Refuses names that would lead out of the tree. */
 int cgroup_check(const struct cgroup *c, struct err *e);
 
+/* A line of mountinfo (proc_pid_mountinfo(5)), its fields unescaped but for `super`. They point into
+ * the line, which parsing changes. False: the line is not of the form. */
+struct cgroup_mnt {
+	unsigned id, parent;
+	char *root, *point, *type, *source, *super;
+};
+bool cgroup_mnt_parse(char *line, struct cgroup_mnt *m);
+
 /* Fills h from the text of the two files (changed by parsing), but for `version` of v2 controllers
  * and v2_base, which the file system tells. 0 or -ENODEV: no v2 tree. Fuzzed. */
 int cgroup_host_parse(struct cgroup_host *h, char *mountinfo, char *self);

@@ -219,6 +219,8 @@ static _Noreturn void exec_child(const struct rt_vps *v, const struct rt_exec *x
 	/* clone3 chose the group of v2 alone. */
 	if (cgroup_entry_enter(entry, &e) < 0)
 		_exit(report(sock, &e));
+	if (rt_rlimits_apply(&v->spec->rlimits, 0, &e) < 0)
+		_exit(report(sock, &e));
 	close_all_but(sock, v->pidfd, stdio->fd[0], stdio->fd[1], stdio->fd[2]);
 	/* One call enters them all or none; the user namespace first, which owns the others. */
 	if (setns(v->pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(v->pidfd, NAMESPACES) < 0) {

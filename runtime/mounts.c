@@ -179,7 +179,7 @@ static const char *const masked[] = {
 	"proc/latency_stats",  "proc/sched_debug", "proc/sysrq-trigger", "proc/kpagecount",
 	"proc/kpageflags",     "proc/kpagecgroup", "proc/acpi",         "proc/scsi",
 	"proc/asound",         "proc/bus",         "proc/irq",          "sys/firmware",
-	"sys/devices/virtual/powercap",            "sys/kernel/slab",
+	"sys/devices/virtual/powercap",
 };
 
 static int clone_tree(int dirfd, const char *path, unsigned attrs)

@@ -290,8 +290,14 @@ static int step_exec(void *ctx, struct err *e)
 	return r;
 }
 
+static int step_limits(void *ctx, struct err *e)
+{
+	return rt_limits_up(ctx, e);
+}
+
 static const struct step start_steps[] = {
 	{ "cgroup", step_cgroup, undo_cgroup },
+	{ "limits", step_limits, NULL },
 	{ "process", step_process, undo_process },
 	{ "rootfs", step_rootfs, undo_rootfs },
 	{ "volumes", step_volumes, NULL },

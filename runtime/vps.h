@@ -52,6 +52,14 @@ int rt_freeze(struct rt_vps *v, struct err *e);
 int rt_thaw(struct rt_vps *v, struct err *e);
 int rt_kill(struct rt_vps *v, struct err *e); /* SIGKILL to everything inside */
 
+/*
+ * Applies live settings: `values` holds those that change, `all` what the VPS's limits are with
+ * them. All or nothing. `note` is "" or a line on what the kernel could not do at once (a tenant
+ * that is above its new limit already).
+ */
+int rt_set(struct rt_vps *v, const struct config *values, const struct config *all, char *note,
+	   size_t note_size, struct err *e);
+
 /* A command in a running VPS. */
 struct rt_exec {
 	struct strv argv;

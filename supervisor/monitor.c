@@ -34,7 +34,11 @@ static int load_spec(struct mon *m, struct err *e)
 	close(MONITOR_FD_SPEC);
 	if (n < 0)
 		return err_code(e, (int)n, "read the spec");
-	return rt_spec_parse(&m->spec, text, (size_t)n, e);
+	n = rt_spec_parse(&m->spec, text, (size_t)n, e);
+	/* vps-init passes it on to the command; the template's signal is for its init. */
+	if (n == 0 && !m->spec.boot)
+		m->spec.stop_signal = SIGTERM;
+	return (int)n;
 }
 
 static bool is_open(int fd)
@@ -396,8 +400,12 @@ int main(void)
 	log_init("vps-monitor");
 	signal(SIGPIPE, SIG_IGN);
 	umask(0077);
-	if (chdir("/") < 0 || prepare(&m, &e) < 0) {
+	if (chdir("/") < 0)
+		return 1;
+	if (prepare(&m, &e) < 0) {
 		log_error("%s", e.msg);
+		m.control = is_open(MONITOR_FD_CONTROL) ? MONITOR_FD_CONTROL : -EBADF;
+		start_failed(&m, &e);
 		return 1;
 	}
 	if (mon_log_open(&m, &e) < 0)

@@ -24,7 +24,7 @@ static void write_record(struct mon *m, const char *name, json_t *record)
 	int r;
 
 	json_decref(record);
-	if (!text)
+	if (!text || m->run_dirfd < 0)
 		return;
 	r = fd_replace_file_at(m->run_dirfd, name, text, strlen(text), 0600, false);
 	if (r < 0)
@@ -58,6 +58,8 @@ void mon_record_exit(struct mon *m, const char *how, int value, const struct err
 		json_object_set_new(j, "hint", json_string(e->hint));
 	}
 	write_record(m, "exit", j);
+	if (m->run_dirfd < 0)
+		return;
 	unlinkat(m->run_dirfd, "state", 0);
 	unlinkat(m->run_dirfd, "monitor.sock", 0);
 }
