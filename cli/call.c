@@ -3,11 +3,6 @@
 
 #include "base/macro.h"
 
-void json_decrefp(json_t **v)
-{
-	json_decref(*v);
-}
-
 int cli_root(struct cli *c, struct err *e)
 {
 	return host_root_init(&c->root, c->root_dir ? c->root_dir : getenv("VPS_ROOT"), e);

@@ -171,7 +171,6 @@ enum colour state_colour(const char *state);
 /* signals.c: the signals that end or concern us, blocked and readable on a signalfd. */
 int cli_signals(struct cli *c, bool terminal, struct err *e);
 #define cleanup_json __attribute__((cleanup(json_decrefp)))
-void json_decrefp(json_t **v);
 
 /* The verbs, one file each. */
 #define CMD(name) int cmd_##name(struct cli *c, struct err *e)
