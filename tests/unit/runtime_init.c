@@ -218,7 +218,7 @@ TEST(user)
 	if (geteuid() != 0)
 		skip("needs root");
 	r = start(CMD("-u", "1234", "-g", "2345", "-G", "5,6,4000000000", "-w", "/tmp", "--", "sh",
-		      "-c", "id -u; id -g; id -G; pwd; grep -E '^(SigBlk|CapEff)' /proc/$$/status"),
+		      "-c", "id -u; id -g; id -G; pwd; exec grep -E '^(SigBlk|CapEff)' /proc/self/status"),
 		  NULL, -1, false);
 	eq_int(finish(&r, text, sizeof(text), NULL), 0, "it runs");
 	eq_str(text,
