@@ -296,7 +296,7 @@ static int enter_confinement(struct rt_child *c, struct err *e)
 	r = rt_caps_limit(e);
 	if (r < 0)
 		return r;
-	return rt_seccomp_apply(c->spec->migratable ? RT_SECCOMP_MIGRATABLE : 0, e);
+	return rt_seccomp_apply(c->spec->features, e);
 }
 
 _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync)

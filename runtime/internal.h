@@ -94,6 +94,9 @@ int rt_files_write(const struct rt_spec *s, const char *resolv_conf, struct err 
 /* The host's name servers, or the spec's, as text for resolv.conf; NULL when out of memory. */
 char *rt_resolv_conf(const struct rt_spec *s);
 
+/* The spec's limits, written into the VPS's groups. (limits.c) */
+int rt_limits_up(struct rt_vps *v, struct err *e);
+
 /* Bounding set, ambient set, securebits as a tenant has them. (caps.c) */
 int rt_caps_limit(struct err *e);
 /* Soft and hard limits of process `pid` (0: the caller); a hard limit that cannot be raised stays

@@ -218,6 +218,11 @@ static int hear_child(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fd
 		return 0; /* execve closed it */
 	if (r < 0)
 		return err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
+	if (m->type == RT_MSG_ERROR && m->value) {
+		err_code(e, -(int)m->value, "run %s", v->spec->argv.item[0]);
+		e->code = m->value == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
+		return -EIO;
+	}
 	if (m->type == RT_MSG_ERROR) {
 		*e = m->err;
 		return e->code == ERR_OK ? -EIO : err_errno((enum err_status)e->code);
@@ -290,8 +295,14 @@ static int step_exec(void *ctx, struct err *e)
 	return r;
 }
 
+static int step_limits(void *ctx, struct err *e)
+{
+	return rt_limits_up(ctx, e);
+}
+
 static const struct step start_steps[] = {
 	{ "cgroup", step_cgroup, undo_cgroup },
+	{ "limits", step_limits, NULL },
 	{ "process", step_process, undo_process },
 	{ "rootfs", step_rootfs, undo_rootfs },
 	{ "volumes", step_volumes, NULL },
