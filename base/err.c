@@ -39,12 +39,15 @@ static int status_of_errno(int errnum)
 	}
 }
 
+/* The whole struct is sent to other processes: nothing of the stack may be left in it. */
 static void fill(struct err *e, int errnum, const char *fmt, va_list ap)
 {
+	char text[sizeof(e->msg)];
 	int n;
 
-	e->hint[0] = '\0';
-	n = vsnprintf(e->msg, sizeof(e->msg), fmt, ap);
+	n = vsnprintf(text, sizeof(text), fmt, ap); /* the arguments may point into *e */
+	memset(e, 0, sizeof(*e));
+	snprintf(e->msg, sizeof(e->msg), "%s", text);
 	if (n < 0)
 		n = 0;
 	if (errnum && (size_t)n < sizeof(e->msg)) {

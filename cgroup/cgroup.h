@@ -22,17 +22,40 @@ enum cgroup_controller {
 	CGROUP_HUGETLB, CGROUP_DEVICES, CGROUP_CONTROLLER_COUNT,
 };
 
-/* What the host mounts where; filled once from /proc/self/mountinfo. */
+/*
+ * What the host mounts where; filled once from /proc/self/mountinfo.
+ *
+ * On a host that systemd runs, groups of others belong below a unit with Delegate=yes (systemd's
+ * document CGROUP_DELEGATION). `v2_base` is where the parents go, by the first rule that fits:
+ *
+ *   1. CGROUP_UNIT, when it exists. It is installed beside vpsd: a unit without a process of its
+ *      own, so that its controllers can be enabled, and untouched by a restart of vpsd.
+ *   2. The unit "vpsd.service" below /system.slice, when the caller runs in it (v2_self) and it is
+ *      delegated (extended attribute trusted.delegate or user.delegate is "1", systemd 247).
+ *   3. The root of the mount.
+ *
+ * They depend on nothing that differs between vpsd, its monitors and their successors. The groups
+ * in v1 hierarchies have their parents at the root of each, as systemd leaves foreign groups there
+ * alone.
+ */
+#define CGROUP_UNIT "/system.slice/vps-tenants.service"
+
 struct cgroup_host {
 	char v2[256];      /* mount point of the v2 tree; "" when there is none */
-	char v2_self[256]; /* the group of the calling process in it, from /proc/self/cgroup */
+	char v2_self[256]; /* the group of the calling process below it, from /proc/self/cgroup;
+			      "/" is the root, "" when it lies outside what is mounted */
+	char v2_base[256]; /* "" is the root */
 	struct {
 		int version;   /* 0: not on this host, 1 or 2 */
 		char path[256];/* mount point of its v1 hierarchy */
 	} ctl[CGROUP_CONTROLLER_COUNT];
 };
 
-/* ERR_UNSUPPORTED when no v2 tree is mounted. `proc_dirfd` is /proc, or a fixture in tests. */
+/*
+ * ERR_UNSUPPORTED when no v2 tree is mounted. `proc_dirfd` is /proc, or a fixture in tests. The
+ * version of devices is 2 wherever there is a v2 tree (BPF programs work there, even when no
+ * controller is), that of cpuacct too unless v1 has it (cpu.stat has the times, Linux 4.15).
+ */
 int cgroup_host_read(struct cgroup_host *h, int proc_dirfd, struct err *e);
 
 /* "cpu", "memory", … as the kernel spells it on v2. */
@@ -48,16 +71,36 @@ struct cgroup {
 /*
  * Makes the group in the v2 tree and in the v1 hierarchies in use, enables on v2 the controllers
  * that the host offers, and delegates the payload to uid:gid (host ids). Undone when it fails.
- * A group left by a dead VPS of that name must have been removed first: -EEXIST.
+ * A group left by a dead VPS of that name must have been removed first: -EEXIST, ERR_EXISTS.
+ *
+ * The v1 hierarchies in use are all but devices and cpuacct, whose work the v2 tree does. The
+ * tenant may make CGROUP_MAX_DESCENDANTS groups, CGROUP_MAX_DEPTH deep. About 0.4 ms.
  */
+#define CGROUP_MAX_DESCENDANTS 10000
+#define CGROUP_MAX_DEPTH 64
 int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e);
 
 /* An O_PATH|O_DIRECTORY fd of the v2 group for clone3(CLONE_INTO_CGROUP), Linux 5.7. */
 int cgroup_open(const struct cgroup *c, struct err *e);
 
-/* Moves a process into the groups of the v1 hierarchies (clone3 does v2's). No-op on unified hosts.
- * Call it while the process is stopped or waits, before it has children. */
+/* Moves a process (0: the caller) into the groups of the v1 hierarchies (clone3 does v2's). No-op on
+ * unified hosts. Call it while the process is stopped or waits, before it has children. The first such call after
+ * a quiet while costs an RCU grace period (20 ms seen): the way below does not. */
 int cgroup_attach_v1(const struct cgroup *c, pid_t pid, struct err *e);
+
+/*
+ * The same, done by the process itself: open before clone3, enter in the child while it has one
+ * thread. A thread that moves itself alone (0 written to `tasks`) needs no lock against forks
+ * (Linux 5.12), so that this takes some 15 us a hierarchy. Entering calls only write(2), checks no
+ * privilege of the child's own (those of the opener count) and may be called between clone and
+ * exec. Fds are close-on-exec; closed entries are -EBADF, all of them on unified hosts.
+ */
+struct cgroup_entry {
+	int fd[CGROUP_CONTROLLER_COUNT];
+};
+int cgroup_entry_open(const struct cgroup *c, struct cgroup_entry *ret, struct err *e);
+int cgroup_entry_enter(const struct cgroup_entry *en, struct err *e);
+void cgroup_entry_close(struct cgroup_entry *en);
 
 /* Freeze and thaw (cgroup.freeze, Linux 5.2). Freeze returns when cgroup.events says frozen, or
  * thaws again and fails with ERR_TIMEOUT after `timeout_us`. */
@@ -69,11 +112,13 @@ int cgroup_is_frozen(const struct cgroup *c, struct err *e);
 /* SIGKILL to every process in the group and below, also against fork bombs and in frozen groups
  * (cgroup.kill, Linux 5.14). Does not wait. 0 also when the group is gone. */
 int cgroup_kill(const struct cgroup *c, struct err *e);
-/* Waits until no process is left in it, as cgroup.events tells it; ERR_TIMEOUT after timeout_us. */
+/* Waits until no process is left in it, as cgroup.events tells it; ERR_TIMEOUT after timeout_us. 0
+ * also when the group is gone. */
 int cgroup_wait_empty(const struct cgroup *c, uint64_t timeout_us, struct err *e);
 
-/* Removes the group and all groups that the tenant made below it, in every hierarchy, and the
- * parent when it has become empty. 0 when there is none. It must hold no process. */
+/* Removes the group and all groups that the tenant made below it, however many and deep, in every
+ * hierarchy, and the parent when it has become empty. 0 when there is none. It must hold no
+ * process: -EBUSY, ERR_STATE; what could be removed is then gone. */
 int cgroup_remove(const struct cgroup *c, struct err *e);
 
 #endif

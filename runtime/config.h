@@ -17,10 +17,10 @@
  * it when it stops, `vps run --rm`).
  */
 struct config_line {
-	char *key;   /* NULL: a comment or blank line, kept in `text` */
+	char *key;   /* NULL: a comment or blank line */
 	char *value;
-	char *text;
-	unsigned number; /* line in the file, from 1 */
+	char *text;  /* the line as it stands in the file, NULL when it is new or changed */
+	unsigned number; /* line in the file, from 1; 0: new */
 };
 
 struct config {
@@ -53,10 +53,14 @@ uint64_t config_number(const struct config *c, const char *key);
 
 /*
  * Sets a key (checked first; ERR_USAGE leaves *c as it was). NULL or "" takes the line out, back to
- * the default. SETTING_LIST: `value` is added; NULL takes all out; "-VALUE" takes that entry out.
+ * the default. SETTING_LIST: `value` is added unless it is there; NULL takes all out; "-VALUE" takes
+ * that entry out, for K=V entries also "-K". `key` may be the setting's name as an option ("ram").
  */
 int config_set(struct config *c, const char *key, const char *value, struct err *e);
 /* Sets a record key (uuid, template, …) without the rule that only create writes it. */
 int config_set_record(struct config *c, const char *key, const char *value, struct err *e);
+
+/* True for a record key. */
+bool config_is_record(const char *key);
 
 #endif

@@ -21,7 +21,8 @@ enum setting_type {
 	SETTING_MILLI,    /* thousandths (of a CPU), parse_milli() */
 	SETTING_DURATION, /* microseconds, parse_duration() */
 	SETTING_ENUM,     /* one of `values`, separated by | */
-	SETTING_STRING,   /* printable, at most 255 bytes, checked by `check` where given */
+	SETTING_STRING,   /* printable, not empty, no blanks at its ends, at most `max` bytes (255
+			     when 0), checked by `check` where given */
 };
 
 enum setting_flags {
@@ -30,6 +31,8 @@ enum setting_flags {
 	SETTING_FIXED = 4,  /* set at creation, not by `vps set` */
 	SETTING_MAX_OK = 8, /* the word `max` is a value */
 	SETTING_LATER = 16, /* in the table, refused with ERR_UNSUPPORTED until it is built */
+	SETTING_LIMIT = 32, /* for the cgroup and network layers: part of rt_spec.limits */
+	SETTING_KEYED = 64, /* SETTING_LIST of K=V: an entry takes the place of the one of that K */
 };
 
 struct setting {
@@ -39,9 +42,10 @@ struct setting {
 	const char *def;    /* default as text; NULL: unset */
 	int64_t min, max;   /* SETTING_INT: range; SETTING_SIZE, RATE, MILLI, DURATION: min..max too
 			       when max is not 0 */
-	const char *values; /* SETTING_ENUM */
+	const char *values; /* SETTING_ENUM; else what a value looks like, for hint and man page */
 	const char *option; /* another name as an option of create and set: "ram" for --ram */
-	int (*check)(const char *value, struct err *e); /* SETTING_STRING; NULL: any */
+	/* SETTING_STRING; NULL: any. Fills the message without the setting's name before it. */
+	int (*check)(const char *value, struct err *e);
 	const char *help;   /* one line without a full stop */
 };
 
@@ -51,12 +55,15 @@ extern const size_t settings_count;
 /* By name or option. NULL with ERR_USAGE and, as a hint, the nearest name. */
 const struct setting *setting_find(const char *name, struct err *e);
 
-/* 0 when the text is a value of this setting, else ERR_USAGE: "memory.max: 12Q is not a size" with
+/* As setting_find() without an error to fill. */
+const struct setting *setting_lookup(const char *name);
+
+/* 0 when the text is a value of this setting, ERR_UNSUPPORTED when it is one of a SETTING_LATER, else ERR_USAGE: "memory.max: 12Q is not a size" with
  * a hint of what is (an example with a unit). */
 int setting_check(const struct setting *s, const char *value, struct err *e);
 
 /* The value as setting_check()ed text says it, in the type's unit; only for types with numbers
- * (BOOL is 0 or 1). The text must have passed setting_check(). */
+ * (BOOL is 0 or 1), `max` is PARSE_MAX. The text must have passed setting_check(). */
 uint64_t setting_number(const struct setting *s, const char *value);
 
 #endif

@@ -41,7 +41,8 @@ struct rt_spec {
 
 	int stop_signal;        /* to PID 1 for a clean stop */
 	uint64_t stop_timeout_us;
-	bool migratable;        /* seccomp refuses what could not be saved */
+	unsigned features;      /* enum rt_feature bits, runtime/value.h */
+	bool migratable;        /* no feature hinders it; seccomp refuses what could not be saved */
 	struct rt_mount *mounts;
 	size_t mount_count;
 	struct strv dns;        /* addresses for resolv.conf; empty: the host's */
@@ -53,18 +54,28 @@ struct rt_spec {
 
 void rt_spec_done(struct rt_spec *s);
 
-/* Fills it from a VPS's config and template (run_dir … must be set by the caller before). The
- * template's init, stop signal and the settings `init`, `env`, `mount`, … decide. */
+/*
+ * Fills a zeroed spec from a VPS's config and template, as one that boots. run_dir, lib_dir,
+ * cgroup_parent and root.lower are set by the caller, before or after; root.dir is lib_dir/root
+ * unless it was set before. `t` may be NULL when the setting `init` is there. ERR_USAGE when the
+ * config lacks uuid or id.base, or there is no init. *s needs rt_spec_done() also on failure.
+ */
 struct storage_template;
 int rt_spec_from_config(struct rt_spec *s, const char *name, const struct config *c,
 			const struct storage_template *t, struct err *e);
 
+/* Adds "host:guest[:ro]"; sets "K=V", in the place of an entry of that K. ERR_USAGE when malformed. */
+int rt_spec_add_mount(struct rt_spec *s, const char *text, struct err *e);
+int rt_spec_set_env(struct rt_spec *s, const char *entry, struct err *e);
+
 /* JSON both ways. Parsing checks everything as if it came from a stranger; unknown members are
- * refused. rt_spec_format returns text that the caller frees, NULL when out of memory. */
+ * refused, all others must be there; on failure (ERR_USAGE) *s is empty. rt_spec_format returns text
+ * that the caller frees, NULL when out of memory or when a string is not UTF-8. */
 int rt_spec_parse(struct rt_spec *s, const char *json, size_t len, struct err *e);
 char *rt_spec_format(const struct rt_spec *s);
 
-/* "host:guest[:ro]" into a mount, both absolute, without "..", ERR_USAGE else. */
+/* "host:guest[:ro]" into a mount, both absolute, without "..", ERR_USAGE else; so are guest paths
+ * that the runtime mounts itself: /, /dev, /proc and /sys with all below. */
 int rt_mount_parse(const char *text, struct rt_mount *ret, struct err *e);
 void rt_mount_done(struct rt_mount *m);
 

@@ -52,6 +52,14 @@ int rt_freeze(struct rt_vps *v, struct err *e);
 int rt_thaw(struct rt_vps *v, struct err *e);
 int rt_kill(struct rt_vps *v, struct err *e); /* SIGKILL to everything inside */
 
+/*
+ * Applies live settings: `keys` names those that change, `all` holds the VPS's limits with the new
+ * values (a key that is not in it goes back to its default). All or nothing. `note` is "" or a line on what the kernel could not do at once (a tenant
+ * that is above its new limit already).
+ */
+int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, char *note,
+	   size_t note_size, struct err *e);
+
 /* A command in a running VPS. */
 struct rt_exec {
 	struct strv argv;
@@ -68,7 +76,7 @@ struct rt_exec {
  * when execve has succeeded: *ret_pid, *ret_pidfd (the caller's), *ret_master (tty only, blocking,
  * else -EBADF). ERR_NOCMD and ERR_NOEXEC as rt_start().
  */
-int rt_exec(const struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio,
+int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio,
 	    pid_t *ret_pid, int *ret_pidfd, int *ret_master, struct err *e);
 
 #endif

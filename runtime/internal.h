@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef RUNTIME_INTERNAL_H
+#define RUNTIME_INTERNAL_H
+
+#include "base/err.h"
+#include "base/fd.h"
+#include "base/macro.h"
+#include "cgroup/cgroup.h"
+#include "runtime/spec.h"
+#include "runtime/vps.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Between the holder of a VPS and the child that becomes its init, on a SOCK_SEQPACKET pair:
+ *
+ *   holder                                child
+ *   RT_MSG_ROOT      + the root mount
+ *   RT_MSG_VOLUME    + one mount each
+ *   RT_MSG_SET_UP                         sets the tenant up
+ *                                         RT_MSG_READY + console master, notify socket
+ *   RT_MSG_EXEC                           execve: the socket closes
+ *
+ * At any time the child may answer RT_MSG_ERROR with a struct err, and exit.
+ */
+enum rt_msg_type {
+	RT_MSG_ROOT = 1,
+	RT_MSG_VOLUME,
+	RT_MSG_SET_UP,
+	RT_MSG_READY,
+	RT_MSG_EXEC,
+	RT_MSG_ERROR,
+};
+
+struct rt_msg {
+	uint32_t type;
+	uint32_t value; /* VOLUME: index in spec->mounts; READY: which fds came, RT_READY_* */
+	struct err err; /* ERROR only */
+};
+
+enum { RT_READY_CONSOLE = 1, RT_READY_NOTIFY = 2 };
+
+struct rt_vps {
+	const struct rt_spec *spec;
+	struct rt_stdio stdio;
+	struct cgroup_host cgroup_host;
+	struct cgroup cgroup;
+	int cgroup_fd;
+	int sync;      /* our end of the pair; -EBADF once init runs */
+	pid_t pid;
+	int pidfd;
+	bool reaped;
+	int userns_fd;
+	int root_fd;
+	int console;
+	int notify;
+	bool pidns_joined; /* children of ours are born in the VPS's pid namespace */
+	char *resolv_conf; /* what /etc/resolv.conf is to say */
+};
+
+/* What the child works with; it lives in the child's copy of the holder's memory. */
+struct rt_child {
+	const struct rt_spec *spec;
+	const struct rt_stdio *stdio;
+	const char *resolv_conf;
+	const struct cgroup_entry *entry; /* of the v1 hierarchies */
+	int sync;
+	int root_fd;    /* the root mount, attached in this mount namespace */
+	int *volumes;   /* detached mounts, as spec->mounts */
+	int init_mount; /* detached mount of vps-init; -EBADF when booting */
+	int pts_fd;     /* root of the tenant's devpts */
+	int console;    /* pty master */
+	int console_slave;
+	int notify;
+};
+
+int rt_msg_send(int sock, enum rt_msg_type type, uint32_t value, const struct err *err,
+		const int *fds, size_t nfds);
+/* 0, or -EPIPE at the end of the stream. */
+int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nfds);
+
+/* The child's life, from clone3 to execve. Never returns. */
+_Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync);
+
+/* Mounts the tenant's file systems on c->root_fd, which is attached already. (mounts.c) */
+int rt_mounts_up(struct rt_child *c, struct err *e);
+/* Makes the root mount the root of the process and lets go of the host's tree. */
+int rt_pivot(struct rt_child *c, struct err *e);
+
+/* /etc/hostname, hosts, resolv.conf, from inside (cwd and root are the tenant's). (files.c) */
+int rt_files_write(const struct rt_spec *s, const char *resolv_conf, struct err *e);
+/* The host's name servers, or the spec's, as text for resolv.conf; NULL when out of memory. */
+char *rt_resolv_conf(const struct rt_spec *s);
+
+/* The spec's limits, written into the VPS's groups. (limits.c) */
+int rt_limits_up(struct rt_vps *v, struct err *e);
+
+/* Bounding set, ambient set, securebits as a tenant has them. (caps.c) */
+int rt_caps_limit(struct err *e);
+/* Soft and hard limits of process `pid` (0: the caller); a hard limit that cannot be raised stays
+ * where it is. */
+int rt_rlimits_apply(const struct strv *rlimits, pid_t pid, struct err *e);
+/* Default dispositions, empty mask, umask 022. */
+void rt_signals_reset(void);
+
+/* A user of the tenant, looked up in the /etc/passwd and /etc/group that the caller's root has.
+ * (user.c) Bounded: files of more than 1 MiB are not read. */
+struct rt_user {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[64];
+	size_t group_count;
+	char name[64];
+	char home[256];
+	char shell[256];
+};
+/* `who` is "", a name, "uid" or "uid:gid" or "name:group". Numbers need no entry. */
+int rt_user_find(const char *who, struct rt_user *u, struct err *e);
+int rt_user_become(const struct rt_user *u, struct err *e);
+
+/* A pty of a devpts instance: master and slave, close-on-exec, not the controlling terminal.
+ * `ptmx` is opened below dirfd and must be what it says (the tenant may have put anything there). */
+int rt_pty_open(int dirfd, const char *ptmx, int *ret_master, int *ret_slave, struct err *e);
+/* The slave becomes fds 0-2 (and the controlling terminal when `control`). */
+int rt_stdio_tty(int slave, bool control, struct err *e);
+/* The three fds become 0-2, /dev/null where one is -EBADF. */
+int rt_stdio_take(const struct rt_stdio *stdio, struct err *e);
+
+/* execve with the PATH of env (default of execvp) when argv[0] has no slash. Returns only on
+ * failure, ERR_NOCMD or ERR_NOEXEC. */
+int rt_execve(const struct strv *argv, const struct strv *env, struct err *e);
+
+/* Children of the holder are born in the holder's own pid namespace again (exec.c). */
+void rt_leave_pidns(struct rt_vps *v);
+
+/* "K=V" of a list; NULL. */
+const char *rt_env_get(const struct strv *env, const char *key);
+/* Replaces or adds. */
+int rt_env_set(struct strv *env, const char *kv);
+
+#endif

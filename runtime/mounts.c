@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * The tenant's mounts, made by the child that becomes init, inside its own mount namespace and with
+ * the tenant's privileges. No process of the tenant runs yet. Targets are opened below the root
+ * without following any symbolic link, and mounts go onto fds, never onto paths, so that a tree
+ * with `/dev -> /` or `/proc -> elsewhere` is refused and nothing can be swapped in between.
+ */
+#include "base/path.h"
+#include "runtime/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
+
+#define NOSUID MOUNT_ATTR_NOSUID
+#define NODEV MOUNT_ATTR_NODEV
+#define NOEXEC MOUNT_ATTR_NOEXEC
+#define RDONLY MOUNT_ATTR_RDONLY
+
+/* A new file system instance as a detached mount. options: "key=value,key". */
+static int new_mount(const char *type, const char *options, unsigned attrs, struct err *e)
+{
+	cleanup_close int fs = fsopen(type, FSOPEN_CLOEXEC);
+	char text[128];
+	char *next = text, *item;
+	int fd;
+
+	if (fs < 0)
+		return err_sys(e, "open file system %s", type);
+	snprintf(text, sizeof(text), "%s", options);
+	while ((item = strsep(&next, ","))) {
+		char *value = strchr(item, '=');
+
+		if (!*item)
+			continue;
+		if (value)
+			*value++ = '\0';
+		if (fsconfig(fs, value ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, item, value, 0) <
+		    0)
+			return err_sys(e, "mount %s: set %s", type, item);
+	}
+	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return err_sys(e, "mount %s", type);
+	fd = fsmount(fs, FSMOUNT_CLOEXEC, attrs);
+	return fd < 0 ? err_sys(e, "mount %s", type) : fd;
+}
+
+/* Makes the directories of a path below rootfd that are missing. Each is opened before the next is
+ * made in it: mkdirat(2) of a whole path would follow links on the way. */
+static int make_dirs(int rootfd, const char *path)
+{
+	cleanup_close int at = fcntl(rootfd, F_DUPFD_CLOEXEC, 0);
+	cleanup_strv struct strv parts = { 0 };
+	int r = strv_split(&parts, path, "/");
+
+	for (size_t i = 0; r == 0 && i < parts.count; i++) {
+		int next;
+
+		if (mkdirat(at, parts.item[i], 0755) < 0 && errno != EEXIST && errno != EROFS)
+			return -errno;
+		next = path_open_no_links(at, parts.item[i], O_PATH | O_DIRECTORY, 0, false);
+		if (next < 0)
+			return next;
+		close(at);
+		at = next;
+	}
+	return r;
+}
+
+static int make_file(int rootfd, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[4096];
+	int r;
+
+	if (slash) {
+		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
+		r = make_dirs(rootfd, dir);
+		if (r < 0)
+			return r;
+	}
+	r = path_open_no_links(rootfd, path, O_WRONLY | O_CREAT | O_EXCL, 0644, false);
+	if (r >= 0)
+		close(r);
+	return r < 0 ? r : 0;
+}
+
+/* Opens a mount's target below rootfd, making it when it is missing. */
+static int open_target(int rootfd, const char *path, bool dir, struct err *e)
+{
+	int flags = O_PATH | (dir ? O_DIRECTORY : 0);
+	int fd = path_open_no_links(rootfd, path, flags, 0, false);
+
+	if (fd == -ENOENT) {
+		int r = dir ? make_dirs(rootfd, path) : make_file(rootfd, path);
+
+		if (r < 0)
+			return err_code(e, r, "make mount point /%s", path);
+		fd = path_open_no_links(rootfd, path, flags, 0, false);
+	}
+	if (fd == -ELOOP || (dir && fd == -ENOTDIR)) {
+		err_set(e, ERR_FAIL, "mount /%s: it is not a plain %s in the root file system",
+			path, dir ? "directory" : "file");
+		return err_hint(e, "a symbolic link there could lead out of place; remove it");
+	}
+	return fd < 0 ? err_code(e, fd, "open mount point /%s", path) : fd;
+}
+
+static int attach(int mount_fd, int rootfd, const char *path, bool dir, struct err *e)
+{
+	cleanup_close int target = open_target(rootfd, path, dir, e);
+
+	if (target < 0)
+		return target;
+	if (move_mount(mount_fd, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
+	    0)
+		return err_sys(e, "mount /%s", path);
+	return 0;
+}
+
+struct fs_row {
+	const char *type, *path, *options;
+	unsigned attrs;
+};
+
+static int mount_row(int rootfd, const struct fs_row *row, struct err *e)
+{
+	int fd = new_mount(row->type, row->options, row->attrs, e);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = attach(fd, rootfd, row->path, true, e);
+	if (r < 0) {
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+/* The fixed part; /dev/pts must come after /dev, which the order says. */
+static const struct fs_row fs_rows[] = {
+	{ "proc", "proc", "", NOSUID | NODEV | NOEXEC },
+	/* Read-only, or systemd believes that it has devices to manage
+	 * (ConditionPathIsReadWrite=/sys in its udev units). */
+	{ "sysfs", "sys", "", NOSUID | NODEV | NOEXEC | RDONLY },
+	{ "cgroup2", "sys/fs/cgroup", "", NOSUID | NODEV | NOEXEC },
+	{ "tmpfs", "dev", "mode=755,size=4m,nr_inodes=4096", NOSUID | NOEXEC },
+	{ "tmpfs", "dev/shm", "mode=1777", NOSUID | NODEV },
+	{ "mqueue", "dev/mqueue", "", NOSUID | NODEV | NOEXEC },
+	{ "tmpfs", "run", "mode=755", NOSUID | NODEV },
+};
+
+/* Of the host's /dev: those that hold nothing of anybody's. */
+static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
+
+static const struct {
+	const char *name, *target;
+} dev_links[] = {
+	{ "fd", "/proc/self/fd" },        { "stdin", "/proc/self/fd/0" },
+	{ "stdout", "/proc/self/fd/1" },  { "stderr", "/proc/self/fd/2" },
+	{ "ptmx", "pts/ptmx" },           { "core", "/proc/kcore" },
+};
+
+/*
+ * Entries that say things about the host or reach into it. The user namespace denies already what
+ * they could be used for (their owner is the host's root); this is the second lock. Directories
+ * get an empty read-only tmpfs, files the null device.
+ */
+static const char *const masked[] = {
+	"proc/kcore",          "proc/keys",        "proc/key-users",    "proc/timer_list",
+	"proc/latency_stats",  "proc/sched_debug", "proc/sysrq-trigger", "proc/kpagecount",
+	"proc/kpageflags",     "proc/kpagecgroup", "proc/acpi",         "proc/scsi",
+	"proc/asound",         "proc/bus",         "proc/irq",          "sys/firmware",
+	"sys/devices/virtual/powercap",
+};
+
+static int clone_tree(int dirfd, const char *path, unsigned attrs)
+{
+	struct mount_attr attr = { .attr_set = attrs };
+	int fd = open_tree(dirfd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (attrs && mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+static int mask_one(int rootfd, const char *path, struct err *e)
+{
+	cleanup_close int target = path_open_no_links(rootfd, path, O_PATH, 0, false);
+	cleanup_close int mnt = -EBADF;
+	struct stat st;
+
+	if (target < 0)
+		return 0; /* not on this kernel */
+	if (fstat(target, &st) < 0)
+		return err_sys(e, "mask /%s", path);
+	mnt = S_ISDIR(st.st_mode) ? new_mount("tmpfs", "mode=555,nr_inodes=1",
+					      NOSUID | NODEV | NOEXEC | RDONLY, e)
+				  : clone_tree(AT_FDCWD, "/dev/null", NOSUID | NOEXEC);
+	if (mnt < 0)
+		return S_ISDIR(st.st_mode) ? mnt : err_code(e, mnt, "mask /%s", path);
+	if (move_mount(mnt, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return err_sys(e, "mask /%s", path);
+	return 0;
+}
+
+/*
+ * Of /sys/kernel a tenant sees only mm (programs read the huge page settings): with the mount points
+ * of debugfs, tracefs and configfs in sight systemd tries to mount them, which no tenant may.
+ */
+static int mask_sys_kernel(int rootfd, struct err *e)
+{
+	cleanup_close int mm = clone_tree(rootfd, "sys/kernel/mm", 0);
+	cleanup_close int tmp = new_mount("tmpfs", "mode=755,nr_inodes=8",
+					  NOSUID | NODEV | NOEXEC, e);
+	struct mount_attr ro = { .attr_set = RDONLY };
+	int r;
+
+	if (tmp < 0)
+		return tmp;
+	r = attach(tmp, rootfd, "sys/kernel", true, e);
+	if (r < 0)
+		return r;
+	if (mm >= 0) {
+		r = attach(mm, rootfd, "sys/kernel/mm", true, e);
+		if (r < 0)
+			return r;
+	}
+	if (mount_setattr(tmp, "", AT_EMPTY_PATH, &ro, sizeof(ro)) < 0)
+		return err_sys(e, "make /sys/kernel read-only");
+	return 0;
+}
+
+static int mount_devices(int rootfd, struct err *e)
+{
+	char path[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
+		cleanup_close int fd = -EBADF;
+		int r;
+
+		snprintf(path, sizeof(path), "/dev/%s", devices[i]);
+		fd = clone_tree(AT_FDCWD, path, NOSUID | NOEXEC);
+		if (fd < 0)
+			return err_code(e, fd, "take %s of the host", path);
+		r = attach(fd, rootfd, path + 1, false, e);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(dev_links); i++) {
+		snprintf(path, sizeof(path), "dev/%s", dev_links[i].name);
+		if (symlinkat(dev_links[i].target, rootfd, path) < 0)
+			return err_sys(e, "make /%s", path);
+	}
+	return 0;
+}
+
+/* Private terminals; number 0 is the console when there is one. */
+static int mount_terminals(struct rt_child *c, struct err *e)
+{
+	static const struct fs_row pts = {
+		"devpts", "dev/pts", "mode=620,ptmxmode=666,gid=5", NOSUID | NOEXEC,
+	};
+	cleanup_close int console = -EBADF;
+	int r;
+
+	c->pts_fd = mount_row(c->root_fd, &pts, e);
+	if (c->pts_fd < 0)
+		return c->pts_fd;
+	if (!c->spec->boot && !c->spec->tty)
+		return 0;
+	r = rt_pty_open(c->pts_fd, "ptmx", &c->console, &c->console_slave, e);
+	if (r < 0)
+		return r;
+	console = clone_tree(c->pts_fd, "0", 0);
+	if (console < 0)
+		return err_code(e, console, "take the console's terminal");
+	return attach(console, c->root_fd, "dev/console", false, e);
+}
+
+static int mount_volumes(struct rt_child *c, struct err *e)
+{
+	for (size_t i = 0; i < c->spec->mount_count; i++) {
+		const struct rt_mount *m = &c->spec->mounts[i];
+		cleanup_close int target = -EBADF;
+		const char *guest = m->guest + 1;
+		struct stat st;
+
+		if (fstat(c->volumes[i], &st) < 0)
+			return err_sys(e, "look at %s", m->host);
+		target = open_target(c->root_fd, guest, S_ISDIR(st.st_mode), e);
+		if (target < 0)
+			return err_wrap(e, "mount %s", m->host);
+		if (move_mount(c->volumes[i], "", target, "",
+			       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+			return err_sys(e, "mount %s on %s", m->host, m->guest);
+	}
+	return 0;
+}
+
+int rt_mounts_up(struct rt_child *c, struct err *e)
+{
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(fs_rows); i++) {
+		int fd = mount_row(c->root_fd, &fs_rows[i], e);
+
+		if (fd < 0)
+			return fd;
+		close(fd);
+	}
+	r = mount_devices(c->root_fd, e);
+	if (r < 0)
+		return r;
+	r = mount_terminals(c, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(masked); i++) {
+		r = mask_one(c->root_fd, masked[i], e);
+		if (r < 0)
+			return r;
+	}
+	r = mask_sys_kernel(c->root_fd, e);
+	if (r < 0)
+		return r;
+	if (c->init_mount >= 0) {
+		r = attach(c->init_mount, c->root_fd, "dev/.vps-init", false, e);
+		if (r < 0)
+			return r;
+	}
+	return mount_volumes(c, e);
+}
+
+int rt_pivot(struct rt_child *c, struct err *e)
+{
+	if (fchdir(c->root_fd) < 0)
+		return err_sys(e, "enter the root file system");
+	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up below the new one, from where
+	 * it is taken away with everything that is mounted in it. */
+	if (syscall(SYS_pivot_root, ".", ".") < 0)
+		return err_sys(e, "change the root");
+	if (umount2(".", MNT_DETACH) < 0)
+		return err_sys(e, "let go of the host's root");
+	if (chdir("/") < 0)
+		return err_sys(e, "enter /");
+	return 0;
+}

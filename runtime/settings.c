@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "runtime/settings.h"
+
+#include "base/macro.h"
+#include "base/parse.h"
+#include "base/str.h"
+#include "runtime/value.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define LIVE SETTING_LIVE
+#define LIST SETTING_LIST
+#define MAX_OK SETTING_MAX_OK
+#define LATER SETTING_LATER
+#define LIMIT SETTING_LIMIT
+#define KEYED SETTING_KEYED
+
+#define SECONDS INT64_C(1000000)
+#define HOURS (3600 * SECONDS)
+#define MEBI INT64_C(1048576)
+
+/* clang-format off */
+const struct setting settings[] = {
+	{ "hostname", SETTING_STRING, .check = value_hostname, .option = "hostname", .max = 63,
+	  .values = "NAME", .help = "Host name inside; the VPS's name when unset" },
+	{ "description", SETTING_STRING, LIVE,
+	  .values = "TEXT", .help = "A line of text for the administrator" },
+
+	{ "autostart", SETTING_BOOL, LIVE, .def = "no", .option = "onboot",
+	  .help = "Start it when vpsd starts" },
+	{ "autostart.order", SETTING_INT, LIVE, .def = "100", .min = 0, .max = 9999,
+	  .help = "Low numbers start first" },
+	{ "autostart.delay", SETTING_DURATION, LIVE, .def = "0s", .min = 0, .max = HOURS,
+	  .help = "Wait this long after starting it before the next one" },
+	{ "restart", SETTING_ENUM, LIVE, .def = "no", .values = "no|on-failure|always",
+	  .help = "Whether to start it again when it has ended by itself" },
+	{ "restart.delay", SETTING_DURATION, LIVE, .def = "1s", .min = 0, .max = HOURS,
+	  .help = "Wait before the first new start; it doubles with each further one" },
+	{ "restart.max", SETTING_INT, LIVE | MAX_OK, .def = "10", .min = 1, .max = 1000000,
+	  .help = "Give up after this many starts in a row" },
+	{ "stop.timeout", SETTING_DURATION, LIVE, .def = "30s", .min = 0, .max = 24 * HOURS,
+	  .help = "How long a clean stop may take before everything is killed" },
+	{ "stop.signal", SETTING_STRING, .check = value_signal, .max = 16,
+	  .values = "SIGNAL",
+	  .help = "Signal to init for a clean stop; the template's when unset" },
+
+	{ "init", SETTING_STRING, .check = value_init, .max = 4095,
+	  .values = "COMMAND",
+	  .help = "Command of PID 1 and its arguments; the template's when unset" },
+	{ "env", SETTING_STRING, LIST | KEYED, .check = value_env, .max = 4095,
+	  .values = "NAME=VALUE", .help = "Environment variable of init" },
+	{ "mount", SETTING_STRING, LIST, .check = value_mount, .max = 4095,
+	  .values = "HOST:GUEST[:ro]", .help = "A path of the host, shown inside" },
+	{ "feature", SETTING_STRING, LIST, .check = value_feature, .max = 32,
+	  .values = "io_uring|landlock|nesting|socketcall|userfaultfd",
+	  .help = "What is refused by default; see FEATURES" },
+	{ "rlimit", SETTING_STRING, LIST | KEYED, .check = value_rlimit,
+	  .values = "NAME=SOFT[:HARD]",
+	  .help = "Resource limit of init, inherited by all (setrlimit(2))" },
+	{ "dns", SETTING_STRING, LIST, .check = value_address,
+	  .values = "ADDRESS", .help = "Name server; the host's when unset" },
+
+	{ "cpu.weight", SETTING_INT, LIVE | LIMIT | LATER, .def = "100", .min = 1, .max = 10000,
+	  .help = "Share of the CPU time when the host is busy" },
+	{ "cpu.max", SETTING_MILLI, LIVE | LIMIT | MAX_OK | LATER, .def = "max", .option = "cpus",
+	  .min = 10, .max = 8192000, .help = "CPUs that it may use, in fractions" },
+	{ "cpu.pin", SETTING_STRING, LIVE | LIMIT | LATER, .check = value_cpus,
+	  .values = "LIST", .help = "CPUs that it may run on" },
+	{ "memory.max", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "max", .option = "ram",
+	  .min = MEBI, .max = INT64_MAX, .help = "Memory that it may use" },
+	{ "memory.high", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = MEBI, .max = INT64_MAX,
+	  .help = "Memory above which it is slowed and reclaimed from" },
+	{ "memory.low", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "0",
+	  .min = 0, .max = INT64_MAX,
+	  .help = "Memory that is reclaimed only when others have none to spare" },
+	{ "memory.min", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "0",
+	  .min = 0, .max = INT64_MAX, .help = "Memory that is never reclaimed" },
+	{ "memory.swap", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 0, .max = INT64_MAX, .help = "Swap that it may use beside its memory" },
+	{ "oom.group", SETTING_BOOL, LIVE | LIMIT | LATER, .def = "no",
+	  .help = "When memory runs out kill all of it, not one process" },
+	{ "pids.max", SETTING_INT, LIVE | LIMIT | MAX_OK | LATER, .def = "16384",
+	  .min = 1, .max = 4194304, .help = "Processes and threads" },
+	{ "hugetlb.max", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 0, .max = INT64_MAX, .help = "Huge pages, of each size" },
+	{ "io.weight", SETTING_INT, LIVE | LIMIT | LATER, .def = "100", .min = 1, .max = 10000,
+	  .help = "Share of the disk when it is busy" },
+	{ "io.read", SETTING_RATE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 4096, .max = INT64_MAX, .help = "Reading from the disk under its root" },
+	{ "io.write", SETTING_RATE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 4096, .max = INT64_MAX, .help = "Writing to the disk under its root" },
+	{ "io.read-ops", SETTING_INT, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 1, .max = INT32_MAX, .help = "Read operations a second" },
+	{ "io.write-ops", SETTING_INT, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 1, .max = INT32_MAX, .help = "Write operations a second" },
+	{ "device", SETTING_STRING, LIST | LIMIT | LATER, .check = value_device,
+	  .values = "PATH[:rwm]", .help = "A device of the host that it may use" },
+
+	{ "net", SETTING_STRING, LIST | LIMIT | LATER, .check = value_net, .max = 1023,
+	  .values = "name=eth0,mode=bridge,ip=ADDRESS/PREFIX,gw=ADDRESS,mac=MAC,rate=RATE",
+	  .help = "A network interface" },
+	{ "publish", SETTING_STRING, LIVE | LIST | LIMIT | LATER, .check = value_publish,
+	  .values = "[ADDRESS:]PORT:PORT[/tcp|/udp]",
+	  .help = "A port of the host, forwarded to one inside" },
+	{ "net.rate-in", SETTING_RATE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 1024, .max = INT64_MAX, .help = "Traffic to it, all interfaces together" },
+	{ "net.rate-out", SETTING_RATE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
+	  .min = 1024, .max = INT64_MAX, .help = "Traffic from it, all interfaces together" },
+	{ "net.isolate", SETTING_BOOL, LIVE | LIMIT | LATER, .def = "yes",
+	  .help = "Keep it from the host's services and from other VPSs" },
+	{ "net.allow", SETTING_STRING, LIVE | LIST | LIMIT | LATER, .check = value_allow,
+	  .values = "NAME|ADDRESS[/PREFIX]|host[:PORT[/tcp|/udp]]",
+	  .help = "What it may reach in spite of net.isolate" },
+};
+/* clang-format on */
+const size_t settings_count = ARRAY_SIZE(settings);
+
+const struct setting *setting_lookup(const char *name)
+{
+	for (size_t i = 0; i < settings_count; i++)
+		if (STREQ(settings[i].name, name) ||
+		    (settings[i].option && STREQ(settings[i].option, name)))
+			return &settings[i];
+	return NULL;
+}
+
+#define NAME_MAX_LEN 48
+
+/* Insertions, deletions, replacements and swaps of neighbours between two short names. */
+static unsigned edit_distance(const char *a, const char *b)
+{
+	unsigned rows[3][NAME_MAX_LEN + 1], *before = rows[0], *last = rows[1], *now = rows[2];
+	size_t la = strlen(a), lb = strlen(b);
+
+	for (size_t j = 0; j <= lb; j++)
+		last[j] = (unsigned)j;
+	for (size_t i = 1; i <= la; i++) {
+		unsigned *t;
+
+		now[0] = (unsigned)i;
+		for (size_t j = 1; j <= lb; j++) {
+			unsigned d = last[j - 1] + (a[i - 1] != b[j - 1]);
+
+			if (last[j] + 1 < d)
+				d = last[j] + 1;
+			if (now[j - 1] + 1 < d)
+				d = now[j - 1] + 1;
+			if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] &&
+			    before[j - 2] + 1 < d)
+				d = before[j - 2] + 1;
+			now[j] = d;
+		}
+		t = before;
+		before = last;
+		last = now;
+		now = t;
+	}
+	return last[lb];
+}
+
+static size_t common_prefix(const char *a, const char *b)
+{
+	size_t n = 0;
+
+	while (a[n] && a[n] == b[n])
+		n++;
+	return n;
+}
+
+static const char *nearest_name(const char *name)
+{
+	unsigned best = (unsigned)strlen(name) / 2 + 1;
+	const char *ret = NULL;
+
+	if (strlen(name) > NAME_MAX_LEN)
+		return NULL;
+	for (size_t i = 0; i < settings_count; i++) {
+		const char *names[] = { settings[i].name, settings[i].option };
+
+		for (size_t k = 0; k < ARRAY_SIZE(names) && names[k]; k++) {
+			unsigned d = edit_distance(name, names[k]);
+
+			if (d < best || (d == best && ret && common_prefix(name, names[k]) >
+								     common_prefix(name, ret))) {
+				best = d;
+				ret = names[k];
+			}
+		}
+	}
+	return ret;
+}
+
+const struct setting *setting_find(const char *name, struct err *e)
+{
+	const struct setting *s = setting_lookup(name);
+	const char *near;
+
+	if (s)
+		return s;
+	if (!*name || !str_is_printable(name)) {
+		err_set(e, ERR_USAGE, "a setting's name is missing or has control characters");
+		return NULL;
+	}
+	err_set(e, ERR_USAGE, "unknown setting %.80s", name);
+	near = nearest_name(name);
+	if (near)
+		err_hint(e, "did you mean %s?", near);
+	else
+		err_hint(e, "vps.conf(5) lists them");
+	return NULL;
+}
+
+/* 150% of a CPU is 1.5 CPUs. */
+static int parse_cpus(const char *s, uint64_t *ret)
+{
+	size_t len = strlen(s);
+	uint64_t v;
+	char num[32];
+	int r;
+
+	if (len < 2 || s[len - 1] != '%')
+		return parse_milli(s, ret);
+	if (len > sizeof(num))
+		return -ERANGE;
+	memcpy(num, s, len - 1);
+	num[len - 1] = '\0';
+	r = parse_milli(num, &v);
+	if (r < 0)
+		return r;
+	if (v == PARSE_MAX || v % 100)
+		return -EINVAL;
+	*ret = v / 100;
+	return 0;
+}
+
+static int parse_int(const char *s, uint64_t *ret)
+{
+	if (STREQ(s, "max") || STREQ(s, "unlimited")) {
+		*ret = PARSE_MAX;
+		return 0;
+	}
+	return parse_u64(s, ret);
+}
+
+static int parse_yes_no(const char *s, uint64_t *ret)
+{
+	bool b;
+	int r = parse_bool(s, &b);
+
+	if (r == 0)
+		*ret = b;
+	return r;
+}
+
+static const char *format_int(uint64_t v, char *buf, size_t size)
+{
+	snprintf(buf, size, "%" PRIu64, v);
+	return buf;
+}
+
+static const char *format_milli(uint64_t v, char *buf, size_t size)
+{
+	snprintf(buf, size, "%" PRIu64 ".%03" PRIu64, v / 1000, v % 1000);
+	for (size_t n = strlen(buf); buf[n - 1] == '0' || buf[n - 1] == '.'; n--) {
+		bool point = buf[n - 1] == '.';
+
+		buf[n - 1] = '\0';
+		if (point)
+			break;
+	}
+	return buf;
+}
+
+/* How each type is read, and what is said about a value that is not of it. */
+static const struct form {
+	int (*parse)(const char *s, uint64_t *ret);
+	const char *(*format)(uint64_t v, char *buf, size_t size);
+	const char *noun;
+	const char *examples, *last_example;
+	const char *bare; /* what a number without a unit is, for one that is too small */
+} forms[] = {
+	[SETTING_BOOL] = { parse_yes_no, NULL, "yes or no", NULL, NULL, NULL },
+	[SETTING_INT] = { parse_int, format_int, "a whole number", NULL, NULL, NULL },
+	[SETTING_SIZE] = { parse_size, format_size_exact, "a size", "512M", "2GiB",
+			   "; a number without a unit is bytes" },
+	[SETTING_RATE] = { parse_rate, format_size_exact, "a rate", "500K", "10MiB/s",
+			   "; a number without a unit is bytes a second" },
+	[SETTING_MILLI] = { parse_cpus, format_milli, "a number of CPUs", "0.5, 2", "150%", NULL },
+	[SETTING_DURATION] = { parse_duration, format_duration, "a duration", "500ms, 30s", "5m",
+			       NULL },
+};
+
+static int refuse_form(const struct setting *s, const char *value, struct err *e)
+{
+	const struct form *f = &forms[s->type];
+	bool max = s->flags & SETTING_MAX_OK;
+
+	err_set(e, ERR_USAGE, "%s: %.80s is not %s", s->name, value, f->noun);
+	if (s->type == SETTING_INT && s->max)
+		return err_hint(e, "from %" PRId64 " to %" PRId64 "%s", s->min, s->max,
+				max ? " or max" : "");
+	if (!f->examples)
+		return err_errno(ERR_USAGE);
+	return err_hint(e, max ? "for example %s, %s or max" : "for example %s or %s", f->examples,
+			f->last_example);
+}
+
+static int refuse_range(const struct setting *s, const char *value, bool small, struct err *e)
+{
+	const struct form *f = &forms[s->type];
+	char low[32], high[32];
+
+	f->format((uint64_t)s->min, low, sizeof(low));
+	f->format((uint64_t)s->max, high, sizeof(high));
+	err_set(e, ERR_USAGE, "%s: %.80s is too %s", s->name, value, small ? "small" : "large");
+	if (s->type == SETTING_INT)
+		return err_hint(e, "from %s to %s%s", low, high,
+				s->flags & SETTING_MAX_OK ? " or max" : "");
+	if (small && f->bare && strspn(value, "0123456789") == strlen(value))
+		return err_hint(e, "at least %s%s", low, f->bare);
+	if (small)
+		return err_hint(e, "at least %s", low);
+	if (s->max && s->max != INT64_MAX)
+		return err_hint(e, "at most %s", high);
+	return err_errno(ERR_USAGE);
+}
+
+static int check_number(const struct setting *s, const char *value, struct err *e)
+{
+	uint64_t v;
+	int r;
+
+	r = forms[s->type].parse(value, &v);
+	if (r == -ERANGE)
+		return refuse_range(s, value, false, e);
+	if (r < 0)
+		return refuse_form(s, value, e);
+	if (s->type == SETTING_BOOL)
+		return 0;
+	if (v == PARSE_MAX)
+		return s->flags & SETTING_MAX_OK ? 0 : refuse_form(s, value, e);
+	if (v < (uint64_t)s->min)
+		return refuse_range(s, value, true, e);
+	if (s->max && v > (uint64_t)s->max)
+		return refuse_range(s, value, false, e);
+	return 0;
+}
+
+static int check_enum(const struct setting *s, const char *value, struct err *e)
+{
+	cleanup_strv struct strv v = { 0 };
+	char list[200] = "";
+
+	if (strv_split(&v, s->values, "|") < 0)
+		return err_code(e, -ENOMEM, "%s", s->name);
+	if (strv_has(&v, value))
+		return 0;
+	for (size_t i = 0; i < v.count; i++)
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s",
+			 i == 0 ? "" : i + 1 == v.count ? " or " : ", ", v.item[i]);
+	err_set(e, ERR_USAGE, "%s: %.80s is not %s", s->name, value, list);
+	return err_errno(ERR_USAGE);
+}
+
+static int check_string(const struct setting *s, const char *value, struct err *e)
+{
+	size_t len = strlen(value), max = s->max ? (size_t)s->max : 255;
+
+	if (len > max)
+		return err_set(e, ERR_USAGE, "%s: the value is too long (%zu bytes, at most %zu)",
+			       s->name, len, max);
+	/* They would be lost in the file, where blanks around a value are not part of it. */
+	if (value[0] == ' ' || value[len - 1] == ' ')
+		return err_set(e, ERR_USAGE, "%s: the value begins or ends with a blank", s->name);
+	if (!s->check)
+		return 0;
+	if (s->check(value, e) < 0)
+		return err_wrap(e, "%s", s->name);
+	return 0;
+}
+
+int setting_check(const struct setting *s, const char *value, struct err *e)
+{
+	int r;
+
+	if (!*value)
+		return err_set(e, ERR_USAGE, "%s: the value is empty", s->name);
+	if (!str_is_printable(value))
+		return err_set(e, ERR_USAGE, "%s: the value has control characters or is not UTF-8",
+			       s->name);
+	if (s->type == SETTING_STRING)
+		r = check_string(s, value, e);
+	else if (s->type == SETTING_ENUM)
+		r = check_enum(s, value, e);
+	else
+		r = check_number(s, value, e);
+	if (r < 0)
+		return r;
+	if (s->flags & SETTING_LATER)
+		return err_set(e, ERR_UNSUPPORTED, "%s: not built yet", s->name);
+	return 0;
+}
+
+uint64_t setting_number(const struct setting *s, const char *value)
+{
+	uint64_t v;
+
+	if (s->type >= ARRAY_SIZE(forms) || !forms[s->type].parse ||
+	    forms[s->type].parse(value, &v) < 0)
+		return 0;
+	return v;
+}

@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * The start of a VPS, seen from its holder: a table of steps, each undone when a later one fails.
+ * The other half is child.c.
+ */
+#include "base/path.h"
+#include "base/proc.h"
+#include "base/step.h"
+#include "netns/netns.h"
+#include "runtime/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define END_TIMEOUT_US 30000000 /* for processes that were sent SIGKILL to go */
+
+static int step_cgroup(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	uid_t root = v->spec->root.id_base;
+	int r;
+
+	r = cgroup_create(&v->cgroup, root, root, e);
+	if (r < 0)
+		return r;
+	v->cgroup_fd = cgroup_open(&v->cgroup, e);
+	if (v->cgroup_fd < 0) {
+		struct err ignored;
+
+		cgroup_remove(&v->cgroup, &ignored);
+		return v->cgroup_fd;
+	}
+	return 0;
+}
+
+static void undo_cgroup(void *ctx)
+{
+	struct rt_vps *v = ctx;
+	struct err ignored;
+
+	fd_close(&v->cgroup_fd);
+	cgroup_remove(&v->cgroup, &ignored);
+}
+
+static int write_id_map(pid_t pid, const char *file, const struct storage_root *r, struct err *e)
+{
+	char path[64], text[64];
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	snprintf(text, sizeof(text), "0 %u %u\n", r->id_base, r->id_count);
+	n = fd_write_file_at(AT_FDCWD, path, text);
+	return n < 0 ? err_code(e, n, "map the VPS's ids") : 0;
+}
+
+/* Kills everything in the VPS and waits until it is gone; init is reaped. */
+static void end_processes(struct rt_vps *v)
+{
+	struct err ignored;
+	siginfo_t info;
+
+	if (v->pidfd < 0)
+		return;
+	cgroup_kill(&v->cgroup, &ignored);
+	pidfd_signal(v->pidfd, SIGKILL);
+	while (!v->reaped && waitid(P_PIDFD, (id_t)v->pidfd, &info, WEXITED) < 0)
+		if (errno != EINTR)
+			break;
+	v->reaped = true;
+	cgroup_wait_empty(&v->cgroup, END_TIMEOUT_US, &ignored);
+}
+
+static void undo_process(void *ctx)
+{
+	struct rt_vps *v = ctx;
+
+	fd_close(&v->sync);
+	end_processes(v);
+	fd_close(&v->pidfd);
+	fd_close(&v->userns_fd);
+}
+
+static int clone_child(struct rt_vps *v, struct err *e)
+{
+	struct clone_args args = {
+		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP | CLONE_NEWUSER | CLONE_NEWPID |
+			 CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
+		.pidfd = (uint64_t)(uintptr_t)&v->pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)v->cgroup_fd,
+	};
+	struct cgroup_entry entry;
+	int pair[2], r;
+	long pid;
+
+	r = cgroup_entry_open(&v->cgroup, &entry, e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		cgroup_entry_close(&entry);
+		return err_sys(e, "make a socket pair");
+	}
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0) {
+		close(pair[0]);
+		rt_child_main(v, &entry, pair[1]);
+	}
+	cgroup_entry_close(&entry);
+	if (pid < 0) {
+		err_sys(e, "make the VPS's namespaces");
+		close(pair[0]);
+		close(pair[1]);
+		return err_hint(e, "vps doctor says what this kernel lacks");
+	}
+	close(pair[1]);
+	v->pid = (pid_t)pid;
+	v->sync = pair[0];
+	v->reaped = false;
+	return 0;
+}
+
+static int step_process(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	char path[64];
+	int r;
+
+	r = clone_child(v, e);
+	if (r < 0)
+		return r;
+	r = write_id_map(v->pid, "uid_map", &v->spec->root, e);
+	if (r == 0)
+		r = write_id_map(v->pid, "gid_map", &v->spec->root, e);
+	if (r == 0)
+		r = rt_rlimits_apply(&v->spec->rlimits, v->pid, e);
+	if (r == 0) {
+		snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)v->pid);
+		v->userns_fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (v->userns_fd < 0)
+			r = err_sys(e, "open the VPS's user namespace");
+	}
+	if (r < 0)
+		undo_process(v);
+	return r;
+}
+
+static int step_rootfs(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	const struct storage_backend *b = storage_backend_find(v->spec->root.backend, e);
+
+	if (!b)
+		return -EINVAL;
+	v->root_fd = b->mount(&v->spec->root, v->userns_fd, e);
+	return v->root_fd < 0 ? v->root_fd : 0;
+}
+
+static void undo_rootfs(void *ctx)
+{
+	struct rt_vps *v = ctx;
+
+	fd_close(&v->root_fd);
+}
+
+static int step_network(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	cleanup_close int fd = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open the VPS's network namespace");
+	return netns_loopback_up(fd, e);
+}
+
+/* A directory or file of the host as a detached mount on which the tenant's ids stand for the same
+ * ids outside: root inside writes as the host's root. Where the file system cannot map ids the
+ * tenant meets it as nobody. */
+static int open_volume(const struct rt_vps *v, const struct rt_mount *m, struct err *e)
+{
+	cleanup_close int fd = open_tree(AT_FDCWD, m->host, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	struct mount_attr attr = {
+		.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+			    (m->read_only ? MOUNT_ATTR_RDONLY : 0),
+		.propagation = MS_PRIVATE,
+	};
+	struct mount_attr map = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)v->userns_fd };
+
+	if (fd < 0)
+		return err_sys(e, "open %s", m->host);
+	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+		return err_sys(e, "prepare %s", m->host);
+	if (mount_setattr(fd, "", AT_EMPTY_PATH, &map, sizeof(map)) < 0 && errno != EINVAL &&
+	    errno != EPERM)
+		return err_sys(e, "map the ids of %s", m->host);
+	return TAKE_FD(fd);
+}
+
+/* What the child reports, or why it is gone. */
+static int hear_child(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fds, size_t *nfds,
+		      struct err *e)
+{
+	int r = rt_msg_recv(v->sync, m, fds, 2, nfds);
+
+	if (r == -EPIPE && want == RT_MSG_EXEC)
+		return 0; /* execve closed it */
+	if (r < 0)
+		return err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
+	if (m->type == RT_MSG_ERROR && m->value) {
+		err_code(e, -(int)m->value, "run %s", v->spec->argv.item[0]);
+		e->code = m->value == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
+		return -EIO;
+	}
+	if (m->type == RT_MSG_ERROR) {
+		*e = m->err;
+		return e->code == ERR_OK ? -EIO : err_errno((enum err_status)e->code);
+	}
+	if (m->type != want)
+		return err_set(e, ERR_FAIL, "unexpected message %u from the VPS", m->type);
+	return 0;
+}
+
+static int step_volumes(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	int r;
+
+	r = rt_msg_send(v->sync, RT_MSG_ROOT, 0, NULL, &v->root_fd, 1);
+	for (size_t i = 0; r == 0 && i < v->spec->mount_count; i++) {
+		cleanup_close int fd = open_volume(v, &v->spec->mounts[i], e);
+
+		if (fd < 0)
+			return fd;
+		r = rt_msg_send(v->sync, RT_MSG_VOLUME, (uint32_t)i, NULL, &fd, 1);
+	}
+	if (r == 0)
+		r = rt_msg_send(v->sync, RT_MSG_SET_UP, 0, NULL, NULL, 0);
+	/* A child that gave up has said why before it closed. */
+	return r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "send the mounts") : 0;
+}
+
+static int step_tenant(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	struct rt_msg m;
+	size_t nfds, at = 0;
+	int fds[2], r;
+
+	r = hear_child(v, RT_MSG_READY, &m, fds, &nfds, e);
+	if (r < 0)
+		return r;
+	if ((m.value & RT_READY_CONSOLE) && at < nfds)
+		v->console = fds[at++];
+	if ((m.value & RT_READY_NOTIFY) && at < nfds)
+		v->notify = fds[at++];
+	while (at < nfds)
+		close(fds[at++]);
+	return 0;
+}
+
+static void undo_tenant(void *ctx)
+{
+	struct rt_vps *v = ctx;
+
+	end_processes(v);
+	fd_close(&v->console);
+	fd_close(&v->notify);
+}
+
+static int step_exec(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	struct rt_msg m;
+	size_t nfds;
+	int fds[2], r;
+
+	r = rt_msg_send(v->sync, RT_MSG_EXEC, 0, NULL, NULL, 0);
+	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
+		return err_code(e, r, "let init run");
+	r = hear_child(v, RT_MSG_EXEC, &m, fds, &nfds, e);
+	fd_close(&v->sync);
+	fd_close(&v->root_fd); /* the mount lives in the tenant's mount namespace now */
+	return r;
+}
+
+static int step_limits(void *ctx, struct err *e)
+{
+	return rt_limits_up(ctx, e);
+}
+
+static const struct step start_steps[] = {
+	{ "cgroup", step_cgroup, undo_cgroup },
+	{ "limits", step_limits, NULL },
+	{ "process", step_process, undo_process },
+	{ "rootfs", step_rootfs, undo_rootfs },
+	{ "volumes", step_volumes, NULL },
+	{ "network", step_network, NULL },
+	{ "tenant", step_tenant, undo_tenant },
+	{ "exec", step_exec, NULL },
+};
+static STEP_TABLE(start_table, "start", start_steps);
+
+static int cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *name,
+		     const char *parent, struct err *e)
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r;
+
+	if (proc < 0)
+		return err_sys(e, "open /proc");
+	r = cgroup_host_read(host, proc, e);
+	if (r < 0)
+		return r;
+	c->host = host;
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	snprintf(c->parent, sizeof(c->parent), "%s", parent);
+	return 0;
+}
+
+int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
+	     struct err *e)
+{
+	struct rt_vps *v = calloc(1, sizeof(*v));
+	int r;
+
+	if (!v)
+		return err_code(e, -ENOMEM, "start %s", spec->name);
+	*v = (struct rt_vps){
+		.spec = spec,
+		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
+		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
+		.root_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
+	};
+	/* Our memory is copied into the child, which the tenant must not look into. */
+	prctl(PR_SET_DUMPABLE, 0);
+	r = cgroup_of(&v->cgroup_host, &v->cgroup, spec->name, spec->cgroup_parent, e);
+	if (r == 0) {
+		v->resolv_conf = rt_resolv_conf(spec);
+		if (!v->resolv_conf)
+			r = err_code(e, -ENOMEM, "start %s", spec->name);
+	}
+	if (r == 0)
+		r = steps_up(&start_table, v, e);
+	if (r < 0) {
+		free(v->resolv_conf);
+		free(v);
+		return r;
+	}
+	*ret = v;
+	return 0;
+}
+
+void rt_finish(struct rt_vps *v)
+{
+	if (!v)
+		return;
+	steps_down(&start_table, v);
+	rt_leave_pidns(v);
+	free(v->resolv_conf);
+	free(v);
+}
+
+int rt_cleanup(const char *name, const char *cgroup_parent, const char *run_dir, struct err *e)
+{
+	struct cgroup_host host;
+	struct cgroup c;
+	int r;
+
+	(void)run_dir;
+	r = cgroup_of(&host, &c, name, cgroup_parent, e);
+	if (r == 0)
+		r = cgroup_kill(&c, e);
+	if (r == 0)
+		r = cgroup_wait_empty(&c, END_TIMEOUT_US, e);
+	if (r == 0)
+		r = cgroup_remove(&c, e);
+	return r;
+}
+
+int rt_reap(struct rt_vps *v, struct rt_exit *ret, struct err *e)
+{
+	siginfo_t info;
+
+	while (waitid(P_PIDFD, (id_t)v->pidfd, &info, WEXITED) < 0)
+		if (errno != EINTR)
+			return err_sys(e, "wait for init");
+	v->reaped = true;
+	ret->value = info.si_status;
+	if (info.si_code == CLD_EXITED)
+		ret->how = RT_EXITED;
+	else if (info.si_status == SIGHUP) /* reboot(2) in a pid namespace, since Linux 3.4 */
+		ret->how = RT_REBOOT;
+	else if (info.si_status == SIGINT)
+		ret->how = RT_POWEROFF;
+	else
+		ret->how = RT_SIGNALED;
+	return 0;
+}
+
+pid_t rt_init_pid(const struct rt_vps *v)
+{
+	return v->pid;
+}
+
+int rt_init_pidfd(const struct rt_vps *v)
+{
+	return v->pidfd;
+}
+
+int rt_console_fd(const struct rt_vps *v)
+{
+	return v->console;
+}
+
+int rt_notify_fd(const struct rt_vps *v)
+{
+	return v->notify;
+}
+
+int rt_freeze(struct rt_vps *v, struct err *e)
+{
+	return cgroup_freeze(&v->cgroup, 10000000, e);
+}
+
+int rt_thaw(struct rt_vps *v, struct err *e)
+{
+	return cgroup_thaw(&v->cgroup, e);
+}
+
+int rt_kill(struct rt_vps *v, struct err *e)
+{
+	return cgroup_kill(&v->cgroup, e);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/machine.h"
+
+#include "base/macro.h"
+
+#include <assert.h>
+
+#define NO(text) { SUP_NO, 0, (text), NULL }
+#define NO_HINT(text, h) { SUP_NO, 0, (text), (h) }
+#define GO(to) { SUP_GO, (to), NULL, NULL }
+#define STAY { SUP_STAY, 0, NULL, NULL }
+#define JOIN { SUP_JOIN, 0, NULL, NULL }
+
+#define NOT_RUNNING NO("it is not running")
+#define NOT_RUNNING_START NO_HINT("it is not running", "vps start %s")
+#define PAUSED_RESUME NO_HINT("it is paused", "vps resume %s")
+#define NOT_THERE NO("it is being created")
+#define GOING NO("it is being destroyed")
+#define STOPPING NO("it is stopping")
+#define STARTING NO("it is still starting")
+#define SUSPENDED NO_HINT("it is suspended", "vps resume %s")
+#define RUNS NO_HINT("it is running", "vps stop %s")
+#define LIE NO("that cannot have happened")
+
+/* clang-format off */
+static const struct sup_rule rules[][SUP_EVENT_COUNT] = {
+	[SUP_STOPPED] = {
+		[SUP_EV_START] = GO(SUP_STARTING),
+		[SUP_EV_STOP] = NOT_RUNNING,
+		[SUP_EV_RESTART] = GO(SUP_STARTING),
+		[SUP_EV_PAUSE] = NOT_RUNNING,
+		[SUP_EV_RESUME] = NOT_RUNNING_START,
+		[SUP_EV_SESSION] = NOT_RUNNING_START,
+		[SUP_EV_DESTROY] = GO(SUP_DESTROYING),
+		[SUP_EV_RENAME] = STAY,
+		[SUP_EV_CONFIG] = STAY,
+		[SUP_EV_CREATED] = LIE,
+		[SUP_EV_STARTED] = LIE,
+		[SUP_EV_PAUSED] = LIE,
+		[SUP_EV_RESUMED] = LIE,
+		[SUP_EV_ENDING] = LIE,
+		[SUP_EV_ENDED] = LIE,
+	},
+	[SUP_STARTING] = {
+		[SUP_EV_START] = NO("it is starting already"),
+		[SUP_EV_STOP] = GO(SUP_STOPPING),
+		[SUP_EV_RESTART] = STARTING,
+		[SUP_EV_PAUSE] = STARTING,
+		[SUP_EV_RESUME] = NO("it is not paused"),
+		[SUP_EV_SESSION] = STARTING,
+		[SUP_EV_DESTROY] = RUNS,
+		[SUP_EV_RENAME] = RUNS,
+		[SUP_EV_CONFIG] = STAY,
+		[SUP_EV_CREATED] = LIE,
+		[SUP_EV_STARTED] = GO(SUP_RUNNING),
+		[SUP_EV_PAUSED] = LIE,
+		[SUP_EV_RESUMED] = LIE,
+		[SUP_EV_ENDING] = GO(SUP_STOPPING),
+		[SUP_EV_ENDED] = GO(SUP_STOPPED),
+	},
+	[SUP_RUNNING] = {
+		[SUP_EV_START] = NO("it is running already"),
+		[SUP_EV_STOP] = GO(SUP_STOPPING),
+		[SUP_EV_RESTART] = GO(SUP_STOPPING),
+		[SUP_EV_PAUSE] = STAY,
+		[SUP_EV_RESUME] = NO("it is not paused"),
+		[SUP_EV_SESSION] = STAY,
+		[SUP_EV_DESTROY] = RUNS,
+		[SUP_EV_RENAME] = RUNS,
+		[SUP_EV_CONFIG] = STAY,
+		[SUP_EV_CREATED] = LIE,
+		[SUP_EV_STARTED] = STAY,
+		[SUP_EV_PAUSED] = GO(SUP_PAUSED),
+		[SUP_EV_RESUMED] = STAY,
+		[SUP_EV_ENDING] = GO(SUP_STOPPING),
+		[SUP_EV_ENDED] = GO(SUP_STOPPED),
+	},
+	[SUP_PAUSED] = {
+		[SUP_EV_START] = PAUSED_RESUME,
+		[SUP_EV_STOP] = GO(SUP_STOPPING),
+		[SUP_EV_RESTART] = GO(SUP_STOPPING),
+		[SUP_EV_PAUSE] = NO("it is paused already"),
+		[SUP_EV_RESUME] = STAY,
+		[SUP_EV_SESSION] = PAUSED_RESUME,
+		[SUP_EV_DESTROY] = NO_HINT("it is paused", "vps stop %s"),
+		[SUP_EV_RENAME] = NO_HINT("it is paused", "vps stop %s"),
+		[SUP_EV_CONFIG] = STAY,
+		[SUP_EV_CREATED] = LIE,
+		[SUP_EV_STARTED] = LIE,
+		[SUP_EV_PAUSED] = STAY,
+		[SUP_EV_RESUMED] = GO(SUP_RUNNING),
+		[SUP_EV_ENDING] = GO(SUP_STOPPING),
+		[SUP_EV_ENDED] = GO(SUP_STOPPED),
+	},
+	[SUP_SUSPENDED] = {
+		[SUP_EV_START] = SUSPENDED,
+		[SUP_EV_STOP] = SUSPENDED,
+		[SUP_EV_RESTART] = SUSPENDED,
+		[SUP_EV_PAUSE] = SUSPENDED,
+		[SUP_EV_RESUME] = SUSPENDED,
+		[SUP_EV_SESSION] = SUSPENDED,
+		[SUP_EV_DESTROY] = GO(SUP_DESTROYING),
+		[SUP_EV_RENAME] = SUSPENDED,
+		[SUP_EV_CONFIG] = STAY,
+		[SUP_EV_CREATED] = LIE,
+		[SUP_EV_STARTED] = LIE,
+		[SUP_EV_PAUSED] = LIE,
+		[SUP_EV_RESUMED] = LIE,
+		[SUP_EV_ENDING] = LIE,
+		[SUP_EV_ENDED] = LIE,
+	},
+	[SUP_STOPPING] = {
+		[SUP_EV_START] = STOPPING,
+		[SUP_EV_STOP] = JOIN,
+		[SUP_EV_RESTART] = STOPPING,
+		[SUP_EV_PAUSE] = STOPPING,
+		[SUP_EV_RESUME] = STOPPING,
+		[SUP_EV_SESSION] = STOPPING,
+		[SUP_EV_DESTROY] = STOPPING,
+		[SUP_EV_RENAME] = STOPPING,
+		[SUP_EV_CONFIG] = STAY,
+		[SUP_EV_CREATED] = LIE,
+		/* A stop that came while it was starting: the monitor says both. */
+		[SUP_EV_STARTED] = STAY,
+		[SUP_EV_PAUSED] = STAY,
+		[SUP_EV_RESUMED] = STAY,
+		[SUP_EV_ENDING] = STAY,
+		[SUP_EV_ENDED] = GO(SUP_STOPPED),
+	},
+	[SUP_CREATING] = {
+		[SUP_EV_START] = NOT_THERE,
+		[SUP_EV_STOP] = NOT_THERE,
+		[SUP_EV_RESTART] = NOT_THERE,
+		[SUP_EV_PAUSE] = NOT_THERE,
+		[SUP_EV_RESUME] = NOT_THERE,
+		[SUP_EV_SESSION] = NOT_THERE,
+		[SUP_EV_DESTROY] = NOT_THERE,
+		[SUP_EV_RENAME] = NOT_THERE,
+		[SUP_EV_CONFIG] = NOT_THERE,
+		[SUP_EV_CREATED] = GO(SUP_STOPPED),
+		[SUP_EV_STARTED] = LIE,
+		[SUP_EV_PAUSED] = LIE,
+		[SUP_EV_RESUMED] = LIE,
+		[SUP_EV_ENDING] = LIE,
+		[SUP_EV_ENDED] = LIE,
+	},
+	[SUP_DESTROYING] = {
+		[SUP_EV_START] = GOING,
+		[SUP_EV_STOP] = GOING,
+		[SUP_EV_RESTART] = GOING,
+		[SUP_EV_PAUSE] = GOING,
+		[SUP_EV_RESUME] = GOING,
+		[SUP_EV_SESSION] = GOING,
+		[SUP_EV_DESTROY] = JOIN,
+		[SUP_EV_RENAME] = GOING,
+		[SUP_EV_CONFIG] = GOING,
+		[SUP_EV_CREATED] = LIE,
+		[SUP_EV_STARTED] = LIE,
+		[SUP_EV_PAUSED] = LIE,
+		[SUP_EV_RESUMED] = LIE,
+		[SUP_EV_ENDING] = LIE,
+		[SUP_EV_ENDED] = LIE,
+	},
+};
+/* clang-format on */
+static_assert(ARRAY_SIZE(rules) == SUP_STATE_COUNT, "each state has its row");
+
+static const char *const state_names[] = {
+	[SUP_STOPPED] = "stopped",   [SUP_STARTING] = "starting",   [SUP_RUNNING] = "running",
+	[SUP_PAUSED] = "paused",     [SUP_SUSPENDED] = "suspended", [SUP_STOPPING] = "stopping",
+	[SUP_CREATING] = "stopped",  [SUP_DESTROYING] = "stopped",
+};
+static_assert(ARRAY_SIZE(state_names) == SUP_STATE_COUNT, "each state has its name");
+
+static const char *const event_names[] = {
+	[SUP_EV_START] = "start",     [SUP_EV_STOP] = "stop",       [SUP_EV_RESTART] = "restart",
+	[SUP_EV_PAUSE] = "pause",     [SUP_EV_RESUME] = "resume",   [SUP_EV_SESSION] = "session",
+	[SUP_EV_DESTROY] = "destroy", [SUP_EV_RENAME] = "rename",   [SUP_EV_CONFIG] = "set",
+	[SUP_EV_CREATED] = "created", [SUP_EV_STARTED] = "started", [SUP_EV_PAUSED] = "paused",
+	[SUP_EV_RESUMED] = "resumed", [SUP_EV_ENDING] = "ending",   [SUP_EV_ENDED] = "ended",
+};
+static_assert(ARRAY_SIZE(event_names) == SUP_EVENT_COUNT, "each event has its name");
+
+const struct sup_rule *sup_rule(enum sup_state state, enum sup_event event)
+{
+	return &rules[state][event];
+}
+
+const char *sup_state_name(enum sup_state s)
+{
+	return state_names[s];
+}
+
+int sup_state_find(const char *name)
+{
+	for (int i = 0; i < SUP_CREATING; i++)
+		if (STREQ(state_names[i], name))
+			return i;
+	return -1;
+}
+
+const char *sup_event_name(enum sup_event ev)
+{
+	return event_names[ev];
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/monitor_internal.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/proc.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+/* A request with the fds that came with it; those that a handler keeps it takes out. */
+struct request {
+	json_t *j;
+	int fd[8];
+	size_t nfds;
+};
+
+int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e)
+{
+	int r = 0;
+
+	if (!m->vps) { /* between a reboot and the next start */
+		m->state = MON_STOPPING;
+		return 0;
+	}
+	if (m->state == MON_PAUSED) {
+		r = rt_thaw(m->vps, e);
+		if (r < 0 && !force)
+			return r;
+	}
+	if (m->state != MON_STOPPING) {
+		m->state = MON_STOPPING;
+		mon_tell_state(m);
+	}
+	if (force) {
+		m->forced = true;
+		return rt_kill(m->vps, e);
+	}
+	if (!m->kill_at_us || now_monotonic_us() + timeout_us < m->kill_at_us)
+		m->kill_at_us = now_monotonic_us() + timeout_us;
+	r = pidfd_signal(rt_init_pidfd(m->vps), m->spec.stop_signal);
+	return r < 0 && r != -ESRCH ? err_code(e, r, "stop %s", m->spec.name) : 0;
+}
+
+static int op_stop(struct mon *m, struct request *q, struct err *e)
+{
+	uint64_t timeout = m->spec.stop_timeout_us;
+	json_t *t = json_object_get(q->j, "timeout_us");
+
+	if (json_is_integer(t) && json_integer_value(t) >= 0)
+		timeout = (uint64_t)json_integer_value(t);
+	return mon_stop(m, timeout, json_is_true(json_object_get(q->j, "force")), e);
+}
+
+static int op_pause(struct mon *m, struct request *q, struct err *e)
+{
+	int r;
+
+	(void)q;
+	if (m->state != MON_RUNNING)
+		return err_set(e, ERR_STATE, "pause %s: it is %s", m->spec.name, mon_state_name(m));
+	r = rt_freeze(m->vps, e);
+	if (r < 0)
+		return err_wrap(e, "pause %s", m->spec.name);
+	m->state = MON_PAUSED;
+	mon_tell_state(m);
+	return 0;
+}
+
+static int op_resume(struct mon *m, struct request *q, struct err *e)
+{
+	int r;
+
+	(void)q;
+	if (m->state != MON_PAUSED)
+		return err_set(e, ERR_STATE, "resume %s: it is %s", m->spec.name,
+			       mon_state_name(m));
+	r = rt_thaw(m->vps, e);
+	if (r < 0)
+		return err_wrap(e, "resume %s", m->spec.name);
+	m->state = MON_RUNNING;
+	mon_tell_state(m);
+	return 0;
+}
+
+static int take_strings(json_t *array, struct strv *v)
+{
+	json_t *item;
+	size_t i;
+
+	json_array_foreach(array, i, item)
+		if (!json_is_string(item) || strv_add(v, json_string_value(item)) < 0)
+			return -EINVAL;
+	return 0;
+}
+
+static void take_text(json_t *j, const char *key, char *buf, size_t size)
+{
+	const char *s = json_string_value(json_object_get(j, key));
+
+	snprintf(buf, size, "%s", s ? s : "");
+}
+
+static int parse_exec(json_t *j, struct rt_exec *x)
+{
+	take_text(j, "user", x->user, sizeof(x->user));
+	take_text(j, "cwd", x->cwd, sizeof(x->cwd));
+	x->tty = json_is_true(json_object_get(j, "tty"));
+	x->login = json_is_true(json_object_get(j, "login"));
+	x->rows = (unsigned short)json_integer_value(json_object_get(j, "rows"));
+	x->cols = (unsigned short)json_integer_value(json_object_get(j, "cols"));
+	if (take_strings(json_object_get(j, "argv"), &x->argv) < 0 ||
+	    take_strings(json_object_get(j, "env"), &x->env) < 0)
+		return -EINVAL;
+	return x->argv.count || x->login ? 0 : -EINVAL;
+}
+
+static int run_exec(struct mon *m, const struct rt_exec *x, const struct rt_stdio *stdio,
+		    struct mon_session *s, struct err *e)
+{
+	int master = -EBADF, r;
+
+	r = rt_exec(m->vps, x, stdio, &s->pid, &s->pidfd, &master, e);
+	if (r < 0) {
+		session_send(s->sock, SESSION_ERROR, 0, e, sizeof(*e), -EBADF);
+		s->dead = true;
+		return r;
+	}
+	if (session_send(s->sock, SESSION_STARTED, (int32_t)s->pid, NULL, 0, master) < 0) {
+		pidfd_signal(s->pidfd, SIGHUP);
+		s->dead = true;
+	}
+	fd_close(&master);
+	return 0;
+}
+
+static int op_exec(struct mon *m, struct request *q, struct err *e)
+{
+	struct rt_stdio stdio = { { -EBADF, -EBADF, -EBADF } };
+	struct rt_exec x = { 0 };
+	struct mon_session *s;
+	int r;
+
+	if (m->state != MON_RUNNING && m->state != MON_STOPPING)
+		return err_set(e, ERR_STATE, "exec in %s: it is %s", m->spec.name,
+			       mon_state_name(m));
+	r = parse_exec(q->j, &x);
+	if (r < 0 || q->nfds != (x.tty ? 1U : 4U)) {
+		strv_done(&x.argv);
+		strv_done(&x.env);
+		return err_set(e, ERR_DAEMON, "exec in %s: malformed request", m->spec.name);
+	}
+	for (size_t i = 1; i < q->nfds; i++)
+		stdio.fd[i - 1] = q->fd[i];
+	s = mon_session_new(m, q->fd[0]);
+	if (s) {
+		q->fd[0] = -EBADF;
+		r = run_exec(m, &x, &stdio, s, e);
+	} else {
+		r = err_set(e, ERR_NOSPACE, "exec in %s: too many sessions (%d)", m->spec.name,
+			    MON_SESSIONS_MAX);
+	}
+	strv_done(&x.argv);
+	strv_done(&x.env);
+	return r;
+}
+
+static int op_console(struct mon *m, struct request *q, struct err *e)
+{
+	struct mon_session *s;
+
+	if (!m->vps || rt_console_fd(m->vps) < 0)
+		return err_set(e, ERR_STATE, "console of %s: it has none", m->spec.name);
+	if (q->nfds != 1)
+		return err_set(e, ERR_DAEMON, "console of %s: malformed request", m->spec.name);
+	s = mon_session_new(m, q->fd[0]);
+	if (!s)
+		return err_set(e, ERR_NOSPACE, "console of %s: too many sessions (%d)",
+			       m->spec.name, MON_SESSIONS_MAX);
+	q->fd[0] = -EBADF;
+	s->console = true;
+	s->input = json_is_true(json_object_get(q->j, "input"));
+	mon_session_history(m, s);
+	return 0;
+}
+
+static int change_limits(struct mon *m, json_t *changes, struct config *all, struct strv *keys,
+			 struct err *e)
+{
+	const char *key;
+	json_t *value;
+	int r = 0;
+
+	json_object_foreach(changes, key, value) {
+		if (!json_is_string(value))
+			return err_set(e, ERR_DAEMON, "set %s: malformed request", m->spec.name);
+		r = config_set(all, key, json_string_value(value), e);
+		if (r < 0)
+			return r;
+		if (strv_add(keys, key) < 0)
+			return err_code(e, -ENOMEM, "set %s", m->spec.name);
+	}
+	return r;
+}
+
+static int op_set(struct mon *m, struct request *q, struct err *e)
+{
+	cleanup_free char *text = config_format(&m->spec.limits);
+	cleanup_strv struct strv keys = { 0 };
+	struct config all = { 0 };
+	char note[256] = "";
+	int r;
+
+	if (!text)
+		return err_code(e, -ENOMEM, "set %s", m->spec.name);
+	if (!m->vps)
+		return err_set(e, ERR_STATE, "set %s: it is %s", m->spec.name, mon_state_name(m));
+	r = config_parse(&all, text, strlen(text), "limits", e);
+	if (r == 0)
+		r = change_limits(m, json_object_get(q->j, "settings"), &all, &keys, e);
+	if (r == 0)
+		r = rt_set(m->vps, &keys, &all, note, sizeof(note), e);
+	if (r < 0) {
+		config_done(&all);
+		return err_wrap(e, "set %s", m->spec.name);
+	}
+	config_done(&m->spec.limits); /* a reboot from inside keeps them */
+	m->spec.limits = all;
+	snprintf(e->msg, sizeof(e->msg), "%s", note);
+	return 0;
+}
+
+static const struct {
+	const char *name;
+	int (*fn)(struct mon *m, struct request *q, struct err *e);
+} ops[] = {
+	{ "stop", op_stop },       { "pause", op_pause }, { "resume", op_resume },
+	{ "exec", op_exec },       { "console", op_console }, { "set", op_set },
+};
+
+static void answer(struct mon *m, json_t *id, int r, const struct err *e)
+{
+	int status = r >= 0 ? 0 : e->code ? e->code : ERR_FAIL;
+	json_t *j = json_pack("{s:O,s:i}", "reply", id, "status", status);
+
+	if (!status && e->msg[0])
+		json_object_set_new(j, "note", json_string(e->msg));
+	if (status) {
+		json_object_set_new(j, "error", json_string(e->msg));
+		json_object_set_new(j, "hint", json_string(e->hint));
+	}
+	mon_tell(m, j);
+}
+
+static void dispatch(struct mon *m, struct request *q)
+{
+	const char *name = json_string_value(json_object_get(q->j, "op"));
+	json_t *id = json_object_get(q->j, "id");
+	struct err e = { 0 };
+
+	if (!name || !json_is_integer(id)) {
+		log_warn("%s: a request without op or id", m->spec.name);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+		if (STREQ(ops[i].name, name)) {
+			answer(m, id, ops[i].fn(m, q, &e), &e);
+			return;
+		}
+	}
+	answer(m, id, err_set(&e, ERR_DAEMON, "unknown request %.32s", name), &e);
+}
+
+int mon_control(struct mon *m)
+{
+	char packet[MONITOR_PACKET_MAX];
+	struct request q = { .fd = { -9, -9, -9, -9, -9, -9, -9, -9 } };
+	ssize_t n = fd_recv(m->control, packet, sizeof(packet), q.fd, ARRAY_SIZE(q.fd), &q.nfds);
+
+	if (n == -EAGAIN || n == -EINTR)
+		return 0;
+	if (n <= 0)
+		return -EPIPE;
+	q.j = json_loadb(packet, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+	if (q.j)
+		dispatch(m, &q);
+	else
+		log_warn("%s: a packet that is no JSON", m->spec.name);
+	json_decref(q.j);
+	for (size_t i = 0; i < q.nfds; i++)
+		fd_close(&q.fd[i]);
+	return 0;
+}

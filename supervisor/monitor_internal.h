@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SUPERVISOR_MONITOR_INTERNAL_H
+#define SUPERVISOR_MONITOR_INTERNAL_H
+
+#include "base/err.h"
+#include "base/macro.h"
+#include "runtime/vps.h"
+#include "supervisor/monitor.h"
+#include "supervisor/session.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum mon_state { MON_STARTING, MON_RUNNING, MON_PAUSED, MON_STOPPING };
+
+/* A client of ours, see supervisor/session.h. */
+struct mon_session {
+	struct mon_session *next;
+	int sock;
+	bool console;    /* gets the console's output */
+	bool input;      /* may type */
+	bool run;        /* `vps run`: init's exit is its exit, hanging up stops the VPS */
+	bool dead;       /* to be freed at the end of the round */
+	int pidfd;       /* exec: the command; -EBADF else */
+	pid_t pid;
+	uint64_t dropped;/* bytes of output since the last one that went through */
+	bool ended;      /* the last message waits in `end_*` for room */
+	enum session_type end_type;
+	int32_t end_value;
+};
+
+#define MON_SESSIONS_MAX 256
+
+/* The console's log: console.log and, before it, console.log.1. */
+struct mon_log {
+	int dirfd;
+	int fd;
+	uint64_t size;
+};
+
+struct mon {
+	struct rt_spec spec;
+	struct rt_stdio stdio;
+	struct rt_vps *vps;
+	enum mon_state state;
+	bool ready;
+	bool forced;
+	uint64_t started_us;   /* CLOCK_BOOTTIME */
+	uint64_t kill_at_us;   /* CLOCK_MONOTONIC; 0: never */
+	uint64_t restart_at_us;/* after a reboot that came too soon; 0: no */
+	unsigned reboots;
+	int control;
+	int listen;
+	int run_dirfd;
+	struct mon_log log;
+	int console_slave;     /* keeps the console's master from hanging up */
+	struct mon_session *sessions;
+	/* Keyboard input that the tenant has not taken yet. */
+	char input[16 * 1024];
+	size_t input_len;
+	/* Output that a `run` client has not taken yet: nothing is read from the console then. */
+	char held[SESSION_DATA_MAX];
+	size_t held_len;
+	uint64_t out_budget;   /* bytes that may still be read from the console now */
+	uint64_t out_refill_us;
+};
+
+/* monitor_record.c: run/vps/NAME/state and exit, and the packets of monitor.h to vpsd. */
+void mon_record_state(struct mon *m);
+void mon_record_exit(struct mon *m, const char *how, int value, const struct err *e);
+/* Sends and releases the object; a vpsd that is gone or does not read is let go. */
+void mon_tell(struct mon *m, json_t *event);
+void mon_tell_state(struct mon *m);
+const char *mon_state_name(const struct mon *m);
+
+/* monitor_control.c: one packet of vpsd. Returns -EPIPE when it is gone. */
+int mon_control(struct mon *m);
+int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e);
+
+/* monitor_console.c */
+int mon_log_open(struct mon *m, struct err *e);
+/* Reads what the console has and passes it on; bounded, so that a flood takes no more than its
+ * share. */
+void mon_console_output(struct mon *m);
+void mon_console_drain(struct mon *m);
+/* Passes pending input on. */
+void mon_console_input(struct mon *m);
+/* True when the console may be read now. */
+bool mon_console_wanted(struct mon *m);
+
+/* monitor_session.c */
+struct mon_session *mon_session_new(struct mon *m, int sock);
+void mon_session_history(struct mon *m, struct mon_session *s);
+void mon_session_read(struct mon *m, struct mon_session *s);
+/* The last message; sent when there is room, then the session goes. */
+void mon_session_end(struct mon_session *s, enum session_type type, int32_t value);
+void mon_session_flush(struct mon_session *s);
+void mon_sessions_sweep(struct mon *m);
+/* All of them, before the monitor exits: waits a little for slow clients. */
+void mon_sessions_close(struct mon *m, int32_t status);
+
+#endif

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/monitor_internal.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/proc.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <termios.h>
+
+#define HISTORY_MAX ((off_t)64 * 1024) /* bytes shown to one who attaches */
+#define GONE_TIMEOUT_US 10000000       /* clean stop of a sandbox whose client hung up */
+
+struct mon_session *mon_session_new(struct mon *m, int sock)
+{
+	struct mon_session *s;
+	size_t count = 0;
+
+	for (s = m->sessions; s; s = s->next)
+		count++;
+	if (count >= MON_SESSIONS_MAX)
+		return NULL;
+	s = calloc(1, sizeof(*s));
+	if (!s)
+		return NULL;
+	fd_set_nonblock(sock, true);
+	s->sock = sock;
+	s->pidfd = -EBADF;
+	s->next = m->sessions;
+	m->sessions = s;
+	return s;
+}
+
+/* The tail of one log file. */
+static void send_tail(struct mon_session *s, int fd, off_t want)
+{
+	off_t size = lseek(fd, 0, SEEK_END);
+	char data[SESSION_DATA_MAX];
+
+	for (off_t at = size > want ? size - want : 0; at < size;) {
+		ssize_t n = pread(fd, data, sizeof(data), at);
+
+		if (n <= 0 || session_send(s->sock, SESSION_OUTPUT, 0, data, (size_t)n, -EBADF) < 0)
+			return;
+		at += n;
+	}
+}
+
+void mon_session_history(struct mon *m, struct mon_session *s)
+{
+	off_t size = m->log.fd >= 0 ? lseek(m->log.fd, 0, SEEK_END) : 0;
+
+	if (size < HISTORY_MAX && m->log.dirfd >= 0) {
+		cleanup_close int old = openat(m->log.dirfd, "console.log.1",
+					       O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+		if (old >= 0)
+			send_tail(s, old, HISTORY_MAX - size);
+	}
+	if (m->log.fd >= 0)
+		send_tail(s, m->log.fd, HISTORY_MAX);
+}
+
+/* Signals that a client may pass on; the others are for the kernel to send. */
+static bool may_forward(int sig)
+{
+	return sig > 0 && sig < NSIG && sig != SIGSTOP;
+}
+
+static void on_signal(struct mon *m, struct mon_session *s, int sig)
+{
+	if (!may_forward(sig))
+		return;
+	if (s->pidfd >= 0)
+		pidfd_signal(s->pidfd, sig);
+	else if (s->run && m->vps && sig == SIGKILL)
+		mon_stop(m, 0, true, &(struct err){ 0 });
+	else if (s->run && m->vps)
+		pidfd_signal(rt_init_pidfd(m->vps), sig);
+}
+
+static void on_input(struct mon *m, struct mon_session *s, const char *data, size_t len)
+{
+	if (!s->console || !s->input)
+		return;
+	if (len > sizeof(m->input) - m->input_len)
+		len = sizeof(m->input) - m->input_len; /* as a real terminal, it overruns */
+	memcpy(m->input + m->input_len, data, len);
+	m->input_len += len;
+	mon_console_input(m);
+}
+
+/* The client is gone. */
+static void on_gone(struct mon *m, struct mon_session *s)
+{
+	s->dead = true;
+	if (s->pidfd >= 0)
+		pidfd_signal(s->pidfd, SIGHUP);
+	if (s->run && m->vps && m->state != MON_STOPPING)
+		mon_stop(m, GONE_TIMEOUT_US, false, &(struct err){ 0 });
+}
+
+void mon_session_read(struct mon *m, struct mon_session *s)
+{
+	char data[SESSION_DATA_MAX];
+	struct session_header h;
+	ssize_t n;
+	int fd;
+
+	n = session_recv(s->sock, &h, data, sizeof(data), &fd);
+	if (n == -EAGAIN)
+		return;
+	if (n < 0) {
+		on_gone(m, s);
+		return;
+	}
+	fd_close(&fd);
+	switch (h.type) {
+	case SESSION_SIGNAL:
+		on_signal(m, s, h.value);
+		break;
+	case SESSION_INPUT:
+		on_input(m, s, data, (size_t)n);
+		break;
+	case SESSION_RESIZE:
+		if (s->console && s->input && m->vps && rt_console_fd(m->vps) >= 0) {
+			struct winsize ws = { .ws_row = (unsigned short)((uint32_t)h.value >> 16),
+					      .ws_col = (unsigned short)(h.value & 0xffff) };
+
+			ioctl(rt_console_fd(m->vps), TIOCSWINSZ, &ws);
+		}
+		break;
+	default:
+		on_gone(m, s);
+	}
+}
+
+void mon_session_end(struct mon_session *s, enum session_type type, int32_t value)
+{
+	if (s->ended || s->dead)
+		return;
+	s->ended = true;
+	s->end_type = type;
+	s->end_value = value;
+	mon_session_flush(s);
+}
+
+void mon_session_flush(struct mon_session *s)
+{
+	if (!s->ended || s->dead)
+		return;
+	if (session_send(s->sock, s->end_type, s->end_value, NULL, 0, -EBADF) != -EAGAIN)
+		s->dead = true;
+}
+
+void mon_sessions_sweep(struct mon *m)
+{
+	struct mon_session **at = &m->sessions;
+
+	while (*at) {
+		struct mon_session *s = *at;
+
+		if (!s->dead || s->pidfd >= 0) { /* a command that still runs is reaped first */
+			if (s->dead)
+				fd_close(&s->sock);
+			at = &s->next;
+			continue;
+		}
+		*at = s->next;
+		fd_close(&s->sock);
+		free(s);
+	}
+}
+
+void mon_sessions_close(struct mon *m, int32_t status)
+{
+	struct timeval patience = { .tv_sec = 5 };
+
+	for (struct mon_session *s = m->sessions; s; s = s->next) {
+		if (s->sock < 0 || s->dead)
+			continue;
+		setsockopt(s->sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+		fd_set_nonblock(s->sock, false);
+		if (m->held_len && s->run)
+			session_send(s->sock, SESSION_OUTPUT, 0, m->held, m->held_len, -EBADF);
+		if (s->run)
+			mon_session_end(s, SESSION_EXIT, status);
+		else if (s->pid)
+			mon_session_end(s, SESSION_EXIT, 128 + SIGKILL);
+		else
+			mon_session_end(s, SESSION_CLOSED, 0);
+		mon_session_flush(s);
+	}
+}
