@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/step.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,20 +19,36 @@ static int fault_fire(const char *point, const char *action, size_t action_len, 
 	return 0;
 }
 
+/* Kept open: a VPS's first process goes on with it after it has left the host's root. */
+static void fault_trace(const char *file, const char *point)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd >= 0)
+		dprintf(fd, "%s\n", point);
+}
+
 int fault_point(const char *table, const char *step, struct err *e)
 {
-	static const char *faults;
+	static const char *faults, *trace;
 	static int looked;
 	char point[128];
 	size_t len;
 
 	if (!looked) {
 		faults = secure_getenv("VPS_FAULT");
+		trace = secure_getenv("VPS_FAULT_TRACE");
 		looked = 1;
 	}
-	if (!faults)
+	if (!faults && !trace)
 		return 0;
 	snprintf(point, sizeof(point), "%s.%s", table, step);
+	if (trace)
+		fault_trace(trace, point);
+	if (!faults)
+		return 0;
 	len = strlen(point);
 	for (const char *p = faults; *p;) {
 		size_t item = strcspn(p, ",");

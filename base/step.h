@@ -40,7 +40,8 @@ void steps_down(const struct step_table *t, void *ctx);
  * list of "point:action"; the actions are `fail` (this function fills e and returns -EIO), `kill`
  * (SIGKILL to the calling process), `hang` (stops with SIGSTOP until continued). Without a match it
  * returns 0. `point` is formatted as "table.step"; steps also have "table.step.after", reached when
- * up has succeeded.
+ * up has succeeded. VPS_FAULT_TRACE names a file that each point passed is appended to, a line each,
+ * which is how tests know all the points there are.
  */
 int fault_point(const char *table, const char *step, struct err *e);
 

@@ -28,15 +28,8 @@ const char *cgroup_controller_name(enum cgroup_controller c)
 	return names[c].v2;
 }
 
-/* One line of mountinfo (proc_pid_mountinfo(5)) that can matter: a cgroup mount, or one that may
- * hide it. */
-struct mnt {
-	unsigned id, parent;
-	char *root, *point, *type, *super;
-};
-
 struct mnts {
-	struct mnt *m;
+	struct cgroup_mnt *m;
 	size_t count;
 };
 
@@ -57,7 +50,7 @@ static void unescape(char *s)
 	*to = '\0';
 }
 
-static bool parse_line(char *line, struct mnt *m)
+bool cgroup_mnt_parse(char *line, struct cgroup_mnt *m)
 {
 	char *field[32], *save = NULL;
 	size_t n = 0, dash = 0;
@@ -71,16 +64,18 @@ static bool parse_line(char *line, struct mnt *m)
 	}
 	if (!dash || n < dash + 4)
 		return false;
-	*m = (struct mnt){
+	*m = (struct cgroup_mnt){
 		.id = (unsigned)strtoul(field[0], NULL, 10),
 		.parent = (unsigned)strtoul(field[1], NULL, 10),
 		.root = field[3],
 		.point = field[4],
 		.type = field[dash + 1],
+		.source = field[dash + 2],
 		.super = field[dash + 3],
 	};
 	unescape(m->root);
 	unescape(m->point);
+	unescape(m->source);
 	return true;
 }
 
@@ -91,7 +86,7 @@ static int parse_lines(char *text, struct mnts *ret)
 
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
 		if (ret->count == room) {
-			struct mnt *bigger;
+			struct cgroup_mnt *bigger;
 
 			room = room ? room * 2 : 128;
 			bigger = reallocarray(ret->m, room, sizeof(*bigger));
@@ -99,7 +94,7 @@ static int parse_lines(char *text, struct mnts *ret)
 				return -ENOMEM;
 			ret->m = bigger;
 		}
-		if (parse_line(l, &ret->m[ret->count]))
+		if (cgroup_mnt_parse(l, &ret->m[ret->count]))
 			ret->count++;
 	}
 	return 0;
@@ -119,10 +114,10 @@ static bool is_below(const char *path, const char *dir)
  * its parent, at a directory that leads to it. Mounts further up are not looked at, whoever hides
  * those hides /proc as well.
  */
-static bool is_hidden(const struct mnts *all, const struct mnt *m)
+static bool is_hidden(const struct mnts *all, const struct cgroup_mnt *m)
 {
 	for (size_t i = 0; i < all->count; i++) {
-		const struct mnt *x = &all->m[i];
+		const struct cgroup_mnt *x = &all->m[i];
 
 		if (x != m && x->parent == m->id && STREQ(x->point, m->point))
 			return true;
@@ -159,7 +154,7 @@ static const char *below_root(const char *group, const char *root)
 }
 
 /* A mount serves when its whole path fits and, of several, the first that shows the root. */
-static bool takes(const struct mnts *all, const struct mnt *m, const char *have, size_t room)
+static bool takes(const struct mnts *all, const struct cgroup_mnt *m, const char *have, size_t room)
 {
 	if (m->point[0] != '/' || strlen(m->point) >= room || strncmp(m->root, "/..", 3) == 0)
 		return false;
@@ -179,7 +174,7 @@ static char *self_group(char *self)
 	return NULL;
 }
 
-static void take_v2(struct cgroup_host *h, const struct mnt *m, const char *group)
+static void take_v2(struct cgroup_host *h, const struct cgroup_mnt *m, const char *group)
 {
 	const char *below = group ? below_root(group, m->root) : NULL;
 
@@ -191,7 +186,7 @@ static void take_v2(struct cgroup_host *h, const struct mnt *m, const char *grou
 
 int cgroup_host_parse(struct cgroup_host *h, char *mountinfo, char *self)
 {
-	cleanup_free struct mnt *lines = NULL;
+	cleanup_free struct cgroup_mnt *lines = NULL;
 	const char *v2_root = "", *v1_root[CGROUP_CONTROLLER_COUNT] = { NULL };
 	char *group = self_group(self);
 	struct mnts all = { 0 };
@@ -202,7 +197,7 @@ int cgroup_host_parse(struct cgroup_host *h, char *mountinfo, char *self)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < all.count; i++) {
-		const struct mnt *m = &all.m[i];
+		const struct cgroup_mnt *m = &all.m[i];
 
 		if (STREQ(m->type, "cgroup2") && !STREQ(v2_root, "/") &&
 		    takes(&all, m, h->v2, sizeof(h->v2))) {

@@ -3,6 +3,7 @@
 #define CGROUP_INTERNAL_H
 
 #include "cgroup/cgroup.h"
+#include "cgroup/stats.h"
 
 #include <limits.h>
 
@@ -24,6 +25,14 @@ int cgroup_open_dir(const struct cgroup *c, int hierarchy);
 /* Refuses names that would lead out of the tree. */
 int cgroup_check(const struct cgroup *c, struct err *e);
 
+/* A line of mountinfo (proc_pid_mountinfo(5)), its fields unescaped but for `super`. They point into
+ * the line, which parsing changes. False: the line is not of the form. */
+struct cgroup_mnt {
+	unsigned id, parent;
+	char *root, *point, *type, *source, *super;
+};
+bool cgroup_mnt_parse(char *line, struct cgroup_mnt *m);
+
 /* Fills h from the text of the two files (changed by parsing), but for `version` of v2 controllers
  * and v2_base, which the file system tells. 0 or -ENODEV: no v2 tree. Fuzzed. */
 int cgroup_host_parse(struct cgroup_host *h, char *mountinfo, char *self);
@@ -33,6 +42,20 @@ bool cgroup_list_has(const char *list, const char *name);
 
 /* The value of "key N" in the flat keyed text of a cgroup file; -ENOENT. */
 int cgroup_keyed(const char *text, const char *key, uint64_t *ret);
+
+/*
+ * Files of a group by its directory's fd. They take a negative fd, from an open that failed, as the
+ * answer. A number may be "max", which is UINT64_MAX. The text is the caller's to free.
+ */
+int cgroup_read_text(int dir, const char *file, char **ret);
+int cgroup_read_number(int dir, const char *file, uint64_t *ret);
+int cgroup_read_keyed(int dir, const char *file, const char *key, uint64_t *ret);
+
+/* Parsers of io.stat, of blkio.throttle.io_* and of *.pressure; the first two add to what is there.
+ * Fuzzed. */
+void cgroup_sum_io_stat(const char *text, struct cgroup_io *io);
+void cgroup_sum_blkio(const char *text, uint64_t *reads, uint64_t *writes);
+bool cgroup_parse_pressure(const char *text, struct cgroup_pressure *ret);
 
 /*
  * Removes the group `name` below dirfd with all below it; 0 also when there is none, -EBUSY when a

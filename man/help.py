@@ -79,7 +79,8 @@ def entry(path):
     usage = "".join(plain(" ".join(b)) + "\n" for b in paragraphs(found["SYNOPSIS"]))
     if not usage:
         fail(path, "SYNOPSIS is empty")
-    return name.removeprefix("vps").removeprefix("-"), summary, usage, options(path, found["OPTIONS"])
+    verb = name.removeprefix("vps").removeprefix("-")
+    return verb, summary, usage, options(path, found["OPTIONS"])
 
 
 def order(path, entries):

@@ -3,14 +3,129 @@
 #define NETNS_NETNS_H
 
 #include "base/err.h"
+#include "netns/net.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
 
 /*
- * The network stack of a VPS. It is made with the VPS's network namespace by the runtime; this
- * layer fills it, from outside, before init starts.
+ * The network stack of a VPS, given from outside. Its network namespace is made by the runtime;
+ * this layer fills it before init starts, and keeps the host's half: the bridge, the links, one
+ * nft table in each of the families inet and bridge (netns/README.md describes the rules).
+ *
+ * All calls act on the network namespace of the calling thread as the host's. Each is a handful of
+ * system calls, runs no program and waits for nobody; the cost does not depend on how many VPSs
+ * there are, but for those that are said to. CAP_NET_ADMIN is needed, and CAP_SYS_ADMIN to enter
+ * the VPS's namespace.
+ *
+ * Who calls what: vpsd netns_host_up() before it starts the first VPS and when the watch says so,
+ * netns_host_down() after the last; the holder of a VPS netns_vps_up() and _down(). Changes of one
+ * VPS are single nft transactions, so both may go on at the same time.
  */
 
 /* Sets the loopback interface of the namespace behind `netns_fd` up (an fd of /proc/PID/ns/net).
  * The calling thread enters it and returns to its own. */
 int netns_loopback_up(int netns_fd, struct err *e);
+
+/* One VPS as the network sees it. The arrays are the caller's. */
+struct netns_vps {
+	char name[64];
+	char uuid[37]; /* link names and MACs come from it: they survive a rename */
+	struct netns_if *ifs;
+	size_t if_count;
+	const struct netns_publish *publish;
+	size_t publish_count;
+	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
+	size_t rule_count;
+	bool closed;  /* what no rule matches is refused, not let in */
+	bool isolate; /* other VPSs cannot reach it, nor it them, but for what a rule allows */
+	const struct netns_service *allow; /* services of the host that it may use */
+	size_t allow_count;
+};
+
+/*
+ * Checks what the parsers cannot see, between the parts of one VPS: names and addresses twice,
+ * a mode that cannot stand beside others, a published port without an address it could lead to.
+ * Fills in what was left out: MACs, and for bridge and routed without a gateway the host's.
+ * Addresses that are to come from the pool must be there. ERR_USAGE.
+ */
+int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err *e);
+
+/* The host's end of interface `i`, at most 15 characters; "" for modes that have none. */
+const char *netns_link_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
+
+/*
+ * The bridge with its addresses and the forwarding switches, then the tables unless they are there.
+ * Does nothing that is already so. ERR_EXISTS: a link of the bridge's name that is none of ours;
+ * ERR_USAGE: the pool overlaps an address or route of the host. `all` are the VPSs whose entries
+ * the tables get, were they not there.
+ */
+int netns_host_up(const struct netns_host *h, const struct netns_vps *const *all, size_t count,
+		  struct err *e);
+/* Takes the tables and the bridge away. Idempotent. The forwarding switches stay as they are. */
+int netns_host_down(const struct netns_host *h, struct err *e);
+
+/*
+ * Replaces both tables by new ones that hold the entries of `all`, in one transaction: no packet
+ * meets a table half filled. The drop counts are carried over. Costs in proportion to `count`.
+ */
+int netns_rules_replace(const struct netns_host *h, const struct netns_vps *const *all,
+			size_t count, struct err *e);
+/* 1 when both tables are there with all their chains, else 0. */
+int netns_rules_are_up(const struct netns_host *h, struct err *e);
+
+/*
+ * Links, addresses, routes, rules and shaping of all interfaces of a VPS, checked by
+ * netns_vps_check() before. Rules come first: no frame of the VPS goes by unseen. What was left of
+ * an earlier run of the same VPS is replaced. On failure nothing is left.
+ */
+int netns_vps_up(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
+		 struct err *e);
+/* Idempotent; needs the same description as up did, the namespace may be gone. Goes on after a
+ * failure and returns the first. */
+int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct err *e);
+/* After the bridge was mended: the host's ends into it again, with their neighbours and routes. */
+int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e);
+
+/*
+ * Takes a running VPS from one set of published ports, rules, isolation and services to another in
+ * one transaction. The interfaces must be the same.
+ */
+int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
+		     const struct netns_vps *new, struct err *e);
+
+/* Shapes interface `i` of a running VPS anew, by v->ifs[i].rate_in and rate_out (0: not at all). */
+int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsigned i,
+		    struct err *e);
+
+/* As the VPS sees it: rx is what came to it. Since its start. */
+struct netns_stat {
+	uint64_t rx_bytes, rx_packets, tx_bytes, tx_packets;
+	uint64_t rx_dropped, tx_dropped; /* by shaping or for want of room */
+	uint64_t spoofed_packets, spoofed_bytes; /* sent under a false address, dropped */
+	uint64_t refused_packets, refused_bytes; /* to the host or another VPS, not allowed */
+};
+
+/* The sum of the interfaces with an end on the host (macvlan has none). */
+int netns_vps_stat(const struct netns_host *h, const struct netns_vps *v, struct netns_stat *ret,
+		   struct err *e);
+
+/* Removes host ends of this state root's VPSs that are none of `uuids`. Returns how many. */
+int netns_prune(const struct netns_host *h, const char *const *uuids, size_t count, struct err *e);
+
+/*
+ * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`. The fd is for
+ * an event loop; when it is readable, netns_watch_read() says what is missing now as a set of
+ * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE netns_host_up() and then
+ * netns_vps_attach() for each VPS with an interface in bridge mode.
+ */
+enum { NETNS_LOST_RULES = 1, NETNS_LOST_BRIDGE = 2 };
+
+struct netns_watch;
+int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e);
+int netns_watch_fd(const struct netns_watch *w); /* stays the watch's */
+int netns_watch_read(struct netns_watch *w, struct err *e);
+void netns_watch_close(struct netns_watch *w);
 
 #endif

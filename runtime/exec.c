@@ -186,7 +186,7 @@ static int run_inside(const struct rt_vps *v, const struct rt_exec *x, const str
 		return r;
 	if (x->tty && u.uid != 0 && fchown(0, u.uid, (gid_t)-1) < 0)
 		return err_sys(e, "give the terminal to user %u", u.uid);
-	r = rt_seccomp_apply(v->spec->migratable ? RT_SECCOMP_MIGRATABLE : 0, e);
+	r = rt_seccomp_apply(v->spec->features, e);
 	if (r < 0)
 		return r;
 	r = rt_user_become(&u, e);

@@ -140,7 +140,8 @@ static int fill_env(struct rt_spec *s, const struct config *c, struct err *e)
 	return r;
 }
 
-static int fill_lists(struct rt_spec *s, const struct config *c, struct err *e)
+static int fill_lists(struct rt_spec *s, const struct config *c, const struct storage_template *t,
+		      struct err *e)
 {
 	const char *v;
 
@@ -152,6 +153,9 @@ static int fill_lists(struct rt_spec *s, const struct config *c, struct err *e)
 	}
 	for (size_t i = 0; (v = config_get_nth(c, "feature", i)); i++)
 		s->features |= rt_feature_find(v);
+	/* Nothing of a 32-bit distribution would run without it. */
+	if (t && (STREQ(t->arch, "i386") || STREQ(t->arch, "i686")))
+		s->features |= RT_FEATURE_SOCKETCALL;
 	s->migratable = !(s->features & RT_FEATURES_NOT_MIGRATABLE);
 	for (size_t i = 0; (v = config_get_nth(c, "dns", i)); i++)
 		if (strv_add(&s->dns, v) < 0)
@@ -188,7 +192,7 @@ int rt_spec_from_config(struct rt_spec *s, const char *name, const struct config
 	if (r == 0)
 		r = fill_env(s, c, e);
 	if (r == 0)
-		r = fill_lists(s, c, e);
+		r = fill_lists(s, c, t, e);
 	if (r == 0)
 		r = fill_limits(s, c, e);
 	return r;

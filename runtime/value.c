@@ -158,7 +158,9 @@ static const struct {
 } features[] = {
 	{ "io_uring", RT_FEATURE_IO_URING },
 	{ "userfaultfd", RT_FEATURE_USERFAULTFD },
+	{ "landlock", RT_FEATURE_LANDLOCK },
 	{ "nesting", RT_FEATURE_NESTING },
+	{ "socketcall", RT_FEATURE_SOCKETCALL },
 };
 
 unsigned rt_feature_find(const char *name)
@@ -181,7 +183,8 @@ int value_feature(const char *s, struct err *e)
 {
 	if (rt_feature_find(s))
 		return 0;
-	return err_set(e, ERR_USAGE, "%" SHOWN " is not io_uring, userfaultfd or nesting", s);
+	err_set(e, ERR_USAGE, "%" SHOWN " is not a feature", s);
+	return err_hint(e, "io_uring, landlock, nesting, socketcall or userfaultfd");
 }
 
 static const struct {

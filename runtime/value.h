@@ -46,10 +46,13 @@ bool path_is_normal(const char *path);
 enum rt_feature {
 	RT_FEATURE_IO_URING = 1,
 	RT_FEATURE_USERFAULTFD = 2,
-	RT_FEATURE_NESTING = 4, /* containers inside: nothing is mounted over /proc and /sys */
+	RT_FEATURE_NESTING = 4,    /* containers inside: nothing is mounted over /proc and /sys */
+	RT_FEATURE_LANDLOCK = 8,
+	RT_FEATURE_SOCKETCALL = 16,/* 32-bit x86 programs may make sockets; of any family, then */
 };
 /* Those whose kernel objects cannot be saved. */
-#define RT_FEATURES_NOT_MIGRATABLE (RT_FEATURE_IO_URING | RT_FEATURE_USERFAULTFD)
+#define RT_FEATURES_NOT_MIGRATABLE \
+	(RT_FEATURE_IO_URING | RT_FEATURE_USERFAULTFD | RT_FEATURE_LANDLOCK)
 
 /* The bit of a feature by name, 0 when there is none of that name. */
 unsigned rt_feature_find(const char *name);

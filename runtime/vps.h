@@ -52,6 +52,14 @@ int rt_freeze(struct rt_vps *v, struct err *e);
 int rt_thaw(struct rt_vps *v, struct err *e);
 int rt_kill(struct rt_vps *v, struct err *e); /* SIGKILL to everything inside */
 
+/*
+ * Applies live settings: `keys` names those that change, `all` holds the VPS's limits with the new
+ * values (a key that is not in it goes back to its default). All or nothing. `note` is "" or a line on what the kernel could not do at once (a tenant
+ * that is above its new limit already).
+ */
+int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, char *note,
+	   size_t note_size, struct err *e);
+
 /* A command in a running VPS. */
 struct rt_exec {
 	struct strv argv;

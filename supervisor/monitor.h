@@ -24,7 +24,8 @@
  *   {"event":"rebooted","pid":N,"started_us":N}        the tenant rebooted; same monitor, new init
  *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed","value":N,"forced":bool}
  *                                                      all is undone; the monitor exits
- *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}
+ *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}; after `set` with
+ *   "note":"…" when the kernel could not do all of it at once
  *
  * vpsd to monitor (ID: any number, echoed):
  *   {"id":ID,"op":"stop","timeout_us":N,"force":bool}  reply at once; then `state`, `exited`. A

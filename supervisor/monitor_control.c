@@ -185,11 +185,50 @@ static int op_console(struct mon *m, struct request *q, struct err *e)
 	return 0;
 }
 
+static int change_limits(struct mon *m, json_t *changes, struct config *all, struct strv *keys,
+			 struct err *e)
+{
+	const char *key;
+	json_t *value;
+	int r = 0;
+
+	json_object_foreach(changes, key, value) {
+		if (!json_is_string(value))
+			return err_set(e, ERR_DAEMON, "set %s: malformed request", m->spec.name);
+		r = config_set(all, key, json_string_value(value), e);
+		if (r < 0)
+			return r;
+		if (strv_add(keys, key) < 0)
+			return err_code(e, -ENOMEM, "set %s", m->spec.name);
+	}
+	return r;
+}
+
 static int op_set(struct mon *m, struct request *q, struct err *e)
 {
-	(void)q;
-	return err_set(e, ERR_UNSUPPORTED, "set %s: no setting can change while it runs yet",
-		       m->spec.name);
+	cleanup_free char *text = config_format(&m->spec.limits);
+	cleanup_strv struct strv keys = { 0 };
+	struct config all = { 0 };
+	char note[256] = "";
+	int r;
+
+	if (!text)
+		return err_code(e, -ENOMEM, "set %s", m->spec.name);
+	if (!m->vps)
+		return err_set(e, ERR_STATE, "set %s: it is %s", m->spec.name, mon_state_name(m));
+	r = config_parse(&all, text, strlen(text), "limits", e);
+	if (r == 0)
+		r = change_limits(m, json_object_get(q->j, "settings"), &all, &keys, e);
+	if (r == 0)
+		r = rt_set(m->vps, &keys, &all, note, sizeof(note), e);
+	if (r < 0) {
+		config_done(&all);
+		return err_wrap(e, "set %s", m->spec.name);
+	}
+	config_done(&m->spec.limits); /* a reboot from inside keeps them */
+	m->spec.limits = all;
+	snprintf(e->msg, sizeof(e->msg), "%s", note);
+	return 0;
 }
 
 static const struct {
@@ -205,6 +244,8 @@ static void answer(struct mon *m, json_t *id, int r, const struct err *e)
 	int status = r >= 0 ? 0 : e->code ? e->code : ERR_FAIL;
 	json_t *j = json_pack("{s:O,s:i}", "reply", id, "status", status);
 
+	if (!status && e->msg[0])
+		json_object_set_new(j, "note", json_string(e->msg));
 	if (status) {
 		json_object_set_new(j, "error", json_string(e->msg));
 		json_object_set_new(j, "hint", json_string(e->hint));

@@ -78,9 +78,8 @@ void client_cancel_on(struct client *c, int fd)
 static int not_running(struct client *c, struct err *e)
 {
 	err_set(e, ERR_DAEMON, "vpsd does not run (nobody listens on %s)", c->path);
-	if (c->flags & CLIENT_START)
-		return err_hint(e, "only root can start it");
-	return err_hint(e, "vps daemon start");
+	err_hint(e, "%s", c->flags & CLIENT_START ? "only root can start it" : "vps daemon start");
+	return -ESRCH;
 }
 
 /* connect(2) gives ECONNREFUSED for a file that is no socket too. */
@@ -420,7 +419,7 @@ static int take_reply(struct client *c, json_t *m, struct client_reply *ret, str
 int client_recv(struct client *c, struct client_reply *ret, struct err *e)
 {
 	json_t *m;
-	size_t len;
+	size_t len = 0;
 	int r = read_message(c, &len, e);
 
 	if (r < 0)

@@ -37,7 +37,7 @@ enum client_flags {
 
 /*
  * Connects. The peer must be root's or the caller's own (SO_PEERCRED), else ERR_DAEMON; so is
- * a socket that is not there, with a hint how to start vpsd. *ret is freed with client_free().
+ * a socket that is not there (-ESRCH then), with a hint how to start vpsd. *ret is freed with client_free().
  */
 int client_open(struct client **ret, const struct host_root *root, unsigned flags, struct err *e);
 void client_free(struct client *c);

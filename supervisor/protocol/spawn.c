@@ -9,7 +9,8 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
+
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define READY_FD 3
@@ -129,7 +130,7 @@ int spawn_vpsd(const struct host_root *root, int timeout_ms, struct err *e)
 	char why[512];
 	off_t log_end = 0;
 	int fds[2], status = 0, r;
-	pid_t pid;
+	pid_t pid = -1;
 
 	r = prepare(root, &l, &log_end, e);
 	if (r == 0 && pipe2(fds, O_CLOEXEC) < 0)

@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cgroup/resources.h"
+
+#include "cgroup/write.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+
+/*
+ * How one setting is written in one version: usually a file and the text for it, else a function
+ * that does it all. An empty column is a setting that version does not have.
+ */
+struct column {
+	const char *file;
+	void (*format)(const struct cgroup_setting *s, const struct cgroup_job *j,
+		       char out[CGROUP_TEXT_MAX]);
+	int (*write)(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
+		     struct err *e);
+};
+
+struct row {
+	const char *name;
+	enum cgroup_controller ctl;
+	uint64_t nothing; /* the value that asks for nothing */
+	const char *held; /* the v2 file that says what is in use, for the note when it is more */
+	bool disk;        /* needs the disk under the root */
+	struct column v2, v1;
+};
+
+static void as_number(const struct cgroup_setting *s, const struct cgroup_job *j,
+		      char out[CGROUP_TEXT_MAX])
+{
+	(void)j;
+	if (s->number == CGROUP_UNLIMITED)
+		snprintf(out, CGROUP_TEXT_MAX, "max");
+	else
+		snprintf(out, CGROUP_TEXT_MAX, "%" PRIu64, s->number);
+}
+
+/* v1 knows no "max" in memory files; they take -1. */
+static void as_bytes_v1(const struct cgroup_setting *s, const struct cgroup_job *j,
+			char out[CGROUP_TEXT_MAX])
+{
+	if (s->number == CGROUP_UNLIMITED)
+		snprintf(out, CGROUP_TEXT_MAX, "-1");
+	else
+		as_number(s, j, out);
+}
+
+/* A soft limit of 0 would make it the first to be reclaimed from; the kernel's default is none. */
+static void as_soft_limit(const struct cgroup_setting *s, const struct cgroup_job *j,
+			  char out[CGROUP_TEXT_MAX])
+{
+	struct cgroup_setting none = { .number = s->number ? s->number : CGROUP_UNLIMITED };
+
+	as_bytes_v1(&none, j, out);
+}
+
+/* Thousandths of a CPU are hundreds of microseconds in the kernel's default period of 100 ms; it
+ * takes no quota under 1 ms (sched_cfs_bandwidth). */
+#define PERIOD_US 100000
+
+static uint64_t quota_us(uint64_t milli)
+{
+	return milli <= 10 ? 1000 : milli > UINT64_MAX / 200 ? UINT64_MAX / 2 : milli * 100;
+}
+
+static void as_cpu_max(const struct cgroup_setting *s, const struct cgroup_job *j,
+		       char out[CGROUP_TEXT_MAX])
+{
+	(void)j;
+	if (s->number == CGROUP_UNLIMITED)
+		snprintf(out, CGROUP_TEXT_MAX, "max %d", PERIOD_US);
+	else
+		snprintf(out, CGROUP_TEXT_MAX, "%" PRIu64 " %d", quota_us(s->number), PERIOD_US);
+}
+
+static void as_quota(const struct cgroup_setting *s, const struct cgroup_job *j,
+		     char out[CGROUP_TEXT_MAX])
+{
+	(void)j;
+	if (s->number == CGROUP_UNLIMITED)
+		snprintf(out, CGROUP_TEXT_MAX, "-1");
+	else
+		snprintf(out, CGROUP_TEXT_MAX, "%" PRIu64, quota_us(s->number));
+}
+
+/* 100 is the kernel's default weight, as 1024 shares are. */
+static void as_shares(const struct cgroup_setting *s, const struct cgroup_job *j,
+		      char out[CGROUP_TEXT_MAX])
+{
+	uint64_t shares = s->number * 1024 / 100;
+
+	(void)j;
+	snprintf(out, CGROUP_TEXT_MAX, "%" PRIu64, shares < 2 ? 2 : shares > 262144 ? 262144 : shares);
+}
+
+static void as_switch(const struct cgroup_setting *s, const struct cgroup_job *j,
+		      char out[CGROUP_TEXT_MAX])
+{
+	(void)j;
+	snprintf(out, CGROUP_TEXT_MAX, "%d", s->number != 0);
+}
+
+/* "M:m rbps=N": the key is the part after the last dot of the setting, spelled as io.max has it. */
+static void as_io_max(const struct cgroup_setting *s, const struct cgroup_job *j,
+		      char out[CGROUP_TEXT_MAX])
+{
+	static const char *const keys[][2] = {
+		{ "io.read", "rbps" },
+		{ "io.write", "wbps" },
+		{ "io.read-ops", "riops" },
+		{ "io.write-ops", "wiops" },
+	};
+	char number[CGROUP_TEXT_MAX];
+
+	as_number(s, j, number);
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
+		if (STREQ(keys[i][0], s->name))
+			snprintf(out, CGROUP_TEXT_MAX, "%u:%u %s=%s", j->disk_major, j->disk_minor,
+				 keys[i][1], number);
+}
+
+/* On v1 a bound of 0 takes the line away. */
+static void as_throttle(const struct cgroup_setting *s, const struct cgroup_job *j,
+			char out[CGROUP_TEXT_MAX])
+{
+	snprintf(out, CGROUP_TEXT_MAX, "%u:%u %" PRIu64, j->disk_major, j->disk_minor,
+		 s->number == CGROUP_UNLIMITED ? 0 : s->number);
+}
+
+#define MEMORY_MAX UINT64_C(0x7ffffffffffff000) /* what v1 shows for no limit, on any page size */
+
+/* limit_in_bytes may not be above memsw.limit_in_bytes at any moment, so a rise starts with the
+ * latter. */
+static int write_memory_v1(struct cgroup_job *j, uint64_t limit, uint64_t both, struct err *e)
+{
+	static const char *const files[] = { "memory.limit_in_bytes",
+					     "memory.memsw.limit_in_bytes" };
+	const uint64_t values[] = { limit, both };
+	uint64_t now = CGROUP_UNLIMITED;
+	bool memsw = cgroup_job_number(j, CGROUP_MEMORY, files[1], &now) == 0;
+	bool rise = memsw && both > now;
+
+	for (size_t i = 0; i < 2; i++) {
+		size_t which = rise ? 1 - i : i;
+		struct cgroup_setting s = { .number = values[which] };
+		char text[CGROUP_TEXT_MAX];
+		int r;
+
+		if (which == 1 && !memsw)
+			continue;
+		/* A limit that could not be lowered all the way bounds the sum from below. */
+		if (which == 1 && cgroup_job_number(j, CGROUP_MEMORY, files[0], &now) == 0 &&
+		    s.number < now && !rise)
+			s.number = now;
+		as_bytes_v1(&s, j, text);
+		r = cgroup_job_write(j, CGROUP_MEMORY, files[which], text);
+		if (r == -EBUSY)
+			r = cgroup_job_squeeze(j, files[which], s.number);
+		if (r < 0)
+			return err_code(e, r, "write %s", files[which]);
+	}
+	return 0;
+}
+
+/* Both settings at once, whichever of them is there: the other is what the kernel has now. */
+static int memory_v1(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
+		     struct err *e)
+{
+	const struct cgroup_setting *max = cgroup_job_find(j, "memory.max");
+	const struct cgroup_setting *swap = cgroup_job_find(j, "memory.swap");
+	uint64_t limit = CGROUP_UNLIMITED, both = CGROUP_UNLIMITED, spare = CGROUP_UNLIMITED;
+
+	if (max && swap && s == swap)
+		return 0; /* done with the other */
+	if (cgroup_job_number(j, hierarchy, "memory.limit_in_bytes", &limit) < 0 ||
+	    limit >= MEMORY_MAX - 65536)
+		limit = CGROUP_UNLIMITED;
+	if (cgroup_job_number(j, hierarchy, "memory.memsw.limit_in_bytes", &both) < 0) {
+		if (swap && swap->number != CGROUP_UNLIMITED) {
+			err_set(e, ERR_UNSUPPORTED, "this kernel does not account swap to groups");
+			return err_hint(e, "boot it with swapaccount=1");
+		}
+	} else if (both < MEMORY_MAX - 65536 && limit != CGROUP_UNLIMITED) {
+		spare = both - limit;
+	}
+	if (max)
+		limit = max->number;
+	if (swap)
+		spare = swap->number;
+	if (limit == CGROUP_UNLIMITED || spare > MEMORY_MAX - limit)
+		both = CGROUP_UNLIMITED;
+	else
+		both = limit + spare;
+	if (swap && spare != CGROUP_UNLIMITED && limit == CGROUP_UNLIMITED)
+		cgroup_job_note(j, "memory.swap holds once memory.max is set");
+	return write_memory_v1(j, limit, both, e);
+}
+
+/* The kernel kills when it cannot reclaim below a new maximum, so what can be reclaimed is asked
+ * back first (memory.reclaim, Linux 5.19); who dies then is said. */
+static int memory_max_v2(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
+			 struct err *e)
+{
+	uint64_t current = 0, before = 0, after = 0;
+	char text[CGROUP_TEXT_MAX];
+	int r;
+
+	cgroup_job_number(j, hierarchy, "memory.current", &current);
+	cgroup_job_keyed(j, hierarchy, "memory.events", "oom_kill", &before);
+	if (s->number < current) {
+		snprintf(text, sizeof(text), "%" PRIu64, current - s->number);
+		fd_write_file_at(j->dir[CGROUP_SLOT_V2], "memory.reclaim", text);
+	}
+	as_number(s, j, text);
+	r = cgroup_job_write(j, hierarchy, "memory.max", text);
+	if (r < 0)
+		return err_code(e, r, "write memory.max");
+	cgroup_job_keyed(j, hierarchy, "memory.events", "oom_kill", &after);
+	if (after > before)
+		cgroup_job_note(j, "memory.max: more was in use, %" PRIu64 " processes were killed",
+				after - before);
+	return 0;
+}
+
+/* Every size of huge page that this kernel has. */
+static int hugetlb(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
+		   struct err *e)
+{
+	const char *suffix = hierarchy == CGROUP_V2 ? ".max" : ".limit_in_bytes";
+	cleanup_closedir DIR *dir = cgroup_job_opendir(j, hierarchy);
+	char text[CGROUP_TEXT_MAX];
+	struct dirent *d;
+
+	if (!dir)
+		return err_sys(e, "list the group's files");
+	if (hierarchy == CGROUP_V2)
+		as_number(s, j, text);
+	else
+		as_bytes_v1(s, j, text);
+	while ((d = readdir(dir))) {
+		size_t len = strlen(d->d_name);
+		int r;
+
+		if (strncmp(d->d_name, "hugetlb.", 8) != 0 || len < 8 + strlen(suffix) ||
+		    !STREQ(d->d_name + len - strlen(suffix), suffix) ||
+		    strstr(d->d_name, ".rsvd.") || strstr(d->d_name, ".memsw."))
+			continue;
+		r = cgroup_job_write(j, hierarchy, d->d_name, text);
+		if (r < 0)
+			return err_code(e, r, "write %s", d->d_name);
+	}
+	return 0;
+}
+
+static int cpu_pin(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
+		   struct err *e)
+{
+	const char *list = s->text ? s->text : "";
+	char all[CGROUP_TEXT_MAX];
+	int r = cgroup_cpus_check(list, e);
+
+	if (r < 0)
+		return r;
+	/* A v1 cpuset cannot be emptied again; "all" is what its parent has. */
+	if (!*list && hierarchy != CGROUP_V2) {
+		r = cgroup_job_text(j, hierarchy, "../cpuset.cpus", all);
+		if (r < 0)
+			return err_code(e, r, "read the host's CPUs");
+		all[strcspn(all, "\n")] = '\0';
+		list = all;
+	}
+	r = cgroup_job_write(j, hierarchy, "cpuset.cpus", *list ? list : "\n");
+	return r < 0 ? err_code(e, r, "write cpuset.cpus") : 0;
+}
+
+/* bfq's own scale ends at 1000 where the setting's ends at 10000; 100 is the middle of both. */
+static uint64_t bfq_weight(uint64_t w)
+{
+	return w <= 100 ? w : 100 + (w - 100) * 900 / 9900;
+}
+
+static int io_weight(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
+		     struct err *e)
+{
+	static const char *const bfq[] = { "io.bfq.weight", "blkio.bfq.weight" };
+	const char *file = bfq[hierarchy != CGROUP_V2];
+	char text[CGROUP_TEXT_MAX];
+	int r = -ENOENT;
+
+	snprintf(text, sizeof(text), "default %" PRIu64, s->number);
+	if (hierarchy == CGROUP_V2)
+		r = cgroup_job_write(j, hierarchy, "io.weight", text);
+	snprintf(text, sizeof(text), "%" PRIu64, bfq_weight(s->number));
+	/* Both may be there; which of them counts is the disk's scheduler's choice. */
+	if (r == 0 || r == -ENOENT) {
+		int b = cgroup_job_write(j, hierarchy, file, text);
+
+		r = r == 0 && b == -ENOENT ? 0 : b;
+	}
+	if (r == -ENOENT && s->number != 100) {
+		err_set(e, ERR_UNSUPPORTED, "this kernel has no io.weight for groups");
+		return err_hint(e, "load the bfq scheduler (modprobe bfq) and choose it for the disk");
+	}
+	return r < 0 && r != -ENOENT ? err_code(e, r, "write the io weight") : 0;
+}
+
+#define MAX CGROUP_UNLIMITED
+
+static const struct row rows[] = {
+	{ "cpu.weight", CGROUP_CPU, 100, NULL, false,
+	  { "cpu.weight", as_number, NULL }, { "cpu.shares", as_shares, NULL } },
+	{ "cpu.max", CGROUP_CPU, MAX, NULL, false,
+	  { "cpu.max", as_cpu_max, NULL }, { "cpu.cfs_quota_us", as_quota, NULL } },
+	{ "cpu.pin", CGROUP_CPUSET, 0, NULL, false,
+	  { "cpuset.cpus", NULL, cpu_pin }, { "cpuset.cpus", NULL, cpu_pin } },
+	{ "memory.min", CGROUP_MEMORY, 0, NULL, false,
+	  { "memory.min", as_number, NULL }, { 0 } },
+	{ "memory.low", CGROUP_MEMORY, 0, NULL, false,
+	  { "memory.low", as_number, NULL },
+	  { "memory.soft_limit_in_bytes", as_soft_limit, NULL } },
+	{ "memory.high", CGROUP_MEMORY, MAX, "memory.current", false,
+	  { "memory.high", as_number, NULL }, { 0 } },
+	{ "memory.swap", CGROUP_MEMORY, MAX, "memory.swap.current", false,
+	  { "memory.swap.max", as_number, NULL }, { "memory.memsw.limit_in_bytes", NULL, memory_v1 } },
+	{ "memory.max", CGROUP_MEMORY, MAX, NULL, false,
+	  { "memory.max", NULL, memory_max_v2 }, { "memory.limit_in_bytes", NULL, memory_v1 } },
+	{ "oom.group", CGROUP_MEMORY, 0, NULL, false,
+	  { "memory.oom.group", as_switch, NULL }, { 0 } },
+	{ "pids.max", CGROUP_PIDS, MAX, "pids.current", false,
+	  { "pids.max", as_number, NULL }, { "pids.max", as_number, NULL } },
+	{ "hugetlb.max", CGROUP_HUGETLB, MAX, NULL, false,
+	  { "hugetlb.*.max", NULL, hugetlb }, { "hugetlb.*.limit_in_bytes", NULL, hugetlb } },
+	{ "io.weight", CGROUP_IO, 100, NULL, false,
+	  { "io.weight", NULL, io_weight }, { "blkio.bfq.weight", NULL, io_weight } },
+	{ "io.read", CGROUP_IO, MAX, NULL, true,
+	  { "io.max", as_io_max, NULL }, { "blkio.throttle.read_bps_device", as_throttle, NULL } },
+	{ "io.write", CGROUP_IO, MAX, NULL, true,
+	  { "io.max", as_io_max, NULL }, { "blkio.throttle.write_bps_device", as_throttle, NULL } },
+	{ "io.read-ops", CGROUP_IO, MAX, NULL, true,
+	  { "io.max", as_io_max, NULL }, { "blkio.throttle.read_iops_device", as_throttle, NULL } },
+	{ "io.write-ops", CGROUP_IO, MAX, NULL, true,
+	  { "io.max", as_io_max, NULL }, { "blkio.throttle.write_iops_device", as_throttle, NULL } },
+};
+
+static const struct row *find_row(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (STREQ(rows[i].name, name))
+			return &rows[i];
+	return NULL;
+}
+
+bool cgroup_setting_is_known(const char *name)
+{
+	return find_row(name) != NULL;
+}
+
+enum cgroup_controller cgroup_setting_controller(const char *name)
+{
+	return find_row(name)->ctl;
+}
+
+static bool asks_for_nothing(const struct row *row, const struct cgroup_setting *s)
+{
+	return row->ctl == CGROUP_CPUSET ? !s->text || !*s->text : s->number == row->nothing;
+}
+
+static const struct column *find_column(const struct row *row, const struct cgroup_host *h,
+					struct err *e)
+{
+	int version = h->ctl[row->ctl].version;
+	const struct column *col = version == 1 ? &row->v1 : &row->v2;
+	const char *ctl = cgroup_controller_name(row->ctl);
+
+	if (version && col->file)
+		return col;
+	if (!version) {
+		err_set(e, ERR_UNSUPPORTED, "%s: this host offers no %s controller", row->name, ctl);
+		err_hint(e, "boot it without cgroup_disable=%s, with a kernel that has it", ctl);
+	} else {
+		err_set(e, ERR_UNSUPPORTED, "%s: the %s controller of this host is cgroup v1's, "
+					    "which has no such bound", row->name, ctl);
+		err_hint(e, "boot it with systemd.unified_cgroup_hierarchy=1, or cgroup_no_v1=%s", ctl);
+	}
+	return NULL;
+}
+
+int cgroup_setting_supported(const struct cgroup_host *h, const char *name, struct err *e)
+{
+	const struct row *row = find_row(name);
+
+	if (!row)
+		return err_set(e, ERR_USAGE, "%s is no setting of a control group", name);
+	return find_column(row, h, e) ? 0 : err_errno(ERR_UNSUPPORTED);
+}
+
+/* What already exceeds the new value, by v2's file or its namesake on v1. */
+static void note_held(struct cgroup_job *j, const struct row *row, const struct cgroup_setting *s,
+		      int hierarchy)
+{
+	uint64_t held;
+
+	if (!row->held || (hierarchy != CGROUP_V2 && row->ctl != CGROUP_PIDS))
+		return;
+	if (cgroup_job_number(j, hierarchy, row->held, &held) == 0 && held > s->number)
+		cgroup_job_note(j, "%s: %" PRIu64 " are in use already%s", row->name, held,
+				row->ctl == CGROUP_PIDS ? ", no fork succeeds until fewer are" : "");
+}
+
+static int apply_one(struct cgroup_job *j, const struct cgroup_setting *s, struct err *e)
+{
+	const struct row *row = find_row(s->name);
+	const struct column *col;
+	char text[CGROUP_TEXT_MAX] = "";
+	int hierarchy, r;
+
+	if (!row)
+		return err_set(e, ERR_USAGE, "%s is no setting of a control group", s->name);
+	col = find_column(row, j->c->host, e);
+	if (!col)
+		return asks_for_nothing(row, s) ? 0 : err_errno(ERR_UNSUPPORTED);
+	hierarchy = j->c->host->ctl[row->ctl].version == 2 ? CGROUP_V2 : (int)row->ctl;
+	r = cgroup_job_open(j, hierarchy);
+	if (r < 0)
+		return err_code(e, r, "%s: open %s", row->name,
+				cgroup_path(j->c, hierarchy, text));
+	if (row->disk) {
+		r = cgroup_job_disk(j, e);
+		if (r < 0)
+			return asks_for_nothing(row, s) ? 0 : err_wrap(e, "%s", row->name);
+	}
+	if (col->write) {
+		r = col->write(j, s, hierarchy, e);
+		return r < 0 ? err_wrap(e, "%s", row->name) : 0;
+	}
+	col->format(s, j, text);
+	r = cgroup_job_write(j, hierarchy, col->file, text);
+	if (r == -ENOENT && asks_for_nothing(row, s))
+		return 0;
+	if (r == -ENOENT) {
+		err_set(e, ERR_UNSUPPORTED, "%s: this kernel has no %s", row->name, col->file);
+		return err_hint(e, "it was built without it, or boots with it turned off");
+	}
+	if (r < 0)
+		return err_code(e, r, "%s: write \"%s\" to %s", row->name, text, col->file);
+	note_held(j, row, s, hierarchy);
+	return 0;
+}
+
+int cgroup_apply(const struct cgroup *c, const struct cgroup_setting *set, size_t count,
+		 const char *root, char note[CGROUP_NOTE_MAX], struct err *e)
+{
+	struct cgroup_job j;
+	int r;
+
+	note[0] = '\0';
+	r = cgroup_job_init(&j, c, set, count, root, note, e);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = apply_one(&j, &set[i], e);
+	if (r < 0) {
+		cgroup_job_revert(&j);
+		note[0] = '\0';
+	}
+	cgroup_job_done(&j);
+	return r < 0 ? r : note[0] ? CGROUP_APPLIED_PARTLY : 0;
+}

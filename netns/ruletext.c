@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "netns/net.h"
+
+#include "base/macro.h"
+#include "base/parse.h"
+#include "netns/internal.h"
+
+#include <arpa/inet.h>
+#include <sys/socket.h>
+
+static int parse_port(const char *s, uint16_t *ret)
+{
+	uint64_t n;
+
+	if (parse_u64(s, &n) < 0 || n == 0 || n > 65535)
+		return -EINVAL;
+	*ret = (uint16_t)n;
+	return 0;
+}
+
+static int parse_transport(const char *s, uint8_t *ret)
+{
+	if (STREQ(s, "tcp"))
+		*ret = IPPROTO_TCP;
+	else if (STREQ(s, "udp"))
+		*ret = IPPROTO_UDP;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+static const char *transport_name(uint8_t proto)
+{
+	return proto == IPPROTO_UDP ? "udp" : "tcp";
+}
+
+static int publish_bad(const char *text, struct err *e)
+{
+	err_set(e, ERR_USAGE, "%.80s is not a port to publish", text);
+	return err_hint(e, "as in 8080:80, 8080:80/udp or 192.0.2.1:8080:80/tcp");
+}
+
+/* "192.0.2.1" or "[2001:db8::1]", without its prefix. */
+static int publish_host(struct netns_publish *p, char *s, const char *text, struct err *e)
+{
+	size_t len = strlen(s);
+	int r;
+
+	if (*s == '[' && len > 2 && s[len - 1] == ']') {
+		s[len - 1] = '\0';
+		s++;
+	} else if (strchr(s, ':')) {
+		return publish_bad(text, e);
+	}
+	if (strchr(s, '/'))
+		return publish_bad(text, e);
+	r = netns_addr_parse(s, &p->host, e);
+	if (r < 0)
+		return r;
+	if (p->host.bytes[0] == 127 || (p->host.bytes[0] != 0 && netns_addr_is_host(&p->host)))
+		return 0;
+	return err_set(e, ERR_USAGE, "%.80s: not an address that a host can have", text);
+}
+
+int netns_publish_parse(const char *text, struct netns_publish *ret, struct err *e)
+{
+	struct netns_publish p = { .proto = IPPROTO_TCP };
+	char copy[128], *slash, *port, *host_port;
+	int r;
+
+	if (strlen(text) >= sizeof(copy))
+		return publish_bad(text, e);
+	strcpy(copy, text);
+	slash = strrchr(copy, '/');
+	if (slash) {
+		*slash = '\0';
+		if (parse_transport(slash + 1, &p.proto) < 0)
+			return publish_bad(text, e);
+	}
+	port = strrchr(copy, ':');
+	if (!port)
+		return publish_bad(text, e);
+	*port++ = '\0';
+	host_port = strrchr(copy, ':');
+	if (host_port) {
+		*host_port++ = '\0';
+		r = publish_host(&p, copy, text, e);
+		if (r < 0)
+			return r;
+	} else {
+		host_port = copy;
+	}
+	if (parse_port(host_port, &p.host_port) < 0 || parse_port(port, &p.port) < 0)
+		return publish_bad(text, e);
+	*ret = p;
+	return 0;
+}
+
+const char *netns_publish_format(const struct netns_publish *p, char buf[NETNS_TEXT_MAX])
+{
+	char host[64];
+
+	netns_addr_format_host(&p->host, host);
+	if (!p->host.family)
+		snprintf(buf, NETNS_TEXT_MAX, "%u:%u/%s", p->host_port, p->port,
+			 transport_name(p->proto));
+	else
+		snprintf(buf, NETNS_TEXT_MAX, p->host.family == AF_INET6 ? "[%s]:%u:%u/%s" : "%s:%u:%u/%s",
+			 host, p->host_port, p->port, transport_name(p->proto));
+	return buf;
+}
+
+bool netns_publish_clash(const struct netns_publish *a, const struct netns_publish *b)
+{
+	return a->proto == b->proto && a->host_port == b->host_port &&
+	       (!a->host.family || !b->host.family || netns_addr_equal(&a->host, &b->host));
+}
+
+int netns_publish_is_free(const struct netns_publish *p, struct err *e)
+{
+	struct sockaddr_in6 sa6 = { .sin6_family = AF_INET6, .sin6_port = htons(p->host_port) };
+	struct sockaddr_in sa4 = { .sin_family = AF_INET, .sin_port = htons(p->host_port) };
+	int type = p->proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
+	int off = 0, on = 1, family = p->host.family ? p->host.family : AF_INET6;
+	cleanup_close int fd = socket(family, type | SOCK_CLOEXEC, 0);
+	char text[NETNS_TEXT_MAX];
+	int r;
+
+	if (fd < 0 && !p->host.family) { /* no IPv6 on this host */
+		family = AF_INET;
+		fd = socket(family, type | SOCK_CLOEXEC, 0);
+	}
+	if (fd < 0)
+		return err_sys(e, "open a socket to try port %u", p->host_port);
+	/* Connections in TIME_WAIT do not make the port taken; a listening socket still does. */
+	if (type == SOCK_STREAM)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (family == AF_INET6) {
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+		memcpy(&sa6.sin6_addr, p->host.bytes, 16);
+		r = bind(fd, (struct sockaddr *)&sa6, sizeof(sa6));
+	} else {
+		memcpy(&sa4.sin_addr, p->host.bytes, 4);
+		r = bind(fd, (struct sockaddr *)&sa4, sizeof(sa4));
+	}
+	if (r == 0)
+		return 0;
+	if (errno == EADDRINUSE)
+		return err_set(e, ERR_EXISTS, "publish %s: a program on the host has this port",
+			       netns_publish_format(p, text));
+	return err_sys(e, "publish %s", netns_publish_format(p, text));
+}
+
+static int rule_bad(const char *text, struct err *e)
+{
+	err_set(e, ERR_USAGE, "%.80s is not a firewall rule", text);
+	return err_hint(e, "as in: allow 80/tcp, deny from 192.0.2.0/24, allow tcp 8000-8099 from fd00::/8");
+}
+
+static int rule_proto(const char *s, uint8_t *ret)
+{
+	uint64_t n;
+
+	if (parse_transport(s, ret) == 0)
+		return 0;
+	if (STREQ(s, "any"))
+		*ret = 0;
+	else if (STREQ(s, "icmp"))
+		*ret = IPPROTO_ICMP;
+	else if (parse_u64(s, &n) == 0 && n > 0 && n < NETNS_TCP_UDP && n != IPPROTO_ICMPV6)
+		*ret = (uint8_t)n;
+	else
+		return -EINVAL;
+	return 0;
+}
+
+/* "80", "80/tcp", "8000-8099/udp" */
+static int rule_ports(char *s, struct netns_rule *r, bool proto_given)
+{
+	char *slash = strchr(s, '/'), *dash;
+
+	if (slash) {
+		*slash = '\0';
+		if (proto_given || parse_transport(slash + 1, &r->proto) < 0)
+			return -EINVAL;
+	} else if (!proto_given) {
+		r->proto = NETNS_TCP_UDP;
+	}
+	if (r->proto != IPPROTO_TCP && r->proto != IPPROTO_UDP && r->proto != NETNS_TCP_UDP)
+		return -EINVAL;
+	dash = strchr(s, '-');
+	if (dash)
+		*dash = '\0';
+	if (parse_port(s, &r->port_first) < 0 || parse_port(dash ? dash + 1 : s, &r->port_last) < 0)
+		return -EINVAL;
+	return r->port_first <= r->port_last ? 0 : -EINVAL;
+}
+
+static bool is_word(const char *s)
+{
+	return STREQ(s, "any") || STREQ(s, "tcp") || STREQ(s, "udp") || STREQ(s, "icmp");
+}
+
+int netns_rule_parse(const char *text, struct netns_rule *ret, struct err *e)
+{
+	struct netns_rule r = { .port_last = 65535 };
+	char copy[128], *next = copy, *word[6];
+	size_t n = 0, at = 1;
+	bool proto = false, some = false;
+
+	if (strlen(text) >= sizeof(copy))
+		return rule_bad(text, e);
+	strcpy(copy, text);
+	while (n < ARRAY_SIZE(word) && (word[n] = strsep(&next, " ")))
+		n += *word[n] != '\0';
+	if (next || n < 2 || (!STREQ(word[0], "allow") && !STREQ(word[0], "deny")))
+		return rule_bad(text, e);
+	r.allow = *word[0] == 'a';
+	/* A number alone is a port; as a protocol it follows the word proto. */
+	if (STREQ(word[at], "proto") && at + 1 < n) {
+		proto = some = true;
+		if (rule_proto(word[at + 1], &r.proto) < 0)
+			return rule_bad(text, e);
+		at += 2;
+	} else if (is_word(word[at])) {
+		proto = some = true;
+		rule_proto(word[at++], &r.proto);
+	}
+	if (at < n && !STREQ(word[at], "from")) {
+		some = true;
+		if (rule_ports(word[at++], &r, proto) < 0)
+			return rule_bad(text, e);
+	}
+	if (at + 2 == n && STREQ(word[at], "from")) {
+		int bad = netns_addr_parse(word[at + 1], &r.from, e);
+		uint8_t first[16], last[16];
+
+		if (bad < 0)
+			return bad;
+		netns_addr_range(&r.from, first, last);
+		memcpy(r.from.bytes, first, sizeof(first));
+		at += 2;
+		some = true;
+	}
+	if (at != n || !some)
+		return rule_bad(text, e);
+	*ret = r;
+	return 0;
+}
+
+const char *netns_rule_format(const struct netns_rule *r, char buf[NETNS_TEXT_MAX])
+{
+	char proto[16] = "", port[32] = "", from[80] = "", a[64];
+
+	if (r->proto == IPPROTO_ICMP)
+		strcpy(proto, " icmp");
+	else if (r->proto == IPPROTO_TCP || r->proto == IPPROTO_UDP)
+		snprintf(proto, sizeof(proto), " %s", transport_name(r->proto));
+	else if (r->proto && r->proto != NETNS_TCP_UDP)
+		snprintf(proto, sizeof(proto), " proto %u", r->proto);
+	if (r->port_first && r->port_first == r->port_last)
+		snprintf(port, sizeof(port), " %u", r->port_first);
+	else if (r->port_first)
+		snprintf(port, sizeof(port), " %u-%u", r->port_first, r->port_last);
+	if (r->from.family)
+		snprintf(from, sizeof(from), " from %s", netns_addr_format(&r->from, a));
+	if (!*proto && !*port && !*from)
+		strcpy(proto, " any");
+	snprintf(buf, NETNS_TEXT_MAX, "%s%s%s%s", r->allow ? "allow" : "deny", proto, port, from);
+	return buf;
+}
+
+int netns_service_parse(const char *text, struct netns_service *ret, struct err *e)
+{
+	struct netns_service s;
+	char copy[16], *slash;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	slash = strchr(copy, '/');
+	if (slash)
+		*slash = '\0';
+	if (strlen(text) >= sizeof(copy) || !slash || parse_port(copy, &s.port) < 0 ||
+	    parse_transport(slash + 1, &s.proto) < 0)
+		return err_set(e, ERR_USAGE, "%.60s is not a service, as in 53/udp", text);
+	*ret = s;
+	return 0;
+}
+
+const char *netns_service_format(const struct netns_service *s, char buf[NETNS_TEXT_MAX])
+{
+	snprintf(buf, NETNS_TEXT_MAX, "%u/%s", s->port, transport_name(s->proto));
+	return buf;
+}

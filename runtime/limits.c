@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The settings that are files of the VPS's control groups, at its start and while it runs. */
+#include "cgroup/resources.h"
+#include "runtime/internal.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+
+#define SETTINGS_MAX 32
+
+static int add(struct cgroup_setting *set, size_t *count, const struct config *c, const char *name)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (STREQ(set[i].name, name))
+			return 0;
+	if (*count == SETTINGS_MAX)
+		return -E2BIG;
+	set[(*count)++] = (struct cgroup_setting){
+		.name = name, .number = config_number(c, name), .text = config_get(c, name),
+	};
+	return 0;
+}
+
+/* Those of `keys` that are the control groups'; where one is half of a pair that v1 knows as one
+ * value, its other half, too. */
+static int collect(struct cgroup_setting *set, size_t *count, const struct strv *keys,
+		   const struct config *all)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < keys->count; i++)
+		if (cgroup_setting_is_known(keys->item[i]))
+			r = add(set, count, all, keys->item[i]);
+	if (r == 0 && (strv_has(keys, "memory.max") || strv_has(keys, "memory.swap"))) {
+		r = add(set, count, all, "memory.max");
+		if (r == 0)
+			r = add(set, count, all, "memory.swap");
+	}
+	return r;
+}
+
+static int apply(const struct rt_vps *v, const struct cgroup_setting *set, size_t count,
+		 char note[CGROUP_NOTE_MAX], struct err *e)
+{
+	char dir[600];
+
+	snprintf(dir, sizeof(dir), "%s/upper", v->spec->root.dir);
+	return cgroup_apply(&v->cgroup, set, count, dir, note, e);
+}
+
+int rt_limits_up(struct rt_vps *v, struct err *e)
+{
+	const struct config *c = &v->spec->limits;
+	struct cgroup_setting set[SETTINGS_MAX];
+	char note[CGROUP_NOTE_MAX] = "";
+	cleanup_strv struct strv keys = { 0 };
+	struct err ignored;
+	size_t count = 0;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < c->count; i++)
+		if (c->lines[i].key)
+			r = strv_add(&keys, c->lines[i].key);
+	if (r == 0)
+		r = collect(set, &count, &keys, c);
+	/* A tenant that forks without end must meet a bound nobody had to think of. */
+	if (r == 0 && !strv_has(&keys, "pids.max") &&
+	    cgroup_setting_supported(&v->cgroup_host, "pids.max", &ignored) == 0)
+		r = add(set, &count, c, "pids.max");
+	if (r < 0)
+		return err_code(e, r, "apply the limits");
+	r = apply(v, set, count, note, e);
+	if (r > 0)
+		log_warn("%s: %s", v->spec->name, note);
+	return r < 0 ? r : 0;
+}
+
+int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, char *note,
+	   size_t note_size, struct err *e)
+{
+	struct cgroup_setting set[SETTINGS_MAX];
+	char text[CGROUP_NOTE_MAX] = "";
+	size_t count = 0;
+	int r;
+
+	r = collect(set, &count, keys, all);
+	if (r < 0)
+		return err_code(e, r, "apply the limits");
+	r = apply(v, set, count, text, e);
+	snprintf(note, note_size, "%s", text);
+	return r < 0 ? r : 0;
+}
