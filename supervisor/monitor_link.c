@@ -8,7 +8,7 @@
 #include "base/proc.h"
 #include "base/sock.h"
 #include "supervisor/monitor.h"
-#include "supervisor/spawn.h"
+#include "supervisor/program.h"
 
 #include <signal.h>
 #include <sys/epoll.h>

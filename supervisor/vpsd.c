@@ -133,14 +133,18 @@ static int listening_fd(struct sup_daemon *d, struct err *e)
 	char path[512];
 	int fd, n = sd_listen_fds(1);
 
+	socket_path(d, path, sizeof(path));
 	if (n == 1 && sd_is_socket(SD_LISTEN_FDS_START, AF_UNIX, SOCK_STREAM, 1) > 0) {
 		fd = fcntl(SD_LISTEN_FDS_START, F_DUPFD_CLOEXEC, 3);
 		close(SD_LISTEN_FDS_START);
-		return fd < 0 ? err_sys(e, "take the socket") : fd;
+		if (fd < 0)
+			return err_sys(e, "take the socket");
+		if (own_socket(path, e) < 0)
+			log_warn("%s", e->msg); /* the unit may have put it elsewhere */
+		return fd;
 	}
 	if (n > 0)
 		return err_set(e, ERR_USAGE, "the sockets given are not one listening Unix socket");
-	socket_path(d, path, sizeof(path));
 	fd = sock_listen(path, SOCK_STREAM, 0600);
 	if (fd < 0)
 		return err_code(e, fd, "listen on %s", path);

@@ -146,8 +146,9 @@ static int make_symlink(struct unpack *u, int dir, const char *last, struct arch
 	(void)u;
 	if (symlinkat(target ? target : "", dir, last) < 0)
 		return err_sys(e, "make the link %s", last);
-	fchownat(dir, last, uid < 0 || uid > 65535 ? 0 : (uid_t)uid,
-		 gid < 0 || gid > 65535 ? 0 : (gid_t)gid, AT_SYMLINK_NOFOLLOW);
+	if (fchownat(dir, last, uid < 0 || uid > 65535 ? 0 : (uid_t)uid,
+		     gid < 0 || gid > 65535 ? 0 : (gid_t)gid, AT_SYMLINK_NOFOLLOW) < 0)
+		return err_sys(e, "change the owner of %s", last);
 	return 0;
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "supervisor/spawn.h"
+#include "supervisor/program.h"
 
 #include "base/macro.h"
 
