@@ -174,12 +174,17 @@ static int fill_records(struct create *c, const struct create_request *q, struct
 
 static int check_name(struct sup_daemon *d, const char *name, struct err *e)
 {
+	const struct sup_vps *v;
+
 	if (!name_is_valid(name)) {
 		err_set(e, ERR_USAGE, "create: %s%.80s%s is not a name", *name ? "" : "\"",
 			str_is_printable(name) ? name : "?", *name ? "" : "\"");
 		return err_hint(e, "a name has 1 to 63 of a-z, 0-9 and -, and begins with a letter or a digit");
 	}
-	if (vps_find(d, name))
+	v = vps_find(d, name);
+	if (v && v->state == SUP_DESTROYING)
+		return err_set(e, ERR_EXISTS, "create %s: the old one is still being destroyed", name);
+	if (v)
 		return err_set(e, ERR_EXISTS, "create %s: there is a VPS of that name already", name);
 	return 0;
 }

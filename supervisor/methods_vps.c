@@ -17,7 +17,10 @@ void method_list(struct server_call *c, void *userdata)
 	for (size_t i = 0; i < d->count; i++) {
 		struct sup_vps *v = d->vps[i];
 
-		if (v->state != SUP_CREATING && may(call_uid(c), v, "List", &e) == 0)
+		/* One that is being destroyed has no name on disk any more. */
+		if (v->state == SUP_CREATING || v->state == SUP_DESTROYING)
+			continue;
+		if (may(call_uid(c), v, "List", &e) == 0)
 			json_array_append_new(list, vps_json(v));
 	}
 	server_reply(c, json_pack("{s:o}", "vps", list), NULL, 0);
