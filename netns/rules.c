@@ -99,51 +99,102 @@ static void put_identity(const struct entries *x, unsigned k)
 		put_link_addr(x, f, link, &i->addr[a]);
 }
 
-static void put_box(const struct entries *x, const struct netns_addr *to,
+static void put_box(const struct entries *x, const char *set, const struct netns_addr *own,
 		    const struct netns_box *b)
 {
 	uint16_t first = htons(b->port_first), last = htons(b->port_last);
-	enum nft_part ip = ip_part(to->family);
+	enum nft_part ip = ip_part(own->family);
 	struct nft_elem el = { 0 };
 	char name[32];
 
-	nft_key_add(&el.key, ip, to->bytes);
+	nft_key_add(&el.key, ip, own->bytes);
 	nft_key_add(&el.key, NFT_PROTO, &b->proto_first);
 	nft_key_add(&el.key, NFT_PORT, &first);
 	nft_key_add(&el.key, ip, b->from_first);
-	nft_key_add(&el.end, ip, to->bytes);
+	nft_key_add(&el.end, ip, own->bytes);
 	nft_key_add(&el.end, NFT_PROTO, &b->proto_last);
 	nft_key_add(&el.end, NFT_PORT, &last);
 	nft_key_add(&el.end, ip, b->from_last);
-	put(x, RS_INET, of_family(b->allow ? "allow" : "deny", to->family, name), &el);
+	put(x, RS_INET, of_family(set, own->family, name), &el);
+}
+
+static int put_firewall(const struct entries *x, const struct netns_addr *a, struct err *e)
+{
+	cleanup_free struct netns_box *box = NULL;
+	size_t count;
+	int r = netns_boxes(x->v->rules, x->v->rule_count, a->family, &box, &count, e);
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		put_box(x, box[i].allow ? "allow" : "deny", a, &box[i]);
+	if (r == 0 && x->v->closed)
+		put_addr(x, "closed", a);
+	return r;
+}
+
+static void put_service(const struct entries *x, const struct netns_addr *a, uint8_t proto,
+			uint16_t port)
+{
+	uint16_t be = htons(port);
+	struct nft_elem el = { 0 };
+	char name[32];
+
+	nft_key_add(&el.key, ip_part(a->family), a->bytes);
+	nft_key_add(&el.key, NFT_PROTO, &proto);
+	nft_key_add(&el.key, NFT_PORT, &be);
+	put(x, RS_INET, of_family("service", a->family, name), &el);
+}
+
+static void put_service_of(const struct entries *x, const struct netns_addr *a,
+			   const struct netns_allow *w)
+{
+	if (!w->port)
+		put_addr(x, "host_user", a);
+	if (w->port && w->proto != IPPROTO_UDP)
+		put_service(x, a, IPPROTO_TCP, w->port);
+	if (w->port && w->proto != IPPROTO_TCP)
+		put_service(x, a, IPPROTO_UDP, w->port);
+}
+
+/* What it may reach: the same boxes, only that the far address is where it goes to. */
+static int put_reach(const struct entries *x, const struct netns_addr *a, struct err *e)
+{
+	cleanup_free struct netns_rule *rule = calloc(x->v->allow_count + 1, sizeof(*rule));
+	cleanup_free struct netns_box *box = NULL;
+	size_t n = 0, count;
+	int r;
+
+	if (!rule)
+		return err_code(e, -ENOMEM, "lay out what %s may reach", x->v->name);
+	if (!x->v->isolate) {
+		put_addr(x, "free", a);
+		return 0;
+	}
+	for (size_t i = 0; i < x->v->allow_count; i++) {
+		const struct netns_allow *w = &x->v->allow[i];
+
+		if (w->peer == NETNS_PEER_HOST)
+			put_service_of(x, a, w);
+		if (w->peer != NETNS_PEER_ADDR)
+			continue;
+		rule[n++] = (struct netns_rule){
+			.allow = true,
+			.proto = w->proto,
+			.port_first = w->port,
+			.port_last = w->port ? w->port : 65535,
+			.from = w->addr,
+		};
+	}
+	r = netns_boxes(rule, n, a->family, &box, &count, e);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		put_box(x, "reach", a, &box[i]);
+	return r;
 }
 
 static int put_policy(const struct entries *x, const struct netns_addr *a, struct err *e)
 {
-	cleanup_free struct netns_box *box = NULL;
-	const struct netns_vps *v = x->v;
-	size_t count;
-	int r = netns_boxes(v->rules, v->rule_count, a->family, &box, &count, e);
+	int r = put_firewall(x, a, e);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < count; i++)
-		put_box(x, a, &box[i]);
-	if (v->closed)
-		put_addr(x, "closed", a);
-	if (v->isolate)
-		put_addr(x, "isolated", a);
-	for (size_t i = 0; i < v->allow_count; i++) {
-		uint16_t port = htons(v->allow[i].port);
-		struct nft_elem el = { 0 };
-		char name[32];
-
-		nft_key_add(&el.key, ip_part(a->family), a->bytes);
-		nft_key_add(&el.key, NFT_PROTO, &v->allow[i].proto);
-		nft_key_add(&el.key, NFT_PORT, &port);
-		put(x, RS_INET, of_family("service", a->family, name), &el);
-	}
-	return 0;
+	return r < 0 ? r : put_reach(x, a, e);
 }
 
 /* The address that published ports lead to: the first of its family that the host routes to. */

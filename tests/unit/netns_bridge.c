@@ -116,22 +116,33 @@ TEST(host_services)
 {
 	cleanup_close int h4 = lab_bound(home, SOCK_STREAM, "0.0.0.0", 22);
 	cleanup_close int h6 = lab_bound(home, SOCK_STREAM, "::", 22);
-	struct netns_service ssh = { .port = 22, .proto = IPPROTO_TCP };
 	struct netns_vps v = a.v, old = a.v;
-	struct netns_stat before = stat_of(&a);
+	struct netns_stat before;
+	struct netns_allow ssh, other, all;
+	struct err e = { 0 };
 
+	eq_int(lab_connect(a.ns, "10.20.0.1", 22), 0, "free to");
+	v.isolate = true;
+	ok(change(&a, &v), "isolate");
+	before = stat_of(&a);
 	ok(lab_connect(a.ns, "10.20.0.1", 22) < 0, "by the gateway's address: refused");
 	ok(lab_connect(a.ns, "198.51.100.1", 22) < 0, "by another of the host's: refused");
 	ok(lab_connect(a.ns, "fd00:20::1", 22) < 0, "by IPv6: refused");
 	ok(stat_of(&a).refused_packets >= before.refused_packets + 3, "all counted");
+	netns_allow_parse("host:22/tcp", &ssh, &e);
 	v.allow = &ssh;
 	v.allow_count = 1;
 	ok(change(&a, &v), "allow 22/tcp");
 	eq_int(lab_connect(a.ns, "10.20.0.1", 22), 0, "reached");
 	eq_int(lab_connect(a.ns, "fd00:20::1", 22), 0, "by IPv6");
-	ok(lab_connect(b.ns, "10.20.0.1", 22) < 0, "not from another VPS");
+	netns_allow_parse("host:23", &other, &e);
+	v.allow = &other;
+	ok(change(&a, &v) && lab_connect(a.ns, "10.20.0.1", 22) < 0, "not with another port");
+	netns_allow_parse("host", &all, &e);
+	v.allow = &all;
+	ok(change(&a, &v), "allow host");
+	eq_int(lab_connect(a.ns, "198.51.100.1", 22), 0, "all of it");
 	ok(change(&a, &old), "and back");
-	ok(lab_connect(a.ns, "10.20.0.1", 22) < 0, "refused again");
 	eq_int(lab_connect(home, "10.20.0.5", 81), -ECONNREFUSED, "the host reaches the VPS");
 }
 
@@ -206,16 +217,28 @@ TEST(isolation)
 	cleanup_close int a4 = lab_bound(a.ns, SOCK_STREAM, "0.0.0.0", 80);
 	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
 	struct netns_vps v = b.v, old = b.v;
+	struct netns_allow allow[2];
+	struct err e = { 0 };
 
 	v.isolate = true;
 	ok(change(&b, &v), "isolate");
-	ok(lab_connect(a.ns, "10.20.0.6", 80) < 0, "not reached by another VPS");
-	ok(lab_connect(a.ns, "fd00:20::6", 80) < 0, "by IPv6 neither");
-	ok(lab_connect(b.ns, "10.20.0.5", 80) < 0, "does not reach it");
+	ok(lab_connect(b.ns, "10.20.0.5", 80) < 0, "reaches no other VPS");
+	ok(lab_connect(b.ns, "fd00:20::5", 80) == -EACCES ||
+		   lab_connect(b.ns, "fd00:20::5", 80) == -EHOSTUNREACH,
+	   "by IPv6 neither, and is told");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "is reached by one that is free");
 	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "reaches the world");
 	eq_int(lab_connect(home, "10.20.0.6", 80), 0, "is reached by the host");
+	netns_allow_parse("10.20.0.0/24:80/tcp", &allow[0], &e);
+	netns_allow_parse("10.20.0.5:81", &allow[1], &e);
+	v.allow = allow;
+	v.allow_count = 2;
+	ok(change(&b, &v), "allow two ports");
+	eq_int(lab_connect(b.ns, "10.20.0.5", 80), 0, "one is reached");
+	eq_int(lab_connect(b.ns, "10.20.0.5", 81), -ECONNREFUSED, "the other");
+	ok(lab_connect(b.ns, "10.20.0.5", 82) == -EHOSTUNREACH, "no third");
 	ok(change(&b, &old), "and back");
-	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "reached again");
+	ok(lab_connect(b.ns, "10.20.0.5", 82) == -ECONNREFUSED, "free again");
 }
 
 TEST(firewall)
@@ -270,7 +293,7 @@ TEST(mended)
 	lab_run(-1, "nft flush ruleset");
 	ok(poll(&p, 1, 2000) == 1, "a flush wakes the watch");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "rules lost");
-	ok(netns_vps_change(&host, &a.v, &a.v, &e) == 0, "an empty change %s", e.msg);
+	ok(netns_vps_change(&host, &a.v, &a.v, &e) == -ENOENT, "a change meanwhile fails: %s", e.msg);
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");
 	eq_int(netns_rules_are_up(&host, &e), 1, "the rules are up");
