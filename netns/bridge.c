@@ -69,6 +69,63 @@ static int forward_on(const struct netns_host *h, struct err *e)
 	return r < 0 ? r : netns_sysctl(v6, "1", e);
 }
 
+struct look {
+	bool is_bridge, is_ours, is_up;
+	const char *alias;
+};
+
+static int look_at_link(const struct nlmsghdr *m, void *ctx)
+{
+	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(m);
+	const struct nlattr *a, *b;
+	struct look *l = ctx;
+
+	if (m->nlmsg_type != RTM_NEWLINK)
+		return 0;
+	l->is_up = ifi->ifi_flags & IFF_UP;
+	mnl_attr_for_each(a, m, sizeof(*ifi)) {
+		if (mnl_attr_get_type(a) == IFLA_IFALIAS)
+			l->is_ours = STREQ(mnl_attr_get_str(a), l->alias);
+		if (mnl_attr_get_type(a) != IFLA_LINKINFO)
+			continue;
+		mnl_attr_for_each_nested(b, a)
+			if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
+				l->is_bridge = STREQ(mnl_attr_get_str(b), "bridge");
+	}
+	return 0;
+}
+
+static int count_bridge(const struct nlmsghdr *m, void *ctx)
+{
+	struct look l = { .alias = "" };
+
+	if (m->nlmsg_type == RTM_NEWLINK)
+		look_at_link(m, &l);
+	*(int *)ctx += l.is_bridge;
+	return 0;
+}
+
+/*
+ * Where br_netfilter is in the kernel, frames on bridges pass the IP hooks, and a connection to a
+ * published port that comes back to its own bridge is bridged there, from one isolated port to the
+ * other: lost. It costs time besides. It is turned off unless there are other bridges, whose users
+ * may need it.
+ */
+static int no_bridge_netfilter(struct nl *n, struct err *e)
+{
+	struct ifinfomsg ifi = { 0 };
+	int bridges = 0, r;
+
+	if (access("/proc/sys/net/bridge", F_OK) < 0)
+		return 0;
+	nl_end(n, nl_begin(n, RTM_GETLINK, NLM_F_DUMP, &ifi, sizeof(ifi), "list the links"));
+	r = nl_talk(n, "the host", count_bridge, &bridges, e);
+	if (r < 0 || bridges)
+		return r;
+	r = netns_sysctl("/proc/sys/net/bridge/bridge-nf-call-iptables", "0", e);
+	return r < 0 ? r : netns_sysctl("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0", e);
+}
+
 struct route_check {
 	const struct netns_host *h;
 	int bridge; /* its index, 0 when it is not there */
@@ -126,32 +183,6 @@ static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, s
 	err_set(e, ERR_USAGE, "the pool of %s overlaps the host's route to %s",
 		netns_addr_format(c.pool, a), netns_addr_format(&c.clash, b));
 	return err_hint(e, "give this state root another pool of addresses");
-}
-
-struct look {
-	bool is_bridge, is_ours, is_up;
-	const char *alias;
-};
-
-static int look_at_link(const struct nlmsghdr *m, void *ctx)
-{
-	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(m);
-	const struct nlattr *a, *b;
-	struct look *l = ctx;
-
-	if (m->nlmsg_type != RTM_NEWLINK)
-		return 0;
-	l->is_up = ifi->ifi_flags & IFF_UP;
-	mnl_attr_for_each(a, m, sizeof(*ifi)) {
-		if (mnl_attr_get_type(a) == IFLA_IFALIAS)
-			l->is_ours = STREQ(mnl_attr_get_str(a), l->alias);
-		if (mnl_attr_get_type(a) != IFLA_LINKINFO)
-			continue;
-		mnl_attr_for_each_nested(b, a)
-			if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
-				l->is_bridge = STREQ(mnl_attr_get_str(b), "bridge");
-	}
-	return 0;
 }
 
 static int check_name(const struct netns_host *h, struct nl *n, int index, const char *alias,
@@ -258,6 +289,8 @@ int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e)
 		r = check_name(h, n, index, alias, e);
 	else
 		r = check_overlap(h, n, index, e);
+	if (r == 0 && !index)
+		r = no_bridge_netfilter(n, e);
 	if (r < 0)
 		return r;
 	if (!index)

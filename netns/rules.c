@@ -224,7 +224,11 @@ static int rules_talk(struct nl *n, const struct netns_host *h, const char *name
 	int r = nl_talk(n, name, NULL, NULL, e);
 
 	if (r == -ENOENT)
-		return err_hint(e, "the nft table %s may have been removed; vpsd will mend it", h->tag), r;
+		err_hint(e, "the nft table %s may have been removed; vpsd will mend it", h->tag);
+	/* Only a map has two different values to refuse. */
+	if (r == -EEXIST)
+		return err_set(e, ERR_EXISTS, "%s publishes a port of the host that another VPS has",
+			       name);
 	return r;
 }
 

@@ -28,6 +28,7 @@ const struct ruleset_chain ruleset_chains[] = {
 	{ RS_BRIDGE, "from6" },
 	{ RS_BRIDGE, "icmp6" },
 	{ RS_BRIDGE, "from_arp" },
+	{ RS_BRIDGE, "arp4" },
 	{ RS_BRIDGE, "spoof" },
 
 	{ RS_INET, "pre", "filter", NF_INET_PRE_ROUTING, SPOOF_PRIORITY },
@@ -100,14 +101,17 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_BRIDGE, "tenant", "ether.type =0x0806 goto from_arp" },
 	{ RS_BRIDGE, "tenant", "goto spoof" },
 
-	/* A DHCP client asks before it has an address; that is no attack, only useless here. */
+	/* What cannot be read (a frame cut short) matches no rule, so each list ends in a refusal.
+	 * A DHCP client asks before it has an address; that is no attack, only useless here. */
 	{ RS_BRIDGE, "from4", "ether.type =0x0800 ip.saddr =0.0.0.0 l4proto =17 dport =67 drop" },
-	{ RS_BRIDGE, "from4", "ether.type =0x0800 iifname . ip.saddr !@addr4 goto spoof" },
-	{ RS_BRIDGE, "from4", "ether.type =0x0800 l4proto =17 sport =67 goto spoof" },
+	{ RS_BRIDGE, "from4", "l4proto =17 sport =67 goto spoof" },
+	{ RS_BRIDGE, "from4", "ether.type =0x0800 iifname . ip.saddr @addr4 accept" },
+	{ RS_BRIDGE, "from4", "goto spoof" },
 
 	{ RS_BRIDGE, "from6", "ether.type =0x86dd l4proto =58 goto icmp6" },
-	{ RS_BRIDGE, "from6", "ether.type =0x86dd iifname . ip6.saddr !@addr6 goto spoof" },
-	{ RS_BRIDGE, "from6", "ether.type =0x86dd l4proto =17 sport =547 goto spoof" },
+	{ RS_BRIDGE, "from6", "l4proto =17 sport =547 goto spoof" },
+	{ RS_BRIDGE, "from6", "ether.type =0x86dd iifname . ip6.saddr @addr6 accept" },
+	{ RS_BRIDGE, "from6", "goto spoof" },
 
 	/* Router advertisement, redirect; advertisement of another's address. From the unspecified
 	 * address only: is this address of mine in use? and multicast listener reports. */
@@ -116,12 +120,15 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =136 iifname . nd.target !@addr6 goto spoof" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @addr6 accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =143 accept" },
-	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd iifname . ip6.saddr !@addr6 goto spoof" },
+	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd iifname . ip6.saddr @addr6 accept" },
+	{ RS_BRIDGE, "icmp6", "goto spoof" },
 
-	{ RS_BRIDGE, "from_arp", "ether.type =0x0806 arp.head !=0x000108000604 goto spoof" },
-	{ RS_BRIDGE, "from_arp", "ether.type =0x0806 iifname . arp.sha !@mac goto spoof" },
-	{ RS_BRIDGE, "from_arp", "ether.type =0x0806 arp.sip =0.0.0.0 arp.op =1 accept" }, /* RFC 5227 probe */
-	{ RS_BRIDGE, "from_arp", "ether.type =0x0806 iifname . arp.sip !@addr4 goto spoof" },
+	{ RS_BRIDGE, "from_arp", "ether.type =0x0806 arp.head =0x000108000604 goto arp4" },
+	{ RS_BRIDGE, "from_arp", "goto spoof" },
+	{ RS_BRIDGE, "arp4", "ether.type =0x0806 iifname . arp.sha !@mac goto spoof" },
+	{ RS_BRIDGE, "arp4", "ether.type =0x0806 arp.sip =0.0.0.0 arp.op =1 accept" }, /* RFC 5227 */
+	{ RS_BRIDGE, "arp4", "ether.type =0x0806 iifname . arp.sip @addr4 accept" },
+	{ RS_BRIDGE, "arp4", "goto spoof" },
 
 	{ RS_BRIDGE, "spoof", "iifname @spoofed drop" },
 	{ RS_BRIDGE, "spoof", "drop" },
@@ -129,9 +136,10 @@ const struct ruleset_rule ruleset_rules[] = {
 	/* The bridge has route_localnet, for ports published on 127.0.0.1. */
 	{ RS_INET, "pre", "iifname @link nfproto =2 ip.daddr/255.0.0.0 =127.0.0.0 drop" },
 	{ RS_INET, "pre", "iifname @routed goto routed_from" },
-	{ RS_INET, "routed_from", "nfproto =2 iifname . ip.saddr !@addr4 goto spoof" },
+	{ RS_INET, "routed_from", "nfproto =2 iifname . ip.saddr @addr4 accept" },
 	{ RS_INET, "routed_from", "nfproto =10 ip6.saddr =:: l4proto =58 accept" },
-	{ RS_INET, "routed_from", "nfproto =10 iifname . ip6.saddr !@addr6 goto spoof" },
+	{ RS_INET, "routed_from", "nfproto =10 iifname . ip6.saddr @addr6 accept" },
+	{ RS_INET, "routed_from", "goto spoof" },
 	{ RS_INET, "spoof", "iifname @spoofed drop" },
 	{ RS_INET, "spoof", "drop" },
 

@@ -26,13 +26,16 @@ struct netns_watch {
 
 static int join(struct nl *n, int protocol, unsigned group, int epoll, struct err *e)
 {
+	struct sockaddr_nl own = { .nl_family = AF_NETLINK };
 	struct epoll_event ev = { .events = EPOLLIN };
 	int size = 1024 * 1024, r = nl_open(n, protocol, -EBADF, e);
 
 	if (r < 0)
 		return r;
 	setsockopt(n->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-	if (setsockopt(n->fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0 ||
+	/* Bound first: announcements pass by a socket without a port number of its own. */
+	if (bind(n->fd, (struct sockaddr *)&own, sizeof(own)) < 0 ||
+	    setsockopt(n->fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0 ||
 	    epoll_ctl(epoll, EPOLL_CTL_ADD, n->fd, &ev) < 0)
 		return err_sys(e, "watch the kernel's network announcements");
 	return 0;

@@ -4,8 +4,8 @@
  * Runs while vps is built, and writes the seccomp filter as a C array: compiling it when a VPS
  * starts would cost more than all its namespaces. What depends on a feature that a VPS can have
  * returns an errno that stands for the feature (PLACE_*), to be replaced by runtime/seccomp.c. So
- * there is one filter, and it is one binary tree: when it is loaded the kernel runs it for each call
- * of each architecture (Linux 5.11), and parts in a row took half as long again.
+ * there is one filter, and it is one binary tree: when it is loaded the kernel runs it for each
+ * call of each architecture (Linux 5.11), and parts in a row took half as long again.
  *
  * The base is "allow": a distribution's init, nested containers, sandboxes of browsers and of
  * systemd units need nearly all of the kernel's interface (mount, unshare, setns, ptrace, fanotify,
@@ -59,7 +59,8 @@ static const struct rule base[] = {
 	/* Memory that neither ptrace nor anything else can read. */
 	{ "memfd_secret", ENOSYS },
 	/* Nobody has called these for decades; newer kernels lack them. */
-	{ "uselib", ENOSYS }, { "ustat", ENOSYS }, { "sysfs", ENOSYS }, { "lookup_dcookie", ENOSYS },
+	{ "uselib", ENOSYS }, { "ustat", ENOSYS }, { "sysfs", ENOSYS },
+	{ "lookup_dcookie", ENOSYS },
 	{ "vm86", ENOSYS }, { "vm86old", ENOSYS },
 	{ NULL },
 };
@@ -69,7 +70,7 @@ static const struct rule features[] = {
 	{ "io_uring_setup", PLACE_IO_URING }, { "io_uring_enter", PLACE_IO_URING },
 	{ "io_uring_register", PLACE_IO_URING },
 	{ "userfaultfd", PLACE_USERFAULTFD },
-	/* The kernel does not tell which rules bind a process: restored, it would run without them. */
+	/* The kernel does not tell which rules bind a process: restored, it would be free. */
 	{ "landlock_create_ruleset", PLACE_LANDLOCK }, { "landlock_add_rule", PLACE_LANDLOCK },
 	{ "landlock_restrict_self", PLACE_LANDLOCK },
 	{ NULL },

@@ -76,7 +76,9 @@ static int verdict(unsigned features, uint32_t arch, int nr, uint64_t a0, uint64
 
 	if (r == SECCOMP_RET_ALLOW)
 		return ALLOW;
-	return (r & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO ? (int)(r & SECCOMP_RET_DATA) : -1;
+	if ((r & SECCOMP_RET_ACTION_FULL) != SECCOMP_RET_ERRNO)
+		return -1;
+	return (int)(r & SECCOMP_RET_DATA);
 }
 
 #if defined(__x86_64__)
@@ -127,7 +129,8 @@ static const char *const allowed[] = {
 	"sethostname", "mknodat", "memfd_create", "epoll_create1", "io_setup", "io_submit",
 	"shmget", "semget", "msgget", "mq_open", "personality", "sched_setscheduler", "mbind",
 	"set_mempolicy", "get_mempolicy", "move_pages", "mlockall", "setrlimit", "prlimit64",
-	"timer_create", "adjtimex", "clock_adjtime", "clock_gettime", "getrandom", "copy_file_range",
+	"timer_create", "adjtimex", "clock_adjtime", "clock_gettime", "getrandom",
+	"copy_file_range",
 	"statx", "openat2", "close_range", "rseq", "membarrier", "ioprio_set", "vhangup",
 	"sendmsg", "recvmmsg", "accept4", "setsockopt", "splice", "tee", "vmsplice", "futex",
 	"set_robust_list", "arch_prctl", "modify_ldt", "sync", "fallocate", "flock",
@@ -344,7 +347,7 @@ static int allowed_body(void)
 
 static int io_uring_body(void)
 {
-	/* EFAULT: asked for; EPERM: switched off by sysctl; never ENOSYS unless the kernel has none. */
+	/* EFAULT when it is asked for, EPERM when sysctl has it off, but not ENOSYS. */
 	return GETS(syscall(SYS_io_uring_setup, 1, NULL), ENOSYS) ? 1 : 0;
 }
 
@@ -436,5 +439,6 @@ TEST(needs_privilege)
 		_exit(rt_seccomp_apply(0, &e) < 0 && strstr(e.msg, "system call filter") ? 0 : 1);
 	}
 	waitpid(pid, &status, 0);
-	ok(WIFEXITED(status) && WEXITSTATUS(status) == 0, "without a capability it fails, and says so");
+	ok(WIFEXITED(status) && WEXITSTATUS(status) == 0,
+	   "without a capability it fails, and says so");
 }
