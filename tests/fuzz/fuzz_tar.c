@@ -15,9 +15,11 @@ static void check_name(const char *name)
 	if (!len || len > TEMPLATE_PATH_MAX || name[0] == '/' || name[len - 1] == '/' ||
 	    strstr(name, "//"))
 		abort();
-	for (const char *part = name; part; part = strchr(part, '/'), part += part ? 1 : 0)
+	for (const char *part = name; part; part = strchr(part, '/')) {
+		part += part[0] == '/';
 		if (strncmp(part, "..", 2) == 0 && (part[2] == '/' || !part[2]))
 			abort();
+	}
 }
 
 static void check_taken(struct archive_entry *entry)
