@@ -6,6 +6,8 @@
 #include "base/macro.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
 #include <linux/bpf.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -86,6 +88,17 @@ static int sys_bpf(int cmd, union bpf_attr *attr)
 	return r < 0 ? -errno : (int)r;
 }
 
+/* Names a program by what it does (FNV-1a of its instructions), so that it is found again. */
+static void name_of(const struct program *p, char name[BPF_OBJ_NAME_LEN])
+{
+	const unsigned char *byte = (const unsigned char *)p->insn;
+	uint32_t hash = 2166136261U;
+
+	for (size_t i = 0; i < p->count * sizeof(*p->insn); i++)
+		hash = (hash ^ byte[i]) * 16777619U;
+	snprintf(name, BPF_OBJ_NAME_LEN, "vpsdev_%08" PRIx32, hash);
+}
+
 static int load(const struct program *p)
 {
 	union bpf_attr attr = {
@@ -93,14 +106,14 @@ static int load(const struct program *p)
 		.insn_cnt = (uint32_t)p->count,
 		.insns = (uintptr_t)p->insn,
 		.license = (uintptr_t)"GPL",
-		.prog_name = "vps_devices",
 	};
 
+	name_of(p, attr.prog_name);
 	return sys_bpf(BPF_PROG_LOAD, &attr);
 }
 
-/* The program that an earlier call attached to this very group, or -ENOENT. */
-static int attached(int dir)
+/* The name of the program attached to this very group, "" when there is none. */
+static int attached(int dir, char name[BPF_OBJ_NAME_LEN])
 {
 	uint32_t ids[1] = { 0 };
 	union bpf_attr query = { .query = {
@@ -110,56 +123,62 @@ static int attached(int dir)
 		.prog_cnt = ARRAY_SIZE(ids),
 	} };
 	union bpf_attr get = { 0 };
+	struct bpf_prog_info prog = { 0 };
+	union bpf_attr info = { .info = { .info_len = sizeof(prog), .info = (uintptr_t)&prog } };
+	cleanup_close int fd = -EBADF;
 	int r = sys_bpf(BPF_PROG_QUERY, &query);
 
-	if (r < 0)
+	name[0] = '\0';
+	if (r < 0 || query.query.prog_cnt == 0)
 		return r;
-	if (query.query.prog_cnt == 0)
-		return -ENOENT;
 	get.prog_id = ids[0];
-	return sys_bpf(BPF_PROG_GET_FD_BY_ID, &get);
+	fd = sys_bpf(BPF_PROG_GET_FD_BY_ID, &get);
+	if (fd < 0)
+		return fd;
+	info.info.bpf_fd = (uint32_t)fd;
+	r = sys_bpf(BPF_OBJ_GET_INFO_BY_FD, &info);
+	if (r == 0)
+		snprintf(name, BPF_OBJ_NAME_LEN, "%s", prog.name[0] ? prog.name : "?");
+	return r;
 }
 
 /*
- * ALLOW_MULTI lets groups below have programs as well, all of which must agree; REPLACE (Linux 5.6)
- * swaps ours without a moment in which nothing or everything is allowed.
+ * A group's program stands for those of the groups above it (ALLOW_OVERRIDE), and attaching another
+ * swaps it without a moment in which nothing or everything is allowed.
  */
-static int attach(int dir, int prog)
+static int attach(int dir, const struct program *p)
 {
-	cleanup_close int old = attached(dir);
 	union bpf_attr attr = {
 		.target_fd = (uint32_t)dir,
-		.attach_bpf_fd = (uint32_t)prog,
 		.attach_type = BPF_CGROUP_DEVICE,
-		.attach_flags = BPF_F_ALLOW_MULTI,
+		.attach_flags = BPF_F_ALLOW_OVERRIDE,
 	};
+	char have[BPF_OBJ_NAME_LEN], want[BPF_OBJ_NAME_LEN];
+	cleanup_close int prog = -EBADF;
+	int r = attached(dir, have);
 
-	if (old < 0 && old != -ENOENT)
-		return old;
-	if (old >= 0) {
-		attr.attach_flags |= BPF_F_REPLACE;
-		attr.replace_bpf_fd = (uint32_t)old;
-	}
+	name_of(p, want);
+	if (r < 0 || STREQ(have, want))
+		return r;
+	prog = load(p);
+	if (prog < 0)
+		return prog;
+	attr.attach_bpf_fd = (uint32_t)prog;
 	return sys_bpf(BPF_PROG_ATTACH, &attr);
 }
 
-int cgroup_devices_set(const struct cgroup *c, const struct cgroup_device *extra, size_t count,
-		       struct err *e)
+static int detach(int dir)
 {
-	cleanup_close int dir = -EBADF, prog = -EBADF;
-	cleanup_free struct program *p = NULL;
-	int r = cgroup_check(c, e);
+	union bpf_attr attr = { .target_fd = (uint32_t)dir, .attach_type = BPF_CGROUP_DEVICE };
+	char have[BPF_OBJ_NAME_LEN];
+	int r = attached(dir, have);
 
-	if (r < 0)
-		return r;
-	if (count > CGROUP_DEVICES_MAX)
-		return err_set(e, ERR_USAGE, "more than %d devices", CGROUP_DEVICES_MAX);
-	dir = cgroup_open_dir(c, CGROUP_V2);
-	if (dir < 0)
-		return err_code(e, dir, "open the control group of %s", c->name);
-	p = calloc(1, sizeof(*p));
-	if (!p)
-		return err_code(e, -ENOMEM, "allow devices");
+	return r < 0 || !have[0] ? r : sys_bpf(BPF_PROG_DETACH, &attr);
+}
+
+static void build(struct program *p, const struct cgroup_device *extra, size_t count)
+{
+	p->count = 0;
 	emit_head(p);
 	for (size_t i = 0; i < ARRAY_SIZE(always); i++)
 		emit_rule(p, &always[i]);
@@ -167,8 +186,45 @@ int cgroup_devices_set(const struct cgroup *c, const struct cgroup_device *extra
 		emit_rule(p, &extra[i]);
 	emit(p, BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0);
 	emit(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
-	prog = load(p);
-	r = prog < 0 ? prog : attach(dir, prog);
+}
+
+/*
+ * Loading a program takes 0.4 ms, most of it spent to make code executable. The one that allows
+ * nothing extra is therefore attached once, to the parent of all VPSs; those that have more get
+ * their own.
+ */
+static int set_devices(const struct cgroup *c, const struct cgroup_device *extra, size_t count)
+{
+	cleanup_close int dir = cgroup_open_dir(c, CGROUP_V2), parent = -EBADF;
+	cleanup_free struct program *p = malloc(sizeof(*p));
+	int r;
+
+	if (dir < 0)
+		return dir;
+	parent = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parent < 0)
+		return -errno;
+	if (!p)
+		return -ENOMEM;
+	if (count) {
+		build(p, extra, count);
+		return attach(dir, p);
+	}
+	build(p, NULL, 0);
+	r = attach(parent, p);
+	return r < 0 ? r : detach(dir);
+}
+
+int cgroup_devices_set(const struct cgroup *c, const struct cgroup_device *extra, size_t count,
+		       struct err *e)
+{
+	int r = cgroup_check(c, e);
+
+	if (r < 0)
+		return r;
+	if (count > CGROUP_DEVICES_MAX)
+		return err_set(e, ERR_USAGE, "more than %d devices", CGROUP_DEVICES_MAX);
+	r = set_devices(c, extra, count);
 	if (r >= 0)
 		return 0;
 	if (r != -ENOSYS && r != -EPERM && r != -EINVAL)

@@ -86,7 +86,8 @@ struct cli {
 /* options.c */
 /*
  * Takes the words after the verb apart. Unknown options and a wrong number of arguments are
- * ERR_USAGE with a hint. --help ends it with c->help set.
+ * ERR_USAGE with a hint. --help ends it with c->help set, --version with
+ * c->version.
  */
 int cli_parse(struct cli *c, int argc, char **argv, struct err *e);
 bool cli_has(const struct cli *c, const char *option);

@@ -10,6 +10,7 @@ const struct cmd_option cli_global_options[] = {
 	{ "root", 0, "DIR", WORD_DIR },
 	{ "json" },
 	{ "help", 'h' },
+	{ "version" },
 	{ 0 },
 };
 

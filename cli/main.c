@@ -173,6 +173,10 @@ static int run_verb(struct cli *c, int argc, char **argv, struct err *e)
 		help(verb);
 		return 0;
 	}
+	if (c->version) {
+		puts("vps " VPS_VERSION);
+		return 0;
+	}
 	set_subject(c);
 	return c->cmd->run(c, e);
 }

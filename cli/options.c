@@ -29,6 +29,8 @@ static int add_given(struct cli *c, const struct cmd_option *o, const char *valu
 		c->json = true;
 	if (STREQ(o->name, "help"))
 		c->help = true;
+	if (STREQ(o->name, "version"))
+		c->version = true;
 	if (STREQ(o->name, "root"))
 		c->root_dir = value;
 	bigger = reallocarray(c->given, c->given_count + 1, sizeof(*bigger));
@@ -238,7 +240,7 @@ static int take_words(struct cli *c, struct words *w, struct err *e)
 		} else {
 			r = add_arg(c, word, e);
 		}
-		if (c->help)
+		if (c->help || c->version)
 			return 0;
 	}
 	return r;
@@ -264,7 +266,7 @@ int cli_parse(struct cli *c, int argc, char **argv, struct err *e)
 
 	if (r == 0)
 		r = take_words(c, &w, e);
-	if (r < 0 || c->help)
+	if (r < 0 || c->help || c->version)
 		return r;
 	r = resolve_settings(c, e);
 	if (r == 0)

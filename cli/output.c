@@ -108,6 +108,7 @@ void cli_json(const json_t *v)
 void cli_error(const struct cli *c, const struct err *e)
 {
 	char text[sizeof(struct err) + 64];
+	size_t len = strlen(c->subject);
 
 	if (c->json) {
 		json_t *v = cli_json_error(c, e);
@@ -118,7 +119,8 @@ void cli_error(const struct cli *c, const struct err *e)
 	}
 	fflush(stdout);
 	fputs("vps: ", stderr);
-	if (c->subject[0]) {
+	/* vpsd may have begun with it already. */
+	if (len && (strncmp(e->msg, c->subject, len) != 0 || e->msg[len] != ':')) {
 		put_clean(stderr, c->subject);
 		fputs(": ", stderr);
 	}

@@ -233,11 +233,12 @@ int netns_rule_parse(const char *text, struct netns_rule *ret, struct err *e)
 	}
 	if (at + 2 == n && STREQ(word[at], "from")) {
 		int bad = netns_addr_parse(word[at + 1], &r.from, e);
-		uint8_t last[16];
+		uint8_t first[16], last[16];
 
 		if (bad < 0)
 			return bad;
-		netns_addr_range(&r.from, r.from.bytes, last);
+		netns_addr_range(&r.from, first, last);
+		memcpy(r.from.bytes, first, sizeof(first));
 		at += 2;
 		some = true;
 	}

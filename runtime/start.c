@@ -162,7 +162,14 @@ static int step_rootfs(void *ctx, struct err *e)
 	if (!b)
 		return -EINVAL;
 	v->root_fd = b->mount(&v->spec->root, v->userns_fd, e);
-	return v->root_fd < 0 ? v->root_fd : 0;
+	if (v->root_fd < 0)
+		return v->root_fd;
+	v->dev_fd = rt_devices_mount(v->spec, e);
+	if (v->dev_fd < 0) {
+		fd_close(&v->root_fd);
+		return v->dev_fd;
+	}
+	return 0;
 }
 
 static void undo_rootfs(void *ctx)
@@ -170,6 +177,7 @@ static void undo_rootfs(void *ctx)
 	struct rt_vps *v = ctx;
 
 	fd_close(&v->root_fd);
+	fd_close(&v->dev_fd);
 }
 
 static int step_network(void *ctx, struct err *e)
@@ -235,9 +243,10 @@ static int hear_child(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fd
 static int step_volumes(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
+	int fds[2] = { v->root_fd, v->dev_fd };
 	int r;
 
-	r = rt_msg_send(v->sync, RT_MSG_ROOT, 0, NULL, &v->root_fd, 1);
+	r = rt_msg_send(v->sync, RT_MSG_ROOT, 0, NULL, fds, 2);
 	for (size_t i = 0; r == 0 && i < v->spec->mount_count; i++) {
 		cleanup_close int fd = open_volume(v, &v->spec->mounts[i], e);
 
@@ -291,13 +300,16 @@ static int step_exec(void *ctx, struct err *e)
 		return err_code(e, r, "let init run");
 	r = hear_child(v, RT_MSG_EXEC, &m, fds, &nfds, e);
 	fd_close(&v->sync);
-	fd_close(&v->root_fd); /* the mount lives in the tenant's mount namespace now */
+	fd_close(&v->root_fd); /* the mounts live in the tenant's mount namespace now */
+	fd_close(&v->dev_fd);
 	return r;
 }
 
 static int step_limits(void *ctx, struct err *e)
 {
-	return rt_limits_up(ctx, e);
+	int r = rt_limits_up(ctx, e);
+
+	return r < 0 ? r : rt_devices_allow(ctx, e);
 }
 
 static const struct step start_steps[] = {
@@ -341,7 +353,7 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
 		.spec = spec,
 		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
 		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
-		.root_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
+		.root_fd = -EBADF, .dev_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
 	};
 	/* Our memory is copied into the child, which the tenant must not look into. */
 	prctl(PR_SET_DUMPABLE, 0);

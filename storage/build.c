@@ -7,6 +7,7 @@
 #include "base/path.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 /* The names of the folders of templates/ that have a build script. */
 static void list_sources(char *list, size_t size)
@@ -76,11 +77,14 @@ static int run_build(const char *dir, const char *lib, const struct staging *s,
 		     const char *const *include, struct tell *tell, struct err *e)
 {
 	cleanup_strv struct strv argv = { 0 };
-	char script[4200], rootfs[700];
+	char script[4200], rootfs[700], tmp[700];
 	int r;
 
 	snprintf(script, sizeof(script), "%s/build", dir);
 	snprintf(rootfs, sizeof(rootfs), "%s/templates/%s/rootfs", lib, s->name);
+	snprintf(tmp, sizeof(tmp), "%s/templates/%s/tmp", lib, s->name);
+	if (mkdirat(s->dir, "tmp", 0700) < 0)
+		return err_sys(e, "make %s", tmp);
 	r = strv_add(&argv, script);
 	if (r == 0)
 		r = strv_add(&argv, rootfs);
@@ -91,7 +95,11 @@ static int run_build(const char *dir, const char *lib, const struct staging *s,
 	}
 	if (r < 0)
 		return err_code(e, r, "run %s", script);
-	return storage_script_run((const char *const *)argv.item, dir, tell, e);
+	r = storage_script_run((const char *const *)argv.item, dir, tmp, tell, e);
+	if (r < 0)
+		return r;
+	r = path_remove_tree_at(s->dir, "tmp");
+	return r < 0 ? err_code(e, r, "remove %s", tmp) : 0;
 }
 
 static int build_staged(struct staging *s, const char *lib, const char *dir,

@@ -30,13 +30,13 @@ struct script {
 	size_t tail_len;
 };
 
-static char **make_env(struct strv *env)
+static char **make_env(struct strv *env, const char *tmp)
 {
+	char *line;
 	int r = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(kept_env); i++) {
 		const char *value = getenv(kept_env[i]);
-		char *line;
 
 		if (!value || asprintf(&line, "%s=%s", kept_env[i], value) < 0)
 			continue;
@@ -47,6 +47,10 @@ static char **make_env(struct strv *env)
 	r |= strv_add(env, "LC_ALL=C.UTF-8");
 	r |= strv_add(env, "HOME=/root");
 	r |= strv_add(env, "TERM=dumb");
+	if (asprintf(&line, "TMPDIR=%s", tmp) < 0)
+		return NULL;
+	r |= strv_add(env, line);
+	free(line);
 	return r < 0 ? NULL : env->item;
 }
 
@@ -79,12 +83,13 @@ static void become(const char *const *argv, char **env, const char *cwd, int err
 	_exit(126);
 }
 
-static int spawn(struct script *s, const char *const *argv, const char *cwd, struct err *e)
+static int spawn(struct script *s, const char *const *argv, const char *cwd, const char *tmp,
+		 struct err *e)
 {
 	cleanup_close int err_w = -EBADF, stage_w = -EBADF;
 	cleanup_strv struct strv env_list = { 0 };
 	int pipes[2][2];
-	char **env = make_env(&env_list);
+	char **env = make_env(&env_list, tmp);
 	long pid;
 
 	if (!env)
@@ -178,6 +183,7 @@ static int follow(struct script *s, struct tell *tell, struct err *e)
 /* The last line that says something becomes the message, the one before it the hint. */
 static int script_failed(struct script *s, const char *path, int status, struct err *e)
 {
+	int code = WIFEXITED(status) && WEXITSTATUS(status) == 2 ? ERR_USAGE : ERR_FAIL;
 	const char *last[2] = { "", "" };
 	char *save = NULL;
 
@@ -192,18 +198,19 @@ static int script_failed(struct script *s, const char *path, int status, struct 
 	if (!last[0][0] && WIFSIGNALED(status))
 		return err_set(e, ERR_FAIL, "%s: ended by signal %d", path, WTERMSIG(status));
 	if (!last[0][0])
-		return err_set(e, ERR_FAIL, "%s: exit status %d", path, WEXITSTATUS(status));
-	err_set(e, WIFEXITED(status) && WEXITSTATUS(status) == 2 ? ERR_USAGE : ERR_FAIL, "%.900s",
-		last[0]);
+		return err_set(e, (enum err_status)code, "%s: exit status %d", path,
+			       WEXITSTATUS(status));
+	err_set(e, (enum err_status)code, "%.900s", last[0]);
 	return last[1][0] ? err_hint(e, "%.200s", last[1]) : err_errno((enum err_status)e->code);
 }
 
-int storage_script_run(const char *const *argv, const char *cwd, struct tell *tell, struct err *e)
+int storage_script_run(const char *const *argv, const char *cwd, const char *tmp,
+		       struct tell *tell, struct err *e)
 {
 	struct script s = { .pidfd = -EBADF, .err = -EBADF, .stages = -EBADF, .stage = "build" };
 	int status = 0, r;
 
-	r = spawn(&s, argv, cwd, e);
+	r = spawn(&s, argv, cwd, tmp, e);
 	if (r == 0) {
 		r = follow(&s, tell, e);
 		if (r < 0)

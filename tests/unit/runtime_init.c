@@ -218,7 +218,8 @@ TEST(user)
 	if (geteuid() != 0)
 		skip("needs root");
 	r = start(CMD("-u", "1234", "-g", "2345", "-G", "5,6,4000000000", "-w", "/tmp", "--", "sh",
-		      "-c", "id -u; id -g; id -G; pwd; grep -E '^(SigBlk|CapEff)' /proc/$$/status"),
+		      "-c",
+		      "id -u; id -g; id -G; pwd; exec grep -E '^(SigBlk|CapEff)' /proc/self/status"),
 		  NULL, -1, false);
 	eq_int(finish(&r, text, sizeof(text), NULL), 0, "it runs");
 	eq_str(text,
@@ -236,8 +237,9 @@ TEST(signals)
 		int sig;
 		const char *name;
 	} rows[] = {
-		{ SIGTERM, "TERM" }, { SIGINT, "INT" },   { SIGHUP, "HUP" },     { SIGQUIT, "QUIT" },
-		{ SIGUSR1, "USR1" }, { SIGUSR2, "USR2" }, { SIGWINCH, "WINCH" }, { SIGCONT, "CONT" },
+		{ SIGTERM, "TERM" }, { SIGINT, "INT" },     { SIGHUP, "HUP" },
+		{ SIGQUIT, "QUIT" }, { SIGUSR1, "USR1" },   { SIGUSR2, "USR2" },
+		{ SIGCONT, "CONT" }, { SIGWINCH, "WINCH" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -246,7 +248,8 @@ TEST(signals)
 
 		/* The sleep is in the command's process group: `wait` ends by the trap. */
 		snprintf(script, sizeof(script),
-			 "trap 'kill -9 $! 2>&-; exit 42' %s; sleep 1000 & echo ready; wait", rows[i].name);
+			 "trap 'kill -9 $! 2>&-; exit 42' %s; sleep 1000 & echo ready; wait",
+			 rows[i].name);
 		r = start(CMD("--", "sh", "-c", script), NULL, -1, false);
 		ok(read_line(r.out, "ready"), "it runs");
 		kill(r.pid, rows[i].sig);
@@ -257,7 +260,8 @@ TEST(signals)
 TEST(group)
 {
 	struct run r = start(CMD("--", "sh", "-c",
-				 "trap : TERM; sh -c 'trap \"echo got; kill -9 \\$! 2>&-; exit\" TERM; "
+				 "trap : TERM; "
+				 "sh -c 'trap \"echo got; kill -9 \\$! 2>&-; exit\" TERM; "
 				 "sleep 1000 >&- & echo ready; wait'; exit 3"),
 			     NULL, -1, false);
 	char text[64];
