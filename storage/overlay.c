@@ -26,6 +26,7 @@
  * the lower's file handles and would refuse an upper that came from another machine.
  */
 static const char *const overlay_options[][2] = {
+	{ "source", "overlay" },
 	{ "redirect_dir", "on" },
 	{ "metacopy", "off" },
 	{ "index", "off" },
