@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -129,6 +130,23 @@ static int clone_child(struct rt_vps *v, struct err *e)
 	return 0;
 }
 
+/* A step failed: when that is because the child has given up, its own words are the better ones. */
+static int blame_child(struct rt_vps *v, int r, struct err *e)
+{
+	struct pollfd p = { .fd = v->sync, .events = POLLIN };
+	struct rt_msg m;
+	int fds[2];
+	size_t nfds;
+
+	if (r >= 0 || poll(&p, 1, 0) != 1)
+		return r;
+	if (rt_msg_recv(v->sync, &m, fds, 2, &nfds) == 0 && m.type == RT_MSG_ERROR && !m.value)
+		*e = m.err;
+	else
+		err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
+	return r;
+}
+
 static int step_process(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -149,8 +167,10 @@ static int step_process(void *ctx, struct err *e)
 		if (v->userns_fd < 0)
 			r = err_sys(e, "open the VPS's user namespace");
 	}
-	if (r < 0)
+	if (r < 0) {
+		blame_child(v, r, e);
 		undo_process(v);
+	}
 	return r;
 }
 
@@ -189,7 +209,7 @@ static int step_network(void *ctx, struct err *e)
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return err_sys(e, "open the VPS's network namespace");
+		return blame_child(v, err_sys(e, "open the VPS's network namespace"), e);
 	return netns_loopback_up(fd, e);
 }
 

@@ -52,13 +52,18 @@ static void finish(struct create *c, const struct err *e)
 	free(c);
 }
 
-/* A worker that was killed has undone nothing. */
+/* A worker that was killed has undone nothing: what has its name by then is whole, all else is
+ * swept. */
 static void on_created(void *ctx, json_t *result, const struct err *e)
 {
 	struct create *c = ctx;
+	char dir[512];
 
 	(void)result;
 	c->job = NULL;
+	if (e && access(host_root_lib(&c->d->root, c->vps->name, dir), F_OK) == 0 &&
+	    e->code != ERR_EXISTS)
+		e = NULL;
 	if (e)
 		daemon_sweep(c->d, c->vps->name);
 	finish(c, e);
