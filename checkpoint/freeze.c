@@ -308,10 +308,11 @@ void ckpt_unfreeze(struct ckpt_frozen *f)
 		for (size_t k = 0; k < f->procs[i].count; k++) {
 			pid_t tid = f->procs[i].tids[k];
 
-			/* Not stopped yet when an error came first: detaching needs a stop. */
-			if (ckpt_trace_detach(tid) == -ESRCH &&
-			    ckpt_trace_wait_event(tid, NULL) == 0)
-				ckpt_trace_detach(tid);
+			/* Perhaps not stopped yet, when an error came first. */
+			if (ckpt_trace_wait_event(tid, NULL) < 0)
+				continue;
+			mend_interrupted(tid);
+			ckpt_trace_detach(tid);
 		}
 	ckpt_frozen_done(f);
 }
