@@ -48,8 +48,8 @@ struct sup_vps *vps_get(struct sup_daemon *d, const char *name, struct err *e)
 
 static int insert(struct sup_daemon *d, struct sup_vps *v)
 {
-	struct sup_vps **bigger = reallocarray(d->vps, d->count + 1, sizeof(*bigger));
 	size_t at = lower_bound(d, v->name);
+	struct sup_vps **bigger = reallocarray(d->vps, d->count + 1, sizeof(*bigger));
 
 	if (!bigger)
 		return -ENOMEM;
