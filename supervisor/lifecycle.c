@@ -516,7 +516,7 @@ int vps_destroy(struct sup_vps *v, struct err *e)
 	int r;
 
 	r = vps_check(v, SUP_EV_DESTROY, "destroy", e);
-	if (r < 0)
+	if (r < 0 || sup_rule(v->state, SUP_EV_DESTROY)->verdict == SUP_JOIN)
 		return r;
 	if (v->copying)
 		return err_set(e, ERR_STATE, "destroy %s: files are being copied into or out of it",

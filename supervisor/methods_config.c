@@ -233,8 +233,8 @@ static int check_all(struct server_call *c, struct sup_vps *v, struct change *g,
 
 void method_set(struct server_call *c, void *userdata)
 {
-	struct sup_vps *v = method_vps(c, userdata, "Set");
 	bool runtime = call_bool(c, "runtime");
+	struct sup_vps *v = method_vps(c, userdata, "Set");
 	struct job_spec job = { .done = on_written };
 	struct change *g;
 	struct err e;
