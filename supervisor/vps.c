@@ -130,13 +130,22 @@ int vps_open_lib(const struct sup_vps *v, struct err *e)
 int vps_load(struct sup_vps *v, struct err *e)
 {
 	cleanup_close int fd = vps_open_lib(v, e);
+	cleanup_free char *text = NULL;
+	char dir[512], file[600];
 	struct config c = { 0 };
 	const char *owner;
 	uint64_t uid = 0;
+	size_t len = 0;
 	int r;
 
 	v->config_error.code = 0;
-	r = fd < 0 ? fd : config_read(&c, fd, "config", e);
+	/* Messages name the file in full, for who has to mend it. */
+	snprintf(file, sizeof(file), "%s/config", host_root_lib(&v->d->root, v->name, dir));
+	r = fd < 0 ? fd : fd_read_file_at(fd, "config", CONFIG_MAX, &text, &len);
+	if (fd >= 0 && r < 0)
+		err_code(e, r, "read %s", file);
+	if (r >= 0)
+		r = config_parse(&c, text, len, file, e);
 	if (r < 0) {
 		v->config_error = *e;
 		return r;
