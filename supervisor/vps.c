@@ -127,6 +127,27 @@ int vps_open_lib(const struct sup_vps *v, struct err *e)
 	return fd < 0 ? err_sys(e, "open %s", dir) : fd;
 }
 
+/*
+ * The ids of a VPS whose config cannot be read must not be given to another. They are sought in the
+ * damaged text, then in the owner of its root's upper layer.
+ */
+static uint32_t salvage_ids(int lib, const char *text)
+{
+	const char *line = text;
+	unsigned long n = 0;
+	struct stat st;
+
+	while (line && !n) {
+		if (sscanf(line, "id.base = %lu", &n) != 1)
+			n = 0;
+		line = strchr(line, '\n');
+		line += line != NULL;
+	}
+	if (!n && lib >= 0 && fstatat(lib, "root/upper", &st, AT_SYMLINK_NOFOLLOW) == 0)
+		n = st.st_uid;
+	return n <= UINT32_MAX ? (uint32_t)n : 0;
+}
+
 int vps_load(struct sup_vps *v, struct err *e)
 {
 	cleanup_close int fd = vps_open_lib(v, e);
@@ -148,6 +169,8 @@ int vps_load(struct sup_vps *v, struct err *e)
 		r = config_parse(&c, text, len, file, e);
 	if (r < 0) {
 		v->config_error = *e;
+		if (!v->id_base)
+			v->id_base = salvage_ids(fd, text);
 		return r;
 	}
 	config_done(&v->config);
