@@ -167,6 +167,7 @@ static int check_route(const struct nlmsghdr *m, void *ctx)
 static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, struct err *e)
 {
 	struct route_check c = { .h = h, .bridge = bridge };
+	struct netns_addr pool;
 	char a[64], b[64];
 
 	for (int k = 0; k < 2; k++) {
@@ -180,8 +181,9 @@ static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, s
 	}
 	if (!c.clash.family)
 		return 0;
-	err_set(e, ERR_USAGE, "the pool of %s overlaps the host's route to %s",
-		netns_addr_format(c.pool, a), netns_addr_format(&c.clash, b));
+	pool = netns_addr_net(c.pool);
+	err_set(e, ERR_USAGE, "the pool %s overlaps the host's route to %s",
+		netns_addr_format(&pool, a), netns_addr_format(&c.clash, b));
 	return err_hint(e, "give this state root another pool of addresses");
 }
 

@@ -463,7 +463,8 @@ static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bo
 	}
 	rt.rtm_dst_len = 0;
 	rt.rtm_scope = RT_SCOPE_UNIVERSE;
-	m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE, &rt, sizeof(rt), "set the default route");
+	m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
+		     "set the default route");
 	if (m) {
 		mnl_attr_put(m, RTA_GATEWAY, netns_addr_len(gw), gw->bytes);
 		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);

@@ -14,7 +14,7 @@
  *	rule     := { match } [ verdict ]
  *	match    := field { "." field } ( "@"SET | "!@"SET )
  *	          | field[/MASK] ( "="VALUE | "!="VALUE | "&"BITS )
- *	verdict  := accept | drop | reject | masquerade | return | goto CHAIN
+ *	verdict  := accept | drop | reject | reset | masquerade | return | goto CHAIN
  *	          | field { "." field } ( "dnat4@"MAP | "dnat6@"MAP )
  *
  * A match alone on a set whose elements count adds to the element's count.

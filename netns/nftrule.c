@@ -190,12 +190,13 @@ static void dnat(struct rule *r, bool v6)
 	expr_end(r->m, x);
 }
 
-static void refuse(struct rule *r)
+static void refuse(struct rule *r, bool reset)
 {
 	struct expr x = expr_begin(r->m, "reject");
 
-	be32(r->m, NFTA_REJECT_TYPE, NFT_REJECT_ICMPX_UNREACH);
-	mnl_attr_put_u8(r->m, NFTA_REJECT_ICMP_CODE, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
+	be32(r->m, NFTA_REJECT_TYPE, reset ? NFT_REJECT_TCP_RST : NFT_REJECT_ICMPX_UNREACH);
+	if (!reset)
+		mnl_attr_put_u8(r->m, NFTA_REJECT_ICMP_CODE, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
 	expr_end(r->m, x);
 }
 
@@ -288,8 +289,8 @@ static int verdict_word(struct rule *r, const char *word, const char *chain)
 		verdict(r, NFT_RETURN, NULL);
 	else if (STREQ(word, "goto") && chain)
 		verdict(r, NFT_GOTO, chain);
-	else if (STREQ(word, "reject"))
-		refuse(r);
+	else if (STREQ(word, "reject") || STREQ(word, "reset"))
+		refuse(r, STREQ(word, "reset"));
 	else if (STREQ(word, "masquerade"))
 		expr_end(r->m, expr_begin(r->m, "masq"));
 	else

@@ -49,6 +49,7 @@ const struct ruleset_chain ruleset_chains[] = {
 	{ RS_INET, "in6" },
 	{ RS_INET, "refuse_from" },
 	{ RS_INET, "refuse_to" },
+	{ RS_INET, "refuse" },
 };
 const size_t ruleset_chain_count = ARRAY_SIZE(ruleset_chains);
 
@@ -205,12 +206,16 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "in6", "nfproto =10 iifname !@link ip6.daddr @pool6 goto refuse_to" },
 	{ RS_INET, "in6", "nfproto =10 ip6.daddr @closed6 goto refuse_to" },
 
-	{ RS_INET, "refuse_from", "nfproto =2 ip.saddr @refused4 reject" },
-	{ RS_INET, "refuse_from", "nfproto =10 ip6.saddr @refused6 reject" },
-	{ RS_INET, "refuse_from", "drop" },
-	{ RS_INET, "refuse_to", "nfproto =2 ip.daddr @refused4 reject" },
-	{ RS_INET, "refuse_to", "nfproto =10 ip6.daddr @refused6 reject" },
-	{ RS_INET, "refuse_to", "drop" },
+	/* A reset for TCP: ICMP errors are limited to one a second for each receiver (icmp(7)), and
+	 * a client that misses one waits. */
+	{ RS_INET, "refuse_from", "nfproto =2 ip.saddr @refused4" },
+	{ RS_INET, "refuse_from", "nfproto =10 ip6.saddr @refused6" },
+	{ RS_INET, "refuse_from", "goto refuse" },
+	{ RS_INET, "refuse_to", "nfproto =2 ip.daddr @refused4" },
+	{ RS_INET, "refuse_to", "nfproto =10 ip6.daddr @refused6" },
+	{ RS_INET, "refuse_to", "goto refuse" },
+	{ RS_INET, "refuse", "l4proto =6 reset" },
+	{ RS_INET, "refuse", "reject" },
 
 	/* VPSs on the bridge are told to go by the host, not to each other. */
 	{ RS_INET, "output", "nfproto =2 l4proto =1 icmp.type =5 oifname @link drop" },

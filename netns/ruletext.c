@@ -233,12 +233,10 @@ int netns_rule_parse(const char *text, struct netns_rule *ret, struct err *e)
 	}
 	if (at + 2 == n && STREQ(word[at], "from")) {
 		int bad = netns_addr_parse(word[at + 1], &r.from, e);
-		uint8_t first[16], last[16];
 
 		if (bad < 0)
 			return bad;
-		netns_addr_range(&r.from, first, last);
-		memcpy(r.from.bytes, first, sizeof(first));
+		r.from = netns_addr_net(&r.from);
 		at += 2;
 		some = true;
 	}
@@ -299,7 +297,6 @@ static int allow_port(char *s, struct netns_allow *a)
 int netns_allow_parse(const char *text, struct netns_allow *ret, struct err *e)
 {
 	struct netns_allow a = { 0 };
-	uint8_t first[16], last[16];
 	char copy[128], *s = copy;
 	struct err other;
 	size_t len;
@@ -325,8 +322,7 @@ int netns_allow_parse(const char *text, struct netns_allow *ret, struct err *e)
 		a.peer = NETNS_PEER_ADDR;
 		if (netns_addr_parse(s, &a.addr, &other) < 0)
 			return allow_bad(text, e);
-		netns_addr_range(&a.addr, first, last);
-		memcpy(a.addr.bytes, first, sizeof(first));
+		a.addr = netns_addr_net(&a.addr);
 	}
 	*ret = a;
 	return 0;

@@ -48,7 +48,7 @@ struct sup_vps *vps_get(struct sup_daemon *d, const char *name, struct err *e)
 
 static int insert(struct sup_daemon *d, struct sup_vps *v)
 {
-	size_t at = lower_bound(d, v->name);
+	size_t at = lower_bound(d, v->name); /* while d->vps is the list */
 	struct sup_vps **bigger = reallocarray(d->vps, d->count + 1, sizeof(*bigger));
 
 	if (!bigger)

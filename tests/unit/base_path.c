@@ -183,25 +183,31 @@ TEST(remove_stays_on_its_mount)
 
 TEST(remove_while_it_grows)
 {
-	int status;
+	cleanup_close int busy = -EBADF;
+	int status, grows[2];
+	char byte;
 	pid_t pid;
 
-	if (!fresh())
+	if (!fresh() || pipe(grows) < 0)
 		return;
 	mkdirat(topfd, "busy", 0755);
+	busy = openat(topfd, "busy", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	pid = fork();
 	if (pid == 0) {
-		cleanup_close int fd = openat(topfd, "busy", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-		for (unsigned i = 0; i < 100000; i++) {
+		for (unsigned i = 0; i < 2000; i++) {
 			char name[32];
 
 			snprintf(name, sizeof(name), "%u", i);
-			if (mkdirat(fd, name, 0755) < 0)
+			if (mkdirat(busy, name, 0755) < 0)
 				_exit(errno == ENOENT ? 0 : 1); /* the directory has gone */
+			if (i == 50 && write(grows[1], "", 1) < 0)
+				_exit(2);
 		}
 		_exit(0);
 	}
+	close(grows[1]);
+	eq_int(read(grows[0], &byte, 1), 1, "it grows");
+	close(grows[0]);
 	while (path_remove_tree_at(topfd, "busy") == -ENOTEMPTY)
 		;
 	waitpid(pid, &status, 0);

@@ -93,9 +93,9 @@ __attribute__((unused)) static int lab_world(void)
 
 	lab_run(-1, "ip link add up0 type veth peer name wan0 netns /proc/%d/fd/%d", getpid(), ns);
 	lab_run(-1, "ip addr add 198.51.100.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad;"
-		    "ip link set up0 up");
+		    "ip link set up0 addrgenmode none; ip link set up0 up");
 	lab_run(ns, "ip addr add 198.51.100.2/24 dev wan0; ip addr add 2001:db8::2/64 dev wan0 nodad;"
-		    "ip link set wan0 up");
+		    "ip link set wan0 addrgenmode none; ip link set wan0 up");
 	return ns;
 }
 

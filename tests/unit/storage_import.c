@@ -8,6 +8,8 @@
 #include "tests/unit/tap.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -310,6 +312,39 @@ TEST(directory)
 		abort();
 	eq_int(import(src, &meta, NULL, &t), -EINVAL, "an owner past 65535");
 	eq_str(e.msg, "import template x: out: its owner 70000:0 is past 65535", "is named");
+	end();
+}
+
+/* With the state root on a tmpfs of these options; 0 when the import says that there is no room. */
+static int import_on_tmpfs(const char *options, unsigned long flags)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		struct storage_template t;
+
+		if (unshare(CLONE_NEWNS) < 0 ||
+		    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+		    mount("tmpfs", lib, "tmpfs", flags, options) < 0)
+			_exit(100);
+		if (import_corpus("good", &t) == 0)
+			_exit(1);
+		diag("%s", e.msg);
+		_exit(e.code == ERR_NOSPACE && count_entries("templates") == 0 ? 0 : 2);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0)
+		return 101;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 102;
+}
+
+TEST(no_space)
+{
+	if (!begin())
+		skip("not root");
+	eq_int(import_on_tmpfs("size=32k", 0), 0, "no blocks");
+	eq_int(import_on_tmpfs("nr_inodes=12", 0), 0, "no inodes");
+	eq_int(import_on_tmpfs("size=1m", MS_RDONLY), 0, "read-only");
 	end();
 }
 

@@ -321,7 +321,7 @@ TEST(build_busybox)
 	eq_str(t.name, "bb", "its name");
 	eq_str(t.distribution, "busybox", "its distribution");
 	eq_str(t.init, "/sbin/init", "its init");
-	eq_str(t.stop_signal, "SIGUSR2", "its stop signal");
+	eq_str(t.stop_signal, "SIGINT", "its stop signal");
 	ok(t.version[0] >= '1' && t.version[0] <= '9', "its version: %s", t.version);
 	ok(strstr(told.stages, "configuration;") && strstr(told.stages, "digest;"), "stages: %s",
 	   told.stages);
