@@ -93,6 +93,15 @@ void netns_addr_range(const struct netns_addr *a, uint8_t first[16], uint8_t las
 	}
 }
 
+struct netns_addr netns_addr_net(const struct netns_addr *a)
+{
+	struct netns_addr net = *a;
+	uint8_t last[16];
+
+	netns_addr_range(a, net.bytes, last);
+	return net;
+}
+
 bool netns_addr_is_host(const struct netns_addr *a)
 {
 	uint8_t first[16], last[16];
@@ -224,6 +233,7 @@ int netns_pool_take(const struct netns_host *h, int family, const struct netns_a
 	unsigned end = family == AF_INET ? size - 1 : size; /* the last of IPv4 is the broadcast */
 	uint8_t taken[POOL6_SIZE / 8] = { 0 };
 	size_t len = netns_addr_len(gw);
+	struct netns_addr pool;
 	char net[64];
 
 	if (!gw->family)
@@ -250,7 +260,8 @@ int netns_pool_take(const struct netns_host *h, int family, const struct netns_a
 		ret->bytes[len - 1] = (uint8_t)low;
 		return 0;
 	}
+	pool = netns_addr_net(gw);
 	err_set(e, ERR_NOSPACE, "no address is left of %s, all %u are used",
-		netns_addr_format(gw, net), end - 2);
+		netns_addr_format(&pool, net), end - 2);
 	return err_hint(e, "destroy VPSs that are not needed, or give the host a larger pool");
 }

@@ -11,7 +11,7 @@
  */
 struct netns_box {
 	bool allow;
-	uint8_t proto_first, proto_last;
+	uint8_t proto_first, proto_last, unused; /* boxes are compared bytewise */
 	uint16_t port_first, port_last;
 	uint8_t from_first[16], from_last[16]; /* network order; IPv4 in the first four */
 };

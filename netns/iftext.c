@@ -122,8 +122,8 @@ static int set_rate(const char *key, const char *v, uint64_t *ret, struct err *e
 	}
 	if (*ret == PARSE_MAX)
 		*ret = 0;
-	else if (*ret < 8192)
-		return err_set(e, ERR_USAGE, "%s=%.60s: the lowest rate is 8KiB/s", key, v);
+	else if (*ret < 1024)
+		return err_set(e, ERR_USAGE, "%s=%.60s: the lowest rate is 1KiB/s", key, v);
 	return 0;
 }
 

@@ -17,7 +17,7 @@
 #define NETNS_IF_MAX 8         /* interfaces of a VPS */
 #define NETNS_ADDR_MAX 8       /* addresses of an interface */
 #define NETNS_PUBLISH_MAX 256  /* published ports of a VPS */
-#define NETNS_RULE_MAX 64      /* firewall rules of a VPS */
+#define NETNS_RULE_MAX 64      /* firewall rules of a VPS, and things it may reach */
 #define NETNS_TEXT_MAX 768     /* room for any of the texts below */
 
 /* An address with the length of its network's prefix. family 0: none. */
@@ -99,13 +99,21 @@ struct netns_rule {
 int netns_rule_parse(const char *text, struct netns_rule *ret, struct err *e);
 const char *netns_rule_format(const struct netns_rule *r, char buf[NETNS_TEXT_MAX]);
 
-/* A service of the host that a VPS may use: "53/udp", "5432/tcp". */
-struct netns_service {
-	uint16_t port;
-	uint8_t proto;
+/*
+ * What an isolated VPS may reach all the same: "host", "host:53/udp", "192.0.2.0/24:80",
+ * "[fd00::7]:443/tcp", "db1:5432". A port without a protocol is for tcp and udp. A name is that of
+ * another VPS; who knows the names puts one entry for each of its addresses in its place.
+ */
+enum netns_peer { NETNS_PEER_HOST, NETNS_PEER_ADDR, NETNS_PEER_NAME };
+struct netns_allow {
+	enum netns_peer peer;
+	struct netns_addr addr; /* NETNS_PEER_ADDR: a network or address */
+	char name[64];          /* NETNS_PEER_NAME */
+	uint16_t port;          /* 0: any */
+	uint8_t proto;          /* IPPROTO_TCP, IPPROTO_UDP, NETNS_TCP_UDP; 0 without a port */
 };
-int netns_service_parse(const char *text, struct netns_service *ret, struct err *e);
-const char *netns_service_format(const struct netns_service *s, char buf[NETNS_TEXT_MAX]);
+int netns_allow_parse(const char *text, struct netns_allow *ret, struct err *e);
+const char *netns_allow_format(const struct netns_allow *a, char buf[NETNS_TEXT_MAX]);
 
 /* The network of one state root. */
 struct netns_host {

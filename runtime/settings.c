@@ -42,19 +42,22 @@ const struct setting settings[] = {
 	{ "stop.timeout", SETTING_DURATION, LIVE, .def = "30s", .min = 0, .max = 24 * HOURS,
 	  .help = "How long a clean stop may take before everything is killed" },
 	{ "stop.signal", SETTING_STRING, .check = value_signal, .max = 16,
-	  .values = "SIGNAL", .help = "Signal to init for a clean stop; the template's when unset" },
+	  .values = "SIGNAL",
+	  .help = "Signal to init for a clean stop; the template's when unset" },
 
 	{ "init", SETTING_STRING, .check = value_init, .max = 4095,
-	  .values = "COMMAND", .help = "Command of PID 1 and its arguments; the template's when unset" },
+	  .values = "COMMAND",
+	  .help = "Command of PID 1 and its arguments; the template's when unset" },
 	{ "env", SETTING_STRING, LIST | KEYED, .check = value_env, .max = 4095,
 	  .values = "NAME=VALUE", .help = "Environment variable of init" },
 	{ "mount", SETTING_STRING, LIST, .check = value_mount, .max = 4095,
 	  .values = "HOST:GUEST[:ro]", .help = "A path of the host, shown inside" },
 	{ "feature", SETTING_STRING, LIST, .check = value_feature, .max = 32,
 	  .values = "io_uring|landlock|nesting|socketcall|userfaultfd",
-	  .help = "What is refused by default; io_uring, landlock and userfaultfd keep it from moving" },
+	  .help = "What is refused by default; see FEATURES" },
 	{ "rlimit", SETTING_STRING, LIST | KEYED, .check = value_rlimit,
-	  .values = "NAME=SOFT[:HARD]", .help = "Resource limit of init, inherited by all (setrlimit(2))" },
+	  .values = "NAME=SOFT[:HARD]",
+	  .help = "Resource limit of init, inherited by all (setrlimit(2))" },
 	{ "dns", SETTING_STRING, LIST, .check = value_address,
 	  .values = "ADDRESS", .help = "Name server; the host's when unset" },
 
@@ -67,9 +70,11 @@ const struct setting settings[] = {
 	{ "memory.max", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "max", .option = "ram",
 	  .min = MEBI, .max = INT64_MAX, .help = "Memory that it may use" },
 	{ "memory.high", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
-	  .min = MEBI, .max = INT64_MAX, .help = "Memory above which it is slowed and reclaimed from" },
+	  .min = MEBI, .max = INT64_MAX,
+	  .help = "Memory above which it is slowed and reclaimed from" },
 	{ "memory.low", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "0",
-	  .min = 0, .max = INT64_MAX, .help = "Memory that is reclaimed only when others have none to spare" },
+	  .min = 0, .max = INT64_MAX,
+	  .help = "Memory that is reclaimed only when others have none to spare" },
 	{ "memory.min", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "0",
 	  .min = 0, .max = INT64_MAX, .help = "Memory that is never reclaimed" },
 	{ "memory.swap", SETTING_SIZE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
@@ -97,7 +102,8 @@ const struct setting settings[] = {
 	  .values = "name=eth0,mode=bridge,ip=ADDRESS/PREFIX,gw=ADDRESS,mac=MAC,rate=RATE",
 	  .help = "A network interface" },
 	{ "publish", SETTING_STRING, LIVE | LIST | LIMIT | LATER, .check = value_publish,
-	  .values = "[ADDRESS:]PORT:PORT[/tcp|/udp]", .help = "A port of the host, forwarded to one inside" },
+	  .values = "[ADDRESS:]PORT:PORT[/tcp|/udp]",
+	  .help = "A port of the host, forwarded to one inside" },
 	{ "net.rate-in", SETTING_RATE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
 	  .min = 1024, .max = INT64_MAX, .help = "Traffic to it, all interfaces together" },
 	{ "net.rate-out", SETTING_RATE, LIVE | LIMIT | MAX_OK | LATER, .def = "max",
@@ -312,9 +318,10 @@ static int refuse_range(const struct setting *s, const char *value, bool small, 
 	if (s->type == SETTING_INT)
 		return err_hint(e, "from %s to %s%s", low, high,
 				s->flags & SETTING_MAX_OK ? " or max" : "");
+	if (small && f->bare && strspn(value, "0123456789") == strlen(value))
+		return err_hint(e, "at least %s%s", low, f->bare);
 	if (small)
-		return err_hint(e, "at least %s%s", low,
-				f->bare && strspn(value, "0123456789") == strlen(value) ? f->bare : "");
+		return err_hint(e, "at least %s", low);
 	if (s->max && s->max != INT64_MAX)
 		return err_hint(e, "at most %s", high);
 	return err_errno(ERR_USAGE);

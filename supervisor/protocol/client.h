@@ -37,7 +37,7 @@ enum client_flags {
 
 /*
  * Connects. The peer must be root's or the caller's own (SO_PEERCRED), else ERR_DAEMON; so is
- * a socket that is not there, with a hint how to start vpsd. *ret is freed with client_free().
+ * a socket that is not there (-ESRCH then), with a hint how to start vpsd. *ret is freed with client_free().
  */
 int client_open(struct client **ret, const struct host_root *root, unsigned flags, struct err *e);
 void client_free(struct client *c);
@@ -61,6 +61,9 @@ int client_recv(struct client *c, struct client_reply *ret, struct err *e);
 /* Both, for a call with one reply, with the second try for reads. */
 int client_call(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
 		struct client_reply *ret, struct err *e);
+
+/* The socket, to be polled while something else goes on: an answer makes it readable. */
+int client_fd(const struct client *c);
 
 /* Waits until vpsd closes the connection (after Shutdown). */
 int client_drain(struct client *c, struct err *e);

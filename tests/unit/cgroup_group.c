@@ -36,6 +36,12 @@ static void family(void)
 		sleeper();
 }
 
+static void announced(void)
+{
+	if (write(ready_pipe[1], "r", 1) == 1)
+		sleeper();
+}
+
 static void reap(pid_t pid)
 {
 	int status = 0;
@@ -303,7 +309,12 @@ TEST(remove_populated_below)
 	INIT(c, "busy");
 	if (!good(cgroup_create(&c, 0, 0, &live_err), "makes the groups"))
 		return;
-	pid = live_spawn(&c, sleeper);
+	if (!ok(pipe(ready_pipe) == 0, "pipe"))
+		return;
+	pid = live_spawn(&c, announced);
+	ok(pid > 0 && read(ready_pipe[0], number, 1) == 1, "started inside");
+	close(ready_pipe[0]);
+	close(ready_pipe[1]);
 	top = cgroup_open_dir(&c, CGROUP_V2);
 	mkdirat(top, "a", 0755);
 	mkdirat(top, "a/b", 0755);

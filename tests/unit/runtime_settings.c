@@ -133,8 +133,10 @@ TEST(numbers)
 		{ "autostart", "off", NULL, NULL, 0 },
 		{ "autostart", "maybe", "autostart: maybe is not yes or no", "" },
 		{ "restart", "always", NULL, NULL, 0 },
-		{ "restart", "sometimes", "restart: sometimes is not no, on-failure or always", "" },
-		{ "restart", "no|always", "restart: no|always is not no, on-failure or always", "" },
+		{ "restart", "sometimes",
+		  "restart: sometimes is not no, on-failure or always", "" },
+		{ "restart", "no|always",
+		  "restart: no|always is not no, on-failure or always", "" },
 	};
 
 	walk(rows, ARRAY_SIZE(rows));
@@ -303,7 +305,8 @@ TEST(later)
 		ok(setting_check(s, s->def, &e) < 0 && e.code == ERR_UNSUPPORTED, "%s is refused",
 		   s->name);
 		ok(strstr(e.msg, ": not built yet"), "%s says not built yet", s->name);
-		ok(s->type == SETTING_BOOL || (setting_check(s, "12Q", &e) < 0 && e.code == ERR_USAGE),
+		ok(s->type == SETTING_BOOL ||
+			   (setting_check(s, "12Q", &e) < 0 && e.code == ERR_USAGE),
 		   "%s: a bad value is refused as such", s->name);
 	}
 	if (!seen)
@@ -322,7 +325,8 @@ TEST(rlimits)
 	ok(res == RLIMIT_MEMLOCK && l.rlim_cur == 64 << 20 && l.rlim_max == 64 << 20, "in bytes");
 	eq_int(rt_rlimit_parse("core=0:max", &res, &l, &e), 0, "without end");
 	ok(l.rlim_cur == 0 && l.rlim_max == RLIM_INFINITY, "is RLIM_INFINITY");
-	ok(rt_rlimit_parse("nofile=184467440737095516160", &res, &l, &e) < 0, "a huge number is not");
+	ok(rt_rlimit_parse("nofile=184467440737095516160", &res, &l, &e) < 0,
+	   "a huge number is not");
 	ok(rt_rlimit_parse("nofile=18446744073709551615", &res, &l, &e) < 0,
 	   "nor is the one that would mean infinity");
 }
