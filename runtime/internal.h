@@ -69,6 +69,7 @@ struct rt_child {
 	const struct rt_stdio *stdio;
 	const char *resolv_conf;
 	const struct cgroup_entry *entry; /* of the v1 hierarchies */
+	bool host_network;
 	int sync;
 	int root_fd;    /* the root mount, attached in this mount namespace */
 	int dev_fd;     /* detached mount for /dev */
