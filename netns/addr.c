@@ -105,6 +105,7 @@ struct netns_addr netns_addr_net(const struct netns_addr *a)
 bool netns_addr_is_host(const struct netns_addr *a)
 {
 	uint8_t first[16], last[16];
+	struct in6_addr six;
 
 	if (a->family == AF_INET) {
 		if (a->bytes[0] == 0 || a->bytes[0] == 127 || a->bytes[0] >= 224)
@@ -114,11 +115,10 @@ bool netns_addr_is_host(const struct netns_addr *a)
 		return a->prefix >= 31 ||
 		       (memcmp(a->bytes, first, 4) != 0 && memcmp(a->bytes, last, 4) != 0);
 	}
-	if (IN6_IS_ADDR_UNSPECIFIED((const struct in6_addr *)a->bytes) ||
-	    IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)a->bytes) ||
-	    IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)a->bytes))
-		return false;
-	return a->bytes[0] != 0xff && !(a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
+	memcpy(&six, a->bytes, sizeof(six)); /* a->bytes is not aligned */
+	return !IN6_IS_ADDR_UNSPECIFIED(&six) && !IN6_IS_ADDR_LOOPBACK(&six) &&
+	       !IN6_IS_ADDR_V4MAPPED(&six) && !IN6_IS_ADDR_MULTICAST(&six) &&
+	       !IN6_IS_ADDR_LINKLOCAL(&six);
 }
 
 /* FNV-1a with a final mix (the last step of MurmurHash3), so that neighbours differ in all bits.

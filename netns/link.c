@@ -3,6 +3,7 @@
 
 #include "base/macro.h"
 
+#include <linux/fib_rules.h>
 #include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
@@ -17,6 +18,8 @@
  * (host), dress the VPS's ends (in the VPS's namespace). Making the pair with the far end already
  * in the VPS's namespace saves a move, which costs more than the pair itself.
  */
+
+#define SOURCE_TABLE 100 /* in a VPS: table 101 is the second interface's */
 
 struct made {
 	char name[16]; /* host's end */
@@ -446,45 +449,84 @@ static int dress_host(struct nl *n, const struct netns_host *h, const struct net
 	return nl_talk(n, v->name, NULL, NULL, e);
 }
 
-static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bool reachable)
+/* `table` 0: the main one, unless another interface's default route is there. */
+static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bool in_network,
+			uint32_t table)
+{
+	struct rtmsg rt = {
+		.rtm_family = (uint8_t)gw->family,
+		.rtm_table = RT_TABLE_MAIN,
+		.rtm_protocol = RTPROT_STATIC,
+		.rtm_scope = RT_SCOPE_UNIVERSE,
+		.rtm_type = RTN_UNICAST,
+		.rtm_flags = in_network ? 0 : RTNH_F_ONLINK,
+	};
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
+				      "set the default route");
+
+	if (m) {
+		mnl_attr_put(m, RTA_GATEWAY, netns_addr_len(gw), gw->bytes);
+		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+		if (table)
+			mnl_attr_put_u32(m, RTA_TABLE, table);
+	}
+	nl_end(n, m);
+	nl_ignore(n, EEXIST);
+}
+
+/* So that the tenant's own `ip route add … via GATEWAY` works. */
+static void add_gateway_link(struct nl *n, int index, const struct netns_addr *gw)
 {
 	struct rtmsg rt = host_route(gw);
 	struct nlmsghdr *m;
 
 	rt.rtm_protocol = RTPROT_STATIC;
-	if (!reachable) {
-		m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &rt, sizeof(rt),
-			     "set the route to the gateway");
-		if (m) {
-			mnl_attr_put(m, RTA_DST, netns_addr_len(gw), gw->bytes);
-			mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
-		}
-		nl_end(n, m);
-	}
-	rt.rtm_dst_len = 0;
-	rt.rtm_scope = RT_SCOPE_UNIVERSE;
 	m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
-		     "set the default route");
+		     "set the route to the gateway");
 	if (m) {
-		mnl_attr_put(m, RTA_GATEWAY, netns_addr_len(gw), gw->bytes);
+		mnl_attr_put(m, RTA_DST, netns_addr_len(gw), gw->bytes);
 		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
 	}
 	nl_end(n, m);
-	nl_ignore(n, EEXIST); /* the default route goes by the first interface that has one */
+	nl_ignore(n, EEXIST);
+}
+
+/* What is sent from this address goes by this table. */
+static void add_source_rule(struct nl *n, const struct netns_addr *a, uint32_t table)
+{
+	struct fib_rule_hdr fr = {
+		.family = (uint8_t)a->family,
+		.src_len = a->family == AF_INET ? 32 : 128,
+		.action = FR_ACT_TO_TBL,
+	};
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &fr, sizeof(fr),
+				      "add the rule for the interface's routes");
+
+	if (m) {
+		mnl_attr_put(m, FRA_SRC, netns_addr_len(a), a->bytes);
+		mnl_attr_put_u32(m, FRA_TABLE, table);
+		mnl_attr_put_u32(m, FRA_PRIORITY, 1000 + table);
+	}
+	nl_end(n, m);
 }
 
 static bool gw_in_networks(const struct netns_if *i, const struct netns_addr *gw)
 {
-	if (gw->family == AF_INET6 && gw->bytes[0] == 0xfe)
-		return true; /* link-local addresses are always on the link */
 	for (size_t k = 0; k < i->addr_count; k++)
 		if (netns_addr_in(gw, &i->addr[k]))
 			return true;
 	return false;
 }
 
-static void dress_inside(struct nl *n, const struct netns_if *i, const struct made *d, int index)
+/*
+ * The default route is the first interface's. What answers from the address of another must leave
+ * by that one, or it would be taken for false: each further one has a table of its own, asked by
+ * the sender's address.
+ */
+static void dress_inside(struct nl *n, const struct netns_if *i, const struct made *d, int index,
+			 unsigned number)
 {
+	struct netns_addr gw6 = i->gw6;
 	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 	bool ours = netns_if_is_ours(i);
 	struct netns_addr own;
@@ -497,15 +539,24 @@ static void dress_inside(struct nl *n, const struct netns_if *i, const struct ma
 	for (size_t k = 0; k < i->addr_count; k++)
 		add_addr(n, index, &i->addr[k], !ours);
 	nl_end(n, nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the interface"));
-	if (i->gw4.family)
-		add_gateway(n, index, &i->gw4, !ours && gw_in_networks(i, &i->gw4));
-	if (i->gw6.family) {
-		add_gateway(n, index, &i->gw6,
-			    i->gw6.bytes[0] == 0xfe || (!ours && gw_in_networks(i, &i->gw6)));
-	} else if (i->mode == NETNS_ROUTED) {
-		netns_link_local(d->mac, &own);
-		add_gateway(n, index, &own, true);
+	if (i->mode == NETNS_ROUTED && !gw6.family)
+		netns_link_local(d->mac, &gw6);
+	for (int f = 0; f < 2; f++) {
+		const struct netns_addr *gw = f ? &gw6 : &i->gw4;
+		/* Link-local addresses are always on the link. */
+		bool in_network = (f && gw->bytes[0] == 0xfe) || (!ours && gw_in_networks(i, gw));
+
+		if (!gw->family)
+			continue;
+		if (!in_network)
+			add_gateway_link(n, index, gw);
+		add_gateway(n, index, gw, in_network, 0);
+		if (number)
+			add_gateway(n, index, gw, in_network, SOURCE_TABLE + number);
 	}
+	for (size_t k = 0; number && k < i->addr_count; k++)
+		if (i->addr[k].family == AF_INET ? i->gw4.family : gw6.family)
+			add_source_rule(n, &i->addr[k], SOURCE_TABLE + number);
 }
 
 static int dress_tenant(const struct netns_vps *v, const struct made *made, int netns_fd,
@@ -521,7 +572,7 @@ static int dress_tenant(const struct netns_vps *v, const struct made *made, int 
 
 		if (i->mode == NETNS_NONE || i->mode == NETNS_HOST)
 			continue;
-		dress_inside(&n, i, &made[k], nl_ifindex(&n, i->name));
+		dress_inside(&n, i, &made[k], nl_ifindex(&n, i->name), (unsigned)k);
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }
@@ -648,7 +699,7 @@ int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsig
 	const struct netns_if *f = &v->ifs[i];
 	cleanup_nl struct nl n = NL_INIT;
 	char name[16], ifb[16];
-	int link, r;
+	int link, shaper, r;
 
 	if (i >= v->if_count || !netns_if_has_link(f))
 		return err_set(e, ERR_USAGE, "%s has no interface that can be shaped", v->name);
@@ -666,8 +717,10 @@ int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsig
 			return r;
 	}
 	netns_shape_in(&n, link, f->rate_in);
-	netns_shape_out(&n, link, nl_ifindex(&n, ifb), f->rate_out);
-	if (!f->rate_out)
+	shaper = nl_ifindex(&n, ifb);
+	if (shaper)
+		netns_shape_out(&n, link, shaper, f->rate_out);
+	if (shaper && !f->rate_out)
 		add_unlink(&n, ifb, "remove the shaping interface");
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }

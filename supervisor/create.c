@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "supervisor/daemon.h"
+#include "supervisor/network.h"
 
 #include "base/log.h"
 #include "base/macro.h"
@@ -218,6 +219,11 @@ int create_begin(struct sup_daemon *d, const struct create_request *q,
 		r = check_settings(c, q, e);
 	if (r == 0)
 		r = fill_records(c, q, e);
+	if (r == 0)
+		r = network_default(c->vps, &c->config, e);
+	/* Its addresses are taken from now on. */
+	for (size_t i = 0; r == 0 && config_get_nth(&c->config, "net", i); i++)
+		r = config_set(&c->vps->config, "net", config_get_nth(&c->config, "net", i), e);
 	if (r == 0)
 		r = template_want(d, c->template, on_template, c, e);
 	if (r < 0) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "supervisor/daemon.h"
+#include "supervisor/network.h"
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -49,12 +50,13 @@ int daemon_init(struct sup_daemon *d, const char *root, struct err *e)
 			return err_code(e, r, "make %s", path);
 	}
 	r = sd_event_new(&d->event);
-	return r < 0 ? err_code(e, r, "make the event loop") : 0;
+	return r < 0 ? err_code(e, r, "make the event loop") : network_init(d, e);
 }
 
 void daemon_done(struct sup_daemon *d)
 {
 	autostart_done(d);
+	network_done(d);
 	server_free(TAKE_PTR(d->server));
 	jobs_free(TAKE_PTR(d->jobs));
 	while (d->count)

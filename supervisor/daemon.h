@@ -97,6 +97,7 @@ struct sup_daemon {
 	void (*on_open)(struct sup_daemon *d);
 	struct autostart *autostart;
 	struct template_wait *template_waits;
+	struct sup_network *network;
 	unsigned template_jobs;
 	bool sweep_templates;
 };

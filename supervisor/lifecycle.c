@@ -9,6 +9,7 @@
 #include "runtime/spec.h"
 #include "storage/template.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/network.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -115,6 +116,18 @@ static int find_template(struct sup_vps *v, struct storage_template *t, struct r
 	return 0;
 }
 
+/* An edited config may name interfaces that have no address yet: they get one for good. */
+static int complete_network(struct sup_vps *v, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	int r = network_complete(v, &v->config, e);
+
+	if (r <= 0)
+		return r;
+	fd = vps_open_lib(v, e);
+	return fd < 0 ? fd : config_write(&v->config, fd, "config", e);
+}
+
 static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 {
 	const struct host_root *root = &v->d->root;
@@ -129,7 +142,13 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 	host_root_run(root, v->name, s->run_dir);
 	host_root_lib(root, v->name, s->lib_dir);
 	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "%s", root->tag);
-	r = rt_spec_from_config(s, v->name, &v->config, &t, e);
+	r = complete_network(v, e);
+	if (r == 0)
+		r = network_prepare(v, &v->config, e);
+	if (r == 0)
+		r = rt_spec_from_config(s, v->name, &v->config, &t, e);
+	if (r == 0)
+		r = network_resolve(v->d, &s->limits, e);
 	return r < 0 ? r : take_command(v, s, e);
 }
 
@@ -166,6 +185,7 @@ int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
 	rt_spec_done(&s);
 	if (r < 0) {
 		remove_run_dir(v);
+		network_release(v->d);
 		return err_wrap(e, "start %s", v->name);
 	}
 	v->down = v->ready = v->unattended = false;
@@ -458,6 +478,10 @@ void vps_ended(struct sup_vps *v)
 	vps_move(v, SUP_EV_ENDED);
 	vps_save_end(v);
 	remove_run_dir(v);
+	if (STREQ(v->end.how, "died"))
+		network_mend(v->d);
+	else
+		network_release(v->d);
 	event_emit(v->d, "stopped", v->name, vps_end_text(&v->end, text, sizeof(text)));
 	if (v->start_again && !v->destroy_next) {
 		/* Waiters of the restart are in wait_for_restart(): they go on waiting. */
@@ -516,7 +540,7 @@ int vps_destroy(struct sup_vps *v, struct err *e)
 	int r;
 
 	r = vps_check(v, SUP_EV_DESTROY, "destroy", e);
-	if (r < 0)
+	if (r < 0 || sup_rule(v->state, SUP_EV_DESTROY)->verdict == SUP_JOIN)
 		return r;
 	if (v->copying)
 		return err_set(e, ERR_STATE, "destroy %s: files are being copied into or out of it",

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "supervisor/daemon.h"
+#include "supervisor/network.h"
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -208,6 +209,22 @@ static int copy_config(const struct sup_vps *v, struct config *copy, struct err 
 	return config_parse(copy, text, strlen(text), "config", e);
 }
 
+/* A new interface gets its addresses now, and they are what is written. */
+static int complete_interface(struct sup_vps *v, json_t *item, struct err *e)
+{
+	const char *value = json_string_value(json_object_get(item, "value"));
+	char text[NETNS_TEXT_MAX];
+	int r;
+
+	if (!STREQ(json_string_value(json_object_get(item, "key")), "net") || !*value ||
+	    *value == '-')
+		return 0;
+	r = network_complete_text(v, value, text, e);
+	if (r > 0)
+		json_object_set_new(item, "value", json_string(text));
+	return r < 0 ? r : 0;
+}
+
 static int check_all(struct server_call *c, struct sup_vps *v, struct change *g, bool runtime,
 		     struct err *e)
 {
@@ -226,15 +243,20 @@ static int check_all(struct server_call *c, struct sup_vps *v, struct change *g,
 		r = copy_config(v, &copy, e);
 	json_array_foreach(list, i, item)
 		if (r == 0)
+			r = complete_interface(v, item, e);
+	json_array_foreach(list, i, item)
+		if (r == 0)
 			r = check_one(c, v, g, &copy, item, runtime, e);
+	if (r == 0)
+		r = network_check(v, &copy, e);
 	config_done(&copy);
 	return r < 0 ? err_wrap(e, "set %s", v->name) : 0;
 }
 
 void method_set(struct server_call *c, void *userdata)
 {
-	struct sup_vps *v = method_vps(c, userdata, "Set");
 	bool runtime = call_bool(c, "runtime");
+	struct sup_vps *v = method_vps(c, userdata, "Set");
 	struct job_spec job = { .done = on_written };
 	struct change *g;
 	struct err e;

@@ -86,9 +86,9 @@ void method_create(struct server_call *c, void *userdata)
 
 void method_start(struct server_call *c, void *userdata)
 {
-	struct sup_vps *v = method_vps(c, userdata, "Start");
 	bool ready = call_bool(c, "wait");
 	json_int_t timeout = call_int(c, "timeout_us", 0);
+	struct sup_vps *v = method_vps(c, userdata, "Start"); /* may answer the call */
 	struct sup_waiter *w;
 	struct err e;
 
@@ -228,8 +228,8 @@ static bool is_alive(const struct sup_vps *v)
 
 void method_destroy(struct server_call *c, void *userdata)
 {
-	struct sup_vps *v = method_vps(c, userdata, "Destroy");
 	bool force = call_bool(c, "force"), was_next;
+	struct sup_vps *v = method_vps(c, userdata, "Destroy");
 	struct err e;
 	int r;
 
@@ -335,9 +335,10 @@ void method_rename(struct server_call *c, void *userdata)
 
 void method_wait(struct server_call *c, void *userdata)
 {
-	struct sup_vps *v = method_vps(c, userdata, "Wait");
 	const char *name = call_string(c, "state");
 	json_int_t timeout = call_int(c, "timeout_us", 0);
+	enum sup_state want = name ? (enum sup_state)sup_state_find(name) : SUP_STOPPED;
+	struct sup_vps *v = method_vps(c, userdata, "Wait");
 	struct sup_waiter *w;
 
 	if (!v)
@@ -345,7 +346,7 @@ void method_wait(struct server_call *c, void *userdata)
 	w = vps_wait(v, c, timeout > 0 ? (uint64_t)timeout : 0, wait_for_state);
 	if (!w)
 		return;
-	w->want = name ? (enum sup_state)sup_state_find(name) : SUP_STOPPED;
+	w->want = want;
 	/* One that is stopped now may be started yet: only coming to its end ends the wait. */
 	if (v->state == w->want)
 		vps_look(v, NULL);

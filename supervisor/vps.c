@@ -127,18 +127,50 @@ int vps_open_lib(const struct sup_vps *v, struct err *e)
 	return fd < 0 ? err_sys(e, "open %s", dir) : fd;
 }
 
+/*
+ * The ids of a VPS whose config cannot be read must not be given to another. They are sought in the
+ * damaged text, then in the owner of its root's upper layer.
+ */
+static uint32_t salvage_ids(int lib, const char *text)
+{
+	const char *line = text;
+	unsigned long n = 0;
+	struct stat st;
+
+	while (line && !n) {
+		if (sscanf(line, "id.base = %lu", &n) != 1)
+			n = 0;
+		line = strchr(line, '\n');
+		line += line != NULL;
+	}
+	if (!n && lib >= 0 && fstatat(lib, "root/upper", &st, AT_SYMLINK_NOFOLLOW) == 0)
+		n = st.st_uid;
+	return n <= UINT32_MAX ? (uint32_t)n : 0;
+}
+
 int vps_load(struct sup_vps *v, struct err *e)
 {
 	cleanup_close int fd = vps_open_lib(v, e);
+	cleanup_free char *text = NULL;
+	char dir[512], file[600];
 	struct config c = { 0 };
 	const char *owner;
 	uint64_t uid = 0;
+	size_t len = 0;
 	int r;
 
 	v->config_error.code = 0;
-	r = fd < 0 ? fd : config_read(&c, fd, "config", e);
+	/* Messages name the file in full, for who has to mend it. */
+	snprintf(file, sizeof(file), "%s/config", host_root_lib(&v->d->root, v->name, dir));
+	r = fd < 0 ? fd : fd_read_file_at(fd, "config", CONFIG_MAX, &text, &len);
+	if (fd >= 0 && r < 0)
+		err_code(e, r, "read %s", file);
+	if (r >= 0)
+		r = config_parse(&c, text, len, file, e);
 	if (r < 0) {
 		v->config_error = *e;
+		if (!v->id_base)
+			v->id_base = salvage_ids(fd, text);
 		return r;
 	}
 	config_done(&v->config);

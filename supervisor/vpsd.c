@@ -6,6 +6,7 @@
  * vpsd finds them by the locks, sockets and records in run/vps.
  */
 #include "supervisor/daemon.h"
+#include "supervisor/network.h"
 
 #include "base/fd.h"
 #include "base/log.h"
@@ -169,6 +170,7 @@ static void on_open(struct sup_daemon *d)
 	log_info("serves %zu VPSs below %s", d->count, d->root.lib);
 	sd_notify(0, "READY=1");
 	say_ready();
+	network_mend(d);
 	autostart_begin(d);
 }
 

@@ -155,6 +155,7 @@ TEST(address_beyond_the_pool)
 
 TEST(two_interfaces)
 {
+	struct netns_stat s;
 	struct lab_vps a;
 	struct err e = { 0 };
 
@@ -170,6 +171,10 @@ TEST(two_interfaces)
 	ok(lab_run(a.ns, "ip route show default | grep -q 'dev eth0'") == 0, "by the first");
 	eq_int(lab_connect(home, "198.51.100.13", 9), -ECONNREFUSED, "both are");
 	eq_int(lab_connect(home, "10.20.0.5", 9), -ECONNREFUSED, "reached");
+	lab_run(world, "ip route add 198.51.100.13 via 198.51.100.1");
+	eq_int(lab_connect(world, "198.51.100.13", 9), -ECONNREFUSED, "the second from outside");
+	netns_vps_stat(&host, &a.v, &s, &e);
+	eq_int(s.spoofed_packets, 0, "each answers by its own");
 	ok(down(&a), "down");
 }
 
