@@ -73,8 +73,9 @@ static void show(const char *what, const struct sample *s, size_t n)
 	size_t k = n < 40 ? n : 40;
 	struct sample first = median(s, k), last = median(s + n - k, k);
 
-	printf("%-9s median of the first %zu: %5" PRIu64 " us (cpu %5" PRIu64 "), of the last: %5" PRIu64
-	       " us (cpu %5" PRIu64 ")\n", what, k, first.wall, first.cpu, last.wall, last.cpu);
+	printf("%-9s median of the first %zu: %5" PRIu64 " us (cpu %5" PRIu64
+	       "), of the last: %5" PRIu64 " us (cpu %5" PRIu64 ")\n",
+	       what, k, first.wall, first.cpu, last.wall, last.cpu);
 }
 
 static struct lab_vps *start(size_t n, struct sample *up)
@@ -109,13 +110,13 @@ static void bench_start(size_t n)
 	struct err e = { 0 };
 
 	show("up", up, n);
-	if (getenv("ONLY_UP")) exit(0);
+	if (getenv("ONLY_UP"))
+		exit(0);
 	for (size_t i = 0; i < n; i++)
 		all[i] = &t[i].v;
 	at = now();
 	must(netns_rules_replace(&host, all, n, &e), &e);
-	printf("%-10s all %zu in one transaction: %" PRIu64 " us\n", "replace", n,
-	       since(at).wall);
+	printf("%-10s all %zu in one transaction: %" PRIu64 " us\n", "replace", n, since(at).wall);
 	for (size_t i = 0; i < n; i++) {
 		at = now();
 		must(netns_vps_down(&host, &t[i].v, &e), &e);

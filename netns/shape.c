@@ -56,7 +56,8 @@ static void set_tbf(struct nl *n, int ifindex, uint64_t rate)
 	 * queued for 100 MiB/s would keep 1 MiB/s busy for seconds, and a frame in it that is larger
 	 * than the new burst would never leave. */
 	tc.tcm_handle = TC_H_MAKE((uint32_t)(1 + rate % 0x7fff) << 16, 0);
-	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &tc, sizeof(tc), "shape the traffic");
+	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &tc, sizeof(tc),
+		     "shape the traffic");
 	if (m)
 		put_tbf(m, rate);
 	nl_end(n, m);
@@ -144,7 +145,8 @@ void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate)
 	}
 	set_tbf(n, ifb, rate);
 	/* clsact, not ingress: its egress half is where a switch-over holds frames. */
-	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q), "shape the traffic");
+	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q),
+		     "shape the traffic");
 	if (m)
 		mnl_attr_put_strz(m, TCA_KIND, "clsact");
 	nl_end(n, m);
