@@ -46,6 +46,7 @@ int path_mkdirs_at(int dirfd, const char *path, mode_t mode)
 		return -ENAMETOOLONG;
 	for (size_t i = 1; i <= len; i++) {
 		struct stat st;
+		int r;
 
 		if (path[i] != '/' && path[i] != '\0')
 			continue;
@@ -53,10 +54,11 @@ int path_mkdirs_at(int dirfd, const char *path, mode_t mode)
 		part[i] = '\0';
 		if (mkdirat(dirfd, part, mode) == 0)
 			continue;
-		if (errno != EEXIST && errno != EROFS)
-			return -errno;
+		r = -errno; /* EROFS comes before EEXIST */
+		if (r != -EEXIST && r != -EROFS)
+			return r;
 		if (fstatat(dirfd, part, &st, 0) < 0)
-			return -errno;
+			return errno == ENOENT ? r : -errno;
 		if (!S_ISDIR(st.st_mode))
 			return -ENOTDIR;
 	}

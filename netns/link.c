@@ -463,7 +463,7 @@ int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsig
 	const struct netns_if *f = &v->ifs[i];
 	cleanup_nl struct nl n = NL_INIT;
 	char name[16], ifb[16];
-	int link, r;
+	int link, shaper, r;
 
 	if (i >= v->if_count || !netns_if_has_link(f))
 		return err_set(e, ERR_USAGE, "%s has no interface that can be shaped", v->name);
@@ -481,8 +481,10 @@ int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsig
 			return r;
 	}
 	netns_shape_in(&n, link, f->rate_in);
-	netns_shape_out(&n, link, nl_ifindex(&n, ifb), f->rate_out);
-	if (!f->rate_out)
+	shaper = nl_ifindex(&n, ifb);
+	if (shaper)
+		netns_shape_out(&n, link, shaper, f->rate_out);
+	if (shaper && !f->rate_out)
 		add_unlink(&n, ifb, "remove the shaping interface");
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }

@@ -325,17 +325,22 @@ int storage_tree_copy(int src, int dst, struct tell *tell, struct err *e)
 {
 	cleanup_free struct copy *c = calloc(1, sizeof(*c));
 	cleanup_strv struct strv paths = { 0 };
+	cleanup_close int top = -EBADF;
 	int r;
 
 	if (!c)
 		return err_code(e, -ENOMEM, "copy a tree");
+	/* The caller's may be O_PATH, which has no attributes to read. */
+	top = openat(src, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (top < 0)
+		return err_sys(e, "open the tree");
 	c->dst = dst;
 	c->tell = tell;
 	c->from.fd = c->to.fd = -EBADF;
-	r = storage_tree_list(src, &paths, tell, e);
+	r = storage_tree_list(top, &paths, tell, e);
 	if (r == 0) {
-		c->total = sum_sizes(c, src, &paths);
-		r = copy_listed(c, src, &paths, e);
+		c->total = sum_sizes(c, top, &paths);
+		r = copy_listed(c, top, &paths, e);
 	}
 	tdestroy(c->links, free);
 	storage_parent_done(&c->from);

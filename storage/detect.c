@@ -64,12 +64,19 @@ static int open_regular(int rootfd, const char *path, struct stat *st)
 	return fd;
 }
 
+static const char *next_line(const char *line)
+{
+	const char *end = strchr(line, '\n');
+
+	return end ? end + 1 : NULL;
+}
+
 /* The value of a line of os-release(5), without its quotes, when it is a plain word. */
 static void os_release_value(const char *text, const char *key, char *out, size_t size)
 {
 	size_t klen = strlen(key);
 
-	for (const char *line = text; line; line = strchr(line, '\n'), line += line ? 1 : 0) {
+	for (const char *line = text; line; line = next_line(line)) {
 		struct storage_template probe = { 0 };
 		char meta[128];
 		struct err e;

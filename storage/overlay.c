@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -25,6 +26,7 @@
  * the lower's file handles and would refuse an upper that came from another machine.
  */
 static const char *const overlay_options[][2] = {
+	{ "source", "overlay" },
 	{ "redirect_dir", "on" },
 	{ "metacopy", "off" },
 	{ "index", "off" },
@@ -256,24 +258,30 @@ static int in_namespace(void *arg)
  */
 static int mount_by_helper(struct layers *l)
 {
-	/* clone(2) gives the child this stack; signals are blocked so that no handler of ours runs
-	 * on it. */
-	char stack[64 * 1024] __attribute__((aligned(16)));
+	const size_t stack_size = KIB(64);
 	sigset_t all, old;
+	char *stack;
 	int errnum;
 	pid_t pid;
 
+	stack = mmap(NULL, stack_size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return err_sys(l->e, "make a stack for the mount helper");
 	l->ret = err_set(l->e, ERR_FAIL, "the mount helper died");
+	/* No handler of ours may run in the child. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = clone(in_namespace, stack + sizeof(stack),
+	pid = clone(in_namespace, stack + stack_size,
 		    CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS, l);
 	errnum = errno;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)
-		return err_code(l->e, -errnum, "make a mount namespace");
-	while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-		;
+		l->ret = err_code(l->e, -errnum, "make a mount namespace");
+	else
+		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	munmap(stack, stack_size);
 	return l->ret;
 }
 

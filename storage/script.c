@@ -183,6 +183,7 @@ static int follow(struct script *s, struct tell *tell, struct err *e)
 /* The last line that says something becomes the message, the one before it the hint. */
 static int script_failed(struct script *s, const char *path, int status, struct err *e)
 {
+	int code = WIFEXITED(status) && WEXITSTATUS(status) == 2 ? ERR_USAGE : ERR_FAIL;
 	const char *last[2] = { "", "" };
 	char *save = NULL;
 
@@ -197,9 +198,9 @@ static int script_failed(struct script *s, const char *path, int status, struct 
 	if (!last[0][0] && WIFSIGNALED(status))
 		return err_set(e, ERR_FAIL, "%s: ended by signal %d", path, WTERMSIG(status));
 	if (!last[0][0])
-		return err_set(e, ERR_FAIL, "%s: exit status %d", path, WEXITSTATUS(status));
-	err_set(e, WIFEXITED(status) && WEXITSTATUS(status) == 2 ? ERR_USAGE : ERR_FAIL, "%.900s",
-		last[0]);
+		return err_set(e, (enum err_status)code, "%s: exit status %d", path,
+			       WEXITSTATUS(status));
+	err_set(e, (enum err_status)code, "%.900s", last[0]);
 	return last[1][0] ? err_hint(e, "%.200s", last[1]) : err_errno((enum err_status)e->code);
 }
 

@@ -201,7 +201,6 @@ static int unpack(struct unpack *u)
 	/* Links inside the tree may be written through (/bin -> usr/bin): they cannot leave it. */
 	archive_write_disk_set_options(u->out, ARCHIVE_EXTRACT_OWNER | ARCHIVE_EXTRACT_PERM |
 					       ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_XATTR |
-					       ARCHIVE_EXTRACT_UNLINK |
 					       ARCHIVE_EXTRACT_SECURE_NODOTDOT);
 	r = unpack_all(u);
 	archive_write_free(u->out);

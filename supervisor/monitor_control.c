@@ -223,7 +223,7 @@ static int op_set(struct mon *m, struct request *q, struct err *e)
 		r = rt_set(m->vps, &keys, &all, note, sizeof(note), e);
 	if (r < 0) {
 		config_done(&all);
-		return err_wrap(e, "set %s", m->spec.name);
+		return r;
 	}
 	config_done(&m->spec.limits); /* a reboot from inside keeps them */
 	m->spec.limits = all;

@@ -51,8 +51,7 @@ root_done() {
 	[ -n "${VPS_ROOT-}" ] || return 0
 	vps_clean || left=1
 	daemon_stop || left=1
-	wait_until 10 "$VPS_TOP/tests/left" "$VPS_ROOT" >/dev/null || true
-	assert_nothing_left || left=1
+	wait_until 10 assert_nothing_left || left=1
 	"$VPS_TOP/tests/left" --remove "$VPS_ROOT"
 	return "$left"
 }
@@ -115,17 +114,22 @@ vps() {
 }
 VPS_TEST_TIMEOUT=${VPS_TEST_TIMEOUT:-60}
 
-# wait_until SECONDS CMD...: until it succeeds; fails at the deadline. Polls every 20 ms.
+# wait_until SECONDS CMD...: until it succeeds; fails at the deadline, with what it printed last.
+# Polls every 20 ms.
 wait_until() {
-	local limit=$(($1 * VPS_TEST_SLOW)) start=$SECONDS
+	local limit=$(($1 * VPS_TEST_SLOW)) start=$SECONDS log=${BATS_FILE_TMPDIR:-/tmp}/wait.$BASHPID
 	shift
-	until "$@"; do
+	until "$@" >"$log" 2>&1; do
 		if ((SECONDS - start > limit)); then
 			echo "did not come true in $limit s: $*" >&2
+			cat "$log" >&2
+			rm -f "$log"
 			return 1
 		fi
 		sleep 0.02
 	done
+	cat "$log"
+	rm -f "$log"
 }
 
 # vps_is NAME STATE

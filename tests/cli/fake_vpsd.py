@@ -133,8 +133,9 @@ def start(argv, fds):
     for i in range(3):
         os.dup2(fds[i], i)
     os.closerange(3, 256)
-    # What Python ignores, a command must not inherit.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # What Python, or the shell that started it in the background, ignores is not passed on.
+    for sig in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(sig, signal.SIG_DFL)
     try:
         os.execvp(argv[0], argv)
     finally:
