@@ -237,7 +237,8 @@ TEST(isolation)
 	eq_int(lab_connect(b.ns, "10.20.0.5", 81), -ECONNREFUSED, "the other");
 	refused = stat_of(&b).refused_packets;
 	eq_int(lab_connect(b.ns, "10.20.0.5", 82), -ECONNREFUSED, "no third");
-	eq_int(stat_of(&b).refused_packets, refused + 1, "that is refused by the host, and counted");
+	eq_int(stat_of(&b).refused_packets, refused + 1,
+	       "that is refused by the host, and counted");
 	ok(change(&b, &old), "and back");
 	ok(lab_connect(b.ns, "10.20.0.5", 82) == -ECONNREFUSED, "free again");
 }
@@ -249,7 +250,10 @@ TEST(firewall)
 	cleanup_close int s6 = lab_bound(b.ns, SOCK_STREAM, "::", 80);
 	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
 	static const char *const text[] = {
-		"deny 80/tcp from 10.20.0.5", "allow 80/tcp", "allow 8000-8099", "deny from 10.20.0.0/24",
+		"deny 80/tcp from 10.20.0.5",
+		"allow 80/tcp",
+		"allow 8000-8099",
+		"deny from 10.20.0.0/24",
 	};
 	struct netns_rule rule[ARRAY_SIZE(text)];
 	struct netns_vps v = b.v, old = b.v;
@@ -280,21 +284,27 @@ TEST(mended)
 	const struct netns_vps *all[] = { &a.v, &b.v };
 	struct err e = { 0 };
 	struct netns_watch *w;
+	uint64_t refused;
 	struct pollfd p;
 
 	ok(netns_watch_open(&host, &w, &e) == 0, "a watch %s", e.msg);
 	p = (struct pollfd){ .fd = netns_watch_fd(w), .events = POLLIN };
+	refused = stat_of(&b).refused_packets;
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "rules replaced %s", e.msg);
+	ok(refused > 0 && stat_of(&b).refused_packets == refused, "counts go on from %" PRIu64,
+	   refused);
 	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "as before");
 	eq_int(netns_watch_read(w, &e), 0, "our own change loses nothing");
 	ok(poll(&p, 1, 0) == 0, "nothing more to read");
 
-	lab_run(-1, "nft add table inet foreign; nft add chain inet foreign x; nft delete table inet foreign");
+	lab_run(-1,
+		"nft add table inet foreign; nft add chain inet foreign x; nft delete table inet foreign");
 	eq_int(netns_watch_read(w, &e), 0, "others' tables are no matter");
 	lab_run(-1, "nft flush ruleset");
 	ok(poll(&p, 1, 2000) == 1, "a flush wakes the watch");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "rules lost");
-	ok(netns_vps_change(&host, &a.v, &a.v, &e) == -ENOENT, "a change meanwhile fails: %s", e.msg);
+	ok(netns_vps_change(&host, &a.v, &a.v, &e) == -ENOENT, "a change meanwhile fails: %s",
+	   e.msg);
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");
 	eq_int(netns_rules_are_up(&host, &e), 1, "the rules are up");
@@ -334,11 +344,13 @@ TEST(own_nftables_inside)
 {
 	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
 
-	if (lab_run(b.ns, "nft -f - <<X\n"
-			  "table inet mine {\n chain in {\n type filter hook input priority 0; policy drop;\n"
-			  " ct state established,related accept\n tcp dport 80 ct state new accept\n }\n}\nX"))
+	if (lab_run(b.ns,
+		    "nft -f - <<X\n"
+		    "table inet mine {\n chain in {\n type filter hook input priority 0; policy drop;\n"
+		    " ct state established,related accept\n tcp dport 80 ct state new accept\n }\n}\nX"))
 		skip("no nft program");
-	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "a firewall with conntrack inside lets through");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0,
+	       "a firewall with conntrack inside lets through");
 	ok(lab_connect_ms(a.ns, "10.20.0.6", 81, 200, NULL) == -ETIMEDOUT, "and drops");
 	lab_run(b.ns, "nft flush ruleset");
 }
@@ -352,7 +364,8 @@ TEST(pruned)
 	lab_vps_init(&c, &host, 3, "ip=10.20.0.7/24,rate=1MiB/s");
 	ok(up(&c), "a third VPS");
 	eq_int(netns_vps_down(&host, &b.v, &e), 0, "the second down %s", e.msg);
-	eq_int(netns_prune(&host, keep, 1, &e), 2, "the third's link and its ifb are left over %s", e.msg);
+	eq_int(netns_prune(&host, keep, 1, &e), 2, "the third's link and its ifb are left over %s",
+	       e.msg);
 	eq_int(netns_prune(&host, keep, 1, &e), 0, "none is left");
 	ok(netns_vps_down(&host, &c.v, &e) == 0, "its entries too %s", e.msg);
 	close(c.ns);
@@ -364,10 +377,12 @@ TEST(down)
 
 	eq_int(netns_vps_down(&host, &a.v, &e), 0, "down %s", e.msg);
 	eq_int(netns_vps_down(&host, &a.v, &e), 0, "twice %s", e.msg);
-	ok(lab_run(-1, "nft list table inet vps-test | grep -q 10.20.0.5") != 0, "no entries are left");
+	ok(lab_run(-1, "nft list table inet vps-test | grep -q 10.20.0.5") != 0,
+	   "no entries are left");
 	ok(lab_run(-1, "nft list table bridge vps-test | grep -q elements") != 0, "none at all");
 	ok(lab_run(-1, "ip neigh show dev vps-test-br | grep -q PERMANENT") != 0, "no neighbours");
-	ok(lab_run(-1, "ip -6 neigh show dev vps-test-br | grep -q PERMANENT") != 0, "of IPv6 neither");
+	ok(lab_run(-1, "ip -6 neigh show dev vps-test-br | grep -q PERMANENT") != 0,
+	   "of IPv6 neither");
 	eq_int(netns_host_down(&host, &e), 0, "the host down %s", e.msg);
 	eq_int(netns_host_down(&host, &e), 0, "twice %s", e.msg);
 	ok(lab_run(-1, "[ -z \"$(nft list ruleset)\" ]") == 0, "no rules are left");
