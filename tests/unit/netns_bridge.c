@@ -146,6 +146,25 @@ TEST(host_services)
 	eq_int(lab_connect(home, "10.20.0.5", 81), -ECONNREFUSED, "the host reaches the VPS");
 }
 
+TEST(dns_of_the_gateway)
+{
+	cleanup_close int t4 = lab_bound(home, SOCK_STREAM, "10.20.0.1", 53);
+	cleanup_close int u6 = lab_bound(home, SOCK_DGRAM, "fd00:20::1", 53);
+	const struct netns_vps *all[] = { &a.v, &b.v };
+	struct netns_vps v = a.v, old = a.v;
+	struct err e = { 0 };
+
+	v.isolate = true;
+	ok(change(&a, &v), "isolate");
+	eq_int(lab_connect(a.ns, "10.20.0.1", 53), -ECONNREFUSED, "a service like others");
+	host.dns = true;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "ours answers there %s", e.msg);
+	eq_int(lab_connect(a.ns, "10.20.0.1", 53), 0, "everybody may ask");
+	eq_int(lab_udp(a.ns, "fd00:20::1", 53, u6), 0, "by UDP and IPv6");
+	eq_int(lab_connect(a.ns, "198.51.100.1", 53), -ECONNREFUSED, "not at other addresses");
+	ok(change(&a, &old), "and back");
+}
+
 TEST(loopback_of_the_host)
 {
 	cleanup_close int h4 = lab_bound(home, SOCK_STREAM, "127.0.0.1", 99);
