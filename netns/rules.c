@@ -147,8 +147,8 @@ static int put_firewall(const struct entries *x, const struct netns_addr *a, str
 	return r;
 }
 
-static void put_service(const struct entries *x, const struct netns_addr *a, uint8_t proto,
-			uint16_t port)
+static void put_service(const struct entries *x, const char *set, const struct netns_addr *a,
+			uint8_t proto, uint16_t port)
 {
 	uint16_t be = htons(port);
 	struct nft_elem el = { 0 };
@@ -157,7 +157,7 @@ static void put_service(const struct entries *x, const struct netns_addr *a, uin
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
 	nft_key_add(&el.key, NFT_PROTO, &proto);
 	nft_key_add(&el.key, NFT_PORT, &be);
-	put(x, RS_INET, of_family("service", a->family, name), &el);
+	put(x, RS_INET, of_family(set, a->family, name), &el);
 }
 
 static void put_service_of(const struct entries *x, const struct netns_addr *a,
@@ -166,9 +166,9 @@ static void put_service_of(const struct entries *x, const struct netns_addr *a,
 	if (!w->port)
 		put_addr(x, "host_user", a);
 	if (w->port && w->proto != IPPROTO_UDP)
-		put_service(x, a, IPPROTO_TCP, w->port);
+		put_service(x, "service", a, IPPROTO_TCP, w->port);
 	if (w->port && w->proto != IPPROTO_TCP)
-		put_service(x, a, IPPROTO_UDP, w->port);
+		put_service(x, "service", a, IPPROTO_UDP, w->port);
 }
 
 /* What it may reach: the same boxes, only that the far address is where it goes to. */
@@ -387,8 +387,15 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 			return err_set(e, ERR_FAIL, "rule \"%s\" does not compile", r->text);
 	}
 	put_link(&x, RS_INET, "link", h->bridge);
-	put_pool(&x, &h->gw4);
-	put_pool(&x, &h->gw6);
+	for (int f = 0; f < 2; f++) {
+		const struct netns_addr *gw = f ? &h->gw6 : &h->gw4;
+
+		put_pool(&x, gw);
+		if (!h->dns || !gw->family)
+			continue;
+		put_service(&x, "own", gw, IPPROTO_UDP, 53);
+		put_service(&x, "own", gw, IPPROTO_TCP, 53);
+	}
 	return 0;
 }
 

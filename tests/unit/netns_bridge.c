@@ -146,6 +146,25 @@ TEST(host_services)
 	eq_int(lab_connect(home, "10.20.0.5", 81), -ECONNREFUSED, "the host reaches the VPS");
 }
 
+TEST(dns_of_the_gateway)
+{
+	cleanup_close int t4 = lab_bound(home, SOCK_STREAM, "10.20.0.1", 53);
+	cleanup_close int u6 = lab_bound(home, SOCK_DGRAM, "fd00:20::1", 53);
+	const struct netns_vps *all[] = { &a.v, &b.v };
+	struct netns_vps v = a.v, old = a.v;
+	struct err e = { 0 };
+
+	v.isolate = true;
+	ok(change(&a, &v), "isolate");
+	eq_int(lab_connect(a.ns, "10.20.0.1", 53), -ECONNREFUSED, "a service like others");
+	host.dns = true;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "ours answers there %s", e.msg);
+	eq_int(lab_connect(a.ns, "10.20.0.1", 53), 0, "everybody may ask");
+	eq_int(lab_udp(a.ns, "fd00:20::1", 53, u6), 0, "by UDP and IPv6");
+	eq_int(lab_connect(a.ns, "198.51.100.1", 53), -ECONNREFUSED, "not at other addresses");
+	ok(change(&a, &old), "and back");
+}
+
 TEST(loopback_of_the_host)
 {
 	cleanup_close int h4 = lab_bound(home, SOCK_STREAM, "127.0.0.1", 99);
@@ -276,6 +295,40 @@ TEST(firewall)
 	eq_int(lab_connect(a.ns, "fd00:20::6", 80), 0, "for whom it does not match, the next");
 	ok(change(&b, &old), "and back");
 	eq_int(lab_connect(a.ns, "10.20.0.6", 81), 0, "81 is open");
+}
+
+/* Another program's bridges may need it: then ours has to live with it. */
+TEST(with_br_netfilter)
+{
+	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
+	cleanup_close int a4 = lab_bound(a.ns, SOCK_STREAM, "0.0.0.0", 80);
+	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
+	struct netns_publish p;
+	struct netns_vps v = b.v, old = b.v;
+	struct err e = { 0 };
+	char from[64];
+
+	if (access("/proc/sys/net/bridge/bridge-nf-call-iptables", F_OK) < 0)
+		skip("no br_netfilter in this kernel");
+	ok(lab_run(-1, "grep -q 0 /proc/sys/net/bridge/bridge-nf-call-iptables") == 0,
+	   "it was turned off, no other bridge being there");
+	lab_run(-1, "echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables;"
+		    "echo 1 >/proc/sys/net/bridge/bridge-nf-call-ip6tables");
+	netns_publish_parse("8080:80", &p, &e);
+	v.publish = &p;
+	v.publish_count = 1;
+	v.isolate = true;
+	ok(change(&b, &v), "published and isolated");
+	eq_int(lab_connect(world, "198.51.100.1", 8080), 0, "reached from outside");
+	eq_str(lab_accept(s4, from), "198.51.100.2", "by the client's own address");
+	eq_int(lab_connect(home, "127.0.0.1", 8080), 0, "from the host");
+	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "reaches the outside");
+	eq_str(lab_accept(w4, from), "198.51.100.1", "by the host's address");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "a free one reaches it");
+	eq_int(lab_connect(b.ns, "10.20.0.5", 80), -ECONNREFUSED, "it reaches nobody");
+	ok(change(&b, &old), "and back");
+	lab_run(-1, "echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables;"
+		    "echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables");
 }
 
 TEST(mended)
