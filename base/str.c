@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 
 void strv_done(struct strv *v)
 {
@@ -68,8 +69,9 @@ static int buf_grow(struct buf *b, size_t len)
 	size_t need, room = b->room ? b->room : 256;
 	char *bigger;
 
-	if (__builtin_add_overflow(b->len, len + 1, &need))
+	if (len > SIZE_MAX / 4 || b->len > SIZE_MAX / 4) /* so that nothing below wraps */
 		return -ENOMEM;
+	need = b->len + len + 1;
 	if (need <= b->room)
 		return 0;
 	while (room < need)

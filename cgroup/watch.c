@@ -14,17 +14,21 @@
 #include <sys/timerfd.h>
 
 /*
- * Files of events (cgroup.events, memory.events, pids.events on both versions) modify themselves
- * for inotify(7). v1's memory controller tells an eventfd that memory runs out (cgroup-v1/memory,
- * "OOM Control"), just before it kills; the count follows a moment later, so a timer looks again
- * until it has.
+ * Files of events (cgroup.events, memory.events, pids.events on v2) modify themselves for
+ * inotify(7). v1's memory controller tells an eventfd that memory runs out (cgroup-v1/memory, "OOM
+ * Control"), just before it kills; the count follows a moment later, so a timer looks again until it
+ * has. v1's pids controller counts in silence (Linux 6.11), so a slow timer looks.
  */
 #define OOM_LOOK_MS 20
 #define OOM_LOOKS 50
+#define PIDS_LOOK_MS 5000
 
-static void arm(struct cgroup_watch *w, unsigned ms)
+static void arm(struct cgroup_watch *w)
 {
-	struct itimerspec its = { .it_value.tv_nsec = (long)ms * 1000000 };
+	long ms = w->tries ? OOM_LOOK_MS : w->pids_version == 1 ? PIDS_LOOK_MS : 0;
+	struct itimerspec its = {
+		.it_value = { .tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000 },
+	};
 
 	timerfd_settime(w->timer, 0, &its, NULL);
 }
@@ -69,7 +73,8 @@ static int add_oom_v1(struct cgroup_watch *w)
 	return add_fd(w, w->oom);
 }
 
-static void look(struct cgroup_watch *w, struct cgroup_event *ev)
+/* False when the group is gone. */
+static bool look(struct cgroup_watch *w, struct cgroup_event *ev)
 {
 	uint64_t v;
 
@@ -83,10 +88,11 @@ static void look(struct cgroup_watch *w, struct cgroup_event *ev)
 		ev->pids_refused = v - w->pids_refused;
 		w->pids_refused = v;
 	}
-	if (cgroup_read_keyed(w->v2_dir, "cgroup.events", "populated", &v) == 0) {
-		ev->empty = w->populated && !v;
-		w->populated = v != 0;
-	}
+	if (cgroup_read_keyed(w->v2_dir, "cgroup.events", "populated", &v) < 0)
+		return false;
+	ev->empty = w->populated && !v;
+	w->populated = v != 0;
+	return true;
 }
 
 static int open_dirs(struct cgroup_watch *w, const struct cgroup *c)
@@ -100,9 +106,10 @@ static int open_dirs(struct cgroup_watch *w, const struct cgroup *c)
 	if (w->memory_version)
 		w->memory_dir = cgroup_open_dir(c, w->memory_version == 2 ? CGROUP_V2 :
 								(int)CGROUP_MEMORY);
-	if (h->ctl[CGROUP_PIDS].version)
-		w->pids_dir = cgroup_open_dir(c, h->ctl[CGROUP_PIDS].version == 2 ? CGROUP_V2 :
-								    (int)CGROUP_PIDS);
+	w->pids_version = h->ctl[CGROUP_PIDS].version;
+	if (w->pids_version)
+		w->pids_dir = cgroup_open_dir(c, w->pids_version == 2 ? CGROUP_V2 :
+							    (int)CGROUP_PIDS);
 	w->inotify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	w->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	w->fd = epoll_create1(EPOLL_CLOEXEC);
@@ -120,14 +127,15 @@ static int open_watch(struct cgroup_watch *w, const struct cgroup *c)
 		r = add_fd(w, w->timer);
 	if (r == 0)
 		r = add_file(w, c, CGROUP_V2, "cgroup.events");
-	if (r == 0 && w->pids_dir >= 0)
-		r = add_file(w, c, c->host->ctl[CGROUP_PIDS].version == 2 ? CGROUP_V2 :
-								(int)CGROUP_PIDS, "pids.events");
+	if (r == 0 && w->pids_dir >= 0 && w->pids_version == 2)
+		r = add_file(w, c, CGROUP_V2, "pids.events");
 	if (r == 0 && w->memory_dir >= 0)
 		r = w->memory_version == 2 ? add_file(w, c, CGROUP_V2, "memory.events") :
 					     add_oom_v1(w);
-	if (r == 0)
+	if (r == 0) {
 		look(w, &none);
+		arm(w);
+	}
 	return r;
 }
 
@@ -152,20 +160,24 @@ int cgroup_watch_read(struct cgroup_watch *w, struct cgroup_event *ret, struct e
 {
 	char events[4096];
 	uint64_t n;
+	bool rung;
 
 	while (read(w->inotify, events, sizeof(events)) > 0)
 		;
 	if (errno != EAGAIN && errno != EINTR)
 		return err_sys(e, "read events of the control groups");
+	rung = read(w->timer, &n, sizeof(n)) == sizeof(n);
+	if (rung && w->tries)
+		w->tries--;
 	if (w->oom >= 0 && read(w->oom, &n, sizeof(n)) == sizeof(n)) {
 		w->tries = OOM_LOOKS;
-		arm(w, OOM_LOOK_MS);
+		rung = true;
 	}
-	if (read(w->timer, &n, sizeof(n)) == sizeof(n) && w->tries > 0 && --w->tries > 0)
-		arm(w, OOM_LOOK_MS);
-	look(w, ret);
+	rung = look(w, ret) && rung;
 	if (ret->oom_kills)
 		w->tries = 0;
+	if (rung)
+		arm(w);
 	return ret->oom_kills || ret->pids_refused || ret->empty;
 }
 

@@ -14,7 +14,7 @@ struct cgroup_watch {
 	/* The rest is private. */
 	int inotify, oom, timer;
 	int memory_dir, pids_dir, v2_dir;
-	int memory_version;
+	int memory_version, pids_version;
 	unsigned tries;
 	uint64_t oom_kills, pids_refused;
 	bool populated;
@@ -22,8 +22,8 @@ struct cgroup_watch {
 
 struct cgroup_event {
 	uint64_t oom_kills;    /* processes killed since the last read */
-	uint64_t pids_refused; /* forks refused since the last read; the kernel may tell of many at
-				  once, 10 ms apart */
+	uint64_t pids_refused; /* forks refused since the last read; told within 10 ms on v2, within
+				  5 s on v1, where the kernel only counts them */
 	bool empty;            /* the last process has gone since the last read */
 };
 

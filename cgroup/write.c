@@ -231,7 +231,7 @@ int cgroup_cpus_parse(const char *list, uint64_t set[CGROUP_CPUS_MAX / 64])
 {
 	memset(set, 0, CGROUP_CPUS_MAX / 8);
 	for (const char *p = list; *p;) {
-		unsigned long from, to;
+		unsigned long from = 0, to;
 		int r = parse_cpu(&p, &from);
 
 		to = from;

@@ -14,15 +14,17 @@
 
 struct stream {
 	struct transfer *t;
+	struct archive_entry_linkresolver *links; /* packing: files met before, by device and inode */
 	int error; /* errno value of the pipe */
 	char buf[CHUNK];
 };
 
-/* The pipe is ready (1), or a signal came (-ECANCELED). */
+/* The pipe is ready (1), a signal came (-ECANCELED), or vpsd has answered already (-EPIPE). */
 static int wait_pipe(struct transfer *t, short events)
 {
 	struct pollfd p[] = { { .fd = t->fd, .events = events },
-			      { .fd = t->signals, .events = POLLIN } };
+			      { .fd = t->signals, .events = POLLIN },
+			      { .fd = t->answer, .events = POLLIN } };
 
 	for (;;) {
 		int n = poll(p, ARRAY_SIZE(p), -1);
@@ -31,6 +33,8 @@ static int wait_pipe(struct transfer *t, short events)
 			return -errno;
 		if (n > 0 && p[1].revents)
 			return -ECANCELED;
+		if (n > 0 && p[2].revents)
+			return -EPIPE;
 		if (n > 0 && p[0].revents)
 			return 1;
 	}
@@ -117,7 +121,9 @@ static int set_path(struct archive_entry *entry, const char *source, const char 
 	size_t len = strlen(source);
 	cleanup_buf struct buf name = { 0 };
 
-	if (!path || strncmp(path, source, len) != 0)
+	while (len > 0 && source[len - 1] == '/') /* libarchive leaves them out */
+		len--;
+	if (!path || strncmp(path, source, len) != 0 || (len && path[len] && path[len] != '/'))
 		return -EINVAL;
 	path += len;
 	while (*path == '/')
@@ -166,6 +172,7 @@ static int pack_entry(struct transfer *t, struct stream *s, struct archive *disk
 {
 	cleanup_free char *path = strdup(archive_entry_sourcepath(entry) ?
 						 archive_entry_sourcepath(entry) : source);
+	struct archive_entry *unused = NULL; /* tar's strategy holds no entry back */
 	int r;
 
 	if (!path || set_path(entry, source, top) < 0)
@@ -176,6 +183,7 @@ static int pack_entry(struct transfer *t, struct stream *s, struct archive *disk
 	}
 	/* The file's holes are not recorded, so neither may its map be. */
 	archive_entry_sparse_clear(entry);
+	archive_entry_linkify(s->links, &entry, &unused);
 	r = archive_write_header(out, entry);
 	if (r == ARCHIVE_WARN)
 		r = ARCHIVE_OK;
@@ -221,8 +229,10 @@ int archive_pack(struct transfer *t, const char *const *sources, const char *con
 	struct archive *out = archive_write_new();
 	int r = 0;
 
-	if (!out)
+	s.links = archive_entry_linkresolver_new();
+	if (!out || !s.links)
 		return err_code(e, -ENOMEM, "pack");
+	archive_entry_linkresolver_set_strategy(s.links, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE);
 	t->total = size_of(sources, count);
 	archive_write_set_format_pax(out);
 	archive_write_set_bytes_per_block(out, CHUNK);
@@ -236,6 +246,7 @@ int archive_pack(struct transfer *t, const char *const *sources, const char *con
 	if (r < 0)
 		archive_write_fail(out); /* no end mark: what was cut must not look whole */
 	archive_write_free(out);
+	archive_entry_linkresolver_free(s.links);
 	progress_end(&t->progress);
 	return r;
 }

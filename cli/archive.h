@@ -14,6 +14,7 @@
 struct transfer {
 	int fd;      /* the pipe */
 	int signals;
+	int answer;  /* packing ends when it is readable, as if nobody read; -EBADF: none */
 	struct progress progress;
 	const char *stage;
 	uint64_t bytes, total; /* of file contents packed or unpacked */

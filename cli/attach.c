@@ -466,8 +466,7 @@ static void begin(struct loop *l)
 	} else if (isatty(0) && may_read()) {
 		term_raw(0);
 	}
-	if (a->kind == ATTACH_CONSOLE)
-		send_size(l);
+	send_size(l); /* exec's pty is not there yet; that of run and the console is */
 }
 
 int attach_run(const struct attach *a, int *ret_status, struct err *e)

@@ -67,6 +67,7 @@ struct cli_given {
 };
 
 struct cli {
+	char **argv; /* all of the words, as main() got them */
 	const struct cmd_entry *cmd;
 	struct host_root root; /* cli_root() */
 	struct client *client; /* cli_client() */

@@ -5,8 +5,6 @@
 #include "base/str.h"
 #include "cli/help.h"
 
-#include <locale.h>
-
 static void print_verbs(void)
 {
 	for (size_t i = 0; i < cli_help_count; i++)
@@ -232,11 +230,10 @@ static void done(struct cli *c)
 
 int main(int argc, char **argv)
 {
-	struct cli c = { .settings = json_array() };
+	struct cli c = { .argv = argv, .settings = json_array() };
 	struct err e = { 0 };
 	int status;
 
-	setlocale(LC_CTYPE, "");
 	if (run(&c, argc - 1, argv + 1, &e) < 0) {
 		cli_error(&c, &e);
 		status = exit_status(&c, &e);

@@ -67,8 +67,8 @@ static int find_destination(struct pull *p, const char *dest, struct err *e)
 
 static int unpack(struct pull *p, int fd, struct err *e)
 {
-	struct transfer t = { .fd = fd, .signals = p->signals, .stage = "pull",
-			      .progress = { .quiet = p->c->json } };
+	struct transfer t = { .fd = fd, .signals = p->signals, .answer = -EBADF, .stage = "pull",
+			      .progress = { .quiet = p->c->json || !isatty(2) } };
 	int r = archive_unpack(&t, p->dir, p->top, e);
 
 	p->left_out = t.left_out;

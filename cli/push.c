@@ -36,7 +36,8 @@ static void last_component(const char *path, char *buf, size_t size)
 static int pack(struct push *p, int fd, struct err *e)
 {
 	struct transfer t = { .fd = fd, .signals = p->signals, .stage = "push",
-			      .progress = { .quiet = p->c->json } };
+			      .answer = client_fd(p->c->client),
+			      .progress = { .quiet = p->c->json || !isatty(2) } };
 	int r = archive_pack(&t, p->sources, p->top_list, p->count, e);
 
 	p->left_out = t.left_out;

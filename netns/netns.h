@@ -38,9 +38,9 @@ struct netns_vps {
 	size_t publish_count;
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
 	size_t rule_count;
-	bool closed;  /* what no rule matches is refused, not let in */
-	bool isolate; /* other VPSs cannot reach it, nor it them, but for what a rule allows */
-	const struct netns_service *allow; /* services of the host that it may use */
+	bool closed; /* what no rule matches is refused, not let in */
+	bool isolate; /* it reaches neither services of the host nor other VPSs, but for `allow` */
+	const struct netns_allow *allow; /* entries with names are passed over */
 	size_t allow_count;
 };
 

@@ -14,7 +14,7 @@
  *	rule     := { match } [ verdict ]
  *	match    := field { "." field } ( "@"SET | "!@"SET )
  *	          | field[/MASK] ( "="VALUE | "!="VALUE | "&"BITS )
- *	verdict  := accept | drop | reject | masquerade | return | goto CHAIN
+ *	verdict  := accept | drop | reject | reset | masquerade | return | goto CHAIN
  *	          | field { "." field } ( "dnat4@"MAP | "dnat6@"MAP )
  *
  * A match alone on a set whose elements count adds to the element's count.
@@ -53,8 +53,8 @@ void nft_key_add(struct nft_key *k, enum nft_part part, const void *data);
 
 struct nft_elem {
 	struct nft_key key, end, data; /* end: the last of an interval; len 0: not there */
-	uint64_t packets, bytes;       /* a counter's start */
-	bool is_end;                   /* of an interval in a set of one part */
+	uint64_t packets, bytes; /* a counter's start */
+	bool is_end; /* of an interval in a set of one part */
 };
 enum { NFT_ADD, NFT_DEL };
 void nft_elem_do(struct nl *n, int what, uint8_t family, const char *table, const char *set,

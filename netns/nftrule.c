@@ -49,8 +49,8 @@ static const struct field {
 struct rule {
 	struct nlmsghdr *m;
 	const struct field *field; /* the last one loaded */
-	uint32_t loaded;           /* bytes in registers */
-	bool joined;               /* the next field goes behind the last */
+	uint32_t loaded; /* bytes in registers */
+	bool joined; /* the next field goes behind the last */
 };
 
 static void be32(struct nlmsghdr *m, uint16_t attr, uint32_t v)
@@ -117,9 +117,9 @@ static void load(struct rule *r, const struct field *f)
 		x = expr_begin(r->m, "payload");
 		be32(r->m, NFTA_PAYLOAD_DREG, reg);
 		be32(r->m, NFTA_PAYLOAD_BASE,
-		     f->kind == LL	  ? NFT_PAYLOAD_LL_HEADER
-		     : f->kind == NETWORK ? NFT_PAYLOAD_NETWORK_HEADER
-					  : NFT_PAYLOAD_TRANSPORT_HEADER);
+		     f->kind == LL	? NFT_PAYLOAD_LL_HEADER :
+		     f->kind == NETWORK ? NFT_PAYLOAD_NETWORK_HEADER :
+					  NFT_PAYLOAD_TRANSPORT_HEADER);
 		be32(r->m, NFTA_PAYLOAD_OFFSET, f->at);
 		be32(r->m, NFTA_PAYLOAD_LEN, f->len);
 		break;
@@ -190,16 +190,17 @@ static void dnat(struct rule *r, bool v6)
 	expr_end(r->m, x);
 }
 
-static void refuse(struct rule *r)
+static void refuse(struct rule *r, bool reset)
 {
 	struct expr x = expr_begin(r->m, "reject");
 
-	be32(r->m, NFTA_REJECT_TYPE, NFT_REJECT_ICMPX_UNREACH);
-	mnl_attr_put_u8(r->m, NFTA_REJECT_ICMP_CODE, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
+	be32(r->m, NFTA_REJECT_TYPE, reset ? NFT_REJECT_TCP_RST : NFT_REJECT_ICMPX_UNREACH);
+	if (!reset)
+		mnl_attr_put_u8(r->m, NFTA_REJECT_ICMP_CODE, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
 	expr_end(r->m, x);
 }
 
-/* "::", "10.0.0.0", "0x0806" (network order, its own length), "17" (one byte or the host's order) */
+/* "::", "10.0.0.0", "0x0806" (network order, its own length), "17" */
 static int parse_value(const struct field *f, const char *s, uint8_t ret[16])
 {
 	uint64_t n;
@@ -288,8 +289,8 @@ static int verdict_word(struct rule *r, const char *word, const char *chain)
 		verdict(r, NFT_RETURN, NULL);
 	else if (STREQ(word, "goto") && chain)
 		verdict(r, NFT_GOTO, chain);
-	else if (STREQ(word, "reject"))
-		refuse(r);
+	else if (STREQ(word, "reject") || STREQ(word, "reset"))
+		refuse(r, STREQ(word, "reset"));
 	else if (STREQ(word, "masquerade"))
 		expr_end(r->m, expr_begin(r->m, "masq"));
 	else

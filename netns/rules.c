@@ -17,6 +17,7 @@ struct entries {
 	const struct netns_host *h;
 	const struct netns_vps *v;
 	int what; /* NFT_ADD, NFT_DEL */
+	const struct netns_counts *counts; /* to go on from; NULL: from 0 */
 };
 
 /*
@@ -44,13 +45,28 @@ static const char *of_family(const char *set, int family, char buf[32])
 	return buf;
 }
 
+/* For the sets that count. */
+static void put_counting(const struct entries *x, enum ruleset_family f, const char *set,
+			 struct nft_elem *el)
+{
+	const struct netns_count *c = NULL;
+
+	if (x->counts)
+		c = netns_counts_find(x->counts, ruleset_nfproto[f], set, el->key.bytes);
+	if (c) {
+		el->packets = c->packets;
+		el->bytes = c->bytes;
+	}
+	put(x, f, set, el);
+}
+
 static void put_addr(const struct entries *x, const char *set, const struct netns_addr *a)
 {
 	struct nft_elem el = { 0 };
 	char name[32];
 
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
-	put(x, RS_INET, of_family(set, a->family, name), &el);
+	put_counting(x, RS_INET, of_family(set, a->family, name), &el);
 }
 
 static void put_link_addr(const struct entries *x, enum ruleset_family f, const char *link,
@@ -70,7 +86,7 @@ static void put_link(const struct entries *x, enum ruleset_family f, const char 
 	struct nft_elem el = { 0 };
 
 	nft_key_add(&el.key, NFT_IFNAME, link);
-	put(x, f, set, &el);
+	put_counting(x, f, set, &el);
 }
 
 /* Who may send what through a link. */
@@ -99,51 +115,102 @@ static void put_identity(const struct entries *x, unsigned k)
 		put_link_addr(x, f, link, &i->addr[a]);
 }
 
-static void put_box(const struct entries *x, const struct netns_addr *to,
+static void put_box(const struct entries *x, const char *set, const struct netns_addr *own,
 		    const struct netns_box *b)
 {
 	uint16_t first = htons(b->port_first), last = htons(b->port_last);
-	enum nft_part ip = ip_part(to->family);
+	enum nft_part ip = ip_part(own->family);
 	struct nft_elem el = { 0 };
 	char name[32];
 
-	nft_key_add(&el.key, ip, to->bytes);
+	nft_key_add(&el.key, ip, own->bytes);
 	nft_key_add(&el.key, NFT_PROTO, &b->proto_first);
 	nft_key_add(&el.key, NFT_PORT, &first);
 	nft_key_add(&el.key, ip, b->from_first);
-	nft_key_add(&el.end, ip, to->bytes);
+	nft_key_add(&el.end, ip, own->bytes);
 	nft_key_add(&el.end, NFT_PROTO, &b->proto_last);
 	nft_key_add(&el.end, NFT_PORT, &last);
 	nft_key_add(&el.end, ip, b->from_last);
-	put(x, RS_INET, of_family(b->allow ? "allow" : "deny", to->family, name), &el);
+	put(x, RS_INET, of_family(set, own->family, name), &el);
+}
+
+static int put_firewall(const struct entries *x, const struct netns_addr *a, struct err *e)
+{
+	cleanup_free struct netns_box *box = NULL;
+	size_t count;
+	int r = netns_boxes(x->v->rules, x->v->rule_count, a->family, &box, &count, e);
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		put_box(x, box[i].allow ? "allow" : "deny", a, &box[i]);
+	if (r == 0 && x->v->closed)
+		put_addr(x, "closed", a);
+	return r;
+}
+
+static void put_service(const struct entries *x, const struct netns_addr *a, uint8_t proto,
+			uint16_t port)
+{
+	uint16_t be = htons(port);
+	struct nft_elem el = { 0 };
+	char name[32];
+
+	nft_key_add(&el.key, ip_part(a->family), a->bytes);
+	nft_key_add(&el.key, NFT_PROTO, &proto);
+	nft_key_add(&el.key, NFT_PORT, &be);
+	put(x, RS_INET, of_family("service", a->family, name), &el);
+}
+
+static void put_service_of(const struct entries *x, const struct netns_addr *a,
+			   const struct netns_allow *w)
+{
+	if (!w->port)
+		put_addr(x, "host_user", a);
+	if (w->port && w->proto != IPPROTO_UDP)
+		put_service(x, a, IPPROTO_TCP, w->port);
+	if (w->port && w->proto != IPPROTO_TCP)
+		put_service(x, a, IPPROTO_UDP, w->port);
+}
+
+/* What it may reach: the same boxes, only that the far address is where it goes to. */
+static int put_reach(const struct entries *x, const struct netns_addr *a, struct err *e)
+{
+	cleanup_free struct netns_rule *rule = calloc(x->v->allow_count + 1, sizeof(*rule));
+	cleanup_free struct netns_box *box = NULL;
+	size_t n = 0, count;
+	int r;
+
+	if (!rule)
+		return err_code(e, -ENOMEM, "lay out what %s may reach", x->v->name);
+	if (!x->v->isolate) {
+		put_addr(x, "free", a);
+		return 0;
+	}
+	for (size_t i = 0; i < x->v->allow_count; i++) {
+		const struct netns_allow *w = &x->v->allow[i];
+
+		if (w->peer == NETNS_PEER_HOST)
+			put_service_of(x, a, w);
+		if (w->peer != NETNS_PEER_ADDR)
+			continue;
+		rule[n++] = (struct netns_rule){
+			.allow = true,
+			.proto = w->proto,
+			.port_first = w->port,
+			.port_last = w->port ? w->port : 65535,
+			.from = w->addr,
+		};
+	}
+	r = netns_boxes(rule, n, a->family, &box, &count, e);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		put_box(x, "reach", a, &box[i]);
+	return r;
 }
 
 static int put_policy(const struct entries *x, const struct netns_addr *a, struct err *e)
 {
-	cleanup_free struct netns_box *box = NULL;
-	const struct netns_vps *v = x->v;
-	size_t count;
-	int r = netns_boxes(v->rules, v->rule_count, a->family, &box, &count, e);
+	int r = put_firewall(x, a, e);
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < count; i++)
-		put_box(x, a, &box[i]);
-	if (v->closed)
-		put_addr(x, "closed", a);
-	if (v->isolate)
-		put_addr(x, "isolated", a);
-	for (size_t i = 0; i < v->allow_count; i++) {
-		uint16_t port = htons(v->allow[i].port);
-		struct nft_elem el = { 0 };
-		char name[32];
-
-		nft_key_add(&el.key, ip_part(a->family), a->bytes);
-		nft_key_add(&el.key, NFT_PROTO, &v->allow[i].proto);
-		nft_key_add(&el.key, NFT_PORT, &port);
-		put(x, RS_INET, of_family("service", a->family, name), &el);
-	}
-	return 0;
+	return r < 0 ? r : put_reach(x, a, e);
 }
 
 /* The address that published ports lead to: the first of its family that the host routes to. */
@@ -227,8 +294,8 @@ static int rules_talk(struct nl *n, const struct netns_host *h, const char *name
 		err_hint(e, "the nft table %s may have been removed; vpsd will mend it", h->tag);
 	/* Only a map has two different values to refuse. */
 	if (r == -EEXIST)
-		return err_set(e, ERR_EXISTS, "%s publishes a port of the host that another VPS has",
-			       name);
+		return err_set(e, ERR_EXISTS,
+			       "%s publishes a port of the host that another VPS has", name);
 	return r;
 }
 
@@ -328,15 +395,20 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 int netns_rules_replace(const struct netns_host *h, const struct netns_vps *const *all,
 			size_t count, struct err *e)
 {
+	__attribute__((cleanup(netns_counts_done))) struct netns_counts counts = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
+	if (r == 0)
+		r = netns_counts_read(h, &counts, e);
 	if (r < 0)
 		return r;
 	nft_begin(&n);
 	r = put_tables(&n, h, e);
 	for (size_t i = 0; i < count && r == 0; i++) {
-		struct entries x = { .n = &n, .h = h, .v = all[i], .what = NFT_ADD };
+		struct entries x = {
+			.n = &n, .h = h, .v = all[i], .what = NFT_ADD, .counts = &counts
+		};
 
 		r = put_vps(&x, e);
 	}

@@ -9,14 +9,16 @@
 /*
  * netns/README.md tells what these rules do and why. No rule names a VPS: all that depends on one
  * is an entry in a set or map, so a packet meets the same few rules however many VPSs there are,
- * and a start adds entries only. Protocols that a chain is only entered with are named again where they
- * make `nft list` readable. Plain sets with a fixed `goto` rather than verdict maps: the
+ * and a start adds entries only. Protocols that a chain is only entered with are named again where
+ * they make `nft list` readable. Plain sets with a fixed `goto` rather than verdict maps: the
  * kernel walks all of a map's entries for loops whenever one with a chain is added.
  */
 
+/* clang-format off */
 const uint8_t ruleset_nfproto[RS_FAMILIES] = { NFPROTO_BRIDGE, NFPROTO_INET };
 
-#define SPOOF_PRIORITY (-300) /* before connection tracking (-200) and before br_netfilter (0) */
+/* Before connection tracking (-200) and before br_netfilter (0). */
+#define SPOOF_PRIORITY (-300)
 #define DSTNAT_PRIORITY (-100)
 #define SRCNAT_PRIORITY 100
 
@@ -45,8 +47,11 @@ const struct ruleset_chain ruleset_chains[] = {
 	{ RS_INET, "to_tenant" },
 	{ RS_INET, "to4" },
 	{ RS_INET, "to6" },
+	{ RS_INET, "in4" },
+	{ RS_INET, "in6" },
 	{ RS_INET, "refuse_from" },
 	{ RS_INET, "refuse_to" },
+	{ RS_INET, "refuse" },
 };
 const size_t ruleset_chain_count = ARRAY_SIZE(ruleset_chains);
 
@@ -76,8 +81,12 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_INET, { "itself6", { NFT_IP6, NFT_IP6 } } },
 	{ RS_INET, { "service4", { NFT_IP4, NFT_PROTO, NFT_PORT } } },
 	{ RS_INET, { "service6", { NFT_IP6, NFT_PROTO, NFT_PORT } } },
-	{ RS_INET, { "isolated4", { NFT_IP4 } } },
-	{ RS_INET, { "isolated6", { NFT_IP6 } } },
+	{ RS_INET, { "host_user4", { NFT_IP4 } } }, /* may use all of the host's services */
+	{ RS_INET, { "host_user6", { NFT_IP6 } } },
+	{ RS_INET, { "free4", { NFT_IP4 } } }, /* not isolated */
+	{ RS_INET, { "free6", { NFT_IP6 } } },
+	{ RS_INET, { "reach4", BOX4, .interval = true } }, /* what an isolated one may reach */
+	{ RS_INET, { "reach6", BOX6, .interval = true } },
 	{ RS_INET, { "closed4", { NFT_IP4 } } },
 	{ RS_INET, { "closed6", { NFT_IP6 } } },
 	{ RS_INET, { "allow4", BOX4, .interval = true } },
@@ -118,7 +127,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =134 goto spoof" },
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =137 goto spoof" },
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =136 iifname . nd.target !@addr6 goto spoof" },
-	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @addr6 accept" },
+	{ RS_BRIDGE, "icmp6",
+	  "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @addr6 "
+	  "accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =143 accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd iifname . ip6.saddr @addr6 accept" },
 	{ RS_BRIDGE, "icmp6", "goto spoof" },
@@ -163,6 +174,10 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =128 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =135 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =136 accept" },
+	{ RS_INET, "to_host", "nfproto =2 ip.saddr @free4 accept" },
+	{ RS_INET, "to_host", "nfproto =10 ip6.saddr @free6 accept" },
+	{ RS_INET, "to_host", "nfproto =2 ip.saddr @host_user4 accept" },
+	{ RS_INET, "to_host", "nfproto =10 ip6.saddr @host_user6 accept" },
 	{ RS_INET, "to_host", "nfproto =2 ip.saddr . l4proto . dport @service4 accept" },
 	{ RS_INET, "to_host", "nfproto =10 ip6.saddr . l4proto . dport @service6 accept" },
 	{ RS_INET, "to_host", "pkttype !=0 drop" }, /* broadcast and multicast: nobody is asked */
@@ -173,30 +188,42 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to_tenant", "nfproto =2 goto to4" },
 	{ RS_INET, "to_tenant", "nfproto =10 goto to6" },
 
-	{ RS_INET, "to4", "nfproto =2 ip.daddr . l4proto . dport . ip.saddr @deny4 goto refuse_to" },
-	{ RS_INET, "to4", "nfproto =2 ip.daddr . l4proto . dport . ip.saddr @allow4 accept" },
-	{ RS_INET, "to4", "ct.status &32 accept" }, /* dnat: a published port */
-	{ RS_INET, "to4", "nfproto =2 iifname @link ip.saddr @isolated4 goto refuse_from" },
-	{ RS_INET, "to4", "nfproto =2 iifname @link ip.daddr @isolated4 goto refuse_from" },
-	{ RS_INET, "to4", "nfproto =2 iifname !@link ip.daddr @pool4 goto refuse_to" },
-	{ RS_INET, "to4", "nfproto =2 ip.daddr @closed4 goto refuse_to" },
-	{ RS_INET, "to6", "nfproto =10 ip6.daddr . l4proto . dport . ip6.saddr @deny6 goto refuse_to" },
-	{ RS_INET, "to6", "nfproto =10 ip6.daddr . l4proto . dport . ip6.saddr @allow6 accept" },
-	{ RS_INET, "to6", "ct.status &32 accept" },
-	{ RS_INET, "to6", "nfproto =10 iifname @link ip6.saddr @isolated6 goto refuse_from" },
-	{ RS_INET, "to6", "nfproto =10 iifname @link ip6.daddr @isolated6 goto refuse_from" },
-	{ RS_INET, "to6", "nfproto =10 iifname !@link ip6.daddr @pool6 goto refuse_to" },
-	{ RS_INET, "to6", "nfproto =10 ip6.daddr @closed6 goto refuse_to" },
+	/* From another VPS: the sender must be free to, or a port be published (status dnat). */
+	{ RS_INET, "to4", "iifname !@link goto in4" },
+	{ RS_INET, "to4", "nfproto =2 ip.saddr @free4 goto in4" },
+	{ RS_INET, "to4", "ct.status &32 goto in4" },
+	{ RS_INET, "to4", "nfproto =2 ip.saddr . l4proto . dport . ip.daddr @reach4 goto in4" },
+	{ RS_INET, "to4", "goto refuse_from" },
+	{ RS_INET, "in4", "nfproto =2 ip.daddr . l4proto . dport . ip.saddr @deny4 goto refuse_to" },
+	{ RS_INET, "in4", "nfproto =2 ip.daddr . l4proto . dport . ip.saddr @allow4 accept" },
+	{ RS_INET, "in4", "ct.status &32 accept" },
+	{ RS_INET, "in4", "nfproto =2 iifname !@link ip.daddr @pool4 goto refuse_to" },
+	{ RS_INET, "in4", "nfproto =2 ip.daddr @closed4 goto refuse_to" },
+	{ RS_INET, "to6", "iifname !@link goto in6" },
+	{ RS_INET, "to6", "nfproto =10 ip6.saddr @free6 goto in6" },
+	{ RS_INET, "to6", "ct.status &32 goto in6" },
+	{ RS_INET, "to6", "nfproto =10 ip6.saddr . l4proto . dport . ip6.daddr @reach6 goto in6" },
+	{ RS_INET, "to6", "goto refuse_from" },
+	{ RS_INET, "in6", "nfproto =10 ip6.daddr . l4proto . dport . ip6.saddr @deny6 goto refuse_to" },
+	{ RS_INET, "in6", "nfproto =10 ip6.daddr . l4proto . dport . ip6.saddr @allow6 accept" },
+	{ RS_INET, "in6", "ct.status &32 accept" },
+	{ RS_INET, "in6", "nfproto =10 iifname !@link ip6.daddr @pool6 goto refuse_to" },
+	{ RS_INET, "in6", "nfproto =10 ip6.daddr @closed6 goto refuse_to" },
 
-	{ RS_INET, "refuse_from", "nfproto =2 ip.saddr @refused4 reject" },
-	{ RS_INET, "refuse_from", "nfproto =10 ip6.saddr @refused6 reject" },
-	{ RS_INET, "refuse_from", "drop" },
-	{ RS_INET, "refuse_to", "nfproto =2 ip.daddr @refused4 reject" },
-	{ RS_INET, "refuse_to", "nfproto =10 ip6.daddr @refused6 reject" },
-	{ RS_INET, "refuse_to", "drop" },
+	/* A reset for TCP: ICMP errors are limited to one a second for each receiver (icmp(7)), and
+	 * a client that misses one waits. */
+	{ RS_INET, "refuse_from", "nfproto =2 ip.saddr @refused4" },
+	{ RS_INET, "refuse_from", "nfproto =10 ip6.saddr @refused6" },
+	{ RS_INET, "refuse_from", "goto refuse" },
+	{ RS_INET, "refuse_to", "nfproto =2 ip.daddr @refused4" },
+	{ RS_INET, "refuse_to", "nfproto =10 ip6.daddr @refused6" },
+	{ RS_INET, "refuse_to", "goto refuse" },
+	{ RS_INET, "refuse", "l4proto =6 reset" },
+	{ RS_INET, "refuse", "reject" },
 
 	/* VPSs on the bridge are told to go by the host, not to each other. */
 	{ RS_INET, "output", "nfproto =2 l4proto =1 icmp.type =5 oifname @link drop" },
 	{ RS_INET, "output", "nfproto =10 l4proto =58 icmp.type =137 oifname @link drop" },
 };
 const size_t ruleset_rule_count = ARRAY_SIZE(ruleset_rules);
+/* clang-format on */

@@ -302,7 +302,7 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 {
 	struct rt_child c = {
 		.spec = v->spec, .stdio = &v->stdio, .resolv_conf = v->resolv_conf, .sync = sync,
-		.entry = entry,
+		.entry = entry, .host_network = rt_network_is_host(&v->network),
 		.root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF, .pts_fd = -EBADF, .console = -EBADF,
 		.console_slave = -EBADF, .notify = -EBADF,
 	};

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "cgroup/cgroup.h"
+#include "runtime/network.h"
 #include "runtime/spec.h"
 #include "runtime/vps.h"
 
@@ -58,6 +59,7 @@ struct rt_vps {
 	int console;
 	int notify;
 	bool pidns_joined; /* children of ours are born in the VPS's pid namespace */
+	struct rt_network network;
 	char *resolv_conf; /* what /etc/resolv.conf is to say */
 };
 
@@ -67,6 +69,7 @@ struct rt_child {
 	const struct rt_stdio *stdio;
 	const char *resolv_conf;
 	const struct cgroup_entry *entry; /* of the v1 hierarchies */
+	bool host_network;
 	int sync;
 	int root_fd;    /* the root mount, attached in this mount namespace */
 	int dev_fd;     /* detached mount for /dev */
@@ -103,6 +106,10 @@ int rt_devices_allow(const struct rt_vps *v, struct err *e);
 
 /* The spec's limits, written into the VPS's groups. (limits.c) */
 int rt_limits_up(struct rt_vps *v, struct err *e);
+
+/* Live network settings, if `keys` has any; `all` as for rt_set(). (network.c) */
+int rt_network_set(struct rt_vps *v, const struct strv *keys, const struct config *all,
+		   struct err *e);
 
 /* Bounding set, ambient set, securebits as a tenant has them. (caps.c) */
 int rt_caps_limit(struct err *e);

@@ -88,7 +88,9 @@ int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, 
 	r = collect(set, &count, keys, all);
 	if (r < 0)
 		return err_code(e, r, "apply the limits");
-	r = apply(v, set, count, text, e);
+	r = rt_network_set(v, keys, all, e);
+	if (r == 0)
+		r = apply(v, set, count, text, e);
 	snprintf(note, note_size, "%s", text);
 	return r < 0 ? r : 0;
 }

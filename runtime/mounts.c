@@ -146,12 +146,13 @@ static int mount_row(int rootfd, const struct fs_row *row, struct err *e)
 	return fd;
 }
 
+/* Read-only, or systemd believes that it has devices to manage (ConditionPathIsReadWrite=/sys in its
+ * udev units). */
+static const struct fs_row sysfs_row = { "sysfs", "sys", "", NOSUID | NODEV | NOEXEC | RDONLY };
+
 /* The fixed part; those in /dev come after /dev itself. */
 static const struct fs_row fs_rows[] = {
 	{ "proc", "proc", "", NOSUID | NODEV | NOEXEC },
-	/* Read-only, or systemd believes that it has devices to manage
-	 * (ConditionPathIsReadWrite=/sys in its udev units). */
-	{ "sysfs", "sys", "", NOSUID | NODEV | NOEXEC | RDONLY },
 	{ "cgroup2", "sys/fs/cgroup", "", NOSUID | NODEV | NOEXEC },
 	{ "tmpfs", "dev/shm", "mode=1777", NOSUID | NODEV },
 	{ "mqueue", "dev/mqueue", "", NOSUID | NODEV | NOEXEC },
@@ -295,6 +296,28 @@ static int mount_volumes(struct rt_child *c, struct err *e)
 	return 0;
 }
 
+/*
+ * A sysfs shows the network namespace it is mounted in, whose owner alone may mount it: a VPS with
+ * the host's network gets the host's. That is cloned with what is mounted in it, as a copy of a
+ * mount tree cannot be taken apart in a user namespace.
+ */
+static int mount_sys(struct rt_child *c, struct err *e)
+{
+	struct mount_attr attr = { .attr_set = sysfs_row.attrs };
+	cleanup_close int fd = -EBADF;
+
+	if (!c->host_network) {
+		fd = mount_row(c->root_fd, &sysfs_row, e);
+		return fd < 0 ? fd : 0;
+	}
+	fd = open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (fd < 0)
+		return err_sys(e, "take /sys of the host");
+	if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return err_sys(e, "make /sys read-only");
+	return attach(fd, c->root_fd, "sys", true, e);
+}
+
 static int mount_masks(struct rt_child *c, struct err *e)
 {
 	int r = 0;
@@ -313,6 +336,8 @@ int rt_mounts_up(struct rt_child *c, struct err *e)
 	int r;
 
 	r = mount_devices(c, e);
+	if (r == 0)
+		r = mount_sys(c, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(fs_rows); i++) {

@@ -2,9 +2,9 @@
 #include "runtime/seccomp.h"
 
 #include "base/macro.h"
+#include "runtime/seccomp-filter.h"
 #include "runtime/seccomp/places.h"
 #include "runtime/value.h"
-#include "seccomp-filter.h"
 
 #include <linux/seccomp.h>
 #include <stdint.h>

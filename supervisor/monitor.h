@@ -52,6 +52,10 @@ enum {
 	MONITOR_FD_SPEC = 4,
 	MONITOR_FD_SESSION = 5,
 	MONITOR_FD_STDIO = 6,
+	/* run/vps/NAME/lock, locked (flock(2)): it stays open, close-on-exec, for as long as the
+	 * monitor lives, so that a vpsd that comes after knows whether there is one, also in the
+	 * moments before it listens. */
+	MONITOR_FD_LOCK = 9,
 };
 
 #endif

@@ -39,7 +39,8 @@ root_new() {
 	chmod 755 "$VPS_ROOT"
 	VPS_TAG=$(root_tag "$VPS_ROOT")
 	PATH=$VPS_BUILD:$PATH
-	export VPS_ROOT VPS_TAG PATH
+	VPS_ROOT_BORN=$(cut -d. -f1 /proc/uptime)
+	export VPS_ROOT VPS_TAG VPS_ROOT_BORN PATH
 	# tests/run removes what is left of roots named here when a file had to be ended.
 	[ -z "${VPS_TEST_ROOTS-}" ] || echo "$VPS_ROOT" >>"$VPS_TEST_ROOTS"
 }
@@ -51,8 +52,9 @@ root_done() {
 	[ -n "${VPS_ROOT-}" ] || return 0
 	vps_clean || left=1
 	daemon_stop || left=1
-	wait_until 10 "$VPS_TOP/tests/left" "$VPS_ROOT" >/dev/null || true
-	assert_nothing_left || left=1
+	wait_until 10 assert_nothing_left || left=1
+	assert_no_crash || left=1
+	[ -z "${VPS_TEST_LOG-}" ] || cp "$VPS_ROOT/run/vpsd.log" "$VPS_TEST_LOG" 2>/dev/null || true
 	"$VPS_TOP/tests/left" --remove "$VPS_ROOT"
 	return "$left"
 }
@@ -106,6 +108,16 @@ assert_nothing_left() {
 	fi >&2
 }
 
+# The client starts a vpsd that is gone, which would hide that it crashed: the kernel's log and
+# vpsd's own (of a build with sanitizers) tell.
+assert_no_crash() {
+	local out
+	out=$(dmesg 2>/dev/null | awk -v born="$VPS_ROOT_BORN" -F'[][ ]+' '
+		$2 >= born && / (vpsd|vps|vps-monitor|vps-worker|vps-init)\[[0-9]+\]:? (segfault|general protection|trap|bad frame)/'
+	grep -hE -A 20 'ERROR: (Address|Leak)Sanitizer|: runtime error: ' "$VPS_ROOT/run/vpsd.log" 2>/dev/null) || true
+	[ -z "$out" ] || { echo "a program of ours crashed:"; echo "$out"; return 1; } >&2
+}
+
 # --- running it -----------------------------------------------------------------------------------
 
 # vps with the state root's environment and a limit on its time, so that a hang is a failure of its
@@ -115,17 +127,22 @@ vps() {
 }
 VPS_TEST_TIMEOUT=${VPS_TEST_TIMEOUT:-60}
 
-# wait_until SECONDS CMD...: until it succeeds; fails at the deadline. Polls every 20 ms.
+# wait_until SECONDS CMD...: until it succeeds; fails at the deadline, with what it printed last.
+# Polls every 20 ms.
 wait_until() {
-	local limit=$(($1 * VPS_TEST_SLOW)) start=$SECONDS
+	local limit=$(($1 * VPS_TEST_SLOW)) start=$SECONDS log=${BATS_FILE_TMPDIR:-/tmp}/wait.$BASHPID
 	shift
-	until "$@"; do
+	until "$@" >"$log" 2>&1; do
 		if ((SECONDS - start > limit)); then
 			echo "did not come true in $limit s: $*" >&2
+			cat "$log" >&2
+			rm -f "$log"
 			return 1
 		fi
 		sleep 0.02
 	done
+	cat "$log"
+	rm -f "$log"
 }
 
 # vps_is NAME STATE

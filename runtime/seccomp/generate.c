@@ -205,6 +205,7 @@ static scmp_filter_ctx filter_for(const char *cpu)
 int main(int argc, char **argv)
 {
 	int fd = memfd_create("filter", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
+	scmp_filter_ctx ctx;
 	struct bpf insn;
 	off_t at = 0;
 
@@ -212,10 +213,12 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: generate CPU\n");
 		return 2;
 	}
+	ctx = filter_for(argv[1]);
 	if (r == 0)
-		r = seccomp_export_bpf(filter_for(argv[1]), fd);
+		r = seccomp_export_bpf(ctx, fd);
 	if (r < 0)
 		die("export", r);
+	seccomp_release(ctx); /* the sanitizers look at this program, too */
 	printf("/* Written by runtime/seccomp/generate.c for %s. */\n", argv[1]);
 	printf("static const struct sock_filter filter[] = {\n");
 	for (; pread(fd, &insn, sizeof(insn), at) == sizeof(insn); at += (off_t)sizeof(insn))

@@ -75,6 +75,11 @@ void client_cancel_on(struct client *c, int fd)
 	c->cancel_fd = fd;
 }
 
+int client_fd(const struct client *c)
+{
+	return c->fd;
+}
+
 static int not_running(struct client *c, struct err *e)
 {
 	err_set(e, ERR_DAEMON, "vpsd does not run (nobody listens on %s)", c->path);
@@ -126,6 +131,10 @@ static int try_connect(struct client *c, struct err *e)
 		err_hint(e, "vps is for root and the socket's group");
 		return -EACCES;
 	}
+	if (c->fd == -EPROTOTYPE) {
+		err_set(e, ERR_DAEMON, "%s is not a socket of vpsd", c->path);
+		return -EPROTO;
+	}
 	err_code(e, c->fd, "connect to %s", c->path);
 	e->code = ERR_DAEMON;
 	return -EPROTO;
@@ -171,10 +180,11 @@ int client_open(struct client **ret, const struct host_root *root, unsigned flag
 	return 0;
 }
 
-static int went_away(struct err *e)
+static int went_away(struct client *c, struct err *e)
 {
 	err_set(e, ERR_DAEMON, "vpsd went away before it answered");
-	err_hint(e, "what it was doing is finished or undone when it runs again");
+	if (!read_kind(c->method->name))
+		err_hint(e, "what it was doing is finished or undone when it runs again");
 	return -EPIPE;
 }
 
@@ -211,7 +221,7 @@ static int wait_socket(struct client *c, short events)
 static int timed_out(struct client *c, struct err *e)
 {
 	err_set(e, ERR_DAEMON, "vpsd does not answer on %s", c->path);
-	return err_hint(e, "see its log; a new one takes over when this one is killed");
+	return err_hint(e, "its log is %s/vpsd.log", c->root.run);
 }
 
 static int send_all(struct client *c, const char *text, size_t len, const int *fds, size_t nfds,
@@ -230,7 +240,7 @@ static int send_all(struct client *c, const char *text, size_t len, const int *f
 		if (n == -EAGAIN)
 			continue;
 		if (n == -EPIPE || n == -ECONNRESET)
-			return went_away(e);
+			return went_away(c, e);
 		if (n < 0)
 			return err_code(e, (int)n, "send to vpsd");
 		text += n;
@@ -341,7 +351,7 @@ static int read_message(struct client *c, size_t *ret, struct err *e)
 		if (r == 0 && c->cancelled)
 			return err_set(e, ERR_CANCELLED, "interrupted");
 		if (r <= 0)
-			return r < 0 ? r : went_away(e);
+			return r < 0 ? r : went_away(c, e);
 	}
 }
 

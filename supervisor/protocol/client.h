@@ -62,6 +62,9 @@ int client_recv(struct client *c, struct client_reply *ret, struct err *e);
 int client_call(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
 		struct client_reply *ret, struct err *e);
 
+/* The socket, to be polled while something else goes on: an answer makes it readable. */
+int client_fd(const struct client *c);
+
 /* Waits until vpsd closes the connection (after Shutdown). */
 int client_drain(struct client *c, struct err *e);
 

@@ -85,8 +85,12 @@ static int prepare(const struct host_root *root, struct launch *l, off_t *log_en
 	char path[512];
 	int r = path_program("vpsd", l->program, sizeof(l->program));
 
+	if (r < 0) { /* beside neither when installed */
+		snprintf(l->program, sizeof(l->program), "%s/vpsd", VPS_SBINDIR);
+		r = access(l->program, X_OK);
+	}
 	if (r < 0)
-		return err_set(e, ERR_DAEMON, "vpsd is not installed beside vps");
+		return err_set(e, ERR_DAEMON, "vpsd is not installed");
 	if (!STREQ(root->tag, "vps")) {
 		snprintf(l->dir, sizeof(l->dir), "%s", root->run);
 		*strrchr(l->dir, '/') = '\0';

@@ -133,8 +133,9 @@ def start(argv, fds):
     for i in range(3):
         os.dup2(fds[i], i)
     os.closerange(3, 256)
-    # What Python ignores, a command must not inherit.
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    # What Python, or the shell that started it in the background, ignores is not passed on.
+    for sig in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(sig, signal.SIG_DFL)
     try:
         os.execvp(argv[0], argv)
     finally:
@@ -207,6 +208,9 @@ class Fake:
     def command(self, conn, p, reply, by_messages):
         argv = p.get("argv") or ["sh", "-i"]
         fds = conn.take_fds()
+        if argv[0] in ("nowhere", "vanish"):
+            for fd in fds:
+                os.close(fd)
         if argv[0] == "nowhere":
             def refuse(session):
                 err = struct.pack("=i256s1024s", 127, b"", b"nowhere: No such file or directory")

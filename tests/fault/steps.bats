@@ -109,7 +109,8 @@ monitors() {
 
 @test "the monitor or the tenant's first process is killed at each step of start" {
 	succeeds vps create web
-	for p in $(points start tenant); do
+	# Dying right before execve looks like an init that ends at once: the start has succeeded.
+	for p in $(points start tenant | grep -v '^tenant.exec$'); do
 		echo "# $p" >&2
 		under "$p" kill start web
 		[ "$status" -ne 0 ] || fail "$p: it succeeded"

@@ -30,7 +30,7 @@ static void fake_init(struct fake *f, int version, const char *const *files)
 	snprintf(f->h.v2, sizeof(f->h.v2), "%s", f->dir);
 	for (int i = 0; i < CGROUP_CONTROLLER_COUNT; i++) {
 		f->h.ctl[i].version = version;
-		snprintf(f->h.ctl[i].path, sizeof(f->h.ctl[i].path), "%s", f->dir);
+		memcpy(f->h.ctl[i].path, f->dir, sizeof(f->dir));
 	}
 	f->c = (struct cgroup){ .host = &f->h, .parent = "p", .name = "n" };
 	snprintf(path, sizeof(path), "%s/p/n", f->dir);

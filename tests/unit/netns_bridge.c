@@ -116,22 +116,33 @@ TEST(host_services)
 {
 	cleanup_close int h4 = lab_bound(home, SOCK_STREAM, "0.0.0.0", 22);
 	cleanup_close int h6 = lab_bound(home, SOCK_STREAM, "::", 22);
-	struct netns_service ssh = { .port = 22, .proto = IPPROTO_TCP };
 	struct netns_vps v = a.v, old = a.v;
-	struct netns_stat before = stat_of(&a);
+	struct netns_stat before;
+	struct netns_allow ssh, other, all;
+	struct err e = { 0 };
 
+	eq_int(lab_connect(a.ns, "10.20.0.1", 22), 0, "free to");
+	v.isolate = true;
+	ok(change(&a, &v), "isolate");
+	before = stat_of(&a);
 	ok(lab_connect(a.ns, "10.20.0.1", 22) < 0, "by the gateway's address: refused");
 	ok(lab_connect(a.ns, "198.51.100.1", 22) < 0, "by another of the host's: refused");
 	ok(lab_connect(a.ns, "fd00:20::1", 22) < 0, "by IPv6: refused");
 	ok(stat_of(&a).refused_packets >= before.refused_packets + 3, "all counted");
+	netns_allow_parse("host:22/tcp", &ssh, &e);
 	v.allow = &ssh;
 	v.allow_count = 1;
 	ok(change(&a, &v), "allow 22/tcp");
 	eq_int(lab_connect(a.ns, "10.20.0.1", 22), 0, "reached");
 	eq_int(lab_connect(a.ns, "fd00:20::1", 22), 0, "by IPv6");
-	ok(lab_connect(b.ns, "10.20.0.1", 22) < 0, "not from another VPS");
+	netns_allow_parse("host:23", &other, &e);
+	v.allow = &other;
+	ok(change(&a, &v) && lab_connect(a.ns, "10.20.0.1", 22) < 0, "not with another port");
+	netns_allow_parse("host", &all, &e);
+	v.allow = &all;
+	ok(change(&a, &v), "allow host");
+	eq_int(lab_connect(a.ns, "198.51.100.1", 22), 0, "all of it");
 	ok(change(&a, &old), "and back");
-	ok(lab_connect(a.ns, "10.20.0.1", 22) < 0, "refused again");
 	eq_int(lab_connect(home, "10.20.0.5", 81), -ECONNREFUSED, "the host reaches the VPS");
 }
 
@@ -206,16 +217,30 @@ TEST(isolation)
 	cleanup_close int a4 = lab_bound(a.ns, SOCK_STREAM, "0.0.0.0", 80);
 	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
 	struct netns_vps v = b.v, old = b.v;
+	struct netns_allow allow[2];
+	struct err e = { 0 };
+	uint64_t refused;
 
 	v.isolate = true;
 	ok(change(&b, &v), "isolate");
-	ok(lab_connect(a.ns, "10.20.0.6", 80) < 0, "not reached by another VPS");
-	ok(lab_connect(a.ns, "fd00:20::6", 80) < 0, "by IPv6 neither");
-	ok(lab_connect(b.ns, "10.20.0.5", 80) < 0, "does not reach it");
+	ok(lab_connect(b.ns, "10.20.0.5", 80) < 0, "reaches no other VPS");
+	ok(lab_connect(b.ns, "fd00:20::5", 80) == -ECONNREFUSED, "by IPv6 neither, and is told");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "is reached by one that is free");
 	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "reaches the world");
 	eq_int(lab_connect(home, "10.20.0.6", 80), 0, "is reached by the host");
+	netns_allow_parse("10.20.0.0/24:80/tcp", &allow[0], &e);
+	netns_allow_parse("10.20.0.5:81", &allow[1], &e);
+	v.allow = allow;
+	v.allow_count = 2;
+	ok(change(&b, &v), "allow two ports");
+	eq_int(lab_connect(b.ns, "10.20.0.5", 80), 0, "one is reached");
+	eq_int(lab_connect(b.ns, "10.20.0.5", 81), -ECONNREFUSED, "the other");
+	refused = stat_of(&b).refused_packets;
+	eq_int(lab_connect(b.ns, "10.20.0.5", 82), -ECONNREFUSED, "no third");
+	eq_int(stat_of(&b).refused_packets, refused + 1,
+	       "that is refused by the host, and counted");
 	ok(change(&b, &old), "and back");
-	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "reached again");
+	ok(lab_connect(b.ns, "10.20.0.5", 82) == -ECONNREFUSED, "free again");
 }
 
 TEST(firewall)
@@ -225,7 +250,10 @@ TEST(firewall)
 	cleanup_close int s6 = lab_bound(b.ns, SOCK_STREAM, "::", 80);
 	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
 	static const char *const text[] = {
-		"deny 80/tcp from 10.20.0.5", "allow 80/tcp", "allow 8000-8099", "deny from 10.20.0.0/24",
+		"deny 80/tcp from 10.20.0.5",
+		"allow 80/tcp",
+		"allow 8000-8099",
+		"deny from 10.20.0.0/24",
 	};
 	struct netns_rule rule[ARRAY_SIZE(text)];
 	struct netns_vps v = b.v, old = b.v;
@@ -239,7 +267,7 @@ TEST(firewall)
 	ok(change(&b, &v), "closed but for port 80");
 	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "80 is open");
 	eq_int(lab_connect(a.ns, "fd00:20::6", 80), 0, "80 is open by IPv6");
-	ok(lab_connect(a.ns, "10.20.0.6", 81) == -EHOSTUNREACH, "81 is not, and the client told");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 81), -ECONNREFUSED, "81 is not, and the client told");
 	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "its own connections are answered");
 	v.rules = rule;
 	v.rule_count = ARRAY_SIZE(text);
@@ -256,21 +284,27 @@ TEST(mended)
 	const struct netns_vps *all[] = { &a.v, &b.v };
 	struct err e = { 0 };
 	struct netns_watch *w;
+	uint64_t refused;
 	struct pollfd p;
 
 	ok(netns_watch_open(&host, &w, &e) == 0, "a watch %s", e.msg);
 	p = (struct pollfd){ .fd = netns_watch_fd(w), .events = POLLIN };
+	refused = stat_of(&b).refused_packets;
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "rules replaced %s", e.msg);
+	ok(refused > 0 && stat_of(&b).refused_packets == refused, "counts go on from %" PRIu64,
+	   refused);
 	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "as before");
 	eq_int(netns_watch_read(w, &e), 0, "our own change loses nothing");
 	ok(poll(&p, 1, 0) == 0, "nothing more to read");
 
-	lab_run(-1, "nft add table inet foreign; nft add chain inet foreign x; nft delete table inet foreign");
+	lab_run(-1,
+		"nft add table inet foreign; nft add chain inet foreign x; nft delete table inet foreign");
 	eq_int(netns_watch_read(w, &e), 0, "others' tables are no matter");
 	lab_run(-1, "nft flush ruleset");
 	ok(poll(&p, 1, 2000) == 1, "a flush wakes the watch");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "rules lost");
-	ok(netns_vps_change(&host, &a.v, &a.v, &e) == 0, "an empty change %s", e.msg);
+	ok(netns_vps_change(&host, &a.v, &a.v, &e) == -ENOENT, "a change meanwhile fails: %s",
+	   e.msg);
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");
 	eq_int(netns_rules_are_up(&host, &e), 1, "the rules are up");
@@ -310,11 +344,13 @@ TEST(own_nftables_inside)
 {
 	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
 
-	if (lab_run(b.ns, "nft -f - <<X\n"
-			  "table inet mine {\n chain in {\n type filter hook input priority 0; policy drop;\n"
-			  " ct state established,related accept\n tcp dport 80 ct state new accept\n }\n}\nX"))
+	if (lab_run(b.ns,
+		    "nft -f - <<X\n"
+		    "table inet mine {\n chain in {\n type filter hook input priority 0; policy drop;\n"
+		    " ct state established,related accept\n tcp dport 80 ct state new accept\n }\n}\nX"))
 		skip("no nft program");
-	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "a firewall with conntrack inside lets through");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0,
+	       "a firewall with conntrack inside lets through");
 	ok(lab_connect_ms(a.ns, "10.20.0.6", 81, 200, NULL) == -ETIMEDOUT, "and drops");
 	lab_run(b.ns, "nft flush ruleset");
 }
@@ -328,7 +364,8 @@ TEST(pruned)
 	lab_vps_init(&c, &host, 3, "ip=10.20.0.7/24,rate=1MiB/s");
 	ok(up(&c), "a third VPS");
 	eq_int(netns_vps_down(&host, &b.v, &e), 0, "the second down %s", e.msg);
-	eq_int(netns_prune(&host, keep, 1, &e), 2, "the third's link and its ifb are left over %s", e.msg);
+	eq_int(netns_prune(&host, keep, 1, &e), 2, "the third's link and its ifb are left over %s",
+	       e.msg);
 	eq_int(netns_prune(&host, keep, 1, &e), 0, "none is left");
 	ok(netns_vps_down(&host, &c.v, &e) == 0, "its entries too %s", e.msg);
 	close(c.ns);
@@ -340,10 +377,12 @@ TEST(down)
 
 	eq_int(netns_vps_down(&host, &a.v, &e), 0, "down %s", e.msg);
 	eq_int(netns_vps_down(&host, &a.v, &e), 0, "twice %s", e.msg);
-	ok(lab_run(-1, "nft list table inet vps-test | grep -q 10.20.0.5") != 0, "no entries are left");
+	ok(lab_run(-1, "nft list table inet vps-test | grep -q 10.20.0.5") != 0,
+	   "no entries are left");
 	ok(lab_run(-1, "nft list table bridge vps-test | grep -q elements") != 0, "none at all");
 	ok(lab_run(-1, "ip neigh show dev vps-test-br | grep -q PERMANENT") != 0, "no neighbours");
-	ok(lab_run(-1, "ip -6 neigh show dev vps-test-br | grep -q PERMANENT") != 0, "of IPv6 neither");
+	ok(lab_run(-1, "ip -6 neigh show dev vps-test-br | grep -q PERMANENT") != 0,
+	   "of IPv6 neither");
 	eq_int(netns_host_down(&host, &e), 0, "the host down %s", e.msg);
 	eq_int(netns_host_down(&host, &e), 0, "twice %s", e.msg);
 	ok(lab_run(-1, "[ -z \"$(nft list ruleset)\" ]") == 0, "no rules are left");

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_BATCH_H
+#define CHECKPOINT_BATCH_H
+
+#include "base/err.h"
+#include "checkpoint/trace.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Runs lists of system calls in a stopped task, in place of a parasite: what a task can only do
+ * for itself (map, protect, close, prctl), it does between two stops, and nothing of its state but
+ * the effect of the calls is changed.
+ *
+ * If the engine dies at any moment (SIGKILL included) the task runs the rest of the list, goes back
+ * to its own registers and runs on; an interrupted system call is issued again. Not
+ * covered: a task with seccomp filters, which apply again as soon as the engine is gone, when they
+ * kill at a call of the list; a system call user dispatch, which stays off; a call that is not
+ * restarted after a signal handler (pause(2), sigsuspend(2)), when a signal arrives in the same
+ * microseconds.
+ *
+ * 64-bit x86 only. No two threads of one address space may be entered at the same time.
+ */
+struct ckpt_call {
+	uint64_t nr;
+	uint64_t args[6];
+	int64_t ret; /* negative errno value or result */
+};
+
+/* The place in one address space where lists run. */
+struct ckpt_batch {
+	int mem;           /* /proc/PID/mem */
+	pid_t pid;
+	uint64_t tail;     /* the unused end of the vdso */
+	size_t tail_size;
+	uint64_t code;     /* where the stub is in it */
+	uint32_t turn;
+	uint64_t scratch;  /* 0: none mapped */
+	size_t size;
+};
+
+/* Syscall user dispatch, as PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG has it (Linux 6.4). */
+struct ckpt_dispatch {
+	uint64_t mode, selector, offset, len;
+};
+
+/* One thread, stopped in PTRACE_EVENT_STOP, with PTRACE_O_TRACESYSGOOD set. */
+struct ckpt_thread {
+	pid_t tid;
+	pid_t ns_tid, ns_tgid;    /* as the thread sees itself */
+	int notify;               /* a signal that ends a list; 0: by PTRACE_SYSCALL */
+	bool seccomp;
+	bool entered;
+	bool in_call;             /* stopped at a system call, not where calls are restarted */
+	uint64_t ignored, caught; /* signals */
+	/* The thread's own. A signal that arrives meanwhile is delivered and changes them: they stand
+	 * at the first instruction of its handler then. */
+	struct user_regs_struct regs;
+	struct ckpt_dispatch dispatch;
+};
+
+/*
+ * Puts the stub into the address space of `pid`, all of whose threads (`tids`) are stopped by us in
+ * PTRACE_EVENT_STOP. Those that another engine, dead by now, has left in its stub finish it first,
+ * so that afterwards all registers are the task's own. ERR_UNSUPPORTED when it has no vdso, or another
+ * than ours, or no room in it.
+ */
+int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e);
+/* Takes the stub out again. The scratch memory must be unmapped. */
+void ckpt_batch_close(struct ckpt_batch *b);
+
+/* Saves registers and prepares. ERR_UNSUPPORTED for a thread that runs 32-bit code. */
+int ckpt_thread_enter(struct ckpt_batch *b, struct ckpt_thread *t, pid_t tid, struct err *e);
+/* Registers and seccomp as they were; the thread is stopped. Also after errors. */
+int ckpt_thread_leave(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+
+/* Scratch memory in the task, for the list and what its arguments point to. Before ckpt_batch_run().
+ * Its first CKPT_BATCH_LIST bytes are the list's. */
+#define CKPT_BATCH_LIST 32768
+int ckpt_batch_map(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, struct err *e);
+int ckpt_batch_unmap(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+
+/* Runs up to CKPT_BATCH_MAX calls and fills in what they returned. A call that fails does not end
+ * the list. -ESRCH: the thread was killed. */
+#define CKPT_BATCH_MAX (CKPT_BATCH_LIST / sizeof(struct ckpt_call))
+int ckpt_batch_run(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n,
+		   struct err *e);
+
+/* One call without scratch memory. What it returned is *ret. */
+int ckpt_batch_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c,
+		   int64_t *ret, struct err *e);
+
+/* Copies to and from the task's memory. -EFAULT when not all of it is there. */
+int ckpt_mem_read(pid_t pid, uint64_t addr, void *buf, size_t len);
+int ckpt_mem_write(pid_t pid, uint64_t addr, const void *buf, size_t len);
+
+#endif

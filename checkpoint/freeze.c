@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/freeze.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/step.h"
+#include "checkpoint/trace.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+
+#define FREEZE_TIMEOUT_US 10000000
+#define DEPTH_MAX 64       /* of groups below the VPS's; each takes an fd */
+#define PROCS_MAX 65536    /* and threads of one process; id_count of a VPS */
+
+struct list {
+	pid_t *id;
+	size_t count, room;
+};
+
+static int list_add(struct list *l, pid_t id)
+{
+	if (l->count == PROCS_MAX)
+		return -E2BIG;
+	if (l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 64;
+		pid_t *p = reallocarray(l->id, room, sizeof(*p));
+
+		if (!p)
+			return -ENOMEM;
+		l->id = p;
+		l->room = room;
+	}
+	l->id[l->count++] = id;
+	return 0;
+}
+
+/* All processes of a group and those below. */
+static int list_group(struct list *l, int dirfd, int depth)
+{
+	cleanup_closedir DIR *d = NULL;
+	cleanup_free char *text = NULL;
+	const struct dirent *de;
+	int fd, r;
+
+	r = fd_read_file_at(dirfd, "cgroup.procs", 16 * PROCS_MAX, &text, NULL);
+	/* EOPNOTSUPP: a threaded group; its processes are listed at the root of its domain. */
+	if (r < 0 && r != -EOPNOTSUPP)
+		return r;
+	for (char *p = text, *end; p && *p; p = end + (*end == '\n')) {
+		long pid = strtol(p, &end, 10);
+
+		if (end == p)
+			return -EPROTO;
+		r = pid > 0 ? list_add(l, (pid_t)pid) : 0;
+		if (r < 0)
+			return r;
+	}
+	if (depth == DEPTH_MAX)
+		return -ELOOP;
+	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	d = fd < 0 ? NULL : fdopendir(fd);
+	if (!d)
+		return -errno;
+	while ((de = readdir(d))) {
+		cleanup_close int sub = -EBADF;
+
+		if (de->d_type != DT_DIR || de->d_name[0] == '.')
+			continue;
+		sub = openat(dirfd, de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (sub < 0 && errno == ENOENT)
+			continue;
+		r = sub < 0 ? -errno : list_group(l, sub, depth + 1);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int list_threads(struct list *l, pid_t pid)
+{
+	cleanup_closedir DIR *d = NULL;
+	const struct dirent *de;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	if (!d)
+		return -errno;
+	while ((de = readdir(d))) {
+		int r = de->d_name[0] == '.' ? 0 : list_add(l, (pid_t)atol(de->d_name));
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static bool has(const struct ckpt_process *p, pid_t tid)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (p->tids[i] == tid)
+			return true;
+	return false;
+}
+
+static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
+{
+	pid_t *tids;
+	int r = ckpt_trace_seize(tid, PTRACE_O_TRACESYSGOOD);
+
+	if (r == 0)
+		r = ckpt_trace_interrupt(tid);
+	if (r == -ESRCH)
+		return 0; /* it has ended meanwhile */
+	if (r == -EPERM) {
+		err_set(e, ERR_STATE, "thread %d of process %d is traced", (int)tid, (int)p->pid);
+		return err_hint(e, "a debugger or strace in the VPS must let go of it first");
+	}
+	if (r < 0)
+		return err_code(e, r, "trace thread %d of process %d", (int)tid, (int)p->pid);
+	tids = reallocarray(p->tids, p->count + 1, sizeof(*tids));
+	if (!tids) {
+		ckpt_trace_detach(tid);
+		return err_code(e, -ENOMEM, "freeze");
+	}
+	p->tids = tids;
+	p->tids[p->count++] = tid;
+	return 0;
+}
+
+static struct ckpt_process *find(struct ckpt_frozen *f, pid_t pid, struct err *e)
+{
+	struct ckpt_process *p;
+
+	for (size_t i = 0; i < f->count; i++)
+		if (f->procs[i].pid == pid)
+			return &f->procs[i];
+	p = reallocarray(f->procs, f->count + 1, sizeof(*p));
+	if (!p) {
+		err_code(e, -ENOMEM, "freeze");
+		return NULL;
+	}
+	f->procs = p;
+	p = &p[f->count++];
+	*p = (struct ckpt_process){ .pid = pid };
+	return p;
+}
+
+/* Seizes what has not been seized; *fresh is how many those were. */
+static int seize_all(int group, struct ckpt_frozen *f, size_t *fresh, struct err *e)
+{
+	struct list procs = { 0 };
+	int r = list_group(&procs, group, 0);
+
+	*fresh = 0;
+	if (r < 0)
+		err_code(e, r, "list the processes of the VPS");
+	for (size_t i = 0; r == 0 && i < procs.count; i++) {
+		struct ckpt_process *p = find(f, procs.id[i], e);
+		struct list tids = { 0 };
+
+		r = p ? list_threads(&tids, p->pid) : -ENOMEM;
+		if (r == -ENOENT || r == -ESRCH)
+			r = 0;
+		else if (r < 0 && p)
+			err_code(e, r, "list the threads of process %d", (int)p->pid);
+		for (size_t k = 0; r == 0 && k < tids.count; k++) {
+			size_t was = p->count;
+
+			if (!has(p, tids.id[k]))
+				r = seize(p, tids.id[k], e);
+			*fresh += p->count - was;
+		}
+		free(tids.id);
+	}
+	free(procs.id);
+	return r;
+}
+
+/*
+ * Calls that end with EINTR at any stop, because the kernel has no way to go on with what is left of
+ * their time-out (signal(7)). With ERESTARTNOHAND in its place the kernel ends them with EINTR if a
+ * handler runs, and issues them again else; a time-out then starts anew.
+ */
+static int mend_interrupted(pid_t tid)
+{
+	static const int calls[] = {
+		SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_semop, SYS_semtimedop,
+		SYS_rt_sigtimedwait, SYS_io_getevents, SYS_io_pgetevents,
+	};
+	struct user_regs_struct regs;
+	int r = ckpt_trace_get_regs(tid, &regs);
+
+	if (r < 0 || (int64_t)regs.rax != -EINTR || regs.cs != 0x33)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {
+		if ((int64_t)regs.orig_rax != calls[i])
+			continue;
+		regs.rax = (unsigned long long)-514; /* ERESTARTNOHAND */
+		return ckpt_trace_set_regs(tid, &regs);
+	}
+	return 0;
+}
+
+static int wait_all(struct ckpt_frozen *f, struct err *e)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		struct ckpt_process *p = &f->procs[i];
+		size_t live = 0;
+
+		for (size_t k = 0; k < p->count; k++) {
+			int r = ckpt_trace_wait_event(p->tids[k], NULL);
+
+			if (r == 0)
+				r = mend_interrupted(p->tids[k]);
+			if (r == 0)
+				p->tids[live++] = p->tids[k];
+			else if (r != -ESRCH && r != -ECHILD)
+				return err_code(e, r, "stop thread %d", (int)p->tids[k]);
+		}
+		p->count = live;
+	}
+	return 0;
+}
+
+static void sort_leader(struct ckpt_process *p)
+{
+	for (size_t k = 1; k < p->count; k++)
+		if (p->tids[k] == p->pid) {
+			p->tids[k] = p->tids[0];
+			p->tids[0] = p->pid;
+		}
+}
+
+static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
+{
+	size_t fresh = 0;
+	int r = 0;
+
+	/* Nothing in a frozen group forks; what is moved or born into it from outside meanwhile is seen
+	 * by the second look. */
+	do {
+		r = seize_all(group, f, &fresh, e);
+	} while (r == 0 && fresh);
+	if (r == 0)
+		r = fault_point("checkpoint", "stop", e);
+	if (r == 0)
+		r = wait_all(f, e);
+	for (size_t i = 0; r == 0 && i < f->count;) {
+		sort_leader(&f->procs[i]);
+		if (f->procs[i].count && f->procs[i].tids[0] != f->procs[i].pid)
+			return err_set(e, ERR_UNSUPPORTED,
+				       "the first thread of process %d has ended before the others",
+				       (int)f->procs[i].pid);
+		if (f->procs[i].count) {
+			i++;
+			continue;
+		}
+		free(f->procs[i].tids);
+		f->procs[i] = f->procs[--f->count];
+	}
+	return r;
+}
+
+int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
+{
+	cleanup_close int group = -EBADF;
+	struct err ignored;
+	int r;
+
+	*ret = (struct ckpt_frozen){ 0 };
+	group = cgroup_open(c, e);
+	if (group < 0)
+		return group;
+	r = cgroup_freeze(c, FREEZE_TIMEOUT_US, e);
+	if (r < 0)
+		return r;
+	/* Interrupted while the group is frozen: a task goes from one stop into the other without running
+	 * an instruction in between. */
+	r = stop_all(group, ret, e);
+	if (r < 0) {
+		ckpt_unfreeze(ret);
+		cgroup_thaw(c, &ignored);
+		return r;
+	}
+	r = cgroup_thaw(c, e);
+	if (r < 0)
+		ckpt_unfreeze(ret);
+	return r;
+}
+
+void ckpt_frozen_done(struct ckpt_frozen *f)
+{
+	for (size_t i = 0; i < f->count; i++)
+		free(f->procs[i].tids);
+	free(f->procs);
+	*f = (struct ckpt_frozen){ 0 };
+}
+
+void ckpt_unfreeze(struct ckpt_frozen *f)
+{
+	for (size_t i = 0; i < f->count; i++)
+		for (size_t k = 0; k < f->procs[i].count; k++) {
+			pid_t tid = f->procs[i].tids[k];
+
+			/* Perhaps not stopped yet, when an error came first. */
+			if (ckpt_trace_wait_event(tid, NULL) < 0)
+				continue;
+			mend_interrupted(tid);
+			ckpt_trace_detach(tid);
+		}
+	ckpt_frozen_done(f);
+}

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_FREEZE_H
+#define CHECKPOINT_FREEZE_H
+
+#include "base/err.h"
+#include "cgroup/cgroup.h"
+
+#include <sys/types.h>
+
+/* One process, all of whose threads are stopped by us; tids[0] is the leader's. */
+struct ckpt_process {
+	pid_t pid;
+	pid_t *tids;
+	size_t count;
+};
+
+struct ckpt_frozen {
+	struct ckpt_process *procs;
+	size_t count;
+};
+
+/*
+ * Stops every thread of every process in the group and the groups below it, in PTRACE_EVENT_STOP,
+ * traced by the calling thread. The group is frozen while that is done, and thawed afterwards (a
+ * frozen task cannot run a list of calls): what enters it later is not stopped. An interrupted call
+ * that the kernel would end with EINTR though no handler ran (epoll_wait(2), see signal(7)) is
+ * marked to be issued again.
+ *
+ * On failure everything runs on as before. ERR_TIMEOUT when a task does not stop, ERR_STATE when one
+ * is traced by somebody else.
+ */
+int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e);
+
+/* Lets all of them go. Idempotent. */
+void ckpt_unfreeze(struct ckpt_frozen *f);
+
+/* As ckpt_unfreeze() after all have been killed: frees memory only. */
+void ckpt_frozen_done(struct ckpt_frozen *f);
+
+#endif

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/trace.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+/* The request is an int in the kernel and an enum in libc: through a pointer of the right type for
+ * those that libc's header does not know. */
+static int trace(int request, pid_t tid, uintptr_t addr, uintptr_t data)
+{
+	if (ptrace((enum __ptrace_request)request, tid, (void *)addr, (void *)data) < 0)
+		return -errno;
+	return 0;
+}
+
+int ckpt_trace_seize(pid_t tid, unsigned options)
+{
+	return trace(PTRACE_SEIZE, tid, 0, options);
+}
+
+int ckpt_trace_interrupt(pid_t tid)
+{
+	return trace(PTRACE_INTERRUPT, tid, 0, 0);
+}
+
+int ckpt_trace_resume(int request, pid_t tid, int sig)
+{
+	return trace(request, tid, 0, (uintptr_t)sig);
+}
+
+int ckpt_trace_detach(pid_t tid)
+{
+	return trace(PTRACE_DETACH, tid, 0, 0);
+}
+
+int ckpt_trace_get_regs(pid_t tid, struct user_regs_struct *ret)
+{
+	return trace(PTRACE_GETREGS, tid, 0, (uintptr_t)ret);
+}
+
+int ckpt_trace_set_regs(pid_t tid, const struct user_regs_struct *regs)
+{
+	return trace(PTRACE_SETREGS, tid, 0, (uintptr_t)regs);
+}
+
+int ckpt_trace_get_mask(pid_t tid, uint64_t *ret)
+{
+	return trace(PTRACE_GETSIGMASK, tid, sizeof(*ret), (uintptr_t)ret);
+}
+
+int ckpt_trace_set_mask(pid_t tid, uint64_t mask)
+{
+	return trace(PTRACE_SETSIGMASK, tid, sizeof(mask), (uintptr_t)&mask);
+}
+
+/*
+ * WNOWAIT: a wait that takes the report of a stop also takes the signal out of it, and the signal
+ * is lost if the tracer dies before it says how to go on (wait_task_stopped() clears what
+ * ptrace_stop() returns).
+ */
+int ckpt_trace_wait(pid_t tid, struct ckpt_stop *ret)
+{
+	siginfo_t si = { 0 };
+
+	while (waitid(P_PID, (id_t)tid, &si, WSTOPPED | WEXITED | WNOWAIT | __WALL) < 0)
+		if (errno != EINTR)
+			return -errno;
+	*ret = (struct ckpt_stop){ .status = si.si_status };
+	if (si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED) {
+		ret->kind = CKPT_STOP_GONE;
+		return 0;
+	}
+	ret->event = (int)((unsigned)si.si_status >> 8);
+	ret->sig = si.si_status & 0xff;
+	if (ret->event == PTRACE_EVENT_STOP)
+		ret->kind = CKPT_STOP_EVENT;
+	else if (ret->event)
+		ret->kind = CKPT_STOP_OTHER;
+	else if (ret->sig == (SIGTRAP | 0x80)) /* PTRACE_O_TRACESYSGOOD */
+		ret->kind = CKPT_STOP_SYSCALL;
+	else
+		ret->kind = CKPT_STOP_SIGNAL;
+	return 0;
+}
+
+int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret)
+{
+	struct ckpt_stop s;
+
+	for (;;) {
+		int r = ckpt_trace_wait(tid, &s);
+
+		if (r < 0)
+			return r;
+		if (s.kind == CKPT_STOP_GONE)
+			return -ESRCH;
+		if (s.kind == CKPT_STOP_EVENT)
+			break;
+		r = ckpt_trace_resume(PTRACE_CONT, tid, s.kind == CKPT_STOP_SIGNAL ? s.sig : 0);
+		if (r < 0 && r != -ESRCH)
+			return r;
+	}
+	if (ret)
+		*ret = s;
+	return 0;
+}
