@@ -72,7 +72,7 @@ int netns_host_down(const struct netns_host *h, struct err *e);
  */
 int netns_rules_replace(const struct netns_host *h, const struct netns_vps *const *all,
 			size_t count, struct err *e);
-/* 1 when both tables are there with all their chains, else 0. */
+/* 1 when both tables are there, made by us and with all their rules, else 0. */
 int netns_rules_are_up(const struct netns_host *h, struct err *e);
 
 /*

@@ -44,8 +44,10 @@ void nft_table_add(struct nl *n, uint8_t family, const char *table)
 	struct nlmsghdr *m =
 		begin(n, nft_type(NFT_MSG_NEWTABLE), NLM_F_CREATE, family, "add the nft table");
 
-	if (m)
+	if (m) {
 		mnl_attr_put_strz(m, NFTA_TABLE_NAME, table);
+		mnl_attr_put(m, NFTA_TABLE_USERDATA, sizeof(NFT_MARK) - 1, NFT_MARK);
+	}
 	nl_end(n, m);
 }
 

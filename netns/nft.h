@@ -22,6 +22,9 @@
 void nft_begin(struct nl *n);
 void nft_end(struct nl *n);
 
+/* The table carries NFT_MARK as user data, which `nft list` does not show and a ruleset that was
+ * saved and loaded again has lost. */
+#define NFT_MARK "\xc8\x04VPS1"
 void nft_table_add(struct nl *n, uint8_t family, const char *table);
 void nft_table_del(struct nl *n, uint8_t family, const char *table);
 

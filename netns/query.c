@@ -39,6 +39,36 @@ static int count_rule(const struct nlmsghdr *m, void *ctx)
 	return 0;
 }
 
+static int find_mark(const struct nlmsghdr *m, void *ctx)
+{
+	const struct nlattr *a;
+
+	if ((m->nlmsg_type & 0xff) != NFT_MSG_NEWTABLE)
+		return 0;
+	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+		if (mnl_attr_get_type(a) == NFTA_TABLE_USERDATA &&
+		    mnl_attr_get_payload_len(a) == sizeof(NFT_MARK) - 1 &&
+		    memcmp(mnl_attr_get_payload(a), NFT_MARK, sizeof(NFT_MARK) - 1) == 0)
+			*(bool *)ctx = true;
+	return 0;
+}
+
+/* A firewall's reload may bring back what was saved while we ran: rules all there, entries of VPSs
+ * that are gone. It lacks the mark. */
+static int has_mark(struct nl *n, const struct netns_host *h, enum ruleset_family f, struct err *e)
+{
+	struct nlmsghdr *m = ask(n, NFT_MSG_GETTABLE, 0, f);
+	bool found = false;
+	int r;
+
+	if (m)
+		mnl_attr_put_strz(m, NFTA_TABLE_NAME, h->tag);
+	nl_end(n, m);
+	nl_ignore(n, ENOENT);
+	r = nl_talk(n, h->tag, find_mark, &found, e);
+	return r < 0 ? r : found;
+}
+
 int netns_rules_are_up(const struct netns_host *h, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
@@ -46,9 +76,13 @@ int netns_rules_are_up(const struct netns_host *h, struct err *e)
 
 	for (int f = 0; f < RS_FAMILIES && r == 0; f++) {
 		struct rule_count c = { .table = h->tag };
-		struct nlmsghdr *m = ask(&n, NFT_MSG_GETRULE, NLM_F_DUMP, f);
+		struct nlmsghdr *m;
 		size_t want = 0;
 
+		r = has_mark(&n, h, f, e);
+		if (r <= 0)
+			return r;
+		m = ask(&n, NFT_MSG_GETRULE, NLM_F_DUMP, f);
 		if (m)
 			mnl_attr_put_strz(m, NFTA_RULE_TABLE, h->tag);
 		nl_end(&n, m);

@@ -362,6 +362,11 @@ TEST(mended)
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");
 	eq_int(netns_rules_are_up(&host, &e), 1, "the rules are up");
 
+	lab_run(-1, "nft list ruleset >/tmp/netns.$PPID.nft; nft flush ruleset;"
+		    "nft -f /tmp/netns.$PPID.nft; rm /tmp/netns.$PPID.nft");
+	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "saved rules loaded again are not ours");
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
+
 	lab_run(-1, "nft delete table bridge vps-test");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "one of the two tables lost");
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
