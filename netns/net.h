@@ -120,6 +120,7 @@ struct netns_host {
 	char tag[16];    /* name of the nft tables */
 	char bridge[16]; /* "<tag>-br" */
 	struct netns_addr gw4, gw6; /* of the bridge, with the pool's prefix; family 0: no pool */
+	bool dns; /* VPSs may ask port 53 of the gateways; netns_host_serve_dns() changes it */
 };
 
 /*
