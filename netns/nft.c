@@ -88,8 +88,15 @@ static const struct {
 	uint32_t type;
 	size_t len;
 } parts[] = {
-	[NFT_IFNAME] = { 41, 16 }, [NFT_MAC] = { 9, 6 },    [NFT_IP4] = { 7, 4 },
-	[NFT_IP6] = { 8, 16 },	   [NFT_PROTO] = { 12, 1 }, [NFT_PORT] = { 13, 2 },
+	/* clang-format off */
+	[NFT_IFNAME] = { 41, 16 },
+	[NFT_MAC] = { 9, 6 },
+	[NFT_IP4] = { 7, 4 },
+	[NFT_IP6] = { 8, 16 },
+	[NFT_RAW6] = { 4, 16 },
+	[NFT_PROTO] = { 12, 1 },
+	[NFT_PORT] = { 13, 2 },
+	/* clang-format on */
 };
 
 static size_t padded(size_t len)
@@ -163,7 +170,9 @@ void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct n
 		mnl_attr_put_strz(m, NFTA_EXPR_NAME, "counter");
 		mnl_attr_nest_end(m, nest);
 	}
-	if (!concat)
+	if (s->typeof_data)
+		mnl_attr_put(m, NFTA_SET_USERDATA, s->typeof_len, s->typeof_data);
+	else if (!concat)
 		mnl_attr_put(m, NFTA_SET_USERDATA, sizeof(order), order);
 	nl_end(n, m);
 }

@@ -78,6 +78,8 @@ static void put_link_addr(const struct entries *x, enum ruleset_family f, const 
 	nft_key_add(&el.key, NFT_IFNAME, link);
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
 	put(x, f, of_family("addr", a->family, name), &el);
+	if (f == RS_BRIDGE && a->family == AF_INET6)
+		put(x, f, "target6", &el); /* a key of the same bytes */
 }
 
 static void put_link(const struct entries *x, enum ruleset_family f, const char *set,

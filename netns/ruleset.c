@@ -55,6 +55,19 @@ const struct ruleset_chain ruleset_chains[] = {
 };
 const size_t ruleset_chain_count = ARRAY_SIZE(ruleset_chains);
 
+/*
+ * "typeof iifname . @th,64,128", as nft(8) leaves it for itself: without it a ruleset saved by
+ * `nft list` could not be loaded again, the host's own rules included. Nested items of type, length
+ * and value: concatenation (13) of meta (9) key 6 and payload (7) base 3, offset 64, length 128.
+ */
+#define ITEM4(type, value) type "\x04" value "\0\0\0"
+#define TARGET_TYPEOF                                                                      \
+	ITEM4("\0", "\0")                                                                   \
+	"\x03\x40" ITEM4("\0", "\x0d") "\x01\x38"                                           \
+	"\x00\x0e" ITEM4("\0", "\x09") "\x01\x06" ITEM4("\0", "\x06")                       \
+	"\x01\x26" ITEM4("\0", "\x07") "\x01\x1e" ITEM4("\0", "\0") ITEM4("\x01", "\0")      \
+	ITEM4("\x02", "\x03") ITEM4("\x03", "\x40") ITEM4("\x04", "\x80")
+
 #define BOX4 { NFT_IP4, NFT_PROTO, NFT_PORT, NFT_IP4 }
 #define BOX6 { NFT_IP6, NFT_PROTO, NFT_PORT, NFT_IP6 }
 
@@ -64,6 +77,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_BRIDGE, { "mac", { NFT_IFNAME, NFT_MAC } } },
 	{ RS_BRIDGE, { "addr4", { NFT_IFNAME, NFT_IP4 } } },
 	{ RS_BRIDGE, { "addr6", { NFT_IFNAME, NFT_IP6 } } },
+	{ RS_BRIDGE, { "target6", { NFT_IFNAME, NFT_RAW6 }, .typeof_data = TARGET_TYPEOF,
+		       .typeof_len = sizeof(TARGET_TYPEOF) - 1 } }, /* the same as addr6 */
 	{ RS_BRIDGE, { "spoofed", { NFT_IFNAME }, .counter = true } },
 
 	{ RS_INET, { "link", { NFT_IFNAME } } }, /* the bridge and all routed links */
@@ -128,9 +143,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	 * address only: is this address of mine in use? and multicast listener reports. */
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =134 goto spoof" },
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =137 goto spoof" },
-	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =136 iifname . nd.target !@addr6 goto spoof" },
+	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =136 iifname . nd.target !@target6 goto spoof" },
 	{ RS_BRIDGE, "icmp6",
-	  "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @addr6 "
+	  "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @target6 "
 	  "accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =143 accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd iifname . ip6.saddr @addr6 accept" },

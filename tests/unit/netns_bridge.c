@@ -335,6 +335,10 @@ TEST(mended)
 {
 	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
 	const struct netns_vps *all[] = { &a.v, &b.v };
+	struct netns_vps v = b.v, old = b.v;
+	struct netns_publish publish;
+	struct netns_allow allow;
+	struct netns_rule rule;
 	struct err e = { 0 };
 	struct netns_watch *w;
 	uint64_t refused;
@@ -362,9 +366,20 @@ TEST(mended)
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");
 	eq_int(netns_rules_are_up(&host, &e), 1, "the rules are up");
 
-	lab_run(-1, "nft list ruleset >/tmp/netns.$PPID.nft; nft flush ruleset;"
-		    "nft -f /tmp/netns.$PPID.nft; rm /tmp/netns.$PPID.nft");
+	netns_rule_parse("deny 80-90 from 192.0.2.0/25", &rule, &e);
+	netns_publish_parse("[2001:db8::1]:8080:80/udp", &publish, &e);
+	netns_allow_parse("[fd00::/9]:443", &allow, &e);
+	v.rules = &rule;
+	v.publish = &publish;
+	v.allow = &allow;
+	v.rule_count = v.publish_count = v.allow_count = 1;
+	v.closed = v.isolate = true;
+	ok(change(&b, &v), "entries of all kinds");
+	ok(lab_run(-1, "nft list ruleset >/tmp/netns.$PPID.nft && nft flush ruleset &&"
+		       "nft -f /tmp/netns.$PPID.nft; r=$?; rm /tmp/netns.$PPID.nft; exit $r") == 0,
+	   "nft can save and load rules with ours among them");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "saved rules loaded again are not ours");
+	b.v = old;
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 
 	lab_run(-1, "nft delete table bridge vps-test");
