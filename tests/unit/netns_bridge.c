@@ -172,10 +172,10 @@ TEST(loopback_of_the_host)
 	/* The bridge has route_localnet; a hostile VPS sends for 127.0.0.1 to the gateway's MAC. */
 	lab_run(a.ns, "ip rule add pref 1 lookup 7; ip rule add pref 2 lookup local;"
 		      "ip rule del pref 0; ip route add 127.0.0.1 via 10.20.0.1 table 7;"
-		      "sysctl -qw net.ipv4.conf.all.route_localnet=1");
+		      "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet");
 	ok(lab_connect_ms(a.ns, "127.0.0.1", 99, 500, NULL) == -ETIMEDOUT, "is out of reach");
 	lab_run(a.ns, "ip rule add pref 0 lookup local; ip rule del pref 2; ip rule del pref 1;"
-		      "sysctl -qw net.ipv4.conf.all.route_localnet=0");
+		      "echo 0 >/proc/sys/net/ipv4/conf/all/route_localnet");
 }
 
 TEST(published_ports)
