@@ -144,6 +144,8 @@ static int put_firewall(const struct entries *x, const struct netns_addr *a, str
 
 	for (size_t i = 0; r == 0 && i < count; i++)
 		put_box(x, box[i].allow ? "allow" : "deny", a, &box[i]);
+	if (r == 0 && x->v->rule_count)
+		put_addr(x, "guarded", a);
 	if (r == 0 && x->v->closed)
 		put_addr(x, "closed", a);
 	return r;
