@@ -132,8 +132,20 @@ static void put_fields(struct nlmsghdr *m, const struct nft_set *s)
 	mnl_attr_nest_end(m, desc);
 }
 
+static void put_connlimit(struct nlmsghdr *m, uint32_t limit)
+{
+	struct nlattr *nest = mnl_attr_nest_start(m, NFTA_SET_EXPR), *data;
+
+	mnl_attr_put_strz(m, NFTA_EXPR_NAME, "connlimit");
+	data = mnl_attr_nest_start(m, NFTA_EXPR_DATA);
+	put_be32(m, NFTA_CONNLIMIT_COUNT, limit);
+	put_be32(m, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+	mnl_attr_nest_end(m, data);
+	mnl_attr_nest_end(m, nest);
+}
+
 void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
-		 uint32_t id)
+		 uint32_t id, uint32_t limit)
 {
 	struct nlmsghdr *m =
 		begin(n, nft_type(NFT_MSG_NEWSET), NLM_F_CREATE, family, "add an nft set");
@@ -170,6 +182,8 @@ void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct n
 		mnl_attr_put_strz(m, NFTA_EXPR_NAME, "counter");
 		mnl_attr_nest_end(m, nest);
 	}
+	if (s->connections)
+		put_connlimit(m, limit);
 	if (s->typeof_data)
 		mnl_attr_put(m, NFTA_SET_USERDATA, s->typeof_len, s->typeof_data);
 	else if (!concat)

@@ -331,6 +331,40 @@ TEST(with_br_netfilter)
 		    "echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables");
 }
 
+/* The host's table of connections is shared: none may fill it. */
+TEST(connections_of_one)
+{
+	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
+	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
+	const struct netns_vps *all[] = { &a.v, &b.v };
+	unsigned out = 0, in = 0;
+	int fd[8];
+	uint64_t refused;
+	struct err e = { 0 };
+
+	ok(lab_run(-1, "nft list set inet vps-test busy4 | grep -q \"10.20.0.5 ct count over "
+		       "$(($(cat /proc/sys/net/netfilter/nf_conntrack_max) / 4))\"") == 0,
+	   "a quarter of it for one address");
+	host.connections = 5;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "five for one %s", e.msg);
+	refused = stat_of(&a).refused_packets;
+	while (out < 8 && lab_connect_ms(a.ns, "198.51.100.2", 80, 1000, &fd[out]) == 0)
+		out++;
+	eq_int(out, 5, "five go out");
+	ok(stat_of(&a).refused_packets > refused, "the sixth is refused and counted");
+	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "another VPS is not concerned");
+	while (out > 0)
+		close(fd[--out]);
+	while (in < 8 && lab_connect_ms(home, "10.20.0.6", 80, 1000, &fd[in]) == 0)
+		in++;
+	eq_int(in, 8, "what the host itself opens is not limited");
+	while (in > 0)
+		close(fd[--in]);
+	host.connections = 0;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "as before %s", e.msg);
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "none is refused");
+}
+
 TEST(mended)
 {
 	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
