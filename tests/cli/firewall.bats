@@ -110,6 +110,21 @@ refuses() { ! answers "$1"; }
 	refuses 8080
 }
 
+@test "what an isolated VPS may reach changes while it runs, by name too" {
+	vps create alone
+	vps start alone
+	reaches() {
+		vps exec alone -- sh -c "printf 'GET /index.html HTTP/1.0\r\n\r\n' | nc -w 2 $(address) 80" |
+			grep -qx served
+	}
+	! reaches || fail "it is not isolated"
+	vps set alone net.allow=web
+	reaches
+	vps set alone net.allow=-web
+	! reaches || fail "it still reaches web"
+	vps destroy --force alone
+}
+
 @test "errors" {
 	fails 3 "vps: firewall nix: there is no VPS named nix (hint: vps list shows those there are)" \
 		vps firewall nix
