@@ -16,6 +16,7 @@ void rt_spec_done(struct rt_spec *s)
 		rt_mount_done(&s->mounts[i]);
 	free(s->mounts);
 	strv_done(&s->dns);
+	strv_done(&s->search);
 	strv_done(&s->rlimits);
 	config_done(&s->limits);
 	*s = (struct rt_spec){ 0 };
