@@ -20,6 +20,7 @@ struct change {
 	const char *verb;
 	json_t *live;    /* key: value, for the monitor */
 	json_t *pending; /* keys that take effect at the next start */
+	json_t *note;    /* what the monitor says of the new values */
 	json_t *before;  /* the file's text, to go back to */
 	json_t *after;
 	struct err error;
@@ -29,6 +30,7 @@ static void change_free(struct change *g)
 {
 	json_decref(g->live);
 	json_decref(g->pending);
+	json_decref(g->note);
 	json_decref(g->before);
 	json_decref(g->after);
 	free(g);
@@ -42,7 +44,8 @@ static void change_fail(struct change *g, const struct err *e)
 
 static void change_done(struct change *g)
 {
-	server_reply(g->call, json_pack("{s:O}", "pending", g->pending), NULL, 0);
+	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
+		     0);
 	event_emit(g->d, "changed", g->name, NULL);
 	change_free(g);
 }
@@ -73,13 +76,15 @@ static void on_put_back(void *ctx, json_t *result, const struct err *e)
 	change_fail(g, &g->error);
 }
 
-static void on_applied(void *ctx, const struct err *e)
+static void on_applied(void *ctx, const struct err *e, const char *note)
 {
 	struct change *g = ctx;
 	struct job_spec job = { .key = g->name, .done = on_put_back, .ctx = g };
 	struct err bad;
 
 	if (!e) {
+		if (note)
+			g->note = json_string(note);
 		change_done(g);
 		return;
 	}
@@ -111,7 +116,7 @@ static void apply(struct change *g)
 		change_done(g);
 	else if (link_request(v->link, json_pack("{s:s, s:O}", "op", "set", "settings", g->live),
 			      NULL, 0, on_applied, g, &e) < 0)
-		on_applied(g, &e);
+		on_applied(g, &e, NULL);
 }
 
 static void on_written(void *ctx, json_t *result, const struct err *e)
