@@ -34,6 +34,7 @@ struct attach {
 	enum attach_kind kind;
 	int session; /* closed by attach_run() */
 	bool tty;
+	bool run;                  /* with tty, its terminal comes and goes as messages */
 	int signals;               /* cli_signals() */
 	struct attach_stdio *stdio;/* NULL with tty */
 	long lines;                /* ATTACH_FOLLOW: of the history; -1: all */

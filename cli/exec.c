@@ -86,7 +86,8 @@ int exec_session(struct cli *c, const char *method, json_t *in, bool tty, char r
 		 struct err *e)
 {
 	struct attach_stdio stdio = { { 0, 1, 2 }, { -EBADF, -EBADF, -EBADF } };
-	struct attach a = { .kind = ATTACH_COMMAND, .tty = tty, .lines = -1 };
+	struct attach a = { .kind = ATTACH_COMMAND, .tty = tty, .lines = -1,
+			    .run = STREQ(method, "Run") };
 	int r;
 
 	add_options(c, in, tty);

@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "netns/rt.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -83,14 +84,14 @@ static int look_at_link(const struct nlmsghdr *m, void *ctx)
 	if (m->nlmsg_type != RTM_NEWLINK)
 		return 0;
 	l->is_up = ifi->ifi_flags & IFF_UP;
-	mnl_attr_for_each(a, m, sizeof(*ifi)) {
+	mnl_attr_for_each(a, m, sizeof(*ifi))
+	{
 		if (mnl_attr_get_type(a) == IFLA_IFALIAS)
 			l->is_ours = STREQ(mnl_attr_get_str(a), l->alias);
 		if (mnl_attr_get_type(a) != IFLA_LINKINFO)
 			continue;
-		mnl_attr_for_each_nested(b, a)
-			if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
-				l->is_bridge = STREQ(mnl_attr_get_str(b), "bridge");
+		mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
+			l->is_bridge = STREQ(mnl_attr_get_str(b), "bridge");
 	}
 	return 0;
 }
@@ -146,7 +147,8 @@ static int check_route(const struct nlmsghdr *m, void *ctx)
 	    rt->rtm_type != RTN_UNICAST || rt->rtm_protocol == NETNS_PROTOCOL || dst.prefix == 0 ||
 	    !pool->family || c->clash.family)
 		return 0;
-	mnl_attr_for_each(a, m, sizeof(*rt)) {
+	mnl_attr_for_each(a, m, sizeof(*rt))
+	{
 		if (mnl_attr_get_type(a) == RTA_DST &&
 		    mnl_attr_get_payload_len(a) == netns_addr_len(&dst))
 			memcpy(dst.bytes, mnl_attr_get_payload(a), netns_addr_len(&dst));
@@ -174,7 +176,8 @@ static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, s
 		struct rtmsg rt = { .rtm_family = k ? AF_INET6 : AF_INET };
 		int r;
 
-		nl_end(n, nl_begin(n, RTM_GETROUTE, NLM_F_DUMP, &rt, sizeof(rt), "list the routes"));
+		nl_end(n,
+		       nl_begin(n, RTM_GETROUTE, NLM_F_DUMP, &rt, sizeof(rt), "list the routes"));
 		r = nl_talk(n, "the host", check_route, &c, e);
 		if (r < 0)
 			return r;
@@ -304,7 +307,7 @@ int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e)
 	index = nl_ifindex(n, h->bridge);
 	give_address(n, index, &h->gw4);
 	give_address(n, index, &h->gw6);
-	netns_no_proxy_delay(n, index);
+	netns_rt_no_proxy_delay(n, index);
 	r = nl_talk(n, h->bridge, NULL, NULL, e);
 	return r < 0 ? r : forward_on(h, e);
 }

@@ -38,7 +38,7 @@ struct netns_vps {
 	size_t publish_count;
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
 	size_t rule_count;
-	bool closed;  /* what no rule matches is refused, not let in */
+	bool closed; /* what no rule matches is refused, not let in */
 	bool isolate; /* it reaches neither services of the host nor other VPSs, but for `allow` */
 	const struct netns_allow *allow; /* entries with names are passed over */
 	size_t allow_count;
@@ -72,7 +72,7 @@ int netns_host_down(const struct netns_host *h, struct err *e);
  */
 int netns_rules_replace(const struct netns_host *h, const struct netns_vps *const *all,
 			size_t count, struct err *e);
-/* 1 when both tables are there with all their chains, else 0. */
+/* 1 when both tables are there, made by us and with all their rules, else 0. */
 int netns_rules_are_up(const struct netns_host *h, struct err *e);
 
 /*

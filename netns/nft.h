@@ -22,6 +22,9 @@
 void nft_begin(struct nl *n);
 void nft_end(struct nl *n);
 
+/* The table carries NFT_MARK as user data, which `nft list` does not show and a ruleset that was
+ * saved and loaded again has lost. */
+#define NFT_MARK "\xc8\x04VPS1"
 void nft_table_add(struct nl *n, uint8_t family, const char *table);
 void nft_table_del(struct nl *n, uint8_t family, const char *table);
 
@@ -53,8 +56,8 @@ void nft_key_add(struct nft_key *k, enum nft_part part, const void *data);
 
 struct nft_elem {
 	struct nft_key key, end, data; /* end: the last of an interval; len 0: not there */
-	uint64_t packets, bytes;       /* a counter's start */
-	bool is_end;                   /* of an interval in a set of one part */
+	uint64_t packets, bytes; /* a counter's start */
+	bool is_end; /* of an interval in a set of one part */
 };
 enum { NFT_ADD, NFT_DEL };
 void nft_elem_do(struct nl *n, int what, uint8_t family, const char *table, const char *set,

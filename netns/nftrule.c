@@ -49,8 +49,8 @@ static const struct field {
 struct rule {
 	struct nlmsghdr *m;
 	const struct field *field; /* the last one loaded */
-	uint32_t loaded;           /* bytes in registers */
-	bool joined;               /* the next field goes behind the last */
+	uint32_t loaded; /* bytes in registers */
+	bool joined; /* the next field goes behind the last */
 };
 
 static void be32(struct nlmsghdr *m, uint16_t attr, uint32_t v)
@@ -117,9 +117,9 @@ static void load(struct rule *r, const struct field *f)
 		x = expr_begin(r->m, "payload");
 		be32(r->m, NFTA_PAYLOAD_DREG, reg);
 		be32(r->m, NFTA_PAYLOAD_BASE,
-		     f->kind == LL	  ? NFT_PAYLOAD_LL_HEADER
-		     : f->kind == NETWORK ? NFT_PAYLOAD_NETWORK_HEADER
-					  : NFT_PAYLOAD_TRANSPORT_HEADER);
+		     f->kind == LL	? NFT_PAYLOAD_LL_HEADER :
+		     f->kind == NETWORK ? NFT_PAYLOAD_NETWORK_HEADER :
+					  NFT_PAYLOAD_TRANSPORT_HEADER);
 		be32(r->m, NFTA_PAYLOAD_OFFSET, f->at);
 		be32(r->m, NFTA_PAYLOAD_LEN, f->len);
 		break;
@@ -200,7 +200,7 @@ static void refuse(struct rule *r, bool reset)
 	expr_end(r->m, x);
 }
 
-/* "::", "10.0.0.0", "0x0806" (network order, its own length), "17" (one byte or the host's order) */
+/* "::", "10.0.0.0", "0x0806" (network order, its own length), "17" */
 static int parse_value(const struct field *f, const char *s, uint8_t ret[16])
 {
 	uint64_t n;

@@ -17,6 +17,7 @@ struct entries {
 	const struct netns_host *h;
 	const struct netns_vps *v;
 	int what; /* NFT_ADD, NFT_DEL */
+	const struct netns_counts *counts; /* to go on from; NULL: from 0 */
 };
 
 /*
@@ -44,13 +45,28 @@ static const char *of_family(const char *set, int family, char buf[32])
 	return buf;
 }
 
+/* For the sets that count. */
+static void put_counting(const struct entries *x, enum ruleset_family f, const char *set,
+			 struct nft_elem *el)
+{
+	const struct netns_count *c = NULL;
+
+	if (x->counts)
+		c = netns_counts_find(x->counts, ruleset_nfproto[f], set, el->key.bytes);
+	if (c) {
+		el->packets = c->packets;
+		el->bytes = c->bytes;
+	}
+	put(x, f, set, el);
+}
+
 static void put_addr(const struct entries *x, const char *set, const struct netns_addr *a)
 {
 	struct nft_elem el = { 0 };
 	char name[32];
 
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
-	put(x, RS_INET, of_family(set, a->family, name), &el);
+	put_counting(x, RS_INET, of_family(set, a->family, name), &el);
 }
 
 static void put_link_addr(const struct entries *x, enum ruleset_family f, const char *link,
@@ -70,7 +86,7 @@ static void put_link(const struct entries *x, enum ruleset_family f, const char 
 	struct nft_elem el = { 0 };
 
 	nft_key_add(&el.key, NFT_IFNAME, link);
-	put(x, f, set, &el);
+	put_counting(x, f, set, &el);
 }
 
 /* Who may send what through a link. */
@@ -131,8 +147,8 @@ static int put_firewall(const struct entries *x, const struct netns_addr *a, str
 	return r;
 }
 
-static void put_service(const struct entries *x, const struct netns_addr *a, uint8_t proto,
-			uint16_t port)
+static void put_service(const struct entries *x, const char *set, const struct netns_addr *a,
+			uint8_t proto, uint16_t port)
 {
 	uint16_t be = htons(port);
 	struct nft_elem el = { 0 };
@@ -141,7 +157,7 @@ static void put_service(const struct entries *x, const struct netns_addr *a, uin
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
 	nft_key_add(&el.key, NFT_PROTO, &proto);
 	nft_key_add(&el.key, NFT_PORT, &be);
-	put(x, RS_INET, of_family("service", a->family, name), &el);
+	put(x, RS_INET, of_family(set, a->family, name), &el);
 }
 
 static void put_service_of(const struct entries *x, const struct netns_addr *a,
@@ -150,9 +166,9 @@ static void put_service_of(const struct entries *x, const struct netns_addr *a,
 	if (!w->port)
 		put_addr(x, "host_user", a);
 	if (w->port && w->proto != IPPROTO_UDP)
-		put_service(x, a, IPPROTO_TCP, w->port);
+		put_service(x, "service", a, IPPROTO_TCP, w->port);
 	if (w->port && w->proto != IPPROTO_TCP)
-		put_service(x, a, IPPROTO_UDP, w->port);
+		put_service(x, "service", a, IPPROTO_UDP, w->port);
 }
 
 /* What it may reach: the same boxes, only that the far address is where it goes to. */
@@ -278,8 +294,8 @@ static int rules_talk(struct nl *n, const struct netns_host *h, const char *name
 		err_hint(e, "the nft table %s may have been removed; vpsd will mend it", h->tag);
 	/* Only a map has two different values to refuse. */
 	if (r == -EEXIST)
-		return err_set(e, ERR_EXISTS, "%s publishes a port of the host that another VPS has",
-			       name);
+		return err_set(e, ERR_EXISTS,
+			       "%s publishes a port of the host that another VPS has", name);
 	return r;
 }
 
@@ -371,23 +387,35 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 			return err_set(e, ERR_FAIL, "rule \"%s\" does not compile", r->text);
 	}
 	put_link(&x, RS_INET, "link", h->bridge);
-	put_pool(&x, &h->gw4);
-	put_pool(&x, &h->gw6);
+	for (int f = 0; f < 2; f++) {
+		const struct netns_addr *gw = f ? &h->gw6 : &h->gw4;
+
+		put_pool(&x, gw);
+		if (!h->dns || !gw->family)
+			continue;
+		put_service(&x, "own", gw, IPPROTO_UDP, 53);
+		put_service(&x, "own", gw, IPPROTO_TCP, 53);
+	}
 	return 0;
 }
 
 int netns_rules_replace(const struct netns_host *h, const struct netns_vps *const *all,
 			size_t count, struct err *e)
 {
+	__attribute__((cleanup(netns_counts_done))) struct netns_counts counts = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
+	if (r == 0)
+		r = netns_counts_read(h, &counts, e);
 	if (r < 0)
 		return r;
 	nft_begin(&n);
 	r = put_tables(&n, h, e);
 	for (size_t i = 0; i < count && r == 0; i++) {
-		struct entries x = { .n = &n, .h = h, .v = all[i], .what = NFT_ADD };
+		struct entries x = {
+			.n = &n, .h = h, .v = all[i], .what = NFT_ADD, .counts = &counts
+		};
 
 		r = put_vps(&x, e);
 	}

@@ -9,14 +9,16 @@
 /*
  * netns/README.md tells what these rules do and why. No rule names a VPS: all that depends on one
  * is an entry in a set or map, so a packet meets the same few rules however many VPSs there are,
- * and a start adds entries only. Protocols that a chain is only entered with are named again where they
- * make `nft list` readable. Plain sets with a fixed `goto` rather than verdict maps: the
+ * and a start adds entries only. Protocols that a chain is only entered with are named again where
+ * they make `nft list` readable. Plain sets with a fixed `goto` rather than verdict maps: the
  * kernel walks all of a map's entries for loops whenever one with a chain is added.
  */
 
+/* clang-format off */
 const uint8_t ruleset_nfproto[RS_FAMILIES] = { NFPROTO_BRIDGE, NFPROTO_INET };
 
-#define SPOOF_PRIORITY (-300) /* before connection tracking (-200) and before br_netfilter (0) */
+/* Before connection tracking (-200) and before br_netfilter (0). */
+#define SPOOF_PRIORITY (-300)
 #define DSTNAT_PRIORITY (-100)
 #define SRCNAT_PRIORITY 100
 
@@ -79,6 +81,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_INET, { "itself6", { NFT_IP6, NFT_IP6 } } },
 	{ RS_INET, { "service4", { NFT_IP4, NFT_PROTO, NFT_PORT } } },
 	{ RS_INET, { "service6", { NFT_IP6, NFT_PROTO, NFT_PORT } } },
+	{ RS_INET, { "own4", { NFT_IP4, NFT_PROTO, NFT_PORT } } }, /* ours, for all VPSs */
+	{ RS_INET, { "own6", { NFT_IP6, NFT_PROTO, NFT_PORT } } },
 	{ RS_INET, { "host_user4", { NFT_IP4 } } }, /* may use all of the host's services */
 	{ RS_INET, { "host_user6", { NFT_IP6 } } },
 	{ RS_INET, { "free4", { NFT_IP4 } } }, /* not isolated */
@@ -125,7 +129,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =134 goto spoof" },
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =137 goto spoof" },
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =136 iifname . nd.target !@addr6 goto spoof" },
-	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @addr6 accept" },
+	{ RS_BRIDGE, "icmp6",
+	  "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @addr6 "
+	  "accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =143 accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd iifname . ip6.saddr @addr6 accept" },
 	{ RS_BRIDGE, "icmp6", "goto spoof" },
@@ -170,6 +176,8 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =128 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =135 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =136 accept" },
+	{ RS_INET, "to_host", "nfproto =2 ip.daddr . l4proto . dport @own4 accept" },
+	{ RS_INET, "to_host", "nfproto =10 ip6.daddr . l4proto . dport @own6 accept" },
 	{ RS_INET, "to_host", "nfproto =2 ip.saddr @free4 accept" },
 	{ RS_INET, "to_host", "nfproto =10 ip6.saddr @free6 accept" },
 	{ RS_INET, "to_host", "nfproto =2 ip.saddr @host_user4 accept" },
@@ -222,3 +230,4 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "output", "nfproto =10 l4proto =58 icmp.type =137 oifname @link drop" },
 };
 const size_t ruleset_rule_count = ARRAY_SIZE(ruleset_rules);
+/* clang-format on */

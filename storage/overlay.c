@@ -212,7 +212,7 @@ static int mount_layers(const struct storage_root *r, int lower, struct err *e)
 	fs = fsopen("overlay", FSOPEN_CLOEXEC);
 	if (fs < 0) {
 		if (errno == ENODEV)
-			return err_set(e, ERR_UNSUPPORTED, "this kernel has no overlay file system");
+			return err_set(e, ERR_UNSUPPORTED, "this kernel has no overlay");
 		return err_sys(e, "open the overlay file system");
 	}
 	if ((ret = set_layer(fs, "lowerdir", lower, e)) < 0 ||

@@ -253,6 +253,8 @@ static int poll_timeout(struct mon *m)
 
 	if (m->kill_at_us && m->kill_at_us < at)
 		at = m->kill_at_us;
+	if (m->signal_at_us && m->signal_at_us < at)
+		at = m->signal_at_us;
 	if (m->restart_at_us && m->restart_at_us < at)
 		at = m->restart_at_us;
 	if (m->vps && rt_console_fd(m->vps) >= 0 && m->held_len == 0 && !mon_console_wanted(m) &&
@@ -290,7 +292,10 @@ static void serve_timers(struct mon *m)
 	uint64_t now = now_monotonic_us();
 	struct err e;
 
+	if (m->signal_at_us && now >= m->signal_at_us && m->vps && mon_signal_init(m, &e) < 0)
+		log_error("%s", e.msg);
 	if (m->kill_at_us && now >= m->kill_at_us) {
+		m->signal_at_us = 0;
 		m->kill_at_us = 0;
 		if (m->vps) {
 			m->forced = true;

@@ -48,6 +48,8 @@ struct mon {
 	bool forced;
 	uint64_t started_us;   /* CLOCK_BOOTTIME */
 	uint64_t kill_at_us;   /* CLOCK_MONOTONIC; 0: never */
+	uint64_t stop_at_us;   /* when it was asked to stop */
+	uint64_t signal_at_us; /* when to see again whether init takes the stop signal; 0: no */
 	uint64_t restart_at_us;/* after a reboot that came too soon; 0: no */
 	unsigned reboots;
 	int control;
@@ -76,6 +78,8 @@ const char *mon_state_name(const struct mon *m);
 
 /* monitor_control.c: one packet of vpsd. Returns -EPIPE when it is gone. */
 int mon_control(struct mon *m);
+/* Sends the stop signal, or waits until init takes it. */
+int mon_signal_init(struct mon *m, struct err *e);
 int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e);
 
 /* monitor_console.c */

@@ -311,7 +311,7 @@ TEST(directory)
 	if (lchown(path, 70000, 0) < 0)
 		abort();
 	eq_int(import(src, &meta, NULL, &t), -EINVAL, "an owner past 65535");
-	eq_str(e.msg, "import template x: out: its owner 70000:0 is past 65535", "is named");
+	eq_str(e.msg, "out: its owner 70000:0 is past 65535", "is named");
 	end();
 }
 
