@@ -157,6 +157,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "spoof", "drop" },
 
 	{ RS_INET, "nat_pre", "fib.daddr.type =2 goto publish" }, /* RTN_LOCAL */
+	/* From ::1 the kernel lets nothing out, whatever NAT makes of it (there is no route_localnet for
+	 * IPv6): "localhost" is better refused at once, so that a client goes on with 127.0.0.1. */
+	{ RS_INET, "nat_local", "nfproto =10 ip6.daddr =::1 accept" },
 	{ RS_INET, "nat_local", "fib.daddr.type =2 goto publish" },
 	{ RS_INET, "publish", "nfproto =2 ip.daddr . l4proto . dport dnat4@publish_at4" },
 	{ RS_INET, "publish", "nfproto =2 l4proto . dport dnat4@publish4" },

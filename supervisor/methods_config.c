@@ -18,7 +18,7 @@ struct change {
 	struct sup_daemon *d;
 	char name[64];
 	const char *verb;
-	json_t *live;    /* key: value, for the monitor */
+	json_t *live;    /* key: value, or all the values of a list, for the monitor */
 	json_t *pending; /* keys that take effect at the next start */
 	json_t *note;    /* what the monitor says of the new values */
 	json_t *before;  /* the file's text, to go back to */
@@ -176,6 +176,54 @@ static void note(struct change *g, const struct sup_vps *v, const struct setting
 	json_array_append_new(g->pending, json_string(s->name));
 }
 
+/* Lists go to the monitor as they are to be, whatever was added and taken away; names of VPSs as
+ * the addresses they have. `now` is the whole new config, and is used up. */
+static int live_lists(struct change *g, struct config *now, struct err *e)
+{
+	int r = network_resolve(g->d, now, e);
+
+	for (size_t i = 0; r == 0 && i < settings_count; i++) {
+		const char *key = settings[i].name, *value;
+		json_t *all;
+
+		if (!(settings[i].flags & SETTING_LIST) || !json_object_get(g->live, key))
+			continue;
+		all = json_array();
+		for (size_t n = 0; (value = config_get_nth(now, key, n)); n++)
+			json_array_append_new(all, json_string(value));
+		json_object_set_new(g->live, key, all);
+	}
+	return r;
+}
+
+/* The ports that are new are nobody else's on the host. */
+static int check_new_ports(const struct sup_vps *v, const struct config *now, struct err *e)
+{
+	const char *text, *old;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (text = config_get_nth(now, "publish", i)); i++) {
+		struct netns_publish p;
+		bool had = false;
+
+		for (size_t k = 0; (old = config_get_nth(&v->config, "publish", k)); k++)
+			had = had || STREQ(old, text);
+		if (!had && netns_publish_parse(text, &p, e) == 0)
+			r = netns_publish_is_free(&p, e);
+	}
+	return r;
+}
+
+/* What the settings mean together. */
+static int check_whole(struct sup_vps *v, struct change *g, struct config *now, struct err *e)
+{
+	int r = network_check(v, now, e);
+
+	if (r == 0 && takes_live(v))
+		r = check_new_ports(v, now, e);
+	return r < 0 ? r : live_lists(g, now, e);
+}
+
 /* Checks one by setting it in a copy of the config. */
 static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		     struct config *copy, json_t *item, bool runtime, struct err *e)
@@ -253,7 +301,7 @@ static int check_all(struct server_call *c, struct sup_vps *v, struct change *g,
 		if (r == 0)
 			r = check_one(c, v, g, &copy, item, runtime, e);
 	if (r == 0)
-		r = network_check(v, &copy, e);
+		r = check_whole(v, g, &copy, e);
 	config_done(&copy);
 	return r < 0 ? err_wrap(e, "set %s", v->name) : 0;
 }
@@ -355,6 +403,8 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 		if (r == 0)
 			note(g, v, s, written(&now, s->name, 0));
 	}
+	if (r == 0)
+		r = check_whole(v, g, &now, e);
 	config_done(&now);
 	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
 }

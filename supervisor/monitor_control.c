@@ -246,13 +246,19 @@ static int change_limits(struct mon *m, json_t *changes, struct config *all, str
 			 struct err *e)
 {
 	const char *key;
-	json_t *value;
+	json_t *value, *item;
+	size_t i;
 	int r = 0;
 
 	json_object_foreach(changes, key, value) {
-		if (!json_is_string(value))
+		bool list = json_is_array(value);
+
+		if (!list && !json_is_string(value))
 			return err_set(e, ERR_DAEMON, "set %s: malformed request", m->spec.name);
-		r = config_set(all, key, json_string_value(value), e);
+		r = config_set(all, key, list ? NULL : json_string_value(value), e);
+		json_array_foreach(value, i, item)
+			if (r == 0)
+				r = config_set(all, key, json_string_value(item), e);
 		if (r < 0)
 			return r;
 		if (strv_add(keys, key) < 0)
