@@ -8,8 +8,18 @@ setup_file() {
 	root_new
 	net_new
 	in_net nft -f - <<-'X'
-		table inet mine { chain input { type filter hook input priority 0; tcp dport 9 counter drop; } }
-		table ip vps-other { set s { type ipv4_addr; elements = { 192.0.2.9 } } }
+		table inet mine {
+			chain input {
+				type filter hook input priority 0;
+				tcp dport 9 counter drop
+			}
+		}
+		table ip vps-other {
+			set s {
+				type ipv4_addr
+				elements = { 192.0.2.9 }
+			}
+		}
 	X
 	for n in a b; do
 		vps create "$n"
@@ -117,10 +127,10 @@ isolated() {
 @test "a link with the bridge's name that is none of ours is not touched" {
 	gone() { ! in_net ip link show "$VPS_TAG-br"; }
 	wait_until 10 gone
-	in_net ip link add "$VPS_TAG-br" type dummy
+	in_net ip link add "$VPS_TAG-br" type veth peer name other7
 	fails_like 4 "^vps: start a: .*$VPS_TAG-br" vps start a
 	vps_is a stopped
-	in_net ip -d link show "$VPS_TAG-br" | grep -q dummy
+	in_net ip -d link show "$VPS_TAG-br" | grep -q veth
 	in_net ip link del "$VPS_TAG-br"
 	vps start a
 	vps stop --force a
@@ -132,9 +142,10 @@ isolated() {
 	vps stop --force a
 	gone() { ! in_net ip link show "$VPS_TAG-br"; }
 	wait_until 10 gone
-	in_net ip link add lan7 type dummy
+	in_net ip link add lan7 type veth peer name lan8
 	in_net ip addr add "${net%.*}.200/24" dev lan7
 	in_net ip link set lan7 up
+	in_net ip link set lan8 up
 	run --separate-stderr vps start a
 	[ "$status" -ne 0 ] || fail "two networks with the same addresses"
 	[[ $stderr =~ "${net%.*}"|lan7 ]] || fail "$stderr"

@@ -43,7 +43,7 @@ links() { vps exec "$1" -- ls /sys/class/net | tr '\n' ' '; }
 }
 
 @test "routed: a route on the host for each address, answered for outside" {
-	vps create r --net mode=routed,ip=192.0.2.50,ip=2001:db8::50
+	vps create r --net mode=routed,parent=up0,ip=192.0.2.50,ip=2001:db8::50
 	vps start r
 	serve r
 	assert_equal "$(host_gets 192.0.2.50 80)" "page of r"
@@ -104,7 +104,7 @@ for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
 }
 
 @test "mixed: a bridge with addresses and a routed one" {
-	vps create mix --net name=eth0 --net name=pub,mode=routed,ip=192.0.2.51
+	vps create mix --net name=eth0 --net name=pub,mode=routed,parent=up0,ip=192.0.2.51
 	vps start mix
 	serve mix
 	assert_equal "$(host_gets "$(ip4 mix)" 80)" "page of mix"

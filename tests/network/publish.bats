@@ -84,9 +84,10 @@ s.sendto(b"you\n", ("192.0.2.1", 5300)); print(s.recvfrom(100)[0].decode().strip
 	fails 4 "vps: set b: publish: port 8080 of the host is that of a" vps set b publish=8080:80
 	fails 4 "vps: create c: publish: port 8080 of the host is that of a" vps create c publish=8080:1
 	assert_equal "$(vps config b)" "$before"
+	mkfifo "$BATS_TEST_TMPDIR/in"
 	in_net python3 -c 'import socket, sys
 s = socket.socket(); s.bind(("0.0.0.0", 7070)); s.listen(); print(flush=True); sys.stdin.read()' \
-		<"$(mkfifo "$BATS_TEST_TMPDIR/in" && echo "$BATS_TEST_TMPDIR/in")" >"$BATS_TEST_TMPDIR/up" 3>&- &
+		<"$BATS_TEST_TMPDIR/in" >"$BATS_TEST_TMPDIR/up" 3>&- &
 	exec 9>"$BATS_TEST_TMPDIR/in"
 	wait_until 10 test -s "$BATS_TEST_TMPDIR/up"
 	fails 4 "vps: set b: publish 7070:80/tcp: a program on the host has this port" vps set b publish=7070:80
