@@ -7,7 +7,6 @@
 #include "base/step.h"
 #include "checkpoint/internal.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
@@ -235,7 +234,10 @@ int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump
 		r = write_image(d, fd, o, ret, e);
 	if (r == 0 && !o->leave_running)
 		r = cgroup_kill(c, e);
-	ckpt_unfreeze(&d->frozen);
+	if (r == 0 && !o->leave_running)
+		ckpt_frozen_reap(&d->frozen);
+	else
+		ckpt_unfreeze(&d->frozen);
 	if (ret)
 		ret->frozen_us = now_monotonic_us() - start;
 	for (size_t i = 0; i < d->tree.shmem_count; i++)

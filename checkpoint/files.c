@@ -134,7 +134,6 @@ static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, int numbe
 	if (r == 0) {
 		ckpt__fd__init(out);
 		out->fd = (uint32_t)number;
-		out->cloexec = (f->flags & O_CLOEXEC) != 0;
 		out->file = seen(&d->files, f);
 		if (!out->file)
 			r = add_file(d, f, &out->file, e);
