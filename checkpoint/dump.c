@@ -119,8 +119,14 @@ static int relate(struct ckpt_dump *d, struct err *e)
 
 		k->process->ppid = 0;
 		for (size_t n = 0; n < i; n++) {
-			if (t->tasks[n].pid == parent)
-				k->process->ppid = t->tasks[n].process->pid;
+			const Ckpt__Process *p = t->tasks[n].process;
+
+			if (t->tasks[n].pid == parent) {
+				k->process->ppid = p->pid;
+				if (k->process->sid != k->process->pid && k->process->sid != p->sid)
+					return err_set(e, ERR_UNSUPPORTED, "process %d is in a session whose leader has "
+						       "ended, or which its parent has left", (int)k->pid);
+			}
 			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_VM, 0, 0) == 0)
 				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory "
 					       "(vfork)", (int)t->tasks[n].pid, (int)k->pid);
@@ -128,6 +134,21 @@ static int relate(struct ckpt_dump *d, struct err *e)
 				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their open files",
 					       (int)t->tasks[n].pid, (int)k->pid);
 		}
+	}
+	return 0;
+}
+
+/* setpgid(2) joins a group only while a process of its number is there. */
+static int check_groups(const struct ckpt_tree *t, struct err *e)
+{
+	for (size_t i = 0; i < t->task_count; i++) {
+		bool there = false;
+
+		for (size_t k = 0; k < t->task_count; k++)
+			there |= t->tasks[k].process->pid == t->tasks[i].process->pgid;
+		if (!there)
+			return err_set(e, ERR_UNSUPPORTED, "process %d is in a process group whose leader has "
+				       "ended", (int)t->tasks[i].pid);
 	}
 	return 0;
 }
@@ -175,13 +196,15 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		return err_code(e, -ENOMEM, "collect");
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
+		r = ckpt_refuse(init, &d->frozen.procs[i], e);
+		if (r == 0)
+			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
 		if (r == 0)
 			r = check_zombies(&t->tasks[i], e);
 	}
 	if (r == 0)
 		r = relate(d, e);
-	return r;
+	return r == 0 ? check_groups(t, e) : r;
 }
 
 static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o,
