@@ -26,6 +26,8 @@ struct ckpt_dump {
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
+	int diag;               /* -EBADF until it is asked for */
+	pid_t init;
 	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
 	int shmem_fd[1024];
 	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
