@@ -154,6 +154,10 @@ static int make_parent(const struct cgroup *c, int hierarchy, struct err *e)
 		return err_sys(e, "open %s/%s", path, c->parent);
 	if (hierarchy == CGROUP_CPUSET)
 		return fill_cpuset_parent(base, fd, path, e);
+	/* Whatever the umask: before Linux 6.16 a mount of cgroup2 in the tenant walks down to its
+	 * group with the tenant's rights, and fails with EACCES on the way. */
+	if (fchmod(fd, 0755) < 0)
+		return err_sys(e, "chmod %s/%s", path, c->parent);
 	r = enable_controllers(c->host, base, path, e);
 	if (r == 0)
 		r = enable_controllers(c->host, fd, c->parent, e);
@@ -200,7 +204,7 @@ static int make_group(const struct cgroup *c, int hierarchy, struct err *e)
 		if (r < 0)
 			return r;
 		if (mkdir(path, 0755) == 0)
-			return 0;
+			return chmod(path, 0755) < 0 ? err_sys(e, "chmod %s", path) : 0;
 		if (errno == EEXIST)
 			return err_set(e, ERR_EXISTS, "the control group %s exists", path);
 		if (errno != ENOENT && errno != ENODEV)

@@ -577,6 +577,15 @@ static bool is_fault(const struct ckpt_batch *b, const struct ckpt_thread *t, in
 	       trace(PTRACE_GETSIGINFO, t->tid, 0, &si) == 0 && si.si_code > 0;
 }
 
+static void note_birth(struct ckpt_thread *t, const struct ckpt_stop *s)
+{
+	unsigned long tid;
+
+	if (s->kind == CKPT_STOP_OTHER && t->born && t->born_count < t->born_max &&
+	    trace(PTRACE_GETEVENTMSG, t->tid, 0, &tid) == 0)
+		t->born[t->born_count++] = (pid_t)tid;
+}
+
 struct syscall_info {
 	uint8_t op, pad[3];
 	uint32_t arch;
@@ -631,6 +640,7 @@ static int run_stub(struct ckpt_batch *b, struct ckpt_thread *t, uint64_t call_e
 				r = ckpt_trace_resume(fast ? PTRACE_CONT : PTRACE_SYSCALL, t->tid, 0);
 			break;
 		default:
+			note_birth(t, &s);
 			r = ckpt_trace_resume(fast ? PTRACE_CONT : PTRACE_SYSCALL, t->tid, 0);
 			break;
 		}
@@ -721,4 +731,60 @@ int ckpt_batch_run(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call
 	if (r == 1)
 		calls[n - 1].ret = (int64_t)regs.rax;
 	return 0;
+}
+
+static int open_mem(struct ckpt_batch *b, struct err *e)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)b->pid);
+	b->mem = open(path, O_RDWR | O_CLOEXEC);
+	return b->mem < 0 ? err_sys(e, "open the memory of process %d", (int)b->pid) : 0;
+}
+
+int ckpt_batch_move(struct ckpt_batch *b, uint64_t code, uint64_t scratch, size_t size, struct err *e)
+{
+	int r = write_code(b, b->pid, code, ckpt_stub_start, stub_size());
+
+	b->code = code;
+	b->scratch = scratch;
+	b->size = size;
+	return r < 0 ? err_code(e, r, "write into process %d", (int)b->pid) : 0;
+}
+
+int ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t pid, struct err *e)
+{
+	*b = *from;
+	b->pid = pid;
+	return open_mem(b, e);
+}
+
+int ckpt_thread_adopt(struct ckpt_thread *t, pid_t tid, pid_t ns_tgid, pid_t ns_tid, struct err *e)
+{
+	int r;
+
+	*t = (struct ckpt_thread){
+		.tid = tid, .ns_tgid = ns_tgid, .ns_tid = ns_tid, .notify = SIGURG, .entered = true,
+	};
+	r = ckpt_trace_get_regs(tid, &t->regs);
+	return r < 0 ? err_code(e, r, "read the registers of thread %d", (int)tid) : 0;
+}
+
+int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, struct err *e)
+{
+	struct vdso own = { 0 };
+	int r = read_own_vdso(&own);
+
+	if (r == 0)
+		r = pick_slot(b, &own, vdso_end - own.size);
+	if (r == 0)
+		r = write_code(b, b->pid, b->code, ckpt_stub_start, stub_size());
+	return r < 0 ? err_code(e, r, "write into the vdso of process %d", (int)b->pid) : 0;
+}
+
+int ckpt_thread_settle(struct ckpt_thread *t, struct err *e)
+{
+	int r = leave_call(t);
+
+	return r < 0 ? err_code(e, r, "stop thread %d", (int)t->tid) : 0;
 }

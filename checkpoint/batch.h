@@ -59,6 +59,9 @@ struct ckpt_thread {
 	 * at the first instruction of its handler then. */
 	struct user_regs_struct regs;
 	struct ckpt_dispatch dispatch;
+	/* Where the host's ids of tasks that its calls make are put; NULL: nowhere. */
+	pid_t *born;
+	size_t born_count, born_max;
 };
 
 /*
@@ -91,6 +94,20 @@ int ckpt_batch_run(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call
 /* One call without scratch memory. What it returned is *ret. */
 int ckpt_batch_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c,
 		   int64_t *ret, struct err *e);
+
+/*
+ * For a restore, whose address spaces are emptied, the vdso included: the stub is moved to `code`,
+ * memory of ours that may be executed and is kept until the end.
+ */
+int ckpt_batch_move(struct ckpt_batch *b, uint64_t code, uint64_t scratch, size_t size, struct err *e);
+/* The same place in another address space that is a copy of the first. */
+int ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t pid, struct err *e);
+/* A task that was born in the stub: nothing of it is worth keeping. */
+int ckpt_thread_adopt(struct ckpt_thread *t, pid_t tid, pid_t ns_tgid, pid_t ns_tid, struct err *e);
+/* Goes over to the end of the vdso, which ends there. */
+int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, struct err *e);
+/* Stopped where an interrupted call is restarted, ready for other registers. */
+int ckpt_thread_settle(struct ckpt_thread *t, struct err *e);
 
 /* Copies to and from the task's memory. -EFAULT when not all of it is there. */
 int ckpt_mem_read(pid_t pid, uint64_t addr, void *buf, size_t len);

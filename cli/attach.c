@@ -82,7 +82,7 @@ struct loop {
 
 static bool by_messages(const struct loop *l)
 {
-	return l->a->kind != ATTACH_COMMAND || (l->a->tty && l->master < 0);
+	return l->a->kind != ATTACH_COMMAND || (l->a->tty && l->a->run);
 }
 
 /* What was written into our pipe, or the pty, and what goes to the terminal. False: the receiver
@@ -133,7 +133,7 @@ static void send_size(struct loop *l)
 		struct winsize ws = { .ws_row = rows, .ws_col = cols };
 
 		ioctl(l->master, TIOCSWINSZ, &ws);
-	} else if (l->a->tty || l->a->kind == ATTACH_CONSOLE) {
+	} else if (by_messages(l)) {
 		session_send(l->session, SESSION_RESIZE, rows << 16 | cols, NULL, 0, -1);
 	}
 }
@@ -290,6 +290,8 @@ static void take_error(struct loop *l, const char *data, size_t len)
 static void take_started(struct loop *l, int fd)
 {
 	l->started = true;
+	if (l->a->held)
+		session_send(l->session, SESSION_SIGNAL, l->a->held, NULL, 0, -1);
 	if (fd < 0)
 		return;
 	fd_close(&l->master);
@@ -466,8 +468,7 @@ static void begin(struct loop *l)
 	} else if (isatty(0) && may_read()) {
 		term_raw(0);
 	}
-	if (a->kind == ATTACH_CONSOLE)
-		send_size(l);
+	send_size(l);
 }
 
 int attach_run(const struct attach *a, int *ret_status, struct err *e)

@@ -63,7 +63,8 @@ int cli_each(struct cli *c, const char *method, json_t *(*make)(struct cli *c, c
 		json_t *result = NULL;
 		int r;
 
-		snprintf(c->subject, sizeof(c->subject), "%s %.100s", c->cmd->name, c->args[i]);
+		snprintf(c->subject, sizeof(c->subject), "%s%s%.100s", c->cmd->name,
+			 *c->args[i] ? " " : "", c->args[i]);
 		r = one_call(c, method, make(c, c->args[i]), &result, e);
 		if (r < 0 && c->args_count == 1)
 			return r;

@@ -121,8 +121,10 @@ static int rounds(struct edit *ed, const char *old, struct err *e)
 		if (r == 0)
 			return 0;
 		if (e->code != ERR_USAGE || !ask_again(ed->c, e)) {
-			if (!e->hint[0])
-				err_hint(e, "the text is kept in %s", ed->file);
+			char hint[sizeof(e->hint)];
+
+			memcpy(hint, e->hint, sizeof(hint));
+			err_hint(e, "%s%syour text is kept in %s", hint, *hint ? "; " : "", ed->file);
 			ed->dir[0] = '\0';
 			return r;
 		}

@@ -147,10 +147,11 @@ static int leading_options(struct cli *c, int argc, char **argv, struct err *e)
 static void set_subject(struct cli *c)
 {
 	const char *args = c->cmd->args;
-	bool named = strncmp(args, "NAME", 4) == 0 || STREQ(args, "SOURCE");
+	bool named = (strncmp(args, "NAME", 4) == 0 || STREQ(args, "SOURCE")) && c->args_count &&
+		     *c->args[0];
 
-	snprintf(c->subject, sizeof(c->subject), "%s%s%.100s", c->cmd->name,
-		 named && c->args_count ? " " : "", named && c->args_count ? c->args[0] : "");
+	snprintf(c->subject, sizeof(c->subject), "%s%s%.100s", c->cmd->name, named ? " " : "",
+		 named ? c->args[0] : "");
 }
 
 static int run_verb(struct cli *c, int argc, char **argv, struct err *e)

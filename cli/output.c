@@ -105,6 +105,21 @@ void cli_json(const json_t *v)
 	putchar('\n');
 }
 
+/* vpsd may have begun with "start web1: " or "start: " already: its length. */
+static size_t said_before(const struct cli *c, const char *text)
+{
+	const char *begins[] = { c->subject, c->cmd ? c->cmd->name : "" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(begins); i++) {
+		size_t len = strlen(begins[i]);
+
+		if (len && strncmp(text, begins[i], len) == 0 && text[len] == ':' &&
+		    text[len + 1] == ' ')
+			return len + 2;
+	}
+	return 0;
+}
+
 void cli_error(const struct cli *c, const struct err *e)
 {
 	char text[sizeof(struct err) + 64];
@@ -119,12 +134,12 @@ void cli_error(const struct cli *c, const struct err *e)
 	}
 	fflush(stdout);
 	fputs("vps: ", stderr);
-	/* vpsd may have begun with it already. */
-	if (len && (strncmp(e->msg, c->subject, len) != 0 || e->msg[len] != ':')) {
+	if (len) {
 		put_clean(stderr, c->subject);
 		fputs(": ", stderr);
 	}
-	put_clean(stderr, err_format(e, text, sizeof(text)));
+	err_format(e, text, sizeof(text));
+	put_clean(stderr, text + said_before(c, text));
 	fputc('\n', stderr);
 }
 

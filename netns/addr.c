@@ -229,16 +229,17 @@ int netns_pool_take(const struct netns_host *h, int family, const struct netns_a
 		    size_t used_count, struct netns_addr *ret, struct err *e)
 {
 	const struct netns_addr *gw = family == AF_INET ? &h->gw4 : &h->gw6;
-	unsigned size = family == AF_INET ? 1U << (32 - gw->prefix) : POOL6_SIZE;
-	unsigned end = family == AF_INET ? size - 1 : size; /* the last of IPv4 is the broadcast */
 	uint8_t taken[POOL6_SIZE / 8] = { 0 };
 	size_t len = netns_addr_len(gw);
 	struct netns_addr pool;
+	unsigned end = POOL6_SIZE;
 	char net[64];
 
 	if (!gw->family)
 		return err_set(e, ERR_UNSUPPORTED, "this host has no pool of IPv%d addresses",
 			       family == AF_INET ? 4 : 6);
+	if (family == AF_INET)
+		end = (1U << (32 - gw->prefix)) - 1; /* the last is the broadcast address */
 	for (size_t i = 0; i < used_count; i++) {
 		unsigned n;
 

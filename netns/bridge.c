@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "netns/rt.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -13,6 +14,8 @@
 #include <net/if.h>
 
 /* The bridge of a state root: the gateway of its VPSs, also of the routed ones. */
+
+#define ALIAS "bridge of the state root " /* and the tag: what tells ours from others' */
 
 int netns_sysctl(const char *path, const char *value, struct err *e)
 {
@@ -70,7 +73,7 @@ static int forward_on(const struct netns_host *h, struct err *e)
 }
 
 struct look {
-	bool is_bridge, is_ours, is_up;
+	bool is_bridge, is_ours, is_root; /* ours: of this state root; root: of any */
 	const char *alias;
 };
 
@@ -82,15 +85,16 @@ static int look_at_link(const struct nlmsghdr *m, void *ctx)
 
 	if (m->nlmsg_type != RTM_NEWLINK)
 		return 0;
-	l->is_up = ifi->ifi_flags & IFF_UP;
-	mnl_attr_for_each(a, m, sizeof(*ifi)) {
-		if (mnl_attr_get_type(a) == IFLA_IFALIAS)
+	mnl_attr_for_each(a, m, sizeof(*ifi))
+	{
+		if (mnl_attr_get_type(a) == IFLA_IFALIAS) {
 			l->is_ours = STREQ(mnl_attr_get_str(a), l->alias);
+			l->is_root = strncmp(mnl_attr_get_str(a), ALIAS, strlen(ALIAS)) == 0;
+		}
 		if (mnl_attr_get_type(a) != IFLA_LINKINFO)
 			continue;
-		mnl_attr_for_each_nested(b, a)
-			if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
-				l->is_bridge = STREQ(mnl_attr_get_str(b), "bridge");
+		mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
+			l->is_bridge = STREQ(mnl_attr_get_str(b), "bridge");
 	}
 	return 0;
 }
@@ -101,7 +105,7 @@ static int count_bridge(const struct nlmsghdr *m, void *ctx)
 
 	if (m->nlmsg_type == RTM_NEWLINK)
 		look_at_link(m, &l);
-	*(int *)ctx += l.is_bridge;
+	*(int *)ctx += l.is_bridge && !l.is_root;
 	return 0;
 }
 
@@ -146,7 +150,8 @@ static int check_route(const struct nlmsghdr *m, void *ctx)
 	    rt->rtm_type != RTN_UNICAST || rt->rtm_protocol == NETNS_PROTOCOL || dst.prefix == 0 ||
 	    !pool->family || c->clash.family)
 		return 0;
-	mnl_attr_for_each(a, m, sizeof(*rt)) {
+	mnl_attr_for_each(a, m, sizeof(*rt))
+	{
 		if (mnl_attr_get_type(a) == RTA_DST &&
 		    mnl_attr_get_payload_len(a) == netns_addr_len(&dst))
 			memcpy(dst.bytes, mnl_attr_get_payload(a), netns_addr_len(&dst));
@@ -174,7 +179,8 @@ static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, s
 		struct rtmsg rt = { .rtm_family = k ? AF_INET6 : AF_INET };
 		int r;
 
-		nl_end(n, nl_begin(n, RTM_GETROUTE, NLM_F_DUMP, &rt, sizeof(rt), "list the routes"));
+		nl_end(n,
+		       nl_begin(n, RTM_GETROUTE, NLM_F_DUMP, &rt, sizeof(rt), "list the routes"));
 		r = nl_talk(n, "the host", check_route, &c, e);
 		if (r < 0)
 			return r;
@@ -286,7 +292,7 @@ int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e)
 
 	if (!h->gw4.family && !h->gw6.family)
 		return err_set(e, ERR_USAGE, "the host has no pool of addresses, so no bridge");
-	snprintf(alias, sizeof(alias), "bridge of the state root %s", h->tag);
+	snprintf(alias, sizeof(alias), ALIAS "%s", h->tag);
 	if (index)
 		r = check_name(h, n, index, alias, e);
 	else
@@ -304,7 +310,7 @@ int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e)
 	index = nl_ifindex(n, h->bridge);
 	give_address(n, index, &h->gw4);
 	give_address(n, index, &h->gw6);
-	netns_no_proxy_delay(n, index);
+	netns_rt_no_proxy_delay(n, index);
 	r = nl_talk(n, h->bridge, NULL, NULL, e);
 	return r < 0 ? r : forward_on(h, e);
 }
@@ -316,7 +322,7 @@ int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e)
 	struct err other;
 	char alias[64];
 
-	snprintf(alias, sizeof(alias), "bridge of the state root %s", h->tag);
+	snprintf(alias, sizeof(alias), ALIAS "%s", h->tag);
 	if (!index)
 		return 0;
 	r = check_name(h, n, index, alias, &other);

@@ -40,7 +40,8 @@ static int check_if(const struct netns_host *h, struct netns_vps *v, size_t k, s
 		i->has_mac = true;
 	}
 	for (size_t x = 0; x < i->addr_count; x++) {
-		if (netns_addr_equal(&i->addr[x], &h->gw4) || netns_addr_equal(&i->addr[x], &h->gw6))
+		if (netns_addr_equal(&i->addr[x], &h->gw4) ||
+		    netns_addr_equal(&i->addr[x], &h->gw6))
 			return err_set(e, ERR_USAGE, "%s: ip=%s is the gateway's address", i->name,
 				       netns_addr_format_host(&i->addr[x], a));
 		/* The bridge's own gateway for the first interface, unless another was said. */
@@ -60,12 +61,14 @@ static int check_if(const struct netns_host *h, struct netns_vps *v, size_t k, s
 		if (STREQ(o->name, i->name))
 			return err_set(e, ERR_USAGE, "two interfaces have the name %s", i->name);
 		if (memcmp(o->mac, i->mac, 6) == 0)
-			return err_set(e, ERR_USAGE, "%s and %s have the same mac=", o->name, i->name);
+			return err_set(e, ERR_USAGE, "%s and %s have the same mac=", o->name,
+				       i->name);
 		for (size_t x = 0; x < i->addr_count; x++)
 			for (size_t y = 0; y < o->addr_count; y++)
 				if (netns_addr_equal(&i->addr[x], &o->addr[y]))
-					return err_set(e, ERR_USAGE, "%s and %s have the same ip=%s",
-						       o->name, i->name,
+					return err_set(e, ERR_USAGE,
+						       "%s and %s have the same ip=%s", o->name,
+						       i->name,
 						       netns_addr_format_host(&i->addr[x], a));
 	}
 	return 0;
@@ -81,7 +84,8 @@ int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err 
 	for (size_t k = 0; k < v->if_count; k++) {
 		int r;
 
-		if ((v->ifs[k].mode == NETNS_NONE || v->ifs[k].mode == NETNS_HOST) && v->if_count > 1)
+		if ((v->ifs[k].mode == NETNS_NONE || v->ifs[k].mode == NETNS_HOST) &&
+		    v->if_count > 1)
 			return err_set(e, ERR_USAGE, "%s: mode=%s stands alone", v->name,
 				       v->ifs[k].mode == NETNS_NONE ? "none" : "host");
 		r = check_if(h, v, k, e);
@@ -91,15 +95,20 @@ int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err 
 	}
 	for (size_t i = 0; i < v->publish_count; i++) {
 		if (!ours)
-			return err_set(e, ERR_USAGE, "publish %s: %s has no interface in mode bridge or routed with an address",
-				       netns_publish_format(&v->publish[i], text), v->name);
+			return err_set(
+				e, ERR_USAGE,
+				"publish %s: %s has no interface in mode bridge or routed with an address",
+				netns_publish_format(&v->publish[i], text), v->name);
 		for (size_t j = 0; j < i; j++)
 			if (netns_publish_clash(&v->publish[i], &v->publish[j]))
-				return err_set(e, ERR_USAGE, "publish %s: the host's port is there twice",
+				return err_set(e, ERR_USAGE,
+					       "publish %s: the host's port is there twice",
 					       netns_publish_format(&v->publish[i], text));
 	}
 	if ((v->rule_count || v->closed || v->allow_count) && !ours)
-		return err_set(e, ERR_USAGE, "%s: a firewall needs an interface in mode bridge or routed with an address",
-			       v->name);
+		return err_set(
+			e, ERR_USAGE,
+			"%s: a firewall needs an interface in mode bridge or routed with an address",
+			v->name);
 	return 0;
 }

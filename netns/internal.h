@@ -33,8 +33,10 @@ bool netns_if_is_ours(const struct netns_if *i);
 /* It has a veth pair. */
 bool netns_if_has_link(const struct netns_if *i);
 
-/* link.c: on this link the host answers for other addresses at once. */
-void netns_no_proxy_delay(struct nl *n, int index);
+/* inside.c: sets up an interface of a VPS; `n` speaks in its namespace, `host_mac` is the host's
+ * end's, `number` counts the interfaces from 0. */
+void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
+		     unsigned number);
 
 /* bridge.c */
 int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e);
@@ -49,11 +51,29 @@ void netns_ifb_add(struct nl *n, const char *name);
 void netns_shape_in(struct nl *n, int link, uint64_t rate);
 void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);
 
+/* query.c: what the tables have counted, to be carried over to new ones. */
+struct netns_count {
+	uint8_t family; /* NFPROTO_* */
+	char set[16];
+	uint8_t key[16];
+	uint64_t packets, bytes;
+};
+struct netns_counts {
+	struct netns_count *item;
+	size_t count, room;
+};
+/* No tables: no counts. */
+int netns_counts_read(const struct netns_host *h, struct netns_counts *ret, struct err *e);
+void netns_counts_done(struct netns_counts *c);
+/* NULL: nothing was counted. `key` has 16 bytes, padded with 0. */
+const struct netns_count *netns_counts_find(const struct netns_counts *c, uint8_t family,
+					    const char *set, const uint8_t key[16]);
+
 /* rules.c: entries of one VPS in the tables, as one transaction. */
 int netns_rules_add(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 int netns_rules_remove(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 int netns_rules_down(const struct netns_host *h, struct err *e);
-int netns_rules_count(const struct netns_host *h, const struct netns_vps *v,
-		      struct netns_stat *ret, struct err *e);
+int netns_rules_count(const struct netns_host *h, const struct netns_vps *v, struct netns_stat *ret,
+		      struct err *e);
 
 #endif

@@ -2,9 +2,8 @@
 #include "netns/internal.h"
 
 #include "base/macro.h"
+#include "netns/rt.h"
 
-#include <linux/fib_rules.h>
-#include <linux/if_addr.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/ip.h>
@@ -18,8 +17,6 @@
  * (host), dress the VPS's ends (in the VPS's namespace). Making the pair with the far end already
  * in the VPS's namespace saves a move, which costs more than the pair itself.
  */
-
-#define SOURCE_TABLE 100 /* in a VPS: table 101 is the second interface's */
 
 struct made {
 	char name[16]; /* host's end */
@@ -256,130 +253,6 @@ static void add_fdb(struct nl *n, int index, const uint8_t mac[6])
 	nl_end(n, m);
 }
 
-/* Neighbours that the host knows for good need no ARP, are not counted against gc_thresh3
- * (Linux 5.0) and cannot be talked into another MAC. */
-static void add_neighbour(struct nl *n, int index, const struct netns_addr *a, const uint8_t mac[6])
-{
-	struct ndmsg nd = { .ndm_family = (uint8_t)a->family, .ndm_ifindex = index };
-	struct nlmsghdr *m;
-
-	nd.ndm_state = NUD_PERMANENT;
-	m = nl_begin(n, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &nd, sizeof(nd),
-		     "add the neighbour");
-	if (m) {
-		mnl_attr_put(m, NDA_DST, netns_addr_len(a), a->bytes);
-		mnl_attr_put(m, NDA_LLADDR, 6, mac);
-		mnl_attr_put_u8(m, NDA_PROTOCOL, NETNS_PROTOCOL);
-	}
-	nl_end(n, m);
-}
-
-static void drop_neighbour(struct nl *n, int index, const struct netns_addr *a, bool proxy)
-{
-	struct ndmsg nd = { .ndm_family = (uint8_t)a->family, .ndm_ifindex = index };
-	struct nlmsghdr *m;
-
-	nd.ndm_flags = proxy ? NTF_PROXY : 0;
-	m = nl_begin(n, RTM_DELNEIGH, 0, &nd, sizeof(nd), "remove the neighbour");
-	if (m)
-		mnl_attr_put(m, NDA_DST, netns_addr_len(a), a->bytes);
-	nl_end(n, m);
-	nl_ignore(n, ENOENT);
-}
-
-/* The host answers on `index` for an address that is behind a routed link. */
-static void add_proxy(struct nl *n, int index, const struct netns_addr *a)
-{
-	struct ndmsg nd = { .ndm_family = (uint8_t)a->family, .ndm_ifindex = index };
-	struct nlmsghdr *m;
-
-	nd.ndm_flags = NTF_PROXY;
-	nd.ndm_state = NUD_PERMANENT;
-	m = nl_begin(n, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &nd, sizeof(nd),
-		     "answer for the address");
-	if (m) {
-		mnl_attr_put(m, NDA_DST, netns_addr_len(a), a->bytes);
-		mnl_attr_put_u8(m, NDA_PROTOCOL, NETNS_PROTOCOL);
-	}
-	nl_end(n, m);
-}
-
-static struct rtmsg host_route(const struct netns_addr *a)
-{
-	return (struct rtmsg){
-		.rtm_family = (uint8_t)a->family,
-		.rtm_dst_len = a->family == AF_INET ? 32 : 128,
-		.rtm_table = RT_TABLE_MAIN,
-		.rtm_protocol = NETNS_PROTOCOL,
-		.rtm_scope = a->family == AF_INET ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
-		.rtm_type = RTN_UNICAST,
-	};
-}
-
-static void put_route(struct nl *n, uint16_t type, uint16_t flags, int index,
-		      const struct netns_addr *a)
-{
-	struct rtmsg rt = host_route(a);
-	struct nlmsghdr *m = nl_begin(n, type, flags, &rt, sizeof(rt), "set the route to the address");
-
-	if (m) {
-		mnl_attr_put(m, RTA_DST, netns_addr_len(a), a->bytes);
-		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
-	}
-	nl_end(n, m);
-	if (type == RTM_DELROUTE)
-		nl_ignore(n, ESRCH);
-}
-
-/* The neighbour table's own settings: no random delay (0.8 s by default) before the host answers
- * for the gateway. */
-void netns_no_proxy_delay(struct nl *n, int index)
-{
-	struct ndtmsg nd = { .ndtm_family = AF_INET };
-	struct nlmsghdr *m = nl_begin(n, RTM_SETNEIGHTBL, 0, &nd, sizeof(nd), "set up the link");
-	struct nlattr *nest;
-
-	if (m) {
-		mnl_attr_put_strz(m, NDTA_NAME, "arp_cache");
-		nest = mnl_attr_nest_start(m, NDTA_PARMS);
-		mnl_attr_put_u32(m, NDTPA_IFINDEX, (uint32_t)index);
-		mnl_attr_put_u64(m, NDTPA_PROXY_DELAY, 0);
-		mnl_attr_nest_end(m, nest);
-	}
-	nl_end(n, m);
-}
-
-static void add_addr(struct nl *n, int index, const struct netns_addr *a, bool prefix_route)
-{
-	struct ifaddrmsg ia = {
-		.ifa_family = (uint8_t)a->family,
-		.ifa_prefixlen = a->prefix,
-		.ifa_index = (uint32_t)index,
-	};
-	uint32_t flags = IFA_F_PERMANENT | (prefix_route ? 0 : IFA_F_NOPREFIXROUTE);
-	uint8_t first[16], last[16];
-	struct nlmsghdr *m;
-
-	/* Nobody else can have it, the pool and the rules see to that: no second's wait for
-	 * duplicate address detection. */
-	if (a->family == AF_INET6)
-		flags |= IFA_F_NODAD;
-	if (a->family == AF_INET6 && a->bytes[0] == 0xfe)
-		ia.ifa_scope = RT_SCOPE_LINK;
-	m = nl_begin(n, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &ia, sizeof(ia),
-		     "add the address");
-	if (m) {
-		mnl_attr_put(m, IFA_LOCAL, netns_addr_len(a), a->bytes);
-		mnl_attr_put(m, IFA_ADDRESS, netns_addr_len(a), a->bytes);
-		mnl_attr_put_u32(m, IFA_FLAGS, flags);
-		if (a->family == AF_INET && a->prefix < 31) {
-			netns_addr_range(a, first, last);
-			mnl_attr_put(m, IFA_BROADCAST, 4, last);
-		}
-	}
-	nl_end(n, m);
-}
-
 static void dress_bridged(struct nl *n, const struct netns_host *h, const struct netns_if *i,
 			  const struct made *d, int master)
 {
@@ -387,9 +260,10 @@ static void dress_bridged(struct nl *n, const struct netns_host *h, const struct
 	if (*i->parent)
 		return;
 	for (size_t k = 0; k < i->addr_count; k++) {
-		add_neighbour(n, master, &i->addr[k], i->mac);
+		netns_rt_neighbour(n, master, &i->addr[k], i->mac);
 		if (!netns_addr_in(&i->addr[k], &h->gw4) && !netns_addr_in(&i->addr[k], &h->gw6))
-			put_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, master, &i->addr[k]);
+			netns_rt_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, master,
+				       &i->addr[k]);
 	}
 }
 
@@ -402,15 +276,15 @@ static int dress_routed(struct nl *n, const struct netns_if *i, const struct mad
 	if (*i->parent && !parent)
 		return err_set(e, ERR_NOT_FOUND, "parent=%s: the host has no such interface",
 			       i->parent);
-	netns_no_proxy_delay(n, d->index);
+	netns_rt_no_proxy_delay(n, d->index);
 	netns_link_local(d->mac, &own);
-	add_addr(n, d->index, &own, true);
+	netns_rt_addr(n, d->index, &own, true);
 	for (size_t k = 0; k < i->addr_count; k++) {
-		add_neighbour(n, d->index, &i->addr[k], i->mac);
-		put_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, d->index, &i->addr[k]);
+		netns_rt_neighbour(n, d->index, &i->addr[k], i->mac);
+		netns_rt_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, d->index, &i->addr[k]);
 		if (!parent)
 			continue;
-		add_proxy(n, parent, &i->addr[k]);
+		netns_rt_proxy(n, parent, &i->addr[k]);
 		if (i->addr[k].family != AF_INET6)
 			continue;
 		/* Unlike ARP, neighbour discovery looks at its proxies only when told so. */
@@ -449,116 +323,6 @@ static int dress_host(struct nl *n, const struct netns_host *h, const struct net
 	return nl_talk(n, v->name, NULL, NULL, e);
 }
 
-/* `table` 0: the main one, unless another interface's default route is there. */
-static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bool in_network,
-			uint32_t table)
-{
-	struct rtmsg rt = {
-		.rtm_family = (uint8_t)gw->family,
-		.rtm_table = RT_TABLE_MAIN,
-		.rtm_protocol = RTPROT_STATIC,
-		.rtm_scope = RT_SCOPE_UNIVERSE,
-		.rtm_type = RTN_UNICAST,
-		.rtm_flags = in_network ? 0 : RTNH_F_ONLINK,
-	};
-	struct nlmsghdr *m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
-				      "set the default route");
-
-	if (m) {
-		mnl_attr_put(m, RTA_GATEWAY, netns_addr_len(gw), gw->bytes);
-		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
-		if (table)
-			mnl_attr_put_u32(m, RTA_TABLE, table);
-	}
-	nl_end(n, m);
-	nl_ignore(n, EEXIST);
-}
-
-/* So that the tenant's own `ip route add … via GATEWAY` works. */
-static void add_gateway_link(struct nl *n, int index, const struct netns_addr *gw)
-{
-	struct rtmsg rt = host_route(gw);
-	struct nlmsghdr *m;
-
-	rt.rtm_protocol = RTPROT_STATIC;
-	m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
-		     "set the route to the gateway");
-	if (m) {
-		mnl_attr_put(m, RTA_DST, netns_addr_len(gw), gw->bytes);
-		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
-	}
-	nl_end(n, m);
-	nl_ignore(n, EEXIST);
-}
-
-/* What is sent from this address goes by this table. */
-static void add_source_rule(struct nl *n, const struct netns_addr *a, uint32_t table)
-{
-	struct fib_rule_hdr fr = {
-		.family = (uint8_t)a->family,
-		.src_len = a->family == AF_INET ? 32 : 128,
-		.action = FR_ACT_TO_TBL,
-	};
-	struct nlmsghdr *m = nl_begin(n, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &fr, sizeof(fr),
-				      "add the rule for the interface's routes");
-
-	if (m) {
-		mnl_attr_put(m, FRA_SRC, netns_addr_len(a), a->bytes);
-		mnl_attr_put_u32(m, FRA_TABLE, table);
-		mnl_attr_put_u32(m, FRA_PRIORITY, 1000 + table);
-	}
-	nl_end(n, m);
-}
-
-static bool gw_in_networks(const struct netns_if *i, const struct netns_addr *gw)
-{
-	for (size_t k = 0; k < i->addr_count; k++)
-		if (netns_addr_in(gw, &i->addr[k]))
-			return true;
-	return false;
-}
-
-/*
- * The default route is the first interface's. What answers from the address of another must leave
- * by that one, or it would be taken for false: each further one has a table of its own, asked by
- * the sender's address.
- */
-static void dress_inside(struct nl *n, const struct netns_if *i, const struct made *d, int index,
-			 unsigned number)
-{
-	struct netns_addr gw6 = i->gw6;
-	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-	bool ours = netns_if_is_ours(i);
-	struct netns_addr own;
-
-	/* Before the link goes up: the kernel would add the same one, and wait a second for
-	 * duplicate address detection. No IPv6 in this kernel: EOPNOTSUPP. */
-	netns_link_local(i->mac, &own);
-	add_addr(n, index, &own, true);
-	nl_ignore(n, EOPNOTSUPP);
-	for (size_t k = 0; k < i->addr_count; k++)
-		add_addr(n, index, &i->addr[k], !ours);
-	nl_end(n, nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the interface"));
-	if (i->mode == NETNS_ROUTED && !gw6.family)
-		netns_link_local(d->mac, &gw6);
-	for (int f = 0; f < 2; f++) {
-		const struct netns_addr *gw = f ? &gw6 : &i->gw4;
-		/* Link-local addresses are always on the link. */
-		bool in_network = (f && gw->bytes[0] == 0xfe) || (!ours && gw_in_networks(i, gw));
-
-		if (!gw->family)
-			continue;
-		if (!in_network)
-			add_gateway_link(n, index, gw);
-		add_gateway(n, index, gw, in_network, 0);
-		if (number)
-			add_gateway(n, index, gw, in_network, SOURCE_TABLE + number);
-	}
-	for (size_t k = 0; number && k < i->addr_count; k++)
-		if (i->addr[k].family == AF_INET ? i->gw4.family : gw6.family)
-			add_source_rule(n, &i->addr[k], SOURCE_TABLE + number);
-}
-
 static int dress_tenant(const struct netns_vps *v, const struct made *made, int netns_fd,
 			struct err *e)
 {
@@ -572,7 +336,7 @@ static int dress_tenant(const struct netns_vps *v, const struct made *made, int 
 
 		if (i->mode == NETNS_NONE || i->mode == NETNS_HOST)
 			continue;
-		dress_inside(&n, i, &made[k], nl_ifindex(&n, i->name), (unsigned)k);
+		netns_inside_up(&n, i, made[k].mac, nl_ifindex(&n, i->name), (unsigned)k);
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }
@@ -611,13 +375,13 @@ static int links_down(const struct netns_host *h, const struct netns_vps *v, str
 			add_unlink(&n, name, "remove the shaping interface");
 		for (size_t a = 0; a < i->addr_count; a++) {
 			if (parent)
-				drop_neighbour(&n, parent, &i->addr[a], true);
+				netns_rt_no_neighbour(&n, parent, &i->addr[a], true);
 			if (i->mode != NETNS_BRIDGE || *i->parent || !bridge)
 				continue;
-			drop_neighbour(&n, bridge, &i->addr[a], false);
+			netns_rt_no_neighbour(&n, bridge, &i->addr[a], false);
 			if (!netns_addr_in(&i->addr[a], &h->gw4) &&
 			    !netns_addr_in(&i->addr[a], &h->gw6))
-				put_route(&n, RTM_DELROUTE, 0, bridge, &i->addr[a]);
+				netns_rt_route(&n, RTM_DELROUTE, 0, bridge, &i->addr[a]);
 		}
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
@@ -681,8 +445,8 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 			continue;
 		/* Two requests: a port's options can be set only when it is one. */
 		struct ifinfomsg ifi = { .ifi_index = made[k].index };
-		struct nlmsghdr *m = nl_begin(&n, RTM_NEWLINK, 0, &ifi, sizeof(ifi),
-					      "join the bridge");
+		struct nlmsghdr *m =
+			nl_begin(&n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "join the bridge");
 
 		if (m)
 			mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)bridge);

@@ -41,18 +41,20 @@ void nft_end(struct nl *n)
 
 void nft_table_add(struct nl *n, uint8_t family, const char *table)
 {
-	struct nlmsghdr *m = begin(n, nft_type(NFT_MSG_NEWTABLE), NLM_F_CREATE, family,
-				   "add the nft table");
+	struct nlmsghdr *m =
+		begin(n, nft_type(NFT_MSG_NEWTABLE), NLM_F_CREATE, family, "add the nft table");
 
-	if (m)
+	if (m) {
 		mnl_attr_put_strz(m, NFTA_TABLE_NAME, table);
+		mnl_attr_put(m, NFTA_TABLE_USERDATA, sizeof(NFT_MARK) - 1, NFT_MARK);
+	}
 	nl_end(n, m);
 }
 
 void nft_table_del(struct nl *n, uint8_t family, const char *table)
 {
-	struct nlmsghdr *m = begin(n, nft_type(NFT_MSG_DELTABLE), 0, family,
-				   "remove the nft table");
+	struct nlmsghdr *m =
+		begin(n, nft_type(NFT_MSG_DELTABLE), 0, family, "remove the nft table");
 
 	if (m)
 		mnl_attr_put_strz(m, NFTA_TABLE_NAME, table);
@@ -62,8 +64,8 @@ void nft_table_del(struct nl *n, uint8_t family, const char *table)
 void nft_chain_add(struct nl *n, uint8_t family, const char *table, const char *chain,
 		   const char *type, int hook, int priority)
 {
-	struct nlmsghdr *m = begin(n, nft_type(NFT_MSG_NEWCHAIN), NLM_F_CREATE, family,
-				   "add an nft chain");
+	struct nlmsghdr *m =
+		begin(n, nft_type(NFT_MSG_NEWCHAIN), NLM_F_CREATE, family, "add an nft chain");
 	struct nlattr *nest;
 
 	if (m) {
@@ -86,12 +88,15 @@ static const struct {
 	uint32_t type;
 	size_t len;
 } parts[] = {
+	/* clang-format off */
 	[NFT_IFNAME] = { 41, 16 },
 	[NFT_MAC] = { 9, 6 },
 	[NFT_IP4] = { 7, 4 },
 	[NFT_IP6] = { 8, 16 },
+	[NFT_RAW6] = { 4, 16 },
 	[NFT_PROTO] = { 12, 1 },
 	[NFT_PORT] = { 13, 2 },
+	/* clang-format on */
 };
 
 static size_t padded(size_t len)
@@ -127,11 +132,23 @@ static void put_fields(struct nlmsghdr *m, const struct nft_set *s)
 	mnl_attr_nest_end(m, desc);
 }
 
-void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
-		 uint32_t id)
+static void put_connlimit(struct nlmsghdr *m, uint32_t limit)
 {
-	struct nlmsghdr *m = begin(n, nft_type(NFT_MSG_NEWSET), NLM_F_CREATE, family,
-				   "add an nft set");
+	struct nlattr *nest = mnl_attr_nest_start(m, NFTA_SET_EXPR), *data;
+
+	mnl_attr_put_strz(m, NFTA_EXPR_NAME, "connlimit");
+	data = mnl_attr_nest_start(m, NFTA_EXPR_DATA);
+	put_be32(m, NFTA_CONNLIMIT_COUNT, limit);
+	put_be32(m, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+	mnl_attr_nest_end(m, data);
+	mnl_attr_nest_end(m, nest);
+}
+
+void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
+		 uint32_t id, uint32_t limit)
+{
+	struct nlmsghdr *m =
+		begin(n, nft_type(NFT_MSG_NEWSET), NLM_F_CREATE, family, "add an nft set");
 	/* Byte order of a key of one part, for `nft list`: 1 the host's, 2 the network's. */
 	uint8_t order[6] = { 0, 4, s->key[0] == NFT_IFNAME ? 1 : 2, 0, 0, 0 };
 	bool concat = s->key[1] != NFT_END_;
@@ -165,7 +182,11 @@ void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct n
 		mnl_attr_put_strz(m, NFTA_EXPR_NAME, "counter");
 		mnl_attr_nest_end(m, nest);
 	}
-	if (!concat)
+	if (s->connections)
+		put_connlimit(m, limit);
+	if (s->typeof_data)
+		mnl_attr_put(m, NFTA_SET_USERDATA, s->typeof_len, s->typeof_data);
+	else if (!concat)
 		mnl_attr_put(m, NFTA_SET_USERDATA, sizeof(order), order);
 	nl_end(n, m);
 }
@@ -208,10 +229,10 @@ static void put_counter(struct nlmsghdr *m, const struct nft_elem *el)
 void nft_elem_do(struct nl *n, int what, uint8_t family, const char *table, const char *set,
 		 const struct nft_elem *el)
 {
-	struct nlmsghdr *m = begin(n, nft_type(what == NFT_ADD ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM),
-				   what == NFT_ADD ? NLM_F_CREATE : 0, family,
-				   what == NFT_ADD ? "add an entry to the rules"
-						   : "remove an entry from the rules");
+	struct nlmsghdr *m = begin(
+		n, nft_type(what == NFT_ADD ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM),
+		what == NFT_ADD ? NLM_F_CREATE : 0, family,
+		what == NFT_ADD ? "add an entry to the rules" : "remove an entry from the rules");
 	struct nlattr *list, *item;
 
 	if (!m)

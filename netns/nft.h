@@ -22,6 +22,9 @@
 void nft_begin(struct nl *n);
 void nft_end(struct nl *n);
 
+/* The table carries NFT_MARK as user data, which `nft list` does not show and a ruleset that was
+ * saved and loaded again has lost. */
+#define NFT_MARK "\xc8\x04VPS1"
 void nft_table_add(struct nl *n, uint8_t family, const char *table);
 void nft_table_del(struct nl *n, uint8_t family, const char *table);
 
@@ -33,16 +36,22 @@ int nft_rule_add(struct nl *n, uint8_t family, const char *table, const char *ch
 		 const char *text);
 
 /* What a set's keys and a map's values are made of. */
-enum nft_part { NFT_END_, NFT_IFNAME, NFT_MAC, NFT_IP4, NFT_IP6, NFT_PROTO, NFT_PORT };
+enum nft_part { NFT_END_, NFT_IFNAME, NFT_MAC, NFT_IP4, NFT_IP6, NFT_RAW6, NFT_PROTO, NFT_PORT };
 enum { NFT_PARTS_MAX = 4 };
 
 struct nft_set {
 	const char *name;
 	enum nft_part key[NFT_PARTS_MAX], data[NFT_PARTS_MAX]; /* data: a map */
 	bool interval, counter;
+	bool connections; /* an entry matches when it has more tracked connections than the limit */
+	/* With NFT_RAW6, an address that nft(8) knows no name for: the set is declared by the
+	 * expression it is asked with, in nft's form of user data. NULL: by its types. */
+	const char *typeof_data;
+	size_t typeof_len;
 };
+/* `limit` is for sets of `connections`. */
 void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
-		 uint32_t id);
+		 uint32_t id, uint32_t limit);
 
 /* Keys and values are joined from parts, each padded to four bytes. */
 struct nft_key {
@@ -53,8 +62,8 @@ void nft_key_add(struct nft_key *k, enum nft_part part, const void *data);
 
 struct nft_elem {
 	struct nft_key key, end, data; /* end: the last of an interval; len 0: not there */
-	uint64_t packets, bytes;       /* a counter's start */
-	bool is_end;                   /* of an interval in a set of one part */
+	uint64_t packets, bytes; /* a counter's start */
+	bool is_end; /* of an interval in a set of one part */
 };
 enum { NFT_ADD, NFT_DEL };
 void nft_elem_do(struct nl *n, int what, uint8_t family, const char *table, const char *set,

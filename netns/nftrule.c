@@ -43,14 +43,15 @@ static const struct field {
 	{ "nd.target", TRANSPORT, 8, 16 }, /* RFC 4861, 4.3 and 4.4 */
 	{ "ct.state", CT, NFT_CT_STATE, 4 },
 	{ "ct.status", CT, NFT_CT_STATUS, 4 },
+	{ "ct.proto", CT, NFT_CT_PROTOCOL, 1 },
 	{ "fib.daddr.type", FIB, NFT_FIB_RESULT_ADDRTYPE, 4 },
 };
 
 struct rule {
 	struct nlmsghdr *m;
 	const struct field *field; /* the last one loaded */
-	uint32_t loaded;           /* bytes in registers */
-	bool joined;               /* the next field goes behind the last */
+	uint32_t loaded; /* bytes in registers */
+	bool joined; /* the next field goes behind the last */
 };
 
 static void be32(struct nlmsghdr *m, uint16_t attr, uint32_t v)
@@ -117,9 +118,9 @@ static void load(struct rule *r, const struct field *f)
 		x = expr_begin(r->m, "payload");
 		be32(r->m, NFTA_PAYLOAD_DREG, reg);
 		be32(r->m, NFTA_PAYLOAD_BASE,
-		     f->kind == LL	  ? NFT_PAYLOAD_LL_HEADER
-		     : f->kind == NETWORK ? NFT_PAYLOAD_NETWORK_HEADER
-					  : NFT_PAYLOAD_TRANSPORT_HEADER);
+		     f->kind == LL	? NFT_PAYLOAD_LL_HEADER :
+		     f->kind == NETWORK ? NFT_PAYLOAD_NETWORK_HEADER :
+					  NFT_PAYLOAD_TRANSPORT_HEADER);
 		be32(r->m, NFTA_PAYLOAD_OFFSET, f->at);
 		be32(r->m, NFTA_PAYLOAD_LEN, f->len);
 		break;
@@ -200,7 +201,7 @@ static void refuse(struct rule *r, bool reset)
 	expr_end(r->m, x);
 }
 
-/* "::", "10.0.0.0", "0x0806" (network order, its own length), "17" (one byte or the host's order) */
+/* "::", "10.0.0.0", "0x0806" (network order, its own length), "17" */
 static int parse_value(const struct field *f, const char *s, uint8_t ret[16])
 {
 	uint64_t n;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "netns/internal.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "netns/boxes.h"
 #include "netns/nft.h"
 #include "netns/ruleset.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
@@ -17,6 +19,7 @@ struct entries {
 	const struct netns_host *h;
 	const struct netns_vps *v;
 	int what; /* NFT_ADD, NFT_DEL */
+	const struct netns_counts *counts; /* to go on from; NULL: from 0 */
 };
 
 /*
@@ -44,13 +47,28 @@ static const char *of_family(const char *set, int family, char buf[32])
 	return buf;
 }
 
+/* For the sets that count. */
+static void put_counting(const struct entries *x, enum ruleset_family f, const char *set,
+			 struct nft_elem *el)
+{
+	const struct netns_count *c = NULL;
+
+	if (x->counts)
+		c = netns_counts_find(x->counts, ruleset_nfproto[f], set, el->key.bytes);
+	if (c) {
+		el->packets = c->packets;
+		el->bytes = c->bytes;
+	}
+	put(x, f, set, el);
+}
+
 static void put_addr(const struct entries *x, const char *set, const struct netns_addr *a)
 {
 	struct nft_elem el = { 0 };
 	char name[32];
 
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
-	put(x, RS_INET, of_family(set, a->family, name), &el);
+	put_counting(x, RS_INET, of_family(set, a->family, name), &el);
 }
 
 static void put_link_addr(const struct entries *x, enum ruleset_family f, const char *link,
@@ -62,6 +80,8 @@ static void put_link_addr(const struct entries *x, enum ruleset_family f, const 
 	nft_key_add(&el.key, NFT_IFNAME, link);
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
 	put(x, f, of_family("addr", a->family, name), &el);
+	if (f == RS_BRIDGE && a->family == AF_INET6)
+		put(x, f, "target6", &el); /* a key of the same bytes */
 }
 
 static void put_link(const struct entries *x, enum ruleset_family f, const char *set,
@@ -70,7 +90,7 @@ static void put_link(const struct entries *x, enum ruleset_family f, const char 
 	struct nft_elem el = { 0 };
 
 	nft_key_add(&el.key, NFT_IFNAME, link);
-	put(x, f, set, &el);
+	put_counting(x, f, set, &el);
 }
 
 /* Who may send what through a link. */
@@ -126,13 +146,15 @@ static int put_firewall(const struct entries *x, const struct netns_addr *a, str
 
 	for (size_t i = 0; r == 0 && i < count; i++)
 		put_box(x, box[i].allow ? "allow" : "deny", a, &box[i]);
+	if (r == 0 && x->v->rule_count)
+		put_addr(x, "guarded", a);
 	if (r == 0 && x->v->closed)
 		put_addr(x, "closed", a);
 	return r;
 }
 
-static void put_service(const struct entries *x, const struct netns_addr *a, uint8_t proto,
-			uint16_t port)
+static void put_service(const struct entries *x, const char *set, const struct netns_addr *a,
+			uint8_t proto, uint16_t port)
 {
 	uint16_t be = htons(port);
 	struct nft_elem el = { 0 };
@@ -141,7 +163,7 @@ static void put_service(const struct entries *x, const struct netns_addr *a, uin
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
 	nft_key_add(&el.key, NFT_PROTO, &proto);
 	nft_key_add(&el.key, NFT_PORT, &be);
-	put(x, RS_INET, of_family("service", a->family, name), &el);
+	put(x, RS_INET, of_family(set, a->family, name), &el);
 }
 
 static void put_dns(const struct entries *x, const struct netns_addr *gw)
@@ -166,9 +188,9 @@ static void put_service_of(const struct entries *x, const struct netns_addr *a,
 	if (!w->port)
 		put_addr(x, "host_user", a);
 	if (w->port && w->proto != IPPROTO_UDP)
-		put_service(x, a, IPPROTO_TCP, w->port);
+		put_service(x, "service", a, IPPROTO_TCP, w->port);
 	if (w->port && w->proto != IPPROTO_TCP)
-		put_service(x, a, IPPROTO_UDP, w->port);
+		put_service(x, "service", a, IPPROTO_UDP, w->port);
 }
 
 /* What it may reach: the same boxes, only that the far address is where it goes to. */
@@ -273,6 +295,12 @@ static int put_changeable(const struct entries *x, struct err *e)
 	return 0;
 }
 
+static void put_tracked(const struct entries *x, const struct netns_addr *a)
+{
+	put_addr(x, "refused", a);
+	put_addr(x, "busy", a);
+}
+
 static int put_vps(const struct entries *x, struct err *e)
 {
 	for (unsigned k = 0; k < x->v->if_count; k++) {
@@ -281,7 +309,7 @@ static int put_vps(const struct entries *x, struct err *e)
 		if (netns_if_has_link(i))
 			put_identity(x, k);
 		for (size_t a = 0; netns_if_is_ours(i) && a < i->addr_count; a++)
-			put_addr(x, "refused", &i->addr[a]);
+			put_tracked(x, &i->addr[a]);
 	}
 	return put_changeable(x, e);
 }
@@ -294,8 +322,8 @@ static int rules_talk(struct nl *n, const struct netns_host *h, const char *name
 		err_hint(e, "the nft table %s may have been removed; vpsd will mend it", h->tag);
 	/* Only a map has two different values to refuse. */
 	if (r == -EEXIST)
-		return err_set(e, ERR_EXISTS, "%s publishes a port of the host that another VPS has",
-			       name);
+		return err_set(e, ERR_EXISTS,
+			       "%s publishes a port of the host that another VPS has", name);
 	return r;
 }
 
@@ -362,9 +390,23 @@ static void put_pool(const struct entries *x, const struct netns_addr *gw)
 	put(x, RS_INET, of_family("pool", gw->family, name), &to);
 }
 
+/* A quarter of what the host can track for one address: 65536 by default on most. */
+static uint32_t connection_limit(void)
+{
+	cleanup_free char *text = NULL;
+	uint32_t max = 0;
+
+	/* Not there before conntrack was first used: its module is loaded with the rules. */
+	if (fd_read_file_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_max", 64, &text,
+			    NULL) == 0)
+		max = (uint32_t)strtoul(text, NULL, 10);
+	return max < 4096 ? 16384 : max / 4;
+}
+
 static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 {
 	struct entries x = { .n = n, .h = h, .what = NFT_ADD };
+	uint32_t limit = h->connections ? h->connections : connection_limit();
 
 	for (int f = 0; f < RS_FAMILIES; f++) {
 		nft_table_add(n, ruleset_nfproto[f], h->tag);
@@ -373,7 +415,7 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 	}
 	for (size_t i = 0; i < ruleset_set_count; i++)
 		nft_set_add(n, ruleset_nfproto[ruleset_sets[i].family], h->tag,
-			    &ruleset_sets[i].set, (uint32_t)i + 1);
+			    &ruleset_sets[i].set, (uint32_t)i + 1, limit);
 	for (size_t i = 0; i < ruleset_chain_count; i++) {
 		const struct ruleset_chain *c = &ruleset_chains[i];
 
@@ -399,15 +441,20 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 int netns_rules_replace(const struct netns_host *h, const struct netns_vps *const *all,
 			size_t count, struct err *e)
 {
+	__attribute__((cleanup(netns_counts_done))) struct netns_counts counts = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
+	if (r == 0)
+		r = netns_counts_read(h, &counts, e);
 	if (r < 0)
 		return r;
 	nft_begin(&n);
 	r = put_tables(&n, h, e);
 	for (size_t i = 0; i < count && r == 0; i++) {
-		struct entries x = { .n = &n, .h = h, .v = all[i], .what = NFT_ADD };
+		struct entries x = {
+			.n = &n, .h = h, .v = all[i], .what = NFT_ADD, .counts = &counts
+		};
 
 		r = put_vps(&x, e);
 	}

@@ -105,8 +105,9 @@ const char *netns_publish_format(const struct netns_publish *p, char buf[NETNS_T
 		snprintf(buf, NETNS_TEXT_MAX, "%u:%u/%s", p->host_port, p->port,
 			 transport_name(p->proto));
 	else
-		snprintf(buf, NETNS_TEXT_MAX, p->host.family == AF_INET6 ? "[%s]:%u:%u/%s" : "%s:%u:%u/%s",
-			 host, p->host_port, p->port, transport_name(p->proto));
+		snprintf(buf, NETNS_TEXT_MAX,
+			 p->host.family == AF_INET6 ? "[%s]:%u:%u/%s" : "%s:%u:%u/%s", host,
+			 p->host_port, p->port, transport_name(p->proto));
 	return buf;
 }
 
@@ -154,7 +155,9 @@ int netns_publish_is_free(const struct netns_publish *p, struct err *e)
 static int rule_bad(const char *text, struct err *e)
 {
 	err_set(e, ERR_USAGE, "%.80s is not a firewall rule", text);
-	return err_hint(e, "as in: allow 80/tcp, deny from 192.0.2.0/24, allow tcp 8000-8099 from fd00::/8");
+	return err_hint(
+		e,
+		"as in: allow 80/tcp, deny from 192.0.2.0/24, allow tcp 8000-8099 from fd00::/8");
 }
 
 static int rule_proto(const char *s, uint8_t *ret)
@@ -338,9 +341,9 @@ const char *netns_allow_format(const struct netns_allow *a, char buf[NETNS_TEXT_
 		who = netns_addr_format(&a->addr, addr);
 	if (a->port)
 		snprintf(port, sizeof(port), ":%u%s", a->port,
-			 a->proto == IPPROTO_TCP   ? "/tcp"
-			 : a->proto == IPPROTO_UDP ? "/udp"
-						   : "");
+			 a->proto == IPPROTO_TCP ? "/tcp" :
+			 a->proto == IPPROTO_UDP ? "/udp" :
+						   "");
 	snprintf(buf, NETNS_TEXT_MAX, brackets ? "[%s]%s" : "%s%s", who, port);
 	return buf;
 }

@@ -24,10 +24,11 @@
 
 static void put_tbf(struct nlmsghdr *m, uint64_t rate)
 {
-	/* 10 ms of the rate, at least some large frames: what the timer's grain and segmentation
-	 * offload ask for. The queue holds another 50 ms; a longer one only adds delay. */
+	/* 10 ms of the rate, for the timer's grain, at least a few frames. (The large frames of
+	 * segmentation offload are cut when they exceed it.) The queue holds another 50 ms; a longer
+	 * one only adds delay, a shorter one than this starves TCP at low rates. */
 	uint64_t burst = rate / 100 < 32 * 1024 ? 32 * 1024 : rate / 100;
-	uint64_t limit = burst + (rate / 20 < 64 * 1024 ? 64 * 1024 : rate / 20);
+	uint64_t limit = burst + (rate / 20 < 128 * 1024 ? 128 * 1024 : rate / 20);
 	struct tc_tbf_qopt opt = { .rate = { .linklayer = TC_LINKLAYER_ETHERNET } };
 	struct nlattr *nest;
 
@@ -51,8 +52,12 @@ static void set_tbf(struct nl *n, int ifindex, uint64_t rate)
 	struct tcmsg tc = { .tcm_ifindex = ifindex, .tcm_parent = TC_H_ROOT };
 	struct nlmsghdr *m;
 
-	tc.tcm_handle = TC_H_MAKE(1U << 16, 0);
-	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &tc, sizeof(tc), "shape the traffic");
+	/* Another rate gets another handle, and so a new queue in the old one's place: what was
+	 * queued for 100 MiB/s would keep 1 MiB/s busy for seconds, and a frame in it that is larger
+	 * than the new burst would never leave. */
+	tc.tcm_handle = TC_H_MAKE((uint32_t)(1 + rate % 0x7fff) << 16, 0);
+	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, &tc, sizeof(tc),
+		     "shape the traffic");
 	if (m)
 		put_tbf(m, rate);
 	nl_end(n, m);
@@ -140,7 +145,8 @@ void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate)
 	}
 	set_tbf(n, ifb, rate);
 	/* clsact, not ingress: its egress half is where a switch-over holds frames. */
-	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q), "shape the traffic");
+	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q),
+		     "shape the traffic");
 	if (m)
 		mnl_attr_put_strz(m, TCA_KIND, "clsact");
 	nl_end(n, m);

@@ -83,9 +83,9 @@ static bool names(const struct nlmsghdr *m, size_t head, uint16_t attr, const ch
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each(a, m, head)
-		if (mnl_attr_get_type(a) == attr && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
-			return STREQ(mnl_attr_get_str(a), name);
+	mnl_attr_for_each(a, m, head) if (mnl_attr_get_type(a) == attr &&
+					  mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >=
+						  0) return STREQ(mnl_attr_get_str(a), name);
 	return false;
 }
 

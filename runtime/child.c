@@ -75,6 +75,25 @@ static int step_receive(void *ctx, struct err *e)
 	return expect(c, RT_MSG_SET_UP, NULL, 0, e);
 }
 
+static void offset(int64_t want_ns, const struct timespec *now, long long *s, long long *ns)
+{
+	int64_t d = want_ns - ((int64_t)now->tv_sec * 1000000000 + now->tv_nsec);
+
+	/* The nanoseconds are not negative (time_namespaces(7)). */
+	*ns = ((d % 1000000000) + 1000000000) % 1000000000;
+	*s = (d - *ns) / 1000000000;
+}
+
+static void offsets_for(const struct rt_restore *how, const struct timespec *mono,
+			const struct timespec *boot, char text[128])
+{
+	long long s[2], ns[2];
+
+	offset(how->monotonic_ns, mono, &s[0], &ns[0]);
+	offset(how->boottime_ns, boot, &s[1], &ns[1]);
+	snprintf(text, 128, "monotonic %lld %lld\nboottime %lld %lld\n", s[0], ns[0], s[1], ns[1]);
+}
+
 /*
  * The VPS's clocks start at its own start: an offset of minus the host's uptime
  * (time_namespaces(7), Linux 5.6). Offsets can be written until somebody enters the namespace, so
@@ -82,12 +101,12 @@ static int step_receive(void *ctx, struct err *e)
  */
 static int step_time(void *ctx, struct err *e)
 {
+	struct rt_child *c = ctx;
 	cleanup_close int fd = -EBADF;
 	struct timespec mono, boot;
 	char text[128];
 	int r;
 
-	(void)ctx;
 	if (unshare(CLONE_NEWTIME) < 0) {
 		if (errno == EINVAL)
 			return 0; /* a kernel without CONFIG_TIME_NS; `vps doctor` says so */
@@ -95,7 +114,10 @@ static int step_time(void *ctx, struct err *e)
 	}
 	clock_gettime(CLOCK_MONOTONIC, &mono);
 	clock_gettime(CLOCK_BOOTTIME, &boot);
-	snprintf(text, sizeof(text), "monotonic -%lld 0\nboottime -%lld 0\n",
+	if (c->restore)
+		offsets_for(c->restore, &mono, &boot, text);
+	else
+		snprintf(text, sizeof(text), "monotonic -%lld 0\nboottime -%lld 0\n",
 		 (long long)mono.tv_sec, (long long)boot.tv_sec);
 	r = fd_write_file_at(AT_FDCWD, "/proc/self/timens_offsets", text);
 	if (r < 0)
@@ -302,8 +324,9 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 {
 	struct rt_child c = {
 		.spec = v->spec, .stdio = &v->stdio, .resolv_conf = v->resolv_conf, .sync = sync,
-		.entry = entry, .host_network = rt_network_is_host(&v->network),
-		.root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF, .pts_fd = -EBADF, .console = -EBADF,
+		.entry = entry, .host_network = rt_network_is_host(&v->network), .restore = v->restore,
+		.root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF, .pts_fd = -EBADF,
+		.console = -EBADF,
 		.console_slave = -EBADF, .notify = -EBADF,
 	};
 	struct strv argv = { 0 }, env = { 0 };
@@ -324,6 +347,8 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 		r = build_command(&c, error_fd, &argv, &env, &e);
 	if (r == 0)
 		r = report_ready(&c, &e);
+	if (r == 0 && c.restore)
+		r = c.restore->open(c.restore->arg, &e);
 	if (r == 0)
 		r = enter_confinement(&c, &e);
 	if (r == 0 && error_fd >= 0)
@@ -333,7 +358,9 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 		r = err_sys(&e, "tie the VPS to its holder");
 	if (r == 0)
 		r = fault_point("tenant", "exec", &e);
-	if (r == 0)
+	if (r == 0 && c.restore)
+		c.restore->stay(c.restore->arg);
+	else if (r == 0)
 		rt_execve(&argv, &env, &e);
 	rt_msg_send(sync, RT_MSG_ERROR, 0, &e, NULL, 0);
 	_exit(1);

@@ -58,6 +58,7 @@ struct rt_vps {
 	int dev_fd;
 	int console;
 	int notify;
+	const struct rt_restore *restore; /* NULL: init is executed */
 	bool pidns_joined; /* children of ours are born in the VPS's pid namespace */
 	struct rt_network network;
 	char *resolv_conf; /* what /etc/resolv.conf is to say */
@@ -68,6 +69,7 @@ struct rt_child {
 	const struct rt_spec *spec;
 	const struct rt_stdio *stdio;
 	const char *resolv_conf;
+	const struct rt_restore *restore;
 	const struct cgroup_entry *entry; /* of the v1 hierarchies */
 	bool host_network;
 	int sync;

@@ -382,6 +382,12 @@ static int cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *nam
 int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
 	     struct err *e)
 {
+	return rt_start_restore(spec, stdio, NULL, ret, e);
+}
+
+int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
+		     const struct rt_restore *how, struct rt_vps **ret, struct err *e)
+{
 	struct rt_vps *v = calloc(1, sizeof(*v));
 	int r;
 
@@ -389,6 +395,7 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
 		return err_code(e, -ENOMEM, "start %s", spec->name);
 	*v = (struct rt_vps){
 		.spec = spec,
+		.restore = how,
 		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
 		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
 		.root_fd = -EBADF, .dev_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
@@ -482,6 +489,11 @@ int rt_console_fd(const struct rt_vps *v)
 int rt_notify_fd(const struct rt_vps *v)
 {
 	return v->notify;
+}
+
+const struct cgroup *rt_cgroup(const struct rt_vps *v)
+{
+	return &v->cgroup;
 }
 
 int rt_freeze(struct rt_vps *v, struct err *e)

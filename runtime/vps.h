@@ -29,10 +29,29 @@ struct rt_stdio {
 int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
 	     struct err *e);
 
+/*
+ * As rt_start(), but init is not executed: the first process of the VPS, set up and confined, runs
+ * open() in the tenant's root before it is confined (its failure is the start's), and stay() last,
+ * which must close what the tenant may not have, the set-up's socket included, and never return: a
+ * checkpoint puts another process in its place. Both are copies of the caller's, with its memory.
+ */
+struct rt_restore {
+	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start */
+	int (*open)(void *arg, struct err *e);
+	void (*stay)(void *arg);
+	void *arg;
+};
+int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
+		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
+
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */
 int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */
 int rt_notify_fd(const struct rt_vps *v);    /* datagram socket behind NOTIFY_SOCKET; -EBADF */
+
+/* Its control groups; valid until rt_finish(). */
+struct cgroup;
+const struct cgroup *rt_cgroup(const struct rt_vps *v);
 
 /* How init ended, once its pidfd is readable. */
 enum rt_end { RT_EXITED, RT_SIGNALED, RT_REBOOT, RT_POWEROFF };

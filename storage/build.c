@@ -12,23 +12,27 @@
 /* The names of the folders of templates/ that have a build script. */
 static void list_sources(char *list, size_t size)
 {
-	cleanup_closedir DIR *dir = NULL;
+	struct dirent **entries;
 	char path[4096];
-	struct dirent *d;
 	size_t len = 0;
+	int n;
 
 	list[0] = '\0';
 	if (path_data("templates", path, sizeof(path)) < 0)
 		return;
-	dir = opendir(path);
-	while (dir && len < size && (d = readdir(dir))) {
+	n = scandir(path, &entries, NULL, alphasort);
+	for (int i = 0; i < n; i++) {
+		const char *name = entries[i]->d_name;
 		char script[4400];
 
-		snprintf(script, sizeof(script), "%s/%s/build", path, d->d_name);
-		if (name_is_valid(d->d_name) && access(script, X_OK) == 0)
+		snprintf(script, sizeof(script), "%s/%s/build", path, name);
+		if (len < size && name_is_valid(name) && access(script, X_OK) == 0)
 			len += (size_t)snprintf(list + len, size - len, "%s%s", len ? ", " : "",
-						d->d_name);
+						name);
+		free(entries[i]);
 	}
+	if (n >= 0)
+		free(entries);
 }
 
 static int find_source(const char *source, char *dir, size_t size, struct err *e)
@@ -139,5 +143,5 @@ int storage_template_build(const char *lib, const char *source, const char *as,
 	storage_staging_done(&s);
 	if (r == 0)
 		*ret = t;
-	return r < 0 ? err_wrap(e, "build template %s", as) : 0;
+	return r;
 }

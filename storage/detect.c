@@ -19,8 +19,8 @@ static const char *const inits[] = { "/sbin/init", "/lib/systemd/systemd", "/ini
 
 /*
  * How each init is asked to stop, by the name of its program or, for those that are called just
- * `init`, by a text in it. Where a signal can only ask for a reboot that is the clean stop: services
- * are stopped, and who asked knows not to start the VPS again.
+ * `init`, by a text in it. Where a signal can only ask for a reboot that is the clean stop: the
+ * services end, and who asked knows not to start the VPS again.
  */
 static const struct init_kind {
 	const char *name, *text, *signal;
@@ -30,7 +30,7 @@ static const struct init_kind {
 	{ "openrc-init", NULL, "SIGTERM" }, /* runlevel shutdown, then halt */
 	{ "runit-init", NULL, "SIGINT" }, /* runit(8): ctrlaltdel, then stage 3 */
 	{ "runit", NULL, "SIGINT" },
-	{ NULL, "INIT: ", "SIGINT" }, /* System V init(8): the ctrlaltdel line of inittab, shutdown -r */
+	{ NULL, "INIT: ", "SIGINT" }, /* System V: the ctrlaltdel line of inittab(5), shutdown -r */
 };
 
 static const struct {

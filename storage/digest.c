@@ -159,7 +159,7 @@ int storage_tree_digest(int rootfd, struct strv *paths, struct tell *tell, char 
 {
 	cleanup_free char *buf = malloc(KIB(256));
 	struct digest d = { .ctx = EVP_MD_CTX_new(), .tell = tell, .buf = buf };
-	unsigned char sum[32];
+	unsigned char sum[32] = { 0 };
 	int r;
 
 	if (paths->count)

@@ -61,5 +61,5 @@ int storage_template_import(const char *lib, int fd, const struct storage_templa
 	storage_staging_done(&s);
 	if (r == 0)
 		*ret = t;
-	return r < 0 ? err_wrap(e, "import template %s", meta->name) : 0;
+	return r;
 }

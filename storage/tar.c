@@ -132,7 +132,7 @@ static int copy_content(struct unpack *u, struct archive_entry *entry)
 	while ((r = archive_read_data_block(u->in, &block, &size, &offset)) == ARCHIVE_OK) {
 		u->bytes += size;
 		if (u->bytes > TEMPLATE_BYTES_MAX || offset > (int64_t)TEMPLATE_BYTES_MAX)
-			return err_set(&u->e, ERR_USAGE, "the archive unpacks to more than %llu GiB",
+			return err_set(&u->e, ERR_USAGE, "it unpacks to more than %llu GiB",
 				       (unsigned long long)(TEMPLATE_BYTES_MAX >> 30));
 		if (archive_write_data_block(u->out, block, size, offset) != ARCHIVE_OK)
 			return write_failed(u, entry);

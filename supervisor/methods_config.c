@@ -225,6 +225,32 @@ static int complete_interface(struct sup_vps *v, json_t *item, struct err *e)
 	return r < 0 ? r : 0;
 }
 
+/*
+ * The monitor gets a list as it is to be, not what is added to it or taken out: several entries of
+ * one key may change at once, and names of VPSs (net.allow) are addresses by then.
+ */
+static int resolve_lists(struct sup_vps *v, struct change *g, struct config *copy, struct err *e)
+{
+	const char *key, *value;
+	json_t *old;
+	void *next;
+	int r = 0;
+
+	if (json_object_get(g->live, "net.allow"))
+		r = network_resolve(v->d, copy, e);
+	json_object_foreach_safe(g->live, next, key, old) {
+		json_t *list;
+
+		if (!(setting_lookup(key)->flags & SETTING_LIST))
+			continue;
+		list = json_array();
+		for (size_t i = 0; (value = config_get_nth(copy, key, i)); i++)
+			json_array_append_new(list, json_string(value));
+		json_object_set_new(g->live, key, list);
+	}
+	return r;
+}
+
 static int check_all(struct server_call *c, struct sup_vps *v, struct change *g, bool runtime,
 		     struct err *e)
 {
@@ -249,6 +275,8 @@ static int check_all(struct server_call *c, struct sup_vps *v, struct change *g,
 			r = check_one(c, v, g, &copy, item, runtime, e);
 	if (r == 0)
 		r = network_check(v, &copy, e);
+	if (r == 0)
+		r = resolve_lists(v, g, &copy, e);
 	config_done(&copy);
 	return r < 0 ? err_wrap(e, "set %s", v->name) : 0;
 }
@@ -350,6 +378,8 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 		if (r == 0)
 			note(g, v, s, written(&now, s->name, 0));
 	}
+	if (r == 0)
+		r = resolve_lists(v, g, &now, e);
 	config_done(&now);
 	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
 }

@@ -39,7 +39,8 @@ root_new() {
 	chmod 755 "$VPS_ROOT"
 	VPS_TAG=$(root_tag "$VPS_ROOT")
 	PATH=$VPS_BUILD:$PATH
-	export VPS_ROOT VPS_TAG PATH
+	VPS_ROOT_BORN=$(cut -d. -f1 /proc/uptime)
+	export VPS_ROOT VPS_TAG VPS_ROOT_BORN PATH
 	# tests/run removes what is left of roots named here when a file had to be ended.
 	[ -z "${VPS_TEST_ROOTS-}" ] || echo "$VPS_ROOT" >>"$VPS_TEST_ROOTS"
 }
@@ -52,6 +53,8 @@ root_done() {
 	vps_clean || left=1
 	daemon_stop || left=1
 	wait_until 10 assert_nothing_left || left=1
+	assert_no_crash || left=1
+	[ -z "${VPS_TEST_LOG-}" ] || cp "$VPS_ROOT/run/vpsd.log" "$VPS_TEST_LOG" 2>/dev/null || true
 	"$VPS_TOP/tests/left" --remove "$VPS_ROOT"
 	return "$left"
 }
@@ -103,6 +106,16 @@ assert_nothing_left() {
 		echo "$out"
 		return 1
 	fi >&2
+}
+
+# The client starts a vpsd that is gone, which would hide that it crashed: the kernel's log and
+# vpsd's own (of a build with sanitizers) tell.
+assert_no_crash() {
+	local out
+	out=$(dmesg 2>/dev/null | awk -v born="$VPS_ROOT_BORN" -F'[][ ]+' '
+		$2 >= born && / (vpsd|vps|vps-monitor|vps-worker|vps-init)\[[0-9]+\]:? (segfault|general protection|trap|bad frame)/'
+	grep -hE -A 20 'ERROR: (Address|Leak)Sanitizer|: runtime error: ' "$VPS_ROOT/run/vpsd.log" 2>/dev/null) || true
+	[ -z "$out" ] || { echo "a program of ours crashed:"; echo "$out"; return 1; } >&2
 }
 
 # --- running it -----------------------------------------------------------------------------------

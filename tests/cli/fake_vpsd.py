@@ -208,6 +208,9 @@ class Fake:
     def command(self, conn, p, reply, by_messages):
         argv = p.get("argv") or ["sh", "-i"]
         fds = conn.take_fds()
+        if argv[0] in ("nowhere", "vanish"):
+            for fd in fds:
+                os.close(fd)
         if argv[0] == "nowhere":
             def refuse(session):
                 err = struct.pack("=i256s1024s", 127, b"", b"nowhere: No such file or directory")

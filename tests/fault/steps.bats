@@ -65,7 +65,8 @@ under() {
 	for p in $(points create); do
 		echo "# $p" >&2
 		under "$p" kill create web
-		[ "$status" -ne 0 ] || fail "$p: it succeeded"
+		# One that was published before its maker died is whole, and vpsd says so.
+		[ "$status" -ne 0 ] || vps_is web stopped
 		daemon_stop
 		if [ -n "$(vps list --json | jq -r '.[].name')" ]; then
 			succeeds vps start web # then it is whole

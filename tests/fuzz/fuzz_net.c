@@ -7,15 +7,15 @@
 #include "tests/fuzz/fuzz.h"
 
 /* What parses must format to what parses to the same text again. */
-#define CHECK(type, parse, format)                                                          \
-	do {                                                                                \
-		struct type v, w;                                                           \
-		char one[NETNS_TEXT_MAX], two[NETNS_TEXT_MAX];                              \
-		if (parse(text, &v, &e) == 0) {                                             \
-			format(&v, one);                                                    \
-			if (parse(one, &w, &e) < 0 || !STREQ(format(&w, two), one))         \
-				abort();                                                    \
-		}                                                                           \
+#define CHECK(type, parse, format)                                                  \
+	do {                                                                        \
+		struct type v, w;                                                   \
+		char one[NETNS_TEXT_MAX], two[NETNS_TEXT_MAX];                      \
+		if (parse(text, &v, &e) == 0) {                                     \
+			format(&v, one);                                            \
+			if (parse(one, &w, &e) < 0 || !STREQ(format(&w, two), one)) \
+				abort();                                            \
+		}                                                                   \
 	} while (0)
 
 static void rules(char *text)

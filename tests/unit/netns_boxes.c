@@ -44,7 +44,8 @@ static int by_boxes(const struct netns_box *b, size_t n, const struct packet *p)
 	for (size_t i = 0; i < n; i++) {
 		if (p->proto < b[i].proto_first || p->proto > b[i].proto_last ||
 		    p->port < b[i].port_first || p->port > b[i].port_last ||
-		    memcmp(p->from, b[i].from_first, 16) < 0 || memcmp(p->from, b[i].from_last, 16) > 0)
+		    memcmp(p->from, b[i].from_first, 16) < 0 ||
+		    memcmp(p->from, b[i].from_last, 16) > 0)
 			continue;
 		if (verdict != -1)
 			return -2;
@@ -104,7 +105,8 @@ static struct netns_rule any_rule(int family)
 		r.port_last = a < b ? b : a;
 	}
 	if (any(2)) {
-		struct netns_addr from = { .family = any(5) ? family : AF_INET + AF_INET6 - family };
+		struct netns_addr from = { .family =
+						   any(5) ? family : AF_INET + AF_INET6 - family };
 
 		any_addr(from.family, from.bytes);
 		from.prefix = (uint8_t)any(from.family == AF_INET ? 33 : 129);
@@ -170,7 +172,8 @@ TEST(few_boxes)
 
 		for (; n < 3 && cases[k].rule[n]; n++)
 			netns_rule_parse(cases[k].rule[n], &rule[n], &e);
-		ok(netns_boxes(rule, n, AF_INET, &box, &count, &e) == 0, "%s %s", cases[k].rule[0], e.msg);
+		ok(netns_boxes(rule, n, AF_INET, &box, &count, &e) == 0, "%s %s", cases[k].rule[0],
+		   e.msg);
 		eq_int(count, cases[k].count, "boxes");
 	}
 }
@@ -184,15 +187,19 @@ TEST(too_many)
 
 	/* Each further slice of ports has one more source cut out of it. */
 	for (unsigned i = 0; i < NETNS_RULE_MAX; i++) {
-		rule[i] = (struct netns_rule){ .proto = NETNS_TCP_UDP, .port_first = (uint16_t)(10 * i + 1),
+		rule[i] = (struct netns_rule){ .proto = NETNS_TCP_UDP,
+					       .port_first = (uint16_t)(10 * i + 1),
 					       .port_last = 65535 };
-		rule[i].from = (struct netns_addr){ .family = AF_INET, .prefix = 32,
+		rule[i].from = (struct netns_addr){ .family = AF_INET,
+						    .prefix = 32,
 						    .bytes = { 10, 0, 0, (uint8_t)(2 * i) } };
 	}
 	rule[NETNS_RULE_MAX - 1] = (struct netns_rule){ .allow = true, .port_last = 65535 };
-	ok(netns_boxes(rule, 10, AF_INET, &box, &count, &e) == 0 && count > 90, "ten: %zu boxes", count);
+	ok(netns_boxes(rule, 10, AF_INET, &box, &count, &e) == 0 && count > 90, "ten: %zu boxes",
+	   count);
 	free(TAKE_PTR(box));
-	ok(netns_boxes(rule, NETNS_RULE_MAX, AF_INET, &box, &count, &e) < 0, "the longest list: %s", e.msg);
+	ok(netns_boxes(rule, NETNS_RULE_MAX, AF_INET, &box, &count, &e) < 0, "the longest list: %s",
+	   e.msg);
 	eq_int(e.code, ERR_USAGE, "the list is to blame");
 	ok(!box, "nothing is left to free");
 }

@@ -146,6 +146,25 @@ TEST(host_services)
 	eq_int(lab_connect(home, "10.20.0.5", 81), -ECONNREFUSED, "the host reaches the VPS");
 }
 
+TEST(dns_of_the_gateway)
+{
+	cleanup_close int t4 = lab_bound(home, SOCK_STREAM, "10.20.0.1", 53);
+	cleanup_close int u6 = lab_bound(home, SOCK_DGRAM, "fd00:20::1", 53);
+	const struct netns_vps *all[] = { &a.v, &b.v };
+	struct netns_vps v = a.v, old = a.v;
+	struct err e = { 0 };
+
+	v.isolate = true;
+	ok(change(&a, &v), "isolate");
+	eq_int(lab_connect(a.ns, "10.20.0.1", 53), -ECONNREFUSED, "a service like others");
+	host.dns = true;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "ours answers there %s", e.msg);
+	eq_int(lab_connect(a.ns, "10.20.0.1", 53), 0, "everybody may ask");
+	eq_int(lab_udp(a.ns, "fd00:20::1", 53, u6), 0, "by UDP and IPv6");
+	eq_int(lab_connect(a.ns, "198.51.100.1", 53), -ECONNREFUSED, "not at other addresses");
+	ok(change(&a, &old), "and back");
+}
+
 TEST(loopback_of_the_host)
 {
 	cleanup_close int h4 = lab_bound(home, SOCK_STREAM, "127.0.0.1", 99);
@@ -153,10 +172,10 @@ TEST(loopback_of_the_host)
 	/* The bridge has route_localnet; a hostile VPS sends for 127.0.0.1 to the gateway's MAC. */
 	lab_run(a.ns, "ip rule add pref 1 lookup 7; ip rule add pref 2 lookup local;"
 		      "ip rule del pref 0; ip route add 127.0.0.1 via 10.20.0.1 table 7;"
-		      "sysctl -qw net.ipv4.conf.all.route_localnet=1");
+		      "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet");
 	ok(lab_connect_ms(a.ns, "127.0.0.1", 99, 500, NULL) == -ETIMEDOUT, "is out of reach");
 	lab_run(a.ns, "ip rule add pref 0 lookup local; ip rule del pref 2; ip rule del pref 1;"
-		      "sysctl -qw net.ipv4.conf.all.route_localnet=0");
+		      "echo 0 >/proc/sys/net/ipv4/conf/all/route_localnet");
 }
 
 TEST(published_ports)
@@ -237,7 +256,8 @@ TEST(isolation)
 	eq_int(lab_connect(b.ns, "10.20.0.5", 81), -ECONNREFUSED, "the other");
 	refused = stat_of(&b).refused_packets;
 	eq_int(lab_connect(b.ns, "10.20.0.5", 82), -ECONNREFUSED, "no third");
-	eq_int(stat_of(&b).refused_packets, refused + 1, "that is refused by the host, and counted");
+	eq_int(stat_of(&b).refused_packets, refused + 1,
+	       "that is refused by the host, and counted");
 	ok(change(&b, &old), "and back");
 	ok(lab_connect(b.ns, "10.20.0.5", 82) == -ECONNREFUSED, "free again");
 }
@@ -249,7 +269,10 @@ TEST(firewall)
 	cleanup_close int s6 = lab_bound(b.ns, SOCK_STREAM, "::", 80);
 	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
 	static const char *const text[] = {
-		"deny 80/tcp from 10.20.0.5", "allow 80/tcp", "allow 8000-8099", "deny from 10.20.0.0/24",
+		"deny 80/tcp from 10.20.0.5",
+		"allow 80/tcp",
+		"allow 8000-8099",
+		"deny from 10.20.0.0/24",
 	};
 	struct netns_rule rule[ARRAY_SIZE(text)];
 	struct netns_vps v = b.v, old = b.v;
@@ -274,30 +297,124 @@ TEST(firewall)
 	eq_int(lab_connect(a.ns, "10.20.0.6", 81), 0, "81 is open");
 }
 
+/* Another program's bridges may need it: then ours has to live with it. */
+TEST(with_br_netfilter)
+{
+	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
+	cleanup_close int a4 = lab_bound(a.ns, SOCK_STREAM, "0.0.0.0", 80);
+	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
+	struct netns_publish p;
+	struct netns_vps v = b.v, old = b.v;
+	struct err e = { 0 };
+	char from[64];
+
+	if (access("/proc/sys/net/bridge/bridge-nf-call-iptables", F_OK) < 0)
+		skip("no br_netfilter in this kernel");
+	ok(lab_run(-1, "grep -q 0 /proc/sys/net/bridge/bridge-nf-call-iptables") == 0,
+	   "it was turned off, no other bridge being there");
+	lab_run(-1, "echo 1 >/proc/sys/net/bridge/bridge-nf-call-iptables;"
+		    "echo 1 >/proc/sys/net/bridge/bridge-nf-call-ip6tables");
+	netns_publish_parse("8080:80", &p, &e);
+	v.publish = &p;
+	v.publish_count = 1;
+	v.isolate = true;
+	ok(change(&b, &v), "published and isolated");
+	eq_int(lab_connect(world, "198.51.100.1", 8080), 0, "reached from outside");
+	eq_str(lab_accept(s4, from), "198.51.100.2", "by the client's own address");
+	eq_int(lab_connect(home, "127.0.0.1", 8080), 0, "from the host");
+	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "reaches the outside");
+	eq_str(lab_accept(w4, from), "198.51.100.1", "by the host's address");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "a free one reaches it");
+	eq_int(lab_connect(b.ns, "10.20.0.5", 80), -ECONNREFUSED, "it reaches nobody");
+	ok(change(&b, &old), "and back");
+	lab_run(-1, "echo 0 >/proc/sys/net/bridge/bridge-nf-call-iptables;"
+		    "echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables");
+}
+
+/* The host's table of connections is shared: none may fill it. */
+TEST(connections_of_one)
+{
+	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
+	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
+	const struct netns_vps *all[] = { &a.v, &b.v };
+	unsigned out = 0, in = 0;
+	int fd[8];
+	uint64_t refused;
+	struct err e = { 0 };
+
+	ok(lab_run(-1, "nft list set inet vps-test busy4 | grep -q \"10.20.0.5 ct count over "
+		       "$(($(cat /proc/sys/net/netfilter/nf_conntrack_max) / 4))\"") == 0,
+	   "a quarter of it for one address");
+	host.connections = 5;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "five for one %s", e.msg);
+	refused = stat_of(&a).refused_packets;
+	while (out < 8 && lab_connect_ms(a.ns, "198.51.100.2", 80, 1000, &fd[out]) == 0)
+		out++;
+	eq_int(out, 5, "five go out");
+	ok(stat_of(&a).refused_packets > refused, "the sixth is refused and counted");
+	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "another VPS is not concerned");
+	while (out > 0)
+		close(fd[--out]);
+	while (in < 8 && lab_connect_ms(home, "10.20.0.6", 80, 1000, &fd[in]) == 0)
+		in++;
+	eq_int(in, 8, "what the host itself opens is not limited");
+	while (in > 0)
+		close(fd[--in]);
+	host.connections = 0;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "as before %s", e.msg);
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "none is refused");
+}
+
 TEST(mended)
 {
 	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
 	const struct netns_vps *all[] = { &a.v, &b.v };
+	struct netns_vps v = b.v, old = b.v;
+	struct netns_publish publish;
+	struct netns_allow allow;
+	struct netns_rule rule;
 	struct err e = { 0 };
 	struct netns_watch *w;
+	uint64_t refused;
 	struct pollfd p;
 
 	ok(netns_watch_open(&host, &w, &e) == 0, "a watch %s", e.msg);
 	p = (struct pollfd){ .fd = netns_watch_fd(w), .events = POLLIN };
+	refused = stat_of(&b).refused_packets;
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "rules replaced %s", e.msg);
+	ok(refused > 0 && stat_of(&b).refused_packets == refused, "counts go on from %" PRIu64,
+	   refused);
 	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "as before");
 	eq_int(netns_watch_read(w, &e), 0, "our own change loses nothing");
 	ok(poll(&p, 1, 0) == 0, "nothing more to read");
 
-	lab_run(-1, "nft add table inet foreign; nft add chain inet foreign x; nft delete table inet foreign");
+	lab_run(-1,
+		"nft add table inet foreign; nft add chain inet foreign x; nft delete table inet foreign");
 	eq_int(netns_watch_read(w, &e), 0, "others' tables are no matter");
 	lab_run(-1, "nft flush ruleset");
 	ok(poll(&p, 1, 2000) == 1, "a flush wakes the watch");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "rules lost");
-	ok(netns_vps_change(&host, &a.v, &a.v, &e) == -ENOENT, "a change meanwhile fails: %s", e.msg);
+	ok(netns_vps_change(&host, &a.v, &a.v, &e) == -ENOENT, "a change meanwhile fails: %s",
+	   e.msg);
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");
 	eq_int(netns_rules_are_up(&host, &e), 1, "the rules are up");
+
+	netns_rule_parse("deny 80-90 from 192.0.2.0/25", &rule, &e);
+	netns_publish_parse("[2001:db8::1]:8080:80/udp", &publish, &e);
+	netns_allow_parse("[fd00::/9]:443", &allow, &e);
+	v.rules = &rule;
+	v.publish = &publish;
+	v.allow = &allow;
+	v.rule_count = v.publish_count = v.allow_count = 1;
+	v.closed = v.isolate = true;
+	ok(change(&b, &v), "entries of all kinds");
+	ok(lab_run(-1, "nft list ruleset >/tmp/netns.$PPID.nft && nft flush ruleset &&"
+		       "nft -f /tmp/netns.$PPID.nft; r=$?; rm /tmp/netns.$PPID.nft; exit $r") == 0,
+	   "nft can save and load rules with ours among them");
+	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "saved rules loaded again are not ours");
+	b.v = old;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 
 	lab_run(-1, "nft delete table bridge vps-test");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "one of the two tables lost");
@@ -334,11 +451,13 @@ TEST(own_nftables_inside)
 {
 	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
 
-	if (lab_run(b.ns, "nft -f - <<X\n"
-			  "table inet mine {\n chain in {\n type filter hook input priority 0; policy drop;\n"
-			  " ct state established,related accept\n tcp dport 80 ct state new accept\n }\n}\nX"))
+	if (lab_run(b.ns,
+		    "nft -f - <<X\n"
+		    "table inet mine {\n chain in {\n type filter hook input priority 0; policy drop;\n"
+		    " ct state established,related accept\n tcp dport 80 ct state new accept\n }\n}\nX"))
 		skip("no nft program");
-	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "a firewall with conntrack inside lets through");
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0,
+	       "a firewall with conntrack inside lets through");
 	ok(lab_connect_ms(a.ns, "10.20.0.6", 81, 200, NULL) == -ETIMEDOUT, "and drops");
 	lab_run(b.ns, "nft flush ruleset");
 }
@@ -352,7 +471,8 @@ TEST(pruned)
 	lab_vps_init(&c, &host, 3, "ip=10.20.0.7/24,rate=1MiB/s");
 	ok(up(&c), "a third VPS");
 	eq_int(netns_vps_down(&host, &b.v, &e), 0, "the second down %s", e.msg);
-	eq_int(netns_prune(&host, keep, 1, &e), 2, "the third's link and its ifb are left over %s", e.msg);
+	eq_int(netns_prune(&host, keep, 1, &e), 2, "the third's link and its ifb are left over %s",
+	       e.msg);
 	eq_int(netns_prune(&host, keep, 1, &e), 0, "none is left");
 	ok(netns_vps_down(&host, &c.v, &e) == 0, "its entries too %s", e.msg);
 	close(c.ns);
@@ -364,10 +484,12 @@ TEST(down)
 
 	eq_int(netns_vps_down(&host, &a.v, &e), 0, "down %s", e.msg);
 	eq_int(netns_vps_down(&host, &a.v, &e), 0, "twice %s", e.msg);
-	ok(lab_run(-1, "nft list table inet vps-test | grep -q 10.20.0.5") != 0, "no entries are left");
+	ok(lab_run(-1, "nft list table inet vps-test | grep -q 10.20.0.5") != 0,
+	   "no entries are left");
 	ok(lab_run(-1, "nft list table bridge vps-test | grep -q elements") != 0, "none at all");
 	ok(lab_run(-1, "ip neigh show dev vps-test-br | grep -q PERMANENT") != 0, "no neighbours");
-	ok(lab_run(-1, "ip -6 neigh show dev vps-test-br | grep -q PERMANENT") != 0, "of IPv6 neither");
+	ok(lab_run(-1, "ip -6 neigh show dev vps-test-br | grep -q PERMANENT") != 0,
+	   "of IPv6 neither");
 	eq_int(netns_host_down(&host, &e), 0, "the host down %s", e.msg);
 	eq_int(netns_host_down(&host, &e), 0, "twice %s", e.msg);
 	ok(lab_run(-1, "[ -z \"$(nft list ruleset)\" ]") == 0, "no rules are left");

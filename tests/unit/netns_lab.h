@@ -17,6 +17,7 @@
 #include <netpacket/packet.h>
 #include <poll.h>
 #include <sched.h>
+#include <stdarg.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -94,8 +95,9 @@ __attribute__((unused)) static int lab_world(void)
 	lab_run(-1, "ip link add up0 type veth peer name wan0 netns /proc/%d/fd/%d", getpid(), ns);
 	lab_run(-1, "ip addr add 198.51.100.1/24 dev up0; ip addr add 2001:db8::1/64 dev up0 nodad;"
 		    "ip link set up0 addrgenmode none; ip link set up0 up");
-	lab_run(ns, "ip addr add 198.51.100.2/24 dev wan0; ip addr add 2001:db8::2/64 dev wan0 nodad;"
-		    "ip link set wan0 addrgenmode none; ip link set wan0 up");
+	lab_run(ns,
+		"ip addr add 198.51.100.2/24 dev wan0; ip addr add 2001:db8::2/64 dev wan0 nodad;"
+		"ip link set wan0 addrgenmode none; ip link set wan0 up");
 	return ns;
 }
 
@@ -172,7 +174,8 @@ __attribute__((unused)) static const char *lab_accept(int fd, char buf[64])
 	struct sockaddr_storage ss;
 	socklen_t len = sizeof(ss);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	int c = poll(&p, 1, 2000) == 1 ? accept4(fd, (struct sockaddr *)&ss, &len, SOCK_CLOEXEC) : -1;
+	int c = poll(&p, 1, 2000) == 1 ? accept4(fd, (struct sockaddr *)&ss, &len, SOCK_CLOEXEC) :
+					 -1;
 
 	buf[0] = '\0';
 	if (c < 0)
@@ -210,11 +213,14 @@ __attribute__((unused)) static int lab_udp(int ns, const char *ip, int port, int
 __attribute__((unused)) static int lab_frame(int ns, const char *dev, const void *frame, size_t len)
 {
 	int home = lab_enter(ns);
-	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex(dev) };
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET,
+				  .sll_ifindex = (int)if_nametoindex(dev) };
 	cleanup_close int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
 
 	lab_leave(home);
-	return sendto(fd, frame, len, 0, (struct sockaddr *)&ll, sizeof(ll)) == (ssize_t)len ? 0 : -errno;
+	return sendto(fd, frame, len, 0, (struct sockaddr *)&ll, sizeof(ll)) == (ssize_t)len ?
+		       0 :
+		       -errno;
 }
 
 /* A VPS with one interface, checked; its namespace in *ns. */
@@ -224,8 +230,8 @@ struct lab_vps {
 	int ns;
 };
 
-__attribute__((unused)) static void lab_vps_init(struct lab_vps *t, const struct netns_host *h, int number,
-				 const char *net)
+__attribute__((unused)) static void lab_vps_init(struct lab_vps *t, const struct netns_host *h,
+						 int number, const char *net)
 {
 	struct err e = { 0 };
 

@@ -53,7 +53,9 @@ TEST(routed)
 	if (!world)
 		skip("no network namespace");
 	lab_vps_init(&a, &host, 1, "mode=routed,ip=198.51.100.10,ip=2001:db8::10,parent=up0");
-	lab_vps_init(&b, &host, 2, "mode=routed,ip=198.51.100.11/24,ip=2001:db8::11/64,gw=198.51.100.2,parent=up0");
+	lab_vps_init(
+		&b, &host, 2,
+		"mode=routed,ip=198.51.100.11/24,ip=2001:db8::11/64,gw=198.51.100.2,parent=up0");
 	ok(up(&a), "a routed VPS");
 	ok(up(&b), "another, told the outside's gateway");
 	s4 = lab_bound(a.ns, SOCK_STREAM, "0.0.0.0", 80);
@@ -71,11 +73,14 @@ TEST(routed)
 	eq_int(lab_connect(b.ns, "2001:db8::10", 80), 0, "by IPv6");
 	eq_int(lab_connect(home, "198.51.100.10", 80), 0, "the host to it");
 
-	lab_run(a.ns, "ip addr add 198.51.100.77/32 dev eth0; ip route change default dev eth0 via 10.20.0.1 src 198.51.100.77");
-	eq_int(lab_connect_ms(a.ns, "198.51.100.2", 80, 300, NULL), -ETIMEDOUT, "with a false address not");
+	lab_run(a.ns, "ip addr add 198.51.100.77/32 dev eth0;"
+		      "ip route change default dev eth0 via 10.20.0.1 src 198.51.100.77");
+	eq_int(lab_connect_ms(a.ns, "198.51.100.2", 80, 300, NULL), -ETIMEDOUT,
+	       "with a false address not");
 	netns_vps_stat(&host, &a.v, &s, &e);
 	ok(s.spoofed_packets > 0, "which is counted");
-	ok(lab_run(-1, "ip neigh show proxy | grep -q 198.51.100.10") == 0, "the host answers for it");
+	ok(lab_run(-1, "ip neigh show proxy | grep -q 198.51.100.10") == 0,
+	   "the host answers for it");
 	close(s4), close(s6), close(w4);
 	ok(down(&a) && down(&b), "down");
 	ok(lab_run(-1, "ip neigh show proxy | grep -q 198.51") != 0, "it answers no longer");
@@ -91,7 +96,9 @@ TEST(macvlan)
 
 	if (!world)
 		skip("no network namespace");
-	lab_vps_init(&a, &host, 1, "mode=macvlan,parent=up0,ip=198.51.100.12/24,gw=198.51.100.2,ip=2001:db8::12/64,mac=02:00:00:00:12:12");
+	lab_vps_init(&a, &host, 1,
+		     "mode=macvlan,parent=up0,ip=198.51.100.12/24,gw=198.51.100.2,"
+		     "ip=2001:db8::12/64,mac=02:00:00:00:12:12");
 	ok(up(&a), "a macvlan VPS");
 	w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
 	eq_int(lab_connect(a.ns, "198.51.100.2", 80), 0, "reaches the outside");
@@ -111,9 +118,11 @@ TEST(bridge_of_the_host)
 
 	if (!world)
 		skip("no network namespace");
-	lab_run(-1, "ip link add br9 type bridge; ip link set br9 up;"
-		    "ip link add p9 type veth peer name wan0 netns /proc/%d/fd/%d;"
-		    "ip link set p9 master br9 up", getpid(), out);
+	lab_run(-1,
+		"ip link add br9 type bridge; ip link set br9 up;"
+		"ip link add p9 type veth peer name wan0 netns /proc/%d/fd/%d;"
+		"ip link set p9 master br9 up",
+		getpid(), out);
 	lab_run(out, "ip addr add 192.0.2.1/24 dev wan0; ip link set wan0 up");
 	lab_vps_init(&a, &host, 1, "parent=br9,ip=192.0.2.5/24,gw=192.0.2.1");
 	lab_vps_init(&b, &host, 2, "parent=br9,ip=192.0.2.6/24,gw=192.0.2.1");
@@ -122,9 +131,11 @@ TEST(bridge_of_the_host)
 	eq_int(lab_connect(a.ns, "192.0.2.1", 80), 0, "they reach what is on it");
 	eq_str(lab_accept(w4, from), "192.0.2.5", "by their own addresses");
 	eq_int(lab_connect(a.ns, "192.0.2.6", 80), -ECONNREFUSED, "and each other");
-	lab_run(a.ns, "ip addr add 192.0.2.99/32 dev eth0; ip route change default via 192.0.2.1 src 192.0.2.99;"
-		      "ip route del 192.0.2.0/24; ip route add 192.0.2.1 dev eth0 src 192.0.2.99");
-	eq_int(lab_connect_ms(a.ns, "192.0.2.1", 80, 300, NULL), -ETIMEDOUT, "under a false one not");
+	lab_run(a.ns,
+		"ip addr add 192.0.2.99/32 dev eth0; ip route change default via 192.0.2.1 src 192.0.2.99;"
+		"ip route del 192.0.2.0/24; ip route add 192.0.2.1 dev eth0 src 192.0.2.99");
+	eq_int(lab_connect_ms(a.ns, "192.0.2.1", 80, 300, NULL), -ETIMEDOUT,
+	       "under a false one not");
 	close(w4);
 	ok(down(&a) && down(&b), "down");
 	ok(lab_run(-1, "ip link show br9 >/dev/null") == 0, "the bridge stays");
@@ -166,7 +177,8 @@ TEST(two_interfaces)
 	a.v.if_count = 2;
 	ok(netns_vps_check(&host, &a.v, &e) == 0, "checked %s", e.msg);
 	ok(up(&a), "up");
-	ok(lab_run(a.ns, "ip -o addr show lan | grep -q 198.51.100.13/32") == 0, "the second's address");
+	ok(lab_run(a.ns, "ip -o addr show lan | grep -q 198.51.100.13/32") == 0,
+	   "the second's address");
 	ok(lab_run(a.ns, "[ $(ip route show default | wc -l) = 1 ]") == 0, "one default route");
 	ok(lab_run(a.ns, "ip route show default | grep -q 'dev eth0'") == 0, "by the first");
 	eq_int(lab_connect(home, "198.51.100.13", 9), -ECONNREFUSED, "both are");
@@ -235,17 +247,21 @@ TEST(host_refused)
 	if (!world)
 		skip("no network namespace");
 	netns_host_init(&other, "vps-o", "198.51.100.0/25", "none", &e);
-	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_USAGE, "overlap: %s", e.msg);
+	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_USAGE, "overlap: %s",
+	       e.msg);
 	ok(strstr(e.msg, "198.51.100.0/24"), "names the route");
 	netns_host_init(&other, "vps-o", "10.20.0.0/22", "none", &e);
-	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_USAGE, "overlap: %s", e.msg);
+	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_USAGE, "overlap: %s",
+	       e.msg);
 	netns_host_init(&other, "vps-o", "10.99.0.0/22", "none", &e);
 	lab_run(-1, "ip link add vps-o-br type ifb");
-	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_EXISTS, "name taken: %s", e.msg);
+	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_EXISTS, "name taken: %s",
+	       e.msg);
 	ok(netns_host_down(&other, &e) == 0, "down");
 	ok(lab_run(-1, "ip link show vps-o-br >/dev/null") == 0, "leaves it alone");
 	lab_run(-1, "ip link del vps-o-br; ip link add vps-o-br type bridge");
-	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_EXISTS, "a bridge: %s", e.msg);
+	eq_int(netns_host_up(&other, NULL, 0, &e) < 0 ? e.code : 0, ERR_EXISTS, "a bridge: %s",
+	       e.msg);
 	lab_run(-1, "ip link del vps-o-br");
 	ok(netns_host_up(&other, NULL, 0, &e) == 0, "up beside the first %s", e.msg);
 	ok(netns_host_down(&other, &e) == 0, "down %s", e.msg);
@@ -265,12 +281,14 @@ TEST(two_roots)
 	ok(netns_host_up(&other, NULL, 0, &e) == 0, "another root %s", e.msg);
 	lab_vps_init(&a, &host, 1, "ip=10.20.0.5/24");
 	lab_vps_init(&b, &other, 1, "ip=10.99.0.5/22");
-	ok(up(&a) && netns_vps_up(&other, &b.v, b.ns, &e) == 0, "a VPS of the same uuid on each %s", e.msg);
+	ok(up(&a) && netns_vps_up(&other, &b.v, b.ns, &e) == 0, "a VPS of the same uuid on each %s",
+	   e.msg);
 	s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
 	ok(lab_connect(a.ns, "10.99.0.5", 80) == -ECONNREFUSED, "do not reach each other");
 	ok(lab_connect(home, "10.99.0.5", 80) == 0, "though it listens");
 	close(s4);
-	ok(netns_vps_down(&other, &b.v, &e) == 0 && netns_host_down(&other, &e) == 0, "down %s", e.msg);
+	ok(netns_vps_down(&other, &b.v, &e) == 0 && netns_host_down(&other, &e) == 0, "down %s",
+	   e.msg);
 	eq_int(lab_connect(home, "10.20.0.5", 80), -ECONNREFUSED, "the first root goes on");
 	down(&a);
 }
@@ -284,4 +302,16 @@ TEST(host_down)
 	ok(netns_host_down(&host, &e) == 0, "down %s", e.msg);
 	ok(lab_run(-1, "[ -z \"$(nft list ruleset)\" ]") == 0, "no rules are left");
 	ok(lab_run(-1, "ip -o link | grep -vq -e lo: -e up0@") != 0, "no links");
+}
+
+TEST(probes)
+{
+	struct err e = { 0 };
+
+	if (!world)
+		skip("no network namespace");
+	for (int i = NETNS_PROBE_BRIDGE; i <= NETNS_PROBE_MACVLAN; i++)
+		ok(netns_probe((enum netns_probe)i, &e) == 0, "what the tests use is there: %s",
+		   e.msg);
+	ok(lab_run(-1, "ip -o link | grep -vq -e lo: -e up0@") != 0, "the host is as before");
 }

@@ -274,13 +274,27 @@ TEST(reconfigured_inside)
 	if (!at_bridge)
 		skip("no network namespace");
 	ok(lab_run(a.ns, "ip addr add 10.20.0.99/32 dev eth0; ip addr del 10.20.0.5/24 dev eth0;"
-		      "ip route replace 10.20.0.1 dev eth0") == 0, "takes another address");
+			 "ip route replace 10.20.0.1 dev eth0") == 0,
+	   "takes another address");
 	eq_int(lab_connect_ms(a.ns, "10.20.0.1", 9, 300, NULL), -ETIMEDOUT, "it is mute");
 	ok(lab_run(a.ns, "ip addr add 10.20.0.5/24 dev eth0; ip addr del 10.20.0.99/32 dev eth0;"
-		      "ip link set eth0 address 02:00:00:00:00:77") == 0, "takes another MAC");
+			 "ip link set eth0 address 02:00:00:00:00:77") == 0,
+	   "takes another MAC");
 	eq_int(lab_connect_ms(a.ns, "10.20.0.1", 9, 300, NULL), -ETIMEDOUT, "with that too");
 	lab_run(a.ns, "ip link set eth0 address 02:00:00:00:00:05");
 	eq_int(lab_connect(a.ns, "10.20.0.1", 9), -ECONNREFUSED, "with its own both work");
+}
+
+TEST(counts_outlive_the_tables)
+{
+	const struct netns_vps *all[] = { &a.v, &b.v };
+	struct err e = { 0 };
+	uint64_t before = spoofed();
+
+	if (!at_bridge)
+		skip("no network namespace");
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "rules replaced %s", e.msg);
+	ok(before > 20 && spoofed() == before, "the count goes on from %" PRIu64, before);
 }
 
 /* Ports do not speak to each other below IP, whatever is sent. */

@@ -18,8 +18,10 @@ TEST(interfaces)
 		{ "host", "host" },
 		{ "mode=none", "none" },
 		{ "name=lan,mode=routed,ip=192.0.2.7", "name=lan,mode=routed,ip=192.0.2.7/32" },
-		{ "ip=fd00::5/64,ip=10.0.0.5/8,gw=10.0.0.1,gw=fd00::1,mac=02:00:00:ab:CD:ef,rate=10MiB/s,mtu=1400",
-		  "name=eth0,mode=bridge,ip=fd00::5/64,ip=10.0.0.5/8,gw=10.0.0.1,gw=fd00::1,mac=02:00:00:ab:cd:ef,rate=10M/s,mtu=1400" },
+		{ "ip=fd00::5/64,ip=10.0.0.5/8,gw=10.0.0.1,gw=fd00::1,"
+		  "mac=02:00:00:ab:CD:ef,rate=10MiB/s,mtu=1400",
+		  "name=eth0,mode=bridge,ip=fd00::5/64,ip=10.0.0.5/8,gw=10.0.0.1,gw=fd00::1,"
+		  "mac=02:00:00:ab:cd:ef,rate=10M/s,mtu=1400" },
 		{ "rate-in=1M,rate-out=2M/s", "name=eth0,mode=bridge,rate-in=1M/s,rate-out=2M/s" },
 		{ "rate=max", "name=eth0,mode=bridge" },
 		{ "gw=fe80::1,mode=routed", "name=eth0,mode=routed,gw=fe80::1" },
@@ -37,7 +39,8 @@ TEST(interfaces)
 		}
 		eq_str(netns_if_format(&i, buf), good[k].again, "%s", good[k].text);
 		ok(netns_if_parse(buf, &j, &e) == 0, "its format parses");
-		eq_str(netns_if_format(&j, (char[NETNS_TEXT_MAX]){ 0 }), good[k].again, "to the same");
+		eq_str(netns_if_format(&j, (char[NETNS_TEXT_MAX]){ 0 }), good[k].again,
+		       "to the same");
 	}
 }
 
@@ -91,8 +94,8 @@ TEST(bad_interfaces)
 		struct err e = { 0 };
 		int r = netns_if_parse(bad[k][0], &i, &e);
 
-		ok(r < 0 && e.code == ERR_USAGE && strstr(e.msg, bad[k][1]), "\"%s\": %s", bad[k][0],
-		   r < 0 ? e.msg : "was taken");
+		ok(r < 0 && e.code == ERR_USAGE && strstr(e.msg, bad[k][1]), "\"%s\": %s",
+		   bad[k][0], r < 0 ? e.msg : "was taken");
 	}
 }
 
@@ -105,10 +108,20 @@ TEST(published)
 		{ "127.0.0.1:80:8080/tcp", "127.0.0.1:80:8080/tcp" },
 		{ "[2001:db8::1]:53:53/udp", "[2001:db8::1]:53:53/udp" },
 	};
-	static const char *const bad[] = { "",	      "80",	     "80:",	     ":80",
-					   "0:80",    "80:65536",    "80:80/sctp",   "80:80/",
-					   "a:80:80", "2001::1:80:80", "0.0.0.0:80:80", "[1]:2:3",
-					   "1:2:3:4", "192.0.2.1/24:80:80" };
+	static const char *const bad[] = { "",
+					   "80",
+					   "80:",
+					   ":80",
+					   "0:80",
+					   "80:65536",
+					   "80:80/sctp",
+					   "80:80/",
+					   "a:80:80",
+					   "2001::1:80:80",
+					   "0.0.0.0:80:80",
+					   "[1]:2:3",
+					   "1:2:3:4",
+					   "192.0.2.1/24:80:80" };
 	struct netns_publish p, q;
 	char buf[NETNS_TEXT_MAX];
 	struct err e = { 0 };
@@ -118,7 +131,8 @@ TEST(published)
 		eq_str(netns_publish_format(&p, buf), good[k][1], "formatted");
 	}
 	for (size_t k = 0; k < ARRAY_SIZE(bad); k++)
-		ok(netns_publish_parse(bad[k], &p, &e) < 0 && e.code == ERR_USAGE, "\"%s\": %s", bad[k], e.msg);
+		ok(netns_publish_parse(bad[k], &p, &e) < 0 && e.code == ERR_USAGE, "\"%s\": %s",
+		   bad[k], e.msg);
 	netns_publish_parse("80:1", &p, &e);
 	netns_publish_parse("192.0.2.1:80:2", &q, &e);
 	ok(netns_publish_clash(&p, &q), "any address takes in one");
@@ -142,10 +156,25 @@ TEST(rules)
 		{ "allow udp", "allow udp" },
 	};
 	static const char *const bad[] = {
-		"",		  "allow",	      "permit 80",	   "allow 0",	  "allow 80-79",
-		"allow 80/sctp",  "allow icmp 80",    "allow any 80",	   "allow from",  "allow from x",
-		"allow 80 from",  "allow tcp 80/udp", "allow 80 81",	   "allow proto", "allow proto 0",
-		"allow proto 255", "allow proto 58",  "allow 80 from 1.2.3.4 5", "allow 1-65536",
+		"",
+		"allow",
+		"permit 80",
+		"allow 0",
+		"allow 80-79",
+		"allow 80/sctp",
+		"allow icmp 80",
+		"allow any 80",
+		"allow from",
+		"allow from x",
+		"allow 80 from",
+		"allow tcp 80/udp",
+		"allow 80 81",
+		"allow proto",
+		"allow proto 0",
+		"allow proto 255",
+		"allow proto 58",
+		"allow 80 from 1.2.3.4 5",
+		"allow 1-65536",
 	};
 	struct netns_rule r;
 	char buf[NETNS_TEXT_MAX];
@@ -156,20 +185,27 @@ TEST(rules)
 		eq_str(netns_rule_format(&r, buf), good[k][1], "formatted");
 	}
 	for (size_t k = 0; k < ARRAY_SIZE(bad); k++)
-		ok(netns_rule_parse(bad[k], &r, &e) < 0 && e.code == ERR_USAGE, "\"%s\": %s", bad[k], e.msg);
+		ok(netns_rule_parse(bad[k], &r, &e) < 0 && e.code == ERR_USAGE, "\"%s\": %s",
+		   bad[k], e.msg);
 }
 
 TEST(allowed)
 {
 	static const char *const good[][2] = {
-		{ "host", "host" },	       { "host:53/udp", "host:53/udp" },
-		{ "db1:5432/tcp", "db1:5432/tcp" }, { "db1", "db1" },
-		{ "192.0.2.9/24", "192.0.2.0/24" }, { "192.0.2.9:80", "192.0.2.9/32:80" },
-		{ "fd00::7", "fd00::7/128" },  { "[fd00::7]:443/tcp", "[fd00::7/128]:443/tcp" },
+		{ "host", "host" },
+		{ "host:53/udp", "host:53/udp" },
+		{ "db1:5432/tcp", "db1:5432/tcp" },
+		{ "db1", "db1" },
+		{ "192.0.2.9/24", "192.0.2.0/24" },
+		{ "192.0.2.9:80", "192.0.2.9/32:80" },
+		{ "fd00::7", "fd00::7/128" },
+		{ "[fd00::7]:443/tcp", "[fd00::7/128]:443/tcp" },
 		{ "[fd00::7]", "fd00::7/128" },
 	};
-	static const char *const bad[] = { "", ":80", "host:", "host:0", "host:80/x", "Db1", "[host]:80",
-					   "[fd00::7", "fd00::7]:80", "[fd00::7]80", "a b" };
+	static const char *const bad[] = {
+		"",	     ":80",	 "host:",	"host:0",      "host:80/x", "Db1",
+		"[host]:80", "[fd00::7", "fd00::7]:80", "[fd00::7]80", "a b"
+	};
 	struct netns_allow a;
 	char buf[NETNS_TEXT_MAX];
 	struct err e = { 0 };
@@ -179,7 +215,8 @@ TEST(allowed)
 		eq_str(netns_allow_format(&a, buf), good[k][1], "formatted");
 	}
 	for (size_t k = 0; k < ARRAY_SIZE(bad); k++)
-		ok(netns_allow_parse(bad[k], &a, &e) < 0 && e.code == ERR_USAGE, "\"%s\": %s", bad[k], e.msg);
+		ok(netns_allow_parse(bad[k], &a, &e) < 0 && e.code == ERR_USAGE, "\"%s\": %s",
+		   bad[k], e.msg);
 }
 
 TEST(pool)
@@ -194,7 +231,8 @@ TEST(pool)
 	eq_str(netns_addr_format(&h.gw4, buf), "10.20.0.1/22", "IPv4");
 	eq_str(h.bridge, "vps-br", "its bridge");
 	netns_host_init(&other, "vps-01234567", NULL, NULL, &e);
-	ok(!netns_addr_in(&other.gw4, &h.gw4) && !netns_addr_in(&other.gw6, &h.gw6), "another root, another pool");
+	ok(!netns_addr_in(&other.gw4, &h.gw4) && !netns_addr_in(&other.gw6, &h.gw6),
+	   "another root, another pool");
 	ok(strlen(other.bridge) <= 15, "%s is a link's name", other.bridge);
 	netns_host_init(&h, "vps", "10.9.0.0/24", "fd00:9::/64", &e);
 	for (int i = 0; i < 252; i++) {
@@ -257,7 +295,8 @@ TEST(checks)
 	netns_if_parse("ip=10.9.0.5/24,ip=fd00:9::5/64", &ifs[0], &e);
 	netns_if_parse("name=eth1,mode=routed,ip=192.0.2.5", &ifs[1], &e);
 	ok(netns_vps_check(&h, &v, &e) == 0, "good %s", e.msg);
-	ok(strstr(netns_if_format(&ifs[0], buf), "gw=10.9.0.1,gw=fd00:9::1,mac="), "gateways: %s", buf);
+	ok(strstr(netns_if_format(&ifs[0], buf), "gw=10.9.0.1,gw=fd00:9::1,mac="), "gateways: %s",
+	   buf);
 	netns_if_parse("ip=10.9.0.6/24", &ifs[1], &e);
 	ok(netns_vps_check(&h, &v, &e) < 0 && strstr(e.msg, "name eth0"), "%s", e.msg);
 	netns_if_parse("name=eth1,ip=10.9.0.5/24", &ifs[1], &e);

@@ -334,12 +334,12 @@ TEST(build_busybox)
 	eq_str(again.digest, t.digest, "gives the same tree");
 	eq_int(storage_template_build(lib, "busybox", "bb", include, NULL, NULL, &again, &e),
 	       -EINVAL, "packages it does not have");
-	eq_str(e.msg, "build template bb: the busybox template takes no packages", "says so");
+	eq_str(e.msg, "the busybox template takes no packages", "says so");
 	eq_int(storage_template_build(lib, "busybox", "bb", option, NULL, NULL, &again, &e),
 	       -EINVAL, "an option is no package");
 	eq_int(storage_template_build(lib, "none", "bb", NULL, NULL, NULL, &again, &e), -ENOENT,
 	       "an unknown source");
-	ok(strstr(e.hint, "busybox") && strstr(e.hint, "debian"), "hint: %s", e.hint);
+	ok(strstr(e.hint, "busybox, debian"), "hint: %s", e.hint);
 	eq_int(storage_template_build(lib, "../busybox", "bb", NULL, NULL, NULL, &again, &e),
 	       -ENOENT, "a path is no source");
 	eq_int(storage_template_find(lib, "bb", NULL, &again, &e), 0, "and the template stays");

@@ -44,13 +44,15 @@ vm_work_disk() {
 vm_append="panic=-1 psi=1 quiet loglevel=4 norandmaps mitigations=off ${VPS_VM_APPEND-}"
 
 # vm_qemu NAME WORK-DISK CONSOLE OUTPUT [QEMU-ARG...]: a machine in the foreground; CONSOLE and OUTPUT
-# are qemu character devices. Debug registers panic guests under TCG, and /dev/kvm may open without
-# working, so TCG it is unless VPS_VM_ACCEL says otherwise.
+# are qemu character devices. /dev/kvm may open without working, so TCG it is unless VPS_VM_ACCEL
+# says otherwise; and its processors take turns in one thread, because kernels patch their own code
+# while they run and with a thread each one of them meets a half-patched instruction now and then
+# (Oops: int3). Debug registers panic guests under TCG.
 vm_qemu() {
 	local name=$1 work=$2 console=$3 output=$4
 	shift 4
-	exec qemu-system-x86_64 -name "vps-test-$name" -accel "${VPS_VM_ACCEL:-tcg,thread=multi}" \
-		-cpu max -smp "${VPS_VM_CPUS:-2}" -m "${VPS_VM_MEMORY:-2048}" \
+	exec qemu-system-x86_64 -name "vps-test-$name" -accel "${VPS_VM_ACCEL:-tcg,thread=single}" \
+		-cpu max -smp "${VPS_VM_CPUS:-2}" -m "${VPS_VM_MEMORY:-1536}" \
 		-display none -no-reboot -nodefaults -kernel "$vm_cache/kernel" -initrd "$vm_cache/initrd" \
 		-append "console=ttyS0 $vm_append" -serial "$console" -serial "$output" \
 		-drive "file=$vm_cache/root.img,if=virtio,format=raw,cache=unsafe,snapshot=on" \

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/path.h"
+#include "checkpoint/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+/* One line of /proc/PID/maps. */
+struct line {
+	uint64_t start, end, offset;
+	char perms[8];
+	char name[4300];
+};
+
+static int refuse(struct err *e, const struct ckpt_task *k, const struct line *l, const char *why)
+{
+	return err_set(e, ERR_UNSUPPORTED, "process %d has mapped %.400s, %s", (int)k->pid, l->name, why);
+}
+
+int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
+{
+	Ckpt__Shmem *s;
+	struct stat st;
+	size_t n = d->tree.shmem_count;
+
+	if (fstat(fd, &st) < 0) {
+		err_sys(e, "look at shared memory");
+		close(fd);
+		return -EIO;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (d->shmem_dev[i] == st.st_dev && d->shmem_ino[i] == st.st_ino) {
+			close(fd);
+			return (int)i + 1;
+		}
+	s = ckpt_alloc(&d->tree.arena, sizeof(*s));
+	if (!s || n == ARRAY_SIZE(d->shmem_fd)) {
+		close(fd);
+		return s ? err_set(e, ERR_UNSUPPORTED, "more than %zu shared memories", n)
+			 : err_code(e, -ENOMEM, "collect shared memory");
+	}
+	ckpt__shmem__init(s);
+	s->size = (uint64_t)st.st_size;
+	s->name = ckpt_strdup(&d->tree.arena, name);
+	d->shmem_dev[n] = st.st_dev;
+	d->shmem_ino[n] = st.st_ino;
+	d->shmem_fd[n] = fd;
+	if (!s->name || ckpt_push(&d->tree.arena, &d->tree.shmems, &d->tree.shmem_count, s) < 0)
+		return err_code(e, -ENOMEM, "collect shared memory");
+	return (int)n + 1;
+}
+
+/* A file that is mapped, by the kernel's own link to it: maps(5) escapes its name. */
+static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, Ckpt__Area *a,
+		     struct err *e)
+{
+	char path[128];
+	struct stat mapped, named;
+	cleanup_close int fd = -EBADF;
+	int id;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)k->pid, l->start,
+		 l->end);
+	n = readlink(path, l->name, sizeof(l->name) - 1);
+	if (n < 0)
+		return err_sys(e, "read %s", path);
+	l->name[n] = '\0';
+	if (strncmp(l->name, "/memfd:", 7) == 0 || STREQ(l->name, "/dev/zero (deleted)")) {
+		int shm = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (shm < 0)
+			return err_sys(e, "open shared memory of process %d", (int)k->pid);
+		if (!(a->flags & MAP_SHARED)) {
+			close(shm);
+			return refuse(e, k, l, "privately");
+		}
+		id = ckpt_shmem_add(d, shm, "", e);
+		a->shmem = id > 0 ? (uint32_t)id : 0;
+		return id < 0 ? id : 0;
+	}
+	if (l->name[0] != '/' || strncmp(l->name, "/SYSV", 5) == 0)
+		return refuse(e, k, l, "which cannot be saved yet");
+	if (stat(path, &mapped) < 0)
+		return err_sys(e, "look at %s", l->name);
+	fd = path_open_in_root(d->root, l->name, O_PATH, 0);
+	if (fd < 0 || fstat(fd, &named) < 0 || named.st_ino != mapped.st_ino ||
+	    named.st_dev != mapped.st_dev)
+		return refuse(e, k, l, "a file that has been deleted or replaced");
+	if (!S_ISREG(named.st_mode) && !S_ISCHR(named.st_mode))
+		return refuse(e, k, l, "which is no file");
+	a->path = ckpt_strdup(&d->tree.arena, l->name);
+	return a->path ? 0 : err_code(e, -ENOMEM, "collect memory areas");
+}
+
+static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, struct err *e)
+{
+	Ckpt__Area *a = ckpt_alloc(&d->tree.arena, sizeof(*a));
+	int r;
+
+	if (!a)
+		return err_code(e, -ENOMEM, "collect memory areas");
+	ckpt__area__init(a);
+	a->start = l->start;
+	a->end = l->end;
+	a->offset = l->offset;
+	a->prot = (l->perms[0] == 'r' ? PROT_READ : 0) | (l->perms[1] == 'w' ? PROT_WRITE : 0) |
+		  (l->perms[2] == 'x' ? PROT_EXEC : 0);
+	a->flags = l->perms[3] == 's' ? MAP_SHARED : MAP_PRIVATE;
+	if (!l->name[0] || STREQ(l->name, "[heap]") || strncmp(l->name, "[stack", 6) == 0 ||
+	    strncmp(l->name, "[anon:", 6) == 0) {
+		a->offset = 0;
+		a->flags |= MAP_ANONYMOUS;
+		if (STREQ(l->name, "[stack]"))
+			a->flags |= MAP_GROWSDOWN;
+	} else if (l->name[0] == '[') {
+		return refuse(e, k, l, "which cannot be saved");
+	} else {
+		r = file_area(d, k, l, a, e);
+		if (r < 0)
+			return r;
+	}
+	return ckpt_push(&d->tree.arena, &k->mm->area, &k->mm->n_area, a) < 0
+		? err_code(e, -ENOMEM, "collect memory areas") : 0;
+}
+
+int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+{
+	char path[64], text[4600];
+	cleanup_fclose FILE *f = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)k->pid);
+	f = fopen(path, "re");
+	if (!f)
+		return err_sys(e, "open %s", path);
+	while (fgets(text, sizeof(text), f)) {
+		struct line l = { 0 };
+		int at = 0, r;
+
+		text[strcspn(text, "\n")] = '\0';
+		if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %*s %*s%n", &l.start, &l.end,
+			   l.perms, &l.offset, &at) != 4)
+			return err_set(e, ERR_FAIL, "%s: %s", path, text);
+		snprintf(l.name, sizeof(l.name), "%s", text + at + strspn(text + at, " "));
+		if (STREQ(l.name, "[vsyscall]"))
+			continue;
+		/* [vvar], [vvar_vclock] (Linux 6.13) and [vdso], side by side. */
+		if (strncmp(l.name, "[vvar", 5) == 0 || STREQ(l.name, "[vdso]")) {
+			if (!k->mm->vdso)
+				k->mm->vdso = l.start;
+			k->mm->vdso_size = l.end - k->mm->vdso;
+			continue;
+		}
+		r = add_area(d, k, &l, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/dump.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "base/step.h"
+#include "checkpoint/internal.h"
+
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
+{
+	return &d->tree.arena;
+}
+
+const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d)
+{
+	return &d->tree;
+}
+
+int ckpt_dump_root(const struct ckpt_dump *d)
+{
+	return d->root;
+}
+
+Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id)
+{
+	return d->tree.shmems[id - 1];
+}
+
+uint64_t ckpt_xsave_mask(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+	return (uint64_t)hi << 32 | lo;
+}
+
+/* The VPS's clocks: the host's and the offsets of its time namespace. */
+static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, struct err *e)
+{
+	Ckpt__Header *h = ckpt_alloc(&d->tree.arena, sizeof(*h));
+	cleanup_free char *text = NULL;
+	struct utsname u;
+	long long s[2] = { 0 }, ns[2] = { 0 };
+	char path[64];
+	int r;
+
+	if (!h)
+		return err_code(e, -ENOMEM, "collect");
+	ckpt__header__init(h);
+	uname(&u);
+	h->vps = ckpt_strdup(&d->tree.arena, name);
+	h->kernel = ckpt_strdup(&d->tree.arena, u.release);
+	if (!h->vps || !h->kernel)
+		return err_code(e, -ENOMEM, "collect");
+	h->page_size = CKPT_PAGE;
+	h->xsave_mask = ckpt_xsave_mask();
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)init);
+	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
+	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
+			     &ns[1]) != 4)
+		r = -EPROTO;
+	if (r < 0 && r != -ENOENT)
+		return err_code(e, r, "read %s", path);
+	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
+	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
+	h->realtime_ns = now_realtime_us() * 1000;
+	d->tree.header = h;
+	return 0;
+}
+
+/* Parents before children: init is first, and what it reaches follows. */
+static int order(struct ckpt_dump *d, pid_t init, struct err *e)
+{
+	struct ckpt_frozen *f = &d->frozen;
+	size_t done = 0;
+
+	for (size_t i = 0; i < f->count; i++)
+		if (f->procs[i].pid == init) {
+			struct ckpt_process p = f->procs[0];
+
+			f->procs[0] = f->procs[i];
+			f->procs[i] = p;
+			done = 1;
+		}
+	if (!done)
+		return err_set(e, ERR_STATE, "process %d is not in the VPS's group", (int)init);
+	for (size_t i = 0; i < done; i++)
+		for (size_t k = done; k < f->count; k++) {
+			struct ckpt_process p = f->procs[k];
+			uint64_t field[53] = { 0 };
+
+			if (ckpt_stat_read(p.pid, field) < 0 || (pid_t)field[4] != f->procs[i].pid)
+				continue;
+			f->procs[k] = f->procs[done];
+			f->procs[done++] = p;
+		}
+	if (done < f->count)
+		return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside the VPS, which "
+			       "cannot be saved yet", (int)f->procs[done].pid);
+	return 0;
+}
+
+/* Parents as the VPS numbers them. And what several tasks share is not saved yet. */
+static int relate(struct ckpt_dump *d, struct err *e)
+{
+	struct ckpt_tree *t = &d->tree;
+
+	for (size_t i = 0; i < t->task_count; i++) {
+		struct ckpt_task *k = &t->tasks[i];
+		pid_t parent = (pid_t)k->process->ppid;
+
+		k->process->ppid = 0;
+		for (size_t n = 0; n < i; n++) {
+			if (t->tasks[n].pid == parent)
+				k->process->ppid = t->tasks[n].process->pid;
+			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_VM, 0, 0) == 0)
+				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory "
+					       "(vfork)", (int)t->tasks[n].pid, (int)k->pid);
+			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_FILES, 0, 0) == 0)
+				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their open files",
+					       (int)t->tasks[n].pid, (int)k->pid);
+		}
+	}
+	return 0;
+}
+
+/* Children that have ended and were not waited for are in no group; the kernel lists them. */
+static int check_zombies(const struct ckpt_task *k, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	char path[64];
+
+	for (size_t i = 0; i < k->thread_count; i++) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)k->pid, (int)k->tids[i]);
+		free(TAKE_PTR(text));
+		if (fd_read_file_at(AT_FDCWD, path, MIB(1), &text, NULL) < 0)
+			continue;
+		for (char *p = text, *end; *p; p = end + strspn(end, " ")) {
+			struct ckpt_status s;
+			long pid = strtol(p, &end, 10);
+
+			if (end == p)
+				break;
+			if (ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
+				return err_set(e, ERR_UNSUPPORTED, "process %ld has ended, and its parent %d has "
+					       "not waited for it, which cannot be saved yet", pid, (int)k->pid);
+		}
+	}
+	return 0;
+}
+
+static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
+{
+	struct ckpt_tree *t = &d->tree;
+	struct ckpt_status s;
+	uint64_t v;
+	int r = header_collect(d, init, o->vps, e);
+
+	if (r == 0)
+		r = order(d, init, e);
+	if (r < 0)
+		return r;
+	d->base_filters = ckpt_status_read(init, &s) == 0 &&
+			  ckpt_status_numbers(&s, "Seccomp_filters", 10, &v, 1) ? (unsigned)v : 0;
+	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
+	if (!t->tasks)
+		return err_code(e, -ENOMEM, "collect");
+	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
+		t->task_count = i + 1;
+		r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
+		if (r == 0)
+			r = check_zombies(&t->tasks[i], e);
+	}
+	if (r == 0)
+		r = relate(d, e);
+	return r;
+}
+
+static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o,
+		       struct ckpt_dump_result *ret, struct err *e)
+{
+	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
+	int r;
+
+	if (!w)
+		return -ENOMEM;
+	r = ckpt_tree_write(&d->tree, w, e);
+	if (r == 0)
+		r = fault_point("checkpoint", "pages", e);
+	if (r == 0)
+		r = ckpt_pages_dump(d, w, e);
+	if (r == 0)
+		r = ckpt_write_end(w, o->durable, e);
+	if (r == 0 && ret) {
+		ret->bytes = ckpt_written_bytes(w);
+		ret->processes = d->tree.task_count;
+		ret->files = d->tree.file_count;
+		for (size_t i = 0; i < d->tree.task_count; i++)
+			ret->threads += d->tree.tasks[i].thread_count;
+	}
+	ckpt_writer_free(w);
+	return r;
+}
+
+int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+	      struct ckpt_dump_result *ret, struct err *e)
+{
+	cleanup_free struct ckpt_dump *d = calloc(1, sizeof(*d));
+	cleanup_close int root = -EBADF;
+	uint64_t start = now_monotonic_us();
+	char path[64];
+	int r;
+
+	if (!d)
+		return err_code(e, -ENOMEM, "save the VPS");
+	if (ret)
+		*ret = (struct ckpt_dump_result){ 0 };
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
+	d->root = root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root < 0)
+		return err_sys(e, "open %s", path);
+	r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = collect(d, init, o, e);
+	if (r == 0)
+		r = write_image(d, fd, o, ret, e);
+	if (r == 0 && !o->leave_running)
+		r = cgroup_kill(c, e);
+	ckpt_unfreeze(&d->frozen);
+	if (ret)
+		ret->frozen_us = now_monotonic_us() - start;
+	for (size_t i = 0; i < d->tree.shmem_count; i++)
+		fd_close(&d->shmem_fd[i]);
+	free(d->files.seen);
+	ckpt_tree_done(&d->tree);
+	return r;
+}

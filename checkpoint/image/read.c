@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/image/image.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/image/internal.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <lz4.h>
+#include <protobuf-c/protobuf-c.h>
+#include <xxhash.h>
+#include <zstd.h>
+
+/* Unpacking takes more memory than the payload had (an empty submessage is two bytes there). */
+#define UNPACK_MAX MIB(64)
+
+struct ckpt_reader {
+	int fd;
+	bool ended;
+	XXH3_state_t *hash;
+	ZSTD_DCtx *zstd;
+	uint64_t records;
+	uint8_t *payload;
+	size_t room;
+	uint8_t *pages;
+	void *message;
+	size_t budget;
+};
+
+uint64_t wire_checksum(const struct wire_header *h, const void *payload, size_t len)
+{
+	/* XXH3 of the payload, seeded with that of the header: no copy of either. */
+	return XXH3_64bits_withSeed(payload, len,
+				    XXH3_64bits(h, offsetof(struct wire_header, checksum)));
+}
+
+static int broken(struct err *e, const char *what)
+{
+	return err_set(e, ERR_FAIL, "the image is damaged: %s", what);
+}
+
+/* 0, or broken at the end of the stream. */
+static int get(struct ckpt_reader *r, void *buf, size_t len, struct err *e)
+{
+	ssize_t n = fd_read_full(r->fd, buf, len);
+
+	if (n < 0)
+		return err_code(e, (int)n, "read the image");
+	if ((size_t)n != len)
+		return broken(e, "it ends too early");
+	return 0;
+}
+
+struct ckpt_reader *ckpt_reader_new(int fd, struct err *e)
+{
+	static const struct wire_preamble want = { .magic = WIRE_MAGIC };
+	struct ckpt_reader *r = calloc(1, sizeof(*r));
+	struct wire_preamble p;
+	int n = 0;
+
+	if (r) {
+		r->fd = fd;
+		r->hash = XXH3_createState();
+		r->zstd = ZSTD_createDCtx();
+		r->pages = malloc((size_t)CKPT_PAGES_MAX * CKPT_PAGE);
+	}
+	if (!r || !r->hash || !r->zstd || !r->pages)
+		n = err_code(e, -ENOMEM, "read the image");
+	if (n == 0)
+		n = get(r, &p, sizeof(p), e);
+	if (n == 0 && memcmp(p.magic, want.magic, sizeof(p.magic)) != 0)
+		n = err_set(e, ERR_FAIL, "this is not an image of a VPS");
+	if (n == 0 && (le32toh(p.format) != CKPT_IMAGE_FORMAT || p.zero))
+		n = err_set(e, ERR_UNSUPPORTED, "an image of format %u; this program reads format %d",
+			    le32toh(p.format), CKPT_IMAGE_FORMAT);
+	if (n < 0) {
+		ckpt_reader_free(r);
+		return NULL;
+	}
+	XXH3_128bits_reset(r->hash);
+	XXH3_128bits_update(r->hash, &p, sizeof(p));
+	return r;
+}
+
+void ckpt_reader_free(struct ckpt_reader *r)
+{
+	if (!r)
+		return;
+	ckpt_message_free(r->message);
+	XXH3_freeState(r->hash);
+	ZSTD_freeDCtx(r->zstd);
+	free(r->payload);
+	free(r->pages);
+	free(r);
+}
+
+static int read_payload(struct ckpt_reader *r, size_t len, struct err *e)
+{
+	if (len > r->room) {
+		uint8_t *p = realloc(r->payload, len);
+
+		if (!p)
+			return err_code(e, -ENOMEM, "read the image");
+		r->payload = p;
+		r->room = len;
+	}
+	return get(r, r->payload, len, e);
+}
+
+static void *bounded_alloc(void *data, size_t size)
+{
+	struct ckpt_reader *r = data;
+
+	if (size > r->budget)
+		return NULL;
+	r->budget -= size;
+	return malloc(size ? size : 1);
+}
+
+static void plain_free(void *data, void *p)
+{
+	(void)data;
+	free(p);
+}
+
+void ckpt_message_free(void *message)
+{
+	if (message)
+		protobuf_c_message_free_unpacked(message, NULL);
+}
+
+void *ckpt_record_take(struct ckpt_record *rec)
+{
+	if (rec->slot)
+		*rec->slot = NULL;
+	return TAKE_PTR(rec->message);
+}
+
+static int check_end(struct ckpt_reader *r, size_t len, const XXH128_hash_t *hash, struct err *e)
+{
+	const struct wire_trailer *t = (const void *)r->payload;
+	XXH128_canonical_t digest;
+
+	if (len != sizeof(*t))
+		return broken(e, "its trailer has another length");
+	XXH128_canonicalFromHash(&digest, *hash);
+	if (memcmp(digest.digest, t->digest, sizeof(t->digest)) != 0 ||
+	    le64toh(t->records) != r->records)
+		return broken(e, "its digest is another");
+	r->ended = true;
+	return 0;
+}
+
+static int unpack(struct ckpt_reader *r, struct ckpt_record *rec, struct err *e)
+{
+	const ProtobufCMessageDescriptor *d = ckpt_record_descriptor(rec->type);
+	ProtobufCAllocator bounded = { bounded_alloc, plain_free, r };
+
+	if (!d)
+		return 0;
+	r->budget = UNPACK_MAX;
+	r->message = protobuf_c_message_unpack(d, &bounded, rec->length, rec->data);
+	if (!r->message)
+		return broken(e, ckpt_record_name(rec->type));
+	rec->message = r->message;
+	rec->slot = &r->message;
+	return 0;
+}
+
+int ckpt_read(struct ckpt_reader *r, struct ckpt_record *ret, struct err *e)
+{
+	for (;;) {
+		struct wire_header h;
+		XXH128_hash_t before;
+		uint64_t len;
+		int n;
+
+		ckpt_message_free(TAKE_PTR(r->message));
+		if (r->ended)
+			return 0;
+		n = get(r, &h, sizeof(h), e);
+		if (n < 0)
+			return n;
+		len = le64toh(h.length);
+		if (len > CKPT_PAYLOAD_MAX || h.zero || r->records == CKPT_RECORDS_MAX)
+			return broken(e, "a record is too long");
+		n = read_payload(r, len, e);
+		if (n < 0)
+			return n;
+		if (le64toh(h.checksum) != wire_checksum(&h, r->payload, len))
+			return broken(e, "a checksum is wrong");
+		if (le32toh(h.type) == CKPT_REC_END) {
+			before = XXH3_128bits_digest(r->hash);
+			return check_end(r, len, &before, e);
+		}
+		XXH3_128bits_update(r->hash, &h, sizeof(h));
+		XXH3_128bits_update(r->hash, r->payload, len);
+		r->records++;
+		*ret = (struct ckpt_record){
+			.type = le32toh(h.type), .version = le16toh(h.version),
+			.flags = le16toh(h.flags), .id = le64toh(h.id), .data = r->payload, .length = len,
+		};
+		if (ckpt_record_name(ret->type) && ret->version == 1) {
+			n = unpack(r, ret, e);
+			return n < 0 ? n : 1;
+		}
+		if (ret->flags & CKPT_REC_CRITICAL) {
+			err_set(e, ERR_UNSUPPORTED, "the image has a record of type %u version %u",
+				ret->type, ret->version);
+			return err_hint(e, "it was made by a newer vps");
+		}
+	}
+}
+
+int ckpt_read_pages(struct ckpt_reader *r, const struct ckpt_record *rec, struct ckpt_pages *ret,
+		    struct err *e)
+{
+	const struct wire_pages *p = (const void *)rec->data;
+	size_t raw, len = rec->length - sizeof(*p), got = 0;
+
+	if (rec->type != CKPT_REC_PAGES || rec->length < sizeof(*p))
+		return broken(e, "a record of pages is too short");
+	*ret = (struct ckpt_pages){ le64toh(p->mm), le64toh(p->first), le32toh(p->count),
+				    (enum ckpt_pages_encoding)le32toh(p->encoding), 0, 0, NULL };
+	if (ret->count == 0 || (ret->encoding != CKPT_PAGES_ZERO && ret->encoding != CKPT_PAGES_REF &&
+				ret->count > CKPT_PAGES_MAX) ||
+	    ret->first >= UINT64_MAX / CKPT_PAGE - ret->count)
+		return broken(e, "a record of pages has a wrong count");
+	raw = (size_t)ret->count * CKPT_PAGE;
+	switch (ret->encoding) {
+	case CKPT_PAGES_ZERO:
+		return len == 0 ? 0 : broken(e, "pages of zeros have a content");
+	case CKPT_PAGES_REF:
+		if (len != 16)
+			return broken(e, "a reference to pages has another length");
+		memcpy(&ret->ref_mm, p + 1, 8);
+		memcpy(&ret->ref_first, (const uint8_t *)(p + 1) + 8, 8);
+		ret->ref_mm = le64toh(ret->ref_mm);
+		ret->ref_first = le64toh(ret->ref_first);
+		return 0;
+	case CKPT_PAGES_RAW:
+		ret->data = (const uint8_t *)(p + 1);
+		return len == raw ? 0 : broken(e, "pages have another length");
+	case CKPT_PAGES_LZ4: {
+		int n = LZ4_decompress_safe((const char *)(p + 1), (char *)r->pages, (int)len, (int)raw);
+
+		got = n > 0 ? (size_t)n : 0;
+		break;
+	}
+	case CKPT_PAGES_ZSTD:
+		got = ZSTD_decompressDCtx(r->zstd, r->pages, raw, p + 1, len);
+		break;
+	default:
+		return broken(e, "pages have an unknown encoding");
+	}
+	ret->data = r->pages;
+	return got == raw ? 0 : broken(e, "pages do not decompress");
+}

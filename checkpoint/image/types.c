@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/image/image.h"
+
+#include "base/macro.h"
+
+#include "checkpoint/image.pb-c.h" /* made from image.proto */
+
+static const struct {
+	const char *name;
+	const ProtobufCMessageDescriptor *message;
+} types[CKPT_REC_COUNT] = {
+	[CKPT_REC_END]        = { "end", NULL },
+	[CKPT_REC_HEADER]     = { "header", &ckpt__header__descriptor },
+	[CKPT_REC_PROCESS]    = { "process", &ckpt__process__descriptor },
+	[CKPT_REC_THREAD]     = { "thread", &ckpt__thread__descriptor },
+	[CKPT_REC_SIGACTIONS] = { "signal-actions", &ckpt__signal_actions__descriptor },
+	[CKPT_REC_PENDING]    = { "pending-signals", &ckpt__pending_signals__descriptor },
+	[CKPT_REC_MM]         = { "mm", &ckpt__mm__descriptor },
+	[CKPT_REC_SHMEM]      = { "shmem", &ckpt__shmem__descriptor },
+	[CKPT_REC_FDS]        = { "fds", &ckpt__fd_table__descriptor },
+	[CKPT_REC_FILE]       = { "file", &ckpt__file__descriptor },
+	[CKPT_REC_PAGES]      = { "pages", NULL },
+};
+
+const char *ckpt_record_name(uint32_t type)
+{
+	return type < ARRAY_SIZE(types) ? types[type].name : NULL;
+}
+
+const ProtobufCMessageDescriptor *ckpt_record_descriptor(uint32_t type)
+{
+	return type < ARRAY_SIZE(types) ? types[type].message : NULL;
+}

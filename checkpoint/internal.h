@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_INTERNAL_H
+#define CHECKPOINT_INTERNAL_H
+
+#include "checkpoint/batch.h"
+#include "checkpoint/freeze.h"
+#include "checkpoint/kinds.h"
+#include "checkpoint/tree.h"
+
+/* Parts of /proc/PID/status and stat. */
+struct ckpt_status {
+	char text[8192];
+};
+int ckpt_status_read(pid_t pid, struct ckpt_status *s);
+/* Up to `max` numbers of the line, in base; their count. 0 when there is no such line. */
+size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int base, uint64_t *ret,
+			   size_t max);
+/* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
+int ckpt_stat_read(pid_t pid, uint64_t field[53]);
+
+/* XCR0: the parts of the registers' state that this processor and kernel keep. */
+uint64_t ckpt_xsave_mask(void);
+
+struct ckpt_dump {
+	struct ckpt_tree tree;
+	struct ckpt_frozen frozen;
+	struct ckpt_collect files;
+	int root;               /* of the VPS, O_PATH */
+	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
+	int shmem_fd[1024];
+	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
+};
+
+/* Memory areas of a process, by /proc/PID/maps. (areas.c) */
+int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+/* The pages of private areas, and of the shared memory. (pages.c) */
+int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
+/* Process, threads, signals. (collect.c) */
+int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
+		      struct err *e);
+/* The file descriptors. (files.c) */
+int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_RESTORE_INTERNAL_H
+#define CHECKPOINT_RESTORE_INTERNAL_H
+
+#include "checkpoint/internal.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Memory of ours in every restored process: a page for the stub, the list, room for arguments. */
+#define RESTORE_REGION 262144u
+#define RESTORE_ROOM (RESTORE_REGION - CKPT_PAGE - CKPT_BATCH_LIST)
+
+/* One process while it is restored. */
+struct restoring {
+	struct ckpt_task *task;
+	struct ckpt_batch batch;
+	struct ckpt_thread *threads; /* as task->threads; [0] from its birth on */
+	int *area_fd;                /* of the first process: the fd that holds each area's file, or -1 */
+	int exe_fd;
+};
+
+struct restore {
+	struct ckpt_tree tree;
+	struct ckpt_reader *reader;
+	struct restoring *procs;     /* as tree.tasks */
+	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
+	 * what is only mapped. */
+	int base;
+	char **mapped;               /* paths; those that begin with '+' are opened for writing */
+	size_t mapped_count;
+	uint64_t region;
+};
+
+static inline int restore_fd_file(const struct restore *r, uint32_t id)
+{
+	return r->base + (int)id - 1;
+}
+
+static inline int restore_fd_shmem(const struct restore *r, uint32_t id)
+{
+	return r->base + (int)(r->tree.file_count + id) - 1;
+}
+
+static inline int restore_fd_mapped(const struct restore *r, size_t i)
+{
+	return r->base + (int)(r->tree.file_count + r->tree.shmem_count + i);
+}
+
+static inline int restore_fd_end(const struct restore *r)
+{
+	return restore_fd_mapped(r, r->mapped_count);
+}
+
+/* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
+int restore_open(void *restore, struct err *e);
+void restore_stay(void *restore);
+
+/* A list of calls in the making, with what their arguments point to. (restore_list.c) */
+struct list {
+	struct ckpt_call calls[CKPT_BATCH_MAX];
+	const char *what[CKPT_BATCH_MAX]; /* NULL: may fail */
+	size_t count;
+	uint8_t room[RESTORE_ROOM];
+	size_t used;
+	uint64_t room_at;                 /* in the task */
+};
+void list_init(struct list *l, const struct restore *r);
+void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
+	       uint64_t d, uint64_t e5, uint64_t f);
+/* Copies an argument; its address in the task, 0 when there is no room. */
+uint64_t list_put(struct list *l, const void *data, size_t len);
+/* True when `calls` more and `bytes` of arguments fit. */
+int list_fits(const struct list *l, size_t calls, size_t bytes);
+/* Runs it, empties it. */
+int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+
+/* The steps of a task. (restore_task.c) */
+int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_registers(struct restore *r, struct restoring *p, struct err *e);
+
+/* clone3(2) of one task with this number, through `parent`. (restore_list.c) */
+int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
+		  pid_t ns_pid, pid_t *ret, struct err *e);
+
+#endif

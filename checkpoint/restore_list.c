@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/macro.h"
+#include "checkpoint/restore_internal.h"
+
+#include <errno.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+void list_init(struct list *l, const struct restore *r)
+{
+	l->count = l->used = 0;
+	l->room_at = r->region + CKPT_PAGE + CKPT_BATCH_LIST;
+}
+
+void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
+	       uint64_t d, uint64_t e5, uint64_t f)
+{
+	l->what[l->count] = what;
+	l->calls[l->count++] = (struct ckpt_call){ nr, { a, b, c, d, e5, f }, 0 };
+}
+
+uint64_t list_put(struct list *l, const void *data, size_t len)
+{
+	uint64_t at = l->room_at + l->used;
+
+	memcpy(l->room + l->used, data, len);
+	l->used += (len + 15) & ~(size_t)15;
+	return at;
+}
+
+int list_fits(const struct list *l, size_t calls, size_t bytes)
+{
+	return l->count + calls <= CKPT_BATCH_MAX && l->used + bytes + 16 <= RESTORE_ROOM;
+}
+
+int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+{
+	int r = 0;
+
+	if (l->used)
+		r = ckpt_mem_write(b->pid, l->room_at, l->room, l->used);
+	if (r < 0)
+		return err_code(e, r, "write into process %d", (int)t->ns_tgid);
+	r = ckpt_batch_run(b, t, l->calls, l->count, e);
+	for (size_t i = 0; r == 0 && i < l->count; i++)
+		if (l->what[i] && l->calls[i].ret < 0 && l->calls[i].ret > -4096)
+			r = err_code(e, (int)l->calls[i].ret, "restore process %d: %s", (int)t->ns_tgid,
+				     l->what[i]);
+	l->count = l->used = 0;
+	return r;
+}
+
+int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
+		  pid_t ns_pid, pid_t *ret, struct err *e)
+{
+	int32_t number = ns_pid;
+	struct clone_args args = {
+		.flags = flags, .exit_signal = flags & CLONE_THREAD ? 0 : SIGCHLD, .set_tid_size = 1,
+	};
+	int r;
+
+	args.set_tid = list_put(l, &number, sizeof(number));
+	list_call(l, "make a task of its number", SYS_clone3, list_put(l, &args, sizeof(args)),
+		  sizeof(args), 0, 0, 0, 0);
+	*ret = 0;
+	parent->born = ret;
+	parent->born_count = 0;
+	parent->born_max = 1;
+	r = list_run(l, b, parent, e);
+	parent->born = NULL;
+	if (r == 0 && *ret == 0)
+		return err_set(e, ERR_FAIL, "task %d was not seen to be born", (int)ns_pid);
+	if (r == 0)
+		r = ckpt_trace_wait_event(*ret, NULL) < 0 ? err_sys(e, "wait for task %d", (int)ns_pid) : 0;
+	return r;
+}

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* One process: two lists for its memory, with its pages put in between, then what else it is, then
+ * its threads. */
+#include "base/macro.h"
+#include "checkpoint/restore_internal.h"
+
+#include <asm/prctl.h>
+#include <elf.h>
+#include <errno.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/epoll.h>
+
+#ifndef ARCH_MAP_VDSO_64
+#define ARCH_MAP_VDSO_64 0x2003
+#endif
+
+/* While it is filled: private memory can be written, the rest is as it will be. */
+static uint32_t filling_prot(const Ckpt__Area *a)
+{
+	return a->flags & MAP_SHARED ? a->prot : PROT_READ | PROT_WRITE;
+}
+
+static int map_areas(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Mm *mm = p->task->mm;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
+		const Ckpt__Area *a = mm->area[i];
+		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN)) |
+				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
+
+		if (a->shmem)
+			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
+		else if (a->path[0])
+			fd = (uint64_t)p->area_fd[i];
+		else
+			flags |= MAP_ANONYMOUS;
+		if (!list_fits(l, 1, 0))
+			n = list_run(l, &p->batch, &p->threads[0], e);
+		list_call(l, "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
+			  fd, a->offset);
+	}
+	return n;
+}
+
+int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Mm *mm = p->task->mm;
+	struct prctl_mm_map map = {
+		.start_code = mm->start_code, .end_code = mm->end_code, .start_data = mm->start_data,
+		.end_data = mm->end_data, .start_brk = mm->start_brk, .brk = mm->brk,
+		.start_stack = mm->start_stack, .arg_start = mm->arg_start, .arg_end = mm->arg_end,
+		.env_start = mm->env_start, .env_end = mm->env_end, .auxv_size = (uint32_t)mm->auxv.len,
+		.exe_fd = (uint32_t)p->exe_fd,
+	};
+	int n;
+
+	list_init(l, r);
+	n = map_areas(r, p, l, e);
+	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n < 0)
+		return n;
+	if (mm->vdso)
+		list_call(l, "map the vdso", SYS_arch_prctl, ARCH_MAP_VDSO_64, mm->vdso, 0, 0, 0, 0);
+	map.auxv = (void *)(uintptr_t)list_put(l, mm->auxv.data, mm->auxv.len); /* NOLINT */
+	list_call(l, "set the memory map", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
+		  list_put(l, &map, sizeof(map)), sizeof(map), 0, 0);
+	return list_run(l, &p->batch, &p->threads[0], e);
+}
+
+static int protect_areas(struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Mm *mm = p->task->mm;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
+		const Ckpt__Area *a = mm->area[i];
+
+		if (a->prot == filling_prot(a))
+			continue;
+		if (!list_fits(l, 1, 0))
+			n = list_run(l, &p->batch, &p->threads[0], e);
+		list_call(l, "protect memory", SYS_mprotect, a->start, a->end - a->start, a->prot, 0, 0, 0);
+	}
+	return n;
+}
+
+static void set_signals(const struct ckpt_task *k, struct list *l)
+{
+	for (size_t i = 0; i < k->actions->n_action; i++) {
+		const Ckpt__SignalAction *a = k->actions->action[i];
+		uint64_t ka[4] = { a->handler, a->flags, a->restorer, a->mask };
+
+		if (a->signal != SIGKILL && a->signal != SIGSTOP)
+			list_call(l, "set a signal's action", SYS_rt_sigaction, a->signal,
+				  list_put(l, ka, sizeof(ka)), 0, 8, 0, 0);
+	}
+	for (size_t i = 0; i < k->process->n_itimers; i++) {
+		const Ckpt__Itimer *t = k->process->itimers[i];
+		struct itimerval v = {
+			{ (time_t)(t->interval_us / 1000000), (suseconds_t)(t->interval_us % 1000000) },
+			{ (time_t)(t->value_us / 1000000), (suseconds_t)(t->value_us % 1000000) },
+		};
+
+		if (t->value_us)
+			list_call(l, "set a timer", SYS_setitimer, i, list_put(l, &v, sizeof(v)), 0, 0, 0, 0);
+	}
+}
+
+static int set_fds(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__FdTable *t = p->task->fds;
+	bool std[3] = { false };
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
+		const Ckpt__Fd *f = t->fd[i];
+
+		if (f->fd < 3)
+			std[f->fd] = true;
+		if (!list_fits(l, 1, 0))
+			n = list_run(l, &p->batch, &p->threads[0], e);
+		list_call(l, "place an open file", SYS_dup3, (uint64_t)restore_fd_file(r, f->file), f->fd,
+			  f->cloexec ? 02000000 : 0, 0, 0, 0);
+	}
+	for (uint64_t i = 0; n == 0 && i < 3; i++) {
+		if (!list_fits(l, 1, 0))
+			n = list_run(l, &p->batch, &p->threads[0], e);
+		if (!std[i])
+			list_call(l, NULL, SYS_close, i, 0, 0, 0, 0, 0);
+	}
+	return n;
+}
+
+/* What an epoll watches, once its owner's numbers stand for the right files. */
+static int set_epolls(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	int n = 0;
+
+	for (uint32_t id = 1; id <= r->tree.file_count; id++) {
+		const Ckpt__File *f = r->tree.files[id - 1];
+
+		if (f->kind != CKPT_FILE_EPOLL || f->owner != p->task->process->pid)
+			continue;
+		for (size_t i = 0; n == 0 && i < f->n_targets; i++) {
+			struct epoll_event ev = { .events = f->targets[i]->events };
+
+			ev.data.u64 = f->targets[i]->data;
+			if (!list_fits(l, 1, sizeof(ev)))
+				n = list_run(l, &p->batch, &p->threads[0], e);
+			list_call(l, "watch an open file", SYS_epoll_ctl, (uint64_t)restore_fd_file(r, id),
+				  EPOLL_CTL_ADD, f->targets[i]->fd, list_put(l, &ev, sizeof(ev)), 0, 0);
+		}
+	}
+	return n;
+}
+
+int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Process *k = p->task->process;
+	int n;
+
+	list_init(l, r);
+	n = protect_areas(p, l, e);
+	if (n == 0)
+		n = set_fds(r, p, l, e);
+	if (n == 0)
+		n = set_epolls(r, p, l, e);
+	if (n == 0 && !list_fits(l, 80, 16384))
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n < 0)
+		return n;
+	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
+	set_signals(p->task, l);
+	list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0, 0);
+	list_call(l, NULL, SYS_umask, k->umask & 0777, 0, 0, 0, 0, 0);
+	list_call(l, "set its personality", SYS_personality, k->personality, 0, 0, 0, 0, 0);
+	if (k->child_subreaper)
+		list_call(l, "adopt orphans", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0);
+	if (k->thp_disable)
+		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
+	n = list_run(l, &p->batch, &p->threads[0], e);
+	for (size_t i = 0; n == 0 && i < k->n_rlimits; i++) {
+		struct rlimit64 now, lim = { k->rlimits[i]->soft, k->rlimits[i]->hard };
+
+		/* Never more than the VPS was started with. */
+		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, NULL, &now) < 0)
+			return err_sys(e, "read the limits of process %u", k->pid);
+		if (lim.rlim_max > now.rlim_max)
+			lim.rlim_max = now.rlim_max;
+		if (lim.rlim_cur > lim.rlim_max)
+			lim.rlim_cur = lim.rlim_max;
+		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
+			return err_sys(e, "set the limits of process %u", k->pid);
+	}
+	return n;
+}
+
+/* Identity comes last of all that a thread does for itself: it may not do much afterwards. Ids and
+ * capabilities are the VPS's own; the kernel bounds them by its user namespace and bounding set. */
+static void set_identity(const Ckpt__Thread *t, struct list *l)
+{
+	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct d[2] = {
+		{ (uint32_t)t->caps[2], (uint32_t)t->caps[1], (uint32_t)t->caps[0] },
+		{ (uint32_t)(t->caps[2] >> 32), (uint32_t)(t->caps[1] >> 32), (uint32_t)(t->caps[0] >> 32) },
+	};
+
+	for (uint64_t c = 0; c <= 40; c++)
+		if (!(t->caps[3] >> c & 1))
+			list_call(l, NULL, SYS_prctl, PR_CAPBSET_DROP, c, 0, 0, 0, 0);
+	list_call(l, "keep capabilities", SYS_prctl, PR_SET_SECUREBITS,
+		  SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0);
+	list_call(l, "set its groups", SYS_setgroups, t->n_groups,
+		  list_put(l, t->groups, t->n_groups * sizeof(uint32_t)), 0, 0, 0, 0);
+	list_call(l, "set its group ids", SYS_setresgid, t->gids[0], t->gids[1], t->gids[2], 0, 0, 0);
+	list_call(l, "set its file system group", SYS_setfsgid, t->gids[3], 0, 0, 0, 0, 0);
+	list_call(l, "set its user ids", SYS_setresuid, t->uids[0], t->uids[1], t->uids[2], 0, 0, 0);
+	list_call(l, "set its file system user", SYS_setfsuid, t->uids[3], 0, 0, 0, 0, 0);
+	list_call(l, "set its secure bits", SYS_prctl, PR_SET_SECUREBITS, t->securebits, 0, 0, 0, 0);
+	list_call(l, "set its capabilities", SYS_capset, list_put(l, &h, sizeof(h)),
+		  list_put(l, d, sizeof(d)), 0, 0, 0, 0);
+	for (uint64_t c = 0; c <= 40; c++)
+		if (t->caps[4] >> c & 1)
+			list_call(l, "raise an ambient capability", SYS_prctl, PR_CAP_AMBIENT,
+				  PR_CAP_AMBIENT_RAISE, c, 0, 0, 0);
+	if (t->no_new_privs)
+		list_call(l, "do without new privileges", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
+}
+
+static int set_thread(struct restore *r, struct restoring *p, size_t i, struct list *l, struct err *e)
+{
+	const Ckpt__Thread *t = p->task->threads[i];
+	stack_t alt = { (void *)(uintptr_t)t->altstack, (int)(t->altstack_flags & ~(uint32_t)SS_ONSTACK), /* NOLINT */
+			t->altstack_size };
+	struct sched_param param = { (int)t->rt_priority };
+	char comm[16] = { 0 };
+	int n;
+
+	list_init(l, r);
+	snprintf(comm, sizeof(comm), "%.15s", t->comm);
+	list_call(l, "name it", SYS_prctl, PR_SET_NAME, list_put(l, comm, sizeof(comm)), 0, 0, 0, 0);
+	if (t->altstack_size)
+		list_call(l, "set its signal stack", SYS_sigaltstack, list_put(l, &alt, sizeof(alt)), 0, 0,
+			  0, 0, 0);
+	list_call(l, "set its list of robust futexes", SYS_set_robust_list, t->robust_list,
+		  t->robust_list_size ? t->robust_list_size : 24, 0, 0, 0, 0);
+	list_call(l, "set its end address", SYS_set_tid_address, t->clear_tid, 0, 0, 0, 0, 0);
+	if (t->rseq)
+		list_call(l, "register its restartable sequences", SYS_rseq, t->rseq, t->rseq_size, 0,
+			  t->rseq_signature, 0, 0);
+	if (i > 0 || p->task->process->pid != 1) /* the first is tied to its holder */
+		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
+	set_identity(t, l);
+	if (i == 0)
+		list_call(l, NULL, SYS_prctl, PR_SET_DUMPABLE, p->task->process->dumpable == 1, 0, 0, 0, 0);
+	n = list_run(l, &p->batch, &p->threads[i], e);
+	if (n < 0)
+		return n;
+	if (sched_setaffinity(p->threads[i].tid, t->affinity.len, (const cpu_set_t *)(const void *)t->affinity.data) < 0 &&
+	    errno != EINVAL) /* processors that are not here */
+		return err_sys(e, "set the processors of thread %u", t->tid);
+	if (t->policy != SCHED_OTHER &&
+	    sched_setscheduler(p->threads[i].tid, (int)t->policy, &param) < 0)
+		return err_sys(e, "set the scheduling of thread %u", t->tid);
+	if (setpriority(PRIO_PROCESS, (id_t)p->threads[i].tid, t->nice) < 0)
+		return err_sys(e, "set the niceness of thread %u", t->tid);
+	return 0;
+}
+
+/* Pending signals: sent by the task to itself, which may say anything of who sent them. */
+static int send_pending(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	static const uint64_t all = UINT64_MAX;
+
+	for (size_t i = 0; i < p->task->pending_count; i++) {
+		const Ckpt__PendingSignals *s = p->task->pending[i];
+		size_t who = 0;
+		int n;
+
+		for (size_t k = 0; k < p->task->thread_count; k++)
+			if (s->tid == p->task->threads[k]->tid)
+				who = k;
+		list_init(l, r);
+		p->threads[who].notify = 0; /* all are blocked from here on */
+		list_call(l, "block signals", SYS_rt_sigprocmask, SIG_SETMASK, list_put(l, &all, 8), 0, 8, 0, 0);
+		for (size_t k = 0; k < s->n_info; k++) {
+			siginfo_t si;
+
+			if (s->info[k].len != sizeof(si) || !list_fits(l, 1, sizeof(si)))
+				return err_set(e, ERR_FAIL, "the image is damaged: a pending signal");
+			memcpy(&si, s->info[k].data, sizeof(si));
+			if (s->tid)
+				list_call(l, "send a signal", SYS_rt_tgsigqueueinfo, p->task->process->pid, s->tid,
+					  (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0);
+			else
+				list_call(l, "send a signal", SYS_rt_sigqueueinfo, p->task->process->pid,
+					  (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0, 0);
+		}
+		n = list_run(l, &p->batch, &p->threads[who], e);
+		if (n < 0)
+			return n;
+	}
+	return 0;
+}
+
+int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const struct ckpt_task *k = p->task;
+	int n = 0;
+
+	for (size_t i = 1; n == 0 && i < k->thread_count; i++) {
+		pid_t tid;
+
+		list_init(l, r);
+		n = restore_clone(l, &p->batch, &p->threads[0],
+				  CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+				  CLONE_SYSVSEM, (pid_t)k->threads[i]->tid, &tid, e);
+		if (n == 0)
+			n = ckpt_thread_adopt(&p->threads[i], tid, (pid_t)k->process->pid,
+					      (pid_t)k->threads[i]->tid, e);
+	}
+	/* The first thread last: it makes the others, and may not afterwards. */
+	for (size_t i = k->thread_count; n == 0 && i-- > 0;)
+		n = set_thread(r, p, i, l, e);
+	return n == 0 ? send_pending(r, p, l, e) : n;
+}
+
+/*
+ * An interrupted call is issued again. The kernel does it, when the task goes on, but for those with
+ * a restart block, which stayed with the old task: these begin anew with the arguments they had.
+ */
+static void mend(struct user_regs_struct *regs)
+{
+	if ((int64_t)regs->orig_rax >= 0 && (int64_t)regs->rax == -516) {
+		regs->rax = regs->orig_rax;
+		regs->rip -= 2;
+		regs->orig_rax = UINT64_MAX;
+	}
+}
+
+static int set_registers(struct restoring *p, size_t i, struct err *e)
+{
+	const Ckpt__Thread *t = p->task->threads[i];
+	struct ckpt_thread *th = &p->threads[i];
+	struct iovec iov = { t->xstate.data, t->xstate.len };
+	struct user_regs_struct regs;
+	int n;
+
+	memcpy(&regs, t->regs.data, sizeof(regs));
+	mend(&regs);
+	/* Never into the kernel's half, whatever the image says: SETREGS refuses wrong selectors. */
+	n = ckpt_trace_set_regs(th->tid, &regs);
+	if (n == 0 && ptrace(PTRACE_SETREGSET, th->tid, (void *)NT_X86_XSTATE, &iov) < 0)
+		n = -errno;
+	if (n == 0)
+		n = ckpt_trace_set_mask(th->tid, t->sigmask);
+	return n < 0 ? err_code(e, n, "set the registers of thread %u", t->tid) : 0;
+}
+
+int restore_registers(struct restore *r, struct restoring *p, struct err *e)
+{
+	struct ckpt_call c = { SYS_munmap, { r->region, RESTORE_REGION }, 0 };
+	const Ckpt__Mm *mm = p->task->mm;
+	int64_t ret = 0;
+	int n = 0;
+
+	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
+		n = ckpt_thread_settle(&p->threads[i], e);
+	if (n == 0)
+		n = ckpt_batch_to_vdso(&p->batch, mm->vdso + mm->vdso_size, e);
+	p->batch.scratch = 0;
+	if (n == 0)
+		n = ckpt_batch_one(&p->batch, &p->threads[0], &c, &ret, e);
+	if (n == 0 && ret < 0)
+		n = err_code(e, (int)ret, "unmap what is ours in process %u", p->task->process->pid);
+	if (n == 0)
+		n = ckpt_thread_settle(&p->threads[0], e);
+	if (n < 0)
+		return n;
+	ckpt_batch_close(&p->batch);
+	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++)
+		n = set_registers(p, i, e);
+	return n;
+}

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/tree.h"
+
+#include "base/macro.h"
+
+#include <errno.h>
+#include <sys/user.h>
+
+#define CHUNK MIB(1)
+#define TASKS_MAX 65536
+#define FILES_MAX (1u << 20)
+#define ADDRESS_MAX 0x7ffffffff000ull /* of user space, with four levels of page tables */
+
+struct ckpt_chunk {
+	struct ckpt_chunk *next;
+	_Alignas(16) uint8_t data[];
+};
+
+void *ckpt_alloc(struct ckpt_arena *a, size_t size)
+{
+	size = (size + 15) & ~(size_t)15;
+	if (size > a->left) {
+		size_t room = size > CHUNK / 4 ? size : CHUNK;
+		struct ckpt_chunk *c = calloc(1, sizeof(*c) + room);
+
+		if (!c)
+			return NULL;
+		c->next = a->chunks;
+		a->chunks = c;
+		a->left = room;
+		/* Filled from its end, so that what is left is all that is to be known. */
+	}
+	a->left -= size;
+	return a->chunks->data + a->left;
+}
+
+char *ckpt_strdup(struct ckpt_arena *a, const char *s)
+{
+	return ckpt_memdup(a, s, strlen(s) + 1);
+}
+
+void *ckpt_memdup(struct ckpt_arena *a, const void *p, size_t len)
+{
+	void *copy = ckpt_alloc(a, len ? len : 1);
+
+	if (copy)
+		memcpy(copy, p, len);
+	return copy;
+}
+
+void ckpt_arena_done(struct ckpt_arena *a)
+{
+	while (a->chunks) {
+		struct ckpt_chunk *next = a->chunks->next;
+
+		free(a->chunks);
+		a->chunks = next;
+	}
+	a->left = 0;
+}
+
+/* Grown in powers of two: the room is known from the count. */
+int ckpt_push(struct ckpt_arena *a, void *array, size_t *count, void *item)
+{
+	void **items;
+
+	memcpy(&items, array, sizeof(items));
+	if ((*count & (*count - 1)) == 0) {
+		void **grown = ckpt_alloc(a, (*count ? 2 * *count : 1) * sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		if (*count)
+			memcpy(grown, items, *count * sizeof(*grown));
+		items = grown;
+		memcpy(array, &items, sizeof(items));
+	}
+	items[(*count)++] = item;
+	return 0;
+}
+
+void ckpt_tree_done(struct ckpt_tree *t)
+{
+	ckpt_arena_done(&t->arena);
+	*t = (struct ckpt_tree){ 0 };
+}
+
+static int write_task(const struct ckpt_task *k, struct ckpt_writer *w, struct err *e)
+{
+	uint64_t pid = k->process->pid;
+	int r = ckpt_write_message(w, CKPT_REC_PROCESS, pid, k->process, e);
+
+	if (r == 0)
+		r = ckpt_write_message(w, CKPT_REC_MM, k->process->mm, k->mm, e);
+	if (r == 0)
+		r = ckpt_write_message(w, CKPT_REC_SIGACTIONS, pid, k->actions, e);
+	if (r == 0)
+		r = ckpt_write_message(w, CKPT_REC_FDS, pid, k->fds, e);
+	for (size_t i = 0; r == 0 && i < k->thread_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_THREAD, k->threads[i]->tid, k->threads[i], e);
+	for (size_t i = 0; r == 0 && i < k->pending_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_PENDING, pid, k->pending[i], e);
+	return r;
+}
+
+int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err *e)
+{
+	int r = ckpt_write_message(w, CKPT_REC_HEADER, 0, t->header, e);
+
+	for (size_t i = 0; r == 0 && i < t->shmem_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SHMEM, i + 1, t->shmems[i], e);
+	for (size_t i = 0; r == 0 && i < t->file_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
+	for (size_t i = 0; r == 0 && i < t->task_count; i++)
+		r = write_task(&t->tasks[i], w, e);
+	return r;
+}
+
+static int bad(struct err *e, const char *what, uint64_t id)
+{
+	return err_set(e, ERR_FAIL, "the image is damaged: %s %llu", what, (unsigned long long)id);
+}
+
+static void *arena_alloc(void *arena, size_t size)
+{
+	return ckpt_alloc(arena, size);
+}
+
+static void arena_free(void *arena, void *p)
+{
+	(void)arena;
+	(void)p;
+}
+
+/* Again, into the arena; the reader has seen that it unpacks within its budget. */
+static void *keep(struct ckpt_tree *t, const struct ckpt_record *rec)
+{
+	ProtobufCAllocator in_arena = { arena_alloc, arena_free, &t->arena };
+
+	return protobuf_c_message_unpack(ckpt_record_descriptor(rec->type), &in_arena, rec->length,
+					 rec->data);
+}
+
+static int add_task(struct ckpt_tree *t, Ckpt__Process *p, struct err *e)
+{
+	if (t->task_count == TASKS_MAX)
+		return bad(e, "too many processes, at", p->pid);
+	for (size_t i = 0; i < t->task_count; i++)
+		if (t->tasks[i].process->pid == p->pid)
+			return bad(e, "a second process", p->pid);
+	if ((t->task_count & (t->task_count - 1)) == 0) {
+		struct ckpt_task *grown =
+			ckpt_alloc(&t->arena, (t->task_count ? 2 * t->task_count : 1) * sizeof(*grown));
+
+		if (!grown)
+			return err_code(e, -ENOMEM, "read the image");
+		if (t->task_count)
+			memcpy(grown, t->tasks, t->task_count * sizeof(*grown));
+		t->tasks = grown;
+	}
+	t->tasks[t->task_count++] = (struct ckpt_task){ .process = p };
+	return 0;
+}
+
+/* What belongs to a process follows it. */
+static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *e)
+{
+	struct ckpt_task *k = t->task_count ? &t->tasks[t->task_count - 1] : NULL;
+	void *m = keep(t, rec);
+	int r = 0;
+
+	if (!m)
+		return err_code(e, -ENOMEM, "read the image");
+	switch (rec->type) {
+	case CKPT_REC_HEADER:
+		if (t->header)
+			return bad(e, "a second header at", rec->id);
+		t->header = m;
+		return 0;
+	case CKPT_REC_PROCESS:
+		return add_task(t, m, e);
+	case CKPT_REC_FILE:
+		if (rec->id != t->file_count + 1 || t->file_count == FILES_MAX)
+			return bad(e, "file", rec->id);
+		r = ckpt_push(&t->arena, &t->files, &t->file_count, m);
+		break;
+	case CKPT_REC_SHMEM:
+		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
+			return bad(e, "shared memory", rec->id);
+		r = ckpt_push(&t->arena, &t->shmems, &t->shmem_count, m);
+		break;
+	default:
+		if (!k)
+			return bad(e, "no process before record", rec->id);
+		if (rec->type == CKPT_REC_MM)
+			k->mm = m;
+		else if (rec->type == CKPT_REC_SIGACTIONS)
+			k->actions = m;
+		else if (rec->type == CKPT_REC_FDS)
+			k->fds = m;
+		else if (rec->type == CKPT_REC_THREAD)
+			r = ckpt_push(&t->arena, &k->threads, &k->thread_count, m);
+		else if (rec->type == CKPT_REC_PENDING)
+			r = ckpt_push(&t->arena, &k->pending, &k->pending_count, m);
+	}
+	return r < 0 ? err_code(e, r, "read the image") : 0;
+}
+
+static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e)
+{
+	uint64_t last = 0;
+
+	if (mm->auxv.len > 1024 || mm->auxv.len % 16 || mm->vdso % CKPT_PAGE || mm->vdso >= ADDRESS_MAX)
+		return bad(e, "auxiliary vector of", mm->auxv.len);
+	for (size_t i = 0; i < mm->n_area; i++) {
+		const Ckpt__Area *a = mm->area[i];
+
+		if (a->start < last || a->end <= a->start || a->end > ADDRESS_MAX ||
+		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
+		    a->shmem > t->shmem_count || a->memfd_file > t->file_count)
+			return bad(e, "memory area at", a->start);
+		last = a->end;
+	}
+	return 0;
+}
+
+static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, struct err *e)
+{
+	uint32_t pid = k->process->pid;
+	int r;
+
+	if (!k->mm || !k->actions || !k->fds || !k->thread_count || pid == 0 || pid > 4194304 ||
+	    k->threads[0]->tid != pid || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
+		return bad(e, "process", pid);
+	r = check_mm(t, k->mm, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < k->thread_count; i++) {
+		const Ckpt__Thread *th = k->threads[i];
+
+		if (th->tid == 0 || th->tid > 4194304 || th->regs.len != sizeof(struct user_regs_struct) ||
+		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
+		    th->n_groups > 65536)
+			return bad(e, "thread", th->tid);
+	}
+	for (size_t i = 0; i < k->fds->n_fd; i++)
+		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
+		    k->fds->fd[i]->fd > FILES_MAX)
+			return bad(e, "file descriptor", k->fds->fd[i]->fd);
+	for (size_t i = 0; i < k->actions->n_action; i++)
+		if (k->actions->action[i]->signal == 0 || k->actions->action[i]->signal > 64)
+			return bad(e, "signal", k->actions->action[i]->signal);
+	return 0;
+}
+
+int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		   struct err *e)
+{
+	int n;
+
+	while ((n = ckpt_read(r, first, e)) > 0 && first->type != CKPT_REC_PAGES) {
+		int x = take(t, first, e);
+
+		if (x < 0)
+			return x;
+	}
+	if (n < 0)
+		return n;
+	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
+		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
+	for (size_t i = 0; i < t->task_count; i++) {
+		int x = check_task(t, &t->tasks[i], e);
+
+		if (x < 0)
+			return x;
+	}
+	return n;
+}

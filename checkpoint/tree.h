@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_TREE_H
+#define CHECKPOINT_TREE_H
+
+#include "base/err.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/image/image.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * A VPS's processes and objects in memory, as an image has them: what a dump collects and a restore
+ * reads. Everything hangs on one arena and goes with it.
+ */
+struct ckpt_chunk;
+struct ckpt_arena {
+	struct ckpt_chunk *chunks;
+	size_t left;
+};
+
+/* Zeroed; NULL when out of memory. */
+void *ckpt_alloc(struct ckpt_arena *a, size_t size);
+char *ckpt_strdup(struct ckpt_arena *a, const char *s);
+void *ckpt_memdup(struct ckpt_arena *a, const void *p, size_t len);
+void ckpt_arena_done(struct ckpt_arena *a);
+
+struct ckpt_task {
+	Ckpt__Process *process;
+	Ckpt__SignalActions *actions;
+	Ckpt__FdTable *fds;
+	Ckpt__Mm *mm;
+	Ckpt__Thread **threads;     /* the leader's first */
+	size_t thread_count;
+	Ckpt__PendingSignals **pending;
+	size_t pending_count;
+	/* dump: as the host sees it. restore: likewise, once it is there. */
+	pid_t pid;
+	pid_t *tids;
+};
+
+struct ckpt_tree {
+	struct ckpt_arena arena;
+	Ckpt__Header *header;
+	struct ckpt_task *tasks;
+	size_t task_count;
+	Ckpt__File **files;         /* file n has id n + 1 */
+	size_t file_count;
+	Ckpt__Shmem **shmems;       /* likewise */
+	size_t shmem_count;
+};
+
+/* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */
+#define CKPT_SHMEM_MM ((uint64_t)1 << 32)
+
+/* Appends a slot to an array of pointers in the arena; -ENOMEM. */
+int ckpt_push(struct ckpt_arena *a, void *array, size_t *count, void *item);
+
+void ckpt_tree_done(struct ckpt_tree *t);
+
+/* All but the pages. */
+int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err *e);
+/*
+ * Reads records until the first of pages or the trailer, and checks that what they say holds
+ * together (ids that are there, addresses in order, counts), so that a restore need not.
+ * 1: *first is a record of pages; 0: the trailer came.
+ */
+int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		   struct err *e);
+
+#endif

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * drive [-k] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
+ * process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
+ * program. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
+ * restored so many times.
+ */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/path.h"
+#include "base/proc.h"
+#include "checkpoint/dump.h"
+#include "checkpoint/restore.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define ID_BASE 700000
+#define WAIT_MS 30000
+
+static bool keep, show;
+static int rounds = 1;
+static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
+static char dir[64];
+
+struct console {
+	char text[65536];
+	size_t len;
+};
+
+/* Until the console says `word` on a line of its own. */
+static int expect(const struct rt_vps *v, struct console *c, const char *word, struct err *e)
+{
+	uint64_t end = now_monotonic_us() + WAIT_MS * 1000;
+	char line[64];
+
+	snprintf(line, sizeof(line), "%s\r\n", word);
+	while (!strstr(c->text, line)) {
+		struct pollfd p[2] = { { rt_console_fd(v), POLLIN, 0 }, { rt_init_pidfd(v), POLLIN, 0 } };
+		ssize_t n;
+
+		if (now_monotonic_us() > end || poll(p, 2, WAIT_MS) <= 0)
+			return err_set(e, ERR_TIMEOUT, "nothing was heard of \"%s\"", word);
+		n = p[0].revents ? read(p[0].fd, c->text + c->len, sizeof(c->text) - 1 - c->len) : 0;
+		if (n > 0)
+			c->len += (size_t)n;
+		c->text[c->len] = '\0';
+		if (n <= 0 && p[1].revents)
+			return err_set(e, ERR_FAIL, "it ended before it said \"%s\"", word);
+		if (strstr(c->text, "failed:") && strstr(c->text, "bad\r\n"))
+			return err_set(e, ERR_FAIL, "it has found a fault");
+	}
+	c->len = 0;
+	memset(c->text, 0, sizeof(c->text));
+	return 0;
+}
+
+static int make_root(const char *program, struct err *e)
+{
+	static const char *const dirs[] = { "lower/dev", "lower/proc", "lower/sys", "lower/run",
+					    "lower/tmp", "lower/etc", "lower/root", "lower/var",
+					    "lib/root/upper", "lib/root/work", "run" };
+	char path[4400];
+	cleanup_free char *image = NULL;
+	size_t len;
+	int r;
+
+	snprintf(dir, sizeof(dir), "/var/tmp/vps-checkpoint-XXXXXX");
+	if (!mkdtemp(dir) || chmod(dir, 0755) < 0)
+		return err_sys(e, "make a directory");
+	for (size_t i = 0; i < ARRAY_SIZE(dirs); i++) {
+		snprintf(path, sizeof(path), "%s/%s", dir, dirs[i]);
+		r = path_mkdirs_at(AT_FDCWD, path, 0755);
+		if (r < 0)
+			return err_code(e, r, "make %s", path);
+	}
+	snprintf(path, sizeof(path), "%s/lib/root/upper", dir);
+	if (chown(path, ID_BASE, ID_BASE) < 0)
+		return err_sys(e, "give %s away", path);
+	snprintf(path, sizeof(path), "%s/lower/tmp", dir);
+	chmod(path, 01777);
+	r = fd_read_file_at(AT_FDCWD, program, MIB(64), &image, &len);
+	if (r < 0)
+		return err_code(e, r, "read %s", program);
+	snprintf(path, sizeof(path), "%s/lower/test", dir);
+	r = fd_replace_file_at(AT_FDCWD, path, image, len, 0755, false);
+	return r < 0 ? err_code(e, r, "write %s", path) : 0;
+}
+
+static int make_spec(struct rt_spec *s)
+{
+	*s = (struct rt_spec){ .boot = true, .stop_signal = SIGTERM, .stop_timeout_us = 1000000,
+			       .migratable = true };
+	snprintf(s->name, sizeof(s->name), "test");
+	snprintf(s->uuid, sizeof(s->uuid), "11111111-2222-4333-8444-555555555555");
+	snprintf(s->hostname, sizeof(s->hostname), "test");
+	snprintf(s->run_dir, sizeof(s->run_dir), "%s/run", dir);
+	snprintf(s->lib_dir, sizeof(s->lib_dir), "%s/lib", dir);
+	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "ck-%d", (int)getpid());
+	s->root.id_base = ID_BASE;
+	s->root.id_count = 65536;
+	snprintf(s->root.backend, sizeof(s->root.backend), "overlay");
+	snprintf(s->root.dir, sizeof(s->root.dir), "%s/lib/root", dir);
+	snprintf(s->root.lower, sizeof(s->root.lower), "%s/lower", dir);
+	return strv_add(&s->argv, "/test") < 0 || strv_add(&s->env, "PATH=/bin") < 0 ? -ENOMEM : 0;
+}
+
+static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct ckpt_dump_result *res,
+		struct err *e)
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct ckpt_dump_options o = { .vps = s->name, .compression = compression, .leave_running = keep };
+	struct cgroup_host host;
+	struct cgroup c = { .host = &host };
+	int r = cgroup_host_read(&host, proc, e);
+
+	if (r < 0)
+		return r;
+	snprintf(c.parent, sizeof(c.parent), "%s", s->cgroup_parent);
+	snprintf(c.name, sizeof(c.name), "%s", s->name);
+	return ckpt_dump(&c, rt_init_pid(v), fd, &o, res, e);
+}
+
+/* Saved, killed, restored. */
+static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
+{
+	cleanup_close int fd = memfd_create("image", MFD_CLOEXEC);
+	struct ckpt_dump_result res;
+	uint64_t start;
+	int r = save(s, *v, fd, &res, e);
+
+	if (r < 0)
+		return err_wrap(e, "save");
+	printf("# saved: %zu processes, %zu threads, %zu files, %llu bytes, frozen %llu us\n", res.processes,
+	       res.threads, res.files, (unsigned long long)res.bytes, (unsigned long long)res.frozen_us);
+	lseek(fd, 0, SEEK_SET);
+	if (show) {
+		fflush(stdout);
+		ckpt_image_show(fd, stdout, e);
+		fflush(stdout);
+		lseek(fd, 0, SEEK_SET);
+	}
+	if (keep)
+		return 0;
+	rt_finish(*v);
+	*v = NULL;
+	start = now_monotonic_us();
+	r = ckpt_restore(s, NULL, fd, v, e);
+	if (r < 0)
+		return err_wrap(e, "restore");
+	printf("# restored in %llu us\n", (unsigned long long)(now_monotonic_us() - start));
+	return 0;
+}
+
+static int drive(const char *program, struct console *c, struct err *e)
+{
+	struct rt_spec s = { 0 };
+	struct rt_vps *v = NULL;
+	struct rt_exit ended;
+	int r = make_root(program, e);
+
+	if (r == 0 && make_spec(&s) < 0)
+		r = err_code(e, -ENOMEM, "make a spec");
+	if (r == 0)
+		r = rt_start(&s, NULL, &v, e);
+	if (r == 0)
+		r = expect(v, c, "ready", e);
+	for (int i = 0; r == 0 && i < rounds; i++)
+		r = round_trip(&s, &v, e);
+	if (r == 0 && write(rt_console_fd(v), "go\n", 3) != 3)
+		r = err_sys(e, "write to the console");
+	if (r == 0)
+		r = expect(v, c, "good", e);
+	if (r == 0)
+		r = rt_reap(v, &ended, e);
+	if (r == 0 && (ended.how != RT_EXITED || ended.value != 0))
+		r = err_set(e, ERR_FAIL, "it ended with %d, %d", ended.how, ended.value);
+	rt_finish(v);
+	rt_spec_done(&s);
+	path_remove_tree_at(AT_FDCWD, dir);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct console *c = calloc(1, sizeof(*c));
+	int opt, failed = 0, n = 0;
+	struct err e;
+	char text[1400];
+
+	while ((opt = getopt(argc, argv, "kn:c:s")) >= 0)
+		switch (opt) {
+		case 'k': keep = true; break;
+		case 's': show = true; break;
+		case 'n': rounds = atoi(optarg); break;
+		case 'c': compression = STREQ(optarg, "zstd") ? CKPT_COMPRESS_ZSTD :
+			  STREQ(optarg, "none") ? CKPT_COMPRESS_NONE : CKPT_COMPRESS_LZ4; break;
+		default: return 2;
+		}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGPIPE, SIG_IGN);
+	for (int i = optind; c && i < argc; i++) {
+		const char *name = strrchr(argv[i], '/') ? strrchr(argv[i], '/') + 1 : argv[i];
+
+		memset(c, 0, sizeof(*c));
+		if (drive(argv[i], c, &e) < 0) {
+			failed = 1;
+			printf("not ok %d - %s\n# %s\n", ++n, name, err_format(&e, text, sizeof(text)));
+			for (char *save_ = NULL, *l = strtok_r(c->text, "\r\n", &save_); l;
+			     l = strtok_r(NULL, "\r\n", &save_))
+				printf("# console: %s\n", l);
+		} else {
+			printf("ok %d - %s\n", ++n, name);
+		}
+	}
+	printf("1..%d\n", n);
+	free(c);
+	return failed;
+}
