@@ -67,6 +67,12 @@ int netns_host_up(const struct netns_host *h, const struct netns_vps *const *all
 int netns_host_down(const struct netns_host *h, struct err *e);
 
 /*
+ * Lets all VPSs, isolated ones too, reach port 53 (UDP and TCP) of the gateways' addresses, or no
+ * longer. Neither does a port 53 that a VPS publishes on all addresses take queries from there.
+ */
+int netns_host_serve_dns(struct netns_host *h, bool on, struct err *e);
+
+/*
  * Replaces both tables by new ones that hold the entries of `all`, in one transaction: no packet
  * meets a table half filled. The drop counts are carried over. Costs in proportion to `count`.
  */

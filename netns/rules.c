@@ -166,6 +166,22 @@ static void put_service(const struct entries *x, const char *set, const struct n
 	put(x, RS_INET, of_family(set, a->family, name), &el);
 }
 
+static void put_dns(const struct entries *x, const struct netns_addr *gw)
+{
+	static const uint8_t protos[] = { IPPROTO_UDP, IPPROTO_TCP };
+	uint16_t port = htons(53);
+
+	for (size_t i = 0; gw->family && i < ARRAY_SIZE(protos); i++) {
+		struct nft_elem el = { 0 };
+		char name[32];
+
+		nft_key_add(&el.key, ip_part(gw->family), gw->bytes);
+		nft_key_add(&el.key, NFT_PROTO, &protos[i]);
+		nft_key_add(&el.key, NFT_PORT, &port);
+		put(x, RS_INET, of_family("dns", gw->family, name), &el);
+	}
+}
+
 static void put_service_of(const struct entries *x, const struct netns_addr *a,
 			   const struct netns_allow *w)
 {
@@ -413,14 +429,11 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 			return err_set(e, ERR_FAIL, "rule \"%s\" does not compile", r->text);
 	}
 	put_link(&x, RS_INET, "link", h->bridge);
-	for (int f = 0; f < 2; f++) {
-		const struct netns_addr *gw = f ? &h->gw6 : &h->gw4;
-
-		put_pool(&x, gw);
-		if (!h->dns || !gw->family)
-			continue;
-		put_service(&x, "own", gw, IPPROTO_UDP, 53);
-		put_service(&x, "own", gw, IPPROTO_TCP, 53);
+	put_pool(&x, &h->gw4);
+	put_pool(&x, &h->gw6);
+	if (h->dns) {
+		put_dns(&x, &h->gw4);
+		put_dns(&x, &h->gw6);
 	}
 	return 0;
 }
@@ -447,6 +460,23 @@ int netns_rules_replace(const struct netns_host *h, const struct netns_vps *cons
 	}
 	nft_end(&n);
 	return r < 0 ? r : nl_talk(&n, h->tag, NULL, NULL, e);
+}
+
+int netns_host_serve_dns(struct netns_host *h, bool on, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	struct entries x = { .n = &n, .h = h, .what = on ? NFT_ADD : NFT_DEL };
+	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	h->dns = on;
+	nft_begin(&n);
+	put_dns(&x, &h->gw4);
+	put_dns(&x, &h->gw6);
+	nft_end(&n);
+	r = rules_talk(&n, h, h->tag, e);
+	return r == -ENOENT ? 0 : r; /* tables made from now on have them or not, by h->dns */
 }
 
 int netns_rules_down(const struct netns_host *h, struct err *e)

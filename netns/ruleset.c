@@ -96,8 +96,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_INET, { "itself6", { NFT_IP6, NFT_IP6 } } },
 	{ RS_INET, { "service4", { NFT_IP4, NFT_PROTO, NFT_PORT } } },
 	{ RS_INET, { "service6", { NFT_IP6, NFT_PROTO, NFT_PORT } } },
-	{ RS_INET, { "own4", { NFT_IP4, NFT_PROTO, NFT_PORT } } }, /* ours, for all VPSs */
-	{ RS_INET, { "own6", { NFT_IP6, NFT_PROTO, NFT_PORT } } },
+	{ RS_INET, { "dns4", { NFT_IP4, NFT_PROTO, NFT_PORT } } }, /* vpsd's, on the gateways */
+	{ RS_INET, { "dns6", { NFT_IP6, NFT_PROTO, NFT_PORT } } },
 	{ RS_INET, { "host_user4", { NFT_IP4 } } }, /* may use all of the host's services */
 	{ RS_INET, { "host_user6", { NFT_IP6 } } },
 	{ RS_INET, { "free4", { NFT_IP4 } } }, /* not isolated */
@@ -177,6 +177,9 @@ const struct ruleset_rule ruleset_rules[] = {
 
 	{ RS_INET, "nat_pre", "fib.daddr.type =2 goto publish" }, /* RTN_LOCAL */
 	{ RS_INET, "nat_local", "fib.daddr.type =2 goto publish" },
+	/* An accept in a nat chain: nothing is translated. */
+	{ RS_INET, "publish", "nfproto =2 ip.daddr . l4proto . dport @dns4 accept" },
+	{ RS_INET, "publish", "nfproto =10 ip6.daddr . l4proto . dport @dns6 accept" },
 	{ RS_INET, "publish", "nfproto =2 ip.daddr . l4proto . dport dnat4@publish_at4" },
 	{ RS_INET, "publish", "nfproto =2 l4proto . dport dnat4@publish4" },
 	{ RS_INET, "publish", "nfproto =10 ip6.daddr . l4proto . dport dnat6@publish_at6" },
@@ -197,8 +200,8 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =128 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =135 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =136 accept" },
-	{ RS_INET, "to_host", "nfproto =2 ip.daddr . l4proto . dport @own4 accept" },
-	{ RS_INET, "to_host", "nfproto =10 ip6.daddr . l4proto . dport @own6 accept" },
+	{ RS_INET, "to_host", "nfproto =2 ip.daddr . l4proto . dport @dns4 accept" },
+	{ RS_INET, "to_host", "nfproto =10 ip6.daddr . l4proto . dport @dns6 accept" },
 	{ RS_INET, "to_host", "nfproto =2 ip.saddr @free4 accept" },
 	{ RS_INET, "to_host", "nfproto =10 ip6.saddr @free6 accept" },
 	{ RS_INET, "to_host", "nfproto =2 ip.saddr @host_user4 accept" },

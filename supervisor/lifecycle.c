@@ -149,6 +149,8 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 		r = rt_spec_from_config(s, v->name, &v->config, &t, e);
 	if (r == 0)
 		r = network_resolve(v->d, &s->limits, e);
+	if (r == 0)
+		r = network_dns(v, s, e);
 	return r < 0 ? r : take_command(v, s, e);
 }
 

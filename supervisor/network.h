@@ -3,6 +3,7 @@
 #define SUPERVISOR_NETWORK_H
 
 #include "netns/net.h"
+#include "runtime/spec.h"
 #include "supervisor/daemon.h"
 
 /*
@@ -40,6 +41,10 @@ int network_resolve(struct sup_daemon *d, struct config *c, struct err *e);
 
 /* Before a start: the published ports are free, bridge and rules are there. */
 int network_prepare(struct sup_vps *v, const struct config *c, struct err *e);
+/* Names the bridge's name server, where there is one that it reaches, unless the config names others. */
+int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e);
+/* It has, or is about to have, its links. */
+bool network_is_alive(const struct sup_vps *v);
 /* After an end: takes bridge and rules away when nobody is left that needs them. */
 void network_release(struct sup_daemon *d);
 
