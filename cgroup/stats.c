@@ -169,12 +169,12 @@ static void count(struct cgroup_counter *r, uint64_t held, uint64_t peak, uint64
 	r->last = fails;
 }
 
-/* v1 shows no limit as the largest number of pages. */
+/* v1 shows no limit as the largest number of pages, or of huge pages. */
 static uint64_t limit_v1(int dir, const char *file)
 {
 	uint64_t v = UINT64_MAX;
 
-	if (cgroup_read_number(dir, file, &v) < 0 || v >= (uint64_t)INT64_MAX - 65536)
+	if (cgroup_read_number(dir, file, &v) < 0 || v >= (uint64_t)INT64_MAX - UINT32_MAX)
 		return UINT64_MAX;
 	return v;
 }
@@ -239,7 +239,8 @@ static void count_hugetlb(struct cgroup_counters *b, int dir, bool two)
 			continue;
 		held += v;
 		snprintf(name, sizeof(name), "%s%s", size, two ? ".max" : ".limit_in_bytes");
-		v = two ? limit_v2(dir, name) : limit_v1(dir, name);
+		/* v2 too shows a limit that nobody has set as a number (seen with Linux 6.18). */
+		v = limit_v1(dir, name);
 		limit = v < limit ? v : limit;
 		snprintf(name, sizeof(name), "%s%s", size, two ? ".events" : ".failcnt");
 		if ((two ? cgroup_read_keyed(dir, name, "max", &v) :

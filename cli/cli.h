@@ -20,6 +20,8 @@ enum word_kind {
 	WORD_KEY,
 	WORD_COLUMNS,
 	WORD_STATE,
+	WORD_USAGE,    /* what `top` sorts by */
+	WORD_FIREWALL, /* what is done to a firewall */
 	WORD_FILE,
 	WORD_DIR,
 };
@@ -190,6 +192,9 @@ CMD(console);
 CMD(run);
 CMD(list);
 CMD(status);
+CMD(stats);
+CMD(top);
+CMD(firewall);
 CMD(set);
 CMD(config);
 CMD(edit);

@@ -43,6 +43,14 @@ OPTIONS(run_options,
 	{ "env", 'e', "KEY=VALUE" });
 OPTIONS(list_options,
 	{ "columns", 'o', "COLUMN[,COLUMN...]", WORD_COLUMNS });
+OPTIONS(status_options,
+	{ "counters", 'c' });
+OPTIONS(top_options,
+	{ "delay", 'd', "TIME" },
+	{ "count", 'n', "NUMBER" },
+	{ "sort", 's', "KEY", WORD_USAGE });
+OPTIONS(firewall_options,
+	{ "at", 0, "NUMBER" });
 OPTIONS(set_options,
 	{ "runtime" });
 OPTIONS(config_options,
@@ -86,7 +94,9 @@ const struct cmd_entry cmd_entries[] = {
 	{ "pull", "NAME PATH [DESTINATION]", { WORD_NAME, WORD_NONE, WORD_FILE }, 2, 3, NULL, 0,
 	  cmd_pull },
 	{ "list", "", { 0 }, 0, 0, list_options, 0, cmd_list },
-	{ "status", "NAME...", NAMES, 1, ARGS_ANY, NULL, 0, cmd_status },
+	{ "status", "NAME...", NAMES, 1, ARGS_ANY, status_options, 0, cmd_status },
+	{ "stats", "[NAME...]", NAMES, 0, ARGS_ANY, NULL, 0, cmd_stats },
+	{ "top", "", { 0 }, 0, 0, top_options, 0, cmd_top },
 	{ "logs", "NAME", { WORD_NAME }, 1, 1, logs_options, 0, cmd_logs },
 	{ "wait", "NAME...", NAMES, 1, ARGS_ANY, wait_options, 0, cmd_wait },
 	{ "events", "", { 0 }, 0, 0, NULL, 0, cmd_events },
@@ -94,6 +104,8 @@ const struct cmd_entry cmd_entries[] = {
 	  1, ARGS_ANY, set_options, CMD_SETTINGS, cmd_set },
 	{ "config", "NAME [KEY]", { WORD_NAME, WORD_KEY }, 1, 2, config_options, 0, cmd_config },
 	{ "edit", "NAME", { WORD_NAME }, 1, 1, NULL, 0, cmd_edit },
+	{ "firewall", "NAME [list|allow|deny|remove] [RULE|NUMBER]", { WORD_NAME, WORD_FIREWALL },
+	  1, 16, firewall_options, 0, cmd_firewall },
 	{ "template list", "", { 0 }, 0, 0, NULL, 0, cmd_template_list },
 	{ "template build", "SOURCE", { WORD_NONE }, 1, 1, build_options, 0, cmd_template_build },
 	{ "template import", "NAME TARBALL|DIRECTORY", { WORD_NONE, WORD_FILE }, 2, 2,

@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 #include "cli/columns.h"
 #include "cli/help.h"
+#include "cli/usage.h"
 
 #include "base/macro.h"
 
@@ -89,6 +90,7 @@ static void columns(const struct completion *k)
 static void complete_kind(const struct completion *k, enum word_kind kind)
 {
 	static const char *const states[] = { "stopped", "running", "paused" };
+	static const char *const firewall[] = { "list", "allow", "deny", "remove" };
 
 	switch (kind) {
 	case WORD_NAME:
@@ -109,6 +111,14 @@ static void complete_kind(const struct completion *k, enum word_kind kind)
 	case WORD_STATE:
 		for (size_t i = 0; i < ARRAY_SIZE(states); i++)
 			candidate(k, states[i], NULL);
+		break;
+	case WORD_USAGE:
+		for (size_t i = 0; i < USAGE_KEY_COUNT; i++)
+			candidate(k, usage_key_names[i], NULL);
+		break;
+	case WORD_FIREWALL:
+		for (size_t i = 0; i < ARRAY_SIZE(firewall); i++)
+			candidate(k, firewall[i], NULL);
 		break;
 	case WORD_FILE:
 		puts("FILES");

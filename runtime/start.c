@@ -491,6 +491,11 @@ int rt_notify_fd(const struct rt_vps *v)
 	return v->notify;
 }
 
+const struct cgroup *rt_cgroup(const struct rt_vps *v)
+{
+	return &v->cgroup;
+}
+
 int rt_freeze(struct rt_vps *v, struct err *e)
 {
 	return cgroup_freeze(&v->cgroup, 10000000, e);

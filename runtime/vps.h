@@ -49,6 +49,10 @@ int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; st
 int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */
 int rt_notify_fd(const struct rt_vps *v);    /* datagram socket behind NOTIFY_SOCKET; -EBADF */
 
+/* Its control groups; valid until rt_finish(). */
+struct cgroup;
+const struct cgroup *rt_cgroup(const struct rt_vps *v);
+
 /* How init ended, once its pidfd is readable. */
 enum rt_end { RT_EXITED, RT_SIGNALED, RT_REBOOT, RT_POWEROFF };
 struct rt_exit {

@@ -221,6 +221,9 @@ extern const size_t sup_method_count;
 
 void method_list(struct server_call *c, void *userdata);
 void method_status(struct server_call *c, void *userdata);
+void method_stats(struct server_call *c, void *userdata);
+void method_stats_all(struct server_call *c, void *userdata);
+void method_counters(struct server_call *c, void *userdata);
 void method_create(struct server_call *c, void *userdata);
 void method_start(struct server_call *c, void *userdata);
 void method_stop(struct server_call *c, void *userdata);

@@ -149,6 +149,8 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 		r = rt_spec_from_config(s, v->name, &v->config, &t, e);
 	if (r == 0)
 		r = network_resolve(v->d, &s->limits, e);
+	if (r == 0)
+		r = network_dns(v, s, e);
 	return r < 0 ? r : take_command(v, s, e);
 }
 
@@ -333,6 +335,29 @@ static void on_rebooted(struct sup_vps *v, json_t *msg)
 	event_emit(v->d, "rebooted", v->name, NULL);
 }
 
+static json_int_t count_of(json_t *msg)
+{
+	return json_integer_value(json_object_get(msg, "count"));
+}
+
+static void on_oom(struct sup_vps *v, json_t *msg)
+{
+	json_int_t n = count_of(msg);
+	char text[64];
+
+	snprintf(text, sizeof(text), "%lld process%s killed", (long long)n, n == 1 ? "" : "es");
+	event_emit(v->d, "oom", v->name, text);
+}
+
+static void on_pids_max(struct sup_vps *v, json_t *msg)
+{
+	json_int_t n = count_of(msg);
+	char text[64];
+
+	snprintf(text, sizeof(text), "%lld fork%s refused", (long long)n, n == 1 ? "" : "s");
+	event_emit(v->d, "pids-max", v->name, text);
+}
+
 static void take_text(char *buf, size_t size, json_t *msg, const char *key)
 {
 	const char *s = json_string_value(json_object_get(msg, key));
@@ -385,7 +410,8 @@ void vps_on_event(struct sup_vps *v, const char *event, json_t *msg)
 	} events[] = {
 		{ "hello", on_hello, false },     { "started", on_started, false },
 		{ "ready", on_ready, false },     { "state", on_state, false },
-		{ "rebooted", on_rebooted, false }, { "exited", on_exited, true },
+		{ "rebooted", on_rebooted, false }, { "oom", on_oom, false },
+		{ "pids-max", on_pids_max, false }, { "exited", on_exited, true },
 		{ "failed", on_failed, true },
 	};
 
@@ -448,10 +474,11 @@ static void on_cleaned(void *ctx, json_t *result, const struct err *e)
 
 void vps_clean_up(struct sup_vps *v, const char *why)
 {
-	char dir[512];
-	json_t *q = json_pack("{s:s, s:s, s:s, s:s}", "op", "cleanup", "name", v->name,
+	char dir[512], lib[512];
+	json_t *q = json_pack("{s:s, s:s, s:s, s:s, s:s}", "op", "cleanup", "name", v->name,
 			      "cgroup_parent", v->d->root.tag, "run_dir",
-			      host_root_run(&v->d->root, v->name, dir));
+			      host_root_run(&v->d->root, v->name, dir), "lib_dir",
+			      host_root_lib(&v->d->root, v->name, lib));
 	struct job_spec job = { .key = v->name, .request = q, .done = on_cleaned, .ctx = v };
 	struct err e;
 
@@ -479,10 +506,12 @@ void vps_ended(struct sup_vps *v)
 	vps_move(v, SUP_EV_ENDED);
 	vps_save_end(v);
 	remove_run_dir(v);
-	if (STREQ(v->end.how, "died"))
+	if (STREQ(v->end.how, "died")) {
+		network_forget(v);
 		network_mend(v->d);
-	else
+	} else {
 		network_release(v->d);
+	}
 	event_emit(v->d, "stopped", v->name, vps_end_text(&v->end, text, sizeof(text)));
 	if (v->start_again && !v->destroy_next) {
 		/* Waiters of the restart are in wait_for_restart(): they go on waiting. */

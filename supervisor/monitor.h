@@ -22,6 +22,8 @@
  *   {"event":"ready"}                                  READY=1 on NOTIFY_SOCKET
  *   {"event":"state","state":"paused|running|stopping"}
  *   {"event":"rebooted","pid":N,"started_us":N}        the tenant rebooted; same monitor, new init
+ *   {"event":"oom","count":N}                          processes were killed for want of memory
+ *   {"event":"pids-max","count":N}                     forks were refused; each once a second at most
  *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed","value":N,"forced":bool}
  *                                                      all is undone; the monitor exits
  *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}; after `set` with
@@ -35,7 +37,8 @@
  *    "rows":N,"cols":N}              fds: session, then stdin, stdout, stderr unless tty. Reply when
  *                                    it runs or failed (the session is told the same)
  *   {"id":ID,"op":"console","input":bool}   fd: session; history follows as SESSION_OUTPUT
- *   {"id":ID,"op":"set","settings":{"memory.max":"512M",…}}   live settings
+ *   {"id":ID,"op":"set","settings":{"memory.max":"512M","firewall":[…],…}}   live settings;
+ *                                    lists as they are to be
  *   {"id":ID,"op":"rename","name":"…","run_dir":"…","lib_dir":"…"}  only paths; the cgroup keeps its name
  *
  * Records in run/vps/NAME, written by the monitor:

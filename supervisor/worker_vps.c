@@ -9,6 +9,7 @@
 #include "runtime/config.h"
 #include "runtime/vps.h"
 #include "storage/root.h"
+#include "supervisor/counters.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -248,9 +249,27 @@ int worker_rename(json_t *job, json_t **ret, struct err *e)
 	return fsync(vps) < 0 ? err_sys(e, "write lib/vps") : 0;
 }
 
+/* What the VPS counted since its monitor wrote last; its groups go away next. */
+static void save_counters(json_t *job)
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct cgroup_counters b;
+	struct cgroup_host host;
+	struct cgroup c = { .host = &host };
+	struct err ignored;
+
+	snprintf(c.parent, sizeof(c.parent), "%s", job_text(job, "cgroup_parent"));
+	snprintf(c.name, sizeof(c.name), "%s", job_text(job, "name"));
+	if (proc < 0 || cgroup_host_read(&host, proc, &ignored) < 0)
+		return;
+	counters_load(job_text(job, "lib_dir"), &b);
+	counters_take(job_text(job, "lib_dir"), &c, &b);
+}
+
 int worker_cleanup(json_t *job, json_t **ret, struct err *e)
 {
 	(void)ret;
+	save_counters(job);
 	return rt_cleanup(job_text(job, "name"), job_text(job, "cgroup_parent"),
 			  job_text(job, "run_dir"), e);
 }
