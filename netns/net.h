@@ -123,6 +123,9 @@ struct netns_host {
 	/* Every VPS may ask port 53 of the gateway's addresses. Set it, before the rules are made,
 	 * only where somebody of ours answers there. netns_host_init() leaves it false. */
 	bool dns;
+	/* Tracked connections that one address of a VPS may have. 0: a quarter of what the host can
+	 * track, so that no VPS can fill the table that all share. */
+	uint32_t connections;
 };
 
 /*

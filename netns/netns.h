@@ -67,6 +67,12 @@ int netns_host_up(const struct netns_host *h, const struct netns_vps *const *all
 int netns_host_down(const struct netns_host *h, struct err *e);
 
 /*
+ * Lets all VPSs, isolated ones too, reach port 53 (UDP and TCP) of the gateways' addresses, or no
+ * longer. Neither does a port 53 that a VPS publishes on all addresses take queries from there.
+ */
+int netns_host_serve_dns(struct netns_host *h, bool on, struct err *e);
+
+/*
  * Replaces both tables by new ones that hold the entries of `all`, in one transaction: no packet
  * meets a table half filled. The drop counts are carried over. Costs in proportion to `count`.
  */
@@ -113,6 +119,18 @@ int netns_vps_stat(const struct netns_host *h, const struct netns_vps *v, struct
 
 /* Removes host ends of this state root's VPSs that are none of `uuids`. Returns how many. */
 int netns_prune(const struct netns_host *h, const char *const *uuids, size_t count, struct err *e);
+
+/*
+ * Tries in a child process, in network namespaces of its own, what this kernel can do; the host is
+ * left as it was. 0, or the error of what it cannot. For programs that may fork and wait.
+ */
+enum netns_probe {
+	NETNS_PROBE_BRIDGE,
+	NETNS_PROBE_RULES, /* nftables: all that our rules ask for */
+	NETNS_PROBE_SHAPING, /* both ways, on a VPS on the bridge with its rules */
+	NETNS_PROBE_MACVLAN,
+};
+int netns_probe(enum netns_probe what, struct err *e);
 
 /*
  * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`. The fd is for

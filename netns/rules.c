@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "netns/internal.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "netns/boxes.h"
 #include "netns/nft.h"
 #include "netns/ruleset.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
@@ -78,6 +80,8 @@ static void put_link_addr(const struct entries *x, enum ruleset_family f, const 
 	nft_key_add(&el.key, NFT_IFNAME, link);
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
 	put(x, f, of_family("addr", a->family, name), &el);
+	if (f == RS_BRIDGE && a->family == AF_INET6)
+		put(x, f, "target6", &el); /* a key of the same bytes */
 }
 
 static void put_link(const struct entries *x, enum ruleset_family f, const char *set,
@@ -142,6 +146,8 @@ static int put_firewall(const struct entries *x, const struct netns_addr *a, str
 
 	for (size_t i = 0; r == 0 && i < count; i++)
 		put_box(x, box[i].allow ? "allow" : "deny", a, &box[i]);
+	if (r == 0 && x->v->rule_count)
+		put_addr(x, "guarded", a);
 	if (r == 0 && x->v->closed)
 		put_addr(x, "closed", a);
 	return r;
@@ -158,6 +164,22 @@ static void put_service(const struct entries *x, const char *set, const struct n
 	nft_key_add(&el.key, NFT_PROTO, &proto);
 	nft_key_add(&el.key, NFT_PORT, &be);
 	put(x, RS_INET, of_family(set, a->family, name), &el);
+}
+
+static void put_dns(const struct entries *x, const struct netns_addr *gw)
+{
+	static const uint8_t protos[] = { IPPROTO_UDP, IPPROTO_TCP };
+	uint16_t port = htons(53);
+
+	for (size_t i = 0; gw->family && i < ARRAY_SIZE(protos); i++) {
+		struct nft_elem el = { 0 };
+		char name[32];
+
+		nft_key_add(&el.key, ip_part(gw->family), gw->bytes);
+		nft_key_add(&el.key, NFT_PROTO, &protos[i]);
+		nft_key_add(&el.key, NFT_PORT, &port);
+		put(x, RS_INET, of_family("dns", gw->family, name), &el);
+	}
 }
 
 static void put_service_of(const struct entries *x, const struct netns_addr *a,
@@ -273,6 +295,12 @@ static int put_changeable(const struct entries *x, struct err *e)
 	return 0;
 }
 
+static void put_tracked(const struct entries *x, const struct netns_addr *a)
+{
+	put_addr(x, "refused", a);
+	put_addr(x, "busy", a);
+}
+
 static int put_vps(const struct entries *x, struct err *e)
 {
 	for (unsigned k = 0; k < x->v->if_count; k++) {
@@ -281,7 +309,7 @@ static int put_vps(const struct entries *x, struct err *e)
 		if (netns_if_has_link(i))
 			put_identity(x, k);
 		for (size_t a = 0; netns_if_is_ours(i) && a < i->addr_count; a++)
-			put_addr(x, "refused", &i->addr[a]);
+			put_tracked(x, &i->addr[a]);
 	}
 	return put_changeable(x, e);
 }
@@ -362,9 +390,23 @@ static void put_pool(const struct entries *x, const struct netns_addr *gw)
 	put(x, RS_INET, of_family("pool", gw->family, name), &to);
 }
 
+/* A quarter of what the host can track for one address: 65536 by default on most. */
+static uint32_t connection_limit(void)
+{
+	cleanup_free char *text = NULL;
+	uint32_t max = 0;
+
+	/* Not there before conntrack was first used: its module is loaded with the rules. */
+	if (fd_read_file_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_max", 64, &text,
+			    NULL) == 0)
+		max = (uint32_t)strtoul(text, NULL, 10);
+	return max < 4096 ? 16384 : max / 4;
+}
+
 static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 {
 	struct entries x = { .n = n, .h = h, .what = NFT_ADD };
+	uint32_t limit = h->connections ? h->connections : connection_limit();
 
 	for (int f = 0; f < RS_FAMILIES; f++) {
 		nft_table_add(n, ruleset_nfproto[f], h->tag);
@@ -373,7 +415,7 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 	}
 	for (size_t i = 0; i < ruleset_set_count; i++)
 		nft_set_add(n, ruleset_nfproto[ruleset_sets[i].family], h->tag,
-			    &ruleset_sets[i].set, (uint32_t)i + 1);
+			    &ruleset_sets[i].set, (uint32_t)i + 1, limit);
 	for (size_t i = 0; i < ruleset_chain_count; i++) {
 		const struct ruleset_chain *c = &ruleset_chains[i];
 
@@ -387,14 +429,11 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 			return err_set(e, ERR_FAIL, "rule \"%s\" does not compile", r->text);
 	}
 	put_link(&x, RS_INET, "link", h->bridge);
-	for (int f = 0; f < 2; f++) {
-		const struct netns_addr *gw = f ? &h->gw6 : &h->gw4;
-
-		put_pool(&x, gw);
-		if (!h->dns || !gw->family)
-			continue;
-		put_service(&x, "own", gw, IPPROTO_UDP, 53);
-		put_service(&x, "own", gw, IPPROTO_TCP, 53);
+	put_pool(&x, &h->gw4);
+	put_pool(&x, &h->gw6);
+	if (h->dns) {
+		put_dns(&x, &h->gw4);
+		put_dns(&x, &h->gw6);
 	}
 	return 0;
 }
@@ -421,6 +460,23 @@ int netns_rules_replace(const struct netns_host *h, const struct netns_vps *cons
 	}
 	nft_end(&n);
 	return r < 0 ? r : nl_talk(&n, h->tag, NULL, NULL, e);
+}
+
+int netns_host_serve_dns(struct netns_host *h, bool on, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	struct entries x = { .n = &n, .h = h, .what = on ? NFT_ADD : NFT_DEL };
+	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	h->dns = on;
+	nft_begin(&n);
+	put_dns(&x, &h->gw4);
+	put_dns(&x, &h->gw6);
+	nft_end(&n);
+	r = rules_talk(&n, h, h->tag, e);
+	return r == -ENOENT ? 0 : r; /* tables made from now on have them or not, by h->dns */
 }
 
 int netns_rules_down(const struct netns_host *h, struct err *e)

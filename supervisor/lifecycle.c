@@ -149,6 +149,8 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 		r = rt_spec_from_config(s, v->name, &v->config, &t, e);
 	if (r == 0)
 		r = network_resolve(v->d, &s->limits, e);
+	if (r == 0)
+		r = network_dns(v, s, e);
 	return r < 0 ? r : take_command(v, s, e);
 }
 
@@ -503,10 +505,12 @@ void vps_ended(struct sup_vps *v)
 	vps_move(v, SUP_EV_ENDED);
 	vps_save_end(v);
 	remove_run_dir(v);
-	if (STREQ(v->end.how, "died"))
+	if (STREQ(v->end.how, "died")) {
+		network_forget(v);
 		network_mend(v->d);
-	else
+	} else {
 		network_release(v->d);
+	}
 	event_emit(v->d, "stopped", v->name, vps_end_text(&v->end, text, sizeof(text)));
 	if (v->start_again && !v->destroy_next) {
 		/* Waiters of the restart are in wait_for_restart(): they go on waiting. */

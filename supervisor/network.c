@@ -11,6 +11,7 @@
 #include "base/macro.h"
 #include "base/str.h"
 #include "runtime/network.h"
+#include "supervisor/dns.h"
 
 #include <errno.h>
 
@@ -20,6 +21,8 @@ struct sup_network {
 	struct netns_watch *watch;
 	sd_event_source *source;
 	bool up;
+	struct dns *dns;
+	bool dns_warned;
 };
 
 /* --- addresses ---------------------------------------------------------------------------------- */
@@ -271,7 +274,7 @@ int network_resolve(struct sup_daemon *d, struct config *c, struct err *e)
 
 /* --- the host's side ---------------------------------------------------------------------------- */
 
-static bool is_alive(const struct sup_vps *v)
+bool network_is_alive(const struct sup_vps *v)
 {
 	return v->state == SUP_STARTING || v->state == SUP_RUNNING || v->state == SUP_PAUSED ||
 	       v->state == SUP_STOPPING;
@@ -303,7 +306,7 @@ static size_t gather(struct sup_daemon *d, struct rt_network **ret, const struct
 		const char *uuid = config_get(&v->config, "uuid");
 		struct err e;
 
-		if (!is_alive(v) || !has_links(&v->config))
+		if (!network_is_alive(v) || !has_links(&v->config))
 			continue;
 		if (rt_network_parse(&(*ret)[n], d->root.tag, v->name, uuid ? uuid : "", &v->config,
 				     &e) < 0) {
@@ -322,6 +325,37 @@ static void release_all(struct rt_network *all, const struct netns_vps **list, s
 		rt_network_done(&all[i]);
 	free(all);
 	free(list);
+}
+
+static void stop_dns(struct sup_network *n)
+{
+	struct err e;
+
+	if (!n->dns)
+		return;
+	dns_down(TAKE_PTR(n->dns));
+	if (netns_host_serve_dns(&n->host, false, &e) < 0)
+		log_warn("%s", e.msg);
+}
+
+/* Where another name server has the port, tenants get the host's resolvers; tried again with the
+ * next start. */
+static void start_dns(struct sup_network *n)
+{
+	struct err e;
+	int r;
+
+	if (n->dns)
+		return;
+	r = dns_up(n->d, &n->host, &n->dns, &e);
+	if (r == 0)
+		r = netns_host_serve_dns(&n->host, true, &e);
+	if (r < 0) {
+		stop_dns(n);
+		if (!n->dns_warned)
+			log_warn("no name server on %s: %s", n->host.bridge, e.msg);
+	}
+	n->dns_warned = r < 0;
 }
 
 static int bring_up(struct sup_network *n, struct err *e)
@@ -361,6 +395,8 @@ static int on_watch(sd_event_source *s, int fd, uint32_t revents, void *userdata
 		log_warn("the bridge %s was deleted: made again", n->host.bridge);
 		if (netns_host_up(&n->host, list, count, &e) < 0)
 			log_error("%s", e.msg);
+		stop_dns(n); /* its sockets are the deleted link's */
+		start_dns(n);
 		for (size_t i = 0; i < count; i++)
 			if (netns_vps_attach(&n->host, list[i], &e) < 0)
 				log_error("%s: %s", list[i]->name, e.msg);
@@ -406,15 +442,45 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 	r = rt_network_parse(&mine, v->d->root.tag, v->name, uuid ? uuid : "", c, e);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; r == 0 && i < mine.vps.publish_count; i++)
+	for (size_t i = 0; r == 0 && i < mine.vps.publish_count; i++) {
+		if (mine.publish[i].host_port == 53)
+			stop_dns(n); /* ours is not in the way: it is the gateway's alone */
 		r = netns_publish_is_free(&mine.publish[i], e);
+	}
 	rt_network_done(&mine);
 	if (r == 0 && !n->up)
 		r = bring_up(n, e);
-	if (r < 0)
-		return r;
-	n->up = true;
-	return start_watch(n, e);
+	if (r == 0)
+		n->up = true;
+	if (n->up)
+		start_dns(n);
+	return r < 0 ? r : start_watch(n, e);
+}
+
+int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e)
+{
+	const struct sup_network *n = v->d->network;
+	const struct netns_addr *gw[] = { &n->host.gw4, &n->host.gw6 };
+	struct netns_if nif;
+	const char *text;
+	bool on_bridge = false;
+	int r = 0;
+
+	if (!n->dns || s->dns.count)
+		return 0;
+	for (size_t i = 0; (text = config_get_nth(&v->config, "net", i)); i++)
+		if (netns_if_parse(text, &nif, e) == 0 && nif.mode == NETNS_BRIDGE &&
+		    (!*nif.parent || STREQ(nif.parent, n->host.bridge)))
+			on_bridge = true;
+	for (size_t i = 0; on_bridge && r == 0 && i < ARRAY_SIZE(gw); i++) {
+		char host[64];
+
+		if (dns_serves(n->dns, gw[i]->family))
+			r = strv_add(&s->dns, netns_addr_format_host(gw[i], host));
+	}
+	if (on_bridge && r == 0)
+		r = strv_add(&s->search, "vps");
+	return r < 0 ? err_code(e, r, "name its name servers") : 0;
 }
 
 void network_release(struct sup_daemon *d)
@@ -425,12 +491,28 @@ void network_release(struct sup_daemon *d)
 	if (!n || !n->up)
 		return;
 	for (size_t i = 0; i < d->count; i++)
-		if (is_alive(d->vps[i]) && has_links(&d->vps[i]->config))
+		if (network_is_alive(d->vps[i]) && has_links(&d->vps[i]->config))
 			return;
 	stop_watch(n);
+	stop_dns(n);
 	n->up = false;
 	if (netns_host_down(&n->host, &e) < 0)
 		log_warn("%s", e.msg);
+}
+
+void network_forget(struct sup_vps *v)
+{
+	const char *uuid = config_get(&v->config, "uuid");
+	struct rt_network mine;
+	struct err e;
+
+	if (!has_links(&v->config) || !uuid)
+		return;
+	if (rt_network_parse(&mine, v->d->root.tag, v->name, uuid, &v->config, &e) < 0)
+		return;
+	if (netns_vps_down(&mine.host, &mine.vps, &e) < 0)
+		log_warn("%s", e.msg);
+	rt_network_done(&mine);
 }
 
 void network_mend(struct sup_daemon *d)
@@ -453,6 +535,7 @@ void network_mend(struct sup_daemon *d)
 		if (netns_host_up(&n->host, list, count, &e) < 0 ||
 		    netns_rules_replace(&n->host, list, count, &e) < 0 || start_watch(n, &e) < 0)
 			log_error("%s", e.msg);
+		start_dns(n);
 	} else if (netns_rules_are_up(&n->host, &e) > 0 || n->up) {
 		n->up = true;
 		network_release(d);
@@ -482,5 +565,6 @@ void network_done(struct sup_daemon *d)
 	if (!d->network)
 		return;
 	stop_watch(d->network);
+	dns_down(TAKE_PTR(d->network->dns)); /* the rules stay: the next vpsd is there soon */
 	free(TAKE_PTR(d->network));
 }

@@ -3,6 +3,7 @@
 #define SUPERVISOR_NETWORK_H
 
 #include "netns/net.h"
+#include "runtime/spec.h"
 #include "supervisor/daemon.h"
 
 /*
@@ -17,6 +18,10 @@ void network_done(struct sup_daemon *d);
 /* After the VPSs and their monitors were found, or one's monitor died: links and rules of those
  * that are gone are removed, what is missing for the others is made. */
 void network_mend(struct sup_daemon *d);
+
+/* What a VPS had whose monitor died and could take nothing away: also neighbours and routes that are
+ * not its links', which network_mend() cannot know. */
+void network_forget(struct sup_vps *v);
 
 /*
  * Gives the interfaces in `c` the addresses that they are to have from the pool and do not have yet.
@@ -36,6 +41,10 @@ int network_resolve(struct sup_daemon *d, struct config *c, struct err *e);
 
 /* Before a start: the published ports are free, bridge and rules are there. */
 int network_prepare(struct sup_vps *v, const struct config *c, struct err *e);
+/* Names the bridge's name server, where there is one that it reaches, unless the config names others. */
+int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e);
+/* It has, or is about to have, its links. */
+bool network_is_alive(const struct sup_vps *v);
 /* After an end: takes bridge and rules away when nobody is left that needs them. */
 void network_release(struct sup_daemon *d);
 
