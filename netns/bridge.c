@@ -15,6 +15,8 @@
 
 /* The bridge of a state root: the gateway of its VPSs, also of the routed ones. */
 
+#define ALIAS "bridge of the state root " /* and the tag: what tells ours from others' */
+
 int netns_sysctl(const char *path, const char *value, struct err *e)
 {
 	cleanup_free char *now = NULL;
@@ -71,7 +73,7 @@ static int forward_on(const struct netns_host *h, struct err *e)
 }
 
 struct look {
-	bool is_bridge, is_ours, is_up;
+	bool is_bridge, is_ours, is_root; /* ours: of this state root; root: of any */
 	const char *alias;
 };
 
@@ -83,11 +85,12 @@ static int look_at_link(const struct nlmsghdr *m, void *ctx)
 
 	if (m->nlmsg_type != RTM_NEWLINK)
 		return 0;
-	l->is_up = ifi->ifi_flags & IFF_UP;
 	mnl_attr_for_each(a, m, sizeof(*ifi))
 	{
-		if (mnl_attr_get_type(a) == IFLA_IFALIAS)
+		if (mnl_attr_get_type(a) == IFLA_IFALIAS) {
 			l->is_ours = STREQ(mnl_attr_get_str(a), l->alias);
+			l->is_root = strncmp(mnl_attr_get_str(a), ALIAS, strlen(ALIAS)) == 0;
+		}
 		if (mnl_attr_get_type(a) != IFLA_LINKINFO)
 			continue;
 		mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
@@ -102,7 +105,7 @@ static int count_bridge(const struct nlmsghdr *m, void *ctx)
 
 	if (m->nlmsg_type == RTM_NEWLINK)
 		look_at_link(m, &l);
-	*(int *)ctx += l.is_bridge;
+	*(int *)ctx += l.is_bridge && !l.is_root;
 	return 0;
 }
 
@@ -289,7 +292,7 @@ int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e)
 
 	if (!h->gw4.family && !h->gw6.family)
 		return err_set(e, ERR_USAGE, "the host has no pool of addresses, so no bridge");
-	snprintf(alias, sizeof(alias), "bridge of the state root %s", h->tag);
+	snprintf(alias, sizeof(alias), ALIAS "%s", h->tag);
 	if (index)
 		r = check_name(h, n, index, alias, e);
 	else
@@ -319,7 +322,7 @@ int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e)
 	struct err other;
 	char alias[64];
 
-	snprintf(alias, sizeof(alias), "bridge of the state root %s", h->tag);
+	snprintf(alias, sizeof(alias), ALIAS "%s", h->tag);
 	if (!index)
 		return 0;
 	r = check_name(h, n, index, alias, &other);

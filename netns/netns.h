@@ -121,6 +121,18 @@ int netns_vps_stat(const struct netns_host *h, const struct netns_vps *v, struct
 int netns_prune(const struct netns_host *h, const char *const *uuids, size_t count, struct err *e);
 
 /*
+ * Tries in a child process, in network namespaces of its own, what this kernel can do; the host is
+ * left as it was. 0, or the error of what it cannot. For programs that may fork and wait.
+ */
+enum netns_probe {
+	NETNS_PROBE_BRIDGE,
+	NETNS_PROBE_RULES, /* nftables: all that our rules ask for */
+	NETNS_PROBE_SHAPING, /* both ways, on a VPS on the bridge with its rules */
+	NETNS_PROBE_MACVLAN,
+};
+int netns_probe(enum netns_probe what, struct err *e);
+
+/*
  * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`. The fd is for
  * an event loop; when it is readable, netns_watch_read() says what is missing now as a set of
  * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE netns_host_up() and then

@@ -88,8 +88,15 @@ static const struct {
 	uint32_t type;
 	size_t len;
 } parts[] = {
-	[NFT_IFNAME] = { 41, 16 }, [NFT_MAC] = { 9, 6 },    [NFT_IP4] = { 7, 4 },
-	[NFT_IP6] = { 8, 16 },	   [NFT_PROTO] = { 12, 1 }, [NFT_PORT] = { 13, 2 },
+	/* clang-format off */
+	[NFT_IFNAME] = { 41, 16 },
+	[NFT_MAC] = { 9, 6 },
+	[NFT_IP4] = { 7, 4 },
+	[NFT_IP6] = { 8, 16 },
+	[NFT_RAW6] = { 4, 16 },
+	[NFT_PROTO] = { 12, 1 },
+	[NFT_PORT] = { 13, 2 },
+	/* clang-format on */
 };
 
 static size_t padded(size_t len)
@@ -125,8 +132,20 @@ static void put_fields(struct nlmsghdr *m, const struct nft_set *s)
 	mnl_attr_nest_end(m, desc);
 }
 
+static void put_connlimit(struct nlmsghdr *m, uint32_t limit)
+{
+	struct nlattr *nest = mnl_attr_nest_start(m, NFTA_SET_EXPR), *data;
+
+	mnl_attr_put_strz(m, NFTA_EXPR_NAME, "connlimit");
+	data = mnl_attr_nest_start(m, NFTA_EXPR_DATA);
+	put_be32(m, NFTA_CONNLIMIT_COUNT, limit);
+	put_be32(m, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+	mnl_attr_nest_end(m, data);
+	mnl_attr_nest_end(m, nest);
+}
+
 void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
-		 uint32_t id)
+		 uint32_t id, uint32_t limit)
 {
 	struct nlmsghdr *m =
 		begin(n, nft_type(NFT_MSG_NEWSET), NLM_F_CREATE, family, "add an nft set");
@@ -163,7 +182,11 @@ void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct n
 		mnl_attr_put_strz(m, NFTA_EXPR_NAME, "counter");
 		mnl_attr_nest_end(m, nest);
 	}
-	if (!concat)
+	if (s->connections)
+		put_connlimit(m, limit);
+	if (s->typeof_data)
+		mnl_attr_put(m, NFTA_SET_USERDATA, s->typeof_len, s->typeof_data);
+	else if (!concat)
 		mnl_attr_put(m, NFTA_SET_USERDATA, sizeof(order), order);
 	nl_end(n, m);
 }

@@ -36,16 +36,22 @@ int nft_rule_add(struct nl *n, uint8_t family, const char *table, const char *ch
 		 const char *text);
 
 /* What a set's keys and a map's values are made of. */
-enum nft_part { NFT_END_, NFT_IFNAME, NFT_MAC, NFT_IP4, NFT_IP6, NFT_PROTO, NFT_PORT };
+enum nft_part { NFT_END_, NFT_IFNAME, NFT_MAC, NFT_IP4, NFT_IP6, NFT_RAW6, NFT_PROTO, NFT_PORT };
 enum { NFT_PARTS_MAX = 4 };
 
 struct nft_set {
 	const char *name;
 	enum nft_part key[NFT_PARTS_MAX], data[NFT_PARTS_MAX]; /* data: a map */
 	bool interval, counter;
+	bool connections; /* an entry matches when it has more tracked connections than the limit */
+	/* With NFT_RAW6, an address that nft(8) knows no name for: the set is declared by the
+	 * expression it is asked with, in nft's form of user data. NULL: by its types. */
+	const char *typeof_data;
+	size_t typeof_len;
 };
+/* `limit` is for sets of `connections`. */
 void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
-		 uint32_t id);
+		 uint32_t id, uint32_t limit);
 
 /* Keys and values are joined from parts, each padded to four bytes. */
 struct nft_key {

@@ -43,6 +43,7 @@ static const struct field {
 	{ "nd.target", TRANSPORT, 8, 16 }, /* RFC 4861, 4.3 and 4.4 */
 	{ "ct.state", CT, NFT_CT_STATE, 4 },
 	{ "ct.status", CT, NFT_CT_STATUS, 4 },
+	{ "ct.proto", CT, NFT_CT_PROTOCOL, 1 },
 	{ "fib.daddr.type", FIB, NFT_FIB_RESULT_ADDRTYPE, 4 },
 };
 

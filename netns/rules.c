@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "netns/internal.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "netns/boxes.h"
 #include "netns/nft.h"
 #include "netns/ruleset.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 
@@ -78,6 +80,8 @@ static void put_link_addr(const struct entries *x, enum ruleset_family f, const 
 	nft_key_add(&el.key, NFT_IFNAME, link);
 	nft_key_add(&el.key, ip_part(a->family), a->bytes);
 	put(x, f, of_family("addr", a->family, name), &el);
+	if (f == RS_BRIDGE && a->family == AF_INET6)
+		put(x, f, "target6", &el); /* a key of the same bytes */
 }
 
 static void put_link(const struct entries *x, enum ruleset_family f, const char *set,
@@ -142,6 +146,8 @@ static int put_firewall(const struct entries *x, const struct netns_addr *a, str
 
 	for (size_t i = 0; r == 0 && i < count; i++)
 		put_box(x, box[i].allow ? "allow" : "deny", a, &box[i]);
+	if (r == 0 && x->v->rule_count)
+		put_addr(x, "guarded", a);
 	if (r == 0 && x->v->closed)
 		put_addr(x, "closed", a);
 	return r;
@@ -289,6 +295,12 @@ static int put_changeable(const struct entries *x, struct err *e)
 	return 0;
 }
 
+static void put_tracked(const struct entries *x, const struct netns_addr *a)
+{
+	put_addr(x, "refused", a);
+	put_addr(x, "busy", a);
+}
+
 static int put_vps(const struct entries *x, struct err *e)
 {
 	for (unsigned k = 0; k < x->v->if_count; k++) {
@@ -297,7 +309,7 @@ static int put_vps(const struct entries *x, struct err *e)
 		if (netns_if_has_link(i))
 			put_identity(x, k);
 		for (size_t a = 0; netns_if_is_ours(i) && a < i->addr_count; a++)
-			put_addr(x, "refused", &i->addr[a]);
+			put_tracked(x, &i->addr[a]);
 	}
 	return put_changeable(x, e);
 }
@@ -378,9 +390,23 @@ static void put_pool(const struct entries *x, const struct netns_addr *gw)
 	put(x, RS_INET, of_family("pool", gw->family, name), &to);
 }
 
+/* A quarter of what the host can track for one address: 65536 by default on most. */
+static uint32_t connection_limit(void)
+{
+	cleanup_free char *text = NULL;
+	uint32_t max = 0;
+
+	/* Not there before conntrack was first used: its module is loaded with the rules. */
+	if (fd_read_file_at(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_max", 64, &text,
+			    NULL) == 0)
+		max = (uint32_t)strtoul(text, NULL, 10);
+	return max < 4096 ? 16384 : max / 4;
+}
+
 static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 {
 	struct entries x = { .n = n, .h = h, .what = NFT_ADD };
+	uint32_t limit = h->connections ? h->connections : connection_limit();
 
 	for (int f = 0; f < RS_FAMILIES; f++) {
 		nft_table_add(n, ruleset_nfproto[f], h->tag);
@@ -389,7 +415,7 @@ static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
 	}
 	for (size_t i = 0; i < ruleset_set_count; i++)
 		nft_set_add(n, ruleset_nfproto[ruleset_sets[i].family], h->tag,
-			    &ruleset_sets[i].set, (uint32_t)i + 1);
+			    &ruleset_sets[i].set, (uint32_t)i + 1, limit);
 	for (size_t i = 0; i < ruleset_chain_count; i++) {
 		const struct ruleset_chain *c = &ruleset_chains[i];
 

@@ -55,6 +55,19 @@ const struct ruleset_chain ruleset_chains[] = {
 };
 const size_t ruleset_chain_count = ARRAY_SIZE(ruleset_chains);
 
+/*
+ * "typeof iifname . @th,64,128", as nft(8) leaves it for itself: without it a ruleset saved by
+ * `nft list` could not be loaded again, the host's own rules included. Nested items of type, length
+ * and value: concatenation (13) of meta (9) key 6 and payload (7) base 3, offset 64, length 128.
+ */
+#define ITEM4(type, value) type "\x04" value "\0\0\0"
+#define TARGET_TYPEOF                                                                      \
+	ITEM4("\0", "\0")                                                                   \
+	"\x03\x40" ITEM4("\0", "\x0d") "\x01\x38"                                           \
+	"\x00\x0e" ITEM4("\0", "\x09") "\x01\x06" ITEM4("\0", "\x06")                       \
+	"\x01\x26" ITEM4("\0", "\x07") "\x01\x1e" ITEM4("\0", "\0") ITEM4("\x01", "\0")      \
+	ITEM4("\x02", "\x03") ITEM4("\x03", "\x40") ITEM4("\x04", "\x80")
+
 #define BOX4 { NFT_IP4, NFT_PROTO, NFT_PORT, NFT_IP4 }
 #define BOX6 { NFT_IP6, NFT_PROTO, NFT_PORT, NFT_IP6 }
 
@@ -64,6 +77,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_BRIDGE, { "mac", { NFT_IFNAME, NFT_MAC } } },
 	{ RS_BRIDGE, { "addr4", { NFT_IFNAME, NFT_IP4 } } },
 	{ RS_BRIDGE, { "addr6", { NFT_IFNAME, NFT_IP6 } } },
+	{ RS_BRIDGE, { "target6", { NFT_IFNAME, NFT_RAW6 }, .typeof_data = TARGET_TYPEOF,
+		       .typeof_len = sizeof(TARGET_TYPEOF) - 1 } }, /* the same as addr6 */
 	{ RS_BRIDGE, { "spoofed", { NFT_IFNAME }, .counter = true } },
 
 	{ RS_INET, { "link", { NFT_IFNAME } } }, /* the bridge and all routed links */
@@ -87,6 +102,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_INET, { "host_user6", { NFT_IP6 } } },
 	{ RS_INET, { "free4", { NFT_IP4 } } }, /* not isolated */
 	{ RS_INET, { "free6", { NFT_IP6 } } },
+	{ RS_INET, { "guarded4", { NFT_IP4 } } }, /* has rules of its own */
+	{ RS_INET, { "guarded6", { NFT_IP6 } } },
 	{ RS_INET, { "reach4", BOX4, .interval = true } }, /* what an isolated one may reach */
 	{ RS_INET, { "reach6", BOX6, .interval = true } },
 	{ RS_INET, { "closed4", { NFT_IP4 } } },
@@ -95,6 +112,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_INET, { "allow6", BOX6, .interval = true } },
 	{ RS_INET, { "deny4", BOX4, .interval = true } },
 	{ RS_INET, { "deny6", BOX6, .interval = true } },
+	{ RS_INET, { "busy4", { NFT_IP4 }, .connections = true } },
+	{ RS_INET, { "busy6", { NFT_IP6 }, .connections = true } },
 	{ RS_INET, { "refused4", { NFT_IP4 }, .counter = true } },
 	{ RS_INET, { "refused6", { NFT_IP6 }, .counter = true } },
 };
@@ -128,9 +147,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	 * address only: is this address of mine in use? and multicast listener reports. */
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =134 goto spoof" },
 	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =137 goto spoof" },
-	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =136 iifname . nd.target !@addr6 goto spoof" },
+	{ RS_BRIDGE, "icmp6", "l4proto =58 icmp.type =136 iifname . nd.target !@target6 goto spoof" },
 	{ RS_BRIDGE, "icmp6",
-	  "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @addr6 "
+	  "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =135 iifname . nd.target @target6 "
 	  "accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd ip6.saddr =:: l4proto =58 icmp.type =143 accept" },
 	{ RS_BRIDGE, "icmp6", "ether.type =0x86dd iifname . ip6.saddr @addr6 accept" },
@@ -157,6 +176,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "spoof", "drop" },
 
 	{ RS_INET, "nat_pre", "fib.daddr.type =2 goto publish" }, /* RTN_LOCAL */
+	/* From ::1 the kernel lets nothing out, whatever NAT makes of it (there is no route_localnet for
+	 * IPv6): "localhost" is better refused at once, so that a client goes on with 127.0.0.1. */
+	{ RS_INET, "nat_local", "nfproto =10 ip6.daddr =::1 accept" },
 	{ RS_INET, "nat_local", "fib.daddr.type =2 goto publish" },
 	/* An accept in a nat chain: nothing is translated. */
 	{ RS_INET, "publish", "nfproto =2 ip.daddr . l4proto . dport @dns4 accept" },
@@ -175,6 +197,8 @@ const struct ruleset_rule ruleset_rules[] = {
 
 	{ RS_INET, "input", "iifname @link goto to_host" },
 	{ RS_INET, "to_host", "ct.state &6 accept" }, /* established, related */
+	{ RS_INET, "to_host", "ct.state &8 nfproto =2 ip.saddr @busy4 goto refuse_from" },
+	{ RS_INET, "to_host", "ct.state &8 nfproto =10 ip6.saddr @busy6 goto refuse_from" },
 	{ RS_INET, "to_host", "nfproto =2 l4proto =1 icmp.type =8 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =128 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =135 accept" },
@@ -190,6 +214,11 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to_host", "pkttype !=0 drop" }, /* broadcast and multicast: nobody is asked */
 	{ RS_INET, "to_host", "goto refuse_from" },
 
+	/* The host's table of connections is everybody's: no address of a VPS may fill it. */
+	{ RS_INET, "forward", "ct.state &8 iifname @link nfproto =2 ip.saddr @busy4 goto refuse_from" },
+	{ RS_INET, "forward", "ct.state &8 iifname @link nfproto =10 ip6.saddr @busy6 goto refuse_from" },
+	{ RS_INET, "forward", "ct.state &8 oifname @link nfproto =2 ip.daddr @busy4 goto refuse_to" },
+	{ RS_INET, "forward", "ct.state &8 oifname @link nfproto =10 ip6.daddr @busy6 goto refuse_to" },
 	{ RS_INET, "forward", "oifname @link goto to_tenant" },
 	{ RS_INET, "to_tenant", "ct.state &6 accept" },
 	{ RS_INET, "to_tenant", "nfproto =2 goto to4" },
@@ -199,20 +228,25 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to4", "iifname !@link goto in4" },
 	{ RS_INET, "to4", "nfproto =2 ip.saddr @free4 goto in4" },
 	{ RS_INET, "to4", "ct.status &32 goto in4" },
-	{ RS_INET, "to4", "nfproto =2 ip.saddr . l4proto . dport . ip.daddr @reach4 goto in4" },
+	{ RS_INET, "to4", "nfproto =2 ip.saddr . ct.proto . dport . ip.daddr @reach4 goto in4" },
 	{ RS_INET, "to4", "goto refuse_from" },
-	{ RS_INET, "in4", "nfproto =2 ip.daddr . l4proto . dport . ip.saddr @deny4 goto refuse_to" },
-	{ RS_INET, "in4", "nfproto =2 ip.daddr . l4proto . dport . ip.saddr @allow4 accept" },
+	/* The boxes are asked by the tracked connection's protocol: of the ways to name it this is the
+	 * one that every nft(8) saves so that every kernel loads it. What is not tracked, or invalid,
+	 * has none and would pass by. */
+	{ RS_INET, "in4", "ct.state &65 nfproto =2 ip.daddr @guarded4 drop" },
+	{ RS_INET, "in4", "nfproto =2 ip.daddr . ct.proto . dport . ip.saddr @deny4 goto refuse_to" },
+	{ RS_INET, "in4", "nfproto =2 ip.daddr . ct.proto . dport . ip.saddr @allow4 accept" },
 	{ RS_INET, "in4", "ct.status &32 accept" },
 	{ RS_INET, "in4", "nfproto =2 iifname !@link ip.daddr @pool4 goto refuse_to" },
 	{ RS_INET, "in4", "nfproto =2 ip.daddr @closed4 goto refuse_to" },
 	{ RS_INET, "to6", "iifname !@link goto in6" },
 	{ RS_INET, "to6", "nfproto =10 ip6.saddr @free6 goto in6" },
 	{ RS_INET, "to6", "ct.status &32 goto in6" },
-	{ RS_INET, "to6", "nfproto =10 ip6.saddr . l4proto . dport . ip6.daddr @reach6 goto in6" },
+	{ RS_INET, "to6", "nfproto =10 ip6.saddr . ct.proto . dport . ip6.daddr @reach6 goto in6" },
 	{ RS_INET, "to6", "goto refuse_from" },
-	{ RS_INET, "in6", "nfproto =10 ip6.daddr . l4proto . dport . ip6.saddr @deny6 goto refuse_to" },
-	{ RS_INET, "in6", "nfproto =10 ip6.daddr . l4proto . dport . ip6.saddr @allow6 accept" },
+	{ RS_INET, "in6", "ct.state &65 nfproto =10 ip6.daddr @guarded6 drop" },
+	{ RS_INET, "in6", "nfproto =10 ip6.daddr . ct.proto . dport . ip6.saddr @deny6 goto refuse_to" },
+	{ RS_INET, "in6", "nfproto =10 ip6.daddr . ct.proto . dport . ip6.saddr @allow6 accept" },
 	{ RS_INET, "in6", "ct.status &32 accept" },
 	{ RS_INET, "in6", "nfproto =10 iifname !@link ip6.daddr @pool6 goto refuse_to" },
 	{ RS_INET, "in6", "nfproto =10 ip6.daddr @closed6 goto refuse_to" },

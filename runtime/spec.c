@@ -103,7 +103,7 @@ static int fill_init(struct rt_spec *s, const struct config *c, const struct sto
 	}
 	if (value_init(init, e) < 0)
 		return err_wrap(e, "init");
-	if (strv_split(&s->argv, init, " ") < 0)
+	if (strv_split_words(&s->argv, init) < 0)
 		return no_memory(e);
 	s->boot = true;
 	if (!sig)

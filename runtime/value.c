@@ -61,8 +61,12 @@ int value_init(const char *s, struct err *e)
 {
 	cleanup_strv struct strv words = { 0 };
 
-	if (strv_split(&words, s, " ") < 0)
-		return err_code(e, -ENOMEM, "read a command");
+	int r = strv_split_words(&words, s);
+
+	if (r == -EINVAL)
+		return err_set(e, ERR_USAGE, "%" SHOWN " has a quote without its end", s);
+	if (r < 0)
+		return err_code(e, r, "read a command");
 	if (words.count > 0 && path_is_normal(words.item[0]) && words.item[0][1])
 		return 0;
 	err_set(e, ERR_USAGE, "%" SHOWN " is not a command with an absolute path", s);

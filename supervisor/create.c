@@ -183,8 +183,12 @@ static int check_name(struct sup_daemon *d, const char *name, struct err *e)
 	const struct sup_vps *v;
 
 	if (!name_is_valid(name)) {
-		err_set(e, ERR_USAGE, "create: %s%.80s%s is not a name", *name ? "" : "\"",
-			str_is_printable(name) ? name : "?", *name ? "" : "\"");
+		const char *shown = str_is_printable(name) ? name : "?";
+
+		if (*name)
+			err_set(e, ERR_USAGE, "create %.80s: %.80s is not a name", shown, shown);
+		else
+			err_set(e, ERR_USAGE, "create: \"\" is not a name");
 		return err_hint(e, "a name has 1 to 63 of a-z, 0-9 and -, and begins with a letter or a digit");
 	}
 	v = vps_find(d, name);

@@ -233,8 +233,9 @@ static int on_tcp(sd_event_source *source, int fd, uint32_t revents, void *userd
 	return 0;
 }
 
-/* Bound to the gateway's address and to the bridge: what comes in elsewhere is not for us, even
- * when it is sent to that address. */
+/* Bound to the gateway's address and to the bridge: what comes in by another link is not for us, even
+ * when it is sent to that address. The host's own programs get through: for what goes over lo the
+ * kernel takes the link that the address is on (ip_route_output_key_hash_rcu()). */
 static int open_socket(const struct dns *s, const struct netns_addr *gw, int type, struct err *e)
 {
 	union dns_addr a = { 0 };

@@ -231,10 +231,11 @@ static void mark_down(struct sup_vps *v)
 	fd_close(&fd);
 }
 
-static void on_stop_reply(void *ctx, const struct err *e)
+static void on_stop_reply(void *ctx, const struct err *e, const char *note)
 {
 	struct sup_vps *v = ctx;
 
+	(void)note;
 	if (e)
 		log_warn("stop %s: %s", v->name, e->msg);
 }
@@ -505,10 +506,12 @@ void vps_ended(struct sup_vps *v)
 	vps_move(v, SUP_EV_ENDED);
 	vps_save_end(v);
 	remove_run_dir(v);
-	if (STREQ(v->end.how, "died"))
+	if (STREQ(v->end.how, "died")) {
+		network_forget(v);
 		network_mend(v->d);
-	else
+	} else {
 		network_release(v->d);
+	}
 	event_emit(v->d, "stopped", v->name, vps_end_text(&v->end, text, sizeof(text)));
 	if (v->start_again && !v->destroy_next) {
 		/* Waiters of the restart are in wait_for_restart(): they go on waiting. */

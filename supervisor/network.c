@@ -500,6 +500,21 @@ void network_release(struct sup_daemon *d)
 		log_warn("%s", e.msg);
 }
 
+void network_forget(struct sup_vps *v)
+{
+	const char *uuid = config_get(&v->config, "uuid");
+	struct rt_network mine;
+	struct err e;
+
+	if (!has_links(&v->config) || !uuid)
+		return;
+	if (rt_network_parse(&mine, v->d->root.tag, v->name, uuid, &v->config, &e) < 0)
+		return;
+	if (netns_vps_down(&mine.host, &mine.vps, &e) < 0)
+		log_warn("%s", e.msg);
+	rt_network_done(&mine);
+}
+
 void network_mend(struct sup_daemon *d)
 {
 	struct sup_network *n = d->network;

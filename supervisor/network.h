@@ -19,6 +19,10 @@ void network_done(struct sup_daemon *d);
  * that are gone are removed, what is missing for the others is made. */
 void network_mend(struct sup_daemon *d);
 
+/* What a VPS had whose monitor died and could take nothing away: also neighbours and routes that are
+ * not its links', which network_mend() cannot know. */
+void network_forget(struct sup_vps *v);
+
 /*
  * Gives the interfaces in `c` the addresses that they are to have from the pool and do not have yet.
  * Returns 1 when `c` was changed, 0 when not; ERR_EXISTS when an address is another VPS's,

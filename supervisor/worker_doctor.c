@@ -6,6 +6,7 @@
 #include "base/parse.h"
 #include "base/path.h"
 #include "cgroup/cgroup.h"
+#include "netns/netns.h"
 #include "storage/root.h"
 
 #include <fcntl.h>
@@ -226,6 +227,22 @@ static enum result check_helper(struct exam *x, const char *arg)
 		     : say(x, OK, "%.200s", path);
 }
 
+static enum result check_network(struct exam *x, const char *arg)
+{
+	static const char *const what[] = {
+		[NETNS_PROBE_BRIDGE] = "bridge",
+		[NETNS_PROBE_RULES] = "rules",
+		[NETNS_PROBE_SHAPING] = "shaping",
+		[NETNS_PROBE_MACVLAN] = "macvlan",
+	};
+	struct err e;
+
+	for (size_t i = 0; i < ARRAY_SIZE(what); i++)
+		if (STREQ(what[i], arg) && netns_probe((enum netns_probe)i, &e) < 0)
+			return say(x, MISSING, "%.200s", e.msg);
+	return say(x, OK, "works");
+}
+
 static enum result check_disk(struct exam *x, const char *arg)
 {
 	struct statvfs s;
@@ -270,10 +287,19 @@ static const struct check {
 	{ "cgroup io", check_controller, "io", "without it io.read and io.write have no effect" },
 	{ "cgroup pids", check_controller, "pids", "without it pids.max has no effect" },
 	{ "cgroup hugetlb", check_controller, "hugetlb", "without it hugetlb.max has no effect" },
+	{ "network bridge", check_network, "bridge",
+	  "needed but for mode=none and host: CONFIG_BRIDGE, modprobe bridge" },
+	{ "network rules", check_network, "rules",
+	  "needed but for mode=none and host: nftables with its bridge family, sets, NAT, fib and reject" },
+	{ "network shaping", check_network, "shaping",
+	  "without it net.rate-in and net.rate-out cannot be set: CONFIG_NET_SCH_TBF, _CLS_U32, "
+	  "_ACT_MIRRED, IFB" },
+	{ "network macvlan", check_network, "macvlan",
+	  "without it mode=macvlan cannot be used: CONFIG_MACVLAN" },
 	{ "pressure (PSI)", check_psi, "/proc/pressure/memory",
 	  "boot with psi=1 for pressure figures; all else works without" },
 	{ "lxcfs", check_path, "/var/lib/lxcfs/proc",
-	  "apt install lxcfs: tenants then see their own memory and CPUs in /proc" },
+	  "apt install lxcfs, run it with --enable-cfs -l: tenants then see in /proc what they have" },
 	{ "busybox", check_busybox, NULL, "apt install busybox-static, for the template busybox" },
 	{ "mmdebstrap", check_program, "mmdebstrap",
 	  "apt install mmdebstrap, for the template debian" },

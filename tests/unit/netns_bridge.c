@@ -172,10 +172,10 @@ TEST(loopback_of_the_host)
 	/* The bridge has route_localnet; a hostile VPS sends for 127.0.0.1 to the gateway's MAC. */
 	lab_run(a.ns, "ip rule add pref 1 lookup 7; ip rule add pref 2 lookup local;"
 		      "ip rule del pref 0; ip route add 127.0.0.1 via 10.20.0.1 table 7;"
-		      "sysctl -qw net.ipv4.conf.all.route_localnet=1");
+		      "echo 1 >/proc/sys/net/ipv4/conf/all/route_localnet");
 	ok(lab_connect_ms(a.ns, "127.0.0.1", 99, 500, NULL) == -ETIMEDOUT, "is out of reach");
 	lab_run(a.ns, "ip rule add pref 0 lookup local; ip rule del pref 2; ip rule del pref 1;"
-		      "sysctl -qw net.ipv4.conf.all.route_localnet=0");
+		      "echo 0 >/proc/sys/net/ipv4/conf/all/route_localnet");
 }
 
 TEST(published_ports)
@@ -331,10 +331,48 @@ TEST(with_br_netfilter)
 		    "echo 0 >/proc/sys/net/bridge/bridge-nf-call-ip6tables");
 }
 
+/* The host's table of connections is shared: none may fill it. */
+TEST(connections_of_one)
+{
+	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
+	cleanup_close int w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
+	const struct netns_vps *all[] = { &a.v, &b.v };
+	unsigned out = 0, in = 0;
+	int fd[8];
+	uint64_t refused;
+	struct err e = { 0 };
+
+	ok(lab_run(-1, "nft list set inet vps-test busy4 | grep -q \"10.20.0.5 ct count over "
+		       "$(($(cat /proc/sys/net/netfilter/nf_conntrack_max) / 4))\"") == 0,
+	   "a quarter of it for one address");
+	host.connections = 5;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "five for one %s", e.msg);
+	refused = stat_of(&a).refused_packets;
+	while (out < 8 && lab_connect_ms(a.ns, "198.51.100.2", 80, 1000, &fd[out]) == 0)
+		out++;
+	eq_int(out, 5, "five go out");
+	ok(stat_of(&a).refused_packets > refused, "the sixth is refused and counted");
+	eq_int(lab_connect(b.ns, "198.51.100.2", 80), 0, "another VPS is not concerned");
+	while (out > 0)
+		close(fd[--out]);
+	while (in < 8 && lab_connect_ms(home, "10.20.0.6", 80, 1000, &fd[in]) == 0)
+		in++;
+	eq_int(in, 8, "what the host itself opens is not limited");
+	while (in > 0)
+		close(fd[--in]);
+	host.connections = 0;
+	ok(netns_rules_replace(&host, all, 2, &e) == 0, "as before %s", e.msg);
+	eq_int(lab_connect(a.ns, "10.20.0.6", 80), 0, "none is refused");
+}
+
 TEST(mended)
 {
 	cleanup_close int s4 = lab_bound(b.ns, SOCK_STREAM, "0.0.0.0", 80);
 	const struct netns_vps *all[] = { &a.v, &b.v };
+	struct netns_vps v = b.v, old = b.v;
+	struct netns_publish publish;
+	struct netns_allow allow;
+	struct netns_rule rule;
 	struct err e = { 0 };
 	struct netns_watch *w;
 	uint64_t refused;
@@ -362,9 +400,20 @@ TEST(mended)
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");
 	eq_int(netns_rules_are_up(&host, &e), 1, "the rules are up");
 
-	lab_run(-1, "nft list ruleset >/tmp/netns.$PPID.nft; nft flush ruleset;"
-		    "nft -f /tmp/netns.$PPID.nft; rm /tmp/netns.$PPID.nft");
+	netns_rule_parse("deny 80-90 from 192.0.2.0/25", &rule, &e);
+	netns_publish_parse("[2001:db8::1]:8080:80/udp", &publish, &e);
+	netns_allow_parse("[fd00::/9]:443", &allow, &e);
+	v.rules = &rule;
+	v.publish = &publish;
+	v.allow = &allow;
+	v.rule_count = v.publish_count = v.allow_count = 1;
+	v.closed = v.isolate = true;
+	ok(change(&b, &v), "entries of all kinds");
+	ok(lab_run(-1, "nft list ruleset >/tmp/netns.$PPID.nft && nft flush ruleset &&"
+		       "nft -f /tmp/netns.$PPID.nft; r=$?; rm /tmp/netns.$PPID.nft; exit $r") == 0,
+	   "nft can save and load rules with ours among them");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "saved rules loaded again are not ours");
+	b.v = old;
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 
 	lab_run(-1, "nft delete table bridge vps-test");

@@ -73,9 +73,8 @@ TEST(routed)
 	eq_int(lab_connect(b.ns, "2001:db8::10", 80), 0, "by IPv6");
 	eq_int(lab_connect(home, "198.51.100.10", 80), 0, "the host to it");
 
-	lab_run(a.ns,
-		"ip addr add 198.51.100.77/32 dev eth0;"
-		"ip route change default dev eth0 via 10.20.0.1 src 198.51.100.77");
+	lab_run(a.ns, "ip addr add 198.51.100.77/32 dev eth0;"
+		      "ip route change default dev eth0 via 10.20.0.1 src 198.51.100.77");
 	eq_int(lab_connect_ms(a.ns, "198.51.100.2", 80, 300, NULL), -ETIMEDOUT,
 	       "with a false address not");
 	netns_vps_stat(&host, &a.v, &s, &e);
@@ -97,9 +96,8 @@ TEST(macvlan)
 
 	if (!world)
 		skip("no network namespace");
-	lab_vps_init(
-		&a, &host, 1,
-		"mode=macvlan,parent=up0,ip=198.51.100.12/24,gw=198.51.100.2,"
+	lab_vps_init(&a, &host, 1,
+		     "mode=macvlan,parent=up0,ip=198.51.100.12/24,gw=198.51.100.2,"
 		     "ip=2001:db8::12/64,mac=02:00:00:00:12:12");
 	ok(up(&a), "a macvlan VPS");
 	w4 = lab_bound(world, SOCK_STREAM, "0.0.0.0", 80);
@@ -304,4 +302,16 @@ TEST(host_down)
 	ok(netns_host_down(&host, &e) == 0, "down %s", e.msg);
 	ok(lab_run(-1, "[ -z \"$(nft list ruleset)\" ]") == 0, "no rules are left");
 	ok(lab_run(-1, "ip -o link | grep -vq -e lo: -e up0@") != 0, "no links");
+}
+
+TEST(probes)
+{
+	struct err e = { 0 };
+
+	if (!world)
+		skip("no network namespace");
+	for (int i = NETNS_PROBE_BRIDGE; i <= NETNS_PROBE_MACVLAN; i++)
+		ok(netns_probe((enum netns_probe)i, &e) == 0, "what the tests use is there: %s",
+		   e.msg);
+	ok(lab_run(-1, "ip -o link | grep -vq -e lo: -e up0@") != 0, "the host is as before");
 }
