@@ -46,6 +46,7 @@ int path_mkdirs_at(int dirfd, const char *path, mode_t mode)
 		return -ENAMETOOLONG;
 	for (size_t i = 1; i <= len; i++) {
 		struct stat st;
+		int r;
 
 		if (path[i] != '/' && path[i] != '\0')
 			continue;
@@ -53,10 +54,11 @@ int path_mkdirs_at(int dirfd, const char *path, mode_t mode)
 		part[i] = '\0';
 		if (mkdirat(dirfd, part, mode) == 0)
 			continue;
-		if (errno != EEXIST && errno != EROFS)
-			return -errno;
+		r = -errno; /* EROFS comes before EEXIST */
+		if (r != -EEXIST && r != -EROFS)
+			return r;
 		if (fstatat(dirfd, part, &st, 0) < 0)
-			return -errno;
+			return errno == ENOENT ? r : -errno;
 		if (!S_ISDIR(st.st_mode))
 			return -ENOTDIR;
 	}
@@ -198,4 +200,38 @@ int path_program(const char *name, char *buf, size_t size)
 	if ((size_t)snprintf(buf, size, "%s/%s", VPS_LIBEXECDIR, name) >= size)
 		return -ENAMETOOLONG;
 	return access(buf, X_OK) == 0 ? 0 : -ENOENT;
+}
+
+/* The directory above the build tree that the running program lies in; tests lie deeper in it. */
+static int source_dir(char *buf, size_t size)
+{
+	char mark[4352];
+	int r = path_self_dir(buf, size);
+
+	for (int up = 0; r == 0 && up < 4; up++) {
+		char *slash = strrchr(buf, '/');
+
+		if (!slash || slash == buf)
+			break;
+		snprintf(mark, sizeof(mark), "%s/build.ninja", buf);
+		*slash = '\0';
+		if (access(mark, F_OK) == 0)
+			return 0;
+	}
+	return r < 0 ? r : -ENOENT;
+}
+
+int path_data(const char *name, char *buf, size_t size)
+{
+	char dir[4096];
+
+	if (source_dir(dir, sizeof(dir)) == 0) {
+		if ((size_t)snprintf(buf, size, "%s/%s", dir, name) >= size)
+			return -ENAMETOOLONG;
+		if (access(buf, F_OK) == 0)
+			return 0;
+	}
+	if ((size_t)snprintf(buf, size, "%s/%s", VPS_DATADIR, name) >= size)
+		return -ENAMETOOLONG;
+	return access(buf, F_OK) == 0 ? 0 : -ENOENT;
 }

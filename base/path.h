@@ -38,4 +38,11 @@ int path_self_dir(char *buf, size_t size);
  */
 int path_program(const char *name, char *buf, size_t size);
 
+/*
+ * Data of ours ("templates", "templates/busybox/build"): of the source tree when the program runs
+ * from a build tree in it, else of the data directory it was configured with. Fails with -ENOENT
+ * when neither has it.
+ */
+int path_data(const char *name, char *buf, size_t size);
+
 #endif

@@ -10,8 +10,10 @@
 
 static int fault_fire(const char *point, const char *action, size_t action_len, struct err *e)
 {
-	if (action_len == 4 && memcmp(action, "kill", 4) == 0)
+	if (action_len == 4 && memcmp(action, "kill", 4) == 0) {
 		raise(SIGKILL);
+		_exit(128 + SIGKILL); /* PID 1 of a namespace is spared its own signals */
+	}
 	if (action_len == 4 && memcmp(action, "hang", 4) == 0)
 		raise(SIGSTOP);
 	if (action_len == 4 && memcmp(action, "fail", 4) == 0)

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdint.h>
 
 void strv_done(struct strv *v)
 {
@@ -57,6 +58,46 @@ int strv_split(struct strv *v, const char *s, const char *seps)
 	return 0;
 }
 
+/* One word from *s into `word`, which has room for all of it. Moves *s behind it. */
+static int take_word(const char **s, char *word)
+{
+	char quote = '\0';
+	size_t n = 0;
+
+	for (; **s && (quote || (**s != ' ' && **s != '\t')); (*s)++) {
+		if (**s == quote) {
+			quote = '\0';
+		} else if (!quote && (**s == '\'' || **s == '"')) {
+			quote = **s;
+		} else if (**s == '\\' && quote != '\'') {
+			if (!*++*s)
+				return -EINVAL;
+			word[n++] = **s;
+		} else {
+			word[n++] = **s;
+		}
+	}
+	word[n] = '\0';
+	return quote ? -EINVAL : 0;
+}
+
+int strv_split_words(struct strv *v, const char *s)
+{
+	for (s += strspn(s, " \t"); *s; s += strspn(s, " \t")) {
+		char *word = malloc(strlen(s) + 1);
+		int r = word ? take_word(&s, word) : -ENOMEM;
+
+		if (r < 0) {
+			free(word);
+			return r;
+		}
+		r = strv_add_take(v, word);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 void buf_done(struct buf *b)
 {
 	free(b->data);
@@ -68,8 +109,9 @@ static int buf_grow(struct buf *b, size_t len)
 	size_t need, room = b->room ? b->room : 256;
 	char *bigger;
 
-	if (__builtin_add_overflow(b->len, len + 1, &need))
+	if (len > SIZE_MAX / 4 || b->len > SIZE_MAX / 4) /* so that nothing below wraps */
 		return -ENOMEM;
+	need = b->len + len + 1;
 	if (need <= b->room)
 		return 0;
 	while (room < need)

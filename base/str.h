@@ -19,6 +19,10 @@ bool strv_has(const struct strv *v, const char *s);
 /* Splits at runs of any of `seps`; no quoting. */
 int strv_split(struct strv *v, const char *s, const char *seps);
 
+/* Splits a command line into words at blanks; '…', "…" and \\ quote as in a shell, and nothing else
+ * is special. -EINVAL: a quote without its end. */
+int strv_split_words(struct strv *v, const char *s);
+
 #define cleanup_strv __attribute__((cleanup(strv_done)))
 
 /* A growing byte buffer, NUL-terminated after each append. Zero-initialise it. */

@@ -28,13 +28,15 @@ enum cgroup_controller {
  * On a host that systemd runs, groups of others belong below a unit with Delegate=yes (systemd's
  * document CGROUP_DELEGATION). `v2_base` is where the parents go, by the first rule that fits:
  *
- *   1. CGROUP_UNIT, when it exists. It is installed beside vpsd: a unit without a process of its
- *      own, so that its controllers can be enabled, and untouched by a restart of vpsd.
+ *   1. CGROUP_UNIT, when it exists. It is installed beside vpsd: a unit whose only process sleeps
+ *      in a group below, so that controllers can be enabled, untouched by a restart of vpsd
+ *      (seen with systemd 252, over daemon-reexec as well).
  *   2. The unit "vpsd.service" below /system.slice, when the caller runs in it (v2_self) and it is
  *      delegated (extended attribute trusted.delegate or user.delegate is "1", systemd 247).
  *   3. The root of the mount.
  *
- * They depend on nothing that differs between vpsd, its monitors and their successors. The groups
+ * They depend on nothing that differs between vpsd, its monitors and their successors; a group that
+ * was made at the root before the unit came is found there. The groups
  * in v1 hierarchies have their parents at the root of each, as systemd leaves foreign groups there
  * alone.
  */

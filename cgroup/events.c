@@ -10,21 +10,6 @@
 #include <poll.h>
 #include <sched.h>
 
-int cgroup_keyed(const char *text, const char *key, uint64_t *ret)
-{
-	size_t len = strlen(key);
-
-	for (const char *l = text; *l; l += strcspn(l, "\n"), l += *l == '\n') {
-		if (strncmp(l, key, len) != 0 || l[len] != ' ')
-			continue;
-		if (l[len + 1] < '0' || l[len + 1] > '9')
-			return -ENOENT;
-		*ret = strtoull(l + len + 1, NULL, 10);
-		return 0;
-	}
-	return -ENOENT;
-}
-
 /* What cgroup.events says of `key` now: 0 or 1. -ENODEV: the group has been removed. */
 static int read_event(int fd, const char *key)
 {

@@ -30,12 +30,16 @@ const char *cgroup_base_path(const struct cgroup_host *h, int hierarchy, char bu
 
 const char *cgroup_path(const struct cgroup *c, int hierarchy, char buf[PATH_MAX])
 {
-	char base[PATH_MAX];
+	char base[PATH_MAX], root[PATH_MAX];
 
 	cgroup_base_path(c->host, hierarchy, base);
 	if (snprintf(buf, PATH_MAX, "%s/%s/%s", base, c->parent, c->name) >= PATH_MAX)
 		buf[0] = '\0'; /* cannot be: its parts are far shorter */
-	return buf;
+	if (hierarchy != CGROUP_V2 || !c->host->v2_base[0] || access(buf, F_OK) == 0)
+		return buf;
+	/* It may have been started before this host got the unit. */
+	snprintf(root, sizeof(root), "%s/%s/%s", c->host->v2, c->parent, c->name);
+	return access(root, F_OK) == 0 ? strcpy(buf, root) : buf;
 }
 
 int cgroup_open_dir(const struct cgroup *c, int hierarchy)
@@ -88,7 +92,7 @@ static int enable_controllers(const struct cgroup_host *h, int dir, const char *
 	if (r == -EBUSY) {
 		/* The rule of no internal processes: the root of a tree alone is exempt. */
 		err_set(e, ERR_UNSUPPORTED, "enable controllers in %s: processes live in it", path);
-		return err_hint(e, "start vpsd from its systemd unit, or move them to a group below");
+		return err_hint(e, "with systemd: systemctl enable --now vps-tenants.service");
 	}
 	if (r == 0)
 		return 0;
@@ -150,6 +154,10 @@ static int make_parent(const struct cgroup *c, int hierarchy, struct err *e)
 		return err_sys(e, "open %s/%s", path, c->parent);
 	if (hierarchy == CGROUP_CPUSET)
 		return fill_cpuset_parent(base, fd, path, e);
+	/* Whatever the umask: before Linux 6.16 a mount of cgroup2 in the tenant walks down to its
+	 * group with the tenant's rights, and fails with EACCES on the way. */
+	if (fchmod(fd, 0755) < 0)
+		return err_sys(e, "chmod %s/%s", path, c->parent);
 	r = enable_controllers(c->host, base, path, e);
 	if (r == 0)
 		r = enable_controllers(c->host, fd, c->parent, e);
@@ -165,7 +173,10 @@ static int remove_group(const struct cgroup *c, int hierarchy)
 	char path[PATH_MAX];
 	int r;
 
-	base = open(cgroup_base_path(c->host, hierarchy, path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cgroup_path(c, hierarchy, path);
+	*strrchr(path, '/') = '\0';
+	*strrchr(path, '/') = '\0';
+	base = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (base < 0)
 		return errno == ENOENT ? 0 : -errno;
 	parent = openat(base, c->parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -193,7 +204,7 @@ static int make_group(const struct cgroup *c, int hierarchy, struct err *e)
 		if (r < 0)
 			return r;
 		if (mkdir(path, 0755) == 0)
-			return 0;
+			return chmod(path, 0755) < 0 ? err_sys(e, "chmod %s", path) : 0;
 		if (errno == EEXIST)
 			return err_set(e, ERR_EXISTS, "the control group %s exists", path);
 		if (errno != ENOENT && errno != ENODEV)

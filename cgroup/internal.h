@@ -3,6 +3,7 @@
 #define CGROUP_INTERNAL_H
 
 #include "cgroup/cgroup.h"
+#include "cgroup/stats.h"
 
 #include <limits.h>
 
@@ -41,6 +42,20 @@ bool cgroup_list_has(const char *list, const char *name);
 
 /* The value of "key N" in the flat keyed text of a cgroup file; -ENOENT. */
 int cgroup_keyed(const char *text, const char *key, uint64_t *ret);
+
+/*
+ * Files of a group by its directory's fd. They take a negative fd, from an open that failed, as the
+ * answer. A number may be "max", which is UINT64_MAX. The text is the caller's to free.
+ */
+int cgroup_read_text(int dir, const char *file, char **ret);
+int cgroup_read_number(int dir, const char *file, uint64_t *ret);
+int cgroup_read_keyed(int dir, const char *file, const char *key, uint64_t *ret);
+
+/* Parsers of io.stat, of blkio.throttle.io_* and of *.pressure; the first two add to what is there.
+ * Fuzzed. */
+void cgroup_sum_io_stat(const char *text, struct cgroup_io *io);
+void cgroup_sum_blkio(const char *text, uint64_t *reads, uint64_t *writes);
+bool cgroup_parse_pressure(const char *text, struct cgroup_pressure *ret);
 
 /*
  * Removes the group `name` below dirfd with all below it; 0 also when there is none, -EBUSY when a

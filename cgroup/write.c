@@ -3,7 +3,6 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/parse.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,26 +69,13 @@ int cgroup_job_text(struct cgroup_job *j, int hierarchy, const char *file,
 
 int cgroup_job_number(struct cgroup_job *j, int hierarchy, const char *file, uint64_t *ret)
 {
-	char text[CGROUP_TEXT_MAX];
-	int r = cgroup_job_text(j, hierarchy, file, text);
-
-	if (r < 0)
-		return r;
-	text[strcspn(text, "\n")] = '\0';
-	if (STREQ(text, "max")) {
-		*ret = CGROUP_UNLIMITED;
-		return 0;
-	}
-	return parse_u64(text, ret);
+	return cgroup_read_number(cgroup_job_open(j, hierarchy), file, ret);
 }
 
 int cgroup_job_keyed(struct cgroup_job *j, int hierarchy, const char *file, const char *key,
 		     uint64_t *ret)
 {
-	char text[CGROUP_TEXT_MAX];
-	int r = cgroup_job_text(j, hierarchy, file, text);
-
-	return r < 0 ? r : cgroup_keyed(text, key, ret);
+	return cgroup_read_keyed(cgroup_job_open(j, hierarchy), file, key, ret);
 }
 
 DIR *cgroup_job_opendir(struct cgroup_job *j, int hierarchy)
@@ -245,7 +231,7 @@ int cgroup_cpus_parse(const char *list, uint64_t set[CGROUP_CPUS_MAX / 64])
 {
 	memset(set, 0, CGROUP_CPUS_MAX / 8);
 	for (const char *p = list; *p;) {
-		unsigned long from, to;
+		unsigned long from = 0, to;
 		int r = parse_cpu(&p, &from);
 
 		to = from;

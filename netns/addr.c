@@ -93,9 +93,19 @@ void netns_addr_range(const struct netns_addr *a, uint8_t first[16], uint8_t las
 	}
 }
 
+struct netns_addr netns_addr_net(const struct netns_addr *a)
+{
+	struct netns_addr net = *a;
+	uint8_t last[16];
+
+	netns_addr_range(a, net.bytes, last);
+	return net;
+}
+
 bool netns_addr_is_host(const struct netns_addr *a)
 {
 	uint8_t first[16], last[16];
+	struct in6_addr six;
 
 	if (a->family == AF_INET) {
 		if (a->bytes[0] == 0 || a->bytes[0] == 127 || a->bytes[0] >= 224)
@@ -105,11 +115,10 @@ bool netns_addr_is_host(const struct netns_addr *a)
 		return a->prefix >= 31 ||
 		       (memcmp(a->bytes, first, 4) != 0 && memcmp(a->bytes, last, 4) != 0);
 	}
-	if (IN6_IS_ADDR_UNSPECIFIED((const struct in6_addr *)a->bytes) ||
-	    IN6_IS_ADDR_LOOPBACK((const struct in6_addr *)a->bytes) ||
-	    IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)a->bytes))
-		return false;
-	return a->bytes[0] != 0xff && !(a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80);
+	memcpy(&six, a->bytes, sizeof(six)); /* a->bytes is not aligned */
+	return !IN6_IS_ADDR_UNSPECIFIED(&six) && !IN6_IS_ADDR_LOOPBACK(&six) &&
+	       !IN6_IS_ADDR_V4MAPPED(&six) && !IN6_IS_ADDR_MULTICAST(&six) &&
+	       !IN6_IS_ADDR_LINKLOCAL(&six);
 }
 
 /* FNV-1a with a final mix (the last step of MurmurHash3), so that neighbours differ in all bits.
@@ -220,15 +229,17 @@ int netns_pool_take(const struct netns_host *h, int family, const struct netns_a
 		    size_t used_count, struct netns_addr *ret, struct err *e)
 {
 	const struct netns_addr *gw = family == AF_INET ? &h->gw4 : &h->gw6;
-	unsigned size = family == AF_INET ? 1U << (32 - gw->prefix) : POOL6_SIZE;
-	unsigned end = family == AF_INET ? size - 1 : size; /* the last of IPv4 is the broadcast */
 	uint8_t taken[POOL6_SIZE / 8] = { 0 };
 	size_t len = netns_addr_len(gw);
+	struct netns_addr pool;
+	unsigned end = POOL6_SIZE;
 	char net[64];
 
 	if (!gw->family)
 		return err_set(e, ERR_UNSUPPORTED, "this host has no pool of IPv%d addresses",
 			       family == AF_INET ? 4 : 6);
+	if (family == AF_INET)
+		end = (1U << (32 - gw->prefix)) - 1; /* the last is the broadcast address */
 	for (size_t i = 0; i < used_count; i++) {
 		unsigned n;
 
@@ -250,7 +261,8 @@ int netns_pool_take(const struct netns_host *h, int family, const struct netns_a
 		ret->bytes[len - 1] = (uint8_t)low;
 		return 0;
 	}
+	pool = netns_addr_net(gw);
 	err_set(e, ERR_NOSPACE, "no address is left of %s, all %u are used",
-		netns_addr_format(gw, net), end - 2);
+		netns_addr_format(&pool, net), end - 2);
 	return err_hint(e, "destroy VPSs that are not needed, or give the host a larger pool");
 }

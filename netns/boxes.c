@@ -71,7 +71,8 @@ static int emit(struct sweep *w, num first, num last, bool allow, struct err *e)
 	struct netns_box *b;
 
 	if (w->count == NETNS_BOX_MAX)
-		return err_set(e, ERR_USAGE, "the firewall's rules cut each other into more than %d parts",
+		return err_set(e, ERR_USAGE,
+			       "the firewall's rules cut each other into more than %d parts",
 			       NETNS_BOX_MAX);
 	if (w->count == w->room) {
 		size_t room = w->room ? w->room * 2 : 16;

@@ -11,12 +11,12 @@
  */
 struct netns_box {
 	bool allow;
-	uint8_t proto_first, proto_last;
+	uint8_t proto_first, proto_last, unused; /* boxes are compared bytewise */
 	uint16_t port_first, port_last;
 	uint8_t from_first[16], from_last[16]; /* network order; IPv4 in the first four */
 };
 
-#define NETNS_BOX_MAX 4096 /* of one list and family; more is ERR_USAGE */
+#define NETNS_BOX_MAX 1024 /* of one list and family; more is ERR_USAGE */
 
 /* What no rule matches is in no box. The caller frees *ret. */
 int netns_boxes(const struct netns_rule *rules, size_t count, int family, struct netns_box **ret,

@@ -15,11 +15,8 @@ enum key { K_NAME, K_MODE, K_IP, K_GW, K_MAC, K_RATE, K_RATE_IN, K_RATE_OUT, K_P
 #define ANY_MODE (ADDRESSED | 1U << NETNS_NONE | 1U << NETNS_HOST)
 
 static const char *const modes[] = {
-	[NETNS_BRIDGE] = "bridge",
-	[NETNS_ROUTED] = "routed",
-	[NETNS_MACVLAN] = "macvlan",
-	[NETNS_NONE] = "none",
-	[NETNS_HOST] = "host",
+	[NETNS_BRIDGE] = "bridge", [NETNS_ROUTED] = "routed", [NETNS_MACVLAN] = "macvlan",
+	[NETNS_NONE] = "none",	   [NETNS_HOST] = "host",
 };
 
 /* Which modes have a use for a key. */
@@ -122,8 +119,8 @@ static int set_rate(const char *key, const char *v, uint64_t *ret, struct err *e
 	}
 	if (*ret == PARSE_MAX)
 		*ret = 0;
-	else if (*ret < 8192)
-		return err_set(e, ERR_USAGE, "%s=%.60s: the lowest rate is 8KiB/s", key, v);
+	else if (*ret < 1024)
+		return err_set(e, ERR_USAGE, "%s=%.60s: the lowest rate is 1KiB/s", key, v);
 	return 0;
 }
 
@@ -154,7 +151,8 @@ static int set_key(struct netns_if *i, enum key k, const char *v, struct err *e)
 		i->has_mac = true;
 		if (r < 0)
 			return err_set(e, ERR_USAGE, "mac=%.60s: not the address of an interface%s",
-				       v, r == -ERANGE ? "" : ", six bytes as in 02:00:5e:10:00:01");
+				       v,
+				       r == -ERANGE ? "" : ", six bytes as in 02:00:5e:10:00:01");
 		return 0;
 	case K_RATE:
 		r = set_rate("rate", v, &i->rate_in, e);
@@ -193,7 +191,8 @@ static int one_item(struct netns_if *i, char *item, unsigned *seen, struct err *
 	size_t k;
 
 	if (!v || !v[1])
-		return err_set(e, ERR_USAGE, "%.60s: a key and a value are wanted, as in ip=10.20.0.5/24",
+		return err_set(e, ERR_USAGE,
+			       "%.60s: a key and a value are wanted, as in ip=10.20.0.5/24",
 			       *item ? item : "an empty item");
 	*v = '\0';
 	for (k = 0; k < ARRAY_SIZE(keys); k++)
@@ -250,9 +249,11 @@ int netns_if_parse(const char *text, struct netns_if *ret, struct err *e)
 			return r;
 	}
 	if (seen & 1U << K_RATE && seen & (1U << K_RATE_IN | 1U << K_RATE_OUT))
-		return err_set(e, ERR_USAGE, "rate= is both directions, rate-in= and rate-out= one");
+		return err_set(e, ERR_USAGE,
+			       "rate= is both directions, rate-in= and rate-out= one");
 	if (i.mode == NETNS_MACVLAN && !*i.parent)
-		return err_set(e, ERR_USAGE, "mode=macvlan needs parent=, an interface of the host");
+		return err_set(e, ERR_USAGE,
+			       "mode=macvlan needs parent=, an interface of the host");
 	if (!(ADDRESSED & 1U << i.mode))
 		*i.name = '\0';
 	*ret = i;
@@ -270,7 +271,8 @@ bool netns_if_wants(const struct netns_if *i, int family)
 	return true;
 }
 
-__attribute__((format(printf, 2, 3))) static void add(char buf[NETNS_TEXT_MAX], const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static void add(char buf[NETNS_TEXT_MAX], const char *fmt,
+						      ...)
 {
 	size_t len = strlen(buf);
 	va_list ap;

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "netns/net.h"
 #include "netns/netns.h"
+#include "netns/nl.h"
 
 /*
  * A socket that belongs to the namespace behind `netns_fd` (a negative one: the caller's own),
@@ -17,9 +18,62 @@ int netns_socket(int netns_fd, int family, int type, int protocol, struct err *e
 size_t netns_addr_len(const struct netns_addr *a); /* 4 or 16 */
 /* The first and the last address of its network. */
 void netns_addr_range(const struct netns_addr *a, uint8_t first[16], uint8_t last[16]);
+struct netns_addr netns_addr_net(const struct netns_addr *a); /* its network's first */
 /* One interface may have it: no loopback, multicast, link-local, network or broadcast address. */
 bool netns_addr_is_host(const struct netns_addr *a);
 uint64_t netns_hash(const char *a, const char *b);
 void netns_link_local(const uint8_t mac[6], struct netns_addr *ret);
+
+/* Marks routes, neighbours and proxy entries as ours (RTA_PROTOCOL, NDA_PROTOCOL); a number that
+ * rt_protos(5) leaves to users. */
+#define NETNS_PROTOCOL 118
+
+/* An interface with an end on the host that L3 rules apply to: on our own bridge, or routed. */
+bool netns_if_is_ours(const struct netns_if *i);
+/* It has a veth pair. */
+bool netns_if_has_link(const struct netns_if *i);
+
+/* inside.c: sets up an interface of a VPS; `n` speaks in its namespace, `host_mac` is the host's
+ * end's, `number` counts the interfaces from 0. */
+void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
+		     unsigned number);
+
+/* bridge.c */
+int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e);
+int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e);
+/* Writes a file below /proc/sys/net unless it says so already. A missing one (no IPv6 on this host)
+ * is no error. */
+int netns_sysctl(const char *path, const char *value, struct err *e);
+
+/* shape.c: requests that nl_talk() sends. */
+const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
+void netns_ifb_add(struct nl *n, const char *name);
+void netns_shape_in(struct nl *n, int link, uint64_t rate);
+void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);
+
+/* query.c: what the tables have counted, to be carried over to new ones. */
+struct netns_count {
+	uint8_t family; /* NFPROTO_* */
+	char set[16];
+	uint8_t key[16];
+	uint64_t packets, bytes;
+};
+struct netns_counts {
+	struct netns_count *item;
+	size_t count, room;
+};
+/* No tables: no counts. */
+int netns_counts_read(const struct netns_host *h, struct netns_counts *ret, struct err *e);
+void netns_counts_done(struct netns_counts *c);
+/* NULL: nothing was counted. `key` has 16 bytes, padded with 0. */
+const struct netns_count *netns_counts_find(const struct netns_counts *c, uint8_t family,
+					    const char *set, const uint8_t key[16]);
+
+/* rules.c: entries of one VPS in the tables, as one transaction. */
+int netns_rules_add(const struct netns_host *h, const struct netns_vps *v, struct err *e);
+int netns_rules_remove(const struct netns_host *h, const struct netns_vps *v, struct err *e);
+int netns_rules_down(const struct netns_host *h, struct err *e);
+int netns_rules_count(const struct netns_host *h, const struct netns_vps *v, struct netns_stat *ret,
+		      struct err *e);
 
 #endif

@@ -14,11 +14,11 @@
  * netns_publish_is_free().
  */
 
-#define NETNS_IF_MAX 8         /* interfaces of a VPS */
-#define NETNS_ADDR_MAX 8       /* addresses of an interface */
-#define NETNS_PUBLISH_MAX 256  /* published ports of a VPS */
-#define NETNS_RULE_MAX 64      /* firewall rules of a VPS */
-#define NETNS_TEXT_MAX 768     /* room for any of the texts below */
+#define NETNS_IF_MAX 8 /* interfaces of a VPS */
+#define NETNS_ADDR_MAX 8 /* addresses of an interface */
+#define NETNS_PUBLISH_MAX 256 /* published ports of a VPS */
+#define NETNS_RULE_MAX 64 /* firewall rules of a VPS, and things it may reach */
+#define NETNS_TEXT_MAX 768 /* room for any of the texts below */
 
 /* An address with the length of its network's prefix. family 0: none. */
 struct netns_addr {
@@ -29,7 +29,7 @@ struct netns_addr {
 
 /* "10.20.0.5/24" or "fd00::5/64"; without a prefix it is 32 or 128. ERR_USAGE. */
 int netns_addr_parse(const char *text, struct netns_addr *ret, struct err *e);
-const char *netns_addr_format(const struct netns_addr *a, char buf[64]);      /* with the prefix */
+const char *netns_addr_format(const struct netns_addr *a, char buf[64]); /* with the prefix */
 const char *netns_addr_format_host(const struct netns_addr *a, char buf[64]); /* without */
 /* The same address; the prefixes may differ. */
 bool netns_addr_equal(const struct netns_addr *a, const struct netns_addr *b);
@@ -37,11 +37,11 @@ bool netns_addr_equal(const struct netns_addr *a, const struct netns_addr *b);
 bool netns_addr_in(const struct netns_addr *a, const struct netns_addr *net);
 
 enum netns_mode {
-	NETNS_BRIDGE,  /* the state root's bridge with NAT, or another one: parent= */
-	NETNS_ROUTED,  /* point to point, a route on the host for each address */
+	NETNS_BRIDGE, /* the state root's bridge with NAT, or another one: parent= */
+	NETNS_ROUTED, /* point to point, a route on the host for each address */
 	NETNS_MACVLAN, /* on the network of the host's interface parent= */
-	NETNS_NONE,    /* loopback only */
-	NETNS_HOST,    /* the host's own stack */
+	NETNS_NONE, /* loopback only */
+	NETNS_HOST, /* the host's own stack */
 };
 
 struct netns_if {
@@ -49,13 +49,13 @@ struct netns_if {
 	enum netns_mode mode;
 	struct netns_addr addr[NETNS_ADDR_MAX];
 	size_t addr_count;
-	bool no_pool;  /* ip=none: no address from the pool for a family without one */
+	bool no_pool; /* ip=none: no address from the pool for a family without one */
 	struct netns_addr gw4, gw6;
 	bool has_mac;
 	uint8_t mac[6];
 	uint64_t rate_in, rate_out; /* bytes a second, to and from the VPS; 0: not shaped */
 	char parent[16];
-	unsigned mtu;  /* 0: the kernel's 1500, or the parent's */
+	unsigned mtu; /* 0: the kernel's 1500, or the parent's */
 };
 
 /*
@@ -93,25 +93,39 @@ struct netns_rule {
 	bool allow;
 	uint8_t proto; /* 0: any; NETNS_TCP_UDP for a port without a protocol */
 	uint16_t port_first, port_last; /* 0 and 65535: any */
-	struct netns_addr from;         /* family 0: anywhere */
+	struct netns_addr from; /* family 0: anywhere */
 };
 #define NETNS_TCP_UDP 255 /* IPPROTO_RAW, which no packet carries */
 int netns_rule_parse(const char *text, struct netns_rule *ret, struct err *e);
 const char *netns_rule_format(const struct netns_rule *r, char buf[NETNS_TEXT_MAX]);
 
-/* A service of the host that a VPS may use: "53/udp", "5432/tcp". */
-struct netns_service {
-	uint16_t port;
-	uint8_t proto;
+/*
+ * What an isolated VPS may reach all the same: "host", "host:53/udp", "192.0.2.0/24:80",
+ * "[fd00::7]:443/tcp", "db1:5432". A port without a protocol is for tcp and udp. A name is that of
+ * another VPS; who knows the names puts one entry for each of its addresses in its place.
+ */
+enum netns_peer { NETNS_PEER_HOST, NETNS_PEER_ADDR, NETNS_PEER_NAME };
+struct netns_allow {
+	enum netns_peer peer;
+	struct netns_addr addr; /* NETNS_PEER_ADDR: a network or address */
+	char name[64]; /* NETNS_PEER_NAME */
+	uint16_t port; /* 0: any */
+	uint8_t proto; /* IPPROTO_TCP, IPPROTO_UDP, NETNS_TCP_UDP; 0 without a port */
 };
-int netns_service_parse(const char *text, struct netns_service *ret, struct err *e);
-const char *netns_service_format(const struct netns_service *s, char buf[NETNS_TEXT_MAX]);
+int netns_allow_parse(const char *text, struct netns_allow *ret, struct err *e);
+const char *netns_allow_format(const struct netns_allow *a, char buf[NETNS_TEXT_MAX]);
 
 /* The network of one state root. */
 struct netns_host {
-	char tag[16];    /* name of the nft tables */
+	char tag[16]; /* name of the nft tables */
 	char bridge[16]; /* "<tag>-br" */
 	struct netns_addr gw4, gw6; /* of the bridge, with the pool's prefix; family 0: no pool */
+	/* Every VPS may ask port 53 of the gateway's addresses. Set it, before the rules are made,
+	 * only where somebody of ours answers there. netns_host_init() leaves it false. */
+	bool dns;
+	/* Tracked connections that one address of a VPS may have. 0: a quarter of what the host can
+	 * track, so that no VPS can fill the table that all share. */
+	uint32_t connections;
 };
 
 /*

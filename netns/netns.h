@@ -38,9 +38,9 @@ struct netns_vps {
 	size_t publish_count;
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
 	size_t rule_count;
-	bool closed;  /* what no rule matches is refused, not let in */
-	bool isolate; /* other VPSs cannot reach it, nor it them, but for what a rule allows */
-	const struct netns_service *allow; /* services of the host that it may use */
+	bool closed; /* what no rule matches is refused, not let in */
+	bool isolate; /* it reaches neither services of the host nor other VPSs, but for `allow` */
+	const struct netns_allow *allow; /* entries with names are passed over */
 	size_t allow_count;
 };
 
@@ -67,12 +67,18 @@ int netns_host_up(const struct netns_host *h, const struct netns_vps *const *all
 int netns_host_down(const struct netns_host *h, struct err *e);
 
 /*
+ * Lets all VPSs, isolated ones too, reach port 53 (UDP and TCP) of the gateways' addresses, or no
+ * longer. Neither does a port 53 that a VPS publishes on all addresses take queries from there.
+ */
+int netns_host_serve_dns(struct netns_host *h, bool on, struct err *e);
+
+/*
  * Replaces both tables by new ones that hold the entries of `all`, in one transaction: no packet
  * meets a table half filled. The drop counts are carried over. Costs in proportion to `count`.
  */
 int netns_rules_replace(const struct netns_host *h, const struct netns_vps *const *all,
 			size_t count, struct err *e);
-/* 1 when both tables are there with all their chains, else 0. */
+/* 1 when both tables are there, made by us and with all their rules, else 0. */
 int netns_rules_are_up(const struct netns_host *h, struct err *e);
 
 /*
@@ -113,6 +119,18 @@ int netns_vps_stat(const struct netns_host *h, const struct netns_vps *v, struct
 
 /* Removes host ends of this state root's VPSs that are none of `uuids`. Returns how many. */
 int netns_prune(const struct netns_host *h, const char *const *uuids, size_t count, struct err *e);
+
+/*
+ * Tries in a child process, in network namespaces of its own, what this kernel can do; the host is
+ * left as it was. 0, or the error of what it cannot. For programs that may fork and wait.
+ */
+enum netns_probe {
+	NETNS_PROBE_BRIDGE,
+	NETNS_PROBE_RULES, /* nftables: all that our rules ask for */
+	NETNS_PROBE_SHAPING, /* both ways, on a VPS on the bridge with its rules */
+	NETNS_PROBE_MACVLAN,
+};
+int netns_probe(enum netns_probe what, struct err *e);
 
 /*
  * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`. The fd is for

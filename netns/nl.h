@@ -18,7 +18,7 @@ struct nl {
 	int fd;
 	char *buf;
 	size_t len, room;
-	unsigned count;       /* requests in buf */
+	unsigned count; /* requests in buf */
 	struct nl_what *what; /* one for each */
 	size_t what_room;
 	uint32_t first_seq;
@@ -27,7 +27,7 @@ struct nl {
 
 struct nl_what {
 	const char *text; /* for the error: "add the address" */
-	int ignore;       /* an errno that counts as done, or 0 */
+	int ignore[2]; /* errnos that count as done, or 0 */
 };
 
 /* Opens NETLINK_ROUTE or NETLINK_NETFILTER in the namespace behind `netns_fd` (< 0: the caller's
@@ -35,7 +35,10 @@ struct nl_what {
 int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e);
 void nl_done(struct nl *n);
 #define cleanup_nl __attribute__((cleanup(nl_done)))
-#define NL_INIT { .fd = -EBADF }
+#define NL_INIT              \
+	{                    \
+		.fd = -EBADF \
+	}
 
 /*
  * A new request with `extra` bytes of fixed header after struct nlmsghdr (zeroed). NLM_F_REQUEST is

@@ -105,8 +105,9 @@ const char *netns_publish_format(const struct netns_publish *p, char buf[NETNS_T
 		snprintf(buf, NETNS_TEXT_MAX, "%u:%u/%s", p->host_port, p->port,
 			 transport_name(p->proto));
 	else
-		snprintf(buf, NETNS_TEXT_MAX, p->host.family == AF_INET6 ? "[%s]:%u:%u/%s" : "%s:%u:%u/%s",
-			 host, p->host_port, p->port, transport_name(p->proto));
+		snprintf(buf, NETNS_TEXT_MAX,
+			 p->host.family == AF_INET6 ? "[%s]:%u:%u/%s" : "%s:%u:%u/%s", host,
+			 p->host_port, p->port, transport_name(p->proto));
 	return buf;
 }
 
@@ -154,7 +155,9 @@ int netns_publish_is_free(const struct netns_publish *p, struct err *e)
 static int rule_bad(const char *text, struct err *e)
 {
 	err_set(e, ERR_USAGE, "%.80s is not a firewall rule", text);
-	return err_hint(e, "as in: allow 80/tcp, deny from 192.0.2.0/24, allow tcp 8000-8099 from fd00::/8");
+	return err_hint(
+		e,
+		"as in: allow 80/tcp, deny from 192.0.2.0/24, allow tcp 8000-8099 from fd00::/8");
 }
 
 static int rule_proto(const char *s, uint8_t *ret)
@@ -233,11 +236,10 @@ int netns_rule_parse(const char *text, struct netns_rule *ret, struct err *e)
 	}
 	if (at + 2 == n && STREQ(word[at], "from")) {
 		int bad = netns_addr_parse(word[at + 1], &r.from, e);
-		uint8_t last[16];
 
 		if (bad < 0)
 			return bad;
-		netns_addr_range(&r.from, r.from.bytes, last);
+		r.from = netns_addr_net(&r.from);
 		at += 2;
 		some = true;
 	}
@@ -269,24 +271,79 @@ const char *netns_rule_format(const struct netns_rule *r, char buf[NETNS_TEXT_MA
 	return buf;
 }
 
-int netns_service_parse(const char *text, struct netns_service *ret, struct err *e)
+static int allow_bad(const char *text, struct err *e)
 {
-	struct netns_service s;
-	char copy[16], *slash;
+	err_set(e, ERR_USAGE, "%.80s is not the name of a VPS, an address or host", text);
+	return err_hint(e, "for example db1:5432/tcp, 192.0.2.0/24 or host:53/udp");
+}
 
-	snprintf(copy, sizeof(copy), "%s", text);
-	slash = strchr(copy, '/');
-	if (slash)
+/* Cuts ":80/tcp" off the end. An IPv6 address with a port stands in brackets. */
+static int allow_port(char *s, struct netns_allow *a)
+{
+	char *bracket = strrchr(s, ']'), *colon = strrchr(s, ':'), *slash;
+
+	if (bracket && (*s != '[' || (bracket[1] && bracket[1] != ':')))
+		return -EINVAL;
+	if (bracket ? !bracket[1] : !colon || strchr(s, ':') != colon)
+		return 0;
+	*colon = '\0';
+	slash = strchr(colon + 1, '/');
+	a->proto = NETNS_TCP_UDP;
+	if (slash) {
 		*slash = '\0';
-	if (strlen(text) >= sizeof(copy) || !slash || parse_port(copy, &s.port) < 0 ||
-	    parse_transport(slash + 1, &s.proto) < 0)
-		return err_set(e, ERR_USAGE, "%.60s is not a service, as in 53/udp", text);
-	*ret = s;
+		if (parse_transport(slash + 1, &a->proto) < 0)
+			return -EINVAL;
+	}
+	return parse_port(colon + 1, &a->port);
+}
+
+int netns_allow_parse(const char *text, struct netns_allow *ret, struct err *e)
+{
+	struct netns_allow a = { 0 };
+	char copy[128], *s = copy;
+	struct err other;
+	size_t len;
+
+	if (strlen(text) >= sizeof(copy))
+		return allow_bad(text, e);
+	strcpy(copy, text);
+	if (allow_port(copy, &a) < 0)
+		return allow_bad(text, e);
+	len = strlen(s);
+	if (*s == '[' && s[len - 1] == ']') {
+		s[len - 1] = '\0';
+		s++;
+		if (!strchr(s, ':'))
+			return allow_bad(text, e);
+	}
+	if (STREQ(s, "host")) {
+		a.peer = NETNS_PEER_HOST;
+	} else if (s == copy && name_is_valid(s) && netns_addr_parse(s, &a.addr, &other) < 0) {
+		a.peer = NETNS_PEER_NAME;
+		snprintf(a.name, sizeof(a.name), "%s", s);
+	} else {
+		a.peer = NETNS_PEER_ADDR;
+		if (netns_addr_parse(s, &a.addr, &other) < 0)
+			return allow_bad(text, e);
+		a.addr = netns_addr_net(&a.addr);
+	}
+	*ret = a;
 	return 0;
 }
 
-const char *netns_service_format(const struct netns_service *s, char buf[NETNS_TEXT_MAX])
+const char *netns_allow_format(const struct netns_allow *a, char buf[NETNS_TEXT_MAX])
 {
-	snprintf(buf, NETNS_TEXT_MAX, "%u/%s", s->port, transport_name(s->proto));
+	char addr[64], port[16] = "";
+	const char *who = a->peer == NETNS_PEER_HOST ? "host" : a->name;
+	bool brackets = a->peer == NETNS_PEER_ADDR && a->addr.family == AF_INET6 && a->port;
+
+	if (a->peer == NETNS_PEER_ADDR)
+		who = netns_addr_format(&a->addr, addr);
+	if (a->port)
+		snprintf(port, sizeof(port), ":%u%s", a->port,
+			 a->proto == IPPROTO_TCP ? "/tcp" :
+			 a->proto == IPPROTO_UDP ? "/udp" :
+						   "");
+	snprintf(buf, NETNS_TEXT_MAX, brackets ? "[%s]%s" : "%s%s", who, port);
 	return buf;
 }

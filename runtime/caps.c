@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/internal.h"
 
-#include "base/parse.h"
+#include "runtime/value.h"
 
 #include <errno.h>
 #include <linux/securebits.h>
@@ -44,63 +44,26 @@ int rt_caps_limit(struct err *e)
 	return 0;
 }
 
-static const struct {
-	const char *name;
-	int resource;
-} limits[] = {
-	{ "as", RLIMIT_AS },           { "core", RLIMIT_CORE },
-	{ "cpu", RLIMIT_CPU },         { "data", RLIMIT_DATA },
-	{ "fsize", RLIMIT_FSIZE },     { "locks", RLIMIT_LOCKS },
-	{ "memlock", RLIMIT_MEMLOCK }, { "msgqueue", RLIMIT_MSGQUEUE },
-	{ "nice", RLIMIT_NICE },       { "nofile", RLIMIT_NOFILE },
-	{ "nproc", RLIMIT_NPROC },     { "rss", RLIMIT_RSS },
-	{ "rtprio", RLIMIT_RTPRIO },   { "rttime", RLIMIT_RTTIME },
-	{ "sigpending", RLIMIT_SIGPENDING }, { "stack", RLIMIT_STACK },
-};
-
-static int parse_limit(const char *s, rlim_t *ret)
-{
-	uint64_t v;
-	int r;
-
-	r = parse_size(s, &v);
-	if (r == 0)
-		*ret = v == PARSE_MAX ? RLIM_INFINITY : (rlim_t)v;
-	return r;
-}
-
-/* "name=soft:hard" or "name=both" */
 static int apply_limit(const char *text, pid_t pid, struct err *e)
 {
-	const char *eq = strchr(text, '=');
 	struct rlimit want, now;
-	char soft[64];
-	const char *colon;
+	int res, r;
 
-	for (size_t i = 0; eq && i < ARRAY_SIZE(limits); i++) {
-		if (strlen(limits[i].name) != (size_t)(eq - text) ||
-		    strncmp(limits[i].name, text, (size_t)(eq - text)) != 0)
-			continue;
-		colon = strchr(eq, ':');
-		snprintf(soft, sizeof(soft), "%.*s", (int)(colon ? colon - eq - 1 : 60), eq + 1);
-		if (parse_limit(soft, &want.rlim_cur) < 0 ||
-		    parse_limit(colon ? colon + 1 : soft, &want.rlim_max) < 0)
-			break;
-		if (prlimit(pid, (enum __rlimit_resource)limits[i].resource, &want, NULL) == 0)
-			return 0;
-		/* Without CAP_SYS_RESOURCE the hard limit can only sink. */
-		if (errno != EPERM ||
-		    prlimit(pid, (enum __rlimit_resource)limits[i].resource, NULL, &now) < 0)
-			return err_sys(e, "set limit %s", text);
-		if (want.rlim_max > now.rlim_max)
-			want.rlim_max = now.rlim_max;
-		if (want.rlim_cur > want.rlim_max)
-			want.rlim_cur = want.rlim_max;
-		if (prlimit(pid, (enum __rlimit_resource)limits[i].resource, &want, NULL) < 0)
-			return err_sys(e, "set limit %s", text);
+	r = rt_rlimit_parse(text, &res, &want, e);
+	if (r < 0)
+		return r;
+	if (prlimit(pid, (enum __rlimit_resource)res, &want, NULL) == 0)
 		return 0;
-	}
-	return err_set(e, ERR_USAGE, "rlimit %s: it is not of the form name=soft:hard", text);
+	/* Without CAP_SYS_RESOURCE the hard limit can only sink. */
+	if (errno != EPERM || prlimit(pid, (enum __rlimit_resource)res, NULL, &now) < 0)
+		return err_sys(e, "set limit %s", text);
+	if (want.rlim_max > now.rlim_max)
+		want.rlim_max = now.rlim_max;
+	if (want.rlim_cur > want.rlim_max)
+		want.rlim_cur = want.rlim_max;
+	if (prlimit(pid, (enum __rlimit_resource)res, &want, NULL) < 0)
+		return err_sys(e, "set limit %s", text);
+	return 0;
 }
 
 int rt_rlimits_apply(const struct strv *rlimits, pid_t pid, struct err *e)

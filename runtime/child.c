@@ -31,15 +31,16 @@
 
 #define NOTIFY_PATH "/run/host/notify"
 
-static int expect(struct rt_child *c, uint32_t type, struct rt_msg *m, int *ret_fd, struct err *e)
+static int expect(struct rt_child *c, uint32_t type, int *fds, size_t count, struct err *e)
 {
+	struct rt_msg m;
 	size_t nfds;
-	int r = rt_msg_recv(c->sync, m, ret_fd, 1, &nfds);
+	int r = rt_msg_recv(c->sync, &m, fds, count, &nfds);
 
 	if (r < 0)
 		return err_code(e, r, "wait for the holder");
-	if (m->type != type || nfds != 1)
-		return err_set(e, ERR_FAIL, "unexpected message %u from the holder", m->type);
+	if (m.type != type || nfds != count)
+		return err_set(e, ERR_FAIL, "unexpected message %u from the holder", m.type);
 	return 0;
 }
 
@@ -55,25 +56,23 @@ static int step_cgroups(void *ctx, struct err *e)
 static int step_receive(void *ctx, struct err *e)
 {
 	struct rt_child *c = ctx;
-	struct rt_msg m;
-	size_t nfds;
+	int fds[2];
 	int r;
 
-	r = expect(c, RT_MSG_ROOT, &m, &c->root_fd, e);
+	r = expect(c, RT_MSG_ROOT, fds, 2, e);
 	if (r < 0)
 		return r;
+	c->root_fd = fds[0];
+	c->dev_fd = fds[1];
 	c->volumes = calloc(c->spec->mount_count + 1, sizeof(int));
 	if (!c->volumes)
 		return err_code(e, -ENOMEM, "receive volumes");
 	for (size_t i = 0; i < c->spec->mount_count; i++) {
-		r = expect(c, RT_MSG_VOLUME, &m, &c->volumes[i], e);
+		r = expect(c, RT_MSG_VOLUME, &c->volumes[i], 1, e);
 		if (r < 0)
 			return r;
 	}
-	r = rt_msg_recv(c->sync, &m, NULL, 0, &nfds);
-	if (r < 0 || m.type != RT_MSG_SET_UP)
-		return err_set(e, ERR_FAIL, "the holder went away");
-	return 0;
+	return expect(c, RT_MSG_SET_UP, NULL, 0, e);
 }
 
 static void offset(int64_t want_ns, const struct timespec *now, long long *s, long long *ns)
@@ -325,8 +324,9 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 {
 	struct rt_child c = {
 		.spec = v->spec, .stdio = &v->stdio, .resolv_conf = v->resolv_conf, .sync = sync,
-		.entry = entry, .restore = v->restore,
-		.root_fd = -EBADF, .init_mount = -EBADF, .pts_fd = -EBADF, .console = -EBADF,
+		.entry = entry, .host_network = rt_network_is_host(&v->network), .restore = v->restore,
+		.root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF, .pts_fd = -EBADF,
+		.console = -EBADF,
 		.console_slave = -EBADF, .notify = -EBADF,
 	};
 	struct strv argv = { 0 }, env = { 0 };

@@ -36,6 +36,7 @@ static const struct setting records[] = {
 	{ "id.base", SETTING_INT, SETTING_FIXED, .min = ID_BASE_MIN, .max = ID_BASE_MAX },
 	{ "created", SETTING_INT, SETTING_FIXED, .min = 0, .max = INT64_MAX },
 	{ "ephemeral", SETTING_BOOL, SETTING_FIXED, .def = "no" },
+	{ "owner", SETTING_INT, SETTING_FIXED, .min = 0, .max = INT64_C(4294967294) },
 };
 /* clang-format on */
 

@@ -13,8 +13,8 @@
  * comments and order included.
  *
  * Record keys, written by create and not by `vps set`: uuid, template, template.digest, backend,
- * id.base (host id of the tenant's id 0), created (seconds since 1970), and ephemeral (yes: destroy
- * it when it stops, `vps run --rm`).
+ * id.base (host id of the tenant's id 0), created (seconds since 1970), ephemeral (yes: destroy it
+ * when it stops, `vps run --rm`) and owner (uid of the user of the host who made it, unless root).
  */
 struct config_line {
 	char *key;   /* NULL: a comment or blank line */

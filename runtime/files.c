@@ -132,11 +132,15 @@ char *rt_resolv_conf(const struct rt_spec *s)
 
 	if (buf_addf(&b, MARK) < 0)
 		return NULL;
-	for (size_t i = 0; i < s->dns.count; i++)
-		if (buf_addf(&b, "nameserver %s\n", s->dns.item[i]) < 0) {
+	for (size_t i = 0; i < s->dns.count + s->search.count; i++) {
+		bool server = i < s->dns.count;
+		const char *what = server ? s->dns.item[i] : s->search.item[i - s->dns.count];
+
+		if (buf_addf(&b, "%s %s\n", server ? "nameserver" : "search", what) < 0) {
 			buf_done(&b);
 			return NULL;
 		}
+	}
 	if (s->dns.count == 0 && add_host_servers(&b, "/etc/resolv.conf") == 0)
 		add_host_servers(&b, "/run/systemd/resolve/resolv.conf");
 	return b.data;

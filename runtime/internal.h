@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "cgroup/cgroup.h"
+#include "runtime/network.h"
 #include "runtime/spec.h"
 #include "runtime/vps.h"
 
@@ -17,7 +18,7 @@
  * Between the holder of a VPS and the child that becomes its init, on a SOCK_SEQPACKET pair:
  *
  *   holder                                child
- *   RT_MSG_ROOT      + the root mount
+ *   RT_MSG_ROOT      + the root mount, the mount of /dev
  *   RT_MSG_VOLUME    + one mount each
  *   RT_MSG_SET_UP                         sets the tenant up
  *                                         RT_MSG_READY + console master, notify socket
@@ -54,10 +55,12 @@ struct rt_vps {
 	bool reaped;
 	int userns_fd;
 	int root_fd;
+	int dev_fd;
 	int console;
 	int notify;
 	const struct rt_restore *restore; /* NULL: init is executed */
 	bool pidns_joined; /* children of ours are born in the VPS's pid namespace */
+	struct rt_network network;
 	char *resolv_conf; /* what /etc/resolv.conf is to say */
 };
 
@@ -68,8 +71,10 @@ struct rt_child {
 	const char *resolv_conf;
 	const struct rt_restore *restore;
 	const struct cgroup_entry *entry; /* of the v1 hierarchies */
+	bool host_network;
 	int sync;
 	int root_fd;    /* the root mount, attached in this mount namespace */
+	int dev_fd;     /* detached mount for /dev */
 	int *volumes;   /* detached mounts, as spec->mounts */
 	int init_mount; /* detached mount of vps-init; -EBADF when booting */
 	int pts_fd;     /* root of the tenant's devpts */
@@ -96,8 +101,17 @@ int rt_files_write(const struct rt_spec *s, const char *resolv_conf, struct err 
 /* The host's name servers, or the spec's, as text for resolv.conf; NULL when out of memory. */
 char *rt_resolv_conf(const struct rt_spec *s);
 
+/* /dev as a detached mount with the tenant's device nodes; the devices that it may open, by its
+ * group's device program. (devices.c) */
+int rt_devices_mount(const struct rt_spec *s, struct err *e);
+int rt_devices_allow(const struct rt_vps *v, struct err *e);
+
 /* The spec's limits, written into the VPS's groups. (limits.c) */
 int rt_limits_up(struct rt_vps *v, struct err *e);
+
+/* Live network settings, if `keys` has any; `all` as for rt_set(). (network.c) */
+int rt_network_set(struct rt_vps *v, const struct strv *keys, const struct config *all,
+		   struct err *e);
 
 /* Bounding set, ambient set, securebits as a tenant has them. (caps.c) */
 int rt_caps_limit(struct err *e);

@@ -23,25 +23,17 @@ static int add(struct cgroup_setting *set, size_t *count, const struct config *c
 	return 0;
 }
 
-static bool touches(const struct config *c, const char *name)
-{
-	for (size_t i = 0; i < c->count; i++)
-		if (c->lines[i].key && STREQ(c->lines[i].key, name))
-			return true;
-	return false;
-}
-
-/* All of `values`; where one is half of a pair that v1 knows as one value, its other half from
- * `all`, in which the values to be set stand already. */
-static int collect(struct cgroup_setting *set, size_t *count, const struct config *values,
+/* Those of `keys` that are the control groups'; where one is half of a pair that v1 knows as one
+ * value, its other half, too. */
+static int collect(struct cgroup_setting *set, size_t *count, const struct strv *keys,
 		   const struct config *all)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < values->count; i++)
-		if (values->lines[i].key && cgroup_setting_is_known(values->lines[i].key))
-			r = add(set, count, all, values->lines[i].key);
-	if (r == 0 && (touches(values, "memory.max") || touches(values, "memory.swap"))) {
+	for (size_t i = 0; r == 0 && i < keys->count; i++)
+		if (cgroup_setting_is_known(keys->item[i]))
+			r = add(set, count, all, keys->item[i]);
+	if (r == 0 && (strv_has(keys, "memory.max") || strv_has(keys, "memory.swap"))) {
 		r = add(set, count, all, "memory.max");
 		if (r == 0)
 			r = add(set, count, all, "memory.swap");
@@ -63,13 +55,18 @@ int rt_limits_up(struct rt_vps *v, struct err *e)
 	const struct config *c = &v->spec->limits;
 	struct cgroup_setting set[SETTINGS_MAX];
 	char note[CGROUP_NOTE_MAX] = "";
+	cleanup_strv struct strv keys = { 0 };
 	struct err ignored;
 	size_t count = 0;
-	int r;
+	int r = 0;
 
-	r = collect(set, &count, c, c);
+	for (size_t i = 0; r == 0 && i < c->count; i++)
+		if (c->lines[i].key)
+			r = strv_add(&keys, c->lines[i].key);
+	if (r == 0)
+		r = collect(set, &count, &keys, c);
 	/* A tenant that forks without end must meet a bound nobody had to think of. */
-	if (r == 0 && !touches(c, "pids.max") &&
+	if (r == 0 && !strv_has(&keys, "pids.max") &&
 	    cgroup_setting_supported(&v->cgroup_host, "pids.max", &ignored) == 0)
 		r = add(set, &count, c, "pids.max");
 	if (r < 0)
@@ -80,7 +77,7 @@ int rt_limits_up(struct rt_vps *v, struct err *e)
 	return r < 0 ? r : 0;
 }
 
-int rt_set(struct rt_vps *v, const struct config *values, const struct config *all, char *note,
+int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, char *note,
 	   size_t note_size, struct err *e)
 {
 	struct cgroup_setting set[SETTINGS_MAX];
@@ -88,10 +85,12 @@ int rt_set(struct rt_vps *v, const struct config *values, const struct config *a
 	size_t count = 0;
 	int r;
 
-	r = collect(set, &count, values, all);
+	r = collect(set, &count, keys, all);
 	if (r < 0)
 		return err_code(e, r, "apply the limits");
-	r = apply(v, set, count, text, e);
+	r = rt_network_set(v, keys, all, e);
+	if (r == 0)
+		r = apply(v, set, count, text, e);
 	snprintf(note, note_size, "%s", text);
 	return r < 0 ? r : 0;
 }

@@ -8,11 +8,14 @@
  */
 #include "base/path.h"
 #include "runtime/internal.h"
+#include "runtime/value.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 
 #ifndef OPEN_TREE_CLONE
@@ -145,21 +148,18 @@ static int mount_row(int rootfd, const struct fs_row *row, struct err *e)
 	return fd;
 }
 
-/* The fixed part; /dev/pts must come after /dev, which the order says. */
+/* Read-only, or systemd believes that it has devices to manage (ConditionPathIsReadWrite=/sys in its
+ * udev units). */
+static const struct fs_row sysfs_row = { "sysfs", "sys", "", NOSUID | NODEV | NOEXEC | RDONLY };
+
+/* The fixed part; those in /dev come after /dev itself. */
 static const struct fs_row fs_rows[] = {
 	{ "proc", "proc", "", NOSUID | NODEV | NOEXEC },
-	/* Read-only, or systemd believes that it has devices to manage
-	 * (ConditionPathIsReadWrite=/sys in its udev units). */
-	{ "sysfs", "sys", "", NOSUID | NODEV | NOEXEC | RDONLY },
 	{ "cgroup2", "sys/fs/cgroup", "", NOSUID | NODEV | NOEXEC },
-	{ "tmpfs", "dev", "mode=755,size=4m,nr_inodes=4096", NOSUID | NOEXEC },
 	{ "tmpfs", "dev/shm", "mode=1777", NOSUID | NODEV },
 	{ "mqueue", "dev/mqueue", "", NOSUID | NODEV | NOEXEC },
 	{ "tmpfs", "run", "mode=755", NOSUID | NODEV },
 };
-
-/* Of the host's /dev: those that hold nothing of anybody's. */
-static const char *const devices[] = { "null", "zero", "full", "random", "urandom", "tty" };
 
 static const struct {
 	const char *name, *target;
@@ -245,28 +245,14 @@ static int mask_sys_kernel(int rootfd, struct err *e)
 	return 0;
 }
 
-static int mount_devices(int rootfd, struct err *e)
+static int mount_devices(struct rt_child *c, struct err *e)
 {
-	char path[64];
+	int r = attach(c->dev_fd, c->root_fd, "dev", true, e);
 
-	for (size_t i = 0; i < ARRAY_SIZE(devices); i++) {
-		cleanup_close int fd = -EBADF;
-		int r;
-
-		snprintf(path, sizeof(path), "/dev/%s", devices[i]);
-		fd = clone_tree(AT_FDCWD, path, NOSUID | NOEXEC);
-		if (fd < 0)
-			return err_code(e, fd, "take %s of the host", path);
-		r = attach(fd, rootfd, path + 1, false, e);
-		if (r < 0)
-			return r;
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(dev_links); i++) {
-		snprintf(path, sizeof(path), "dev/%s", dev_links[i].name);
-		if (symlinkat(dev_links[i].target, rootfd, path) < 0)
-			return err_sys(e, "make /%s", path);
-	}
-	return 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(dev_links); i++)
+		if (symlinkat(dev_links[i].target, c->dev_fd, dev_links[i].name) < 0)
+			return err_sys(e, "make /dev/%s", dev_links[i].name);
+	return r;
 }
 
 /* Private terminals; number 0 is the console when there is one. */
@@ -312,10 +298,90 @@ static int mount_volumes(struct rt_child *c, struct err *e)
 	return 0;
 }
 
+/*
+ * A sysfs shows the network namespace it is mounted in, whose owner alone may mount it: a VPS with
+ * the host's network gets the host's. That is cloned with what is mounted in it, as a copy of a
+ * mount tree cannot be taken apart in a user namespace.
+ */
+static int mount_sys(struct rt_child *c, struct err *e)
+{
+	struct mount_attr attr = { .attr_set = sysfs_row.attrs };
+	cleanup_close int fd = -EBADF;
+
+	if (!c->host_network) {
+		fd = mount_row(c->root_fd, &sysfs_row, e);
+		return fd < 0 ? fd : 0;
+	}
+	fd = open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	if (fd < 0)
+		return err_sys(e, "take /sys of the host");
+	if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
+		return err_sys(e, "make /sys read-only");
+	return attach(fd, c->root_fd, "sys", true, e);
+}
+
+static int mount_masks(struct rt_child *c, struct err *e)
+{
+	int r = 0;
+
+	/* A proc or sysfs that is covered in places cannot be mounted anew in a namespace below
+	 * (mount_too_revealing() in fs/namespace.c), which is what nested containers do. */
+	if (c->spec->features & RT_FEATURE_NESTING)
+		return 0;
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(masked); i++)
+		r = mask_one(c->root_fd, masked[i], e);
+	return r < 0 ? r : mask_sys_kernel(c->root_fd, e);
+}
+
+/*
+ * Where the host runs lxcfs (a FUSE file system that answers by the control groups of who reads) its
+ * files take the place of those that would show the host's memory, CPUs and load. Uptime is not among
+ * them: the time namespace has it right. What lxcfs does not have, or no longer answers for, stays
+ * the kernel's; it is read-only, and nothing but files goes in.
+ */
+#define LXCFS "/var/lib/lxcfs"
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
+static const char *const sold[] = {
+	"proc/cpuinfo", "proc/diskstats", "proc/loadavg", "proc/meminfo", "proc/stat",
+	"proc/swaps",   "sys/devices/system/cpu/online",
+};
+
+static int mount_sold(struct rt_child *c, struct err *e)
+{
+	struct statfs fs;
+
+	/* Nesting: as with the masks. */
+	if (c->spec->features & RT_FEATURE_NESTING || statfs(LXCFS, &fs) < 0 ||
+	    fs.f_type != FUSE_SUPER_MAGIC)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(sold); i++) {
+		cleanup_close int target = path_open_no_links(c->root_fd, sold[i], O_PATH, 0, false);
+		cleanup_close int mnt = -EBADF;
+		char path[128];
+
+		snprintf(path, sizeof(path), LXCFS "/%s", sold[i]);
+		mnt = clone_tree(AT_FDCWD, path, NOSUID | NODEV | NOEXEC | RDONLY);
+		if (target < 0 || mnt < 0)
+			continue;
+		if (move_mount(mnt, "", target, "",
+			       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+			return err_sys(e, "mount /%s", sold[i]);
+	}
+	return 0;
+}
+
 int rt_mounts_up(struct rt_child *c, struct err *e)
 {
 	int r;
 
+	r = mount_devices(c, e);
+	if (r == 0)
+		r = mount_sys(c, e);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(fs_rows); i++) {
 		int fd = mount_row(c->root_fd, &fs_rows[i], e);
 
@@ -323,18 +389,11 @@ int rt_mounts_up(struct rt_child *c, struct err *e)
 			return fd;
 		close(fd);
 	}
-	r = mount_devices(c->root_fd, e);
-	if (r < 0)
-		return r;
 	r = mount_terminals(c, e);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(masked); i++) {
-		r = mask_one(c->root_fd, masked[i], e);
-		if (r < 0)
-			return r;
-	}
-	r = mask_sys_kernel(c->root_fd, e);
+	if (r == 0)
+		r = mount_masks(c, e);
+	if (r == 0)
+		r = mount_sold(c, e);
 	if (r < 0)
 		return r;
 	if (c->init_mount >= 0) {

@@ -23,14 +23,18 @@ int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nf
 		return -EPIPE;
 	if (n < 0)
 		return (int)n;
-	/* vps-init knows nothing of this struct: four bytes are the errno of a failed execve. */
-	if (n == sizeof(int)) {
-		int errnum;
+	/* vps-init knows nothing of this struct: its four bytes are an errno and what it was at. */
+	if (n == sizeof(uint32_t)) {
+		static const char *const what[] = { "run the command", "enter the working directory",
+						    "become the user", "take the terminal" };
+		uint32_t word, step;
 
-		memcpy(&errnum, m, sizeof(errnum));
+		memcpy(&word, m, sizeof(word));
+		step = word >> 16 < ARRAY_SIZE(what) ? word >> 16 : 0;
 		m->type = RT_MSG_ERROR;
-		err_code(&m->err, -errnum, "run the command");
-		m->err.code = errnum == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
+		err_code(&m->err, -(int)(word & 0xffff), "%s", what[step]);
+		if (step == 0)
+			m->err.code = (word & 0xffff) == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
 		return 0;
 	}
 	if (n == sizeof(*m)) {

@@ -10,10 +10,10 @@
 /*
  * What a tenant may not ask of the kernel at all (seccomp(2)). Everything else is allowed: what may
  * be done is decided by its user namespace and capabilities. runtime/seccomp/generate.c holds the
- * list and the reasons; the filters are compiled when vps is built.
+ * list and the reasons; the filter is compiled when vps is built.
  */
 
-#define RT_SECCOMP_MAX 1024 /* instructions */
+#define RT_SECCOMP_MAX 512 /* instructions */
 
 /* The filter of a VPS with these features (enum rt_feature bits of runtime/value.h), into a buffer
  * of RT_SECCOMP_MAX; returns the number of instructions. */

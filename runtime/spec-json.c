@@ -405,6 +405,7 @@ static const struct member members[] = {
 	{ "migratable", &flag, AT(rt_spec, migratable) },
 	{ "mounts", &mounts, 0 },
 	{ "dns", &list, AT(rt_spec, dns), 0, value_address },
+	{ "search", &list, AT(rt_spec, search), 0, check_name },
 	{ "rlimits", &list, AT(rt_spec, rlimits), 0, value_rlimit },
 	{ "limits", &limits, AT(rt_spec, limits) },
 };

@@ -16,6 +16,7 @@ void rt_spec_done(struct rt_spec *s)
 		rt_mount_done(&s->mounts[i]);
 	free(s->mounts);
 	strv_done(&s->dns);
+	strv_done(&s->search);
 	strv_done(&s->rlimits);
 	config_done(&s->limits);
 	*s = (struct rt_spec){ 0 };
@@ -102,7 +103,7 @@ static int fill_init(struct rt_spec *s, const struct config *c, const struct sto
 	}
 	if (value_init(init, e) < 0)
 		return err_wrap(e, "init");
-	if (strv_split(&s->argv, init, " ") < 0)
+	if (strv_split_words(&s->argv, init) < 0)
 		return no_memory(e);
 	s->boot = true;
 	if (!sig)

@@ -46,6 +46,7 @@ struct rt_spec {
 	struct rt_mount *mounts;
 	size_t mount_count;
 	struct strv dns;        /* addresses for resolv.conf; empty: the host's */
+	struct strv search;     /* domains for resolv.conf, of one label each */
 	struct strv rlimits;    /* "nofile=1024:524288" */
 	struct config limits;   /* the settings that the cgroup and network layers apply */
 };

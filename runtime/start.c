@@ -4,7 +4,7 @@
  * The start of a VPS, seen from its holder: a table of steps, each undone when a later one fails.
  * The other half is child.c.
  */
-#include "base/path.h"
+#include "base/log.h"
 #include "base/proc.h"
 #include "base/step.h"
 #include "netns/netns.h"
@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
@@ -94,7 +95,7 @@ static int clone_child(struct rt_vps *v, struct err *e)
 {
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP | CLONE_NEWUSER | CLONE_NEWPID |
-			 CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC,
+			 CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
 		.pidfd = (uint64_t)(uintptr_t)&v->pidfd,
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)v->cgroup_fd,
@@ -103,6 +104,8 @@ static int clone_child(struct rt_vps *v, struct err *e)
 	int pair[2], r;
 	long pid;
 
+	if (!rt_network_is_host(&v->network))
+		args.flags |= CLONE_NEWNET;
 	r = cgroup_entry_open(&v->cgroup, &entry, e);
 	if (r < 0)
 		return r;
@@ -129,6 +132,23 @@ static int clone_child(struct rt_vps *v, struct err *e)
 	return 0;
 }
 
+/* A step failed: when that is because the child has given up, its own words are the better ones. */
+static int blame_child(struct rt_vps *v, int r, struct err *e)
+{
+	struct pollfd p = { .fd = v->sync, .events = POLLIN };
+	struct rt_msg m;
+	int fds[2];
+	size_t nfds;
+
+	if (r >= 0 || poll(&p, 1, 0) != 1)
+		return r;
+	if (rt_msg_recv(v->sync, &m, fds, 2, &nfds) == 0 && m.type == RT_MSG_ERROR && !m.value)
+		*e = m.err;
+	else
+		err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
+	return r;
+}
+
 static int step_process(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -149,8 +169,10 @@ static int step_process(void *ctx, struct err *e)
 		if (v->userns_fd < 0)
 			r = err_sys(e, "open the VPS's user namespace");
 	}
-	if (r < 0)
+	if (r < 0) {
+		blame_child(v, r, e);
 		undo_process(v);
+	}
 	return r;
 }
 
@@ -162,7 +184,14 @@ static int step_rootfs(void *ctx, struct err *e)
 	if (!b)
 		return -EINVAL;
 	v->root_fd = b->mount(&v->spec->root, v->userns_fd, e);
-	return v->root_fd < 0 ? v->root_fd : 0;
+	if (v->root_fd < 0)
+		return v->root_fd;
+	v->dev_fd = rt_devices_mount(v->spec, e);
+	if (v->dev_fd < 0) {
+		fd_close(&v->root_fd);
+		return v->dev_fd;
+	}
+	return 0;
 }
 
 static void undo_rootfs(void *ctx)
@@ -170,6 +199,7 @@ static void undo_rootfs(void *ctx)
 	struct rt_vps *v = ctx;
 
 	fd_close(&v->root_fd);
+	fd_close(&v->dev_fd);
 }
 
 static int step_network(void *ctx, struct err *e)
@@ -177,12 +207,28 @@ static int step_network(void *ctx, struct err *e)
 	struct rt_vps *v = ctx;
 	cleanup_close int fd = -EBADF;
 	char path[64];
+	int r;
 
+	if (rt_network_is_host(&v->network))
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return err_sys(e, "open the VPS's network namespace");
-	return netns_loopback_up(fd, e);
+		return blame_child(v, err_sys(e, "open the VPS's network namespace"), e);
+	r = netns_loopback_up(fd, e);
+	if (r == 0 && v->network.vps.if_count)
+		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
+	return r;
+}
+
+static void undo_network(void *ctx)
+{
+	struct rt_vps *v = ctx;
+	struct err e;
+
+	if (!rt_network_is_host(&v->network) && v->network.vps.if_count &&
+	    netns_vps_down(&v->network.host, &v->network.vps, &e) < 0)
+		log_warn("%s: %s", v->spec->name, e.msg);
 }
 
 /* A directory or file of the host as a detached mount on which the tenant's ids stand for the same
@@ -218,6 +264,11 @@ static int hear_child(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fd
 		return 0; /* execve closed it */
 	if (r < 0)
 		return err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
+	if (m->type == RT_MSG_ERROR && m->value) {
+		err_code(e, -(int)m->value, "run %s", v->spec->argv.item[0]);
+		e->code = m->value == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
+		return -EIO;
+	}
 	if (m->type == RT_MSG_ERROR) {
 		*e = m->err;
 		return e->code == ERR_OK ? -EIO : err_errno((enum err_status)e->code);
@@ -230,9 +281,10 @@ static int hear_child(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fd
 static int step_volumes(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
+	int fds[2] = { v->root_fd, v->dev_fd };
 	int r;
 
-	r = rt_msg_send(v->sync, RT_MSG_ROOT, 0, NULL, &v->root_fd, 1);
+	r = rt_msg_send(v->sync, RT_MSG_ROOT, 0, NULL, fds, 2);
 	for (size_t i = 0; r == 0 && i < v->spec->mount_count; i++) {
 		cleanup_close int fd = open_volume(v, &v->spec->mounts[i], e);
 
@@ -286,13 +338,16 @@ static int step_exec(void *ctx, struct err *e)
 		return err_code(e, r, "let init run");
 	r = hear_child(v, RT_MSG_EXEC, &m, fds, &nfds, e);
 	fd_close(&v->sync);
-	fd_close(&v->root_fd); /* the mount lives in the tenant's mount namespace now */
+	fd_close(&v->root_fd); /* the mounts live in the tenant's mount namespace now */
+	fd_close(&v->dev_fd);
 	return r;
 }
 
 static int step_limits(void *ctx, struct err *e)
 {
-	return rt_limits_up(ctx, e);
+	int r = rt_limits_up(ctx, e);
+
+	return r < 0 ? r : rt_devices_allow(ctx, e);
 }
 
 static const struct step start_steps[] = {
@@ -301,7 +356,7 @@ static const struct step start_steps[] = {
 	{ "process", step_process, undo_process },
 	{ "rootfs", step_rootfs, undo_rootfs },
 	{ "volumes", step_volumes, NULL },
-	{ "network", step_network, NULL },
+	{ "network", step_network, undo_network },
 	{ "tenant", step_tenant, undo_tenant },
 	{ "exec", step_exec, NULL },
 };
@@ -343,11 +398,14 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		.restore = how,
 		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
 		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
-		.root_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
+		.root_fd = -EBADF, .dev_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
 	};
 	/* Our memory is copied into the child, which the tenant must not look into. */
 	prctl(PR_SET_DUMPABLE, 0);
 	r = cgroup_of(&v->cgroup_host, &v->cgroup, spec->name, spec->cgroup_parent, e);
+	if (r == 0)
+		r = rt_network_parse(&v->network, spec->cgroup_parent, spec->name, spec->uuid,
+				     &spec->limits, e);
 	if (r == 0) {
 		v->resolv_conf = rt_resolv_conf(spec);
 		if (!v->resolv_conf)
@@ -356,6 +414,7 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 	if (r == 0)
 		r = steps_up(&start_table, v, e);
 	if (r < 0) {
+		rt_network_done(&v->network);
 		free(v->resolv_conf);
 		free(v);
 		return r;
@@ -370,6 +429,7 @@ void rt_finish(struct rt_vps *v)
 		return;
 	steps_down(&start_table, v);
 	rt_leave_pidns(v);
+	rt_network_done(&v->network);
 	free(v->resolv_conf);
 	free(v);
 }
@@ -429,6 +489,11 @@ int rt_console_fd(const struct rt_vps *v)
 int rt_notify_fd(const struct rt_vps *v)
 {
 	return v->notify;
+}
+
+const struct cgroup *rt_cgroup(const struct rt_vps *v)
+{
+	return &v->cgroup;
 }
 
 int rt_freeze(struct rt_vps *v, struct err *e)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "runtime/value.h"
 
+#include "netns/net.h"
+
 #include "base/macro.h"
 #include "base/parse.h"
 #include "base/str.h"
@@ -59,8 +61,12 @@ int value_init(const char *s, struct err *e)
 {
 	cleanup_strv struct strv words = { 0 };
 
-	if (strv_split(&words, s, " ") < 0)
-		return err_code(e, -ENOMEM, "read a command");
+	int r = strv_split_words(&words, s);
+
+	if (r == -EINVAL)
+		return err_set(e, ERR_USAGE, "%" SHOWN " has a quote without its end", s);
+	if (r < 0)
+		return err_code(e, r, "read a command");
 	if (words.count > 0 && path_is_normal(words.item[0]) && words.item[0][1])
 		return 0;
 	err_set(e, ERR_USAGE, "%" SHOWN " is not a command with an absolute path", s);
@@ -321,167 +327,32 @@ int value_device(const char *s, struct err *e)
 	return err_hint(e, "for example /dev/fuse or /dev/nvme1n1:r");
 }
 
-static bool is_address_with_prefix(const char *s)
-{
-	char addr[64];
-	const char *slash = strchr(s, '/');
-	uint64_t bits;
-
-	if (!slash || (size_t)(slash - s) >= sizeof(addr))
-		return false;
-	memcpy(addr, s, (size_t)(slash - s));
-	addr[slash - s] = '\0';
-	return is_address(addr) && parse_u64(slash + 1, &bits) == 0 &&
-	       bits <= (strchr(addr, ':') ? 128 : 32);
-}
-
-/* As the kernel's dev_valid_name() has it, and without what nft and ip would have to quote. */
-static bool is_link_name(const char *s)
-{
-	size_t len = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-");
-
-	return len > 0 && len < 16 && s[len] == '\0' && s[0] != '.' && s[0] != '-';
-}
-
-static bool is_mac(const char *s)
-{
-	for (int i = 0; i < 17; i++)
-		if (i % 3 == 2 ? s[i] != ':' : !isxdigit((unsigned char)s[i]))
-			return false;
-	return s[17] == '\0';
-}
-
-static bool is_rate(const char *s)
-{
-	uint64_t v;
-
-	return parse_rate(s, &v) == 0;
-}
-
-static bool is_mtu(const char *s)
-{
-	uint64_t v;
-
-	return parse_u64(s, &v) == 0 && v >= 576 && v <= 65535;
-}
-
-static bool is_net_mode(const char *s)
-{
-	return STREQ(s, "bridge") || STREQ(s, "routed") || STREQ(s, "macvlan") ||
-	       STREQ(s, "none") || STREQ(s, "host");
-}
-
 int value_net(const char *s, struct err *e)
 {
-	static const struct {
-		const char *key;
-		bool (*check)(const char *value);
-		const char *what;
-	} keys[] = {
-		{ "name", is_link_name, "an interface name" },
-		{ "mode", is_net_mode, "bridge, routed, macvlan, none or host" },
-		{ "ip", is_address_with_prefix, "ADDRESS/PREFIX" },
-		{ "gw", is_address, "an IP address" },
-		{ "mac", is_mac, "a MAC address" },
-		{ "rate", is_rate, "a rate" },
-		{ "parent", is_link_name, "an interface name" },
-		{ "mtu", is_mtu, "a number from 576 to 65535" },
-	};
-	cleanup_strv struct strv parts = { 0 };
+	struct netns_if i;
 
-	if (strv_split(&parts, s, ",") < 0)
-		return err_code(e, -ENOMEM, "read an interface");
-	for (size_t i = 0; i < parts.count; i++) {
-		char *value = strchr(parts.item[i], '=');
-		size_t k = 0;
-
-		if (value)
-			*value++ = '\0';
-		while (value && k < ARRAY_SIZE(keys) && !STREQ(keys[k].key, parts.item[i]))
-			k++;
-		if (!value || k == ARRAY_SIZE(keys)) {
-			err_set(e, ERR_USAGE, "%" SHOWN " is not a property of an interface",
-				parts.item[i]);
-			return err_hint(e, "name, mode, ip, gw, mac, rate, parent and mtu are");
-		}
-		if (!keys[k].check(value))
-			return err_set(e, ERR_USAGE, "%s: %" SHOWN " is not %s", keys[k].key, value,
-				       keys[k].what);
-	}
-	return 0;
-}
-
-static bool is_port(const char *s)
-{
-	uint64_t v;
-
-	return parse_u64(s, &v) == 0 && v >= 1 && v <= 65535;
-}
-
-/* Takes "/tcp" or "/udp" off. */
-static void cut_protocol(char *s)
-{
-	char *slash = strrchr(s, '/');
-
-	if (slash && (STREQ(slash, "/tcp") || STREQ(slash, "/udp")))
-		*slash = '\0';
+	return netns_if_parse(s, &i, e);
 }
 
 int value_publish(const char *s, struct err *e)
 {
-	char text[256], *inside, *host, *addr = NULL;
-	size_t len;
-	bool good;
+	struct netns_publish p;
 
-	snprintf(text, sizeof(text), "%s", s);
-	cut_protocol(text);
-	inside = strrchr(text, ':');
-	if (inside)
-		*inside++ = '\0';
-	host = strrchr(text, ':');
-	if (host) {
-		*host++ = '\0';
-		addr = text;
-		len = strlen(addr);
-		if (len > 2 && addr[0] == '[' && addr[len - 1] == ']') {
-			addr[len - 1] = '\0';
-			addr++;
-		} else if (strchr(addr, ':')) {
-			addr = text + strlen(text); /* without brackets: not an address */
-		}
-	} else {
-		host = text;
-	}
-	good = inside && is_port(inside) && is_port(host) && (!addr || is_address(addr));
-	if (good && strlen(s) < sizeof(text))
-		return 0;
-	err_set(e, ERR_USAGE, "%" SHOWN " is not [ADDRESS:]PORT:PORT[/tcp|/udp]", s);
-	return err_hint(e, "for example 8080:80/tcp");
+	return netns_publish_parse(s, &p, e);
 }
 
-static bool is_peer(const char *s)
+int value_firewall(const char *s, struct err *e)
 {
-	return name_is_valid(s) || is_address(s) || is_address_with_prefix(s);
+	struct netns_rule r;
+
+	return netns_rule_parse(s, &r, e);
 }
 
 int value_allow(const char *s, struct err *e)
 {
-	char text[256], *port;
+	struct netns_allow a;
 
-	snprintf(text, sizeof(text), "%s", s);
-	if (strlen(s) < sizeof(text)) {
-		if (is_peer(text))
-			return 0;
-		cut_protocol(text);
-		port = strrchr(text, ':');
-		if (port) {
-			*port++ = '\0';
-			if (is_port(port) && is_peer(text))
-				return 0;
-		}
-	}
-	err_set(e, ERR_USAGE, "%" SHOWN " is not the name of a VPS, an address or host", s);
-	return err_hint(e, "for example db1:5432/tcp, 192.0.2.0/24 or host:53/udp");
+	return netns_allow_parse(s, &a, e);
 }
 
 int value_uuid(const char *s, struct err *e)

@@ -35,6 +35,8 @@ int value_net(const char *s, struct err *e);
 /* "[ADDRESS:]PORT:PORT[/tcp|/udp]", an IPv6 address in brackets. */
 int value_publish(const char *s, struct err *e);
 /* "NAME", "ADDRESS[/PREFIX]" or "host", optionally followed by ":PORT[/tcp|/udp]". */
+/* "deny 22/tcp from 192.0.2.0/24", netns/net.h. */
+int value_firewall(const char *s, struct err *e);
 int value_allow(const char *s, struct err *e);
 /* 8-4-4-4-12 lower-case hexadecimal digits. */
 int value_uuid(const char *s, struct err *e);

@@ -49,6 +49,10 @@ int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; st
 int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */
 int rt_notify_fd(const struct rt_vps *v);    /* datagram socket behind NOTIFY_SOCKET; -EBADF */
 
+/* Its control groups; valid until rt_finish(). */
+struct cgroup;
+const struct cgroup *rt_cgroup(const struct rt_vps *v);
+
 /* How init ended, once its pidfd is readable. */
 enum rt_end { RT_EXITED, RT_SIGNALED, RT_REBOOT, RT_POWEROFF };
 struct rt_exit {
@@ -68,11 +72,11 @@ int rt_thaw(struct rt_vps *v, struct err *e);
 int rt_kill(struct rt_vps *v, struct err *e); /* SIGKILL to everything inside */
 
 /*
- * Applies live settings: `values` holds those that change, `all` what the VPS's limits are with
- * them. All or nothing. `note` is "" or a line on what the kernel could not do at once (a tenant
+ * Applies live settings: `keys` names those that change, `all` holds the VPS's limits with the new
+ * values (a key that is not in it goes back to its default). All or nothing. `note` is "" or a line on what the kernel could not do at once (a tenant
  * that is above its new limit already).
  */
-int rt_set(struct rt_vps *v, const struct config *values, const struct config *all, char *note,
+int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, char *note,
 	   size_t note_size, struct err *e);
 
 /* A command in a running VPS. */

@@ -5,6 +5,7 @@
 
 static const struct storage_backend *const backends[] = {
 	&storage_overlay,
+	NULL,
 };
 
 const struct storage_backend *storage_backend_find(const char *name, struct err *e)
@@ -12,11 +13,11 @@ const struct storage_backend *storage_backend_find(const char *name, struct err 
 	char names[128] = "";
 	size_t len = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
-		if (STREQ(backends[i]->name, name))
-			return backends[i];
-		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
-					backends[i]->name);
+	for (const struct storage_backend *const *b = backends; *b; b++) {
+		if (STREQ((*b)->name, name))
+			return *b;
+		len += (size_t)snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
+					(*b)->name);
 	}
 	err_set(e, ERR_USAGE, "storage back end %.64s: unknown", name);
 	err_hint(e, "the back ends are: %s", names);

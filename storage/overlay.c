@@ -8,10 +8,12 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 /*
@@ -25,6 +27,7 @@
  * the lower's file handles and would refuse an upper that came from another machine.
  */
 static const char *const overlay_options[][2] = {
+	{ "source", "overlay" },
 	{ "redirect_dir", "on" },
 	{ "metacopy", "off" },
 	{ "index", "off" },
@@ -210,7 +213,7 @@ static int mount_layers(const struct storage_root *r, int lower, struct err *e)
 	fs = fsopen("overlay", FSOPEN_CLOEXEC);
 	if (fs < 0) {
 		if (errno == ENODEV)
-			return err_set(e, ERR_UNSUPPORTED, "this kernel has no overlay file system");
+			return err_set(e, ERR_UNSUPPORTED, "this kernel has no overlay");
 		return err_sys(e, "open the overlay file system");
 	}
 	if ((ret = set_layer(fs, "lowerdir", lower, e)) < 0 ||
@@ -256,24 +259,30 @@ static int in_namespace(void *arg)
  */
 static int mount_by_helper(struct layers *l)
 {
-	/* clone(2) gives the child this stack; signals are blocked so that no handler of ours runs
-	 * on it. */
-	char stack[64 * 1024] __attribute__((aligned(16)));
+	const size_t stack_size = KIB(64);
 	sigset_t all, old;
+	char *stack;
 	int errnum;
 	pid_t pid;
 
+	stack = mmap(NULL, stack_size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	if (stack == MAP_FAILED)
+		return err_sys(l->e, "make a stack for the mount helper");
 	l->ret = err_set(l->e, ERR_FAIL, "the mount helper died");
+	/* No handler of ours may run in the child. */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	pid = clone(in_namespace, stack + sizeof(stack),
+	pid = clone(in_namespace, stack + stack_size,
 		    CLONE_VM | CLONE_VFORK | CLONE_FILES | CLONE_NEWNS, l);
 	errnum = errno;
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (pid < 0)
-		return err_code(l->e, -errnum, "make a mount namespace");
-	while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-		;
+		l->ret = err_code(l->e, -errnum, "make a mount namespace");
+	else
+		while (waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+			;
+	munmap(stack, stack_size);
 	return l->ret;
 }
 
@@ -287,12 +296,24 @@ int storage_overlay_mount(const struct storage_root *r, int userns_fd, bool help
 	return helper ? mount_by_helper(&l) : mount_layers(r, lower, e);
 }
 
+/* Detached mounts may be layers since Linux 6.15. Where that is known not to be so it is not tried:
+ * the kernel would put an error in its log at each start. */
+static bool detached_layers_may_work(void)
+{
+	unsigned major, minor;
+	struct utsname u;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		return true;
+	return major > 6 || (major == 6 && minor >= 15);
+}
+
 static int overlay_mount(const struct storage_root *r, int userns_fd, struct err *e)
 {
 	static bool detached_refused;
 	int mnt;
 
-	if (!detached_refused) {
+	if (!detached_refused && detached_layers_may_work()) {
 		mnt = storage_overlay_mount(r, userns_fd, false, e);
 		/* EINVAL is what clone_private_mount() says of a mount it may not take. */
 		if (mnt != -EINVAL)

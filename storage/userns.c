@@ -14,11 +14,11 @@
  * pipe ends it when the caller dies, which a parent death signal set too late would not. */
 static int hold(void *arg)
 {
+	static char nothing; /* no local: this frame is never left */
 	const int *pipefd = arg;
-	char c;
 
 	syscall(SYS_close, pipefd[1]);
-	syscall(SYS_read, pipefd[0], &c, 1);
+	syscall(SYS_read, pipefd[0], &nothing, 1);
 	syscall(SYS_exit, 0);
 	return 0;
 }
@@ -62,7 +62,7 @@ int storage_userns(uint32_t id_base, uint32_t id_count, struct err *e)
 	pid_t pid;
 
 	if (id_count == 0 || id_base > UINT32_MAX - id_count)
-		return err_set(e, ERR_USAGE, "id range %u+%u: not a range of ids", id_base, id_count);
+		return err_set(e, ERR_USAGE, "%u ids from %u: not a range", id_count, id_base);
 	if (pipe2(pipefd, O_CLOEXEC) < 0)
 		return err_sys(e, "make a pipe");
 	/* Without an exit signal it is invisible to whoever reaps children on SIGCHLD; with all

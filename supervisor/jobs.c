@@ -8,7 +8,7 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "base/str.h"
-#include "supervisor/spawn.h"
+#include "supervisor/program.h"
 
 #include <fcntl.h>
 #include <signal.h>

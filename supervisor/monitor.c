@@ -72,7 +72,7 @@ static void drop_capabilities(void)
 {
 	static const cap_value_t unused[] = {
 		CAP_SYS_MODULE, CAP_SYS_RAWIO, CAP_SYS_BOOT, CAP_SYS_TIME,      CAP_SYSLOG,
-		CAP_MKNOD,      CAP_SYS_PACCT, CAP_MAC_ADMIN, CAP_MAC_OVERRIDE, CAP_WAKE_ALARM,
+		CAP_SYS_PACCT, CAP_MAC_ADMIN, CAP_MAC_OVERRIDE, CAP_WAKE_ALARM,
 		CAP_LINUX_IMMUTABLE, CAP_SYS_TTY_CONFIG, CAP_LEASE, CAP_AUDIT_CONTROL,
 		CAP_AUDIT_WRITE, CAP_AUDIT_READ, CAP_BLOCK_SUSPEND, CAP_PERFMON,
 	};
@@ -106,6 +106,7 @@ static int start_vps(struct mon *m, const char *event, struct err *e)
 			      (json_int_t)m->started_us));
 	if (m->ready)
 		mon_tell(m, json_pack("{s:s}", "event", "ready"));
+	mon_watch_begin(m);
 	return 0;
 }
 
@@ -193,6 +194,7 @@ static bool vps_ended(struct mon *m, int *ret_status)
 	for (struct mon_session *s = m->sessions; s; s = s->next)
 		if (s->pidfd >= 0)
 			reap_session(s);
+	mon_watch_end(m);
 	rt_finish(m->vps);
 	m->vps = NULL;
 	m->input_len = 0;
@@ -214,7 +216,7 @@ static bool vps_ended(struct mon *m, int *ret_status)
 	return true;
 }
 
-enum { P_CONTROL, P_LISTEN, P_INIT, P_CONSOLE, P_NOTIFY, P_FIXED };
+enum { P_CONTROL, P_LISTEN, P_INIT, P_CONSOLE, P_NOTIFY, P_WATCH, P_FIXED };
 
 static short console_events(struct mon *m)
 {
@@ -231,6 +233,7 @@ static size_t fill_poll(struct mon *m, struct pollfd *p)
 	p[P_LISTEN] = (struct pollfd){ .fd = m->listen, .events = POLLIN };
 	p[P_INIT] = (struct pollfd){ .fd = m->vps ? rt_init_pidfd(m->vps) : -1, .events = POLLIN };
 	p[P_NOTIFY] = (struct pollfd){ .fd = m->vps ? rt_notify_fd(m->vps) : -1, .events = POLLIN };
+	p[P_WATCH] = (struct pollfd){ .fd = mon_watch_fd(m), .events = POLLIN };
 	p[P_CONSOLE] = (struct pollfd){ .fd = -1 };
 	if (m->vps && rt_console_fd(m->vps) >= 0) {
 		p[P_CONSOLE].events = console_events(m);
@@ -253,8 +256,12 @@ static int poll_timeout(struct mon *m)
 
 	if (m->kill_at_us && m->kill_at_us < at)
 		at = m->kill_at_us;
+	if (m->signal_at_us && m->signal_at_us < at)
+		at = m->signal_at_us;
 	if (m->restart_at_us && m->restart_at_us < at)
 		at = m->restart_at_us;
+	if (m->watch_at_us && m->watch_at_us < at)
+		at = m->watch_at_us;
 	if (m->vps && rt_console_fd(m->vps) >= 0 && m->held_len == 0 && !mon_console_wanted(m) &&
 	    now + 5000 < at)
 		at = now + 5000; /* the output's budget refills */
@@ -290,7 +297,12 @@ static void serve_timers(struct mon *m)
 	uint64_t now = now_monotonic_us();
 	struct err e;
 
+	if (m->signal_at_us && now >= m->signal_at_us && m->vps && mon_signal_init(m, &e) < 0)
+		log_error("%s", e.msg);
+	if (m->watch_at_us && now >= m->watch_at_us)
+		m->watch_at_us = 0;
 	if (m->kill_at_us && now >= m->kill_at_us) {
+		m->signal_at_us = 0;
 		m->kill_at_us = 0;
 		if (m->vps) {
 			m->forced = true;
@@ -337,6 +349,8 @@ static void serve(struct mon *m, int *ret_status)
 		serve_sessions(m, p);
 		if (m->vps && p[P_NOTIFY].revents)
 			read_notify(m);
+		if (m->vps && p[P_WATCH].revents)
+			mon_watch_read(m);
 		if (p[P_CONSOLE].revents & (POLLIN | POLLHUP | POLLERR))
 			mon_console_output(m);
 		if (p[P_CONSOLE].revents & POLLOUT)

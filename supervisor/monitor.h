@@ -22,9 +22,12 @@
  *   {"event":"ready"}                                  READY=1 on NOTIFY_SOCKET
  *   {"event":"state","state":"paused|running|stopping"}
  *   {"event":"rebooted","pid":N,"started_us":N}        the tenant rebooted; same monitor, new init
+ *   {"event":"oom","count":N}                          processes were killed for want of memory
+ *   {"event":"pids-max","count":N}                     forks were refused; each once a second at most
  *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed","value":N,"forced":bool}
  *                                                      all is undone; the monitor exits
- *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}
+ *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}; after `set` with
+ *   "note":"…" when the kernel could not do all of it at once
  *
  * vpsd to monitor (ID: any number, echoed):
  *   {"id":ID,"op":"stop","timeout_us":N,"force":bool}  reply at once; then `state`, `exited`. A
@@ -34,7 +37,8 @@
  *    "rows":N,"cols":N}              fds: session, then stdin, stdout, stderr unless tty. Reply when
  *                                    it runs or failed (the session is told the same)
  *   {"id":ID,"op":"console","input":bool}   fd: session; history follows as SESSION_OUTPUT
- *   {"id":ID,"op":"set","settings":{"memory.max":"512M",…}}   live settings
+ *   {"id":ID,"op":"set","settings":{"memory.max":"512M","firewall":[…],…}}   live settings;
+ *                                    lists as they are to be
  *   {"id":ID,"op":"rename","name":"…","run_dir":"…","lib_dir":"…"}  only paths; the cgroup keeps its name
  *
  * Records in run/vps/NAME, written by the monitor:
@@ -51,6 +55,10 @@ enum {
 	MONITOR_FD_SPEC = 4,
 	MONITOR_FD_SESSION = 5,
 	MONITOR_FD_STDIO = 6,
+	/* run/vps/NAME/lock, locked (flock(2)): it stays open, close-on-exec, for as long as the
+	 * monitor lives, so that a vpsd that comes after knows whether there is one, also in the
+	 * moments before it listens. */
+	MONITOR_FD_LOCK = 9,
 };
 
 #endif

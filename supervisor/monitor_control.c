@@ -6,8 +6,10 @@
 #include "base/proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 /* A request with the fds that came with it; those that a handler keeps it takes out. */
 struct request {
@@ -15,6 +17,61 @@ struct request {
 	int fd[8];
 	size_t nfds;
 };
+
+#define SIGNAL_RETRY_US 20000
+#define SIGNAL_BLIND_US 1000000
+
+/* Busybox init waits so; while it does, what it blocks otherwise is not shown as blocked. */
+static bool waits_for_signals(pid_t pid)
+{
+	cleanup_free char *text = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/syscall", (int)pid);
+	return fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 &&
+	       atol(text) == SYS_rt_sigtimedwait;
+}
+
+/* Whether a process has a handler for a signal, blocks it (for signalfd(2)) or waits for some;
+ * proc(5), status. */
+static bool takes_signal(pid_t pid, int sig)
+{
+	cleanup_free char *text = NULL;
+	uint64_t caught = 0, blocked = 0;
+	char path[64];
+	const char *at;
+
+	if (waits_for_signals(pid))
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (fd_read_file_at(AT_FDCWD, path, 16384, &text, NULL) < 0)
+		return true; /* gone: it does not matter */
+	at = strstr(text, "\nSigCgt:");
+	if (at)
+		caught = strtoull(at + 8, NULL, 16);
+	at = strstr(text, "\nSigBlk:");
+	if (at)
+		blocked = strtoull(at + 8, NULL, 16);
+	return (caught | blocked) >> (sig - 1) & 1;
+}
+
+/* A PID 1 is spared all signals that it has no handler for (pid_namespaces(7)): one that comes
+ * before init has installed its own would be lost, and the stop wait for its whole time. */
+int mon_signal_init(struct mon *m, struct err *e)
+{
+	uint64_t now = now_monotonic_us();
+	int r;
+
+	m->signal_at_us = 0;
+	if (!takes_signal(rt_init_pid(m->vps), m->spec.stop_signal)) {
+		m->signal_at_us = now + SIGNAL_RETRY_US;
+		if (now < m->stop_at_us + SIGNAL_BLIND_US)
+			return 0;
+		m->signal_at_us = now + SIGNAL_BLIND_US; /* it may take it in a way not seen */
+	}
+	r = pidfd_signal(rt_init_pidfd(m->vps), m->spec.stop_signal);
+	return r < 0 && r != -ESRCH ? err_code(e, r, "stop %s", m->spec.name) : 0;
+}
 
 int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e)
 {
@@ -30,6 +87,7 @@ int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e)
 			return r;
 	}
 	if (m->state != MON_STOPPING) {
+		m->stop_at_us = now_monotonic_us();
 		m->state = MON_STOPPING;
 		mon_tell_state(m);
 	}
@@ -39,8 +97,7 @@ int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e)
 	}
 	if (!m->kill_at_us || now_monotonic_us() + timeout_us < m->kill_at_us)
 		m->kill_at_us = now_monotonic_us() + timeout_us;
-	r = pidfd_signal(rt_init_pidfd(m->vps), m->spec.stop_signal);
-	return r < 0 && r != -ESRCH ? err_code(e, r, "stop %s", m->spec.name) : 0;
+	return mon_signal_init(m, e);
 }
 
 static int op_stop(struct mon *m, struct request *q, struct err *e)
@@ -185,11 +242,56 @@ static int op_console(struct mon *m, struct request *q, struct err *e)
 	return 0;
 }
 
+static int change_limits(struct mon *m, json_t *changes, struct config *all, struct strv *keys,
+			 struct err *e)
+{
+	const char *key;
+	json_t *value, *item;
+	size_t i;
+	int r = 0;
+
+	json_object_foreach(changes, key, value) {
+		bool list = json_is_array(value);
+
+		if (!list && !json_is_string(value))
+			return err_set(e, ERR_DAEMON, "set %s: malformed request", m->spec.name);
+		r = config_set(all, key, list ? NULL : json_string_value(value), e);
+		json_array_foreach(value, i, item)
+			if (r == 0)
+				r = config_set(all, key, json_string_value(item), e);
+		if (r < 0)
+			return r;
+		if (strv_add(keys, key) < 0)
+			return err_code(e, -ENOMEM, "set %s", m->spec.name);
+	}
+	return r;
+}
+
 static int op_set(struct mon *m, struct request *q, struct err *e)
 {
-	(void)q;
-	return err_set(e, ERR_UNSUPPORTED, "set %s: no setting can change while it runs yet",
-		       m->spec.name);
+	cleanup_free char *text = config_format(&m->spec.limits);
+	cleanup_strv struct strv keys = { 0 };
+	struct config all = { 0 };
+	char note[256] = "";
+	int r;
+
+	if (!text)
+		return err_code(e, -ENOMEM, "set %s", m->spec.name);
+	if (!m->vps)
+		return err_set(e, ERR_STATE, "set %s: it is %s", m->spec.name, mon_state_name(m));
+	r = config_parse(&all, text, strlen(text), "limits", e);
+	if (r == 0)
+		r = change_limits(m, json_object_get(q->j, "settings"), &all, &keys, e);
+	if (r == 0)
+		r = rt_set(m->vps, &keys, &all, note, sizeof(note), e);
+	if (r < 0) {
+		config_done(&all);
+		return r;
+	}
+	config_done(&m->spec.limits); /* a reboot from inside keeps them */
+	m->spec.limits = all;
+	snprintf(e->msg, sizeof(e->msg), "%s", note);
+	return 0;
 }
 
 static const struct {
@@ -205,6 +307,8 @@ static void answer(struct mon *m, json_t *id, int r, const struct err *e)
 	int status = r >= 0 ? 0 : e->code ? e->code : ERR_FAIL;
 	json_t *j = json_pack("{s:O,s:i}", "reply", id, "status", status);
 
+	if (!status && e->msg[0])
+		json_object_set_new(j, "note", json_string(e->msg));
 	if (status) {
 		json_object_set_new(j, "error", json_string(e->msg));
 		json_object_set_new(j, "hint", json_string(e->hint));

@@ -4,7 +4,9 @@
 
 #include "base/err.h"
 #include "base/macro.h"
+#include "cgroup/watch.h"
 #include "runtime/vps.h"
+#include "supervisor/counters.h"
 #include "supervisor/monitor.h"
 #include "supervisor/session.h"
 
@@ -48,6 +50,8 @@ struct mon {
 	bool forced;
 	uint64_t started_us;   /* CLOCK_BOOTTIME */
 	uint64_t kill_at_us;   /* CLOCK_MONOTONIC; 0: never */
+	uint64_t stop_at_us;   /* when it was asked to stop */
+	uint64_t signal_at_us; /* when to see again whether init takes the stop signal; 0: no */
 	uint64_t restart_at_us;/* after a reboot that came too soon; 0: no */
 	unsigned reboots;
 	int control;
@@ -64,6 +68,9 @@ struct mon {
 	size_t held_len;
 	uint64_t out_budget;   /* bytes that may still be read from the console now */
 	uint64_t out_refill_us;
+	struct cgroup_watch watch; /* what the VPS is refused */
+	uint64_t watch_at_us;  /* CLOCK_MONOTONIC; it is not looked at before */
+	struct cgroup_counters counters;
 };
 
 /* monitor_record.c: run/vps/NAME/state and exit, and the packets of monitor.h to vpsd. */
@@ -76,7 +83,17 @@ const char *mon_state_name(const struct mon *m);
 
 /* monitor_control.c: one packet of vpsd. Returns -EPIPE when it is gone. */
 int mon_control(struct mon *m);
+/* Sends the stop signal, or waits until init takes it. */
+int mon_signal_init(struct mon *m, struct err *e);
 int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e);
+
+/* monitor_watch.c: what the VPS was refused, and its beancounters. */
+void mon_watch_begin(struct mon *m);
+/* The fd to poll; -EBADF for now when it has just told something. */
+int mon_watch_fd(const struct mon *m);
+void mon_watch_read(struct mon *m);
+/* Before the groups are removed: the last look. */
+void mon_watch_end(struct mon *m);
 
 /* monitor_console.c */
 int mon_log_open(struct mon *m, struct err *e);

@@ -30,6 +30,10 @@ ssize_t session_recv(int sock, struct session_header *h, void *data, size_t size
 
 	*ret_fd = -EBADF;
 	n = fd_recv(sock, packet, sizeof(packet), ret_fd, 1, &nfds);
+	/* A peer that closed with unread messages of ours makes one receive fail, before those that it
+	 * sent are handed out (unix_release_sock(), __skb_try_recv_datagram(), Linux 6.18). */
+	if (n == -ECONNRESET)
+		n = fd_recv(sock, packet, sizeof(packet), ret_fd, 1, &nfds);
 	if (n == 0 || n == -ECONNRESET)
 		return -EPIPE;
 	if (n < 0)

@@ -39,9 +39,24 @@ root_new() {
 	chmod 755 "$VPS_ROOT"
 	VPS_TAG=$(root_tag "$VPS_ROOT")
 	PATH=$VPS_BUILD:$PATH
-	export VPS_ROOT VPS_TAG PATH
+	VPS_ROOT_BORN=$(cut -d. -f1 /proc/uptime)
+	export VPS_ROOT VPS_TAG VPS_ROOT_BORN PATH
 	# tests/run removes what is left of roots named here when a file had to be ended.
 	[ -z "${VPS_TEST_ROOTS-}" ] || echo "$VPS_ROOT" >>"$VPS_TEST_ROOTS"
+}
+
+# Gives the state root a network stack of its own as its host's: vps and vpsd run in it, so no test
+# meets the machine's links and addresses, nor the rules of other tests. Call it before the first vps.
+net_new() {
+	VPS_NET=$VPS_ROOT.net
+	touch "$VPS_NET"
+	unshare --net="$VPS_NET" ip link set lo up
+	export VPS_NET
+}
+
+# in_net CMD...: on the host's side of that network.
+in_net() {
+	nsenter --net="$VPS_NET" -- "$@"
 }
 
 # Takes the state root down with vps itself; what vps leaves is an error, and is then removed by
@@ -51,9 +66,11 @@ root_done() {
 	[ -n "${VPS_ROOT-}" ] || return 0
 	vps_clean || left=1
 	daemon_stop || left=1
-	wait_until 10 "$VPS_TOP/tests/left" "$VPS_ROOT" >/dev/null || true
-	assert_nothing_left || left=1
+	wait_until 10 assert_nothing_left || left=1
+	assert_no_crash || left=1
+	[ -z "${VPS_TEST_LOG-}" ] || cp "$VPS_ROOT/run/vpsd.log" "$VPS_TEST_LOG" 2>/dev/null || true
 	"$VPS_TOP/tests/left" --remove "$VPS_ROOT"
+	unset VPS_NET
 	return "$left"
 }
 
@@ -106,26 +123,42 @@ assert_nothing_left() {
 	fi >&2
 }
 
+# The client starts a vpsd that is gone, which would hide that it crashed: the kernel's log and
+# vpsd's own (of a build with sanitizers) tell.
+assert_no_crash() {
+	local out
+	out=$(dmesg 2>/dev/null | awk -v born="$VPS_ROOT_BORN" -F'[][ ]+' '
+		$2 >= born && / (vpsd|vps|vps-monitor|vps-worker|vps-init)\[[0-9]+\]:? (segfault|general protection|trap|bad frame)/'
+	grep -hE -A 20 'ERROR: (Address|Leak)Sanitizer|: runtime error: ' "$VPS_ROOT/run/vpsd.log" 2>/dev/null) || true
+	[ -z "$out" ] || { echo "a program of ours crashed:"; echo "$out"; return 1; } >&2
+}
+
 # --- running it -----------------------------------------------------------------------------------
 
 # vps with the state root's environment and a limit on its time, so that a hang is a failure of its
 # own test. For signals to the client itself, or as a background job, use "$VPS_BUILD/vps".
 vps() {
-	timeout --foreground -k 5 "$((VPS_TEST_TIMEOUT * VPS_TEST_SLOW))" "$VPS_BUILD/vps" "$@"
+	${VPS_NET:+nsenter "--net=$VPS_NET" --} \
+		timeout --foreground -k 5 "$((VPS_TEST_TIMEOUT * VPS_TEST_SLOW))" "$VPS_BUILD/vps" "$@"
 }
 VPS_TEST_TIMEOUT=${VPS_TEST_TIMEOUT:-60}
 
-# wait_until SECONDS CMD...: until it succeeds; fails at the deadline. Polls every 20 ms.
+# wait_until SECONDS CMD...: until it succeeds; fails at the deadline, with what it printed last.
+# Polls every 20 ms.
 wait_until() {
-	local limit=$(($1 * VPS_TEST_SLOW)) start=$SECONDS
+	local limit=$(($1 * VPS_TEST_SLOW)) start=$SECONDS log=${BATS_FILE_TMPDIR:-/tmp}/wait.$BASHPID
 	shift
-	until "$@"; do
+	until "$@" >"$log" 2>&1; do
 		if ((SECONDS - start > limit)); then
 			echo "did not come true in $limit s: $*" >&2
+			cat "$log" >&2
+			rm -f "$log"
 			return 1
 		fi
 		sleep 0.02
 	done
+	cat "$log"
+	rm -f "$log"
 }
 
 # vps_is NAME STATE
@@ -210,6 +243,15 @@ assert_equal() {
 }
 
 # --- what the machine must have -------------------------------------------------------------------
+
+# group_file NAME CONTROLLER FILE: the path of a VPS's cgroup file where the host has the controller.
+group_file() {
+	if is_unified; then
+		find "$(cgroup_v2_point)" -maxdepth 4 -path "*/$VPS_TAG/$1/$3" | head -n 1
+	else
+		find "/sys/fs/cgroup/$2/" -maxdepth 4 -path "*/$VPS_TAG/$1/$3" | head -n 1
+	fi
+}
 
 cgroup_v2_point() {
 	awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts

@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Runs while vps is built, and writes the seccomp filters as C arrays: compiling them when a VPS
- * starts would cost more than all its namespaces. There is one array for what no tenant may do, and
- * one for each feature that a VPS can have; runtime/seccomp.c strings together those that apply.
+ * Runs while vps is built, and writes the seccomp filter as a C array: compiling it when a VPS
+ * starts would cost more than all its namespaces. What depends on a feature that a VPS can have
+ * returns an errno that stands for the feature (PLACE_*), to be replaced by runtime/seccomp.c. So
+ * there is one filter, and it is one binary tree: when it is loaded the kernel runs it for each
+ * call of each architecture (Linux 5.11), and parts in a row took half as long again.
  *
  * The base is "allow": a distribution's init, nested containers, sandboxes of browsers and of
  * systemd units need nearly all of the kernel's interface (mount, unshare, setns, ptrace, fanotify,
  * seccomp itself), and a user namespace confines them. Refused is what reaches past it, what is
  * only attack surface, and what could not be saved when the VPS is moved.
  */
+
+#include "runtime/seccomp/places.h"
 
 #include <errno.h>
 #include <seccomp.h>
@@ -55,21 +59,20 @@ static const struct rule base[] = {
 	/* Memory that neither ptrace nor anything else can read. */
 	{ "memfd_secret", ENOSYS },
 	/* Nobody has called these for decades; newer kernels lack them. */
-	{ "uselib", ENOSYS }, { "ustat", ENOSYS }, { "sysfs", ENOSYS }, { "lookup_dcookie", ENOSYS },
+	{ "uselib", ENOSYS }, { "ustat", ENOSYS }, { "sysfs", ENOSYS },
+	{ "lookup_dcookie", ENOSYS },
 	{ "vm86", ENOSYS }, { "vm86old", ENOSYS },
 	{ NULL },
 };
 
-/* Refused unless the VPS has the feature of that name; ENOSYS makes programs fall back. */
-static const struct rule io_uring[] = {
-	{ "io_uring_setup", ENOSYS }, { "io_uring_enter", ENOSYS }, { "io_uring_register", ENOSYS },
-	{ NULL },
-};
-static const struct rule userfaultfd[] = { { "userfaultfd", ENOSYS }, { NULL } };
-/* The kernel does not tell which rules bind a process: restored, it would run without them. */
-static const struct rule landlock[] = {
-	{ "landlock_create_ruleset", ENOSYS }, { "landlock_add_rule", ENOSYS },
-	{ "landlock_restrict_self", ENOSYS },
+/* Refused unless the VPS has the feature. */
+static const struct rule features[] = {
+	{ "io_uring_setup", PLACE_IO_URING }, { "io_uring_enter", PLACE_IO_URING },
+	{ "io_uring_register", PLACE_IO_URING },
+	{ "userfaultfd", PLACE_USERFAULTFD },
+	/* The kernel does not tell which rules bind a process: restored, it would be free. */
+	{ "landlock_create_ruleset", PLACE_LANDLOCK }, { "landlock_add_rule", PLACE_LANDLOCK },
+	{ "landlock_restrict_self", PLACE_LANDLOCK },
 	{ NULL },
 };
 /* clang-format on */
@@ -114,8 +117,13 @@ static void add_ioctls(scmp_filter_ctx ctx)
  * AF_UNSPEC, AF_UNIX, AF_INET, AF_INET6, AF_NETLINK and AF_PACKET are confined by the network
  * namespace or need not be. Of the others some are not (AF_VSOCK reaches the hypervisor that the
  * host runs on), and all are modules that a tenant could make the host load.
+ *
+ * socketcall(2) of 32-bit x86 has the family in memory, where no filter can look, and libseccomp
+ * rightly refuses all sockets through it. That is how glibc makes them there, so a 32-bit
+ * distribution has the feature `socketcall`; it opens the direct call of that architecture too,
+ * because who may use socketcall needs no other way.
  */
-static void add_sockets(scmp_filter_ctx ctx)
+static void add_sockets(scmp_filter_ctx ctx, uint32_t arch)
 {
 	static const char *const calls[] = { "socket", "socketpair" };
 	static const struct scmp_arg_cmp refused[] = {
@@ -126,35 +134,47 @@ static void add_sockets(scmp_filter_ctx ctx)
 		/* Also every number with any of the upper 32 bits set, which the kernel drops. */
 		{ 0, SCMP_CMP_GE, 18, 0 },
 	};
+	uint16_t errnum = arch == SCMP_ARCH_X86 ? PLACE_SOCKETCALL : EAFNOSUPPORT;
 
 	for (size_t i = 0; i < sizeof(refused) / sizeof(*refused) * 2; i++) {
 		int nr = seccomp_syscall_resolve_name(calls[i % 2]);
-		int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(EAFNOSUPPORT), nr, 1, refused[i / 2]);
+		int r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(errnum), nr, 1, refused[i / 2]);
 
 		if (r < 0)
 			die("socket", r);
 	}
 }
 
-/*
- * socketcall(2) of 32-bit x86 has the family in memory, where no filter can look, and libseccomp
- * rightly refuses all sockets through it. That is how glibc makes them there, so a 32-bit
- * distribution has the feature `socketcall`: then these rules are for 64-bit calls alone, because
- * who may use socketcall needs no other way.
- */
-static void allow_socketcall(scmp_filter_ctx ctx)
+static scmp_filter_ctx new_filter(uint32_t arch)
 {
-	int r = seccomp_arch_remove(ctx, SCMP_ARCH_X86);
+	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
+	int r;
 
-	if (r < 0 && r != -EEXIST)
-		die("socketcall", r);
-	/* 32-bit calls are still up to the other filters, and so is x32. */
-	r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ALLOW);
+	if (!ctx)
+		die("seccomp_init", -ENOMEM);
+	if (arch != seccomp_arch_native()) {
+		r = seccomp_arch_add(ctx, arch);
+		if (r == 0)
+			r = seccomp_arch_remove(ctx, SCMP_ARCH_NATIVE);
+		if (r < 0)
+			die("architecture", r);
+	}
+	/* Such as x32, whose system calls nobody tests: what a kernel without it says. */
+	r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
+	/* A binary tree, so that the last call is not found after all others. */
+	if (r == 0)
+		r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
 	if (r < 0)
-		die("socketcall", r);
+		die("attributes", r);
+	add_rules(ctx, base);
+	add_rules(ctx, features);
+	add_ioctls(ctx);
+	add_sockets(ctx, arch);
+	return ctx;
 }
 
-static scmp_filter_ctx new_filter(const char *cpu)
+/* The filter for a machine and what else it can run. */
+static scmp_filter_ctx filter_for(const char *cpu)
 {
 	static const struct {
 		const char *cpu;
@@ -165,84 +185,45 @@ static scmp_filter_ctx new_filter(const char *cpu)
 		{ "aarch64", { SCMP_ARCH_AARCH64, SCMP_ARCH_ARM } },
 		{ "riscv64", { SCMP_ARCH_RISCV64 } },
 	};
-	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ALLOW);
-	size_t i = 0;
 
-	if (!ctx)
-		die("seccomp_init", -ENOMEM);
-	while (i < sizeof(table) / sizeof(*table) && strcmp(table[i].cpu, cpu) != 0)
-		i++;
-	if (i < sizeof(table) / sizeof(*table)) {
-		for (int k = 0; k < 2 && table[i].arch[k]; k++) {
-			int r = seccomp_arch_add(ctx, table[i].arch[k]);
+	for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+		scmp_filter_ctx ctx;
+		int r = 0;
 
-			if (r < 0 && r != -EEXIST)
-				die(cpu, r);
-		}
-		if (seccomp_arch_native() != table[i].arch[0] &&
-		    seccomp_arch_native() != table[i].arch[1])
-			seccomp_arch_remove(ctx, SCMP_ARCH_NATIVE);
+		if (strcmp(table[i].cpu, cpu) != 0)
+			continue;
+		ctx = new_filter(table[i].arch[0]);
+		if (table[i].arch[1]) /* it takes the second over */
+			r = seccomp_merge(ctx, new_filter(table[i].arch[1]));
+		if (r < 0)
+			die("merge", r);
+		return ctx;
 	}
-	/* Such as x32, whose system calls nobody tests: what a kernel without it says. */
-	seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_ERRNO(ENOSYS));
-	/* A binary tree, so that the last call is not found after all others. */
-	if (seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2) < 0)
-		die("optimize", -EINVAL);
-	return ctx;
-}
-
-static void print_filter(const char *name, scmp_filter_ctx ctx)
-{
-	int fd = memfd_create("filter", MFD_CLOEXEC), r;
-	struct bpf insn;
-	off_t at = 0;
-
-	r = fd < 0 ? -errno : seccomp_export_bpf(ctx, fd);
-	if (r < 0)
-		die(name, r);
-	printf("static const struct sock_filter filter_%s[] = {\n", name);
-	for (; pread(fd, &insn, sizeof(insn), at) == sizeof(insn); at += (off_t)sizeof(insn))
-		printf("\t{ 0x%02x, %u, %u, 0x%08x },\n", (unsigned)insn.code, (unsigned)insn.jt,
-		       (unsigned)insn.jf, (unsigned)insn.k);
-	printf("};\n");
-	close(fd);
-	seccomp_release(ctx);
+	return new_filter(seccomp_arch_native());
 }
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		const char *name;
-		const struct rule *rules;
-	} features[] = {
-		{ "io_uring", io_uring },
-		{ "userfaultfd", userfaultfd },
-		{ "landlock", landlock },
-	};
+	int fd = memfd_create("filter", MFD_CLOEXEC), r = fd < 0 ? -errno : 0;
 	scmp_filter_ctx ctx;
+	struct bpf insn;
+	off_t at = 0;
 
 	if (argc != 2) {
 		fprintf(stderr, "usage: generate CPU\n");
 		return 2;
 	}
+	ctx = filter_for(argv[1]);
+	if (r == 0)
+		r = seccomp_export_bpf(ctx, fd);
+	if (r < 0)
+		die("export", r);
+	seccomp_release(ctx); /* the sanitizers look at this program, too */
 	printf("/* Written by runtime/seccomp/generate.c for %s. */\n", argv[1]);
-	ctx = new_filter(argv[1]);
-	add_rules(ctx, base);
-	add_ioctls(ctx);
-	print_filter("base", ctx);
-	for (size_t i = 0; i < sizeof(features) / sizeof(*features); i++) {
-		ctx = new_filter(argv[1]);
-		add_rules(ctx, features[i].rules);
-		print_filter(features[i].name, ctx);
-	}
-	ctx = new_filter(argv[1]);
-	add_sockets(ctx);
-	print_filter("sockets", ctx);
-	ctx = new_filter(argv[1]);
-	if (strcmp(argv[1], "x86") != 0) { /* there nothing would be left */
-		allow_socketcall(ctx);
-		add_sockets(ctx);
-	}
-	print_filter("sockets_native", ctx);
+	printf("static const struct sock_filter filter[] = {\n");
+	for (; pread(fd, &insn, sizeof(insn), at) == sizeof(insn); at += (off_t)sizeof(insn))
+		printf("\t{ 0x%02x, %u, %u, 0x%08x },\n", (unsigned)insn.code, (unsigned)insn.jt,
+		       (unsigned)insn.jf, (unsigned)insn.k);
+	printf("};\n");
 	return 0;
 }

@@ -82,6 +82,16 @@ static void call_free(struct server_call *c)
 	free(c);
 }
 
+void call_set_data(struct server_call *c, void *data)
+{
+	c->data = data;
+}
+
+void *call_data(const struct server_call *c)
+{
+	return c->data;
+}
+
 void call_on_cancel(struct server_call *c, void (*fn)(struct server_call *c, void *userdata),
 		    void *userdata)
 {

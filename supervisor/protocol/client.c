@@ -21,6 +21,8 @@ struct client {
 	int timeout_ms;
 	int fd;
 	int cancel_fd;
+	bool (*stop)(int fd, void *ctx);
+	void *stop_ctx;
 	bool cancelled;
 	const struct idl_member *method; /* of the last call */
 	bool more;
@@ -70,17 +72,31 @@ void client_free(struct client *c)
 	free(c);
 }
 
-void client_cancel_on(struct client *c, int fd)
+static bool always_stop(int fd, void *ctx)
+{
+	char drain[256]; /* a signalfd record is 128 bytes */
+
+	(void)ctx;
+	return read(fd, drain, sizeof(drain)) > 0;
+}
+
+void client_cancel_on(struct client *c, int fd, bool (*stop)(int fd, void *ctx), void *ctx)
 {
 	c->cancel_fd = fd;
+	c->stop = stop ? stop : always_stop;
+	c->stop_ctx = ctx;
+}
+
+int client_fd(const struct client *c)
+{
+	return c->fd;
 }
 
 static int not_running(struct client *c, struct err *e)
 {
 	err_set(e, ERR_DAEMON, "vpsd does not run (nobody listens on %s)", c->path);
-	if (c->flags & CLIENT_START)
-		return err_hint(e, "only root can start it");
-	return err_hint(e, "vps daemon start");
+	err_hint(e, "%s", c->flags & CLIENT_START ? "only root can start it" : "vps daemon start");
+	return -ESRCH;
 }
 
 /* connect(2) gives ECONNREFUSED for a file that is no socket too. */
@@ -127,6 +143,10 @@ static int try_connect(struct client *c, struct err *e)
 		err_hint(e, "vps is for root and the socket's group");
 		return -EACCES;
 	}
+	if (c->fd == -EPROTOTYPE) {
+		err_set(e, ERR_DAEMON, "%s is not a socket of vpsd", c->path);
+		return -EPROTO;
+	}
 	err_code(e, c->fd, "connect to %s", c->path);
 	e->code = ERR_DAEMON;
 	return -EPROTO;
@@ -172,10 +192,11 @@ int client_open(struct client **ret, const struct host_root *root, unsigned flag
 	return 0;
 }
 
-static int went_away(struct err *e)
+static int went_away(struct client *c, struct err *e)
 {
 	err_set(e, ERR_DAEMON, "vpsd went away before it answered");
-	err_hint(e, "what it was doing is finished or undone when it runs again");
+	if (!read_kind(c->method->name))
+		err_hint(e, "what it was doing is finished or undone when it runs again");
 	return -EPIPE;
 }
 
@@ -185,7 +206,7 @@ static int garbage(struct client *c, struct err *e, const char *what)
 	return err_hint(e, "if vps has been upgraded, end the old vpsd: vps daemon stop");
 }
 
-/* Waits for the socket. 1: ready; -ECANCELED: a byte on cancel_fd; -ETIMEDOUT. */
+/* Waits for the socket. 1: ready; -ECANCELED: the caller wants no more; -ETIMEDOUT. */
 static int wait_socket(struct client *c, short events)
 {
 	for (;;) {
@@ -196,7 +217,6 @@ static int wait_socket(struct client *c, short events)
 			 now >= c->deadline_us ? 0 :
 						 (int)((c->deadline_us - now + 999) / 1000);
 		int n = poll(p, ARRAY_SIZE(p), ms);
-		char drain[256]; /* a signalfd record is 128 bytes */
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
@@ -204,7 +224,7 @@ static int wait_socket(struct client *c, short events)
 			return -ETIMEDOUT;
 		if (n > 0 && p[0].revents)
 			return 1;
-		if (n > 0 && p[1].revents && read(c->cancel_fd, drain, sizeof(drain)) > 0)
+		if (n > 0 && p[1].revents && c->stop(c->cancel_fd, c->stop_ctx))
 			return -ECANCELED;
 	}
 }
@@ -212,7 +232,7 @@ static int wait_socket(struct client *c, short events)
 static int timed_out(struct client *c, struct err *e)
 {
 	err_set(e, ERR_DAEMON, "vpsd does not answer on %s", c->path);
-	return err_hint(e, "see its log; a new one takes over when this one is killed");
+	return err_hint(e, "its log is %s/vpsd.log", c->root.run);
 }
 
 static int send_all(struct client *c, const char *text, size_t len, const int *fds, size_t nfds,
@@ -231,7 +251,7 @@ static int send_all(struct client *c, const char *text, size_t len, const int *f
 		if (n == -EAGAIN)
 			continue;
 		if (n == -EPIPE || n == -ECONNRESET)
-			return went_away(e);
+			return went_away(c, e);
 		if (n < 0)
 			return err_code(e, (int)n, "send to vpsd");
 		text += n;
@@ -342,7 +362,7 @@ static int read_message(struct client *c, size_t *ret, struct err *e)
 		if (r == 0 && c->cancelled)
 			return err_set(e, ERR_CANCELLED, "interrupted");
 		if (r <= 0)
-			return r < 0 ? r : went_away(e);
+			return r < 0 ? r : went_away(c, e);
 	}
 }
 
@@ -420,7 +440,7 @@ static int take_reply(struct client *c, json_t *m, struct client_reply *ret, str
 int client_recv(struct client *c, struct client_reply *ret, struct err *e)
 {
 	json_t *m;
-	size_t len;
+	size_t len = 0;
 	int r = read_message(c, &len, e);
 
 	if (r < 0)

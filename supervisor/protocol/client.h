@@ -37,18 +37,18 @@ enum client_flags {
 
 /*
  * Connects. The peer must be root's or the caller's own (SO_PEERCRED), else ERR_DAEMON; so is
- * a socket that is not there, with a hint how to start vpsd. *ret is freed with client_free().
+ * a socket that is not there (-ESRCH then), with a hint how to start vpsd. *ret is freed with client_free().
  */
 int client_open(struct client **ret, const struct host_root *root, unsigned flags, struct err *e);
 void client_free(struct client *c);
 
 /*
- * When this fd becomes readable during a call, the call is cancelled: vpsd is told by the end of
- * the connection, and the answer is waited for until it has undone the work and closes, or until the
- * fd has another byte. The call fails with ERR_CANCELLED unless it was done before. Every byte (or
- * signalfd record) is read from the fd. -1: none.
+ * When this fd becomes readable during a call, `stop` is called, which reads from it and says
+ * whether the call is to be cancelled; NULL always cancels. vpsd is told by the end of what we send,
+ * and the answer is waited for until it has undone the work and closes, or until `stop` says so
+ * again. The call fails with ERR_CANCELLED unless it was done before. -EBADF: no such fd.
  */
-void client_cancel_on(struct client *c, int fd);
+void client_cancel_on(struct client *c, int fd, bool (*stop)(int fd, void *ctx), void *ctx);
 
 /*
  * Sends a call with fds, which stay the caller's. `in` is taken over in any case; NULL stands for
@@ -61,6 +61,9 @@ int client_recv(struct client *c, struct client_reply *ret, struct err *e);
 /* Both, for a call with one reply, with the second try for reads. */
 int client_call(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
 		struct client_reply *ret, struct err *e);
+
+/* The socket, to be polled while something else goes on: an answer makes it readable. */
+int client_fd(const struct client *c);
 
 /* Waits until vpsd closes the connection (after Shutdown). */
 int client_drain(struct client *c, struct err *e);

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/macro.h"
 
+#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 

@@ -78,6 +78,21 @@ static int check_struct(struct check *c, const struct idl_type *t, json_t *v)
 	return 0;
 }
 
+static int check_enum(struct check *c, const struct idl_type *t, const json_t *v)
+{
+	char what[256] = "not ";
+
+	if (json_is_string(v) && field(t, json_string_value(v)))
+		return 0;
+	for (size_t i = 0; i < t->count; i++) {
+		size_t len = strlen(what);
+
+		snprintf(what + len, sizeof(what) - len, "%s%s",
+			 i == 0 ? "" : i + 1 == t->count ? " or " : ", ", t->fields[i].name);
+	}
+	return wrong(c, what);
+}
+
 static int check_array(struct check *c, const struct idl_type *t, json_t *v)
 {
 	if (!json_is_array(v))
@@ -125,8 +140,7 @@ static int check_kind(struct check *c, const struct idl_type *t, json_t *v)
 	case IDL_OBJECT:
 		return 0;
 	case IDL_ENUM:
-		return json_is_string(v) && field(t, json_string_value(v)) ? 0 :
-			       wrong(c, "not one of the values that are allowed");
+		return check_enum(c, t, v);
 	case IDL_STRUCT:
 		return check_struct(c, t, v);
 	case IDL_MAYBE:

@@ -84,6 +84,10 @@ json_int_t call_int(const struct server_call *c, const char *name, json_int_t de
 void call_on_cancel(struct server_call *c, void (*fn)(struct server_call *c, void *userdata),
 		    void *userdata);
 
+/* A pointer of its holder's, kept with the call. */
+void call_set_data(struct server_call *c, void *data);
+void *call_data(const struct server_call *c);
+
 /* Takes `params` over (NULL: {}); the fds, at most FD_MSG_MAX, stay the caller's. Frees c. */
 void server_reply(struct server_call *c, json_t *params, const int *fds, size_t nfds);
 /* One of several replies. False when the client is gone: the end should be near. */

@@ -79,6 +79,7 @@ struct server_call {
 	gid_t gid;
 	void (*cancel)(struct server_call *c, void *userdata);
 	void *cancel_data;
+	void *data;
 	struct server_call *next, **link; /* of the server's unanswered calls */
 };
 

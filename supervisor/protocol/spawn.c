@@ -9,7 +9,8 @@
 #include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdbool.h>
+
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define READY_FD 3
@@ -84,8 +85,12 @@ static int prepare(const struct host_root *root, struct launch *l, off_t *log_en
 	char path[512];
 	int r = path_program("vpsd", l->program, sizeof(l->program));
 
+	if (r < 0) { /* beside neither when installed */
+		snprintf(l->program, sizeof(l->program), "%s/vpsd", VPS_SBINDIR);
+		r = access(l->program, X_OK);
+	}
 	if (r < 0)
-		return err_set(e, ERR_DAEMON, "vpsd is not installed beside vps");
+		return err_set(e, ERR_DAEMON, "vpsd is not installed");
 	if (!STREQ(root->tag, "vps")) {
 		snprintf(l->dir, sizeof(l->dir), "%s", root->run);
 		*strrchr(l->dir, '/') = '\0';
@@ -129,7 +134,7 @@ int spawn_vpsd(const struct host_root *root, int timeout_ms, struct err *e)
 	char why[512];
 	off_t log_end = 0;
 	int fds[2], status = 0, r;
-	pid_t pid;
+	pid_t pid = -1;
 
 	r = prepare(root, &l, &log_end, e);
 	if (r == 0 && pipe2(fds, O_CLOEXEC) < 0)

@@ -103,7 +103,7 @@ static int make_spec(struct rt_spec *s)
 	snprintf(s->hostname, sizeof(s->hostname), "test");
 	snprintf(s->run_dir, sizeof(s->run_dir), "%s/run", dir);
 	snprintf(s->lib_dir, sizeof(s->lib_dir), "%s/lib", dir);
-	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "vps-ckpt-%d", (int)getpid());
+	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "ck-%d", (int)getpid());
 	s->root.id_base = ID_BASE;
 	s->root.id_count = 65536;
 	snprintf(s->root.backend, sizeof(s->root.backend), "overlay");

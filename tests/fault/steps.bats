@@ -65,7 +65,8 @@ under() {
 	for p in $(points create); do
 		echo "# $p" >&2
 		under "$p" kill create web
-		[ "$status" -ne 0 ] || fail "$p: it succeeded"
+		# One that was published before its maker died is whole, and vpsd says so.
+		[ "$status" -ne 0 ] || vps_is web stopped
 		daemon_stop
 		if [ -n "$(vps list --json | jq -r '.[].name')" ]; then
 			succeeds vps start web # then it is whole
@@ -109,7 +110,8 @@ monitors() {
 
 @test "the monitor or the tenant's first process is killed at each step of start" {
 	succeeds vps create web
-	for p in $(points start tenant); do
+	# Dying right before execve looks like an init that ends at once: the start has succeeded.
+	for p in $(points start tenant | grep -v '^tenant.exec$'); do
 		echo "# $p" >&2
 		under "$p" kill start web
 		[ "$status" -ne 0 ] || fail "$p: it succeeded"

@@ -17,6 +17,11 @@ inside() {
 
 @test "the runtime's programs cannot be overwritten through /proc/PID/exe (CVE-2019-5736)" {
 	before=$(sha256sum "$VPS_BUILD"/vps-monitor "$VPS_BUILD"/vps-init)
+	# What the program needs to run inside at all.
+	for l in $(ldd "$VPS_BUILD/vps-monitor" | grep -o '/[^ ]*'); do
+		vps exec web -- mkdir -p "${l%/*}"
+		vps push web "$(realpath "$l")" "$l"
+	done
 	inside 'printf "#!/proc/self/exe\n" >/bin/evil; chmod 755 /bin/evil
 		cat >/bin/overwrite <<-"X"
 		#!/bin/sh
@@ -30,8 +35,7 @@ inside() {
 		X
 		chmod 755 /bin/overwrite; setsid /bin/overwrite >/dev/null 2>&1 </dev/null &'
 	for i in $(seq 30); do
-		run vps exec web -- /bin/evil
-		[ "$status" -ne 0 ]
+		run -1 vps exec web -- /bin/evil # it ran, and found no spec
 	done
 	inside 'touch /stop'
 	[ -z "$(inside 'cat /overwritten 2>/dev/null')" ]
@@ -39,7 +43,7 @@ inside() {
 }
 
 @test "a command inherits its three fds and nothing of the host's (CVE-2024-21626)" {
-	succeeds inside 'for f in /proc/self/fd/*; do readlink $f; done | grep -v -e "^pipe:" -e "^/dev/null"'
+	succeeds inside 'for f in /proc/self/fd/*; do readlink $f; done | grep -v -e "^pipe:" -e "^/dev/null"; true'
 	[ -z "$(echo "$output" | grep -e "$VPS_ROOT" -e socket -e cgroup -e memfd)" ] || fail "$output"
 	for fd in $(seq 3 40); do
 		run vps exec -w /proc/self/fd/$fd web -- true
@@ -76,7 +80,7 @@ inside() {
 	inside 'cp /bin/busybox /root/suid; chmod 4755 /root/suid'
 	run find "$VPS_ROOT/lib/vps/web" -name suid -uid "$base"
 	[ -n "$output" ] || fail "the file of the tenant's root belongs to somebody else"
-	[ -z "$(find "$VPS_ROOT/lib/vps/web/root" -mindepth 2 -uid 0)" ]
+	[ -z "$(find "$VPS_ROOT/lib/vps/web/root/upper" -uid 0)" ]
 }
 
 @test "two tenants have ids of their own" {

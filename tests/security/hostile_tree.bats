@@ -13,6 +13,13 @@ teardown() {
 	vps_clean
 }
 
+# What the test made in the upper is the tenant's.
+give_tree() {
+	local base
+	base=$(vps status --json web | jq .id_base)
+	chown -Rh "$base:$base" "$upper"
+}
+
 nothing_happened() {
 	vps_is web stopped
 	[ -z "$(find /sys/fs/cgroup -mindepth 1 -type d -path "*$VPS_TAG/web*" 2>/dev/null)" ]
@@ -43,6 +50,7 @@ nothing_happened() {
 	ln -sf ../../../../../../../../etc/shadow "$upper/etc/resolv.conf"
 	ln -sf /etc/shadow "$upper/etc/hosts"
 	ln -sf "$BATS_TEST_TMPDIR/outside" "$upper/etc/hostname"
+	give_tree
 	succeeds vps start web
 	succeeds vps exec web -- sh -c 'head -n 1 /etc/shadow; test ! -L /etc/resolv.conf'
 	assert_match '^root:'
@@ -62,6 +70,7 @@ nothing_happened() {
 @test "a FIFO or device in place of a file that is written does not hang the start" {
 	mkdir -p "$upper/etc"
 	mkfifo "$upper/etc/hostname" "$upper/etc/hosts" "$upper/etc/resolv.conf"
+	give_tree
 	succeeds vps start web
 }
 
@@ -87,12 +96,14 @@ nothing_happened() {
 	: >"$BATS_TEST_TMPDIR/second/mark"
 	vps set web "mount=$vol:/vol" "mount=$BATS_TEST_TMPDIR/second:/vol/x"
 	(
+		set +e
 		while [ ! -e "$vol/stop" ]; do
 			rmdir "$vol/x" 2>/dev/null
 			ln -s / "$vol/x" 2>/dev/null
 			rm -f "$vol/x"
 			mkdir "$vol/x" 2>/dev/null
 		done
+		true
 	) &
 	swapper=$!
 	for i in $(seq 10); do

@@ -36,6 +36,12 @@ static void family(void)
 		sleeper();
 }
 
+static void announced(void)
+{
+	if (write(ready_pipe[1], "r", 1) == 1)
+		sleeper();
+}
+
 static void reap(pid_t pid)
 {
 	int status = 0;
@@ -303,7 +309,12 @@ TEST(remove_populated_below)
 	INIT(c, "busy");
 	if (!good(cgroup_create(&c, 0, 0, &live_err), "makes the groups"))
 		return;
-	pid = live_spawn(&c, sleeper);
+	if (!ok(pipe(ready_pipe) == 0, "pipe"))
+		return;
+	pid = live_spawn(&c, announced);
+	ok(pid > 0 && read(ready_pipe[0], number, 1) == 1, "started inside");
+	close(ready_pipe[0]);
+	close(ready_pipe[1]);
 	top = cgroup_open_dir(&c, CGROUP_V2);
 	mkdirat(top, "a", 0755);
 	mkdirat(top, "a/b", 0755);
@@ -347,4 +358,31 @@ TEST(parent_races)
 	}
 	eq_int(bad, 0, "all came and went");
 	ok(live_is_clean(&c), "nothing is left");
+}
+
+/* A host that gets its systemd unit while a VPS runs: the group made before is found and removed. */
+TEST(base_moves)
+{
+	static const char unit[] = "/vps-test-unit";
+	char path[PATH_MAX], root[PATH_MAX];
+	struct cgroup c;
+
+	INIT(c, "old");
+	if (live_host.v2_base[0])
+		skip("this host has its unit already");
+	if (!good(cgroup_create(&c, 0, 0, &live_err), "made at the root"))
+		return;
+	cgroup_path(&c, CGROUP_V2, root);
+	snprintf(path, sizeof(path), "%s%s", live_host.v2, unit);
+	ok(mkdir(path, 0755) == 0, "the unit comes");
+	snprintf(live_host.v2_base, sizeof(live_host.v2_base), "%s", unit);
+	eq_str(cgroup_path(&c, CGROUP_V2, path), root, "found where it was made");
+	good(cgroup_remove(&c, &live_err), "removed there");
+	ok(access(root, F_OK) < 0, "indeed");
+	good(cgroup_create(&c, 0, 0, &live_err), "made anew");
+	ok(strstr(cgroup_path(&c, CGROUP_V2, path), unit) != NULL, "below the unit");
+	good(cgroup_remove(&c, &live_err), "removed");
+	ok(live_is_clean(&c), "nothing is left");
+	snprintf(path, sizeof(path), "%s%s", live_host.v2, unit);
+	ok(rmdir(path) == 0, "the unit was empty");
 }

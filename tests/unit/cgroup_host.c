@@ -61,8 +61,10 @@ static int host(struct fixture *f, const char *mountinfo, const char *self,
 
 static void done(struct fixture *f)
 {
+	cleanup_close int tmp = open("/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
 	close(f->proc);
-	path_remove_tree_at(AT_FDCWD, f->dir);
+	ok(path_remove_tree_at(tmp, f->dir + strlen("/tmp/")) == 0, "fixture removed");
 }
 
 #define cleanup_fixture __attribute__((cleanup(done)))

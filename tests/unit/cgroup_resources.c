@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/unit/tap.h"
+#include "tests/unit/cgroup_fake.h"
 #include "tests/unit/cgroup_live.h"
 
 #include "cgroup/resources.h"
 #include "cgroup/write.h"
-
-#include "base/path.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -21,41 +20,6 @@ static int set_one(const struct cgroup *c, const char *name, uint64_t number, co
 
 	return cgroup_apply(c, &s, 1, root, note, &live_err);
 }
-
-/* A fake group: plain files that take what is written. */
-struct fake {
-	char dir[64];
-	struct cgroup_host h;
-	struct cgroup c;
-};
-
-static void fake_init(struct fake *f, int version, const char *const *files)
-{
-	char path[512];
-
-	*f = (struct fake){ 0 };
-	snprintf(f->dir, sizeof(f->dir), "/tmp/vps-cgroup-XXXXXX");
-	ok(mkdtemp(f->dir) != NULL, "a directory");
-	snprintf(f->h.v2, sizeof(f->h.v2), "%s", f->dir);
-	for (int i = 0; i < CGROUP_CONTROLLER_COUNT; i++) {
-		f->h.ctl[i].version = version;
-		snprintf(f->h.ctl[i].path, sizeof(f->h.ctl[i].path), "%s", f->dir);
-	}
-	f->c = (struct cgroup){ .host = &f->h, .parent = "p", .name = "n" };
-	snprintf(path, sizeof(path), "%s/p/n", f->dir);
-	path_mkdirs_at(AT_FDCWD, path, 0755);
-	for (; *files; files += 2) {
-		snprintf(path, sizeof(path), "%s/p/n/%s", f->dir, files[0]);
-		fd_replace_file_at(AT_FDCWD, path, files[1], strlen(files[1]), 0644, false);
-	}
-}
-
-static void fake_done(struct fake *f)
-{
-	path_remove_tree_at(AT_FDCWD, f->dir);
-}
-
-#define cleanup_fake __attribute__((cleanup(fake_done)))
 
 static void wrote(struct fake *f, const char *name, uint64_t number, const char *text,
 		  const char *file, const char *want)

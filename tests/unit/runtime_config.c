@@ -79,7 +79,8 @@ TEST(refused)
 		const char *text, *msg;
 		int code;
 	} rows[] = {
-		{ "hostname = a\nfoo.bar = 1\n", "web/config:2: unknown setting foo.bar", ERR_USAGE },
+		{ "hostname = a\nfoo.bar = 1\n",
+		  "web/config:2: unknown setting foo.bar", ERR_USAGE },
 		{ "\n\nstop.timeout = soon\n", "web/config:3: stop.timeout: soon is not a duration",
 		  ERR_USAGE },
 		{ "hostname = a\n# x\nhostname = b\n",
@@ -121,7 +122,8 @@ TEST(refused)
 		ok(c.count == 0 && !c.lines, "and nothing is kept");
 	}
 	ok(config_parse(&c, "a\0b", 3, "f", &e) < 0, "a NUL is refused");
-	ok(config_parse(&c, sample, CONFIG_MAX + 1, "f", &e) < 0, "a longer file is refused unread");
+	ok(config_parse(&c, sample, CONFIG_MAX + 1, "f", &e) < 0,
+	   "a longer file is refused unread");
 }
 
 TEST(set)
@@ -224,7 +226,8 @@ TEST(records)
 	struct err e;
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		eq_int(config_set_record(&c, rows[i][0], rows[i][1], &e), 0, "%s is set", rows[i][0]);
+		eq_int(config_set_record(&c, rows[i][0], rows[i][1], &e), 0, "%s is set",
+		       rows[i][0]);
 		eq_str(config_get(&c, rows[i][0]), rows[i][1], "and read");
 		ok(config_is_record(rows[i][0]), "it is a record");
 	}

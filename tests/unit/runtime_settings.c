@@ -133,8 +133,10 @@ TEST(numbers)
 		{ "autostart", "off", NULL, NULL, 0 },
 		{ "autostart", "maybe", "autostart: maybe is not yes or no", "" },
 		{ "restart", "always", NULL, NULL, 0 },
-		{ "restart", "sometimes", "restart: sometimes is not no, on-failure or always", "" },
-		{ "restart", "no|always", "restart: no|always is not no, on-failure or always", "" },
+		{ "restart", "sometimes",
+		  "restart: sometimes is not no, on-failure or always", "" },
+		{ "restart", "no|always",
+		  "restart: no|always is not no, on-failure or always", "" },
 	};
 
 	walk(rows, ARRAY_SIZE(rows));
@@ -224,24 +226,19 @@ TEST(strings)
 		{ "device", "/etc/passwd", "device: /etc/passwd is not a device", NULL },
 		{ "net", "name=eth0,mode=bridge,ip=10.20.0.5/24,gw=10.20.0.1" },
 		{ "net", "mode=routed,ip=2001:db8::5/64,mac=02:00:00:aa:bb:cc,rate=10MiB/s" },
-		{ "net", "mode=tap", "net: mode: tap is not bridge, routed, macvlan, none or host",
-		  NULL },
-		{ "net", "ip=10.20.0.5", "net: ip: 10.20.0.5 is not ADDRESS/PREFIX", NULL },
-		{ "net", "ip=10.20.0.5/33", "net: ip: 10.20.0.5/33 is not ADDRESS/PREFIX", NULL },
-		{ "net", "name=a/b", "net: name: a/b is not an interface name", NULL },
-		{ "net", "mac=02:00:00:aa:bb", "net: mac: 02:00:00:aa:bb is not a MAC address",
-		  NULL },
-		{ "net", "colour=red", "net: colour is not a property of an interface", NULL },
+		{ "net", "mode=tap", "net: mode=tap is unknown", NULL },
+		{ "net", "name=a/b", "net: name=a/b: not the name of an interface", NULL },
+		{ "net", "colour=red", "net: colour is no key of a network interface", NULL },
 		{ "publish", "8080:80" },
 		{ "publish", "8080:80/udp" },
 		{ "publish", "192.0.2.1:8080:80/tcp" },
 		{ "publish", "[2001:db8::1]:8080:80/tcp" },
-		{ "publish", "80", "publish: 80 is not [ADDRESS:]PORT:PORT[/tcp|/udp]", NULL },
-		{ "publish", "0:80", "publish: 0:80 is not [ADDRESS:]PORT:PORT[/tcp|/udp]", NULL },
+		{ "publish", "80", "publish: 80 is not a port to publish", NULL },
+		{ "publish", "0:80", "publish: 0:80 is not a port to publish", NULL },
 		{ "publish", "8080:65536",
-		  "publish: 8080:65536 is not [ADDRESS:]PORT:PORT[/tcp|/udp]", NULL },
+		  "publish: 8080:65536 is not a port to publish", NULL },
 		{ "publish", "8080:80/sctp",
-		  "publish: 8080:80/sctp is not [ADDRESS:]PORT:PORT[/tcp|/udp]", NULL },
+		  "publish: 8080:80/sctp is not a port to publish", NULL },
 		{ "net.allow", "db1" },
 		{ "net.allow", "db1:5432/tcp" },
 		{ "net.allow", "192.0.2.0/24" },
@@ -303,7 +300,8 @@ TEST(later)
 		ok(setting_check(s, s->def, &e) < 0 && e.code == ERR_UNSUPPORTED, "%s is refused",
 		   s->name);
 		ok(strstr(e.msg, ": not built yet"), "%s says not built yet", s->name);
-		ok(s->type == SETTING_BOOL || (setting_check(s, "12Q", &e) < 0 && e.code == ERR_USAGE),
+		ok(s->type == SETTING_BOOL ||
+			   (setting_check(s, "12Q", &e) < 0 && e.code == ERR_USAGE),
 		   "%s: a bad value is refused as such", s->name);
 	}
 	if (!seen)
@@ -322,7 +320,8 @@ TEST(rlimits)
 	ok(res == RLIMIT_MEMLOCK && l.rlim_cur == 64 << 20 && l.rlim_max == 64 << 20, "in bytes");
 	eq_int(rt_rlimit_parse("core=0:max", &res, &l, &e), 0, "without end");
 	ok(l.rlim_cur == 0 && l.rlim_max == RLIM_INFINITY, "is RLIM_INFINITY");
-	ok(rt_rlimit_parse("nofile=184467440737095516160", &res, &l, &e) < 0, "a huge number is not");
+	ok(rt_rlimit_parse("nofile=184467440737095516160", &res, &l, &e) < 0,
+	   "a huge number is not");
 	ok(rt_rlimit_parse("nofile=18446744073709551615", &res, &l, &e) < 0,
 	   "nor is the one that would mean infinity");
 }

@@ -262,6 +262,7 @@ TEST(json_refused)
 		{ "mounts", "[\"/a:/proc\"]" },
 		{ "mounts", "[\"/a:/b/../c\"]" },
 		{ "dns", "[\"localhost\"]" },
+		{ "search", "[\"a b\"]" },
 		{ "rlimits", "[\"nofile=2:1\"]" },
 		{ "limits", "[[\"hostname\", \"x\"]]" },
 		{ "limits", "[[\"cpu.weight\"]]" },

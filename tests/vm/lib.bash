@@ -39,6 +39,26 @@ vm_work_disk() {
 	rm -rf "$dir/work"
 }
 
+# No address space randomisation: emulation keys what it has translated by virtual address, and
+# translating libc anew for each process makes every exec three times as slow.
+vm_append="panic=-1 psi=1 quiet loglevel=4 norandmaps mitigations=off ${VPS_VM_APPEND-}"
+
+# vm_qemu NAME WORK-DISK CONSOLE OUTPUT [QEMU-ARG...]: a machine in the foreground; CONSOLE and OUTPUT
+# are qemu character devices. /dev/kvm may open without working, so TCG it is unless VPS_VM_ACCEL
+# says otherwise; and its processors take turns in one thread, because kernels patch their own code
+# while they run and with a thread each one of them meets a half-patched instruction now and then
+# (Oops: int3). Debug registers panic guests under TCG.
+vm_qemu() {
+	local name=$1 work=$2 console=$3 output=$4
+	shift 4
+	exec qemu-system-x86_64 -name "vps-test-$name" -accel "${VPS_VM_ACCEL:-tcg,thread=single}" \
+		-cpu max -smp "${VPS_VM_CPUS:-2}" -m "${VPS_VM_MEMORY:-1536}" \
+		-display none -no-reboot -nodefaults -kernel "$vm_cache/kernel" -initrd "$vm_cache/initrd" \
+		-append "console=ttyS0 $vm_append" -serial "$console" -serial "$output" \
+		-drive "file=$vm_cache/root.img,if=virtio,format=raw,cache=unsafe,snapshot=on" \
+		-drive "file=$work,if=virtio,format=raw,cache=unsafe" -device virtio-rng-pci "$@"
+}
+
 # vm_start DIR [QEMU-ARG...]: boots a machine whose disks and logs are in DIR (vm_work_disk first):
 # DIR/console.log and DIR/output. Sets vm_pid. Two machines on one wire, for instance:
 #	vm_start a -netdev dgram,id=n0,local.type=inet,… -device virtio-net-pci,netdev=n0
@@ -47,17 +67,8 @@ vm_start() {
 	shift
 	: >"$dir/console.log"
 	: >"$dir/output"
-	# Debug registers panic guests under TCG and /dev/kvm may open without working, so TCG unless
-	# told otherwise.
-	qemu-system-x86_64 -name "vps-test-$(basename "$dir")" \
-		-accel "${VPS_VM_ACCEL:-tcg,thread=multi}" -cpu max -smp "${VPS_VM_CPUS:-2}" \
-		-m "${VPS_VM_MEMORY:-2048}" -display none -no-reboot -nodefaults -monitor none \
-		-kernel "$vm_cache/kernel" -initrd "$vm_cache/initrd" \
-		-append "console=ttyS0 panic=-1 psi=1 quiet loglevel=4 ${VPS_VM_APPEND-}" \
-		-serial "file:$dir/console.log" -serial "file:$dir/output" \
-		-drive "file=$vm_cache/root.img,if=virtio,format=raw,cache=unsafe,snapshot=on" \
-		-drive "file=$dir/work.img,if=virtio,format=raw,cache=unsafe" \
-		-device virtio-rng-pci "$@" </dev/null >"$dir/qemu.log" 2>&1 &
+	vm_qemu "$(basename "$dir")" "$dir/work.img" "file:$dir/console.log" "file:$dir/output" "$@" \
+		</dev/null >"$dir/qemu.log" 2>&1 &
 	vm_pid=$!
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "supervisor/spawn.h"
+#include "supervisor/program.h"
 
 #include "base/macro.h"
 
@@ -7,8 +7,11 @@
 #include <stdint.h>
 #include <signal.h>
 #include <spawn.h>
+#include <stdbool.h>
+#include <sys/resource.h>
 
 #define SPAWN_FDS_MAX 16
+#define NOFILE_USUAL 1024
 #define ABOVE 64 /* no target lies above: a source there cannot be overwritten by an earlier dup2 */
 
 static int prepare_attr(posix_spawnattr_t *attr)
@@ -42,6 +45,26 @@ static int prepare_fds(posix_spawn_file_actions_t *fa, const struct spawn_fd *fd
 	return r;
 }
 
+/* The daemon has raised its own soft limit of fds; programs that it runs, and tenants after them,
+ * get the usual one. Fds that are open already may lie above it. */
+static int spawn_limited(pid_t *ret, const char *program, const posix_spawn_file_actions_t *fa,
+			 const posix_spawnattr_t *attr, const char *const *argv)
+{
+	struct rlimit ours, usual;
+	bool lowered;
+	int r;
+
+	lowered = getrlimit(RLIMIT_NOFILE, &ours) == 0 && ours.rlim_cur > NOFILE_USUAL;
+	if (lowered) {
+		usual = (struct rlimit){ NOFILE_USUAL, ours.rlim_max };
+		setrlimit(RLIMIT_NOFILE, &usual);
+	}
+	r = posix_spawn(ret, program, fa, attr, (char *const *)(uintptr_t)argv, environ);
+	if (lowered)
+		setrlimit(RLIMIT_NOFILE, &ours);
+	return r;
+}
+
 int sup_spawn(const char *program, const char *const *argv, const struct spawn_fd *fds, size_t count,
 	      pid_t *ret, struct err *e)
 {
@@ -62,8 +85,7 @@ int sup_spawn(const char *program, const char *const *argv, const struct spawn_f
 	if (r == 0) {
 		r = prepare_fds(&fa, fds, high, count);
 		if (r == 0) {
-			r = posix_spawn(ret, program, &fa, &attr, (char *const *)(uintptr_t)argv,
-					environ);
+			r = spawn_limited(ret, program, &fa, &attr, argv);
 			posix_spawn_file_actions_destroy(&fa);
 		}
 		posix_spawnattr_destroy(&attr);

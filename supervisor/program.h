@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#ifndef SUPERVISOR_SPAWN_H
-#define SUPERVISOR_SPAWN_H
+#ifndef SUPERVISOR_PROGRAM_H
+#define SUPERVISOR_PROGRAM_H
 
 #include "base/err.h"
 

@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/attach.h"
+
+#include "cli/cli.h"
+#include "cli/term.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "supervisor/session.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <termios.h>
+
+#define DETACH_KEY 0x1d /* Ctrl-] */
+#define DETACH_US 1000000
+#define QUIET_MS 500 /* of a console before the end of input that is no terminal leaves it */
+
+int attach_stdio_open(struct attach_stdio *s, struct err *e)
+{
+	*s = (struct attach_stdio){ { 0, 1, 2 }, { -EBADF, -EBADF, -EBADF } };
+	for (int i = 0; i < 3; i++) {
+		int fds[2];
+
+		if (fcntl(i, F_GETFD) < 0) { /* started with it closed */
+			s->child[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
+			if (s->child[i] < 0)
+				return err_sys(e, "open /dev/null");
+		}
+		if (!isatty(i))
+			continue;
+		if (pipe2(fds, O_CLOEXEC) < 0)
+			return err_sys(e, "make a pipe");
+		s->child[i] = i == 0 ? fds[0] : fds[1];
+		s->ours[i] = i == 0 ? fds[1] : fds[0];
+		fd_set_nonblock(s->ours[i], true);
+	}
+	return 0;
+}
+
+void attach_stdio_sent(struct attach_stdio *s)
+{
+	for (int i = 0; i < 3; i++)
+		if (s->child[i] > 2)
+			fd_close(&s->child[i]);
+}
+
+void attach_stdio_done(struct attach_stdio *s)
+{
+	attach_stdio_sent(s);
+	for (int i = 0; i < 3; i++)
+		fd_close(&s->ours[i]);
+}
+
+/* Bytes on their way to where they cannot always be taken at once. */
+struct pump {
+	int from, to; /* negative: none, or ended */
+	size_t at, len;
+	char data[SESSION_DATA_MAX];
+};
+
+struct loop {
+	const struct attach *a;
+	int session;
+	int master; /* of exec -t */
+	struct pump in, out, err;
+	bool started, input_ended, line_begun;
+	bool ended, have_status, detached;
+	int status;
+	int clean; /* state of clean_console() */
+	uint64_t keys_us[2]; /* when the last two Ctrl-] were pressed */
+	bool history;        /* of `lines`: still collected */
+	char *text;
+	size_t text_len;
+	struct err *e;
+	int failed;
+};
+
+static bool by_messages(const struct loop *l)
+{
+	return l->a->kind != ATTACH_COMMAND || (l->a->tty && l->a->run);
+}
+
+/* What was written into our pipe, or the pty, and what goes to the terminal. False: the receiver
+ * is gone. */
+static bool pump_write(struct pump *p)
+{
+	while (p->at < p->len) {
+		ssize_t n = write(p->to, p->data + p->at, p->len - p->at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return errno == EAGAIN;
+		p->at += (size_t)n;
+	}
+	p->at = p->len = 0;
+	return true;
+}
+
+/* One read. False at the end (EIO: the last slave of a pty was closed). */
+static bool pump_read(struct pump *p, size_t max)
+{
+	ssize_t n;
+
+	if (p->len > 0)
+		return true;
+	do
+		n = read(p->from, p->data, max);
+	while (n < 0 && errno == EINTR);
+	if (n > 0)
+		p->len = (size_t)n;
+	return n > 0 || (n < 0 && errno == EAGAIN);
+}
+
+/* A background job that read from its terminal would be stopped (SIGTTIN). */
+static bool may_read(void)
+{
+	return !isatty(0) || tcgetpgrp(0) == getpgrp();
+}
+
+static void send_size(struct loop *l)
+{
+	unsigned short rows, cols;
+
+	if (!term_size(&rows, &cols))
+		return;
+	if (l->master >= 0) {
+		struct winsize ws = { .ws_row = rows, .ws_col = cols };
+
+		ioctl(l->master, TIOCSWINSZ, &ws);
+	} else if (by_messages(l)) {
+		session_send(l->session, SESSION_RESIZE, rows << 16 | cols, NULL, 0, -1);
+	}
+}
+
+static void handle_signals(struct loop *l)
+{
+	struct signalfd_siginfo si;
+
+	while (read(l->a->signals, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		int sig = (int)si.ssi_signo;
+
+		if (sig == SIGCONT && term_is_raw())
+			term_raw(0); /* the shell has set its own modes meanwhile */
+		if (sig == SIGWINCH)
+			send_size(l);
+		else if (l->a->kind == ATTACH_COMMAND)
+			session_send(l->session, SESSION_SIGNAL, sig, NULL, 0, -1);
+		else if (sig == SIGINT || sig == SIGTERM || sig == SIGHUP || sig == SIGQUIT)
+			l->ended = l->detached = true;
+	}
+}
+
+/* Three of them within a second. */
+static bool is_detach(struct loop *l, const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint64_t now = now_monotonic_us();
+
+		if (data[i] != DETACH_KEY) {
+			l->keys_us[0] = l->keys_us[1] = 0;
+			continue;
+		}
+		if (l->keys_us[0] && now - l->keys_us[0] <= DETACH_US)
+			return true;
+		l->keys_us[0] = l->keys_us[1];
+		l->keys_us[1] = now;
+	}
+	return false;
+}
+
+/*
+ * The end of our input becomes the end of file that the pty's line discipline knows. It counts
+ * only at the start of a line; elsewhere it first hands over what the line has.
+ */
+static void end_pty_input(struct loop *l)
+{
+	struct termios t;
+	char eof[2];
+
+	if (tcgetattr(l->master, &t) < 0 || !(t.c_lflag & ICANON))
+		return;
+	eof[0] = eof[1] = (char)t.c_cc[VEOF];
+	if (write(l->master, eof, l->line_begun ? 2 : 1) < 0)
+		return;
+}
+
+static void input_end(struct loop *l)
+{
+	l->input_ended = true;
+	l->in.from = -EBADF;
+	if (l->a->kind == ATTACH_COMMAND && l->master >= 0)
+		end_pty_input(l);
+	else if (l->a->kind == ATTACH_COMMAND && !l->a->tty)
+		fd_close(&l->a->stdio->ours[0]);
+}
+
+static void send_input(struct loop *l)
+{
+	int r = session_send(l->session, SESSION_INPUT, 0, l->in.data, l->in.len, -1);
+
+	if (r != -EAGAIN)
+		l->in.len = 0;
+}
+
+static void handle_input(struct loop *l)
+{
+	/* 4 KiB: no more than a pty's queue has room for (n_tty), so that most writes are whole. */
+	if (!pump_read(&l->in, 4096)) {
+		input_end(l);
+		return;
+	}
+	if (l->in.len)
+		l->line_begun = l->in.data[l->in.len - 1] != '\n';
+	if (l->a->kind == ATTACH_CONSOLE && isatty(0) && is_detach(l, l->in.data, l->in.len)) {
+		l->ended = l->detached = true;
+		return;
+	}
+	if (by_messages(l))
+		send_input(l);
+}
+
+static void write_out(struct loop *l, char *data, size_t len)
+{
+	if (l->a->kind == ATTACH_FOLLOW && isatty(1))
+		len = clean_console(data, len, &l->clean);
+	if (fd_write_full(1, data, len) < 0)
+		l->ended = l->detached = true;
+}
+
+/* `logs -f -n`: the history comes at once; it is kept until the console is quiet, then cut. */
+static void flush_history(struct loop *l)
+{
+	size_t at = l->text_len;
+	long lines = l->a->lines;
+
+	l->history = false;
+	if (at > 0 && l->text[at - 1] == '\n')
+		at--;
+	for (; at > 0; at--)
+		if (l->text[at - 1] == '\n' && --lines <= 0)
+			break;
+	if (l->text_len && l->a->lines > 0)
+		write_out(l, l->text + at, l->text_len - at);
+	free(l->text);
+	l->text = NULL;
+	l->text_len = 0;
+}
+
+static void take_output(struct loop *l, char *data, size_t len)
+{
+	char *bigger;
+
+	if (!l->history) {
+		write_out(l, data, len);
+		return;
+	}
+	bigger = realloc(l->text, l->text_len + len);
+	if (!bigger || l->text_len + len > MIB(16)) {
+		l->text = bigger ? bigger : l->text;
+		flush_history(l);
+		write_out(l, data, len);
+		return;
+	}
+	l->text = bigger;
+	memcpy(l->text + l->text_len, data, len);
+	l->text_len += len;
+}
+
+static void take_error(struct loop *l, const char *data, size_t len)
+{
+	struct err theirs;
+
+	l->ended = true;
+	if (len != sizeof(theirs)) {
+		l->failed = err_set(l->e, ERR_DAEMON, "the session sent an error that is none");
+		return;
+	}
+	memcpy(&theirs, data, sizeof(theirs));
+	theirs.msg[sizeof(theirs.msg) - 1] = theirs.hint[sizeof(theirs.hint) - 1] = '\0';
+	*l->e = theirs;
+	l->failed = -EIO;
+}
+
+static void take_started(struct loop *l, int fd)
+{
+	l->started = true;
+	if (l->a->held)
+		session_send(l->session, SESSION_SIGNAL, l->a->held, NULL, 0, -1);
+	if (fd < 0)
+		return;
+	fd_close(&l->master);
+	l->master = fd;
+	fd_set_nonblock(fd, true);
+	l->in.to = l->out.from = fd;
+	send_size(l);
+}
+
+static void handle_session(struct loop *l)
+{
+	char data[SESSION_DATA_MAX];
+	struct session_header h;
+	int fd;
+	ssize_t n = session_recv(l->session, &h, data, sizeof(data), &fd);
+
+	if (n == -EAGAIN)
+		return;
+	if (n < 0) {
+		l->ended = true;
+		l->failed = err_set(l->e, ERR_DAEMON, "%s", n == -EPIPE ?
+				    "the VPS's monitor went away" : "the session sent garbage");
+		return;
+	}
+	if (h.type == SESSION_STARTED) {
+		take_started(l, TAKE_FD(fd));
+	} else if (h.type == SESSION_OUTPUT) {
+		take_output(l, data, (size_t)n);
+	} else if (h.type == SESSION_DROPPED) {
+		term_restore();
+		fprintf(stderr, "\r\nvps: %d bytes of output were dropped here\r\n", h.value);
+		if (l->a->kind == ATTACH_CONSOLE && isatty(0))
+			term_raw(0);
+	} else if (h.type == SESSION_ERROR) {
+		take_error(l, data, (size_t)n);
+	} else if (h.type == SESSION_EXIT) {
+		l->ended = l->have_status = true;
+		l->status = h.value & 0xff;
+	} else if (h.type == SESSION_CLOSED) {
+		l->ended = true;
+	}
+	fd_close(&fd);
+}
+
+/* The command's output from our pipe or the pty to our own. */
+static void handle_output(struct pump *p, bool *gone)
+{
+	if (!pump_read(p, sizeof(p->data))) {
+		p->from = -EBADF;
+		return;
+	}
+	if (!pump_write(p)) {
+		p->from = -EBADF;
+		*gone = true;
+	}
+}
+
+static void copy(struct loop *l)
+{
+	bool gone = false;
+
+	if (l->out.from >= 0)
+		handle_output(&l->out, &gone);
+	if (l->err.from >= 0)
+		handle_output(&l->err, &gone);
+	/* Nobody reads any more: the command is to notice, as it would without us. */
+	if (gone && l->master >= 0) {
+		fd_close(&l->master);
+		l->in.from = l->in.to = -EBADF;
+	} else if (gone && l->a->stdio) {
+		fd_close(&l->a->stdio->ours[1]);
+		fd_close(&l->a->stdio->ours[2]);
+		l->out.from = l->err.from = -EBADF;
+	}
+}
+
+enum { P_SESSION, P_SIGNALS, P_IN, P_TO, P_OUT, P_ERR, P_COUNT };
+
+static void fill_polls(struct loop *l, struct pollfd *p)
+{
+	bool waiting = l->in.len > 0;
+
+	for (int i = 0; i < P_COUNT; i++)
+		p[i] = (struct pollfd){ .fd = -1, .events = POLLIN };
+	p[P_SESSION].fd = l->session;
+	if (by_messages(l) && waiting)
+		p[P_SESSION].events |= POLLOUT;
+	p[P_SIGNALS].fd = l->a->signals;
+	if (!waiting && l->in.from >= 0 && may_read() &&
+	    (l->started || l->a->kind == ATTACH_CONSOLE || !l->a->tty))
+		p[P_IN].fd = l->in.from;
+	if (waiting && !by_messages(l)) {
+		p[P_TO].fd = l->in.to;
+		p[P_TO].events = POLLOUT;
+	}
+	p[P_OUT].fd = l->out.from;
+	p[P_ERR].fd = l->err.from;
+}
+
+static int poll_limit(const struct loop *l)
+{
+	if (l->a->kind == ATTACH_CONSOLE && l->input_ended)
+		return QUIET_MS;
+	if (l->history)
+		return 100;
+	if (l->in.from >= 0 && !may_read())
+		return 500; /* asks again whether we are in the foreground */
+	return -1;
+}
+
+static void turn(struct loop *l)
+{
+	struct pollfd p[P_COUNT];
+	int n;
+
+	fill_polls(l, p);
+	n = poll(p, P_COUNT, poll_limit(l));
+	if (n < 0 && errno != EINTR) {
+		l->ended = true;
+		l->failed = err_sys(l->e, "wait for the session");
+	}
+	if (n == 0 && l->history)
+		flush_history(l);
+	else if (n == 0 && l->a->kind == ATTACH_CONSOLE && l->input_ended)
+		l->ended = l->detached = true;
+	if (n <= 0)
+		return;
+	if (p[P_SIGNALS].revents)
+		handle_signals(l);
+	if (p[P_OUT].revents || p[P_ERR].revents)
+		copy(l);
+	if (p[P_SESSION].revents & (POLLIN | POLLHUP | POLLERR))
+		handle_session(l);
+	if (p[P_SESSION].revents & POLLOUT)
+		send_input(l);
+	if (p[P_IN].revents && !l->ended)
+		handle_input(l);
+	if (l->in.len && !by_messages(l) && l->in.to >= 0 && !pump_write(&l->in))
+		input_end(l);
+}
+
+/* What the command wrote before it ended is there: reading a pty waits for the line discipline's
+ * own queue (n_tty). A background process may hold the other end open, so EAGAIN is the end. */
+static void drain(struct loop *l)
+{
+	struct pump *pumps[] = { &l->out, &l->err };
+
+	for (size_t i = 0; i < ARRAY_SIZE(pumps); i++) {
+		struct pump *p = pumps[i];
+
+		/* More than a pipe holds was not there when the command ended. */
+		for (size_t n = 0; n < MIB(1) && p->from >= 0; n += sizeof(p->data) / 8)
+			if (!pump_read(p, sizeof(p->data)) || !p->len || !pump_write(p))
+				break;
+	}
+}
+
+static void begin(struct loop *l)
+{
+	const struct attach *a = l->a;
+
+	if (a->kind == ATTACH_FOLLOW) {
+		l->history = a->lines >= 0;
+		return;
+	}
+	l->in.from = 0;
+	l->out.to = 1;
+	l->err.to = 2;
+	if (a->kind == ATTACH_COMMAND && !a->tty) {
+		l->in.from = a->stdio->ours[0] >= 0 ? 0 : -EBADF;
+		l->in.to = a->stdio->ours[0];
+		l->out.from = a->stdio->ours[1];
+		l->err.from = a->stdio->ours[2];
+	} else if (isatty(0) && may_read()) {
+		term_raw(0);
+	}
+	send_size(l);
+}
+
+int attach_run(const struct attach *a, int *ret_status, struct err *e)
+{
+	struct loop *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return err_code(e, -ENOMEM, "attach");
+	l->a = a;
+	l->session = a->session;
+	l->master = -EBADF;
+	l->in.from = l->in.to = l->out.from = l->err.from = -EBADF;
+	l->e = e;
+	signal(SIGPIPE, SIG_IGN);
+	fd_set_nonblock(l->session, true);
+	begin(l);
+	while (!l->ended)
+		turn(l);
+	if (l->history)
+		flush_history(l);
+	drain(l);
+	term_restore();
+	fd_close(&l->master);
+	fd_close(&l->session);
+	*ret_status = l->status;
+	r = l->failed;
+	free(l->text);
+	free(l);
+	return r;
+}

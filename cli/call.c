@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/cli.h"
+
+#include "base/macro.h"
+
+int cli_root(struct cli *c, struct err *e)
+{
+	return host_root_init(&c->root, c->root_dir ? c->root_dir : getenv("VPS_ROOT"), e);
+}
+
+int cli_client(struct cli *c, struct err *e)
+{
+	int r = c->client ? 0 : cli_root(c, e);
+
+	if (c->client || r < 0)
+		return r;
+	return client_open(&c->client, &c->root, c->cmd->flags & CMD_NO_START ? 0 : CLIENT_START, e);
+}
+
+int cli_call(struct cli *c, const char *method, json_t *in, struct client_reply *ret, struct err *e)
+{
+	struct client_reply reply;
+	int r = cli_client(c, e);
+
+	if (r < 0) {
+		json_decref(in);
+		return r;
+	}
+	r = client_call(c->client, method, in, NULL, 0, ret ? ret : &reply, e);
+	if (r == 0 && !ret)
+		client_reply_done(&reply);
+	return r;
+}
+
+json_t *cli_name(const struct cli *c)
+{
+	return json_pack("{s:s}", "name", c->args[0]);
+}
+
+static int one_call(struct cli *c, const char *method, json_t *in, json_t **ret, struct err *e)
+{
+	struct client_reply reply;
+	json_t *vps;
+	int r;
+
+	if (!in)
+		return err_set(e, ERR_USAGE, "a word is not UTF-8");
+	r = cli_call(c, method, in, &reply, e);
+	if (r < 0)
+		return r;
+	vps = json_object_get(reply.params, "vps");
+	*ret = json_incref(vps ? vps : reply.params);
+	client_reply_done(&reply);
+	return 0;
+}
+
+int cli_each(struct cli *c, const char *method, json_t *(*make)(struct cli *c, const char *name),
+	     struct err *e)
+{
+	cleanup_json json_t *all = json_array();
+
+	for (size_t i = 0; i < c->args_count; i++) {
+		json_t *result = NULL;
+		int r;
+
+		snprintf(c->subject, sizeof(c->subject), "%s%s%.100s", c->cmd->name,
+			 *c->args[i] ? " " : "", c->args[i]);
+		r = one_call(c, method, make(c, c->args[i]), &result, e);
+		if (r < 0 && c->args_count == 1)
+			return r;
+		if (r < 0) {
+			if (!c->json)
+				cli_error(c, e);
+			if (!c->status)
+				c->status = e->code;
+			result = cli_json_error(c, e);
+		}
+		json_array_append_new(all, result);
+	}
+	if (c->json)
+		cli_json(c->args_count == 1 ? json_array_get(all, 0) : all);
+	return 0;
+}

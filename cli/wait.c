@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "cli/cli.h"
+
+#include "base/macro.h"
+
+int cmd_wait(struct cli *c, struct err *e)
+{
+	cleanup_json json_t *us = NULL, *all = json_array();
+	int r = cli_duration(c, "timeout", &us, e);
+
+	for (size_t i = 0; r == 0 && i < c->args_count; i++) {
+		cleanup_reply struct client_reply reply = { 0 };
+		json_t *ended;
+
+		snprintf(c->subject, sizeof(c->subject), "wait %.100s", c->args[i]);
+		r = cli_call(c, "Wait",
+			     json_pack("{s:s, s:s*, s:O*}", "name", c->args[i], "state",
+				       cli_option(c, "state"), "timeout_us", us),
+			     &reply, e);
+		if (r < 0)
+			return r;
+		json_array_append(all, reply.params);
+		ended = json_object_get(reply.params, "exit");
+		if (!c->json && json_is_string(ended)) {
+			put_clean(stdout, json_string_value(ended));
+			putchar('\n');
+		}
+	}
+	if (r == 0 && c->json)
+		cli_json(c->args_count == 1 ? json_array_get(all, 0) : all);
+	return r;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "netns/internal.h"
+
+#include "base/macro.h"
+#include "netns/rt.h"
+
+#include <linux/fib_rules.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+
+/* The VPS's end of an interface, in its own namespace. */
+
+#define SOURCE_TABLE 100 /* table 101 is the second interface's */
+
+/* `table` 0: the main one, unless another interface's default route is there. */
+static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bool in_network,
+			uint32_t table)
+{
+	/* For IPv6 onlink is refused when the main table has the gateway on another interface (Linux
+	 * 6.18, ip6_route_check_nh_onlink()); a table of its own has the route to it. */
+	bool onlink = !in_network && !(table && gw->family == AF_INET6);
+	struct rtmsg rt = {
+		.rtm_family = (uint8_t)gw->family,
+		.rtm_table = RT_TABLE_MAIN,
+		.rtm_protocol = RTPROT_STATIC,
+		.rtm_scope = RT_SCOPE_UNIVERSE,
+		.rtm_type = RTN_UNICAST,
+		.rtm_flags = onlink ? RTNH_F_ONLINK : 0,
+	};
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
+				      "set the default route");
+
+	if (m) {
+		mnl_attr_put(m, RTA_GATEWAY, netns_addr_len(gw), gw->bytes);
+		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+		if (table)
+			mnl_attr_put_u32(m, RTA_TABLE, table);
+	}
+	nl_end(n, m);
+	nl_ignore(n, EEXIST);
+	if (onlink && gw->family == AF_INET6)
+		nl_ignore(n, EINVAL); /* an earlier interface has this gateway, and the default route */
+}
+
+/* So that the tenant's own `ip route add … via GATEWAY` works. */
+static void add_gateway_link(struct nl *n, int index, const struct netns_addr *gw, uint32_t table)
+{
+	struct rtmsg rt = netns_rt_host_route(gw);
+	struct nlmsghdr *m;
+
+	rt.rtm_protocol = RTPROT_STATIC;
+	m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
+		     "set the route to the gateway");
+	if (m) {
+		mnl_attr_put(m, RTA_DST, netns_addr_len(gw), gw->bytes);
+		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+		if (table)
+			mnl_attr_put_u32(m, RTA_TABLE, table);
+	}
+	nl_end(n, m);
+	nl_ignore(n, EEXIST);
+}
+
+/* What is sent from this address goes by this table. */
+static void add_source_rule(struct nl *n, const struct netns_addr *a, uint32_t table)
+{
+	struct fib_rule_hdr fr = {
+		.family = (uint8_t)a->family,
+		.src_len = a->family == AF_INET ? 32 : 128,
+		.action = FR_ACT_TO_TBL,
+	};
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &fr, sizeof(fr),
+				      "add the rule for the interface's routes");
+
+	if (m) {
+		mnl_attr_put(m, FRA_SRC, netns_addr_len(a), a->bytes);
+		mnl_attr_put_u32(m, FRA_TABLE, table);
+		mnl_attr_put_u32(m, FRA_PRIORITY, 1000 + table);
+	}
+	nl_end(n, m);
+}
+
+static bool gw_in_networks(const struct netns_if *i, const struct netns_addr *gw)
+{
+	for (size_t k = 0; k < i->addr_count; k++)
+		if (netns_addr_in(gw, &i->addr[k]))
+			return true;
+	return false;
+}
+
+/*
+ * The default route is the first interface's. What answers from the address of another must leave
+ * by that one, or it would be taken for false: each further one has a table of its own, asked by
+ * the sender's address.
+ */
+void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
+		     unsigned number)
+{
+	struct netns_addr gw6 = i->gw6;
+	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+	bool ours = netns_if_is_ours(i);
+	struct netns_addr own;
+
+	/* Before the link goes up: the kernel would add the same one, and wait a second for
+	 * duplicate address detection. No IPv6 in this kernel: EOPNOTSUPP. */
+	netns_link_local(i->mac, &own);
+	netns_rt_addr(n, index, &own, true);
+	nl_ignore(n, EOPNOTSUPP);
+	for (size_t k = 0; k < i->addr_count; k++)
+		netns_rt_addr(n, index, &i->addr[k], !ours);
+	nl_end(n, nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the interface"));
+	if (i->mode == NETNS_ROUTED && !gw6.family)
+		netns_link_local(host_mac, &gw6);
+	for (int f = 0; f < 2; f++) {
+		const struct netns_addr *gw = f ? &gw6 : &i->gw4;
+		/* Link-local addresses are always on the link. */
+		bool in_network = (f && gw->bytes[0] == 0xfe) || (!ours && gw_in_networks(i, gw));
+
+		if (!gw->family)
+			continue;
+		if (!in_network)
+			add_gateway_link(n, index, gw, 0);
+		add_gateway(n, index, gw, in_network, 0);
+		if (number && !in_network)
+			add_gateway_link(n, index, gw, SOURCE_TABLE + number);
+		if (number)
+			add_gateway(n, index, gw, in_network, SOURCE_TABLE + number);
+	}
+	for (size_t k = 0; number && k < i->addr_count; k++)
+		if (i->addr[k].family == AF_INET ? i->gw4.family : gw6.family)
+			add_source_rule(n, &i->addr[k], SOURCE_TABLE + number);
+}

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "netns/internal.h"
+
+#include "base/macro.h"
+#include "netns/rt.h"
+
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
+#include <linux/ip.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <linux/veth.h>
+#include <net/if.h>
+
+/*
+ * The links of a VPS in three rounds with the kernel: make them (host), dress the host's ends
+ * (host), dress the VPS's ends (in the VPS's namespace). Making the pair with the far end already
+ * in the VPS's namespace saves a move, which costs more than the pair itself.
+ */
+
+struct made {
+	char name[16]; /* host's end */
+	char ifb[16];
+	int index, ifb_index;
+	uint8_t mac[6]; /* host's end */
+};
+
+bool netns_if_has_link(const struct netns_if *i)
+{
+	return i->mode == NETNS_BRIDGE || i->mode == NETNS_ROUTED;
+}
+
+bool netns_if_is_ours(const struct netns_if *i)
+{
+	return i->mode == NETNS_ROUTED || (i->mode == NETNS_BRIDGE && !*i->parent);
+}
+
+const char *netns_link_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16])
+{
+	static const char digit[] = "abcdefghijklmnopqrstuvwxyz234567";
+	uint64_t root = netns_hash(h->tag, "link"), own = netns_hash(uuid, h->tag);
+	char *p = buf;
+
+	/* 20 bits of the state root, so that its links can be told from others', and 40 of the VPS:
+	 * two of 10,000 share a name once in 20,000 such hosts, and then the second one's start
+	 * fails with EEXIST. */
+	*p++ = 'v';
+	for (int k = 0; k < 4; k++, root >>= 5)
+		*p++ = digit[root & 31];
+	for (int k = 0; k < 8; k++, own >>= 5)
+		*p++ = digit[own & 31];
+	*p++ = (char)('0' + i);
+	*p = '\0';
+	return buf;
+}
+
+static void add_unlink(struct nl *n, const char *name, const char *what)
+{
+	struct ifinfomsg ifi = { 0 };
+	struct nlmsghdr *m = nl_begin(n, RTM_DELLINK, 0, &ifi, sizeof(ifi), what);
+
+	if (m)
+		mnl_attr_put_strz(m, IFLA_IFNAME, name);
+	nl_end(n, m);
+	nl_ignore(n, ENODEV);
+}
+
+static void put_veth(struct nlmsghdr *m, const struct netns_if *i, int netns_fd)
+{
+	struct nlattr *info, *data, *peer;
+
+	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
+	mnl_attr_put_strz(m, IFLA_INFO_KIND, "veth");
+	data = mnl_attr_nest_start(m, IFLA_INFO_DATA);
+	peer = mnl_attr_nest_start(m, VETH_INFO_PEER);
+	mnl_nlmsg_put_extra_header(m, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(m, IFLA_IFNAME, i->name);
+	mnl_attr_put(m, IFLA_ADDRESS, 6, i->mac);
+	mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+	mnl_attr_put_u32(m, IFLA_NUM_TX_QUEUES, 1);
+	mnl_attr_put_u32(m, IFLA_NUM_RX_QUEUES, 1);
+	if (i->mtu)
+		mnl_attr_put_u32(m, IFLA_MTU, i->mtu);
+	mnl_attr_nest_end(m, peer);
+	mnl_attr_nest_end(m, data);
+	mnl_attr_nest_end(m, info);
+}
+
+static void add_veth(struct nl *n, const struct netns_if *i, const struct made *d, int master,
+		     int netns_fd)
+{
+	struct ifinfomsg ifi = { 0 };
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
+				      "add the link");
+
+	if (m) {
+		mnl_attr_put_strz(m, IFLA_IFNAME, d->name);
+		mnl_attr_put(m, IFLA_ADDRESS, 6, d->mac);
+		/* One queue: by default a pair has memory for one on each CPU of the host. */
+		mnl_attr_put_u32(m, IFLA_NUM_TX_QUEUES, 1);
+		mnl_attr_put_u32(m, IFLA_NUM_RX_QUEUES, 1);
+		if (i->mtu)
+			mnl_attr_put_u32(m, IFLA_MTU, i->mtu);
+		if (master)
+			mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)master);
+		put_veth(m, i, netns_fd);
+	}
+	nl_end(n, m);
+}
+
+static void add_macvlan(struct nl *n, const struct netns_if *i, int parent, int netns_fd)
+{
+	struct ifinfomsg ifi = { 0 };
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
+				      "add the macvlan");
+	struct nlattr *info, *data;
+
+	if (m) {
+		mnl_attr_put_strz(m, IFLA_IFNAME, i->name);
+		mnl_attr_put(m, IFLA_ADDRESS, 6, i->mac);
+		mnl_attr_put_u32(m, IFLA_LINK, (uint32_t)parent);
+		mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+		if (i->mtu)
+			mnl_attr_put_u32(m, IFLA_MTU, i->mtu);
+		info = mnl_attr_nest_start(m, IFLA_LINKINFO);
+		mnl_attr_put_strz(m, IFLA_INFO_KIND, "macvlan");
+		data = mnl_attr_nest_start(m, IFLA_INFO_DATA);
+		mnl_attr_put_u32(m, IFLA_MACVLAN_MODE, MACVLAN_MODE_BRIDGE);
+		mnl_attr_nest_end(m, data);
+		mnl_attr_nest_end(m, info);
+	}
+	nl_end(n, m);
+}
+
+static int find_master(const struct nl *n, const struct netns_host *h, const struct netns_if *i,
+		       int *ret, struct err *e)
+{
+	const char *name = *i->parent ? i->parent : h->bridge;
+
+	*ret = nl_ifindex(n, name);
+	if (*ret || i->mode == NETNS_ROUTED)
+		return 0;
+	if (!*i->parent)
+		return err_set(e, ERR_FAIL, "the bridge %s is not there", name);
+	return err_set(e, ERR_NOT_FOUND, "parent=%s: the host has no such interface", name);
+}
+
+static int make_links(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
+		      struct made *made, int netns_fd, struct err *e)
+{
+	int r;
+
+	for (size_t k = 0; k < v->if_count; k++) {
+		const struct netns_if *i = &v->ifs[k];
+		int master;
+
+		if (i->mode == NETNS_NONE || i->mode == NETNS_HOST)
+			continue;
+		r = find_master(n, h, i, &master, e);
+		if (r < 0)
+			return r;
+		if (i->mode == NETNS_MACVLAN) {
+			add_macvlan(n, i, master, netns_fd);
+			continue;
+		}
+		add_unlink(n, made[k].name, "remove the earlier link");
+		add_veth(n, i, &made[k], i->mode == NETNS_BRIDGE ? master : 0, netns_fd);
+		if (i->rate_out)
+			netns_ifb_add(n, made[k].ifb);
+	}
+	r = nl_talk(n, v->name, NULL, NULL, e);
+	if (r == -EXFULL) /* br_add_if() has no port number left */
+		err_hint(e, "a bridge has at most 1023 ports: use mode=routed for more");
+	for (size_t k = 0; k < v->if_count && r == 0; k++) {
+		if (!netns_if_has_link(&v->ifs[k]))
+			continue;
+		made[k].index = nl_ifindex(n, made[k].name);
+		made[k].ifb_index = nl_ifindex(n, made[k].ifb);
+	}
+	return r;
+}
+
+static void put_port(struct nlmsghdr *m, bool isolated)
+{
+	struct nlattr *info, *data;
+
+	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
+	mnl_attr_put_strz(m, IFLA_INFO_SLAVE_KIND, "bridge");
+	data = mnl_attr_nest_start(m, IFLA_INFO_SLAVE_DATA);
+	/* The one MAC behind the port is known: the bridge learns nothing from its frames and sends
+	 * it no frame for unknown addresses. */
+	mnl_attr_put_u8(m, IFLA_BRPORT_LEARNING, 0);
+	mnl_attr_put_u8(m, IFLA_BRPORT_UNICAST_FLOOD, 0);
+	mnl_attr_put_u8(m, IFLA_BRPORT_GUARD, 1);
+	mnl_attr_put_u8(m, IFLA_BRPORT_PROTECT, 1);
+	/* Isolated ports exchange nothing with each other (Linux 4.18): VPSs on our own bridge talk
+	 * by way of the host's IP layer, where the rules stand and connections are tracked. */
+	mnl_attr_put_u8(m, IFLA_BRPORT_ISOLATED, isolated);
+	mnl_attr_nest_end(m, data);
+	mnl_attr_nest_end(m, info);
+}
+
+static void put_conf(struct nlmsghdr *m, bool routed)
+{
+	struct nlattr *spec, *inet, *conf;
+
+	spec = mnl_attr_nest_start(m, IFLA_AF_SPEC);
+	if (routed) {
+		inet = mnl_attr_nest_start(m, AF_INET);
+		conf = mnl_attr_nest_start(m, IFLA_INET_CONF);
+		/* The host answers for whatever gateway the VPS was told. */
+		mnl_attr_put_u32(m, IPV4_DEVCONF_PROXY_ARP, 1);
+		mnl_attr_put_u32(m, IPV4_DEVCONF_RP_FILTER, 1);
+		mnl_attr_put_u32(m, IPV4_DEVCONF_FORWARDING, 1);
+		mnl_attr_nest_end(m, conf);
+		mnl_attr_nest_end(m, inet);
+	}
+	inet = mnl_attr_nest_start(m, AF_INET6);
+	/* A port of a bridge needs no address; a routed one's is set by hand, without waiting for
+	 * duplicate address detection. */
+	mnl_attr_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+	mnl_attr_nest_end(m, inet);
+	mnl_attr_nest_end(m, spec);
+}
+
+static void dress_link(struct nl *n, const struct netns_vps *v, const struct netns_if *i, int index)
+{
+	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the link");
+	char alias[96];
+
+	if (m) {
+		snprintf(alias, sizeof(alias), "vps %s %s", v->name, i->name);
+		mnl_attr_put_strz(m, IFLA_IFALIAS, alias);
+		put_conf(m, i->mode == NETNS_ROUTED);
+		if (i->mode == NETNS_BRIDGE)
+			put_port(m, !*i->parent || v->isolate);
+	}
+	nl_end(n, m);
+}
+
+static void add_fdb(struct nl *n, int index, const uint8_t mac[6])
+{
+	struct ndmsg nd = { .ndm_family = AF_BRIDGE, .ndm_ifindex = index };
+	struct nlmsghdr *m;
+
+	nd.ndm_state = NUD_NOARP;
+	nd.ndm_flags = NTF_MASTER;
+	m = nl_begin(n, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &nd, sizeof(nd),
+		     "tell the bridge the address");
+	if (m)
+		mnl_attr_put(m, NDA_LLADDR, 6, mac);
+	nl_end(n, m);
+}
+
+static void dress_bridged(struct nl *n, const struct netns_host *h, const struct netns_if *i,
+			  const struct made *d, int master)
+{
+	add_fdb(n, d->index, i->mac);
+	if (*i->parent)
+		return;
+	for (size_t k = 0; k < i->addr_count; k++) {
+		netns_rt_neighbour(n, master, &i->addr[k], i->mac);
+		if (!netns_addr_in(&i->addr[k], &h->gw4) && !netns_addr_in(&i->addr[k], &h->gw6))
+			netns_rt_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, master,
+				       &i->addr[k]);
+	}
+}
+
+static int dress_routed(struct nl *n, const struct netns_if *i, const struct made *d, struct err *e)
+{
+	struct netns_addr own;
+	char path[96];
+	int parent = *i->parent ? nl_ifindex(n, i->parent) : 0, r;
+
+	if (*i->parent && !parent)
+		return err_set(e, ERR_NOT_FOUND, "parent=%s: the host has no such interface",
+			       i->parent);
+	netns_rt_no_proxy_delay(n, d->index);
+	netns_link_local(d->mac, &own);
+	netns_rt_addr(n, d->index, &own, true);
+	for (size_t k = 0; k < i->addr_count; k++) {
+		netns_rt_neighbour(n, d->index, &i->addr[k], i->mac);
+		netns_rt_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, d->index, &i->addr[k]);
+		if (!parent)
+			continue;
+		netns_rt_proxy(n, parent, &i->addr[k]);
+		if (i->addr[k].family != AF_INET6)
+			continue;
+		/* Unlike ARP, neighbour discovery looks at its proxies only when told so. */
+		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/proxy_ndp", i->parent);
+		r = netns_sysctl(path, "1", e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int dress_host(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
+		      const struct made *made, struct err *e)
+{
+	for (size_t k = 0; k < v->if_count; k++) {
+		const struct netns_if *i = &v->ifs[k];
+		int master, r;
+
+		if (!netns_if_has_link(i))
+			continue;
+		r = find_master(n, h, i, &master, e);
+		if (r < 0)
+			return r;
+		dress_link(n, v, i, made[k].index);
+		if (i->mode == NETNS_BRIDGE)
+			dress_bridged(n, h, i, &made[k], master);
+		else
+			r = dress_routed(n, i, &made[k], e);
+		if (r < 0)
+			return r;
+		if (i->rate_in)
+			netns_shape_in(n, made[k].index, i->rate_in);
+		if (i->rate_out)
+			netns_shape_out(n, made[k].index, made[k].ifb_index, i->rate_out);
+	}
+	return nl_talk(n, v->name, NULL, NULL, e);
+}
+
+static int dress_tenant(const struct netns_vps *v, const struct made *made, int netns_fd,
+			struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	int r = nl_open(&n, NETLINK_ROUTE, netns_fd, e);
+
+	if (r < 0)
+		return r;
+	for (size_t k = 0; k < v->if_count; k++) {
+		const struct netns_if *i = &v->ifs[k];
+
+		if (i->mode == NETNS_NONE || i->mode == NETNS_HOST)
+			continue;
+		netns_inside_up(&n, i, made[k].mac, nl_ifindex(&n, i->name), (unsigned)k);
+	}
+	return nl_talk(&n, v->name, NULL, NULL, e);
+}
+
+static void name_links(const struct netns_host *h, const struct netns_vps *v,
+		       struct made made[NETNS_IF_MAX])
+{
+	for (unsigned k = 0; k < v->if_count; k++) {
+		char what[32];
+
+		netns_link_name(h, v->uuid, k, made[k].name);
+		netns_ifb_name(h, v->uuid, k, made[k].ifb);
+		/* Not of the host but of the VPS: a VPS that moved finds its gateway's MAC again. */
+		snprintf(what, sizeof(what), "host %u", k);
+		netns_mac_of(v->uuid, what, made[k].mac);
+	}
+}
+
+static int links_down(const struct netns_host *h, const struct netns_vps *v, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	int bridge, r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	char name[16];
+
+	if (r < 0)
+		return r;
+	bridge = nl_ifindex(&n, h->bridge);
+	for (unsigned k = 0; k < v->if_count; k++) {
+		const struct netns_if *i = &v->ifs[k];
+		int parent = i->mode == NETNS_ROUTED && *i->parent ? nl_ifindex(&n, i->parent) : 0;
+
+		if (!netns_if_has_link(i))
+			continue;
+		add_unlink(&n, netns_link_name(h, v->uuid, k, name), "remove the link");
+		if (nl_ifindex(&n, netns_ifb_name(h, v->uuid, k, name)))
+			add_unlink(&n, name, "remove the shaping interface");
+		for (size_t a = 0; a < i->addr_count; a++) {
+			if (parent)
+				netns_rt_no_neighbour(&n, parent, &i->addr[a], true);
+			if (i->mode != NETNS_BRIDGE || *i->parent || !bridge)
+				continue;
+			netns_rt_no_neighbour(&n, bridge, &i->addr[a], false);
+			if (!netns_addr_in(&i->addr[a], &h->gw4) &&
+			    !netns_addr_in(&i->addr[a], &h->gw6))
+				netns_rt_route(&n, RTM_DELROUTE, 0, bridge, &i->addr[a]);
+		}
+	}
+	return nl_talk(&n, v->name, NULL, NULL, e);
+}
+
+static int links_up(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
+		    struct err *e)
+{
+	struct made made[NETNS_IF_MAX] = { 0 };
+	cleanup_nl struct nl n = NL_INIT;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	name_links(h, v, made);
+	r = make_links(&n, h, v, made, netns_fd, e);
+	if (r == 0)
+		r = dress_host(&n, h, v, made, e);
+	if (r == 0)
+		r = dress_tenant(v, made, netns_fd, e);
+	return r;
+}
+
+int netns_vps_up(const struct netns_host *h, const struct netns_vps *v, int netns_fd, struct err *e)
+{
+	struct err ignored;
+	int r = netns_rules_add(h, v, e);
+
+	if (r < 0)
+		return r;
+	r = links_up(h, v, netns_fd, e);
+	if (r < 0)
+		netns_vps_down(h, v, &ignored);
+	return r;
+}
+
+int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct err *e)
+{
+	struct err second;
+	int r = links_down(h, v, e); /* first: nothing goes by without rules */
+	int r2 = netns_rules_remove(h, v, r < 0 ? &second : e);
+
+	return r < 0 ? r : r2;
+}
+
+int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e)
+{
+	struct made made[NETNS_IF_MAX] = { 0 };
+	cleanup_nl struct nl n = NL_INIT;
+	int bridge, r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	bridge = nl_ifindex(&n, h->bridge);
+	name_links(h, v, made);
+	for (size_t k = 0; k < v->if_count && bridge; k++) {
+		const struct netns_if *i = &v->ifs[k];
+
+		made[k].index = nl_ifindex(&n, made[k].name);
+		if (i->mode != NETNS_BRIDGE || *i->parent || !made[k].index)
+			continue;
+		/* Two requests: a port's options can be set only when it is one. */
+		struct ifinfomsg ifi = { .ifi_index = made[k].index };
+		struct nlmsghdr *m =
+			nl_begin(&n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "join the bridge");
+
+		if (m)
+			mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)bridge);
+		nl_end(&n, m);
+		dress_link(&n, v, i, made[k].index);
+		dress_bridged(&n, h, i, &made[k], bridge);
+	}
+	return nl_talk(&n, v->name, NULL, NULL, e);
+}
+
+int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsigned i,
+		    struct err *e)
+{
+	const struct netns_if *f = &v->ifs[i];
+	cleanup_nl struct nl n = NL_INIT;
+	char name[16], ifb[16];
+	int link, shaper, r;
+
+	if (i >= v->if_count || !netns_if_has_link(f))
+		return err_set(e, ERR_USAGE, "%s has no interface that can be shaped", v->name);
+	r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	if (r < 0)
+		return r;
+	link = nl_ifindex(&n, netns_link_name(h, v->uuid, i, name));
+	if (!link)
+		return err_set(e, ERR_STATE, "%s: its link %s is not there", v->name, name);
+	netns_ifb_name(h, v->uuid, i, ifb);
+	if (f->rate_out) {
+		netns_ifb_add(&n, ifb);
+		r = nl_talk(&n, v->name, NULL, NULL, e);
+		if (r < 0)
+			return r;
+	}
+	netns_shape_in(&n, link, f->rate_in);
+	shaper = nl_ifindex(&n, ifb);
+	if (shaper)
+		netns_shape_out(&n, link, shaper, f->rate_out);
+	if (shaper && !f->rate_out)
+		add_unlink(&n, ifb, "remove the shaping interface");
+	return nl_talk(&n, v->name, NULL, NULL, e);
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "netns/internal.h"
+
+#include "base/macro.h"
+#include "netns/ruleset.h"
+
+#include <arpa/inet.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+/*
+ * Two sockets in the kernel's announcement groups behind one epoll fd. What they say is only taken
+ * as a reason to look: whether something is missing is then asked of the kernel, so that our own
+ * changes, and announcements lost for want of room, cannot lead astray.
+ */
+struct netns_watch {
+	struct netns_host host;
+	struct nl route, nft;
+	int epoll;
+};
+
+static int join(struct nl *n, int protocol, unsigned group, int epoll, struct err *e)
+{
+	struct sockaddr_nl own = { .nl_family = AF_NETLINK };
+	struct epoll_event ev = { .events = EPOLLIN };
+	int size = 1024 * 1024, r = nl_open(n, protocol, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	setsockopt(n->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+	/* Bound first: announcements pass by a socket without a port number of its own. */
+	if (bind(n->fd, (struct sockaddr *)&own, sizeof(own)) < 0 ||
+	    setsockopt(n->fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0 ||
+	    epoll_ctl(epoll, EPOLL_CTL_ADD, n->fd, &ev) < 0)
+		return err_sys(e, "watch the kernel's network announcements");
+	return 0;
+}
+
+int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e)
+{
+	struct netns_watch *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w)
+		return err_code(e, -ENOMEM, "watch the network");
+	*w = (struct netns_watch){ .host = *h, .route = NL_INIT, .nft = NL_INIT };
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (w->epoll < 0)
+		r = err_sys(e, "watch the network");
+	else
+		r = join(&w->route, NETLINK_ROUTE, RTNLGRP_LINK, w->epoll, e);
+	if (r == 0)
+		r = join(&w->nft, NETLINK_NETFILTER, NFNLGRP_NFTABLES, w->epoll, e);
+	if (r < 0) {
+		netns_watch_close(w);
+		return r;
+	}
+	*ret = w;
+	return 0;
+}
+
+int netns_watch_fd(const struct netns_watch *w)
+{
+	return w->epoll;
+}
+
+void netns_watch_close(struct netns_watch *w)
+{
+	if (!w)
+		return;
+	nl_done(&w->route);
+	nl_done(&w->nft);
+	fd_close(&w->epoll);
+	free(w);
+}
+
+static bool names(const struct nlmsghdr *m, size_t head, uint16_t attr, const char *name)
+{
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, m, head) if (mnl_attr_get_type(a) == attr &&
+					  mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >=
+						  0) return STREQ(mnl_attr_get_str(a), name);
+	return false;
+}
+
+static bool is_about_rules(const struct netns_watch *w, const struct nlmsghdr *m)
+{
+	/* In all these messages the table's name is attribute 1. Entries come and go all the time,
+	 * and only whole sets are ever flushed by others with the rules. */
+	switch (m->nlmsg_type & 0xff) {
+	case NFT_MSG_DELTABLE:
+	case NFT_MSG_DELCHAIN:
+	case NFT_MSG_DELRULE:
+	case NFT_MSG_DELSET:
+		return names(m, sizeof(struct nfgenmsg), NFTA_TABLE_NAME, w->host.tag);
+	default:
+		return false;
+	}
+}
+
+static bool is_about_bridge(const struct netns_watch *w, const struct nlmsghdr *m)
+{
+	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(m);
+
+	if (ifi->ifi_family == AF_BRIDGE) /* a port left it, which is said about each */
+		return false;
+	return (m->nlmsg_type == RTM_DELLINK ||
+		(m->nlmsg_type == RTM_NEWLINK && !(ifi->ifi_flags & IFF_UP))) &&
+	       names(m, sizeof(*ifi), IFLA_IFNAME, w->host.bridge);
+}
+
+/* Takes all that is there; true when one of them is a reason to look. */
+static bool drain(struct netns_watch *w, struct nl *n,
+		  bool (*is_about)(const struct netns_watch *, const struct nlmsghdr *))
+{
+	char buf[32 * 1024] __attribute__((aligned(8)));
+	bool look = false;
+
+	for (;;) {
+		const struct nlmsghdr *m = (const struct nlmsghdr *)buf;
+		ssize_t len = recv(n->fd, buf, sizeof(buf), MSG_DONTWAIT);
+		int left = (int)len;
+
+		if (len < 0 && errno == EINTR)
+			continue;
+		if (len < 0 && errno == ENOBUFS) {
+			look = true; /* some were lost */
+			continue;
+		}
+		if (len <= 0)
+			return look;
+		for (; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left))
+			look |= is_about(w, m);
+	}
+}
+
+static int bridge_is_up(struct netns_watch *w, struct err *e)
+{
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", w->host.bridge);
+	if (ioctl(w->route.fd, SIOCGIFFLAGS, &ifr) < 0)
+		return errno == ENODEV ? 0 : err_sys(e, "look at %s", w->host.bridge);
+	return !!(ifr.ifr_flags & IFF_UP);
+}
+
+int netns_watch_read(struct netns_watch *w, struct err *e)
+{
+	int lost = 0, r;
+
+	if (drain(w, &w->nft, is_about_rules)) {
+		r = netns_rules_are_up(&w->host, e);
+		if (r < 0)
+			return r;
+		lost |= r ? 0 : NETNS_LOST_RULES;
+	}
+	if (drain(w, &w->route, is_about_bridge)) {
+		r = bridge_is_up(w, e);
+		if (r < 0)
+			return r;
+		lost |= r ? 0 : NETNS_LOST_BRIDGE;
+	}
+	return lost;
+}

@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/daemon.h"
+#include "supervisor/network.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/macro.h"
+#include "runtime/settings.h"
+#include "supervisor/monitor_link.h"
+
+/*
+ * Changes of a VPS's configuration: checked here as a whole, written by a worker (which reads the
+ * file again, so that changes that come together do not undo one another), then told to the monitor
+ * as far as they take effect at once. When the monitor cannot apply them the file is put back.
+ */
+struct change {
+	struct server_call *call;
+	struct sup_daemon *d;
+	char name[64];
+	const char *verb;
+	json_t *live;    /* key: value, or all the values of a list, for the monitor */
+	json_t *pending; /* keys that take effect at the next start */
+	json_t *note;    /* what the monitor says of the new values */
+	json_t *before;  /* the file's text, to go back to */
+	json_t *after;
+	struct err error;
+};
+
+static void change_free(struct change *g)
+{
+	json_decref(g->live);
+	json_decref(g->pending);
+	json_decref(g->note);
+	json_decref(g->before);
+	json_decref(g->after);
+	free(g);
+}
+
+static void change_fail(struct change *g, const struct err *e)
+{
+	server_fail(g->call, e);
+	change_free(g);
+}
+
+static void change_done(struct change *g)
+{
+	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
+		     0);
+	event_emit(g->d, "changed", g->name, NULL);
+	change_free(g);
+}
+
+static struct sup_vps *change_vps(struct change *g)
+{
+	struct sup_vps *v = vps_find(g->d, g->name);
+	struct err e;
+
+	if (v)
+		return v;
+	err_set(&e, ERR_NOT_FOUND, "%s %s: it is gone", g->verb, g->name);
+	change_fail(g, &e);
+	return NULL;
+}
+
+static void on_put_back(void *ctx, json_t *result, const struct err *e)
+{
+	struct change *g = ctx;
+	struct sup_vps *v = vps_find(g->d, g->name);
+	struct err bad;
+
+	(void)result;
+	if (e)
+		log_error("%s: put the old config back: %s", g->name, e->msg);
+	if (v)
+		vps_load(v, &bad);
+	change_fail(g, &g->error);
+}
+
+static void on_applied(void *ctx, const struct err *e, const char *note)
+{
+	struct change *g = ctx;
+	struct job_spec job = { .key = g->name, .done = on_put_back, .ctx = g };
+	struct err bad;
+
+	if (!e) {
+		if (note)
+			g->note = json_string(note);
+		change_done(g);
+		return;
+	}
+	g->error = *e;
+	err_wrap(&g->error, "%s %s", g->verb, g->name);
+	if (!g->before) { /* --runtime: nothing was written */
+		change_fail(g, &g->error);
+		return;
+	}
+	job.request = json_pack("{s:s, s:s, s:s, s:O, s:O}", "op", "set-text", "lib", g->d->root.lib,
+				"name", g->name, "old", g->after, "text", g->before);
+	if (job_submit(g->d->jobs, &job, NULL, &bad) < 0)
+		on_put_back(g, NULL, &bad);
+}
+
+static bool takes_live(const struct sup_vps *v)
+{
+	return v->link && (v->state == SUP_RUNNING || v->state == SUP_PAUSED);
+}
+
+static void apply(struct change *g)
+{
+	struct sup_vps *v = change_vps(g);
+	struct err e;
+
+	if (!v)
+		return;
+	if (!takes_live(v) || !json_object_size(g->live))
+		change_done(g);
+	else if (link_request(v->link, json_pack("{s:s, s:O}", "op", "set", "settings", g->live),
+			      NULL, 0, on_applied, g, &e) < 0)
+		on_applied(g, &e, NULL);
+}
+
+static void on_written(void *ctx, json_t *result, const struct err *e)
+{
+	struct change *g = ctx;
+	struct sup_vps *v;
+	struct err told;
+
+	if (e) {
+		told = *e;
+		err_wrap(&told, "%s %s", g->verb, g->name);
+		change_fail(g, &told);
+		return;
+	}
+	v = change_vps(g);
+	if (!v)
+		return;
+	g->before = json_incref(json_object_get(result, "before"));
+	g->after = json_incref(json_object_get(result, "after"));
+	if (vps_load(v, &told) < 0)
+		log_error("%s: %s", v->name, told.msg);
+	apply(g);
+}
+
+static struct change *change_new(struct server_call *c, struct sup_vps *v, const char *verb)
+{
+	struct change *g = calloc(1, sizeof(*g));
+	struct err e;
+
+	if (!g) {
+		err_code(&e, -ENOMEM, "%s %s", verb, v->name);
+		server_fail(c, &e);
+		return NULL;
+	}
+	*g = (struct change){ .call = c, .d = v->d, .verb = verb, .live = json_object(),
+			      .pending = json_array() };
+	snprintf(g->name, sizeof(g->name), "%s", v->name);
+	return g;
+}
+
+/* Where the new value of a setting goes. `value` may be NULL: back to the default. */
+static void note(struct change *g, const struct sup_vps *v, const struct setting *s,
+		 const char *value)
+{
+	json_t *seen;
+	size_t i;
+
+	if (v->state == SUP_STOPPED)
+		return;
+	if ((s->flags & SETTING_LIVE) && (s->flags & SETTING_LIMIT))
+		json_object_set_new(g->live, s->name, json_string(value ? value : s->def ? s->def : ""));
+	if (s->flags & SETTING_LIVE)
+		return;
+	json_array_foreach(g->pending, i, seen)
+		if (STREQ(json_string_value(seen), s->name))
+			return;
+	json_array_append_new(g->pending, json_string(s->name));
+}
+
+/* Lists go to the monitor as they are to be, whatever was added and taken away; names of VPSs as
+ * the addresses they have. `now` is the whole new config, and is used up. */
+static int live_lists(struct change *g, struct config *now, struct err *e)
+{
+	int r = network_resolve(g->d, now, e);
+
+	for (size_t i = 0; r == 0 && i < settings_count; i++) {
+		const char *key = settings[i].name, *value;
+		json_t *all;
+
+		if (!(settings[i].flags & SETTING_LIST) || !json_object_get(g->live, key))
+			continue;
+		all = json_array();
+		for (size_t n = 0; (value = config_get_nth(now, key, n)); n++)
+			json_array_append_new(all, json_string(value));
+		json_object_set_new(g->live, key, all);
+	}
+	return r;
+}
+
+/* The ports that are new are nobody else's on the host. */
+static int check_new_ports(const struct sup_vps *v, const struct config *now, struct err *e)
+{
+	const char *text, *old;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (text = config_get_nth(now, "publish", i)); i++) {
+		struct netns_publish p;
+		bool had = false;
+
+		for (size_t k = 0; (old = config_get_nth(&v->config, "publish", k)); k++)
+			had = had || STREQ(old, text);
+		if (!had && netns_publish_parse(text, &p, e) == 0)
+			r = netns_publish_is_free(&p, e);
+	}
+	return r;
+}
+
+/* What the settings mean together. */
+static int check_whole(struct sup_vps *v, struct change *g, struct config *now, struct err *e)
+{
+	int r = network_check(v, now, e);
+
+	if (r == 0 && takes_live(v))
+		r = check_new_ports(v, now, e);
+	return r < 0 ? r : live_lists(g, now, e);
+}
+
+/* Checks one by setting it in a copy of the config. */
+static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
+		     struct config *copy, json_t *item, bool runtime, struct err *e)
+{
+	const char *key = json_string_value(json_object_get(item, "key"));
+	const char *value = json_string_value(json_object_get(item, "value"));
+	const struct setting *s;
+	int r;
+
+	if (config_is_record(key))
+		return err_set(e, ERR_USAGE, "%s: it is fixed when a VPS is created", key);
+	s = setting_find(key, e);
+	if (!s)
+		return -EINVAL;
+	if (s->flags & SETTING_FIXED)
+		return err_set(e, ERR_USAGE, "%s: it is fixed when a VPS is created", s->name);
+	r = may_set(call_uid(c), s->name, e);
+	if (r == 0)
+		r = config_set(copy, s->name, value, e);
+	if (r < 0)
+		return r;
+	if (runtime && (s->flags & (SETTING_LIVE | SETTING_LIMIT)) != (SETTING_LIVE | SETTING_LIMIT)) {
+		err_set(e, ERR_USAGE, "%s: it cannot be changed for the running VPS alone", s->name);
+		return err_hint(e, "leave --runtime away");
+	}
+	note(g, v, s, *value ? value : NULL);
+	return 0;
+}
+
+static int copy_config(const struct sup_vps *v, struct config *copy, struct err *e)
+{
+	cleanup_free char *text = config_format(&v->config);
+
+	if (!text)
+		return err_code(e, -ENOMEM, "copy the config");
+	return config_parse(copy, text, strlen(text), "config", e);
+}
+
+/* A new interface gets its addresses now, and they are what is written. */
+static int complete_interface(struct sup_vps *v, json_t *item, struct err *e)
+{
+	const char *value = json_string_value(json_object_get(item, "value"));
+	char text[NETNS_TEXT_MAX];
+	int r;
+
+	if (!STREQ(json_string_value(json_object_get(item, "key")), "net") || !*value ||
+	    *value == '-')
+		return 0;
+	r = network_complete_text(v, value, text, e);
+	if (r > 0)
+		json_object_set_new(item, "value", json_string(text));
+	return r < 0 ? r : 0;
+}
+
+static int check_all(struct server_call *c, struct sup_vps *v, struct change *g, bool runtime,
+		     struct err *e)
+{
+	json_t *item, *list = json_object_get(call_params(c), "settings");
+	struct config copy = { 0 };
+	size_t i;
+	int r;
+
+	r = vps_check(v, SUP_EV_CONFIG, "set", e);
+	if (r == 0 && runtime && !takes_live(v))
+		r = err_set(e, ERR_STATE, "set %s: it is not running", v->name);
+	if (r < 0)
+		return r;
+	r = vps_load(v, e);
+	if (r == 0)
+		r = copy_config(v, &copy, e);
+	json_array_foreach(list, i, item)
+		if (r == 0)
+			r = complete_interface(v, item, e);
+	json_array_foreach(list, i, item)
+		if (r == 0)
+			r = check_one(c, v, g, &copy, item, runtime, e);
+	if (r == 0)
+		r = check_whole(v, g, &copy, e);
+	config_done(&copy);
+	return r < 0 ? err_wrap(e, "set %s", v->name) : 0;
+}
+
+void method_set(struct server_call *c, void *userdata)
+{
+	bool runtime = call_bool(c, "runtime");
+	struct sup_vps *v = method_vps(c, userdata, "Set");
+	struct job_spec job = { .done = on_written };
+	struct change *g;
+	struct err e;
+
+	g = v ? change_new(c, v, "set") : NULL;
+	if (!g)
+		return;
+	if (check_all(c, v, g, runtime, &e) < 0) {
+		change_fail(g, &e);
+		return;
+	}
+	if (runtime) {
+		apply(g);
+		return;
+	}
+	job.key = v->name;
+	job.ctx = g;
+	job.request = json_pack("{s:s, s:s, s:s, s:O}", "op", "set", "lib", v->d->root.lib, "name",
+				v->name, "settings", json_object_get(call_params(c), "settings"));
+	if (job_submit(v->d->jobs, &job, NULL, &e) < 0)
+		change_fail(g, &e);
+}
+
+static bool same(const char *a, const char *b)
+{
+	return a && b ? STREQ(a, b) : a == b;
+}
+
+/* As written in the file, without the default. */
+static const char *written(const struct config *c, const char *key, size_t nth)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (c->lines[i].key && STREQ(c->lines[i].key, key) && nth-- == 0)
+			return c->lines[i].value;
+	return NULL;
+}
+
+static bool key_is_same(const struct config *a, const struct config *b, const char *key)
+{
+	for (size_t i = 0;; i++) {
+		const char *x = written(a, key, i), *y = written(b, key, i);
+
+		if (!same(x, y))
+			return false;
+		if (!x)
+			return true;
+	}
+}
+
+/* The record keys decide whose files the VPS may touch: an edited file must leave them as they are.
+ * When the old file cannot be read root is trusted to mend it. */
+static int check_records(struct server_call *c, const struct sup_vps *v, const struct config *now,
+			 struct err *e)
+{
+	const struct config *both[] = { &v->config, now };
+
+	if (v->config_error.code && call_uid(c) == 0)
+		return 0;
+	for (size_t n = 0; n < 2; n++)
+		for (size_t i = 0; i < both[n]->count; i++) {
+			const char *key = both[n]->lines[i].key;
+
+			if (key && config_is_record(key) && !key_is_same(&v->config, now, key))
+				return err_set(e, ERR_USAGE, "%s: it is fixed when a VPS is created",
+					       key);
+		}
+	return 0;
+}
+
+static int check_text(struct server_call *c, struct sup_vps *v, struct change *g, struct err *e)
+{
+	const char *text = call_string(c, "text");
+	struct config now = { 0 };
+	int r;
+
+	r = vps_check(v, SUP_EV_CONFIG, "edit", e);
+	if (r < 0)
+		return r;
+	vps_load(v, &(struct err){ 0 });
+	r = config_parse(&now, text, strlen(text), "config", e);
+	if (r == 0)
+		r = check_records(c, v, &now, e);
+	for (size_t i = 0; r == 0 && i < settings_count; i++) {
+		const struct setting *s = &settings[i];
+
+		if (key_is_same(&v->config, &now, s->name))
+			continue;
+		r = may_set(call_uid(c), s->name, e);
+		if (r == 0 && (s->flags & SETTING_FIXED) && !v->config_error.code)
+			r = err_set(e, ERR_USAGE, "%s: it is fixed when a VPS is created", s->name);
+		if (r == 0)
+			note(g, v, s, written(&now, s->name, 0));
+	}
+	if (r == 0)
+		r = check_whole(v, g, &now, e);
+	config_done(&now);
+	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
+}
+
+void method_set_text(struct server_call *c, void *userdata)
+{
+	struct sup_vps *v = method_vps(c, userdata, "SetConfigText");
+	struct job_spec job = { .done = on_written };
+	struct change *g;
+	struct err e;
+
+	g = v ? change_new(c, v, "edit") : NULL;
+	if (!g)
+		return;
+	if (check_text(c, v, g, &e) < 0) {
+		change_fail(g, &e);
+		return;
+	}
+	job.key = v->name;
+	job.ctx = g;
+	job.request = json_pack("{s:s, s:s, s:s, s:s, s:s}", "op", "set-text", "lib", v->d->root.lib,
+				"name", v->name, "old", call_string(c, "old"), "text",
+				call_string(c, "text"));
+	if (job_submit(v->d->jobs, &job, NULL, &e) < 0)
+		change_fail(g, &e);
+}
+
+void method_get_config(struct server_call *c, void *userdata)
+{
+	struct sup_vps *v = method_vps(c, userdata, "GetConfig");
+	cleanup_close int fd = -EBADF;
+	cleanup_free char *text = NULL;
+	struct config now = { 0 };
+	json_t *list, *t;
+	size_t len;
+	struct err e;
+	int r;
+
+	if (!v)
+		return;
+	fd = vps_open_lib(v, &e);
+	r = fd < 0 ? fd : fd_read_file_at(fd, "config", CONFIG_MAX, &text, &len);
+	if (fd >= 0 && r < 0)
+		err_code(&e, r, "read the config");
+	t = r < 0 ? NULL : json_stringn(text, len);
+	if (r >= 0 && !t)
+		r = err_set(&e, ERR_USAGE, "the config is not UTF-8");
+	if (r < 0) {
+		method_fail(c, "config", v->name, &e);
+		return;
+	}
+	list = json_array();
+	/* One that is damaged is given as it is, so that it can be edited. */
+	if (config_parse(&now, text, len, "config", &e) == 0)
+		for (size_t i = 0; i < now.count; i++)
+			if (now.lines[i].key)
+				json_array_append_new(list, json_pack("{s:s, s:s}", "key",
+								      now.lines[i].key, "value",
+								      now.lines[i].value));
+	config_done(&now);
+	server_reply(c, json_pack("{s:o, s:o}", "settings", list, "text", t), NULL, 0);
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SUPERVISOR_MONITOR_LINK_H
+#define SUPERVISOR_MONITOR_LINK_H
+
+#include "supervisor/daemon.h"
+
+/*
+ * vpsd's end of the connection to the monitor of a VPS (monitor.h). Events go to vps_on_event(),
+ * the end of the connection to vps_on_gone(), both from the loop.
+ */
+
+/* Runs vps-monitor for v; `spec_fd` and the fds in io stay the caller's. */
+int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, const struct vps_stdio *io,
+	       struct err *e);
+/* Connects to the monitor that runs already: -ENOENT, -ECONNREFUSED when there is none. */
+int link_connect(struct sup_vps *v);
+/* Lets go of it; the monitor goes on. Requests that wait are answered with an error. */
+void link_free(struct sup_link *l);
+
+/* `e` is NULL when it was done; `note` is then what the monitor has to say about it, or NULL. */
+typedef void (*link_reply)(void *ctx, const struct err *e, const char *note);
+
+/* Sends {"id":…, …msg}; takes msg over. `done` is called once, later, also when the monitor goes
+ * away, except when this fails. */
+int link_request(struct sup_link *l, json_t *msg, const int *fds, size_t nfds, link_reply done,
+		 void *ctx, struct err *e);
+/* SIGKILL to the monitor. */
+void link_kill(struct sup_link *l);
+
+#endif

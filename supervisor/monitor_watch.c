@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * What the kernel refuses the VPS: processes killed for want of memory, forks beyond pids.max. A
+ * tenant can bring either about as often as it likes, so that after each time the watch rests.
+ */
+#include "supervisor/monitor_internal.h"
+
+#include "base/log.h"
+#include "base/proc.h"
+
+#define REST_US 1000000
+
+void mon_watch_begin(struct mon *m)
+{
+	struct err e;
+
+	counters_begin(m->spec.lib_dir, rt_cgroup(m->vps), &m->counters);
+	m->watch_at_us = 0;
+	if (cgroup_watch_open(&m->watch, rt_cgroup(m->vps), &e) < 0)
+		log_warn("%s: %s", m->spec.name, e.msg);
+}
+
+int mon_watch_fd(const struct mon *m)
+{
+	return m->vps && m->watch.fd > 0 && !m->watch_at_us ? m->watch.fd : -EBADF;
+}
+
+static void tell(struct mon *m, const char *event, uint64_t count)
+{
+	if (count)
+		mon_tell(m, json_pack("{s:s,s:I}", "event", event, "count", (json_int_t)count));
+}
+
+void mon_watch_read(struct mon *m)
+{
+	struct cgroup_event ev;
+	struct err e;
+	int r = cgroup_watch_read(&m->watch, &ev, &e);
+
+	if (r < 0) {
+		log_warn("%s: %s", m->spec.name, e.msg);
+		cgroup_watch_close(&m->watch);
+		return;
+	}
+	if (!ev.oom_kills && !ev.pids_refused)
+		return;
+	counters_take(m->spec.lib_dir, rt_cgroup(m->vps), &m->counters);
+	tell(m, "oom", ev.oom_kills);
+	tell(m, "pids-max", ev.pids_refused);
+	m->watch_at_us = now_monotonic_us() + REST_US;
+}
+
+void mon_watch_end(struct mon *m)
+{
+	if (m->watch.fd > 0)
+		mon_watch_read(m);
+	counters_take(m->spec.lib_dir, rt_cgroup(m->vps), &m->counters);
+	cgroup_watch_close(&m->watch);
+	m->watch_at_us = 0;
+}

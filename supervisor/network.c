@@ -1,0 +1,570 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * The host's half of the tenants' networks: who has which address, the bridge and the rules while
+ * anybody needs them, and a watch that mends what somebody else took away. The links of one VPS are
+ * its monitor's.
+ */
+#include "supervisor/network.h"
+
+#include "base/log.h"
+#include "base/macro.h"
+#include "base/str.h"
+#include "runtime/network.h"
+#include "supervisor/dns.h"
+
+#include <errno.h>
+
+struct sup_network {
+	struct sup_daemon *d;
+	struct netns_host host;
+	struct netns_watch *watch;
+	sd_event_source *source;
+	bool up;
+	struct dns *dns;
+	bool dns_warned;
+};
+
+/* --- addresses ---------------------------------------------------------------------------------- */
+
+struct used {
+	struct netns_addr *addr;
+	size_t count;
+};
+
+static int used_add(struct used *u, const struct netns_addr *a)
+{
+	struct netns_addr *bigger = reallocarray(u->addr, u->count + 1, sizeof(*bigger));
+
+	if (!bigger)
+		return -ENOMEM;
+	u->addr = bigger;
+	u->addr[u->count++] = *a;
+	return 0;
+}
+
+static int used_by(struct used *u, const struct config *c)
+{
+	const char *text;
+	struct netns_if nif;
+	struct err ignored;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (text = config_get_nth(c, "net", i)); i++) {
+		if (netns_if_parse(text, &nif, &ignored) < 0)
+			continue;
+		for (size_t k = 0; r == 0 && k < nif.addr_count; k++)
+			r = used_add(u, &nif.addr[k]);
+	}
+	return r;
+}
+
+/* Whose address this is, other than `v`; NULL: nobody's. */
+static const struct sup_vps *owner_of(const struct sup_vps *v, const struct netns_addr *a)
+{
+	for (size_t i = 0; i < v->d->count; i++) {
+		const struct sup_vps *other = v->d->vps[i];
+		struct used u = { 0 };
+		bool has = false;
+
+		if (other == v || used_by(&u, &other->config) < 0) {
+			free(u.addr);
+			continue;
+		}
+		for (size_t k = 0; k < u.count; k++)
+			has = has || netns_addr_equal(&u.addr[k], a);
+		free(u.addr);
+		if (has)
+			return other;
+	}
+	return NULL;
+}
+
+static int take_address(struct sup_vps *v, struct netns_if *nif, int family, const struct used *u,
+			struct err *e)
+{
+	const struct netns_host *h = &v->d->network->host;
+	const struct netns_addr *gw = family == AF_INET ? &h->gw4 : &h->gw6;
+
+	if (gw->family == 0 || !netns_if_wants(nif, family))
+		return 0;
+	return netns_pool_take(h, family, u->addr, u->count, &nif->addr[nif->addr_count], e) < 0
+		       ? -ENOSPC
+		       : (nif->addr_count++, 1);
+}
+
+/* Completes one interface. Returns 1 when it was changed. */
+static int complete_if(struct sup_vps *v, struct netns_if *nif, struct used *u, struct err *e)
+{
+	static const int families[] = { AF_INET, AF_INET6 };
+	int changed = 0, r;
+
+	for (size_t i = 0; i < nif->addr_count; i++) {
+		const struct sup_vps *other = owner_of(v, &nif->addr[i]);
+		char text[64];
+
+		if (other)
+			return err_set(e, ERR_EXISTS, "net: address %s is that of %s",
+				       netns_addr_format_host(&nif->addr[i], text), other->name);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		r = take_address(v, nif, families[i], u, e);
+		if (r < 0)
+			return r;
+		if (r > 0 && used_add(u, &nif->addr[nif->addr_count - 1]) < 0)
+			return err_code(e, -ENOMEM, "take an address");
+		changed |= r;
+	}
+	return changed;
+}
+
+static int all_used(struct sup_daemon *d, struct used *u, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->count; i++)
+		r = used_by(u, &d->vps[i]->config);
+	return r < 0 ? err_code(e, r, "read the addresses in use") : 0;
+}
+
+int network_complete_text(struct sup_vps *v, const char *text, char out[NETNS_TEXT_MAX],
+			  struct err *e)
+{
+	struct used u = { 0 };
+	struct netns_if nif;
+	int r;
+
+	r = netns_if_parse(text, &nif, e);
+	if (r < 0)
+		return err_wrap(e, "net");
+	r = all_used(v->d, &u, e);
+	if (r == 0)
+		r = complete_if(v, &nif, &u, e);
+	free(u.addr);
+	if (r < 0)
+		return r;
+	netns_if_format(&nif, out);
+	return r;
+}
+
+int network_complete(struct sup_vps *v, struct config *c, struct err *e)
+{
+	char out[NETNS_IF_MAX][NETNS_TEXT_MAX];
+	struct used u = { 0 };
+	const char *text;
+	size_t n = 0;
+	int changed = 0, r;
+
+	r = all_used(v->d, &u, e);
+	if (r == 0)
+		r = used_by(&u, c);
+	for (; r >= 0 && (text = config_get_nth(c, "net", n)); n++) {
+		struct netns_if nif;
+
+		if (n == NETNS_IF_MAX)
+			r = err_set(e, ERR_USAGE, "net: more than %d interfaces", NETNS_IF_MAX);
+		if (r >= 0)
+			r = netns_if_parse(text, &nif, e);
+		if (r >= 0)
+			r = complete_if(v, &nif, &u, e);
+		if (r < 0)
+			break;
+		changed |= r;
+		netns_if_format(&nif, out[n]);
+	}
+	free(u.addr);
+	if (r < 0 || !changed)
+		return r < 0 ? r : 0;
+	r = config_set(c, "net", NULL, e);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = config_set(c, "net", out[i], e);
+	return r < 0 ? r : 1;
+}
+
+int network_default(struct sup_vps *v, struct config *c, struct err *e)
+{
+	int r = 0;
+
+	if (!config_get_nth(c, "net", 0))
+		r = config_set(c, "net", "name=eth0,mode=bridge", e);
+	if (r == 0)
+		r = network_complete(v, c, e);
+	return r < 0 ? r : network_check(v, c, e);
+}
+
+static int check_ports(const struct sup_vps *v, const struct rt_network *mine, struct err *e)
+{
+	for (size_t i = 0; i < v->d->count; i++) {
+		const struct sup_vps *other = v->d->vps[i];
+		struct netns_publish p;
+		const char *text;
+		struct err ignored;
+
+		for (size_t k = 0; other != v &&
+				   (text = config_get_nth(&other->config, "publish", k)); k++) {
+			if (netns_publish_parse(text, &p, &ignored) < 0)
+				continue;
+			for (size_t m = 0; m < mine->vps.publish_count; m++)
+				if (netns_publish_clash(&p, &mine->publish[m]))
+					return err_set(e, ERR_EXISTS,
+						       "publish: port %u of the host is that of %s",
+						       p.host_port, other->name);
+		}
+	}
+	return 0;
+}
+
+int network_check(struct sup_vps *v, const struct config *c, struct err *e)
+{
+	const char *uuid = config_get(c, "uuid");
+	struct rt_network n;
+	int r;
+
+	r = rt_network_parse(&n, v->d->root.tag, v->name, uuid ? uuid : "", c, e);
+	if (r < 0)
+		return r;
+	r = check_ports(v, &n, e);
+	rt_network_done(&n);
+	return r;
+}
+
+/* --- names -------------------------------------------------------------------------------------- */
+
+/* Each address of the VPS named in `a`, in its place. */
+static int allow_named(struct sup_daemon *d, const struct netns_allow *a, struct config *c,
+		       struct err *e)
+{
+	const struct sup_vps *v = vps_find(d, a->name);
+	struct used u = { 0 };
+	int r = v ? used_by(&u, &v->config) : 0;
+
+	for (size_t i = 0; r == 0 && i < u.count; i++) {
+		struct netns_allow one = *a;
+		char text[NETNS_TEXT_MAX];
+
+		one.peer = NETNS_PEER_ADDR;
+		one.addr = u.addr[i];
+		one.addr.prefix = one.addr.family == AF_INET ? 32 : 128;
+		r = config_set(c, "net.allow", netns_allow_format(&one, text), e);
+	}
+	free(u.addr);
+	return r;
+}
+
+int network_resolve(struct sup_daemon *d, struct config *c, struct err *e)
+{
+	cleanup_strv struct strv texts = { 0 };
+	const char *text;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (text = config_get_nth(c, "net.allow", i)); i++)
+		r = strv_add(&texts, text);
+	if (r == 0 && texts.count)
+		r = config_set(c, "net.allow", NULL, e);
+	for (size_t i = 0; r == 0 && i < texts.count; i++) {
+		struct netns_allow a;
+
+		r = netns_allow_parse(texts.item[i], &a, e);
+		if (r == 0)
+			r = a.peer == NETNS_PEER_NAME ? allow_named(d, &a, c, e)
+						      : config_set(c, "net.allow", texts.item[i], e);
+	}
+	return r;
+}
+
+/* --- the host's side ---------------------------------------------------------------------------- */
+
+bool network_is_alive(const struct sup_vps *v)
+{
+	return v->state == SUP_STARTING || v->state == SUP_RUNNING || v->state == SUP_PAUSED ||
+	       v->state == SUP_STOPPING;
+}
+
+/* It needs something of the host's side. */
+static bool has_links(const struct config *c)
+{
+	const char *text;
+	struct netns_if nif;
+	struct err ignored;
+
+	for (size_t i = 0; (text = config_get_nth(c, "net", i)); i++)
+		if (netns_if_parse(text, &nif, &ignored) == 0 && nif.mode != NETNS_NONE &&
+		    nif.mode != NETNS_HOST)
+			return true;
+	return false;
+}
+
+/* The networks of all that run; the caller frees with release_all(). */
+static size_t gather(struct sup_daemon *d, struct rt_network **ret, const struct netns_vps ***list)
+{
+	size_t n = 0;
+
+	*ret = calloc(d->count + 1, sizeof(**ret));
+	*list = calloc(d->count + 1, sizeof(**list));
+	for (size_t i = 0; *ret && *list && i < d->count; i++) {
+		struct sup_vps *v = d->vps[i];
+		const char *uuid = config_get(&v->config, "uuid");
+		struct err e;
+
+		if (!network_is_alive(v) || !has_links(&v->config))
+			continue;
+		if (rt_network_parse(&(*ret)[n], d->root.tag, v->name, uuid ? uuid : "", &v->config,
+				     &e) < 0) {
+			log_warn("%s: %s", v->name, e.msg);
+			continue;
+		}
+		(*list)[n] = &(*ret)[n].vps;
+		n++;
+	}
+	return n;
+}
+
+static void release_all(struct rt_network *all, const struct netns_vps **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		rt_network_done(&all[i]);
+	free(all);
+	free(list);
+}
+
+static void stop_dns(struct sup_network *n)
+{
+	struct err e;
+
+	if (!n->dns)
+		return;
+	dns_down(TAKE_PTR(n->dns));
+	if (netns_host_serve_dns(&n->host, false, &e) < 0)
+		log_warn("%s", e.msg);
+}
+
+/* Where another name server has the port, tenants get the host's resolvers; tried again with the
+ * next start. */
+static void start_dns(struct sup_network *n)
+{
+	struct err e;
+	int r;
+
+	if (n->dns)
+		return;
+	r = dns_up(n->d, &n->host, &n->dns, &e);
+	if (r == 0)
+		r = netns_host_serve_dns(&n->host, true, &e);
+	if (r < 0) {
+		stop_dns(n);
+		if (!n->dns_warned)
+			log_warn("no name server on %s: %s", n->host.bridge, e.msg);
+	}
+	n->dns_warned = r < 0;
+}
+
+static int bring_up(struct sup_network *n, struct err *e)
+{
+	const struct netns_vps **list;
+	struct rt_network *all;
+	size_t count = gather(n->d, &all, &list);
+	int r;
+
+	r = netns_host_up(&n->host, list, count, e);
+	release_all(all, list, count);
+	return r;
+}
+
+/* Somebody flushed the rules or deleted the bridge. */
+static int on_watch(sd_event_source *s, int fd, uint32_t revents, void *userdata)
+{
+	struct sup_network *n = userdata;
+	const struct netns_vps **list;
+	struct rt_network *all;
+	struct err e;
+	size_t count;
+	int lost;
+
+	(void)s;
+	(void)fd;
+	(void)revents;
+	lost = netns_watch_read(n->watch, &e);
+	if (lost < 0) {
+		log_warn("watch the network: %s", e.msg);
+		return 0;
+	}
+	if (!lost || !n->up)
+		return 0;
+	count = gather(n->d, &all, &list);
+	if (lost & NETNS_LOST_BRIDGE) {
+		log_warn("the bridge %s was deleted: made again", n->host.bridge);
+		if (netns_host_up(&n->host, list, count, &e) < 0)
+			log_error("%s", e.msg);
+		stop_dns(n); /* its sockets are the deleted link's */
+		start_dns(n);
+		for (size_t i = 0; i < count; i++)
+			if (netns_vps_attach(&n->host, list[i], &e) < 0)
+				log_error("%s: %s", list[i]->name, e.msg);
+	}
+	if (lost & NETNS_LOST_RULES) {
+		log_warn("the nft tables %s were deleted: made again", n->host.tag);
+		if (netns_rules_replace(&n->host, list, count, &e) < 0)
+			log_error("%s", e.msg);
+	}
+	release_all(all, list, count);
+	return 0;
+}
+
+static void stop_watch(struct sup_network *n)
+{
+	n->source = sd_event_source_disable_unref(n->source);
+	if (n->watch)
+		netns_watch_close(TAKE_PTR(n->watch));
+}
+
+static int start_watch(struct sup_network *n, struct err *e)
+{
+	int r;
+
+	if (n->watch)
+		return 0;
+	r = netns_watch_open(&n->host, &n->watch, e);
+	if (r < 0)
+		return r;
+	r = sd_event_add_io(n->d->event, &n->source, netns_watch_fd(n->watch), EPOLLIN, on_watch, n);
+	return r < 0 ? err_code(e, r, "watch the network") : 0;
+}
+
+int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
+{
+	struct sup_network *n = v->d->network;
+	struct rt_network mine;
+	const char *uuid = config_get(c, "uuid");
+	int r;
+
+	if (!has_links(c))
+		return 0;
+	r = rt_network_parse(&mine, v->d->root.tag, v->name, uuid ? uuid : "", c, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; r == 0 && i < mine.vps.publish_count; i++) {
+		if (mine.publish[i].host_port == 53)
+			stop_dns(n); /* ours is not in the way: it is the gateway's alone */
+		r = netns_publish_is_free(&mine.publish[i], e);
+	}
+	rt_network_done(&mine);
+	if (r == 0 && !n->up)
+		r = bring_up(n, e);
+	if (r == 0)
+		n->up = true;
+	if (n->up)
+		start_dns(n);
+	return r < 0 ? r : start_watch(n, e);
+}
+
+int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e)
+{
+	const struct sup_network *n = v->d->network;
+	const struct netns_addr *gw[] = { &n->host.gw4, &n->host.gw6 };
+	struct netns_if nif;
+	const char *text;
+	bool on_bridge = false;
+	int r = 0;
+
+	if (!n->dns || s->dns.count)
+		return 0;
+	for (size_t i = 0; (text = config_get_nth(&v->config, "net", i)); i++)
+		if (netns_if_parse(text, &nif, e) == 0 && nif.mode == NETNS_BRIDGE &&
+		    (!*nif.parent || STREQ(nif.parent, n->host.bridge)))
+			on_bridge = true;
+	for (size_t i = 0; on_bridge && r == 0 && i < ARRAY_SIZE(gw); i++) {
+		char host[64];
+
+		if (dns_serves(n->dns, gw[i]->family))
+			r = strv_add(&s->dns, netns_addr_format_host(gw[i], host));
+	}
+	if (on_bridge && r == 0)
+		r = strv_add(&s->search, "vps");
+	return r < 0 ? err_code(e, r, "name its name servers") : 0;
+}
+
+void network_release(struct sup_daemon *d)
+{
+	struct sup_network *n = d->network;
+	struct err e;
+
+	if (!n || !n->up)
+		return;
+	for (size_t i = 0; i < d->count; i++)
+		if (network_is_alive(d->vps[i]) && has_links(&d->vps[i]->config))
+			return;
+	stop_watch(n);
+	stop_dns(n);
+	n->up = false;
+	if (netns_host_down(&n->host, &e) < 0)
+		log_warn("%s", e.msg);
+}
+
+void network_forget(struct sup_vps *v)
+{
+	const char *uuid = config_get(&v->config, "uuid");
+	struct rt_network mine;
+	struct err e;
+
+	if (!has_links(&v->config) || !uuid)
+		return;
+	if (rt_network_parse(&mine, v->d->root.tag, v->name, uuid, &v->config, &e) < 0)
+		return;
+	if (netns_vps_down(&mine.host, &mine.vps, &e) < 0)
+		log_warn("%s", e.msg);
+	rt_network_done(&mine);
+}
+
+void network_mend(struct sup_daemon *d)
+{
+	struct sup_network *n = d->network;
+	const struct netns_vps **list;
+	const char **uuids;
+	struct rt_network *all;
+	size_t count = gather(d, &all, &list);
+	struct err e;
+
+	uuids = calloc(count + 1, sizeof(*uuids));
+	for (size_t i = 0; uuids && i < count; i++)
+		uuids[i] = list[i]->uuid;
+	if (uuids && netns_prune(&n->host, uuids, count, &e) < 0)
+		log_warn("%s", e.msg);
+	free(uuids);
+	if (count) {
+		n->up = true;
+		if (netns_host_up(&n->host, list, count, &e) < 0 ||
+		    netns_rules_replace(&n->host, list, count, &e) < 0 || start_watch(n, &e) < 0)
+			log_error("%s", e.msg);
+		start_dns(n);
+	} else if (netns_rules_are_up(&n->host, &e) > 0 || n->up) {
+		n->up = true;
+		network_release(d);
+	}
+	release_all(all, list, count);
+}
+
+int network_init(struct sup_daemon *d, struct err *e)
+{
+	struct sup_network *n = calloc(1, sizeof(*n));
+	int r;
+
+	if (!n)
+		return err_code(e, -ENOMEM, "prepare the network");
+	n->d = d;
+	r = netns_host_init(&n->host, d->root.tag, NULL, NULL, e);
+	if (r < 0) {
+		free(n);
+		return r;
+	}
+	d->network = n;
+	return 0;
+}
+
+void network_done(struct sup_daemon *d)
+{
+	if (!d->network)
+		return;
+	stop_watch(d->network);
+	dns_down(TAKE_PTR(d->network->dns)); /* the rules stay: the next vpsd is there soon */
+	free(TAKE_PTR(d->network));
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SUPERVISOR_NETWORK_H
+#define SUPERVISOR_NETWORK_H
+
+#include "netns/net.h"
+#include "runtime/spec.h"
+#include "supervisor/daemon.h"
+
+/*
+ * vpsd's part in the networks of the VPSs. The calls that touch the kernel are a few netlink
+ * conversations each; none waits for anybody.
+ */
+
+int network_init(struct sup_daemon *d, struct err *e);
+/* Lets go of the watch; bridge and rules stay for the VPSs that go on. */
+void network_done(struct sup_daemon *d);
+
+/* After the VPSs and their monitors were found, or one's monitor died: links and rules of those
+ * that are gone are removed, what is missing for the others is made. */
+void network_mend(struct sup_daemon *d);
+
+/* What a VPS had whose monitor died and could take nothing away: also neighbours and routes that are
+ * not its links', which network_mend() cannot know. */
+void network_forget(struct sup_vps *v);
+
+/*
+ * Gives the interfaces in `c` the addresses that they are to have from the pool and do not have yet.
+ * Returns 1 when `c` was changed, 0 when not; ERR_EXISTS when an address is another VPS's,
+ * ERR_NOSPACE when the pool is empty. `v` is the VPS whose config it is to be.
+ */
+int network_complete(struct sup_vps *v, struct config *c, struct err *e);
+/* The same for the text of one interface. */
+int network_complete_text(struct sup_vps *v, const char *text, char out[NETNS_TEXT_MAX],
+			  struct err *e);
+/* As network_complete(), for a new VPS: one on the bridge when no interface is asked for. Checks. */
+int network_default(struct sup_vps *v, struct config *c, struct err *e);
+/* Whether the settings go together, and leave the other VPSs theirs. */
+int network_check(struct sup_vps *v, const struct config *c, struct err *e);
+/* Puts addresses in the place of names of VPSs (net.allow). */
+int network_resolve(struct sup_daemon *d, struct config *c, struct err *e);
+
+/* Before a start: the published ports are free, bridge and rules are there. */
+int network_prepare(struct sup_vps *v, const struct config *c, struct err *e);
+/* Names the bridge's name server, where there is one that it reaches, unless the config names others. */
+int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e);
+/* It has, or is about to have, its links. */
+bool network_is_alive(const struct sup_vps *v);
+/* After an end: takes bridge and rules away when nobody is left that needs them. */
+void network_release(struct sup_daemon *d);
+
+#endif

@@ -1,0 +1,122 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+load ../lib
+
+setup_file() {
+	root_new
+	vps create web1
+	vps start --wait web1
+}
+
+@test "the command's own status, output and error" {
+	run --separate-stderr vps exec web1 -- sh -c 'echo out; echo err >&2; exit 7'
+	assert_status 7
+	assert_output out
+	assert_equal "$stderr" err
+}
+
+@test "without --, options after the command are its own" {
+	succeeds vps exec web1 sh -c 'echo $0 $1' -u x
+	assert_output "-u x"
+}
+
+@test "standard input comes through, and its end" {
+	assert_equal "$(printf 'a\nb\n' | vps exec web1 -- cat | paste -sd,)" a,b
+	succeeds vps exec web1 -- cat </dev/null
+	assert_output ""
+}
+
+@test "a megabyte each way is whole" {
+	want=$(head -c 1000000 /dev/zero | tr '\0' x | sha256sum)
+	assert_equal "$(head -c 1000000 /dev/zero | tr '\0' x | vps exec web1 -- cat | sha256sum)" "$want"
+}
+
+@test "user, directory and variables" {
+	succeeds vps exec -u 1000:2000 -w /tmp -e A=b -e C=d web1 -- sh -c 'echo $(id -u) $(id -g) $PWD $A $C'
+	assert_output "1000 2000 /tmp b d"
+	SECRET=x succeeds vps exec web1 -- env
+	refute_match SECRET
+	SECRET=x succeeds vps exec -e SECRET web1 -- sh -c 'echo $SECRET'
+	assert_output x
+}
+
+@test "126, 127 and 125" {
+	fails 127 "vps: exec web1: run nowhere: No such file or directory" vps exec web1 nowhere
+	fails 126 "vps: exec web1: run /etc/passwd: Permission denied" vps exec web1 /etc/passwd
+	fails 125 "vps: exec web1: user nobodyknows: no such user in the VPS" vps exec -u nobodyknows web1 true
+	fails 125 "vps: exec web1: enter directory /nowhere: No such file or directory" \
+		vps exec -w /nowhere web1 true
+	fails 125 "vps: exec web9: there is no VPS named web9 (hint: vps list shows those there are)" \
+		vps exec web9 true
+	fails 125 "vps: exec: a command is missing (hint: usage: vps exec [OPTIONS] NAME -- COMMAND [ARGUMENT...])" \
+		vps exec web1
+	run --separate-stderr vps exec --json web1 nowhere
+	assert_status 127
+	assert_equal "$(jq -r .status <<<"$output")" 127
+}
+
+@test "a signal ends it as a shell says" {
+	run vps exec web1 -- sh -c 'kill -KILL $$'
+	assert_status 137
+}
+
+@test "signals are passed on" {
+	mkfifo "$BATS_TEST_TMPDIR/out"
+	"$VPS_BUILD/vps" exec web1 -- sh -c 'trap "exit 42" USR1; echo ready; while :; do sleep 0.05; done' \
+		>"$BATS_TEST_TMPDIR/out" 3>&- &
+	pid=$!
+	read -r line <"$BATS_TEST_TMPDIR/out"
+	assert_equal "$line" ready
+	kill -USR1 "$pid"
+	status=0
+	wait "$pid" || status=$?
+	assert_equal "$status" 42
+}
+
+@test "-t: a terminal of the VPS, with the size of ours, that follows it" {
+	run "$VPS_TOP/tests/cli/on_tty" expect:"30 100" size:40x120 send:'\n' expect:"40 120" \
+		-- "$VPS_BUILD/vps" exec -t web1 -- sh -c 'stty size; read x; stty size; exit 5'
+	assert_status 5
+}
+
+@test "-t: Ctrl-C goes to the command, and the terminal is as it was" {
+	run "$VPS_TOP/tests/cli/on_tty" expect:ready send:'\x03' -- sh -c '
+		before=$(stty -a)
+		"$1" exec -t web1 -- sh -c "trap \"exit 6\" INT; echo ready; while :; do sleep 0.05; done"
+		echo "status $?"
+		[ "$(stty -a)" = "$before" ] && echo "as before"' - "$VPS_BUILD/vps"
+	assert_status 0
+	assert_match 'status 6'
+	assert_match 'as before'
+}
+
+@test "-t: what was written just before the end is shown" {
+	for i in 1 2 3 4 5; do
+		run "$VPS_TOP/tests/cli/on_tty" -- "$VPS_BUILD/vps" exec -t web1 -- sh -c 'seq 1 500; echo end'
+		assert_status 0
+		assert_match 'end'
+		assert_equal "$(grep -c . <<<"$output")" 501
+	done
+}
+
+@test "-t without a terminal on our side" {
+	assert_equal "$(echo hello | vps exec -t web1 -- sh -c 'read x; test -t 0 && echo "got $x"' | tr -d '\r' | tail -n 1)" \
+		"got hello"
+	run vps exec -t web1 -- cat </dev/null
+	assert_status 0
+}
+
+@test "without -t the tenant never holds our terminal" {
+	run "$VPS_TOP/tests/cli/on_tty" expect:no-terminal send:'typed\n' expect:"got typed" \
+		-- "$VPS_BUILD/vps" exec web1 -- sh -c \
+		'for i in 0 1 2; do test -t $i && echo "fd $i is one"; done; echo no-terminal; read x; echo got $x'
+	assert_status 0
+	refute_match 'is one'
+}
+
+@test "enter: a login shell" {
+	run "$VPS_TOP/tests/cli/on_tty" send:'echo "$0 $((6*7))"; exit 4\n' expect:'-[a-z]*sh 42|sh 42' \
+		-- "$VPS_BUILD/vps" enter web1
+	assert_status 4
+	assert_equal "$(echo 'echo $HOME' | vps enter web1)" /root
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/proc.h"
+
+#include "base/macro.h"
+#include "tests/unit/tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+TEST(start_time)
+{
+	uint64_t mine = 0, same = 1;
+	int fd;
+
+	eq_int(proc_start_time(getpid(), &mine), 0, "of this process");
+	/* A name that looks like the fields after it */
+	prctl(PR_SET_NAME, "a) R 1 2 3 4");
+	eq_int(proc_start_time(getpid(), &same), 0, "with a hostile name");
+	ok(mine == same, "is the same");
+	fd = proc_open(getpid(), mine);
+	ok(fd >= 0, "opened by pid and start");
+	if (fd >= 0)
+		close(fd);
+	eq_int(proc_open(getpid(), mine + 1), -ESRCH, "another start is another process");
+}
+
+TEST(ended)
+{
+	uint64_t start;
+	int fd;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		for (;;)
+			pause();
+	eq_int(proc_start_time(pid, &start), 0, "while it runs");
+	fd = proc_open(pid, start);
+	ok(fd >= 0, "a pidfd");
+	eq_int(pidfd_signal(fd, SIGKILL), 0, "signalled through it");
+	ok(poll(&(struct pollfd){ .fd = fd, .events = POLLIN }, 1, 10000) == 1, "readable at its end");
+	waitpid(pid, NULL, 0);
+	eq_int(pidfd_signal(fd, 0), -ESRCH, "gone");
+	eq_int(proc_start_time(pid, &start), -ESRCH, "no such process");
+	eq_int(proc_open(pid, start), -ESRCH, "nor to open");
+	close(fd);
+}
+
+TEST(ids)
+{
+	char boot[37], again[37], a[37], b[37];
+
+	eq_int(proc_boot_id(boot), 0, "the boot's");
+	eq_int(proc_boot_id(again), 0, "twice");
+	eq_str(again, boot, "is one");
+	eq_int(proc_random_uuid(a), 0, "a random one");
+	eq_int(proc_random_uuid(b), 0, "and another");
+	ok(strcmp(a, b) != 0, "differ");
+	eq_int(strlen(a), 36, "36 characters");
+	ok(a[14] == '4' && strchr("89ab", a[19]), "version 4, %s", a);
+}
+
+TEST(clocks)
+{
+	uint64_t before = now_monotonic_us();
+
+	ok(now_monotonic_us() >= before, "does not go back");
+	ok(now_boottime_us() >= before, "boot time counts suspended time, too");
+	ok(now_realtime_us() > 1577836800000000ULL, "after 2020");
+}

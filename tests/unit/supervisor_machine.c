@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/machine.h"
+
+#include "tests/unit/tap.h"
+
+/* A row that was left out is all zero: SUP_NO without a reason. */
+TEST(table_is_full)
+{
+	for (int s = 0; s < SUP_STATE_COUNT; s++)
+		for (int ev = 0; ev < SUP_EVENT_COUNT; ev++) {
+			const struct sup_rule *r = sup_rule(s, ev);
+
+			ok((r->verdict == SUP_NO) == (r->why != NULL), "%s, %s: a reason or a way",
+			   sup_state_name(s), sup_event_name(ev));
+			ok(r->verdict != SUP_GO || (r->next < SUP_STATE_COUNT && (int)r->next != s),
+			   "%s, %s: somewhere else", sup_state_name(s), sup_event_name(ev));
+		}
+}
+
+/* From each state the events that happen lead back to stopped. */
+TEST(every_start_ends)
+{
+	static const enum sup_state alive[] = { SUP_STARTING, SUP_RUNNING, SUP_PAUSED, SUP_STOPPING };
+
+	for (size_t i = 0; i < sizeof(alive) / sizeof(*alive); i++) {
+		const struct sup_rule *r = sup_rule(alive[i], SUP_EV_ENDED);
+
+		ok(r->verdict == SUP_GO && r->next == SUP_STOPPED, "%s ends in stopped",
+		   sup_state_name(alive[i]));
+		r = sup_rule(alive[i], SUP_EV_STOP);
+		ok(r->verdict == SUP_JOIN || (r->verdict == SUP_GO && r->next == SUP_STOPPING),
+		   "%s can be stopped", sup_state_name(alive[i]));
+	}
+}
+
+TEST(destroying_takes_a_stop_first)
+{
+	for (int s = 0; s < SUP_STATE_COUNT; s++) {
+		const struct sup_rule *r = sup_rule(s, SUP_EV_DESTROY);
+		bool may = s == SUP_STOPPED || s == SUP_SUSPENDED;
+
+		ok((r->verdict == SUP_GO) == may, "state %d", s);
+	}
+}
+
+TEST(names)
+{
+	ok(sup_state_find("running") == SUP_RUNNING, "by name");
+	ok(sup_state_find("stopped") == SUP_STOPPED, "the first of a name");
+	ok(sup_state_find("creating") == -1, "inner states have no name outside");
+	ok(sup_state_find("") == -1, "nothing");
+	for (int i = 0; i < SUP_EVENT_COUNT; i++)
+		ok(sup_event_name(i), "event %d has a name", i);
+}

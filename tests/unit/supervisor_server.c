@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/protocol/server.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/macro.h"
+
+#include "tests/unit/tap.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+static const char text[] = "interface org.test.T\n"
+			   "method Echo(text: string) -> (text: string)\n"
+			   "method Later() -> (n: int)\n"
+			   "method Fds() -> (n: int)\n"
+			   "method Bad() -> (n: int)\n"
+			   "method Many() -> (n: int)\n"
+			   "method Big() -> (text: string)\n"
+			   "method Missing() -> ()\n"
+			   "error Failed(status: int, error: string, hint: string)\n";
+
+/* What the methods of the test server have seen. */
+static struct seen {
+	struct server_call *later;
+	int cancelled, calls;
+	int fd;
+} seen;
+
+static void echo(struct server_call *c, void *userdata)
+{
+	(void)userdata;
+	seen.calls++;
+	server_reply(c, json_pack("{s:s}", "text", call_string(c, "text")), NULL, 0);
+}
+
+static void on_cancel(struct server_call *c, void *userdata)
+{
+	struct err e;
+
+	(void)userdata;
+	seen.cancelled++;
+	seen.later = NULL;
+	err_set(&e, ERR_CANCELLED, "undone");
+	server_fail(c, &e);
+}
+
+static void later(struct server_call *c, void *userdata)
+{
+	(void)userdata;
+	seen.later = c;
+	call_on_cancel(c, on_cancel, NULL);
+}
+
+static void take_fds(struct server_call *c, void *userdata)
+{
+	(void)userdata;
+	seen.fd = call_take_fd(c, 1);
+	server_reply(c, json_pack("{s:i}", "n", 2), &seen.fd, 1);
+}
+
+static void bad(struct server_call *c, void *userdata)
+{
+	(void)userdata;
+	server_reply(c, json_pack("{s:s}", "n", "none"), NULL, 0);
+}
+
+static void many(struct server_call *c, void *userdata)
+{
+	(void)userdata;
+	server_continue(c, json_pack("{s:i}", "n", 1));
+	server_continue(c, json_pack("{s:i}", "n", 2));
+	server_reply(c, json_pack("{s:i}", "n", 3), NULL, 0);
+}
+
+static void big(struct server_call *c, void *userdata)
+{
+	size_t size = 1 << 20;
+	char *fill = malloc(size);
+
+	(void)userdata;
+	memset(fill, 'x', size - 1);
+	fill[size - 1] = '\0';
+	server_reply(c, json_pack("{s:s}", "text", fill), NULL, 0);
+	free(fill);
+}
+
+static const struct server_method methods[] = {
+	{ "Echo", echo, 0, 0 },  { "Later", later, 0, 0 },          { "Fds", take_fds, 0, 2 },
+	{ "Bad", bad, 0, 0 },    { "Many", many, SERVER_MORE, 0 },  { "Big", big, 0, 0 },
+};
+
+struct lab {
+	sd_event *event;
+	struct idl *idl;
+	struct server *server;
+};
+
+static void lab_up(struct lab *l)
+{
+	struct err e = { 0 };
+
+	seen = (struct seen){ .fd = -EBADF };
+	signal(SIGPIPE, SIG_IGN);
+	setenv("VPS_LOG", "err", 1);
+	log_init("test");
+	sd_event_new(&l->event);
+	ok(idl_parse(text, strlen(text), &l->idl, &e) == 0, "the interface is good");
+	ok(server_new(&l->server, l->event, l->idl, text, methods, ARRAY_SIZE(methods), NULL, &e) == 0,
+	   "a server");
+}
+
+static void lab_down(struct lab *l)
+{
+	server_free(l->server);
+	sd_event_unref(l->event);
+	idl_free(l->idl);
+}
+
+static int client(struct lab *l)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0 ||
+	    server_add(l->server, pair[1]) < 0)
+		abort();
+	return pair[0];
+}
+
+/* Lets the server do all there is to do. */
+static void settle(struct lab *l)
+{
+	while (sd_event_run(l->event, 0) > 0)
+		;
+}
+
+/* Everything that it sent, as one string with '|' for NUL; "(closed)" at the end of the stream. */
+static const char *answer(struct lab *l, int fd)
+{
+	static char buf[8192];
+	size_t len = 0;
+	ssize_t n;
+
+	settle(l);
+	while (len < sizeof(buf) - 16 && (n = recv(fd, buf + len, sizeof(buf) - 16 - len, 0)) > 0)
+		len += (size_t)n;
+	for (size_t i = 0; i < len; i++)
+		if (!buf[i])
+			buf[i] = '|';
+	buf[len] = '\0';
+	if (n == 0 || (n < 0 && errno == ECONNRESET))
+		strcpy(buf + len, "(closed)");
+	return buf;
+}
+
+static void put(int fd, const char *message)
+{
+	if (send(fd, message, strlen(message) + 1, MSG_NOSIGNAL) < 0)
+		diag("send: %s", strerror(errno));
+}
+
+static unsigned open_fds(void)
+{
+	cleanup_closedir DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	while (readdir(d))
+		n++;
+	return n;
+}
+
+#define ECHO(t) "{\"method\":\"org.test.T.Echo\",\"parameters\":{\"text\":\"" t "\"}}"
+#define CALL(m) "{\"method\":\"org.test.T." m "\"}"
+#define ANSWER(t) "{\"parameters\":{\"text\":\"" t "\"}}|"
+
+TEST(answers)
+{
+	struct lab l;
+	int fd;
+
+	lab_up(&l);
+	fd = client(&l);
+	put(fd, ECHO("a"));
+	eq_str(answer(&l, fd), ANSWER("a"), "a call is answered");
+	put(fd, ECHO("b"));
+	put(fd, ECHO("c"));
+	eq_str(answer(&l, fd), ANSWER("b") ANSWER("c"), "two at once are answered in order");
+	for (const char *p = ECHO("slow");; p++) {
+		send(fd, p, 1, MSG_NOSIGNAL);
+		settle(&l);
+		if (!*p)
+			break;
+	}
+	eq_str(answer(&l, fd), ANSWER("slow"), "one that comes byte by byte too");
+	put(fd, "{\"method\":\"org.test.T.Echo\",\"parameters\":{\"text\":\"x\"},\"oneway\":true}");
+	eq_str(answer(&l, fd), "", "a oneway call has no answer");
+	eq_int(seen.calls, 5, "but was done");
+	put(fd, "{\"method\":\"org.test.T.Many\",\"more\":true}");
+	eq_str(answer(&l, fd), "{\"parameters\":{\"n\":1},\"continues\":true}|"
+	       "{\"parameters\":{\"n\":2},\"continues\":true}|{\"parameters\":{\"n\":3}}|",
+	       "several replies");
+	close(fd);
+	settle(&l);
+	eq_int(server_clients(l.server), 0, "who hangs up is forgotten");
+	lab_down(&l);
+}
+
+TEST(refuses)
+{
+	static const struct {
+		const char *call, *error;
+	} rows[] = {
+		{ "{\"method\":\"org.test.T.Echo\",\"parameters\":{\"text\":5}}",
+		  "{\"error\":\"org.varlink.service.InvalidParameter\",\"parameters\":{\"parameter\":\"text\"}}|" },
+		{ "{\"method\":\"org.test.T.Echo\",\"parameters\":{\"text\":\"a\",\"more\":1}}",
+		  "{\"error\":\"org.varlink.service.InvalidParameter\",\"parameters\":{\"parameter\":\"more\"}}|" },
+		{ CALL("Echo"),
+		  "{\"error\":\"org.varlink.service.InvalidParameter\",\"parameters\":{\"parameter\":\"text\"}}|" },
+		{ CALL("Nothing"),
+		  "{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"org.test.T.Nothing\"}}|" },
+		{ CALL("Missing"),
+		  "{\"error\":\"org.varlink.service.MethodNotImplemented\",\"parameters\":{\"method\":\"org.test.T.Missing\"}}|" },
+		{ "{\"method\":\"org.other.X\"}",
+		  "{\"error\":\"org.varlink.service.InterfaceNotFound\",\"parameters\":{\"interface\":\"org.other\"}}|" },
+		{ "{\"method\":\"nodots\"}",
+		  "{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"nodots\"}}|" },
+		{ CALL("Many"),
+		  "{\"error\":\"org.varlink.service.ExpectedMore\",\"parameters\":{}}|" },
+		{ CALL("Fds"),
+		  "{\"error\":\"org.test.T.Failed\",\"parameters\":{\"status\":2,\"error\":"
+		  "\"Fds: 2 file descriptors must come with the call, not 0\",\"hint\":\"\"}}|" },
+		{ CALL("Bad"),
+		  "{\"error\":\"org.test.T.Failed\",\"parameters\":{\"status\":1,\"error\":"
+		  "\"Bad: vpsd made a reply that its interface does not allow\",\"hint\":\"\"}}|" },
+	};
+	struct lab l;
+	int fd;
+
+	lab_up(&l);
+	setenv("VPS_LOG", "none", 1);
+	fd = client(&l);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		put(fd, rows[i].call);
+		eq_str(answer(&l, fd), rows[i].error, "%s", rows[i].call);
+	}
+	close(fd);
+	lab_down(&l);
+}
+
+TEST(service)
+{
+	struct lab l;
+	int fd;
+
+	lab_up(&l);
+	fd = client(&l);
+	put(fd, "{\"method\":\"org.varlink.service.GetInfo\"}");
+	ok(strstr(answer(&l, fd), "\"interfaces\":[\"org.varlink.service\",\"org.test.T\"]"),
+	   "GetInfo names the interfaces");
+	put(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+		"\"parameters\":{\"interface\":\"org.test.T\"}}");
+	ok(strstr(answer(&l, fd), "interface org.test.T\\nmethod Echo"), "the description");
+	put(fd, "{\"method\":\"org.varlink.service.GetInterfaceDescription\","
+		"\"parameters\":{\"interface\":\"org.none\"}}");
+	ok(strstr(answer(&l, fd), "InterfaceNotFound"), "of no other interface");
+	close(fd);
+	lab_down(&l);
+}
+
+TEST(hostile_messages)
+{
+	static const char *const rows[] = {
+		"", "x", "{}", "[]", "null", "{\"method\":5}", "{\"method\":\"a.b\",\"parameters\":[]}",
+		"{\"method\":\"a.b\",\"more\":\"yes\"}", "{\"method\":\"a.b\",\"extra\":true}",
+		"{\"method\":\"a.b\",\"method\":\"a.c\"}", "{\"method\":\"a.b\",\"upgrade\":true}",
+		"{\"method\":\"a.\\ud800b\"}", "{\"method\":\"a.\xff\xff\"}",
+	};
+	struct lab l;
+	int good;
+
+	lab_up(&l);
+	good = client(&l);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		int fd = client(&l);
+
+		put(fd, rows[i]);
+		eq_str(answer(&l, fd), "(closed)", "closed: %s", rows[i]);
+		close(fd);
+	}
+	put(good, ECHO("still"));
+	eq_str(answer(&l, good), ANSWER("still"), "nobody else is hurt");
+	close(good);
+	lab_down(&l);
+}
+
+TEST(a_message_without_end)
+{
+	char junk[65536];
+	size_t sent = 0;
+	struct lab l;
+	ssize_t n = 0;
+	int fd;
+
+	lab_up(&l);
+	fd = client(&l);
+	memset(junk, 'x', sizeof(junk));
+	while (sent < 2 * SERVER_INPUT_MAX && (n = send(fd, junk, sizeof(junk), MSG_NOSIGNAL)) > 0) {
+		sent += (size_t)n;
+		settle(&l);
+	}
+	ok(n < 0 && errno != EAGAIN, "the connection is closed");
+	ok(sent <= SERVER_INPUT_MAX + 4 * sizeof(junk), "after %zu bytes", sent);
+	eq_int(server_clients(l.server), 0, "and forgotten");
+	close(fd);
+	lab_down(&l);
+}
+
+TEST(a_client_that_does_not_read)
+{
+	unsigned before, sent = 0;
+	struct lab l;
+	int fd, good;
+
+	lab_up(&l);
+	before = open_fds();
+	fd = client(&l);
+	good = client(&l);
+	while (sent < 10000 && send(fd, CALL("Big"), sizeof(CALL("Big")), MSG_NOSIGNAL) > 0) {
+		sent++;
+		settle(&l);
+	}
+	ok(sent < 10000, "its calls wait in its own socket: %u were taken", sent);
+	put(good, ECHO("still"));
+	eq_str(answer(&l, good), ANSWER("still"), "others are answered");
+	close(fd);
+	close(good);
+	settle(&l);
+	eq_int(server_clients(l.server), 0, "it is forgotten when it goes");
+	eq_int(open_fds(), before, "no fd stays behind");
+	lab_down(&l);
+}
+
+TEST(fds)
+{
+	unsigned before;
+	int fd, pipes[2], got[4], many_fds[FD_MSG_MAX];
+	char buf[256];
+	size_t n = 0;
+	struct lab l;
+
+	lab_up(&l);
+	before = open_fds();
+	fd = client(&l);
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		abort();
+	/* A message without fds before the one that has them: both in the socket at once. */
+	put(fd, ECHO("first"));
+	fd_send(fd, CALL("Fds"), sizeof(CALL("Fds")), pipes, 2);
+	settle(&l);
+	ok(seen.fd >= 0, "the fds belong to the message they came with");
+	eq_int(recv(fd, buf, sizeof(ANSWER("first")) - 1, 0), sizeof(ANSWER("first")) - 1,
+	       "the first is answered");
+	ok(fd_recv(fd, buf, sizeof(buf), got, 4, &n) > 0 && n == 1, "an fd comes back");
+	ok(write(got[0], "x", 1) == 1 && read(pipes[0], buf, 1) == 1 && buf[0] == 'x',
+	   "it is the one that was sent");
+	close(got[0]);
+	close(seen.fd);
+	close(pipes[1]);
+	/* A call that takes none: they are closed. */
+	fd_send(fd, ECHO("x"), sizeof(ECHO("x")), pipes, 1);
+	eq_str(answer(&l, fd), ANSWER("x"), "fds that nobody asked for do no harm");
+	for (size_t i = 0; i < FD_MSG_MAX; i++)
+		many_fds[i] = pipes[0];
+	/* Without an end of the message nobody takes them. */
+	fd_send(fd, "{", 1, many_fds, FD_MSG_MAX);
+	fd_send(fd, " ", 1, many_fds, FD_MSG_MAX);
+	eq_str(answer(&l, fd), "(closed)", "too many fds close the connection");
+	close(fd);
+	close(pipes[0]);
+	settle(&l);
+	eq_int(open_fds(), before, "no fd stays behind");
+	lab_down(&l);
+}
+
+TEST(cancelling)
+{
+	struct lab l;
+	int fd;
+
+	lab_up(&l);
+	fd = client(&l);
+	put(fd, CALL("Later"));
+	settle(&l);
+	ok(seen.later, "a call is under way");
+	put(fd, ECHO("next"));
+	settle(&l);
+	eq_int(seen.calls, 0, "the next one waits");
+	server_reply(seen.later, json_pack("{s:i}", "n", 7), NULL, 0);
+	eq_str(answer(&l, fd), "{\"parameters\":{\"n\":7}}|" ANSWER("next"), "both are answered");
+
+	put(fd, CALL("Later"));
+	settle(&l);
+	shutdown(fd, SHUT_WR);
+	eq_str(answer(&l, fd), "{\"error\":\"org.test.T.Failed\",\"parameters\":{\"status\":10,"
+	       "\"error\":\"undone\",\"hint\":\"\"}}|(closed)", "half a hang-up cancels, and is answered");
+	eq_int(seen.cancelled, 1, "once");
+	close(fd);
+
+	fd = client(&l);
+	put(fd, CALL("Later"));
+	settle(&l);
+	close(fd);
+	settle(&l);
+	eq_int(seen.cancelled, 2, "so does hanging up");
+	eq_int(server_clients(l.server), 0, "and it is forgotten");
+
+	fd = client(&l);
+	put(fd, CALL("Later"));
+	settle(&l);
+	call_on_cancel(seen.later, NULL, NULL);
+	close(fd);
+	settle(&l);
+	server_reply(seen.later, json_pack("{s:i}", "n", 1), NULL, 0);
+	eq_int(server_clients(l.server), 0, "an answer to nobody does no harm");
+	lab_down(&l);
+}
+
+TEST(the_server_goes_first)
+{
+	struct server_call *left;
+	struct lab l;
+	int fd;
+
+	lab_up(&l);
+	fd = client(&l);
+	put(fd, CALL("Later"));
+	settle(&l);
+	left = seen.later;
+	call_on_cancel(left, NULL, NULL);
+	server_free(l.server);
+	l.server = NULL;
+	server_reply(left, json_pack("{s:i}", "n", 1), NULL, 0);
+	eq_str(answer(&l, fd), "(closed)", "a call outlives it");
+	close(fd);
+	lab_down(&l);
+}
+
+TEST(many_clients)
+{
+	int fds[SERVER_ROOT_MAX + 1], n = 0, pair[2], r = 0;
+	struct lab l;
+
+	lab_up(&l);
+	/* As root these are root's; as another user SERVER_UID_MAX bounds them. */
+	while (n < (int)ARRAY_SIZE(fds)) {
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+			break;
+		r = server_add(l.server, pair[1]);
+		fds[n++] = pair[0];
+		if (r < 0)
+			break;
+	}
+	if (r == 0) {
+		diag("%d connections: the limit of fds came first", n);
+		ok(n > 64, "many connections");
+	} else {
+		eq_int(r, -EUSERS, "one too many is refused");
+	}
+	while (n > 0)
+		close(fds[--n]);
+	settle(&l);
+	eq_int(server_clients(l.server), 0, "all are forgotten");
+	lab_down(&l);
+}
