@@ -146,7 +146,7 @@ class Bench:
         """The same programs on the host and in a VPS, in turn; best of the rounds."""
         self.new("plain")
         shell = [shutil.which("busybox"), "sh", "-c"]
-        inside = [str(self.host.vps), "--root", str(self.host.root), "exec", "plain", "--", "sh", "-c"]
+        inside = ["env", f"VPS_ROOT={self.host.root}", str(self.host.vps), "exec", "plain", "--", "sh", "-c"]
         rows = []
         busybox = shutil.which("busybox")
         for what, script in (

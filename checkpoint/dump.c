@@ -207,8 +207,10 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = header_collect(d, init, o->vps, e);
+	int r = header_collect(d, init, o->spec->name, e);
 
+	if (r == 0)
+		r = ckpt_refuse_mounts(init, o->spec, e);
 	if (r == 0)
 		r = order(d, init, e);
 	if (r < 0)
@@ -229,6 +231,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	}
 	if (r == 0)
 		r = relate(d, e);
+	if (r == 0)
+		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = check_groups(t, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;

@@ -5,13 +5,14 @@
 #include "base/err.h"
 #include "cgroup/cgroup.h"
 #include "checkpoint/image/image.h"
+#include "runtime/spec.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 struct ckpt_dump_options {
-	const char *vps;        /* its name */
+	const struct rt_spec *spec; /* as it was started: its name, its volumes */
 	enum ckpt_compression compression;
 	bool leave_running;     /* else everything in the group is killed once the image is complete */
 	bool durable;           /* fsync before that */

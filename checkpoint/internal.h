@@ -6,6 +6,7 @@
 #include "checkpoint/freeze.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/tree.h"
+#include "runtime/spec.h"
 
 /* Parts of /proc/PID/status and stat. */
 struct ckpt_status {
@@ -28,6 +29,8 @@ struct ckpt_dump {
 	int root;               /* of the VPS, O_PATH */
 	int diag;               /* -EBADF until it is asked for */
 	pid_t init;
+	uint32_t uid_base;      /* the host's id of the VPS's 0 */
+	uint64_t tmpfs_dev, tmpfs_bytes;
 	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
 	int shmem_fd[1024];
 	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
@@ -35,6 +38,8 @@ struct ckpt_dump {
 
 /* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
 int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e);
+/* Likewise when something is mounted that the runtime does not mount. (refuse.c) */
+int ckpt_refuse_mounts(pid_t init, const struct rt_spec *spec, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* The pages of private areas, and of the shared memory. (pages.c) */
@@ -42,6 +47,9 @@ int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e);
+/* What is in the tmpfs that the runtime mounts, and there again. (tmpfs.c) */
+int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
+int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 

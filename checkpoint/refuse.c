@@ -100,6 +100,39 @@ static int check_areas(pid_t pid, struct err *e)
 	return 0;
 }
 
+/* What the runtime mounts, with all below for those that it masks parts of. */
+static bool is_runtime_mount(const char *at, const struct rt_spec *spec)
+{
+	static const char *const whole[] = { "/proc", "/sys", "/dev" };
+
+	if (STREQ(at, "/") || STREQ(at, "/run"))
+		return true;
+	for (size_t i = 0; i < ARRAY_SIZE(whole); i++)
+		if (strncmp(at, whole[i], strlen(whole[i])) == 0 &&
+		    (at[strlen(whole[i])] == '/' || !at[strlen(whole[i])]))
+			return true;
+	for (size_t i = 0; i < spec->mount_count; i++)
+		if (STREQ(at, spec->mounts[i].guest))
+			return true;
+	return false;
+}
+
+int ckpt_refuse_mounts(pid_t init, const struct rt_spec *spec, struct err *e)
+{
+	cleanup_fclose FILE *f = NULL;
+	char path[64], line[8192], at[4096];
+
+	snprintf(path, sizeof(path), "/proc/%d/mountinfo", (int)init);
+	f = fopen(path, "re");
+	if (!f)
+		return err_sys(e, "open %s", path);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "%*s %*s %*s %*s %4095s", at) == 1 && !is_runtime_mount(at, spec))
+			return err_set(e, ERR_UNSUPPORTED, "the VPS has mounted something on %s, which cannot be "
+				       "saved yet", at);
+	return 0;
+}
+
 int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e)
 {
 	uint64_t f[53] = { 0 };

@@ -93,6 +93,8 @@ int restore_open(void *restore, struct err *e)
 		return err_code(e, -ENOMEM, "open files");
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		o.fds[i] = o.mates[i] = -1;
+	if (n == 0)
+		n = ckpt_tmpfs_restore(&r->tree, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);

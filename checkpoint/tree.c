@@ -109,6 +109,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 
 	for (size_t i = 0; r == 0 && i < t->shmem_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SHMEM, i + 1, t->shmems[i], e);
+	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
@@ -183,6 +185,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		if (rec->id != t->file_count + 1 || t->file_count == FILES_MAX)
 			return bad(e, "file", rec->id);
 		r = ckpt_push(&t->arena, &t->files, &t->file_count, m);
+		break;
+	case CKPT_REC_TMPFS:
+		if (t->tmpfs_count == FILES_MAX)
+			return bad(e, "too much in tmpfs, at", rec->id);
+		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
 		break;
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)

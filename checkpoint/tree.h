@@ -49,6 +49,8 @@ struct ckpt_tree {
 	size_t file_count;
 	Ckpt__Shmem **shmems;       /* likewise */
 	size_t shmem_count;
+	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
+	size_t tmpfs_count;
 };
 
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */

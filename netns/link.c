@@ -2,6 +2,7 @@
 #include "netns/internal.h"
 
 #include "base/macro.h"
+#include "base/step.h"
 #include "netns/rt.h"
 
 #include <linux/if_bridge.h>
@@ -387,34 +388,80 @@ static int links_down(const struct netns_host *h, const struct netns_vps *v, str
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }
 
-static int links_up(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
-		    struct err *e)
+struct start {
+	const struct netns_host *h;
+	const struct netns_vps *v;
+	int netns_fd;
+	struct nl nl;
+	struct made made[NETNS_IF_MAX];
+};
+
+static int step_rules(void *ctx, struct err *e)
 {
-	struct made made[NETNS_IF_MAX] = { 0 };
-	cleanup_nl struct nl n = NL_INIT;
-	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	struct start *s = ctx;
+
+	return netns_rules_add(s->h, s->v, e);
+}
+
+static void undo_rules(void *ctx)
+{
+	struct start *s = ctx;
+	struct err e;
+
+	netns_rules_remove(s->h, s->v, &e);
+}
+
+/* Also what the next step has made. */
+static void undo_links(void *ctx)
+{
+	struct start *s = ctx;
+	struct err e;
+
+	links_down(s->h, s->v, &e);
+}
+
+static int step_links(void *ctx, struct err *e)
+{
+	struct start *s = ctx;
+	int r = nl_open(&s->nl, NETLINK_ROUTE, -EBADF, e);
 
 	if (r < 0)
 		return r;
-	name_links(h, v, made);
-	r = make_links(&n, h, v, made, netns_fd, e);
-	if (r == 0)
-		r = dress_host(&n, h, v, made, e);
-	if (r == 0)
-		r = dress_tenant(v, made, netns_fd, e);
+	name_links(s->h, s->v, s->made);
+	r = make_links(&s->nl, s->h, s->v, s->made, s->netns_fd, e);
+	if (r < 0)
+		undo_links(s);
 	return r;
 }
 
+static int step_host(void *ctx, struct err *e)
+{
+	struct start *s = ctx;
+
+	return dress_host(&s->nl, s->h, s->v, s->made, e);
+}
+
+static int step_inside(void *ctx, struct err *e)
+{
+	struct start *s = ctx;
+
+	return dress_tenant(s->v, s->made, s->netns_fd, e);
+}
+
+static const struct step start_steps[] = {
+	{ "rules", step_rules, undo_rules },
+	{ "links", step_links, undo_links },
+	{ "host", step_host, NULL },
+	{ "inside", step_inside, NULL },
+};
+static STEP_TABLE(start_table, "netns", start_steps);
+
 int netns_vps_up(const struct netns_host *h, const struct netns_vps *v, int netns_fd, struct err *e)
 {
-	struct err ignored;
-	int r = netns_rules_add(h, v, e);
+	struct start s = { .h = h, .v = v, .netns_fd = netns_fd, .nl = NL_INIT };
+	int r = steps_up(&start_table, &s, e);
 
-	if (r < 0)
-		return r;
-	r = links_up(h, v, netns_fd, e);
-	if (r < 0)
-		netns_vps_down(h, v, &ignored);
+	nl_done(&s.nl);
 	return r;
 }
 

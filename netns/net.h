@@ -120,9 +120,7 @@ struct netns_host {
 	char tag[16]; /* name of the nft tables */
 	char bridge[16]; /* "<tag>-br" */
 	struct netns_addr gw4, gw6; /* of the bridge, with the pool's prefix; family 0: no pool */
-	/* Every VPS may ask port 53 of the gateway's addresses. Set it, before the rules are made,
-	 * only where somebody of ours answers there. netns_host_init() leaves it false. */
-	bool dns;
+	bool dns; /* VPSs may ask port 53 of the gateways; netns_host_serve_dns() changes it */
 	/* Tracked connections that one address of a VPS may have. 0: a quarter of what the host can
 	 * track, so that no VPS can fill the table that all share. */
 	uint32_t connections;

@@ -38,6 +38,7 @@ enum ckpt_record_type {
 	CKPT_REC_FDS,
 	CKPT_REC_FILE,
 	CKPT_REC_PAGES,
+	CKPT_REC_TMPFS,
 	CKPT_REC_COUNT,
 };
 

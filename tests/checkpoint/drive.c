@@ -116,7 +116,7 @@ static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct 
 		struct err *e)
 {
 	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct ckpt_dump_options o = { .vps = s->name, .compression = compression, .leave_running = keep };
+	struct ckpt_dump_options o = { .spec = s, .compression = compression, .leave_running = keep };
 	struct cgroup_host host;
 	struct cgroup c = { .host = &host };
 	int r = cgroup_host_read(&host, proc, e);

@@ -8,12 +8,13 @@
 #include <signal.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 
-enum { TIMER = 1, ZOMBIE, ORPHAN, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DONTFORK, GROUP };
+enum { TIMER = 1, ZOMBIE, ORPHAN, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DONTFORK, GROUP, MOUNT };
 
 static void child(void)
 {
@@ -54,6 +55,8 @@ int main(void)
 		socket(AF_INET, SOCK_STREAM, 0);
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
+	if (WHAT == MOUNT)
+		mount("none", "/tmp", "tmpfs", 0, NULL);
 	if (WHAT == INOTIFY)
 		inotify_init1(0);
 	if (WHAT == DONTFORK)

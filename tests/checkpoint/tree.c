@@ -76,7 +76,7 @@ static _Noreturn void user(void)
 	if (chdir("/tmp/here") < 0)
 		_exit(2);
 	umask(0137);
-	setpriority(PRIO_PROCESS, 0, 7);
+	setpriority(PRIO_PROCESS, 0, 15);
 	setrlimit(RLIMIT_NOFILE, &lim);
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	if (setgroups(3, groups) < 0 || setresgid(100, 101, 102) < 0 || setresuid(1000, 1001, 1002) < 0)
@@ -89,7 +89,7 @@ static _Noreturn void user(void)
 	CHECK(getgroups(8, now) == 3 && now[0] == 5 && now[2] == 7);
 	CHECK(getcwd(dir, sizeof(dir)) && strcmp(dir, "/tmp/here") == 0);
 	CHECK(umask(0) == 0137);
-	CHECK(getpriority(PRIO_PROCESS, 0) == 7);
+	CHECK(getpriority(PRIO_PROCESS, 0) == 15);
 	CHECK(getrlimit(RLIMIT_NOFILE, &got) == 0 && got.rlim_cur == 123 && got.rlim_max == 456);
 	CHECK(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
 	CHECK(mkdir("/root/not-allowed", 0755) < 0);

@@ -10,8 +10,8 @@ words() {
 }
 
 @test "verbs and sub-verbs, without vpsd" {
-	words st
-	assert_output "start stop status stats"
+	words sto
+	assert_output "stop"
 	words template ""
 	assert_output "list build import remove"
 	words template i

@@ -33,7 +33,7 @@ points() {
 }
 
 @test "the steps of create, start and destroy are fault points" {
-	for t in create start tenant destroy; do
+	for t in create start netns tenant destroy; do
 		[ "$(points $t | wc -l)" -ge 2 ] || fail "table $t: $(points $t)"
 	done
 }
@@ -81,7 +81,7 @@ under() {
 
 @test "start fails at each step: it says so, nothing is left, the next start succeeds" {
 	succeeds vps create web
-	for p in $(points start tenant); do
+	for p in $(points start netns tenant); do
 		echo "# $p" >&2
 		under "$p" fail start web
 		assert_status 1
@@ -111,7 +111,7 @@ monitors() {
 @test "the monitor or the tenant's first process is killed at each step of start" {
 	succeeds vps create web
 	# Dying right before execve looks like an init that ends at once: the start has succeeded.
-	for p in $(points start tenant | grep -v '^tenant.exec$'); do
+	for p in $(points start netns tenant | grep -v '^tenant.exec$'); do
 		echo "# $p" >&2
 		under "$p" kill start web
 		[ "$status" -ne 0 ] || fail "$p: it succeeded"

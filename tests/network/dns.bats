@@ -7,6 +7,7 @@ load ../lib
 
 setup_file() {
 	requires root command python3
+	[ -e /etc/resolv.conf ] || skip "there is no /etc/resolv.conf to put another in the place of"
 	root_new
 	resolv=$(realpath /etc/resolv.conf)
 	# Of the first nothing listens on port 53: what is asked of it is refused.
