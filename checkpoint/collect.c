@@ -330,6 +330,46 @@ static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_
 	return pending_collect(d, k, tid, false, t->tid, e);
 }
 
+/*
+ * Which fds close on exec. The flags in fdinfo also have the O_CLOEXEC with which the file was opened,
+ * even when the fd is a duplicate without it (seen on Linux 6.18).
+ */
+static int ask_cloexec(struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e)
+{
+	cleanup_free struct ckpt_call *calls = calloc(CKPT_BATCH_MAX, sizeof(*calls));
+	int r = calls ? 0 : err_code(e, -ENOMEM, "collect process %d", (int)k->pid);
+
+	for (size_t at = 0, n; r == 0 && at < k->fds->n_fd; at += n) {
+		n = k->fds->n_fd - at < CKPT_BATCH_MAX ? k->fds->n_fd - at : CKPT_BATCH_MAX;
+		for (size_t i = 0; i < n; i++)
+			calls[i] = (struct ckpt_call){ SYS_fcntl, { k->fds->fd[at + i]->fd, F_GETFD }, 0 };
+		r = ckpt_batch_run(b, th, calls, n, e);
+		for (size_t i = 0; r == 0 && i < n; i++)
+			k->fds->fd[at + i]->cloexec = calls[i].ret & FD_CLOEXEC;
+	}
+	return r;
+}
+
+static int cloexec_collect(struct ckpt_task *k, struct ckpt_batch *b, struct err *e)
+{
+	struct ckpt_thread th;
+	struct err ignored;
+	int r, left;
+
+	if (!k->fds->n_fd)
+		return 0;
+	r = ckpt_thread_enter(b, &th, k->pid, e);
+	if (r < 0)
+		return r;
+	r = ckpt_batch_map(b, &th, CKPT_BATCH_LIST, e);
+	if (r == 0)
+		r = ask_cloexec(k, b, &th, e);
+	if (r == 0)
+		r = ckpt_batch_unmap(b, &th, e);
+	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
+	return r < 0 ? r : left;
+}
+
 static int numbers_collect(struct ckpt_task *k)
 {
 	uint64_t f[53] = { 0 }, v[16];
@@ -446,11 +486,14 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	r = ckpt_areas_collect(d, k, e);
 	if (r < 0)
 		return r;
+	r = ckpt_fds_collect(d, k, e);
+	if (r < 0)
+		return r;
 	r = ckpt_batch_open(&b, p->pid, p->tids, p->count, e);
+	if (r == 0)
+		r = cloexec_collect(k, &b, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
 	ckpt_batch_close(&b);
-	if (r == 0)
-		r = pending_collect(d, k, p->pid, true, 0, e);
-	return r == 0 ? ckpt_fds_collect(d, k, e) : r;
+	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

@@ -7,10 +7,12 @@
 #include "base/step.h"
 #include "checkpoint/internal.h"
 
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/netlink.h>
+#include <sched.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
@@ -33,6 +35,27 @@ int ckpt_dump_root(const struct ckpt_dump *d)
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id)
 {
 	return d->tree.shmems[id - 1];
+}
+
+int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_close int its = -EBADF, own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	char path[64];
+
+	if (d->diag >= 0)
+		return d->diag;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)d->init);
+	its = open(path, O_RDONLY | O_CLOEXEC);
+	if (own < 0 || its < 0 || setns(its, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter the VPS's network namespace");
+	d->diag = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	if (d->diag < 0)
+		err_sys(e, "make a sock_diag socket");
+	if (setns(own, CLONE_NEWNET) < 0) {
+		fd_close(&d->diag);
+		return err_sys(e, "leave the VPS's network namespace");
+	}
+	return d->diag;
 }
 
 uint64_t ckpt_xsave_mask(void)
@@ -120,8 +143,14 @@ static int relate(struct ckpt_dump *d, struct err *e)
 
 		k->process->ppid = 0;
 		for (size_t n = 0; n < i; n++) {
-			if (t->tasks[n].pid == parent)
-				k->process->ppid = t->tasks[n].process->pid;
+			const Ckpt__Process *p = t->tasks[n].process;
+
+			if (t->tasks[n].pid == parent) {
+				k->process->ppid = p->pid;
+				if (k->process->sid != k->process->pid && k->process->sid != p->sid)
+					return err_set(e, ERR_UNSUPPORTED, "process %d is in a session whose leader has "
+						       "ended, or which its parent has left", (int)k->pid);
+			}
 			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_VM, 0, 0) == 0)
 				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory "
 					       "(vfork)", (int)t->tasks[n].pid, (int)k->pid);
@@ -129,6 +158,21 @@ static int relate(struct ckpt_dump *d, struct err *e)
 				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their open files",
 					       (int)t->tasks[n].pid, (int)k->pid);
 		}
+	}
+	return 0;
+}
+
+/* setpgid(2) joins a group only while a process of its number is there. */
+static int check_groups(const struct ckpt_tree *t, struct err *e)
+{
+	for (size_t i = 0; i < t->task_count; i++) {
+		bool there = false;
+
+		for (size_t k = 0; k < t->task_count; k++)
+			there |= t->tasks[k].process->pid == t->tasks[i].process->pgid;
+		if (!there)
+			return err_set(e, ERR_UNSUPPORTED, "process %d is in a process group whose leader has "
+				       "ended", (int)t->tasks[i].pid);
 	}
 	return 0;
 }
@@ -169,20 +213,25 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = order(d, init, e);
 	if (r < 0)
 		return r;
-	d->base_filters = ckpt_status_read(init, &s) == 0 &&
-			  ckpt_status_numbers(&s, "Seccomp_filters", 10, &v, 1) ? (unsigned)v : 0;
+	/* The runtime confines a VPS by one filter, above those that it lives under itself. */
+	d->base_filters = 1 + (ckpt_status_read(getpid(), &s) == 0 &&
+			       ckpt_status_numbers(&s, "Seccomp_filters", 10, &v, 1) ? (unsigned)v : 0);
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
+		r = ckpt_refuse(init, &d->frozen.procs[i], e);
+		if (r == 0)
+			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
 		if (r == 0)
 			r = check_zombies(&t->tasks[i], e);
 	}
 	if (r == 0)
 		r = relate(d, e);
-	return r;
+	if (r == 0)
+		r = check_groups(t, e);
+	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
 
 static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o,
@@ -228,6 +277,8 @@ int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump
 	d->root = root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return err_sys(e, "open %s", path);
+	d->diag = -EBADF;
+	d->init = init;
 	r = ckpt_freeze(c, &d->frozen, e);
 	if (r == 0)
 		r = collect(d, init, o, e);
@@ -235,11 +286,15 @@ int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump
 		r = write_image(d, fd, o, ret, e);
 	if (r == 0 && !o->leave_running)
 		r = cgroup_kill(c, e);
-	ckpt_unfreeze(&d->frozen);
+	if (r == 0 && !o->leave_running)
+		ckpt_frozen_reap(&d->frozen);
+	else
+		ckpt_unfreeze(&d->frozen);
 	if (ret)
 		ret->frozen_us = now_monotonic_us() - start;
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
+	fd_close(&d->diag);
 	free(d->files.seen);
 	ckpt_tree_done(&d->tree);
 	return r;

@@ -19,6 +19,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_TIMERFD] = &ckpt_kind_timerfd,
 	[CKPT_FILE_SIGNALFD] = &ckpt_kind_signalfd,
 	[CKPT_FILE_MEMFD] = &ckpt_kind_memfd,
+	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
 };
 
@@ -134,7 +135,6 @@ static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, int numbe
 	if (r == 0) {
 		ckpt__fd__init(out);
 		out->fd = (uint32_t)number;
-		out->cloexec = (f->flags & O_CLOEXEC) != 0;
 		out->file = seen(&d->files, f);
 		if (!out->file)
 			r = add_file(d, f, &out->file, e);

@@ -294,7 +294,7 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	return r;
 }
 
-void ckpt_frozen_done(struct ckpt_frozen *f)
+static void frozen_done(struct ckpt_frozen *f)
 {
 	for (size_t i = 0; i < f->count; i++)
 		free(f->procs[i].tids);
@@ -309,10 +309,25 @@ void ckpt_unfreeze(struct ckpt_frozen *f)
 			pid_t tid = f->procs[i].tids[k];
 
 			/* Perhaps not stopped yet, when an error came first. */
-			if (ckpt_trace_wait_event(tid, NULL) < 0)
+			if (ckpt_trace_wait_event(tid, NULL) < 0) {
+				ckpt_trace_reap(tid);
 				continue;
+			}
 			mend_interrupted(tid);
 			ckpt_trace_detach(tid);
 		}
-	ckpt_frozen_done(f);
+	frozen_done(f);
+}
+
+void ckpt_frozen_reap(struct ckpt_frozen *f)
+{
+	struct list all = { 0 };
+
+	for (size_t i = 0; i < f->count; i++)
+		for (size_t k = 0; k < f->procs[i].count; k++)
+			if (list_add(&all, f->procs[i].tids[k]) < 0)
+				break;
+	ckpt_trace_reap_all(all.id, all.count);
+	free(all.id);
+	frozen_done(f);
 }

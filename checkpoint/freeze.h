@@ -34,7 +34,8 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e);
 /* Lets all of them go. Idempotent. */
 void ckpt_unfreeze(struct ckpt_frozen *f);
 
-/* As ckpt_unfreeze() after all have been killed: frees memory only. */
-void ckpt_frozen_done(struct ckpt_frozen *f);
+/* As ckpt_unfreeze() after all have been killed. Waits until they are gone, but for children of the
+ * caller. */
+void ckpt_frozen_reap(struct ckpt_frozen *f);
 
 #endif

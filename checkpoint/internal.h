@@ -26,11 +26,15 @@ struct ckpt_dump {
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
+	int diag;               /* -EBADF until it is asked for */
+	pid_t init;
 	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
 	int shmem_fd[1024];
 	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
 };
 
+/* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
+int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* The pages of private areas, and of the shared memory. (pages.c) */

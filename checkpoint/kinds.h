@@ -58,7 +58,7 @@ struct ckpt_opening {
 	const struct ckpt_tree *tree;
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
-	int console;
+	int *mates;          /* as tree->files: made with its other end; -1: not */
 };
 
 struct ckpt_kind {
@@ -81,9 +81,14 @@ extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);
 const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d);
 int ckpt_dump_root(const struct ckpt_dump *d);
+/* A sock_diag socket in the VPS's network namespace; stays the dump's. */
+int ckpt_dump_diag(struct ckpt_dump *d, struct err *e);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);
 /* Shared memory by its open file; the id, from 1. Takes the fd. */
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e);
+
+/* That all pairs of unix sockets are whole. (kinds/unix.c) */
+int ckpt_unix_check(const struct ckpt_tree *t, struct err *e);
 
 /* The number behind "key:" in fdinfo, in base; 0 or -ENOENT. */
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret);

@@ -343,6 +343,24 @@ static int let_run(struct restore *r, struct err *e)
 	return 0;
 }
 
+/* Traced zombies keep the first process from ending. */
+static void end_all(struct restore *r, struct rt_vps *v)
+{
+	struct err ignored;
+	size_t n = 0, room = 0;
+	pid_t *tids;
+
+	rt_kill(v, &ignored);
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		room += r->procs[i].task->thread_count;
+	tids = ckpt_alloc(&r->tree.arena, room * sizeof(*tids));
+	for (size_t i = 0; tids && i < r->tree.task_count; i++)
+		for (size_t k = 0; k < r->procs[i].task->thread_count; k++)
+			if (r->procs[i].threads[k].tid)
+				tids[n++] = r->procs[i].threads[k].tid;
+	ckpt_trace_reap_all(tids, n);
+}
+
 static int restore(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
 		   struct rt_vps **ret, struct err *e)
 {
@@ -370,6 +388,7 @@ static int restore(struct restore *r, const struct rt_spec *spec, const struct r
 	for (size_t i = 0; i < r->tree.task_count; i++)
 		fd_close(&r->procs[i].batch.mem);
 	if (n < 0) {
+		end_all(r, *ret);
 		rt_finish(*ret);
 		*ret = NULL;
 	}

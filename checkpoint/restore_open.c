@@ -87,11 +87,12 @@ int restore_open(void *restore, struct err *e)
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
+	o.mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o.shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
-	if (!o.fds || !o.shmems)
+	if (!o.fds || !o.shmems || !o.mates)
 		return err_code(e, -ENOMEM, "open files");
 	for (size_t i = 0; i < r->tree.file_count; i++)
-		o.fds[i] = -1;
+		o.fds[i] = o.mates[i] = -1;
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);

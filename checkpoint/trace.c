@@ -1,12 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/fd.h"
+#include "base/macro.h"
 #include "checkpoint/trace.h"
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* The request is an int in the kernel and an enum in libc: through a pointer of the right type for
  * those that libc's header does not know. */
@@ -107,4 +111,49 @@ int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret)
 	if (ret)
 		*ret = s;
 	return 0;
+}
+
+static bool is_own_child(pid_t tid)
+{
+	cleanup_free char *text = NULL;
+	char path[64];
+	const char *p;
+	long tgid, ppid;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)tid);
+	if (fd_read_file_at(AT_FDCWD, path, 65536, &text, NULL) < 0)
+		return false;
+	p = strstr(text, "\nTgid:");
+	tgid = p ? atol(p + 6) : 0;
+	p = strstr(text, "\nPPid:");
+	ppid = p ? atol(p + 6) : 0;
+	return tgid == tid && ppid == getpid();
+}
+
+bool ckpt_trace_reap(pid_t tid)
+{
+	int status;
+	pid_t r;
+
+	if (is_own_child(tid))
+		return true;
+	do
+		r = waitpid(tid, &status, __WALL | WNOHANG);
+	while ((r < 0 && errno == EINTR) || (r > 0 && !WIFEXITED(status) && !WIFSIGNALED(status)));
+	return r != 0;
+}
+
+void ckpt_trace_reap_all(pid_t *tids, size_t n)
+{
+	while (n > 0) {
+		struct timespec ts = { 0, 100000 };
+		size_t left = 0;
+
+		for (size_t i = 0; i < n; i++)
+			if (!ckpt_trace_reap(tids[i]))
+				tids[left++] = tids[i];
+		if (left == n)
+			nanosleep(&ts, NULL);
+		n = left;
+	}
 }

@@ -51,4 +51,13 @@ int ckpt_trace_wait(pid_t tid, struct ckpt_stop *ret);
  */
 int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret);
 
+/*
+ * Takes the end of a thread that has been killed: it stays a zombie until its tracer has seen it, and
+ * the last thread of a pid namespace's first process waits for all others. A process that is the
+ * caller's own child stays to be waited for. False when it has not ended yet.
+ */
+bool ckpt_trace_reap(pid_t tid);
+/* Until all have ended, in whatever order; empties the array. */
+void ckpt_trace_reap_all(pid_t *tids, size_t n);
+
 #endif

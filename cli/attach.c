@@ -290,6 +290,8 @@ static void take_error(struct loop *l, const char *data, size_t len)
 static void take_started(struct loop *l, int fd)
 {
 	l->started = true;
+	if (l->a->held)
+		session_send(l->session, SESSION_SIGNAL, l->a->held, NULL, 0, -1);
 	if (fd < 0)
 		return;
 	fd_close(&l->master);

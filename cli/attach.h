@@ -36,6 +36,7 @@ struct attach {
 	bool tty;
 	bool run;                  /* with tty, its terminal comes and goes as messages */
 	int signals;               /* cli_signals() */
+	int held;                  /* a signal that came before; 0: none */
 	struct attach_stdio *stdio;/* NULL with tty */
 	long lines;                /* ATTACH_FOLLOW: of the history; -1: all */
 };

@@ -74,6 +74,7 @@ static bool ask_again(const struct cli *c, const struct err *e)
 static void show_pending(const struct cli *c, json_t *params)
 {
 	json_t *pending = json_object_get(params, "pending"), *key;
+	const char *note = json_string_value(json_object_get(params, "note"));
 	size_t i;
 
 	if (c->json) {
@@ -83,6 +84,10 @@ static void show_pending(const struct cli *c, json_t *params)
 	json_array_foreach(pending, i, key)
 		printf("%s takes effect at the next start of %s\n", json_string_value(key),
 		       c->args[0]);
+	if (note) {
+		put_clean(stdout, note);
+		putchar('\n');
+	}
 }
 
 static int send_text(struct edit *ed, const char *old, const char *text, struct err *e)

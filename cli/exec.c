@@ -6,6 +6,9 @@
 
 #include "base/macro.h"
 
+#include <signal.h>
+#include <sys/signalfd.h>
+
 /* -e KEY=VALUE, and -e KEY with the caller's value. */
 static json_t *environment(const struct cli *c, bool tty)
 {
@@ -56,6 +59,24 @@ static void add_options(const struct cli *c, json_t *in, bool tty)
 	json_object_set_new(in, "cols", json_integer(cols));
 }
 
+/*
+ * The command may run, and somebody may have seen that it does, before the answer is here: the first
+ * signal is for the command and kept until then. Only a second one is for us.
+ */
+static bool hold_first(int fd, void *ctx)
+{
+	struct signalfd_siginfo si;
+	int *held = ctx;
+
+	if (read(fd, &si, sizeof(si)) != (ssize_t)sizeof(si) || si.ssi_signo == SIGWINCH ||
+	    si.ssi_signo == SIGCONT)
+		return false;
+	if (*held)
+		return true;
+	*held = (int)si.ssi_signo;
+	return false;
+}
+
 static int call(struct cli *c, const char *method, json_t *in, struct attach *a,
 		char ret_name[64], struct err *e)
 {
@@ -67,10 +88,10 @@ static int call(struct cli *c, const char *method, json_t *in, struct attach *a,
 		json_decref(in);
 		return r;
 	}
-	client_cancel_on(c->client, a->signals);
+	client_cancel_on(c->client, a->signals, hold_first, &a->held);
 	r = client_call(c->client, method, in, a->stdio ? a->stdio->child : NULL,
 			a->stdio ? 3 : 0, &reply, e);
-	client_cancel_on(c->client, -EBADF);
+	client_cancel_on(c->client, -EBADF, NULL, NULL);
 	if (r < 0)
 		return r;
 	if (reply.nfds < 1)

@@ -125,7 +125,7 @@ int cmd_pull(struct cli *c, struct err *e)
 	if (r == 0)
 		r = p.signals = cli_signals(c, false, e);
 	if (r >= 0) {
-		client_cancel_on(c->client, p.signals);
+		client_cancel_on(c->client, p.signals, NULL, NULL);
 		r = STREQ(dest, "-") ? pull_stdout(c, e) : pull(&p, e);
 		fd_close(&p.signals);
 	}

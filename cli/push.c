@@ -152,7 +152,7 @@ int cmd_push(struct cli *c, struct err *e)
 	p.signals = cli_signals(c, false, e);
 	if (p.signals < 0)
 		return p.signals;
-	client_cancel_on(c->client, p.signals);
+	client_cancel_on(c->client, p.signals, NULL, NULL);
 	r = push(&p, e);
 	fd_close(&p.signals);
 	if (r < 0)

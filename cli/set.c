@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
 
-/* Says which of the changes wait for the next start. */
-static void show_pending(struct cli *c, json_t *pending)
+/* Says which of the changes wait for the next start, and what the kernel could not do yet. */
+static void show_result(struct cli *c, json_t *params)
 {
-	json_t *key;
+	json_t *pending = json_object_get(params, "pending"), *key;
+	const char *note = json_string_value(json_object_get(params, "note"));
 	size_t i;
 
 	json_array_foreach(pending, i, key) {
 		put_clean(stdout, json_string_value(key));
 		printf(" takes effect at the next start of %s\n", c->args[0]);
+	}
+	if (note) {
+		put_clean(stdout, note);
+		putchar('\n');
 	}
 }
 
@@ -35,6 +40,6 @@ int cmd_set(struct cli *c, struct err *e)
 	if (c->json)
 		cli_json(reply.params);
 	else
-		show_pending(c, json_object_get(reply.params, "pending"));
+		show_result(c, reply.params);
 	return 0;
 }

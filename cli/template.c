@@ -85,7 +85,7 @@ static int long_call(struct cli *c, const char *method, json_t *in, const int *f
 		json_decref(in);
 		return signals;
 	}
-	client_cancel_on(c->client, signals);
+	client_cancel_on(c->client, signals, NULL, NULL);
 	r = client_send(c->client, method, in, fds, nfds, true, e);
 	while (r == 0 && more) {
 		cleanup_reply struct client_reply reply = { 0 };

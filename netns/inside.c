@@ -17,13 +17,16 @@
 static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bool in_network,
 			uint32_t table)
 {
+	/* For IPv6 onlink is refused when the main table has the gateway on another interface (Linux
+	 * 6.18, ip6_route_check_nh_onlink()); a table of its own has the route to it. */
+	bool onlink = !in_network && !(table && gw->family == AF_INET6);
 	struct rtmsg rt = {
 		.rtm_family = (uint8_t)gw->family,
 		.rtm_table = RT_TABLE_MAIN,
 		.rtm_protocol = RTPROT_STATIC,
 		.rtm_scope = RT_SCOPE_UNIVERSE,
 		.rtm_type = RTN_UNICAST,
-		.rtm_flags = in_network ? 0 : RTNH_F_ONLINK,
+		.rtm_flags = onlink ? RTNH_F_ONLINK : 0,
 	};
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt),
 				      "set the default route");
@@ -36,10 +39,12 @@ static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bo
 	}
 	nl_end(n, m);
 	nl_ignore(n, EEXIST);
+	if (onlink && gw->family == AF_INET6)
+		nl_ignore(n, EINVAL); /* an earlier interface has this gateway, and the default route */
 }
 
 /* So that the tenant's own `ip route add … via GATEWAY` works. */
-static void add_gateway_link(struct nl *n, int index, const struct netns_addr *gw)
+static void add_gateway_link(struct nl *n, int index, const struct netns_addr *gw, uint32_t table)
 {
 	struct rtmsg rt = netns_rt_host_route(gw);
 	struct nlmsghdr *m;
@@ -50,6 +55,8 @@ static void add_gateway_link(struct nl *n, int index, const struct netns_addr *g
 	if (m) {
 		mnl_attr_put(m, RTA_DST, netns_addr_len(gw), gw->bytes);
 		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+		if (table)
+			mnl_attr_put_u32(m, RTA_TABLE, table);
 	}
 	nl_end(n, m);
 	nl_ignore(n, EEXIST);
@@ -113,8 +120,10 @@ void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_
 		if (!gw->family)
 			continue;
 		if (!in_network)
-			add_gateway_link(n, index, gw);
+			add_gateway_link(n, index, gw, 0);
 		add_gateway(n, index, gw, in_network, 0);
+		if (number && !in_network)
+			add_gateway_link(n, index, gw, SOURCE_TABLE + number);
 		if (number)
 			add_gateway(n, index, gw, in_network, SOURCE_TABLE + number);
 	}

@@ -87,8 +87,12 @@ void nl_end(struct nl *n, struct nlmsghdr *m)
 
 void nl_ignore(struct nl *n, int errnum)
 {
-	if (n->count && !n->no_memory)
-		n->what[n->count - 1].ignore = errnum;
+	int *ignore;
+
+	if (!n->count || n->no_memory)
+		return;
+	ignore = n->what[n->count - 1].ignore;
+	ignore[ignore[0] != 0] = errnum;
 }
 
 static const char *ext_text(const struct nlmsghdr *m, const struct nlmsgerr *ne)
@@ -121,7 +125,8 @@ static void take_error(struct nl *n, struct talk *t, const struct nlmsghdr *m)
 
 	if (ne->error == 0 || t->result < 0)
 		return;
-	if (at < n->count && n->what[at].ignore == -ne->error)
+	if (at < n->count &&
+	    (n->what[at].ignore[0] == -ne->error || n->what[at].ignore[1] == -ne->error))
 		return;
 	/* nftables answers the end of a transaction under the number of its beginning. */
 	t->result = err_code(t->e, ne->error, "%s of %s%s%s",

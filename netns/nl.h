@@ -27,7 +27,7 @@ struct nl {
 
 struct nl_what {
 	const char *text; /* for the error: "add the address" */
-	int ignore; /* an errno that counts as done, or 0 */
+	int ignore[2]; /* errnos that count as done, or 0 */
 };
 
 /* Opens NETLINK_ROUTE or NETLINK_NETFILTER in the namespace behind `netns_fd` (< 0: the caller's

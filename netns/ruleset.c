@@ -176,6 +176,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "spoof", "drop" },
 
 	{ RS_INET, "nat_pre", "fib.daddr.type =2 goto publish" }, /* RTN_LOCAL */
+	/* From ::1 the kernel lets nothing out, whatever NAT makes of it (there is no route_localnet for
+	 * IPv6): "localhost" is better refused at once, so that a client goes on with 127.0.0.1. */
+	{ RS_INET, "nat_local", "nfproto =10 ip6.daddr =::1 accept" },
 	{ RS_INET, "nat_local", "fib.daddr.type =2 goto publish" },
 	/* An accept in a nat chain: nothing is translated. */
 	{ RS_INET, "publish", "nfproto =2 ip.daddr . l4proto . dport @dns4 accept" },

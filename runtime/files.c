@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 
 #define MARK "# Written by vps; kept as it is when this line is taken out.\n"
-#define FILE_MAX (64 * 1024)
+#define FILE_MAX KIB(64)
 
 /* The text of a file of ours or of the tenant's; NULL when it is not a regular file or too long. */
 static char *read_plain(int etc, const char *name)
@@ -105,11 +105,12 @@ int rt_files_write(const struct rt_spec *s, const char *resolv_conf, struct err 
 /* The host's name servers that a tenant can reach: not those on loopback. */
 static int add_host_servers(struct buf *b, const char *path)
 {
+	cleanup_free char *real = realpath(path, NULL); /* a link on hosts with resolvconf(8) */
 	cleanup_free char *text = NULL;
 	char *next, *line;
 	int found = 0;
 
-	if (fd_read_file_at(AT_FDCWD, path, FILE_MAX, &text, NULL) < 0)
+	if (!real || fd_read_file_at(AT_FDCWD, real, FILE_MAX, &text, NULL) < 0)
 		return 0;
 	next = text;
 	while ((line = strsep(&next, "\n")) && found < 3) {

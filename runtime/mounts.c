@@ -12,8 +12,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 
 #ifndef OPEN_TREE_CLONE
@@ -331,6 +333,46 @@ static int mount_masks(struct rt_child *c, struct err *e)
 	return r < 0 ? r : mask_sys_kernel(c->root_fd, e);
 }
 
+/*
+ * Where the host runs lxcfs (a FUSE file system that answers by the control groups of who reads) its
+ * files take the place of those that would show the host's memory, CPUs and load. Uptime is not among
+ * them: the time namespace has it right. What lxcfs does not have, or no longer answers for, stays
+ * the kernel's; it is read-only, and nothing but files goes in.
+ */
+#define LXCFS "/var/lib/lxcfs"
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
+
+static const char *const sold[] = {
+	"proc/cpuinfo", "proc/diskstats", "proc/loadavg", "proc/meminfo", "proc/stat",
+	"proc/swaps",   "sys/devices/system/cpu/online",
+};
+
+static int mount_sold(struct rt_child *c, struct err *e)
+{
+	struct statfs fs;
+
+	/* Nesting: as with the masks. */
+	if (c->spec->features & RT_FEATURE_NESTING || statfs(LXCFS, &fs) < 0 ||
+	    fs.f_type != FUSE_SUPER_MAGIC)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(sold); i++) {
+		cleanup_close int target = path_open_no_links(c->root_fd, sold[i], O_PATH, 0, false);
+		cleanup_close int mnt = -EBADF;
+		char path[128];
+
+		snprintf(path, sizeof(path), LXCFS "/%s", sold[i]);
+		mnt = clone_tree(AT_FDCWD, path, NOSUID | NODEV | NOEXEC | RDONLY);
+		if (target < 0 || mnt < 0)
+			continue;
+		if (move_mount(mnt, "", target, "",
+			       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+			return err_sys(e, "mount /%s", sold[i]);
+	}
+	return 0;
+}
+
 int rt_mounts_up(struct rt_child *c, struct err *e)
 {
 	int r;
@@ -350,6 +392,8 @@ int rt_mounts_up(struct rt_child *c, struct err *e)
 	r = mount_terminals(c, e);
 	if (r == 0)
 		r = mount_masks(c, e);
+	if (r == 0)
+		r = mount_sold(c, e);
 	if (r < 0)
 		return r;
 	if (c->init_mount >= 0) {

@@ -59,7 +59,7 @@ const struct setting settings[] = {
 	  .values = "NAME=SOFT[:HARD]",
 	  .help = "Resource limit of init, inherited by all (setrlimit(2))" },
 	{ "dns", SETTING_STRING, LIST, .check = value_address,
-	  .values = "ADDRESS", .help = "Name server; the host's when unset" },
+	  .values = "ADDRESS", .help = "Name server; the bridge's, else the host's, when unset" },
 
 	{ "cpu.weight", SETTING_INT, LIVE | LIMIT, .def = "100", .min = 1, .max = 10000,
 	  .help = "Share of the CPU time when the host is busy" },

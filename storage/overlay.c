@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 
 /*
@@ -295,12 +296,24 @@ int storage_overlay_mount(const struct storage_root *r, int userns_fd, bool help
 	return helper ? mount_by_helper(&l) : mount_layers(r, lower, e);
 }
 
+/* Detached mounts may be layers since Linux 6.15. Where that is known not to be so it is not tried:
+ * the kernel would put an error in its log at each start. */
+static bool detached_layers_may_work(void)
+{
+	unsigned major, minor;
+	struct utsname u;
+
+	if (uname(&u) < 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		return true;
+	return major > 6 || (major == 6 && minor >= 15);
+}
+
 static int overlay_mount(const struct storage_root *r, int userns_fd, struct err *e)
 {
 	static bool detached_refused;
 	int mnt;
 
-	if (!detached_refused) {
+	if (!detached_refused && detached_layers_may_work()) {
 		mnt = storage_overlay_mount(r, userns_fd, false, e);
 		/* EINVAL is what clone_private_mount() says of a mount it may not take. */
 		if (mnt != -EINVAL)

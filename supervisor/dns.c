@@ -210,7 +210,7 @@ static int on_tcp(sd_event_source *source, int fd, uint32_t revents, void *userd
 	struct dns_listener *l = userdata;
 	struct dns *s = l->s;
 	uint64_t begun = budget_begin(s);
-	union dns_addr from;
+	union dns_addr from = { 0 };
 	socklen_t len = sizeof(from);
 	int conn = accept4(fd, &from.any, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	struct dns_source *src;
@@ -233,8 +233,9 @@ static int on_tcp(sd_event_source *source, int fd, uint32_t revents, void *userd
 	return 0;
 }
 
-/* Bound to the gateway's address and to the bridge: what comes in elsewhere is not for us, even
- * when it is sent to that address. */
+/* Bound to the gateway's address and to the bridge: what comes in by another link is not for us, even
+ * when it is sent to that address. The host's own programs get through: for what goes over lo the
+ * kernel takes the link that the address is on (ip_route_output_key_hash_rcu()). */
 static int open_socket(const struct dns *s, const struct netns_addr *gw, int type, struct err *e)
 {
 	union dns_addr a = { 0 };
@@ -316,7 +317,6 @@ void dns_down(struct dns *s)
 
 int dns_up(struct sup_daemon *d, const struct netns_host *h, struct dns **ret, struct err *e)
 {
-	const struct netns_addr *gw[] = { &h->gw4, &h->gw6 };
 	struct dns *s = calloc(1, sizeof(*s));
 	int r = 0;
 
@@ -326,15 +326,15 @@ int dns_up(struct sup_daemon *d, const struct netns_host *h, struct dns **ret, s
 	s->host = *h;
 	if (getrandom(&s->seed, sizeof(s->seed), GRND_NONBLOCK) != sizeof(s->seed))
 		r = err_code(e, -EAGAIN, "get random bytes for the name server");
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(gw); i++) {
-		if (!gw[i]->family)
-			continue;
-		r = listen_on(s, gw[i], e);
-		/* A host without IPv6; then nobody else has that port there either. */
-		if (gw[i]->family == AF_INET6 && (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
-			listen_end(&s->on[--s->listeners]);
-			r = 0;
-		}
+	if (r == 0 && h->gw4.family)
+		r = listen_on(s, &h->gw4, e);
+	if (r == 0 && h->gw6.family)
+		r = listen_on(s, &h->gw6, e);
+	/* A host without IPv6; then nobody else has that port there either. */
+	if (s->listeners && s->on[s->listeners - 1].family == AF_INET6 &&
+	    (r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL)) {
+		listen_end(&s->on[--s->listeners]);
+		r = 0;
 	}
 	if (r == 0 && !s->listeners)
 		r = err_set(e, ERR_UNSUPPORTED, "the bridge has no address for a name server");

@@ -171,7 +171,7 @@ static void try_next(struct dns_pending *p)
 	unsigned most = list->count > 1 ? (unsigned)list->count : 2;
 
 	try_end(p);
-	while (p->tries < most) {
+	while (list->count && p->tries < most) {
 		if (ask(p, &list->addr[p->tries++ % list->count]) >= 0)
 			return;
 		try_end(p);

@@ -231,10 +231,11 @@ static void mark_down(struct sup_vps *v)
 	fd_close(&fd);
 }
 
-static void on_stop_reply(void *ctx, const struct err *e)
+static void on_stop_reply(void *ctx, const struct err *e, const char *note)
 {
 	struct sup_vps *v = ctx;
 
+	(void)note;
 	if (e)
 		log_warn("stop %s: %s", v->name, e->msg);
 }

@@ -18,8 +18,9 @@ struct change {
 	struct sup_daemon *d;
 	char name[64];
 	const char *verb;
-	json_t *live;    /* key: value, for the monitor */
+	json_t *live;    /* key: value, or all the values of a list, for the monitor */
 	json_t *pending; /* keys that take effect at the next start */
+	json_t *note;    /* what the monitor says of the new values */
 	json_t *before;  /* the file's text, to go back to */
 	json_t *after;
 	struct err error;
@@ -29,6 +30,7 @@ static void change_free(struct change *g)
 {
 	json_decref(g->live);
 	json_decref(g->pending);
+	json_decref(g->note);
 	json_decref(g->before);
 	json_decref(g->after);
 	free(g);
@@ -42,7 +44,8 @@ static void change_fail(struct change *g, const struct err *e)
 
 static void change_done(struct change *g)
 {
-	server_reply(g->call, json_pack("{s:O}", "pending", g->pending), NULL, 0);
+	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
+		     0);
 	event_emit(g->d, "changed", g->name, NULL);
 	change_free(g);
 }
@@ -73,13 +76,15 @@ static void on_put_back(void *ctx, json_t *result, const struct err *e)
 	change_fail(g, &g->error);
 }
 
-static void on_applied(void *ctx, const struct err *e)
+static void on_applied(void *ctx, const struct err *e, const char *note)
 {
 	struct change *g = ctx;
 	struct job_spec job = { .key = g->name, .done = on_put_back, .ctx = g };
 	struct err bad;
 
 	if (!e) {
+		if (note)
+			g->note = json_string(note);
 		change_done(g);
 		return;
 	}
@@ -111,7 +116,7 @@ static void apply(struct change *g)
 		change_done(g);
 	else if (link_request(v->link, json_pack("{s:s, s:O}", "op", "set", "settings", g->live),
 			      NULL, 0, on_applied, g, &e) < 0)
-		on_applied(g, &e);
+		on_applied(g, &e, NULL);
 }
 
 static void on_written(void *ctx, json_t *result, const struct err *e)
@@ -171,6 +176,54 @@ static void note(struct change *g, const struct sup_vps *v, const struct setting
 	json_array_append_new(g->pending, json_string(s->name));
 }
 
+/* Lists go to the monitor as they are to be, whatever was added and taken away; names of VPSs as
+ * the addresses they have. `now` is the whole new config, and is used up. */
+static int live_lists(struct change *g, struct config *now, struct err *e)
+{
+	int r = network_resolve(g->d, now, e);
+
+	for (size_t i = 0; r == 0 && i < settings_count; i++) {
+		const char *key = settings[i].name, *value;
+		json_t *all;
+
+		if (!(settings[i].flags & SETTING_LIST) || !json_object_get(g->live, key))
+			continue;
+		all = json_array();
+		for (size_t n = 0; (value = config_get_nth(now, key, n)); n++)
+			json_array_append_new(all, json_string(value));
+		json_object_set_new(g->live, key, all);
+	}
+	return r;
+}
+
+/* The ports that are new are nobody else's on the host. */
+static int check_new_ports(const struct sup_vps *v, const struct config *now, struct err *e)
+{
+	const char *text, *old;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && (text = config_get_nth(now, "publish", i)); i++) {
+		struct netns_publish p;
+		bool had = false;
+
+		for (size_t k = 0; (old = config_get_nth(&v->config, "publish", k)); k++)
+			had = had || STREQ(old, text);
+		if (!had && netns_publish_parse(text, &p, e) == 0)
+			r = netns_publish_is_free(&p, e);
+	}
+	return r;
+}
+
+/* What the settings mean together. */
+static int check_whole(struct sup_vps *v, struct change *g, struct config *now, struct err *e)
+{
+	int r = network_check(v, now, e);
+
+	if (r == 0 && takes_live(v))
+		r = check_new_ports(v, now, e);
+	return r < 0 ? r : live_lists(g, now, e);
+}
+
 /* Checks one by setting it in a copy of the config. */
 static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		     struct config *copy, json_t *item, bool runtime, struct err *e)
@@ -225,32 +278,6 @@ static int complete_interface(struct sup_vps *v, json_t *item, struct err *e)
 	return r < 0 ? r : 0;
 }
 
-/*
- * The monitor gets a list as it is to be, not what is added to it or taken out: several entries of
- * one key may change at once, and names of VPSs (net.allow) are addresses by then.
- */
-static int resolve_lists(struct sup_vps *v, struct change *g, struct config *copy, struct err *e)
-{
-	const char *key, *value;
-	json_t *old;
-	void *next;
-	int r = 0;
-
-	if (json_object_get(g->live, "net.allow"))
-		r = network_resolve(v->d, copy, e);
-	json_object_foreach_safe(g->live, next, key, old) {
-		json_t *list;
-
-		if (!(setting_lookup(key)->flags & SETTING_LIST))
-			continue;
-		list = json_array();
-		for (size_t i = 0; (value = config_get_nth(copy, key, i)); i++)
-			json_array_append_new(list, json_string(value));
-		json_object_set_new(g->live, key, list);
-	}
-	return r;
-}
-
 static int check_all(struct server_call *c, struct sup_vps *v, struct change *g, bool runtime,
 		     struct err *e)
 {
@@ -274,9 +301,7 @@ static int check_all(struct server_call *c, struct sup_vps *v, struct change *g,
 		if (r == 0)
 			r = check_one(c, v, g, &copy, item, runtime, e);
 	if (r == 0)
-		r = network_check(v, &copy, e);
-	if (r == 0)
-		r = resolve_lists(v, g, &copy, e);
+		r = check_whole(v, g, &copy, e);
 	config_done(&copy);
 	return r < 0 ? err_wrap(e, "set %s", v->name) : 0;
 }
@@ -379,7 +404,7 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 			note(g, v, s, written(&now, s->name, 0));
 	}
 	if (r == 0)
-		r = resolve_lists(v, g, &now, e);
+		r = check_whole(v, g, &now, e);
 	config_done(&now);
 	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
 }

@@ -77,8 +77,9 @@ static void fail_session(struct session_wait *s, const struct err *e)
 	session_free(s);
 }
 
-static void on_session(void *ctx, const struct err *e)
+static void on_session(void *ctx, const struct err *e, const char *note)
 {
+	(void)note;
 	if (e)
 		fail_session(ctx, e);
 	else

@@ -156,13 +156,14 @@ struct asking {
 	const char *verb;
 };
 
-static void on_answer(void *ctx, const struct err *e)
+static void on_answer(void *ctx, const struct err *e, const char *note)
 {
 	struct asking *a = ctx;
 	struct sup_vps *v = vps_find(a->d, a->name);
 	bool pause = STREQ(a->verb, "pause");
 	struct err told;
 
+	(void)note;
 	if (e || !v) {
 		if (e)
 			told = *e;

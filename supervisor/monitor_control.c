@@ -251,9 +251,11 @@ static int change_limits(struct mon *m, json_t *changes, struct config *all, str
 	int r = 0;
 
 	json_object_foreach(changes, key, value) {
-		if (!json_is_string(value) && !json_is_array(value))
+		bool list = json_is_array(value);
+
+		if (!list && !json_is_string(value))
 			return err_set(e, ERR_DAEMON, "set %s: malformed request", m->spec.name);
-		r = config_set(all, key, json_string_value(value), e); /* a list: begins anew */
+		r = config_set(all, key, list ? NULL : json_string_value(value), e);
 		json_array_foreach(value, i, item)
 			if (r == 0)
 				r = config_set(all, key, json_string_value(item), e);

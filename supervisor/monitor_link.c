@@ -31,9 +31,9 @@ struct sup_link {
 	json_int_t last_id;
 };
 
-static void answer(struct pending *p, const struct err *e)
+static void answer(struct pending *p, const struct err *e, const char *note)
 {
-	p->done(p->ctx, e);
+	p->done(p->ctx, e, note);
 	free(p);
 }
 
@@ -51,7 +51,7 @@ void link_free(struct sup_link *l)
 
 		l->pending = p->next;
 		err_set(&e, ERR_STATE, "it has stopped");
-		answer(p, &e);
+		answer(p, &e, NULL);
 	}
 	free(l);
 }
@@ -62,6 +62,7 @@ static void take_reply(struct sup_link *l, json_t *msg)
 	json_int_t status = json_integer_value(json_object_get(msg, "status"));
 	const char *error = json_string_value(json_object_get(msg, "error"));
 	const char *hint = json_string_value(json_object_get(msg, "hint"));
+	const char *note = json_string_value(json_object_get(msg, "note"));
 	struct err e;
 
 	for (struct pending **p = &l->pending; *p; p = &(*p)->next) {
@@ -75,7 +76,7 @@ static void take_reply(struct sup_link *l, json_t *msg)
 				"%s", error ? error : "the monitor does not say why");
 		if (status && hint && *hint)
 			err_hint(&e, "%s", hint);
-		answer(found, status ? &e : NULL);
+		answer(found, status ? &e : NULL, status || !note || !*note ? NULL : note);
 		return;
 	}
 }

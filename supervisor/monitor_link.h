@@ -17,7 +17,8 @@ int link_connect(struct sup_vps *v);
 /* Lets go of it; the monitor goes on. Requests that wait are answered with an error. */
 void link_free(struct sup_link *l);
 
-typedef void (*link_reply)(void *ctx, const struct err *e);
+/* `e` is NULL when it was done; `note` is then what the monitor has to say about it, or NULL. */
+typedef void (*link_reply)(void *ctx, const struct err *e, const char *note);
 
 /* Sends {"id":…, …msg}; takes msg over. `done` is called once, later, also when the monitor goes
  * away, except when this fails. */

@@ -460,7 +460,7 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e)
 {
 	const struct sup_network *n = v->d->network;
-	const struct netns_addr *gw[] = { &n->host.gw4, &n->host.gw6 };
+	static const int families[] = { AF_INET, AF_INET6 };
 	struct netns_if nif;
 	const char *text;
 	bool on_bridge = false;
@@ -472,11 +472,12 @@ int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e)
 		if (netns_if_parse(text, &nif, e) == 0 && nif.mode == NETNS_BRIDGE &&
 		    (!*nif.parent || STREQ(nif.parent, n->host.bridge)))
 			on_bridge = true;
-	for (size_t i = 0; on_bridge && r == 0 && i < ARRAY_SIZE(gw); i++) {
+	for (size_t i = 0; on_bridge && r == 0 && i < ARRAY_SIZE(families); i++) {
+		const struct netns_addr *gw = families[i] == AF_INET ? &n->host.gw4 : &n->host.gw6;
 		char host[64];
 
-		if (dns_serves(n->dns, gw[i]->family))
-			r = strv_add(&s->dns, netns_addr_format_host(gw[i], host));
+		if (dns_serves(n->dns, families[i]))
+			r = strv_add(&s->dns, netns_addr_format_host(gw, host));
 	}
 	if (on_bridge && r == 0)
 		r = strv_add(&s->search, "vps");

@@ -299,7 +299,7 @@ static const struct check {
 	{ "pressure (PSI)", check_psi, "/proc/pressure/memory",
 	  "boot with psi=1 for pressure figures; all else works without" },
 	{ "lxcfs", check_path, "/var/lib/lxcfs/proc",
-	  "apt install lxcfs: tenants then see their own memory and CPUs in /proc" },
+	  "apt install lxcfs, run it with --enable-cfs -l: tenants then see in /proc what they have" },
 	{ "busybox", check_busybox, NULL, "apt install busybox-static, for the template busybox" },
 	{ "mmdebstrap", check_program, "mmdebstrap",
 	  "apt install mmdebstrap, for the template debian" },

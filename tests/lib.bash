@@ -45,6 +45,20 @@ root_new() {
 	[ -z "${VPS_TEST_ROOTS-}" ] || echo "$VPS_ROOT" >>"$VPS_TEST_ROOTS"
 }
 
+# Gives the state root a network stack of its own as its host's: vps and vpsd run in it, so no test
+# meets the machine's links and addresses, nor the rules of other tests. Call it before the first vps.
+net_new() {
+	VPS_NET=$VPS_ROOT.net
+	touch "$VPS_NET"
+	unshare --net="$VPS_NET" ip link set lo up
+	export VPS_NET
+}
+
+# in_net CMD...: on the host's side of that network.
+in_net() {
+	nsenter --net="$VPS_NET" -- "$@"
+}
+
 # Takes the state root down with vps itself; what vps leaves is an error, and is then removed by
 # force so that it harms no other test.
 root_done() {
@@ -56,6 +70,7 @@ root_done() {
 	assert_no_crash || left=1
 	[ -z "${VPS_TEST_LOG-}" ] || cp "$VPS_ROOT/run/vpsd.log" "$VPS_TEST_LOG" 2>/dev/null || true
 	"$VPS_TOP/tests/left" --remove "$VPS_ROOT"
+	unset VPS_NET
 	return "$left"
 }
 
@@ -123,7 +138,8 @@ assert_no_crash() {
 # vps with the state root's environment and a limit on its time, so that a hang is a failure of its
 # own test. For signals to the client itself, or as a background job, use "$VPS_BUILD/vps".
 vps() {
-	timeout --foreground -k 5 "$((VPS_TEST_TIMEOUT * VPS_TEST_SLOW))" "$VPS_BUILD/vps" "$@"
+	${VPS_NET:+nsenter "--net=$VPS_NET" --} \
+		timeout --foreground -k 5 "$((VPS_TEST_TIMEOUT * VPS_TEST_SLOW))" "$VPS_BUILD/vps" "$@"
 }
 VPS_TEST_TIMEOUT=${VPS_TEST_TIMEOUT:-60}
 
@@ -227,6 +243,15 @@ assert_equal() {
 }
 
 # --- what the machine must have -------------------------------------------------------------------
+
+# group_file NAME CONTROLLER FILE: the path of a VPS's cgroup file where the host has the controller.
+group_file() {
+	if is_unified; then
+		find "$(cgroup_v2_point)" -maxdepth 4 -path "*/$VPS_TAG/$1/$3" | head -n 1
+	else
+		find "/sys/fs/cgroup/$2/" -maxdepth 4 -path "*/$VPS_TAG/$1/$3" | head -n 1
+	fi
+}
 
 cgroup_v2_point() {
 	awk '$3 == "cgroup2" { print $2; exit }' /proc/self/mounts

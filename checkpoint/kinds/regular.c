@@ -14,7 +14,7 @@ static bool is(const struct ckpt_fd *f)
 {
 	mode_t m = f->st.st_mode;
 
-	if (f->link[0] != '/')
+	if (f->link[0] != '/' || strncmp(f->link, "/memfd:", 7) == 0)
 		return false;
 	if (S_ISCHR(m)) /* null, zero, full, random, urandom */
 		return major(f->st.st_rdev) == 1 && minor(f->st.st_rdev) != 1;

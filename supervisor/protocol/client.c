@@ -21,6 +21,8 @@ struct client {
 	int timeout_ms;
 	int fd;
 	int cancel_fd;
+	bool (*stop)(int fd, void *ctx);
+	void *stop_ctx;
 	bool cancelled;
 	const struct idl_member *method; /* of the last call */
 	bool more;
@@ -70,9 +72,19 @@ void client_free(struct client *c)
 	free(c);
 }
 
-void client_cancel_on(struct client *c, int fd)
+static bool always_stop(int fd, void *ctx)
+{
+	char drain[256]; /* a signalfd record is 128 bytes */
+
+	(void)ctx;
+	return read(fd, drain, sizeof(drain)) > 0;
+}
+
+void client_cancel_on(struct client *c, int fd, bool (*stop)(int fd, void *ctx), void *ctx)
 {
 	c->cancel_fd = fd;
+	c->stop = stop ? stop : always_stop;
+	c->stop_ctx = ctx;
 }
 
 int client_fd(const struct client *c)
@@ -194,7 +206,7 @@ static int garbage(struct client *c, struct err *e, const char *what)
 	return err_hint(e, "if vps has been upgraded, end the old vpsd: vps daemon stop");
 }
 
-/* Waits for the socket. 1: ready; -ECANCELED: a byte on cancel_fd; -ETIMEDOUT. */
+/* Waits for the socket. 1: ready; -ECANCELED: the caller wants no more; -ETIMEDOUT. */
 static int wait_socket(struct client *c, short events)
 {
 	for (;;) {
@@ -205,7 +217,6 @@ static int wait_socket(struct client *c, short events)
 			 now >= c->deadline_us ? 0 :
 						 (int)((c->deadline_us - now + 999) / 1000);
 		int n = poll(p, ARRAY_SIZE(p), ms);
-		char drain[256]; /* a signalfd record is 128 bytes */
 
 		if (n < 0 && errno != EINTR)
 			return -errno;
@@ -213,7 +224,7 @@ static int wait_socket(struct client *c, short events)
 			return -ETIMEDOUT;
 		if (n > 0 && p[0].revents)
 			return 1;
-		if (n > 0 && p[1].revents && read(c->cancel_fd, drain, sizeof(drain)) > 0)
+		if (n > 0 && p[1].revents && c->stop(c->cancel_fd, c->stop_ctx))
 			return -ECANCELED;
 	}
 }

@@ -43,12 +43,12 @@ int client_open(struct client **ret, const struct host_root *root, unsigned flag
 void client_free(struct client *c);
 
 /*
- * When this fd becomes readable during a call, the call is cancelled: vpsd is told by the end of
- * the connection, and the answer is waited for until it has undone the work and closes, or until the
- * fd has another byte. The call fails with ERR_CANCELLED unless it was done before. Every byte (or
- * signalfd record) is read from the fd. -1: none.
+ * When this fd becomes readable during a call, `stop` is called, which reads from it and says
+ * whether the call is to be cancelled; NULL always cancels. vpsd is told by the end of what we send,
+ * and the answer is waited for until it has undone the work and closes, or until `stop` says so
+ * again. The call fails with ERR_CANCELLED unless it was done before. -EBADF: no such fd.
  */
-void client_cancel_on(struct client *c, int fd);
+void client_cancel_on(struct client *c, int fd, bool (*stop)(int fd, void *ctx), void *ctx);
 
 /*
  * Sends a call with fds, which stay the caller's. `in` is taken over in any case; NULL stands for

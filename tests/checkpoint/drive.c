@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-k] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
+ * drive [-kfFx] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
  * process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
  * program. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
  * restored so many times.
@@ -20,11 +20,12 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define ID_BASE 700000
 #define WAIT_MS 30000
 
-static bool keep, show;
+static bool keep, show, save_fails, restore_fails, killed;
 static int rounds = 1;
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
@@ -102,7 +103,7 @@ static int make_spec(struct rt_spec *s)
 	snprintf(s->hostname, sizeof(s->hostname), "test");
 	snprintf(s->run_dir, sizeof(s->run_dir), "%s/run", dir);
 	snprintf(s->lib_dir, sizeof(s->lib_dir), "%s/lib", dir);
-	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "vps-ckpt-%d", (int)getpid());
+	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "ck-%d", (int)getpid());
 	s->root.id_base = ID_BASE;
 	s->root.id_count = 65536;
 	snprintf(s->root.backend, sizeof(s->root.backend), "overlay");
@@ -127,14 +128,67 @@ static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct 
 	return ckpt_dump(&c, rt_init_pid(v), fd, &o, res, e);
 }
 
+/* Engines that are killed at any moment of a save; one that is not, at the end. */
+static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct err *e)
+{
+	unsigned seed = 99, died = 0;
+
+	for (int i = 0; i < 60; i++) {
+		pid_t pid = fork();
+		struct timespec ts = { 0, rand_r(&seed) % 15000000 };
+		int status;
+
+		if (pid == 0) {
+			cleanup_close int fd = memfd_create("image", MFD_CLOEXEC);
+
+			for (;;) {
+				int r = save(s, v, fd, NULL, e);
+
+				/* A group that the engine before left frozen is thawed by this one. */
+				if (r < 0)
+					_exit(1);
+			}
+		}
+		nanosleep(&ts, NULL);
+		kill(pid, SIGKILL);
+		waitpid(pid, &status, 0);
+		if (!WIFSIGNALED(status))
+			return err_set(e, ERR_FAIL, "saving failed after %u engines were killed", died);
+		died++;
+	}
+	return 0;
+}
+
+/* True when nothing of a VPS is there. */
+static bool nothing_left(const struct rt_spec *s)
+{
+	char path[512];
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct cgroup_host host;
+	struct err e;
+
+	if (cgroup_host_read(&host, proc, &e) < 0)
+		return false;
+	snprintf(path, sizeof(path), "%s%s/%s", host.v2, host.v2_base, s->cgroup_parent);
+	return access(path, F_OK) < 0 && waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD;
+}
+
 /* Saved, killed, restored. */
 static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 {
 	cleanup_close int fd = memfd_create("image", MFD_CLOEXEC);
 	struct ckpt_dump_result res;
 	uint64_t start;
-	int r = save(s, *v, fd, &res, e);
+	char text[1400];
+	int r = killed ? kill_engines(s, *v, e) : 0;
 
+	r = r == 0 ? save(s, *v, fd, &res, e) : r;
+	if (r < 0 && save_fails) {
+		printf("# not saved: %s\n", err_format(e, text, sizeof(text)));
+		return 0;
+	}
+	if (r == 0 && save_fails)
+		return err_set(e, ERR_FAIL, "it was saved");
 	if (r < 0)
 		return err_wrap(e, "save");
 	printf("# saved: %zu processes, %zu threads, %zu files, %llu bytes, frozen %llu us\n", res.processes,
@@ -152,10 +206,25 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	*v = NULL;
 	start = now_monotonic_us();
 	r = ckpt_restore(s, NULL, fd, v, e);
+	if (restore_fails) {
+		if (r == 0)
+			return err_set(e, ERR_FAIL, "it was restored");
+		printf("# not restored: %s\n", err_format(e, text, sizeof(text)));
+		return nothing_left(s) ? 1 : err_set(e, ERR_FAIL, "something was left behind");
+	}
 	if (r < 0)
 		return err_wrap(e, "restore");
 	printf("# restored in %llu us\n", (unsigned long long)(now_monotonic_us() - start));
 	return 0;
+}
+
+static void remove_root(void)
+{
+	cleanup_close int parent = open("/var/tmp", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = parent < 0 ? -errno : path_remove_tree_at(parent, strrchr(dir, '/') + 1);
+
+	if (r < 0)
+		printf("# %s was not removed: %s\n", dir, strerror(-r));
 }
 
 static int drive(const char *program, struct console *c, struct err *e)
@@ -173,6 +242,11 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = expect(v, c, "ready", e);
 	for (int i = 0; r == 0 && i < rounds; i++)
 		r = round_trip(&s, &v, e);
+	if (r == 1) {
+		rt_spec_done(&s);
+		remove_root();
+		return 0;
+	}
 	if (r == 0 && write(rt_console_fd(v), "go\n", 3) != 3)
 		r = err_sys(e, "write to the console");
 	if (r == 0)
@@ -183,7 +257,7 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = err_set(e, ERR_FAIL, "it ended with %d, %d", ended.how, ended.value);
 	rt_finish(v);
 	rt_spec_done(&s);
-	path_remove_tree_at(AT_FDCWD, dir);
+	remove_root();
 	return r;
 }
 
@@ -194,10 +268,13 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kn:c:s")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFxn:c:s")) >= 0)
 		switch (opt) {
 		case 'k': keep = true; break;
 		case 's': show = true; break;
+		case 'f': save_fails = true; break;
+		case 'F': restore_fails = true; break;
+		case 'x': killed = keep = true; break;
 		case 'n': rounds = atoi(optarg); break;
 		case 'c': compression = STREQ(optarg, "zstd") ? CKPT_COMPRESS_ZSTD :
 			  STREQ(optarg, "none") ? CKPT_COMPRESS_NONE : CKPT_COMPRESS_LZ4; break;

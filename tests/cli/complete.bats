@@ -11,7 +11,7 @@ words() {
 
 @test "verbs and sub-verbs, without vpsd" {
 	words st
-	assert_output "start stop status"
+	assert_output "start stop status stats"
 	words template ""
 	assert_output "list build import remove"
 	words template i

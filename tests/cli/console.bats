@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 load ../lib
+load inside
 
 setup() {
 	requires root
@@ -8,14 +9,14 @@ setup() {
 }
 teardown() { vps_clean; }
 
-talker="init=/bin/sh -c 'echo one; echo two; echo three; while read x; do echo \"got \$x\"; done; sleep 1000'"
+talker='echo one; echo two; echo three; while read x; do echo "got $x"; done; sleep 1000'
 
 on_console() {
 	run "$VPS_TOP/tests/cli/on_tty" "$@" -- "$VPS_BUILD/vps" console web1
 }
 
 @test "history, input, output, and Ctrl-] three times" {
-	vps set web1 "$talker"
+	give_init web1 "$talker"
 	vps start web1
 	on_console expect:'attached to web1' expect:'one.*two.*three' send:'hello\n' expect:'got hello' \
 		send:'\x1d\x1d\x1d' expect:'left the console of web1'
@@ -30,7 +31,7 @@ on_console() {
 }
 
 @test "scripts: input that is no terminal, to its end" {
-	vps set web1 "$talker"
+	give_init web1 "$talker"
 	vps start web1
 	assert_match_in "$(echo hello | vps console web1)" 'got hello'
 }
@@ -40,7 +41,7 @@ assert_match_in() {
 }
 
 @test "logs: all, the last lines, and after the stop" {
-	vps set web1 "$talker"
+	give_init web1 "$talker"
 	vps start web1
 	wait_until 10 grep -q three "$VPS_ROOT/lib/vps/web1/console.log"
 	succeeds vps logs web1
@@ -53,7 +54,7 @@ assert_match_in() {
 }
 
 @test "logs -f goes on until the VPS stops" {
-	vps set web1 "$talker"
+	give_init web1 "$talker"
 	vps start web1
 	mkfifo "$BATS_TEST_TMPDIR/out"
 	"$VPS_BUILD/vps" logs -f web1 >"$BATS_TEST_TMPDIR/out" 3>&- &
@@ -66,7 +67,7 @@ assert_match_in() {
 }
 
 @test "logs on a terminal have no escape sequences of the tenant's" {
-	vps set web1 "init=/bin/sh -c 'printf \"a\\\\033]52;c;eA==\\\\007b\\\\n\"; exec sleep 1000'"
+	give_init web1 'printf "a\033]52;c;eA==\007b\n"; exec sleep 1000'
 	vps start web1
 	wait_until 10 grep -q b "$VPS_ROOT/lib/vps/web1/console.log"
 	run "$VPS_TOP/tests/cli/on_tty" -- "$VPS_BUILD/vps" logs web1

@@ -17,7 +17,7 @@ nothing_there() {
 	succeeds vps create web1 restart=on-failure --onboot yes --hostname www
 	assert_output ""
 	vps_is web1 stopped
-	assert_equal "$(vps config web1 --json | jq -c "del(.net)")" \
+	assert_equal "$(vps config web1 --json | jq -c 'del(.net)')" \
 		'{"hostname":"www","autostart":"yes","restart":"on-failure"}'
 }
 

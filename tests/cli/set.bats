@@ -11,7 +11,7 @@ teardown() { vps_clean; }
 @test "set, and back to the default" {
 	succeeds vps set web1 restart=always stop.timeout=5s --onboot yes
 	assert_output ""
-	assert_equal "$(vps config web1 --json | jq -c "del(.net)")" '{"autostart":"yes","restart":"always","stop.timeout":"5s"}'
+	assert_equal "$(vps config web1 --json | jq -c 'del(.net)')" '{"autostart":"yes","restart":"always","stop.timeout":"5s"}'
 	vps set web1 restart=
 	assert_equal "$(vps config web1 restart)" no
 	assert_equal "$(vps config web1 onboot)" yes
@@ -34,13 +34,14 @@ teardown() { vps_clean; }
 }
 
 @test "one bad value, and nothing is changed" {
+	before=$(vps config web1)
 	fails_like 2 '^vps: set web1: restart: maybe is not no, on-failure or always' \
 		vps set web1 hostname=www restart=maybe
 	fails 2 "vps: set web1: unknown setting hostnam (hint: did you mean hostname?)" \
 		vps set web1 hostname=www hostnam=x
 	fails 2 "vps: set: unknown option --hostnam (hint: did you mean --hostname?)" vps set web1 --hostnam x
 	fails 2 "vps: set web1: a setting is missing (hint: usage: vps set [OPTIONS] NAME KEY=VALUE...)" vps set web1
-	assert_equal "$(vps config web1 | grep -v ^net)" ""
+	assert_equal "$(vps config web1)" "$before"
 	fails_like 3 '^vps: set web9: there is no VPS named web9' vps set web9 hostname=x
 }
 
@@ -48,7 +49,7 @@ teardown() { vps_clean; }
 	vps set web1 hostname=www
 	succeeds vps config web1
 	assert_line "hostname = www"
-	assert_match 'net = name=eth0,mode=bridge,ip='
+	refute_match 'restart'
 	succeeds vps config -a web1
 	assert_line "restart = no"
 	fails 2 "vps: config web1: unknown setting hostnam (hint: did you mean hostname?)" vps config web1 hostnam

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 load ../lib
+load inside
 
 setup() {
 	requires root
@@ -24,10 +25,10 @@ teardown() { vps_clean; }
 }
 
 @test "an init that ignores every signal is killed after the timeout" {
-	vps set web1 "init=/bin/sh -c 'trap \"\" TERM INT HUP QUIT USR1 USR2 PWR; while :; do sleep 1000; done'"
+	give_init web1 'trap "" TERM INT HUP QUIT USR1 USR2 PWR; while :; do sleep 1000; done'
 	vps start web1
 	succeeds vps stop --timeout 100ms web1
-	vps_is web1 stopped
+	assert_equal "$(vps status web1 --json | jq -r .last_exit)" killed
 	assert_nothing_left --daemon --keep web1
 }
 

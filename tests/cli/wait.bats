@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 load ../lib
+load inside
 
 setup() {
 	requires root
@@ -9,8 +10,8 @@ setup() {
 teardown() { vps_clean; }
 
 @test "until it stops, and how it ended" {
-	vps set web1 "init=/bin/sh -c 'exit 3'"
-	vps start web1 || true
+	give_init web1 'sleep 0.2; exit 3'
+	vps start web1
 	succeeds vps wait web1
 	assert_output "exit 3"
 }

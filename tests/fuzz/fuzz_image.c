@@ -7,6 +7,7 @@
 #include "base/macro.h"
 #include "checkpoint/image/image.h"
 #include "checkpoint/image/internal.h"
+#include "checkpoint/tree.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <endian.h>
@@ -27,6 +28,28 @@ static void mend(uint8_t *data, size_t size)
 	}
 }
 
+/* As a restore reads it: what is taken must hold together. */
+static void read_tree(int fd)
+{
+	struct ckpt_tree t = { 0 };
+	struct err e = { 0 };
+	struct ckpt_record rec;
+	struct ckpt_reader *r = ckpt_reader_new(fd, &e);
+
+	if (!r)
+		return;
+	if (ckpt_tree_read(&t, r, &rec, &e) < 0) {
+		if (!e.msg[0])
+			abort();
+	} else {
+		for (size_t i = 0; i < t.task_count; i++)
+			if (!t.tasks[i].mm || !t.tasks[i].fds || !t.tasks[i].actions || !t.tasks[i].thread_count)
+				abort();
+	}
+	ckpt_tree_done(&t);
+	ckpt_reader_free(r);
+}
+
 static void read_all(const uint8_t *data, size_t size)
 {
 	int fd = memfd_create("fuzz", MFD_CLOEXEC);
@@ -39,6 +62,8 @@ static void read_all(const uint8_t *data, size_t size)
 	if (ckpt_image_show(fd, out, &e) < 0 && !e.msg[0])
 		abort();
 	fclose(out);
+	lseek(fd, 0, SEEK_SET);
+	read_tree(fd);
 	close(fd);
 }
 

@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Many VPSs on one host: what the last costs beside the first, and what all of them hold.
+
+usage: density.py [--count N] [--build DIR] [--output FILE]
+
+Runs in a network namespace of its own; writes a Markdown file.
+"""
+
+import argparse
+import ctypes
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+CLONE_NEWNET = 0x40000000
+
+
+def ms(ns):
+    return f"{ns / 1e6:.1f}"
+
+
+class Host:
+    """A state root with a network stack of its own."""
+
+    def __init__(self, build, root):
+        self.vps, self.root = build / "vps", root
+
+    def __call__(self, *argv, check=True):
+        return subprocess.run([self.vps, "--root", self.root, *argv], check=check, text=True,
+                              stdin=subprocess.DEVNULL, capture_output=True, timeout=120).stdout
+
+    def timed(self, *argv):
+        start = time.monotonic_ns()
+        self(*argv)
+        return time.monotonic_ns() - start
+
+
+def own_network():
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) < 0:
+        sys.exit("density.py: unshare: " + os.strerror(ctypes.get_errno()))
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
+def meminfo():
+    with open("/proc/meminfo", encoding="utf-8") as info:
+        return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in info}
+
+
+def kernel_held(info):
+    return sum(info[key] for key in ("Slab", "KernelStack", "PageTables", "Percpu"))
+
+
+def processes_of(root, tag):
+    """(Pss, fds) by program of all that runs for the state root."""
+    found = {}
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        base = f"/proc/{pid}"
+        try:
+            with open(base + "/cgroup", encoding="utf-8") as groups:
+                inside = f"/{tag}/" in groups.read()
+            with open(base + "/comm", encoding="utf-8") as comm:
+                name = comm.read().strip()
+            with open(base + "/cmdline", "rb") as line:
+                ours = str(root).encode() in line.read() and name.startswith("vps")
+            with open(base + "/environ", "rb") as environ:
+                ours |= name in ("vpsd", "vps-monitor") and str(root).encode() in environ.read()
+            if not inside and not ours:
+                continue
+            with open(base + "/smaps_rollup", encoding="utf-8") as rollup:
+                pss = sum(int(l.split()[1]) * 1024 for l in rollup if l.startswith("Pss:"))
+            count, memory, fds = found.get(name, (0, 0, 0))
+            found[name] = (count + 1, memory + pss, fds + len(os.listdir(base + "/fd")))
+        except OSError:
+            continue
+    return found
+
+
+def tag_of(root):
+    h = 2166136261
+    for byte in os.fsencode(root):
+        h = ((h ^ byte) * 16777619) & 0xFFFFFFFF
+    return f"vps-{h:08x}"
+
+
+def list_times(host, rounds=20):
+    return [host.timed("list") for _ in range(rounds)]
+
+
+def measure(host, count):
+    found = {"create": [], "start": [], "stop": [], "destroy": []}
+    names = [f"d{i:03}" for i in range(count)]
+    host("create", "warm")  # the template is imported and the daemon is up
+    host("start", "warm")
+    host("destroy", "--force", "warm")
+    before = meminfo()
+    for name in names:
+        found["create"].append(host.timed("create", name))
+    for name in names:
+        found["start"].append(host.timed("start", name))
+        if len(found["start"]) % 50 == 0:
+            print(f"{len(found['start'])} up", file=sys.stderr)
+    up = [v for v in json.loads(host("list", "--json")) if v["state"] == "running"]
+    if len(up) != count:
+        sys.exit(f"density.py: {len(up)} of {count} run")
+    time.sleep(2)
+    after = meminfo()
+    found["kernel"] = kernel_held(after) - kernel_held(before)
+    found["lost"] = before["MemAvailable"] - after["MemAvailable"]
+    found["processes"] = processes_of(host.root, tag_of(host.root))
+    found["list up"] = list_times(host)
+    found["exec"] = [host.timed("exec", names[-1], "--", "true") for _ in range(20)]
+    for name in names:
+        found["stop"].append(host.timed("stop", "--force", name))
+    found["list down"] = list_times(host)
+    for name in names:
+        found["destroy"].append(host.timed("destroy", name))
+    found["list none"] = list_times(host)
+    host("daemon", "stop")
+    found["left"] = subprocess.run([HERE.parent / "tests/left", host.root], text=True,
+                                   capture_output=True).stdout.splitlines()
+    return found
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
+
+
+def report(found, count):
+    part = max(1, count // 15)
+    rows = []
+    for verb in ("create", "start", "stop", "destroy"):
+        times = found[verb]
+        first, last = statistics.median(times[:part]), statistics.median(times[-part:])
+        rows.append([verb, ms(first), ms(last), f"{last / first:.2f}", ms(statistics.median(times)),
+                     ms(max(times))])
+    text = [f"## {count} busybox VPSs, one after another\n",
+            f"Linux {os.uname().release}, {os.cpu_count()} CPUs. Milliseconds from the start of the "
+            f"client to its end; first and last are medians of {part}.\n",
+            table(["", "first", "last", "ratio", "median", "maximum"], rows)]
+    rows = [[what, ms(statistics.median(found[key])), ms(max(found[key]))] for what, key in
+            (("`vps list`, all up", "list up"), ("`vps list`, all stopped", "list down"),
+             ("`vps list`, none", "list none"), ("`vps exec` of `true`, all up", "exec"))]
+    text.append(table(["", "median", "maximum"], rows))
+    own = sum(memory for _, memory, _ in found["processes"].values())
+    rows = [["kernel (slab, stacks, page tables, per-CPU)", f"{found['kernel'] / count / 1024:.0f}"]]
+    for name, (number, memory, fds) in sorted(found["processes"].items()):
+        rows.append([f"{name} ({number}, {fds} fds in all)", f"{memory / count / 1024:.0f}"])
+    rows.append(["sum", f"{(found['kernel'] + own) / count / 1024:.0f}"])
+    rows.append(["MemAvailable lost (other work moves it as well)",
+                 f"{found['lost'] / count / 1024:.0f}"])
+    text.append("Host memory, KiB a VPS; processes by proportional set size.\n")
+    text.append(table(["", "KiB"], rows))
+    text.append("Left behind after the last: "
+                + (", ".join(found["left"]) if found["left"] else "nothing") + ".\n")
+    return "\n".join(text)
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--count", type=int, default=300)
+    options.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build")
+    options.add_argument("--output", type=pathlib.Path, default=HERE / "results-density.md")
+    args = options.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("density.py: run it as root")
+    own_network()
+    with tempfile.TemporaryDirectory(prefix="vps-density-") as work:
+        os.chmod(work, 0o755)
+        host = Host(args.build.resolve(), pathlib.Path(work))
+        try:
+            text = report(measure(host, args.count), args.count)
+        except subprocess.CalledProcessError as failed:
+            sys.exit(f"density.py: {failed.stderr}")
+        finally:
+            subprocess.run([HERE.parent / "tests/left", "--remove", work], check=False)
+            os.makedirs(work, exist_ok=True)
+    args.output.write_text("<!-- written by bench/density.py -->\n\n" + text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

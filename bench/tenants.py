@@ -1,0 +1,280 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Limits, overhead and neighbours: what a tenant gets beside what it was sold and beside the host.
+
+usage: tenants.py [--rounds N] [--seconds N] [--build DIR] [--debian TAR] [--output FILE]
+
+Runs in a network namespace of its own; writes a Markdown file. iperf3 and wrk run on the host's side
+or in the tenant's network namespace. nginx comes with the Debian tree of --debian.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from density import Host, own_network, table, tag_of
+
+HERE = pathlib.Path(__file__).resolve().parent
+MIB = 1 << 20
+BURN = "while :; do :; done"
+NEIGHBOURS = {  # name: what it does; each in the bounds it was sold
+    "cpu": BURN,
+    "memory": "while :; do tail /dev/zero; done",
+    "forks": "b() { b | b & }; while :; do b; sleep 1; done",
+    "disk": "while :; do dd if=/dev/zero of=/f bs=1M count=64 oflag=direct; done",
+}
+SOLD = ("--cpus", "0.25", "--ram", "128M", "pids.max=200", "io.write=5MiB/s")
+
+
+class Bench:
+    def __init__(self, host, args):
+        self.host, self.args = host, args
+        self.tag = tag_of(host.root)
+        self.unified = open("/proc/self/mounts", encoding="utf-8").read().split("cgroup2 ")[1].split()[0]
+
+    def status(self, name):
+        return json.loads(self.host("status", "--json", name))
+
+    def address(self, name):
+        return re.search(r"ip=([0-9.]+)/", self.host("config", name, "net")).group(1)
+
+    def usage(self, name):
+        """CPU seconds; v2 tells them without the controller, too."""
+        path = next(p for p in pathlib.Path(self.unified).rglob("cpu.stat")
+                    if str(p.parent).endswith(f"{self.tag}/{name}"))
+        return int(re.search(r"usage_usec (\d+)", path.read_text()).group(1)) / 1e6
+
+    def inside(self, name):
+        return ["nsenter", f"--net=/proc/{self.status(name)['pid']}/ns/net", "--"]
+
+    def background(self, name, script):
+        self.host("exec", name, "--", "sh", "-c",
+                  f"setsid sh -c '{script}' >/dev/null 2>&1 </dev/null &")
+
+    def new(self, name, *settings):
+        self.host("create", name, *settings)
+        self.host("start", name)
+
+    def gone(self, *names):
+        for name in names:
+            self.host("destroy", "--force", name)
+
+    # --- limits ---------------------------------------------------------------------------------
+
+    def cpu_share(self, names, seconds):
+        start, before = time.monotonic(), [self.usage(n) for n in names]
+        time.sleep(seconds)
+        after, took = [self.usage(n) for n in names], time.monotonic() - start
+        return [(b - a) / took for a, b in zip(before, after)]
+
+    def limit_cpu(self):
+        self.new("half", "--cpus", "0.5")
+        self.background("half", BURN)
+        self.background("half", BURN)
+        share = self.cpu_share(["half"], self.args.seconds)[0]
+        self.host("set", "half", "cpu.max=0.2")
+        time.sleep(0.2)
+        live = self.cpu_share(["half"], 1)[0]
+        self.gone("half")
+        return [("cpu.max=0.5", "0.500 CPUs", f"{share:.3f} CPUs", share / 0.5),
+                ("cpu.max=0.2, set live, over the next second", "0.200 CPUs", f"{live:.3f} CPUs",
+                 live / 0.2)]
+
+    def limit_weight(self):
+        for name, weight in (("heavy", 200), ("light", 100)):
+            self.new(name, f"cpu.weight={weight}", "cpu.pin=1")
+            self.background(name, BURN)
+        heavy, light = self.cpu_share(["heavy", "light"], self.args.seconds)
+        self.gone("heavy", "light")
+        return [("cpu.weight 200 and 100 on one CPU", "2.00 : 1", f"{heavy / light:.2f} : 1",
+                 heavy / light / 2)]
+
+    def limit_disk(self):
+        self.new("disk", "io.write=10MiB/s", "io.read=10MiB/s")
+        rows = []
+        size = 10 * self.args.seconds
+        for key, command in (("io.write", f"dd if=/dev/zero of=/f bs=1M count={size} oflag=direct"),
+                             ("io.read", f"dd if=/f of=/dev/null bs=1M count={size} iflag=direct")):
+            start = time.monotonic()
+            self.host("exec", "disk", "--", "sh", "-c", command)
+            rate = size / (time.monotonic() - start)
+            rows.append((f"{key}=10MiB/s, direct", "10.0 MiB/s", f"{rate:.1f} MiB/s", rate / 10))
+        self.gone("disk")
+        return rows
+
+    def iperf(self, server, client, address, *options):
+        # One test each; the port is another every time, so that none waits for the last.
+        self.port = getattr(self, "port", 5300) + 1
+        serving = subprocess.Popen([*server, "iperf3", "-s", "-1", "-p", str(self.port)],
+                                   stdout=subprocess.DEVNULL)
+        time.sleep(0.3)
+        done = subprocess.run([*client, "iperf3", "-J", "-c", address, "-p", str(self.port), "-t",
+                               str(self.args.seconds), "-O", "1", *options],
+                              capture_output=True, text=True, check=False)
+        serving.wait(timeout=10)
+        if done.returncode:
+            raise RuntimeError(json.loads(done.stdout).get("error", done.stderr))
+        return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 8
+
+    def limit_net(self):
+        self.new("net", "net.rate-in=10MiB/s", "net.rate-out=10MiB/s")
+        inside, address = self.inside("net"), self.address("net")
+        rows = []
+        for key, options in (("net.rate-in", []), ("net.rate-out", ["-R"])):
+            rate = self.iperf(inside, [], address, *options) / MIB
+            rows.append((f"{key}=10MiB/s, TCP", "10.0 MiB/s", f"{rate:.1f} MiB/s", rate / 10))
+        self.gone("net")
+        return rows
+
+    # --- overhead -------------------------------------------------------------------------------
+
+    def timed(self, argv):
+        start = time.monotonic()
+        subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        return time.monotonic() - start
+
+    def overhead(self):
+        """The same programs on the host and in a VPS, in turn; best of the rounds."""
+        self.new("plain")
+        shell = [shutil.which("busybox"), "sh", "-c"]
+        inside = [str(self.host.vps), "--root", str(self.host.root), "exec", "plain", "--", "sh", "-c"]
+        rows = []
+        busybox = shutil.which("busybox")
+        for what, script in (
+                ("CPU (a loop of the shell)", "i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); done"),
+                ("memory bandwidth (dd of zeros)", "%s dd if=/dev/zero of=/dev/null bs=8M count=1500"),
+                ("disk (dd, direct)", "%s dd if=/dev/zero of=%s/f bs=1M count=128 oflag=direct")):
+            best = {"host": [], "VPS": []}
+            for _ in range(self.args.rounds):
+                on_host, in_vps = script, script
+                if script.startswith("%s"):
+                    places = (str(self.host.root), "")[:script.count("%s") - 1]
+                    on_host = script % ((busybox,) + places)
+                    in_vps = script % (("",) + ("",) * len(places))
+                best["host"].append(self.timed(shell + [on_host]))
+                best["VPS"].append(self.timed(inside + [in_vps]))
+            host, vps = min(best["host"]), min(best["VPS"])
+            rows.append((what, f"{host:.2f} s", f"{vps:.2f} s", host / vps))
+        rows += self.overhead_tcp()
+        self.gone("plain")
+        return rows
+
+    def overhead_tcp(self):
+        """Through the bridge and its rules, beside a bare veth pair."""
+        bare = subprocess.Popen(["unshare", "-n", "sleep", "1000"])
+        time.sleep(0.3)
+        there = ["nsenter", f"--net=/proc/{bare.pid}/ns/net", "--"]
+        for line in (f"ip link add bare0 type veth peer name bare1 netns {bare.pid}",
+                     "ip addr add 198.51.100.1/24 dev bare0", "ip link set bare0 up"):
+            subprocess.run(line.split(), check=True)
+        for line in ("ip addr add 198.51.100.2/24 dev bare1", "ip link set bare1 up"):
+            subprocess.run(there + line.split(), check=True)
+        best = {"bare": [], "VPS": []}
+        for _ in range(self.args.rounds):
+            best["bare"].append(self.iperf(there, [], "198.51.100.2"))
+            best["VPS"].append(self.iperf(self.inside("plain"), [], self.address("plain")))
+        bare.terminate()
+        host, vps = max(best["bare"]), max(best["VPS"])
+        return [("TCP (iperf3; bare veth pair and bridge)", f"{host * 8 / 1e9:.1f} Gbit/s",
+                 f"{vps * 8 / 1e9:.1f} Gbit/s", vps / host)]
+
+    # --- neighbours -----------------------------------------------------------------------------
+
+    def wrk(self):
+        text = subprocess.run(["wrk", "-t", "1", "-c", "4", "-d", f"{self.args.seconds}s", "--latency",
+                               f"http://{self.address('web')}/"], check=True, capture_output=True,
+                              text=True).stdout
+        found = dict(re.findall(r"^\s+(50|99)%\s+(\S+)", text, re.M))
+        return found["50"], found["99"], re.search(r"Requests/sec:\s+(\S+)", text).group(1)
+
+    def neighbours(self):
+        self.host("template", "import", "--init", "/sbin/init", "debian", str(self.args.debian))
+        self.new("web", "--template", "debian", "cpu.weight=1000")
+        for _ in range(200):
+            if not subprocess.run(["curl", "-so", "/dev/null", f"http://{self.address('web')}/"],
+                                  check=False).returncode:
+                break
+            time.sleep(0.2)
+        self.wrk()
+        rows = [("alone", *self.wrk())]
+        for name, script in NEIGHBOURS.items():
+            self.new(name, *SOLD)
+            self.background(name, script)
+            rows.append((f"beside one that burns {name}", *self.wrk()))
+            self.host("stop", "--force", name)
+        for name, script in NEIGHBOURS.items():
+            self.host("start", name)
+            self.background(name, script)
+        rows.append(("beside all four", *self.wrk()))
+        self.gone("web", *NEIGHBOURS)
+        return rows
+
+
+def attempt(what, function, failures):
+    print(what, file=sys.stderr)
+    try:
+        return function()
+    except subprocess.CalledProcessError as failed:
+        failures.append(f"{what}: {(failed.stderr or str(failed)).strip()}")
+    except (OSError, RuntimeError, StopIteration, subprocess.TimeoutExpired) as failed:
+        failures.append(f"{what}: {failed}")
+    return []
+
+
+def measured(rows):
+    return [[*row[:3], f"{row[3]:.3f}"] for row in rows]
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--seconds", type=int, default=5)
+    options.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build")
+    options.add_argument("--debian", type=pathlib.Path,
+                         default=HERE.parent / "build/cache/debian-nft.tar")
+    options.add_argument("--output", type=pathlib.Path, default=HERE / "results-tenants.md")
+    args = options.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("tenants.py: run it as root")
+    own_network()
+    failures, load = [], os.getloadavg()[0]
+    with tempfile.TemporaryDirectory(prefix="vps-tenants-") as work:
+        os.chmod(work, 0o755)
+        bench = Bench(Host(args.build.resolve(), pathlib.Path(work)), args)
+        try:
+            limits = []
+            for name in ("cpu", "weight", "disk", "net"):
+                limits += attempt(f"limits: {name}", getattr(bench, f"limit_{name}"), failures)
+            overhead = attempt("overhead", bench.overhead, failures)
+            web = attempt("neighbours", bench.neighbours, failures)
+        finally:
+            subprocess.run([HERE.parent / "tests/left", "--remove", work], check=False)
+            os.makedirs(work, exist_ok=True)
+    text = "\n".join([
+        "## Limits, overhead, neighbours\n",
+        f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {load:.1f} from other work at the "
+        f"start; {args.seconds} s a measurement.\n",
+        "### Limits hold\n", table(["setting", "sold", "measured", "ratio"], measured(limits)),
+        f"### Inside beside the bare host\n\nBest of {args.rounds} rounds, host and VPS in turn; "
+        "1 is the host's speed.\n",
+        table(["", "host", "VPS", "ratio"], measured(overhead)),
+        "### An nginx tenant under wrk, beside neighbours\n\nEach neighbour was sold "
+        f"`{' '.join(SOLD)}` and takes all of it; nginx has cpu.weight=1000; wrk runs on the same "
+        "CPUs.\n",
+        table(["", "median", "99th percentile", "requests a second"], web)]
+        + ["Not measured: " + f + "\n" for f in failures])
+    args.output.write_text("<!-- written by bench/tenants.py -->\n\n" + text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

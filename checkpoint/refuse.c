@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What a process can have that is neither saved nor seen elsewhere. */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+static const struct {
+	const char *link, *what;
+} namespaces[] = {
+	{ "ns/cgroup", "cgroup" }, { "ns/ipc", "ipc" },
+	{ "ns/mnt", "mount" },     { "ns/net", "network" },
+	{ "ns/pid_for_children", "pid" }, { "ns/time_for_children", "time" },
+	{ "ns/user", "user" },     { "ns/uts", "uts" },
+};
+
+static int check_namespaces(pid_t init, pid_t pid, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
+		char path[64], mine[64] = { 0 }, its[64] = { 0 };
+
+		snprintf(path, sizeof(path), "/proc/%d/%s", (int)init, namespaces[i].link);
+		if (readlink(path, mine, sizeof(mine) - 1) < 0)
+			continue; /* a kernel without it */
+		snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, namespaces[i].link);
+		if (readlink(path, its, sizeof(its) - 1) < 0)
+			return err_sys(e, "read %s", path);
+		if (!STREQ(mine, its))
+			return err_set(e, ERR_UNSUPPORTED, "process %d has a %s namespace of its own, which "
+				       "cannot be saved yet", (int)pid, namespaces[i].what);
+	}
+	return 0;
+}
+
+/* Groups that the VPS made below its own are not made again yet. */
+static int check_cgroup(pid_t init, pid_t pid, struct err *e)
+{
+	cleanup_free char *mine = NULL, *its = NULL;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)init);
+	r = fd_read_file_at(AT_FDCWD, path, 65536, &mine, NULL);
+	if (r == 0) {
+		snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+		r = fd_read_file_at(AT_FDCWD, path, 65536, &its, NULL);
+	}
+	if (r < 0)
+		return err_code(e, r, "read %s", path);
+	if (!STREQ(mine, its))
+		return err_set(e, ERR_UNSUPPORTED, "process %d is in a control group that the VPS made, which "
+			       "cannot be saved yet", (int)pid);
+	return 0;
+}
+
+static int check_timers(pid_t pid, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	char path[64];
+	size_t len = 0;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/timers", (int)pid);
+	r = fd_read_file_at(AT_FDCWD, path, MIB(1), &text, &len);
+	if (r < 0)
+		return err_code(e, r, "read %s", path);
+	if (len)
+		return err_set(e, ERR_UNSUPPORTED, "process %d has timers (timer_create), which cannot be "
+			       "saved yet", (int)pid);
+	return 0;
+}
+
+/* Memory that is locked, or is not inherited, or wiped, by a child: flags that are only in smaps. */
+static int check_areas(pid_t pid, struct err *e)
+{
+	static const char *const flags[] = { " dc", " wf", " um", " uw", " ht", " io", " ss", " sl" };
+	char path[64], line[4600];
+	cleanup_fclose FILE *f = NULL;
+	unsigned long start = 0, end;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	f = fopen(path, "re");
+	if (!f)
+		return err_sys(e, "open %s", path);
+	while (fgets(line, sizeof(line), f)) {
+		unsigned long from;
+
+		if (sscanf(line, "%lx-%lx ", &from, &end) == 2) {
+			start = strstr(line, "[v") ? 0 : from;
+			continue;
+		}
+		for (size_t i = 0; start && i < ARRAY_SIZE(flags); i++)
+			if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, flags[i]))
+				return err_set(e, ERR_UNSUPPORTED, "the memory of process %d at %#lx has the flag"
+					       "%s, which cannot be saved yet", (int)pid, start, flags[i]);
+	}
+	return 0;
+}
+
+int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e)
+{
+	uint64_t f[53] = { 0 };
+	int r = ckpt_stat_read(p->pid, f);
+
+	if (r < 0)
+		return err_code(e, r, "look at process %d", (int)p->pid);
+	if (f[7])
+		return err_set(e, ERR_UNSUPPORTED, "process %d has a controlling terminal, which cannot be "
+			       "saved yet", (int)p->pid);
+	r = check_namespaces(init, p->pid, e);
+	if (r == 0)
+		r = check_cgroup(init, p->pid, e);
+	if (r == 0)
+		r = check_timers(p->pid, e);
+	return r == 0 ? check_areas(p->pid, e) : r;
+}

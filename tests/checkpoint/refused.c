@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Built once an obstacle (WHAT): it is refused by name, and what has it runs on. */
+#include "tests/checkpoint/guest.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+enum { TIMER = 1, ZOMBIE, ORPHAN, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DONTFORK, GROUP };
+
+static void child(void)
+{
+	if (WHAT == ORPHAN)
+		setsid();
+	if (WHAT == GROUP)
+		setpgid(0, 0);
+	if (WHAT == NAMESPACE && unshare(CLONE_NEWUTS) == 0)
+		for (;;)
+			pause();
+	if ((WHAT == ORPHAN || WHAT == GROUP) && fork() == 0)
+		for (;;)
+			pause();
+	_exit(0);
+}
+
+int main(void)
+{
+	struct flock lk = { .l_type = F_WRLCK, .l_len = 10 };
+	struct timespec ts = { 0, 100000 };
+	siginfo_t si;
+	timer_t timer;
+	int fd = open("/root/file", O_RDWR | O_CREAT, 0600), pid;
+
+	if (WHAT == TIMER)
+		timer_create(CLOCK_MONOTONIC, NULL, &timer);
+	if (WHAT == ZOMBIE || WHAT == ORPHAN || WHAT == GROUP) {
+		pid = fork();
+		if (pid == 0)
+			child();
+		waitid(P_PID, (id_t)pid, &si, WEXITED | (WHAT == ZOMBIE ? WNOWAIT : 0));
+	}
+	if (WHAT == DELETED)
+		unlink("/root/file");
+	if (WHAT == LOCK)
+		fcntl(fd, F_SETLK, &lk);
+	if (WHAT == SOCKET)
+		socket(AF_INET, SOCK_STREAM, 0);
+	if (WHAT == NAMESPACE && fork() == 0)
+		child();
+	if (WHAT == INOTIFY)
+		inotify_init1(0);
+	if (WHAT == DONTFORK)
+		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
+			MADV_DONTFORK);
+	nanosleep(&ts, NULL);
+	wait_for_restore();
+	return done();
+}

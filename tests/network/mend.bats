@@ -1,0 +1,155 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What others do to the host's network, and what is left of ours.
+load lib
+
+setup_file() {
+	root_new
+	net_new
+	in_net nft -f - <<-'X'
+		table inet mine {
+			chain input {
+				type filter hook input priority 0;
+				tcp dport 9 counter drop
+			}
+		}
+		table ip vps-other {
+			set s {
+				type ipv4_addr
+				elements = { 192.0.2.9 }
+			}
+		}
+	X
+	for n in a b; do
+		vps create "$n"
+		vps start "$n"
+	done
+	serve a
+	vps set a publish=8080:80
+	foreign >"$BATS_FILE_TMPDIR/foreign"
+}
+
+foreign() {
+	in_net nft list table inet mine
+	in_net nft list table ip vps-other
+}
+
+works() {
+	[ "$(host_gets "$(ip4 a)" 80)" = "page of a" ] && [ "$(host_gets "$(ip6 a)" 80)" = "page of a" ] &&
+		[ "$(host_gets 127.0.0.1 8080)" = "page of a" ]
+}
+
+isolated() {
+	! vps_gets b "$(ip4 a)" 80
+}
+
+@test "foreign rules are left alone" {
+	wait_until 10 works
+	vps set a publish=8081:80
+	vps restart --force b
+	assert_equal "$(foreign)" "$(cat "$BATS_FILE_TMPDIR/foreign")"
+	vps set a publish=-8081:80
+}
+
+@test "nft flush ruleset is noticed and mended" {
+	in_net nft flush ruleset
+	wait_until 10 works
+	wait_until 10 isolated
+	in_net nft list tables | grep -q "bridge $VPS_TAG"
+	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
+}
+
+@test "one table deleted, one set emptied" {
+	in_net nft delete table inet "$VPS_TAG"
+	wait_until 10 works
+	wait_until 10 isolated
+	in_net nft delete table bridge "$VPS_TAG"
+	present() { in_net nft list table bridge "$VPS_TAG"; }
+	wait_until 10 present >/dev/null
+}
+
+@test "a deleted bridge is made again, with all in it" {
+	in_net ip link del "$VPS_TAG-br"
+	wait_until 10 works
+	wait_until 10 isolated
+	vps exec b -- ping -c 1 -W 3 "$(gateway4)"
+}
+
+@test "vpsd stopped and started, and killed: links and connections stay" {
+	link=$(in_net ip -o link | grep -c "vps [ab] eth0")
+	[ "$link" -eq 2 ] || fail "$(in_net ip link)"
+	before=$(in_net ip -o link show type veth | sort)
+	vps daemon stop
+	wait_until 10 daemon_is_down
+	works
+	vps list >/dev/null
+	works
+	daemon_kill
+	works
+	# What happened meanwhile is mended, too.
+	in_net nft flush ruleset
+	vps list >/dev/null
+	wait_until 10 works
+	wait_until 10 isolated
+	assert_equal "$(in_net ip -o link show type veth | sort)" "$before"
+	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
+}
+
+@test "a VPS that died while vpsd was away leaves no link" {
+	vps create short
+	vps start short
+	pid=$(vps_pid short)
+	daemon_kill
+	kill -KILL "$pid"
+	wait_until 10 process_is_gone "$pid"
+	vps list >/dev/null
+	wait_until 10 vps_is short stopped
+	no_link() { ! in_net ip -o link | grep "vps short "; }
+	wait_until 10 no_link
+	vps destroy short
+	works
+}
+
+@test "after the last stop bridge and tables are gone, foreign rules are not" {
+	vps stop --force a
+	vps stop --force b
+	gone() { ! in_net ip link show "$VPS_TAG-br" && ! in_net nft list tables | grep "$VPS_TAG"; }
+	wait_until 10 gone
+	assert_equal "$(in_net ip -o link | wc -l)" 1
+	assert_equal "$(foreign)" "$(cat "$BATS_FILE_TMPDIR/foreign")"
+	vps start a
+	serve a
+	wait_until 10 works
+	vps stop --force a
+}
+
+@test "a link with the bridge's name that is none of ours is not touched" {
+	gone() { ! in_net ip link show "$VPS_TAG-br"; }
+	wait_until 10 gone
+	in_net ip link add "$VPS_TAG-br" type veth peer name other7
+	fails_like 4 "^vps: start a: .*$VPS_TAG-br" vps start a
+	vps_is a stopped
+	in_net ip -d link show "$VPS_TAG-br" | grep -q veth
+	in_net ip link del "$VPS_TAG-br"
+	vps start a
+	vps stop --force a
+}
+
+@test "a pool that overlaps the host's network is refused" {
+	vps start a
+	net=$(gateway4)
+	vps stop --force a
+	gone() { ! in_net ip link show "$VPS_TAG-br"; }
+	wait_until 10 gone
+	in_net ip link add lan7 type veth peer name lan8
+	in_net ip addr add "${net%.*}.200/24" dev lan7
+	in_net ip link set lan7 up
+	in_net ip link set lan8 up
+	run --separate-stderr vps start a
+	[ "$status" -ne 0 ] || fail "two networks with the same addresses"
+	[[ $stderr =~ "${net%.*}"|lan7 ]] || fail "$stderr"
+	vps_is a stopped
+	in_net ip link del lan7
+	vps start a
+}

@@ -1,0 +1,112 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The ways to be connected, other than the bridge.
+load lib
+
+setup_file() {
+	root_new
+	net_new
+	outside_new
+}
+
+teardown_file() {
+	outside_done
+	root_done
+}
+
+teardown() {
+	vps_clean
+}
+
+links() { vps exec "$1" -- ls /sys/class/net | tr '\n' ' '; }
+
+@test "none: a loopback and nothing else; no bridge is made for it" {
+	vps create alone --net none
+	vps start alone
+	succeeds vps exec alone -- ip -o addr
+	assert_match '127\.0\.0\.1'
+	refute_match 'eth0'
+	run in_net ip link show "$VPS_TAG-br"
+	[ "$status" -ne 0 ] || fail "a bridge for nobody"
+	assert_equal "$(in_net nft list tables)" ""
+}
+
+@test "host: the host's own stack" {
+	vps create open --net host
+	vps start open
+	assert_equal "$(stat -L -c %i "/proc/$(vps_pid open)/ns/net")" "$(stat -L -c %i "$VPS_NET")"
+	succeeds vps exec open -- ip -o addr
+	assert_match '192\.0\.2\.1'
+	run vps exec open -- ip link set up0 down
+	[ "$status" -ne 0 ] || fail "the tenant may change the host's network"
+}
+
+@test "routed: a route on the host for each address, answered for outside" {
+	vps create r --net mode=routed,parent=up0,ip=192.0.2.50,ip=2001:db8::50
+	vps start r
+	serve r
+	assert_equal "$(host_gets 192.0.2.50 80)" "page of r"
+	assert_equal "$(host_gets 2001:db8::50 80)" "page of r"
+	# The outside takes it for a neighbour: the host answers ARP and ND for it.
+	assert_equal "$(outside_gets 192.0.2.50 80)" "page of r"
+	assert_equal "$(outside_gets 2001:db8::50 80)" "page of r"
+	run in_net ip route get 192.0.2.50
+	refute_match "$VPS_TAG-br"
+	# Not as somebody else.
+	nsenter --net="/proc/$(vps_pid r)/ns/net" -- python3 -c 'import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+s.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
+h = bytearray(28); h[0] = 0x45; h[8] = 64; h[9] = 17
+h[12:16] = socket.inet_aton("192.0.2.77"); h[16:20] = socket.inet_aton("192.0.2.2")
+for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
+	assert_equal "$(in_net nft -j list set inet "$VPS_TAG" spoofed |
+		jq '[.nftables[] | select(.set).set.elem[]?.elem.counter.packets] | add')" 5
+	vps stop --force r
+	run in_net ip -o route show 192.0.2.50
+	assert_output ""
+}
+
+@test "macvlan: on the network of an interface of the host" {
+	vps create m --net mode=macvlan,parent=up0,ip=192.0.2.60/24,gw=192.0.2.1,ip=2001:db8::60/64
+	vps start m
+	serve m
+	assert_equal "$(outside_gets 192.0.2.60 80)" "page of m"
+	v6() { outside_gets 2001:db8::60 80; }
+	wait_until 10 v6
+	vps stop --force m
+	run outside ping -c 1 -W 1 192.0.2.60
+	[ "$status" -ne 0 ]
+}
+
+@test "macvlan on what is not there is said, and nothing is left" {
+	vps create m --net mode=macvlan,parent=nosuch,ip=192.0.2.60/24
+	fails_like 1 '^vps: start m: parent=nosuch: the host has no such interface' vps start m || {
+		status=$?
+		fails_like 3 '^vps: start m: parent=nosuch: the host has no such interface' vps start m
+	}
+	vps_is m stopped
+	vps destroy m
+	assert_nothing_left --daemon
+}
+
+@test "a bridge of the host's" {
+	in_net ip link add br7 type bridge
+	in_net ip link set br7 up
+	in_net ip addr add 198.51.100.1/24 dev br7
+	vps create o --net mode=bridge,parent=br7,ip=198.51.100.5/24,gw=198.51.100.1
+	vps start o
+	serve o
+	assert_equal "$(host_gets 198.51.100.5 80)" "page of o"
+	vps destroy --force o
+	succeeds in_net ip link show br7
+	in_net ip link del br7
+}
+
+@test "mixed: a bridge with addresses and a routed one" {
+	vps create mix --net name=eth0 --net name=pub,mode=routed,parent=up0,ip=192.0.2.51
+	vps start mix
+	serve mix
+	assert_equal "$(host_gets "$(ip4 mix)" 80)" "page of mix"
+	assert_equal "$(outside_gets 192.0.2.51 80)" "page of mix"
+}

@@ -1,0 +1,112 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Ports of the host that lead to a VPS, from outside and from the host itself.
+load lib
+
+setup_file() {
+	root_new
+	net_new
+	outside_new
+	vps create a publish=8080:80
+	vps start a
+	serve a
+	vps create b
+	vps start b
+	serve b
+}
+
+teardown_file() {
+	outside_done
+	root_done
+}
+
+@test "a published port answers on the host's addresses and its loopback" {
+	assert_equal "$(host_gets 127.0.0.1 8080)" "page of a"
+	assert_equal "$(host_gets 192.0.2.1 8080)" "page of a"
+	assert_equal "$(outside_gets 192.0.2.1 8080)" "page of a"
+	assert_equal "$(outside_gets 2001:db8::1 8080)" "page of a"
+	assert_equal "$(host_gets 2001:db8::1 8080)" "page of a"
+	# There is no such thing as NAT from ::1; it must not hang.
+	run host_gets ::1 8080
+	assert_match 'Connection refused'
+}
+
+@test "the VPS itself and its neighbours reach it by the host's address" {
+	assert_equal "$(vps_gets a 192.0.2.1 8080)" "page of a"
+	assert_equal "$(vps_gets b 192.0.2.1 8080)" "page of a"
+}
+
+@test "what is not published is not to be had from outside" {
+	outside ip route add "$(ip4 a)/32" via 192.0.2.1
+	run outside_gets "$(ip4 a)" 80
+	[ "$status" -ne 0 ] || fail "$output"
+	outside ip route del "$(ip4 a)/32"
+}
+
+@test "ports come and go while it runs, several at a time" {
+	vps set a publish=8081:80 publish=8082:80
+	for p in 8080 8081 8082; do
+		assert_equal "$(outside_gets 192.0.2.1 $p)" "page of a"
+	done
+	vps set a publish=-8081:80
+	run outside_gets 192.0.2.1 8081
+	[ "$status" -ne 0 ]
+	assert_equal "$(outside_gets 192.0.2.1 8082)" "page of a"
+	vps restart --force a
+	serve a
+	assert_equal "$(outside_gets 192.0.2.1 8082)" "page of a"
+	vps set a publish=-8082:80
+}
+
+@test "on one address of the host only" {
+	vps set b publish=192.0.2.1:9000:80
+	assert_equal "$(outside_gets 192.0.2.1 9000)" "page of b"
+	run host_gets 127.0.0.1 9000
+	[ "$status" -ne 0 ]
+	vps set b publish=
+}
+
+@test "UDP" {
+	nsenter --net="/proc/$(vps_pid a)/ns/net" -- python3 -c 'import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 5353)); print(flush=True)
+data, peer = s.recvfrom(100); s.sendto(b"heard " + data, peer)' >"$BATS_TEST_TMPDIR/up" 3>&- &
+	wait_until 10 test -s "$BATS_TEST_TMPDIR/up"
+	vps set a publish=5300:5353/udp
+	run outside python3 -c 'import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+s.sendto(b"you\n", ("192.0.2.1", 5300)); print(s.recvfrom(100)[0].decode().strip())'
+	assert_output "heard you"
+}
+
+@test "a port is one VPS's, or a program's of the host: said, and nothing changed" {
+	before=$(vps config b)
+	fails 4 "vps: set b: publish: port 8080 of the host is that of a" vps set b publish=8080:80
+	fails 4 "vps: create c: publish: port 8080 of the host is that of a" vps create c publish=8080:1
+	assert_equal "$(vps config b)" "$before"
+	mkfifo "$BATS_TEST_TMPDIR/in"
+	in_net python3 -c 'import socket, sys
+s = socket.socket(); s.bind(("0.0.0.0", 7070)); s.listen(); print(flush=True); sys.stdin.read()' \
+		<"$BATS_TEST_TMPDIR/in" >"$BATS_TEST_TMPDIR/up" 3>&- &
+	exec 9>"$BATS_TEST_TMPDIR/in"
+	wait_until 10 test -s "$BATS_TEST_TMPDIR/up"
+	fails 4 "vps: set b: publish 7070:80/tcp: a program on the host has this port" vps set b publish=7070:80
+	vps create c publish=7070:80
+	fails 4 "vps: start c: publish 7070:80/tcp: a program on the host has this port" vps start c
+	vps_is c stopped
+	exec 9>&-
+	wait
+	vps start c
+	vps destroy --force c
+	assert_equal "$(vps config b)" "$before"
+}
+
+@test "tenants reach the world, under the host's address" {
+	outside python3 -c 'import socket, sys
+s = socket.create_server(("192.0.2.2", 7000)); print(flush=True)
+c, peer = s.accept(); c.sendall(("page for " + peer[0] + "\n").encode())' \
+		>"$BATS_TEST_TMPDIR/up" 3>&- &
+	wait_until 10 test -s "$BATS_TEST_TMPDIR/up"
+	assert_equal "$(vps_gets a 192.0.2.2 7000)" "page for 192.0.2.1"
+	wait
+}
