@@ -18,14 +18,25 @@ enum { TIMER = 1, ZOMBIE, ORPHAN, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DON
 
 static void child(void)
 {
-	if (WHAT == ORPHAN)
+	if (WHAT == ORPHAN) {
+		/* Its parent has ended, and is not its session's leader, who lives. */
 		setsid();
+		if (fork() == 0) {
+			if (fork() == 0)
+				for (;;)
+					pause();
+			_exit(0);
+		}
+		wait(NULL);
+		for (;;)
+			pause();
+	}
 	if (WHAT == GROUP)
 		setpgid(0, 0);
 	if (WHAT == NAMESPACE && unshare(CLONE_NEWUTS) == 0)
 		for (;;)
 			pause();
-	if ((WHAT == ORPHAN || WHAT == GROUP) && fork() == 0)
+	if (WHAT == GROUP && fork() == 0)
 		for (;;)
 			pause();
 	_exit(0);
@@ -41,7 +52,9 @@ int main(void)
 
 	if (WHAT == TIMER)
 		timer_create(CLOCK_MONOTONIC, NULL, &timer);
-	if (WHAT == ZOMBIE || WHAT == ORPHAN || WHAT == GROUP) {
+	if (WHAT == ORPHAN && fork() == 0)
+		child();
+	if (WHAT == ZOMBIE || WHAT == GROUP) {
 		pid = fork();
 		if (pid == 0)
 			child();
