@@ -77,7 +77,7 @@ isolated() {
 }
 
 @test "vpsd stopped and started, and killed: links and connections stay" {
-	link=$(in_net ip -o link | grep -c "vps [ab] eth0")
+	link=$(in_net ip -o link | grep -c "$VPS_TAG [ab] eth0")
 	[ "$link" -eq 2 ] || fail "$(in_net ip link)"
 	before=$(in_net ip -o link show type veth | sort)
 	vps daemon stop
