@@ -105,7 +105,7 @@ isolated() {
 	wait_until 10 process_is_gone "$pid"
 	vps list >/dev/null
 	wait_until 10 vps_is short stopped
-	no_link() { ! in_net ip -o link | grep "vps short "; }
+	no_link() { ! in_net ip -o link | grep "$VPS_TAG short "; }
 	wait_until 10 no_link
 	vps destroy short
 	works
