@@ -434,7 +434,7 @@ int main(void)
 	for (struct mon_session *s = m.sessions; s; s = s->next)
 		if (session_send(s->sock, SESSION_STARTED, (int32_t)rt_init_pid(m.vps), NULL, 0,
 				 -EBADF) < 0)
-			s->dead = true;
+			mon_session_gone(&m, s);
 	serve(&m, &status);
 	mon_sessions_close(&m, status);
 	return 0;

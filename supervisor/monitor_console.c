@@ -73,7 +73,7 @@ static void send_output(struct mon *m, struct mon_session *s, const char *data, 
 		if (s->dropped > INT32_MAX)
 			s->dropped = INT32_MAX;
 	} else if (r < 0) {
-		s->dead = true;
+		mon_session_gone(m, s);
 	}
 }
 

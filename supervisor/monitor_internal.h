@@ -110,6 +110,9 @@ bool mon_console_wanted(struct mon *m);
 struct mon_session *mon_session_new(struct mon *m, int sock);
 void mon_session_history(struct mon *m, struct mon_session *s);
 void mon_session_read(struct mon *m, struct mon_session *s);
+/* The client has hung up, which reading or writing may be the first to find: what it ran is told, and
+ * a sandbox is stopped. */
+void mon_session_gone(struct mon *m, struct mon_session *s);
 /* The last message; sent when there is room, then the session goes. */
 void mon_session_end(struct mon_session *s, enum session_type type, int32_t value);
 void mon_session_flush(struct mon_session *s);

@@ -95,8 +95,7 @@ static void on_input(struct mon *m, struct mon_session *s, const char *data, siz
 	mon_console_input(m);
 }
 
-/* The client is gone. */
-static void on_gone(struct mon *m, struct mon_session *s)
+void mon_session_gone(struct mon *m, struct mon_session *s)
 {
 	s->dead = true;
 	if (s->pidfd >= 0)
@@ -116,7 +115,7 @@ void mon_session_read(struct mon *m, struct mon_session *s)
 	if (n == -EAGAIN)
 		return;
 	if (n < 0) {
-		on_gone(m, s);
+		mon_session_gone(m, s);
 		return;
 	}
 	fd_close(&fd);
@@ -136,7 +135,7 @@ void mon_session_read(struct mon *m, struct mon_session *s)
 		}
 		break;
 	default:
-		on_gone(m, s);
+		mon_session_gone(m, s);
 	}
 }
 
