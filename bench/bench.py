@@ -208,7 +208,7 @@ class Foreground(Runtime):
 
     def start(self, i, init):
         read, write = os.pipe()
-        spawned = time.monotonic_ns()
+        spawned = time.time_ns()
         child = self.tools.background(self.command(i, [init] if init != "init" else ["/sbin/init"]),
                                       write)
         os.close(write)

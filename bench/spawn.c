@@ -2,7 +2,7 @@
 /*
  * usage: spawn FD COMMAND [ARGUMENT...]
  *
- * Runs a command and writes to FD, on CLOCK_MONOTONIC in nanoseconds, when it was spawned and when
+ * Runs a command and writes to FD, on CLOCK_REALTIME in nanoseconds, when it was spawned and when
  * it had ended: "SPAWNED ENDED STATUS". Done in C because an interpreter's fork costs more than
  * some of what is measured. posix_spawn(3) uses CLONE_VFORK, so that the cost is the same whatever
  * this process maps.
@@ -22,7 +22,7 @@ static long long now(void)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(CLOCK_REALTIME, &t);
 	return t.tv_sec * 1000000000LL + t.tv_nsec;
 }
 

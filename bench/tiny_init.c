@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The smallest init: what it does first is to read the clock. Without a C library, so that no
- * start-up code of its own stands between execve and the reading. CLOCK_MONOTONIC is the host's as
- * long as nobody gave the time namespace an offset (time_namespaces(7)).
+ * start-up code of its own stands between execve and the reading. CLOCK_REALTIME is the same in all
+ * time namespaces (time_namespaces(7)), which CLOCK_MONOTONIC is not.
  *
  * It leaves the time, in nanoseconds, in /stamp, then stays and reaps what is left to it.
  */
@@ -39,7 +39,7 @@ void _start(void)
 	unsigned long long ns;
 	long fd;
 
-	call(__NR_clock_gettime, CLOCK_MONOTONIC, (long)&now, 0, 0);
+	call(__NR_clock_gettime, CLOCK_REALTIME, (long)&now, 0, 0);
 	ns = (unsigned long long)now.tv_sec * 1000000000ULL + (unsigned long long)now.tv_nsec;
 	text[--at] = '\n';
 	for (; ns; ns /= 10)
