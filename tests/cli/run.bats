@@ -6,8 +6,13 @@ setup() { requires root; }
 teardown() { vps_clean; }
 
 nothing_there() {
-	assert_equal "$(vps list --json | jq length)" 0
-	assert_nothing_left --daemon
+	# The command's end is told first; its sandbox goes right after.
+	wait_until 20 none_is_listed
+	wait_until 20 assert_nothing_left --daemon
+}
+
+none_is_listed() {
+	[ "$(vps list --json | jq length)" = 0 ]
 }
 
 @test "output, error, input and status pass through, and nothing stays" {
