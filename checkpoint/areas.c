@@ -2,6 +2,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>

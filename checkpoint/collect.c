@@ -4,6 +4,7 @@
  * task itself can ask, else from outside. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 
 #include <elf.h>

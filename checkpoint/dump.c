@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/dump.h"
 
 #include "base/fd.h"
@@ -132,6 +133,14 @@ static int order(struct ckpt_dump *d, pid_t init, struct err *e)
 	return 0;
 }
 
+static bool is_pid(const struct ckpt_tree *t, uint32_t pid)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		if (t->tasks[i].process->pid == pid)
+			return true;
+	return false;
+}
+
 /* Parents as the VPS numbers them. And what several tasks share is not saved yet. */
 static int relate(struct ckpt_dump *d, struct err *e)
 {
@@ -147,9 +156,10 @@ static int relate(struct ckpt_dump *d, struct err *e)
 
 			if (t->tasks[n].pid == parent) {
 				k->process->ppid = p->pid;
-				if (k->process->sid != k->process->pid && k->process->sid != p->sid)
-					return err_set(e, ERR_UNSUPPORTED, "process %d is in a session whose leader has "
-						       "ended, or which its parent has left", (int)k->pid);
+				if (k->process->sid != k->process->pid && k->process->sid != p->sid &&
+				    (p->pid != 1 || is_pid(t, k->process->sid)))
+					return err_set(e, ERR_UNSUPPORTED, "process %d is in a session that its parent is "
+						       "not in, which cannot be saved yet", (int)k->pid);
 			}
 			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_VM, 0, 0) == 0)
 				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory "
@@ -166,11 +176,10 @@ static int relate(struct ckpt_dump *d, struct err *e)
 static int check_groups(const struct ckpt_tree *t, struct err *e)
 {
 	for (size_t i = 0; i < t->task_count; i++) {
-		bool there = false;
+		const Ckpt__Process *p = t->tasks[i].process;
 
-		for (size_t k = 0; k < t->task_count; k++)
-			there |= t->tasks[k].process->pid == t->tasks[i].process->pgid;
-		if (!there)
+		/* Born into the group of the stand-in for its session's leader, a process stays there. */
+		if (!is_pid(t, p->pgid) && p->pgid != p->sid)
 			return err_set(e, ERR_UNSUPPORTED, "process %d is in a process group whose leader has "
 				       "ended", (int)t->tasks[i].pid);
 	}

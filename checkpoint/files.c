@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>

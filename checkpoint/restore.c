@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore.h"
 
 #include "base/macro.h"
@@ -9,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -175,6 +177,66 @@ static struct restoring *find(struct restore *r, uint32_t pid, size_t before)
 	return NULL;
 }
 
+/*
+ * A daemon whose session's leader has ended is a child of process 1 by adoption. It is born again as it
+ * was: process 1 makes a leader of that number, which makes a session and then the daemon, and ends.
+ */
+static int standin(struct restore *r, uint32_t sid, struct list *l, struct restoring **ret, struct err *e)
+{
+	struct restoring *first = &r->procs[0];
+	struct standin *s;
+	pid_t pid;
+	int n;
+
+	for (size_t i = 0; i < r->standin_count; i++)
+		if (r->standins[i]->sid == sid) {
+			*ret = &r->standins[i]->p;
+			return 0;
+		}
+	s = ckpt_alloc(&r->tree.arena, sizeof(*s));
+	if (s)
+		s->p.threads = ckpt_alloc(&r->tree.arena, sizeof(*s->p.threads));
+	if (!s || !s->p.threads)
+		return err_code(e, -ENOMEM, "restore");
+	s->sid = sid;
+	s->p.batch.mem = -EBADF;
+	list_init(l, r);
+	n = restore_clone(l, &first->batch, &first->threads[0], 0, (pid_t)sid, &pid, e);
+	if (n == 0)
+		n = ckpt_batch_copy(&s->p.batch, &first->batch, pid, e);
+	if (n == 0)
+		n = ckpt_thread_adopt(&s->p.threads[0], pid, (pid_t)sid, (pid_t)sid, e);
+	if (n == 0 && ckpt_push(&r->tree.arena, &r->standins, &r->standin_count, s) < 0)
+		n = err_code(e, -ENOMEM, "restore");
+	if (n < 0)
+		return n;
+	list_init(l, r);
+	list_call(l, "begin a session", SYS_setsid, 0, 0, 0, 0, 0, 0);
+	*ret = &s->p;
+	return list_run(l, &s->p.batch, &s->p.threads[0], e);
+}
+
+/* They end, and process 1 waits for them, so that it never learns of them. */
+static int end_standins(struct restore *r, struct list *l, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < r->standin_count; i++) {
+		struct restoring *p = &r->standins[i]->p;
+		pid_t tid = p->threads[0].tid;
+
+		if (kill(tid, SIGKILL) < 0)
+			return err_sys(e, "end a stand-in");
+		ckpt_trace_reap_all(&tid, 1);
+		p->threads[0].tid = 0;
+		fd_close(&p->batch.mem);
+		list_init(l, r);
+		list_call(l, "wait for a stand-in", SYS_wait4, r->standins[i]->sid, 0, 0, 0, 0, 0);
+		n = list_run(l, &r->procs[0].batch, &r->procs[0].threads[0], e);
+	}
+	return n;
+}
+
 /* Every process by its own parent; a session's leader before its children. */
 static int fork_tree(struct restore *r, struct list *l, struct err *e)
 {
@@ -188,9 +250,14 @@ static int fork_tree(struct restore *r, struct list *l, struct err *e)
 
 		if (!parent)
 			return err_set(e, ERR_FAIL, "the image is damaged: process %u has no parent", k->pid);
-		if (k->sid != k->pid && k->sid != parent->task->process->sid)
-			return err_set(e, ERR_UNSUPPORTED, "process %u is in a session whose leader has ended",
-				       k->pid);
+		if (k->sid != k->pid && k->sid != parent->task->process->sid) {
+			if (k->ppid != 1 || find(r, k->sid, r->tree.task_count))
+				return err_set(e, ERR_UNSUPPORTED, "process %u is in a session that its parent is not "
+					       "in", k->pid);
+			n = standin(r, k->sid, l, &parent, e);
+			if (n < 0)
+				return n;
+		}
 		list_init(l, r);
 		n = restore_clone(l, &parent->batch, &parent->threads[0], 0, (pid_t)k->pid, &pid, e);
 		if (n == 0)
@@ -209,13 +276,13 @@ static int fork_tree(struct restore *r, struct list *l, struct err *e)
 		for (size_t i = 0; n == 0 && i < r->tree.task_count; i++) {
 			const Ckpt__Process *k = r->procs[i].task->process;
 
-			if ((k->pgid == k->pid) != (pass == 0) || k->sid == k->pid)
-				continue;
+			if ((k->pgid == k->pid) != (pass == 0) || k->sid == k->pid || k->pgid == k->sid)
+				continue; /* born into it */
 			list_init(l, r);
 			list_call(l, "join its process group", SYS_setpgid, 0, k->pgid, 0, 0, 0, 0);
 			n = list_run(l, &r->procs[i].batch, &r->procs[i].threads[0], e);
 		}
-	return n;
+	return n == 0 ? end_standins(r, l, e) : n;
 }
 
 static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret_zero)
@@ -347,7 +414,7 @@ static int let_run(struct restore *r, struct err *e)
 static void end_all(struct restore *r, struct rt_vps *v)
 {
 	struct err ignored;
-	size_t n = 0, room = 0;
+	size_t n = 0, room = r->standin_count;
 	pid_t *tids;
 
 	rt_kill(v, &ignored);
@@ -358,6 +425,11 @@ static void end_all(struct restore *r, struct rt_vps *v)
 		for (size_t k = 0; k < r->procs[i].task->thread_count; k++)
 			if (r->procs[i].threads[k].tid)
 				tids[n++] = r->procs[i].threads[k].tid;
+	for (size_t i = 0; tids && i < r->standin_count; i++) {
+		if (r->standins[i]->p.threads[0].tid)
+			tids[n++] = r->standins[i]->p.threads[0].tid;
+		fd_close(&r->standins[i]->p.batch.mem);
+	}
 	ckpt_trace_reap_all(tids, n);
 }
 

@@ -21,6 +21,12 @@ struct restoring {
 	int exe_fd;
 };
 
+/* In the place of a session's leader that has ended: lives until its members are there. */
+struct standin {
+	uint32_t sid;
+	struct restoring p;
+};
+
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
@@ -31,6 +37,8 @@ struct restore {
 	char **mapped;               /* paths; those that begin with '+' are opened for writing */
 	size_t mapped_count;
 	uint64_t region;
+	struct standin **standins;
+	size_t standin_count;
 };
 
 static inline int restore_fd_file(const struct restore *r, uint32_t id)

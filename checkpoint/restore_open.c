@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>

@@ -3,6 +3,7 @@
 /* One process: two lists for its memory, with its pages put in between, then what else it is, then
  * its threads. */
 #include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 
 #include <asm/prctl.h>

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"

@@ -3,12 +3,23 @@
 #define CHECKPOINT_TREE_H
 
 #include "base/err.h"
-#include "checkpoint/image.pb-c.h"
 #include "checkpoint/image/image.h"
 
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+/* Messages, from image.proto: checkpoint/image.pb-c.h, which is made by the build, has them. */
+typedef struct Ckpt__FdTable Ckpt__FdTable;
+typedef struct Ckpt__File Ckpt__File;
+typedef struct Ckpt__Header Ckpt__Header;
+typedef struct Ckpt__Mm Ckpt__Mm;
+typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
+typedef struct Ckpt__Process Ckpt__Process;
+typedef struct Ckpt__Shmem Ckpt__Shmem;
+typedef struct Ckpt__SignalActions Ckpt__SignalActions;
+typedef struct Ckpt__Thread Ckpt__Thread;
+typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
 
 /*
  * A VPS's processes and objects in memory, as an image has them: what a dump collects and a restore

@@ -167,7 +167,7 @@ static int make_links(struct nl *n, const struct netns_host *h, const struct net
 		add_unlink(n, made[k].name, "remove the earlier link");
 		add_veth(n, i, &made[k], i->mode == NETNS_BRIDGE ? master : 0, netns_fd);
 		if (i->rate_out)
-			netns_ifb_add(n, made[k].ifb);
+			netns_ifb_add(n, h, made[k].ifb);
 	}
 	r = nl_talk(n, v->name, NULL, NULL, e);
 	if (r == -EXFULL) /* br_add_if() has no port number left */
@@ -224,14 +224,15 @@ static void put_conf(struct nlmsghdr *m, bool routed)
 	mnl_attr_nest_end(m, spec);
 }
 
-static void dress_link(struct nl *n, const struct netns_vps *v, const struct netns_if *i, int index)
+static void dress_link(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
+		       const struct netns_if *i, int index)
 {
 	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the link");
 	char alias[96];
 
 	if (m) {
-		snprintf(alias, sizeof(alias), "vps %s %s", v->name, i->name);
+		snprintf(alias, sizeof(alias), "%s %s %s", h->tag, v->name, i->name);
 		mnl_attr_put_strz(m, IFLA_IFALIAS, alias);
 		put_conf(m, i->mode == NETNS_ROUTED);
 		if (i->mode == NETNS_BRIDGE)
@@ -309,7 +310,7 @@ static int dress_host(struct nl *n, const struct netns_host *h, const struct net
 		r = find_master(n, h, i, &master, e);
 		if (r < 0)
 			return r;
-		dress_link(n, v, i, made[k].index);
+		dress_link(n, h, v, i, made[k].index);
 		if (i->mode == NETNS_BRIDGE)
 			dress_bridged(n, h, i, &made[k], master);
 		else
@@ -498,7 +499,7 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 		if (m)
 			mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)bridge);
 		nl_end(&n, m);
-		dress_link(&n, v, i, made[k].index);
+		dress_link(&n, h, v, i, made[k].index);
 		dress_bridged(&n, h, i, &made[k], bridge);
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
@@ -522,7 +523,7 @@ int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsig
 		return err_set(e, ERR_STATE, "%s: its link %s is not there", v->name, name);
 	netns_ifb_name(h, v->uuid, i, ifb);
 	if (f->rate_out) {
-		netns_ifb_add(&n, ifb);
+		netns_ifb_add(&n, h, ifb);
 		r = nl_talk(&n, v->name, NULL, NULL, e);
 		if (r < 0)
 			return r;

@@ -82,7 +82,7 @@ const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigne
 	return buf;
 }
 
-void netns_ifb_add(struct nl *n, const char *name)
+void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name)
 {
 	struct ifinfomsg ifi = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
@@ -99,6 +99,14 @@ void netns_ifb_add(struct nl *n, const char *name)
 	}
 	nl_end(n, m);
 	nl_ignore(n, EEXIST);
+	/* A link's alias is not taken while it is made. */
+	ifi = (struct ifinfomsg){ 0 };
+	m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "name the shaping interface");
+	if (m) {
+		mnl_attr_put_strz(m, IFLA_IFNAME, name);
+		mnl_attr_put_strz(m, IFLA_IFALIAS, h->tag);
+	}
+	nl_end(n, m);
 }
 
 /* u32 that matches everything: of the classifiers the one that is in every kernel. */

@@ -19,6 +19,10 @@ int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nf
 {
 	ssize_t n = fd_recv(sock, m, sizeof(*m), fds, max_fds, nfds);
 
+	/* Said once when the peer closed with something of ours unread; its last words come next
+	 * (unix_release_sock() in net/unix/af_unix.c). */
+	if (n == -ECONNRESET)
+		n = fd_recv(sock, m, sizeof(*m), fds, max_fds, nfds);
 	if (n == 0 || n == -ECONNRESET)
 		return -EPIPE;
 	if (n < 0)

@@ -4,6 +4,7 @@
  * processes get the new one. */
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 #include <fcntl.h>

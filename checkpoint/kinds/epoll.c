@@ -4,6 +4,7 @@
  * What an epoll watches is known by the fd number under which it was added and the open file that
  * it meant then: it is added again in the process, once that number stands for that file.
  */
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 #include <stdio.h>

@@ -2,6 +2,7 @@
 
 /* Both ends and what is in it, copied with tee(2), which leaves it there. */
 #include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 #include <errno.h>

@@ -3,6 +3,7 @@
 /* What has a path in the VPS's root: files, directories, FIFOs, and those devices that hold nothing. */
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 #include <errno.h>

@@ -4,6 +4,7 @@
  * CLOCK_MONOTONIC and CLOCK_BOOTTIME go on where they were (time namespace), so that what is left of
  * a timer is what matters. Expirations that nobody has read are set with TFD_IOC_SET_TICKS.
  */
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 #include <stdint.h>

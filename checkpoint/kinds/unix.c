@@ -6,6 +6,7 @@
  */
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 #include <errno.h>

@@ -16,16 +16,38 @@
 
 enum { TIMER = 1, ZOMBIE, ORPHAN, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DONTFORK, GROUP, MOUNT };
 
+static int ready[2];
+
+static _Noreturn void stay(void)
+{
+	if (write(ready[1], "x", 1) == 1)
+		for (;;)
+			pause();
+	_exit(1);
+}
+
 static void child(void)
 {
-	if (WHAT == ORPHAN)
+	if (WHAT == ORPHAN) {
+		/* Its parent has ended, and is not its session's leader, who lives. */
 		setsid();
+		if (fork() == 0) {
+			if (fork() == 0) {
+				while (getppid() != 1)
+					usleep(100);
+				stay();
+			}
+			_exit(0);
+		}
+		wait(NULL);
+		for (;;)
+			pause();
+	}
 	if (WHAT == GROUP)
 		setpgid(0, 0);
 	if (WHAT == NAMESPACE && unshare(CLONE_NEWUTS) == 0)
-		for (;;)
-			pause();
-	if ((WHAT == ORPHAN || WHAT == GROUP) && fork() == 0)
+		stay();
+	if (WHAT == GROUP && fork() == 0)
 		for (;;)
 			pause();
 	_exit(0);
@@ -34,14 +56,16 @@ static void child(void)
 int main(void)
 {
 	struct flock lk = { .l_type = F_WRLCK, .l_len = 10 };
-	struct timespec ts = { 0, 100000 };
 	siginfo_t si;
 	timer_t timer;
 	int fd = open("/root/file", O_RDWR | O_CREAT, 0600), pid;
 
 	if (WHAT == TIMER)
 		timer_create(CLOCK_MONOTONIC, NULL, &timer);
-	if (WHAT == ZOMBIE || WHAT == ORPHAN || WHAT == GROUP) {
+	CHECK(pipe(ready) == 0);
+	if (WHAT == ORPHAN && fork() == 0)
+		child();
+	if (WHAT == ZOMBIE || WHAT == GROUP) {
 		pid = fork();
 		if (pid == 0)
 			child();
@@ -62,7 +86,13 @@ int main(void)
 	if (WHAT == DONTFORK)
 		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
 			MADV_DONTFORK);
-	nanosleep(&ts, NULL);
+	if (WHAT == ORPHAN || WHAT == NAMESPACE) {
+		char c;
+
+		CHECK(read(ready[0], &c, 1) == 1);
+	}
+	close(ready[0]);
+	close(ready[1]);
 	wait_for_restore();
 	return done();
 }

@@ -141,7 +141,7 @@ restarted() {
 	vps create early
 	vps create never
 	vps set late autostart=yes autostart.order=20
-	vps set early autostart=yes autostart.order=10
+	vps set early autostart=yes autostart.order=10 autostart.delay=1s
 	daemon_stop
 	rm -f "$VPS_ROOT/run/boot" # as after a boot
 	vps list >/dev/null

@@ -5,6 +5,7 @@
  * behind them is reached; the input without that is read too.
  */
 #include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/image/image.h"
 #include "checkpoint/image/internal.h"
 #include "checkpoint/tree.h"

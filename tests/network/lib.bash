@@ -54,7 +54,7 @@ outside_done() {
 # drops SET NAME|ADDRESS: packets counted in a set of ours
 spoofed() { # NAME: frames of it that were dropped
 	local link
-	link=$(in_net ip -o link | awk -v n="vps $1 " 'index($0, n) { sub("@.*", "", $2); print $2 }')
+	link=$(in_net ip -o link | awk -v n="$VPS_TAG $1 " 'index($0, n) { sub("@.*", "", $2); print $2 }')
 	in_net nft -j list set bridge "$VPS_TAG" spoofed | jq --arg l "$link" \
 		'[.nftables[] | select(.set).set.elem[]?.elem | select(.val == $l).counter.packets] | add // 0'
 }

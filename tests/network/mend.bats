@@ -77,7 +77,7 @@ isolated() {
 }
 
 @test "vpsd stopped and started, and killed: links and connections stay" {
-	link=$(in_net ip -o link | grep -c "vps [ab] eth0")
+	link=$(in_net ip -o link | grep -c "$VPS_TAG [ab] eth0")
 	[ "$link" -eq 2 ] || fail "$(in_net ip link)"
 	before=$(in_net ip -o link show type veth | sort)
 	vps daemon stop
@@ -105,7 +105,7 @@ isolated() {
 	wait_until 10 process_is_gone "$pid"
 	vps list >/dev/null
 	wait_until 10 vps_is short stopped
-	no_link() { ! in_net ip -o link | grep "vps short "; }
+	no_link() { ! in_net ip -o link | grep "$VPS_TAG short "; }
 	wait_until 10 no_link
 	vps destroy short
 	works

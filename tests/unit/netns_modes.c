@@ -211,7 +211,7 @@ static void refused(const char *net, const char *want)
 	lab_vps_init(&a, &host, 1, net);
 	r = netns_vps_up(&host, &a.v, a.ns, &e);
 	ok(r < 0 && strstr(e.msg, want), "%s: %s", net, e.msg);
-	ok(lab_run(-1, "ip -o link | grep -q vps.web1") != 0, "no link is left");
+	ok(lab_run(-1, "ip -o link | grep -q vps-test.web1") != 0, "no link is left");
 	ok(lab_run(-1, "nft list ruleset | grep -qe 10.20.0.5 -e 198.51.100.14") != 0, "no entry");
 	close(a.ns);
 }
