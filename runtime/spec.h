@@ -69,9 +69,11 @@ int rt_spec_from_config(struct rt_spec *s, const char *name, const struct config
 int rt_spec_add_mount(struct rt_spec *s, const char *text, struct err *e);
 int rt_spec_set_env(struct rt_spec *s, const char *entry, struct err *e);
 
-/* JSON both ways. Parsing checks everything as if it came from a stranger; unknown members are
- * refused, all others must be there; on failure (ERR_USAGE) *s is empty. rt_spec_format returns text
- * that the caller frees, NULL when out of memory or when a string is not UTF-8. */
+/* JSON both ways. Parsing checks everything as if it came from a stranger. Writer and reader may be
+ * of different versions: a member that the writer names in `may_ignore` may be unknown to the reader,
+ * any other is refused; missing may be what has a harmless zero. On failure (ERR_USAGE) *s is empty.
+ * rt_spec_format returns text that the caller frees, NULL when out of memory or when a string is not
+ * UTF-8. */
 int rt_spec_parse(struct rt_spec *s, const char *json, size_t len, struct err *e);
 char *rt_spec_format(const struct rt_spec *s);
 
