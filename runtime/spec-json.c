@@ -3,6 +3,7 @@
 
 #include "base/macro.h"
 #include "base/parse.h"
+#include "netns/net.h"
 #include "runtime/value.h"
 
 #include <inttypes.h>
@@ -395,6 +396,20 @@ static int check_cgroup(const char *s, struct err *e)
 	return err_set(e, ERR_USAGE, "not a control group's path");
 }
 
+static int check_pool4(const char *s, struct err *e)
+{
+	struct netns_host h;
+
+	return *s ? netns_host_init(&h, "vps", s, "none", e) : 0;
+}
+
+static int check_pool6(const char *s, struct err *e)
+{
+	struct netns_host h;
+
+	return *s ? netns_host_init(&h, "vps", "none", s, e) : 0;
+}
+
 static int check_user(const char *s, struct err *e)
 {
 	const char *colon = strchr(s, ':');
@@ -431,6 +446,8 @@ static const struct member members[] = {
 	TEXT(rt_spec, run_dir, check_path),
 	TEXT(rt_spec, lib_dir, check_path),
 	TEXT(rt_spec, cgroup_parent, check_cgroup),
+	TEXT(rt_spec, pool4, check_pool4, .flags = OPTIONAL),
+	TEXT(rt_spec, pool6, check_pool6, .flags = OPTIONAL),
 	{ "root", &object, AT(rt_spec, root), ARRAY_SIZE(root_members), NULL, root_members },
 	{ "boot", &flag, AT(rt_spec, boot) },
 	{ "tty", &flag, AT(rt_spec, tty), .flags = OPTIONAL },

@@ -28,6 +28,8 @@ struct rt_spec {
 	char run_dir[512];      /* run/vps/NAME of the state root; exists */
 	char lib_dir[512];      /* lib/vps/NAME */
 	char cgroup_parent[128];/* the state root's tag */
+	char pool4[32];         /* its pools of addresses, as netns_host_init() takes them; */
+	char pool6[64];         /* "": what the tag makes them */
 	struct storage_root root;
 
 	/* Boot: argv is the template's init, PID 1. Otherwise argv is run by vps-init as its only

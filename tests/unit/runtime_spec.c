@@ -186,8 +186,8 @@ static int parse_with(const char *member, const char *value, bool in_root, struc
 }
 
 /* What an older vpsd may not have written, and a VPS starts the same without. */
-static const char *const optional[] = { "tty", "user", "cwd", "features", "mounts", "dns", "search",
-					"may_ignore" };
+static const char *const optional[] = { "pool4", "pool6", "tty", "user", "cwd", "features", "mounts",
+					"dns", "search", "may_ignore" };
 
 static bool is_optional(const char *member)
 {
@@ -274,6 +274,9 @@ TEST(json_refused)
 		{ "cgroup_parent", "\"/vps\"" },
 		{ "cgroup_parent", "\"a/../../b\"" },
 		{ "cgroup_parent", "\"a b\"" },
+		{ "pool4", "\"10.0.0.0/33\"" },
+		{ "pool4", "\"fd00::/64\"" },
+		{ "pool6", "\"fd00::/48\"" },
 		{ "id_base", "0", true },
 		{ "id_base", "65535", true },
 		{ "id_base", "-1", true },
@@ -322,6 +325,8 @@ TEST(json_refused)
 		bool in_root;
 	} good[] = {
 		{ "cgroup_parent", "\"system.slice/vpsd.service\"" },
+		{ "pool4", "\"none\"" },
+		{ "pool6", "\"fd00::/64\"" },
 		{ "id_base", "4294901759", true },
 		{ "user", "\"www-data\"" },
 		{ "user", "\"1000:1000\"" },
