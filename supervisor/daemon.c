@@ -10,6 +10,7 @@
 #include "base/proc.h"
 #include "supervisor/monitor_link.h"
 #include "supervisor/protocol/interface.h"
+#include "supervisor/spare.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -57,6 +58,7 @@ void daemon_done(struct sup_daemon *d)
 {
 	autostart_done(d);
 	network_done(d);
+	spare_done(d);
 	server_free(TAKE_PTR(d->server));
 	jobs_free(TAKE_PTR(d->jobs));
 	while (d->count)

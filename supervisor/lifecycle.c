@@ -10,6 +10,7 @@
 #include "storage/template.h"
 #include "supervisor/monitor_link.h"
 #include "supervisor/network.h"
+#include "supervisor/spare.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -302,6 +303,7 @@ static void on_started(struct sup_vps *v, json_t *msg)
 	snprintf(pid, sizeof(pid), "%d", (int)v->pid);
 	if (vps_move(v, SUP_EV_STARTED))
 		event_emit(v->d, "started", v->name, pid);
+	spare_prepare(v->d);
 }
 
 static void on_ready(struct sup_vps *v, json_t *msg)

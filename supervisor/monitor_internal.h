@@ -73,6 +73,11 @@ struct mon {
 	struct cgroup_counters counters;
 };
 
+/* monitor_begin.c: waits for the VPS that it is to run. `arg` is where its name is shown. Fills spec,
+ * stdio, control and the session. Returns MON_NOT_NEEDED when vpsd has hung up. */
+#define MON_NOT_NEEDED 1
+int mon_begin(struct mon *m, char *arg, struct err *e);
+
 /* monitor_record.c: run/vps/NAME/state and exit, and the packets of monitor.h to vpsd. */
 void mon_record_state(struct mon *m);
 void mon_record_exit(struct mon *m, const char *how, int value, const struct err *e);
