@@ -20,6 +20,7 @@ struct restoring {
 	struct ckpt_thread *threads; /* as task->threads; [0] from its birth on */
 	int *area_fd;                /* of the first process: the fd that holds each area's file, or -1 */
 	int exe_fd;
+	size_t filters;              /* seccomp filters of its own that its first thread has by now */
 };
 
 /* In the place of a session's leader that has ended: lives until its members are there. */
