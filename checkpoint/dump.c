@@ -241,6 +241,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = relate(d, e);
 	if (r == 0)
+		r = ckpt_epoll_resolve(d, e);
+	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = check_groups(t, e);
@@ -308,7 +310,7 @@ int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
 	fd_close(&d->diag);
-	free(d->files.seen);
+	ckpt_collect_done(&d->files);
 	ckpt_tree_done(&d->tree);
 	return r;
 }

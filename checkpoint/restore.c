@@ -72,6 +72,10 @@ static int plan_fds(struct restore *r, struct err *e)
 		for (size_t k = 0; k < r->tree.tasks[i].fds->n_fd; k++)
 			if (r->tree.tasks[i].fds->fd[k]->fd > highest)
 				highest = r->tree.tasks[i].fds->fd[k]->fd;
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		for (size_t k = 0; k < r->tree.files[i]->n_targets; k++)
+			if (r->tree.files[i]->targets[k]->fd > highest)
+				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -201,7 +205,7 @@ static int standin(struct restore *r, uint32_t sid, struct list *l, struct resto
 	s->sid = sid;
 	s->p.batch.mem = -EBADF;
 	list_init(l, r);
-	n = restore_clone(l, &first->batch, &first->threads[0], 0, (pid_t)sid, &pid, e);
+	n = restore_clone(l, &first->batch, &first->threads[0], CLONE_FILES, (pid_t)sid, &pid, e);
 	if (n == 0)
 		n = ckpt_batch_copy(&s->p.batch, &first->batch, pid, e);
 	if (n == 0)
@@ -259,7 +263,8 @@ static int fork_tree(struct restore *r, struct list *l, struct err *e)
 				return n;
 		}
 		list_init(l, r);
-		n = restore_clone(l, &parent->batch, &parent->threads[0], 0, (pid_t)k->pid, &pid, e);
+		/* One table of open files for all, until late.c has done with it. */
+		n = restore_clone(l, &parent->batch, &parent->threads[0], CLONE_FILES, (pid_t)k->pid, &pid, e);
 		if (n == 0)
 			n = ckpt_batch_copy(&p->batch, &parent->batch, pid, e);
 		if (n == 0)
@@ -390,6 +395,8 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 		n = fault_point("restore", "pages", e);
 	if (n == 0)
 		n = fill_memory(r, rec, more, e);
+	if (n == 0)
+		n = restore_late(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)

@@ -90,6 +90,11 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_registers(struct restore *r, struct restoring *p, struct err *e);
 
+/* What open files need when all processes are there. (late.c) */
+int restore_late(struct restore *r, struct list *l, struct err *e);
+/* Adds what an epoll watches. (kinds/epoll.c) */
+int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
+
 /* clone3(2) of one task with this number, through `parent`. (restore_list.c) */
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
 		  pid_t ns_pid, pid_t *ret, struct err *e);
