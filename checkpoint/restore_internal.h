@@ -4,6 +4,8 @@
 
 #include "checkpoint/internal.h"
 
+#include "runtime/vps.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -30,6 +32,9 @@ struct standin {
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	struct rt_vps *vps;          /* NULL: not started yet */
+	const struct ckpt_progress *progress; /* or NULL */
+	uint64_t done, total;        /* bytes of memory */
 	struct restoring *procs;     /* as tree.tasks */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
@@ -94,6 +99,8 @@ int restore_registers(struct restore *r, struct restoring *p, struct err *e);
 int restore_late(struct restore *r, struct list *l, struct err *e);
 /* Adds what an epoll watches. (kinds/epoll.c) */
 int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
+/* From the record of pages in `rec` (when `more` is 1) to the trailer. (restore_fill.c) */
+int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
 
 /* clone3(2) of one task with this number, through `parent`. (restore_list.c) */
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
