@@ -71,6 +71,10 @@ static int plan_fds(struct restore *r, struct err *e)
 		for (size_t k = 0; k < r->tree.tasks[i].fds->n_fd; k++)
 			if (r->tree.tasks[i].fds->fd[k]->fd > highest)
 				highest = r->tree.tasks[i].fds->fd[k]->fd;
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		for (size_t k = 0; k < r->tree.files[i]->n_targets; k++)
+			if (r->tree.files[i]->targets[k]->fd > highest)
+				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -136,6 +140,8 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 		n = fault_point("restore", "pages", e);
 	if (n == 0)
 		n = restore_fill(r, rec, more, e);
+	if (n == 0)
+		n = restore_late(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)

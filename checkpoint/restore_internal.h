@@ -102,6 +102,10 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_registers(struct restore *r, struct restoring *p, struct err *e);
 
+/* What open files need when all processes are there. (late.c) */
+int restore_late(struct restore *r, struct list *l, struct err *e);
+/* Adds what an epoll watches. (kinds/epoll.c) */
+int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
 /* From the record of pages in `rec` (when `more` is 1) to the trailer. (restore_fill.c) */
 int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
 

@@ -6,6 +6,7 @@
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -92,7 +93,7 @@ static int standin(struct restore *r, uint32_t sid, struct list *l, struct resto
 	s->sid = sid;
 	s->p.batch.mem = -EBADF;
 	list_init(l, r);
-	n = restore_clone(l, &first->batch, &first->threads[0], 0, (pid_t)sid, &pid, e);
+	n = restore_clone(l, &first->batch, &first->threads[0], CLONE_FILES, (pid_t)sid, &pid, e);
 	if (n == 0)
 		n = ckpt_batch_copy(&s->p.batch, &first->batch, pid, e);
 	if (n == 0)
@@ -150,7 +151,9 @@ int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
 				return n;
 		}
 		list_init(l, r);
-		n = restore_clone(l, &parent->batch, &parent->threads[0], 0, (pid_t)k->pid, &pid, e);
+		/* One table of open files for all, until late.c has done with it. */
+		n = restore_clone(l, &parent->batch, &parent->threads[0], CLONE_FILES, (pid_t)k->pid, &pid,
+				  e);
 		if (n == 0)
 			n = ckpt_batch_copy(&p->batch, &parent->batch, pid, e);
 		if (n == 0)
