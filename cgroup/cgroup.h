@@ -106,6 +106,8 @@ int cgroup_freeze(const struct cgroup *c, uint64_t timeout_us, struct err *e);
 int cgroup_thaw(const struct cgroup *c, struct err *e);
 /* 1 frozen, 0 not. */
 int cgroup_is_frozen(const struct cgroup *c, struct err *e);
+/* Whether it was told to freeze, whatever is in it: false too when there is no such group. */
+bool cgroup_is_to_freeze(const struct cgroup *c);
 
 /* SIGKILL to every process in the group and below, also against fork bombs and in frozen groups
  * (cgroup.kill, Linux 5.14). Does not wait. 0 also when the group is gone. */

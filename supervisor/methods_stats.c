@@ -20,7 +20,7 @@
 
 static bool has_groups(const struct sup_vps *v)
 {
-	return v->pid > 0 && (v->state == SUP_RUNNING || v->state == SUP_PAUSED ||
+	return v->pid > 0 && (v->state == SUP_RUNNING || v->state == SUP_PAUSED || v->state == SUP_SAVING ||
 			      v->state == SUP_STOPPING);
 }
 

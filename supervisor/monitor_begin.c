@@ -16,7 +16,7 @@
 
 /* What may come with it; those not there are -EBADF. */
 struct begin {
-	int spec, lock, session;
+	int spec, lock, session, image;
 	int stdio[3];
 };
 
@@ -26,7 +26,8 @@ static int *find_place(struct begin *b, const char *name)
 		const char *name;
 		int *at;
 	} places[] = {
-		{ "spec", &b->spec },         { "lock", &b->lock },         { "session", &b->session },
+		{ "spec", &b->spec },         { "lock", &b->lock },         { "image", &b->image },
+		{ "session", &b->session },
 		{ "stdin", &b->stdio[0] },    { "stdout", &b->stdio[1] },   { "stderr", &b->stdio[2] },
 	};
 
@@ -97,7 +98,7 @@ static void show_name(char *arg, const char *name)
 
 static int begin(struct mon *m, json_t *msg, const int *fds, size_t count, char *arg, struct err *e)
 {
-	struct begin b = { -EBADF, -EBADF, -EBADF, { -EBADF, -EBADF, -EBADF } };
+	struct begin b = { -EBADF, -EBADF, -EBADF, -EBADF, { -EBADF, -EBADF, -EBADF } };
 	const char *name = json_string_value(json_object_get(msg, "begin"));
 	int r;
 
@@ -108,6 +109,8 @@ static int begin(struct mon *m, json_t *msg, const int *fds, size_t count, char 
 	if (r == 0)
 		r = load_spec(m, b.spec, e);
 	memcpy(m->stdio.fd, b.stdio, sizeof(b.stdio));
+	m->image = b.image;
+	m->restored = b.image >= 0;
 	return r < 0 ? r : take_session(m, b.session, e);
 }
 

@@ -174,12 +174,13 @@ static int send_begin(struct sup_link *l, const char *name, const struct begin_f
 	return r < 0 ? (int)r : 0;
 }
 
-int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, const struct vps_stdio *io,
+int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
 	       struct err *e)
 {
 	const struct begin_fd fds[] = {
 		{ "spec", spec_fd },
 		{ "lock", lock_fd },
+		{ "image", image_fd },
 		{ "session", io ? io->session : -EBADF },
 		{ "stdin", io ? io->fd[0] : -EBADF },
 		{ "stdout", io ? io->fd[1] : -EBADF },

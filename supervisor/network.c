@@ -343,6 +343,7 @@ int network_resolve(struct sup_daemon *d, struct config *c, struct err *e)
 bool network_is_alive(const struct sup_vps *v)
 {
 	return v->state == SUP_STARTING || v->state == SUP_RUNNING || v->state == SUP_PAUSED ||
+	       v->state == SUP_SAVING || v->state == SUP_RESTORING ||
 	       v->state == SUP_STOPPING;
 }
 
