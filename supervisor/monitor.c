@@ -307,7 +307,10 @@ static void serve(struct mon *m, int *ret_status)
 	struct pollfd p[P_FIXED + 2 * MON_SESSIONS_MAX];
 
 	for (;;) {
-		size_t n = fill_poll(m, p);
+		size_t n;
+
+		mon_watch_due(m);
+		n = fill_poll(m, p);
 
 		if (poll(p, n, poll_timeout(m)) < 0 && errno != EINTR)
 			return;
