@@ -144,6 +144,7 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 	host_root_run(root, v->name, s->run_dir);
 	host_root_lib(root, v->name, s->lib_dir);
 	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "%s", root->tag);
+	network_pools(v->d, s);
 	r = complete_network(v, e);
 	if (r == 0)
 		r = network_prepare(v, &v->config, e);
