@@ -30,6 +30,9 @@ struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
 	struct ckpt_plan plan;
+	struct rt_vps *vps;          /* NULL: not started yet */
+	const struct ckpt_progress *progress; /* or NULL */
+	uint64_t done, total;        /* bytes of memory */
 	struct restoring *procs;     /* as plan.nodes: tree.tasks, tree.zombies, stand-ins */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
@@ -37,7 +40,6 @@ struct restore {
 	char **mapped;               /* paths; those that begin with '+' are opened for writing */
 	size_t mapped_count;
 	uint64_t region;
-	struct rt_vps *vps;
 };
 
 static inline int restore_fd_file(const struct restore *r, uint32_t id)
@@ -94,6 +96,18 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_registers(struct restore *r, struct restoring *p, struct err *e);
+
+/* What open files need when all processes are there. (late.c) */
+int restore_late(struct restore *r, struct list *l, struct err *e);
+/* Adds what an epoll watches. (kinds/epoll.c) */
+int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
+/* Those that have open files of their own by now get what restore_late() opened; then nobody shares them who
+ * should not. (restore_tables.c) */
+int restore_tables(struct restore *r, struct list *l, struct err *e);
+/* From process 1 to a process that did not inherit them: all that it has opened, or what is opened late. */
+int restore_fetch(struct restore *r, struct restoring *p, bool late, struct list *l, struct err *e);
+/* From the record of pages in `rec` (when `more` is 1) to the trailer. (restore_fill.c) */
+int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
 
 /* clone3(2) of one task with this number, through `parent`; `exit_signal` is a process's. (restore_list.c) */
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,

@@ -21,7 +21,6 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
-#include <sys/epoll.h>
 
 #ifndef ARCH_MAP_VDSO_64
 #define ARCH_MAP_VDSO_64 0x2003
@@ -128,6 +127,8 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
+	if (!p->task->process->files_group)
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
 
@@ -147,29 +148,6 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	return n;
 }
 
-/* What an epoll watches, once its owner's numbers stand for the right files. */
-static int set_epolls(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	int n = 0;
-
-	for (uint32_t id = 1; id <= r->tree.file_count; id++) {
-		const Ckpt__File *f = r->tree.files[id - 1];
-
-		if (f->kind != CKPT_FILE_EPOLL || f->owner != p->task->process->pid)
-			continue;
-		for (size_t i = 0; n == 0 && i < f->n_targets; i++) {
-			struct epoll_event ev = { .events = f->targets[i]->events };
-
-			ev.data.u64 = f->targets[i]->data;
-			if (!list_fits(l, 1, sizeof(ev)))
-				n = list_run(l, &p->batch, &p->threads[0], e);
-			list_call(l, "watch an open file", SYS_epoll_ctl, (uint64_t)restore_fd_file(r, id),
-				  EPOLL_CTL_ADD, f->targets[i]->fd, list_put(l, &ev, sizeof(ev)), 0, 0);
-		}
-	}
-	return n;
-}
-
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Process *k = p->task->process;
@@ -179,8 +157,6 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	n = protect_areas(p, l, e);
 	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
-	if (n == 0)
-		n = set_epolls(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)

@@ -113,21 +113,17 @@ static uint32_t exit_signal(const struct restore *r, size_t i)
 	return i < r->plan.given ? r->tree.zombies[i - r->tree.task_count]->exit_signal : SIGCHLD;
 }
 
-/* What it shares with who gives birth to it. */
+/* One table of open files for all, until late.c has done with it; of those who share one in the end, the
+ * first has it for itself and them from the start. */
 static uint64_t share_flags(const struct restore *r, const struct ckpt_op *o)
 {
 	const Ckpt__Process *k, *by;
-	uint64_t flags = 0;
 
 	if (o->who >= r->tree.task_count || o->by >= r->tree.task_count)
-		return 0;
+		return CLONE_FILES;
 	k = r->tree.tasks[o->who].process;
 	by = r->tree.tasks[o->by].process;
-	if (k->files_group && k->files_group == by->files_group)
-		flags |= CLONE_FILES;
-	if (k->fs_group && k->fs_group == by->fs_group)
-		flags |= CLONE_FS;
-	return flags;
+	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group);
 }
 
 static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)

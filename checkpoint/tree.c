@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/kinds.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/tree.h"
 
@@ -272,7 +273,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 	}
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
-		    k->fds->fd[i]->fd > FILES_MAX)
+		    k->fds->fd[i]->fd > CKPT_FD_MAX)
 			return bad(e, "file descriptor", k->fds->fd[i]->fd);
 	for (size_t i = 0; i < k->actions->n_action; i++)
 		if (k->actions->action[i]->signal == 0 || k->actions->action[i]->signal > 64)
@@ -293,6 +294,15 @@ static int check_zombie(const struct ckpt_tree *t, const Ckpt__Zombie *z, struct
 	return 0;
 }
 
+static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t id, struct err *e)
+{
+	if (f->kind >= CKPT_FILE_KIND_COUNT || !ckpt_kinds[f->kind])
+		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
+	if (!f->path[0])
+		return bad(e, "file", id);
+	return ckpt_epoll_check(t, f, e);
+}
+
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
 		   struct err *e)
 {
@@ -308,6 +318,12 @@ int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_recor
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
+	for (size_t i = 0; i < t->file_count; i++) {
+		int x = check_file(t, t->files[i], i + 1, e);
+
+		if (x < 0)
+			return x;
+	}
 	for (size_t i = 0; i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
 
