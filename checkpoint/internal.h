@@ -56,6 +56,13 @@ int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e);
+/* Puts the frozen processes in order, parents before children, init first. (relate.c) */
+int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e);
+/* The children of a process that have ended and were not waited for. (relate.c) */
+int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e);
+/* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
+ * (relate.c) */
+int ckpt_relate(struct ckpt_dump *d, struct err *e);
 /* What is in the tmpfs that the runtime mounts, and there again. (tmpfs.c) */
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e);

@@ -21,6 +21,7 @@ typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
+typedef struct Ckpt__Zombie Ckpt__Zombie;
 
 /*
  * A VPS's processes and objects in memory, as an image has them: what a dump collects and a restore
@@ -57,6 +58,8 @@ struct ckpt_tree {
 	Ckpt__Header *header;
 	struct ckpt_task *tasks;
 	size_t task_count;
+	Ckpt__Zombie **zombies;
+	size_t zombie_count;
 	Ckpt__File **files;         /* file n has id n + 1 */
 	size_t file_count;
 	Ckpt__Shmem **shmems;       /* likewise */
