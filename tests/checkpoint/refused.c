@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/inotify.h>
+#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { TIMER = 1, ZOMBIE, ORPHAN, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DONTFORK, GROUP, MOUNT };
+enum { TIMER = 1, ZOMBIE, ORPHAN, LOCK, SOCKET, NAMESPACE, FANOTIFY, DONTFORK, GROUP, MOUNT };
 
 static int ready[2];
 
@@ -71,8 +71,6 @@ int main(void)
 			child();
 		waitid(P_PID, (id_t)pid, &si, WEXITED | (WHAT == ZOMBIE ? WNOWAIT : 0));
 	}
-	if (WHAT == DELETED)
-		unlink("/root/file");
 	if (WHAT == LOCK)
 		fcntl(fd, F_SETLK, &lk);
 	if (WHAT == SOCKET)
@@ -81,8 +79,8 @@ int main(void)
 		child();
 	if (WHAT == MOUNT)
 		mount("none", "/tmp", "tmpfs", 0, NULL);
-	if (WHAT == INOTIFY)
-		inotify_init1(0);
+	if (WHAT == FANOTIFY)
+		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
 	if (WHAT == DONTFORK)
 		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
 			MADV_DONTFORK);
