@@ -2,6 +2,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/seccomp.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
@@ -115,6 +116,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 
 	for (size_t i = 0; r == 0 && i < t->shmem_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SHMEM, i + 1, t->shmems[i], e);
+	for (size_t i = 0; r == 0 && i < t->filter_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SECCOMP, i + 1, t->filters[i], e);
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
@@ -214,6 +217,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "shared memory", rec->id);
 		r = ckpt_push(&t->arena, &t->shmems, &t->shmem_count, m);
 		break;
+	case CKPT_REC_SECCOMP:
+		if (rec->id != t->filter_count + 1 || t->filter_count == FILES_MAX)
+			return bad(e, "seccomp filter", rec->id);
+		r = ckpt_push(&t->arena, &t->filters, &t->filter_count, m);
+		break;
 	default:
 		if (!k)
 			return bad(e, "no process before record", rec->id);
@@ -268,6 +276,9 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
 		    th->n_groups > 65536)
 			return bad(e, "thread", th->tid);
+		r = ckpt_seccomp_check(t, th, e);
+		if (r < 0)
+			return r;
 	}
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||

@@ -18,6 +18,7 @@ typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Process Ckpt__Process;
+typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Thread Ckpt__Thread;
@@ -68,6 +69,8 @@ struct ckpt_tree {
 	size_t file_count;
 	Ckpt__Shmem **shmems;       /* likewise */
 	size_t shmem_count;
+	Ckpt__SeccompFilter **filters; /* filter n has id n + 1 */
+	size_t filter_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
 	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */

@@ -42,6 +42,7 @@ enum ckpt_record_type {
 	CKPT_REC_GHOST = 50,
 	CKPT_REC_GHOST_DATA,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
+	CKPT_REC_SECCOMP = 20,
 	CKPT_REC_COUNT = 80,
 };
 
