@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
@@ -150,6 +151,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
+		r = ckpt_inotify_resolve(d, e);
+	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
@@ -162,6 +165,8 @@ static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_optio
 	if (!w)
 		return -ENOMEM;
 	r = ckpt_tree_write(&d->tree, w, e);
+	if (r == 0)
+		r = ckpt_ghosts_write(d, w, e);
 	if (r == 0)
 		r = fault_point("checkpoint", "pages", e);
 	if (r == 0)
@@ -180,6 +185,7 @@ static void dump_free(struct ckpt_dump *d)
 	fd_close(&d->diag);
 	fd_close(&d->root);
 	ckpt_collect_done(&d->files);
+	ckpt_ghosts_done(d);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
@@ -209,6 +215,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->diag = -EBADF;
 	d->init = init;
 	d->cgroup = c;
+	d->spec = o->spec;
+	d->uid_base = o->spec->root.id_base;
 	d->progress = o->progress;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
