@@ -46,6 +46,13 @@ int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool wr
 	return 0;
 }
 
+void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at)
+{
+	l->count = count;
+	if (count && l->r[count - 1].end > at)
+		l->r[count - 1].end = at;
+}
+
 void ckpt_ranges_done(struct ckpt_ranges *l)
 {
 	free(l->r);
@@ -66,7 +73,8 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 			.vec = (uint64_t)(uintptr_t)regions, .vec_len = REGIONS,
 			.category_inverted = IS_FILE | IS_PFNZERO,
 			.category_mask = IS_FILE | IS_PFNZERO | (how & CKPT_SCAN_WRITTEN ? IS_WRITTEN : 0),
-			.category_anyof_mask = IS_PRESENT | IS_SWAPPED, .return_mask = IS_WRITTEN,
+			.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+			.return_mask = IS_WRITTEN | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
 		};
 		int n = ioctl(pagemap, SCAN, &s), r;
 
@@ -74,7 +82,7 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 			return -errno;
 		for (int i = 0; i < n; i++) {
 			r = ckpt_ranges_add(ret, regions[i].start, regions[i].end,
-					    regions[i].categories & IS_WRITTEN);
+					    how & CKPT_SCAN_ANEW || regions[i].categories);
 			if (r < 0)
 				return r;
 		}

@@ -22,12 +22,18 @@ struct ckpt_ranges {
 	size_t count, room;
 };
 int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written);
+/* Back to `count` ranges, as they were before anything from address `at` on was added. */
+void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at);
 void ckpt_ranges_done(struct ckpt_ranges *l);
 
 enum {
 	CKPT_SCAN_WRITTEN = 1, /* only what was written to since it was protected */
 	CKPT_SCAN_PROTECT = 2, /* and protects that again */
 	CKPT_SCAN_WATCHED = 4, /* -EPERM when there is memory of which writes are not seen */
+	/* Private memory of a file: what is swapped out counts as written. The mark of a protected page that
+	 * MADV_DONTNEED has dropped looks like that (seen on Linux 6.18), and reads as the file again. */
+	CKPT_SCAN_FILE = 8,
+	CKPT_SCAN_ANEW = 16,   /* all counts as written */
 };
 
 /*
