@@ -246,6 +246,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = relate(d, e);
 	if (r == 0)
+		r = ckpt_epoll_resolve(d, e);
+	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = check_groups(t, e);
@@ -272,7 +274,7 @@ static void dump_free(struct ckpt_dump *d)
 		fd_close(&d->shmem_fd[i]);
 	fd_close(&d->diag);
 	fd_close(&d->root);
-	free(d->files.seen);
+	ckpt_collect_done(&d->files);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
