@@ -41,9 +41,12 @@ enum ckpt_record_type {
 	CKPT_REC_TMPFS,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
+	CKPT_REC_ZOMBIE = 21,
+	CKPT_REC_GHOST = 50,
+	CKPT_REC_GHOST_DATA = 51,
 	CKPT_REC_PRECOPY = 60,
-	CKPT_REC_LAYOUT,
-	CKPT_REC_POPULATED,
+	CKPT_REC_LAYOUT = 61,
+	CKPT_REC_POPULATED = 62,
 	CKPT_REC_COUNT = 80,
 };
 
