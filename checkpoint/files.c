@@ -26,6 +26,8 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
 	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
+	[CKPT_FILE_VIRTUAL] = &ckpt_kind_virtual,
+	[CKPT_FILE_PIDFD] = &ckpt_kind_pidfd,
 };
 
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret)
@@ -111,6 +113,8 @@ int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e)
 /* The latest kinds first: the first of all takes what merely has a path. */
 static uint32_t find_kind(const struct ckpt_fd *f)
 {
+	if (f->flags & O_PATH) /* whatever it is: only its place matters */
+		return f->link[0] != '/' ? 0 : ckpt_kind_virtual.is(f) ? CKPT_FILE_VIRTUAL : CKPT_FILE_REGULAR;
 	for (uint32_t k = CKPT_FILE_KIND_COUNT - 1; k > 0; k--)
 		if (ckpt_kinds[k] && ckpt_kinds[k]->is(f))
 			return k;

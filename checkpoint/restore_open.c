@@ -51,9 +51,9 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 
 	if (!k)
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	if (!k->open) /* later */
-		return 0;
 	fd = k->open(o, f, e);
+	if (fd == CKPT_LATE)
+		return 0;
 	if (fd < 0)
 		return fd;
 	n = place(fd, at, e);
