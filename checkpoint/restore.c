@@ -64,9 +64,11 @@ static int plan_fds(struct restore *r, struct err *e)
 {
 	uint32_t highest = 63;
 
-	r->procs = ckpt_alloc(&r->tree.arena, r->tree.task_count * sizeof(*r->procs));
+	r->procs = ckpt_alloc(&r->tree.arena, r->plan.count * sizeof(*r->procs));
 	if (!r->procs)
 		return err_code(e, -ENOMEM, "restore");
+	for (size_t i = 0; i < r->plan.count; i++)
+		r->procs[i].batch.mem = -EBADF;
 	for (size_t i = 0; i < r->tree.task_count; i++)
 		for (size_t k = 0; k < r->tree.tasks[i].fds->n_fd; k++)
 			if (r->tree.tasks[i].fds->fd[k]->fd > highest)
@@ -82,7 +84,6 @@ static int plan_fds(struct restore *r, struct err *e)
 		int n;
 
 		p->task = &r->tree.tasks[i];
-		p->batch.mem = -EBADF;
 		mm = p->task->mm;
 		p->threads = ckpt_alloc(&r->tree.arena, p->task->thread_count * sizeof(*p->threads));
 		p->area_fd = ckpt_alloc(&r->tree.arena, (mm->n_area + 1) * sizeof(int));
@@ -134,7 +135,7 @@ static int check_host(const struct restore *r, struct err *e)
 static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int more, struct err *e)
 {
 	cleanup_free struct list *l = malloc(sizeof(*l));
-	int n = l ? restore_take_over(r, init, l, e) : err_code(e, -ENOMEM, "restore");
+	int n = l ? restore_take_over(r, &r->procs[0], init, 1, l, e) : err_code(e, -ENOMEM, "restore");
 
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
@@ -146,6 +147,8 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 		n = restore_fill(r, rec, more, e);
 	if (n == 0)
 		n = restore_late(r, l, e);
+	if (n == 0)
+		n = restore_tables(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
@@ -177,21 +180,19 @@ static int let_go(struct restore *r, struct err *e)
 static void end_all(struct restore *r)
 {
 	struct err ignored;
-	size_t n = 0, room = r->standin_count;
+	size_t n = 0, room = 0;
 	pid_t *tids;
 
 	rt_kill(r->vps, &ignored);
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		room += r->procs[i].task->thread_count;
+	for (size_t i = 0; i < r->plan.count; i++)
+		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
 	tids = ckpt_alloc(&r->tree.arena, room * sizeof(*tids));
-	for (size_t i = 0; tids && i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->procs[i].task->thread_count; k++)
-			if (r->procs[i].threads[k].tid)
-				tids[n++] = r->procs[i].threads[k].tid;
-	for (size_t i = 0; tids && i < r->standin_count; i++) {
-		if (r->standins[i]->p.threads[0].tid)
-			tids[n++] = r->standins[i]->p.threads[0].tid;
-		fd_close(&r->standins[i]->p.batch.mem);
+	for (size_t i = 0; tids && i < r->plan.count; i++) {
+		const struct restoring *p = &r->procs[i];
+
+		for (size_t k = 0; p->threads && k < (p->task ? p->task->thread_count : 1); k++)
+			if (p->threads[k].tid)
+				tids[n++] = p->threads[k].tid;
 	}
 	ckpt_trace_reap_all(tids, n);
 }
@@ -213,6 +214,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		return more;
 	n = check_host(r, e);
 	if (n == 0)
+		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
+	if (n == 0)
 		n = plan_fds(r, e);
 	if (n == 0)
 		n = find_region(r, e);
@@ -232,7 +235,7 @@ static void restore_free(struct ckpt_restore *h)
 {
 	struct restore *r = &h->r;
 
-	for (size_t i = 0; r->procs && i < r->tree.task_count; i++)
+	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);

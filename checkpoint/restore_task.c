@@ -127,7 +127,8 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
+	if (!p->task->process->files_group)
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
 
@@ -154,7 +155,7 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 
 	list_init(l, r);
 	n = protect_areas(p, l, e);
-	if (n == 0)
+	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
 		n = list_run(l, &p->batch, &p->threads[0], e);
@@ -225,8 +226,8 @@ static void set_identity(const Ckpt__Thread *t, struct list *l)
 
 /* While the thread has all capabilities yet: who put a filter may have had them and lost them since. They do
  * not apply before the engine lets go. */
-static int put_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
-		       struct list *l, struct err *e)
+int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
+		    struct list *l, struct err *e)
 {
 	int n = 0;
 
@@ -254,7 +255,7 @@ static int share_filters(struct restore *r, struct restoring *p, struct list *l,
 	}
 	if (k->thread_count == 1 || common <= p->filters)
 		return 0;
-	n = put_filters(r, p, 0, p->filters, common, l, e);
+	n = restore_filters(r, p, 0, p->filters, common, l, e);
 	p->filters = common;
 	return n;
 }
@@ -266,7 +267,7 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 			t->altstack_size };
 	struct sched_param param = { (int)t->rt_priority };
 	char comm[16] = { 0 };
-	int n = put_filters(r, p, i, p->filters, t->n_seccomp, l, e);
+	int n = restore_filters(r, p, i, p->filters, t->n_seccomp, l, e);
 
 	if (n < 0)
 		return n;
@@ -348,7 +349,7 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 		list_init(l, r);
 		n = restore_clone(l, &p->batch, &p->threads[0],
 				  CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-				  CLONE_SYSVSEM, (pid_t)k->threads[i]->tid, &tid, e);
+				  CLONE_SYSVSEM, 0, (pid_t)k->threads[i]->tid, &tid, e);
 		if (n == 0)
 			n = ckpt_thread_adopt(&p->threads[i], tid, (pid_t)k->process->pid,
 					      (pid_t)k->threads[i]->tid, e);

@@ -126,6 +126,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = write_task(&t->tasks[i], w, e);
+	for (size_t i = 0; r == 0 && i < t->zombie_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_ZOMBIE, t->zombies[i]->pid, t->zombies[i], e);
 	return r;
 }
 
@@ -217,6 +219,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "shared memory", rec->id);
 		r = ckpt_push(&t->arena, &t->shmems, &t->shmem_count, m);
 		break;
+	case CKPT_REC_ZOMBIE:
+		if (t->zombie_count == TASKS_MAX)
+			return bad(e, "too many zombies, at", rec->id);
+		r = ckpt_push(&t->arena, &t->zombies, &t->zombie_count, m);
+		break;
 	case CKPT_REC_SECCOMP:
 		if (rec->id != t->filter_count + 1 || t->filter_count == FILES_MAX)
 			return bad(e, "seccomp filter", rec->id);
@@ -264,7 +271,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 	if (!k->mm || !k->actions || !k->fds || !k->thread_count || pid == 0 || pid > 4194304 ||
 	    k->process->cwd_ghost > t->ghost_count || k->mm->exe_ghost > t->ghost_count ||
-	    k->threads[0]->tid != pid || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
+	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || k->process->stop_signal > 64 ||
+	    k->process->terminal > t->file_count || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
 		return bad(e, "process", pid);
 	r = check_mm(t, k->mm, e);
 	if (r < 0)
@@ -287,6 +295,19 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 	for (size_t i = 0; i < k->actions->n_action; i++)
 		if (k->actions->action[i]->signal == 0 || k->actions->action[i]->signal > 64)
 			return bad(e, "signal", k->actions->action[i]->signal);
+	return 0;
+}
+
+/* What a wait(2) may tell: an exit status, or a signal. */
+static int check_zombie(const struct ckpt_tree *t, const Ckpt__Zombie *z, struct err *e)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		if (t->tasks[i].process->pid == z->pid)
+			return bad(e, "a second process", z->pid);
+	if (z->pid == 0 || z->pid > 4194304 || z->exit_signal > 64 || z->uid > 65535 || z->comm.len > 15 ||
+	    z->ppid == 0 || z->status > 0xffff || ((z->status & 0x7f) ? z->status > 0xff : z->status & 0x80) ||
+	    (z->status & 0x7f) > 64)
+		return bad(e, "zombie", z->pid);
 	return 0;
 }
 
@@ -322,6 +343,12 @@ int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_recor
 	}
 	for (size_t i = 0; i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
+
+		if (x < 0)
+			return x;
+	}
+	for (size_t i = 0; i < t->zombie_count; i++) {
+		int x = check_zombie(t, t->zombies[i], e);
 
 		if (x < 0)
 			return x;

@@ -15,14 +15,17 @@ typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
 typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Header Ckpt__Header;
+typedef struct Ckpt__Layout Ckpt__Layout;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
+typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
 typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
+typedef struct Ckpt__Zombie Ckpt__Zombie;
 
 /*
  * A VPS's processes and objects in memory, as an image has them: what a dump collects and a restore
@@ -65,6 +68,8 @@ struct ckpt_tree {
 	Ckpt__Header *header;
 	struct ckpt_task *tasks;
 	size_t task_count;
+	Ckpt__Zombie **zombies;
+	size_t zombie_count;
 	Ckpt__File **files;         /* file n has id n + 1 */
 	size_t file_count;
 	Ckpt__Shmem **shmems;       /* likewise */
