@@ -121,6 +121,12 @@ static uint32_t find_kind(const struct ckpt_fd *f)
 	return 0;
 }
 
+/* True when it may have: of pipes, sockets and the like nobody locks one. */
+static bool has_locks(const struct ckpt_fd *f)
+{
+	return f->link[0] == '/' && !(f->flags & O_PATH);
+}
+
 static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	cleanup_free char *info = NULL;
@@ -137,7 +143,7 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	if (!out->kind)
 		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, cannot be saved", f->fd,
 			       (int)f->pid, f->link);
-	if (ckpt_kinds[out->kind]->info) {
+	if (ckpt_kinds[out->kind]->info || has_locks(f)) {
 		r = ckpt_fd_info(f->pid, f->fd, &info, e);
 		if (r < 0)
 			return r;
@@ -150,6 +156,10 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");
 	r = ckpt_kinds[out->kind]->dump(d, f, out, e);
+	if (r == 0)
+		r = ckpt_file_locks(d, f, out, e);
+	if (r == 0)
+		r = ckpt_owner_collect(d, f, out, e);
 	f->info = "";
 	return r;
 }
@@ -226,6 +236,8 @@ static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, struct ck
 	if (f->own < 0)
 		return err_sys(e, "take fd %d of process %d", number, (int)k->pid);
 	r = find_or_add(d, f, &out->file, e);
+	if (r == 0)
+		r = ckpt_fd_locks(d, f, k->fds, e);
 	fd_close(&f->own);
 	if (r == 0 && ckpt_push(&d->tree.arena, &k->fds->fd, &k->fds->n_fd, out) < 0)
 		r = err_code(e, -ENOMEM, "collect files");

@@ -140,6 +140,8 @@ int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e);
 int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e);
 /* That what an image says of these holds together. */
 int ckpt_epoll_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
+int ckpt_locks_check(const Ckpt__File *f, const Ckpt__FdTable *t, struct err *e);
+int ckpt_owner_check(const Ckpt__File *f, struct err *e);
 int ckpt_inotify_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
 
 #endif

@@ -114,6 +114,8 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
 		if (r->tree.files[id - 1]->kind == CKPT_FILE_EPOLL)
 			n = restore_epoll(r, id, l, e);
+	if (n == 0)
+		n = restore_owners(r, l, e);
 	if (n == 0 && q.mounts)
 		n = change_mounts(&q);
 	if (n == 0)

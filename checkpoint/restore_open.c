@@ -133,7 +133,7 @@ int restore_open(void *restore, struct err *e)
 			return err_sys(e, "open %s", r->mapped[i] + write);
 		n = place(fd, restore_fd_mapped(r, i), e);
 	}
-	return n;
+	return n == 0 ? restore_file_locks(r, e) : n;
 }
 
 void restore_stay(void *restore)

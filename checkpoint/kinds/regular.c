@@ -29,12 +29,7 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 
 	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	r = ckpt_place_find(d, proc, f->link, &f->st, &out->path, &out->ghost, e);
-	if (r < 0)
-		return r;
-	if (strstr(f->info, "\nlock:"))
-		return err_set(e, ERR_UNSUPPORTED, "process %d holds a lock on %s, which cannot be saved "
-			       "yet", (int)f->pid, f->link);
-	return 0;
+	return r;
 }
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
@@ -52,4 +47,4 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return fd < 0 ? err_sys(e, "open %s again", f->path) : fd;
 }
 
-const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false, .info = true };
+const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false };
