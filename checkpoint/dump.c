@@ -156,6 +156,10 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = ckpt_inotify_resolve(d, e);
 	if (r == 0)
+		r = ckpt_owners_resolve(d, e);
+	if (r == 0)
+		r = ckpt_pidfds_check(t, e);
+	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
