@@ -24,6 +24,8 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_SIGNALFD] = &ckpt_kind_signalfd,
 	[CKPT_FILE_MEMFD] = &ckpt_kind_memfd,
 	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
+	[CKPT_FILE_INET] = &ckpt_kind_inet,
+	[CKPT_FILE_FOREIGN] = &ckpt_kind_foreign,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
 };
 

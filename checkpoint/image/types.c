@@ -22,6 +22,7 @@ static const struct {
 	[CKPT_REC_PAGES]      = { "pages", NULL },
 	[CKPT_REC_SECCOMP]    = { "seccomp-filter", &ckpt__seccomp_filter__descriptor },
 	[CKPT_REC_TMPFS]      = { "tmpfs", &ckpt__tmpfs_entry__descriptor },
+	[CKPT_REC_SOCKET_DATA] = { "socket-data", &ckpt__socket_data__descriptor },
 };
 
 const char *ckpt_record_name(uint32_t type)

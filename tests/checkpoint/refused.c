@@ -76,7 +76,7 @@ int main(void)
 	if (WHAT == LOCK)
 		fcntl(fd, F_SETLK, &lk);
 	if (WHAT == SOCKET)
-		socket(AF_INET, SOCK_STREAM, 0);
+		socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT)
