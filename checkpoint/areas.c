@@ -61,9 +61,9 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, C
 		     struct err *e)
 {
 	char path[128];
-	struct stat mapped, named;
+	struct stat mapped;
 	cleanup_close int fd = -EBADF;
-	int id;
+	int id, r;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)k->pid, l->start,
@@ -87,13 +87,13 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, C
 	}
 	if (l->name[0] != '/' || strncmp(l->name, "/SYSV", 5) == 0)
 		return refuse(e, k, l, "which cannot be saved yet");
-	if (stat(path, &mapped) < 0)
+	fd = open(path, O_PATH | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &mapped) < 0)
 		return err_sys(e, "look at %s", l->name);
-	fd = path_open_in_root(d->root, l->name, O_PATH, 0);
-	if (fd < 0 || fstat(fd, &named) < 0 || named.st_ino != mapped.st_ino ||
-	    named.st_dev != mapped.st_dev)
-		return refuse(e, k, l, "a file that has been deleted or replaced");
-	if (!S_ISREG(named.st_mode) && !S_ISCHR(named.st_mode))
+	r = ckpt_place_find(d, fd, l->name, &a->space, e);
+	if (r)
+		return r < 0 ? r : refuse(e, k, l, "a file that has been deleted or replaced");
+	if (!S_ISREG(mapped.st_mode) && !S_ISCHR(mapped.st_mode))
 		return refuse(e, k, l, "which is no file");
 	a->path = ckpt_strdup(&d->tree.arena, l->name);
 	return a->path ? 0 : err_code(e, -ENOMEM, "collect memory areas");

@@ -219,9 +219,11 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	int r = header_collect(d, init, o->spec->name, e);
 
 	if (r == 0)
-		r = ckpt_refuse_mounts(init, o->spec, e);
-	if (r == 0)
 		r = order(d, init, e);
+	if (r == 0)
+		r = ckpt_groups_collect(d, e);
+	if (r == 0)
+		r = ckpt_spaces_collect(d, e);
 	if (r < 0)
 		return r;
 	/* The runtime confines a VPS by one filter, above those that it lives under itself. */
@@ -232,7 +234,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		return err_code(e, -ENOMEM, "collect");
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_refuse(init, &d->frozen.procs[i], e);
+		r = ckpt_refuse(&d->frozen.procs[i], e);
 		if (r == 0)
 			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
 		if (r == 0)
@@ -245,6 +247,32 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = check_groups(t, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
+}
+
+/* Its group, by the engine's own view of the host; its ids. */
+static int find_vps(struct ckpt_dump *d, const struct cgroup *c, struct err *e)
+{
+	cleanup_free char *map = NULL;
+	char path[64], dir[4096];
+	unsigned inside;
+	ssize_t n;
+	int r;
+
+	d->group = cgroup_open(c, e);
+	if (d->group < 0)
+		return d->group;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", d->group);
+	n = readlink(path, dir, sizeof(dir) - 1);
+	dir[n < 0 ? 0 : n] = '\0';
+	if (n < 0 || strncmp(dir, c->host->v2, strlen(c->host->v2)) != 0)
+		return err_set(e, ERR_FAIL, "the VPS's control group is not below %s", c->host->v2);
+	snprintf(d->group_path, sizeof(d->group_path), "%s", dir + strlen(c->host->v2));
+	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
+	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
+	if (r < 0 || sscanf(map, "%u %u", &inside, &d->uid_base) != 2 || inside != 0)
+		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
+	return d->proc < 0 ? err_sys(e, "open /proc") : 0;
 }
 
 static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o,
@@ -292,7 +320,11 @@ int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump
 		return err_sys(e, "open %s", path);
 	d->diag = -EBADF;
 	d->init = init;
-	r = ckpt_freeze(c, &d->frozen, e);
+	d->spec = o->spec;
+	d->group = d->proc = -EBADF;
+	r = find_vps(d, c, e);
+	if (r == 0)
+		r = ckpt_freeze(c, &d->frozen, e);
 	if (r == 0)
 		r = collect(d, init, o, e);
 	if (r == 0)
@@ -308,6 +340,9 @@ int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
 	fd_close(&d->diag);
+	fd_close(&d->group);
+	fd_close(&d->proc);
+	ckpt_spaces_done(d);
 	free(d->files.seen);
 	ckpt_tree_done(&d->tree);
 	return r;

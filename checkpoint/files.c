@@ -21,6 +21,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_SIGNALFD] = &ckpt_kind_signalfd,
 	[CKPT_FILE_MEMFD] = &ckpt_kind_memfd,
 	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
+	[CKPT_FILE_NSFS] = &ckpt_kind_nsfs,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
 };
 

@@ -5,6 +5,7 @@
 #include "checkpoint/batch.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
 #include "runtime/spec.h"
 
@@ -30,16 +31,19 @@ struct ckpt_dump {
 	int diag;               /* -EBADF until it is asked for */
 	pid_t init;
 	uint32_t uid_base;      /* the host's id of the VPS's 0 */
-	uint64_t tmpfs_dev, tmpfs_bytes;
+	uint64_t tmpfs_bytes;
+	const struct rt_spec *spec;
+	struct ckpt_spaces spaces;
+	int proc;               /* the host's /proc */
+	int group;              /* of the VPS, v2 */
+	char group_path[4096];  /* as /proc/PID/cgroup has it */
 	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
 	int shmem_fd[1024];
 	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
 };
 
 /* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
-int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e);
-/* Likewise when something is mounted that the runtime does not mount. (refuse.c) */
-int ckpt_refuse_mounts(pid_t init, const struct rt_spec *spec, struct err *e);
+int ckpt_refuse(const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* The pages of private areas, and of the shared memory. (pages.c) */
@@ -47,9 +51,11 @@ int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e);
-/* What is in the tmpfs that the runtime mounts, and there again. (tmpfs.c) */
+/* What lies in the file systems that are in memory. (tmpfs.c) */
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
-int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e);
+/* There again: everything of file system `super` below the directory `root`, where what is not of the image is
+ * removed, but for device nodes and `keep`, a path or NULL. (restore_tmpfs.c) */
+int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 

@@ -24,6 +24,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD,
 	CKPT_FILE_UNIX,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
+	CKPT_FILE_NSFS = 30,
 	CKPT_FILE_KIND_COUNT = 60,
 };
 
@@ -59,6 +60,7 @@ struct ckpt_opening {
 	const struct ckpt_tree *tree;
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
+	int spaces;          /* the fd of the first namespace; those of the others follow it */
 	int *mates;          /* as tree->files: made with its other end; -1: not */
 };
 
@@ -75,7 +77,7 @@ struct ckpt_kind {
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix;
+	ckpt_kind_unix, ckpt_kind_nsfs;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
 /* What a kind's dump() may use. */

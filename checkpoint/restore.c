@@ -5,7 +5,10 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,17 +45,17 @@ static int find_region(struct restore *r, struct err *e)
 }
 
 /* The index of a path among those to be opened for mapping. */
-static int add_mapped(struct restore *r, const char *path, bool write, struct err *e)
+static int add_mapped(struct restore *r, char *path, uint32_t space, bool write, struct err *e)
 {
-	for (size_t i = 0; i < r->mapped_count; i++)
-		if ((r->mapped[i][0] == '+') == write && STREQ(r->mapped[i] + write, path))
-			return (int)i;
-	char *copy = ckpt_alloc(&r->tree.arena, strlen(path) + 2);
+	struct mapped *m;
 
-	if (copy)
-		snprintf(copy, strlen(path) + 2, "%s%s", write ? "+" : "", path);
-	if (!copy || path[0] != '/' ||
-	    ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, copy) < 0)
+	for (size_t i = 0; i < r->mapped_count; i++)
+		if (r->mapped[i]->write == write && r->mapped[i]->space == space && STREQ(r->mapped[i]->path, path))
+			return (int)i;
+	m = ckpt_alloc(&r->tree.arena, sizeof(*m));
+	if (m)
+		*m = (struct mapped){ path, write, space };
+	if (!m || path[0] != '/' || ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, m) < 0)
 		return err_set(e, ERR_FAIL, "the image is damaged: a path %s", path);
 	return (int)r->mapped_count - 1;
 }
@@ -87,15 +90,20 @@ static int plan_fds(struct restore *r, struct err *e)
 
 			if (!a->path[0])
 				continue;
-			n = add_mapped(r, a->path, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
+			n = add_mapped(r, a->path, a->space, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 			if (n < 0)
 				return n;
 			p->area_fd[k] = n; /* the number when all are known */
 		}
-		n = add_mapped(r, mm->exe, false, e);
+		n = add_mapped(r, mm->exe, mm->exe_space, false, e);
 		if (n < 0)
 			return n;
 		p->exe_fd = n;
+		p->place = -1;
+		if (restore_is_elsewhere(r, p->task)) {
+			p->place = (int)r->place_count;
+			r->place_count += 2;
+		}
 	}
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -212,13 +220,22 @@ static int fill_memory(struct restore *r, struct ckpt_record *rec, int more, str
 }
 
 /* Everything that is there is stopped; nothing of it has run. */
-static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int more, struct err *e)
+static int build(struct restore *r, pid_t init, const struct cgroup *c, struct ckpt_record *rec, int more,
+		 struct err *e)
 {
 	cleanup_free struct list *l = malloc(sizeof(*l));
-	int n = l ? restore_take_over(r, init, l, e) : err_code(e, -ENOMEM, "restore");
+	cleanup_close int group = cgroup_open(c, e), user = ckpt_space_open((int)init, "user", e);
+	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
 	if (n == 0)
+		n = l ? restore_take_over(r, init, l, e) : err_code(e, -ENOMEM, "restore");
+	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	/* Before they have memory, which is charged to the group. */
+	if (n == 0)
+		n = ckpt_groups_place(&r->tree, group, user, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_join(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
 	if (n == 0)
@@ -229,6 +246,8 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_threads(r, &r->procs[i], l, e);
+	if (n == 0)
+		n = restore_settle_groups(r, group, user, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
 	if (n == 0)
@@ -289,7 +308,7 @@ static int restore(struct restore *r, const struct rt_spec *spec, const struct r
 	n = rt_start_restore(spec, stdio, &how, ret, e);
 	if (n < 0)
 		return n;
-	n = build(r, rt_init_pid(*ret), &rec, more, e);
+	n = build(r, rt_init_pid(*ret), rt_cgroup(*ret), &rec, more, e);
 	if (n == 0)
 		n = let_run(r, e);
 	for (size_t i = 0; i < r->tree.task_count; i++)

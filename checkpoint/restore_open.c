@@ -8,6 +8,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +51,13 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 
 	if (!k)
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
+	if (f->space && restore_enter(r, f->space, e) < 0)
+		return -EPERM;
 	fd = k->open(o, f, e);
+	if (fd >= 0 && f->space && restore_enter(r, 0, e) < 0) {
+		close(fd);
+		return -EPERM;
+	}
 	if (fd < 0)
 		return fd;
 	n = place(fd, at, e);
@@ -81,10 +88,23 @@ static int raise_limit(const struct restore *r, struct err *e)
 	return 0;
 }
 
+/* Only for threads in user namespaces of their own: see restore_join(). */
+static int open_last_pid(const struct restore *r, struct err *e)
+{
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		if (r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->tree.tasks[i])) {
+			int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+
+			return fd < 0 ? err_sys(e, "open /proc/sys/kernel/ns_last_pid (CONFIG_CHECKPOINT_RESTORE)")
+				      : place(fd, restore_fd_last_pid(r), e);
+		}
+	return 0;
+}
+
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree };
+	struct ckpt_opening o = { .tree = &r->tree, .spaces = restore_fd_space(r, 1) };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
@@ -95,7 +115,11 @@ int restore_open(void *restore, struct err *e)
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		o.fds[i] = o.mates[i] = -1;
 	if (n == 0)
-		n = ckpt_tmpfs_restore(&r->tree, e);
+		n = open_last_pid(r, e);
+	if (n == 0)
+		n = restore_spaces(r, e);
+	if (n == 0)
+		n = restore_places(r, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);
@@ -103,12 +127,17 @@ int restore_open(void *restore, struct err *e)
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {
-		bool write = r->mapped[i][0] == '+';
-		int fd = open(r->mapped[i] + write, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+		const struct mapped *m = r->mapped[i];
+		int fd;
 
+		if (m->space && restore_enter(r, m->space, e) < 0)
+			return -EPERM;
+		fd = open(m->path, (m->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
 		if (fd < 0)
-			return err_sys(e, "open %s", r->mapped[i] + write);
+			return err_sys(e, "open %s", m->path);
 		n = place(fd, restore_fd_mapped(r, i), e);
+		if (n == 0 && m->space)
+			n = restore_enter(r, 0, e);
 	}
 	return n;
 }

@@ -41,6 +41,10 @@ enum ckpt_record_type {
 	CKPT_REC_TMPFS,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
+	CKPT_REC_SPACE = 30,
+	CKPT_REC_SUPER,
+	CKPT_REC_MOUNT,
+	CKPT_REC_GROUP,
 	CKPT_REC_COUNT = 80,
 };
 

@@ -22,6 +22,10 @@ static const struct {
 	[CKPT_REC_PAGES]      = { "pages", NULL },
 	[CKPT_REC_SECCOMP]    = { "seccomp-filter", &ckpt__seccomp_filter__descriptor },
 	[CKPT_REC_TMPFS]      = { "tmpfs", &ckpt__tmpfs_entry__descriptor },
+	[CKPT_REC_SPACE]      = { "space", &ckpt__space__descriptor },
+	[CKPT_REC_SUPER]      = { "super", &ckpt__super__descriptor },
+	[CKPT_REC_MOUNT]      = { "mount", &ckpt__mount__descriptor },
+	[CKPT_REC_GROUP]      = { "group", &ckpt__group__descriptor },
 };
 
 const char *ckpt_record_name(uint32_t type)

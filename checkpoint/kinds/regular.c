@@ -2,9 +2,9 @@
 
 /* What has a path in the VPS's root: files, directories, FIFOs, and those devices that hold nothing. */
 #include "base/macro.h"
-#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,14 +24,15 @@ static bool is(const struct ckpt_fd *f)
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
-	cleanup_close int fd = path_open_in_root(ckpt_dump_root(d), f->link, O_PATH, 0);
-	struct stat st;
+	int r;
 
-	(void)out;
 	if (strncmp(f->link, "/proc/", 6) == 0 && strstr(f->link, "/proc/1/") != f->link)
 		return err_set(e, ERR_UNSUPPORTED, "process %d has opened %s, which cannot be saved yet",
 			       (int)f->pid, f->link);
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != f->st.st_ino || st.st_dev != f->st.st_dev) {
+	r = ckpt_place_find(d, f->own, f->link, &out->space, e);
+	if (r < 0)
+		return r;
+	if (r) {
 		err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, has been deleted or replaced", f->fd,
 			(int)f->pid, f->link);
 		return err_hint(e, "deleted files cannot be saved yet");

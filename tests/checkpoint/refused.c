@@ -45,7 +45,7 @@ static void child(void)
 	}
 	if (WHAT == GROUP)
 		setpgid(0, 0);
-	if (WHAT == NAMESPACE && unshare(CLONE_NEWUTS) == 0)
+	if (WHAT == NAMESPACE && unshare(CLONE_NEWPID) == 0)
 		stay();
 	if (WHAT == GROUP && fork() == 0)
 		for (;;)
@@ -79,8 +79,11 @@ int main(void)
 		socket(AF_INET, SOCK_STREAM, 0);
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
-	if (WHAT == MOUNT)
-		mount("none", "/tmp", "tmpfs", 0, NULL);
+	if (WHAT == MOUNT) { /* of a directory that is no more */
+		mkdir("/root/gone", 0700);
+		mount("/root/gone", "/tmp", NULL, MS_BIND, NULL);
+		rmdir("/root/gone");
+	}
 	if (WHAT == INOTIFY)
 		inotify_init1(0);
 	if (WHAT == DONTFORK)
