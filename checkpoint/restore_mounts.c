@@ -232,6 +232,9 @@ static int open_shop(struct mounting *m, int proc, struct err *e)
 	m->stage = b.fd;
 	if (n == 0 && move_mount(b.fd, "", AT_FDCWD, STAGE, MOVE_MOUNT_F_EMPTY_PATH) < 0)
 		n = err_sys(e, "mount the workshop");
+	/* Where the other namespaces' roots are put together: their copies of it. */
+	if (n == 0 && mkdirat(m->stage, "root", 0700) < 0)
+		n = err_sys(e, "make a place in the workshop");
 	return n == 0 ? fill_supers(m, e) : n;
 }
 
@@ -339,7 +342,7 @@ static int build(struct mounting *m, uint32_t first, uint32_t end, int space, st
 			return n;
 		if (k->parent)
 			n = attach(m, i, e);
-		else if (move_mount(m->fd[i - 1], "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		else if (move_mount(m->fd[i - 1], "", AT_FDCWD, STAGE "/root", MOVE_MOUNT_F_EMPTY_PATH) < 0)
 			n = err_sys(e, "mount a root");
 	}
 	if (n < 0)

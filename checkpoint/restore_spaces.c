@@ -115,7 +115,8 @@ static int make(void *arg, struct err *e)
 	const struct ckpt_space_type *type = &ckpt_space_types[m->space->kind];
 	int n = 0;
 
-	if (unshare(type->flag) < 0)
+	/* Its own files in /proc are somebody else's otherwise, since it has entered the owner. */
+	if (unshare(type->flag) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
 		return err_sys(e, "make a %s namespace", type->name);
 	if (m->space->kind == CKPT_SPACE_UTS)
 		n = set_names(m->space, e);

@@ -52,6 +52,7 @@ struct looking {
 	Ckpt__Space *out;
 	int proc; /* the host's /proc */
 	int fd;
+	char group[4096]; /* a member's, as the VPS sees it */
 };
 
 static char *keep_file(struct looking *l, const char *path)
@@ -132,12 +133,9 @@ static int look_cgroup(void *arg, struct err *e)
 {
 	struct looking *l = arg;
 	cleanup_free char *text = NULL;
-	char path[64], whole[4096], *inside;
+	char path[64], *inside;
 	size_t n, m;
-	int r = ckpt_group_path(l->d, l->seen->pid, whole, sizeof(whole), e);
 
-	if (r < 0)
-		return r;
 	snprintf(path, sizeof(path), "%d/cgroup", (int)l->seen->pid);
 	if (fd_read_file_at(l->proc, path, KIB(64), &text, NULL) < 0 || !(inside = strstr(text, "0::/")))
 		return err_sys(e, "read a control group");
@@ -145,13 +143,13 @@ static int look_cgroup(void *arg, struct err *e)
 	inside[strcspn(inside, "\n")] = '\0';
 	if (STREQ(inside, "/"))
 		inside[0] = '\0';
-	n = strlen(whole);
+	n = strlen(l->group);
 	m = strlen(inside);
-	if (m > n || strcmp(whole + n - m, inside) != 0)
+	if (m > n || strcmp(l->group + n - m, inside) != 0)
 		return err_set(e, ERR_UNSUPPORTED, "process %d is in a control group outside its cgroup namespace, "
 			       "which cannot be saved yet", (int)l->seen->pid);
-	whole[n - m] = '\0';
-	l->out->group = ckpt_strdup(&l->d->tree.arena, whole);
+	l->group[n - m] = '\0';
+	l->out->group = ckpt_strdup(&l->d->tree.arena, l->group);
 	return l->out->group ? 0 : err_code(e, -ENOMEM, "read a control group");
 }
 
@@ -211,6 +209,8 @@ static int look(struct looking *l, bool main, struct err *e)
 		return ckpt_within(&l->fd, 1, look_ipc, l, e);
 	case CKPT_SPACE_CGROUP:
 		r = main ? 0 : need_member(l, e);
+		if (r == 0 && !main)
+			r = ckpt_group_path(l->d, l->seen->pid, l->group, sizeof(l->group), e);
 		return r == 0 && !main ? ckpt_within(&l->fd, 1, look_cgroup, l, e) : r;
 	case CKPT_SPACE_TIME:
 		r = main ? 0 : need_member(l, e);
