@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -355,20 +356,54 @@ int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t si
 	return (size_t)snprintf(ret + len, size - len, "%s", m->at) < size - len ? 0 : -ENAMETOOLONG;
 }
 
+static bool is_ancestor(const struct ckpt_tree *t, uint32_t id, uint32_t of)
+{
+	while (of && of != id)
+		of = t->mounts[of - 1]->parent;
+	return of == id;
+}
+
+/*
+ * In a copy of the namespace everything is taken away but the mount and those that it is mounted in. In the
+ * reverse order of the records a mount is never covered by one that is still there.
+ */
+static int uncover(const struct ckpt_tree *t, uint32_t id, struct err *e)
+{
+	char path[4096];
+
+	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		return err_sys(e, "make a copy of a mount namespace");
+	for (uint32_t i = (uint32_t)t->mount_count; i > 0; i--) {
+		path[0] = '\0';
+		if (t->mounts[i - 1]->space == t->mounts[id - 1]->space && !is_ancestor(t, i, id) &&
+		    ckpt_mount_path(t, i, path, sizeof(path)) == 0)
+			umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW); /* what stays is seen below */
+	}
+	return 0;
+}
+
 int ckpt_mount_take(struct ckpt_dump *d, uint32_t id, struct err *e)
 {
+	dev_t dev = d->spaces.super[d->tree.mounts[id - 1]->super - 1].dev;
 	char path[4096] = "";
 	cleanup_close int fd = -EBADF;
 	uint64_t there = 0;
+	struct stat st;
 	int clone;
 
 	if (ckpt_mount_path(&d->tree, id, path, sizeof(path)) < 0)
 		return err_set(e, ERR_UNSUPPORTED, "a mount has too long a path");
 	fd = open(path[0] ? path : "/", O_PATH | O_CLOEXEC);
-	if (fd < 0 || mount_id(fd, &there) < 0)
-		return err_sys(e, "open %s", path);
-	if (there != d->spaces.mount[id - 1].id)
-		return -EXDEV;
+	if (fd >= 0 && mount_id(fd, &there) < 0)
+		return err_sys(e, "look at %s", path);
+	if (there != d->spaces.mount[id - 1].id) {
+		fd_close(&fd);
+		if (uncover(&d->tree, id, e) < 0)
+			return -EPERM;
+		fd = open(path[0] ? path : "/", O_PATH | O_CLOEXEC);
+		if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != dev)
+			return -EXDEV;
+	}
 	clone = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	return clone < 0 ? err_sys(e, "take what is mounted on %s", path) : clone;
 }

@@ -123,7 +123,7 @@ static int configure(int fs, const Ckpt__Super *s, struct err *e)
 
 struct superblock {
 	const Ckpt__Super *s;
-	int fd;
+	int fd, root; /* where its paths begin; -EBADF: nowhere else */
 };
 
 /* A new instance, as a detached mount. */
@@ -134,6 +134,8 @@ static int new_super(void *arg, struct err *e)
 
 	if (fs < 0)
 		return err_sys(e, "open the file system %s", b->s->type);
+	if (b->root >= 0 && (fchdir(b->root) < 0 || chroot(".") < 0))
+		return err_sys(e, "enter a root");
 	if (b->s->source[0] && !STREQ(b->s->source, "none") &&
 	    fsconfig(fs, FSCONFIG_SET_STRING, "source", b->s->source, 0) < 0)
 		return err_sys(e, "mount %s", b->s->type);
@@ -145,12 +147,13 @@ static int new_super(void *arg, struct err *e)
 	return b->fd < 0 ? err_sys(e, "mount %s", b->s->type) : 0;
 }
 
-/* In the workshop, but for those whose options are paths: they are looked up among the mounts of `space`. */
-static int make_super(struct mounting *m, uint32_t super, int space, struct err *e)
+/* In the workshop, but for those whose options are paths: they are looked up from the root of `space`. */
+static int make_super(struct mounting *m, uint32_t super, int space, int root, struct err *e)
 {
-	struct superblock b = { m->tree->supers[super - 1], -EBADF };
+	bool paths = STREQ(m->tree->supers[super - 1]->type, "overlay");
+	struct superblock b = { m->tree->supers[super - 1], -EBADF, paths ? root : -EBADF };
 	const struct ckpt_mountfs *fs = ckpt_mountfs_find(b.s->type);
-	int in[2] = { STREQ(b.s->type, "overlay") ? space : m->shop, -EBADF }, n;
+	int in[2] = { paths ? space : m->shop, -EBADF }, n;
 
 	if (!fs)
 		return err_set(e, ERR_UNSUPPORTED, "nothing of type %s is mounted in the VPS here, which the image needs",
@@ -218,7 +221,7 @@ static int fill_supers(struct mounting *m, struct err *e)
 static int open_shop(struct mounting *m, int proc, struct err *e)
 {
 	static const Ckpt__Super tmpfs = { .type = (char *)"tmpfs", .source = (char *)"none" };
-	struct superblock b = { &tmpfs, -EBADF };
+	struct superblock b = { &tmpfs, -EBADF, -EBADF };
 	int n;
 
 	if (unshare(CLONE_NEWNS) < 0)
@@ -294,57 +297,80 @@ static int adjust(struct mounting *m, uint32_t id, struct err *e)
 	return 0;
 }
 
-/* One by one: the next may be mounted in this one, or show what it shows. */
-static int restore_main(struct mounting *m, struct err *e)
+static int mount_one(struct mounting *m, uint32_t id, int space, int root, struct err *e)
 {
-	int n = hop(m->own, e);
+	const Ckpt__Mount *k = mount_of(m, id);
+	int n = m->anchor[k->super - 1] < 0 ? make_super(m, k->super, space, root, e) : hop(m->shop, e);
 
 	if (n == 0)
-		n = take_away(m, e);
-	for (uint32_t i = 1; n == 0 && i <= m->tree->mount_count; i++)
-		if (mount_of(m, i)->space == m->main && m->found[i - 1] >= 0)
-			n = adjust(m, i, e);
-	for (uint32_t i = 1; n == 0 && i <= m->tree->mount_count; i++) {
-		const Ckpt__Mount *k = mount_of(m, i);
+		n = m->fd[id - 1] = copy(m, k, e);
+	n = n < 0 ? n : hop(space, e);
+	if (n < 0)
+		return n;
+	if (k->parent)
+		return attach(m, id, e);
+	if (move_mount(m->fd[id - 1], "", AT_FDCWD, STAGE "/root", MOVE_MOUNT_F_EMPTY_PATH) < 0)
+		return err_sys(e, "mount a root");
+	return 0;
+}
 
-		if (k->space != m->main || m->found[i - 1] >= 0)
-			continue;
-		if (m->anchor[k->super - 1] < 0)
-			n = make_super(m, k->super, m->own, e);
-		else
-			n = hop(m->shop, e);
-		if (n == 0)
-			n = m->fd[i - 1] = copy(m, k, e);
-		n = n < 0 ? n : hop(m->own, e);
-		if (n == 0)
-			n = attach(m, i, e);
-	}
-	return n;
+/* An overlay's layers are paths that are looked up when it is made. */
+static bool has_to_wait(const struct mounting *m, uint32_t id)
+{
+	uint32_t super = mount_of(m, id)->super;
+
+	return m->anchor[super - 1] < 0 && STREQ(m->tree->supers[super - 1]->type, "overlay");
+}
+
+/* The mounts of one namespace that are not there yet; those that wait, and what is mounted in them, last. */
+static int mount_range(struct mounting *m, uint32_t first, uint32_t end, int space, struct err *e)
+{
+	for (int pass = 0; pass < 2; pass++)
+		for (uint32_t i = first; i < end; i++) {
+			const Ckpt__Mount *k = mount_of(m, i);
+			int n;
+
+			if (m->fd[i - 1] >= 0 || (k->parent && m->fd[k->parent - 1] < 0) ||
+			    (pass == 0 && has_to_wait(m, i)))
+				continue;
+			n = mount_one(m, i, space, m->fd[first - 1], e);
+			if (n < 0)
+				return n;
+		}
+	return 0;
+}
+
+static void range_of(const struct mounting *m, uint32_t space, uint32_t *first, uint32_t *end)
+{
+	for (*first = 1; *first <= m->tree->mount_count && mount_of(m, *first)->space != space;)
+		++*first;
+	for (*end = *first; *end <= m->tree->mount_count && mount_of(m, *end)->space == space;)
+		++*end;
+}
+
+static int restore_main(struct mounting *m, struct err *e)
+{
+	uint32_t first, end;
+	int n = hop(m->own, e);
+
+	range_of(m, m->main, &first, &end);
+	if (first == end || m->found[first - 1] < 0)
+		return err_set(e, ERR_FAIL, "the image is damaged: process 1 has no root");
+	if (n == 0)
+		n = take_away(m, e);
+	for (uint32_t i = first; n == 0 && i < end; i++)
+		if (m->found[i - 1] >= 0)
+			n = adjust(m, i, e);
+	return n == 0 ? mount_range(m, first, end, m->own, e) : n;
 }
 
 /* From the workshop's mounts to those of the image alone. */
 static int build(struct mounting *m, uint32_t first, uint32_t end, int space, struct err *e)
 {
-	int n = 0;
+	int n = mount_range(m, first, end, space, e);
 
-	for (uint32_t i = first; n == 0 && i < end; i++) {
-		const Ckpt__Mount *k = mount_of(m, i);
-
-		if (m->anchor[k->super - 1] < 0)
-			n = make_super(m, k->super, space, e);
-		else
-			n = hop(m->shop, e);
-		if (n == 0)
-			n = m->fd[i - 1] = copy(m, k, e);
-		if (n >= 0)
-			n = hop(space, e);
-		if (n < 0)
-			return n;
-		if (k->parent)
-			n = attach(m, i, e);
-		else if (move_mount(m->fd[i - 1], "", AT_FDCWD, STAGE "/root", MOVE_MOUNT_F_EMPTY_PATH) < 0)
-			n = err_sys(e, "mount a root");
-	}
+	if (n == 0)
+		n = hop(space, e);
 	if (n < 0)
 		return n;
 	if (fchdir(m->fd[first - 1]) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
@@ -388,13 +414,10 @@ static int restore_other(struct mounting *m, uint32_t id, struct err *e)
 {
 	const Ckpt__Space *s = m->tree->spaces[id - 1];
 	struct below b = { m->proc, -EBADF };
-	uint32_t first = 1, end;
+	uint32_t first, end;
 	int n = hop(m->shop, e), space;
 
-	while (first <= m->tree->mount_count && mount_of(m, first)->space != id)
-		first++;
-	for (end = first; end <= m->tree->mount_count && mount_of(m, end)->space == id;)
-		end++;
+	range_of(m, id, &first, &end);
 	if (first == end || mount_of(m, first)->parent)
 		return err_set(e, ERR_FAIL, "the image is damaged: mount namespace %u is empty", id);
 	if (n == 0 && unshare(CLONE_NEWNS) < 0)

@@ -83,7 +83,7 @@ int ckpt_place_find(struct ckpt_dump *d, int fd, const char *path, uint32_t *ret
 /* Where a mount is, from the root of its namespace; "" is that. */
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size);
 /* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover. -EXDEV, and *e
- * is as it was, when it is itself covered. */
+ * is as it was, when no way leads to it. The caller may be in a copy of the namespace afterwards. */
 int ckpt_mount_take(struct ckpt_dump *d, uint32_t id, struct err *e);
 /* "/" of that namespace. */
 int ckpt_space_root(const struct ckpt_dump *d, uint32_t space);
