@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/seccomp.h"
 
@@ -476,46 +477,22 @@ static int limits_collect(struct ckpt_arena *a, struct ckpt_task *k)
 	return p->rlimits ? 0 : -ENOMEM;
 }
 
-/* Where a link of a process leads; 1: not to what its path names. */
-static int link_collect(struct ckpt_dump *d, pid_t pid, const char *name, char **ret, uint32_t *ret_space,
-			struct err *e)
-{
-	char path[64], text[4096];
-	cleanup_close int fd = -EBADF;
-	ssize_t n;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	n = readlink(path, text, sizeof(text) - 1);
-	fd = open(path, O_PATH | O_CLOEXEC);
-	if (n < 0 || fd < 0)
-		return err_sys(e, "read %s", path);
-	text[n] = '\0';
-	*ret = ckpt_strdup(&d->tree.arena, text);
-	return *ret ? ckpt_place_find(d, fd, text, ret_space, e) : err_code(e, -ENOMEM, "read %s", path);
-}
-
 static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
-	const struct {
-		const char *name;
-		char **path;
-		uint32_t *space;
-	} links[] = {
-		{ "cwd", &k->process->cwd, &k->process->cwd_space },
-		{ "root", &k->process->root, &k->process->root_space },
-		{ "exe", &k->mm->exe, &k->mm->exe_space },
-	};
+	Ckpt__Process *p = k->process;
+	uint32_t ghost = 0;
+	int r = ckpt_place_link(d, k->pid, "cwd", &p->cwd, &p->cwd_ghost, &p->cwd_space, e);
 
-	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
-		int r = link_collect(d, k->pid, links[i].name, links[i].path, links[i].space, e);
-
-		if (r == 1)
-			return err_set(e, ERR_UNSUPPORTED, "%s of process %d, %s, has been deleted, or is covered by a "
-				       "mount, which cannot be saved yet", links[i].name, (int)k->pid, *links[i].path);
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	if (r == 0)
+		r = ckpt_place_link(d, k->pid, "root", &p->root, &ghost, &p->root_space, e);
+	if (r == 0 && ghost)
+		return err_set(e, ERR_UNSUPPORTED, "the root of process %d, %s, has been deleted, which cannot be saved "
+			       "yet", (int)k->pid, p->root);
+	if (r == 0)
+		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	if (r == 0 && k->mm->exe_ghost)
+		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
+	return r;
 }
 
 static int outside_collect(struct ckpt_arena *a, struct ckpt_task *k)
@@ -556,9 +533,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)p->pid);
 	r = places_collect(d, k, e);
-	if (r < 0)
-		return r;
-	r = ckpt_areas_collect(d, k, e);
+	if (r == 0)
+		r = ckpt_areas_collect(d, k, e);
 	if (r < 0)
 		return r;
 	r = ckpt_fds_collect(d, k, e);

@@ -6,17 +6,18 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kcmp.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
+
+#define HOLD_TIMEOUT_US 1000000
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
 {
@@ -68,9 +69,10 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, struct err *e)
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
+			struct err *e)
 {
-	Ckpt__Header *h = ckpt_alloc(&d->tree.arena, sizeof(*h));
+	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
 	struct utsname u;
 	long long s[2] = { 0 }, ns[2] = { 0 };
@@ -81,8 +83,8 @@ static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, str
 		return err_code(e, -ENOMEM, "collect");
 	ckpt__header__init(h);
 	uname(&u);
-	h->vps = ckpt_strdup(&d->tree.arena, name);
-	h->kernel = ckpt_strdup(&d->tree.arena, u.release);
+	h->vps = ckpt_strdup(a, name);
+	h->kernel = ckpt_strdup(a, u.release);
 	if (!h->vps || !h->kernel)
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
@@ -97,117 +99,7 @@ static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, str
 	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
 	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
 	h->realtime_ns = now_realtime_us() * 1000;
-	d->tree.header = h;
-	return 0;
-}
-
-/* Parents before children: init is first, and what it reaches follows. */
-static int order(struct ckpt_dump *d, pid_t init, struct err *e)
-{
-	struct ckpt_frozen *f = &d->frozen;
-	size_t done = 0;
-
-	for (size_t i = 0; i < f->count; i++)
-		if (f->procs[i].pid == init) {
-			struct ckpt_process p = f->procs[0];
-
-			f->procs[0] = f->procs[i];
-			f->procs[i] = p;
-			done = 1;
-		}
-	if (!done)
-		return err_set(e, ERR_STATE, "process %d is not in the VPS's group", (int)init);
-	for (size_t i = 0; i < done; i++)
-		for (size_t k = done; k < f->count; k++) {
-			struct ckpt_process p = f->procs[k];
-			uint64_t field[53] = { 0 };
-
-			if (ckpt_stat_read(p.pid, field) < 0 || (pid_t)field[4] != f->procs[i].pid)
-				continue;
-			f->procs[k] = f->procs[done];
-			f->procs[done++] = p;
-		}
-	if (done < f->count)
-		return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside the VPS, which "
-			       "cannot be saved yet", (int)f->procs[done].pid);
-	return 0;
-}
-
-static bool is_pid(const struct ckpt_tree *t, uint32_t pid)
-{
-	for (size_t i = 0; i < t->task_count; i++)
-		if (t->tasks[i].process->pid == pid)
-			return true;
-	return false;
-}
-
-/* Parents as the VPS numbers them. And what several tasks share is not saved yet. */
-static int relate(struct ckpt_dump *d, struct err *e)
-{
-	struct ckpt_tree *t = &d->tree;
-
-	for (size_t i = 0; i < t->task_count; i++) {
-		struct ckpt_task *k = &t->tasks[i];
-		pid_t parent = (pid_t)k->process->ppid;
-
-		k->process->ppid = 0;
-		for (size_t n = 0; n < i; n++) {
-			const Ckpt__Process *p = t->tasks[n].process;
-
-			if (t->tasks[n].pid == parent) {
-				k->process->ppid = p->pid;
-				if (k->process->sid != k->process->pid && k->process->sid != p->sid &&
-				    (p->pid != 1 || is_pid(t, k->process->sid)))
-					return err_set(e, ERR_UNSUPPORTED, "process %d is in a session that its parent is "
-						       "not in, which cannot be saved yet", (int)k->pid);
-			}
-			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_VM, 0, 0) == 0)
-				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory "
-					       "(vfork)", (int)t->tasks[n].pid, (int)k->pid);
-			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_FILES, 0, 0) == 0)
-				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their open files",
-					       (int)t->tasks[n].pid, (int)k->pid);
-		}
-	}
-	return 0;
-}
-
-/* setpgid(2) joins a group only while a process of its number is there. */
-static int check_groups(const struct ckpt_tree *t, struct err *e)
-{
-	for (size_t i = 0; i < t->task_count; i++) {
-		const Ckpt__Process *p = t->tasks[i].process;
-
-		/* Born into the group of the stand-in for its session's leader, a process stays there. */
-		if (!is_pid(t, p->pgid) && p->pgid != p->sid)
-			return err_set(e, ERR_UNSUPPORTED, "process %d is in a process group whose leader has "
-				       "ended", (int)t->tasks[i].pid);
-	}
-	return 0;
-}
-
-/* Children that have ended and were not waited for are in no group; the kernel lists them. */
-static int check_zombies(const struct ckpt_task *k, struct err *e)
-{
-	cleanup_free char *text = NULL;
-	char path[64];
-
-	for (size_t i = 0; i < k->thread_count; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)k->pid, (int)k->tids[i]);
-		free(TAKE_PTR(text));
-		if (fd_read_file_at(AT_FDCWD, path, MIB(1), &text, NULL) < 0)
-			continue;
-		for (char *p = text, *end; *p; p = end + strspn(end, " ")) {
-			struct ckpt_status s;
-			long pid = strtol(p, &end, 10);
-
-			if (end == p)
-				break;
-			if (ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
-				return err_set(e, ERR_UNSUPPORTED, "process %ld has ended, and its parent %d has "
-					       "not waited for it, which cannot be saved yet", pid, (int)k->pid);
-		}
-	}
+	*ret = h;
 	return 0;
 }
 
@@ -216,10 +108,14 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = header_collect(d, init, o->spec->name, e);
+	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
 
+	if (r == 0 && d->precopy)
+		r = ckpt_final_begin(d, e);
 	if (r == 0)
-		r = order(d, init, e);
+		r = ckpt_order(d, init, e);
+	if (r == 0)
+		r = ckpt_group_open(d, e);
 	if (r == 0)
 		r = ckpt_groups_collect(d, e);
 	if (r == 0)
@@ -238,112 +134,171 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		if (r == 0)
 			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
 		if (r == 0)
-			r = check_zombies(&t->tasks[i], e);
+			r = ckpt_zombies_collect(d, &t->tasks[i], e);
 	}
 	if (r == 0)
-		r = relate(d, e);
+		r = ckpt_relate(d, e);
+	if (r == 0)
+		r = ckpt_epoll_resolve(d, e);
+	if (r == 0)
+		r = ckpt_inotify_resolve(d, e);
 	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
-	if (r == 0)
-		r = check_groups(t, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
 
-/* Its group, by the engine's own view of the host; its ids. */
-static int find_vps(struct ckpt_dump *d, const struct cgroup *c, struct err *e)
+static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
 {
-	cleanup_free char *map = NULL;
-	char path[64], dir[4096];
-	unsigned inside;
-	ssize_t n;
-	int r;
+	int r = ckpt_tree_write(&d->tree, w, e);
 
-	d->group = cgroup_open(c, e);
-	if (d->group < 0)
-		return d->group;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", d->group);
-	n = readlink(path, dir, sizeof(dir) - 1);
-	dir[n < 0 ? 0 : n] = '\0';
-	if (n < 0 || strncmp(dir, c->host->v2, strlen(c->host->v2)) != 0)
-		return err_set(e, ERR_FAIL, "the VPS's control group is not below %s", c->host->v2);
-	snprintf(d->group_path, sizeof(d->group_path), "%s", dir + strlen(c->host->v2));
-	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
-	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u", &inside, &d->uid_base) != 2 || inside != 0)
-		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
-	return d->proc < 0 ? err_sys(e, "open /proc") : 0;
-}
-
-static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o,
-		       struct ckpt_dump_result *ret, struct err *e)
-{
-	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
-	int r;
-
-	if (!w)
-		return -ENOMEM;
-	r = ckpt_tree_write(&d->tree, w, e);
+	if (r == 0)
+		r = ckpt_ghosts_write(d, w, e);
 	if (r == 0)
 		r = fault_point("checkpoint", "pages", e);
 	if (r == 0)
-		r = ckpt_pages_dump(d, w, e);
+		r = d->precopy ? ckpt_final_pages(d, w, e) : ckpt_pages_dump(d, w, e);
 	if (r == 0)
-		r = ckpt_write_end(w, o->durable, e);
-	if (r == 0 && ret) {
-		ret->bytes = ckpt_written_bytes(w);
-		ret->processes = d->tree.task_count;
-		ret->files = d->tree.file_count;
-		for (size_t i = 0; i < d->tree.task_count; i++)
-			ret->threads += d->tree.tasks[i].thread_count;
+		r = ckpt_write_end(w, durable, e);
+	d->bytes = ckpt_written_bytes(w);
+	return r;
+}
+
+static void dump_free(struct ckpt_dump *d)
+{
+	for (size_t i = 0; i < d->tree.shmem_count; i++)
+		fd_close(&d->shmem_fd[i]);
+	fd_close(&d->diag);
+	fd_close(&d->root);
+	fd_close(&d->group);
+	fd_close(&d->proc);
+	ckpt_spaces_done(d);
+	ckpt_collect_done(&d->files);
+	ckpt_ghosts_done(d);
+	ckpt_tree_done(&d->tree);
+	free(d);
+}
+
+static void summarize(const struct ckpt_dump *d, uint64_t start, struct ckpt_dump_result *ret)
+{
+	*ret = (struct ckpt_dump_result){
+		.frozen_us = now_monotonic_us() - start, .bytes = d->bytes,
+		.processes = d->tree.task_count, .files = d->tree.file_count,
+	};
+	for (size_t i = 0; i < d->tree.task_count; i++)
+		ret->threads += d->tree.tasks[i].thread_count;
+}
+
+static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+				  struct err *e)
+{
+	struct ckpt_dump *d = calloc(1, sizeof(*d));
+	char path[64];
+
+	if (!d) {
+		err_code(e, -ENOMEM, "save the VPS");
+		return NULL;
 	}
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
+	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	d->diag = d->group = d->proc = -EBADF;
+	d->init = init;
+	d->cgroup = c;
+	d->spec = o->spec;
+	d->uid_base = o->spec->root.id_base;
+	d->progress = o->progress;
+	if (d->root < 0) {
+		err_sys(e, "open %s", path);
+		dump_free(d);
+		return NULL;
+	}
+	return d;
+}
+
+int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
+		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
+		    struct ckpt_dump_result *result, struct err *e)
+{
+	uint64_t start = now_monotonic_us();
+	struct ckpt_dump *d = dump_new(c, init, o, e);
+	int r;
+
+	if (!d)
+		return -EIO;
+	d->precopy = p;
+	r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = collect(d, init, o, e);
+	if (r == 0 && p)
+		r = ckpt_final_number(d, e);
+	if (r == 0)
+		r = write_image(d, w, o->durable, e);
+	if (r < 0) {
+		ckpt_dump_abort(d);
+		return r;
+	}
+	if (result)
+		summarize(d, start, result);
+	*ret = d;
+	return 0;
+}
+
+int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+		      struct ckpt_dump **ret, struct ckpt_dump_result *result, struct err *e)
+{
+	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
+	int r = w ? ckpt_dump_after(NULL, c, init, w, o, ret, result, e) : -ENOMEM;
+
 	ckpt_writer_free(w);
 	return r;
+}
+
+/* A task that loses its tracer goes from its ptrace stop into that of its group (Linux 5.2: both are
+ * loops in get_signal(), no instruction runs in between). */
+int ckpt_dump_hold(struct ckpt_dump *d, struct err *e)
+{
+	int r = cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, e);
+
+	if (r == 0)
+		d->held = true;
+	return r;
+}
+
+int ckpt_dump_commit(struct ckpt_dump *d, struct err *e)
+{
+	int r = cgroup_kill(d->cgroup, e);
+
+	if (r < 0)
+		return r;
+	ckpt_frozen_reap(&d->frozen);
+	dump_free(d);
+	return 0;
+}
+
+void ckpt_dump_abort(struct ckpt_dump *d)
+{
+	struct err ignored;
+
+	if (!d)
+		return;
+	ckpt_unfreeze(&d->frozen);
+	if (d->held)
+		cgroup_thaw(d->cgroup, &ignored);
+	dump_free(d);
 }
 
 int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
 	      struct ckpt_dump_result *ret, struct err *e)
 {
-	cleanup_free struct ckpt_dump *d = calloc(1, sizeof(*d));
-	cleanup_close int root = -EBADF;
-	uint64_t start = now_monotonic_us();
-	char path[64];
-	int r;
+	struct ckpt_dump *d;
+	int r = ckpt_dump_prepare(c, init, fd, o, &d, ret, e);
 
-	if (!d)
-		return err_code(e, -ENOMEM, "save the VPS");
-	if (ret)
-		*ret = (struct ckpt_dump_result){ 0 };
-	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
-	d->root = root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return err_sys(e, "open %s", path);
-	d->diag = -EBADF;
-	d->init = init;
-	d->spec = o->spec;
-	d->group = d->proc = -EBADF;
-	r = find_vps(d, c, e);
-	if (r == 0)
-		r = ckpt_freeze(c, &d->frozen, e);
-	if (r == 0)
-		r = collect(d, init, o, e);
-	if (r == 0)
-		r = write_image(d, fd, o, ret, e);
 	if (r == 0 && !o->leave_running)
-		r = cgroup_kill(c, e);
-	if (r == 0 && !o->leave_running)
-		ckpt_frozen_reap(&d->frozen);
+		r = ckpt_dump_commit(d, e);
+	else if (r == 0)
+		ckpt_dump_abort(d);
 	else
-		ckpt_unfreeze(&d->frozen);
-	if (ret)
-		ret->frozen_us = now_monotonic_us() - start;
-	for (size_t i = 0; i < d->tree.shmem_count; i++)
-		fd_close(&d->shmem_fd[i]);
-	fd_close(&d->diag);
-	fd_close(&d->group);
-	fd_close(&d->proc);
-	ckpt_spaces_done(d);
-	free(d->files.seen);
-	ckpt_tree_done(&d->tree);
+		return r;
+	if (r < 0)
+		ckpt_dump_abort(d);
 	return r;
 }

@@ -164,6 +164,27 @@ static int walk(struct ckpt_dump *d, int fd_take, const char *path, int depth, s
 	return r == 0 ? walk_below(d, dir, path, depth, e) : r;
 }
 
+int ckpt_group_open(struct ckpt_dump *d, struct err *e)
+{
+	const char *mount = d->cgroup->host->v2;
+	char self[64], dir[4096];
+	ssize_t n;
+
+	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	d->group = cgroup_open(d->cgroup, e);
+	if (d->group < 0)
+		return d->group;
+	if (d->proc < 0)
+		return err_sys(e, "open /proc");
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", d->group);
+	n = readlink(self, dir, sizeof(dir) - 1);
+	dir[n < 0 ? 0 : n] = '\0';
+	if (n < 0 || strncmp(dir, mount, strlen(mount)) != 0)
+		return err_set(e, ERR_FAIL, "the VPS's control group is not below %s", mount);
+	snprintf(d->group_path, sizeof(d->group_path), "%s", dir + strlen(mount));
+	return 0;
+}
+
 int ckpt_groups_collect(struct ckpt_dump *d, struct err *e)
 {
 	int fd = openat(d->group, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);

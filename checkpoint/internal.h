@@ -4,6 +4,7 @@
 
 #include "checkpoint/batch.h"
 #include "checkpoint/freeze.h"
+#include "checkpoint/copy.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
@@ -23,11 +24,25 @@ int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 /* XCR0: the parts of the registers' state that this processor and kernel keep. */
 uint64_t ckpt_xsave_mask(void);
 
+/* A deleted file that is saved. */
+struct ckpt_held {
+	dev_t dev;
+	ino_t ino;
+	int fd;
+};
+
 struct ckpt_dump {
 	struct ckpt_tree tree;
+	const struct cgroup *cgroup;
+	const struct ckpt_progress *progress; /* or NULL */
+	struct ckpt_precopy *precopy; /* that went before, or NULL */
+	uint64_t bytes;         /* of the stream */
+	bool held;
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
+	struct ckpt_held **ghosts; /* as tree.ghosts */
+	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
 	pid_t init;
 	uint32_t uid_base;      /* the host's id of the VPS's 0 */
@@ -46,6 +61,21 @@ struct ckpt_dump {
 int ckpt_refuse(const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+/* Kernel, processor and clocks of the VPS now. (dump.c) */
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
+			struct err *e);
+/* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
+struct ckpt_dump_options;
+struct ckpt_dump_result;
+int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
+		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
+		    struct ckpt_dump_result *result, struct err *e);
+/* Of a dump after a pre-copy: before and after its objects are collected, and its pages.
+ * (precopy_final.c) */
+int ckpt_final_begin(struct ckpt_dump *d, struct err *e);
+int ckpt_final_number(struct ckpt_dump *d, struct err *e);
+int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
+
 /* The pages of private areas, and of the shared memory. (pages.c) */
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */
@@ -56,6 +86,16 @@ int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 /* There again: everything of file system `super` below the directory `root`, where what is not of the image is
  * removed, but for device nodes and `keep`, a path or NULL. (restore_tmpfs.c) */
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e);
+/* Puts the frozen processes in order, parents before children, init first. (relate.c) */
+int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e);
+/* The children of a process that have ended and were not waited for. (relate.c) */
+int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e);
+/* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
+ * (relate.c) */
+int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Another path of a file whose name `lost` is gone, in the namespace with this root; NULL when none is found.
+ * (names.c) */
+char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 

@@ -322,27 +322,27 @@ static int mount_id(int fd, uint64_t *ret)
 	return 0;
 }
 
-int ckpt_place_find(struct ckpt_dump *d, int fd, const char *path, uint32_t *ret, struct err *e)
+int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint32_t *ret, struct err *e)
 {
 	struct ckpt_spaces *s = &d->spaces;
-	cleanup_close int again = -EBADF;
+	cleanup_close int fd = open(proc, O_PATH | O_CLOEXEC), again = -EBADF;
 	uint64_t id = 0, there = 0;
-	struct stat a, b;
 	size_t i = 0;
 
-	if (mount_id(fd, &id) < 0 || fstat(fd, &a) < 0)
-		return err_sys(e, "look at %s", path);
+	if (fd < 0 || mount_id(fd, &id) < 0)
+		return err_sys(e, "look at %s", proc);
 	while (i < s->mount_count && s->mount[i].id != id)
 		i++;
 	if (i == s->mount_count)
-		return 1;
+		return err_set(e, ERR_UNSUPPORTED, "%s, %s, lies in a mount that is in no namespace, which cannot be saved "
+			       "yet", proc, path);
 	*ret = d->tree.mounts[s->mount[i].record - 1]->space;
 	again = path_open_in_root(ckpt_space_root(d, *ret), path, O_PATH, 0);
 	if (*ret == s->main[CKPT_SPACE_MNT])
 		*ret = 0;
-	if (again < 0 || fstat(again, &b) < 0 || mount_id(again, &there) < 0)
-		return 1;
-	return a.st_ino == b.st_ino && a.st_dev == b.st_dev && there == id ? 0 : 1;
+	if (again >= 0 && mount_id(again, &there) == 0 && there != id)
+		return err_set(e, ERR_UNSUPPORTED, "%s, %s, is covered by a mount, which cannot be saved yet", proc, path);
+	return 0;
 }
 
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size)

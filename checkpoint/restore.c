@@ -16,8 +16,10 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
+#define FREEZE_TIMEOUT_US 5000000
 
 static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 {
@@ -65,13 +67,19 @@ static int plan_fds(struct restore *r, struct err *e)
 {
 	uint32_t highest = 63;
 
-	r->procs = ckpt_alloc(&r->tree.arena, r->tree.task_count * sizeof(*r->procs));
+	r->procs = ckpt_alloc(&r->tree.arena, r->plan.count * sizeof(*r->procs));
 	if (!r->procs)
 		return err_code(e, -ENOMEM, "restore");
+	for (size_t i = 0; i < r->plan.count; i++)
+		r->procs[i].batch.mem = -EBADF;
 	for (size_t i = 0; i < r->tree.task_count; i++)
 		for (size_t k = 0; k < r->tree.tasks[i].fds->n_fd; k++)
 			if (r->tree.tasks[i].fds->fd[k]->fd > highest)
 				highest = r->tree.tasks[i].fds->fd[k]->fd;
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		for (size_t k = 0; k < r->tree.files[i]->n_targets; k++)
+			if (r->tree.files[i]->targets[k]->fd > highest)
+				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -79,7 +87,6 @@ static int plan_fds(struct restore *r, struct err *e)
 		int n;
 
 		p->task = &r->tree.tasks[i];
-		p->batch.mem = -EBADF;
 		mm = p->task->mm;
 		p->threads = ckpt_alloc(&r->tree.arena, p->task->thread_count * sizeof(*p->threads));
 		p->area_fd = ckpt_alloc(&r->tree.arena, (mm->n_area + 1) * sizeof(int));
@@ -88,14 +95,14 @@ static int plan_fds(struct restore *r, struct err *e)
 		for (size_t k = 0; k < mm->n_area; k++) {
 			const Ckpt__Area *a = mm->area[k];
 
-			if (!a->path[0])
+			if (!a->path[0] || a->ghost)
 				continue;
 			n = add_mapped(r, a->path, a->space, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 			if (n < 0)
 				return n;
 			p->area_fd[k] = n; /* the number when all are known */
 		}
-		n = add_mapped(r, mm->exe, mm->exe_space, false, e);
+		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
 		if (n < 0)
 			return n;
 		p->exe_fd = n;
@@ -108,9 +115,13 @@ static int plan_fds(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
 
-		p->exe_fd = restore_fd_mapped(r, (size_t)p->exe_fd);
-		for (size_t k = 0; k < p->task->mm->n_area; k++)
-			p->area_fd[k] = restore_fd_mapped(r, (size_t)p->area_fd[k]);
+		const Ckpt__Mm *mm = p->task->mm;
+
+		p->exe_fd = mm->exe_ghost ? restore_fd_ghost(r, mm->exe_ghost)
+					  : restore_fd_mapped(r, (size_t)p->exe_fd);
+		for (size_t k = 0; k < mm->n_area; k++)
+			p->area_fd[k] = mm->area[k]->ghost ? restore_fd_ghost(r, mm->area[k]->ghost)
+							   : restore_fd_mapped(r, (size_t)p->area_fd[k]);
 	}
 	return 0;
 }
@@ -128,97 +139,6 @@ static int check_host(const struct restore *r, struct err *e)
 	return 0;
 }
 
-static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret_zero)
-{
-	size_t lo = 0, hi = mm->n_area;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (mm->area[mid]->end <= start)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (lo == mm->n_area || mm->area[lo]->start > start || mm->area[lo]->end < end ||
-	    (mm->area[lo]->flags & MAP_SHARED))
-		return false;
-	*ret_zero = !mm->area[lo]->path[0];
-	return true;
-}
-
-static int put_pages(struct restore *r, const struct ckpt_pages *pg, int *shmem_fd, struct err *e)
-{
-	static const uint8_t zeros[CKPT_PAGES_MAX * CKPT_PAGE];
-	uint64_t at = pg->first * CKPT_PAGE, len = (uint64_t)pg->count * CKPT_PAGE;
-	uint64_t shm = pg->mm - CKPT_SHMEM_MM;
-	const struct ckpt_task *k;
-	bool fresh = false;
-	int n = 0;
-
-	if (pg->encoding == CKPT_PAGES_REF)
-		return err_set(e, ERR_UNSUPPORTED, "the image refers to pages, which is not built yet");
-	if (pg->mm >= CKPT_SHMEM_MM) {
-		if (shm >= r->tree.shmem_count ||
-		    at + len > ((r->tree.shmems[shm]->size + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1)))
-			return err_set(e, ERR_FAIL, "the image is damaged: pages of shared memory %llu",
-				       (unsigned long long)shm);
-		if (!pg->data)
-			return 0;
-		if (at + len > r->tree.shmems[shm]->size)
-			len = r->tree.shmems[shm]->size - at;
-		return pwrite(shmem_fd[shm], pg->data, len, (off_t)at) == (ssize_t)len
-			? 0 : err_sys(e, "fill shared memory");
-	}
-	if (pg->mm == 0 || pg->mm > r->tree.task_count)
-		return err_set(e, ERR_FAIL, "the image is damaged: pages of no process");
-	k = &r->tree.tasks[pg->mm - 1];
-	/* A run may go over the border of two areas that touch. */
-	for (uint64_t done = 0; n == 0 && done < len; done += CKPT_PAGE)
-		if (!has_area(k->mm, at + done, at + done + CKPT_PAGE, &fresh))
-			n = err_set(e, ERR_FAIL, "the image is damaged: pages where process %u has no memory",
-				    k->process->pid);
-		else if (!pg->data && !fresh)
-			n = ckpt_mem_write(k->pid, at + done, zeros, CKPT_PAGE) < 0
-				? err_sys(e, "fill the memory of process %u", k->process->pid) : 0;
-	if (n == 0 && pg->data)
-		n = ckpt_mem_write(k->pid, at, pg->data, len);
-	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", k->process->pid) : n;
-}
-
-static int fill_memory(struct restore *r, struct ckpt_record *rec, int more, struct err *e)
-{
-	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
-	int *fds = ckpt_alloc(&r->tree.arena, (r->tree.shmem_count + 1) * sizeof(int));
-	int n = 0;
-
-	if (!fds || pidfd < 0)
-		return err_sys(e, "restore shared memory");
-	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		fds[i] = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, i + 1), 0);
-		if (fds[i] < 0)
-			n = err_sys(e, "take shared memory");
-	}
-	while (n == 0 && more > 0) {
-		struct ckpt_pages pg;
-
-		if (rec->type != CKPT_REC_PAGES)
-			n = err_set(e, ERR_FAIL, "the image is damaged: a record behind the pages");
-		if (n == 0)
-			n = ckpt_read_pages(r->reader, rec, &pg, e);
-		if (n == 0)
-			n = put_pages(r, &pg, fds, e);
-		if (n == 0)
-			more = ckpt_read(r->reader, rec, e);
-	}
-	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		if (n == 0 && r->tree.shmems[i]->seals && fcntl(fds[i], F_ADD_SEALS, (int)r->tree.shmems[i]->seals) < 0)
-			n = err_sys(e, "seal shared memory");
-		fd_close(&fds[i]);
-	}
-	return n < 0 ? n : more < 0 ? more : 0;
-}
-
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, pid_t init, const struct cgroup *c, struct ckpt_record *rec, int more,
 		 struct err *e)
@@ -228,7 +148,7 @@ static int build(struct restore *r, pid_t init, const struct cgroup *c, struct c
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
 	if (n == 0)
-		n = l ? restore_take_over(r, init, l, e) : err_code(e, -ENOMEM, "restore");
+		n = l ? restore_take_over(r, &r->procs[0], init, 1, l, e) : err_code(e, -ENOMEM, "restore");
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
 	/* Before they have memory, which is charged to the group. */
@@ -241,7 +161,11 @@ static int build(struct restore *r, pid_t init, const struct cgroup *c, struct c
 	if (n == 0)
 		n = fault_point("restore", "pages", e);
 	if (n == 0)
-		n = fill_memory(r, rec, more, e);
+		n = restore_fill(r, rec, more, e);
+	if (n == 0)
+		n = restore_late(r, l, e);
+	if (n == 0)
+		n = restore_tables(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
@@ -255,48 +179,61 @@ static int build(struct restore *r, pid_t init, const struct cgroup *c, struct c
 	return n;
 }
 
-static int let_run(struct restore *r, struct err *e)
+/* Into the freezer of the group, which lets all go on at once. */
+static int let_go(struct restore *r, struct err *e)
 {
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->procs[i].task->thread_count; k++)
+	int n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
+
+	if (n == 0)
+		n = fault_point("restore", "frozen", e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)
-				return err_sys(e, "let process %u run", r->procs[i].task->process->pid);
-	return 0;
+				n = err_sys(e, "let process %u run", r->procs[i].task->process->pid);
+	if (n == 0)
+		n = fault_point("restore", "thaw", e);
+	return n == 0 ? cgroup_thaw(rt_cgroup(r->vps), e) : n;
 }
 
 /* Traced zombies keep the first process from ending. */
-static void end_all(struct restore *r, struct rt_vps *v)
+static void end_all(struct restore *r)
 {
 	struct err ignored;
-	size_t n = 0, room = r->standin_count;
+	size_t n = 0, room = 0;
 	pid_t *tids;
 
-	rt_kill(v, &ignored);
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		room += r->procs[i].task->thread_count;
+	rt_kill(r->vps, &ignored);
+	for (size_t i = 0; i < r->plan.count; i++)
+		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
 	tids = ckpt_alloc(&r->tree.arena, room * sizeof(*tids));
-	for (size_t i = 0; tids && i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->procs[i].task->thread_count; k++)
-			if (r->procs[i].threads[k].tid)
-				tids[n++] = r->procs[i].threads[k].tid;
-	for (size_t i = 0; tids && i < r->standin_count; i++) {
-		if (r->standins[i]->p.threads[0].tid)
-			tids[n++] = r->standins[i]->p.threads[0].tid;
-		fd_close(&r->standins[i]->p.batch.mem);
+	for (size_t i = 0; tids && i < r->plan.count; i++) {
+		const struct restoring *p = &r->procs[i];
+
+		for (size_t k = 0; p->threads && k < (p->task ? p->task->thread_count : 1); k++)
+			if (p->threads[k].tid)
+				tids[n++] = p->threads[k].tid;
 	}
 	ckpt_trace_reap_all(tids, n);
 }
 
-static int restore(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
-		   struct rt_vps **ret, struct err *e)
+static int prepare(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		   struct err *e)
 {
 	struct rt_restore how = { 0, 0, restore_open, restore_stay, r };
 	struct ckpt_record rec;
-	int more = ckpt_tree_read(&r->tree, r->reader, &rec, e), n;
+	int more, n;
 
+	/* What deleted files hold lies in one that has no name, until they are made again. */
+	r->tree.spool = open(spec->lib_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (r->tree.spool < 0)
+		return err_sys(e, "make a file in %s", spec->lib_dir);
+	r->tree.has_spool = true;
+	more = ckpt_tree_read(&r->tree, r->reader, &rec, e);
 	if (more < 0)
 		return more;
 	n = check_host(r, e);
+	if (n == 0)
+		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
 		n = plan_fds(r, e);
 	if (n == 0)
@@ -305,32 +242,87 @@ static int restore(struct restore *r, const struct rt_spec *spec, const struct r
 		return n;
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
-	n = rt_start_restore(spec, stdio, &how, ret, e);
-	if (n < 0)
-		return n;
-	n = build(r, rt_init_pid(*ret), rt_cgroup(*ret), &rec, more, e);
-	if (n == 0)
-		n = let_run(r, e);
-	for (size_t i = 0; i < r->tree.task_count; i++)
+	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+	return n == 0 ? build(r, rt_init_pid(r->vps), rt_cgroup(r->vps), &rec, more, e) : n;
+}
+
+struct ckpt_restore {
+	struct restore r;
+};
+
+static void restore_free(struct ckpt_restore *h)
+{
+	struct restore *r = &h->r;
+
+	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
+	ckpt_reader_free(r->reader);
+	ckpt_tree_done(&r->tree);
+	free(h);
+}
+
+/* What is to come, when the stream is a file. */
+static uint64_t stream_size(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd,
+			 const struct ckpt_progress *progress, struct ckpt_restore **ret, struct err *e)
+{
+	struct ckpt_restore *h = calloc(1, sizeof(*h));
+	int n;
+
+	if (!h)
+		return err_code(e, -ENOMEM, "restore");
+	h->r.progress = progress;
+	h->r.total = stream_size(fd);
+	h->r.reader = ckpt_reader_new(fd, e);
+	n = h->r.reader ? prepare(&h->r, spec, stdio, e) : -EIO;
 	if (n < 0) {
-		end_all(r, *ret);
-		rt_finish(*ret);
-		*ret = NULL;
+		ckpt_restore_abort(h);
+		return n;
 	}
-	return n;
+	*ret = h;
+	return 0;
+}
+
+struct rt_vps *ckpt_restore_vps(const struct ckpt_restore *h)
+{
+	return h->r.vps;
+}
+
+int ckpt_restore_commit(struct ckpt_restore *h, struct rt_vps **ret, struct err *e)
+{
+	int n = let_go(&h->r, e);
+
+	if (n < 0) {
+		ckpt_restore_abort(h);
+		return n;
+	}
+	*ret = h->r.vps;
+	restore_free(h);
+	return 0;
+}
+
+void ckpt_restore_abort(struct ckpt_restore *h)
+{
+	if (!h)
+		return;
+	if (h->r.vps) {
+		end_all(&h->r);
+		rt_finish(h->r.vps);
+	}
+	restore_free(h);
 }
 
 int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd, struct rt_vps **ret,
 		 struct err *e)
 {
-	struct restore r = { .reader = ckpt_reader_new(fd, e) };
-	int n;
+	struct ckpt_restore *h;
+	int n = ckpt_restore_prepare(spec, stdio, fd, NULL, &h, e);
 
-	if (!r.reader)
-		return -EIO;
-	n = restore(&r, spec, stdio, ret, e);
-	ckpt_reader_free(r.reader);
-	ckpt_tree_done(&r.tree);
-	return n;
+	return n == 0 ? ckpt_restore_commit(h, ret, e) : n;
 }

@@ -282,7 +282,8 @@ int restore_places(const struct restore *r, struct err *e)
 		if (p->place < 0)
 			continue;
 		n = open_place(r, k->root, k->root_space, restore_fd_place(r, p->place), e);
-		if (n == 0)
+		/* One that has been deleted is gone to later. */
+		if (n == 0 && !k->cwd_ghost)
 			n = open_place(r, k->cwd, k->cwd_space, restore_fd_place(r, p->place) + 1, e);
 	}
 	return n;
@@ -336,7 +337,7 @@ static int clone_thread(struct restore *r, struct restoring *p, size_t i, struct
 	n = list_run(l, &first->batch, &first->threads[0], e);
 	if (n == 0) {
 		list_init(l, r);
-		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, &born, e);
+		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, 0, &born, e);
 	}
 	return n == 0 ? ckpt_thread_adopt(&p->threads[i], born, (pid_t)p->task->process->pid, (pid_t)tid, e) : n;
 }
@@ -359,7 +360,8 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 
 		list_call(l, "go to its root", SYS_fchdir, at, 0, 0, 0, 0, 0);
 		list_call(l, "change its root", SYS_chroot, list_put(l, ".", 2), 0, 0, 0, 0, 0);
-		list_call(l, "go to its directory", SYS_fchdir, at + 1, 0, 0, 0, 0, 0);
+		if (!p->task->process->cwd_ghost)
+			list_call(l, "go to its directory", SYS_fchdir, at + 1, 0, 0, 0, 0, 0);
 	}
 	if (user)
 		enter_user(r, t, l);

@@ -22,7 +22,6 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
-#include <sys/epoll.h>
 
 #ifndef ARCH_MAP_VDSO_64
 #define ARCH_MAP_VDSO_64 0x2003
@@ -129,6 +128,8 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
+	if (!p->task->process->files_group)
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
 
@@ -148,29 +149,6 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	return n;
 }
 
-/* What an epoll watches, once its owner's numbers stand for the right files. */
-static int set_epolls(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	int n = 0;
-
-	for (uint32_t id = 1; id <= r->tree.file_count; id++) {
-		const Ckpt__File *f = r->tree.files[id - 1];
-
-		if (f->kind != CKPT_FILE_EPOLL || f->owner != p->task->process->pid)
-			continue;
-		for (size_t i = 0; n == 0 && i < f->n_targets; i++) {
-			struct epoll_event ev = { .events = f->targets[i]->events };
-
-			ev.data.u64 = f->targets[i]->data;
-			if (!list_fits(l, 1, sizeof(ev)))
-				n = list_run(l, &p->batch, &p->threads[0], e);
-			list_call(l, "watch an open file", SYS_epoll_ctl, (uint64_t)restore_fd_file(r, id),
-				  EPOLL_CTL_ADD, f->targets[i]->fd, list_put(l, &ev, sizeof(ev)), 0, 0);
-		}
-	}
-	return n;
-}
-
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Process *k = p->task->process;
@@ -178,18 +156,20 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 
 	list_init(l, r);
 	n = protect_areas(p, l, e);
-	if (n == 0)
+	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
-	if (n == 0)
-		n = set_epolls(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
 		return n;
+	if (k->cwd_ghost)
+		list_call(l, "go to its directory", SYS_fchdir, (uint64_t)restore_fd_ghost(r, k->cwd_ghost), 0, 0, 0,
+			  0, 0);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
 	set_signals(p->task, l);
-	if (p->place < 0)
-		list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0, 0);
+	if (!k->cwd_ghost && p->place < 0)
+		list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0,
+			  0);
 	list_call(l, NULL, SYS_umask, k->umask & 0777, 0, 0, 0, 0, 0);
 	list_call(l, "set its personality", SYS_personality, k->personality, 0, 0, 0, 0, 0);
 	if (k->child_subreaper)
@@ -253,8 +233,8 @@ static void set_identity(const Ckpt__Thread *t, bool has_ids, struct list *l)
 
 /* While the thread has all capabilities yet: who put a filter may have had them and lost them since. They do
  * not apply before the engine lets go. */
-static int put_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
-		       struct list *l, struct err *e)
+int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
+		    struct list *l, struct err *e)
 {
 	int n = 0;
 
@@ -282,7 +262,7 @@ static int share_filters(struct restore *r, struct restoring *p, struct list *l,
 	}
 	if (k->thread_count == 1 || common <= p->filters)
 		return 0;
-	n = put_filters(r, p, 0, p->filters, common, l, e);
+	n = restore_filters(r, p, 0, p->filters, common, l, e);
 	p->filters = common;
 	return n;
 }
@@ -294,7 +274,7 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 			t->altstack_size };
 	struct sched_param param = { (int)t->rt_priority };
 	char comm[16] = { 0 };
-	int n = put_filters(r, p, i, p->filters, t->n_seccomp, l, e);
+	int n = restore_filters(r, p, i, p->filters, t->n_seccomp, l, e);
 
 	if (n < 0)
 		return n;
@@ -375,7 +355,7 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 		pid_t tid;
 
 		list_init(l, r);
-		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, (pid_t)k->threads[i]->tid, &tid, e);
+		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, (pid_t)k->threads[i]->tid, &tid, e);
 		if (n == 0)
 			n = ckpt_thread_adopt(&p->threads[i], tid, (pid_t)k->process->pid,
 					      (pid_t)k->threads[i]->tid, e);

@@ -75,11 +75,10 @@ bool ckpt_group_is_setting(const char *name);
 /* A mount namespace's contents. (mounts.c) */
 int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e);
 /*
- * Where the file behind `fd` (O_PATH will do), of which the kernel says that it is `path`, is found again:
- * *ret is the mount namespace, as images have it (0 is process 1's). 1: the path does not lead there, as it
- * was deleted or replaced, or its mount was covered or taken away. (mounts.c)
+ * The mount namespace, as images have it (0 is process 1's), of the file that a link of /proc leads to, of
+ * which the kernel says that it is `path`. ERR_UNSUPPORTED when that is covered, or the mount in none. (mounts.c)
  */
-int ckpt_place_find(struct ckpt_dump *d, int fd, const char *path, uint32_t *ret, struct err *e);
+int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint32_t *ret, struct err *e);
 /* Where a mount is, from the root of its namespace; "" is that. */
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size);
 /* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover. -EXDEV, and *e
@@ -90,6 +89,8 @@ int ckpt_space_root(const struct ckpt_dump *d, uint32_t space);
 /* The network namespace of a socket, likewise. */
 int ckpt_socket_space(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
 
+/* The VPS's own group, and the host's /proc, which all here look at. (groups.c) */
+int ckpt_group_open(struct ckpt_dump *d, struct err *e);
 /* The control groups below the VPS's own, and which one a thread is in. (groups.c) */
 int ckpt_groups_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);

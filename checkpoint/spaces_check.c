@@ -220,6 +220,9 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		if (!is_mnt(t, t->files[i]->space) && !is_space(t, t->files[i]->space, CKPT_SPACE_NET))
 			r = bad(e, "namespace of file", i + 1);
+	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
+		if (!is_mnt(t, t->ghosts[i]->space))
+			r = bad(e, "namespace of deleted file", i + 1);
 	for (int i = 0; r == 0 && t->space_count && i < CKPT_SPACE_COUNT; i++)
 		if (first->spaces[i] != ckpt_space_main(t, (enum ckpt_space_kind)i))
 			r = bad(e, "namespaces of process", 1);

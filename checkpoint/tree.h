@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "checkpoint/image/image.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -13,10 +14,13 @@
 typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
 typedef struct Ckpt__Group Ckpt__Group;
+typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Header Ckpt__Header;
+typedef struct Ckpt__Layout Ckpt__Layout;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__Mount Ckpt__Mount;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
+typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
 typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
@@ -25,6 +29,7 @@ typedef struct Ckpt__Space Ckpt__Space;
 typedef struct Ckpt__Super Ckpt__Super;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
+typedef struct Ckpt__Zombie Ckpt__Zombie;
 
 /*
  * A VPS's processes and objects in memory, as an image has them: what a dump collects and a restore
@@ -56,11 +61,19 @@ struct ckpt_task {
 	pid_t *tids;
 };
 
+/* A piece of a deleted file's contents, in the spool. */
+struct ckpt_piece {
+	uint32_t ghost;             /* its id */
+	uint64_t offset, len, at;
+};
+
 struct ckpt_tree {
 	struct ckpt_arena arena;
 	Ckpt__Header *header;
 	struct ckpt_task *tasks;
 	size_t task_count;
+	Ckpt__Zombie **zombies;
+	size_t zombie_count;
 	Ckpt__File **files;         /* file n has id n + 1 */
 	size_t file_count;
 	Ckpt__Shmem **shmems;       /* likewise */
@@ -77,10 +90,19 @@ struct ckpt_tree {
 	size_t mount_count;
 	Ckpt__Group **groups;       /* likewise */
 	size_t group_count;
+	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */
+	size_t ghost_count;
+	struct ckpt_piece **pieces;
+	size_t piece_count;
+	int spool;                  /* the contents of ghosts, while `has_spool`; the tree's */
+	bool has_spool;
+	uint64_t spooled;
 };
 
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */
 #define CKPT_SHMEM_MM ((uint64_t)1 << 32)
+
+#define CKPT_FD_MAX (1u << 20) /* the highest fd of a process (fs.nr_open) */
 
 /* Appends a slot to an array of pointers in the arena; -ENOMEM. */
 int ckpt_push(struct ckpt_arena *a, void *array, size_t *count, void *item);

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/sock.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,50 +23,6 @@
 #include <sys/wait.h>
 
 #define REBOOT_MIN_US 2000000 /* a VPS that reboots sooner waits until then */
-
-static int load_spec(struct mon *m, struct err *e)
-{
-	cleanup_free char *text = malloc(RT_SPEC_MAX);
-	ssize_t n;
-
-	if (!text)
-		return err_code(e, -ENOMEM, "read the spec");
-	n = fd_read_full(MONITOR_FD_SPEC, text, RT_SPEC_MAX);
-	close(MONITOR_FD_SPEC);
-	if (n < 0)
-		return err_code(e, (int)n, "read the spec");
-	n = rt_spec_parse(&m->spec, text, (size_t)n, e);
-	/* vps-init passes it on to the command; the template's signal is for its init. */
-	if (n == 0 && !m->spec.boot)
-		m->spec.stop_signal = SIGTERM;
-	return (int)n;
-}
-
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
-/* The fds that vpsd left for us, moved to where our own are. */
-static int take_fds(struct mon *m, struct err *e)
-{
-	struct mon_session *s;
-
-	if (is_open(MONITOR_FD_CONTROL)) {
-		m->control = MONITOR_FD_CONTROL;
-		fd_set_nonblock(m->control, true);
-	}
-	for (int i = 0; i < 3; i++)
-		m->stdio.fd[i] = is_open(MONITOR_FD_STDIO + i) ? MONITOR_FD_STDIO + i : -EBADF;
-	if (is_open(MONITOR_FD_SESSION)) {
-		s = mon_session_new(m, MONITOR_FD_SESSION);
-		if (!s)
-			return err_code(e, -ENOMEM, "take the session");
-		s->run = true;
-		s->console = s->input = m->spec.tty;
-	}
-	return fd_cloexec_from(3);
-}
 
 /* Capabilities that a monitor never uses. */
 static void drop_capabilities(void)
@@ -96,10 +53,16 @@ static int start_vps(struct mon *m, const char *event, struct err *e)
 	r = rt_start(&m->spec, &m->stdio, &m->vps, e);
 	if (r < 0)
 		return err_wrap(e, "start %s", m->spec.name);
+	mon_started(m, event);
+	return 0;
+}
+
+void mon_started(struct mon *m, const char *event)
+{
 	m->state = MON_RUNNING;
 	m->started_us = now_boottime_us();
-	/* Only systemd, which is stopped by this signal, says when it is ready. */
-	m->ready = !m->spec.boot || m->spec.stop_signal != SIGRTMIN + 3;
+	/* Only systemd, which is stopped by this signal, says when it is ready; and only once. */
+	m->ready = !m->spec.boot || m->spec.stop_signal != SIGRTMIN + 3 || m->restored;
 	mon_record_state(m);
 	mon_tell(m, json_pack("{s:s,s:I,s:I}", "event", event, "pid",
 			      (json_int_t)rt_init_pid(m->vps), "started_us",
@@ -107,16 +70,15 @@ static int start_vps(struct mon *m, const char *event, struct err *e)
 	if (m->ready)
 		mon_tell(m, json_pack("{s:s}", "event", "ready"));
 	mon_watch_begin(m);
-	return 0;
 }
 
 static void say_hello(struct mon *m)
 {
-	mon_tell(m, json_pack("{s:s,s:s,s:I,s:I,s:b,s:i}", "event", "hello", "state",
+	mon_tell(m, json_pack("{s:s,s:s,s:I,s:I,s:b,s:i,s:b}", "event", "hello", "state",
 			      mon_state_name(m), "pid",
 			      (json_int_t)(m->vps ? rt_init_pid(m->vps) : 0), "started_us",
 			      (json_int_t)m->started_us, "ready", m->ready, "restarts",
-			      (int)m->reboots));
+			      (int)m->reboots, "prepared", m->restore != NULL));
 }
 
 /* Another vpsd: it replaces the one we had. */
@@ -133,6 +95,7 @@ static void accept_control(struct mon *m)
 		close(fd);
 		return;
 	}
+	mon_save_alone(m);
 	fd_close(&m->control);
 	m->control = fd;
 	say_hello(m);
@@ -178,6 +141,8 @@ static const char *exit_name(const struct mon *m, const struct rt_exit *x)
 		[RT_REBOOT] = "reboot", [RT_POWEROFF] = "poweroff",
 	};
 
+	if (m->state == MON_SUSPENDED)
+		return "suspended";
 	return m->forced ? "killed" : names[x->how];
 }
 
@@ -222,7 +187,7 @@ static short console_events(struct mon *m)
 {
 	short ev = mon_console_wanted(m) ? POLLIN : 0;
 
-	return (short)(ev | (m->input_len ? POLLOUT : 0));
+	return (short)(ev | (mon_console_takes(m) ? POLLOUT : 0));
 }
 
 static size_t fill_poll(struct mon *m, struct pollfd *p)
@@ -317,7 +282,7 @@ static bool serve_reboot(struct mon *m, int *ret_status)
 {
 	struct err e;
 
-	if (m->vps)
+	if (m->vps || m->restore)
 		return true;
 	if (m->state == MON_STOPPING) {
 		mon_record_exit(m, "reboot", 0, NULL);
@@ -342,7 +307,10 @@ static void serve(struct mon *m, int *ret_status)
 	struct pollfd p[P_FIXED + 2 * MON_SESSIONS_MAX];
 
 	for (;;) {
-		size_t n = fill_poll(m, p);
+		size_t n;
+
+		mon_watch_due(m);
+		n = fill_poll(m, p);
 
 		if (poll(p, n, poll_timeout(m)) < 0 && errno != EINTR)
 			return;
@@ -357,8 +325,12 @@ static void serve(struct mon *m, int *ret_status)
 			mon_console_input(m);
 		if (p[P_INIT].revents && vps_ended(m, ret_status))
 			return;
-		if (p[P_CONTROL].revents && mon_control(m) < 0)
+		if (p[P_CONTROL].revents && mon_control(m) < 0) {
 			fd_close(&m->control);
+			mon_save_alone(m);
+		}
+		if (m->over)
+			return;
 		if (p[P_LISTEN].revents)
 			accept_control(m);
 		serve_timers(m);
@@ -371,14 +343,7 @@ static void serve(struct mon *m, int *ret_status)
 static int prepare(struct mon *m, struct err *e)
 {
 	char path[600];
-	int r;
 
-	r = load_spec(m, e);
-	if (r < 0)
-		return r;
-	r = take_fds(m, e);
-	if (r < 0)
-		return r;
 	m->run_dirfd = open(m->spec.run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (m->run_dirfd < 0)
 		return err_sys(e, "open %s", m->spec.run_dir);
@@ -386,11 +351,10 @@ static int prepare(struct mon *m, struct err *e)
 	m->listen = sock_listen(path, SOCK_SEQPACKET, 0600);
 	if (m->listen < 0)
 		return err_code(e, m->listen, "listen on %s", path);
-	drop_capabilities();
 	return 0;
 }
 
-static void start_failed(struct mon *m, const struct err *e)
+void mon_start_failed(struct mon *m, const struct err *e)
 {
 	mon_record_exit(m, "failed", e->code, e);
 	mon_tell(m, json_pack("{s:s,s:i,s:s,s:s}", "event", "failed", "status", e->code, "error",
@@ -401,40 +365,52 @@ static void start_failed(struct mon *m, const struct err *e)
 	}
 }
 
-int main(void)
+static void greet_sessions(struct mon *m)
+{
+	for (struct mon_session *s = m->sessions; s; s = s->next)
+		if (session_send(s->sock, SESSION_STARTED, (int32_t)rt_init_pid(m->vps), NULL, 0,
+				 -EBADF) < 0)
+			mon_session_gone(m, s);
+}
+
+int main(int argc, char **argv)
 {
 	static struct mon m = {
-		.control = -EBADF, .listen = -EBADF, .run_dirfd = -EBADF, .console_slave = -EBADF,
+		.image = -EBADF, .control = -EBADF, .listen = -EBADF, .run_dirfd = -EBADF, .console_slave = -EBADF,
 		.log = { .dirfd = -EBADF, .fd = -EBADF },
 		.stdio = { { -EBADF, -EBADF, -EBADF } },
 	};
-	int status = 0;
+	int status = 0, r;
 	struct err e;
 
 	log_init("vps-monitor");
 	signal(SIGPIPE, SIG_IGN);
 	umask(0077);
-	if (chdir("/") < 0)
+	if (argc != 2 || chdir("/") < 0)
 		return 1;
-	if (prepare(&m, &e) < 0) {
+	drop_capabilities();
+	netns_stay();
+	r = mon_begin(&m, argv[1], &e);
+	if (r == MON_NOT_NEEDED)
+		return 0;
+	if (r == 0)
+		r = prepare(&m, &e);
+	if (r < 0) {
 		log_error("%s", e.msg);
-		m.control = is_open(MONITOR_FD_CONTROL) ? MONITOR_FD_CONTROL : -EBADF;
-		start_failed(&m, &e);
+		mon_start_failed(&m, &e);
 		return 1;
 	}
 	if (mon_log_open(&m, &e) < 0)
 		log_warn("%s: %s: the console is not recorded", m.spec.name, e.msg);
 	m.out_refill_us = now_monotonic_us();
-	if (start_vps(&m, "started", &e) < 0) {
-		start_failed(&m, &e);
+	if ((m.restored ? mon_restore(&m, &e) : start_vps(&m, "started", &e)) < 0) {
+		mon_start_failed(&m, &e);
 		return 1;
 	}
 	for (int i = 0; i < 3; i++)
 		fd_close(&m.stdio.fd[i]); /* init's now: our copy would keep pipes open */
-	for (struct mon_session *s = m.sessions; s; s = s->next)
-		if (session_send(s->sock, SESSION_STARTED, (int32_t)rt_init_pid(m.vps), NULL, 0,
-				 -EBADF) < 0)
-			mon_session_gone(&m, s);
+	if (m.vps)
+		greet_sessions(&m);
 	serve(&m, &status);
 	mon_sessions_close(&m, status);
 	return 0;

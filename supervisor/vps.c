@@ -8,6 +8,7 @@
 #include "base/proc.h"
 #include "supervisor/ids.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/suspend.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -196,9 +197,22 @@ int vps_check(const struct sup_vps *v, enum sup_event ev, const char *verb, stru
 		return ret;
 	/* Our own text with one %s in it; not a format, which would have to be a literal. */
 	at = strstr(r->hint, "%s");
-	snprintf(hint, sizeof(hint), "%.*s%s", at ? (int)(at - r->hint) : 200, r->hint,
-		 at ? v->name : "");
+	snprintf(hint, sizeof(hint), "%.*s%s%s", at ? (int)(at - r->hint) : 200, r->hint,
+		 at ? v->name : "", at ? at + 2 : "");
 	return err_hint(e, "%s", hint);
+}
+
+bool vps_is_suspended(const struct sup_vps *v)
+{
+	struct err ignored;
+	cleanup_close int lib = vps_open_lib(v, &ignored);
+
+	return lib >= 0 && suspend_is(lib);
+}
+
+enum sup_state vps_idle_state(const struct sup_vps *v)
+{
+	return vps_is_suspended(v) ? SUP_SUSPENDED : SUP_STOPPED;
 }
 
 bool vps_move(struct sup_vps *v, enum sup_event ev)

@@ -27,11 +27,15 @@ int worker_template_remove(json_t *job, json_t **ret, struct err *e);
 int worker_template_sweep(json_t *job, json_t **ret, struct err *e);
 int worker_push(json_t *job, json_t **ret, struct err *e);
 int worker_pull(json_t *job, json_t **ret, struct err *e);
+int worker_suspend(json_t *job, json_t **ret, struct err *e);
+int worker_discard(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 
 /* A string parameter; "" when it is not there. */
 const char *job_text(json_t *job, const char *key);
 
+/* One line for vpsd (jobs.h); takes it over. */
+void worker_say(json_t *line);
 /* True when the job is to be undone. */
 bool worker_cancelled(void);
 /* A storage_progress: tells vpsd, at most ten times a second; non-zero when cancelled. */

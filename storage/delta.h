@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef STORAGE_DELTA_H
+#define STORAGE_DELTA_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * A tree carried to another place while its owner goes on changing it: the upper layer of a VPS, or
+ * a template's tree. The sender walks it in passes. The first sends all that is there; each later
+ * one what differs from what was sent before; the last, with the owner frozen, makes both the same.
+ * What a pass found is told in records, which the receiver applies one by one.
+ *
+ * What has changed is told by inode number, size and ctime, which nobody can set back. Two things
+ * escape them and are compared by content: a file changed within a tick of the clock after it was
+ * looked at, and one that is mapped shared and writable, whose second write to a dirty page leaves
+ * the ctime as it was (the caller names those). Content is compared by the digests of blocks that
+ * the sender keeps of what it sent, so that of a large file only the blocks travel that differ.
+ *
+ * Kept: owners (as the tenant's ids), modes, times of modification, hard links, holes, symbolic
+ * links, pipes, sockets, whiteouts; the attributes user.*, ACLs and file capabilities (with the ids
+ * in them), and of an overlay's own the marks of opaque and redirected directories. Device nodes
+ * are not: the root is mounted without them, and a peer must not be able to make any.
+ */
+
+struct storage_ids {
+	uint32_t base;  /* host id of the tenant's id 0 */
+	uint32_t count; /* 65536 */
+};
+
+enum storage_delta_kind {
+	STORAGE_UPPER,    /* of an overlay: whiteouts and its attributes too */
+	STORAGE_TEMPLATE,
+};
+
+#define STORAGE_RECORD_MAX (512u << 10) /* bytes of a record */
+
+/* Gets each record of the sender. */
+typedef int (*storage_put)(void *ctx, const void *record, size_t len, struct err *e);
+
+struct storage_send;
+
+/* `rootfd` is the tree's top, which stays the caller's and must outlive it. */
+int storage_send_new(int rootfd, const struct storage_ids *ids, enum storage_delta_kind kind,
+		     storage_put put, void *ctx, struct storage_send **ret, struct err *e);
+void storage_send_free(struct storage_send *s);
+
+struct storage_pass {
+	uint64_t entries, changed; /* seen; told of */
+	uint64_t bytes;            /* of contents sent */
+	uint64_t left_out;         /* device nodes */
+};
+
+/*
+ * One pass. `mapped`: sorted inode numbers of files (as stat(2) of the tree has them) whose contents
+ * are to be compared whatever their ctime says. `last`: nobody changes the tree any more, so what
+ * cannot be read is an error and not a file that has gone meanwhile.
+ */
+int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t mapped_count, bool last,
+		      struct storage_pass *ret, struct err *e);
+
+/* An upper bound of what a first pass would send, for progress and for the room it needs. */
+int storage_send_size(struct storage_send *s, uint64_t *ret_bytes, uint64_t *ret_entries,
+		      struct err *e);
+
+struct storage_receive;
+
+/*
+ * `rootfd` is an empty directory (or what earlier records made of it), `limbofd` one on the same file
+ * system for what is on its way from one name to another; both stay the caller's. The records may be
+ * hostile: nothing outside of the two directories is touched, no owner outside of `ids` is given, no
+ * device node is made.
+ */
+int storage_receive_new(int rootfd, int limbofd, const struct storage_ids *ids,
+			enum storage_delta_kind kind, struct storage_receive **ret, struct err *e);
+int storage_receive_put(struct storage_receive *r, const void *record, size_t len, struct err *e);
+/* True after the end of a pass, when no record is half applied. */
+bool storage_receive_is_whole(const struct storage_receive *r);
+void storage_receive_free(struct storage_receive *r);
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "storage/delta_scan.h"
+
+#include "base/macro.h"
+#include "base/path.h"
+#include "storage/catalogue.h"
+
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#define DELTA_ENTRIES_MAX 16000000u
+
+/* Times of change are taken from a clock that ticks every 10 ms at the slowest (CONFIG_HZ=100): what
+ * was changed a moment ago may be changed again with no other time. */
+#define TICK_NS 20000000
+
+void delta_catalogue_done(struct delta_catalogue *c)
+{
+	for (size_t i = 0; i < c->count; i++)
+		free(c->item[i].path);
+	for (size_t i = 0; i < c->files; i++) {
+		free(c->file[i]->hash);
+		free(c->file[i]);
+	}
+	free(c->item);
+	free(c->file);
+	*c = (struct delta_catalogue){ 0 };
+}
+
+static int by_path(const void *a, const void *b)
+{
+	const struct delta_item *x = a, *y = b;
+
+	return strcmp(x->path, y->path);
+}
+
+static int by_ino(const void *a, const void *b)
+{
+	const struct delta_file *x = *(struct delta_file *const *)a;
+	const struct delta_file *y = *(struct delta_file *const *)b;
+
+	return x->ino < y->ino ? -1 : x->ino > y->ino;
+}
+
+struct delta_item *delta_find(const struct delta_catalogue *c, const char *path)
+{
+	struct delta_item key;
+
+	key.path = (char *)(uintptr_t)path; /* only read */
+	return c->count ? bsearch(&key, c->item, c->count, sizeof(key), by_path) : NULL;
+}
+
+struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino)
+{
+	const struct delta_file key = { .ino = ino }, *k = &key;
+	struct delta_file **f;
+
+	f = c->files ? bsearch(&k, c->file, c->files, sizeof(*c->file), by_ino) : NULL;
+	return f ? *f : NULL;
+}
+
+static bool is_recent(const struct stat *st, const struct timespec *now)
+{
+	int64_t ns = (int64_t)(now->tv_sec - st->st_ctim.tv_sec) * 1000000000 +
+		     (now->tv_nsec - st->st_ctim.tv_nsec);
+
+	return ns < TICK_NS;
+}
+
+static int add_item(struct delta_catalogue *c, const char *path, const struct stat *st,
+		    const struct timespec *now)
+{
+	struct delta_item *item;
+
+	if (c->count == c->room) {
+		size_t room = c->room ? c->room * 2 : 256;
+		struct delta_item *bigger = reallocarray(c->item, room, sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		c->item = bigger;
+		c->room = room;
+	}
+	item = &c->item[c->count];
+	*item = (struct delta_item){ .path = strdup(path), .st = *st, .dirty = is_recent(st, now) };
+	c->count += item->path != NULL;
+	return item->path ? 0 : -ENOMEM;
+}
+
+struct scan {
+	int rootfd;
+	enum storage_delta_kind kind;
+	bool last;
+	struct delta_catalogue *c;
+	struct timespec now;
+	uint64_t left_out;
+};
+
+static bool is_left_out(const struct scan *s, const struct stat *st)
+{
+	if (S_ISCHR(st->st_mode))
+		return s->kind != STORAGE_UPPER || st->st_rdev != makedev(0, 0);
+	return S_ISBLK(st->st_mode);
+}
+
+static int scan_entry(struct scan *s, int dir, const char *above, const char *name, struct err *e)
+{
+	char path[DELTA_PATH_MAX + 1];
+	struct stat st;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s%s%s", above, *above ? "/" : "", name) >=
+	    sizeof(path))
+		return err_set(e, ERR_USAGE, "%.200s…: the path has more than %d bytes", above,
+			       DELTA_PATH_MAX);
+	if (s->c->count >= DELTA_ENTRIES_MAX)
+		return err_set(e, ERR_USAGE, "the tree has more than %u entries", DELTA_ENTRIES_MAX);
+	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT && !s->last ? 0 : err_sys(e, "look at %s", path);
+	if (is_left_out(s, &st)) {
+		s->left_out++;
+		return 0;
+	}
+	return add_item(s->c, path, &st, &s->now) < 0 ? err_code(e, -ENOMEM, "list the tree") : 0;
+}
+
+/* Lists one directory ("": the top). It may have gone meanwhile, or be one no more. */
+static int scan_dir(struct scan *s, const char *path, struct err *e)
+{
+	int fd = path_open_no_links(s->rootfd, *path ? path : ".",
+				    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK, 0, true);
+	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	struct dirent *d;
+	int r = 0;
+
+	if (fd < 0)
+		return s->last || fd == -EMFILE || fd == -ENFILE ? err_code(e, fd, "open %s", path) : 0;
+	if (!dir) {
+		close(fd);
+		return err_code(e, -ENOMEM, "list %s", path);
+	}
+	while (r == 0 && (d = readdir(dir)))
+		if (!STREQ(d->d_name, ".") && !STREQ(d->d_name, ".."))
+			r = scan_entry(s, dirfd(dir), path, d->d_name, e);
+	return r;
+}
+
+static int add_file(struct delta_catalogue *c, struct delta_file *f)
+{
+	if (c->files == c->files_room) {
+		size_t room = c->files_room ? c->files_room * 2 : 256;
+		struct delta_file **bigger = reallocarray(c->file, room, sizeof(*bigger));
+
+		if (!bigger)
+			return -ENOMEM;
+		c->file = bigger;
+		c->files_room = room;
+	}
+	c->file[c->files++] = f;
+	return 0;
+}
+
+/* One for each inode number, and each name's item pointing to it. */
+static int collect_files(struct delta_catalogue *c, struct delta_catalogue *before)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct stat *st = &c->item[i].st;
+		struct delta_file *f;
+
+		if (S_ISDIR(st->st_mode))
+			continue;
+		f = calloc(1, sizeof(*f));
+		if (!f || add_file(c, f) < 0) {
+			free(f);
+			return -ENOMEM;
+		}
+		f->ino = st->st_ino;
+		f->type = st->st_mode & S_IFMT;
+	}
+	if (c->files)
+		qsort(c->file, c->files, sizeof(*c->file), by_ino);
+	for (size_t i = 0; i < c->files; i++) {
+		if (kept && c->file[kept - 1]->ino == c->file[i]->ino)
+			free(c->file[i]);
+		else
+			c->file[kept++] = c->file[i];
+	}
+	c->files = kept;
+	for (size_t i = 0; i < c->count; i++)
+		if (!S_ISDIR(c->item[i].st.st_mode))
+			c->item[i].file = delta_find_file(c, c->item[i].st.st_ino);
+	for (size_t i = 0; i < c->files; i++) {
+		struct delta_file *f = c->file[i], *old = delta_find_file(before, f->ino);
+
+		if (!old || old->type != f->type)
+			continue;
+		f->hash = TAKE_PTR(old->hash);
+		f->blocks = old->blocks;
+		old->blocks = 0;
+	}
+	return 0;
+}
+
+int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta_catalogue *before,
+	       struct delta_catalogue *ret, uint64_t *ret_left_out, struct err *e)
+{
+	struct scan s = { .rootfd = rootfd, .kind = kind, .last = last, .c = ret };
+	struct stat st;
+	int r;
+
+	*ret = (struct delta_catalogue){ 0 };
+	clock_gettime(CLOCK_REALTIME_COARSE, &s.now);
+	if (fstat(rootfd, &st) < 0)
+		return err_sys(e, "look at the tree");
+	r = add_item(ret, "", &st, &s.now) < 0 ? err_code(e, -ENOMEM, "list the tree") : 0;
+	/* The list is its own queue: breadth first, and no directory stays open. */
+	for (size_t i = 0; r == 0 && i < ret->count; i++)
+		if (S_ISDIR(ret->item[i].st.st_mode))
+			r = scan_dir(&s, ret->item[i].path, e);
+	if (r == 0) {
+		qsort(ret->item, ret->count, sizeof(*ret->item), by_path);
+		r = collect_files(ret, before);
+		if (r < 0)
+			err_code(e, r, "list the tree");
+	}
+	if (r < 0)
+		delta_catalogue_done(ret);
+	*ret_left_out = s.left_out;
+	return r;
+}

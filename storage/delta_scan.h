@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef STORAGE_DELTA_SCAN_H
+#define STORAGE_DELTA_SCAN_H
+
+#include "storage/delta_internal.h"
+
+#include <xxhash.h>
+
+/* The sender's notes: what was seen, and so what the receiver has. */
+
+/* A file, by whatever names. */
+struct delta_file {
+	uint64_t ino;
+	mode_t type;
+	XXH128_hash_t *hash; /* of each block that was sent; all zero: a hole */
+	size_t blocks;
+	const char *where;   /* a name that the receiver has it under; NULL: none */
+	bool parked, told;   /* in this pass */
+};
+
+struct delta_item {
+	char *path;
+	struct stat st;
+	struct delta_file *file; /* NULL: a directory */
+	bool dirty;  /* may change without a sign in what stat(2) tells */
+	bool absent; /* gone before it could be sent */
+};
+
+struct delta_catalogue {
+	struct delta_item *item; /* by path: what holds comes before what is held */
+	size_t count, room;
+	struct delta_file **file; /* by inode number */
+	size_t files, files_room;
+};
+
+/* Walks the tree. Files that `before` knows take their block digests along, out of `before`.
+ * Device nodes but whiteouts are counted and left out. */
+int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta_catalogue *before,
+	       struct delta_catalogue *ret, uint64_t *ret_left_out, struct err *e);
+void delta_catalogue_done(struct delta_catalogue *c);
+struct delta_item *delta_find(const struct delta_catalogue *c, const char *path);
+struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino);
+
+#endif

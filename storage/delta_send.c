@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "storage/delta_scan.h"
+
+#include "base/macro.h"
+#include "base/path.h"
+#include "storage/catalogue.h"
+
+#include <fcntl.h>
+#include <sys/random.h>
+
+struct storage_send {
+	int rootfd;
+	struct storage_ids ids;
+	enum storage_delta_kind kind;
+	storage_put put;
+	void *ctx;
+	uint64_t seed; /* of the digests: nobody can choose blocks that have the same */
+	struct delta_catalogue has; /* the receiver */
+	struct parent_cache cache;
+	struct buf out;
+	char *block;
+	/* Of the pass under way. */
+	struct storage_pass pass;
+	const uint64_t *mapped;
+	size_t mapped_count;
+	bool last;
+};
+
+int storage_send_new(int rootfd, const struct storage_ids *ids, enum storage_delta_kind kind,
+		     storage_put put, void *ctx, struct storage_send **ret, struct err *e)
+{
+	struct storage_send *s = calloc(1, sizeof(*s));
+
+	if (s)
+		s->block = malloc(DELTA_BLOCK);
+	if (!s || !s->block) {
+		free(s);
+		return err_code(e, -ENOMEM, "prepare to send files");
+	}
+	s->rootfd = rootfd;
+	s->ids = *ids;
+	s->kind = kind;
+	s->put = put;
+	s->ctx = ctx;
+	s->cache.fd = -EBADF;
+	if (getrandom(&s->seed, sizeof(s->seed), 0) != sizeof(s->seed)) {
+		storage_send_free(s);
+		return err_sys(e, "choose a random number");
+	}
+	*ret = s;
+	return 0;
+}
+
+void storage_send_free(struct storage_send *s)
+{
+	if (!s)
+		return;
+	delta_catalogue_done(&s->has);
+	storage_parent_done(&s->cache);
+	buf_done(&s->out);
+	free(s->block);
+	free(s);
+}
+
+static int tell(struct storage_send *s, const struct delta_record *rec, struct err *e)
+{
+	int r = delta_encode(rec, &s->out);
+
+	return r < 0 ? err_code(e, r, "send files") : s->put(s->ctx, s->out.data, s->out.len, e);
+}
+
+static int tell_path(struct storage_send *s, enum delta_op op, const char *path, const char *target,
+		     uint64_t number, struct err *e)
+{
+	cleanup_free struct delta_record *rec = calloc(1, sizeof(*rec));
+
+	if (!rec)
+		return err_code(e, -ENOMEM, "send files");
+	rec->op = op;
+	rec->number = number;
+	snprintf(rec->path, sizeof(rec->path), "%s", path);
+	snprintf(rec->target, sizeof(rec->target), "%s", target ? target : "");
+	return tell(s, rec, e);
+}
+
+static bool is_mapped(const struct storage_send *s, uint64_t ino)
+{
+	size_t lo = 0, hi = s->mapped_count;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (s->mapped[mid] < ino)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo < s->mapped_count && s->mapped[lo] == ino;
+}
+
+static bool time_equal(const struct timespec *a, const struct timespec *b)
+{
+	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
+}
+
+static bool is_unchanged(const struct storage_send *s, const struct delta_item *old,
+			 const struct delta_item *now)
+{
+	return old && !old->dirty && old->st.st_ino == now->st.st_ino &&
+	       time_equal(&old->st.st_ctim, &now->st.st_ctim) &&
+	       old->st.st_size == now->st.st_size && !is_mapped(s, now->st.st_ino);
+}
+
+/* ---- contents ---- */
+
+static bool hash_is_hole(const XXH128_hash_t *h)
+{
+	return h->low64 == 0 && h->high64 == 0;
+}
+
+static bool is_zero(const char *data, size_t len)
+{
+	return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
+}
+
+/* Room for the digests of a file of `size` bytes; blocks past an old end were never sent. */
+static int fit_blocks(struct delta_file *f, off_t size)
+{
+	size_t blocks = (size_t)((size + DELTA_BLOCK - 1) / DELTA_BLOCK);
+	XXH128_hash_t *bigger;
+
+	if (blocks > f->blocks) {
+		bigger = reallocarray(f->hash, blocks, sizeof(*bigger));
+		if (!bigger)
+			return -ENOMEM;
+		memset(bigger + f->blocks, 0, (blocks - f->blocks) * sizeof(*bigger));
+		f->hash = bigger;
+	}
+	f->blocks = blocks;
+	return 0;
+}
+
+/* Tells of one block if the receiver has another; `len` 0 is a hole. */
+static int send_block(struct storage_send *s, struct delta_record *rec, struct delta_file *f,
+		      size_t i, size_t len, struct err *e)
+{
+	XXH128_hash_t now = { 0 };
+	bool hole = is_zero(s->block, len);
+
+	if (!hole)
+		now = XXH3_128bits_withSeed(s->block, len, s->seed);
+	if (XXH128_isEqual(now, f->hash[i]))
+		return 0;
+	rec->op = hole ? DELTA_ZERO : DELTA_DATA;
+	rec->offset = (uint64_t)i * DELTA_BLOCK;
+	rec->length = DELTA_BLOCK;
+	rec->data = s->block;
+	rec->data_len = len;
+	f->hash[i] = now;
+	s->pass.bytes += hole ? 0 : len;
+	return tell(s, rec, e);
+}
+
+/* Holes need not be read; a block of zeros becomes one. */
+static int send_content(struct storage_send *s, struct delta_record *rec, struct delta_file *f, int fd,
+			off_t size, struct err *e)
+{
+	off_t data = 0;
+	int r = fit_blocks(f, size);
+
+	if (r < 0)
+		return err_code(e, r, "send %s", rec->path);
+	for (size_t i = 0; r == 0 && i < f->blocks; i++) {
+		off_t at = (off_t)i * DELTA_BLOCK;
+		ssize_t n = 0;
+
+		if (data < at + (off_t)DELTA_BLOCK) {
+			data = lseek(fd, at, SEEK_DATA);
+			if (data < 0)
+				data = errno == ENXIO ? INT64_MAX : at;
+		}
+		if (data < at + (off_t)DELTA_BLOCK)
+			n = pread(fd, s->block, DELTA_BLOCK, at);
+		if (n < 0)
+			return err_sys(e, "read %s", rec->path);
+		if (hash_is_hole(&f->hash[i]) && n == 0)
+			continue;
+		r = send_block(s, rec, f, i, (size_t)n, e);
+	}
+	return r;
+}
+
+/* ---- entries ---- */
+
+/* What a file system says of a name that is gone, or is something else now. */
+static bool is_gone(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -ENXIO || r == -ESTALE ||
+	       r == -EXDEV;
+}
+
+/* 1: it has gone meanwhile, which is no error before the last pass. */
+static int gone(const struct storage_send *s, struct delta_item *item, int r, struct err *e)
+{
+	if (s->last || !is_gone(r))
+		return err_code(e, r, "read %s", *item->path ? item->path : "the tree");
+	item->dirty = true;
+	return 1;
+}
+
+/* Opens what can be opened: *ret_fd stays -EBADF for links, pipes and the like. */
+static int open_item(struct storage_send *s, struct delta_item *item, const char **ret_name,
+		     int *ret_fd, struct stat *st, struct err *e)
+{
+	mode_t type = item->st.st_mode & S_IFMT;
+	int parent, r = 0;
+
+	parent = storage_parent(&s->cache, s->rootfd, item->path, ret_name, e);
+	if (parent < 0)
+		return gone(s, item, parent, e);
+	if (!**ret_name)
+		*ret_name = ".";
+	if (type == S_IFREG || type == S_IFDIR) {
+		*ret_fd = openat(parent, *ret_name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY |
+							    O_CLOEXEC);
+		if (*ret_fd < 0 || fstat(*ret_fd, st) < 0)
+			r = -errno;
+	} else if (fstatat(parent, *ret_name, st, AT_SYMLINK_NOFOLLOW) < 0) {
+		r = -errno;
+	}
+	if (r == 0 && (st->st_mode & S_IFMT) != type)
+		r = -ESTALE;
+	return r < 0 ? gone(s, item, r, e) : 0;
+}
+
+/* Makes it at the receiver when `fresh`, brings its contents and attributes up to date. 1: gone. */
+static int send_item(struct storage_send *s, struct delta_item *item, bool fresh, struct err *e)
+{
+	cleanup_free struct delta_record *rec = calloc(1, sizeof(*rec));
+	struct delta_file *f = item->file;
+	cleanup_close int fd = -EBADF;
+	const char *name;
+	struct stat st;
+	int r;
+
+	if (!rec)
+		return err_code(e, -ENOMEM, "send %s", item->path);
+	r = open_item(s, item, &name, &fd, &st, e);
+	if (r != 0)
+		return r;
+	snprintf(rec->path, sizeof(rec->path), "%s", item->path);
+	r = delta_attr_read(s->cache.fd, name, fd, &st, &s->ids, s->kind, &rec->attr);
+	if (r < 0) {
+		r = gone(s, item, r, e);
+		delta_attr_done(&rec->attr);
+		return r;
+	}
+	s->pass.changed++;
+	if (fresh) {
+		rec->op = !f ? DELTA_DIR : S_ISREG(st.st_mode) ? DELTA_FILE : DELTA_NODE;
+		r = tell(s, rec, e);
+	}
+	if (r == 0 && f && S_ISREG(st.st_mode))
+		r = send_content(s, rec, f, fd, st.st_size, e);
+	/* A directory's attributes come when it is filled. */
+	rec->op = DELTA_ATTR;
+	if (r == 0 && (f || !fresh))
+		r = tell(s, rec, e);
+	delta_attr_done(&rec->attr);
+	return r;
+}
+
+static bool is_same(const struct delta_item *old, const struct delta_item *now)
+{
+	if (!now || (old->st.st_mode & S_IFMT) != (now->st.st_mode & S_IFMT))
+		return false;
+	return !old->file || old->st.st_ino == now->st.st_ino;
+}
+
+/* Names that are as they were tell where the receiver has a file. */
+static void note_kept(struct storage_send *s, struct delta_catalogue *now)
+{
+	for (size_t i = 0; i < s->has.count; i++) {
+		struct delta_item *old = &s->has.item[i], *new = delta_find(now, old->path);
+
+		if (is_same(old, new) && new->file && !new->file->where)
+			new->file->where = new->path;
+	}
+}
+
+/* Takes away what is not there any more, what lies in a directory before it. A file that goes on
+ * under a new name is put aside. */
+static int send_gone(struct storage_send *s, struct delta_catalogue *now, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = s->has.count; r == 0 && i-- > 0;) {
+		struct delta_item *old = &s->has.item[i];
+		struct delta_file *f;
+
+		if (is_same(old, delta_find(now, old->path)))
+			continue;
+		s->pass.changed++;
+		f = old->file ? delta_find_file(now, old->st.st_ino) : NULL;
+		if (!old->file) {
+			r = tell_path(s, DELTA_RMDIR, old->path, NULL, 0, e);
+		} else if (f && f->type == old->file->type && !f->where && !f->parked) {
+			f->parked = true;
+			r = tell_path(s, DELTA_PARK, old->path, NULL, f->ino, e);
+		} else {
+			r = tell_path(s, DELTA_REMOVE, old->path, NULL, 0, e);
+		}
+	}
+	return r;
+}
+
+/* A name that the receiver does not have. */
+static int send_name(struct storage_send *s, struct delta_item *item, struct err *e)
+{
+	struct delta_file *f = item->file;
+	int r;
+
+	if (f->where) {
+		r = tell_path(s, DELTA_LINK, item->path, f->where, 0, e);
+	} else if (f->parked) {
+		r = tell_path(s, DELTA_UNPARK, item->path, NULL, f->ino, e);
+	} else {
+		/* Another file had its number before. */
+		f->blocks = 0;
+		r = send_item(s, item, true, e);
+		if (r > 0)
+			item->absent = true;
+		if (r != 0)
+			return r < 0 ? r : 0;
+		f->told = true;
+	}
+	if (r == 0 && !f->where)
+		f->where = item->path;
+	return r;
+}
+
+static int send_entry(struct storage_send *s, struct delta_item *item, struct err *e)
+{
+	const struct delta_item *old = delta_find(&s->has, item->path);
+	bool kept = old && is_same(old, item), unchanged = kept && is_unchanged(s, old, item);
+	int r = 0;
+
+	if (!item->file) {
+		if (!kept && *item->path) /* the top is there */
+			r = send_item(s, item, true, e);
+		item->absent = r > 0;
+		return r < 0 ? r : 0;
+	}
+	if (!kept)
+		r = send_name(s, item, e);
+	if (r < 0 || item->absent || unchanged || item->file->told)
+		return r;
+	item->file->told = true;
+	r = send_item(s, item, false, e);
+	return r < 0 ? r : 0;
+}
+
+/* Last, because what was put into a directory has changed its times. */
+static int send_dirs(struct storage_send *s, struct delta_catalogue *now, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = now->count; r >= 0 && i-- > 0;) {
+		struct delta_item *item = &now->item[i];
+
+		if (!item->file && !item->absent &&
+		    !is_unchanged(s, delta_find(&s->has, item->path), item))
+			r = send_item(s, item, false, e);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* What could not be sent is no part of what the receiver has. */
+static void forget_absent(struct delta_catalogue *c)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->count; i++) {
+		if (c->item[i].absent)
+			free(c->item[i].path);
+		else
+			c->item[kept++] = c->item[i];
+	}
+	c->count = kept;
+}
+
+int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t mapped_count, bool last,
+		      struct storage_pass *ret, struct err *e)
+{
+	struct delta_catalogue now;
+	int r;
+
+	s->pass = (struct storage_pass){ 0 };
+	s->mapped = mapped;
+	s->mapped_count = mapped_count;
+	s->last = last;
+	storage_parent_done(&s->cache);
+	r = delta_scan(s->rootfd, s->kind, last, &s->has, &now, &s->pass.left_out, e);
+	if (r < 0)
+		return r;
+	note_kept(s, &now);
+	r = send_gone(s, &now, e);
+	for (size_t i = 0; r == 0 && i < now.count; i++)
+		r = send_entry(s, &now.item[i], e);
+	if (r == 0)
+		r = send_dirs(s, &now, e);
+	if (r == 0)
+		r = tell_path(s, DELTA_END, "", NULL, 0, e);
+	s->pass.entries = now.count;
+	forget_absent(&now);
+	delta_catalogue_done(&s->has);
+	s->has = now;
+	for (size_t i = 0; i < now.files; i++)
+		now.file[i]->where = NULL, now.file[i]->parked = now.file[i]->told = false;
+	*ret = s->pass;
+	return r;
+}
+
+int storage_send_size(struct storage_send *s, uint64_t *ret_bytes, uint64_t *ret_entries,
+		      struct err *e)
+{
+	struct delta_catalogue now, none = { 0 };
+	uint64_t left_out;
+	int r = delta_scan(s->rootfd, s->kind, false, &none, &now, &left_out, e);
+
+	if (r < 0)
+		return r;
+	*ret_bytes = 0;
+	*ret_entries = now.count;
+	for (size_t i = 0; i < now.count; i++)
+		if (S_ISREG(now.item[i].st.st_mode)) /* each name carries its part */
+			*ret_bytes += (uint64_t)now.item[i].st.st_blocks * 512 /
+				      (now.item[i].st.st_nlink ? now.item[i].st.st_nlink : 1);
+	delta_catalogue_done(&now);
+	return 0;
+}
