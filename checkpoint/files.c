@@ -146,7 +146,9 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	out->path = ckpt_strdup(&d->tree.arena, f->link);
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");
-	r = ckpt_kinds[out->kind]->dump(d, f, out, e);
+	r = S_ISSOCK(f->st.st_mode) ? ckpt_socket_space(d, f->own, &out->space, e) : 0;
+	if (r == 0)
+		r = ckpt_kinds[out->kind]->dump(d, f, out, e);
 	f->info = "";
 	return r;
 }

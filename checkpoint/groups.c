@@ -91,6 +91,9 @@ static int add_file(struct ckpt_dump *d, int dirfd, const char *name, const stru
 		return 0;
 	if (g->path[0] && (st->st_uid != d->uid_base || st->st_gid != d->uid_base))
 		r = add_owner(d, g, name, st);
+	if (STREQ(name, "cgroup.freeze") && g->path[0] && fd_read_file_at(dirfd, name, 64, &text, NULL) == 0 &&
+	    text[0] == '1')
+		return -EBUSY;
 	if (r < 0 || !(st->st_mode & 0200) || !ckpt_group_is_setting(name) ||
 	    fd_read_file_at(dirfd, name, KIB(64), &text, &len) < 0)
 		return r;
@@ -110,6 +113,9 @@ static int read_group(struct ckpt_dump *d, DIR *dir, const char *path, Ckpt__Gro
 	while (r == 0 && (errno = 0, de = readdir(dir)))
 		if (de->d_type == DT_REG && fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			r = add_file(d, dirfd(dir), de->d_name, &st, g);
+	if (r == -EBUSY)
+		return err_set(e, ERR_UNSUPPORTED, "the control group %s has been frozen from inside, which cannot be "
+			       "saved yet", path);
 	if (r == 0)
 		r = -errno;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", dirfd(dir));

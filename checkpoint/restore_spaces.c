@@ -15,9 +15,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/securebits.h>
+#include <net/if.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -75,6 +78,14 @@ static int set_sysctls(const struct making *m, struct err *e)
 	return 0;
 }
 
+static int set_loopback(struct err *e)
+{
+	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r) < 0 ? err_sys(e, "take a loopback up") : 0;
+}
+
 /* Nanoseconds from process 1's clocks, which are where they were, onto theirs. */
 static int set_offsets(const struct making *m, struct err *e)
 {
@@ -122,6 +133,8 @@ static int make(void *arg, struct err *e)
 		n = set_names(m->space, e);
 	else if (m->space->kind == CKPT_SPACE_IPC)
 		n = set_sysctls(m, e);
+	else if (m->space->kind == CKPT_SPACE_NET && m->space->loopback)
+		n = set_loopback(e);
 	else if (m->space->kind == CKPT_SPACE_TIME)
 		n = set_offsets(m, e);
 	if (n < 0)
