@@ -10,6 +10,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
+#include "checkpoint/sockets.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -61,19 +62,21 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
 	if (!k->open) /* later */
 		return 0;
-	if (f->space && restore_enter(r, f->space, e) < 0)
-		return -EPERM;
-	fd = k->open(o, f, e);
-	if (fd >= 0 && f->space && restore_enter(r, 0, e) < 0) {
-		close(fd);
-		return -EPERM;
+	if (o->fds[id - 1] < 0) { /* not made with others */
+		fd = f->space ? restore_enter(r, f->space, e) : 0;
+		if (fd == 0)
+			fd = k->open(o, f, e);
+		if (fd >= 0 && f->space && restore_enter(r, 0, e) < 0)
+			return -EPERM;
+		if (fd == CKPT_LATE)
+			return 0;
+		if (fd < 0)
+			return fd;
+		n = place(fd, at, e);
+		if (n < 0)
+			return n;
+		o->fds[id - 1] = at;
 	}
-	if (fd < 0)
-		return fd;
-	n = place(fd, at, e);
-	if (n < 0)
-		return n;
-	o->fds[id - 1] = at;
 	if (f->flags & O_PATH)
 		return 0;
 	if (fcntl(at, F_SETFL, (int)(f->flags & settable)) < 0)
@@ -150,7 +153,7 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree, .spaces = restore_fd_space(r, 1) };
+	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1) };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
@@ -175,8 +178,12 @@ int restore_open(void *restore, struct err *e)
 	}
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, &o, e);
+	if (n == 0)
+		n = ckpt_sockets_make(&o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
+	if (n == 0)
+		n = ckpt_sockets_fill(&o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {
 		const struct mapped *m = r->mapped[i];
 		int fd;
@@ -190,7 +197,7 @@ int restore_open(void *restore, struct err *e)
 		if (n == 0 && m->space)
 			n = restore_enter(r, 0, e);
 	}
-	return n;
+	return n == 0 ? restore_file_locks(r, e) : n;
 }
 
 /* for (;;) pause(); */

@@ -302,18 +302,45 @@ int restore_places(const struct restore *r, struct err *e)
 	return n;
 }
 
-int restore_enter(const struct restore *r, uint32_t space, struct err *e)
+static int enter(const struct ckpt_tree *t, int spaces, uint32_t space, struct err *e)
 {
 	static const enum ckpt_space_kind kinds[] = { CKPT_SPACE_MNT, CKPT_SPACE_NET };
 
-	if (!r->tree.space_count)
+	if (!t->space_count)
 		return 0;
 	if (space)
-		return setns(restore_fd_space(r, space), 0) < 0 ? err_sys(e, "enter a namespace") : 0;
+		return setns(spaces + (int)space - 1, 0) < 0 ? err_sys(e, "enter a namespace") : 0;
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
-		if (setns(restore_fd_space(r, ckpt_space_main(&r->tree, kinds[i])), 0) < 0)
+		if (setns(spaces + (int)ckpt_space_main(t, kinds[i]) - 1, 0) < 0)
 			return err_sys(e, "return to process 1's namespaces");
 	return 0;
+}
+
+int restore_enter(const struct restore *r, uint32_t space, struct err *e)
+{
+	return enter(&r->tree, restore_fd_space(r, 1), space, e);
+}
+
+int ckpt_opening_enter(const struct ckpt_opening *o, uint32_t space, struct err *e)
+{
+	return enter(o->tree, o->spaces, space, e);
+}
+
+int ckpt_opening_socket(const struct ckpt_opening *o, uint32_t space, int family, int type, int protocol,
+			struct err *e)
+{
+	int fd = space ? ckpt_opening_enter(o, space, e) : 0;
+
+	if (fd < 0)
+		return fd;
+	fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	if (fd < 0)
+		return err_sys(e, "make a socket of family %d, protocol %d", family, protocol);
+	if (space && ckpt_opening_enter(o, 0, e) < 0) {
+		close(fd);
+		return -EPERM;
+	}
+	return fd;
 }
 
 /* Identity as the namespace's parent has it; inside some of its ids may have no number. */

@@ -10,11 +10,15 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -90,6 +94,36 @@ static int start(void (*run)(void))
 	return pid;
 }
 
+/* A port that others have, too, each in its own network namespace. */
+static int listener(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(77), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK(bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 5) == 0);
+	return fd;
+}
+
+static void check_listener(int fd)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(77), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int c = socket(AF_INET, SOCK_STREAM, 0);
+
+	CHECK(connect(c, (struct sockaddr *)&sa, sizeof(sa)) == 0 && accept(fd, NULL, NULL) >= 0);
+	close(c);
+}
+
+static void loopback_up(void)
+{
+	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	CHECK(ioctl(fd, SIOCSIFFLAGS, &r) == 0);
+	close(fd);
+}
+
+static int listening;
+
 /* Without a user namespace of its own. */
 static int check_plain(void)
 {
@@ -97,6 +131,7 @@ static int check_plain(void)
 	char path[64] = { 0 };
 	FILE *f = fopen("/proc/self/cgroup", "r");
 
+	check_listener(listening);
 	uname(&u);
 	CHECK(strcmp(u.nodename, "inner") == 0 && strcmp(u.domainname, "inner.example") == 0);
 	CHECK(get("/proc/sys/kernel/msgmax") == 4242 && get("/proc/sys/kernel/shmmni") == 77);
@@ -114,7 +149,8 @@ static void plain(void)
 	CHECK(sethostname("inner", 5) == 0 && setdomainname("inner.example", 13) == 0);
 	put("/proc/sys/kernel/msgmax", "4242");
 	put("/proc/sys/kernel/shmmni", "77");
-	check_plain();
+	loopback_up();
+	listening = listener();
 	serve(check_plain);
 }
 
@@ -254,10 +290,12 @@ static void joiner(void)
 int main(void)
 {
 	long before[5][COUNT];
-	int pids[4], fd, kept;
+	int pids[4], fd, kept, own;
 	struct utsname u;
 	char path[64];
 
+	loopback_up();
+	own = listener();
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	umask(0);
 	fd = open("/tmp/theirs", O_CREAT | O_WRONLY, 0644);
@@ -291,6 +329,7 @@ int main(void)
 	while (shared->checked < 4)
 		usleep(1000);
 	CHECK(!shared->failed);
+	check_listener(own);
 	/* The same are shared by the same. */
 	for (int k = 0; k < COUNT; k++)
 		for (int i = 0; i < 5; i++)
