@@ -6,6 +6,8 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/sockets.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,6 +142,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 			 : restore_take_over(r, &r->procs[0], rt_init_pid(r->vps), 1, l, e);
 
 	if (n == 0)
+		n = restore_sockets_take(r, e);
+	if (n == 0)
 		n = restore_fork_tree(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
@@ -197,6 +201,8 @@ static int let_go(struct restore *r, struct err *e)
 				n = err_sys(e, "let process %u run", r->procs[i].task->process->pid);
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
+	if (n == 0)
+		restore_sockets_commit(r);
 	return n == 0 ? cgroup_thaw(rt_cgroup(r->vps), e) : n;
 }
 
@@ -222,9 +228,26 @@ static void end_all(struct restore *r)
 	ckpt_trace_reap_all(tids, n);
 }
 
+/* No segment meets a port where nobody listens yet, and is answered with a reset. */
+static int hold_network(void *restore, int netns_fd, struct err *e)
+{
+	struct restore *r = restore;
+	bool any = r->early != NULL; /* what sockets there will be is not known */
+
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		any |= r->tree.files[i]->kind == CKPT_FILE_INET;
+	if (!any)
+		return 0;
+	r->netns = fcntl(netns_fd, F_DUPFD_CLOEXEC, 3);
+	if (r->netns < 0)
+		return err_sys(e, "keep the VPS's network namespace");
+	r->net_lock = netns_lock(netns_fd, e);
+	return r->net_lock < 0 ? r->net_lock : 0;
+}
+
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
-	struct rt_restore how = { 0, 0, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, hold_network, restore_open, restore_stay, r };
 	int n;
 
 	if (r->early)
@@ -245,7 +268,7 @@ static int read_tree(struct restore *r, const struct rt_spec *spec, const struct
 	int n = ckpt_read(r->reader, rec, e);
 
 	if (n > 0 && rec->type == CKPT_REC_PRECOPY) {
-		n = restore_early_begin(r, rec->message, spec, stdio, e);
+		n = restore_early_begin(r, rec->message, spec, stdio, hold_network, e);
 		if (n == 0)
 			n = restore_early_read(r, rec, l, e);
 	}
@@ -291,6 +314,7 @@ static void restore_free(struct ckpt_restore *h)
 	restore_early_done(r);
 	for (size_t i = 0; i < RESTORE_FILLERS; i++)
 		ckpt_decoder_free(r->decoders[i]);
+	restore_sockets_done(r);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);
 	free(h);
@@ -316,6 +340,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		return err_code(e, -ENOMEM, "restore");
 	}
 	h->r.progress = progress;
+	h->r.netns = h->r.net_lock = -EBADF;
 	h->r.total = stream_size(fd);
 	h->r.reader = ckpt_reader_new(fd, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;

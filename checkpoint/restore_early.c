@@ -207,9 +207,10 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 }
 
 int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
-			const struct rt_stdio *stdio, struct err *e)
+			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
+			struct err *e)
 {
-	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, open_nothing, stay, NULL };
+	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, network, open_nothing, stay, r };
 	long pages = sysconf(_SC_PHYS_PAGES);
 
 	r->early = calloc(1, sizeof(*r->early));

@@ -49,6 +49,8 @@ struct restore {
 	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
 	struct ckpt_decoder *decoders[RESTORE_FILLERS];
 	struct early_set *early;     /* NULL: no pre-copy went before */
+	int netns, net_lock;         /* of the VPS; nothing arrives there */
+	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 };
 
 static inline int restore_fd_file(const struct restore *r, uint32_t id)
@@ -116,6 +118,12 @@ int restore_registers(struct restore *r, struct restoring *p, struct err *e);
 
 /* What open files need when all processes are there. (late.c) */
 int restore_late(struct restore *r, struct list *l, struct err *e);
+/* Locks of open files, in the first process once all are open; and of a process, when it closes no fd any
+ * more. (locks.c) */
+int restore_file_locks(const struct restore *r, struct err *e);
+int restore_process_locks(struct restoring *p, struct list *l, struct err *e);
+/* Who is sent signals for open files; last of all that is late. (owners.c) */
+int restore_owners(struct restore *r, struct list *l, struct err *e);
 /* Adds what an epoll watches. (kinds/epoll.c) */
 int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
 /* Those that have open files of their own by now get what restore_late() opened; then nobody shares them who
@@ -140,7 +148,8 @@ bool restore_has_private(const Ckpt__Mm *mm, uint64_t at);
  * there becomes part of it, and files are opened (early_settle.c).
  */
 int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
-			const struct rt_stdio *stdio, struct err *e);
+			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
+			struct err *e);
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
 int restore_early_settle(struct restore *r, struct list *l, struct err *e);
 /* That an op of the plan has been carried out. */
