@@ -272,6 +272,10 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	struct ckpt_precopy *p;
 	int r = ckpt_watch_check(e);
 
+	if (r == 0)
+		r = cgroup_is_frozen(c, e);
+	if (r > 0)
+		return err_set(e, ERR_STATE, "the VPS is frozen: nothing is written to");
 	if (r < 0)
 		return r;
 	p = calloc(1, sizeof(*p));

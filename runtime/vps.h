@@ -49,10 +49,10 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 /*
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
- * pid, *ret_number that inside.
+ * pid, `number` that inside.
  */
-int rt_helper(struct rt_vps *v, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
-	      pid_t *ret_number, struct err *e);
+int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
+	      struct err *e);
 void rt_helper_end(pid_t pid);
 
 pid_t rt_init_pid(const struct rt_vps *v);
