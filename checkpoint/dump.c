@@ -273,7 +273,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = check_groups(t, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
-	return r == 0 ? ckpt_unix_check(t, e) : r;
+	return r;
 }
 
 static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o, struct err *e)

@@ -65,7 +65,9 @@ struct ckpt_opening {
 	int base;            /* file n's number is base + n - 1 */
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
-	int *mates;          /* as tree->files: made with its other end; -1: not */
+	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
+	int end;             /* numbers from here on are nobody's */
+	char scratch[64];    /* a directory for names that are not there any more */
 };
 
 /*
@@ -112,9 +114,6 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);
 /* Shared memory by its open file; the id, from 1. Takes the fd. */
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e);
-
-/* That all pairs of unix sockets are whole. (kinds/unix.c) */
-int ckpt_unix_check(const struct ckpt_tree *t, struct err *e);
 
 /* The number behind "key:" in fdinfo, in base; 0 or -ENOENT. */
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret);

@@ -89,7 +89,7 @@ static int raise_limit(const struct restore *r, struct err *e)
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree, .base = r->base };
+	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .end = restore_fd_end(r) };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));

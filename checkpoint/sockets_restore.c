@@ -5,10 +5,12 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/sockopt.h"
 #include "checkpoint/tcp.h"
+#include "checkpoint/unix.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +31,7 @@ static const struct {
 } families[] = {
 	{ CKPT_FILE_INET, AF_INET, sizeof(struct sockaddr_in) },
 	{ CKPT_FILE_INET, AF_INET6, sizeof(struct sockaddr_in6) },
+	{ CKPT_FILE_UNIX, AF_UNIX, sizeof(struct sockaddr_un) },
 };
 
 /* Addresses are of the socket's own family, whole ones. */
@@ -60,7 +63,7 @@ static bool is_good_tcp(const Ckpt__Socket *s)
 	       (s->state == TCP_SYN_SENT || t->window.len == sizeof(struct tcp_repair_window));
 }
 
-static int check_socket(const Ckpt__File *f, uint64_t id, struct err *e)
+static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t id, struct err *e)
 {
 	const Ckpt__Socket *s = f->socket;
 
@@ -74,6 +77,8 @@ static int check_socket(const Ckpt__File *f, uint64_t id, struct err *e)
 			return bad("an option", id, e);
 		if (ckpt_socket_is_tcp(s) && !is_good_tcp(s))
 			return bad("the connection", id, e);
+		if (s->family == AF_UNIX && !ckpt_unix_is_good(t, f))
+			return bad("a unix socket", id, e);
 		return 0;
 	}
 	return bad("a socket", id, e);
@@ -97,13 +102,16 @@ int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
 
 		if (!f->socket && !is_socket(f->kind))
 			continue;
-		r = f->socket ? check_socket(f, i + 1, e) : bad("a socket", i + 1, e);
+		r = f->socket ? check_socket(t, f, i + 1, e) : bad("a socket", i + 1, e);
 		if (r < 0)
 			return r;
 	}
 	for (size_t i = 0; i < t->queue_count; i++) {
 		const Ckpt__SocketData *q = t->queues[i];
 
+		if (q->n_rights > 253 || q->from.len > sizeof(struct sockaddr_un) ||
+		    (q->sender && (q->sender->pid > 4194304 || q->sender->n_groups)))
+			return bad("what is queued", q->file, e);
 		if (q->file < last || q->file == 0 || q->file > t->file_count ||
 		    !t->files[q->file - 1]->socket || q->queue > 1)
 			return bad("what is queued", q->file, e);
@@ -133,7 +141,7 @@ Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, siz
 	return &t->queues[lo];
 }
 
-static int place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
+int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
 	int at = dup3(fd, o->base + (int)i, O_CLOEXEC);
@@ -160,7 +168,7 @@ static int make_inet(struct ckpt_opening *o, size_t i, struct err *e)
 		r = ckpt_socket_is_tcp(s) ? ckpt_tcp_make(fd, f, (uint32_t)i + 1, e) : ckpt_inet_make(fd, f, e);
 	if (r == 0)
 		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_BOUND, e);
-	return r == 0 ? place(o, i, fd, e) : r;
+	return r == 0 ? ckpt_socket_place(o, i, fd, e) : r;
 }
 
 int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
@@ -173,6 +181,9 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 {
 	int r = 0;
 
+	snprintf(o->scratch, sizeof(o->scratch), "/run/.vps-restore-XXXXXX");
+	if (!mkdtemp(o->scratch))
+		return err_sys(e, "make a directory in /run");
 	/* Who listens comes first: what it accepted has the same port, and is forced onto it. */
 	for (int pass = 0; pass < 2; pass++)
 		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {
@@ -182,15 +193,26 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 			    (s->state == TCP_LISTEN) == (pass == 0))
 				r = make_inet(o, i, e);
 		}
-	return r;
+	return r == 0 ? ckpt_unix_make(o, e) : r;
+}
+
+static int remove_scratch(const struct ckpt_opening *o, struct err *e)
+{
+	cleanup_close int run = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = run < 0 ? -errno : path_remove_tree_at(run, strrchr(o->scratch, '/') + 1);
+
+	return r < 0 ? err_code(e, r, "remove %s", o->scratch) : 0;
 }
 
 int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 {
-	int r = 0;
+	int r = ckpt_unix_fill(o, e);
+
+	if (r == 0)
+		r = ckpt_unix_link(o, e);
 
 	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->socket)
 			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket, CKPT_SOCKOPT_LAST, e);
-	return r;
+	return r == 0 ? remove_scratch(o, e) : r;
 }

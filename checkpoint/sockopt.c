@@ -147,9 +147,9 @@ static const struct row {
 	{ SOL_SOCKET, SO_OOBINLINE, 0 },
 	{ SOL_SOCKET, SO_LINGER, 0 },
 	{ SOL_SOCKET, SO_NO_CHECK, 0 },
-	{ SOL_SOCKET, SO_PASSCRED, 0 },
-	{ SOL_SOCKET, SO_PASSSEC, 0 },
-	{ SOL_SOCKET, SO_PASSPIDFD_, 0 },
+	{ SOL_SOCKET, SO_PASSCRED, LAST }, /* who has it is given a name when it connects or sends */
+	{ SOL_SOCKET, SO_PASSSEC, LAST },
+	{ SOL_SOCKET, SO_PASSPIDFD_, LAST },
 	{ SOL_SOCKET, SO_PASSRIGHTS_, LAST },
 	{ SOL_SOCKET, SO_INQ_, 0 },
 	{ SOL_SOCKET, SO_RCVLOWAT, 0 },
