@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/as.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/sched.h>
 #include <sched.h>
@@ -37,12 +39,15 @@ static int become(const Ckpt__Credentials *c)
 	return 0;
 }
 
+static int enter(const struct task *t)
+{
+	return t->root && (chroot(t->root) < 0 || chdir("/") < 0) ? err_sys(t->e, "enter %s", t->root) : 0;
+}
+
 static _Noreturn void child(struct task *t)
 {
-	int r = 0;
+	int r = enter(t);
 
-	if (t->root && (chroot(t->root) < 0 || chdir("/") < 0))
-		r = err_sys(t->e, "enter %s", t->root);
 	if (r == 0 && t->who) {
 		r = become(t->who);
 		if (r < 0)
@@ -68,6 +73,24 @@ static __attribute__((noinline)) long spawn(struct clone_args *args, struct task
 	return pid;
 }
 
+/* Process 1 is our own number: there is no other that could have it. */
+static int run_here(struct task *t)
+{
+	static const Ckpt__Credentials own = CKPT__CREDENTIALS__INIT;
+	cleanup_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = root < 0 ? err_sys(t->e, "open /") : enter(t), back;
+
+	if (r == 0)
+		r = become(t->who) < 0 ? err_sys(t->e, "be user %u", t->who->uid) : t->fn(t->arg, t->e);
+	/* The user first: root may set the rest. */
+	if (syscall(SYS_setresuid, UINT32_MAX, 0, UINT32_MAX) < 0)
+		return err_sys(t->e, "be root again");
+	back = become(&own);
+	if (back < 0 || fchdir(root) < 0 || chroot(".") < 0)
+		return err_sys(t->e, "be root again");
+	return r;
+}
+
 int ckpt_as(const struct Ckpt__Credentials *c, const char *root, int (*fn)(void *arg, struct err *e), void *arg,
 	    struct err *e)
 {
@@ -76,9 +99,8 @@ int ckpt_as(const struct Ckpt__Credentials *c, const char *root, int (*fn)(void 
 	struct clone_args args = { .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES, .exit_signal = SIGCHLD };
 	long pid;
 
-	/* The number of process 1 is our own: then it does it itself, as root. */
-	if (number == 1 && !root && c->uid == 0 && c->gid == 0 && c->n_groups == 0)
-		return fn(arg, e);
+	if (number == 1)
+		return run_here(&t);
 	if (number > 1) {
 		args.set_tid = (uint64_t)(uintptr_t)&number;
 		args.set_tid_size = 1;

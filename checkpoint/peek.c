@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -66,6 +68,7 @@ struct looking {
 	int fds[CKPT_PEEK_FDS];
 	size_t fd_count;
 	struct answer a;
+	bool last; /* the next byte has open files with it */
 };
 
 static void set_offset(int fd, int off)
@@ -104,30 +107,23 @@ static void let_go(struct looking *l)
 		close(l->fds[--l->fd_count]);
 }
 
-/* A read takes what comes before the bytes that open files belong to with them: their first is where they
- * begin to come. */
+/*
+ * A look takes with it what comes before the bytes that open files belong to, and tells of the files of those
+ * behind its end (Linux 6.18): where they begin is not to be had, only where they end. Whoever reads message
+ * by message finds the files with the right one when they come with its last byte.
+ */
 static ssize_t look_stream(struct looking *l, int off)
 {
-	ssize_t n = look(l, PIECE), lo = 1, hi = n;
+	ssize_t n = look(l, l->last ? 1 : PIECE);
 
-	if (n <= 0 || !l->fd_count)
+	l->last = !l->last && n > 1 && l->fd_count;
+	if (!l->last)
 		return n;
-	while (lo < hi) {
-		ssize_t mid = (lo + hi) / 2, r;
-
-		let_go(l);
-		set_offset(l->fd, off);
-		r = look(l, (size_t)mid);
-		if (r < 0)
-			return r;
-		if (l->fd_count)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
 	let_go(l);
 	set_offset(l->fd, off);
-	return look(l, lo > 1 ? (size_t)lo - 1 : (size_t)n);
+	n = look(l, (size_t)n - 1);
+	let_go(l);
+	return n;
 }
 
 static void send_answer(struct looking *l)
@@ -152,28 +148,42 @@ static void send_answer(struct looking *l)
 	let_go(l);
 }
 
-static void answer_queue(struct looking *l)
+/* Reading behind the last message, or any datagram, would take the error that waits for its owner. */
+static ssize_t look_all(struct looking *l)
 {
-	int was = -1, off = 0;
-	socklen_t len = sizeof(was);
+	struct pollfd p = { l->fd, 0, 0 };
+	int total = 0, off = 0;
 	uint32_t next;
-	ssize_t n;
 
-	getsockopt(l->fd, SOL_SOCKET, SO_PEEK_OFF, &was, &len);
-	set_offset(l->fd, 0);
-	for (;;) {
-		n = l->type == SOCK_STREAM ? look_stream(l, off) : look(l, CKPT_PEEK_MAX);
-		/* The end of a stream that the other end has closed; datagrams may be empty. */
+	poll(&p, 1, 0);
+	if (ioctl(l->fd, FIONREAD, &total) < 0)
+		return -errno;
+	if ((p.revents & POLLERR) && l->type != SOCK_STREAM)
+		return total ? -EIO : 0;
+	while (l->type == SOCK_DGRAM || off < total) {
+		ssize_t n = l->type == SOCK_STREAM ? look_stream(l, off) : look(l, CKPT_PEEK_MAX);
+
+		/* Datagrams may be empty. */
 		if (n < 0 || (n == 0 && l->type != SOCK_DGRAM))
-			break;
+			return n == -EAGAIN ? 0 : n;
 		off += (int)n;
 		l->a.result = 1;
 		send_answer(l);
 		if (recv(l->sock, &next, sizeof(next), 0) != sizeof(next))
 			_exit(1);
 	}
+	return 0;
+}
+
+static void answer_queue(struct looking *l)
+{
+	int was = -1;
+	socklen_t len = sizeof(was);
+
+	getsockopt(l->fd, SOL_SOCKET, SO_PEEK_OFF, &was, &len);
+	set_offset(l->fd, 0);
+	l->a.result = (int)look_all(l);
 	set_offset(l->fd, was);
-	l->a.result = n == -EAGAIN || n == 0 ? 0 : (int)n;
 	let_go(l);
 	send_answer(l);
 }
