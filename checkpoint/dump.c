@@ -18,6 +18,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#define BUSY_TRIES 20
+#define BUSY_NS 10000000
 #define HOLD_TIMEOUT_US 1000000
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
@@ -125,20 +127,6 @@ static int uid_base_collect(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
-static int ids_collect(struct ckpt_dump *d, struct err *e)
-{
-	cleanup_free char *map = NULL;
-	unsigned inside;
-	char path[64];
-	int r;
-
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
-	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u %u", &inside, &d->uid_base, &d->uid_count) != 3 || inside != 0)
-		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
-	return 0;
-}
-
 static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
 {
 	struct ckpt_tree *t = &d->tree;
@@ -148,8 +136,6 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
-	if (r == 0)
-		r = ids_collect(d, e);
 	if (r == 0)
 		r = ckpt_refuse_mounts(init, o->spec, e);
 	if (r == 0)
@@ -244,6 +230,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->cgroup = c;
 	d->spec = o->spec;
 	d->uid_base = o->spec->root.id_base;
+	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
@@ -257,16 +244,25 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e)
 {
-	uint64_t start = now_monotonic_us();
-	struct ckpt_dump *d = dump_new(c, init, o, e);
+	struct ckpt_dump *d = NULL;
+	uint64_t start;
 	int r;
 
-	if (!d)
-		return -EIO;
-	d->precopy = p;
-	r = ckpt_freeze(c, &d->frozen, e);
-	if (r == 0)
-		r = collect(d, init, o, e);
+	for (unsigned tries = 0;; tries++) {
+		start = now_monotonic_us();
+		d = dump_new(c, init, o, e);
+		if (!d)
+			return -EIO;
+		d->precopy = p;
+		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0)
+			r = collect(d, init, o, e);
+		if (r != -EAGAIN || tries == BUSY_TRIES)
+			break;
+		/* A connection waits to be accepted: let the VPS do it. */
+		ckpt_dump_abort(d);
+		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);
 	if (r == 0)

@@ -147,6 +147,10 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 		r = ckpt_unix_collect(k, e);
 		return r == 0 ? ckpt_unix_queue(k, e) : r;
 	}
+	if (k->s->family == AF_NETLINK)
+		return ckpt_netlink_collect(k, e);
+	if (k->s->family == AF_PACKET)
+		return ckpt_packet_collect(k, e);
 	r = lock(k->d, e);
 	if (r < 0)
 		return r;

@@ -54,6 +54,13 @@ int ckpt_tcp_silence(const struct ckpt_sock *k, bool silent);
 int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
+bool ckpt_inet_is_good(const Ckpt__Socket *s);
+int ckpt_netlink_collect(const struct ckpt_sock *k, struct err *e);
+int ckpt_netlink_make(int fd, const Ckpt__File *f, struct err *e);
+bool ckpt_netlink_is_good(const Ckpt__Socket *s);
+int ckpt_packet_collect(const struct ckpt_sock *k, struct err *e);
+int ckpt_packet_make(int fd, const Ckpt__File *f, struct err *e);
+bool ckpt_packet_is_good(const Ckpt__Socket *s);
 
 /* What an image says of them holds together. (tree.c) */
 int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e);

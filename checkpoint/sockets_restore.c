@@ -32,6 +32,8 @@ static const struct {
 	{ CKPT_FILE_INET, AF_INET, sizeof(struct sockaddr_in) },
 	{ CKPT_FILE_INET, AF_INET6, sizeof(struct sockaddr_in6) },
 	{ CKPT_FILE_UNIX, AF_UNIX, sizeof(struct sockaddr_un) },
+	{ CKPT_FILE_NETLINK, AF_NETLINK, sizeof(struct sockaddr_nl) },
+	{ CKPT_FILE_PACKET, AF_PACKET, sizeof(struct sockaddr_ll) },
 };
 
 /* Addresses are of the socket's own family, whole ones. */
@@ -63,6 +65,20 @@ static bool is_good_tcp(const Ckpt__Socket *s)
 	       (s->state == TCP_SYN_SENT || t->window.len == sizeof(struct tcp_repair_window));
 }
 
+static bool is_good(const struct ckpt_tree *t, const Ckpt__File *f)
+{
+	switch (f->socket->family) {
+	case AF_UNIX:
+		return ckpt_unix_is_good(t, f);
+	case AF_NETLINK:
+		return ckpt_netlink_is_good(f->socket);
+	case AF_PACKET:
+		return ckpt_packet_is_good(f->socket);
+	default:
+		return ckpt_socket_is_tcp(f->socket) ? is_good_tcp(f->socket) : ckpt_inet_is_good(f->socket);
+	}
+}
+
 static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t id, struct err *e)
 {
 	const Ckpt__Socket *s = f->socket;
@@ -75,11 +91,7 @@ static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t
 			return bad("an address", id, e);
 		if (!ckpt_sockopts_are_good(s))
 			return bad("an option", id, e);
-		if (ckpt_socket_is_tcp(s) && !is_good_tcp(s))
-			return bad("the connection", id, e);
-		if (s->family == AF_UNIX && !ckpt_unix_is_good(t, f))
-			return bad("a unix socket", id, e);
-		return 0;
+		return is_good(t, f) ? 0 : bad("a socket", id, e);
 	}
 	return bad("a socket", id, e);
 }
@@ -154,7 +166,19 @@ int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
 	return 0;
 }
 
-static int make_inet(struct ckpt_opening *o, size_t i, struct err *e)
+static int make(int fd, const Ckpt__File *f, uint32_t id, struct err *e)
+{
+	switch (f->socket->family) {
+	case AF_NETLINK:
+		return ckpt_netlink_make(fd, f, e);
+	case AF_PACKET:
+		return ckpt_packet_make(fd, f, e);
+	default:
+		return ckpt_socket_is_tcp(f->socket) ? ckpt_tcp_make(fd, f, id, e) : ckpt_inet_make(fd, f, e);
+	}
+}
+
+static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__File *f = o->tree->files[i];
 	const Ckpt__Socket *s = f->socket;
@@ -165,7 +189,7 @@ static int make_inet(struct ckpt_opening *o, size_t i, struct err *e)
 		return err_sys(e, "make a socket of family %u, protocol %u", s->family, s->protocol);
 	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
 	if (r == 0)
-		r = ckpt_socket_is_tcp(s) ? ckpt_tcp_make(fd, f, (uint32_t)i + 1, e) : ckpt_inet_make(fd, f, e);
+		r = make(fd, f, (uint32_t)i + 1, e);
 	if (r == 0)
 		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_BOUND, e);
 	return r == 0 ? ckpt_socket_place(o, i, fd, e) : r;
@@ -177,6 +201,13 @@ int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 	return err_set(e, ERR_FAIL, "the image is damaged: a socket, %s", f->path);
 }
 
+/* Who listens comes first: what it accepted has the same port, and is forced onto it. Who hears of the
+ * kernel's doings comes last, and hears nothing of ours. */
+static int pass_of(const Ckpt__Socket *s)
+{
+	return s->family == AF_NETLINK ? 2 : s->state != TCP_LISTEN;
+}
+
 int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 {
 	int r = 0;
@@ -184,14 +215,12 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 	snprintf(o->scratch, sizeof(o->scratch), "/run/.vps-restore-XXXXXX");
 	if (!mkdtemp(o->scratch))
 		return err_sys(e, "make a directory in /run");
-	/* Who listens comes first: what it accepted has the same port, and is forced onto it. */
-	for (int pass = 0; pass < 2; pass++)
+	for (int pass = 0; pass < 3; pass++)
 		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {
 			const Ckpt__Socket *s = o->tree->files[i]->socket;
 
-			if (s && (s->family == AF_INET || s->family == AF_INET6) &&
-			    (s->state == TCP_LISTEN) == (pass == 0))
-				r = make_inet(o, i, e);
+			if (s && s->family != AF_UNIX && pass_of(s) == pass)
+				r = make_one(o, i, e);
 		}
 	return r == 0 ? ckpt_unix_make(o, e) : r;
 }
