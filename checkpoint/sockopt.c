@@ -117,7 +117,7 @@ static const struct row {
 	{ SOL_TCP, TCP_INQ, 0 },
 	{ SOL_TCP, TCP_TX_DELAY, 0 },
 	{ SOL_TCP, TCP_RTO_MAX_MS_, 0 },
-	{ SOL_TCP, TCP_MAXSEG, IDLE },
+	{ SOL_TCP, TCP_MAXSEG, IDLE | MAY_FAIL }, /* what it was last, when nobody has set it */
 	{ SOL_TCP, TCP_WINDOW_CLAMP, IDLE },
 	{ SOL_TCP, TCP_FASTOPEN, IDLE },
 	{ SOL_TCP, TCP_FASTOPEN_CONNECT, IDLE },

@@ -284,7 +284,7 @@ static uint32_t port;
 
 static void set_kernel(void)
 {
-	struct sockaddr_nl a = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR }, own = a;
+	struct sockaddr_nl a = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_IFADDR }, own = a;
 	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_protocol = htons(0x88b5),
 				  .sll_ifindex = (int)if_nametoindex("eth0") };
 	struct packet_mreq m = { .mr_ifindex = ll.sll_ifindex, .mr_type = PACKET_MR_PROMISC };
@@ -325,7 +325,7 @@ static void check_kernel(void)
 	struct sockaddr_ll ll;
 	socklen_t len = sizeof(ll);
 	uint32_t mask[8] = { 0 };
-	struct ifreq f = { .ifr_name = "eth0" };
+	struct ifreq f = { .ifr_name = "lo:1" };
 	char buf[8192];
 	int on = 0;
 
@@ -335,11 +335,10 @@ static void check_kernel(void)
 	CHECK(((struct nlmsghdr *)(void *)buf)->nlmsg_pid == port);
 	len = sizeof(mask);
 	CHECK(getsockopt(events, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, mask, &len) == 0);
-	CHECK(mask[0] >> (RTNLGRP_LINK - 1) & 1 && mask[0] >> (RTNLGRP_IPV4_IFADDR - 1) & 1);
+	CHECK(mask[0] >> (RTNLGRP_IPV4_ROUTE - 1) & 1 && mask[0] >> (RTNLGRP_IPV4_IFADDR - 1) & 1);
 	CHECK(mask[(RTNLGRP_NEXTHOP - 1) / 32] >> ((RTNLGRP_NEXTHOP - 1) % 32) & 1);
-	CHECK(ioctl(raw, SIOCGIFFLAGS, &f) == 0);
-	f.ifr_flags |= IFF_DEBUG;
-	CHECK(ioctl(raw, SIOCSIFFLAGS, &f) == 0 && recv(events, buf, sizeof(buf), 0) > 0);
+	*(struct sockaddr_in *)(void *)&f.ifr_addr = at4("127.0.0.5", 0);
+	CHECK(ioctl(raw, SIOCSIFADDR, &f) == 0 && recv(events, buf, sizeof(buf), 0) > 0);
 	len = sizeof(ll);
 	CHECK(getsockname(packet, (struct sockaddr *)&ll, &len) == 0 && ll.sll_protocol == htons(0x88b5));
 	CHECK(ll.sll_ifindex == (int)if_nametoindex("eth0"));
