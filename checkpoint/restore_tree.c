@@ -57,6 +57,8 @@ int restore_take_over(struct restore *r, struct restoring *p, pid_t pid, uint32_
 		list_call(l, "let go of rseq", SYS_rseq, rseq.pointer, rseq.size, 1, rseq.signature, 0, 0);
 	list_call(l, "let go of robust futexes", SYS_set_robust_list, 0, 24, 0, 0, 0, 0);
 	list_call(l, "let go of the end address", SYS_set_tid_address, 0, 0, 0, 0, 0, 0);
+	/* Others take open files from it (restore_fetch()). */
+	list_call(l, "be open to others", SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, 0, r->region, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, r->region + RESTORE_REGION,
 		  RESTORE_ADDRESS_MAX - r->region - RESTORE_REGION, 0, 0, 0, 0);
@@ -126,6 +128,31 @@ static uint64_t share_flags(const struct restore *r, const struct ckpt_op *o)
 	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group);
 }
 
+static void stay(void *arg)
+{
+	(void)arg;
+	for (;;)
+		pause();
+}
+
+/* Whose parent is not in the VPS: nothing is inherited. */
+static int birth_outside(struct restore *r, size_t who, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[who];
+	uint32_t number = r->plan.nodes[who].pid;
+	struct rlimit64 lim;
+	pid_t pid;
+	int n = rt_outside(r->vps, (pid_t)number, stay, NULL, &pid, e);
+
+	if (n == 0)
+		n = restore_take_over(r, p, pid, number, l, e);
+	/* As restore_open() has it. */
+	if (n == 0 && (prlimit64(pid, RLIMIT_NOFILE, NULL, &lim) < 0 ||
+		       prlimit64(pid, RLIMIT_NOFILE, &(struct rlimit64){ lim.rlim_max, lim.rlim_max }, NULL) < 0))
+		n = err_sys(e, "raise the limit of open files");
+	return n == 0 ? restore_fetch(r, p, false, l, e) : n;
+}
+
 static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
 	struct restoring *p = &r->procs[o->who], *by;
@@ -134,7 +161,7 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	int n = 0;
 
 	if (o->by == CKPT_PLAN_OUTSIDE)
-		return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside", (int)number);
+		return birth_outside(r, o->who, l, e);
 	by = &r->procs[o->by];
 	shared = o->by < r->tree.task_count && !by->parent ? shared_filters(r, o->by) : 0;
 	by->parent = true;

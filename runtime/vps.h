@@ -44,6 +44,14 @@ struct rt_restore {
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
+/*
+ * While a checkpoint is put in place: one more process whose parent is not in the VPS, as rt_exec() had made
+ * one, of this number inside. It is confined like one, has /dev/null three times, and runs stay(), which must never
+ * return. Its parent is a process outside that waits for its end and ends then, so that the holder need not
+ * know of it. *ret is the host's pid.
+ */
+int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e);
+
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */
 int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-kfFpx] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
+ * drive [-efFkptx] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
  * process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
- * program. -p: both ways out of each phase are taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
- * restored so many times.
+ * program. -p: both ways out of each phase are taken. -k: it is not killed, but goes on after it was saved.
+ * -s: prints the image. -n: saved and restored so many times. -e: it is also run as `PROGRAM exec` by what
+ * `vps exec` stands on; -t: in a terminal.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -25,6 +26,10 @@
 #define ID_BASE 700000
 #define WAIT_MS 30000
 
+static struct {
+	bool wanted, tty;
+	int pidfd, master;
+} command = { false, false, -EBADF, -EBADF };
 static bool keep, show, save_fails, restore_fails, killed, phases;
 static int rounds = 1;
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
@@ -237,6 +242,31 @@ static int try_restore(const struct rt_spec *s, int fd, struct err *e)
 	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
 }
 
+/* The program once more, as `vps exec` starts it. */
+static int run_command(struct rt_vps *v, struct err *e)
+{
+	struct rt_stdio none = { { -EBADF, -EBADF, -EBADF } };
+	struct rt_exec x = { .cwd = "/", .tty = command.tty, .rows = 33, .cols = 111 };
+	pid_t pid;
+	int r = strv_add(&x.argv, "/test") < 0 || strv_add(&x.argv, "exec") < 0 ? -ENOMEM : 0;
+
+	if (r == 0)
+		r = rt_exec(v, &x, &none, &pid, &command.pidfd, &command.master, e);
+	strv_done(&x.argv);
+	return r;
+}
+
+/* It is ours to wait for, as long as it has not been restored. */
+static void reap_command(void)
+{
+	siginfo_t si;
+
+	if (command.pidfd >= 0)
+		waitid(P_PIDFD, (id_t)command.pidfd, &si, WEXITED);
+	fd_close(&command.pidfd);
+	fd_close(&command.master);
+}
+
 /* Saved, killed, restored. */
 static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 {
@@ -266,6 +296,7 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	}
 	if (keep)
 		return 0;
+	reap_command();
 	rt_finish(*v);
 	*v = NULL;
 	r = phases ? try_restore(s, fd, e) : 0;
@@ -299,12 +330,15 @@ static int drive(const char *program, struct console *c, struct err *e)
 	struct rt_spec s = { 0 };
 	struct rt_vps *v = NULL;
 	struct rt_exit ended;
+	struct err ignored;
 	int r = make_root(program, e);
 
 	if (r == 0 && make_spec(&s) < 0)
 		r = err_code(e, -ENOMEM, "make a spec");
 	if (r == 0)
 		r = rt_start(&s, NULL, &v, e);
+	if (r == 0 && command.wanted)
+		r = run_command(v, e);
 	if (r == 0)
 		r = expect(v, c, "ready", e);
 	for (int i = 0; r == 0 && i < rounds; i++)
@@ -318,6 +352,9 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = err_sys(e, "write to the console");
 	if (r == 0)
 		r = expect(v, c, "good", e);
+	if (r < 0 && v)
+		rt_kill(v, &ignored);
+	reap_command();
 	if (r == 0)
 		r = rt_reap(v, &ended, e);
 	if (r == 0 && (ended.how != RT_EXITED || ended.value != 0))
@@ -335,8 +372,10 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFpxn:c:s")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFpxn:c:set")) >= 0)
 		switch (opt) {
+		case 't': command.tty = true; /* fallthrough */
+		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
 		case 's': show = true; break;
 		case 'f': save_fails = true; break;
