@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
@@ -68,9 +69,10 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, struct err *e)
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
+			struct err *e)
 {
-	Ckpt__Header *h = ckpt_alloc(&d->tree.arena, sizeof(*h));
+	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
 	struct utsname u;
 	long long s[2] = { 0 }, ns[2] = { 0 };
@@ -81,8 +83,8 @@ static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, str
 		return err_code(e, -ENOMEM, "collect");
 	ckpt__header__init(h);
 	uname(&u);
-	h->vps = ckpt_strdup(&d->tree.arena, name);
-	h->kernel = ckpt_strdup(&d->tree.arena, u.release);
+	h->vps = ckpt_strdup(a, name);
+	h->kernel = ckpt_strdup(a, u.release);
 	if (!h->vps || !h->kernel)
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
@@ -97,7 +99,7 @@ static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, str
 	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
 	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
 	h->realtime_ns = now_realtime_us() * 1000;
-	d->tree.header = h;
+	*ret = h;
 	return 0;
 }
 
@@ -121,8 +123,10 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = header_collect(d, init, o->spec->name, e);
+	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
 
+	if (r == 0 && d->precopy)
+		r = ckpt_final_begin(d, e);
 	if (r == 0)
 		r = ckpt_refuse_mounts(init, o->spec, e);
 	if (r == 0)
@@ -150,26 +154,25 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
+		r = ckpt_inotify_resolve(d, e);
+	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
 
-static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o, struct err *e)
+static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
 {
-	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
-	int r;
+	int r = ckpt_tree_write(&d->tree, w, e);
 
-	if (!w)
-		return -ENOMEM;
-	r = ckpt_tree_write(&d->tree, w, e);
+	if (r == 0)
+		r = ckpt_ghosts_write(d, w, e);
 	if (r == 0)
 		r = fault_point("checkpoint", "pages", e);
 	if (r == 0)
-		r = ckpt_pages_dump(d, w, e);
+		r = d->precopy ? ckpt_final_pages(d, w, e) : ckpt_pages_dump(d, w, e);
 	if (r == 0)
-		r = ckpt_write_end(w, o->durable, e);
+		r = ckpt_write_end(w, durable, e);
 	d->bytes = ckpt_written_bytes(w);
-	ckpt_writer_free(w);
 	return r;
 }
 
@@ -180,6 +183,7 @@ static void dump_free(struct ckpt_dump *d)
 	fd_close(&d->diag);
 	fd_close(&d->root);
 	ckpt_collect_done(&d->files);
+	ckpt_ghosts_done(d);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
@@ -209,6 +213,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->diag = -EBADF;
 	d->init = init;
 	d->cgroup = c;
+	d->spec = o->spec;
+	d->uid_base = o->spec->root.id_base;
 	d->progress = o->progress;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
@@ -218,8 +224,9 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	return d;
 }
 
-int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
-		      struct ckpt_dump **ret, struct ckpt_dump_result *result, struct err *e)
+int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
+		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
+		    struct ckpt_dump_result *result, struct err *e)
 {
 	uint64_t start = now_monotonic_us();
 	struct ckpt_dump *d = dump_new(c, init, o, e);
@@ -227,11 +234,14 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 
 	if (!d)
 		return -EIO;
+	d->precopy = p;
 	r = ckpt_freeze(c, &d->frozen, e);
 	if (r == 0)
 		r = collect(d, init, o, e);
+	if (r == 0 && p)
+		r = ckpt_final_number(d, e);
 	if (r == 0)
-		r = write_image(d, fd, o, e);
+		r = write_image(d, w, o->durable, e);
 	if (r < 0) {
 		ckpt_dump_abort(d);
 		return r;
@@ -240,6 +250,16 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 		summarize(d, start, result);
 	*ret = d;
 	return 0;
+}
+
+int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+		      struct ckpt_dump **ret, struct ckpt_dump_result *result, struct err *e)
+{
+	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
+	int r = w ? ckpt_dump_after(NULL, c, init, w, o, ret, result, e) : -ENOMEM;
+
+	ckpt_writer_free(w);
+	return r;
 }
 
 /* A task that loses its tracer goes from its ptrace stop into that of its group (Linux 5.2: both are

@@ -25,6 +25,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_MEMFD] = &ckpt_kind_memfd,
 	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
+	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
 };
 
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret)

@@ -49,6 +49,11 @@ uint64_t ckpt_late_fd(const struct ckpt_late *q)
 	return (uint64_t)restore_fd_file(q->r, q->id);
 }
 
+int ckpt_late_fd_of(const struct ckpt_late *q, uint32_t file)
+{
+	return restore_fd_file(q->r, file);
+}
+
 void ckpt_late_opened(struct ckpt_late *q, const char *what)
 {
 	list_call(q->l, what, SYS_dup3, 3, ckpt_late_fd(q), O_CLOEXEC, 0, 0, 0);

@@ -92,14 +92,14 @@ static int plan_fds(struct restore *r, struct err *e)
 		for (size_t k = 0; k < mm->n_area; k++) {
 			const Ckpt__Area *a = mm->area[k];
 
-			if (!a->path[0])
+			if (!a->path[0] || a->ghost)
 				continue;
 			n = add_mapped(r, a->path, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 			if (n < 0)
 				return n;
 			p->area_fd[k] = n; /* the number when all are known */
 		}
-		n = add_mapped(r, mm->exe, false, e);
+		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, false, e);
 		if (n < 0)
 			return n;
 		p->exe_fd = n;
@@ -107,9 +107,13 @@ static int plan_fds(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
 
-		p->exe_fd = restore_fd_mapped(r, (size_t)p->exe_fd);
-		for (size_t k = 0; k < p->task->mm->n_area; k++)
-			p->area_fd[k] = restore_fd_mapped(r, (size_t)p->area_fd[k]);
+		const Ckpt__Mm *mm = p->task->mm;
+
+		p->exe_fd = mm->exe_ghost ? restore_fd_ghost(r, mm->exe_ghost)
+					  : restore_fd_mapped(r, (size_t)p->exe_fd);
+		for (size_t k = 0; k < mm->n_area; k++)
+			p->area_fd[k] = mm->area[k]->ghost ? restore_fd_ghost(r, mm->area[k]->ghost)
+							   : restore_fd_mapped(r, (size_t)p->area_fd[k]);
 	}
 	return 0;
 }
@@ -198,8 +202,14 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 {
 	struct rt_restore how = { 0, 0, restore_open, restore_stay, r };
 	struct ckpt_record rec;
-	int more = ckpt_tree_read(&r->tree, r->reader, &rec, e), n;
+	int more, n;
 
+	/* What deleted files hold lies in one that has no name, until they are made again. */
+	r->tree.spool = open(spec->lib_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (r->tree.spool < 0)
+		return err_sys(e, "make a file in %s", spec->lib_dir);
+	r->tree.has_spool = true;
+	more = ckpt_tree_read(&r->tree, r->reader, &rec, e);
 	if (more < 0)
 		return more;
 	n = check_host(r, e);

@@ -57,9 +57,14 @@ static inline int restore_fd_mapped(const struct restore *r, size_t i)
 	return r->base + (int)(r->tree.file_count + r->tree.shmem_count + i);
 }
 
+static inline int restore_fd_ghost(const struct restore *r, uint32_t id)
+{
+	return restore_fd_mapped(r, r->mapped_count) + (int)id - 1;
+}
+
 static inline int restore_fd_end(const struct restore *r)
 {
-	return restore_fd_mapped(r, r->mapped_count);
+	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1);
 }
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */

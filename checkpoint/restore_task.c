@@ -161,9 +161,14 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
 		return n;
+	if (k->cwd_ghost)
+		list_call(l, "go to its directory", SYS_fchdir, (uint64_t)restore_fd_ghost(r, k->cwd_ghost), 0, 0, 0,
+			  0, 0);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
 	set_signals(p->task, l);
-	list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0, 0);
+	if (!k->cwd_ghost)
+		list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0,
+			  0);
 	list_call(l, NULL, SYS_umask, k->umask & 0777, 0, 0, 0, 0, 0);
 	list_call(l, "set its personality", SYS_personality, k->personality, 0, 0, 0, 0, 0);
 	if (k->child_subreaper)

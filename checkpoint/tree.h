@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "checkpoint/image/image.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -12,9 +13,12 @@
 /* Messages, from image.proto: checkpoint/image.pb-c.h, which is made by the build, has them. */
 typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
+typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Header Ckpt__Header;
+typedef struct Ckpt__Layout Ckpt__Layout;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
+typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
 typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
@@ -53,6 +57,12 @@ struct ckpt_task {
 	pid_t *tids;
 };
 
+/* A piece of a deleted file's contents, in the spool. */
+struct ckpt_piece {
+	uint32_t ghost;             /* its id */
+	uint64_t offset, len, at;
+};
+
 struct ckpt_tree {
 	struct ckpt_arena arena;
 	Ckpt__Header *header;
@@ -68,6 +78,13 @@ struct ckpt_tree {
 	size_t filter_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
+	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */
+	size_t ghost_count;
+	struct ckpt_piece **pieces;
+	size_t piece_count;
+	int spool;                  /* the contents of ghosts, while `has_spool`; the tree's */
+	bool has_spool;
+	uint64_t spooled;
 };
 
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */

@@ -128,6 +128,7 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "pull", worker_pull },
 		{ "doctor", worker_doctor },
 		{ "suspend", worker_suspend },
+		{ "discard", worker_discard },
 	};
 	const char *op = job_text(job, "op");
 

@@ -28,6 +28,7 @@ int worker_template_sweep(json_t *job, json_t **ret, struct err *e);
 int worker_push(json_t *job, json_t **ret, struct err *e);
 int worker_pull(json_t *job, json_t **ret, struct err *e);
 int worker_suspend(json_t *job, json_t **ret, struct err *e);
+int worker_discard(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 
 /* A string parameter; "" when it is not there. */

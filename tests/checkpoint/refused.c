@@ -6,14 +6,14 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/inotify.h>
+#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
-enum { TIMER = 1, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DONTFORK, MOUNT };
+enum { TIMER = 1, LOCK, SOCKET, NAMESPACE, FANOTIFY, DONTFORK, MOUNT };
 
 static int ready[2];
 
@@ -41,8 +41,6 @@ int main(void)
 	if (WHAT == TIMER)
 		timer_create(CLOCK_MONOTONIC, NULL, &timer);
 	CHECK(pipe(ready) == 0);
-	if (WHAT == DELETED)
-		unlink("/root/file");
 	if (WHAT == LOCK)
 		fcntl(fd, F_SETLK, &lk);
 	if (WHAT == SOCKET)
@@ -51,8 +49,8 @@ int main(void)
 		child();
 	if (WHAT == MOUNT)
 		mount("none", "/tmp", "tmpfs", 0, NULL);
-	if (WHAT == INOTIFY)
-		inotify_init1(0);
+	if (WHAT == FANOTIFY)
+		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
 	if (WHAT == DONTFORK)
 		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
 			MADV_DONTFORK);
