@@ -8,6 +8,7 @@
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/kinds/pty.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,6 +33,11 @@ const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d)
 int ckpt_dump_root(const struct ckpt_dump *d)
 {
 	return d->root;
+}
+
+uint32_t ckpt_dump_uid_base(const struct ckpt_dump *d)
+{
+	return d->uid_base;
 }
 
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id)
@@ -155,6 +161,10 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
 		r = ckpt_inotify_resolve(d, e);
+	if (r == 0)
+		r = ckpt_pty_resolve(d, e);
+	if (r == 0)
+		r = ckpt_terminals_resolve(d, e);
 	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;

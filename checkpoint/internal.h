@@ -85,6 +85,8 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Controlling terminals, once all files are collected. (relate.c) */
+int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* What is in the tmpfs that the runtime mounts, and there again. (tmpfs.c) */
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e);

@@ -24,6 +24,8 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD,
 	CKPT_FILE_UNIX,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
+	CKPT_FILE_PTY_MASTER = 20,
+	CKPT_FILE_PTY_SLAVE,
 	CKPT_FILE_INOTIFY = 50,
 	CKPT_FILE_KIND_COUNT = 60,
 };
@@ -64,6 +66,7 @@ struct ckpt_opening {
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
 	int *ghosts;         /* as tree->ghosts */
+	int above;           /* numbers from here on are nobody's */
 	int *mates;          /* as tree->files: made with its other end; -1: not */
 };
 
@@ -98,13 +101,16 @@ struct ckpt_kind {
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix, ckpt_kind_inotify;
+	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_pty_master, ckpt_kind_pty_slave;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
 /* What a kind's dump() may use. */
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);
 const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d);
 int ckpt_dump_root(const struct ckpt_dump *d);
+uint32_t ckpt_dump_uid_base(const struct ckpt_dump *d);
+/* One more open file, that no process has. -ENOMEM. */
+int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f);
 /* A sock_diag socket in the VPS's network namespace; stays the dump's. */
 int ckpt_dump_diag(struct ckpt_dump *d, struct err *e);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);

@@ -135,15 +135,7 @@ int ckpt_refuse_mounts(pid_t init, const struct rt_spec *spec, struct err *e)
 
 int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e)
 {
-	uint64_t f[53] = { 0 };
-	int r = ckpt_stat_read(p->pid, f);
-
-	if (r < 0)
-		return err_code(e, r, "look at process %d", (int)p->pid);
-	if (f[7])
-		return err_set(e, ERR_UNSUPPORTED, "process %d has a controlling terminal, which cannot be "
-			       "saved yet", (int)p->pid);
-	r = check_namespaces(init, p->pid, e);
+	int r = check_namespaces(init, p->pid, e);
 	if (r == 0)
 		r = check_cgroup(init, p->pid, e);
 	if (r == 0)

@@ -8,6 +8,7 @@
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -104,7 +105,7 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree };
+	struct ckpt_opening o = { .tree = &r->tree, .above = restore_fd_end(r) };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
@@ -125,6 +126,8 @@ int restore_open(void *restore, struct err *e)
 		n = open_ghosts(r, &o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
+	if (n == 0)
+		n = ckpt_pty_finish(&o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {
 		bool write = r->mapped[i][0] == '+';
 		int fd = open(r->mapped[i] + write, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);

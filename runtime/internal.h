@@ -59,6 +59,8 @@ struct rt_vps {
 	int console;
 	int notify;
 	const struct rt_restore *restore; /* NULL: init is executed */
+	int *kept;         /* fds, by rt_keep() */
+	size_t kept_count;
 	pid_t *parents;    /* of processes restored from outside */
 	size_t parent_count;
 	bool pidns_joined; /* children of ours are born in the VPS's pid namespace */
@@ -156,7 +158,8 @@ int rt_init_cgroup_open(const struct rt_vps *v, struct err *e);
 /* In a child that was born in the VPS's pid namespace and cgroup: enters its other namespaces and becomes
  * its root. (outside.c) */
 int rt_enter(const struct rt_vps *v, struct err *e);
-/* Waits for the parents of processes that rt_outside() made, which have ended. (outside.c) */
+/* Lets go of what rt_keep() took, and waits for the parents of processes that rt_outside() made, which have
+ * ended. (outside.c) */
 void rt_outside_done(struct rt_vps *v);
 
 /* Children of the holder are born in the holder's own pid namespace again (exec.c). */

@@ -189,12 +189,30 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 	return r;
 }
 
+int rt_keep(struct rt_vps *v, int fd, struct err *e)
+{
+	int *p = reallocarray(v->kept, v->kept_count + 1, sizeof(*p));
+
+	if (!p) {
+		close(fd);
+		return err_code(e, -ENOMEM, "keep a file");
+	}
+	v->kept = p;
+	p[v->kept_count++] = fd;
+	return 0;
+}
+
 void rt_outside_done(struct rt_vps *v)
 {
 	for (size_t i = 0; i < v->parent_count; i++)
 		while (waitpid(v->parents[i], NULL, 0) < 0 && errno == EINTR)
 			continue;
+	for (size_t i = 0; i < v->kept_count; i++)
+		close(v->kept[i]);
+	free(v->kept);
 	free(v->parents);
+	v->kept = NULL;
+	v->kept_count = 0;
 	v->parents = NULL;
 	v->parent_count = 0;
 }

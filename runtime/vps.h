@@ -52,6 +52,9 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
  */
 int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e);
 
+/* Takes an fd that is to stay open as long as the VPS is there. */
+int rt_keep(struct rt_vps *v, int fd, struct err *e);
+
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */
 int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */

@@ -5,7 +5,7 @@
  * guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP,
  * one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are taken.
  * -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so many
- * times. -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal.
+ * times. -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is typed on the console before.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -31,6 +31,7 @@ static struct {
 	bool wanted, tty;
 	int pidfd, master;
 } command = { false, false, -EBADF, -EBADF };
+static const char *typed = "";
 static bool keep, show, save_fails, restore_fails, killed, phases;
 static int rounds = 1, precopy;
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
@@ -370,6 +371,8 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = run_command(v, e);
 	if (r == 0)
 		r = expect(v, c, "ready", e);
+	if (r == 0 && write(rt_console_fd(v), typed, strlen(typed)) < 0)
+		r = err_sys(e, "write to the console");
 	for (int i = 0; r == 0 && i < rounds; i++)
 		r = round_trip(&s, &v, e);
 	if (r == 1) {
@@ -401,8 +404,9 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFpxn:m:c:set")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFpxn:m:c:seti:")) >= 0)
 		switch (opt) {
+		case 'i': typed = optarg; break;
 		case 't': command.tty = true; /* fallthrough */
 		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
