@@ -41,11 +41,15 @@ struct ckpt_dump {
 	struct ckpt_collect files;
 	const struct rt_spec *spec;
 	int root;               /* of the VPS, O_PATH */
+	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
+	size_t locker_count;
+	bool lockers_known;
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
-	uint32_t uid_base;      /* the host's id of the VPS's 0 */
+	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_dev, tmpfs_bytes;
 	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
 	int shmem_fd[1024];
@@ -90,6 +94,12 @@ int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* What is in the tmpfs that the runtime mounts, and there again. (tmpfs.c) */
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e);
+/* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
+int ckpt_file_locks(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
+int ckpt_fd_locks(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__FdTable *t, struct err *e);
+/* F_GETOWN and F_GETSIG; as the VPS numbers processes, once all are known. (owners.c) */
+int ckpt_owner_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
+int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
 /* Another path of a file whose name `lost` is gone; NULL when none is found. (names.c) */
 char *ckpt_name_find(struct ckpt_dump *d, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */

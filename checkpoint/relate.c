@@ -109,7 +109,7 @@ static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, p
 	z->status = f[52] & 0x7f ? f[52] & 0x7f : (uint32_t)f[52] & 0xff00;
 	z->exit_signal = (uint32_t)f[38];
 	ckpt_status_numbers(s, "Uid", 10, &uid, 1);
-	z->uid = uid - d->uid_base < 65536 ? (uint32_t)(uid - d->uid_base) : 65534;
+	z->uid = ckpt_dump_id(d, (uint32_t)uid);
 	len -= len && comm[len - 1] == '\n';
 	z->comm.len = len < 15 ? len : 15;
 	z->comm.data = ckpt_memdup(&d->tree.arena, comm, z->comm.len);

@@ -7,6 +7,7 @@
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
+#include "checkpoint/sockets.h"
 
 #include <errno.h>
 #include <sys/user.h>
@@ -125,6 +126,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
+	for (size_t i = 0; r == 0 && i < t->queue_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SOCKET_DATA, i + 1, t->queues[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = write_task(&t->tasks[i], w, e);
 	for (size_t i = 0; r == 0 && i < t->zombie_count; i++)
@@ -215,6 +218,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		if (r == 0 && ckpt_ghost_check(t, t->ghost_count - 1, e) < 0)
 			return -EIO;
 		break;
+	case CKPT_REC_SOCKET_DATA:
+		if (t->queue_count == FILES_MAX)
+			return bad(e, "too much in sockets, at", rec->id);
+		r = ckpt_push(&t->arena, &t->queues, &t->queue_count, m);
+		break;
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
 			return bad(e, "shared memory", rec->id);
@@ -289,6 +297,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		if (r < 0)
 			return r;
 	}
+	if (ckpt_locks_check(NULL, k->fds, e) < 0)
+		return -EIO;
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
 		    k->fds->fd[i]->fd > CKPT_FD_MAX)
@@ -318,8 +328,9 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
 	if (!f->path[0] || f->ghost > t->ghost_count)
 		return bad(e, "file", id);
-	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 || ckpt_pty_check(t, f, e) < 0
-		? -EIO : 0;
+	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
+	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||
+	       ckpt_pty_check(t, f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
@@ -343,7 +354,8 @@ int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_recor
 		if (x < 0)
 			return x;
 	}
-	for (size_t i = 0; i < t->task_count; i++) {
+	n = ckpt_sockets_check(t, e) < 0 ? -EPROTO : n;
+	for (size_t i = 0; n >= 0 && i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
 
 		if (x < 0)

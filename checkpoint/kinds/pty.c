@@ -155,8 +155,8 @@ static int owner(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__Pty *pty, s
 		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, is a terminal of another devpts than "
 			       "that of the VPS", f->fd, (int)f->pid, f->link);
 	pty->mode = st.st_mode & 07777;
-	pty->uid = st.st_uid - ckpt_dump_uid_base(d);
-	pty->gid = st.st_gid - ckpt_dump_uid_base(d);
+	pty->uid = ckpt_dump_id(d, st.st_uid);
+	pty->gid = ckpt_dump_id(d, st.st_gid);
 	return 0;
 }
 
