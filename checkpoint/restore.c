@@ -223,7 +223,11 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		return n;
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
+	r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r->proc < 0)
+		return err_sys(e, "open /proc");
 	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+	fd_close(&r->proc);
 	return n == 0 ? build(r, rt_init_pid(r->vps), &rec, more, e) : n;
 }
 

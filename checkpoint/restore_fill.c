@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -70,6 +71,18 @@ static int put_pages(struct restore *r, const struct ckpt_pages *pg, int *shmem_
 	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", k->process->pid) : n;
 }
 
+/* The file of shared memory, ours. */
+static int take_shmem(const struct restore *r, int pidfd, uint32_t id, struct err *e)
+{
+	int fd;
+
+	for (size_t i = 0; i < r->tree.ipc_count; i++)
+		if (r->tree.ipc[i]->kind == CKPT_IPC_SHM && r->tree.ipc[i]->shmem == id)
+			return ckpt_shm_open(r->procs[0].task->pid, r->tree.ipc[i]->id, O_RDWR, e);
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, id), 0);
+	return fd < 0 ? err_sys(e, "take shared memory") : fd;
+}
+
 int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e)
 {
 	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
@@ -79,9 +92,9 @@ int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct er
 	if (!fds || pidfd < 0)
 		return err_sys(e, "restore shared memory");
 	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		fds[i] = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, i + 1), 0);
+		fds[i] = take_shmem(r, pidfd, i + 1, e);
 		if (fds[i] < 0)
-			n = err_sys(e, "take shared memory");
+			n = fds[i];
 	}
 	while (n == 0 && more > 0) {
 		struct ckpt_pages pg;

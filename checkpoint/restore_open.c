@@ -8,6 +8,7 @@
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -117,7 +118,11 @@ int restore_open(void *restore, struct err *e)
 		o.fds[i] = o.mates[i] = -1;
 	if (n == 0)
 		n = ckpt_tmpfs_restore(&r->tree, e);
+	if (n == 0)
+		n = ckpt_ipc_make(&r->tree, 0, r->proc, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
+		if (r->tree.shmems[i - 1]->sysv)
+			continue;
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);
 	}

@@ -16,6 +16,7 @@ typedef struct Ckpt__File Ckpt__File;
 typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
+typedef struct Ckpt__IpcObject Ckpt__IpcObject;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Populated Ckpt__Populated;
@@ -78,6 +79,8 @@ struct ckpt_tree {
 	size_t filter_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
+	Ckpt__IpcObject **ipc;
+	size_t ipc_count;
 	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */
 	size_t ghost_count;
 	struct ckpt_piece **pieces;

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_IPC_H
+#define CHECKPOINT_IPC_H
+
+#include "checkpoint/tree.h"
+
+/*
+ * System V shared memory, semaphores and message queues (sysvipc(7)) of one ipc namespace, with their
+ * numbers. `ns` tells the namespaces of an image apart: 0 is the VPS's own.
+ */
+struct ckpt_batch;
+struct ckpt_dump;
+struct list;
+struct restore;
+struct restoring;
+
+enum ckpt_ipc_kind { CKPT_IPC_SHM = 1, CKPT_IPC_SEM, CKPT_IPC_MSG };
+
+/* Those of the namespace that process `pid` (the host's number) is in. */
+int ckpt_ipc_collect(struct ckpt_dump *d, pid_t pid, uint32_t ns, struct err *e);
+/* What the semaphores of `ns` get back when the process ends (SEM_UNDO): asked for by lists of calls. */
+int ckpt_undo_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, uint32_t ns,
+		      struct err *e);
+int ckpt_ipc_check(const struct ckpt_tree *t, struct err *e);
+
+/* The open file of a shared memory in the namespace of `pid`: O_RDONLY or O_RDWR. */
+int ckpt_shm_open(pid_t pid, int id, int mode, struct err *e);
+
+/*
+ * In a process of the VPS with all rights in that namespace, which is new: makes the objects. `proc` is the
+ * host's /proc: the VPS's may be read-only.
+ */
+int ckpt_ipc_make(const struct ckpt_tree *t, uint32_t ns, int proc, struct err *e);
+/* Attaches shared memory where a process had it. */
+int restore_shm(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+/* What a process left in semaphores; and what was to go as soon as nobody has it any more. */
+int restore_sem(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_shm_removed(struct restore *r, struct list *l, struct err *e);
+
+#endif
