@@ -22,6 +22,7 @@ int ckpt_ipc_collect(struct ckpt_dump *d, pid_t pid, uint32_t ns, struct err *e)
 int ckpt_undo_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, uint32_t ns,
 		      struct err *e);
 int ckpt_ipc_check(const struct ckpt_tree *t, struct err *e);
+int ckpt_undo_check(const struct ckpt_tree *t, const struct ckpt_task *k, struct err *e);
 
 /* The open file of a shared memory in the namespace of `pid`: O_RDONLY or O_RDWR. */
 int ckpt_shm_open(pid_t pid, int id, int mode, struct err *e);
@@ -33,8 +34,8 @@ int ckpt_shm_open(pid_t pid, int id, int mode, struct err *e);
 int ckpt_ipc_make(const struct ckpt_tree *t, uint32_t ns, int proc, struct err *e);
 /* Attaches shared memory where a process had it. */
 int restore_shm(struct restore *r, struct restoring *p, struct list *l, struct err *e);
-/* What a process left in semaphores; and what was to go as soon as nobody has it any more. */
-int restore_sem(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+/* What processes left in semaphores; and what was to go as soon as nobody has it any more. */
+int restore_sem(struct restore *r, struct list *l, struct err *e);
 int restore_shm_removed(struct restore *r, struct list *l, struct err *e);
 
 #endif

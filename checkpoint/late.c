@@ -108,7 +108,9 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 	list_init(l, r);
 	if (r->base > 3)
 		list_call(l, NULL, SYS_close_range, 3, (uint64_t)r->base - 1, 0, 0, 0, 0);
-	n = restore_shm_removed(r, l, e);
+	n = restore_sem(r, l, e);
+	if (n == 0)
+		n = restore_shm_removed(r, l, e);
 	if (n == 0)
 		n = do_kinds(&q, false);
 	if (n == 0)

@@ -37,16 +37,28 @@ static int add(int sems, unsigned short number, short by, short flags)
 	return semop(sems, &op, 1);
 }
 
+/* Ends after it has taken and given so much, to be undone. */
+static void borrower(int sems, int go)
+{
+	char c;
+
+	CHECK(add(sems, 0, -2, SEM_UNDO) == 0 && add(sems, 3, 1, SEM_UNDO) == 0 && add(sems, 2, -32767, SEM_UNDO) == 0);
+	CHECK(add(sems, 2, 1000, 0) == 0 && add(sems, 4, 17, SEM_UNDO) == 0 && add(sems, 4, -17, 0) == 0);
+	CHECK(read(go, &c, 1) == 1);
+	_exit(guest_failed);
+}
+
 int main(void)
 {
 	int gap = shmget(IPC_PRIVATE, PAGE, 0600), a, removed, nobody, locked, sems, queue, q2, status;
 	char *one, *two, *part, *left, *reader;
-	unsigned short values[4] = { 3, 0, 32767, 7 };
+	unsigned short values[5] = { 3, 0, 32767, 7, 0 };
 	struct message m = { 5, "five" };
 	struct shmid_ds ds;
 	struct semid_ds sd;
 	struct msqid_ds md;
-	pid_t pid, waiter;
+	pid_t pid, waiter, borrow;
+	int go[2];
 
 	a = shmget(0x1234, 5 * PAGE, IPC_CREAT | 0640);
 	CHECK(shmctl(gap, IPC_RMID, NULL) == 0);
@@ -72,7 +84,7 @@ int main(void)
 	CHECK(shmctl(locked, SHM_LOCK, NULL) == 0);
 
 	semctl(semget(IPC_PRIVATE, 1, 0600), 0, IPC_RMID);
-	sems = semget(0x99, 4, IPC_CREAT | 0660);
+	sems = semget(0x99, 5, IPC_CREAT | 0660);
 	CHECK(semctl(sems, 0, SETALL, values) == 0);
 	waiter = fork();
 	if (waiter == 0) {
@@ -82,6 +94,12 @@ int main(void)
 	while (semctl(sems, 1, GETNCNT) == 0)
 		usleep(1000);
 
+	CHECK(pipe(go) == 0);
+	borrow = fork();
+	if (borrow == 0)
+		borrower(sems, go[0]);
+	while (semctl(sems, 4, GETPID) != borrow || semctl(sems, 4, GETVAL))
+		usleep(1000);
 	queue = msgget(0x55, IPC_CREAT | 0620);
 	CHECK(msgsnd(queue, &m, 4, 0) == 0);
 	m = (struct message){ 2, "two" };
@@ -112,14 +130,19 @@ int main(void)
 	CHECK(waitpid(pid, &status, 0) == pid && status == 0 && one[1] == 'o');
 	CHECK(shmdt(part) == 0 && strcmp(left, "not shared") == 0 && shmdt(one) == 0);
 	CHECK(shmctl(removed, IPC_STAT, &ds) == 0 && (ds.shm_perm.mode & SHM_DEST) && ds.shm_segsz == 100);
-	CHECK(ds.shm_nattch == 2 && strcmp(two, "still here") == 0 && shmdt(two) == 0);
+	CHECK(ds.shm_nattch == 3 && strcmp(two, "still here") == 0 && shmdt(two) == 0);
 	CHECK(shmget(0x77, 0, 0) == nobody && shmctl(nobody, IPC_STAT, &ds) == 0 && ds.shm_perm.uid == 21);
 	CHECK(ds.shm_perm.cuid == 20 && ds.shm_perm.cgid == 30 && ds.shm_perm.gid == 30);
 	CHECK((ds.shm_perm.mode & 07777) == 0606 && strcmp(shmat(nobody, NULL, 0), "alone") == 0);
 	CHECK(shmctl(locked, IPC_STAT, &ds) == 0 && (ds.shm_perm.mode & SHM_LOCKED));
 
-	CHECK(semget(0x99, 0, 0) == sems && semctl(sems, 0, IPC_STAT, &sd) == 0 && sd.sem_nsems == 4);
-	CHECK(semctl(sems, 0, GETVAL) == 3 && semctl(sems, 1, GETVAL) == 0 && semctl(sems, 2, GETVAL) == 32767);
+	CHECK(semget(0x99, 0, 0) == sems && semctl(sems, 0, IPC_STAT, &sd) == 0 && sd.sem_nsems == 5);
+	CHECK(semctl(sems, 0, GETVAL) == 1 && semctl(sems, 1, GETVAL) == 0 && semctl(sems, 2, GETVAL) == 1000 &&
+	      semctl(sems, 3, GETVAL) == 8 && semctl(sems, 0, GETPID) == borrow && semctl(sems, 3, GETPID) == borrow);
+	CHECK(add(sems, 2, -1000, 0) == 0 && add(sems, 4, 20, 0) == 0 && write(go[1], "x", 1) == 1);
+	CHECK(waitpid(borrow, &status, 0) == borrow && status == 0);
+	CHECK(semctl(sems, 0, GETVAL) == 3 && semctl(sems, 1, GETVAL) == 0 && semctl(sems, 2, GETVAL) == 32767 &&
+	      semctl(sems, 3, GETVAL) == 7 && semctl(sems, 4, GETVAL) == 3);
 	CHECK(waitpid(waiter, &status, WNOHANG) == 0 && add(sems, 1, 2, 0) == 0);
 	CHECK(waitpid(waiter, &status, 0) == waiter && status == 0 && semctl(sems, 1, GETPID) == waiter);
 	CHECK(shmctl(removed, IPC_STAT, &ds) < 0 && errno == EINVAL);
