@@ -49,7 +49,8 @@ struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err 
 		err_code(e, -ENOMEM, "watch process %d", (int)pid);
 		return NULL;
 	}
-	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1, .uffd = -EBADF };
+	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1,
+			       .uffd = -EBADF, .pagemap = -EBADF };
 	p->procs = grown;
 	p->procs[p->count++] = w;
 	return w;
@@ -98,9 +99,11 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	}
 	if (r != -EPERM)
 		return r;
+	/* It waits for the final stop. Marks of a part of it that is watched have been set by the attempts, so
+	 * that all that is there is sent now. */
+	a->hopeless = true;
 	ckpt_ranges_cut(ret, before, a->start);
-	a->hopeless = true; /* it waits for the final stop */
-	return 0;
+	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret);
 }
 
 static int open_of(pid_t pid, const char *name)

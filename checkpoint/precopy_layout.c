@@ -9,8 +9,16 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
+/*
+ * The map of a process that runs is read in pieces: areas that are joined meanwhile are told again. No
+ * page may be in two areas, for two threads would send it at once, the older one last perhaps.
+ */
 static int area_add(struct area_list *l, const struct ckpt_map *m)
 {
+	uint64_t start = l->count && l->a[l->count - 1].end > m->start ? l->a[l->count - 1].end : m->start;
+
+	if (start >= m->end)
+		return 0;
 	if (l->count == l->room) {
 		size_t room = l->room ? 2 * l->room : 64;
 		struct area *a = reallocarray(l->a, room, sizeof(*a));
@@ -21,7 +29,7 @@ static int area_add(struct area_list *l, const struct ckpt_map *m)
 		l->room = room;
 	}
 	l->a[l->count++] = (struct area){
-		.start = m->start, .end = m->end,
+		.start = start, .end = m->end,
 		.prot = (m->perms[0] == 'r' ? PROT_READ : 0) | (m->perms[1] == 'w' ? PROT_WRITE : 0) |
 			(m->perms[2] == 'x' ? PROT_EXEC : 0),
 		.file = !ckpt_map_is_anonymous(m), .stack = STREQ(m->name, "[stack]"),

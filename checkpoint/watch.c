@@ -103,11 +103,19 @@ int ckpt_watch_open(pid_t pid, struct err *e)
 	return fd;
 }
 
+/*
+ * Old marks are taken off first. When mremap(2) joins what it moves with memory that is watched, the kernel
+ * forgets that all of this is, and leaves its marks (seen on Linux 6.18): a page that is written then is
+ * writable and marked, which no scan would mend.
+ */
 int ckpt_watch_range(int uffd, uint64_t start, uint64_t end)
 {
 	struct uffdio_register reg = {
 		.range = { start, end - start }, .mode = UFFDIO_REGISTER_MODE_WP,
 	};
+	struct uffdio_writeprotect off = { .range = reg.range };
 
-	return ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
+	if (ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 || ioctl(uffd, UFFDIO_WRITEPROTECT, &off) < 0)
+		return -errno;
+	return 0;
 }
