@@ -101,10 +101,6 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 
 		if (shm < 0)
 			return err_sys(e, "open shared memory of process %d", (int)k->pid);
-		if (!(a->flags & MAP_SHARED)) {
-			close(shm);
-			return refuse(e, k, l, "privately");
-		}
 		id = ckpt_shmem_add(d, shm, "", e);
 		a->shmem = id > 0 ? (uint32_t)id : 0;
 		if (id > 0 && d->tree.shmems[id - 1]->sysv && !(a->prot & PROT_WRITE))

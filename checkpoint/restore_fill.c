@@ -3,7 +3,6 @@
 /* The pages of an image go where they belong. */
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -11,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 
 static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret_zero)
 {
@@ -28,7 +26,7 @@ static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret
 	if (lo == mm->n_area || mm->area[lo]->start > start || mm->area[lo]->end < end ||
 	    (mm->area[lo]->flags & MAP_SHARED))
 		return false;
-	*ret_zero = !mm->area[lo]->path[0];
+	*ret_zero = !mm->area[lo]->path[0] && !mm->area[lo]->shmem;
 	return true;
 }
 
@@ -72,27 +70,28 @@ static int put_pages(struct restore *r, const struct ckpt_pages *pg, int *shmem_
 }
 
 /* The file of shared memory, ours. */
-static int take_shmem(const struct restore *r, int pidfd, uint32_t id, struct err *e)
+static int take_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
+	char path[64];
 	int fd;
 
 	for (size_t i = 0; i < r->tree.ipc_count; i++)
 		if (r->tree.ipc[i]->kind == CKPT_IPC_SHM && r->tree.ipc[i]->shmem == id)
 			return ckpt_shm_open(r->procs[0].task->pid, r->tree.ipc[i]->id, O_RDWR, e);
-	fd = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, id), 0);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)r->procs[0].task->pid, restore_fd_shmem(r, id));
+	fd = open(path, O_RDWR | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "take shared memory") : fd;
 }
 
 int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e)
 {
-	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
 	int *fds = ckpt_alloc(&r->tree.arena, (r->tree.shmem_count + 1) * sizeof(int));
 	int n = 0;
 
-	if (!fds || pidfd < 0)
+	if (!fds)
 		return err_sys(e, "restore shared memory");
 	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		fds[i] = take_shmem(r, pidfd, i + 1, e);
+		fds[i] = take_shmem(r, i + 1, e);
 		if (fds[i] < 0)
 			n = fds[i];
 	}

@@ -17,6 +17,10 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 16
+#endif
+
 static int place(int fd, int at, struct err *e)
 {
 	int r = dup3(fd, at, O_CLOEXEC);
@@ -27,21 +31,35 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
-static int open_shmem(const Ckpt__Shmem *s, int at, struct err *e)
+static int make_memfd(const char *name)
 {
-	char name[250];
+	char part[250];
 	int fd;
 
-	snprintf(name, sizeof(name), "%s", s->name);
-	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	snprintf(part, sizeof(part), "%s", name);
+	fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+		fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
+}
+
+static int open_shmem(const Ckpt__Shmem *s, int at, struct err *e)
+{
+	cleanup_close int fd = make_memfd(s->name);
+	char path[64];
+	int again;
+
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
-	if (ftruncate(fd, (off_t)s->size) < 0) {
-		err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
-		close(fd);
-		return -ENOMEM;
-	}
-	return place(fd, at, e);
+	if (ftruncate(fd, (off_t)s->size) < 0 ||
+	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
+		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
+	if (!(s->seals & F_SEAL_WRITE))
+		return place(TAKE_FD(fd), at, e);
+	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);
 }
 
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
