@@ -544,10 +544,10 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	r = ckpt_batch_open(&b, p->pid, p->tids, p->count, e);
 	if (r == 0)
 		r = cloexec_collect(k, &b, e);
-	if (r == 0)
-		r = ckpt_undo_collect(d, k, &b, 0, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
+	if (r == 0)
+		r = ckpt_undo_collect(d, k, &b, e);
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

@@ -3,13 +3,14 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sched.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -27,34 +28,7 @@ union semun {
 	struct seminfo *info;
 };
 
-/* Into the ipc namespace of a process, and back: this thread alone. */
-static int enter(pid_t pid, int *ret_own, struct err *e)
-{
-	cleanup_close int its = -EBADF;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/ipc", (int)pid);
-	its = open(path, O_RDONLY | O_CLOEXEC);
-	*ret_own = open("/proc/thread-self/ns/ipc", O_RDONLY | O_CLOEXEC);
-	if (its < 0 || *ret_own < 0 || setns(its, CLONE_NEWIPC) < 0) {
-		err_sys(e, "enter the ipc namespace of process %d", (int)pid);
-		fd_close(ret_own);
-		return -EIO;
-	}
-	return 0;
-}
-
-static int leave(int own, int r, struct err *e)
-{
-	int n = setns(own, CLONE_NEWIPC);
-
-	if (n < 0 && r == 0)
-		r = err_sys(e, "leave an ipc namespace");
-	close(own);
-	return r;
-}
-
-static Ckpt__IpcObject *add(struct ckpt_dump *d, enum ckpt_ipc_kind kind, uint32_t ns, int id,
+static Ckpt__IpcObject *add(struct ckpt_dump *d, enum ckpt_ipc_kind kind, uint32_t space, int id,
 			    const struct ipc_perm *p)
 {
 	Ckpt__IpcObject *o = ckpt_alloc(&d->tree.arena, sizeof(*o));
@@ -63,7 +37,7 @@ static Ckpt__IpcObject *add(struct ckpt_dump *d, enum ckpt_ipc_kind kind, uint32
 		return NULL;
 	ckpt__ipc_object__init(o);
 	o->kind = kind;
-	o->ns = ns;
+	o->space = space;
 	o->id = id;
 	o->key = p->__key;
 	o->uid = p->uid - d->uid_base;
@@ -75,7 +49,7 @@ static Ckpt__IpcObject *add(struct ckpt_dump *d, enum ckpt_ipc_kind kind, uint32
 }
 
 /* Through a mapping of our own: there is no other way to the file behind it. */
-static int open_shm(int id, int mode, struct err *e)
+int ckpt_shm_open(int id, int mode, struct err *e)
 {
 	void *at = shmat(id, NULL, SHM_RDONLY);
 	cleanup_close int fd = -EBADF;
@@ -100,20 +74,7 @@ static int open_shm(int id, int mode, struct err *e)
 	return fd < 0 ? -EIO : TAKE_FD(fd);
 }
 
-int ckpt_shm_open(pid_t pid, int id, int mode, struct err *e)
-{
-	int own, fd, r = enter(pid, &own, e);
-
-	if (r < 0)
-		return r;
-	fd = open_shm(id, mode, e);
-	r = leave(own, 0, e);
-	if (r < 0 && fd >= 0)
-		close(fd);
-	return r < 0 ? r : fd;
-}
-
-static int collect_shm(struct ckpt_dump *d, uint32_t ns, struct err *e)
+static int collect_shm(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
 	struct shmid_ds ds;
 	int top = shmctl(0, SHM_INFO, (void *)&(struct shm_info){ 0 });
@@ -124,11 +85,11 @@ static int collect_shm(struct ckpt_dump *d, uint32_t ns, struct err *e)
 
 		if (id < 0)
 			continue;
-		o = add(d, CKPT_IPC_SHM, ns, id, &ds.shm_perm);
+		o = add(d, CKPT_IPC_SHM, space, id, &ds.shm_perm);
 		if (!o)
 			return err_code(e, -ENOMEM, "collect shared memory");
 		o->size = ds.shm_segsz;
-		fd = open_shm(id, O_RDONLY, e);
+		fd = ckpt_shm_open(id, O_RDONLY, e);
 		n = fd < 0 ? fd : ckpt_shmem_add(d, fd, "", e);
 		if (n < 0)
 			return n;
@@ -164,7 +125,7 @@ static int fill_sem(struct ckpt_dump *d, Ckpt__IpcObject *o, struct err *e)
 	return 0;
 }
 
-static int collect_sem(struct ckpt_dump *d, uint32_t ns, struct err *e)
+static int collect_sem(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
 	struct semid_ds ds;
 	int top = semctl(0, 0, SEM_INFO, (union semun){ .info = &(struct seminfo){ 0 } }), r = 0;
@@ -175,7 +136,7 @@ static int collect_sem(struct ckpt_dump *d, uint32_t ns, struct err *e)
 
 		if (id < 0)
 			continue;
-		o = ds.sem_nsems > SEMS_MAX ? NULL : add(d, CKPT_IPC_SEM, ns, id, &ds.sem_perm);
+		o = ds.sem_nsems > SEMS_MAX ? NULL : add(d, CKPT_IPC_SEM, space, id, &ds.sem_perm);
 		if (!o)
 			return err_code(e, -ENOMEM, "collect semaphores");
 		o->size = ds.sem_nsems;
@@ -214,7 +175,7 @@ static int fill_msg(struct ckpt_dump *d, Ckpt__IpcObject *o, size_t count, struc
 	return 0;
 }
 
-static int collect_msg(struct ckpt_dump *d, uint32_t ns, struct err *e)
+static int collect_msg(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
 	struct msqid_ds ds;
 	int top = msgctl(0, MSG_INFO, (void *)&(struct msginfo){ 0 }), r = 0;
@@ -225,7 +186,7 @@ static int collect_msg(struct ckpt_dump *d, uint32_t ns, struct err *e)
 
 		if (id < 0)
 			continue;
-		o = add(d, CKPT_IPC_MSG, ns, id, &ds.msg_perm);
+		o = add(d, CKPT_IPC_MSG, space, id, &ds.msg_perm);
 		if (!o)
 			return err_code(e, -ENOMEM, "collect message queues");
 		o->size = ds.msg_qbytes;
@@ -234,23 +195,45 @@ static int collect_msg(struct ckpt_dump *d, uint32_t ns, struct err *e)
 	return r;
 }
 
-int ckpt_ipc_collect(struct ckpt_dump *d, pid_t pid, uint32_t ns, struct err *e)
-{
-	int own, r = enter(pid, &own, e);
+struct inside {
+	struct ckpt_dump *d;
+	uint32_t space;
+};
 
-	if (r < 0)
-		return r;
-	r = collect_shm(d, ns, e);
+static int collect(void *arg, struct err *e)
+{
+	struct inside *in = arg;
+	int r = collect_shm(in->d, in->space, e);
+
 	if (r == 0)
-		r = collect_sem(d, ns, e);
-	if (r == 0)
-		r = collect_msg(d, ns, e);
-	return leave(own, r, e);
+		r = collect_sem(in->d, in->space, e);
+	return r == 0 ? collect_msg(in->d, in->space, e) : r;
+}
+
+int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->spaces.count; i++) {
+		struct inside in = { d, (uint32_t)i + 1 };
+		size_t had = d->tree.ipc_count;
+		int r;
+
+		if (d->spaces.space[i].kind != CKPT_SPACE_IPC)
+			continue;
+		r = ckpt_within(&d->spaces.space[i].fd, 1, collect, &in, e);
+		if (r < 0)
+			return r;
+		/* Process 1's has no owner that an image knows; others must have the VPS's root. */
+		if (d->tree.ipc_count > had && d->tree.spaces[i]->owner &&
+		    d->tree.spaces[i]->owner != d->spaces.main[CKPT_SPACE_USER])
+			return err_set(e, ERR_UNSUPPORTED, "an ipc namespace in a user namespace that the VPS made has System V "
+				       "objects, which cannot be saved yet");
+	}
+	return 0;
 }
 
 static bool is_good(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 {
-	if (o->id < 0 || o->kind < CKPT_IPC_SHM || o->kind > CKPT_IPC_MSG || (o->mode & ~(uint32_t)07777))
+	if (o->space == 0 || o->space > t->space_count || t->spaces[o->space - 1]->kind != CKPT_SPACE_IPC || o->id < 0 || o->kind < CKPT_IPC_SHM || o->kind > CKPT_IPC_MSG || (o->mode & ~(uint32_t)07777))
 		return false;
 	if (o->kind == CKPT_IPC_SHM)
 		return o->shmem > 0 && o->shmem <= t->shmem_count && t->shmems[o->shmem - 1]->sysv &&

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -112,12 +113,12 @@ static int make(const Ckpt__IpcObject *o, int proc, struct err *e)
 	return r < 0 ? err_sys(e, "set %s %d", what[o->kind], o->id) : 0;
 }
 
-int ckpt_ipc_make(const struct ckpt_tree *t, uint32_t ns, int proc, struct err *e)
+int ckpt_ipc_make(const struct ckpt_tree *t, uint32_t space, int proc, struct err *e)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < t->ipc_count; i++)
-		if (t->ipc[i]->ns == ns)
+		if (t->ipc[i]->space == space)
 			r = make(t->ipc[i], proc, e);
 	return r;
 }
@@ -165,20 +166,51 @@ int restore_shm(struct restore *r, struct restoring *p, struct list *l, struct e
 	return n;
 }
 
-int restore_shm_removed(struct restore *r, struct list *l, struct err *e)
+/* Runs something in an object's namespace. */
+static int within(const struct restore *r, const Ckpt__IpcObject *o, int (*run)(void *arg, struct err *e), void *arg,
+		  struct err *e)
 {
-	for (size_t i = 0; i < r->tree.ipc_count; i++) {
-		const Ckpt__IpcObject *o = r->tree.ipc[i];
+	char path[64];
+	cleanup_close int ns = -EBADF;
 
-		if (o->kind != CKPT_IPC_SHM || o->ns || !(o->mode & REMOVED))
-			continue;
-		if (!list_fits(l, 1, 0)) {
-			int n = list_run(l, &r->procs[0].batch, &r->procs[0].threads[0], e);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)r->procs[0].task->pid, restore_fd_space(r, o->space));
+	ns = open(path, O_RDONLY | O_CLOEXEC);
+	return ns < 0 ? err_sys(e, "open an ipc namespace") : ckpt_within(&ns, 1, run, arg, e);
+}
 
-			if (n < 0)
-				return n;
-		}
-		list_call(l, "remove shared memory", SYS_shmctl, (uint64_t)o->id, IPC_RMID, 0, 0, 0, 0);
-	}
-	return list_run(l, &r->procs[0].batch, &r->procs[0].threads[0], e);
+struct taking {
+	int id, fd;
+};
+
+static int take(void *arg, struct err *e)
+{
+	struct taking *t = arg;
+
+	t->fd = ckpt_shm_open(t->id, O_RDWR, e);
+	return t->fd < 0 ? t->fd : 0;
+}
+
+int restore_shm_take(const struct restore *r, const Ckpt__IpcObject *o, struct err *e)
+{
+	struct taking t = { o->id, -EBADF };
+	int n = within(r, o, take, &t, e);
+
+	return n < 0 ? n : t.fd;
+}
+
+static int remove_shm(void *arg, struct err *e)
+{
+	const Ckpt__IpcObject *o = arg;
+
+	return shmctl(o->id, IPC_RMID, NULL) < 0 ? err_sys(e, "remove shared memory %d", o->id) : 0;
+}
+
+int restore_shm_removed(const struct restore *r, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < r->tree.ipc_count; i++)
+		if (r->tree.ipc[i]->kind == CKPT_IPC_SHM && (r->tree.ipc[i]->mode & REMOVED))
+			n = within(r, r->tree.ipc[i], remove_shm, r->tree.ipc[i], e);
+	return n;
 }

@@ -110,7 +110,7 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 		list_call(l, NULL, SYS_close_range, 3, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	n = restore_sem(r, l, e);
 	if (n == 0)
-		n = restore_shm_removed(r, l, e);
+		n = restore_shm_removed(r, e);
 	if (n == 0)
 		n = do_kinds(&q, false);
 	if (n == 0)

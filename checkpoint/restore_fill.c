@@ -77,7 +77,7 @@ static int take_shmem(const struct restore *r, uint32_t id, struct err *e)
 
 	for (size_t i = 0; i < r->tree.ipc_count; i++)
 		if (r->tree.ipc[i]->kind == CKPT_IPC_SHM && r->tree.ipc[i]->shmem == id)
-			return ckpt_shm_open(r->procs[0].task->pid, r->tree.ipc[i]->id, O_RDWR, e);
+			return restore_shm_take(r, r->tree.ipc[i], e);
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)r->procs[0].task->pid, restore_fd_shmem(r, id));
 	fd = open(path, O_RDWR | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "take shared memory") : fd;

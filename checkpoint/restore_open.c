@@ -8,7 +8,6 @@
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
@@ -183,8 +182,6 @@ int restore_open(void *restore, struct err *e)
 		n = reserve(r, e);
 	if (n == 0)
 		n = open_last_pid(r, e);
-	if (n == 0)
-		n = ckpt_ipc_make(&r->tree, 0, r->proc, e);
 	if (n == 0)
 		n = restore_spaces(r, e);
 	if (n == 0)

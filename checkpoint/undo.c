@@ -10,6 +10,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <linux/kcmp.h>
@@ -112,11 +113,11 @@ static int find_adjustment(const struct asking *q, int *ret)
 	return 0;
 }
 
-static int find_all(struct ckpt_dump *d, struct ckpt_task *k, struct asking *q, uint32_t ns)
+static int find_all(struct ckpt_dump *d, struct ckpt_task *k, struct asking *q, uint32_t space)
 {
 	for (size_t i = 0; i < d->tree.ipc_count; i++) {
 		q->set = d->tree.ipc[i];
-		for (size_t n = 0; q->set->kind == CKPT_IPC_SEM && q->set->ns == ns && n < q->set->n_values; n++) {
+		for (size_t n = 0; q->set->kind == CKPT_IPC_SEM && q->set->space == space && n < q->set->n_values; n++) {
 			Ckpt__Undo *u;
 			int adjust, r;
 
@@ -139,41 +140,46 @@ static int find_all(struct ckpt_dump *d, struct ckpt_task *k, struct asking *q, 
 }
 
 /* A process that never asked for it has no list of them, as we have none. */
-static bool may_have(const struct ckpt_dump *d, pid_t pid, uint32_t ns)
+static bool may_have(const struct ckpt_dump *d, pid_t pid, uint32_t space)
 {
 	bool sets = false;
 
 	for (size_t i = 0; i < d->tree.ipc_count; i++)
-		sets = sets || (d->tree.ipc[i]->kind == CKPT_IPC_SEM && d->tree.ipc[i]->ns == ns);
+		sets = sets || (d->tree.ipc[i]->kind == CKPT_IPC_SEM && d->tree.ipc[i]->space == space);
 	return sets && syscall(SYS_kcmp, getpid(), pid, KCMP_SYSVSEM, 0, 0) != 0;
 }
 
-int ckpt_undo_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, uint32_t ns,
-		      struct err *e)
+/* The ipc namespace of a process. */
+static uint32_t space_of(const struct ckpt_task *k)
+{
+	return k->threads[0]->n_spaces == CKPT_SPACE_COUNT ? k->threads[0]->spaces[CKPT_SPACE_IPC] : 0;
+}
+
+int ckpt_undo_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, struct err *e)
 {
 	struct ckpt_thread th;
 	struct asking q = { .b = b, .th = &th, .e = e };
 	struct err ignored;
 	int r, left;
 
-	if (!may_have(d, k->pid, ns))
+	if (!may_have(d, k->pid, space_of(k)))
 		return 0;
 	r = ckpt_thread_enter(b, &th, k->pid, e);
 	if (r < 0)
 		return r;
 	r = ckpt_batch_map(b, &th, SCRATCH, e);
 	if (r == 0)
-		r = find_all(d, k, &q, ns);
+		r = find_all(d, k, &q, space_of(k));
 	if (r == 0)
 		r = ckpt_batch_unmap(b, &th, e);
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
 	return r < 0 ? r : left;
 }
 
-static const Ckpt__IpcObject *find_set(const struct ckpt_tree *t, int id)
+static const Ckpt__IpcObject *find_set(const struct ckpt_tree *t, const struct ckpt_task *k, int id)
 {
 	for (size_t i = 0; i < t->ipc_count; i++)
-		if (t->ipc[i]->kind == CKPT_IPC_SEM && t->ipc[i]->id == id && t->ipc[i]->ns == 0)
+		if (t->ipc[i]->kind == CKPT_IPC_SEM && t->ipc[i]->id == id && t->ipc[i]->space == space_of(k))
 			return t->ipc[i];
 	return NULL;
 }
@@ -182,7 +188,7 @@ int ckpt_undo_check(const struct ckpt_tree *t, const struct ckpt_task *k, struct
 {
 	for (size_t i = 0; i < k->process->n_undos; i++) {
 		const Ckpt__Undo *u = k->process->undos[i];
-		const Ckpt__IpcObject *set = find_set(t, u->id);
+		const Ckpt__IpcObject *set = find_set(t, k, u->id);
 
 		if (!set || u->number >= set->n_values || u->adjust > TOP || u->adjust < -TOP - 1)
 			return err_set(e, ERR_FAIL, "the image is damaged: semaphores of process %u", k->process->pid);
@@ -210,7 +216,7 @@ static int twice(struct restoring *p, struct list *l, int id, uint16_t number, i
 static int adjust(const struct ckpt_tree *t, struct restoring *p, struct list *l, const Ckpt__Undo *u,
 		  struct err *e)
 {
-	int value = (int)find_set(t, u->id)->values[u->number], left = u->adjust, n = 0;
+	int value = (int)find_set(t, p->task, u->id)->values[u->number], left = u->adjust, n = 0;
 	int most = value > TOP - value ? value : TOP - value; /* that one operation can do */
 
 	while (n == 0 && left) {
@@ -230,7 +236,7 @@ static int touch(const struct ckpt_tree *t, struct restoring *p, struct list *l,
 	for (size_t i = 0; i < t->ipc_count; i++) {
 		const Ckpt__IpcObject *o = t->ipc[i];
 
-		for (size_t k = 0; n == 0 && o->kind == CKPT_IPC_SEM && o->ns == 0 && k < o->n_pids; k++)
+		for (size_t k = 0; n == 0 && o->kind == CKPT_IPC_SEM && o->space == space_of(p->task) && k < o->n_pids; k++)
 			if (o->pids[k] == p->task->process->pid)
 				n = twice(p, l, o->id, (uint16_t)k, (int)o->values[k], 1, 0, e);
 	}

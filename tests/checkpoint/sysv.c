@@ -2,11 +2,12 @@
 
 /*
  * System V: shared memory in several processes, attached twice, in part, for reading, removed but attached,
- * attached by nobody; sets of semaphores with one that waits; queues of messages of several types, looked
+ * attached by nobody; in another namespace under the same keys; sets of semaphores with one that waits; queues of messages of several types, looked
  * at again; owners, makers, modes, numbers after gaps.
  */
 #include "tests/checkpoint/guest.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/ipc.h>
 #include <sys/mman.h>
@@ -48,6 +49,29 @@ static void borrower(int sems, int go)
 	_exit(guest_failed);
 }
 
+/* The same keys and numbers in an ipc namespace of its own. */
+static void elsewhere(int said, int go)
+{
+	unsigned short values[2] = { 4, 5 };
+	struct message m = { 1, "far" };
+	int shm, sems, queue;
+	char *at, c;
+
+	CHECK(unshare(CLONE_NEWIPC) == 0);
+	shm = shmget(0x1234, 2 * PAGE, IPC_CREAT | 0600);
+	at = shmat(shm, NULL, 0);
+	strcpy(at + PAGE, "elsewhere");
+	CHECK(shmctl(shm, IPC_RMID, NULL) == 0);
+	sems = semget(0x99, 2, IPC_CREAT | 0600);
+	CHECK(semctl(sems, 0, SETALL, values) == 0 && add(sems, 1, 2, SEM_UNDO) == 0);
+	queue = msgget(0x55, IPC_CREAT | 0600);
+	CHECK(msgsnd(queue, &m, 3, 0) == 0 && write(said, "x", 1) == 1);
+	CHECK(read(go, &c, 1) == 1);
+	CHECK(strcmp(at + PAGE, "elsewhere") == 0 && semget(0x99, 0, 0) == sems && semctl(sems, 1, GETVAL) == 7);
+	CHECK(takes(queue, 0, "far") && msgget(0x55, 0) == queue && shmdt(at) == 0);
+	_exit(guest_failed);
+}
+
 int main(void)
 {
 	int gap = shmget(IPC_PRIVATE, PAGE, 0600), a, removed, nobody, locked, sems, queue, q2, status;
@@ -57,9 +81,15 @@ int main(void)
 	struct shmid_ds ds;
 	struct semid_ds sd;
 	struct msqid_ds md;
-	pid_t pid, waiter, borrow;
-	int go[2];
+	pid_t pid, waiter, borrow, far;
+	int go[2], said[2], end[2];
+	char c;
 
+	CHECK(pipe(said) == 0 && pipe(end) == 0);
+	far = fork();
+	if (far == 0)
+		elsewhere(said[1], end[0]);
+	CHECK(read(said[0], &c, 1) == 1);
 	a = shmget(0x1234, 5 * PAGE, IPC_CREAT | 0640);
 	CHECK(shmctl(gap, IPC_RMID, NULL) == 0);
 	one = shmat(a, NULL, 0);
@@ -147,6 +177,7 @@ int main(void)
 	CHECK(waitpid(waiter, &status, 0) == waiter && status == 0 && semctl(sems, 1, GETPID) == waiter);
 	CHECK(shmctl(removed, IPC_STAT, &ds) < 0 && errno == EINVAL);
 
+	CHECK(write(end[1], "x", 1) == 1 && waitpid(far, &status, 0) == far && status == 0);
 	CHECK(msgget(0x55, 0) == queue && msgctl(queue, IPC_STAT, &md) == 0 && md.msg_qnum == 3 && md.msg_cbytes == 7);
 	CHECK(takes(queue, 2, "two") && takes(queue, 0, "five") && takes(queue, 5, ""));
 	CHECK(msgctl(q2, IPC_STAT, &md) == 0 && md.msg_qbytes == 1000 && md.msg_qnum == 0);
