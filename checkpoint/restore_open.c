@@ -46,11 +46,13 @@ static int make_memfd(const char *name)
 	return fd;
 }
 
-static int open_shmem(const Ckpt__Shmem *s, int at, struct err *e)
+/* That of a pre-copy, which has been filled, or a new one. */
+static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
-	cleanup_close int fd = make_memfd(s->name);
+	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
+	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
+	cleanup_close int fd = early < 0 ? make_memfd(s->name) : early;
 	char path[64];
-	int again;
 
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
@@ -190,7 +192,7 @@ int restore_open(void *restore, struct err *e)
 		if (r->tree.shmems[i - 1]->sysv)
 			continue;
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
-		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);
+		n = open_shmem(r, i, e);
 	}
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, &o, e);
