@@ -169,7 +169,8 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1) };
+	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
+				  .end = restore_fd_end(r) };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
