@@ -8,6 +8,7 @@
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
@@ -79,14 +80,31 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e)
+{
+	cleanup_free char *text = NULL;
+	long long s[2] = { 0 }, ns[2] = { 0 };
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)pid);
+	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
+	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
+			     &ns[1]) != 4)
+		r = -EPROTO;
+	if (r < 0 && r != -ENOENT)
+		return err_code(e, r, "read %s", path);
+	for (int i = 0; i < 2; i++)
+		ret[i] = s[i] * 1000000000 + ns[i];
+	return 0;
+}
+
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
 			struct err *e)
 {
 	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
-	cleanup_free char *text = NULL;
 	struct utsname u;
-	long long s[2] = { 0 }, ns[2] = { 0 };
-	char path[64];
+	int64_t offset[2];
 	int r;
 
 	if (!h)
@@ -99,15 +117,11 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
 	h->xsave_mask = ckpt_xsave_mask();
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)init);
-	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
-	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
-			     &ns[1]) != 4)
-		r = -EPROTO;
-	if (r < 0 && r != -ENOENT)
-		return err_code(e, r, "read %s", path);
-	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
-	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
+	r = ckpt_clock_offsets(init, offset, e);
+	if (r < 0)
+		return r;
+	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)offset[1];
 	h->realtime_ns = now_realtime_us() * 1000;
 	*ret = h;
 	return 0;
@@ -154,6 +168,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
+	r = ckpt_ipc_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
 		r = ckpt_refuse(&d->frozen.procs[i], e);

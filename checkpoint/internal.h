@@ -67,6 +67,8 @@ int ckpt_refuse(const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
+/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
 			struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */

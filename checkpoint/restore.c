@@ -327,6 +327,9 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (r->tree.spool < 0)
 		return err_sys(e, "make a file in %s", spec->lib_dir);
 	r->tree.has_spool = true;
+	r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r->proc < 0)
+		return err_sys(e, "open /proc");
 	more = read_tree(r, spec, stdio, &rec, l, e);
 	if (more < 0)
 		return more;
@@ -337,7 +340,10 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		n = plan_fds(r, e);
 	if (n == 0)
 		n = start(r, spec, stdio, e);
-	return n == 0 ? build(r, &rec, more, l, e) : n;
+	if (n == 0)
+		n = build(r, &rec, more, l, e);
+	fd_close(&r->proc);
+	return n;
 }
 
 struct ckpt_restore {
