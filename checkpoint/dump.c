@@ -69,7 +69,8 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, struct err *e)
+static int header_collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o,
+			  struct err *e)
 {
 	Ckpt__Header *h = ckpt_alloc(&d->tree.arena, sizeof(*h));
 	cleanup_free char *text = NULL;
@@ -82,9 +83,12 @@ static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, str
 		return err_code(e, -ENOMEM, "collect");
 	ckpt__header__init(h);
 	uname(&u);
-	h->vps = ckpt_strdup(&d->tree.arena, name);
+	h->vps = ckpt_strdup(&d->tree.arena, o->spec->name);
+	h->id = ckpt_strdup(&d->tree.arena, o->id ? o->id : "");
+	h->uuid = ckpt_strdup(&d->tree.arena, o->spec->uuid);
+	h->files = o->files;
 	h->kernel = ckpt_strdup(&d->tree.arena, u.release);
-	if (!h->vps || !h->kernel)
+	if (!h->vps || !h->id || !h->uuid || !h->kernel)
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
 	h->xsave_mask = ckpt_xsave_mask();
@@ -122,7 +126,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = header_collect(d, init, o->spec->name, e);
+	int r = header_collect(d, init, o, e);
 
 	if (r == 0)
 		r = ckpt_refuse_mounts(init, o->spec, e);

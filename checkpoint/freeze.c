@@ -267,6 +267,24 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 	return r;
 }
 
+int ckpt_group_list(const struct cgroup *c, pid_t **ret, size_t *ret_count, struct err *e)
+{
+	cleanup_close int group = cgroup_open(c, e);
+	struct list procs = { 0 };
+	int r;
+
+	if (group < 0)
+		return group;
+	r = list_group(&procs, group, 0);
+	if (r < 0) {
+		free(procs.id);
+		return err_code(e, r, "list the processes of the VPS");
+	}
+	*ret = procs.id;
+	*ret_count = procs.count;
+	return 0;
+}
+
 int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 {
 	cleanup_close int group = -EBADF;

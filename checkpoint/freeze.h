@@ -31,6 +31,10 @@ struct ckpt_frozen {
  */
 int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e);
 
+/* The host's pids of the processes in the group and those below it, at some moment; the caller frees
+ * them. */
+int ckpt_group_list(const struct cgroup *c, pid_t **ret, size_t *ret_count, struct err *e);
+
 /* Lets all of them go. Idempotent. */
 void ckpt_unfreeze(struct ckpt_frozen *f);
 

@@ -127,7 +127,10 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "push", worker_push },
 		{ "pull", worker_pull },
 		{ "doctor", worker_doctor },
-		{ "suspend", worker_suspend },
+		{ "save", worker_save },
+		{ "adopt", worker_adopt },
+		{ "image-show", worker_image_show },
+		{ "image-verify", worker_image_verify },
 		{ "discard", worker_discard },
 	};
 	const char *op = job_text(job, "op");
