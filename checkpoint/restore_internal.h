@@ -104,6 +104,12 @@ int restore_registers(struct restore *r, struct restoring *p, struct err *e);
 
 /* What open files need when all processes are there. (late.c) */
 int restore_late(struct restore *r, struct list *l, struct err *e);
+/* Locks of open files, in the first process once all are open; and of a process, when it closes no fd any
+ * more. (locks.c) */
+int restore_file_locks(const struct restore *r, struct err *e);
+int restore_process_locks(struct restoring *p, struct list *l, struct err *e);
+/* Who is sent signals for open files; last of all that is late. (owners.c) */
+int restore_owners(struct restore *r, struct list *l, struct err *e);
 /* Adds what an epoll watches. (kinds/epoll.c) */
 int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
 /* Those that have open files of their own by now get what restore_late() opened; then nobody shares them who

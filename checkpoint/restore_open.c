@@ -51,9 +51,9 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 
 	if (!k)
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	if (!k->open) /* later */
-		return 0;
 	fd = k->open(o, f, e);
+	if (fd == CKPT_LATE)
+		return 0;
 	if (fd < 0)
 		return fd;
 	n = place(fd, at, e);
@@ -133,7 +133,7 @@ int restore_open(void *restore, struct err *e)
 			return err_sys(e, "open %s", r->mapped[i] + write);
 		n = place(fd, restore_fd_mapped(r, i), e);
 	}
-	return n;
+	return n == 0 ? restore_file_locks(r, e) : n;
 }
 
 void restore_stay(void *restore)

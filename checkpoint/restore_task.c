@@ -176,6 +176,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	if (k->thp_disable)
 		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
 	n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_process_locks(p, l, e);
 	for (size_t i = 0; n == 0 && i < k->n_rlimits; i++) {
 		struct rlimit64 now, lim = { k->rlimits[i]->soft, k->rlimits[i]->hard };
 

@@ -57,6 +57,8 @@ int restore_take_over(struct restore *r, struct restoring *p, pid_t pid, uint32_
 		list_call(l, "let go of rseq", SYS_rseq, rseq.pointer, rseq.size, 1, rseq.signature, 0, 0);
 	list_call(l, "let go of robust futexes", SYS_set_robust_list, 0, 24, 0, 0, 0, 0);
 	list_call(l, "let go of the end address", SYS_set_tid_address, 0, 0, 0, 0, 0, 0);
+	/* Its children too, until each gets what it had: late.c opens their files in /proc. */
+	list_call(l, "open it to its own root", SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, 0, r->region, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, r->region + RESTORE_REGION,
 		  RESTORE_ADDRESS_MAX - r->region - RESTORE_REGION, 0, 0, 0, 0);

@@ -288,6 +288,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		if (r < 0)
 			return r;
 	}
+	if (ckpt_locks_check(NULL, k->fds, e) < 0)
+		return -EIO;
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
 		    k->fds->fd[i]->fd > CKPT_FD_MAX)
@@ -317,7 +319,8 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
 	if (!f->path[0] || f->ghost > t->ghost_count)
 		return bad(e, "file", id);
-	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ? -EIO : 0;
+	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
+	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,

@@ -11,6 +11,7 @@
 #include "supervisor/monitor_link.h"
 #include "supervisor/suspend.h"
 #include "supervisor/protocol/interface.h"
+#include "supervisor/spare.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -58,6 +59,7 @@ void daemon_done(struct sup_daemon *d)
 {
 	autostart_done(d);
 	network_done(d);
+	spare_done(d);
 	server_free(TAKE_PTR(d->server));
 	jobs_free(TAKE_PTR(d->jobs));
 	while (d->count)

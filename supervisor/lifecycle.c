@@ -11,6 +11,7 @@
 #include "supervisor/monitor_link.h"
 #include "supervisor/network.h"
 #include "supervisor/save.h"
+#include "supervisor/spare.h"
 #include "supervisor/suspend.h"
 
 #include <fcntl.h>
@@ -357,6 +358,7 @@ static void on_started(struct sup_vps *v, json_t *msg)
 	snprintf(pid, sizeof(pid), "%d", (int)v->pid);
 	if (vps_move(v, SUP_EV_STARTED))
 		event_emit(v->d, "started", v->name, pid);
+	spare_prepare(v->d);
 }
 
 static void on_ready(struct sup_vps *v, json_t *msg)

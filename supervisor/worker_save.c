@@ -202,7 +202,7 @@ static bool any_maps_files(const struct saver *s)
 	size_t count = 0;
 	struct err ignored;
 
-	if (ckpt_group_list(&s->cgroup, &pids, &count, &ignored) < 0)
+	if (ckpt_list(&s->cgroup, &pids, &count, &ignored) < 0)
 		return true;
 	for (size_t i = 0; i < count; i++)
 		if (maps_files(pids[i]))

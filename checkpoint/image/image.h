@@ -18,8 +18,8 @@
  *
  * A record's header is 40 bytes: u32 type, u16 version, u16 flags, u64 id, u64 length of the payload,
  * u64 0, u64 XXH3-64 of the 32 bytes before and the payload. All little endian. Payloads are protobuf
- * messages (image.proto), those of pages are below. The trailer's is the XXH3-128 of everything before
- * it (16 bytes, canonical order) and the number of records (u64). A stream without it is no image.
+ * messages (image.proto), those of pages are below. The trailer's is the XXH3-128 of the preamble and
+ * of the headers of all records before it (16 bytes, canonical order), and their number (u64). A stream without it is no image.
  *
  * Pages: u64 mm, u64 first page number, u32 count, u32 encoding, then the encoded bytes; for
  * CKPT_PAGES_REF u64 mm and u64 first page number of pages that came before.
@@ -39,11 +39,14 @@ enum ckpt_record_type {
 	CKPT_REC_FILE,
 	CKPT_REC_PAGES,
 	CKPT_REC_TMPFS,
-	CKPT_REC_GHOST = 50,
-	CKPT_REC_GHOST_DATA,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
-	CKPT_REC_ZOMBIE,
+	CKPT_REC_ZOMBIE = 21,
+	CKPT_REC_GHOST = 50,
+	CKPT_REC_GHOST_DATA = 51,
+	CKPT_REC_PRECOPY = 60,
+	CKPT_REC_LAYOUT = 61,
+	CKPT_REC_POPULATED = 62,
 	CKPT_REC_COUNT = 80,
 };
 
@@ -74,8 +77,20 @@ int ckpt_write_message(struct ckpt_writer *w, enum ckpt_record_type type, uint64
 /* Any number of pages of address space `mm`; pages of zeros are found. */
 int ckpt_write_pages(struct ckpt_writer *w, uint64_t mm, uint64_t first, const void *data,
 		     size_t count, struct err *e);
+/*
+ * The same without a copy, one encoder for each thread that writes pages to the same writer: the
+ * CKPT_PAGES_ROOM bytes before `data` and what has been written of it are overwritten.
+ */
+#define CKPT_PAGES_ROOM 64u
+struct ckpt_encoder;
+struct ckpt_encoder *ckpt_encoder_new(struct ckpt_writer *w, struct err *e);
+void ckpt_encoder_free(struct ckpt_encoder *en);
+int ckpt_encode_pages(struct ckpt_encoder *en, uint64_t mm, uint64_t first, uint8_t *data,
+		      size_t count, struct err *e);
 int ckpt_write_pages_ref(struct ckpt_writer *w, uint64_t mm, uint64_t first, uint32_t count,
 			 uint64_t ref_mm, uint64_t ref_first, struct err *e);
+/* What is buffered goes out: the reader has something to do. */
+int ckpt_write_flush(struct ckpt_writer *w, struct err *e);
 /* The trailer, and fsync when `durable`. */
 int ckpt_write_end(struct ckpt_writer *w, bool durable, struct err *e);
 uint64_t ckpt_written_bytes(const struct ckpt_writer *w);
@@ -106,6 +121,20 @@ void ckpt_reader_free(struct ckpt_reader *r);
 /* 1: a record; 0: the trailer came, is right, and is the end of the stream (nothing is read behind
  * it). Records that are unknown and not critical are skipped. */
 int ckpt_read(struct ckpt_reader *r, struct ckpt_record *ret, struct err *e);
+/*
+ * The same for several threads, each with a decoder of its own: ckpt_read_next() is called by one at a
+ * time and only takes the record from the stream; ckpt_decode() checks it and unpacks its message (1:
+ * unknown and not critical, to be skipped). What they
+ * return is valid until the decoder's next use. Every record must be decoded.
+ */
+struct ckpt_decoder;
+struct ckpt_decoder *ckpt_decoder_new(struct ckpt_reader *r, struct err *e);
+void ckpt_decoder_free(struct ckpt_decoder *d);
+int ckpt_read_next(struct ckpt_decoder *d, struct ckpt_record *ret, struct err *e);
+int ckpt_decode(struct ckpt_decoder *d, struct ckpt_record *rec, struct err *e);
+int ckpt_decode_pages(struct ckpt_decoder *d, const struct ckpt_record *rec, struct ckpt_pages *ret,
+		      struct err *e);
+
 /* Takes the message out of a record; the caller frees it. */
 void *ckpt_record_take(struct ckpt_record *rec);
 void ckpt_message_free(void *message);

@@ -27,21 +27,14 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	char proc[64];
 	int r;
 
-	if (strncmp(f->link, "/proc/", 6) == 0 && strstr(f->link, "/proc/1/") != f->link)
-		return err_set(e, ERR_UNSUPPORTED, "process %d has opened %s, which cannot be saved yet",
-			       (int)f->pid, f->link);
 	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	r = ckpt_place_find(d, proc, f->link, &f->st, &out->path, &out->ghost, e);
-	if (r < 0)
-		return r;
-	if (strstr(f->info, "\nlock:"))
-		return err_set(e, ERR_UNSUPPORTED, "process %d holds a lock on %s, which cannot be saved "
-			       "yet", (int)f->pid, f->link);
-	return 0;
+	return r;
 }
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
+	/* The path is without links: a link at its end is what was opened. */
 	unsigned keep = O_ACCMODE | O_APPEND | O_DIRECT | O_DIRECTORY | O_NOATIME | O_PATH | O_SYNC | O_DSYNC;
 	char path[64];
 	int fd;
@@ -49,8 +42,9 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	if ((f->flags & O_TMPFILE) == O_TMPFILE)
 		keep &= ~(unsigned)O_DIRECTORY; /* part of it */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->ghost ? o->ghosts[f->ghost - 1] : -1);
-	fd = open(f->ghost ? path : f->path, (int)(f->flags & keep) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	fd = open(f->ghost ? path : f->path,
+		  (int)(f->flags & keep) | (f->ghost ? 0 : O_NOFOLLOW) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "open %s again", f->path) : fd;
 }
 
-const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false, .info = true };
+const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false };

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { TIMER = 1, LOCK, SOCKET, NAMESPACE, FANOTIFY, DONTFORK, MOUNT };
+enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT };
 
 static int ready[2];
 
@@ -34,15 +34,19 @@ static void child(void)
 
 int main(void)
 {
-	struct flock lk = { .l_type = F_WRLCK, .l_len = 10 };
 	timer_t timer;
-	int fd = open("/root/file", O_RDWR | O_CREAT, 0600);
+	int fd;
 
 	if (WHAT == TIMER)
 		timer_create(CLOCK_MONOTONIC, NULL, &timer);
 	CHECK(pipe(ready) == 0);
-	if (WHAT == LOCK)
-		fcntl(fd, F_SETLK, &lk);
+	if (WHAT == BREAKING) {
+		/* A lease that somebody wants to have ended. */
+		close(open("/run/file", O_RDWR | O_CREAT, 0600));
+		fd = open("/run/file", O_RDONLY);
+		signal(SIGIO, SIG_IGN);
+		CHECK(fcntl(fd, F_SETLEASE, F_RDLCK) == 0 && open("/run/file", O_WRONLY | O_NONBLOCK) < 0);
+	}
 	if (WHAT == SOCKET)
 		socket(AF_INET, SOCK_STREAM, 0);
 	if (WHAT == NAMESPACE && fork() == 0)
