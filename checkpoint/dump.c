@@ -7,6 +7,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/check.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
@@ -126,12 +127,13 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
+	pid_t pid;
 	int r = ckpt_header_collect(&t->arena, init, o, &t->header, e);
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
 	if (r == 0)
-		r = ckpt_refuse_mounts(init, o->spec, e);
+		r = ckpt_note(d, ckpt_refuse_mounts(init, o->spec, e), 0, -1, e);
 	if (r == 0)
 		r = uid_base_collect(d, e);
 	if (r == 0)
@@ -146,12 +148,15 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		return err_code(e, -ENOMEM, "collect");
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_refuse(init, &d->frozen.procs[i], e);
+		pid = d->frozen.procs[i].pid;
+		r = ckpt_note(d, ckpt_refuse(init, &d->frozen.procs[i], e), pid, -1, e);
 		if (r == 0)
-			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
+			r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
-			r = ckpt_zombies_collect(d, &t->tasks[i], e);
+			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}
+	if (r == 0 && d->check && d->check->partial)
+		return 0; /* what follows relates processes that are whole */
 	if (r == 0)
 		r = ckpt_relate(d, e);
 	if (r == 0)
@@ -223,6 +228,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->spec = o->spec;
 	d->uid_base = o->spec->root.id_base;
 	d->progress = o->progress;
+	d->paused = o->paused;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
 		dump_free(d);
@@ -269,6 +275,22 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 	return r;
 }
 
+int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+		   struct ckpt_check *check, struct err *e)
+{
+	struct ckpt_dump *d = dump_new(c, init, o, e);
+	int r;
+
+	if (!d)
+		return -EIO;
+	d->check = check;
+	r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = collect(d, init, o, e);
+	ckpt_dump_abort(d);
+	return r;
+}
+
 /* A task that loses its tracer goes from its ptrace stop into that of its group (Linux 5.2: both are
  * loops in get_signal(), no instruction runs in between). */
 int ckpt_dump_hold(struct ckpt_dump *d, struct err *e)
@@ -297,8 +319,10 @@ void ckpt_dump_abort(struct ckpt_dump *d)
 
 	if (!d)
 		return;
+	if (d->paused)
+		cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, &ignored);
 	ckpt_unfreeze(&d->frozen);
-	if (d->held)
+	if (d->held && !d->paused)
 		cgroup_thaw(d->cgroup, &ignored);
 	dump_free(d);
 }

@@ -188,6 +188,7 @@ CMD(restart);
 CMD(pause);
 CMD(resume);
 CMD(suspend);
+CMD(check);
 CMD(checkpoint);
 CMD(checkpoint_show);
 CMD(checkpoint_verify);

@@ -111,6 +111,7 @@ const struct cmd_entry cmd_entries[] = {
 	{ "status", "NAME...", NAMES, 1, ARGS_ANY, status_options, 0, cmd_status },
 	{ "stats", "[NAME...]", NAMES, 0, ARGS_ANY, NULL, 0, cmd_stats },
 	{ "top", "", { 0 }, 0, 0, top_options, 0, cmd_top },
+	{ "check", "NAME...", NAMES, 1, ARGS_ANY, NULL, 0, cmd_check },
 	{ "logs", "NAME", { WORD_NAME }, 1, 1, logs_options, 0, cmd_logs },
 	{ "wait", "NAME...", NAMES, 1, ARGS_ANY, wait_options, 0, cmd_wait },
 	{ "events", "", { 0 }, 0, 0, NULL, 0, cmd_events },

@@ -127,6 +127,7 @@ const struct server_method sup_methods[] = {
 	{ "Resume", method_resume, 0, 0 },
 	{ "Suspend", method_suspend, 0, 0 },
 	{ "Checkpoint", method_checkpoint, 0, 0 },
+	{ "Movable", method_check, 0, 0 },
 	{ "Restore", method_restore, 0, 0 },
 	{ "ImageShow", method_image_show, 0, 2 },
 	{ "ImageVerify", method_image_verify, 0, 1 },

@@ -75,6 +75,15 @@ void method_restore(struct server_call *c, void *userdata)
 		server_fail(c, &e);
 }
 
+void method_check(struct server_call *c, void *userdata)
+{
+	struct sup_vps *v = method_vps(c, userdata, "Movable");
+	struct err e;
+
+	if (v && check_begin(v, c, &e) < 0)
+		server_fail(c, &e);
+}
+
 struct looking {
 	struct server_call *call;
 	struct job *job;

@@ -132,6 +132,7 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "image-show", worker_image_show },
 		{ "image-verify", worker_image_verify },
 		{ "discard", worker_discard },
+		{ "check", worker_check },
 	};
 	const char *op = job_text(job, "op");
 

@@ -31,6 +31,7 @@ int worker_save(json_t *job, json_t **ret, struct err *e);
 int worker_adopt(json_t *job, json_t **ret, struct err *e);
 int worker_image_show(json_t *job, json_t **ret, struct err *e);
 int worker_image_verify(json_t *job, json_t **ret, struct err *e);
+int worker_check(json_t *job, json_t **ret, struct err *e);
 int worker_discard(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 

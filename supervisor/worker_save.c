@@ -6,6 +6,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "cgroup/cgroup.h"
+#include "checkpoint/check.h"
 #include "checkpoint/dump.h"
 #include "checkpoint/freeze.h"
 #include "supervisor/disk.h"
@@ -16,8 +17,6 @@
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-
-#define FREEZE_TIMEOUT_US 10000000 /* its tasks are stopped already */
 
 /*
  * Writes the image of a VPS. Until the word comes that its record is on disk, our death or an error
@@ -107,25 +106,20 @@ static int open_image(struct saver *s, struct err *e)
 	return s->fd < 0 ? err_sys(e, "make %s/%s", dir, name) : 0;
 }
 
+static bool is_paused(json_t *job)
+{
+	return json_is_true(json_object_get(job, "paused"));
+}
+
 static int prepare(struct saver *s, struct err *e)
 {
 	s->progress = (struct ckpt_progress){ tell, NULL };
 	s->options = (struct ckpt_dump_options){
 		.spec = &s->spec, .id = job_text(s->job, "id"), .files = s->disk != NULL,
 		.compression = compression(job_text(s->job, "compress")), .durable = !s->leave,
-		.progress = &s->progress,
+		.progress = &s->progress, .paused = is_paused(s->job),
 	};
 	return ckpt_dump_prepare(&s->cgroup, s->init, s->fd, &s->options, &s->dump, &s->result, e);
-}
-
-/* It goes on; one that was paused stays so, from one stop to the other. */
-static void let_go(struct saver *s)
-{
-	struct err ignored;
-
-	if (json_is_true(json_object_get(s->job, "paused")))
-		cgroup_freeze(&s->cgroup, FREEZE_TIMEOUT_US, &ignored);
-	ckpt_dump_abort(TAKE_PTR(s->dump));
 }
 
 /* vpsd's word, when the record is on disk. Its end, or a cancellation: no. */
@@ -164,12 +158,12 @@ static int suspend(struct saver *s, struct err *e)
 	if (r == 0)
 		r = fault_point("suspend", "prepared", e);
 	if (r < 0) {
-		let_go(s);
+		ckpt_dump_abort(s->dump);
 		return r;
 	}
 	worker_say(json_pack("{s:o}", "prepared", result_json(s)));
 	if (!hear_word(WORKER_FD_FIRST)) {
-		let_go(s);
+		ckpt_dump_abort(s->dump);
 		return err_set(e, ERR_CANCELLED, "cancelled");
 	}
 	r = fault_point("suspend", "kill", e);
@@ -244,7 +238,7 @@ static int checkpoint(struct saver *s, struct err *e)
 	if (r < 0)
 		return r;
 	r = finish_files(s, e);
-	let_go(s);
+	ckpt_dump_abort(s->dump);
 	if (r == 0 && s->disk)
 		r = disk_save_append(s->disk, s->fd, e);
 	if (r < 0)
@@ -270,6 +264,48 @@ int worker_save(json_t *job, json_t **ret, struct err *e)
 		*ret = result_json(&s);
 	else if (s.lib >= 0)
 		suspend_abort(s.lib);
+	saver_done(&s);
+	return r;
+}
+
+static json_t *obstacle_json(const struct ckpt_obstacle *o)
+{
+	json_t *j = json_pack("{s:o, s:o}", "what", json_string(o->what) ?: json_string("?"), "advice",
+			      json_string(o->advice) ?: json_string(""));
+
+	if (o->guest_pid)
+		json_object_set_new(j, "pid", json_integer(o->guest_pid));
+	if (o->pid)
+		json_object_set_new(j, "host_pid", json_integer(o->pid));
+	if (o->fd >= 0)
+		json_object_set_new(j, "fd", json_integer(o->fd));
+	return j;
+}
+
+static int check(struct saver *s, json_t *list, struct err *e)
+{
+	struct ckpt_check c;
+	int r;
+
+	s->options = (struct ckpt_dump_options){ .spec = &s->spec, .paused = is_paused(s->job) };
+	r = ckpt_check(&s->cgroup, s->init, &s->options, &c, e);
+	for (size_t i = 0; r == 0 && i < c.count; i++)
+		json_array_append_new(list, obstacle_json(&c.list[i]));
+	ckpt_check_done(&c);
+	return r;
+}
+
+int worker_check(json_t *job, json_t **ret, struct err *e)
+{
+	struct saver s = { .job = job, .pidfd = -EBADF, .lib = -EBADF, .fd = -EBADF };
+	json_t *list = json_array();
+	int r = find_vps(&s, e);
+
+	if (r == 0)
+		r = check(&s, list, e);
+	if (r == 0)
+		*ret = json_pack("{s:O}", "obstacles", list);
+	json_decref(list);
 	saver_done(&s);
 	return r;
 }
