@@ -6,6 +6,8 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/sockets.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -138,6 +140,8 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 	int n = l ? restore_take_over(r, &r->procs[0], init, 1, l, e) : err_code(e, -ENOMEM, "restore");
 
 	if (n == 0)
+		n = restore_sockets_take(r, e);
+	if (n == 0)
 		n = restore_fork_tree(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
@@ -173,6 +177,8 @@ static int let_go(struct restore *r, struct err *e)
 				n = err_sys(e, "let process %u run", r->procs[i].task->process->pid);
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
+	if (n == 0)
+		restore_sockets_commit(r);
 	return n == 0 ? cgroup_thaw(rt_cgroup(r->vps), e) : n;
 }
 
@@ -197,10 +203,27 @@ static void end_all(struct restore *r)
 	ckpt_trace_reap_all(tids, n);
 }
 
+/* No segment meets a port where nobody listens yet, and is answered with a reset. */
+static int hold_network(void *restore, int netns_fd, struct err *e)
+{
+	struct restore *r = restore;
+	bool any = false;
+
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		any |= r->tree.files[i]->kind == CKPT_FILE_INET;
+	if (!any)
+		return 0;
+	r->netns = fcntl(netns_fd, F_DUPFD_CLOEXEC, 3);
+	if (r->netns < 0)
+		return err_sys(e, "keep the VPS's network namespace");
+	r->net_lock = netns_lock(netns_fd, e);
+	return r->net_lock < 0 ? r->net_lock : 0;
+}
+
 static int prepare(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
 		   struct err *e)
 {
-	struct rt_restore how = { 0, 0, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, hold_network, restore_open, restore_stay, r };
 	struct ckpt_record rec;
 	int more, n;
 
@@ -237,6 +260,7 @@ static void restore_free(struct ckpt_restore *h)
 
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
+	restore_sockets_done(r);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);
 	free(h);
@@ -259,6 +283,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	if (!h)
 		return err_code(e, -ENOMEM, "restore");
 	h->r.progress = progress;
+	h->r.netns = h->r.net_lock = -EBADF;
 	h->r.total = stream_size(fd);
 	h->r.reader = ckpt_reader_new(fd, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, e) : -EIO;

@@ -40,6 +40,8 @@ struct restore {
 	char **mapped;               /* paths; those that begin with '+' are opened for writing */
 	size_t mapped_count;
 	uint64_t region;
+	int netns, net_lock;         /* of the VPS; nothing arrives there */
+	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 };
 
 static inline int restore_fd_file(const struct restore *r, uint32_t id)

@@ -22,6 +22,8 @@ typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
 typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
+typedef struct Ckpt__Socket Ckpt__Socket;
+typedef struct Ckpt__SocketData Ckpt__SocketData;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
@@ -76,6 +78,8 @@ struct ckpt_tree {
 	size_t shmem_count;
 	Ckpt__SeccompFilter **filters; /* filter n has id n + 1 */
 	size_t filter_count;
+	Ckpt__SocketData **queues;  /* in the order of their files */
+	size_t queue_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
 	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */

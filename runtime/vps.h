@@ -37,6 +37,8 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
  */
 struct rt_restore {
 	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start */
+	/* In the caller, when the VPS's network namespace is there and nothing in it is up. */
+	int (*network)(void *arg, int netns_fd, struct err *e);
 	int (*open)(void *arg, struct err *e);
 	void (*stay)(void *arg);
 	void *arg;
