@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "supervisor/suspend.h"
 
 struct restoring {
 	struct sup_vps *vps; /* stays: `copying` keeps it from going */
@@ -18,6 +19,36 @@ static void on_progress(void *ctx, json_t *progress)
 		server_continue(r->call, json_pack("{s:O}", "progress", progress));
 }
 
+static const char *setting(const struct sup_vps *v, const char *key)
+{
+	const char *text = config_get(&v->config, key);
+
+	return text ? text : "";
+}
+
+static void on_swept(void *ctx, json_t *result, const struct err *e)
+{
+	(void)ctx;
+	(void)result;
+	if (e)
+		log_error("%s", e->msg);
+}
+
+void restore_sweep(struct sup_vps *v)
+{
+	struct job_spec job = { .key = v->name, .done = on_swept };
+	char lib[512], path[600];
+	struct err e;
+
+	snprintf(path, sizeof(path), "%s/" RESTORE_ROOT, host_root_lib(&v->d->root, v->name, lib));
+	if (access(path, F_OK) < 0)
+		return;
+	job.request = json_pack("{s:s, s:s, s:s}", "op", "adopt-sweep", "lib_dir", lib, "backend",
+				setting(v, "backend"));
+	if (job_submit(v->d->jobs, &job, NULL, &e) < 0)
+		log_error("%s", e.msg);
+}
+
 /* It is suspended in the image, or as it was. */
 static void on_adopted(void *ctx, json_t *result, const struct err *failed)
 {
@@ -31,6 +62,7 @@ static void on_adopted(void *ctx, json_t *result, const struct err *failed)
 	v->copying--;
 	v->state = vps_idle_state(v);
 	if (failed) {
+		restore_sweep(v);
 		e = *failed;
 		method_fail(c, "restore", v->name, &e);
 	} else if (vps_start(v, NULL, &e) < 0) {
@@ -46,13 +78,6 @@ static void on_cancel(struct server_call *c, void *userdata)
 
 	(void)c;
 	job_cancel(r->job);
-}
-
-static const char *setting(const struct sup_vps *v, const char *key)
-{
-	const char *text = config_get(&v->config, key);
-
-	return text ? text : "";
 }
 
 int restore_begin(struct sup_vps *v, int fd, const char *file, struct server_call *c, struct err *e)

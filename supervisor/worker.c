@@ -129,6 +129,7 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "doctor", worker_doctor },
 		{ "save", worker_save },
 		{ "adopt", worker_adopt },
+		{ "adopt-sweep", worker_adopt_sweep },
 		{ "image-show", worker_image_show },
 		{ "image-verify", worker_image_verify },
 		{ "discard", worker_discard },

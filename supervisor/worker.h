@@ -29,6 +29,7 @@ int worker_push(json_t *job, json_t **ret, struct err *e);
 int worker_pull(json_t *job, json_t **ret, struct err *e);
 int worker_save(json_t *job, json_t **ret, struct err *e);
 int worker_adopt(json_t *job, json_t **ret, struct err *e);
+int worker_adopt_sweep(json_t *job, json_t **ret, struct err *e);
 int worker_image_show(json_t *job, json_t **ret, struct err *e);
 int worker_image_verify(json_t *job, json_t **ret, struct err *e);
 int worker_check(json_t *job, json_t **ret, struct err *e);

@@ -207,7 +207,7 @@ static int files_up(void *ctx, struct err *e)
 		.id_count = 65536,
 	};
 	snprintf(a->fresh.backend, sizeof(a->fresh.backend), "%s", a->backend->name);
-	snprintf(a->fresh.dir, sizeof(a->fresh.dir), "%s/root.new", job_text(a->job, "lib_dir"));
+	snprintf(a->fresh.dir, sizeof(a->fresh.dir), "%s/" RESTORE_ROOT, job_text(a->job, "lib_dir"));
 	storage_template_rootfs(job_text(a->job, "lib"), &t, a->fresh.lower, sizeof(a->fresh.lower));
 	r = a->backend->destroy(&a->fresh, e); /* of an attempt that was killed */
 	if (r == 0)
@@ -242,7 +242,7 @@ static int swap_up(void *ctx, struct err *e)
 	r = suspend_discard(a->lib, e);
 	if (r < 0)
 		return r;
-	if (syncfs(a->lib) < 0 || renameat2(a->lib, "root.new", a->lib, "root", RENAME_EXCHANGE) < 0)
+	if (syncfs(a->lib) < 0 || renameat2(a->lib, RESTORE_ROOT, a->lib, "root", RENAME_EXCHANGE) < 0)
 		return err_sys(e, "put the files in their place");
 	return 0;
 }
@@ -252,7 +252,7 @@ static void swap_down(void *ctx)
 	struct adopt *a = ctx;
 
 	if (!a->as_it_is)
-		renameat2(a->lib, "root.new", a->lib, "root", RENAME_EXCHANGE);
+		renameat2(a->lib, RESTORE_ROOT, a->lib, "root", RENAME_EXCHANGE);
 }
 
 static int record_up(void *ctx, struct err *e)
@@ -291,4 +291,17 @@ int worker_adopt(json_t *job, json_t **ret, struct err *e)
 	fd_close(&a.lib);
 	fd_close(&a.from);
 	return r;
+}
+
+int worker_adopt_sweep(json_t *job, json_t **ret, struct err *e)
+{
+	const struct storage_backend *b = storage_backend_find(job_text(job, "backend"), e);
+	struct storage_root root = { .id_count = 65536 };
+
+	(void)ret;
+	if (!b)
+		return -EINVAL;
+	snprintf(root.backend, sizeof(root.backend), "%s", b->name);
+	snprintf(root.dir, sizeof(root.dir), "%s/" RESTORE_ROOT, job_text(job, "lib_dir"));
+	return b->destroy(&root, e);
 }
