@@ -17,7 +17,7 @@ static const struct {
 			       "-t; else unmount what hides it" },
 	{ "outside", "end the command or connection whose other end is not in the VPS" },
 	{ "terminal", "end the session on it" },
-	{ "mounted", "unmount it" },
+	{ "mounted on", "unmount it" },
 	{ "32-bit", "stop the program" },
 	{ "vfork", "try again: it lasts for a moment only" },
 	{ "is traced", "end the debugger" },
