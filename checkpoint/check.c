@@ -6,6 +6,8 @@
 
 #include <errno.h>
 
+#define OF_THE_HOST "if it is a file of the host that vps exec was given, end the command, or run it with -t"
+
 /* What to do about it, by words of the refusal; the first that fits. */
 static const struct {
 	const char *word, *advice;
@@ -13,8 +15,8 @@ static const struct {
 	{ "io_uring", "stop the program, and take the feature io_uring from the VPS" },
 	{ "userfaultfd", "stop the program, and take the feature userfaultfd from the VPS" },
 	{ "started from outside", "end the command, or run it with a terminal (vps exec -t)" },
-	{ "hidden by a mount", "if it is a file of the host that vps exec was given, end the command or run it with "
-			       "-t; else unmount what hides it" },
+	{ "hidden by a mount", OF_THE_HOST "; else unmount what hides it" },
+	{ "in no namespace", OF_THE_HOST },
 	{ "outside", "end the command or connection whose other end is not in the VPS" },
 	{ "terminal", "end the session on it" },
 	{ "mounted on", "unmount it" },
