@@ -163,7 +163,7 @@ int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 			k->mm->vdso_size = l.end - k->mm->vdso;
 			continue;
 		}
-		r = add_area(d, k, &l, e);
+		r = ckpt_note(d, add_area(d, k, &l, e), k->pid, -1, e);
 		if (r < 0)
 			return r;
 	}
