@@ -46,6 +46,14 @@ struct sup_waiter {
 	bool done;       /* answered; to be freed */
 };
 
+/* Whose it is, after a migration (move.h). */
+enum sup_moved {
+	SUP_HERE,
+	SUP_IN_DOUBT, /* only the destination knows */
+	SUP_MOVED,    /* what is left here goes */
+	SUP_MOVED_KEPT,
+};
+
 struct sup_vps {
 	struct sup_daemon *d;
 	char name[64];
@@ -71,6 +79,8 @@ struct sup_vps {
 	bool destroy_next;       /* to be destroyed once stopped */
 	unsigned copying;        /* push and pull under way */
 	struct sup_end end;
+	enum sup_moved moved;
+	char moved_to[256];
 
 	unsigned failures;       /* restarts by policy in a row */
 	int restarts;            /* all of them */
@@ -100,6 +110,7 @@ struct sup_daemon {
 	struct sup_network *network;
 	unsigned template_jobs;
 	bool sweep_templates;
+	struct receiving *receiving; /* migrations that come in */
 };
 
 /* daemon.c */
@@ -239,6 +250,9 @@ void method_run(struct server_call *c, void *userdata);
 void method_logs(struct server_call *c, void *userdata);
 void method_push(struct server_call *c, void *userdata);
 void method_pull(struct server_call *c, void *userdata);
+void method_migrate(struct server_call *c, void *userdata);
+void method_migrate_resolve(struct server_call *c, void *userdata);
+void method_receive(struct server_call *c, void *userdata);
 void method_get_config(struct server_call *c, void *userdata);
 void method_set(struct server_call *c, void *userdata);
 void method_set_text(struct server_call *c, void *userdata);

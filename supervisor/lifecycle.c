@@ -9,6 +9,7 @@
 #include "runtime/spec.h"
 #include "storage/template.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/move.h"
 #include "supervisor/network.h"
 
 #include <fcntl.h>
@@ -178,6 +179,9 @@ int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
 	if (r < 0)
 		return r;
 	policy_cancel(v);
+	r = move_check(v, "start", e);
+	if (r < 0)
+		return r;
 	if (v->copying)
 		return err_set(e, ERR_STATE, "start %s: files are being copied into or out of it",
 			       v->name);

@@ -126,6 +126,10 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "template-sweep", worker_template_sweep },
 		{ "push", worker_push },
 		{ "pull", worker_pull },
+		{ "move-out", worker_move_out },
+		{ "move-offer", worker_move_offer },
+		{ "move-in", worker_move_in },
+		{ "move-recover", worker_move_recover },
 		{ "doctor", worker_doctor },
 	};
 	const char *op = job_text(job, "op");

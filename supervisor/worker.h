@@ -27,6 +27,10 @@ int worker_template_remove(json_t *job, json_t **ret, struct err *e);
 int worker_template_sweep(json_t *job, json_t **ret, struct err *e);
 int worker_push(json_t *job, json_t **ret, struct err *e);
 int worker_pull(json_t *job, json_t **ret, struct err *e);
+int worker_move_out(json_t *job, json_t **ret, struct err *e);
+int worker_move_offer(json_t *job, json_t **ret, struct err *e);
+int worker_move_in(json_t *job, json_t **ret, struct err *e);
+int worker_move_recover(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 
 /* A string parameter; "" when it is not there. */
