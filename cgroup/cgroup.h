@@ -85,15 +85,11 @@ int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e);
 /* An O_PATH|O_DIRECTORY fd of the v2 group for clone3(CLONE_INTO_CGROUP), Linux 5.7. */
 int cgroup_open(const struct cgroup *c, struct err *e);
 
-/* Moves a process (0: the caller) into the groups of the v1 hierarchies (clone3 does v2's). No-op on
- * unified hosts. Call it while the process is stopped or waits, before it has children. The first such call after
- * a quiet while costs an RCU grace period (20 ms seen): the way below does not. */
-int cgroup_attach_v1(const struct cgroup *c, pid_t pid, struct err *e);
-
 /*
- * The same, done by the process itself: open before clone3, enter in the child while it has one
- * thread. A thread that moves itself alone (0 written to `tasks`) needs no lock against forks
- * (Linux 5.12), so that this takes some 15 us a hierarchy. Entering calls only write(2), checks no
+ * The groups of the v1 hierarchies (clone3 does v2's), entered by the process itself: open before
+ * clone3, enter in the child while it has one thread. A thread that moves itself alone (0 written to
+ * `tasks`) needs no lock against forks (Linux 5.12), so that this takes some 15 us a hierarchy, where
+ * the first move of another process after a quiet while waits 20 ms for an RCU grace period. Entering calls only write(2), checks no
  * privilege of the child's own (those of the opener count) and may be called between clone and
  * exec. Fds are close-on-exec; closed entries are -EBADF, all of them on unified hosts.
  */
@@ -110,6 +106,8 @@ int cgroup_freeze(const struct cgroup *c, uint64_t timeout_us, struct err *e);
 int cgroup_thaw(const struct cgroup *c, struct err *e);
 /* 1 frozen, 0 not. */
 int cgroup_is_frozen(const struct cgroup *c, struct err *e);
+/* Whether it was told to freeze, whatever is in it: false too when there is no such group. */
+bool cgroup_is_to_freeze(const struct cgroup *c);
 
 /* SIGKILL to every process in the group and below, also against fork bombs and in frozen groups
  * (cgroup.kill, Linux 5.14). Does not wait. 0 also when the group is gone. */

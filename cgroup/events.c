@@ -117,6 +117,14 @@ int cgroup_is_frozen(const struct cgroup *c, struct err *e)
 	return r < 0 ? err_group(e, r, c, "look at") : r;
 }
 
+bool cgroup_is_to_freeze(const struct cgroup *c)
+{
+	cleanup_close int dir = cgroup_open_dir(c, CGROUP_V2);
+	uint64_t n = 0;
+
+	return cgroup_read_number(dir, "cgroup.freeze", &n) == 0 && n == 1;
+}
+
 int cgroup_kill(const struct cgroup *c, struct err *e)
 {
 	cleanup_close int dir = cgroup_open_dir(c, CGROUP_V2);

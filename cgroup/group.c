@@ -284,26 +284,6 @@ int cgroup_open(const struct cgroup *c, struct err *e)
 	return fd < 0 ? err_sys(e, "open %s", path) : fd;
 }
 
-int cgroup_attach_v1(const struct cgroup *c, pid_t pid, struct err *e)
-{
-	char path[PATH_MAX], text[16];
-
-	snprintf(text, sizeof(text), "%d", (int)pid);
-	for (int ctl = 0; ctl < CGROUP_CONTROLLER_COUNT; ctl++) {
-		cleanup_close int dir = -EBADF;
-		int r;
-
-		if (!cgroup_v1_in_use(c->host, ctl))
-			continue;
-		dir = cgroup_open_dir(c, ctl);
-		r = dir < 0 ? dir : fd_write_file_at(dir, "cgroup.procs", text);
-		if (r < 0)
-			return err_code(e, r, "move process %d to %s", (int)pid,
-					cgroup_path(c, ctl, path));
-	}
-	return 0;
-}
-
 int cgroup_entry_open(const struct cgroup *c, struct cgroup_entry *ret, struct err *e)
 {
 	struct cgroup_entry en;

@@ -261,22 +261,12 @@ static int hugetlb(struct cgroup_job *j, const struct cgroup_setting *s, int hie
 static int cpu_pin(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
 		   struct err *e)
 {
-	const char *list = s->text ? s->text : "";
-	char all[CGROUP_TEXT_MAX];
-	int r = cgroup_cpus_check(list, e);
+	int r = cgroup_cpus_check(s->text ? s->text : "", e);
 
 	if (r < 0)
 		return r;
-	/* A v1 cpuset cannot be emptied again; "all" is what its parent has. */
-	if (!*list && hierarchy != CGROUP_V2) {
-		r = cgroup_job_text(j, hierarchy, "../cpuset.cpus", all);
-		if (r < 0)
-			return err_code(e, r, "read the host's CPUs");
-		all[strcspn(all, "\n")] = '\0';
-		list = all;
-	}
-	r = cgroup_job_write(j, hierarchy, "cpuset.cpus", *list ? list : "\n");
-	return r < 0 ? err_code(e, r, "write cpuset.cpus") : 0;
+	r = cgroup_job_write(j, hierarchy, CGROUP_CPUS_FILE, s->text && *s->text ? s->text : "\n");
+	return r < 0 ? err_code(e, r, "write " CGROUP_CPUS_FILE) : 0;
 }
 
 /* bfq's own scale ends at 1000 where the setting's ends at 10000; 100 is the middle of both. */

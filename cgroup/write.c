@@ -141,6 +141,28 @@ static int record(struct cgroup_job *j, int hierarchy, const char *file, const c
 	return 0;
 }
 
+/* A list of CPUs cannot be emptied while processes are in the group: on v1 never, on v2 with Linux
+ * 6.12 (ENOSPC). All that the parent has is the same, but for CPUs that come later. */
+static int fill_cpus(int dir, int hierarchy)
+{
+	static const char *const above[] = { "../cpuset.cpus.effective", "../cpuset.cpus" };
+	cleanup_free char *all = NULL;
+	int r = fd_read_file_at(dir, above[hierarchy != CGROUP_V2], CGROUP_TEXT_MAX - 1, &all, NULL);
+
+	if (r < 0)
+		return r;
+	all[strcspn(all, "\n")] = '\0';
+	return fd_write_file_at(dir, CGROUP_CPUS_FILE, all);
+}
+
+static int write_text(int dir, int hierarchy, const char *file, const char *text)
+{
+	bool none = STREQ(text, "\n") && STREQ(file, CGROUP_CPUS_FILE);
+	int r = none && hierarchy != CGROUP_V2 ? -ENOSPC : fd_write_file_at(dir, file, text);
+
+	return none && r == -ENOSPC ? fill_cpus(dir, hierarchy) : r;
+}
+
 int cgroup_job_write(struct cgroup_job *j, int hierarchy, const char *file, const char *text)
 {
 	int dir = cgroup_job_open(j, hierarchy), r;
@@ -148,7 +170,7 @@ int cgroup_job_write(struct cgroup_job *j, int hierarchy, const char *file, cons
 	if (dir < 0)
 		return dir;
 	r = record(j, hierarchy, file, text);
-	return r < 0 ? r : fd_write_file_at(dir, file, text);
+	return r < 0 ? r : write_text(dir, hierarchy, file, text);
 }
 
 void cgroup_job_revert(struct cgroup_job *j)
@@ -157,7 +179,7 @@ void cgroup_job_revert(struct cgroup_job *j)
 		int dir = cgroup_job_open(j, u->hierarchy);
 
 		if (dir >= 0)
-			fd_write_file_at(dir, u->file, u->text);
+			write_text(dir, u->hierarchy, u->file, u->text);
 	}
 }
 

@@ -12,6 +12,7 @@
  * what each written file said before. Private to the folder.
  */
 #define CGROUP_TEXT_MAX 4096
+#define CGROUP_CPUS_FILE "cpuset.cpus"
 #define CGROUP_SLOT_V2 CGROUP_CONTROLLER_COUNT
 
 struct cgroup_job {
@@ -42,6 +43,7 @@ int cgroup_job_disk(struct cgroup_job *j, struct err *e);
 
 /* The fd of the group's directory; it stays the job's. */
 int cgroup_job_open(struct cgroup_job *j, int hierarchy);
+/* Where the kernel does not let a list of CPUs be emptied, "\n" stands for all that its parent has. */
 int cgroup_job_write(struct cgroup_job *j, int hierarchy, const char *file, const char *text);
 int cgroup_job_text(struct cgroup_job *j, int hierarchy, const char *file,
 		    char out[CGROUP_TEXT_MAX]);

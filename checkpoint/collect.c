@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/seccomp.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -324,10 +325,9 @@ static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_
 		r = ckpt_push(a, &k->threads, &k->thread_count, t);
 	if (r < 0)
 		return err_code(e, r, "collect thread %d", (int)tid);
-	if (filters > d->base_filters)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "process %d has seccomp filters of its own, which cannot be saved yet",
-			       (int)k->pid);
+	r = ckpt_seccomp_collect(d, tid, filters, t, e);
+	if (r < 0)
+		return r;
 	return pending_collect(d, k, tid, false, t->tid, e);
 }
 

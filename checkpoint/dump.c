@@ -18,6 +18,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#define HOLD_TIMEOUT_US 1000000
+
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
 {
 	return &d->tree.arena;
@@ -241,14 +243,15 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = relate(d, e);
 	if (r == 0)
+		r = ckpt_epoll_resolve(d, e);
+	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = check_groups(t, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
 
-static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o,
-		       struct ckpt_dump_result *ret, struct err *e)
+static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o, struct err *e)
 {
 	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
 	int r;
@@ -262,53 +265,127 @@ static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_optio
 		r = ckpt_pages_dump(d, w, e);
 	if (r == 0)
 		r = ckpt_write_end(w, o->durable, e);
-	if (r == 0 && ret) {
-		ret->bytes = ckpt_written_bytes(w);
-		ret->processes = d->tree.task_count;
-		ret->files = d->tree.file_count;
-		for (size_t i = 0; i < d->tree.task_count; i++)
-			ret->threads += d->tree.tasks[i].thread_count;
-	}
+	d->bytes = ckpt_written_bytes(w);
 	ckpt_writer_free(w);
 	return r;
+}
+
+static void dump_free(struct ckpt_dump *d)
+{
+	for (size_t i = 0; i < d->tree.shmem_count; i++)
+		fd_close(&d->shmem_fd[i]);
+	fd_close(&d->diag);
+	fd_close(&d->root);
+	ckpt_collect_done(&d->files);
+	ckpt_tree_done(&d->tree);
+	free(d);
+}
+
+static void summarize(const struct ckpt_dump *d, uint64_t start, struct ckpt_dump_result *ret)
+{
+	*ret = (struct ckpt_dump_result){
+		.frozen_us = now_monotonic_us() - start, .bytes = d->bytes,
+		.processes = d->tree.task_count, .files = d->tree.file_count,
+	};
+	for (size_t i = 0; i < d->tree.task_count; i++)
+		ret->threads += d->tree.tasks[i].thread_count;
+}
+
+static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+				  struct err *e)
+{
+	struct ckpt_dump *d = calloc(1, sizeof(*d));
+	char path[64];
+
+	if (!d) {
+		err_code(e, -ENOMEM, "save the VPS");
+		return NULL;
+	}
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
+	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	d->diag = -EBADF;
+	d->init = init;
+	d->cgroup = c;
+	d->progress = o->progress;
+	if (d->root < 0) {
+		err_sys(e, "open %s", path);
+		dump_free(d);
+		return NULL;
+	}
+	return d;
+}
+
+int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+		      struct ckpt_dump **ret, struct ckpt_dump_result *result, struct err *e)
+{
+	uint64_t start = now_monotonic_us();
+	struct ckpt_dump *d = dump_new(c, init, o, e);
+	int r;
+
+	if (!d)
+		return -EIO;
+	r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = collect(d, init, o, e);
+	if (r == 0)
+		r = write_image(d, fd, o, e);
+	if (r < 0) {
+		ckpt_dump_abort(d);
+		return r;
+	}
+	if (result)
+		summarize(d, start, result);
+	*ret = d;
+	return 0;
+}
+
+/* A task that loses its tracer goes from its ptrace stop into that of its group (Linux 5.2: both are
+ * loops in get_signal(), no instruction runs in between). */
+int ckpt_dump_hold(struct ckpt_dump *d, struct err *e)
+{
+	int r = cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, e);
+
+	if (r == 0)
+		d->held = true;
+	return r;
+}
+
+int ckpt_dump_commit(struct ckpt_dump *d, struct err *e)
+{
+	int r = cgroup_kill(d->cgroup, e);
+
+	if (r < 0)
+		return r;
+	ckpt_frozen_reap(&d->frozen);
+	dump_free(d);
+	return 0;
+}
+
+void ckpt_dump_abort(struct ckpt_dump *d)
+{
+	struct err ignored;
+
+	if (!d)
+		return;
+	ckpt_unfreeze(&d->frozen);
+	if (d->held)
+		cgroup_thaw(d->cgroup, &ignored);
+	dump_free(d);
 }
 
 int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
 	      struct ckpt_dump_result *ret, struct err *e)
 {
-	cleanup_free struct ckpt_dump *d = calloc(1, sizeof(*d));
-	cleanup_close int root = -EBADF;
-	uint64_t start = now_monotonic_us();
-	char path[64];
-	int r;
+	struct ckpt_dump *d;
+	int r = ckpt_dump_prepare(c, init, fd, o, &d, ret, e);
 
-	if (!d)
-		return err_code(e, -ENOMEM, "save the VPS");
-	if (ret)
-		*ret = (struct ckpt_dump_result){ 0 };
-	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
-	d->root = root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return err_sys(e, "open %s", path);
-	d->diag = -EBADF;
-	d->init = init;
-	r = ckpt_freeze(c, &d->frozen, e);
-	if (r == 0)
-		r = collect(d, init, o, e);
-	if (r == 0)
-		r = write_image(d, fd, o, ret, e);
 	if (r == 0 && !o->leave_running)
-		r = cgroup_kill(c, e);
-	if (r == 0 && !o->leave_running)
-		ckpt_frozen_reap(&d->frozen);
+		r = ckpt_dump_commit(d, e);
+	else if (r == 0)
+		ckpt_dump_abort(d);
 	else
-		ckpt_unfreeze(&d->frozen);
-	if (ret)
-		ret->frozen_us = now_monotonic_us() - start;
-	for (size_t i = 0; i < d->tree.shmem_count; i++)
-		fd_close(&d->shmem_fd[i]);
-	fd_close(&d->diag);
-	free(d->files.seen);
-	ckpt_tree_done(&d->tree);
+		return r;
+	if (r < 0)
+		ckpt_dump_abort(d);
 	return r;
 }

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "cgroup/cgroup.h"
 #include "checkpoint/image/image.h"
+#include "checkpoint/progress.h"
 #include "runtime/spec.h"
 
 #include <stdbool.h>
@@ -14,21 +15,46 @@
 struct ckpt_dump_options {
 	const struct rt_spec *spec; /* as it was started: its name, its volumes */
 	enum ckpt_compression compression;
-	bool leave_running;     /* else everything in the group is killed once the image is complete */
-	bool durable;           /* fsync before that */
+	bool durable;           /* fsync before the stream counts as written */
+	bool leave_running;     /* ckpt_dump() alone */
+	const struct ckpt_progress *progress; /* NULL: nobody asks */
 };
 
 struct ckpt_dump_result {
-	uint64_t frozen_us, bytes;
+	uint64_t frozen_us, bytes; /* frozen_us: until the stream was written */
 	size_t processes, threads, files;
 };
 
 /*
- * Saves the processes of a VPS to `fd`. `init` is the host's pid of its process 1, `c` its group. On
- * failure (ERR_UNSUPPORTED with the object, pid and fd when something cannot be saved) the VPS runs
- * on as if nothing had been; what was written to `fd` is no image, as it has no trailer. `ret` may be
- * NULL.
+ * Saves the processes of a VPS in two phases. `init` is the host's pid of its process 1, `c` its group;
+ * `c`, what it points to and `o` must outlive the handle. ptrace(2) is bound to threads: all calls for
+ * one handle are made by the same one.
+ *
+ * Prepare stops the VPS and writes the whole stream to `fd`, trailer included. Nothing inside runs from
+ * then on until one of the two below. On failure (ERR_UNSUPPORTED with the object, pid and fd when
+ * something cannot be saved, ERR_CANCELLED) the VPS runs on as if nothing had been; what was written to
+ * `fd` is no image, as it has no trailer. `result` may be NULL.
+ *
+ * An engine that dies before the commit leaves the VPS running untouched, unless it is held.
  */
+struct ckpt_dump;
+int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+		      struct ckpt_dump **ret, struct ckpt_dump_result *result, struct err *e);
+
+/*
+ * From here on an engine that dies leaves the VPS frozen (cgroup.freeze), not running: for a switch-over
+ * whose source may never go on by itself. Who finds it so decides: cgroup_thaw() lets it run on
+ * untouched, cgroup_kill() ends it. On failure it is not held.
+ */
+int ckpt_dump_hold(struct ckpt_dump *d, struct err *e);
+
+/* Kills and reaps everything in the group, and frees the handle. On failure nothing was killed, and the
+ * handle is as before. */
+int ckpt_dump_commit(struct ckpt_dump *d, struct err *e);
+/* Lets the VPS run on, untouched, and frees the handle. NULL is allowed. */
+void ckpt_dump_abort(struct ckpt_dump *d);
+
+/* Both phases at once: prepare, then commit or, with `leave_running`, abort. */
 int ckpt_dump(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
 	      struct ckpt_dump_result *ret, struct err *e);
 

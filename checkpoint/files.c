@@ -10,7 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <search.h>
 #include <sys/syscall.h>
+
+#define INFO_MAX MIB(64) /* an epoll has a line for each file that it watches */
 
 const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_CONSOLE] = &ckpt_kind_console,
@@ -36,64 +39,117 @@ int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_
 	return -ENOENT;
 }
 
-static int look(struct ckpt_fd *f, int pidfd, struct err *e)
+/*
+ * The order of tsearch(3): by inode, then as the kernel orders open files (kcmp(2)), so that one is
+ * found quickly among all that share an inode, as eventfds, timerfds and epolls do.
+ */
+static int compare(const void *one, const void *other)
+{
+	const struct ckpt_seen *a = one, *b = other;
+
+	if (a->dev != b->dev)
+		return a->dev < b->dev ? -1 : 1;
+	if (a->ino != b->ino)
+		return a->ino < b->ino ? -1 : 1;
+	switch (syscall(SYS_kcmp, a->pid, b->pid, KCMP_FILE, a->fd, b->fd)) {
+	case 0: return 0;
+	case 1: return -1;
+	default: return 1;
+	}
+}
+
+static void keep_entry(void *entry)
+{
+	(void)entry; /* the arena's */
+}
+
+void ckpt_collect_done(struct ckpt_collect *c)
+{
+	tdestroy(c->root, keep_entry);
+	for (size_t i = 0; i < c->held_count; i++)
+		close(c->held[i]);
+	free(c->held);
+	*c = (struct ckpt_collect){ 0 };
+}
+
+/* Finds the open file, or enters it with file 0. NULL: out of memory. */
+static struct ckpt_seen *enter(struct ckpt_dump *d, const struct ckpt_fd *f)
+{
+	struct ckpt_seen key = { f->st.st_dev, f->st.st_ino, f->pid, f->fd, 0 }, **at, *fresh;
+
+	at = tfind(&key, &d->files.root, compare);
+	if (at)
+		return *at;
+	fresh = ckpt_memdup(&d->tree.arena, &key, sizeof(key));
+	return fresh && tsearch(fresh, &d->files.root, compare) ? fresh : NULL;
+}
+
+static int read_link(struct ckpt_fd *f, struct err *e)
 {
 	char path[64];
-	cleanup_close int info = -EBADF;
-	uint64_t v = 0;
 	ssize_t n;
 
-	f->own = (int)syscall(SYS_pidfd_getfd, pidfd, f->fd, 0);
-	if (f->own < 0 || fstat(f->own, &f->st) < 0)
-		return err_sys(e, "take fd %d of process %d", f->fd, (int)f->pid);
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	n = readlink(path, f->link, sizeof(f->link) - 1);
 	if (n < 0)
 		return err_sys(e, "read %s", path);
 	f->link[n] = '\0';
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)f->pid, f->fd);
-	info = open(path, O_RDONLY | O_CLOEXEC);
-	n = info < 0 ? -errno : fd_read_full(info, f->info, sizeof(f->info) - 1);
-	if (n < 0)
-		return err_code(e, (int)n, "read %s", path);
-	f->info[n] = '\0';
-	f->info_len = (size_t)n;
-	if (f->info_len == sizeof(f->info) - 1)
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d has too much behind it", f->fd,
-			       (int)f->pid);
-	ckpt_info_number(f, "pos", 10, &f->pos);
-	ckpt_info_number(f, "flags", 8, &v);
-	f->flags = (unsigned)v;
 	return 0;
 }
 
-/* The id of an open file that has been seen, or 0. */
-static uint32_t seen(const struct ckpt_collect *c, const struct ckpt_fd *f)
+int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e)
 {
-	for (size_t i = 0; i < c->count; i++)
-		if (c->seen[i].ino == f->st.st_ino && c->seen[i].dev == f->st.st_dev &&
-		    syscall(SYS_kcmp, c->seen[i].pid, f->pid, KCMP_FILE, c->seen[i].fd, f->fd) == 0)
-			return c->seen[i].file;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", (int)pid, fd);
+	r = fd_read_file_at(AT_FDCWD, path, INFO_MAX, ret, NULL);
+	return r < 0 ? err_code(e, r, "read %s", path) : 0;
+}
+
+/* The latest kinds first: the first of all takes what merely has a path. */
+static uint32_t find_kind(const struct ckpt_fd *f)
+{
+	for (uint32_t k = CKPT_FILE_KIND_COUNT - 1; k > 0; k--)
+		if (ckpt_kinds[k] && ckpt_kinds[k]->is(f))
+			return k;
 	return 0;
 }
 
-static int remember(struct ckpt_collect *c, const struct ckpt_fd *f, uint32_t file)
+static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
-	if (c->count == c->room) {
-		size_t room = c->room ? 2 * c->room : 256;
-		struct ckpt_seen *s = reallocarray(c->seen, room, sizeof(*s));
+	cleanup_free char *info = NULL;
+	off_t pos;
+	int r, flags = fcntl(f->own, F_GETFL);
 
-		if (!s)
-			return -ENOMEM;
-		c->seen = s;
-		c->room = room;
+	if (flags < 0)
+		return err_sys(e, "look at fd %d of process %d", f->fd, (int)f->pid);
+	f->flags = (unsigned)flags;
+	r = read_link(f, e);
+	if (r < 0)
+		return r;
+	out->kind = find_kind(f);
+	if (!out->kind)
+		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, cannot be saved", f->fd,
+			       (int)f->pid, f->link);
+	if (ckpt_kinds[out->kind]->info) {
+		r = ckpt_fd_info(f->pid, f->fd, &info, e);
+		if (r < 0)
+			return r;
+		f->info = info;
 	}
-	c->seen[c->count++] =
-		(struct ckpt_seen){ f->st.st_dev, f->st.st_ino, f->pid, f->fd, file };
-	return 0;
+	pos = S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode) ? lseek(f->own, 0, SEEK_CUR) : 0;
+	out->pos = pos > 0 ? (uint64_t)pos : 0;
+	out->flags = f->flags & ~(unsigned)O_CLOEXEC;
+	out->path = ckpt_strdup(&d->tree.arena, f->link);
+	if (!out->path)
+		return err_code(e, -ENOMEM, "collect files");
+	r = ckpt_kinds[out->kind]->dump(d, f, out, e);
+	f->info = "";
+	return r;
 }
 
-static int add_file(struct ckpt_dump *d, const struct ckpt_fd *f, uint32_t *ret, struct err *e)
+static int add_file(struct ckpt_dump *d, struct ckpt_fd *f, struct ckpt_seen *s, struct err *e)
 {
 	Ckpt__File *out = ckpt_alloc(&d->tree.arena, sizeof(*out));
 	int r;
@@ -101,45 +157,70 @@ static int add_file(struct ckpt_dump *d, const struct ckpt_fd *f, uint32_t *ret,
 	if (!out)
 		return err_code(e, -ENOMEM, "collect files");
 	ckpt__file__init(out);
-	for (uint32_t k = 1; k < CKPT_FILE_KIND_COUNT && !out->kind; k++)
-		if (ckpt_kinds[k] && ckpt_kinds[k]->is(f))
-			out->kind = k;
-	if (!out->kind)
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, cannot be saved", f->fd,
-			       (int)f->pid, f->link);
-	out->flags = f->flags & ~(unsigned)O_CLOEXEC;
-	out->pos = f->pos;
-	out->path = ckpt_strdup(&d->tree.arena, f->link);
-	if (!out->path)
+	r = fill_file(d, f, out, e);
+	if (r < 0)
+		return r;
+	if (ckpt_push(&d->tree.arena, &d->tree.files, &d->tree.file_count, out) < 0 ||
+	    ckpt_push(&d->tree.arena, &d->files.by_file, &d->files.count, s) < 0)
 		return err_code(e, -ENOMEM, "collect files");
-	r = ckpt_kinds[out->kind]->dump(d, f, out, e);
-	if (r == 0 && (ckpt_push(&d->tree.arena, &d->tree.files, &d->tree.file_count, out) < 0 ||
-		       remember(&d->files, f, (uint32_t)d->tree.file_count) < 0))
-		r = err_code(e, -ENOMEM, "collect files");
-	*ret = (uint32_t)d->tree.file_count;
+	s->file = (uint32_t)d->tree.file_count;
+	return 0;
+}
+
+/* f->pid, fd and own are filled. */
+static int find_or_add(struct ckpt_dump *d, struct ckpt_fd *f, uint32_t *ret, struct err *e)
+{
+	struct ckpt_seen *s;
+	int r;
+
+	f->info = "";
+	if (fstat(f->own, &f->st) < 0)
+		return err_sys(e, "look at fd %d of process %d", f->fd, (int)f->pid);
+	s = enter(d, f);
+	if (!s)
+		return err_code(e, -ENOMEM, "collect files");
+	r = s->file ? 0 : add_file(d, f, s, e);
+	*ret = s->file;
 	return r;
 }
 
-static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, int number, struct err *e)
+int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e)
 {
 	cleanup_free struct ckpt_fd *f = calloc(1, sizeof(*f));
+	struct ckpt_collect *c = &d->files;
+	size_t files = d->tree.file_count;
+	cleanup_close int own = fd;
+	int *held = reallocarray(c->held, c->held_count + 1, sizeof(*held));
+	int r;
+
+	if (held)
+		c->held = held;
+	if (!f || !held)
+		return err_code(e, -ENOMEM, "collect files");
+	*f = (struct ckpt_fd){ .pid = getpid(), .fd = fd, .own = fd };
+	r = find_or_add(d, f, ret, e);
+	/* Later ones are compared with it. */
+	if (r == 0 && d->tree.file_count > files)
+		c->held[c->held_count++] = TAKE_FD(own);
+	return r;
+}
+
+static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, struct ckpt_fd *f, int number,
+		  struct err *e)
+{
 	Ckpt__Fd *out = ckpt_alloc(&d->tree.arena, sizeof(*out));
 	int r;
 
-	if (!f || !out)
+	if (!out)
 		return err_code(e, -ENOMEM, "collect files");
+	ckpt__fd__init(out);
+	out->fd = (uint32_t)number;
 	f->pid = k->pid;
-	f->ns_pid = (pid_t)k->process->pid;
 	f->fd = number;
-	f->own = -EBADF;
-	r = look(f, pidfd, e);
-	if (r == 0) {
-		ckpt__fd__init(out);
-		out->fd = (uint32_t)number;
-		out->file = seen(&d->files, f);
-		if (!out->file)
-			r = add_file(d, f, &out->file, e);
-	}
+	f->own = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
+	if (f->own < 0)
+		return err_sys(e, "take fd %d of process %d", number, (int)k->pid);
+	r = find_or_add(d, f, &out->file, e);
 	fd_close(&f->own);
 	if (r == 0 && ckpt_push(&d->tree.arena, &k->fds->fd, &k->fds->n_fd, out) < 0)
 		r = err_code(e, -ENOMEM, "collect files");
@@ -148,6 +229,7 @@ static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, int numbe
 
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
+	cleanup_free struct ckpt_fd *f = calloc(1, sizeof(*f));
 	cleanup_close int pidfd = pidfd_open_pid(k->pid);
 	cleanup_closedir DIR *dir = NULL;
 	const struct dirent *de;
@@ -155,7 +237,7 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 	int r = 0;
 
 	k->fds = ckpt_alloc(&d->tree.arena, sizeof(*k->fds));
-	if (!k->fds)
+	if (!f || !k->fds)
 		return err_code(e, -ENOMEM, "collect files");
 	ckpt__fd_table__init(k->fds);
 	k->fds->pid = k->process->pid;
@@ -165,6 +247,6 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 		return err_sys(e, "open %s", path);
 	while (r == 0 && (de = readdir(dir)))
 		if (de->d_name[0] != '.')
-			r = add_fd(d, k, pidfd, atoi(de->d_name), e);
+			r = add_fd(d, k, pidfd, f, atoi(de->d_name), e);
 	return r;
 }

@@ -5,6 +5,7 @@
 #include "checkpoint/batch.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/progress.h"
 #include "checkpoint/tree.h"
 #include "runtime/spec.h"
 
@@ -24,6 +25,11 @@ uint64_t ckpt_xsave_mask(void);
 
 struct ckpt_dump {
 	struct ckpt_tree tree;
+	const struct cgroup *cgroup;
+	const struct ckpt_progress *progress; /* or NULL */
+	uint64_t done, total;   /* bytes of memory */
+	uint64_t bytes;         /* of the stream */
+	bool held;
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
@@ -42,6 +48,9 @@ int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e);
 int ckpt_refuse_mounts(pid_t init, const struct rt_spec *spec, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+/* Tells of `len` more bytes; ERR_CANCELLED when nobody wants the rest. (pages.c) */
+int ckpt_progress(const struct ckpt_progress *p, uint64_t *done, uint64_t len, uint64_t total,
+		  struct err *e);
 /* The pages of private areas, and of the shared memory. (pages.c) */
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */

@@ -31,27 +31,30 @@ struct ckpt_dump;
 
 /* What is known of an open file of a stopped process. */
 struct ckpt_fd {
-	pid_t pid, ns_pid;
+	pid_t pid;           /* or we ourselves, when no process of the VPS has it */
 	int fd;
 	int own;             /* the same open file, ours (pidfd_getfd(2)) */
 	struct stat st;
 	char link[4096];     /* /proc/PID/fd/N */
-	char info[16384];    /* /proc/PID/fdinfo/N */
-	size_t info_len;
+	const char *info;    /* /proc/PID/fdinfo/N of kinds that ask for it, else empty */
 	unsigned flags;      /* O_* */
-	uint64_t pos;
 };
 
 /* Open files that were seen: kcmp(2) tells the same one from an equal one. */
+struct ckpt_seen {
+	dev_t dev;
+	ino_t ino;
+	pid_t pid;
+	int fd;
+	uint32_t file;       /* its id; 0 until it is collected */
+};
+
 struct ckpt_collect {
-	struct ckpt_seen {
-		dev_t dev;
-		ino_t ino;
-		pid_t pid;
-		int fd;
-		uint32_t file;
-	} *seen;
-	size_t count, room;
+	void *root;          /* of tsearch(3) */
+	struct ckpt_seen **by_file;
+	size_t count;
+	int *held;           /* fds of ours that are the only ones */
+	size_t held_count;
 };
 
 /* While files are opened again, in the first process of the restored VPS. */
@@ -62,6 +65,20 @@ struct ckpt_opening {
 	int *mates;          /* as tree->files: made with its other end; -1: not */
 };
 
+/*
+ * Calls that the first process makes when all processes are there. (late.c) Room is asked for first;
+ * `what` names the call when it fails. A file that is opened late: a call that returns 3 (the lowest
+ * free number), then ckpt_late_opened().
+ */
+struct ckpt_late;
+int ckpt_late_room(struct ckpt_late *q, size_t calls, size_t bytes);
+void ckpt_late_call(struct ckpt_late *q, const char *what, uint64_t nr, uint64_t a, uint64_t b,
+		    uint64_t c, uint64_t d);
+uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len);
+/* Where the file is in the first process. */
+uint64_t ckpt_late_fd(const struct ckpt_late *q);
+void ckpt_late_opened(struct ckpt_late *q, const char *what);
+
 struct ckpt_kind {
 	const char *name;
 	bool (*is)(const struct ckpt_fd *f);
@@ -71,6 +88,9 @@ struct ckpt_kind {
 	int (*open)(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
 	/* True when open() needs no more: pos and flags are not set afterwards. */
 	bool complete;
+	bool info;           /* dump() needs fdinfo */
+	/* What takes all processes to be there; the file itself too, when open is NULL. */
+	int (*late)(struct ckpt_late *l, const Ckpt__File *f, struct err *e);
 };
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
@@ -93,5 +113,19 @@ int ckpt_unix_check(const struct ckpt_tree *t, struct err *e);
 
 /* The number behind "key:" in fdinfo, in base; 0 or -ENOENT. */
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret);
+/* The text of /proc/PID/fdinfo/N; the caller frees it. */
+int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e);
+
+/*
+ * The id of the open file behind a descriptor of ours, which is taken: for what no process of the VPS
+ * need have in its table, like a file on its way in a socket. On restore it is opened like all others and
+ * is restore_fd_file() in every process until its own fds are placed.
+ */
+int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
+void ckpt_collect_done(struct ckpt_collect *c);
+/* Which files epolls watch, once all files are collected. (kinds/epoll.c) */
+int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e);
+/* That what an image says of an epoll holds together. (kinds/epoll.c) */
+int ckpt_epoll_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
 
 #endif

@@ -25,6 +25,7 @@ struct scan_arg {
 
 #define PIECE KIB(256)
 #define REGIONS 512
+#define TELL_EVERY MIB(1)
 
 struct copy {
 	struct ckpt_dump *d;
@@ -33,6 +34,31 @@ struct copy {
 	int pagemap, mem;
 	uint8_t *buf;
 };
+
+int ckpt_progress(const struct ckpt_progress *p, uint64_t *done, uint64_t len, uint64_t total,
+		  struct err *e)
+{
+	uint64_t before = *done / TELL_EVERY;
+
+	*done += len;
+	if (!p || *done / TELL_EVERY == before || p->tell(p->arg, *done, total) == 0)
+		return 0;
+	return err_set(e, ERR_CANCELLED, "it was cancelled");
+}
+
+/* What the processes hold, shared pages as often as they are mapped. */
+static void estimate(struct ckpt_dump *d)
+{
+	static const char *const keys[] = { "RssAnon", "RssShmem", "VmSwap" };
+	struct ckpt_status s;
+	uint64_t kib;
+
+	for (size_t i = 0; d->progress && i < d->tree.task_count; i++)
+		for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+			if (ckpt_status_read(d->tree.tasks[i].pid, &s) == 0 &&
+			    ckpt_status_numbers(&s, keys[k], 10, &kib, 1))
+				d->total += kib * 1024;
+}
 
 static int copy_range(struct copy *c, uint64_t start, uint64_t end, struct err *e)
 {
@@ -45,6 +71,8 @@ static int copy_range(struct copy *c, uint64_t start, uint64_t end, struct err *
 			return err_code(e, r, "read the memory of process %d at %#llx", (int)c->k->pid,
 					(unsigned long long)at);
 		r = ckpt_write_pages(c->w, c->k->process->mm, at / CKPT_PAGE, c->buf, len / CKPT_PAGE, e);
+		if (r == 0)
+			r = ckpt_progress(c->d->progress, &c->d->done, len, c->d->total, e);
 		if (r < 0)
 			return r;
 		at += len;
@@ -126,6 +154,8 @@ static int copy_shmem(struct copy *c, size_t n, struct err *e)
 				return err_sys(e, "read shared memory");
 			r = ckpt_write_pages(c->w, CKPT_SHMEM_MM + n, (uint64_t)at / CKPT_PAGE, c->buf,
 					     whole / CKPT_PAGE, e);
+			if (r == 0)
+				r = ckpt_progress(c->d->progress, &c->d->done, len, c->d->total, e);
 			if (r < 0)
 				return r;
 		}
@@ -140,6 +170,7 @@ int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
 	struct copy c = { .d = d, .w = w, .buf = buf };
 	int r = buf ? 0 : err_code(e, -ENOMEM, "copy memory");
 
+	estimate(d);
 	for (size_t i = 0; r == 0 && i < d->tree.shmem_count; i++)
 		r = copy_shmem(&c, i, e);
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++) {

@@ -13,11 +13,10 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define ADDRESS_MAX 0x7ffffffff000ull
-#define OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | \
-		 PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL | (1u << 21)) /* SUSPEND_SECCOMP */
+#define FREEZE_TIMEOUT_US 5000000
 
 static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 {
@@ -36,7 +35,7 @@ static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 /* A place for our own memory that none of the processes uses. */
 static int find_region(struct restore *r, struct err *e)
 {
-	for (uint64_t at = 0x10000000000ull; at < ADDRESS_MAX - MIB(64); at += 0x1000000000ull)
+	for (uint64_t at = 0x10000000000ull; at < RESTORE_ADDRESS_MAX - MIB(64); at += 0x1000000000ull)
 		if (is_free(&r->tree, at, at + RESTORE_REGION)) {
 			r->region = at;
 			return 0;
@@ -72,6 +71,10 @@ static int plan_fds(struct restore *r, struct err *e)
 		for (size_t k = 0; k < r->tree.tasks[i].fds->n_fd; k++)
 			if (r->tree.tasks[i].fds->fd[k]->fd > highest)
 				highest = r->tree.tasks[i].fds->fd[k]->fd;
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		for (size_t k = 0; k < r->tree.files[i]->n_targets; k++)
+			if (r->tree.files[i]->targets[k]->fd > highest)
+				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -123,273 +126,22 @@ static int check_host(const struct restore *r, struct err *e)
 	return 0;
 }
 
-/* The first process becomes an empty address space with our memory in it. */
-static int take_over(struct restore *r, pid_t init, struct list *l, struct err *e)
-{
-	struct restoring *p = &r->procs[0];
-	struct ckpt_call c = { SYS_mmap,
-			       { r->region, RESTORE_REGION, PROT_READ | PROT_WRITE | PROT_EXEC,
-				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, UINT64_MAX, 0 }, 0 };
-	struct {
-		uint64_t pointer;
-		uint32_t size, signature, flags, pad;
-	} rseq = { 0 };
-	int64_t ret = 0;
-	int n = ckpt_trace_seize(init, OPTIONS);
-
-	if (n == 0)
-		n = ckpt_trace_interrupt(init);
-	if (n == 0)
-		n = ckpt_trace_wait_event(init, NULL);
-	if (n < 0)
-		return err_code(e, n, "stop the first process");
-	if (ptrace((enum __ptrace_request)0x420f, init, (void *)sizeof(rseq), &rseq) < 0)
-		rseq.pointer = 0;
-	n = ckpt_batch_open(&p->batch, init, &init, 1, e);
-	if (n == 0)
-		n = ckpt_thread_adopt(&p->threads[0], init, 1, 1, e);
-	if (n == 0)
-		n = ckpt_batch_one(&p->batch, &p->threads[0], &c, &ret, e);
-	if (n == 0 && ret != (int64_t)r->region)
-		n = err_code(e, ret < 0 ? (int)ret : -EEXIST, "map memory in the first process");
-	if (n == 0)
-		n = ckpt_batch_move(&p->batch, r->region, r->region + CKPT_PAGE,
-				    RESTORE_REGION - CKPT_PAGE, e);
-	if (n < 0)
-		return n;
-	list_init(l, r);
-	if (rseq.pointer)
-		list_call(l, "let go of rseq", SYS_rseq, rseq.pointer, rseq.size, 1, rseq.signature, 0, 0);
-	list_call(l, "let go of robust futexes", SYS_set_robust_list, 0, 24, 0, 0, 0, 0);
-	list_call(l, "let go of the end address", SYS_set_tid_address, 0, 0, 0, 0, 0, 0);
-	list_call(l, "unmap memory", SYS_munmap, 0, r->region, 0, 0, 0, 0);
-	list_call(l, "unmap memory", SYS_munmap, r->region + RESTORE_REGION,
-		  ADDRESS_MAX - r->region - RESTORE_REGION, 0, 0, 0, 0);
-	p->task->pid = init;
-	return list_run(l, &p->batch, &p->threads[0], e);
-}
-
-static struct restoring *find(struct restore *r, uint32_t pid, size_t before)
-{
-	for (size_t i = 0; i < before; i++)
-		if (r->procs[i].task->process->pid == pid)
-			return &r->procs[i];
-	return NULL;
-}
-
-/*
- * A daemon whose session's leader has ended is a child of process 1 by adoption. It is born again as it
- * was: process 1 makes a leader of that number, which makes a session and then the daemon, and ends.
- */
-static int standin(struct restore *r, uint32_t sid, struct list *l, struct restoring **ret, struct err *e)
-{
-	struct restoring *first = &r->procs[0];
-	struct standin *s;
-	pid_t pid;
-	int n;
-
-	for (size_t i = 0; i < r->standin_count; i++)
-		if (r->standins[i]->sid == sid) {
-			*ret = &r->standins[i]->p;
-			return 0;
-		}
-	s = ckpt_alloc(&r->tree.arena, sizeof(*s));
-	if (s)
-		s->p.threads = ckpt_alloc(&r->tree.arena, sizeof(*s->p.threads));
-	if (!s || !s->p.threads)
-		return err_code(e, -ENOMEM, "restore");
-	s->sid = sid;
-	s->p.batch.mem = -EBADF;
-	list_init(l, r);
-	n = restore_clone(l, &first->batch, &first->threads[0], 0, (pid_t)sid, &pid, e);
-	if (n == 0)
-		n = ckpt_batch_copy(&s->p.batch, &first->batch, pid, e);
-	if (n == 0)
-		n = ckpt_thread_adopt(&s->p.threads[0], pid, (pid_t)sid, (pid_t)sid, e);
-	if (n == 0 && ckpt_push(&r->tree.arena, &r->standins, &r->standin_count, s) < 0)
-		n = err_code(e, -ENOMEM, "restore");
-	if (n < 0)
-		return n;
-	list_init(l, r);
-	list_call(l, "begin a session", SYS_setsid, 0, 0, 0, 0, 0, 0);
-	*ret = &s->p;
-	return list_run(l, &s->p.batch, &s->p.threads[0], e);
-}
-
-/* They end, and process 1 waits for them, so that it never learns of them. */
-static int end_standins(struct restore *r, struct list *l, struct err *e)
-{
-	int n = 0;
-
-	for (size_t i = 0; n == 0 && i < r->standin_count; i++) {
-		struct restoring *p = &r->standins[i]->p;
-		pid_t tid = p->threads[0].tid;
-
-		if (kill(tid, SIGKILL) < 0)
-			return err_sys(e, "end a stand-in");
-		ckpt_trace_reap_all(&tid, 1);
-		p->threads[0].tid = 0;
-		fd_close(&p->batch.mem);
-		list_init(l, r);
-		list_call(l, "wait for a stand-in", SYS_wait4, r->standins[i]->sid, 0, 0, 0, 0, 0);
-		n = list_run(l, &r->procs[0].batch, &r->procs[0].threads[0], e);
-	}
-	return n;
-}
-
-/* Every process by its own parent; a session's leader before its children. */
-static int fork_tree(struct restore *r, struct list *l, struct err *e)
-{
-	int n = 0;
-
-	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
-		struct restoring *p = &r->procs[i];
-		const Ckpt__Process *k = p->task->process;
-		struct restoring *parent = find(r, k->ppid, i);
-		pid_t pid;
-
-		if (!parent)
-			return err_set(e, ERR_FAIL, "the image is damaged: process %u has no parent", k->pid);
-		if (k->sid != k->pid && k->sid != parent->task->process->sid) {
-			if (k->ppid != 1 || find(r, k->sid, r->tree.task_count))
-				return err_set(e, ERR_UNSUPPORTED, "process %u is in a session that its parent is not "
-					       "in", k->pid);
-			n = standin(r, k->sid, l, &parent, e);
-			if (n < 0)
-				return n;
-		}
-		list_init(l, r);
-		n = restore_clone(l, &parent->batch, &parent->threads[0], 0, (pid_t)k->pid, &pid, e);
-		if (n == 0)
-			n = ckpt_batch_copy(&p->batch, &parent->batch, pid, e);
-		if (n == 0)
-			n = ckpt_thread_adopt(&p->threads[0], pid, (pid_t)k->pid, (pid_t)k->pid, e);
-		p->task->pid = pid;
-		if (n == 0 && k->sid == k->pid) {
-			list_init(l, r);
-			list_call(l, "begin a session", SYS_setsid, 0, 0, 0, 0, 0, 0);
-			n = list_run(l, &p->batch, &p->threads[0], e);
-		}
-	}
-	/* Groups: their leaders first. */
-	for (int pass = 0; pass < 2; pass++)
-		for (size_t i = 0; n == 0 && i < r->tree.task_count; i++) {
-			const Ckpt__Process *k = r->procs[i].task->process;
-
-			if ((k->pgid == k->pid) != (pass == 0) || k->sid == k->pid || k->pgid == k->sid)
-				continue; /* born into it */
-			list_init(l, r);
-			list_call(l, "join its process group", SYS_setpgid, 0, k->pgid, 0, 0, 0, 0);
-			n = list_run(l, &r->procs[i].batch, &r->procs[i].threads[0], e);
-		}
-	return n == 0 ? end_standins(r, l, e) : n;
-}
-
-static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret_zero)
-{
-	size_t lo = 0, hi = mm->n_area;
-
-	while (lo < hi) {
-		size_t mid = (lo + hi) / 2;
-
-		if (mm->area[mid]->end <= start)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (lo == mm->n_area || mm->area[lo]->start > start || mm->area[lo]->end < end ||
-	    (mm->area[lo]->flags & MAP_SHARED))
-		return false;
-	*ret_zero = !mm->area[lo]->path[0];
-	return true;
-}
-
-static int put_pages(struct restore *r, const struct ckpt_pages *pg, int *shmem_fd, struct err *e)
-{
-	static const uint8_t zeros[CKPT_PAGES_MAX * CKPT_PAGE];
-	uint64_t at = pg->first * CKPT_PAGE, len = (uint64_t)pg->count * CKPT_PAGE;
-	uint64_t shm = pg->mm - CKPT_SHMEM_MM;
-	const struct ckpt_task *k;
-	bool fresh = false;
-	int n = 0;
-
-	if (pg->encoding == CKPT_PAGES_REF)
-		return err_set(e, ERR_UNSUPPORTED, "the image refers to pages, which is not built yet");
-	if (pg->mm >= CKPT_SHMEM_MM) {
-		if (shm >= r->tree.shmem_count ||
-		    at + len > ((r->tree.shmems[shm]->size + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1)))
-			return err_set(e, ERR_FAIL, "the image is damaged: pages of shared memory %llu",
-				       (unsigned long long)shm);
-		if (!pg->data)
-			return 0;
-		if (at + len > r->tree.shmems[shm]->size)
-			len = r->tree.shmems[shm]->size - at;
-		return pwrite(shmem_fd[shm], pg->data, len, (off_t)at) == (ssize_t)len
-			? 0 : err_sys(e, "fill shared memory");
-	}
-	if (pg->mm == 0 || pg->mm > r->tree.task_count)
-		return err_set(e, ERR_FAIL, "the image is damaged: pages of no process");
-	k = &r->tree.tasks[pg->mm - 1];
-	/* A run may go over the border of two areas that touch. */
-	for (uint64_t done = 0; n == 0 && done < len; done += CKPT_PAGE)
-		if (!has_area(k->mm, at + done, at + done + CKPT_PAGE, &fresh))
-			n = err_set(e, ERR_FAIL, "the image is damaged: pages where process %u has no memory",
-				    k->process->pid);
-		else if (!pg->data && !fresh)
-			n = ckpt_mem_write(k->pid, at + done, zeros, CKPT_PAGE) < 0
-				? err_sys(e, "fill the memory of process %u", k->process->pid) : 0;
-	if (n == 0 && pg->data)
-		n = ckpt_mem_write(k->pid, at, pg->data, len);
-	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", k->process->pid) : n;
-}
-
-static int fill_memory(struct restore *r, struct ckpt_record *rec, int more, struct err *e)
-{
-	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
-	int *fds = ckpt_alloc(&r->tree.arena, (r->tree.shmem_count + 1) * sizeof(int));
-	int n = 0;
-
-	if (!fds || pidfd < 0)
-		return err_sys(e, "restore shared memory");
-	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		fds[i] = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, i + 1), 0);
-		if (fds[i] < 0)
-			n = err_sys(e, "take shared memory");
-	}
-	while (n == 0 && more > 0) {
-		struct ckpt_pages pg;
-
-		if (rec->type != CKPT_REC_PAGES)
-			n = err_set(e, ERR_FAIL, "the image is damaged: a record behind the pages");
-		if (n == 0)
-			n = ckpt_read_pages(r->reader, rec, &pg, e);
-		if (n == 0)
-			n = put_pages(r, &pg, fds, e);
-		if (n == 0)
-			more = ckpt_read(r->reader, rec, e);
-	}
-	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		if (n == 0 && r->tree.shmems[i]->seals && fcntl(fds[i], F_ADD_SEALS, (int)r->tree.shmems[i]->seals) < 0)
-			n = err_sys(e, "seal shared memory");
-		fd_close(&fds[i]);
-	}
-	return n < 0 ? n : more < 0 ? more : 0;
-}
-
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int more, struct err *e)
 {
 	cleanup_free struct list *l = malloc(sizeof(*l));
-	int n = l ? take_over(r, init, l, e) : err_code(e, -ENOMEM, "restore");
+	int n = l ? restore_take_over(r, init, l, e) : err_code(e, -ENOMEM, "restore");
 
 	if (n == 0)
-		n = fork_tree(r, l, e);
+		n = restore_fork_tree(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
 	if (n == 0)
 		n = fault_point("restore", "pages", e);
 	if (n == 0)
-		n = fill_memory(r, rec, more, e);
+		n = restore_fill(r, rec, more, e);
+	if (n == 0)
+		n = restore_late(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
@@ -401,23 +153,30 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 	return n;
 }
 
-static int let_run(struct restore *r, struct err *e)
+/* Into the freezer of the group, which lets all go on at once. */
+static int let_go(struct restore *r, struct err *e)
 {
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->procs[i].task->thread_count; k++)
+	int n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
+
+	if (n == 0)
+		n = fault_point("restore", "frozen", e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)
-				return err_sys(e, "let process %u run", r->procs[i].task->process->pid);
-	return 0;
+				n = err_sys(e, "let process %u run", r->procs[i].task->process->pid);
+	if (n == 0)
+		n = fault_point("restore", "thaw", e);
+	return n == 0 ? cgroup_thaw(rt_cgroup(r->vps), e) : n;
 }
 
 /* Traced zombies keep the first process from ending. */
-static void end_all(struct restore *r, struct rt_vps *v)
+static void end_all(struct restore *r)
 {
 	struct err ignored;
 	size_t n = 0, room = r->standin_count;
 	pid_t *tids;
 
-	rt_kill(v, &ignored);
+	rt_kill(r->vps, &ignored);
 	for (size_t i = 0; i < r->tree.task_count; i++)
 		room += r->procs[i].task->thread_count;
 	tids = ckpt_alloc(&r->tree.arena, room * sizeof(*tids));
@@ -433,8 +192,8 @@ static void end_all(struct restore *r, struct rt_vps *v)
 	ckpt_trace_reap_all(tids, n);
 }
 
-static int restore(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
-		   struct rt_vps **ret, struct err *e)
+static int prepare(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		   struct err *e)
 {
 	struct rt_restore how = { 0, 0, restore_open, restore_stay, r };
 	struct ckpt_record rec;
@@ -451,32 +210,87 @@ static int restore(struct restore *r, const struct rt_spec *spec, const struct r
 		return n;
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
-	n = rt_start_restore(spec, stdio, &how, ret, e);
-	if (n < 0)
-		return n;
-	n = build(r, rt_init_pid(*ret), &rec, more, e);
-	if (n == 0)
-		n = let_run(r, e);
-	for (size_t i = 0; i < r->tree.task_count; i++)
+	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+	return n == 0 ? build(r, rt_init_pid(r->vps), &rec, more, e) : n;
+}
+
+struct ckpt_restore {
+	struct restore r;
+};
+
+static void restore_free(struct ckpt_restore *h)
+{
+	struct restore *r = &h->r;
+
+	for (size_t i = 0; r->procs && i < r->tree.task_count; i++)
 		fd_close(&r->procs[i].batch.mem);
+	ckpt_reader_free(r->reader);
+	ckpt_tree_done(&r->tree);
+	free(h);
+}
+
+/* What is to come, when the stream is a file. */
+static uint64_t stream_size(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd,
+			 const struct ckpt_progress *progress, struct ckpt_restore **ret, struct err *e)
+{
+	struct ckpt_restore *h = calloc(1, sizeof(*h));
+	int n;
+
+	if (!h)
+		return err_code(e, -ENOMEM, "restore");
+	h->r.progress = progress;
+	h->r.total = stream_size(fd);
+	h->r.reader = ckpt_reader_new(fd, e);
+	n = h->r.reader ? prepare(&h->r, spec, stdio, e) : -EIO;
 	if (n < 0) {
-		end_all(r, *ret);
-		rt_finish(*ret);
-		*ret = NULL;
+		ckpt_restore_abort(h);
+		return n;
 	}
-	return n;
+	*ret = h;
+	return 0;
+}
+
+struct rt_vps *ckpt_restore_vps(const struct ckpt_restore *h)
+{
+	return h->r.vps;
+}
+
+int ckpt_restore_commit(struct ckpt_restore *h, struct rt_vps **ret, struct err *e)
+{
+	int n = let_go(&h->r, e);
+
+	if (n < 0) {
+		ckpt_restore_abort(h);
+		return n;
+	}
+	*ret = h->r.vps;
+	restore_free(h);
+	return 0;
+}
+
+void ckpt_restore_abort(struct ckpt_restore *h)
+{
+	if (!h)
+		return;
+	if (h->r.vps) {
+		end_all(&h->r);
+		rt_finish(h->r.vps);
+	}
+	restore_free(h);
 }
 
 int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd, struct rt_vps **ret,
 		 struct err *e)
 {
-	struct restore r = { .reader = ckpt_reader_new(fd, e) };
-	int n;
+	struct ckpt_restore *h;
+	int n = ckpt_restore_prepare(spec, stdio, fd, NULL, &h, e);
 
-	if (!r.reader)
-		return -EIO;
-	n = restore(&r, spec, stdio, ret, e);
-	ckpt_reader_free(r.reader);
-	ckpt_tree_done(&r.tree);
-	return n;
+	return n == 0 ? ckpt_restore_commit(h, ret, e) : n;
 }

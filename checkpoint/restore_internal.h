@@ -4,12 +4,15 @@
 
 #include "checkpoint/internal.h"
 
+#include "runtime/vps.h"
+
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 /* Memory of ours in every restored process: a page for the stub, the list, room for arguments. */
 #define RESTORE_REGION 262144u
+#define RESTORE_ADDRESS_MAX 0x7ffffffff000ull
 #define RESTORE_ROOM (RESTORE_REGION - CKPT_PAGE - CKPT_BATCH_LIST)
 
 /* One process while it is restored. */
@@ -19,6 +22,7 @@ struct restoring {
 	struct ckpt_thread *threads; /* as task->threads; [0] from its birth on */
 	int *area_fd;                /* of the first process: the fd that holds each area's file, or -1 */
 	int exe_fd;
+	size_t filters;              /* seccomp filters of its own that its first thread has by now */
 };
 
 /* In the place of a session's leader that has ended: lives until its members are there. */
@@ -30,6 +34,9 @@ struct standin {
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	struct rt_vps *vps;          /* NULL: not started yet */
+	const struct ckpt_progress *progress; /* or NULL */
+	uint64_t done, total;        /* bytes of memory */
 	struct restoring *procs;     /* as tree.tasks */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
@@ -84,11 +91,23 @@ int list_fits(const struct list *l, size_t calls, size_t bytes);
 /* Runs it, empties it. */
 int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 
+/* The first process, as the runtime has made it, becomes an empty address space with our memory in it; then
+ * all others are made, stopped from birth, with their parents, sessions and groups. (restore_tree.c) */
+int restore_take_over(struct restore *r, pid_t init, struct list *l, struct err *e);
+int restore_fork_tree(struct restore *r, struct list *l, struct err *e);
+
 /* The steps of a task. (restore_task.c) */
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_registers(struct restore *r, struct restoring *p, struct err *e);
+
+/* What open files need when all processes are there. (late.c) */
+int restore_late(struct restore *r, struct list *l, struct err *e);
+/* Adds what an epoll watches. (kinds/epoll.c) */
+int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
+/* From the record of pages in `rec` (when `more` is 1) to the trailer. (restore_fill.c) */
+int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
 
 /* clone3(2) of one task with this number, through `parent`. (restore_list.c) */
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,

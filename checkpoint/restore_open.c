@@ -50,6 +50,8 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 
 	if (!k)
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
+	if (!k->open) /* later */
+		return 0;
 	fd = k->open(o, f, e);
 	if (fd < 0)
 		return fd;

@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/seccomp.h"
 
 #include <asm/prctl.h>
 #include <elf.h>
@@ -20,7 +21,6 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
-#include <sys/epoll.h>
 
 #ifndef ARCH_MAP_VDSO_64
 #define ARCH_MAP_VDSO_64 0x2003
@@ -127,6 +127,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
+	list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
 
@@ -146,29 +147,6 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	return n;
 }
 
-/* What an epoll watches, once its owner's numbers stand for the right files. */
-static int set_epolls(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	int n = 0;
-
-	for (uint32_t id = 1; id <= r->tree.file_count; id++) {
-		const Ckpt__File *f = r->tree.files[id - 1];
-
-		if (f->kind != CKPT_FILE_EPOLL || f->owner != p->task->process->pid)
-			continue;
-		for (size_t i = 0; n == 0 && i < f->n_targets; i++) {
-			struct epoll_event ev = { .events = f->targets[i]->events };
-
-			ev.data.u64 = f->targets[i]->data;
-			if (!list_fits(l, 1, sizeof(ev)))
-				n = list_run(l, &p->batch, &p->threads[0], e);
-			list_call(l, "watch an open file", SYS_epoll_ctl, (uint64_t)restore_fd_file(r, id),
-				  EPOLL_CTL_ADD, f->targets[i]->fd, list_put(l, &ev, sizeof(ev)), 0, 0);
-		}
-	}
-	return n;
-}
-
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Process *k = p->task->process;
@@ -178,8 +156,6 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	n = protect_areas(p, l, e);
 	if (n == 0)
 		n = set_fds(r, p, l, e);
-	if (n == 0)
-		n = set_epolls(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
@@ -242,6 +218,42 @@ static void set_identity(const Ckpt__Thread *t, struct list *l)
 		list_call(l, "do without new privileges", SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0);
 }
 
+/* While the thread has all capabilities yet: who put a filter may have had them and lost them since. They do
+ * not apply before the engine lets go. */
+static int put_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
+		       struct list *l, struct err *e)
+{
+	int n = 0;
+
+	list_init(l, r);
+	while (n == 0 && from < to) {
+		from = ckpt_seccomp_put(&r->tree, p->task->threads[thread], from, to, l);
+		n = list_run(l, &p->batch, &p->threads[thread], e);
+	}
+	return n;
+}
+
+/* What all threads have in common they inherit: threads whose filters descend from each other may
+ * synchronize them (SECCOMP_FILTER_FLAG_TSYNC). */
+static int share_filters(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const struct ckpt_task *k = p->task;
+	size_t common = k->threads[0]->n_seccomp;
+	int n;
+
+	for (size_t i = 1; i < k->thread_count; i++) {
+		size_t both = ckpt_seccomp_common(k->threads[0], k->threads[i]);
+
+		if (both < common)
+			common = both;
+	}
+	if (k->thread_count == 1 || common <= p->filters)
+		return 0;
+	n = put_filters(r, p, 0, p->filters, common, l, e);
+	p->filters = common;
+	return n;
+}
+
 static int set_thread(struct restore *r, struct restoring *p, size_t i, struct list *l, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i];
@@ -249,8 +261,10 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 			t->altstack_size };
 	struct sched_param param = { (int)t->rt_priority };
 	char comm[16] = { 0 };
-	int n;
+	int n = put_filters(r, p, i, p->filters, t->n_seccomp, l, e);
 
+	if (n < 0)
+		return n;
 	list_init(l, r);
 	snprintf(comm, sizeof(comm), "%.15s", t->comm);
 	list_call(l, "name it", SYS_prctl, PR_SET_NAME, list_put(l, comm, sizeof(comm)), 0, 0, 0, 0);
@@ -321,7 +335,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	int n = 0;
+	int n = share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && i < k->thread_count; i++) {
 		pid_t tid;

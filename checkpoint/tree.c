@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/kinds.h"
+#include "checkpoint/seccomp.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
@@ -110,6 +112,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 
 	for (size_t i = 0; r == 0 && i < t->shmem_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SHMEM, i + 1, t->shmems[i], e);
+	for (size_t i = 0; r == 0 && i < t->filter_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SECCOMP, i + 1, t->filters[i], e);
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
@@ -197,6 +201,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "shared memory", rec->id);
 		r = ckpt_push(&t->arena, &t->shmems, &t->shmem_count, m);
 		break;
+	case CKPT_REC_SECCOMP:
+		if (rec->id != t->filter_count + 1 || t->filter_count == FILES_MAX)
+			return bad(e, "seccomp filter", rec->id);
+		r = ckpt_push(&t->arena, &t->filters, &t->filter_count, m);
+		break;
 	default:
 		if (!k)
 			return bad(e, "no process before record", rec->id);
@@ -250,15 +259,27 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
 		    th->n_groups > 65536)
 			return bad(e, "thread", th->tid);
+		r = ckpt_seccomp_check(t, th, e);
+		if (r < 0)
+			return r;
 	}
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
-		    k->fds->fd[i]->fd > FILES_MAX)
+		    k->fds->fd[i]->fd > CKPT_FD_MAX)
 			return bad(e, "file descriptor", k->fds->fd[i]->fd);
 	for (size_t i = 0; i < k->actions->n_action; i++)
 		if (k->actions->action[i]->signal == 0 || k->actions->action[i]->signal > 64)
 			return bad(e, "signal", k->actions->action[i]->signal);
 	return 0;
+}
+
+static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t id, struct err *e)
+{
+	if (f->kind >= CKPT_FILE_KIND_COUNT || !ckpt_kinds[f->kind])
+		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
+	if (!f->path[0])
+		return bad(e, "file", id);
+	return ckpt_epoll_check(t, f, e);
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
@@ -276,6 +297,12 @@ int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_recor
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
+	for (size_t i = 0; i < t->file_count; i++) {
+		int x = check_file(t, t->files[i], i + 1, e);
+
+		if (x < 0)
+			return x;
+	}
 	for (size_t i = 0; i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
 

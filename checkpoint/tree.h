@@ -16,6 +16,7 @@ typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Process Ckpt__Process;
+typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Thread Ckpt__Thread;
@@ -60,12 +61,16 @@ struct ckpt_tree {
 	size_t file_count;
 	Ckpt__Shmem **shmems;       /* likewise */
 	size_t shmem_count;
+	Ckpt__SeccompFilter **filters; /* filter n has id n + 1 */
+	size_t filter_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
 };
 
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */
 #define CKPT_SHMEM_MM ((uint64_t)1 << 32)
+
+#define CKPT_FD_MAX (1u << 20) /* the highest fd of a process (fs.nr_open) */
 
 /* Appends a slot to an array of pointers in the arena; -ENOMEM. */
 int ckpt_push(struct ckpt_arena *a, void *array, size_t *count, void *item);

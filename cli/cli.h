@@ -127,6 +127,9 @@ int cli_client(struct cli *c, struct err *e);
 /* A call without fds; *ret may be NULL when the answer does not matter. `in` is taken over. */
 int cli_call(struct cli *c, const char *method, json_t *in, struct client_reply *ret,
 	     struct err *e);
+/* follow.c: a call with `more`: progress is shown, signals cancel it; the last reply is the caller's. */
+int cli_follow(struct cli *c, const char *method, json_t *in, const int *fds, size_t nfds,
+	       struct client_reply *ret, struct err *e);
 /* {name: args[0]} for calls on one VPS. */
 json_t *cli_name(const struct cli *c);
 /*
@@ -184,6 +187,7 @@ CMD(stop);
 CMD(restart);
 CMD(pause);
 CMD(resume);
+CMD(suspend);
 CMD(destroy);
 CMD(rename);
 CMD(exec);

@@ -23,6 +23,8 @@ OPTIONS(start_options,
 OPTIONS(stop_options,
 	{ "timeout", 't', "TIME" },
 	{ "force", 'f' });
+OPTIONS(suspend_options,
+	{ "compress", 0, "lz4|zstd|none" });
 OPTIONS(destroy_options,
 	{ "force", 'f' });
 OPTIONS(exec_options,
@@ -104,6 +106,7 @@ const struct cmd_entry cmd_entries[] = {
 	{ "restart", "NAME...", NAMES, 1, ARGS_ANY, stop_options, 0, cmd_restart },
 	{ "pause", "NAME...", NAMES, 1, ARGS_ANY, NULL, 0, cmd_pause },
 	{ "resume", "NAME...", NAMES, 1, ARGS_ANY, NULL, 0, cmd_resume },
+	{ "suspend", "NAME...", NAMES, 1, ARGS_ANY, suspend_options, 0, cmd_suspend },
 	{ "destroy", "NAME...", NAMES, 1, ARGS_ANY, destroy_options, 0, cmd_destroy },
 	{ "rename", "NAME NEW-NAME", { WORD_NAME }, 2, 2, NULL, 0, cmd_rename },
 	{ "run", "[KEY=VALUE...] -- COMMAND [ARGUMENT...]",

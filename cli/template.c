@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
-#include "cli/progress.h"
 
 #include "base/macro.h"
 #include "base/parse.h"
@@ -58,48 +57,14 @@ int cmd_template_list(struct cli *c, struct err *e)
 	return 0;
 }
 
-static void show_progress(struct progress *p, json_t *params)
-{
-	json_t *v = json_object_get(params, "progress");
-
-	if (json_is_object(v))
-		progress_show(p, text_of(v, "stage"),
-			      (uint64_t)json_integer_value(json_object_get(v, "done")),
-			      (uint64_t)json_integer_value(json_object_get(v, "total")));
-}
-
-/* A call with `more`: progress, then the template. */
 static int long_call(struct cli *c, const char *method, json_t *in, const int *fds, size_t nfds,
 		     struct err *e)
 {
-	struct progress p = { .quiet = c->json };
-	bool more = true;
-	int signals, r = cli_client(c, e);
+	cleanup_reply struct client_reply reply = { 0 };
+	int r = cli_follow(c, method, in, fds, nfds, &reply, e);
 
-	if (r < 0) {
-		json_decref(in);
-		return r;
-	}
-	signals = cli_signals(c, false, e);
-	if (signals < 0) {
-		json_decref(in);
-		return signals;
-	}
-	client_cancel_on(c->client, signals, NULL, NULL);
-	r = client_send(c->client, method, in, fds, nfds, true, e);
-	while (r == 0 && more) {
-		cleanup_reply struct client_reply reply = { 0 };
-
-		r = client_recv(c->client, &reply, e);
-		if (r < 0)
-			break;
-		show_progress(&p, reply.params);
-		more = reply.continues;
-		if (!more && c->json)
-			cli_json(json_object_get(reply.params, "template"));
-	}
-	progress_end(&p);
-	close(signals);
+	if (r == 0 && c->json)
+		cli_json(json_object_get(reply.params, "template"));
 	return r;
 }
 

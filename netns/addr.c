@@ -264,5 +264,5 @@ int netns_pool_take(const struct netns_host *h, int family, const struct netns_a
 	pool = netns_addr_net(gw);
 	err_set(e, ERR_NOSPACE, "no address is left of %s, all %u are used",
 		netns_addr_format(&pool, net), end - 2);
-	return err_hint(e, "destroy VPSs that are not needed, or give the host a larger pool");
+	return err_hint(e, "destroy VPSs that are not needed, or give the host a larger pool, see vpsd(8)");
 }

@@ -190,7 +190,7 @@ static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, s
 	pool = netns_addr_net(c.pool);
 	err_set(e, ERR_USAGE, "the pool %s overlaps the host's route to %s",
 		netns_addr_format(&pool, a), netns_addr_format(&c.clash, b));
-	return err_hint(e, "give this state root another pool of addresses");
+	return err_hint(e, "choose another pool for this state root, see vpsd(8)");
 }
 
 static int check_name(const struct netns_host *h, struct nl *n, int index, const char *alias,

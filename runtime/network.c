@@ -56,13 +56,10 @@ static int parse_ifs(struct rt_network *n, const struct config *c, struct err *e
 		_r;                                                                             \
 	})
 
-static int parse_all(struct rt_network *n, const char *tag, const struct config *c, struct err *e)
+static int parse_all(struct rt_network *n, const struct config *c, struct err *e)
 {
-	int r;
+	int r = parse_ifs(n, c, e);
 
-	r = netns_host_init(&n->host, tag, NULL, NULL, e);
-	if (r == 0)
-		r = parse_ifs(n, c, e);
 	if (r == 0)
 		r = PARSE_LIST(n, publish, publish_count, c, "publish", NETNS_PUBLISH_MAX,
 			       netns_publish_parse);
@@ -79,15 +76,15 @@ static int parse_all(struct rt_network *n, const char *tag, const struct config 
 	return netns_vps_check(&n->host, &n->vps, e);
 }
 
-int rt_network_parse(struct rt_network *n, const char *tag, const char *name, const char *uuid,
-		     const struct config *c, struct err *e)
+int rt_network_parse(struct rt_network *n, const struct netns_host *host, const char *name,
+		     const char *uuid, const struct config *c, struct err *e)
 {
 	int r;
 
-	*n = (struct rt_network){ 0 };
+	*n = (struct rt_network){ .host = *host };
 	snprintf(n->vps.name, sizeof(n->vps.name), "%s", name);
 	snprintf(n->vps.uuid, sizeof(n->vps.uuid), "%s", uuid);
-	r = parse_all(n, tag, c, e);
+	r = parse_all(n, c, e);
 	if (r < 0)
 		rt_network_done(n);
 	return r < 0 ? r : 0;
@@ -126,7 +123,7 @@ int rt_network_set(struct rt_vps *v, const struct strv *keys, const struct confi
 		touched = touched || is_network(keys->item[i]);
 	if (!touched || v->network.vps.if_count == 0)
 		return 0;
-	r = rt_network_parse(&next, v->spec->cgroup_parent, v->spec->name, v->spec->uuid, all, e);
+	r = rt_network_parse(&next, &v->network.host, v->spec->name, v->spec->uuid, all, e);
 	if (r < 0)
 		return r;
 	r = netns_vps_change(&v->network.host, &v->network.vps, &next.vps, e);

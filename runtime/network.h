@@ -20,12 +20,12 @@ struct rt_network {
 };
 
 /*
- * Reads the settings; `tag` is the state root's. Without a `net` line there is loopback alone: it is
+ * Reads the settings; `host` is the state root's network and is copied. Without a `net` line there is loopback alone: it is
  * `create` that gives a VPS its first interface. What belongs together is checked
  * (netns_vps_check()). ERR_USAGE. Empty on failure.
  */
-int rt_network_parse(struct rt_network *n, const char *tag, const char *name, const char *uuid,
-		     const struct config *c, struct err *e);
+int rt_network_parse(struct rt_network *n, const struct netns_host *host, const char *name,
+		     const char *uuid, const struct config *c, struct err *e);
 void rt_network_done(struct rt_network *n);
 
 /* The struct points into itself (vps.ifs): do not copy it. */

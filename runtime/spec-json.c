@@ -3,6 +3,7 @@
 
 #include "base/macro.h"
 #include "base/parse.h"
+#include "netns/net.h"
 #include "runtime/value.h"
 
 #include <inttypes.h>
@@ -11,8 +12,14 @@
 #include <stdio.h>
 
 /*
- * The spec as JSON: one table of members, each of a kind that knows both directions. Every member
- * is written and every member is demanded, so that nothing is ever left at zero by oversight.
+ * The spec as JSON: one table of members, each of a kind that knows both directions. Every member is
+ * written, and demanded unless its row says that zero is what its absence means, so that nothing is
+ * left at zero by oversight.
+ *
+ * vpsd and the monitor may be of different versions while a package is upgraded. A member that is
+ * new must therefore be OPTIONAL, with the old behaviour at zero; and IGNORABLE when a monitor that
+ * has never heard of it may start the VPS all the same. The names of those travel along, in
+ * `may_ignore`: whatever else is unknown to the reader is refused, for it may be a bound.
  */
 struct member;
 
@@ -28,7 +35,12 @@ struct member {
 	size_t size;                               /* text: the array; object: members */
 	int (*check)(const char *s, struct err *e);/* text and each string of a list; NULL: any */
 	const struct member *members;              /* object */
+	unsigned flags;
 };
+
+enum { OPTIONAL = 1, IGNORABLE = 2 };
+
+#define MAY_IGNORE "may_ignore"
 
 #define LIST_MAX 4096            /* strings in one list */
 #define WORD_MAX (128 * 1024 - 1)/* one string of execve(2): MAX_ARG_STRLEN with its NUL */
@@ -255,39 +267,61 @@ static json_t *format_limits(const struct member *m, const void *at)
 	return j;
 }
 
-static int parse_members(const struct member *m, size_t count, json_t *j, void *base,
-			 struct err *e)
+static bool has_string(json_t *array, const char *text)
 {
-	const char *key;
-	json_t *value;
+	json_t *item;
+	size_t i;
 
-	if (!json_is_object(j))
-		return err_set(e, ERR_USAGE, "not an object");
+	json_array_foreach(array, i, item)
+		if (json_is_string(item) && STREQ(json_string_value(item), text))
+			return true;
+	return false;
+}
+
+/* Each member is in the table, or one that may be ignored. */
+static int check_known(const struct member *m, size_t count, json_t *j, struct err *e)
+{
+	json_t *ignored = json_object_get(j, MAY_IGNORE), *value;
+	const char *key;
+
+	if (ignored && (!json_is_array(ignored) || json_array_size(ignored) > LIST_MAX))
+		return err_set(e, ERR_USAGE, MAY_IGNORE ": not a list of members");
 	json_object_foreach(j, key, value) {
 		size_t i = 0;
 
 		while (i < count && !STREQ(m[i].name, key))
 			i++;
-		if (i == count)
-			return err_set(e, ERR_USAGE, "unknown member %.80s",
-				       str_is_printable(key) ? key : "with control characters");
-	}
-	for (size_t i = 0; i < count; i++) {
-		int r;
-
-		value = json_object_get(j, m[i].name);
-		if (!value)
-			return err_set(e, ERR_USAGE, "%s is missing", m[i].name);
-		r = m[i].kind->parse(&m[i], value, (char *)base + m[i].offset, e);
-		if (r < 0)
-			return r;
+		if (i < count || STREQ(key, MAY_IGNORE) || has_string(ignored, key))
+			continue;
+		err_set(e, ERR_USAGE, "unknown member %.80s",
+			str_is_printable(key) ? key : "with control characters");
+		return err_hint(e, "vpsd is newer than vps-monitor: install both");
 	}
 	return 0;
 }
 
+static int parse_members(const struct member *m, size_t count, json_t *j, void *base,
+			 struct err *e)
+{
+	int r;
+
+	if (!json_is_object(j))
+		return err_set(e, ERR_USAGE, "not an object");
+	r = check_known(m, count, j, e);
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		json_t *value = json_object_get(j, m[i].name);
+
+		if (value)
+			r = m[i].kind->parse(&m[i], value, (char *)base + m[i].offset, e);
+		else if (!(m[i].flags & OPTIONAL))
+			r = err_set(e, ERR_USAGE, "%s is missing", m[i].name);
+	}
+	return r;
+}
+
 static json_t *format_members(const struct member *m, size_t count, const void *base)
 {
-	json_t *j = json_object();
+	json_t *j = json_object(), *ignored = json_array();
 
 	for (size_t i = 0; j && i < count; i++) {
 		json_t *v = m[i].kind->format(&m[i], (const char *)base + m[i].offset);
@@ -296,7 +330,13 @@ static json_t *format_members(const struct member *m, size_t count, const void *
 			json_decref(j);
 			j = NULL;
 		}
+		if (m[i].flags & IGNORABLE)
+			append(&ignored, json_string(m[i].name));
 	}
+	if (!j || !json_array_size(ignored))
+		json_decref(ignored);
+	else
+		json_object_set_new(j, MAY_IGNORE, ignored);
 	return j;
 }
 
@@ -356,6 +396,20 @@ static int check_cgroup(const char *s, struct err *e)
 	return err_set(e, ERR_USAGE, "not a control group's path");
 }
 
+static int check_pool4(const char *s, struct err *e)
+{
+	struct netns_host h;
+
+	return *s ? netns_host_init(&h, "vps", s, "none", e) : 0;
+}
+
+static int check_pool6(const char *s, struct err *e)
+{
+	struct netns_host h;
+
+	return *s ? netns_host_init(&h, "vps", "none", s, e) : 0;
+}
+
 static int check_user(const char *s, struct err *e)
 {
 	const char *colon = strchr(s, ':');
@@ -373,8 +427,8 @@ static int check_env(const char *s, struct err *e)
 }
 
 #define AT(type, field) offsetof(struct type, field)
-#define TEXT(type, field, check_fn) \
-	{ #field, &text, AT(type, field), sizeof(((struct type *)0)->field), check_fn }
+#define TEXT(type, field, check_fn, ...) \
+	{ #field, &text, AT(type, field), sizeof(((struct type *)0)->field), check_fn, ##__VA_ARGS__ }
 
 /* clang-format off */
 static const struct member root_members[] = {
@@ -392,20 +446,22 @@ static const struct member members[] = {
 	TEXT(rt_spec, run_dir, check_path),
 	TEXT(rt_spec, lib_dir, check_path),
 	TEXT(rt_spec, cgroup_parent, check_cgroup),
+	TEXT(rt_spec, pool4, check_pool4, .flags = OPTIONAL),
+	TEXT(rt_spec, pool6, check_pool6, .flags = OPTIONAL),
 	{ "root", &object, AT(rt_spec, root), ARRAY_SIZE(root_members), NULL, root_members },
 	{ "boot", &flag, AT(rt_spec, boot) },
-	{ "tty", &flag, AT(rt_spec, tty) },
+	{ "tty", &flag, AT(rt_spec, tty), .flags = OPTIONAL },
 	{ "argv", &list, AT(rt_spec, argv) },
 	{ "env", &list, AT(rt_spec, env), 0, check_env },
-	TEXT(rt_spec, user, check_user),
-	TEXT(rt_spec, cwd, check_cwd),
+	TEXT(rt_spec, user, check_user, .flags = OPTIONAL),
+	TEXT(rt_spec, cwd, check_cwd, .flags = OPTIONAL),
 	{ "stop_signal", &sig, AT(rt_spec, stop_signal) },
 	{ "stop_timeout_us", &wide, AT(rt_spec, stop_timeout_us) },
-	{ "features", &features, AT(rt_spec, features) },
+	{ "features", &features, AT(rt_spec, features), .flags = OPTIONAL },
 	{ "migratable", &flag, AT(rt_spec, migratable) },
-	{ "mounts", &mounts, 0 },
-	{ "dns", &list, AT(rt_spec, dns), 0, value_address },
-	{ "search", &list, AT(rt_spec, search), 0, check_name },
+	{ "mounts", &mounts, 0, .flags = OPTIONAL },
+	{ "dns", &list, AT(rt_spec, dns), 0, value_address, .flags = OPTIONAL | IGNORABLE },
+	{ "search", &list, AT(rt_spec, search), 0, check_name, .flags = OPTIONAL | IGNORABLE },
 	{ "rlimits", &list, AT(rt_spec, rlimits), 0, value_rlimit },
 	{ "limits", &limits, AT(rt_spec, limits) },
 };

@@ -28,6 +28,8 @@ struct rt_spec {
 	char run_dir[512];      /* run/vps/NAME of the state root; exists */
 	char lib_dir[512];      /* lib/vps/NAME */
 	char cgroup_parent[128];/* the state root's tag */
+	char pool4[32];         /* its pools of addresses, as netns_host_init() takes them; */
+	char pool6[64];         /* "": what the tag makes them */
 	struct storage_root root;
 
 	/* Boot: argv is the template's init, PID 1. Otherwise argv is run by vps-init as its only
@@ -69,9 +71,11 @@ int rt_spec_from_config(struct rt_spec *s, const char *name, const struct config
 int rt_spec_add_mount(struct rt_spec *s, const char *text, struct err *e);
 int rt_spec_set_env(struct rt_spec *s, const char *entry, struct err *e);
 
-/* JSON both ways. Parsing checks everything as if it came from a stranger; unknown members are
- * refused, all others must be there; on failure (ERR_USAGE) *s is empty. rt_spec_format returns text
- * that the caller frees, NULL when out of memory or when a string is not UTF-8. */
+/* JSON both ways. Parsing checks everything as if it came from a stranger. Writer and reader may be
+ * of different versions: a member that the writer names in `may_ignore` may be unknown to the reader,
+ * any other is refused; missing may be what has a harmless zero. On failure (ERR_USAGE) *s is empty.
+ * rt_spec_format returns text that the caller frees, NULL when out of memory or when a string is not
+ * UTF-8. */
 int rt_spec_parse(struct rt_spec *s, const char *json, size_t len, struct err *e);
 char *rt_spec_format(const struct rt_spec *s);
 

@@ -379,6 +379,16 @@ static int cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *nam
 	return 0;
 }
 
+static int read_network(struct rt_vps *v, struct err *e)
+{
+	const struct rt_spec *s = v->spec;
+	struct netns_host host;
+	int r = netns_host_init(&host, s->cgroup_parent, *s->pool4 ? s->pool4 : NULL,
+				*s->pool6 ? s->pool6 : NULL, e);
+
+	return r < 0 ? r : rt_network_parse(&v->network, &host, s->name, s->uuid, &s->limits, e);
+}
+
 int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
 	     struct err *e)
 {
@@ -404,8 +414,7 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 	prctl(PR_SET_DUMPABLE, 0);
 	r = cgroup_of(&v->cgroup_host, &v->cgroup, spec->name, spec->cgroup_parent, e);
 	if (r == 0)
-		r = rt_network_parse(&v->network, spec->cgroup_parent, spec->name, spec->uuid,
-				     &spec->limits, e);
+		r = read_network(v, e);
 	if (r == 0) {
 		v->resolv_conf = rt_resolv_conf(spec);
 		if (!v->resolv_conf)

@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/suspend.h"
 #include "supervisor/protocol/interface.h"
 
 #include <dirent.h>
@@ -227,7 +228,7 @@ static void look_for_monitor(struct sup_vps *v)
 				    O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
 	if (fd < 0) {
-		v->state = SUP_STOPPED;
+		v->state = vps_idle_state(v);
 		daemon_hello(v);
 		return;
 	}
@@ -245,6 +246,18 @@ static void look_for_monitor(struct sup_vps *v)
 	}
 }
 
+/* No monitor was there, or the host went down: then nobody can say whether what was being resumed
+ * had run. */
+static void recover_image(struct sup_vps *v)
+{
+	struct err e;
+	cleanup_close int lib = vps_open_lib(v, &e);
+
+	if (lib < 0 || suspend_recover(lib, false, &e) < 0)
+		log_error("%s: %s", v->name, e.msg);
+	v->state = vps_idle_state(v);
+}
+
 static void scan_run(struct sup_daemon *d)
 {
 	char path[512];
@@ -253,8 +266,10 @@ static void scan_run(struct sup_daemon *d)
 	for (size_t i = 0; i < d->count; i++) {
 		struct sup_vps *v = d->vps[i];
 
-		if (access(host_root_run(&d->root, v->name, path), F_OK) < 0)
+		if (access(host_root_run(&d->root, v->name, path), F_OK) < 0) {
+			recover_image(v);
 			continue;
+		}
 		v->state = SUP_STARTING;
 		v->awaited = true;
 		d->awaited++;

@@ -86,6 +86,7 @@ struct sup_vps {
 	int restarts;            /* all of them */
 	sd_event_source *restart;/* the next one */
 
+	struct saving *saving;   /* save.h */
 	struct sup_waiter *waiters;
 	int looking;
 };
@@ -139,6 +140,9 @@ json_t *vps_json(const struct sup_vps *v);
 const char *vps_end_text(const struct sup_end *end, char *buf, size_t size);
 /* Fills "VERB NAME: it is …" when the state does not allow it. */
 int vps_check(const struct sup_vps *v, enum sup_event ev, const char *verb, struct err *e);
+/* Whether there is an image that it is suspended in; what it is when nothing of it runs. */
+bool vps_is_suspended(const struct sup_vps *v);
+enum sup_state vps_idle_state(const struct sup_vps *v);
 /* Moves the state on as the table says; false when it says no. */
 bool vps_move(struct sup_vps *v, enum sup_event ev);
 /* Opens lib/vps/NAME. */
@@ -241,6 +245,8 @@ void method_stop(struct server_call *c, void *userdata);
 void method_restart(struct server_call *c, void *userdata);
 void method_pause(struct server_call *c, void *userdata);
 void method_resume(struct server_call *c, void *userdata);
+void method_suspend(struct server_call *c, void *userdata);
+void method_checkpoint(struct server_call *c, void *userdata);
 void method_destroy(struct server_call *c, void *userdata);
 void method_rename(struct server_call *c, void *userdata);
 void method_wait(struct server_call *c, void *userdata);

@@ -24,7 +24,7 @@ struct job {
 	json_t *request;
 	int fds[JOB_FDS_MAX];
 	size_t nfds;
-	job_progress progress;
+	job_progress progress, prepared;
 	job_done done;
 	void *ctx;
 
@@ -58,6 +58,9 @@ int job_line_parse(const char *line, size_t len, json_t **ret, struct err *ret_e
 	if (json_is_object(part = json_object_get(v, "progress"))) {
 		*ret = json_incref(part);
 		kind = JOB_LINE_PROGRESS;
+	} else if (json_is_object(part = json_object_get(v, "prepared"))) {
+		*ret = json_incref(part);
+		kind = JOB_LINE_PREPARED;
 	} else if (json_is_object(part = json_object_get(v, "result"))) {
 		*ret = json_incref(part);
 		kind = JOB_LINE_RESULT;
@@ -104,6 +107,10 @@ static void job_take_line(struct job *job, const char *line, size_t len)
 	case JOB_LINE_PROGRESS:
 		if (job->progress)
 			job->progress(job->ctx, v);
+		break;
+	case JOB_LINE_PREPARED:
+		if (job->prepared)
+			job->prepared(job->ctx, v);
 		break;
 	case JOB_LINE_RESULT:
 		json_decref(job->result);
@@ -332,6 +339,7 @@ int job_submit(struct jobs *j, const struct job_spec *spec, struct job **ret, st
 		return err_code(e, -ENOMEM, "make a job");
 	}
 	*job = (struct job){ .jobs = j, .request = spec->request, .progress = spec->progress,
+			     .prepared = spec->prepared,
 			     .done = spec->done, .ctx = spec->ctx, .out = -EBADF };
 	job->link = j->end;
 	*j->end = job;
@@ -368,6 +376,11 @@ void job_cancel(struct job *job)
 	}
 	sd_event_add_time_relative(job->jobs->event, &job->timer, CLOCK_MONOTONIC, after, 0,
 				   job_on_timer, job);
+}
+
+int job_pidfd(const struct job *job)
+{
+	return job->pid ? pidfd_open_pid(job->pid) : -ESRCH;
 }
 
 size_t jobs_count(const struct jobs *j)

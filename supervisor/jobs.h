@@ -15,7 +15,8 @@
  * works beside the next one.
  *
  * A worker reads its job, one JSON object {"op":…}, from standard input and writes lines of JSON to
- * WORKER_FD_OUT: {"progress":{"stage":…,"done":N,"total":N}} any number of times, then
+ * WORKER_FD_OUT: {"progress":{"stage":…,"done":N,"total":N}} any number of times, {"prepared":{…}}
+ * when it goes on only at a word that comes by one of the job's fds, then
  * {"result":{…}} or {"status":N,"error":…,"hint":…}. SIGTERM cancels: it undoes and ends.
  */
 enum {
@@ -41,6 +42,7 @@ struct job_spec {
 	const int *fds;  /* duplicated */
 	size_t nfds;
 	job_progress progress; /* may be NULL */
+	job_progress prepared; /* may be NULL */
 	job_done done;
 	void *ctx;
 };
@@ -57,11 +59,14 @@ int job_submit(struct jobs *j, const struct job_spec *spec, struct job **ret, st
 /* Ends it; `done` is called with ERR_CANCELLED unless it was over already. */
 void job_cancel(struct job *job);
 
+/* Its worker, to be owned by the caller (pidfd_open(2)); readable once that has ended. */
+int job_pidfd(const struct job *job);
+
 /* Jobs that run or wait. */
 size_t jobs_count(const struct jobs *j);
 
 /* One line of a worker's: what it holds, or -EBADMSG when it is no such line. */
-enum job_line { JOB_LINE_PROGRESS, JOB_LINE_RESULT, JOB_LINE_ERROR };
+enum job_line { JOB_LINE_PROGRESS, JOB_LINE_PREPARED, JOB_LINE_RESULT, JOB_LINE_ERROR };
 int job_line_parse(const char *line, size_t len, json_t **ret, struct err *ret_error);
 
 #endif

@@ -11,6 +11,8 @@
 #include "supervisor/monitor_link.h"
 #include "supervisor/move.h"
 #include "supervisor/network.h"
+#include "supervisor/save.h"
+#include "supervisor/suspend.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -143,6 +145,7 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 	host_root_run(root, v->name, s->run_dir);
 	host_root_lib(root, v->name, s->lib_dir);
 	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "%s", root->tag);
+	network_pools(v->d, s);
 	r = complete_network(v, e);
 	if (r == 0)
 		r = network_prepare(v, &v->config, e);
@@ -155,11 +158,30 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 	return r < 0 ? r : take_command(v, s, e);
 }
 
+/* What it is suspended in; -EBADF when it is not. */
+static int open_image(struct sup_vps *v, int *ret, struct err *e)
+{
+	cleanup_close int lib = -EBADF;
+
+	*ret = -EBADF;
+	if (v->state != SUP_SUSPENDED)
+		return 0;
+	lib = vps_open_lib(v, e);
+	if (lib < 0)
+		return lib;
+	*ret = openat(lib, SUSPEND_IMAGE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return *ret < 0 ? err_sys(e, "open its image") : 0;
+}
+
 static int spawn_monitor(struct sup_vps *v, const struct rt_spec *s, const struct vps_stdio *io,
 			 struct err *e)
 {
 	cleanup_free char *text = rt_spec_format(s);
-	cleanup_close int spec = -EBADF, lock = -EBADF;
+	cleanup_close int spec = -EBADF, lock = -EBADF, image = -EBADF;
+	int r = open_image(v, &image, e);
+
+	if (r < 0)
+		return r;
 
 	spec = text ? fd_memfd("vps-spec", text, strlen(text)) : -ENOMEM;
 	if (spec < 0)
@@ -167,15 +189,16 @@ static int spawn_monitor(struct sup_vps *v, const struct rt_spec *s, const struc
 	lock = make_run_dir(v, s->run_dir, e);
 	if (lock < 0)
 		return lock;
-	return link_spawn(v, spec, lock, io, e);
+	return link_spawn(v, spec, lock, image, io, e);
 }
 
 int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
 {
+	const char *verb = v->state == SUP_SUSPENDED ? "resume" : "start";
 	struct rt_spec s = { 0 };
 	int r;
 
-	r = vps_check(v, SUP_EV_START, "start", e);
+	r = vps_check(v, SUP_EV_START, verb, e);
 	if (r < 0)
 		return r;
 	policy_cancel(v);
@@ -183,7 +206,7 @@ int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
 	if (r < 0)
 		return r;
 	if (v->copying)
-		return err_set(e, ERR_STATE, "start %s: files are being copied into or out of it",
+		return err_set(e, ERR_STATE, "%s %s: files are being copied into or out of it", verb,
 			       v->name);
 	r = make_spec(v, &s, e);
 	if (r == 0)
@@ -192,7 +215,7 @@ int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
 	if (r < 0) {
 		remove_run_dir(v);
 		network_release(v->d);
-		return err_wrap(e, "start %s", v->name);
+		return err_wrap(e, "%s %s", verb, v->name);
 	}
 	v->down = v->ready = v->unattended = false;
 	v->reboots = 0;
@@ -283,12 +306,31 @@ static void set_alive(struct sup_vps *v, json_t *msg)
 	v->started_us = (uint64_t)json_integer_value(json_object_get(msg, "started_us"));
 }
 
+static void on_told(void *ctx, const struct err *e, const char *note)
+{
+	(void)note;
+	if (e)
+		log_debug("%s: %s", ((struct sup_vps *)ctx)->name, e->msg);
+}
+
+/* All of it is there again, stopped: nothing keeps it any longer. */
+static void on_prepared(struct sup_vps *v, json_t *msg)
+{
+	struct err e;
+
+	(void)msg;
+	if (link_request(v->link, json_pack("{s:s}", "op", "commit"), NULL, 0, on_told, v, &e) < 0)
+		log_error("%s: %s", v->name, e.msg);
+}
+
 static void on_hello(struct sup_vps *v, json_t *msg)
 {
 	const char *name = json_string_value(json_object_get(msg, "state"));
 	int state = name ? sup_state_find(name) : -1;
 
 	set_alive(v, msg);
+	if (json_is_true(json_object_get(msg, "prepared")))
+		on_prepared(v, msg);
 	v->ready = json_is_true(json_object_get(msg, "ready"));
 	v->reboots = (int)json_integer_value(json_object_get(msg, "restarts"));
 	if (state >= 0 && state != SUP_STOPPED)
@@ -327,7 +369,7 @@ static void on_state(struct sup_vps *v, json_t *msg)
 		vps_move(v, SUP_EV_RESUMED);
 	else if (STREQ(name, "stopping"))
 		vps_move(v, SUP_EV_ENDING);
-	if (v->state != before)
+	if (v->state != before && before != SUP_SAVING)
 		event_emit(v->d, STREQ(name, "running") ? "resumed" : name, v->name, NULL);
 }
 
@@ -336,6 +378,8 @@ static void on_rebooted(struct sup_vps *v, json_t *msg)
 	set_alive(v, msg);
 	v->ready = false;
 	v->reboots++;
+	if (v->state == SUP_SAVING) /* which fails, then */
+		vps_move(v, SUP_EV_RESUMED);
 	event_emit(v->d, "rebooted", v->name, NULL);
 }
 
@@ -416,7 +460,7 @@ void vps_on_event(struct sup_vps *v, const char *event, json_t *msg)
 		{ "ready", on_ready, false },     { "state", on_state, false },
 		{ "rebooted", on_rebooted, false }, { "oom", on_oom, false },
 		{ "pids-max", on_pids_max, false }, { "exited", on_exited, true },
-		{ "failed", on_failed, true },
+		{ "failed", on_failed, true }, { "prepared", on_prepared, false },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(events); i++) {
@@ -461,6 +505,7 @@ void vps_on_gone(struct sup_vps *v)
 		}
 		vps_ended(v);
 	} else {
+		save_monitor_died(v);
 		vps_clean_up(v, "its monitor died");
 	}
 	daemon_hello(v);
@@ -498,6 +543,7 @@ void vps_clean_up(struct sup_vps *v, const char *why)
 void vps_ended(struct sup_vps *v)
 {
 	bool was_starting = v->state == SUP_STARTING && !v->awaited;
+	bool suspended = vps_is_suspended(v);
 	char text[64];
 	struct err e;
 
@@ -507,7 +553,7 @@ void vps_ended(struct sup_vps *v)
 	v->reboots = 0;
 	v->pid = 0;
 	v->ready = false;
-	vps_move(v, SUP_EV_ENDED);
+	vps_move(v, suspended ? SUP_EV_SUSPENDED : SUP_EV_ENDED);
 	vps_save_end(v);
 	remove_run_dir(v);
 	if (STREQ(v->end.how, "died")) {
@@ -515,6 +561,11 @@ void vps_ended(struct sup_vps *v)
 		network_mend(v->d);
 	} else {
 		network_release(v->d);
+	}
+	if (suspended) {
+		save_ended(v);
+		vps_look(v, NULL);
+		return;
 	}
 	event_emit(v->d, "stopped", v->name, vps_end_text(&v->end, text, sizeof(text)));
 	if (v->start_again && !v->destroy_next) {
@@ -550,7 +601,7 @@ static void on_destroyed(void *ctx, json_t *result, const struct err *e)
 		told = *e;
 		err_wrap(&told, "destroy %s", v->name);
 		log_error("%s", told.msg);
-		v->state = SUP_STOPPED;
+		v->state = vps_idle_state(v);
 		vps_load(v, &(struct err){ 0 });
 		vps_look(v, &told);
 		return;

@@ -14,6 +14,9 @@ enum sup_state {
 	SUP_PAUSED,
 	SUP_SUSPENDED, /* its processes are in an image on disk */
 	SUP_STOPPING,
+	/* From here on inner ones, which have no name of their own outside. */
+	SUP_SAVING,    /* a worker writes the image; it runs on, unless that is committed */
+	SUP_RESTORING, /* a monitor puts the processes of an image back */
 	SUP_CREATING,  /* the name is taken, nothing else is there */
 	SUP_DESTROYING,
 	SUP_STATE_COUNT,
@@ -30,6 +33,9 @@ enum sup_event {
 	SUP_EV_DESTROY,
 	SUP_EV_RENAME,
 	SUP_EV_CONFIG,  /* a change of the configuration */
+	SUP_EV_SAVE,    /* suspend, checkpoint */
+	SUP_EV_RESTORE, /* from a checkpoint that is not the one it is suspended in */
+	SUP_EV_DISCARD, /* the image is given up, what it held is lost */
 	/* happened */
 	SUP_EV_CREATED,
 	SUP_EV_STARTED, /* init runs */
@@ -37,6 +43,7 @@ enum sup_event {
 	SUP_EV_RESUMED,
 	SUP_EV_ENDING,  /* the monitor has begun to stop it */
 	SUP_EV_ENDED,   /* nothing of it runs, all is undone */
+	SUP_EV_SUSPENDED, /* likewise, and there is an image to resume it from */
 	SUP_EVENT_COUNT,
 };
 
@@ -56,7 +63,8 @@ struct sup_rule {
 
 const struct sup_rule *sup_rule(enum sup_state state, enum sup_event event);
 
-/* As the interface and the JSON of `vps list` spell it; creating and destroying are "stopped". */
+/* As the interface and the JSON of `vps list` spell it; the inner ones are what they look
+ * like from there: creating and destroying "stopped", saving "running", restoring "starting". */
 const char *sup_state_name(enum sup_state s);
 /* By that name; -1 when there is none. */
 int sup_state_find(const char *name);

@@ -125,6 +125,7 @@ const struct server_method sup_methods[] = {
 	{ "Restart", method_restart, 0, 0 },
 	{ "Pause", method_pause, 0, 0 },
 	{ "Resume", method_resume, 0, 0 },
+	{ "Suspend", method_suspend, 0, 0 },
 	{ "Destroy", method_destroy, 0, 0 },
 	{ "Rename", method_rename, 0, 0 },
 	{ "Exec", method_exec, 0, 0 },

@@ -102,7 +102,7 @@ static void on_applied(void *ctx, const struct err *e, const char *note)
 
 static bool takes_live(const struct sup_vps *v)
 {
-	return v->link && (v->state == SUP_RUNNING || v->state == SUP_PAUSED);
+	return v->link && (v->state == SUP_RUNNING || v->state == SUP_PAUSED || v->state == SUP_SAVING);
 }
 
 static void apply(struct change *g)

@@ -96,7 +96,7 @@ static void copy_files(struct server_call *c, struct sup_vps *v, const char *ver
 	if (!p)
 		r = err_code(&e, -ENOMEM, "%s %s", verb, v->name);
 	else if (v->state == SUP_STOPPING || v->state == SUP_STARTING || v->state == SUP_DESTROYING ||
-		 v->state == SUP_SUSPENDED)
+		 v->state == SUP_SUSPENDED || v->state == SUP_SAVING || v->state == SUP_RESTORING)
 		r = err_set(&e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
 	if (r == 0) {
 		*p = (struct copy){ .call = c, .vps = v, .verb = verb };

@@ -12,6 +12,7 @@
 #include "runtime/network.h"
 #include "supervisor/counters.h"
 #include "supervisor/daemon.h"
+#include "supervisor/network.h"
 
 #include <fcntl.h>
 
@@ -19,7 +20,7 @@
 
 static bool has_groups(const struct sup_vps *v)
 {
-	return v->pid > 0 && (v->state == SUP_RUNNING || v->state == SUP_PAUSED ||
+	return v->pid > 0 && (v->state == SUP_RUNNING || v->state == SUP_PAUSED || v->state == SUP_SAVING ||
 			      v->state == SUP_STOPPING);
 }
 
@@ -145,7 +146,8 @@ static json_t *net_json(const struct sup_vps *v)
 	struct err ignored;
 	json_t *j = NULL;
 
-	if (rt_network_parse(&n, v->d->root.tag, v->name, uuid ? uuid : "", &v->config, &ignored) < 0)
+	if (rt_network_parse(&n, network_host(v->d), v->name, uuid ? uuid : "", &v->config,
+			     &ignored) < 0)
 		return NULL;
 	if (!rt_network_is_host(&n) && n.vps.if_count &&
 	    netns_vps_stat(&n.host, &n.vps, &s, &ignored) == 0) {

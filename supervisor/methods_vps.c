@@ -216,9 +216,16 @@ void method_pause(struct server_call *c, void *userdata)
 void method_resume(struct server_call *c, void *userdata)
 {
 	struct sup_vps *v = method_vps(c, userdata, "Resume");
+	struct err e;
 
-	if (v)
+	if (!v)
+		return;
+	if (v->state != SUP_SUSPENDED)
 		ask(c, v, SUP_EV_RESUME, "resume");
+	else if (vps_start(v, NULL, &e) < 0)
+		server_fail(c, &e);
+	else
+		vps_wait(v, c, 0, wait_for_start);
 }
 
 static bool is_alive(const struct sup_vps *v)

@@ -57,6 +57,9 @@ static int take_fds(struct mon *m, struct err *e)
 	}
 	for (int i = 0; i < 3; i++)
 		m->stdio.fd[i] = is_open(MONITOR_FD_STDIO + i) ? MONITOR_FD_STDIO + i : -EBADF;
+	m->restored = is_open(MONITOR_FD_IMAGE);
+	if (m->restored)
+		m->image = MONITOR_FD_IMAGE;
 	if (is_open(MONITOR_FD_SESSION)) {
 		s = mon_session_new(m, MONITOR_FD_SESSION);
 		if (!s)
@@ -96,10 +99,16 @@ static int start_vps(struct mon *m, const char *event, struct err *e)
 	r = rt_start(&m->spec, &m->stdio, &m->vps, e);
 	if (r < 0)
 		return err_wrap(e, "start %s", m->spec.name);
+	mon_started(m, event);
+	return 0;
+}
+
+void mon_started(struct mon *m, const char *event)
+{
 	m->state = MON_RUNNING;
 	m->started_us = now_boottime_us();
-	/* Only systemd, which is stopped by this signal, says when it is ready. */
-	m->ready = !m->spec.boot || m->spec.stop_signal != SIGRTMIN + 3;
+	/* Only systemd, which is stopped by this signal, says when it is ready; and only once. */
+	m->ready = !m->spec.boot || m->spec.stop_signal != SIGRTMIN + 3 || m->restored;
 	mon_record_state(m);
 	mon_tell(m, json_pack("{s:s,s:I,s:I}", "event", event, "pid",
 			      (json_int_t)rt_init_pid(m->vps), "started_us",
@@ -107,16 +116,15 @@ static int start_vps(struct mon *m, const char *event, struct err *e)
 	if (m->ready)
 		mon_tell(m, json_pack("{s:s}", "event", "ready"));
 	mon_watch_begin(m);
-	return 0;
 }
 
 static void say_hello(struct mon *m)
 {
-	mon_tell(m, json_pack("{s:s,s:s,s:I,s:I,s:b,s:i}", "event", "hello", "state",
+	mon_tell(m, json_pack("{s:s,s:s,s:I,s:I,s:b,s:i,s:b}", "event", "hello", "state",
 			      mon_state_name(m), "pid",
 			      (json_int_t)(m->vps ? rt_init_pid(m->vps) : 0), "started_us",
 			      (json_int_t)m->started_us, "ready", m->ready, "restarts",
-			      (int)m->reboots));
+			      (int)m->reboots, "prepared", m->restore != NULL));
 }
 
 /* Another vpsd: it replaces the one we had. */
@@ -133,6 +141,7 @@ static void accept_control(struct mon *m)
 		close(fd);
 		return;
 	}
+	mon_save_alone(m);
 	fd_close(&m->control);
 	m->control = fd;
 	say_hello(m);
@@ -178,6 +187,8 @@ static const char *exit_name(const struct mon *m, const struct rt_exit *x)
 		[RT_REBOOT] = "reboot", [RT_POWEROFF] = "poweroff",
 	};
 
+	if (m->state == MON_SUSPENDED)
+		return "suspended";
 	return m->forced ? "killed" : names[x->how];
 }
 
@@ -222,7 +233,7 @@ static short console_events(struct mon *m)
 {
 	short ev = mon_console_wanted(m) ? POLLIN : 0;
 
-	return (short)(ev | (m->input_len ? POLLOUT : 0));
+	return (short)(ev | (mon_console_takes(m) ? POLLOUT : 0));
 }
 
 static size_t fill_poll(struct mon *m, struct pollfd *p)
@@ -317,7 +328,7 @@ static bool serve_reboot(struct mon *m, int *ret_status)
 {
 	struct err e;
 
-	if (m->vps)
+	if (m->vps || m->restore)
 		return true;
 	if (m->state == MON_STOPPING) {
 		mon_record_exit(m, "reboot", 0, NULL);
@@ -357,8 +368,12 @@ static void serve(struct mon *m, int *ret_status)
 			mon_console_input(m);
 		if (p[P_INIT].revents && vps_ended(m, ret_status))
 			return;
-		if (p[P_CONTROL].revents && mon_control(m) < 0)
+		if (p[P_CONTROL].revents && mon_control(m) < 0) {
 			fd_close(&m->control);
+			mon_save_alone(m);
+		}
+		if (m->over)
+			return;
 		if (p[P_LISTEN].revents)
 			accept_control(m);
 		serve_timers(m);
@@ -390,7 +405,7 @@ static int prepare(struct mon *m, struct err *e)
 	return 0;
 }
 
-static void start_failed(struct mon *m, const struct err *e)
+void mon_start_failed(struct mon *m, const struct err *e)
 {
 	mon_record_exit(m, "failed", e->code, e);
 	mon_tell(m, json_pack("{s:s,s:i,s:s,s:s}", "event", "failed", "status", e->code, "error",
@@ -401,10 +416,18 @@ static void start_failed(struct mon *m, const struct err *e)
 	}
 }
 
+static void greet_sessions(struct mon *m)
+{
+	for (struct mon_session *s = m->sessions; s; s = s->next)
+		if (session_send(s->sock, SESSION_STARTED, (int32_t)rt_init_pid(m->vps), NULL, 0,
+				 -EBADF) < 0)
+			mon_session_gone(m, s);
+}
+
 int main(void)
 {
 	static struct mon m = {
-		.control = -EBADF, .listen = -EBADF, .run_dirfd = -EBADF, .console_slave = -EBADF,
+		.image = -EBADF, .control = -EBADF, .listen = -EBADF, .run_dirfd = -EBADF, .console_slave = -EBADF,
 		.log = { .dirfd = -EBADF, .fd = -EBADF },
 		.stdio = { { -EBADF, -EBADF, -EBADF } },
 	};
@@ -419,22 +442,20 @@ int main(void)
 	if (prepare(&m, &e) < 0) {
 		log_error("%s", e.msg);
 		m.control = is_open(MONITOR_FD_CONTROL) ? MONITOR_FD_CONTROL : -EBADF;
-		start_failed(&m, &e);
+		mon_start_failed(&m, &e);
 		return 1;
 	}
 	if (mon_log_open(&m, &e) < 0)
 		log_warn("%s: %s: the console is not recorded", m.spec.name, e.msg);
 	m.out_refill_us = now_monotonic_us();
-	if (start_vps(&m, "started", &e) < 0) {
-		start_failed(&m, &e);
+	if ((m.restored ? mon_restore(&m, &e) : start_vps(&m, "started", &e)) < 0) {
+		mon_start_failed(&m, &e);
 		return 1;
 	}
 	for (int i = 0; i < 3; i++)
 		fd_close(&m.stdio.fd[i]); /* init's now: our copy would keep pipes open */
-	for (struct mon_session *s = m.sessions; s; s = s->next)
-		if (session_send(s->sock, SESSION_STARTED, (int32_t)rt_init_pid(m.vps), NULL, 0,
-				 -EBADF) < 0)
-			mon_session_gone(&m, s);
+	if (m.vps)
+		greet_sessions(&m);
 	serve(&m, &status);
 	mon_sessions_close(&m, status);
 	return 0;

@@ -10,21 +10,27 @@
  * memfd with the spec's JSON (runtime/spec.h), standard input from /dev/null, standard error its
  * log, and, only for `run` without a terminal, MONITOR_FD_STDIO, +1, +2 the command's stdio; for
  * `run`, MONITOR_FD_SESSION the session (the command's exit is its SESSION_EXIT; when the client
- * hangs up, the VPS is stopped). All but the spec may be closed (not there). The monitor also
+ * hangs up, the VPS is stopped); MONITOR_FD_IMAGE a checkpoint (checkpoint/image/image.h: a file, a
+ * pipe or a socket) that is put back in the place of a start. All but the spec may be closed (not there). The monitor also
  * listens on run/vps/NAME/monitor.sock, mode 0600; the next vpsd connects there and is told the
  * state by `hello`. One vpsd at a time: a new connection replaces the old.
  *
  * monitor to vpsd:
  *   {"event":"hello","state":"starting|running|paused|stopping","pid":N,"started_us":N,
- *    "ready":bool,"restarts":N}                        first on a new connection to monitor.sock
+ *    "ready":bool,"restarts":N,"prepared":bool}        first on a new connection to monitor.sock
+ *   {"event":"prepared"}                               the image was read to its end; all is there,
+ *                                                      stopped, and waits for commit or abort, as
+ *                                                      long as it takes, whatever becomes of vpsd
  *   {"event":"started","pid":N,"started_us":N}         init's execve succeeded (CLOCK_BOOTTIME, host)
- *   {"event":"failed","status":N,"error":"…","hint":"…"}   the start failed, all undone; it exits
+ *   {"event":"failed","status":N,"error":"…","hint":"…"}   the start failed, or the restore, all
+ *                                                      undone; it exits. The image is as it was
  *   {"event":"ready"}                                  READY=1 on NOTIFY_SOCKET
  *   {"event":"state","state":"paused|running|stopping"}
  *   {"event":"rebooted","pid":N,"started_us":N}        the tenant rebooted; same monitor, new init
  *   {"event":"oom","count":N}                          processes were killed for want of memory
  *   {"event":"pids-max","count":N}                     forks were refused; each once a second at most
- *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed","value":N,"forced":bool}
+ *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed|suspended","value":N,
+ *    "forced":bool}
  *                                                      all is undone; the monitor exits
  *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}; after `set` with
  *   "note":"…" when the kernel could not do all of it at once
@@ -39,11 +45,25 @@
  *   {"id":ID,"op":"console","input":bool}   fd: session; history follows as SESSION_OUTPUT
  *   {"id":ID,"op":"set","settings":{"memory.max":"512M","firewall":[…],…}}   live settings;
  *                                    lists as they are to be
+ *   {"id":ID,"op":"commit"}          after `prepared`: it runs. Then `started`
+ *   {"id":ID,"op":"abort"}           after `prepared`: nothing of it is left. Then `failed`
+ *   {"id":ID,"op":"spec"}            the record `spec` is written, as it is now
+ *   {"id":ID,"op":"save"}            a worker is about to write the image; likewise. Until one of the
+ *                                    next, nothing else is done with the VPS
+ *   {"id":ID,"op":"save-abort"}      it runs on, or is paused, as before; `state` says which. A vpsd
+ *                                    that goes away means the same
+ *   {"id":ID,"op":"save-commit","record":{…}}   fd: the worker (pidfd_open(2)), which holds all tasks
+ *                                    stopped after a complete image. Reply when the record
+ *                                    (suspend.h) is on disk: the VPS is suspended then, whatever
+ *                                    dies, and the worker may kill it. On failure as after an abort
+ *   {"id":ID,"op":"save-finish"}     the worker has done so, or died. A vpsd that goes away after the
+ *                                    commit means the same. `exited` follows, how "suspended"
  *   {"id":ID,"op":"rename","name":"…","run_dir":"…","lib_dir":"…"}  only paths; the cgroup keeps its name
  *
  * Records in run/vps/NAME, written by the monitor:
  *   state   {"boot_id":"…","monitor_pid":N,"monitor_start":N,"init_pid":N,"init_start":N,
  *            "started_us":N,"cgroup":"…","ready":bool}   from before init runs until the end
+ *   spec    the spec as it was started, with what was set since: for who saves it
  *   exit    {"how":"…","value":N,"forced":bool,"at":N}   replaces `state` when the VPS has ended and
  *            everything is undone, also when no vpsd was connected; vpsd removes it when it has
  *            taken note. A monitor that finds vpsd connected writes it first, then says `exited`.
@@ -59,6 +79,7 @@ enum {
 	 * monitor lives, so that a vpsd that comes after knows whether there is one, also in the
 	 * moments before it listens. */
 	MONITOR_FD_LOCK = 9,
+	MONITOR_FD_IMAGE = 10,
 };
 
 #endif

@@ -134,11 +134,17 @@ void mon_console_drain(struct mon *m)
 			break;
 }
 
+/* What is typed while an image is written would be in neither of the two. */
+bool mon_console_takes(const struct mon *m)
+{
+	return m->input_len && m->state != MON_SAVING && m->state != MON_SUSPENDED;
+}
+
 void mon_console_input(struct mon *m)
 {
 	ssize_t n;
 
-	if (!m->vps || rt_console_fd(m->vps) < 0 || m->input_len == 0)
+	if (!m->vps || rt_console_fd(m->vps) < 0 || !mon_console_takes(m))
 		return;
 	n = write(rt_console_fd(m->vps), m->input, m->input_len);
 	if (n < 0 && errno == EAGAIN)

@@ -77,6 +77,9 @@ int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e)
 {
 	int r = 0;
 
+	if (m->state == MON_RESTORING || m->state == MON_SAVING || m->state == MON_SUSPENDED)
+		return err_set(e, ERR_STATE, "stop %s: it is being %s", m->spec.name,
+			       m->state == MON_RESTORING ? "resumed" : "saved");
 	if (!m->vps) { /* between a reboot and the next start */
 		m->state = MON_STOPPING;
 		return 0;
@@ -294,12 +297,80 @@ static int op_set(struct mon *m, struct request *q, struct err *e)
 	return 0;
 }
 
+static int op_spec(struct mon *m, struct request *q, struct err *e)
+{
+	(void)q;
+	return mon_record_spec(m, e);
+}
+
+static int op_save(struct mon *m, struct request *q, struct err *e)
+{
+	(void)q;
+	return mon_save(m, e);
+}
+
+static int op_save_abort(struct mon *m, struct request *q, struct err *e)
+{
+	(void)q;
+	(void)e;
+	mon_save_abort(m);
+	mon_tell_state(m); /* also when it was not being saved any more: it rebooted meanwhile */
+	return 0;
+}
+
+static int op_save_commit(struct mon *m, struct request *q, struct err *e)
+{
+	json_t *record = json_object_get(q->j, "record");
+
+	if (q->nfds != 1 || !json_is_object(record))
+		return err_set(e, ERR_DAEMON, "malformed request");
+	return mon_save_commit(m, record, q->fd[0], e);
+}
+
+static int op_save_finish(struct mon *m, struct request *q, struct err *e)
+{
+	(void)q;
+	return mon_save_finish(m, e);
+}
+
+static int op_commit(struct mon *m, struct request *q, struct err *e)
+{
+	bool was_ready = m->restore != NULL;
+	int r = mon_restore_commit(m, e);
+
+	(void)q;
+	if (r == 0) {
+		mon_started(m, "started");
+	} else if (was_ready) {
+		mon_start_failed(m, e);
+		m->over = true;
+	}
+	return r;
+}
+
+static int op_abort(struct mon *m, struct request *q, struct err *e)
+{
+	struct err told;
+
+	(void)q;
+	if (!m->restore)
+		return err_set(e, ERR_STATE, "it is not being restored");
+	mon_restore_abort(m);
+	err_set(&told, ERR_CANCELLED, "cancelled");
+	mon_start_failed(m, &told);
+	m->over = true;
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	int (*fn)(struct mon *m, struct request *q, struct err *e);
 } ops[] = {
 	{ "stop", op_stop },       { "pause", op_pause }, { "resume", op_resume },
 	{ "exec", op_exec },       { "console", op_console }, { "set", op_set },
+	{ "spec", op_spec },       { "save", op_save },   { "save-abort", op_save_abort },
+	{ "save-commit", op_save_commit }, { "save-finish", op_save_finish },
+	{ "commit", op_commit },   { "abort", op_abort },
 };
 
 static void answer(struct mon *m, json_t *id, int r, const struct err *e)

@@ -14,7 +14,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum mon_state { MON_STARTING, MON_RUNNING, MON_PAUSED, MON_STOPPING };
+enum mon_state {
+	MON_STARTING,
+	MON_RESTORING, /* with `restore`: all is there and stopped, until vpsd says commit or abort */
+	MON_RUNNING,
+	MON_PAUSED,
+	MON_SAVING,    /* a worker writes the image */
+	MON_SUSPENDED, /* the image and its record are there: what is left is killed */
+	MON_STOPPING,
+};
 
 /* A client of ours, see supervisor/session.h. */
 struct mon_session {
@@ -46,6 +54,11 @@ struct mon {
 	struct rt_stdio stdio;
 	struct rt_vps *vps;
 	enum mon_state state;
+	int image;             /* to be restored; -EBADF */
+	struct ckpt_restore *restore;
+	bool restored;         /* from an image, not started */
+	bool was_paused;       /* before it was saved */
+	bool over;             /* the monitor's work is done */
 	bool ready;
 	bool forced;
 	uint64_t started_us;   /* CLOCK_BOOTTIME */
@@ -75,17 +88,42 @@ struct mon {
 
 /* monitor_record.c: run/vps/NAME/state and exit, and the packets of monitor.h to vpsd. */
 void mon_record_state(struct mon *m);
+/* run/vps/NAME/spec: the spec as it is now, with the limits that were set since the start. */
+int mon_record_spec(struct mon *m, struct err *e);
 void mon_record_exit(struct mon *m, const char *how, int value, const struct err *e);
 /* Sends and releases the object; a vpsd that is gone or does not read is let go. */
 void mon_tell(struct mon *m, json_t *event);
 void mon_tell_state(struct mon *m);
 const char *mon_state_name(const struct mon *m);
 
+/* monitor.c: it runs, by a start or by a restore. */
+void mon_started(struct mon *m, const char *event);
+/* Its start has failed and all is undone; who waits is told. */
+void mon_start_failed(struct mon *m, const struct err *e);
+
 /* monitor_control.c: one packet of vpsd. Returns -EPIPE when it is gone. */
 int mon_control(struct mon *m);
 /* Sends the stop signal, or waits until init takes it. */
 int mon_signal_init(struct mon *m, struct err *e);
 int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e);
+
+/* monitor_save.c: into an image, and from one. */
+/* A worker is about to write the image: nothing else may be done with the VPS until one of the next. */
+int mon_save(struct mon *m, struct err *e);
+/* It runs on, or is paused, as before. Nothing when it is not being saved. */
+void mon_save_abort(struct mon *m);
+/* The image is complete and `worker` (a pidfd) holds all tasks: the VPS is suspended from here on, as
+ * the record says. On failure it runs on. */
+int mon_save_commit(struct mon *m, json_t *record, int worker, struct err *e);
+/* The worker has killed the tasks, or can no longer. */
+int mon_save_finish(struct mon *m, struct err *e);
+/* vpsd is gone, and its worker with it: abort before the commit, finish after it. */
+void mon_save_alone(struct mon *m);
+/* Builds the VPS from m->image. */
+int mon_restore(struct mon *m, struct err *e);
+/* On failure nothing of it is left but the record and the image. */
+int mon_restore_commit(struct mon *m, struct err *e);
+void mon_restore_abort(struct mon *m);
 
 /* monitor_watch.c: what the VPS was refused, and its beancounters. */
 void mon_watch_begin(struct mon *m);
@@ -101,6 +139,8 @@ int mon_log_open(struct mon *m, struct err *e);
  * share. */
 void mon_console_output(struct mon *m);
 void mon_console_drain(struct mon *m);
+/* True when there is input to be passed on. */
+bool mon_console_takes(const struct mon *m);
 /* Passes pending input on. */
 void mon_console_input(struct mon *m);
 /* True when the console may be read now. */

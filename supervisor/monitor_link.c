@@ -155,7 +155,7 @@ static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
 	return 0;
 }
 
-int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, const struct vps_stdio *io,
+int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
 	       struct err *e)
 {
 	const char *const argv[] = { "vps-monitor", v->name, NULL };
@@ -180,8 +180,9 @@ int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, const struct vps_std
 			      { io ? io->fd[1] : -EBADF, MONITOR_FD_STDIO + 1 },
 			      { io ? io->fd[2] : -EBADF, MONITOR_FD_STDIO + 2 },
 			      { lock_fd, MONITOR_FD_LOCK },
+			      { image_fd, MONITOR_FD_IMAGE },
 		      },
-		      7, &pid, e);
+		      8, &pid, e);
 	if (r < 0)
 		return r;
 	r = sd_event_add_child(v->d->event, NULL, pid, WEXITED, on_child, NULL);

@@ -11,8 +11,10 @@
 const char *mon_state_name(const struct mon *m)
 {
 	static const char *const names[] = {
-		[MON_STARTING] = "starting", [MON_RUNNING] = "running",
-		[MON_PAUSED] = "paused", [MON_STOPPING] = "stopping",
+		[MON_STARTING] = "starting",  [MON_RESTORING] = "starting",
+		[MON_RUNNING] = "running",    [MON_PAUSED] = "paused",
+		[MON_SAVING] = "running",     [MON_SUSPENDED] = "stopping",
+		[MON_STOPPING] = "stopping",
 	};
 
 	return names[m->state];
@@ -46,6 +48,14 @@ void mon_record_state(struct mon *m)
 			       (json_int_t)rt_init_pid(m->vps), "init_start", (json_int_t)init,
 			       "started_us", (json_int_t)m->started_us, "cgroup",
 			       m->spec.cgroup_parent, "ready", m->ready));
+}
+
+int mon_record_spec(struct mon *m, struct err *e)
+{
+	cleanup_free char *text = rt_spec_format(&m->spec);
+	int r = text ? fd_replace_file_at(m->run_dirfd, "spec", text, strlen(text), 0600, false) : -ENOMEM;
+
+	return r < 0 ? err_code(e, r, "write %s/spec", m->spec.run_dir) : 0;
 }
 
 void mon_record_exit(struct mon *m, const char *how, int value, const struct err *e)

@@ -9,21 +9,87 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "runtime/network.h"
 #include "supervisor/dns.h"
+#include "supervisor/hostconf.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 struct sup_network {
 	struct sup_daemon *d;
 	struct netns_host host;
+	struct hostconf conf; /* the pools in use */
 	struct netns_watch *watch;
 	sd_event_source *source;
 	bool up;
 	struct dns *dns;
 	bool dns_warned;
 };
+
+/* --- pools ------------------------------------------------------------------------------------- */
+
+/*
+ * Pools are in use from the first VPS on the bridge to the last, whatever the operator writes into
+ * lib/vpsd.conf meanwhile: run/network keeps them for a vpsd that comes after.
+ */
+static const char *pools_in_use(const struct sup_daemon *d, char path[512])
+{
+	snprintf(path, 512, "%s/network", d->root.run);
+	return path;
+}
+
+static int read_pools(const struct sup_daemon *d, struct hostconf *c, struct err *e)
+{
+	struct hostconf used;
+	char path[512], boot[37] = "";
+	int r;
+
+	snprintf(path, sizeof(path), "%s/vpsd.conf", d->root.lib);
+	r = hostconf_read(c, path, e);
+	if (r < 0)
+		return r;
+	r = hostconf_read(&used, pools_in_use(d, path), e);
+	if (r < 0)
+		log_warn("%s", e->msg);
+	proc_boot_id(boot);
+	if (r < 0 || !*used.boot || !STREQ(used.boot, boot))
+		return 0;
+	if (!STREQ(used.pool4, c->pool4) || !STREQ(used.pool6, c->pool6))
+		log_warn("the pools of addresses change when no VPS is on the bridge and vpsd starts");
+	*c = used;
+	return 0;
+}
+
+static void forget_pools(const struct sup_daemon *d)
+{
+	char path[512];
+
+	unlink(pools_in_use(d, path));
+}
+
+static void keep_pools(struct sup_network *n)
+{
+	char path[512];
+	struct err e;
+
+	proc_boot_id(n->conf.boot);
+	if (hostconf_write(&n->conf, pools_in_use(n->d, path), &e) < 0)
+		log_warn("%s", e.msg);
+}
+
+const struct netns_host *network_host(const struct sup_daemon *d)
+{
+	return &d->network->host;
+}
+
+void network_pools(const struct sup_daemon *d, struct rt_spec *s)
+{
+	snprintf(s->pool4, sizeof(s->pool4), "%s", d->network->conf.pool4);
+	snprintf(s->pool6, sizeof(s->pool6), "%s", d->network->conf.pool6);
+}
 
 /* --- addresses ---------------------------------------------------------------------------------- */
 
@@ -220,7 +286,7 @@ int network_check(struct sup_vps *v, const struct config *c, struct err *e)
 	struct rt_network n;
 	int r;
 
-	r = rt_network_parse(&n, v->d->root.tag, v->name, uuid ? uuid : "", c, e);
+	r = rt_network_parse(&n, &v->d->network->host, v->name, uuid ? uuid : "", c, e);
 	if (r < 0)
 		return r;
 	r = check_ports(v, &n, e);
@@ -277,6 +343,7 @@ int network_resolve(struct sup_daemon *d, struct config *c, struct err *e)
 bool network_is_alive(const struct sup_vps *v)
 {
 	return v->state == SUP_STARTING || v->state == SUP_RUNNING || v->state == SUP_PAUSED ||
+	       v->state == SUP_SAVING || v->state == SUP_RESTORING ||
 	       v->state == SUP_STOPPING;
 }
 
@@ -308,8 +375,8 @@ static size_t gather(struct sup_daemon *d, struct rt_network **ret, const struct
 
 		if (!network_is_alive(v) || !has_links(&v->config))
 			continue;
-		if (rt_network_parse(&(*ret)[n], d->root.tag, v->name, uuid ? uuid : "", &v->config,
-				     &e) < 0) {
+		if (rt_network_parse(&(*ret)[n], &d->network->host, v->name, uuid ? uuid : "",
+				     &v->config, &e) < 0) {
 			log_warn("%s: %s", v->name, e.msg);
 			continue;
 		}
@@ -439,7 +506,7 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 
 	if (!has_links(c))
 		return 0;
-	r = rt_network_parse(&mine, v->d->root.tag, v->name, uuid ? uuid : "", c, e);
+	r = rt_network_parse(&mine, &n->host, v->name, uuid ? uuid : "", c, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; r == 0 && i < mine.vps.publish_count; i++) {
@@ -448,8 +515,10 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 		r = netns_publish_is_free(&mine.publish[i], e);
 	}
 	rt_network_done(&mine);
-	if (r == 0 && !n->up)
+	if (r == 0 && !n->up) {
+		keep_pools(n);
 		r = bring_up(n, e);
+	}
 	if (r == 0)
 		n->up = true;
 	if (n->up)
@@ -497,6 +566,7 @@ void network_release(struct sup_daemon *d)
 	stop_watch(n);
 	stop_dns(n);
 	n->up = false;
+	forget_pools(d);
 	if (netns_host_down(&n->host, &e) < 0)
 		log_warn("%s", e.msg);
 }
@@ -509,7 +579,7 @@ void network_forget(struct sup_vps *v)
 
 	if (!has_links(&v->config) || !uuid)
 		return;
-	if (rt_network_parse(&mine, v->d->root.tag, v->name, uuid, &v->config, &e) < 0)
+	if (rt_network_parse(&mine, &v->d->network->host, v->name, uuid, &v->config, &e) < 0)
 		return;
 	if (netns_vps_down(&mine.host, &mine.vps, &e) < 0)
 		log_warn("%s", e.msg);
@@ -540,6 +610,8 @@ void network_mend(struct sup_daemon *d)
 	} else if (netns_rules_are_up(&n->host, &e) > 0 || n->up) {
 		n->up = true;
 		network_release(d);
+	} else {
+		forget_pools(d);
 	}
 	release_all(all, list, count);
 }
@@ -552,7 +624,10 @@ int network_init(struct sup_daemon *d, struct err *e)
 	if (!n)
 		return err_code(e, -ENOMEM, "prepare the network");
 	n->d = d;
-	r = netns_host_init(&n->host, d->root.tag, NULL, NULL, e);
+	r = read_pools(d, &n->conf, e);
+	if (r == 0)
+		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,
+				    *n->conf.pool6 ? n->conf.pool6 : NULL, e);
 	if (r < 0) {
 		free(n);
 		return r;

@@ -15,6 +15,11 @@ int network_init(struct sup_daemon *d, struct err *e);
 /* Lets go of the watch; bridge and rules stay for the VPSs that go on. */
 void network_done(struct sup_daemon *d);
 
+/* The state root's network; it stays the daemon's. */
+const struct netns_host *network_host(const struct sup_daemon *d);
+/* Tells a spec which pools of addresses the host has. */
+void network_pools(const struct sup_daemon *d, struct rt_spec *s);
+
 /* After the VPSs and their monitors were found, or one's monitor died: links and rules of those
  * that are gone are removed, what is missing for the others is made. */
 void network_mend(struct sup_daemon *d);

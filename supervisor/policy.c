@@ -158,7 +158,7 @@ static int autostart_next(sd_event_source *s, uint64_t usec, void *userdata)
 		return 0;
 	}
 	v = vps_find(d, a->names[a->at++]);
-	if (v && v->state == SUP_STOPPED) {
+	if (v && (v->state == SUP_STOPPED || v->state == SUP_SUSPENDED)) {
 		delay = config_number(&v->config, "autostart.delay");
 		log_info("%s: started with the host", v->name);
 		try_start(v);

@@ -8,6 +8,7 @@
 #include "base/proc.h"
 #include "supervisor/ids.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/suspend.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -199,6 +200,19 @@ int vps_check(const struct sup_vps *v, enum sup_event ev, const char *verb, stru
 	snprintf(hint, sizeof(hint), "%.*s%s", at ? (int)(at - r->hint) : 200, r->hint,
 		 at ? v->name : "");
 	return err_hint(e, "%s", hint);
+}
+
+bool vps_is_suspended(const struct sup_vps *v)
+{
+	struct err ignored;
+	cleanup_close int lib = vps_open_lib(v, &ignored);
+
+	return lib >= 0 && suspend_is(lib);
+}
+
+enum sup_state vps_idle_state(const struct sup_vps *v)
+{
+	return vps_is_suspended(v) ? SUP_SUSPENDED : SUP_STOPPED;
 }
 
 bool vps_move(struct sup_vps *v, enum sup_event ev)

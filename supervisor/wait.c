@@ -112,7 +112,7 @@ bool wait_for_start(struct sup_waiter *w, const struct err *e)
 
 	if (e)
 		return fail(w, e);
-	if (v->state == SUP_STARTING || (v->state == SUP_RUNNING && w->ready && !v->ready))
+	if (v->state == SUP_STARTING || v->state == SUP_RESTORING || (v->state == SUP_RUNNING && w->ready && !v->ready))
 		return false;
 	if (v->state == SUP_RUNNING || v->state == SUP_PAUSED) {
 		reply_vps(w);
@@ -120,6 +120,11 @@ bool wait_for_start(struct sup_waiter *w, const struct err *e)
 	}
 	if (v->state == SUP_STOPPING && !v->down)
 		return false; /* how it ended is not known yet */
+	if (v->state == SUP_SUSPENDED) {
+		err_set(&ended, ERR_STATE, "resume %s: %s", v->name,
+			v->end.error[0] ? v->end.error : "its monitor died");
+		return fail(w, &ended);
+	}
 	err_set(&ended, ERR_STATE, "start %s: it stopped while it was starting%s%s", v->name,
 		v->end.error[0] && v->state == SUP_STOPPED ? ": " : "",
 		v->state == SUP_STOPPED ? v->end.error : "");

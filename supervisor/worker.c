@@ -46,7 +46,7 @@ int worker_open_vps(json_t *job, struct err *e)
 	return fd < 0 ? err_sys(e, "open %s", path) : fd;
 }
 
-static void say(json_t *line)
+void worker_say(json_t *line)
 {
 	cleanup_free char *text = json_dumps(line, JSON_COMPACT);
 	size_t len = text ? strlen(text) : 0;
@@ -67,7 +67,7 @@ int worker_progress(void *ctx, const char *stage, uint64_t done, uint64_t total)
 	(void)ctx;
 	if (now - last >= PROGRESS_US || (total && done == total)) {
 		last = now;
-		say(json_pack("{s:{s:s, s:I, s:I}}", "progress", "stage", stage, "done",
+		worker_say(json_pack("{s:{s:s, s:I, s:I}}", "progress", "stage", stage, "done",
 			      (json_int_t)done, "total", (json_int_t)total));
 	}
 	return cancelled;
@@ -131,6 +131,7 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "move-in", worker_move_in },
 		{ "move-recover", worker_move_recover },
 		{ "doctor", worker_doctor },
+		{ "suspend", worker_suspend },
 	};
 	const char *op = job_text(job, "op");
 
@@ -163,11 +164,11 @@ int main(void)
 	if (job)
 		r = run(job, &result, &e);
 	if (r < 0)
-		say(json_pack("{s:i, s:o, s:o}", "status", e.code, "error",
+		worker_say(json_pack("{s:i, s:o, s:o}", "status", e.code, "error",
 			      json_string(e.msg) ?: json_string("?"), "hint",
 			      json_string(e.hint) ?: json_string("")));
 	else
-		say(json_pack("{s:o}", "result", result ? result : json_object()));
+		worker_say(json_pack("{s:o}", "result", result ? result : json_object()));
 	json_decref(job);
 	return r < 0;
 }

@@ -31,11 +31,14 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e);
 int worker_move_offer(json_t *job, json_t **ret, struct err *e);
 int worker_move_in(json_t *job, json_t **ret, struct err *e);
 int worker_move_recover(json_t *job, json_t **ret, struct err *e);
+int worker_suspend(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 
 /* A string parameter; "" when it is not there. */
 const char *job_text(json_t *job, const char *key);
 
+/* One line for vpsd (jobs.h); takes it over. */
+void worker_say(json_t *line);
 /* True when the job is to be undone. */
 bool worker_cancelled(void);
 /* A storage_progress: tells vpsd, at most ten times a second; non-zero when cancelled. */

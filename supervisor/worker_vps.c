@@ -10,6 +10,7 @@
 #include "runtime/vps.h"
 #include "storage/root.h"
 #include "supervisor/counters.h"
+#include "supervisor/suspend.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -250,26 +251,42 @@ int worker_rename(json_t *job, json_t **ret, struct err *e)
 }
 
 /* What the VPS counted since its monitor wrote last; its groups go away next. */
-static void save_counters(json_t *job)
+static void save_counters(json_t *job, const struct cgroup *c)
 {
-	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	struct cgroup_counters b;
-	struct cgroup_host host;
-	struct cgroup c = { .host = &host };
-	struct err ignored;
 
-	snprintf(c.parent, sizeof(c.parent), "%s", job_text(job, "cgroup_parent"));
-	snprintf(c.name, sizeof(c.name), "%s", job_text(job, "name"));
-	if (proc < 0 || cgroup_host_read(&host, proc, &ignored) < 0)
-		return;
 	counters_load(job_text(job, "lib_dir"), &b);
-	counters_take(job_text(job, "lib_dir"), &c, &b);
+	counters_take(job_text(job, "lib_dir"), c, &b);
+}
+
+/* Its monitor may have died while it resumed the VPS. */
+static int recover_image(json_t *job, const struct cgroup *c, struct err *e)
+{
+	const char *dir = job_text(job, "lib_dir");
+	cleanup_close int lib = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (lib < 0)
+		return err_sys(e, "open %s", dir);
+	return suspend_recover(lib, cgroup_is_to_freeze(c), e);
 }
 
 int worker_cleanup(json_t *job, json_t **ret, struct err *e)
 {
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct cgroup_host host;
+	struct cgroup c = { .host = &host };
+	int r;
+
 	(void)ret;
-	save_counters(job);
+	snprintf(c.parent, sizeof(c.parent), "%s", job_text(job, "cgroup_parent"));
+	snprintf(c.name, sizeof(c.name), "%s", job_text(job, "name"));
+	r = proc < 0 ? err_sys(e, "open /proc") : cgroup_host_read(&host, proc, e);
+	if (r < 0)
+		return r;
+	save_counters(job, &c);
+	r = recover_image(job, &c, e);
+	if (r < 0)
+		return r;
 	return rt_cleanup(job_text(job, "name"), job_text(job, "cgroup_parent"),
 			  job_text(job, "run_dir"), e);
 }

@@ -40,6 +40,7 @@ enum ckpt_record_type {
 	CKPT_REC_PAGES,
 	CKPT_REC_TMPFS,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
+	CKPT_REC_SECCOMP = 20,
 	CKPT_REC_COUNT = 80,
 };
 

@@ -20,6 +20,7 @@ static const struct {
 	[CKPT_REC_FDS]        = { "fds", &ckpt__fd_table__descriptor },
 	[CKPT_REC_FILE]       = { "file", &ckpt__file__descriptor },
 	[CKPT_REC_PAGES]      = { "pages", NULL },
+	[CKPT_REC_SECCOMP]    = { "seccomp-filter", &ckpt__seccomp_filter__descriptor },
 	[CKPT_REC_TMPFS]      = { "tmpfs", &ckpt__tmpfs_entry__descriptor },
 };
 

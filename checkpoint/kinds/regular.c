@@ -51,4 +51,4 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return fd < 0 ? err_sys(e, "open %s again", f->path) : fd;
 }
 
-const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false };
+const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false, .info = true };

@@ -72,4 +72,4 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return fd;
 }
 
-const struct ckpt_kind ckpt_kind_timerfd = { "timerfd", is, dump, open_again, false };
+const struct ckpt_kind ckpt_kind_timerfd = { "timerfd", is, dump, open_again, false, .info = true };

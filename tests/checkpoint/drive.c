@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-kfFx] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
+ * drive [-kfFpx] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
  * process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
- * program. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
+ * program. -p: both ways out of each phase are taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
  * restored so many times.
  */
 #include "base/fd.h"
@@ -25,7 +25,7 @@
 #define ID_BASE 700000
 #define WAIT_MS 30000
 
-static bool keep, show, save_fails, restore_fails, killed;
+static bool keep, show, save_fails, restore_fails, killed, phases;
 static int rounds = 1;
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
@@ -112,6 +112,15 @@ static int make_spec(struct rt_spec *s)
 	return strv_add(&s->argv, "/test") < 0 || strv_add(&s->env, "PATH=/bin") < 0 ? -ENOMEM : 0;
 }
 
+/* Asks for an end at the first word of progress. */
+static int no_more(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	(void)done;
+	(void)total;
+	return 1;
+}
+
 static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct ckpt_dump_result *res,
 		struct err *e)
 {
@@ -173,6 +182,61 @@ static bool nothing_left(const struct rt_spec *s)
 	return access(path, F_OK) < 0 && waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD;
 }
 
+/* An engine that dies while it holds the VPS leaves it frozen; one that lets go leaves it running. */
+static int try_dump(const struct rt_spec *s, struct rt_vps *v, struct err *e)
+{
+	cleanup_close int fd = memfd_create("image", MFD_CLOEXEC);
+	struct ckpt_progress impatient = { no_more, NULL };
+	struct ckpt_dump_options o = { .spec = s };
+	struct ckpt_dump *d;
+	pid_t pid = fork();
+	int status, r;
+
+	if (pid == 0) {
+		r = ckpt_dump_prepare(rt_cgroup(v), rt_init_pid(v), fd, &o, &d, NULL, e);
+		_exit(r == 0 && ckpt_dump_hold(d, e) == 0 ? 0 : 1);
+	}
+	if (waitpid(pid, &status, 0) != pid || status != 0 || cgroup_is_frozen(rt_cgroup(v), e) != 1)
+		return err_set(e, ERR_FAIL, "it was not held");
+	r = rt_thaw(v, e);
+	if (r == 0)
+		r = ckpt_dump_prepare(rt_cgroup(v), rt_init_pid(v), fd, &o, &d, NULL, e);
+	if (r == 0)
+		r = ckpt_dump_hold(d, e);
+	if (r < 0)
+		return r;
+	ckpt_dump_abort(d);
+	if (cgroup_is_frozen(rt_cgroup(v), e) != 0)
+		return err_set(e, ERR_FAIL, "it is held though the dump was given up");
+	o.progress = &impatient;
+	r = ckpt_dump_prepare(rt_cgroup(v), rt_init_pid(v), fd, &o, &d, NULL, e);
+	if (r == 0)
+		ckpt_dump_abort(d); /* too small to be asked */
+	return r == 0 || e->code == ERR_CANCELLED ? 0 : r;
+}
+
+/* Nothing is left of a restore that is given up, or whose engine dies. */
+static int try_restore(const struct rt_spec *s, int fd, struct err *e)
+{
+	struct ckpt_restore *c;
+	pid_t pid = fork();
+	int status, r;
+
+	if (pid == 0)
+		_exit(ckpt_restore_prepare(s, NULL, fd, NULL, &c, e) == 0 ? 0 : 1);
+	if (waitpid(pid, &status, 0) != pid || status != 0)
+		return err_set(e, ERR_FAIL, "it was not built");
+	r = rt_cleanup(s->name, s->cgroup_parent, s->run_dir, e);
+	lseek(fd, 0, SEEK_SET);
+	if (r == 0)
+		r = ckpt_restore_prepare(s, NULL, fd, NULL, &c, e);
+	if (r < 0)
+		return r;
+	ckpt_restore_abort(c);
+	lseek(fd, 0, SEEK_SET);
+	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
+}
+
 /* Saved, killed, restored. */
 static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 {
@@ -180,7 +244,7 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	struct ckpt_dump_result res;
 	uint64_t start;
 	char text[1400];
-	int r = killed ? kill_engines(s, *v, e) : 0;
+	int r = killed ? kill_engines(s, *v, e) : phases ? try_dump(s, *v, e) : 0;
 
 	r = r == 0 ? save(s, *v, fd, &res, e) : r;
 	if (r < 0 && save_fails) {
@@ -204,6 +268,9 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 		return 0;
 	rt_finish(*v);
 	*v = NULL;
+	r = phases ? try_restore(s, fd, e) : 0;
+	if (r < 0)
+		return r;
 	start = now_monotonic_us();
 	r = ckpt_restore(s, NULL, fd, v, e);
 	if (restore_fails) {
@@ -268,12 +335,13 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFxn:c:s")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFpxn:c:s")) >= 0)
 		switch (opt) {
 		case 'k': keep = true; break;
 		case 's': show = true; break;
 		case 'f': save_fails = true; break;
 		case 'F': restore_fails = true; break;
+		case 'p': phases = true; break;
 		case 'x': killed = keep = true; break;
 		case 'n': rounds = atoi(optarg); break;
 		case 'c': compression = STREQ(optarg, "zstd") ? CKPT_COMPRESS_ZSTD :

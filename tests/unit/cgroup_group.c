@@ -148,32 +148,6 @@ TEST(entered_everywhere)
 	close(ready_pipe[1]);
 }
 
-TEST(attach_another)
-{
-	struct cgroup c;
-	pid_t pid;
-
-	INIT(c, "attach");
-	if (!good(cgroup_create(&c, 0, 0, &live_err), "makes the groups"))
-		return;
-	pid = fork();
-	if (pid == 0)
-		sleeper();
-	good(cgroup_attach_v1(&c, pid, &live_err), "moves a process");
-	for (int h = 0; h < CGROUP_CONTROLLER_COUNT; h++) {
-		cleanup_free char *text = NULL;
-
-		if (!cgroup_v1_in_use(&live_host, h))
-			continue;
-		text = live_read(&c, h, "cgroup.procs");
-		ok(text && atoi(text) == pid, "%s has it", cgroup_controller_name(h));
-	}
-	kill(pid, SIGKILL);
-	reap(pid);
-	good(cgroup_remove(&c, &live_err), "is removed");
-	ok(live_is_clean(&c), "nothing is left");
-}
-
 TEST(freeze)
 {
 	struct cgroup c;

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * What open files need that can only be had when all processes are there: files of /proc, pidfds, what
+ * is watched. The first process does it, with all the rights of the VPS's root; the others still share its
+ * table of open files. They have no fds of their own yet, so that 3 is free.
+ */
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/restore_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct ckpt_late {
+	struct restore *r;
+	struct list *l;
+	uint32_t id;
+	struct err *e;
+};
+
+static int run(struct ckpt_late *q)
+{
+	struct restoring *p = &q->r->procs[0];
+
+	return list_run(q->l, &p->batch, &p->threads[0], q->e);
+}
+
+int ckpt_late_room(struct ckpt_late *q, size_t calls, size_t bytes)
+{
+	return list_fits(q->l, calls, bytes) ? 0 : run(q);
+}
+
+void ckpt_late_call(struct ckpt_late *q, const char *what, uint64_t nr, uint64_t a, uint64_t b,
+		    uint64_t c, uint64_t d)
+{
+	list_call(q->l, what, nr, a, b, c, d, 0, 0);
+}
+
+uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len)
+{
+	return list_put(q->l, data, len);
+}
+
+uint64_t ckpt_late_fd(const struct ckpt_late *q)
+{
+	return (uint64_t)restore_fd_file(q->r, q->id);
+}
+
+void ckpt_late_opened(struct ckpt_late *q, const char *what)
+{
+	list_call(q->l, what, SYS_dup3, 3, ckpt_late_fd(q), O_CLOEXEC, 0, 0, 0);
+	list_call(q->l, NULL, SYS_close, 3, 0, 0, 0, 0, 0);
+}
+
+static int do_kinds(struct ckpt_late *q)
+{
+	int n = 0;
+
+	for (q->id = 1; n == 0 && q->id <= q->r->tree.file_count; q->id++) {
+		const Ckpt__File *f = q->r->tree.files[q->id - 1];
+
+		if (ckpt_kinds[f->kind]->late)
+			n = ckpt_kinds[f->kind]->late(q, f, q->e);
+	}
+	return n;
+}
+
+int restore_late(struct restore *r, struct list *l, struct err *e)
+{
+	struct ckpt_late q = { .r = r, .l = l, .e = e };
+	int n;
+
+	list_init(l, r);
+	if (r->base > 3)
+		list_call(l, NULL, SYS_close_range, 3, (uint64_t)r->base - 1, 0, 0, 0, 0);
+	n = do_kinds(&q);
+	/* Last: their numbers may be any. */
+	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
+		if (r->tree.files[id - 1]->kind == CKPT_FILE_EPOLL)
+			n = restore_epoll(r, id, l, e);
+	if (n == 0 && r->base > 3)
+		list_call(l, NULL, SYS_close_range, 3, (uint64_t)r->base - 1, 0, 0, 0, 0);
+	return n == 0 ? run(&q) : n;
+}

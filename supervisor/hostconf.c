@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/hostconf.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/str.h"
+#include "netns/net.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static int check_pool4(const char *value, struct err *e)
+{
+	struct netns_host h;
+
+	return netns_host_init(&h, "vps", value, "none", e);
+}
+
+static int check_pool6(const char *value, struct err *e)
+{
+	struct netns_host h;
+
+	return netns_host_init(&h, "vps", "none", value, e);
+}
+
+static const struct {
+	const char *key;
+	size_t offset, size;
+	int (*check)(const char *value, struct err *e);
+} keys[] = {
+	{ "net.pool4", offsetof(struct hostconf, pool4), sizeof(((struct hostconf *)0)->pool4),
+	  check_pool4 },
+	{ "net.pool6", offsetof(struct hostconf, pool6), sizeof(((struct hostconf *)0)->pool6),
+	  check_pool6 },
+	{ "boot", offsetof(struct hostconf, boot), sizeof(((struct hostconf *)0)->boot), NULL },
+};
+
+static char *trim(char *s)
+{
+	size_t len;
+
+	s += strspn(s, " \t");
+	for (len = strlen(s); len && strchr(" \t\r", s[len - 1]); len--)
+		;
+	s[len] = '\0';
+	return s;
+}
+
+static int take(struct hostconf *c, const char *key, const char *value, struct err *e)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
+		char *at = (char *)c + keys[i].offset;
+
+		if (!STREQ(keys[i].key, key))
+			continue;
+		if (*at)
+			return err_set(e, ERR_USAGE, "%s is there twice", key);
+		if (!*value || strlen(value) >= keys[i].size)
+			return err_set(e, ERR_USAGE, "%s: %s", key,
+				       *value ? "too long" : "there is no value");
+		if (keys[i].check && keys[i].check(value, e) < 0)
+			return err_wrap(e, "%s", key);
+		strcpy(at, value);
+		return 0;
+	}
+	err_set(e, ERR_USAGE, "unknown key %.40s", key);
+	return err_hint(e, "it is net.pool4 or net.pool6; vpsd(8)");
+}
+
+static int take_line(struct hostconf *c, char *line, struct err *e)
+{
+	char *value;
+
+	line = trim(line);
+	if (!*line || *line == '#')
+		return 0;
+	if (!str_is_printable(line))
+		return err_set(e, ERR_USAGE, "control characters or bytes that are not UTF-8");
+	value = strchr(line, '=');
+	if (!value)
+		return err_set(e, ERR_USAGE, "%.80s is not KEY = VALUE", line);
+	*value++ = '\0';
+	return take(c, trim(line), trim(value), e);
+}
+
+int hostconf_parse(struct hostconf *c, char *text, const char *file, struct err *e)
+{
+	unsigned number = 0;
+	char *line;
+
+	*c = (struct hostconf){ 0 };
+	while ((line = strsep(&text, "\n"))) {
+		number++;
+		if (take_line(c, line, e) < 0)
+			return err_wrap(e, "%s:%u", file, number);
+	}
+	return 0;
+}
+
+int hostconf_read(struct hostconf *c, const char *path, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	int r = fd_read_file_at(AT_FDCWD, path, HOSTCONF_MAX, &text, NULL);
+
+	*c = (struct hostconf){ 0 };
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? err_code(e, r, "read %s", path) : hostconf_parse(c, text, path, e);
+}
+
+int hostconf_write(const struct hostconf *c, const char *path, struct err *e)
+{
+	cleanup_buf struct buf b = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(keys); i++) {
+		const char *value = (const char *)c + keys[i].offset;
+
+		if (*value)
+			r = buf_addf(&b, "%s = %s\n", keys[i].key, value);
+	}
+	if (r == 0)
+		r = fd_replace_file_at(AT_FDCWD, path, b.data ? b.data : "", b.len, 0600, false);
+	return r < 0 ? err_code(e, r, "write %s", path) : 0;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SUPERVISOR_SUSPEND_H
+#define SUPERVISOR_SUSPEND_H
+
+#include "base/err.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+
+/*
+ * A suspended VPS on disk, in lib/vps/NAME:
+ *
+ *   image.tmp   what a worker writes; complete when it says so, of no worth else
+ *   image       the processes, whole (checkpoint/image/image.h)
+ *   suspended   {"id":…,"at":…,"bytes":…,"file":…}: the VPS is suspended in the image of that id. `file`
+ *               is there when the image is not `image` but somewhere else, where its user has put it
+ *   resuming    the same record while the processes are put back: from then on the image may be stale
+ *
+ * That `suspended` is there is what makes a VPS suspended, and nothing else does. It is made while
+ * all is frozen and before anything is killed; it becomes `resuming` when all is there again and
+ * before anything runs. Whether it ran is told by the frozen state of its group, which outlives the
+ * monitor: the kernel's own record, changed by one write.
+ */
+#define SUSPEND_TMP "image.tmp"
+#define SUSPEND_IMAGE "image"
+#define SUSPEND_RECORD "suspended"
+#define SUSPEND_RESUMING "resuming"
+
+bool suspend_is(int lib);
+/* NULL when there is none, or it is damaged. */
+json_t *suspend_record(int lib);
+/* The VPS is suspended from here on, also after a power failure. `record` is borrowed. */
+int suspend_commit(int lib, json_t *record, struct err *e);
+/* From here on it is not. 0 when it was not. */
+int suspend_resume(int lib, struct err *e);
+/* Its processes run again: the image goes. */
+void suspend_resumed(int lib);
+/* Whoever resumed it has died: `frozen` says that nothing has run yet. Nothing of it lives. */
+int suspend_recover(int lib, bool frozen, struct err *e);
+/* Gives up the image and what it held. */
+int suspend_discard(int lib, struct err *e);
+
+#endif
