@@ -4,6 +4,7 @@
 #include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/maps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,14 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-/* One line of /proc/PID/maps. */
-struct line {
-	uint64_t start, end, offset;
-	char perms[8];
-	char name[4300];
-};
-
-static int refuse(struct err *e, const struct ckpt_task *k, const struct line *l, const char *why)
+static int refuse(struct err *e, const struct ckpt_task *k, const struct ckpt_map *l, const char *why)
 {
 	return err_set(e, ERR_UNSUPPORTED, "process %d has mapped %.400s, %s", (int)k->pid, l->name, why);
 }
@@ -57,7 +51,7 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 }
 
 /* A file that is mapped, by the kernel's own link to it: maps(5) escapes its name. */
-static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, Ckpt__Area *a,
+static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, Ckpt__Area *a,
 		     struct err *e)
 {
 	char path[128];
@@ -99,7 +93,7 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, C
 	return a->path ? 0 : err_code(e, -ENOMEM, "collect memory areas");
 }
 
-static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, struct err *e)
+static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, struct err *e)
 {
 	Ckpt__Area *a = ckpt_alloc(&d->tree.arena, sizeof(*a));
 	int r;
@@ -113,8 +107,7 @@ static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, st
 	a->prot = (l->perms[0] == 'r' ? PROT_READ : 0) | (l->perms[1] == 'w' ? PROT_WRITE : 0) |
 		  (l->perms[2] == 'x' ? PROT_EXEC : 0);
 	a->flags = l->perms[3] == 's' ? MAP_SHARED : MAP_PRIVATE;
-	if (!l->name[0] || STREQ(l->name, "[heap]") || strncmp(l->name, "[stack", 6) == 0 ||
-	    strncmp(l->name, "[anon:", 6) == 0) {
+	if (ckpt_map_is_anonymous(l)) {
 		a->offset = 0;
 		a->flags |= MAP_ANONYMOUS;
 		if (STREQ(l->name, "[stack]"))
@@ -132,26 +125,16 @@ static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct line *l, st
 
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
-	char path[64], text[4600];
-	cleanup_fclose FILE *f = NULL;
+	cleanup_fclose FILE *f = ckpt_maps_open(k->pid);
+	struct ckpt_map l;
+	int n, r;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)k->pid);
-	f = fopen(path, "re");
 	if (!f)
-		return err_sys(e, "open %s", path);
-	while (fgets(text, sizeof(text), f)) {
-		struct line l = { 0 };
-		int at = 0, r;
-
-		text[strcspn(text, "\n")] = '\0';
-		if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %*s %*s%n", &l.start, &l.end,
-			   l.perms, &l.offset, &at) != 4)
-			return err_set(e, ERR_FAIL, "%s: %s", path, text);
-		snprintf(l.name, sizeof(l.name), "%s", text + at + strspn(text + at, " "));
+		return err_sys(e, "open the map of process %d", (int)k->pid);
+	while ((n = ckpt_maps_next(f, &l)) > 0) {
 		if (STREQ(l.name, "[vsyscall]"))
 			continue;
-		/* [vvar], [vvar_vclock] (Linux 6.13) and [vdso], side by side. */
-		if (strncmp(l.name, "[vvar", 5) == 0 || STREQ(l.name, "[vdso]")) {
+		if (ckpt_map_is_vdso(&l)) { /* side by side */
 			if (!k->mm->vdso)
 				k->mm->vdso = l.start;
 			k->mm->vdso_size = l.end - k->mm->vdso;
@@ -161,5 +144,5 @@ int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return n < 0 ? err_code(e, n, "read the map of process %d", (int)k->pid) : 0;
 }

@@ -70,9 +70,10 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, struct err *e)
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
+			struct err *e)
 {
-	Ckpt__Header *h = ckpt_alloc(&d->tree.arena, sizeof(*h));
+	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
 	struct utsname u;
 	long long s[2] = { 0 }, ns[2] = { 0 };
@@ -83,8 +84,8 @@ static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, str
 		return err_code(e, -ENOMEM, "collect");
 	ckpt__header__init(h);
 	uname(&u);
-	h->vps = ckpt_strdup(&d->tree.arena, name);
-	h->kernel = ckpt_strdup(&d->tree.arena, u.release);
+	h->vps = ckpt_strdup(a, name);
+	h->kernel = ckpt_strdup(a, u.release);
 	if (!h->vps || !h->kernel)
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
@@ -99,7 +100,7 @@ static int header_collect(struct ckpt_dump *d, pid_t init, const char *name, str
 	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
 	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
 	h->realtime_ns = now_realtime_us() * 1000;
-	d->tree.header = h;
+	*ret = h;
 	return 0;
 }
 
@@ -218,8 +219,10 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = header_collect(d, init, o->spec->name, e);
+	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
 
+	if (r == 0 && d->precopy)
+		r = ckpt_final_begin(d, e);
 	if (r == 0)
 		r = ckpt_refuse_mounts(init, o->spec, e);
 	if (r == 0)
@@ -251,22 +254,17 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
 
-static int write_image(struct ckpt_dump *d, int fd, const struct ckpt_dump_options *o, struct err *e)
+static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
 {
-	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
-	int r;
+	int r = ckpt_tree_write(&d->tree, w, e);
 
-	if (!w)
-		return -ENOMEM;
-	r = ckpt_tree_write(&d->tree, w, e);
 	if (r == 0)
 		r = fault_point("checkpoint", "pages", e);
 	if (r == 0)
-		r = ckpt_pages_dump(d, w, e);
+		r = d->precopy ? ckpt_final_pages(d, w, e) : ckpt_pages_dump(d, w, e);
 	if (r == 0)
-		r = ckpt_write_end(w, o->durable, e);
+		r = ckpt_write_end(w, durable, e);
 	d->bytes = ckpt_written_bytes(w);
-	ckpt_writer_free(w);
 	return r;
 }
 
@@ -315,8 +313,9 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	return d;
 }
 
-int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
-		      struct ckpt_dump **ret, struct ckpt_dump_result *result, struct err *e)
+int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
+		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
+		    struct ckpt_dump_result *result, struct err *e)
 {
 	uint64_t start = now_monotonic_us();
 	struct ckpt_dump *d = dump_new(c, init, o, e);
@@ -324,11 +323,14 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 
 	if (!d)
 		return -EIO;
+	d->precopy = p;
 	r = ckpt_freeze(c, &d->frozen, e);
 	if (r == 0)
 		r = collect(d, init, o, e);
+	if (r == 0 && p)
+		r = ckpt_final_number(d, e);
 	if (r == 0)
-		r = write_image(d, fd, o, e);
+		r = write_image(d, w, o->durable, e);
 	if (r < 0) {
 		ckpt_dump_abort(d);
 		return r;
@@ -337,6 +339,16 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 		summarize(d, start, result);
 	*ret = d;
 	return 0;
+}
+
+int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+		      struct ckpt_dump **ret, struct ckpt_dump_result *result, struct err *e)
+{
+	struct ckpt_writer *w = ckpt_writer_new(fd, o->compression, e);
+	int r = w ? ckpt_dump_after(NULL, c, init, w, o, ret, result, e) : -ENOMEM;
+
+	ckpt_writer_free(w);
+	return r;
 }
 
 /* A task that loses its tracer goes from its ptrace stop into that of its group (Linux 5.2: both are

@@ -151,6 +151,27 @@ static struct ckpt_process *find(struct ckpt_frozen *f, pid_t pid, struct err *e
 	return p;
 }
 
+/* The threads of one process that have not been seized. */
+static int seize_threads(struct ckpt_process *p, size_t *fresh, struct err *e)
+{
+	struct list tids = { 0 };
+	int r = list_threads(&tids, p->pid);
+
+	if (r == -ENOENT || r == -ESRCH)
+		r = 0;
+	else if (r < 0)
+		err_code(e, r, "list the threads of process %d", (int)p->pid);
+	for (size_t k = 0; r == 0 && k < tids.count; k++) {
+		size_t was = p->count;
+
+		if (!has(p, tids.id[k]))
+			r = seize(p, tids.id[k], e);
+		*fresh += p->count - was;
+	}
+	free(tids.id);
+	return r;
+}
+
 /* Seizes what has not been seized; *fresh is how many those were. */
 static int seize_all(int group, struct ckpt_frozen *f, size_t *fresh, struct err *e)
 {
@@ -162,21 +183,8 @@ static int seize_all(int group, struct ckpt_frozen *f, size_t *fresh, struct err
 		err_code(e, r, "list the processes of the VPS");
 	for (size_t i = 0; r == 0 && i < procs.count; i++) {
 		struct ckpt_process *p = find(f, procs.id[i], e);
-		struct list tids = { 0 };
 
-		r = p ? list_threads(&tids, p->pid) : -ENOMEM;
-		if (r == -ENOENT || r == -ESRCH)
-			r = 0;
-		else if (r < 0 && p)
-			err_code(e, r, "list the threads of process %d", (int)p->pid);
-		for (size_t k = 0; r == 0 && k < tids.count; k++) {
-			size_t was = p->count;
-
-			if (!has(p, tids.id[k]))
-				r = seize(p, tids.id[k], e);
-			*fresh += p->count - was;
-		}
-		free(tids.id);
+		r = p ? seize_threads(p, fresh, e) : -ENOMEM;
 	}
 	free(procs.id);
 	return r;
@@ -207,25 +215,34 @@ static int mend_interrupted(pid_t tid)
 	return 0;
 }
 
+/* The threads from `first` on; those that have ended are left out. */
+static int wait_fresh(struct ckpt_process *p, size_t first, struct err *e)
+{
+	size_t live = first;
+
+	for (size_t k = first; k < p->count; k++) {
+		int r = ckpt_trace_wait_event(p->tids[k], NULL);
+
+		if (r == 0)
+			r = mend_interrupted(p->tids[k]);
+		if (r == 0)
+			p->tids[live++] = p->tids[k];
+		else if (r == -ESRCH)
+			ckpt_trace_reap(p->tids[k]); /* or it stays a zombie as long as we live */
+		else if (r != -ECHILD)
+			return err_code(e, r, "stop thread %d", (int)p->tids[k]);
+	}
+	p->count = live;
+	return 0;
+}
+
 static int wait_all(struct ckpt_frozen *f, struct err *e)
 {
-	for (size_t i = 0; i < f->count; i++) {
-		struct ckpt_process *p = &f->procs[i];
-		size_t live = 0;
+	int r = 0;
 
-		for (size_t k = 0; k < p->count; k++) {
-			int r = ckpt_trace_wait_event(p->tids[k], NULL);
-
-			if (r == 0)
-				r = mend_interrupted(p->tids[k]);
-			if (r == 0)
-				p->tids[live++] = p->tids[k];
-			else if (r != -ESRCH && r != -ECHILD)
-				return err_code(e, r, "stop thread %d", (int)p->tids[k]);
-		}
-		p->count = live;
-	}
-	return 0;
+	for (size_t i = 0; r == 0 && i < f->count; i++)
+		r = wait_fresh(&f->procs[i], 0, e);
+	return r;
 }
 
 static void sort_leader(struct ckpt_process *p)
@@ -292,6 +309,48 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	if (r < 0)
 		ckpt_unfreeze(ret);
 	return r;
+}
+
+/* While it may make threads: until a look shows none that is new, with all others stopped. */
+int ckpt_freeze_one(pid_t pid, struct ckpt_frozen *ret, struct err *e)
+{
+	struct ckpt_process *p;
+	size_t fresh;
+	int r;
+
+	*ret = (struct ckpt_frozen){ 0 };
+	p = find(ret, pid, e);
+	if (!p)
+		return -ENOMEM;
+	do {
+		fresh = 0;
+		r = seize_threads(p, &fresh, e);
+		if (r == 0 && fresh)
+			r = wait_fresh(p, p->count - fresh, e);
+	} while (r == 0 && fresh);
+	if (r < 0)
+		ckpt_unfreeze(ret);
+	else
+		sort_leader(p);
+	return r;
+}
+
+int ckpt_list(const struct cgroup *c, pid_t **ret, size_t *count, struct err *e)
+{
+	cleanup_close int group = cgroup_open(c, e);
+	struct list l = { 0 };
+	int r;
+
+	if (group < 0)
+		return group;
+	r = list_group(&l, group, 0);
+	if (r < 0) {
+		free(l.id);
+		return err_code(e, r, "list the processes of the VPS");
+	}
+	*ret = l.id;
+	*count = l.count;
+	return 0;
 }
 
 static void frozen_done(struct ckpt_frozen *f)

@@ -31,6 +31,12 @@ struct ckpt_frozen {
  */
 int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e);
 
+/* The same for one process that runs on meanwhile in a running group; it may have ended: no process. */
+int ckpt_freeze_one(pid_t pid, struct ckpt_frozen *ret, struct err *e);
+
+/* The processes of the group and of those below it, as they are now; the caller frees them. */
+int ckpt_list(const struct cgroup *c, pid_t **ret, size_t *count, struct err *e);
+
 /* Lets all of them go. Idempotent. */
 void ckpt_unfreeze(struct ckpt_frozen *f);
 

@@ -4,8 +4,8 @@
 
 #include "checkpoint/batch.h"
 #include "checkpoint/freeze.h"
+#include "checkpoint/copy.h"
 #include "checkpoint/kinds.h"
-#include "checkpoint/progress.h"
 #include "checkpoint/tree.h"
 #include "runtime/spec.h"
 
@@ -27,7 +27,7 @@ struct ckpt_dump {
 	struct ckpt_tree tree;
 	const struct cgroup *cgroup;
 	const struct ckpt_progress *progress; /* or NULL */
-	uint64_t done, total;   /* bytes of memory */
+	struct ckpt_precopy *precopy; /* that went before, or NULL */
 	uint64_t bytes;         /* of the stream */
 	bool held;
 	struct ckpt_frozen frozen;
@@ -48,9 +48,21 @@ int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e);
 int ckpt_refuse_mounts(pid_t init, const struct rt_spec *spec, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
-/* Tells of `len` more bytes; ERR_CANCELLED when nobody wants the rest. (pages.c) */
-int ckpt_progress(const struct ckpt_progress *p, uint64_t *done, uint64_t len, uint64_t total,
-		  struct err *e);
+/* Kernel, processor and clocks of the VPS now. (dump.c) */
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
+			struct err *e);
+/* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
+struct ckpt_dump_options;
+struct ckpt_dump_result;
+int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
+		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
+		    struct ckpt_dump_result *result, struct err *e);
+/* Of a dump after a pre-copy: before and after its objects are collected, and its pages.
+ * (precopy_final.c) */
+int ckpt_final_begin(struct ckpt_dump *d, struct err *e);
+int ckpt_final_number(struct ckpt_dump *d, struct err *e);
+int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
+
 /* The pages of private areas, and of the shared memory. (pages.c) */
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */

@@ -76,7 +76,7 @@ static int check_timers(pid_t pid, struct err *e)
 /* Memory that is locked, or is not inherited, or wiped, by a child: flags that are only in smaps. */
 static int check_areas(pid_t pid, struct err *e)
 {
-	static const char *const flags[] = { " dc", " wf", " um", " uw", " ht", " io", " ss", " sl" };
+	static const char *const flags[] = { " dc", " wf", " um", " ht", " io", " ss", " sl" };
 	char path[64], line[4600];
 	cleanup_fclose FILE *f = NULL;
 	unsigned long start = 0, end;

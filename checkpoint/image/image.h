@@ -18,8 +18,8 @@
  *
  * A record's header is 40 bytes: u32 type, u16 version, u16 flags, u64 id, u64 length of the payload,
  * u64 0, u64 XXH3-64 of the 32 bytes before and the payload. All little endian. Payloads are protobuf
- * messages (image.proto), those of pages are below. The trailer's is the XXH3-128 of everything before
- * it (16 bytes, canonical order) and the number of records (u64). A stream without it is no image.
+ * messages (image.proto), those of pages are below. The trailer's is the XXH3-128 of the preamble and
+ * of the headers of all records before it (16 bytes, canonical order), and their number (u64). A stream without it is no image.
  *
  * Pages: u64 mm, u64 first page number, u32 count, u32 encoding, then the encoded bytes; for
  * CKPT_PAGES_REF u64 mm and u64 first page number of pages that came before.
@@ -41,6 +41,9 @@ enum ckpt_record_type {
 	CKPT_REC_TMPFS,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
+	CKPT_REC_PRECOPY = 60,
+	CKPT_REC_LAYOUT,
+	CKPT_REC_POPULATED,
 	CKPT_REC_COUNT = 80,
 };
 
@@ -71,8 +74,20 @@ int ckpt_write_message(struct ckpt_writer *w, enum ckpt_record_type type, uint64
 /* Any number of pages of address space `mm`; pages of zeros are found. */
 int ckpt_write_pages(struct ckpt_writer *w, uint64_t mm, uint64_t first, const void *data,
 		     size_t count, struct err *e);
+/*
+ * The same without a copy, one encoder for each thread that writes pages to the same writer: the
+ * CKPT_PAGES_ROOM bytes before `data` and what has been written of it are overwritten.
+ */
+#define CKPT_PAGES_ROOM 64u
+struct ckpt_encoder;
+struct ckpt_encoder *ckpt_encoder_new(struct ckpt_writer *w, struct err *e);
+void ckpt_encoder_free(struct ckpt_encoder *en);
+int ckpt_encode_pages(struct ckpt_encoder *en, uint64_t mm, uint64_t first, uint8_t *data,
+		      size_t count, struct err *e);
 int ckpt_write_pages_ref(struct ckpt_writer *w, uint64_t mm, uint64_t first, uint32_t count,
 			 uint64_t ref_mm, uint64_t ref_first, struct err *e);
+/* What is buffered goes out: the reader has something to do. */
+int ckpt_write_flush(struct ckpt_writer *w, struct err *e);
 /* The trailer, and fsync when `durable`. */
 int ckpt_write_end(struct ckpt_writer *w, bool durable, struct err *e);
 uint64_t ckpt_written_bytes(const struct ckpt_writer *w);

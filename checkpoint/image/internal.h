@@ -31,8 +31,10 @@ struct wire_trailer {
 	uint64_t records;
 };
 
+_Static_assert(sizeof(struct wire_header) + sizeof(struct wire_pages) == CKPT_PAGES_ROOM, "as image.h says");
+
 /* Enough for the longest encoding of CKPT_PAGES_MAX pages. */
-#define PACK_ROOM (sizeof(struct wire_pages) + (size_t)CKPT_PAGES_MAX * CKPT_PAGE + 65536)
+#define PACK_ROOM (CKPT_PAGES_ROOM + (size_t)CKPT_PAGES_MAX * CKPT_PAGE + 65536)
 
 /* Of the header up to the checksum, and the payload. */
 uint64_t wire_checksum(const struct wire_header *h, const void *payload, size_t len);

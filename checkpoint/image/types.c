@@ -22,6 +22,9 @@ static const struct {
 	[CKPT_REC_PAGES]      = { "pages", NULL },
 	[CKPT_REC_SECCOMP]    = { "seccomp-filter", &ckpt__seccomp_filter__descriptor },
 	[CKPT_REC_TMPFS]      = { "tmpfs", &ckpt__tmpfs_entry__descriptor },
+	[CKPT_REC_PRECOPY]    = { "precopy", &ckpt__header__descriptor },
+	[CKPT_REC_LAYOUT]     = { "layout", &ckpt__layout__descriptor },
+	[CKPT_REC_POPULATED]  = { "populated", &ckpt__populated__descriptor },
 };
 
 const char *ckpt_record_name(uint32_t type)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-kfFpx] [-n ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
+ * drive [-kfFpx] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
  * process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
- * program. -p: both ways out of each phase are taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
+ * program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
  * restored so many times.
  */
 #include "base/fd.h"
@@ -11,6 +11,7 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "checkpoint/dump.h"
+#include "checkpoint/precopy.h"
 #include "checkpoint/restore.h"
 
 #include <errno.h>
@@ -26,7 +27,7 @@
 #define WAIT_MS 30000
 
 static bool keep, show, save_fails, restore_fails, killed, phases;
-static int rounds = 1;
+static int rounds = 1, precopy;
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
 
@@ -121,6 +122,33 @@ static int no_more(void *arg, uint64_t done, uint64_t total)
 	return 1;
 }
 
+static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+			  struct ckpt_dump_result *res, struct err *e)
+{
+	struct ckpt_precopy_stats st;
+	struct ckpt_precopy *p;
+	struct ckpt_dump *d;
+	int r = ckpt_precopy_open(c, init, fd, o, &p, e);
+
+	if (r < 0)
+		return r;
+	for (int i = 0; r == 0 && i < precopy; i++) {
+		r = ckpt_precopy_round(p, &st, e);
+		if (r == 0)
+			printf("# round %u: %llu pages, %llu bytes, %llu us; %llu pages left\n", st.round,
+			       (unsigned long long)st.pages, (unsigned long long)st.bytes,
+			       (unsigned long long)st.duration_us, (unsigned long long)st.dirty_pages);
+	}
+	if (r == 0)
+		r = ckpt_precopy_finish(p, &d, res, e);
+	if (r == 0 && !o->leave_running)
+		r = ckpt_dump_commit(d, e);
+	else if (r == 0)
+		ckpt_dump_abort(d);
+	ckpt_precopy_close(p);
+	return r;
+}
+
 static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct ckpt_dump_result *res,
 		struct err *e)
 {
@@ -134,7 +162,8 @@ static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct 
 		return r;
 	snprintf(c.parent, sizeof(c.parent), "%s", s->cgroup_parent);
 	snprintf(c.name, sizeof(c.name), "%s", s->name);
-	return ckpt_dump(&c, rt_init_pid(v), fd, &o, res, e);
+	return precopy ? save_in_rounds(&c, rt_init_pid(v), fd, &o, res, e)
+		       : ckpt_dump(&c, rt_init_pid(v), fd, &o, res, e);
 }
 
 /* Engines that are killed at any moment of a save; one that is not, at the end. */
@@ -335,7 +364,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFpxn:c:s")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFpxn:m:c:s")) >= 0)
 		switch (opt) {
 		case 'k': keep = true; break;
 		case 's': show = true; break;
@@ -344,6 +373,7 @@ int main(int argc, char **argv)
 		case 'p': phases = true; break;
 		case 'x': killed = keep = true; break;
 		case 'n': rounds = atoi(optarg); break;
+		case 'm': precopy = atoi(optarg); break;
 		case 'c': compression = STREQ(optarg, "zstd") ? CKPT_COMPRESS_ZSTD :
 			  STREQ(optarg, "none") ? CKPT_COMPRESS_NONE : CKPT_COMPRESS_LZ4; break;
 		default: return 2;

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_MAPS_H
+#define CHECKPOINT_MAPS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+/* One line of /proc/PID/maps (proc(5)). */
+struct ckpt_map {
+	uint64_t start, end, offset;
+	char perms[8];     /* "rw-p" */
+	char name[4300];   /* "" for anonymous memory; escaped as the kernel does */
+};
+
+/* fclose(3)d by the caller; NULL with errno set. */
+FILE *ckpt_maps_open(pid_t pid);
+/* 1, 0 at the end, or -EPROTO. */
+int ckpt_maps_next(FILE *f, struct ckpt_map *ret);
+
+/* The kernel's own: [vvar], [vvar_vclock] (Linux 6.13), [vdso]. */
+bool ckpt_map_is_vdso(const struct ckpt_map *m);
+/* Private memory that is the process's: not what the kernel put there. */
+bool ckpt_map_is_private(const struct ckpt_map *m);
+/* Backed by no file; its pages are all the process's own. */
+bool ckpt_map_is_anonymous(const struct ckpt_map *m);
+
+#endif

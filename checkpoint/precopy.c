@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * Rounds over the memory of a running VPS.
+ *
+ * A page is protected first and read afterwards, so that a write after it was read is seen by the next
+ * round. Everything that was not watched since its last protection counts as written: memory that was
+ * mapped, moved or inherited since, and all of a process that has executed another program, as its
+ * memory is no longer registered. So it does no harm to know a process by its number alone.
+ *
+ * Shared memory is read whole in each round, and what has the hash it had when it was sent is left out:
+ * write(2) to a memfd is seen by nobody, and all processes that map it would have to be watched.
+ */
+#include "checkpoint/precopy.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "base/step.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/oracle.h"
+#include "checkpoint/precopy_internal.h"
+#include "checkpoint/watch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <signal.h>
+#include <sys/syscall.h>
+
+static struct watched *find(struct ckpt_precopy *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (p->procs[i]->pid == pid)
+			return p->procs[i];
+	return NULL;
+}
+
+struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err *e)
+{
+	struct watched *w = find(p, pid), **grown;
+
+	if (w)
+		return w;
+	w = calloc(1, sizeof(*w));
+	grown = w ? reallocarray(p->procs, p->count + 1, sizeof(struct watched *)) : NULL;
+	if (!grown) {
+		free(w);
+		err_code(e, -ENOMEM, "watch process %d", (int)pid);
+		return NULL;
+	}
+	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1,
+			       .uffd = -EBADF, .pagemap = -EBADF };
+	p->procs = grown;
+	p->procs[p->count++] = w;
+	return w;
+}
+
+/* Not watched, or by the userfaultfd of a program that this process was before: a new one tells. */
+static int renew(struct watched *w, struct area *a, struct err *e)
+{
+	int fresh = ckpt_watch_open(w->pid, e), r;
+
+	w->renewed = true;
+	if (fresh < 0)
+		return fresh;
+	r = ckpt_watch_range(fresh, a->start, a->end);
+	if (r == 0 || w->uffd < 0) {
+		fd_close(&w->uffd);
+		w->uffd = fresh;
+	} else {
+		close(fresh);
+	}
+	a->hopeless = r < 0;
+	return 0;
+}
+
+static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret, struct err *e)
+{
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : 0);
+	size_t before = ret->count;
+	int r;
+
+	/* Watched, but not by us: it shares, or shared, its memory with another process. */
+	r = ckpt_scan_own(w->pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret);
+	if (r != -EPERM)
+		return r;
+	/* All of it counts as written. */
+	if (w->uffd >= 0 && ckpt_watch_range(w->uffd, a->start, a->end) == 0) {
+		ckpt_ranges_cut(ret, before, a->start);
+		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret);
+	}
+	if (r == -EPERM && !w->renewed) {
+		r = renew(w, a, e);
+		if (r < 0)
+			return r;
+		ckpt_ranges_cut(ret, before, a->start);
+		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret);
+	}
+	if (r != -EPERM)
+		return r;
+	/* It waits for the final stop. Marks of a part of it that is watched have been set by the attempts, so
+	 * that all that is there is sent now. */
+	a->hopeless = true;
+	ckpt_ranges_cut(ret, before, a->start);
+	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret);
+}
+
+static int open_of(pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* 1: it has ended meanwhile. */
+static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c, struct err *e)
+{
+	cleanup_close int mem = open_of(w->pid, "mem");
+	struct ckpt_source *s;
+	int r;
+
+	fd_close(&w->pagemap);
+	w->pagemap = open_of(w->pid, "pagemap");
+	w->renewed = false;
+	if (mem < 0 || w->pagemap < 0)
+		return 1;
+	r = ckpt_layout_read(p, w, e);
+	if (r == 0)
+		r = ckpt_layout_write(p, w, e);
+	if (r < 0)
+		return r;
+	s = ckpt_copy_add(c, w->mm, w->pid, mem);
+	if (!s)
+		return err_code(e, -ENOMEM, "copy memory");
+	mem = -EBADF;
+	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
+		if (!w->areas.a[i].hopeless)
+			r = scan_area(w, &w->areas.a[i], &s->ranges, e);
+	if (r == 0)
+		return 0;
+	if (kill(w->pid, 0) < 0 || r == -ESRCH) {
+		s->ranges.count = 0;
+		return 1;
+	}
+	return r == -ENOMEM ? err_code(e, r, "scan the memory of process %d", (int)w->pid) : r;
+}
+
+/* kcmp(2) orders address spaces. */
+static int by_mm(const void *a, const void *b)
+{
+	long n = syscall(SYS_kcmp, *(const pid_t *)a, *(const pid_t *)b, KCMP_VM, 0, 0);
+
+	return n == 1 ? -1 : n == 2 ? 1 : 0;
+}
+
+/*
+ * A child of vfork(2) runs in its parent's memory, whose marks it would take away: of those that share
+ * theirs only one is visited, the first that was met.
+ */
+static void leave_out_shared(struct ckpt_precopy *p, pid_t *pids, size_t n)
+{
+	qsort(pids, n, sizeof(*pids), by_mm);
+	for (size_t i = 1; i < n; i++) {
+		struct watched *a, *b;
+
+		if (syscall(SYS_kcmp, pids[i - 1], pids[i], KCMP_VM, 0, 0) != 0)
+			continue;
+		a = find(p, pids[i - 1]);
+		b = find(p, pids[i]);
+		if (a && (!b || a->mm < b->mm))
+			pids[i] = pids[i - 1];
+		pids[i - 1] = 0;
+	}
+}
+
+static int visit_all(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
+{
+	cleanup_free pid_t *pids = NULL;
+	size_t n = 0;
+	int r = ckpt_list(p->cgroup, &pids, &n, e);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < p->count; i++)
+		p->procs[i]->there = false;
+	leave_out_shared(p, pids, n);
+	for (size_t i = 0; i < n; i++) {
+		struct watched *w = pids[i] ? ckpt_precopy_find(p, pids[i], e) : NULL;
+
+		if (!pids[i])
+			continue;
+		r = w ? visit(p, w, c, e) : -ENOMEM;
+		if (r < 0)
+			return r;
+		w->there = r == 0;
+	}
+	for (size_t i = 0; i < p->count; i++)
+		if (!p->procs[i]->there) {
+			fd_close(&p->procs[i]->uffd);
+			fd_close(&p->procs[i]->pagemap);
+		}
+	return 0;
+}
+
+/* What the next round would send, but for shared memory. */
+static uint64_t count_dirty(const struct ckpt_precopy *p)
+{
+	uint64_t pages = 0;
+
+	for (size_t i = 0; i < p->count; i++) {
+		const struct watched *w = p->procs[i];
+		struct ckpt_ranges l = { 0 };
+
+		for (size_t k = 0; w->there && k < w->areas.count; k++)
+			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end, CKPT_SCAN_WRITTEN, &l);
+		for (size_t k = 0; k < l.count; k++)
+			pages += (l.r[k].end - l.r[k].start) / CKPT_PAGE;
+		ckpt_ranges_done(&l);
+	}
+	return pages;
+}
+
+int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, struct err *e)
+{
+	struct ckpt_copy c = { .w = p->w, .running = true, .progress = p->o->progress, .oracle = p->oracle };
+	uint64_t start = now_monotonic_us(), before = ckpt_written_bytes(p->w);
+	uint64_t shared = 0;
+	int r = visit_all(p, &c, e);
+
+	if (r == 0)
+		r = ckpt_shared_send(p, &shared, e);
+	if (r == 0)
+		r = fault_point("precopy", "round", e);
+	if (r == 0)
+		r = ckpt_copy_run(&c, e);
+	if (r == 0)
+		r = ckpt_write_flush(p->w, e);
+	ckpt_copy_done(&c);
+	if (r < 0)
+		return r;
+	*ret = (struct ckpt_precopy_stats){
+		.round = ++p->rounds, .pages = shared + c.done / CKPT_PAGE,
+		.bytes = ckpt_written_bytes(p->w) - before,
+		.duration_us = now_monotonic_us() - start, .dirty_pages = count_dirty(p),
+	};
+	return 0;
+}
+
+int ckpt_precopy_finish(struct ckpt_precopy *p, struct ckpt_dump **ret,
+			struct ckpt_dump_result *result, struct err *e)
+{
+	return ckpt_dump_after(p, p->cgroup, p->init, p->w, p->o, ret, result, e);
+}
+
+int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
+		      struct ckpt_precopy **ret, struct err *e)
+{
+	struct ckpt_precopy *p;
+	Ckpt__Header *h;
+	int r = ckpt_watch_check(e);
+
+	if (r < 0)
+		return r;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return err_code(e, -ENOMEM, "copy memory");
+	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .o = o, .oracle = ckpt_oracle_new() };
+	p->w = ckpt_writer_new(fd, o->compression, e);
+	r = p->w ? ckpt_header_collect(&p->arena, init, o->spec->name, &h, e) : -ENOMEM;
+	if (r == 0)
+		r = ckpt_write_message(p->w, CKPT_REC_PRECOPY, 0, h, e);
+	if (r == 0)
+		r = ckpt_write_flush(p->w, e);
+	if (r < 0) {
+		ckpt_precopy_close(p);
+		return r;
+	}
+	*ret = p;
+	return 0;
+}
+
+void ckpt_precopy_close(struct ckpt_precopy *p)
+{
+	if (!p)
+		return;
+	for (size_t i = 0; i < p->count; i++) {
+		fd_close(&p->procs[i]->uffd);
+		fd_close(&p->procs[i]->pagemap);
+		free(p->procs[i]->areas.a);
+		free(p->procs[i]->before.a);
+		free(p->procs[i]);
+	}
+	free(p->procs);
+	ckpt_shared_done(p);
+	ckpt_oracle_free(p->oracle);
+	ckpt_writer_free(p->w);
+	ckpt_arena_done(&p->arena);
+	free(p);
+}

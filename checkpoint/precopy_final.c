@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * The end of a pre-copy, while all is stopped: the pages that were written since they were sent, and which
+ * pages are there at all. A page that was dropped (MADV_DONTNEED, munmap(2)) was not written to.
+ */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/oracle.h"
+#include "checkpoint/precopy_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#define RUNS_MAX 200000 /* numbers in a record: 2 MB at the most */
+
+/* Shared memory keeps the numbers it has been sent under. */
+int ckpt_final_begin(struct ckpt_dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->precopy->shared_count; i++) {
+		int fd = fcntl(d->precopy->shared[i].fd, F_DUPFD_CLOEXEC, 0), id;
+
+		if (fd < 0)
+			return err_sys(e, "keep shared memory");
+		id = ckpt_shmem_add(d, fd, "", e);
+		if (id < 0)
+			return id;
+	}
+	return 0;
+}
+
+/* What is left of it when nobody has it any more: no size. */
+static void forget_unused(struct ckpt_dump *d)
+{
+	struct ckpt_tree *t = &d->tree;
+
+	for (size_t i = 0; i < d->precopy->shared_count; i++) {
+		bool used = t->shmems[i]->memfd;
+
+		for (size_t k = 0; !used && k < t->task_count; k++)
+			for (size_t n = 0; !used && n < t->tasks[k].mm->n_area; n++)
+				used = t->tasks[k].mm->area[n]->shmem == i + 1;
+		if (!used)
+			t->shmems[i]->size = 0;
+	}
+}
+
+int ckpt_final_number(struct ckpt_dump *d, struct err *e)
+{
+	forget_unused(d);
+	for (size_t i = 0; i < d->tree.task_count; i++) {
+		struct watched *w = ckpt_precopy_find(d->precopy, d->tree.tasks[i].pid, e);
+
+		if (!w)
+			return -ENOMEM;
+		d->tree.tasks[i].process->mm = w->mm;
+	}
+	return 0;
+}
+
+static int scan_area(const struct watched *w, int pagemap, const Ckpt__Area *a, struct ckpt_ranges *ret)
+{
+	unsigned how = a->flags & MAP_ANONYMOUS ? 0 : CKPT_SCAN_FILE;
+	size_t before = ret->count;
+	int r;
+
+	r = w->uffd < 0 ? -EPERM : ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, ret);
+	if (r != -EPERM)
+		return r;
+	ckpt_ranges_cut(ret, before, a->start);
+	return ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret);
+}
+
+/* In turn: pages that are not there, and pages that are. */
+static int write_populated(struct ckpt_writer *w, const Ckpt__Mm *mm, uint32_t id,
+			   const struct ckpt_ranges *l, struct err *e)
+{
+	uint64_t *run = malloc((2 * l->count + 2) * sizeof(*run)), first = 0;
+	uint64_t end = mm->n_area ? mm->area[mm->n_area - 1]->end / CKPT_PAGE : 0;
+	size_t i = 0;
+	int r = run ? 0 : err_code(e, -ENOMEM, "copy memory");
+
+	while (r == 0 && first < end) {
+		Ckpt__Populated m;
+		uint64_t at = first;
+
+		ckpt__populated__init(&m);
+		m.mm = id;
+		m.first = first;
+		m.run = run;
+		for (; i < l->count && m.n_run < RUNS_MAX; i++) {
+			uint64_t start = l->r[i].start / CKPT_PAGE, stop = l->r[i].end / CKPT_PAGE;
+
+			if (m.n_run && start == at) {
+				run[m.n_run - 1] += stop - start;
+			} else {
+				run[m.n_run++] = start - at;
+				run[m.n_run++] = stop - start;
+			}
+			at = stop;
+		}
+		m.end = first = i < l->count ? at : end;
+		r = ckpt_write_message(w, CKPT_REC_POPULATED, id, &m, e);
+	}
+	free(run);
+	return r;
+}
+
+static void keep_written(struct ckpt_ranges *l)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->count; i++)
+		if (l->r[i].written)
+			l->r[n++] = l->r[i];
+	l->count = n;
+}
+
+static int open_of(pid_t pid, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int add_task(struct ckpt_dump *d, struct ckpt_copy *c, const struct ckpt_task *k, struct err *e)
+{
+	cleanup_close int pagemap = open_of(k->pid, "pagemap"), mem = open_of(k->pid, "mem");
+	const struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
+	struct ckpt_source *s;
+	int r = 0;
+
+	if (pagemap < 0 || mem < 0)
+		return err_sys(e, "open the memory of process %d", (int)k->pid);
+	s = w ? ckpt_copy_add(c, w->mm, k->pid, mem) : NULL;
+	if (!s)
+		return err_code(e, -ENOMEM, "copy memory");
+	mem = -EBADF;
+	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
+		if (!(k->mm->area[i]->flags & MAP_SHARED))
+			r = scan_area(w, pagemap, k->mm->area[i], &s->ranges);
+	if (r < 0)
+		return err_code(e, r, "scan the memory of process %d", (int)k->pid);
+	r = write_populated(c->w, k->mm, w->mm, &s->ranges, e);
+	keep_written(&s->ranges);
+	return r;
+}
+
+/* Memory that was not met in a round (only held by an fd, or made since). */
+static int meet_shared(struct ckpt_dump *d)
+{
+	struct ckpt_precopy *p = d->precopy;
+
+	for (size_t i = p->shared_count; i < d->tree.shmem_count; i++) {
+		int fd = fcntl(d->shmem_fd[i], F_DUPFD_CLOEXEC, 0);
+
+		if (fd < 0 || ckpt_shared_take(p, fd) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
+{
+	struct ckpt_precopy *p = d->precopy;
+	struct ckpt_copy c = { .w = w, .progress = d->progress, .oracle = p->oracle };
+	uint64_t shared;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
+		r = add_task(d, &c, &d->tree.tasks[i], e);
+	if (r == 0 && meet_shared(d) < 0)
+		r = err_code(e, -ENOMEM, "copy shared memory");
+	if (r == 0)
+		r = ckpt_shared_send(p, &shared, e);
+	if (r == 0)
+		r = ckpt_copy_run(&c, e);
+	if (r == 0 && p->oracle)
+		r = ckpt_oracle_check(p->oracle, &d->tree, d->shmem_fd, e);
+	ckpt_copy_done(&c);
+	return r;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_PRECOPY_INTERNAL_H
+#define CHECKPOINT_PRECOPY_INTERNAL_H
+
+#include "checkpoint/internal.h"
+#include "checkpoint/maps.h"
+#include "checkpoint/precopy.h"
+
+#include <stdbool.h>
+
+/* Private memory of a process, as it was when it was last looked at. */
+struct area {
+	uint64_t start, end;
+	uint32_t prot;
+	bool file, stack;    /* `stack`: it grows down */
+	bool hopeless;       /* its writes cannot be seen */
+};
+struct area_list {
+	struct area *a;
+	size_t count, room;
+};
+
+struct watched {
+	pid_t pid;
+	uint32_t mm;
+	int uffd, pagemap;
+	struct area_list areas, before; /* `before`: those of the last look */
+	uint64_t layout;     /* hash of what was told of them */
+	bool there, renewed;
+};
+
+/* Shared memory that was met; it stays open, so that its number stays its own. */
+struct shared {
+	dev_t dev;
+	ino_t ino;
+	int fd;
+	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
+	size_t pages;
+};
+
+struct ckpt_precopy {
+	const struct cgroup *cgroup;
+	pid_t init;
+	const struct ckpt_dump_options *o;
+	struct ckpt_writer *w;
+	struct ckpt_oracle *oracle;
+	struct ckpt_arena arena;
+	struct watched **procs;
+	size_t count;
+	struct shared *shared;
+	size_t shared_count;
+	unsigned rounds;
+};
+
+/* By its number; made when it is new. NULL with *e filled. (precopy.c) */
+struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err *e);
+
+/* (precopy_layout.c) Reads the map: private areas, and shared memory that is met. */
+int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e);
+/* Tells of it when it is new. */
+int ckpt_layout_write(struct ckpt_precopy *p, struct watched *w, struct err *e);
+
+/* (precopy_shared.c) -ENOMEM. Memory that is no file's and mapped by this line of the map. */
+int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m);
+/* Appends memory by its fd, which is taken. */
+int ckpt_shared_take(struct ckpt_precopy *p, int fd);
+/* Writes the pages that are not as they were sent. */
+int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
+void ckpt_shared_done(struct ckpt_precopy *p);
+
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Shared memory that has no file: read in each round, and sent where it is not what it was. */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/oracle.h"
+#include "checkpoint/precopy_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/stat.h>
+#include <xxhash.h>
+
+#define PIECE MIB(1)
+#define SHARED_MAX 1024 /* as a dump */
+
+static bool is_known(const struct ckpt_precopy *p, const struct stat *st)
+{
+	for (size_t i = 0; i < p->shared_count; i++)
+		if (p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino)
+			return true;
+	return false;
+}
+
+int ckpt_shared_take(struct ckpt_precopy *p, int fd)
+{
+	struct shared *grown = reallocarray(p->shared, p->shared_count + 1, sizeof(*grown));
+	struct stat st;
+
+	if (!grown || fstat(fd, &st) < 0) {
+		close(fd);
+		return -ENOMEM;
+	}
+	p->shared = grown;
+	p->shared[p->shared_count++] = (struct shared){ .dev = st.st_dev, .ino = st.st_ino, .fd = fd };
+	return 0;
+}
+
+int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m)
+{
+	char path[128];
+	struct stat st;
+	int fd;
+
+	if (strncmp(m->name, "/memfd:", 7) != 0 && !STREQ(m->name, "/dev/zero (deleted)"))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, m->start, m->end);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0; /* it has gone; what is there at the end is collected then */
+	if (fstat(fd, &st) == 0 && !is_known(p, &st) && p->shared_count < SHARED_MAX)
+		return ckpt_shared_take(p, fd);
+	close(fd);
+	return 0;
+}
+
+/* One hash a page; what is new is a hole. */
+static int fit(struct shared *s, size_t pages)
+{
+	uint64_t *h;
+
+	if (pages <= s->pages)
+		return 0;
+	h = reallocarray(s->hash, pages, sizeof(*h));
+	if (!h)
+		return -ENOMEM;
+	memset(h + s->pages, 0, (pages - s->pages) * sizeof(*h));
+	s->hash = h;
+	s->pages = pages;
+	return 0;
+}
+
+struct sending {
+	struct ckpt_precopy *p;
+	struct shared *s;
+	uint64_t mm;
+	uint8_t *buf;
+	uint64_t pages;
+};
+
+/* From the buffer that was hashed: what is there later may be something else for a moment only. */
+static int send(struct sending *o, uint64_t at, const uint8_t *data, size_t len, struct err *e)
+{
+	if (o->p->oracle && ckpt_oracle_note(o->p->oracle, o->mm, at, data, len) < 0)
+		return err_code(e, -ENOMEM, "remember pages");
+	o->pages += len / CKPT_PAGE;
+	return ckpt_write_pages(o->p->w, o->mm, at / CKPT_PAGE, data, len / CKPT_PAGE, e);
+}
+
+/* Runs of pages whose hash has changed, of `len` bytes in the buffer. */
+static int send_changed(struct sending *o, uint64_t at, size_t len, struct err *e)
+{
+	size_t from = 0, i;
+
+	for (i = 0; i < len; i += CKPT_PAGE) {
+		uint64_t *was = &o->s->hash[(at + i) / CKPT_PAGE], is = XXH3_64bits(o->buf + i, CKPT_PAGE) | 1;
+		bool same = *was == is;
+		int r;
+
+		*was = is;
+		if (!same)
+			continue;
+		r = i > from ? send(o, at + from, o->buf + from, i - from, e) : 0;
+		if (r < 0)
+			return r;
+		from = i + CKPT_PAGE;
+	}
+	return i > from ? send(o, at + from, o->buf + from, i - from, e) : 0;
+}
+
+static int send_data(struct sending *o, const struct ckpt_range *d, struct err *e)
+{
+	for (uint64_t at = d->start; at < d->end; at += PIECE) {
+		size_t len = d->end - at < PIECE ? d->end - at : PIECE;
+		ssize_t n = pread(o->s->fd, o->buf, len, (off_t)at);
+		int r;
+
+		if (n < 0)
+			return err_sys(e, "read shared memory");
+		memset(o->buf + n, 0, len - (size_t)n);
+		r = send_changed(o, at, len, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Pages that were sent and are holes now are sent once more, as zeros. */
+static int send_holes(struct sending *o, const struct ckpt_ranges *data, struct err *e)
+{
+	static const uint8_t zeros[CKPT_PAGE];
+	size_t k = 0;
+
+	for (uint64_t n = 0; n < o->s->pages; n++) {
+		int r;
+
+		while (k < data->count && data->r[k].end <= n * CKPT_PAGE)
+			k++;
+		if (!o->s->hash[n] || (k < data->count && data->r[k].start <= n * CKPT_PAGE))
+			continue;
+		o->s->hash[n] = 0;
+		r = send(o, n * CKPT_PAGE, zeros, CKPT_PAGE, e);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int send_one(struct sending *o, struct err *e)
+{
+	struct ckpt_ranges data = { 0 };
+	struct stat st;
+	int r = fstat(o->s->fd, &st) < 0 ? -errno : ckpt_scan_shared(o->s->fd, (uint64_t)st.st_size, &data);
+
+	if (r == 0 && data.count)
+		r = fit(o->s, data.r[data.count - 1].end / CKPT_PAGE);
+	if (r < 0)
+		err_code(e, r, "look for data in shared memory");
+	for (size_t i = 0; r == 0 && i < data.count; i++)
+		r = send_data(o, &data.r[i], e);
+	if (r == 0)
+		r = send_holes(o, &data, e);
+	ckpt_ranges_done(&data);
+	return r;
+}
+
+int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
+{
+	cleanup_free uint8_t *buf = malloc(PIECE);
+	struct sending o = { .p = p, .buf = buf };
+	int r = buf ? 0 : err_code(e, -ENOMEM, "copy shared memory");
+
+	for (size_t i = 0; r == 0 && i < p->shared_count; i++) {
+		o.s = &p->shared[i];
+		o.mm = CKPT_SHMEM_MM + i;
+		r = send_one(&o, e);
+	}
+	*ret_pages = o.pages;
+	return r;
+}
+
+void ckpt_shared_done(struct ckpt_precopy *p)
+{
+	for (size_t i = 0; i < p->shared_count; i++) {
+		fd_close(&p->shared[i].fd);
+		free(p->shared[i].hash);
+	}
+	free(p->shared);
+}

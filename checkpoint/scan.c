@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/scan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* Not in the headers of Linux 6.1. */
+struct page_region {
+	uint64_t start, end, categories;
+};
+struct scan_arg {
+	uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages;
+	uint64_t category_inverted, category_mask, category_anyof_mask, return_mask;
+};
+#define SCAN _IOWR('f', 16, struct scan_arg)
+#define WP_MATCHING 1u
+#define CHECK_WPASYNC 2u
+#define IS_WRITTEN (1u << 1)
+#define IS_FILE (1u << 2)
+#define IS_PRESENT (1u << 3)
+#define IS_SWAPPED (1u << 4)
+#define IS_PFNZERO (1u << 5)
+
+#define REGIONS 512
+
+int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written)
+{
+	struct ckpt_range *last = l->count ? &l->r[l->count - 1] : NULL;
+
+	if (last && last->end == start && last->written == written) {
+		last->end = end;
+		return 0;
+	}
+	if (l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 256;
+		struct ckpt_range *r = reallocarray(l->r, room, sizeof(*r));
+
+		if (!r)
+			return -ENOMEM;
+		l->r = r;
+		l->room = room;
+	}
+	l->r[l->count++] = (struct ckpt_range){ start, end, written };
+	return 0;
+}
+
+void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at)
+{
+	l->count = count;
+	if (count && l->r[count - 1].end > at)
+		l->r[count - 1].end = at;
+}
+
+void ckpt_ranges_done(struct ckpt_ranges *l)
+{
+	free(l->r);
+	*l = (struct ckpt_ranges){ 0 };
+}
+
+int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret)
+{
+	struct page_region regions[REGIONS];
+
+	/* Present or swapped must be asked for: scans that only ask for what is written match holes, too,
+	 * and give them page tables when they protect. */
+	while (start < end) {
+		struct scan_arg s = {
+			.size = sizeof(s), .start = start, .end = end,
+			.flags = (how & CKPT_SCAN_PROTECT ? WP_MATCHING : 0) |
+				 (how & CKPT_SCAN_WATCHED ? CHECK_WPASYNC : 0),
+			.vec = (uint64_t)(uintptr_t)regions, .vec_len = REGIONS,
+			.category_inverted = IS_FILE | IS_PFNZERO,
+			.category_mask = IS_FILE | IS_PFNZERO | (how & CKPT_SCAN_WRITTEN ? IS_WRITTEN : 0),
+			.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+			.return_mask = IS_WRITTEN | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
+		};
+		int n = ioctl(pagemap, SCAN, &s), r;
+
+		if (n < 0)
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			r = ckpt_ranges_add(ret, regions[i].start, regions[i].end,
+					    how & CKPT_SCAN_ANEW || regions[i].categories);
+			if (r < 0)
+				return r;
+		}
+		if (s.walk_end <= start)
+			break;
+		start = s.walk_end;
+	}
+	return 0;
+}
+
+int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret)
+{
+	off_t at = 0, hole;
+	int r = 0;
+
+	while (r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0 && (uint64_t)at < size) {
+		hole = lseek(fd, at, SEEK_HOLE);
+		if (hole < 0)
+			return -errno;
+		r = ckpt_ranges_add(ret, (uint64_t)at & ~(uint64_t)4095,
+				    ((uint64_t)hole + 4095) & ~(uint64_t)4095, true);
+		at = hole;
+	}
+	return r < 0 ? r : at < 0 && errno != ENXIO ? -errno : 0;
+}

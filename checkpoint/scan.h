@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_SCAN_H
+#define CHECKPOINT_SCAN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Which pages of an address space are there, by PAGEMAP_SCAN (Linux 6.7; the kernel's
+ * admin-guide/mm/pagemap.rst) on /proc/PID/pagemap. Leaves: negative errno values; -ENOTTY on
+ * kernels before that.
+ */
+struct ckpt_range {
+	uint64_t start, end; /* addresses */
+	bool written;
+};
+
+/* In order; ranges that touch and are alike are one. */
+struct ckpt_ranges {
+	struct ckpt_range *r;
+	size_t count, room;
+};
+int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written);
+/* Back to `count` ranges, as they were before anything from address `at` on was added. */
+void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at);
+void ckpt_ranges_done(struct ckpt_ranges *l);
+
+enum {
+	CKPT_SCAN_WRITTEN = 1, /* only what was written to since it was protected */
+	CKPT_SCAN_PROTECT = 2, /* and protects that again */
+	CKPT_SCAN_WATCHED = 4, /* -EPERM when there is memory of which writes are not seen */
+	/* Private memory of a file: what is swapped out counts as written. The mark of a protected page that
+	 * MADV_DONTNEED has dropped looks like that (seen on Linux 6.18), and reads as the file again. */
+	CKPT_SCAN_FILE = 8,
+	CKPT_SCAN_ANEW = 16,   /* all counts as written */
+};
+
+/*
+ * Appends the pages that the process made its own: not those of a file, not holes, not the zero page
+ * that reading a hole maps. `written` is set as the kernel tells; unwatched pages count as written.
+ */
+int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret);
+
+/* The pages of shared memory that are no holes. Moves the file's position. */
+int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/watch.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "checkpoint/batch.h"
+#include "checkpoint/freeze.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+/* Not in the headers of Linux 6.1. */
+#define FEATURE_WP_ASYNC (1ull << 15)
+#define FEATURE_WP_UNPOPULATED (1ull << 13)
+#define FEATURE_WP_SHMEM (1ull << 12)
+/* Needs no privilege; asynchronous protection never has a fault wait, the kernel's own included. */
+#define FLAGS (O_CLOEXEC | O_NONBLOCK | 1) /* UFFD_USER_MODE_ONLY, Linux 5.11 */
+
+static int enable(int uffd)
+{
+	struct uffdio_api api = {
+		.api = UFFD_API,
+		.features = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | FEATURE_WP_SHMEM,
+	};
+
+	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
+}
+
+int ckpt_watch_check(struct err *e)
+{
+	cleanup_close int fd = (int)syscall(SYS_userfaultfd, FLAGS);
+
+	if (fd < 0 || enable(fd) < 0) {
+		err_set(e, ERR_UNSUPPORTED, "this kernel cannot tell which memory is written to");
+		return err_hint(e, "userfaultfd with UFFD_FEATURE_WP_ASYNC came with Linux 6.7");
+	}
+	return 0;
+}
+
+/* In the stopped process: makes the fd, which is taken over here, and closes it there. */
+static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+{
+	struct ckpt_call make = { SYS_userfaultfd, { FLAGS }, 0 }, end = { SYS_close, { 0 }, 0 };
+	cleanup_close int pidfd = pidfd_open_pid(b->pid);
+	int64_t its, ret;
+	int own, r;
+
+	if (pidfd < 0)
+		return err_code(e, pidfd, "open process %d", (int)b->pid);
+	r = ckpt_batch_one(b, t, &make, &its, e);
+	if (r < 0)
+		return r;
+	if (its < 0)
+		return err_code(e, (int)its, "make a userfaultfd in process %d", (int)b->pid);
+	own = (int)syscall(SYS_pidfd_getfd, pidfd, (int)its, 0);
+	if (own < 0)
+		err_sys(e, "take the userfaultfd of process %d", (int)b->pid);
+	end.args[0] = (uint64_t)its;
+	r = ckpt_batch_one(b, t, &end, &ret, e);
+	if (r < 0)
+		fd_close(&own);
+	return own < 0 ? -EIO : own;
+}
+
+static int make_in(const struct ckpt_process *p, struct err *e)
+{
+	struct ckpt_thread t;
+	struct ckpt_batch b;
+	struct err ignored;
+	int fd, r = ckpt_batch_open(&b, p->pid, p->tids, p->count, e);
+
+	if (r < 0)
+		return r;
+	r = ckpt_thread_enter(&b, &t, p->tids[0], e);
+	fd = r == 0 ? make(&b, &t, e) : r;
+	if (r == 0 && ckpt_thread_leave(&b, &t, fd < 0 ? &ignored : e) < 0)
+		fd_close(&fd);
+	ckpt_batch_close(&b);
+	return fd;
+}
+
+int ckpt_watch_open(pid_t pid, struct err *e)
+{
+	struct ckpt_frozen f;
+	int fd, r = ckpt_freeze_one(pid, &f, e);
+
+	if (r < 0)
+		return r;
+	fd = f.count && f.procs[0].count ? make_in(&f.procs[0], e)
+					 : err_code(e, -ESRCH, "watch process %d", (int)pid);
+	ckpt_unfreeze(&f);
+	if (fd < 0)
+		return fd;
+	r = enable(fd);
+	if (r < 0) {
+		close(fd);
+		return err_code(e, r, "watch the memory of process %d", (int)pid);
+	}
+	return fd;
+}
+
+/*
+ * Old marks are taken off first. When mremap(2) joins what it moves with memory that is watched, the kernel
+ * forgets that all of this is, and leaves its marks (seen on Linux 6.18): a page that is written then is
+ * writable and marked, which no scan would mend.
+ */
+int ckpt_watch_range(int uffd, uint64_t start, uint64_t end)
+{
+	struct uffdio_register reg = {
+		.range = { start, end - start }, .mode = UFFDIO_REGISTER_MODE_WP,
+	};
+	struct uffdio_writeprotect off = { .range = reg.range };
+
+	if (ioctl(uffd, UFFDIO_REGISTER, &reg) < 0 || ioctl(uffd, UFFDIO_WRITEPROTECT, &off) < 0)
+		return -errno;
+	return 0;
+}
