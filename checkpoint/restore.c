@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/dump.h"
 #include "checkpoint/restore.h"
 
 #include "base/macro.h"

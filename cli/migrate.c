@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
@@ -165,6 +166,25 @@ static int parameters(struct cli *c, const char *mode, json_t **ret, struct err 
 	return r;
 }
 
+static int live_options(struct cli *c, json_t *in, struct err *e)
+{
+	const char *rounds = cli_option(c, "max-rounds");
+	json_t *pause = NULL;
+	uint64_t n;
+
+	if (cli_has(c, "offline"))
+		json_object_set_new(in, "offline", json_true());
+	if (rounds && (parse_u64(rounds, &n) < 0 || n > 1000))
+		return err_set(e, ERR_USAGE, "--max-rounds: %s is not a number from 0 to 1000", rounds);
+	if (rounds)
+		json_object_set_new(in, "max_rounds", json_integer((json_int_t)n));
+	if (cli_duration(c, "max-pause", &pause, e) < 0)
+		return -EINVAL;
+	if (pause)
+		json_object_set_new(in, "max_pause_us", pause);
+	return 0;
+}
+
 /* Why the connection ended is the remote shell's to say. */
 static void explain(struct err *e, int status, const char *rsh)
 {
@@ -184,6 +204,11 @@ static int to_host(struct cli *c, const char *mode, struct err *e)
 	if (r < 0)
 		return r;
 	json_object_set_new(in, "peer", json_string(host));
+	r = live_options(c, in, e);
+	if (r < 0) {
+		json_decref(in);
+		return r;
+	}
 	r = cli_client(c, e); /* before anything is asked of the other host */
 	if (r == 0)
 		r = remote_open(&remote, rsh, host, cli_option(c, "vps"), e);

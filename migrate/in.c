@@ -31,6 +31,8 @@ struct receiving {
 	struct storage_template_in *template;
 	struct storage_receive *files;
 	struct mig_frame frame; /* the next one to be looked at */
+	int image;          /* to the monitor; -EBADF before it is started */
+	bool named;         /* it has its name, and is not ours yet */
 	bool taken;         /* it is ours: nothing may be undone */
 	uint64_t from_us, told_us;
 };
@@ -123,6 +125,8 @@ static int agree(struct mig_in *i, struct err *e)
 		obstacle(i, "template %s with digest %.12s… is not here", i->offer.template.name,
 			 i->offer.template.digest);
 	check_room(i, !here);
+	if (i->offer.live)
+		mig_check_live(&i->offer, i->obstacles);
 	if (stream)
 		return json_array_size(i->obstacles) ? refuse_stream(i, e) : 0;
 	r = answer(i, !here, e);
@@ -151,7 +155,8 @@ static void place_down(void *ctx)
 {
 	struct receiving *r = ctx;
 
-	if (!r->taken)
+	/* What has its name vpsd removes, after what runs of it. */
+	if (!r->taken && !r->named)
 		path_remove_tree_at(r->vps, r->entry);
 }
 
@@ -250,6 +255,60 @@ static int put_side(struct receiving *r, struct err *e)
 	return ret < 0 ? err_code(e, ret, "write %s", name) : 0;
 }
 
+static int give_name(int vps, const char *entry, const char *name, struct err *e)
+{
+	if (renameat2(vps, entry, vps, name, RENAME_NOREPLACE) < 0) {
+		if (errno == EEXIST)
+			return err_set(e, ERR_EXISTS, "there is a directory of that name already");
+		return err_sys(e, "give it its name");
+	}
+	return fsync(vps) < 0 ? err_sys(e, "write lib/vps") : 0;
+}
+
+static int write_config(struct receiving *r, struct err *e)
+{
+	int ret = fd_replace_file_at(r->dir, "config", r->i->config, strlen(r->i->config), 0600, true);
+
+	return ret < 0 ? err_code(e, ret, "write the config") : 0;
+}
+
+/*
+ * The monitor that puts the processes back knows a VPS by its name, so it gets that before it is ours.
+ * Until then its record says that it is not (MIG_IS_PREPARED); vpsd throws it away when it finds it so.
+ */
+static int begin_image(struct receiving *r, struct err *e)
+{
+	int ret = r->i->offer.live && storage_receive_is_whole(r->files) ? 0 : bad_stream(e);
+
+	if (ret == 0)
+		ret = write_config(r, e);
+	r->i->report.state = MIG_IS_PREPARED;
+	if (ret == 0)
+		ret = mig_record_write(r->dir, &r->i->report, e);
+	if (ret == 0)
+		ret = give_name(r->vps, r->entry, r->i->offer.name, e);
+	if (ret < 0)
+		return ret;
+	r->named = true;
+	r->image = r->i->arrival->image(r->i->ctx, e);
+	return r->image < 0 ? r->image : 0;
+}
+
+static int put_image(struct receiving *r, struct err *e)
+{
+	int ret = r->image < 0 ? begin_image(r, e) : 0;
+
+	if (ret == 0) {
+		ret = fd_write_full(r->image, r->frame.data, r->frame.len);
+		/* Why nobody reads any more, the monitor has said. */
+		if (ret == -EPIPE)
+			ret = r->i->arrival->prepared(r->i->ctx, e) < 0 ? -EPIPE : bad_stream(e);
+		else if (ret < 0)
+			err_code(e, ret, "pass the image on");
+	}
+	return ret;
+}
+
 static int content_up(void *ctx, struct err *e)
 {
 	struct receiving *r = ctx;
@@ -260,6 +319,8 @@ static int content_up(void *ctx, struct err *e)
 			ret = storage_receive_put(r->files, r->frame.data, r->frame.len, e);
 		else if (r->frame.type == MIG_SIDE)
 			ret = put_side(r, e);
+		else if (r->frame.type == MIG_IMAGE)
+			ret = put_image(r, e);
 		else
 			ret = bad_stream(e);
 		if (ret == 0)
@@ -267,7 +328,7 @@ static int content_up(void *ctx, struct err *e)
 		if (ret == 0)
 			ret = next(r, e);
 	}
-	if (ret == 0 && !storage_receive_is_whole(r->files))
+	if (ret == 0 && (!storage_receive_is_whole(r->files) || r->named != r->i->offer.live))
 		ret = bad_stream(e);
 	return ret;
 }
@@ -297,25 +358,21 @@ static int take_report(struct receiving *r, struct err *e)
 	return good ? 0 : j ? bad_stream(e) : -EBADMSG;
 }
 
-static int write_config(struct receiving *r, struct err *e)
-{
-	int ret = fd_replace_file_at(r->dir, "config", r->i->config, strlen(r->i->config), 0600, true);
-
-	return ret < 0 ? err_code(e, ret, "write the config") : 0;
-}
-
 static int prepare_up(void *ctx, struct err *e)
 {
 	struct receiving *r = ctx;
 	int ret = take_report(r, e);
 
-	if (ret == 0)
+	if (ret == 0 && r->named)
+		ret = r->i->arrival->prepared(r->i->ctx, e);
+	else if (ret == 0)
 		ret = write_config(r, e);
 	if (ret == 0 && unlinkat(r->dir, "limbo", AT_REMOVEDIR) < 0)
 		ret = err_sys(e, "remove %s/limbo", r->entry);
-	if (ret == 0)
+	if (ret == 0 && !r->named)
 		ret = mig_record_write(r->dir, &r->i->report, e);
-	if (ret == 0 && syncfs(r->dir) < 0)
+	/* Files of one that runs are as safe as they were there: it syncs what it wants to keep. */
+	if (ret == 0 && !r->named && syncfs(r->dir) < 0)
 		ret = err_sys(e, "write it to the disk");
 	if (ret < 0 || r->i->offer.mode == MIG_STREAM)
 		return ret;
@@ -346,31 +403,30 @@ static int taken_up(void *ctx, struct err *e)
 	return ret;
 }
 
-static int give_name(int vps, const char *entry, const char *name, struct err *e)
-{
-	if (renameat2(vps, entry, vps, name, RENAME_NOREPLACE) < 0) {
-		if (errno == EEXIST)
-			return err_set(e, ERR_EXISTS, "there is a directory of that name already");
-		return err_sys(e, "give it its name");
-	}
-	return fsync(vps) < 0 ? err_sys(e, "write lib/vps") : 0;
-}
-
 static int publish_up(void *ctx, struct err *e)
 {
 	struct receiving *r = ctx;
 	int ret;
 
+	ret = r->named ? r->i->arrival->commit(r->i->ctx, e) : 0;
+	if (ret < 0)
+		return ret;
+	r->i->report.state = MIG_IS_MOVED;
 	r->i->report.total_us = now_monotonic_us() - r->from_us;
 	r->i->report.bytes = r->c->received;
-	ret = mig_record_write(r->dir, &r->i->report, e);
-	if (ret == 0)
-		ret = give_name(r->vps, r->entry, r->i->offer.name, e);
+	if (!r->named) {
+		ret = mig_record_write(r->dir, &r->i->report, e);
+		if (ret == 0)
+			ret = give_name(r->vps, r->entry, r->i->offer.name, e);
+	}
 	if (ret < 0 || r->i->offer.mode == MIG_STREAM)
 		return ret;
 	/* That the source does not hear of it makes no difference here. */
 	if (mig_send_json(r->c, MIG_COMMITTED, mig_record_json(&r->i->report), e) == 0)
 		mig_flush(r->c, e);
+	/* It runs: the clock that counts has stopped. */
+	if (r->named && (mig_record_write(r->dir, &r->i->report, e) < 0 || syncfs(r->dir) < 0))
+		return err_set(e, ERR_FAIL, "%s runs, but its record is not written", r->i->offer.name);
 	return 0;
 }
 
@@ -396,7 +452,7 @@ static int receive_all(struct receiving *r, struct err *e)
 int mig_in_run(struct mig_in *i, struct err *e)
 {
 	struct receiving r = { .i = i, .c = i->channel, .vps = -EBADF, .dir = -EBADF, .upper = -EBADF,
-			       .limbo = -EBADF, .from_us = now_monotonic_us() };
+			       .limbo = -EBADF, .image = -EBADF, .from_us = now_monotonic_us() };
 	cleanup_close int vps = -EBADF;
 	int ret = agree(i, e);
 

@@ -5,70 +5,53 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
-#include "storage/delta.h"
 
 #include <fcntl.h>
 
-struct sending {
-	struct mig_out *o;
-	struct mig_channel *c;
-	enum mig_type type; /* of the records under way */
-	const char *stage;
-	uint64_t total;
-	bool template;      /* the destination wants it */
-	int dir;            /* lib/vps/NAME */
-	uint64_t from_us;
-};
-
-static int tell(struct sending *s, const char *stage, uint64_t done, uint64_t total, struct err *e)
+int mig_send_tell(struct mig_sending *s, struct err *e)
 {
-	struct mig_status st = { .stage = stage, .done = done, .total = total };
-
-	return s->o->tell && s->o->tell(s->o->ctx, &st) ? err_set(e, ERR_CANCELLED, "cancelled") : 0;
+	return s->o->tell && s->o->tell(s->o->ctx, &s->status) ? err_set(e, ERR_CANCELLED, "cancelled")
+							       : 0;
 }
 
 static int put_record(void *ctx, const void *record, size_t len, struct err *e)
 {
-	struct sending *s = ctx;
+	struct mig_sending *s = ctx;
 	int r = mig_send(s->c, s->type, record, len, e);
 
-	return r < 0 ? r : tell(s, s->stage, s->c->sent, s->total, e);
-}
-
-/* What the root holds of its own, for the destination to see whether it has room. */
-static int measure(struct sending *s, int upper, const struct storage_ids *ids, struct err *e)
-{
-	struct mig_offer *f = &s->o->offer;
-	struct storage_send *send;
-	int r = storage_send_new(upper, ids, STORAGE_UPPER, NULL, NULL, &send, e);
-
-	if (r < 0)
+	/* In the rounds of memory it is they that are told of. */
+	if (r < 0 || s->status.round)
 		return r;
-	r = storage_send_size(send, &f->bytes, &f->entries, e);
-	storage_send_free(send);
-	return r;
+	s->status.done = s->c->sent;
+	return mig_send_tell(s, e);
 }
 
-static int open_upper(struct sending *s, struct err *e)
+static int open_files(struct mig_sending *s, struct err *e)
 {
-	return mig_open_dir(s->dir, "root/upper", e);
+	const struct storage_ids ids = { s->o->id_base, 65536 };
+
+	s->upper = mig_open_dir(s->dir, "root/upper", e);
+	if (s->upper < 0)
+		return s->upper;
+	return storage_send_new(s->upper, &ids, STORAGE_UPPER, put_record, s, &s->files, e);
 }
 
 static int offer_up(void *ctx, struct err *e)
 {
-	struct sending *s = ctx;
-	const struct storage_ids ids = { s->o->id_base, 65536 };
-	cleanup_close int upper = open_upper(s, e);
+	struct mig_sending *s = ctx;
+	struct mig_offer *o = &s->o->offer;
 	json_t *j;
-	int r;
+	int r = open_files(s, e);
 
-	if (upper < 0)
-		return upper;
-	r = measure(s, upper, &ids, e);
+	/* For the destination to see whether it has room. */
+	if (r == 0)
+		r = storage_send_size(s->files, &o->bytes, &o->entries, e);
+	if (r == 0 && s->o->live)
+		r = mig_offer_live(o, s->o->live, e);
 	if (r < 0)
 		return r;
-	mig_offer_host(&s->o->offer);
-	j = mig_offer_format(&s->o->offer);
+	mig_offer_host(o);
+	j = mig_offer_format(o);
 	return j ? mig_send_json(s->c, MIG_HELLO, j, e) : err_set(e, ERR_FAIL, "make an offer");
 }
 
@@ -83,7 +66,7 @@ static void list_obstacles(json_t *list, struct err *e)
 	err_set(e, ERR_STATE, "%.900s", text.data ? text.data : "?");
 }
 
-static int take_answer(struct sending *s, json_t *answer, struct err *e)
+static int take_answer(struct mig_sending *s, json_t *answer, struct err *e)
 {
 	json_t *list = json_object_get(answer, "obstacles"), *item;
 	size_t i;
@@ -101,7 +84,7 @@ static int take_answer(struct sending *s, json_t *answer, struct err *e)
 
 static int answer_up(void *ctx, struct err *e)
 {
-	struct sending *s = ctx;
+	struct mig_sending *s = ctx;
 	json_t *answer = NULL;
 	int r;
 
@@ -116,27 +99,16 @@ static int answer_up(void *ctx, struct err *e)
 	return r;
 }
 
-static int send_tree(struct sending *s, int top, const struct storage_ids *ids,
-		     enum storage_delta_kind kind, struct err *e)
-{
-	struct storage_send *send;
-	struct storage_pass pass;
-	int r = storage_send_new(top, ids, kind, put_record, s, &send, e);
-
-	if (r < 0)
-		return r;
-	r = storage_send_pass(send, NULL, 0, true, &pass, e);
-	storage_send_free(send);
-	return r;
-}
-
 static int template_up(void *ctx, struct err *e)
 {
 	static const struct storage_ids ids = { 0, 65536 };
-	struct sending *s = ctx;
+	struct mig_sending *s = ctx;
 	const struct storage_template *t = &s->o->offer.template;
 	cleanup_close int top = -EBADF;
+	struct storage_send *send;
+	struct storage_pass pass;
 	char path[512];
+	int r;
 
 	if (!s->template)
 		return 0;
@@ -145,26 +117,28 @@ static int template_up(void *ctx, struct err *e)
 	if (top < 0)
 		return top;
 	s->type = MIG_TEMPLATE;
-	s->stage = "template";
-	s->total = s->c->sent + t->size;
-	return send_tree(s, top, &ids, STORAGE_TEMPLATE, e);
+	s->status = (struct mig_status){ .stage = "template", .total = s->c->sent + t->size };
+	r = storage_send_new(top, &ids, STORAGE_TEMPLATE, put_record, s, &send, e);
+	if (r < 0)
+		return r;
+	r = storage_send_pass(send, NULL, 0, true, &pass, e);
+	storage_send_free(send);
+	return r;
 }
 
 static int files_up(void *ctx, struct err *e)
 {
-	struct sending *s = ctx;
-	const struct storage_ids ids = { s->o->id_base, 65536 };
-	cleanup_close int upper = open_upper(s, e);
+	struct mig_sending *s = ctx;
+	struct storage_pass pass;
 
-	if (upper < 0)
-		return upper;
+	if (s->o->live)
+		return 0;
 	s->type = MIG_FILES;
-	s->stage = "files";
-	s->total = s->c->sent + s->o->offer.bytes;
-	return send_tree(s, upper, &ids, STORAGE_UPPER, e);
+	s->status = (struct mig_status){ .stage = "files", .total = s->c->sent + s->o->offer.bytes };
+	return storage_send_pass(s->files, NULL, 0, true, &pass, e);
 }
 
-static int send_side(struct sending *s, const char *name, struct err *e)
+static int send_side(struct mig_sending *s, const char *name, struct err *e)
 {
 	cleanup_free char *text = NULL, *piece = malloc(65536 + 64);
 	size_t len, head = strlen(name) + 1;
@@ -184,25 +158,36 @@ static int send_side(struct sending *s, const char *name, struct err *e)
 	return r;
 }
 
-static int sides_up(void *ctx, struct err *e)
+/* How it ended, what it was refused and what it wrote is another one's story. */
+static int send_sides(struct mig_sending *s, bool consoles, struct err *e)
 {
-	struct sending *s = ctx;
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < mig_side_count; i++)
-		/* How it ended, and what it was refused, is the other one's story. */
-		if (s->o->offer.mode != MIG_COPY || STREQ(mig_sides[i], "command"))
+		if (consoles == (strncmp(mig_sides[i], "console", 7) == 0) &&
+		    (s->o->offer.mode != MIG_COPY || STREQ(mig_sides[i], "command")))
 			r = send_side(s, mig_sides[i], e);
 	return r;
 }
 
-static void account(struct sending *s)
+static int sides_up(void *ctx, struct err *e)
+{
+	return send_sides(ctx, false, e);
+}
+
+/* One that runs may have written something meanwhile. */
+static int console_up(void *ctx, struct err *e)
+{
+	return send_sides(ctx, true, e);
+}
+
+static void account(struct mig_sending *s)
 {
 	s->o->report.bytes = s->c->sent;
 	s->o->report.total_us = now_monotonic_us() - s->from_us;
 }
 
-static json_t *report(struct sending *s)
+static json_t *report(struct mig_sending *s)
 {
 	const struct mig_record *rec = &s->o->report;
 
@@ -214,13 +199,14 @@ static json_t *report(struct sending *s)
 
 static int prepare_up(void *ctx, struct err *e)
 {
-	struct sending *s = ctx;
+	struct mig_sending *s = ctx;
 	json_t *answer = NULL;
 	int r = mig_send_json(s->c, MIG_PREPARE, report(s), e);
 
 	if (r < 0 || s->o->offer.mode == MIG_STREAM)
 		return r < 0 ? r : mig_flush(s->c, e);
-	r = tell(s, "prepare", 0, 0, e);
+	s->status = (struct mig_status){ .stage = s->o->live ? "switch-over" : "prepare" };
+	r = mig_send_tell(s, e);
 	if (r == 0)
 		r = mig_recv_json(s->c, MIG_PREPARED, &answer, e);
 	json_decref(answer);
@@ -235,17 +221,25 @@ static bool gives_up(const struct mig_out *o)
 /* From here on this host may not run it any more, unless the destination says that it has not got it. */
 static int record_up(void *ctx, struct err *e)
 {
-	struct sending *s = ctx;
+	struct mig_sending *s = ctx;
 
 	if (!gives_up(s->o))
 		return 0;
 	s->o->report.state = MIG_IS_COMMITTED;
+	if (s->o->live)
+		return mig_live_hold(s, e);
 	return mig_record_write(s->dir, &s->o->report, e);
+}
+
+/* Undone by nobody: only the destination knows now. */
+static void given_up(void *ctx)
+{
+	mig_live_leave(ctx);
 }
 
 static int commit_up(void *ctx, struct err *e)
 {
-	struct sending *s = ctx;
+	struct mig_sending *s = ctx;
 	json_t *answer = NULL;
 	int r;
 
@@ -255,13 +249,16 @@ static int commit_up(void *ctx, struct err *e)
 	if (r == 0)
 		r = mig_recv_json(s->c, MIG_COMMITTED, &answer, e);
 	json_decref(answer);
+	if (s->frozen_at_us)
+		s->o->report.pause_us = now_monotonic_us() - s->frozen_at_us;
 	if (r < 0 || !gives_up(s->o))
 		return r;
 	s->o->report.state = MIG_IS_MOVED;
-	return mig_record_write(s->dir, &s->o->report, e);
+	r = mig_record_write(s->dir, &s->o->report, e);
+	return r < 0 ? r : mig_live_end(s, e);
 }
 
-static int ask(struct sending *s, struct err *e)
+static int ask(struct mig_sending *s, struct err *e)
 {
 	json_t *j = json_pack("{s:s, s:s}", "mode", mig_mode_name(MIG_ASK), "id", s->o->offer.id);
 	json_t *answer = NULL;
@@ -286,7 +283,7 @@ static int ask(struct sending *s, struct err *e)
 	return mig_record_write(s->dir, &s->o->report, e);
 }
 
-static int send_all(struct sending *s, struct err *e)
+static int send_all(struct mig_sending *s, struct err *e)
 {
 	static const struct step offer_steps[] = {
 		{ "offer", offer_up, NULL },
@@ -295,8 +292,9 @@ static int send_all(struct sending *s, struct err *e)
 	static const STEP_TABLE(offer_table, "send", offer_steps);
 	static const struct step steps[] = {
 		{ "template", template_up, NULL }, { "files", files_up, NULL },
-		{ "sides", sides_up, NULL },       { "prepare", prepare_up, NULL },
-		{ "record", record_up, NULL },     { "commit", commit_up, NULL },
+		{ "sides", sides_up, NULL },       { "live", mig_live_up, mig_live_down },
+		{ "console", console_up, NULL },   { "prepare", prepare_up, NULL },
+		{ "record", record_up, given_up }, { "commit", commit_up, NULL },
 	};
 	static const STEP_TABLE(table, "send", steps);
 	int r = steps_up(&offer_table, s, e);
@@ -306,7 +304,8 @@ static int send_all(struct sending *s, struct err *e)
 
 int mig_out_run(struct mig_out *o, struct err *e)
 {
-	struct sending s = { .o = o, .c = o->channel, .dir = -EBADF, .from_us = now_monotonic_us() };
+	struct mig_sending s = { .o = o, .c = o->channel, .dir = -EBADF, .upper = -EBADF,
+				 .from_us = now_monotonic_us() };
 	cleanup_close int vps = mig_open_vps(o->lib, e), dir = -EBADF;
 	int r;
 
@@ -320,6 +319,8 @@ int mig_out_run(struct mig_out *o, struct err *e)
 	snprintf(o->report.peer, sizeof(o->report.peer), "%s", o->channel->peer);
 	r = o->offer.mode == MIG_ASK ? ask(&s, e) : send_all(&s, e);
 	account(&s);
+	storage_send_free(s.files);
+	fd_close(&s.upper);
 	/* The destination need not wait to see that the stream has ended. */
 	if (r < 0 && r != -EREMOTEIO)
 		mig_send_error(o->channel, e);

@@ -44,7 +44,7 @@ static uint64_t number(json_t *j, const char *key)
 	return v > 0 ? (uint64_t)v : 0;
 }
 
-static int parse(json_t *j, struct mig_record *ret)
+int mig_record_parse(json_t *j, struct mig_record *ret)
 {
 	const char *id = json_string_value(json_object_get(j, "id"));
 	const char *role = json_string_value(json_object_get(j, "role"));
@@ -81,7 +81,7 @@ int mig_record_read(int dir, struct mig_record *ret)
 	if (r < 0)
 		return r == -ENOENT ? r : -EBADMSG;
 	j = json_loads(text, 0, NULL);
-	r = parse(j, ret);
+	r = mig_record_parse(j, ret);
 	json_decref(j);
 	return r;
 }

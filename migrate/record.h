@@ -43,6 +43,8 @@ int mig_record_read(int dir, struct mig_record *ret);
 /* Counts the epoch on; returns when it is on the disk. */
 int mig_record_write(int dir, struct mig_record *r, struct err *e);
 int mig_record_remove(int dir, struct err *e);
+/* -EBADMSG: it is none. */
+int mig_record_parse(json_t *j, struct mig_record *ret);
 json_t *mig_record_json(const struct mig_record *r);
 const char *mig_state_name(enum mig_state s);
 

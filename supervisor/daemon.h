@@ -52,6 +52,7 @@ enum sup_moved {
 	SUP_IN_DOUBT, /* only the destination knows */
 	SUP_MOVED,    /* what is left here goes */
 	SUP_MOVED_KEPT,
+	SUP_ARRIVING, /* not ours yet */
 };
 
 struct sup_vps {
@@ -81,6 +82,8 @@ struct sup_vps {
 	struct sup_end end;
 	enum sup_moved moved;
 	char moved_to[256];
+	struct moving *moving;       /* to another host, while it runs */
+	struct receiving *arriving;  /* from another host, running there */
 
 	unsigned failures;       /* restarts by policy in a row */
 	int restarts;            /* all of them */
@@ -169,6 +172,9 @@ struct vps_stdio {
 /* Spawns the monitor. `io` may be NULL; its fds stay the caller's. */
 int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e);
 int vps_stop(struct sup_vps *v, uint64_t timeout_us, bool force, struct err *e);
+/* Spawns the monitor of a stopped one for an image that comes from elsewhere; the fd stays the
+ * caller's. */
+int vps_arrive(struct sup_vps *v, int image, struct err *e);
 uint64_t vps_stop_timeout(const struct sup_vps *v);
 /* From the link: what the monitor says, and that it is gone. */
 void vps_on_event(struct sup_vps *v, const char *event, json_t *msg);

@@ -5,8 +5,15 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "migrate/move.h"
+#include "supervisor/monitor_link.h"
+
+#include <errno.h>
+#include <sys/socket.h>
 
 /* The source's end. */
+
+#define MAX_PAUSE_US 50000
+#define MAX_ROUNDS 20
 
 void move_load(struct sup_vps *v)
 {
@@ -25,6 +32,9 @@ void move_load(struct sup_vps *v)
 		v->moved = SUP_IN_DOUBT;
 	} else if (r == 0 && rec.role == MIG_SOURCE && rec.state == MIG_IS_MOVED) {
 		v->moved = rec.keep ? SUP_MOVED_KEPT : SUP_MOVED;
+	} else if (r == 0 && rec.role == MIG_DESTINATION && rec.state != MIG_IS_MOVED &&
+		 mig_taken_has(v->d->root.lib, rec.id, &e) == 0) {
+		v->moved = SUP_ARRIVING;
 	}
 	snprintf(v->moved_to, sizeof(v->moved_to), "%s", rec.peer);
 }
@@ -33,6 +43,8 @@ int move_check(const struct sup_vps *v, const char *verb, struct err *e)
 {
 	if (v->moved == SUP_HERE)
 		return 0;
+	if (v->moved == SUP_ARRIVING)
+		return err_set(e, ERR_STATE, "%s %s: it is being received", verb, v->name);
 	if (v->moved == SUP_IN_DOUBT) {
 		err_set(e, ERR_STATE, "%s %s: it may have moved to %s", verb, v->name, v->moved_to);
 		return err_hint(e, "vps migrate %s %s asks there", v->name, v->moved_to);
@@ -47,7 +59,26 @@ struct moving {
 	struct job *job;
 	char verb[8];
 	bool asks;
+	/* Of one that runs. */
+	json_t *request;  /* until the monitor keeps its hands off */
+	int in, out;
+	int word;         /* to the worker */
+	int worker;       /* pidfd */
+	bool live, given_up, cancelled;
+	struct err refused;
 };
+
+static void moving_free(struct moving *m)
+{
+	if (m->vps->moving == m)
+		m->vps->moving = NULL;
+	json_decref(m->request);
+	fd_close(&m->in);
+	fd_close(&m->out);
+	fd_close(&m->word);
+	fd_close(&m->worker);
+	free(m);
+}
 
 static void on_progress(void *ctx, json_t *progress)
 {
@@ -57,14 +88,49 @@ static void on_progress(void *ctx, json_t *progress)
 		server_continue(m->call, json_pack("{s:O}", "progress", progress));
 }
 
+static void on_told(void *ctx, const struct err *e, const char *note)
+{
+	(void)ctx;
+	(void)note;
+	if (e)
+		log_debug("move: %s", e->msg);
+}
+
+static void tell_monitor(struct sup_vps *v, json_t *msg)
+{
+	struct err e;
+
+	if (!v->link)
+		json_decref(msg);
+	else if (link_request(v->link, msg, NULL, 0, on_told, NULL, &e) < 0)
+		log_warn("%s: %s", v->name, e.msg);
+}
+
+static void finish_monitor(struct sup_vps *v, bool taken)
+{
+	tell_monitor(v, json_pack("{s:s, s:b}", "op", "move-finish", "taken", taken));
+}
+
 /* It is the destination's now. */
 static void has_moved(struct sup_vps *v)
 {
 	struct err e;
 
 	event_emit(v->d, "moved", v->name, v->moved_to);
-	if (v->moved == SUP_MOVED && vps_destroy(v, &e) < 0)
+	v->down = true; /* its end is no reason to start it again */
+	v->destroy_next = v->moved == SUP_MOVED;
+	if (v->link)
+		finish_monitor(v, true);
+	else if (v->destroy_next && vps_destroy(v, &e) < 0)
 		log_error("%s", e.msg);
+}
+
+void move_hello(struct sup_vps *v)
+{
+	if (v->moved == SUP_MOVED || v->moved == SUP_MOVED_KEPT)
+		has_moved(v);
+	else if (v->moved == SUP_HERE) /* was it asked who has it? Else there is nothing to finish */
+		finish_monitor(v, false);
 }
 
 static void on_done(void *ctx, json_t *result, const struct err *e)
@@ -73,10 +139,14 @@ static void on_done(void *ctx, json_t *result, const struct err *e)
 	struct sup_vps *v = m->vps;
 	struct err told;
 
-	v->copying--;
+	if (!m->live)
+		v->copying--;
 	move_load(v);
+	m->job = NULL;
+	if (m->live && v->moved == SUP_HERE) /* it failed, or was not meant */
+		tell_monitor(v, json_pack("{s:s}", "op", "save-abort"));
 	if (e) {
-		told = *e;
+		told = m->refused.code ? m->refused : *e;
 		if (v->moved == SUP_IN_DOUBT && !m->asks)
 			err_hint(&told, "whether it is there is not known: vps migrate %s %s asks",
 				 v->name, v->moved_to);
@@ -84,7 +154,9 @@ static void on_done(void *ctx, json_t *result, const struct err *e)
 	} else {
 		server_reply(m->call, json_incref(result), NULL, 0);
 	}
-	free(m);
+	if (m->asks && !e && v->moved == SUP_HERE)
+		finish_monitor(v, false);
+	moving_free(m);
 	if (v->moved == SUP_MOVED || (v->moved == SUP_MOVED_KEPT && !e))
 		has_moved(v);
 }
@@ -94,11 +166,96 @@ static void on_cancel(struct server_call *c, void *userdata)
 	struct moving *m = userdata;
 
 	(void)c;
-	job_cancel(m->job);
+	m->cancelled = true;
+	/* Past the point of no return it is not for us to end it. */
+	if (m->job && !m->given_up)
+		job_cancel(m->job);
+}
+
+void move_monitor_died(struct sup_vps *v)
+{
+	if (v->moving && v->moving->job && !v->moving->given_up)
+		job_cancel(v->moving->job);
+}
+
+static void answer_worker(struct moving *m, char word)
+{
+	if (send(m->word, &word, 1, MSG_NOSIGNAL) < 0)
+		log_warn("%s: tell the worker: %s", m->vps->name, strerrordesc_np(errno));
+}
+
+static void on_committed(void *ctx, const struct err *e, const char *note)
+{
+	struct sup_vps *v = ctx;
+	struct moving *m = v->moving;
+
+	(void)note;
+	if (!m)
+		return;
+	if (e)
+		m->refused = *e;
+	/* A monitor that died may have written the record first; then the VPS is not ours any more. */
+	move_load(v);
+	answer_worker(m, v->moved == SUP_IN_DOUBT ? 'c' : 'f');
+}
+
+/* The copy stands there. The monitor gives the VPS up. */
+static void on_prepared(void *ctx, json_t *what)
+{
+	struct moving *m = ctx;
+	struct sup_vps *v = m->vps;
+	json_t *msg;
+
+	if (m->cancelled || !v->link) {
+		answer_worker(m, 'f');
+		return;
+	}
+	m->given_up = true;
+	m->worker = job_pidfd(m->job);
+	msg = json_pack("{s:s, s:O}", "op", "move-commit", "record", json_object_get(what, "record"));
+	if (m->worker < 0) {
+		json_decref(msg);
+		answer_worker(m, 'f');
+	} else if (link_request(v->link, msg, &m->worker, 1, on_committed, v, &m->refused) < 0) {
+		answer_worker(m, 'f');
+	}
+}
+
+static int submit(struct moving *m, struct err *e)
+{
+	struct job_spec job = { .key = m->vps->name, .nfds = 2, .progress = on_progress,
+				.prepared = on_prepared, .done = on_done, .ctx = m };
+	int pair[2] = { -EBADF, -EBADF }, r;
+
+	if (m->live && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "make a socket pair");
+	m->word = pair[0];
+	job.fds = (int[]){ m->in, m->out, pair[1] };
+	job.nfds += m->live;
+	job.request = TAKE_PTR(m->request);
+	r = job_submit(m->vps->d->jobs, &job, &m->job, e);
+	fd_close(&pair[1]);
+	return r;
+}
+
+/* The monitor keeps its hands off from now on, or says why it cannot. */
+static void on_ready(void *ctx, const struct err *e, const char *note)
+{
+	struct moving *m = ctx;
+	struct err own;
+
+	(void)note;
+	if (!e && m->cancelled && err_set(&own, ERR_CANCELLED, "cancelled"))
+		e = &own;
+	if (!e && submit(m, &own) < 0)
+		e = &own;
+	if (e)
+		on_done(m, NULL, e);
 }
 
 /* A move that is in doubt is not begun anew: first the destination is asked. */
-static int check(struct sup_vps *v, const char *mode, const char *verb, bool *ret_ask, struct err *e)
+static int check(struct sup_vps *v, const char *mode, const char *verb, bool live, bool *ret_ask,
+		 struct err *e)
 {
 	const char *backend = config_get(&v->config, "backend");
 
@@ -111,10 +268,12 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool *re
 		*e = v->config_error;
 		return err_wrap(e, "%s %s", verb, v->name);
 	}
-	if (v->state != SUP_STOPPED || v->restart) {
+	if (v->state != SUP_STOPPED && !live) {
 		err_set(e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
 		return err_hint(e, "vps stop %s", v->name);
 	}
+	if (v->restart)
+		return err_set(e, ERR_STATE, "%s %s: it is about to be restarted", verb, v->name);
 	if (v->copying)
 		return err_set(e, ERR_STATE, "%s %s: files are being copied into or out of it", verb,
 			       v->name);
@@ -168,24 +327,63 @@ static const char *verb_of(const char *mode)
 	return STREQ(mode, "stream") ? "send" : STREQ(mode, "copy") ? "copy" : "migrate";
 }
 
+/* What the worker needs to find what runs. */
+static void add_live(struct server_call *c, struct sup_vps *v, json_t *q)
+{
+	char run[512];
+	uint64_t start = 0;
+
+	proc_start_time(v->pid, &start);
+	json_object_set_new(q, "run_dir", json_string(host_root_run(&v->d->root, v->name, run)));
+	json_object_set_new(q, "pid", json_integer(v->pid));
+	json_object_set_new(q, "start", json_integer((json_int_t)start));
+	json_object_set_new(q, "max_pause_us", json_integer(call_int(c, "max_pause_us", MAX_PAUSE_US)));
+	json_object_set_new(q, "max_rounds", json_integer(call_int(c, "max_rounds", MAX_ROUNDS)));
+}
+
+static bool is_to_be_live(struct server_call *c, const struct sup_vps *v)
+{
+	return STREQ(call_string(c, "mode"), "move") && !call_bool(c, "offline") &&
+	       v->moved == SUP_HERE && (v->state == SUP_RUNNING || v->state == SUP_PAUSED);
+}
+
+static int begin_live(struct moving *m, struct err *e)
+{
+	struct sup_vps *v = m->vps;
+	int r = vps_check(v, SUP_EV_SAVE, m->verb, e);
+
+	if (r == 0)
+		r = link_request(v->link, json_pack("{s:s}", "op", "save"), NULL, 0, on_ready, m, e);
+	if (r < 0)
+		return r;
+	v->moving = m;
+	vps_move(v, SUP_EV_SAVE);
+	return 0;
+}
+
 static int begin(struct server_call *c, struct sup_vps *v, struct moving *m, struct err *e)
 {
 	const char *mode = call_string(c, "mode");
-	cleanup_close int in = call_take_fd(c, 0), out = call_take_fd(c, 1);
-	struct job_spec job = { .key = v->name, .fds = (int[]){ in, out }, .nfds = 2,
-				.progress = on_progress, .done = on_done, .ctx = m };
 	int r;
 
-	*m = (struct moving){ .vps = v, .call = c };
+	*m = (struct moving){ .vps = v, .call = c, .word = -EBADF, .worker = -EBADF };
+	m->in = call_take_fd(c, 0);
+	m->out = call_take_fd(c, 1);
+	m->live = is_to_be_live(c, v);
 	snprintf(m->verb, sizeof(m->verb), "%s", verb_of(mode));
-	r = check(v, mode, m->verb, &m->asks, e);
+	r = check(v, mode, m->verb, m->live, &m->asks, e);
 	if (r < 0)
 		return r;
-	job.request = request(c, v, mode, m->asks, e);
-	if (!job.request)
+	m->request = request(c, v, mode, m->asks, e);
+	if (!m->request)
 		return err_wrap(e, "%s %s", m->verb, v->name);
-	r = job_submit(v->d->jobs, &job, &m->job, e);
-	return r < 0 ? err_wrap(e, "%s %s", m->verb, v->name) : 0;
+	if (m->live)
+		add_live(c, v, m->request);
+	r = m->live ? begin_live(m, e) : submit(m, e);
+	if (r < 0)
+		return err_wrap(e, "%s %s", m->verb, v->name);
+	v->copying += !m->live;
+	return 0;
 }
 
 void method_migrate(struct server_call *c, void *userdata)
@@ -196,14 +394,14 @@ void method_migrate(struct server_call *c, void *userdata)
 
 	if (!v)
 		return;
-	if (!m)
+	if (!m) {
 		err_code(&e, -ENOMEM, "migrate %s", v->name);
-	else if (begin(c, v, m, &e) == 0) {
-		v->copying++;
+	} else if (begin(c, v, m, &e) == 0) {
 		call_on_cancel(c, on_cancel, m);
 		return;
+	} else {
+		moving_free(m);
 	}
-	free(m);
 	server_fail(c, &e);
 }
 
@@ -214,14 +412,18 @@ static int resolve(struct sup_vps *v, bool here, struct err *e)
 
 	if (v->moved == SUP_HERE)
 		return err_set(e, ERR_STATE, "migrate %s: nothing about it is in doubt", v->name);
-	if (v->copying)
+	if (v->copying || v->moving)
 		return err_set(e, ERR_STATE, "migrate %s: it is being migrated", v->name);
-	if (!here)
-		return vps_destroy(v, e);
+	if (!here) {
+		v->moved = SUP_MOVED;
+		has_moved(v);
+		return 0;
+	}
 	dir = vps_open_lib(v, e);
 	if (dir < 0 || mig_record_remove(dir, e) < 0)
 		return err_wrap(e, "migrate %s", v->name);
 	move_load(v);
+	finish_monitor(v, false);
 	return 0;
 }
 

@@ -7,9 +7,13 @@
 #include "base/parse.h"
 #include "base/proc.h"
 #include "migrate/move.h"
+#include "supervisor/monitor_link.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <stdarg.h>
+#include <sys/socket.h>
 
 /*
  * The destination's end. A worker reads what is offered; then vpsd lists what stands in the way,
@@ -29,6 +33,10 @@ struct receiving {
 	int in, out;
 	char name[64];       /* as asked for here; "" the source's choice */
 	bool cancelled;
+	/* Of one that comes running. */
+	int image;           /* the pipe's end that its monitor reads */
+	int word;            /* to the worker */
+	bool named, failed;
 };
 
 static void receiving_free(struct receiving *r)
@@ -38,8 +46,12 @@ static void receiving_free(struct receiving *r)
 			*p = r->next;
 			break;
 		}
+	if (r->vps && r->vps->arriving == r)
+		r->vps->arriving = NULL;
 	fd_close(&r->in);
 	fd_close(&r->out);
+	fd_close(&r->image);
+	fd_close(&r->word);
 	mig_offer_done(&r->offer);
 	config_done(&r->config);
 	json_decref(r->offer_json);
@@ -268,18 +280,144 @@ static void refuse(struct receiving *r, const struct err *e)
 	receiving_free(r);
 }
 
+static void on_told(void *ctx, const struct err *e, const char *note)
+{
+	(void)ctx;
+	(void)note;
+	if (e)
+		log_debug("receive: %s", e->msg);
+}
+
+static void answer(struct receiving *r, const struct err *e)
+{
+	cleanup_free char *text = NULL;
+	json_t *j = NULL;
+
+	if (e) {
+		j = json_pack("{s:o, s:o}", "error", json_string(e->msg) ?: json_string("?"), "hint",
+			      json_string(e->hint) ?: json_string(""));
+		text = json_dumps(j, JSON_COMPACT);
+		json_decref(j);
+	}
+	if (send(r->word, text ? text : "c", text ? strlen(text) : 1, MSG_NOSIGNAL) < 0)
+		log_debug("%s: tell the worker: %s", r->name, strerrordesc_np(errno));
+}
+
+bool arrival_prepared(struct sup_vps *v)
+{
+	if (!v->arriving)
+		return false;
+	answer(v->arriving, NULL);
+	return true;
+}
+
+void arrival_started(struct sup_vps *v)
+{
+	if (v->arriving)
+		answer(v->arriving, NULL);
+}
+
+void arrival_failed(struct sup_vps *v, const struct err *e)
+{
+	if (!v->arriving || v->arriving->failed)
+		return;
+	v->arriving->failed = true;
+	answer(v->arriving, e);
+}
+
+/* Its files have their name; its monitor reads the image. */
+static int begin_image(struct receiving *r, struct err *e)
+{
+	struct sup_vps *v = r->vps;
+	int ret;
+
+	r->named = true;
+	ret = vps_load(v, e);
+	if (ret < 0)
+		return ret;
+	vps_load_end(v);
+	move_load(v);
+	v->state = SUP_STOPPED;
+	v->arriving = r;
+	ret = vps_arrive(v, r->image, e);
+	fd_close(&r->image);
+	return ret;
+}
+
+static void on_ours(void *ctx, const struct err *e, const char *note)
+{
+	struct sup_vps *v = ctx;
+
+	(void)note;
+	if (e)
+		arrival_failed(v, e);
+}
+
+static int begin_to_run(struct receiving *r, struct err *e)
+{
+	struct sup_vps *v = r->vps;
+
+	move_load(v); /* the worker has written that it is ours */
+	v->down = false;
+	if (!v->link || v->moved != SUP_HERE)
+		return err_set(e, ERR_STATE, "its monitor died");
+	return link_request(v->link, json_pack("{s:s}", "op", "commit"), NULL, 0, on_ours, v, e);
+}
+
+static void on_stage(void *ctx, json_t *what)
+{
+	struct receiving *r = ctx;
+	const char *stage = json_string_value(json_object_get(what, "stage"));
+	bool image = stage && STREQ(stage, "image");
+	struct err e;
+
+	if ((image ? begin_image(r, &e) : begin_to_run(r, &e)) < 0)
+		answer(r, &e);
+	else if (image)
+		answer(r, NULL);
+}
+
+/* It runs; or what is left of it goes, unless it had become ours. */
+static void arrived(struct receiving *r, bool received)
+{
+	struct sup_vps *v = r->vps;
+	struct err e;
+
+	v->arriving = NULL;
+	move_load(v);
+	if (received)
+		event_emit(v->d, "received", v->name, NULL);
+	if (v->moved == SUP_HERE) {
+		v->down = false;
+		/* The worker died between its word and ours. */
+		if (!received && v->link && v->state == SUP_RESTORING &&
+		    link_request(v->link, json_pack("{s:s}", "op", "commit"), NULL, 0, on_told, v, &e) < 0)
+			log_error("%s: %s", v->name, e.msg);
+		return;
+	}
+	v->down = true;
+	if (v->state == SUP_STOPPED) {
+		if (vps_destroy(v, &e) < 0)
+			log_error("%s", e.msg);
+		return;
+	}
+	v->destroy_next = true;
+	if (v->link && link_request(v->link, json_pack("{s:s}", "op", "abort"), NULL, 0, on_told, v, &e) < 0)
+		link_kill(v->link);
+}
+
 static void on_received(void *ctx, json_t *result, const struct err *e)
 {
 	struct receiving *r = ctx;
 	bool received = json_is_true(json_object_get(result, "received"));
 	struct err own;
 
-	if (received && r->vps && appear(r->vps, &own) < 0) {
+	if (r->named)
+		arrived(r, received);
+	else if (received && r->vps && appear(r->vps, &own) < 0)
 		log_error("%s: %s", r->name, own.msg);
-		received = false;
-	}
 	/* A worker that died may have been past the point where it was ours. */
-	if (!received && r->vps)
+	else if (!received && r->vps)
 		move_recover(r->d, r->name);
 	if (e) {
 		refuse(r, e);
@@ -301,8 +439,9 @@ static void on_progress(void *ctx, json_t *progress)
 static int submit(struct receiving *r, struct err *e)
 {
 	cleanup_free char *text = config_format(&r->config);
-	struct job_spec job = { .key = r->name, .fds = (int[]){ r->in, r->out }, .nfds = 2,
-				.progress = on_progress, .done = on_received, .ctx = r };
+	struct job_spec job = { .key = r->name, .nfds = 2, .progress = on_progress,
+				.prepared = on_stage, .done = on_received, .ctx = r };
+	int pair[2] = { -EBADF, -EBADF }, image[2] = { -EBADF, -EBADF }, ret;
 
 	if (!text)
 		return err_code(e, -ENOMEM, "write the config");
@@ -310,7 +449,21 @@ static int submit(struct receiving *r, struct err *e)
 				r->d->root.lib, "name", r->name, "config", text, "offer",
 				r->offer_json, "obstacles", r->obstacles, "id_base",
 				(json_int_t)(r->vps ? r->vps->id_base : 0));
-	return job_submit(r->d->jobs, &job, &r->job, e);
+	if (r->offer.live && (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+			      pipe2(image, O_CLOEXEC) < 0)) {
+		json_decref(job.request);
+		fd_close(&pair[0]);
+		fd_close(&pair[1]);
+		return err_sys(e, "make a socket pair");
+	}
+	r->word = pair[0];
+	r->image = image[0];
+	job.fds = (int[]){ r->in, r->out, pair[1], image[1] };
+	job.nfds += r->offer.live ? 2 : 0;
+	ret = job_submit(r->d->jobs, &job, &r->job, e);
+	fd_close(&pair[1]);
+	fd_close(&image[1]);
+	return ret;
 }
 
 static int on_offer_good(struct receiving *r, struct err *e)
@@ -401,7 +554,7 @@ void method_receive(struct server_call *c, void *userdata)
 			ret = err_code(&e, -ENOMEM, "receive");
 	}
 	if (r) {
-		*r = (struct receiving){ .d = userdata, .call = c };
+		*r = (struct receiving){ .d = userdata, .call = c, .image = -EBADF, .word = -EBADF };
 		r->in = call_take_fd(c, 0);
 		r->out = call_take_fd(c, 1);
 		snprintf(r->name, sizeof(r->name), "%s", name ? name : "");

@@ -6,7 +6,17 @@
 #include "migrate/move.h"
 #include "supervisor/jobs.h"
 
-/* The ends of a move: what is sent comes from and goes to the two fds that came with the job. */
+#include <errno.h>
+#include <unistd.h>
+
+/*
+ * The ends of a move: what is sent comes from and goes to the two fds that came with the job. For one
+ * that runs vpsd's words come by a third; at the destination the image goes into a fourth.
+ */
+enum {
+	FD_WORD = WORKER_FD_FIRST + 2,
+	FD_IMAGE,
+};
 
 static int is_cancelled(void)
 {
@@ -20,9 +30,16 @@ static void channel_init(struct mig_channel *c, json_t *job)
 				   .timeout_ms = 120000 };
 }
 
+/* A round is told of in full; pieces of files ten times a second. */
 static int tell(void *ctx, const struct mig_status *s)
 {
-	return worker_progress(ctx, s->stage, s->done, s->total);
+	if (!s->round)
+		return worker_progress(ctx, s->stage, s->done, s->total);
+	worker_say(json_pack("{s:{s:s, s:I, s:I, s:i, s:I, s:I, s:i}}", "progress", "stage", s->stage,
+			     "done", (json_int_t)s->done, "total", (json_int_t)s->total, "round",
+			     (int)s->round, "remaining", (json_int_t)s->remaining, "predicted_us",
+			     (json_int_t)s->predicted_us, "throttled", (int)s->throttled));
+	return worker_cancelled();
 }
 
 /* What the destination says, as a line of ours; or the end that has failed says it. */
@@ -61,6 +78,36 @@ static int fill_offer(json_t *job, struct mig_offer *o, struct err *e)
 	return o->config ? take_template(job, o, e) : err_code(e, -ENOMEM, "make an offer");
 }
 
+/* vpsd's word, which it always gives: what we hold must not go on before. Its end is our own. */
+static bool hear_word(int sock)
+{
+	char word = 0;
+
+	while (read(sock, &word, 1) < 0 && errno == EINTR)
+		;
+	return word == 'c';
+}
+
+static int hold(void *ctx, const struct mig_record *r, struct err *e)
+{
+	(void)ctx;
+	worker_say(json_pack("{s:{s:o}}", "prepared", "record", mig_record_json(r)));
+	/* Why not vpsd knows better. */
+	return hear_word(FD_WORD) ? 0 : err_set(e, ERR_FAIL, "it was not given up");
+}
+
+static int open_source(json_t *job, struct mig_source *s, struct err *e)
+{
+	int r = mig_source_open(s, job_text(job, "run_dir"),
+				(pid_t)json_integer_value(json_object_get(job, "pid")),
+				(uint64_t)json_integer_value(json_object_get(job, "start")), e);
+
+	s->max_pause_us = (uint64_t)json_integer_value(json_object_get(job, "max_pause_us"));
+	s->max_rounds = (unsigned)json_integer_value(json_object_get(job, "max_rounds"));
+	s->hold = hold;
+	return r;
+}
+
 static int fill_channel(json_t *job, struct mig_channel *c, const struct mig_offer *o, struct err *e)
 {
 	int encoding = mig_encoding_find(job_text(job, "compress"));
@@ -79,12 +126,17 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e)
 {
 	struct mig_channel c = { .in = -EBADF, .out = -EBADF };
 	struct mig_out o = { .channel = &c, .lib = job_text(job, "lib"), .tell = tell };
+	struct mig_source source = { .pidfd = -EBADF };
 	int r = fill_offer(job, &o.offer, e);
 
 	o.id_base = (uint32_t)json_integer_value(json_object_get(job, "id_base"));
 	o.keep = json_is_true(json_object_get(job, "keep"));
 	if (r == 0)
 		r = fill_channel(job, &c, &o.offer, e);
+	if (r == 0 && json_object_get(job, "pid")) {
+		r = open_source(job, &source, e);
+		o.live = &source;
+	}
 	if (r == 0)
 		r = mig_out_run(&o, e);
 	if (r == 0) {
@@ -92,6 +144,7 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e)
 		json_object_set_new(*ret, "taken", json_boolean(o.taken));
 	}
 	mig_out_done(&o);
+	mig_source_done(&source);
 	mig_channel_done(&c);
 	return r;
 }
@@ -143,8 +196,55 @@ int worker_move_offer(json_t *job, json_t **ret, struct err *e)
 	return r;
 }
 
+/* The answer to what was said: "c", or the error as JSON. */
+static int hear_answer(struct err *e)
+{
+	char text[2048];
+	ssize_t n;
+	json_t *j;
+
+	do
+		n = read(FD_WORD, text, sizeof(text));
+	while (n < 0 && errno == EINTR && !worker_cancelled());
+	if (n == 1 && text[0] == 'c')
+		return 0;
+	if (n <= 0)
+		return err_set(e, ERR_CANCELLED, "cancelled");
+	j = json_loadb(text, (size_t)n, 0, NULL);
+	err_set(e, ERR_FAIL, "%.900s", job_text(j, "error"));
+	if (*job_text(j, "hint"))
+		err_hint(e, "%.200s", job_text(j, "hint"));
+	json_decref(j);
+	return -EIO;
+}
+
+static int on_image(void *ctx, struct err *e)
+{
+	int r;
+
+	(void)ctx;
+	worker_say(json_pack("{s:{s:s}}", "prepared", "stage", "image"));
+	r = hear_answer(e);
+	return r < 0 ? r : FD_IMAGE;
+}
+
+static int on_complete(void *ctx, struct err *e)
+{
+	(void)ctx;
+	close(FD_IMAGE);
+	return hear_answer(e);
+}
+
+static int on_ours(void *ctx, struct err *e)
+{
+	(void)ctx;
+	worker_say(json_pack("{s:{s:s}}", "prepared", "stage", "commit"));
+	return hear_answer(e);
+}
+
 int worker_move_in(json_t *job, json_t **ret, struct err *e)
 {
+	static const struct mig_arrival arrival = { on_image, on_complete, on_ours };
 	struct mig_channel c;
 	struct mig_in i = { .channel = &c, .lib = job_text(job, "lib"), .tell = tell };
 	int r;
@@ -155,6 +255,7 @@ int worker_move_in(json_t *job, json_t **ret, struct err *e)
 	i.config = job_text(job, "config");
 	i.id_base = (uint32_t)json_integer_value(json_object_get(job, "id_base"));
 	i.obstacles = json_object_get(job, "obstacles");
+	i.arrival = &arrival;
 	r = mig_offer_parse(json_object_get(job, "offer"), &i.offer, e);
 	if (r == 0) {
 		snprintf(i.offer.name, sizeof(i.offer.name), "%s", job_text(job, "name"));
