@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/path.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
@@ -55,8 +55,7 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 		     struct err *e)
 {
 	char path[128];
-	struct stat mapped, named;
-	cleanup_close int fd = -EBADF;
+	struct stat mapped;
 	int id;
 	ssize_t n;
 
@@ -83,14 +82,9 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 		return refuse(e, k, l, "which cannot be saved yet");
 	if (stat(path, &mapped) < 0)
 		return err_sys(e, "look at %s", l->name);
-	fd = path_open_in_root(d->root, l->name, O_PATH, 0);
-	if (fd < 0 || fstat(fd, &named) < 0 || named.st_ino != mapped.st_ino ||
-	    named.st_dev != mapped.st_dev)
-		return refuse(e, k, l, "a file that has been deleted or replaced");
-	if (!S_ISREG(named.st_mode) && !S_ISCHR(named.st_mode))
+	if (!S_ISREG(mapped.st_mode) && !S_ISCHR(mapped.st_mode))
 		return refuse(e, k, l, "which is no file");
-	a->path = ckpt_strdup(&d->tree.arena, l->name);
-	return a->path ? 0 : err_code(e, -ENOMEM, "collect memory areas");
+	return ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, e);
 }
 
 static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, struct err *e)

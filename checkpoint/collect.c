@@ -5,6 +5,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/seccomp.h"
 
@@ -448,11 +449,7 @@ static int outside_collect(struct ckpt_arena *a, struct ckpt_task *k)
 	if (r == 0)
 		r = limits_collect(a, k);
 	if (r == 0)
-		r = link_collect(a, k->pid, "cwd", &k->process->cwd);
-	if (r == 0)
 		r = link_collect(a, k->pid, "root", &k->process->root);
-	if (r == 0)
-		r = link_collect(a, k->pid, "exe", &k->mm->exe);
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/proc/%d/auxv", (int)k->pid);
@@ -484,7 +481,13 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	if (!STREQ(k->process->root, "/"))
 		return err_set(e, ERR_UNSUPPORTED, "process %d has a root of its own, %s, or another mount"
 			       " namespace", (int)p->pid, k->process->root);
-	r = ckpt_areas_collect(d, k, e);
+	r = ckpt_place_link(d, k->pid, "cwd", &k->process->cwd, &k->process->cwd_ghost, e);
+	if (r == 0)
+		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, e);
+	if (r == 0 && k->mm->exe_ghost)
+		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
+	if (r == 0)
+		r = ckpt_areas_collect(d, k, e);
 	if (r < 0)
 		return r;
 	r = ckpt_fds_collect(d, k, e);

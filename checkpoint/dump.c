@@ -6,15 +6,14 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kcmp.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <time.h>
 
@@ -104,113 +103,18 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt
 	return 0;
 }
 
-/* Parents before children: init is first, and what it reaches follows. */
-static int order(struct ckpt_dump *d, pid_t init, struct err *e)
+static int uid_base_collect(struct ckpt_dump *d, struct err *e)
 {
-	struct ckpt_frozen *f = &d->frozen;
-	size_t done = 0;
-
-	for (size_t i = 0; i < f->count; i++)
-		if (f->procs[i].pid == init) {
-			struct ckpt_process p = f->procs[0];
-
-			f->procs[0] = f->procs[i];
-			f->procs[i] = p;
-			done = 1;
-		}
-	if (!done)
-		return err_set(e, ERR_STATE, "process %d is not in the VPS's group", (int)init);
-	for (size_t i = 0; i < done; i++)
-		for (size_t k = done; k < f->count; k++) {
-			struct ckpt_process p = f->procs[k];
-			uint64_t field[53] = { 0 };
-
-			if (ckpt_stat_read(p.pid, field) < 0 || (pid_t)field[4] != f->procs[i].pid)
-				continue;
-			f->procs[k] = f->procs[done];
-			f->procs[done++] = p;
-		}
-	if (done < f->count)
-		return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside the VPS, which "
-			       "cannot be saved yet", (int)f->procs[done].pid);
-	return 0;
-}
-
-static bool is_pid(const struct ckpt_tree *t, uint32_t pid)
-{
-	for (size_t i = 0; i < t->task_count; i++)
-		if (t->tasks[i].process->pid == pid)
-			return true;
-	return false;
-}
-
-/* Parents as the VPS numbers them. And what several tasks share is not saved yet. */
-static int relate(struct ckpt_dump *d, struct err *e)
-{
-	struct ckpt_tree *t = &d->tree;
-
-	for (size_t i = 0; i < t->task_count; i++) {
-		struct ckpt_task *k = &t->tasks[i];
-		pid_t parent = (pid_t)k->process->ppid;
-
-		k->process->ppid = 0;
-		for (size_t n = 0; n < i; n++) {
-			const Ckpt__Process *p = t->tasks[n].process;
-
-			if (t->tasks[n].pid == parent) {
-				k->process->ppid = p->pid;
-				if (k->process->sid != k->process->pid && k->process->sid != p->sid &&
-				    (p->pid != 1 || is_pid(t, k->process->sid)))
-					return err_set(e, ERR_UNSUPPORTED, "process %d is in a session that its parent is "
-						       "not in, which cannot be saved yet", (int)k->pid);
-			}
-			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_VM, 0, 0) == 0)
-				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory "
-					       "(vfork)", (int)t->tasks[n].pid, (int)k->pid);
-			if (syscall(SYS_kcmp, k->pid, t->tasks[n].pid, KCMP_FILES, 0, 0) == 0)
-				return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their open files",
-					       (int)t->tasks[n].pid, (int)k->pid);
-		}
-	}
-	return 0;
-}
-
-/* setpgid(2) joins a group only while a process of its number is there. */
-static int check_groups(const struct ckpt_tree *t, struct err *e)
-{
-	for (size_t i = 0; i < t->task_count; i++) {
-		const Ckpt__Process *p = t->tasks[i].process;
-
-		/* Born into the group of the stand-in for its session's leader, a process stays there. */
-		if (!is_pid(t, p->pgid) && p->pgid != p->sid)
-			return err_set(e, ERR_UNSUPPORTED, "process %d is in a process group whose leader has "
-				       "ended", (int)t->tasks[i].pid);
-	}
-	return 0;
-}
-
-/* Children that have ended and were not waited for are in no group; the kernel lists them. */
-static int check_zombies(const struct ckpt_task *k, struct err *e)
-{
-	cleanup_free char *text = NULL;
+	cleanup_free char *map = NULL;
+	unsigned inside, base;
 	char path[64];
+	int r;
 
-	for (size_t i = 0; i < k->thread_count; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)k->pid, (int)k->tids[i]);
-		free(TAKE_PTR(text));
-		if (fd_read_file_at(AT_FDCWD, path, MIB(1), &text, NULL) < 0)
-			continue;
-		for (char *p = text, *end; *p; p = end + strspn(end, " ")) {
-			struct ckpt_status s;
-			long pid = strtol(p, &end, 10);
-
-			if (end == p)
-				break;
-			if (ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
-				return err_set(e, ERR_UNSUPPORTED, "process %ld has ended, and its parent %d has "
-					       "not waited for it, which cannot be saved yet", pid, (int)k->pid);
-		}
-	}
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
+	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
+	if (r < 0 || sscanf(map, "%u %u", &inside, &base) != 2 || inside != 0)
+		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
+	d->uid_base = base;
 	return 0;
 }
 
@@ -226,7 +130,9 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = ckpt_refuse_mounts(init, o->spec, e);
 	if (r == 0)
-		r = order(d, init, e);
+		r = uid_base_collect(d, e);
+	if (r == 0)
+		r = ckpt_order(d, init, e);
 	if (r < 0)
 		return r;
 	/* The runtime confines a VPS by one filter, above those that it lives under itself. */
@@ -241,16 +147,20 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		if (r == 0)
 			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
 		if (r == 0)
-			r = check_zombies(&t->tasks[i], e);
+			r = ckpt_zombies_collect(d, &t->tasks[i], e);
 	}
 	if (r == 0)
-		r = relate(d, e);
+		r = ckpt_relate(d, e);
 	if (r == 0)
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
-		r = ckpt_tmpfs_collect(d, e);
+		r = ckpt_inotify_resolve(d, e);
 	if (r == 0)
-		r = check_groups(t, e);
+		r = ckpt_owners_resolve(d, e);
+	if (r == 0)
+		r = ckpt_pidfds_check(t, e);
+	if (r == 0)
+		r = ckpt_tmpfs_collect(d, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
 
@@ -258,6 +168,8 @@ static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable,
 {
 	int r = ckpt_tree_write(&d->tree, w, e);
 
+	if (r == 0)
+		r = ckpt_ghosts_write(d, w, e);
 	if (r == 0)
 		r = fault_point("checkpoint", "pages", e);
 	if (r == 0)
@@ -275,6 +187,7 @@ static void dump_free(struct ckpt_dump *d)
 	fd_close(&d->diag);
 	fd_close(&d->root);
 	ckpt_collect_done(&d->files);
+	ckpt_ghosts_done(d);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
@@ -304,6 +217,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->diag = -EBADF;
 	d->init = init;
 	d->cgroup = c;
+	d->spec = o->spec;
+	d->uid_base = o->spec->root.id_base;
 	d->progress = o->progress;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);

@@ -25,6 +25,9 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_MEMFD] = &ckpt_kind_memfd,
 	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
+	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
+	[CKPT_FILE_VIRTUAL] = &ckpt_kind_virtual,
+	[CKPT_FILE_PIDFD] = &ckpt_kind_pidfd,
 };
 
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret)
@@ -110,10 +113,18 @@ int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e)
 /* The latest kinds first: the first of all takes what merely has a path. */
 static uint32_t find_kind(const struct ckpt_fd *f)
 {
+	if (f->flags & O_PATH) /* whatever it is: only its place matters */
+		return f->link[0] != '/' ? 0 : ckpt_kind_virtual.is(f) ? CKPT_FILE_VIRTUAL : CKPT_FILE_REGULAR;
 	for (uint32_t k = CKPT_FILE_KIND_COUNT - 1; k > 0; k--)
 		if (ckpt_kinds[k] && ckpt_kinds[k]->is(f))
 			return k;
 	return 0;
+}
+
+/* True when it may have: of pipes, sockets and the like nobody locks one. */
+static bool has_locks(const struct ckpt_fd *f)
+{
+	return f->link[0] == '/' && !(f->flags & O_PATH);
 }
 
 static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, struct err *e)
@@ -132,7 +143,7 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	if (!out->kind)
 		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, cannot be saved", f->fd,
 			       (int)f->pid, f->link);
-	if (ckpt_kinds[out->kind]->info) {
+	if (ckpt_kinds[out->kind]->info || has_locks(f)) {
 		r = ckpt_fd_info(f->pid, f->fd, &info, e);
 		if (r < 0)
 			return r;
@@ -145,6 +156,10 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");
 	r = ckpt_kinds[out->kind]->dump(d, f, out, e);
+	if (r == 0)
+		r = ckpt_file_locks(d, f, out, e);
+	if (r == 0)
+		r = ckpt_owner_collect(d, f, out, e);
 	f->info = "";
 	return r;
 }
@@ -221,6 +236,8 @@ static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, struct ck
 	if (f->own < 0)
 		return err_sys(e, "take fd %d of process %d", number, (int)k->pid);
 	r = find_or_add(d, f, &out->file, e);
+	if (r == 0)
+		r = ckpt_fd_locks(d, f, k->fds, e);
 	fd_close(&f->own);
 	if (r == 0 && ckpt_push(&d->tree.arena, &k->fds->fd, &k->fds->n_fd, out) < 0)
 		r = err_code(e, -ENOMEM, "collect files");

@@ -20,6 +20,13 @@ size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int bas
 /* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
 int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 
+/* A deleted file that is saved. */
+struct ckpt_held {
+	dev_t dev;
+	ino_t ino;
+	int fd;
+};
+
 struct ckpt_dump {
 	struct ckpt_tree tree;
 	const struct cgroup *cgroup;
@@ -29,7 +36,13 @@ struct ckpt_dump {
 	bool held;
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
+	const struct rt_spec *spec;
 	int root;               /* of the VPS, O_PATH */
+	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
+	size_t locker_count;
+	bool lockers_known;
+	struct ckpt_held **ghosts; /* as tree.ghosts */
+	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
 	pid_t init;
 	uint32_t uid_base;      /* the host's id of the VPS's 0 */
@@ -65,9 +78,24 @@ int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e);
+/* Puts the frozen processes in order, parents before children, init first. (relate.c) */
+int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e);
+/* The children of a process that have ended and were not waited for. (relate.c) */
+int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e);
+/* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
+ * (relate.c) */
+int ckpt_relate(struct ckpt_dump *d, struct err *e);
 /* What is in the tmpfs that the runtime mounts, and there again. (tmpfs.c) */
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e);
+/* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
+int ckpt_file_locks(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
+int ckpt_fd_locks(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__FdTable *t, struct err *e);
+/* F_GETOWN and F_GETSIG; as the VPS numbers processes, once all are known. (owners.c) */
+int ckpt_owner_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
+int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
+/* Another path of a file whose name `lost` is gone; NULL when none is found. (names.c) */
+char *ckpt_name_find(struct ckpt_dump *d, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 

@@ -24,6 +24,9 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD,
 	CKPT_FILE_UNIX,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
+	CKPT_FILE_INOTIFY = 50,
+	CKPT_FILE_VIRTUAL,
+	CKPT_FILE_PIDFD,
 	CKPT_FILE_KIND_COUNT = 60,
 };
 
@@ -62,6 +65,7 @@ struct ckpt_opening {
 	const struct ckpt_tree *tree;
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
+	int *ghosts;         /* as tree->ghosts */
 	int *mates;          /* as tree->files: made with its other end; -1: not */
 };
 
@@ -75,27 +79,32 @@ int ckpt_late_room(struct ckpt_late *q, size_t calls, size_t bytes);
 void ckpt_late_call(struct ckpt_late *q, const char *what, uint64_t nr, uint64_t a, uint64_t b,
 		    uint64_t c, uint64_t d);
 uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len);
-/* Where the file is in the first process. */
+/* Where the file, or another, is in the first process. */
 uint64_t ckpt_late_fd(const struct ckpt_late *q);
+int ckpt_late_fd_of(const struct ckpt_late *q, uint32_t file);
 void ckpt_late_opened(struct ckpt_late *q, const char *what);
+/* A list of mounts was opened: who polls it is to hear of a change. */
+void ckpt_late_mounts(struct ckpt_late *q);
+
+#define CKPT_LATE 0x7fffffff
 
 struct ckpt_kind {
 	const char *name;
 	bool (*is)(const struct ckpt_fd *f);
 	/* Fills kind-specific fields of `out`; flags, pos and path (the link) are filled. */
 	int (*dump)(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
-	/* A new fd, any number, or a negative errno value with *e filled. */
+	/* A new fd, any number; CKPT_LATE: late() opens it; or a negative errno value with *e filled. */
 	int (*open)(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
 	/* True when open() needs no more: pos and flags are not set afterwards. */
 	bool complete;
 	bool info;           /* dump() needs fdinfo */
-	/* What takes all processes to be there; the file itself too, when open is NULL. */
+	/* What takes all processes to be there. */
 	int (*late)(struct ckpt_late *l, const Ckpt__File *f, struct err *e);
 };
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix;
+	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
 /* What a kind's dump() may use. */
@@ -125,7 +134,14 @@ int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
 void ckpt_collect_done(struct ckpt_collect *c);
 /* Which files epolls watch, once all files are collected. (kinds/epoll.c) */
 int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e);
-/* That what an image says of an epoll holds together. (kinds/epoll.c) */
+/* That pidfds are of processes that are saved. (kinds/pidfd.c) */
+int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e);
+/* Likewise for what inotifies watch. (kinds/inotify.c) */
+int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e);
+/* That what an image says of these holds together. */
 int ckpt_epoll_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
+int ckpt_locks_check(const Ckpt__File *f, const Ckpt__FdTable *t, struct err *e);
+int ckpt_owner_check(const Ckpt__File *f, struct err *e);
+int ckpt_inotify_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
 
 #endif

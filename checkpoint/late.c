@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,6 +19,7 @@ struct ckpt_late {
 	struct restore *r;
 	struct list *l;
 	uint32_t id;
+	bool mounts;
 	struct err *e;
 };
 
@@ -49,20 +51,49 @@ uint64_t ckpt_late_fd(const struct ckpt_late *q)
 	return (uint64_t)restore_fd_file(q->r, q->id);
 }
 
+int ckpt_late_fd_of(const struct ckpt_late *q, uint32_t file)
+{
+	return restore_fd_file(q->r, file);
+}
+
 void ckpt_late_opened(struct ckpt_late *q, const char *what)
 {
 	list_call(q->l, what, SYS_dup3, 3, ckpt_late_fd(q), O_CLOEXEC, 0, 0, 0);
 	list_call(q->l, NULL, SYS_close, 3, 0, 0, 0, 0, 0);
 }
 
-static int do_kinds(struct ckpt_late *q)
+void ckpt_late_mounts(struct ckpt_late *q)
+{
+	q->mounts = true;
+}
+
+/*
+ * Whoever polls a list of mounts is told that it has changed: the kernel does not tell whether there was
+ * a change that nobody had heard of, and mounts have other numbers now. After what polls it is there, as
+ * each poll takes the news.
+ */
+static int change_mounts(struct ckpt_late *q)
+{
+	int n = ckpt_late_room(q, 2, 64);
+	uint64_t at, type;
+
+	if (n < 0)
+		return n;
+	at = ckpt_late_put(q, "/proc", 6);
+	type = ckpt_late_put(q, "tmpfs", 6);
+	ckpt_late_call(q, "mount something", SYS_mount, type, at, type, 0);
+	ckpt_late_call(q, "unmount it", SYS_umount2, at, MNT_DETACH, 0, 0);
+	return 0;
+}
+
+static int do_kinds(struct ckpt_late *q, bool watches)
 {
 	int n = 0;
 
 	for (q->id = 1; n == 0 && q->id <= q->r->tree.file_count; q->id++) {
 		const Ckpt__File *f = q->r->tree.files[q->id - 1];
 
-		if (ckpt_kinds[f->kind]->late)
+		if (ckpt_kinds[f->kind]->late && (f->n_watches > 0) == watches)
 			n = ckpt_kinds[f->kind]->late(q, f, q->e);
 	}
 	return n;
@@ -76,11 +107,19 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 	list_init(l, r);
 	if (r->base > 3)
 		list_call(l, NULL, SYS_close_range, 3, (uint64_t)r->base - 1, 0, 0, 0, 0);
-	n = do_kinds(&q);
+	n = do_kinds(&q, false);
+	if (n == 0)
+		n = do_kinds(&q, true); /* of what is open by now */
 	/* Last: their numbers may be any. */
 	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
 		if (r->tree.files[id - 1]->kind == CKPT_FILE_EPOLL)
 			n = restore_epoll(r, id, l, e);
+	if (n == 0)
+		n = restore_owners(r, l, e);
+	if (n == 0 && q.mounts)
+		n = change_mounts(&q);
+	if (n == 0)
+		n = run(&q);
 	if (n == 0 && r->base > 3)
 		list_call(l, NULL, SYS_close_range, 3, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	return n == 0 ? run(&q) : n;

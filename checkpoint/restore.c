@@ -65,9 +65,11 @@ static int plan_fds(struct restore *r, struct err *e)
 {
 	uint32_t highest = 63;
 
-	r->procs = ckpt_alloc(&r->tree.arena, r->tree.task_count * sizeof(*r->procs));
+	r->procs = ckpt_alloc(&r->tree.arena, r->plan.count * sizeof(*r->procs));
 	if (!r->procs)
 		return err_code(e, -ENOMEM, "restore");
+	for (size_t i = 0; i < r->plan.count; i++)
+		r->procs[i].batch.mem = -EBADF;
 	for (size_t i = 0; i < r->tree.task_count; i++)
 		for (size_t k = 0; k < r->tree.tasks[i].fds->n_fd; k++)
 			if (r->tree.tasks[i].fds->fd[k]->fd > highest)
@@ -83,7 +85,6 @@ static int plan_fds(struct restore *r, struct err *e)
 		int n;
 
 		p->task = &r->tree.tasks[i];
-		p->batch.mem = -EBADF;
 		mm = p->task->mm;
 		p->threads = ckpt_alloc(&r->tree.arena, p->task->thread_count * sizeof(*p->threads));
 		p->area_fd = ckpt_alloc(&r->tree.arena, (mm->n_area + 1) * sizeof(int));
@@ -92,14 +93,14 @@ static int plan_fds(struct restore *r, struct err *e)
 		for (size_t k = 0; k < mm->n_area; k++) {
 			const Ckpt__Area *a = mm->area[k];
 
-			if (!a->path[0])
+			if (!a->path[0] || a->ghost)
 				continue;
 			n = add_mapped(r, a->path, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 			if (n < 0)
 				return n;
 			p->area_fd[k] = n; /* the number when all are known */
 		}
-		n = add_mapped(r, mm->exe, false, e);
+		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, false, e);
 		if (n < 0)
 			return n;
 		p->exe_fd = n;
@@ -107,9 +108,13 @@ static int plan_fds(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
 
-		p->exe_fd = restore_fd_mapped(r, (size_t)p->exe_fd);
-		for (size_t k = 0; k < p->task->mm->n_area; k++)
-			p->area_fd[k] = restore_fd_mapped(r, (size_t)p->area_fd[k]);
+		const Ckpt__Mm *mm = p->task->mm;
+
+		p->exe_fd = mm->exe_ghost ? restore_fd_ghost(r, mm->exe_ghost)
+					  : restore_fd_mapped(r, (size_t)p->exe_fd);
+		for (size_t k = 0; k < mm->n_area; k++)
+			p->area_fd[k] = mm->area[k]->ghost ? restore_fd_ghost(r, mm->area[k]->ghost)
+							   : restore_fd_mapped(r, (size_t)p->area_fd[k]);
 	}
 	return 0;
 }
@@ -131,7 +136,7 @@ static int check_host(const struct restore *r, struct err *e)
 static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int more, struct err *e)
 {
 	cleanup_free struct list *l = malloc(sizeof(*l));
-	int n = l ? restore_take_over(r, init, l, e) : err_code(e, -ENOMEM, "restore");
+	int n = l ? restore_take_over(r, &r->procs[0], init, 1, l, e) : err_code(e, -ENOMEM, "restore");
 
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
@@ -143,6 +148,8 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 		n = restore_fill(r, rec, more, e);
 	if (n == 0)
 		n = restore_late(r, l, e);
+	if (n == 0)
+		n = restore_tables(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
@@ -174,21 +181,19 @@ static int let_go(struct restore *r, struct err *e)
 static void end_all(struct restore *r)
 {
 	struct err ignored;
-	size_t n = 0, room = r->standin_count;
+	size_t n = 0, room = 0;
 	pid_t *tids;
 
 	rt_kill(r->vps, &ignored);
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		room += r->procs[i].task->thread_count;
+	for (size_t i = 0; i < r->plan.count; i++)
+		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
 	tids = ckpt_alloc(&r->tree.arena, room * sizeof(*tids));
-	for (size_t i = 0; tids && i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->procs[i].task->thread_count; k++)
-			if (r->procs[i].threads[k].tid)
-				tids[n++] = r->procs[i].threads[k].tid;
-	for (size_t i = 0; tids && i < r->standin_count; i++) {
-		if (r->standins[i]->p.threads[0].tid)
-			tids[n++] = r->standins[i]->p.threads[0].tid;
-		fd_close(&r->standins[i]->p.batch.mem);
+	for (size_t i = 0; tids && i < r->plan.count; i++) {
+		const struct restoring *p = &r->procs[i];
+
+		for (size_t k = 0; p->threads && k < (p->task ? p->task->thread_count : 1); k++)
+			if (p->threads[k].tid)
+				tids[n++] = p->threads[k].tid;
 	}
 	ckpt_trace_reap_all(tids, n);
 }
@@ -198,11 +203,19 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 {
 	struct rt_restore how = { 0, 0, restore_open, restore_stay, r };
 	struct ckpt_record rec;
-	int more = ckpt_tree_read(&r->tree, r->reader, &rec, e), n;
+	int more, n;
 
+	/* What deleted files hold lies in one that has no name, until they are made again. */
+	r->tree.spool = open(spec->lib_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	if (r->tree.spool < 0)
+		return err_sys(e, "make a file in %s", spec->lib_dir);
+	r->tree.has_spool = true;
+	more = ckpt_tree_read(&r->tree, r->reader, &rec, e);
 	if (more < 0)
 		return more;
 	n = check_host(r, e);
+	if (n == 0)
+		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
 		n = plan_fds(r, e);
 	if (n == 0)
@@ -223,7 +236,7 @@ static void restore_free(struct ckpt_restore *h)
 {
 	struct restore *r = &h->r;
 
-	for (size_t i = 0; r->procs && i < r->tree.task_count; i++)
+	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);

@@ -3,7 +3,7 @@
 #define CHECKPOINT_RESTORE_INTERNAL_H
 
 #include "checkpoint/internal.h"
-
+#include "checkpoint/plan.h"
 #include "runtime/vps.h"
 
 #include <stddef.h>
@@ -17,35 +17,29 @@
 
 /* One process while it is restored. */
 struct restoring {
-	struct ckpt_task *task;
+	struct ckpt_task *task;      /* NULL: a zombie or a stand-in */
 	struct ckpt_batch batch;
 	struct ckpt_thread *threads; /* as task->threads; [0] from its birth on */
 	int *area_fd;                /* of the first process: the fd that holds each area's file, or -1 */
 	int exe_fd;
+	bool parent;                 /* it has children already */
 	size_t filters;              /* seccomp filters of its own that its first thread has by now */
-};
-
-/* In the place of a session's leader that has ended: lives until its members are there. */
-struct standin {
-	uint32_t sid;
-	struct restoring p;
 };
 
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	struct ckpt_plan plan;
 	struct rt_vps *vps;          /* NULL: not started yet */
 	const struct ckpt_progress *progress; /* or NULL */
 	uint64_t done, total;        /* bytes of memory */
-	struct restoring *procs;     /* as tree.tasks */
+	struct restoring *procs;     /* as plan.nodes: tree.tasks, tree.zombies, stand-ins */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
 	int base;
 	char **mapped;               /* paths; those that begin with '+' are opened for writing */
 	size_t mapped_count;
 	uint64_t region;
-	struct standin **standins;
-	size_t standin_count;
 };
 
 static inline int restore_fd_file(const struct restore *r, uint32_t id)
@@ -63,9 +57,14 @@ static inline int restore_fd_mapped(const struct restore *r, size_t i)
 	return r->base + (int)(r->tree.file_count + r->tree.shmem_count + i);
 }
 
+static inline int restore_fd_ghost(const struct restore *r, uint32_t id)
+{
+	return restore_fd_mapped(r, r->mapped_count) + (int)id - 1;
+}
+
 static inline int restore_fd_end(const struct restore *r)
 {
-	return restore_fd_mapped(r, r->mapped_count);
+	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1);
 }
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
@@ -93,7 +92,8 @@ int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct
 
 /* The first process, as the runtime has made it, becomes an empty address space with our memory in it; then
  * all others are made, stopped from birth, with their parents, sessions and groups. (restore_tree.c) */
-int restore_take_over(struct restore *r, pid_t init, struct list *l, struct err *e);
+int restore_take_over(struct restore *r, struct restoring *p, pid_t pid, uint32_t number, struct list *l,
+		      struct err *e);
 int restore_fork_tree(struct restore *r, struct list *l, struct err *e);
 
 /* The steps of a task. (restore_task.c) */
@@ -104,13 +104,28 @@ int restore_registers(struct restore *r, struct restoring *p, struct err *e);
 
 /* What open files need when all processes are there. (late.c) */
 int restore_late(struct restore *r, struct list *l, struct err *e);
+/* Locks of open files, in the first process once all are open; and of a process, when it closes no fd any
+ * more. (locks.c) */
+int restore_file_locks(const struct restore *r, struct err *e);
+int restore_process_locks(struct restoring *p, struct list *l, struct err *e);
+/* Who is sent signals for open files; last of all that is late. (owners.c) */
+int restore_owners(struct restore *r, struct list *l, struct err *e);
 /* Adds what an epoll watches. (kinds/epoll.c) */
 int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
+/* Those that have open files of their own by now get what restore_late() opened; then nobody shares them who
+ * should not. (restore_tables.c) */
+int restore_tables(struct restore *r, struct list *l, struct err *e);
+/* From process 1 to a process that did not inherit them: all that it has opened, or what is opened late. */
+int restore_fetch(struct restore *r, struct restoring *p, bool late, struct list *l, struct err *e);
 /* From the record of pages in `rec` (when `more` is 1) to the trailer. (restore_fill.c) */
 int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
 
-/* clone3(2) of one task with this number, through `parent`. (restore_list.c) */
+/* clone3(2) of one task with this number, through `parent`; `exit_signal` is a process's. (restore_list.c) */
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
-		  pid_t ns_pid, pid_t *ret, struct err *e);
+		  uint32_t exit_signal, pid_t ns_pid, pid_t *ret, struct err *e);
+
+/* The thread puts its seccomp filters from `from` up to `to` on itself. (restore_task.c) */
+int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
+		    struct list *l, struct err *e);
 
 #endif

@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <linux/sched.h>
-#include <signal.h>
 #include <sys/syscall.h>
 
 void list_init(struct list *l, const struct restore *r)
@@ -52,11 +51,11 @@ int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct
 }
 
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
-		  pid_t ns_pid, pid_t *ret, struct err *e)
+		  uint32_t exit_signal, pid_t ns_pid, pid_t *ret, struct err *e)
 {
 	int32_t number = ns_pid;
 	struct clone_args args = {
-		.flags = flags, .exit_signal = flags & CLONE_THREAD ? 0 : SIGCHLD, .set_tid_size = 1,
+		.flags = flags, .exit_signal = exit_signal, .set_tid_size = 1,
 	};
 	int r;
 

@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 
@@ -50,9 +51,9 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 
 	if (!k)
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	if (!k->open) /* later */
-		return 0;
 	fd = k->open(o, f, e);
+	if (fd == CKPT_LATE)
+		return 0;
 	if (fd < 0)
 		return fd;
 	n = place(fd, at, e);
@@ -83,6 +84,23 @@ static int raise_limit(const struct restore *r, struct err *e)
 	return 0;
 }
 
+static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	/* Out of the way of what is placed. */
+	int spool = fcntl(r->tree.spool, F_DUPFD_CLOEXEC, restore_fd_end(r)), n = 0;
+
+	if (spool < 0)
+		return err_sys(e, "keep what deleted files hold");
+	for (uint32_t i = 1; n == 0 && i <= r->tree.ghost_count; i++) {
+		int fd = ckpt_ghost_make(&r->tree, i - 1, spool, e);
+
+		o->ghosts[i - 1] = restore_fd_ghost(r, i);
+		n = fd < 0 ? fd : place(fd, o->ghosts[i - 1], e);
+	}
+	close(spool);
+	return n;
+}
+
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
@@ -92,7 +110,8 @@ int restore_open(void *restore, struct err *e)
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o.mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o.shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
-	if (!o.fds || !o.shmems || !o.mates)
+	o.ghosts = malloc((r->tree.ghost_count + 1) * sizeof(int));
+	if (!o.fds || !o.shmems || !o.mates || !o.ghosts)
 		return err_code(e, -ENOMEM, "open files");
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		o.fds[i] = o.mates[i] = -1;
@@ -102,6 +121,8 @@ int restore_open(void *restore, struct err *e)
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);
 	}
+	if (n == 0 && r->tree.ghost_count)
+		n = open_ghosts(r, &o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {
@@ -112,7 +133,7 @@ int restore_open(void *restore, struct err *e)
 			return err_sys(e, "open %s", r->mapped[i] + write);
 		n = place(fd, restore_fd_mapped(r, i), e);
 	}
-	return n;
+	return n == 0 ? restore_file_locks(r, e) : n;
 }
 
 void restore_stay(void *restore)

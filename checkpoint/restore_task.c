@@ -127,7 +127,8 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
+	if (!p->task->process->files_group)
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
 
@@ -154,15 +155,20 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 
 	list_init(l, r);
 	n = protect_areas(p, l, e);
-	if (n == 0)
+	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
 		return n;
+	if (k->cwd_ghost)
+		list_call(l, "go to its directory", SYS_fchdir, (uint64_t)restore_fd_ghost(r, k->cwd_ghost), 0, 0, 0,
+			  0, 0);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
 	set_signals(p->task, l);
-	list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0, 0);
+	if (!k->cwd_ghost)
+		list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0,
+			  0);
 	list_call(l, NULL, SYS_umask, k->umask & 0777, 0, 0, 0, 0, 0);
 	list_call(l, "set its personality", SYS_personality, k->personality, 0, 0, 0, 0, 0);
 	if (k->child_subreaper)
@@ -170,6 +176,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	if (k->thp_disable)
 		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
 	n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_process_locks(p, l, e);
 	for (size_t i = 0; n == 0 && i < k->n_rlimits; i++) {
 		struct rlimit64 now, lim = { k->rlimits[i]->soft, k->rlimits[i]->hard };
 
@@ -220,8 +228,8 @@ static void set_identity(const Ckpt__Thread *t, struct list *l)
 
 /* While the thread has all capabilities yet: who put a filter may have had them and lost them since. They do
  * not apply before the engine lets go. */
-static int put_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
-		       struct list *l, struct err *e)
+int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
+		    struct list *l, struct err *e)
 {
 	int n = 0;
 
@@ -249,7 +257,7 @@ static int share_filters(struct restore *r, struct restoring *p, struct list *l,
 	}
 	if (k->thread_count == 1 || common <= p->filters)
 		return 0;
-	n = put_filters(r, p, 0, p->filters, common, l, e);
+	n = restore_filters(r, p, 0, p->filters, common, l, e);
 	p->filters = common;
 	return n;
 }
@@ -261,7 +269,7 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 			t->altstack_size };
 	struct sched_param param = { (int)t->rt_priority };
 	char comm[16] = { 0 };
-	int n = put_filters(r, p, i, p->filters, t->n_seccomp, l, e);
+	int n = restore_filters(r, p, i, p->filters, t->n_seccomp, l, e);
 
 	if (n < 0)
 		return n;
@@ -343,7 +351,7 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 		list_init(l, r);
 		n = restore_clone(l, &p->batch, &p->threads[0],
 				  CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-				  CLONE_SYSVSEM, (pid_t)k->threads[i]->tid, &tid, e);
+				  CLONE_SYSVSEM, 0, (pid_t)k->threads[i]->tid, &tid, e);
 		if (n == 0)
 			n = ckpt_thread_adopt(&p->threads[i], tid, (pid_t)k->process->pid,
 					      (pid_t)k->threads[i]->tid, e);

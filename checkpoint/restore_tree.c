@@ -4,21 +4,24 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/seccomp.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #define OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | \
 		 PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL | (1u << 21)) /* SUSPEND_SECCOMP */
 
-/* The first process becomes an empty address space with our memory in it. */
-int restore_take_over(struct restore *r, pid_t init, struct list *l, struct err *e)
+/* A process of the runtime's becomes an empty address space with our memory in it. */
+int restore_take_over(struct restore *r, struct restoring *p, pid_t pid, uint32_t number, struct list *l,
+		      struct err *e)
 {
-	struct restoring *p = &r->procs[0];
 	struct ckpt_call c = { SYS_mmap,
 			       { r->region, RESTORE_REGION, PROT_READ | PROT_WRITE | PROT_EXEC,
 				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, UINT64_MAX, 0 }, 0 };
@@ -27,23 +30,23 @@ int restore_take_over(struct restore *r, pid_t init, struct list *l, struct err 
 		uint32_t size, signature, flags, pad;
 	} rseq = { 0 };
 	int64_t ret = 0;
-	int n = ckpt_trace_seize(init, OPTIONS);
+	int n = ckpt_trace_seize(pid, OPTIONS);
 
 	if (n == 0)
-		n = ckpt_trace_interrupt(init);
+		n = ckpt_trace_interrupt(pid);
 	if (n == 0)
-		n = ckpt_trace_wait_event(init, NULL);
+		n = ckpt_trace_wait_event(pid, NULL);
 	if (n < 0)
-		return err_code(e, n, "stop the first process");
-	if (ptrace((enum __ptrace_request)0x420f, init, (void *)sizeof(rseq), &rseq) < 0)
+		return err_code(e, n, "stop process %u", number);
+	if (ptrace((enum __ptrace_request)0x420f, pid, (void *)sizeof(rseq), &rseq) < 0)
 		rseq.pointer = 0;
-	n = ckpt_batch_open(&p->batch, init, &init, 1, e);
+	n = ckpt_batch_open(&p->batch, pid, &pid, 1, e);
 	if (n == 0)
-		n = ckpt_thread_adopt(&p->threads[0], init, 1, 1, e);
+		n = ckpt_thread_adopt(&p->threads[0], pid, (pid_t)number, (pid_t)number, e);
 	if (n == 0)
 		n = ckpt_batch_one(&p->batch, &p->threads[0], &c, &ret, e);
 	if (n == 0 && ret != (int64_t)r->region)
-		n = err_code(e, ret < 0 ? (int)ret : -EEXIST, "map memory in the first process");
+		n = err_code(e, ret < 0 ? (int)ret : -EEXIST, "map memory in process %u", number);
 	if (n == 0)
 		n = ckpt_batch_move(&p->batch, r->region, r->region + CKPT_PAGE,
 				    RESTORE_REGION - CKPT_PAGE, e);
@@ -54,127 +57,209 @@ int restore_take_over(struct restore *r, pid_t init, struct list *l, struct err 
 		list_call(l, "let go of rseq", SYS_rseq, rseq.pointer, rseq.size, 1, rseq.signature, 0, 0);
 	list_call(l, "let go of robust futexes", SYS_set_robust_list, 0, 24, 0, 0, 0, 0);
 	list_call(l, "let go of the end address", SYS_set_tid_address, 0, 0, 0, 0, 0, 0);
+	/* Its children too, until each gets what it had: late.c opens their files in /proc. */
+	list_call(l, "open it to its own root", SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, 0, r->region, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, r->region + RESTORE_REGION,
 		  RESTORE_ADDRESS_MAX - r->region - RESTORE_REGION, 0, 0, 0, 0);
-	p->task->pid = init;
+	p->task->pid = pid;
 	return list_run(l, &p->batch, &p->threads[0], e);
 }
 
-static struct restoring *find(struct restore *r, uint32_t pid, size_t before)
+
+static int run_one(struct restore *r, size_t who, struct list *l, const char *what, uint64_t nr, uint64_t a,
+		   uint64_t b, uint64_t c, struct err *e)
 {
-	for (size_t i = 0; i < before; i++)
-		if (r->procs[i].task->process->pid == pid)
-			return &r->procs[i];
-	return NULL;
+	list_init(l, r);
+	list_call(l, what, nr, a, b, c, 0, 0, 0);
+	return list_run(l, &r->procs[who].batch, &r->procs[who].threads[0], e);
 }
 
 /*
- * A daemon whose session's leader has ended is a child of process 1 by adoption. It is born again as it
- * was: process 1 makes a leader of that number, which makes a session and then the daemon, and ends.
+ * The process whose seccomp filters a node has: its own, or of a stand-in, whose children inherit too, that
+ * of who made it.
  */
-static int standin(struct restore *r, uint32_t sid, struct list *l, struct restoring **ret, struct err *e)
+static size_t origin(const struct restore *r, size_t i)
 {
-	struct restoring *first = &r->procs[0];
-	struct standin *s;
-	pid_t pid;
-	int n;
-
-	for (size_t i = 0; i < r->standin_count; i++)
-		if (r->standins[i]->sid == sid) {
-			*ret = &r->standins[i]->p;
-			return 0;
-		}
-	s = ckpt_alloc(&r->tree.arena, sizeof(*s));
-	if (s)
-		s->p.threads = ckpt_alloc(&r->tree.arena, sizeof(*s->p.threads));
-	if (!s || !s->p.threads)
-		return err_code(e, -ENOMEM, "restore");
-	s->sid = sid;
-	s->p.batch.mem = -EBADF;
-	list_init(l, r);
-	n = restore_clone(l, &first->batch, &first->threads[0], CLONE_FILES, (pid_t)sid, &pid, e);
-	if (n == 0)
-		n = ckpt_batch_copy(&s->p.batch, &first->batch, pid, e);
-	if (n == 0)
-		n = ckpt_thread_adopt(&s->p.threads[0], pid, (pid_t)sid, (pid_t)sid, e);
-	if (n == 0 && ckpt_push(&r->tree.arena, &r->standins, &r->standin_count, s) < 0)
-		n = err_code(e, -ENOMEM, "restore");
-	if (n < 0)
-		return n;
-	list_init(l, r);
-	list_call(l, "begin a session", SYS_setsid, 0, 0, 0, 0, 0, 0);
-	*ret = &s->p;
-	return list_run(l, &s->p.batch, &s->p.threads[0], e);
+	while (i >= r->plan.given)
+		i = r->plan.nodes[i].parent;
+	return i;
 }
 
-/* They end, and process 1 waits for them, so that it never learns of them. */
-static int end_standins(struct restore *r, struct list *l, struct err *e)
+/* How many of its filters a process may have before its children are born: what all of them begin with. */
+static size_t shared_filters(const struct restore *r, size_t parent)
 {
-	int n = 0;
+	const struct ckpt_tree *t = &r->tree;
+	size_t n;
 
-	for (size_t i = 0; n == 0 && i < r->standin_count; i++) {
-		struct restoring *p = &r->standins[i]->p;
-		pid_t tid = p->threads[0].tid;
+	if (parent >= t->task_count)
+		return 0;
+	n = t->tasks[parent].threads[0]->n_seccomp;
+	for (size_t i = 0; n && i < r->plan.op_count; i++) {
+		const struct ckpt_op *o = &r->plan.ops[i];
+		size_t common;
 
-		if (kill(tid, SIGKILL) < 0)
-			return err_sys(e, "end a stand-in");
-		ckpt_trace_reap_all(&tid, 1);
-		p->threads[0].tid = 0;
-		fd_close(&p->batch.mem);
-		list_init(l, r);
-		list_call(l, "wait for a stand-in", SYS_wait4, r->standins[i]->sid, 0, 0, 0, 0, 0);
-		n = list_run(l, &r->procs[0].batch, &r->procs[0].threads[0], e);
+		if (o->kind != CKPT_OP_BIRTH || o->by == CKPT_PLAN_OUTSIDE || o->who >= t->task_count ||
+		    origin(r, o->by) != parent)
+			continue;
+		common = ckpt_seccomp_common(t->tasks[parent].threads[0], t->tasks[o->who].threads[0]);
+		n = common < n ? common : n;
 	}
 	return n;
 }
 
-/* Every process by its own parent; a session's leader before its children. */
+static uint32_t exit_signal(const struct restore *r, size_t i)
+{
+	if (i < r->tree.task_count)
+		return r->tree.tasks[i].process->exit_signal;
+	return i < r->plan.given ? r->tree.zombies[i - r->tree.task_count]->exit_signal : SIGCHLD;
+}
+
+/* One table of open files for all, until late.c has done with it; of those who share one in the end, the
+ * first has it for itself and them from the start. */
+static uint64_t share_flags(const struct restore *r, const struct ckpt_op *o)
+{
+	const Ckpt__Process *k, *by;
+
+	if (o->who >= r->tree.task_count || o->by >= r->tree.task_count)
+		return CLONE_FILES;
+	k = r->tree.tasks[o->who].process;
+	by = r->tree.tasks[o->by].process;
+	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group);
+}
+
+static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[o->who], *by;
+	pid_t pid, number = (pid_t)r->plan.nodes[o->who].pid;
+	size_t shared;
+	int n = 0;
+
+	if (o->by == CKPT_PLAN_OUTSIDE)
+		return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside", (int)number);
+	by = &r->procs[o->by];
+	shared = o->by < r->tree.task_count && !by->parent ? shared_filters(r, o->by) : 0;
+	by->parent = true;
+	if (shared > by->filters) {
+		n = restore_filters(r, by, 0, by->filters, shared, l, e);
+		by->filters = shared;
+	}
+	if (n == 0 && !p->threads)
+		p->threads = ckpt_alloc(&r->tree.arena, sizeof(*p->threads));
+	if (n == 0 && !p->threads)
+		n = err_code(e, -ENOMEM, "restore");
+	list_init(l, r);
+	if (n == 0)
+		n = restore_clone(l, &by->batch, &by->threads[0], share_flags(r, o),
+				  exit_signal(r, o->who), number, &pid, e);
+	if (n == 0)
+		n = ckpt_batch_copy(&p->batch, &by->batch, pid, e);
+	if (n == 0)
+		n = ckpt_thread_adopt(&p->threads[0], pid, number, number, e);
+	if (n == 0 && p->task)
+		p->task->pid = pid;
+	p->filters = by->filters;
+	return n;
+}
+
+static int session(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
+{
+	return run_one(r, o->who, l, "begin a session", SYS_setsid, 0, 0, 0, e);
+}
+
+static int group(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
+{
+	return run_one(r, o->who, l, "join its process group", SYS_setpgid, 0, o->number, 0, e);
+}
+
+static int foreground(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
+{
+	(void)r, (void)o, (void)l, (void)e;
+	return 0;
+}
+
+static int reaper(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
+{
+	return run_one(r, o->who, l, "adopt orphans", SYS_prctl, PR_SET_CHILD_SUBREAPER, o->number, 0, e);
+}
+
+/* Its tracer takes note of its end first, so that its parent can. */
+static void reap(struct restoring *p)
+{
+	pid_t tid = p->threads[0].tid;
+
+	ckpt_trace_reap_all(&tid, 1);
+	p->threads[0].tid = 0;
+	fd_close(&p->batch.mem);
+}
+
+/* A stand-in: `by` waits for it, so that nobody ever learns of it. */
+static int end(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[o->who];
+
+	if (kill(p->threads[0].tid, SIGKILL) < 0)
+		return err_sys(e, "end a stand-in");
+	reap(p);
+	return run_one(r, o->by, l, "wait for a stand-in", SYS_wait4, o->number, 0, 0, e);
+}
+
+/* What SIGCHLD is by default: nothing is to happen when a zombie's parent gets its signal again. */
+static int be_deaf(struct restore *r, size_t who, uint32_t sig, bool on, struct list *l, struct err *e)
+{
+	struct {
+		uint64_t handler, flags, restorer, mask;
+	} action = { on, 0, 0, 0 }; /* SIG_IGN or SIG_DFL */
+
+	if (sig == 0 || sig == SIGCHLD)
+		return 0;
+	list_init(l, r);
+	list_call(l, "get", SYS_getpid, 0, 0, 0, 0, 0, 0);
+	list_call(l, "set a signal's action", SYS_rt_sigaction, sig, list_put(l, &action, sizeof(action)), 0, 8,
+		  0, 0);
+	return list_run(l, &r->procs[who].batch, &r->procs[who].threads[0], e);
+}
+
+/* A zombie ends the way it did; a core that it left then is not left again. */
+static int end_again(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
+{
+	const Ckpt__Zombie *z = r->tree.zombies[o->who - r->tree.task_count];
+	size_t parent = r->plan.nodes[o->who].parent;
+	struct restoring *p = &r->procs[o->who];
+	struct rlimit none = { 0, 0 };
+	uint64_t unblocked = 0;
+	char comm[16] = { 0 };
+	int n = be_deaf(r, parent, z->exit_signal, true, l, e);
+
+	if (n < 0)
+		return n;
+	memcpy(comm, z->comm.data, z->comm.len);
+	list_init(l, r);
+	list_call(l, NULL, SYS_prctl, PR_SET_NAME, list_put(l, comm, sizeof(comm)), 0, 0, 0, 0);
+	list_call(l, "set its limits", SYS_prlimit64, 0, RLIMIT_CORE, list_put(l, &none, sizeof(none)), 0, 0, 0);
+	list_call(l, "unblock signals", SYS_rt_sigprocmask, SIG_SETMASK, list_put(l, &unblocked, 8), 0, 8, 0, 0);
+	list_call(l, "set its user ids", SYS_setresuid, z->uid, z->uid, z->uid, 0, 0, 0);
+	if (z->status & 0x7f)
+		list_call(l, NULL, SYS_kill, z->pid, z->status & 0x7f, 0, 0, 0, 0);
+	else
+		list_call(l, NULL, SYS_exit_group, z->status >> 8, 0, 0, 0, 0, 0);
+	if (list_run(l, &p->batch, &p->threads[0], e) != -ESRCH)
+		return err_set(e, ERR_FAIL, "process %u did not end again", z->pid);
+	reap(p);
+	return be_deaf(r, parent, z->exit_signal, false, l, e);
+}
+
+static int (*const carry_out[])(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e) = {
+	[CKPT_OP_BIRTH] = birth, [CKPT_OP_SESSION] = session, [CKPT_OP_GROUP] = group,
+	[CKPT_OP_FOREGROUND] = foreground, [CKPT_OP_REAPER] = reaper, [CKPT_OP_END] = end,
+	[CKPT_OP_EXIT] = end_again,
+};
+
 int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
 {
 	int n = 0;
 
-	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
-		struct restoring *p = &r->procs[i];
-		const Ckpt__Process *k = p->task->process;
-		struct restoring *parent = find(r, k->ppid, i);
-		pid_t pid;
-
-		if (!parent)
-			return err_set(e, ERR_FAIL, "the image is damaged: process %u has no parent", k->pid);
-		if (k->sid != k->pid && k->sid != parent->task->process->sid) {
-			if (k->ppid != 1 || find(r, k->sid, r->tree.task_count))
-				return err_set(e, ERR_UNSUPPORTED, "process %u is in a session that its parent is not "
-					       "in", k->pid);
-			n = standin(r, k->sid, l, &parent, e);
-			if (n < 0)
-				return n;
-		}
-		list_init(l, r);
-		/* One table of open files for all, until late.c has done with it. */
-		n = restore_clone(l, &parent->batch, &parent->threads[0], CLONE_FILES, (pid_t)k->pid, &pid,
-				  e);
-		if (n == 0)
-			n = ckpt_batch_copy(&p->batch, &parent->batch, pid, e);
-		if (n == 0)
-			n = ckpt_thread_adopt(&p->threads[0], pid, (pid_t)k->pid, (pid_t)k->pid, e);
-		p->task->pid = pid;
-		if (n == 0 && k->sid == k->pid) {
-			list_init(l, r);
-			list_call(l, "begin a session", SYS_setsid, 0, 0, 0, 0, 0, 0);
-			n = list_run(l, &p->batch, &p->threads[0], e);
-		}
-	}
-	/* Groups: their leaders first. */
-	for (int pass = 0; pass < 2; pass++)
-		for (size_t i = 0; n == 0 && i < r->tree.task_count; i++) {
-			const Ckpt__Process *k = r->procs[i].task->process;
-
-			if ((k->pgid == k->pid) != (pass == 0) || k->sid == k->pid || k->pgid == k->sid)
-				continue; /* born into it */
-			list_init(l, r);
-			list_call(l, "join its process group", SYS_setpgid, 0, k->pgid, 0, 0, 0, 0);
-			n = list_run(l, &r->procs[i].batch, &r->procs[i].threads[0], e);
-		}
-	return n == 0 ? end_standins(r, l, e) : n;
+	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++)
+		n = carry_out[r->plan.ops[i].kind](r, &r->plan.ops[i], l, e);
+	return n;
 }

@@ -130,16 +130,8 @@ static int walk(struct ckpt_dump *d, int dirfd, const char *path, int depth, str
 
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e)
 {
-	cleanup_free char *map = NULL;
-	unsigned inside, base;
-	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
-	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u", &inside, &base) != 2 || inside != 0)
-		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
-	d->uid_base = base;
 	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
 		cleanup_close int fd = path_open_in_root(d->root, mounts[i], O_RDONLY | O_DIRECTORY, 0);
 		struct stat st;

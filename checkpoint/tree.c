@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/tree.h"
@@ -8,6 +9,7 @@
 
 #include <errno.h>
 #include <sys/user.h>
+#include <unistd.h>
 
 #define CHUNK MIB(1)
 #define TASKS_MAX 65536
@@ -85,6 +87,8 @@ int ckpt_push(struct ckpt_arena *a, void *array, size_t *count, void *item)
 void ckpt_tree_done(struct ckpt_tree *t)
 {
 	ckpt_arena_done(&t->arena);
+	if (t->has_spool)
+		close(t->spool);
 	*t = (struct ckpt_tree){ 0 };
 }
 
@@ -116,10 +120,14 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_SECCOMP, i + 1, t->filters[i], e);
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
+	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = write_task(&t->tasks[i], w, e);
+	for (size_t i = 0; r == 0 && i < t->zombie_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_ZOMBIE, t->zombies[i]->pid, t->zombies[i], e);
 	return r;
 }
 
@@ -173,9 +181,12 @@ static int add_task(struct ckpt_tree *t, Ckpt__Process *p, struct err *e)
 static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *e)
 {
 	struct ckpt_task *k = t->task_count ? &t->tasks[t->task_count - 1] : NULL;
-	void *m = keep(t, rec);
+	void *m;
 	int r = 0;
 
+	if (rec->type == CKPT_REC_GHOST_DATA)
+		return ckpt_ghost_take(t, rec, e);
+	m = keep(t, rec);
 	if (!m)
 		return err_code(e, -ENOMEM, "read the image");
 	switch (rec->type) {
@@ -196,10 +207,22 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "too much in tmpfs, at", rec->id);
 		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
 		break;
+	case CKPT_REC_GHOST:
+		if (rec->id != t->ghost_count + 1)
+			return bad(e, "deleted file", rec->id);
+		r = ckpt_push(&t->arena, &t->ghosts, &t->ghost_count, m);
+		if (r == 0 && ckpt_ghost_check(t, t->ghost_count - 1, e) < 0)
+			return -EIO;
+		break;
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
 			return bad(e, "shared memory", rec->id);
 		r = ckpt_push(&t->arena, &t->shmems, &t->shmem_count, m);
+		break;
+	case CKPT_REC_ZOMBIE:
+		if (t->zombie_count == TASKS_MAX)
+			return bad(e, "too many zombies, at", rec->id);
+		r = ckpt_push(&t->arena, &t->zombies, &t->zombie_count, m);
 		break;
 	case CKPT_REC_SECCOMP:
 		if (rec->id != t->filter_count + 1 || t->filter_count == FILES_MAX)
@@ -234,7 +257,7 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 
 		if (a->start < last || a->end <= a->start || a->end > ADDRESS_MAX ||
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
-		    a->shmem > t->shmem_count || a->memfd_file > t->file_count)
+		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count)
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
@@ -247,7 +270,9 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 	int r;
 
 	if (!k->mm || !k->actions || !k->fds || !k->thread_count || pid == 0 || pid > 4194304 ||
-	    k->threads[0]->tid != pid || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
+	    k->process->cwd_ghost > t->ghost_count || k->mm->exe_ghost > t->ghost_count ||
+	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || k->process->stop_signal > 64 ||
+	    k->process->terminal > t->file_count || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
 		return bad(e, "process", pid);
 	r = check_mm(t, k->mm, e);
 	if (r < 0)
@@ -263,6 +288,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		if (r < 0)
 			return r;
 	}
+	if (ckpt_locks_check(NULL, k->fds, e) < 0)
+		return -EIO;
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
 		    k->fds->fd[i]->fd > CKPT_FD_MAX)
@@ -273,13 +300,27 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 	return 0;
 }
 
+/* What a wait(2) may tell: an exit status, or a signal. */
+static int check_zombie(const struct ckpt_tree *t, const Ckpt__Zombie *z, struct err *e)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		if (t->tasks[i].process->pid == z->pid)
+			return bad(e, "a second process", z->pid);
+	if (z->pid == 0 || z->pid > 4194304 || z->exit_signal > 64 || z->uid > 65535 || z->comm.len > 15 ||
+	    z->ppid == 0 || z->status > 0xffff || ((z->status & 0x7f) ? z->status > 0xff : z->status & 0x80) ||
+	    (z->status & 0x7f) > 64)
+		return bad(e, "zombie", z->pid);
+	return 0;
+}
+
 static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t id, struct err *e)
 {
 	if (f->kind >= CKPT_FILE_KIND_COUNT || !ckpt_kinds[f->kind])
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	if (!f->path[0])
+	if (!f->path[0] || f->ghost > t->ghost_count)
 		return bad(e, "file", id);
-	return ckpt_epoll_check(t, f, e);
+	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
+	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
@@ -305,6 +346,12 @@ int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_recor
 	}
 	for (size_t i = 0; i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
+
+		if (x < 0)
+			return x;
+	}
+	for (size_t i = 0; i < t->zombie_count; i++) {
+		int x = check_zombie(t, t->zombies[i], e);
 
 		if (x < 0)
 			return x;

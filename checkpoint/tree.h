@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "checkpoint/image/image.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -12,6 +13,7 @@
 /* Messages, from image.proto: checkpoint/image.pb-c.h, which is made by the build, has them. */
 typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
+typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
 typedef struct Ckpt__Mm Ckpt__Mm;
@@ -23,6 +25,7 @@ typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
+typedef struct Ckpt__Zombie Ckpt__Zombie;
 
 /*
  * A VPS's processes and objects in memory, as an image has them: what a dump collects and a restore
@@ -54,11 +57,19 @@ struct ckpt_task {
 	pid_t *tids;
 };
 
+/* A piece of a deleted file's contents, in the spool. */
+struct ckpt_piece {
+	uint32_t ghost;             /* its id */
+	uint64_t offset, len, at;
+};
+
 struct ckpt_tree {
 	struct ckpt_arena arena;
 	Ckpt__Header *header;
 	struct ckpt_task *tasks;
 	size_t task_count;
+	Ckpt__Zombie **zombies;
+	size_t zombie_count;
 	Ckpt__File **files;         /* file n has id n + 1 */
 	size_t file_count;
 	Ckpt__Shmem **shmems;       /* likewise */
@@ -67,6 +78,13 @@ struct ckpt_tree {
 	size_t filter_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
+	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */
+	size_t ghost_count;
+	struct ckpt_piece **pieces;
+	size_t piece_count;
+	int spool;                  /* the contents of ghosts, while `has_spool`; the tree's */
+	bool has_spool;
+	uint64_t spooled;
 };
 
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */

@@ -51,7 +51,10 @@ void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name);
 void netns_shape_in(struct nl *n, int link, uint64_t rate);
 void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);
 
-/* query.c: what the tables have counted, to be carried over to new ones. */
+/* query.c: 1 when there is a table of ours in this family (RS_BRIDGE, RS_INET), marked or not, else 0. */
+int netns_table_is_there(struct nl *n, const struct netns_host *h, int family, struct err *e);
+
+/* What the tables have counted, to be carried over to new ones. */
 struct netns_count {
 	uint8_t family; /* NFPROTO_* */
 	char set[16];

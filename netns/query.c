@@ -53,9 +53,13 @@ static int find_mark(const struct nlmsghdr *m, void *ctx)
 	return 0;
 }
 
-/* A firewall's reload may bring back what was saved while we ran: rules all there, entries of VPSs
- * that are gone. It lacks the mark. */
-static int has_mark(struct nl *n, const struct netns_host *h, enum ruleset_family f, struct err *e)
+static int take_presence(const struct nlmsghdr *m, void *ctx)
+{
+	*(bool *)ctx |= (m->nlmsg_type & 0xff) == NFT_MSG_NEWTABLE;
+	return 0;
+}
+
+static int ask_table(struct nl *n, const struct netns_host *h, int f, nl_data_fn take, struct err *e)
 {
 	struct nlmsghdr *m = ask(n, NFT_MSG_GETTABLE, 0, f);
 	bool found = false;
@@ -65,8 +69,20 @@ static int has_mark(struct nl *n, const struct netns_host *h, enum ruleset_famil
 		mnl_attr_put_strz(m, NFTA_TABLE_NAME, h->tag);
 	nl_end(n, m);
 	nl_ignore(n, ENOENT);
-	r = nl_talk(n, h->tag, find_mark, &found, e);
+	r = nl_talk(n, h->tag, take, &found, e);
 	return r < 0 ? r : found;
+}
+
+int netns_table_is_there(struct nl *n, const struct netns_host *h, int f, struct err *e)
+{
+	return ask_table(n, h, f, take_presence, e);
+}
+
+/* A firewall's reload may bring back what was saved while we ran: rules all there, entries of VPSs
+ * that are gone. It lacks the mark. */
+static int has_mark(struct nl *n, const struct netns_host *h, enum ruleset_family f, struct err *e)
+{
+	return ask_table(n, h, f, find_mark, e);
 }
 
 int netns_rules_are_up(const struct netns_host *h, struct err *e)

@@ -403,13 +403,16 @@ static uint32_t connection_limit(void)
 	return max < 4096 ? 16384 : max / 4;
 }
 
-static int put_tables(struct nl *n, const struct netns_host *h, struct err *e)
+static int put_tables(struct nl *n, const struct netns_host *h, const bool there[RS_FAMILIES],
+		      struct err *e)
 {
 	struct entries x = { .n = n, .h = h, .what = NFT_ADD };
 	uint32_t limit = h->connections ? h->connections : connection_limit();
 
 	for (int f = 0; f < RS_FAMILIES; f++) {
 		nft_table_add(n, ruleset_nfproto[f], h->tag);
+		if (!there[f])
+			continue;
 		nft_table_del(n, ruleset_nfproto[f], h->tag);
 		nft_table_add(n, ruleset_nfproto[f], h->tag);
 	}
@@ -443,14 +446,22 @@ int netns_rules_replace(const struct netns_host *h, const struct netns_vps *cons
 {
 	__attribute__((cleanup(netns_counts_done))) struct netns_counts counts = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
+	bool there[RS_FAMILIES] = { false };
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
+	/* What is deleted is waited for by whoever closes such a socket next (nl_stay()), so the first
+	 * start on a host deletes nothing. */
+	for (int f = 0; f < RS_FAMILIES && r == 0; f++) {
+		r = netns_table_is_there(&n, h, f, e);
+		there[f] = r > 0;
+		r = r < 0 ? r : 0;
+	}
 	if (r == 0)
 		r = netns_counts_read(h, &counts, e);
 	if (r < 0)
 		return r;
 	nft_begin(&n);
-	r = put_tables(&n, h, e);
+	r = put_tables(&n, h, there, e);
 	for (size_t i = 0; i < count && r == 0; i++) {
 		struct entries x = {
 			.n = &n, .h = h, .v = all[i], .what = NFT_ADD, .counts = &counts

@@ -12,6 +12,7 @@
 #include "supervisor/monitor_link.h"
 #include "supervisor/suspend.h"
 #include "supervisor/protocol/interface.h"
+#include "supervisor/spare.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -60,6 +61,7 @@ void daemon_done(struct sup_daemon *d)
 {
 	autostart_done(d);
 	network_done(d);
+	spare_done(d);
 	server_free(TAKE_PTR(d->server));
 	jobs_free(TAKE_PTR(d->jobs));
 	while (d->count)

@@ -112,6 +112,7 @@ struct sup_daemon {
 	struct autostart *autostart;
 	struct template_wait *template_waits;
 	struct sup_network *network;
+	struct spare *spare;
 	unsigned template_jobs;
 	bool sweep_templates;
 	struct receiving *receiving; /* migrations that come in */

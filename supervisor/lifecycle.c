@@ -12,6 +12,7 @@
 #include "supervisor/move.h"
 #include "supervisor/network.h"
 #include "supervisor/save.h"
+#include "supervisor/spare.h"
 #include "supervisor/suspend.h"
 
 #include <fcntl.h>
@@ -378,6 +379,7 @@ static void on_started(struct sup_vps *v, json_t *msg)
 	if (vps_move(v, SUP_EV_STARTED))
 		event_emit(v->d, "started", v->name, pid);
 	arrival_started(v);
+	spare_prepare(v->d);
 }
 
 static void on_ready(struct sup_vps *v, json_t *msg)

@@ -67,7 +67,8 @@ static const struct sup_rule rules[][SUP_EVENT_COUNT] = {
 		[SUP_EV_RESUMED] = LIE,
 		[SUP_EV_ENDING] = GO(SUP_STOPPING),
 		[SUP_EV_ENDED] = GO(SUP_STOPPED),
-		[SUP_EV_SUSPENDED] = LIE,
+		/* What a vpsd that comes up finds is thought to be starting. */
+		[SUP_EV_SUSPENDED] = GO(SUP_SUSPENDED),
 	},
 	[SUP_RUNNING] = {
 		[SUP_EV_START] = NO("it is running already"),

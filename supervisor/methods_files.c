@@ -98,6 +98,8 @@ static void copy_files(struct server_call *c, struct sup_vps *v, const char *ver
 	else if (v->state == SUP_STOPPING || v->state == SUP_STARTING || v->state == SUP_DESTROYING ||
 		 v->state == SUP_SUSPENDED || v->state == SUP_SAVING || v->state == SUP_RESTORING)
 		r = err_set(&e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
+	if (r < 0 && v->state == SUP_SUSPENDED)
+		err_hint(&e, "vps resume %s; its files belong to what it was doing", v->name);
 	if (r == 0) {
 		*p = (struct copy){ .call = c, .vps = v, .verb = verb };
 		job.request = copy_request(v, verb, call_string(c, "path"));

@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/save.h"
 
 /* The methods of a VPS's life: from create to destroy. */
 
@@ -119,6 +120,13 @@ void method_stop(struct server_call *c, void *userdata)
 
 	if (!v)
 		return;
+	if (v->state == SUP_SUSPENDED && call_bool(c, "force")) {
+		if (save_discard(v, &e) < 0)
+			server_fail(c, &e);
+		else
+			vps_wait(v, c, 0, wait_for_stop);
+		return;
+	}
 	if (vps_stop(v, stop_timeout(c, v), call_bool(c, "force"), &e) < 0)
 		server_fail(c, &e);
 	else if (vps_wait(v, c, 0, wait_for_stop))

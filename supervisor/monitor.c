@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/sock.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,53 +23,6 @@
 #include <sys/wait.h>
 
 #define REBOOT_MIN_US 2000000 /* a VPS that reboots sooner waits until then */
-
-static int load_spec(struct mon *m, struct err *e)
-{
-	cleanup_free char *text = malloc(RT_SPEC_MAX);
-	ssize_t n;
-
-	if (!text)
-		return err_code(e, -ENOMEM, "read the spec");
-	n = fd_read_full(MONITOR_FD_SPEC, text, RT_SPEC_MAX);
-	close(MONITOR_FD_SPEC);
-	if (n < 0)
-		return err_code(e, (int)n, "read the spec");
-	n = rt_spec_parse(&m->spec, text, (size_t)n, e);
-	/* vps-init passes it on to the command; the template's signal is for its init. */
-	if (n == 0 && !m->spec.boot)
-		m->spec.stop_signal = SIGTERM;
-	return (int)n;
-}
-
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
-}
-
-/* The fds that vpsd left for us, moved to where our own are. */
-static int take_fds(struct mon *m, struct err *e)
-{
-	struct mon_session *s;
-
-	if (is_open(MONITOR_FD_CONTROL)) {
-		m->control = MONITOR_FD_CONTROL;
-		fd_set_nonblock(m->control, true);
-	}
-	for (int i = 0; i < 3; i++)
-		m->stdio.fd[i] = is_open(MONITOR_FD_STDIO + i) ? MONITOR_FD_STDIO + i : -EBADF;
-	m->restored = is_open(MONITOR_FD_IMAGE);
-	if (m->restored)
-		m->image = MONITOR_FD_IMAGE;
-	if (is_open(MONITOR_FD_SESSION)) {
-		s = mon_session_new(m, MONITOR_FD_SESSION);
-		if (!s)
-			return err_code(e, -ENOMEM, "take the session");
-		s->run = true;
-		s->console = s->input = m->spec.tty;
-	}
-	return fd_cloexec_from(3);
-}
 
 /* Capabilities that a monitor never uses. */
 static void drop_capabilities(void)
@@ -355,7 +309,10 @@ static void serve(struct mon *m, int *ret_status)
 	struct pollfd p[P_FIXED + 2 * MON_SESSIONS_MAX];
 
 	for (;;) {
-		size_t n = fill_poll(m, p);
+		size_t n;
+
+		mon_watch_due(m);
+		n = fill_poll(m, p);
 
 		if (poll(p, n, poll_timeout(m)) < 0 && errno != EINTR)
 			return;
@@ -388,14 +345,7 @@ static void serve(struct mon *m, int *ret_status)
 static int prepare(struct mon *m, struct err *e)
 {
 	char path[600];
-	int r;
 
-	r = load_spec(m, e);
-	if (r < 0)
-		return r;
-	r = take_fds(m, e);
-	if (r < 0)
-		return r;
 	m->run_dirfd = open(m->spec.run_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (m->run_dirfd < 0)
 		return err_sys(e, "open %s", m->spec.run_dir);
@@ -403,7 +353,6 @@ static int prepare(struct mon *m, struct err *e)
 	m->listen = sock_listen(path, SOCK_SEQPACKET, 0600);
 	if (m->listen < 0)
 		return err_code(e, m->listen, "listen on %s", path);
-	drop_capabilities();
 	return 0;
 }
 
@@ -426,24 +375,30 @@ static void greet_sessions(struct mon *m)
 			mon_session_gone(m, s);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	static struct mon m = {
 		.image = -EBADF, .control = -EBADF, .listen = -EBADF, .run_dirfd = -EBADF, .console_slave = -EBADF,
 		.log = { .dirfd = -EBADF, .fd = -EBADF },
 		.stdio = { { -EBADF, -EBADF, -EBADF } },
 	};
-	int status = 0;
+	int status = 0, r;
 	struct err e;
 
 	log_init("vps-monitor");
 	signal(SIGPIPE, SIG_IGN);
 	umask(0077);
-	if (chdir("/") < 0)
+	if (argc != 2 || chdir("/") < 0)
 		return 1;
-	if (prepare(&m, &e) < 0) {
+	drop_capabilities();
+	netns_stay();
+	r = mon_begin(&m, argv[1], &e);
+	if (r == MON_NOT_NEEDED)
+		return 0;
+	if (r == 0)
+		r = prepare(&m, &e);
+	if (r < 0) {
 		log_error("%s", e.msg);
-		m.control = is_open(MONITOR_FD_CONTROL) ? MONITOR_FD_CONTROL : -EBADF;
 		mon_start_failed(&m, &e);
 		return 1;
 	}

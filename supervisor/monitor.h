@@ -6,14 +6,22 @@
  * Between vpsd and the monitor of a VPS: SOCK_SEQPACKET, one JSON object a packet (at most
  * MONITOR_PACKET_MAX bytes), with fds where said. Both ends are root's; still both check.
  *
- * vpsd runs `vps-monitor` with MONITOR_FD_CONTROL connected to itself, MONITOR_FD_SPEC a sealed
- * memfd with the spec's JSON (runtime/spec.h), standard input from /dev/null, standard error its
- * log, and, only for `run` without a terminal, MONITOR_FD_STDIO, +1, +2 the command's stdio; for
- * `run`, MONITOR_FD_SESSION the session (the command's exit is its SESSION_EXIT; when the client
- * hangs up, the VPS is stopped); MONITOR_FD_IMAGE a checkpoint (checkpoint/image/image.h: a file, a
- * pipe or a socket) that is put back in the place of a start. All but the spec may be closed (not there). The monitor also
- * listens on run/vps/NAME/monitor.sock, mode 0600; the next vpsd connects there and is told the
- * state by `hello`. One vpsd at a time: a new connection replaces the old.
+ * vpsd runs `vps-monitor` with MONITOR_FD_CONTROL connected to itself, standard input from /dev/null,
+ * standard error its log. It waits for its first packet, and ends when vpsd hangs up before that:
+ *
+ *   {"begin":NAME,"fds":[…]}    the fds that come with it, in this order, are:
+ *     spec     a sealed memfd with the spec's JSON (runtime/spec.h); always there
+ *     lock     run/vps/NAME/lock, locked (flock(2)); always there. It stays open, close-on-exec, for as
+ *              long as the monitor lives, so that a vpsd that comes after knows whether there is one,
+ *              also in the moments before it listens
+ *     session  for `run` (the command's exit is its SESSION_EXIT; when the client hangs up, the VPS is
+ *              stopped)
+ *     image    a checkpoint (checkpoint/image/image.h: a file, a pipe or a socket) that is put back in
+ *              the place of a start
+ *     stdin, stdout, stderr       the command's, for `run` without a terminal
+ *
+ * The monitor also listens on run/vps/NAME/monitor.sock, mode 0600; the next vpsd connects there and is
+ * told the state by `hello`. One vpsd at a time: a new connection replaces the old.
  *
  * monitor to vpsd:
  *   {"event":"hello","state":"starting|running|paused|stopping","pid":N,"started_us":N,
@@ -75,16 +83,10 @@
  */
 #define MONITOR_PACKET_MAX (64 * 1024)
 
-enum {
-	MONITOR_FD_CONTROL = 3,
-	MONITOR_FD_SPEC = 4,
-	MONITOR_FD_SESSION = 5,
-	MONITOR_FD_STDIO = 6,
-	/* run/vps/NAME/lock, locked (flock(2)): it stays open, close-on-exec, for as long as the
-	 * monitor lives, so that a vpsd that comes after knows whether there is one, also in the
-	 * moments before it listens. */
-	MONITOR_FD_LOCK = 9,
-	MONITOR_FD_IMAGE = 10,
-};
+enum { MONITOR_FD_CONTROL = 3 };
+
+/* Its argument until it is told the name, which is written over it for ps(1): as long as any name. */
+#define MONITOR_ARG_SPARE "(spare)                                                        "
+#define MONITOR_COMM_SPARE "vps-spare"
 
 #endif

@@ -83,9 +83,15 @@ struct mon {
 	uint64_t out_budget;   /* bytes that may still be read from the console now */
 	uint64_t out_refill_us;
 	struct cgroup_watch watch; /* what the VPS is refused */
+	bool watch_due;
 	uint64_t watch_at_us;  /* CLOCK_MONOTONIC; it is not looked at before */
 	struct cgroup_counters counters;
 };
+
+/* monitor_begin.c: waits for the VPS that it is to run. `arg` is where its name is shown. Fills spec,
+ * stdio, control and the session. Returns MON_NOT_NEEDED when vpsd has hung up. */
+#define MON_NOT_NEEDED 1
+int mon_begin(struct mon *m, char *arg, struct err *e);
 
 /* monitor_record.c: run/vps/NAME/state and exit, and the packets of monitor.h to vpsd. */
 void mon_record_state(struct mon *m);
@@ -136,6 +142,8 @@ void mon_restore_abort(struct mon *m);
 
 /* monitor_watch.c: what the VPS was refused, and its beancounters. */
 void mon_watch_begin(struct mon *m);
+/* Begins what is due: it takes some 60 files, for which who waits for the start need not wait. */
+void mon_watch_due(struct mon *m);
 /* The fd to poll; -EBADF for now when it has just told something. */
 int mon_watch_fd(const struct mon *m);
 void mon_watch_read(struct mon *m);

@@ -4,12 +4,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/macro.h"
-#include "base/path.h"
 #include "base/proc.h"
 #include "base/sock.h"
 #include "supervisor/monitor.h"
-#include "supervisor/program.h"
+#include "supervisor/spare.h"
 
+#include <assert.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -21,6 +21,12 @@ struct pending {
 	link_reply done;
 	void *ctx;
 };
+
+struct begin_fd {
+	const char *name;
+	int fd; /* negative: not there */
+};
+#define BEGIN_FDS_MAX 8
 
 struct sup_link {
 	struct sup_vps *vps;
@@ -146,50 +152,54 @@ static int link_new(struct sup_vps *v, int fd, int pidfd)
 	return 0;
 }
 
-/* Reaps it; that it is gone is told by the end of its connection. */
-static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
+/* The packet that a monitor waits for, with the fds that are there. */
+static int send_begin(struct sup_link *l, const char *name, const struct begin_fd *fds, size_t count)
 {
-	(void)s;
-	(void)userdata;
-	log_debug("monitor %d ended", (int)si->si_pid);
-	return 0;
+	json_t *names = json_array(), *msg;
+	cleanup_free char *text = NULL;
+	int list[BEGIN_FDS_MAX];
+	size_t n = 0;
+	ssize_t r;
+
+	for (size_t i = 0; i < count; i++) {
+		if (fds[i].fd < 0)
+			continue;
+		list[n++] = fds[i].fd;
+		json_array_append_new(names, json_string(fds[i].name));
+	}
+	msg = json_pack("{s:s, s:o}", "begin", name, "fds", names);
+	text = json_dumps(msg, JSON_COMPACT);
+	json_decref(msg);
+	r = text ? fd_send(l->fd, text, strlen(text), list, n) : -ENOMEM;
+	return r < 0 ? (int)r : 0;
 }
 
 int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
 	       struct err *e)
 {
-	const char *const argv[] = { "vps-monitor", v->name, NULL };
-	cleanup_close int ours = -EBADF, theirs = -EBADF;
-	char program[4096];
-	pid_t pid;
-	int pair[2], r;
+	const struct begin_fd fds[] = {
+		{ "spec", spec_fd },
+		{ "lock", lock_fd },
+		{ "image", image_fd },
+		{ "session", io ? io->session : -EBADF },
+		{ "stdin", io ? io->fd[0] : -EBADF },
+		{ "stdout", io ? io->fd[1] : -EBADF },
+		{ "stderr", io ? io->fd[2] : -EBADF },
+	};
+	int fd, pidfd, r;
 
-	r = path_program("vps-monitor", program, sizeof(program));
-	if (r < 0)
-		return err_code(e, r, "find vps-monitor");
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_sys(e, "make a socket pair");
-	ours = pair[0];
-	theirs = pair[1];
-	r = sup_spawn(program, argv,
-		      (struct spawn_fd[]){
-			      { theirs, MONITOR_FD_CONTROL },
-			      { spec_fd, MONITOR_FD_SPEC },
-			      { io ? io->session : -EBADF, MONITOR_FD_SESSION },
-			      { io ? io->fd[0] : -EBADF, MONITOR_FD_STDIO },
-			      { io ? io->fd[1] : -EBADF, MONITOR_FD_STDIO + 1 },
-			      { io ? io->fd[2] : -EBADF, MONITOR_FD_STDIO + 2 },
-			      { lock_fd, MONITOR_FD_LOCK },
-			      { image_fd, MONITOR_FD_IMAGE },
-		      },
-		      8, &pid, e);
+	static_assert(ARRAY_SIZE(fds) <= BEGIN_FDS_MAX, "a packet has room for them");
+	r = spare_take(v->d, &fd, &pidfd, e);
 	if (r < 0)
 		return r;
-	r = sd_event_add_child(v->d->event, NULL, pid, WEXITED, on_child, NULL);
+	r = link_new(v, fd, pidfd);
 	if (r < 0)
-		log_warn("watch monitor %d: %s", (int)pid, strerrordesc_np(-r));
-	r = link_new(v, TAKE_FD(ours), pidfd_open_pid(pid));
-	return r < 0 ? err_code(e, r, "watch the monitor") : 0;
+		return err_code(e, r, "watch the monitor");
+	r = send_begin(v->link, v->name, fds, ARRAY_SIZE(fds));
+	if (r == 0)
+		return 0;
+	link_free(TAKE_PTR(v->link));
+	return err_code(e, r, "tell the monitor");
 }
 
 int link_connect(struct sup_vps *v)

@@ -9,7 +9,8 @@
  * the end of the connection to vps_on_gone(), both from the loop.
  */
 
-/* Runs vps-monitor for v; `spec_fd`, `image_fd` (-EBADF: none) and the fds in io stay the caller's. */
+/* Gives v a monitor and tells it to begin; `spec_fd`, `image_fd` (-EBADF: none) and the fds in io
+ * stay the caller's. */
 int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
 	       struct err *e);
 /* Connects to the monitor that runs already: -ENOENT, -ECONNREFUSED when there is none. */

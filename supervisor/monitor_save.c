@@ -45,11 +45,15 @@ int mon_save(struct mon *m, struct err *e)
 
 void mon_save_abort(struct mon *m)
 {
+	cleanup_close int lib = -EBADF;
 	struct err e;
 	int r;
 
 	if (m->state != MON_SAVING)
 		return;
+	lib = open_lib(m, &e);
+	if (lib >= 0)
+		suspend_abort(lib);
 	/* What the worker stopped it lets go, dead or alive. */
 	r = m->was_paused ? rt_freeze(m->vps, &e) : rt_thaw(m->vps, &e);
 	if (r < 0)
@@ -85,10 +89,6 @@ int mon_save_commit(struct mon *m, json_t *record, int worker, struct err *e)
 	if (r == 0)
 		r = suspend_commit(lib, record, e);
 	if (r < 0) {
-		struct err ignored;
-
-		if (lib >= 0)
-			suspend_discard(lib, &ignored);
 		mon_save_abort(m);
 		mon_tell_state(m);
 		return r;

@@ -13,8 +13,16 @@
 
 void mon_watch_begin(struct mon *m)
 {
+	m->watch_due = true;
+}
+
+void mon_watch_due(struct mon *m)
+{
 	struct err e;
 
+	if (!m->watch_due)
+		return;
+	m->watch_due = false;
 	counters_begin(m->spec.lib_dir, rt_cgroup(m->vps), &m->counters);
 	m->watch_at_us = 0;
 	if (cgroup_watch_open(&m->watch, rt_cgroup(m->vps), &e) < 0)
@@ -53,6 +61,7 @@ void mon_watch_read(struct mon *m)
 
 void mon_watch_end(struct mon *m)
 {
+	mon_watch_due(m);
 	if (m->watch.fd > 0)
 		mon_watch_read(m);
 	counters_take(m->spec.lib_dir, rt_cgroup(m->vps), &m->counters);

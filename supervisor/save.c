@@ -23,8 +23,9 @@ struct saving {
 	bool cancelled;
 	bool committed;     /* the record is on disk */
 	json_t *record;     /* what it says */
+	json_t *what;       /* was written */
 	struct err refused; /* why not, code 0: no reason */
-	json_t *result;     /* of the worker, when it has ended after the commit */
+	bool ended;         /* the worker */
 };
 
 static void saving_free(struct saving *s)
@@ -33,7 +34,7 @@ static void saving_free(struct saving *s)
 	fd_close(&s->word);
 	fd_close(&s->worker);
 	json_decref(s->record);
-	json_decref(s->result);
+	json_decref(s->what);
 	free(s);
 }
 
@@ -81,11 +82,46 @@ static void finish_when_over(struct saving *s)
 {
 	struct sup_vps *v = s->vps;
 
-	if (!s->committed || !s->result || v->state != SUP_SUSPENDED)
+	if (!s->committed || !s->ended || v->state != SUP_SUSPENDED)
 		return;
 	event_emit(v->d, "suspended", v->name, NULL);
-	server_reply(s->call, json_pack("{s:o, s:O}", "vps", vps_json(v), "saved", s->result), NULL, 0);
+	server_reply(s->call, json_pack("{s:o, s:O}", "vps", vps_json(v), "saved", s->what), NULL, 0);
 	saving_free(s);
+}
+
+static void on_discarded(void *ctx, json_t *result, const struct err *e)
+{
+	struct sup_vps *v = ctx;
+	struct err told;
+
+	(void)result;
+	v->copying--;
+	if (e) {
+		told = *e;
+		err_wrap(&told, "stop %s", v->name);
+		vps_look(v, &told);
+		return;
+	}
+	v->state = vps_idle_state(v);
+	event_emit(v->d, "stopped", v->name, "its image was given up");
+	vps_look(v, NULL);
+}
+
+int save_discard(struct sup_vps *v, struct err *e)
+{
+	struct job_spec job = { .key = v->name, .done = on_discarded, .ctx = v };
+	char lib[512];
+	int r = vps_check(v, SUP_EV_DISCARD, "stop", e);
+
+	if (r < 0)
+		return r;
+	job.request = json_pack("{s:s, s:s}", "op", "discard", "lib_dir",
+				host_root_lib(&v->d->root, v->name, lib));
+	r = job_submit(v->d->jobs, &job, NULL, e);
+	if (r < 0)
+		return err_wrap(e, "stop %s", v->name);
+	v->copying++;
+	return 0;
 }
 
 void save_ended(struct sup_vps *v)
@@ -98,13 +134,14 @@ static void on_saved(void *ctx, json_t *result, const struct err *e)
 {
 	struct saving *s = ctx;
 
+	(void)result;
 	s->job = NULL;
 	if (!s->committed) {
 		fail(s, e);
 		return;
 	}
 	/* It is suspended, whatever became of the worker; the answer comes when all has ended. */
-	s->result = json_incref(result ? result : s->record);
+	s->ended = true;
 	tell_monitor(s->vps, "save-finish");
 	finish_when_over(s);
 }
@@ -149,6 +186,7 @@ static void on_prepared(void *ctx, json_t *what)
 	if (s->cancelled)
 		return;
 	s->worker = job_pidfd(s->job);
+	s->what = json_incref(what);
 	s->record = json_pack("{s:s, s:I, s:O}", "id", s->id, "at",
 			      (json_int_t)(now_realtime_us() / 1000000), "bytes",
 			      json_object_get(what, "bytes"));

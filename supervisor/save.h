@@ -15,6 +15,8 @@ struct save_request {
 
 /* Progress goes to the call, and the answer, in the end; its cancellation lets the VPS run on. */
 int save_begin(struct sup_vps *v, const struct save_request *q, struct server_call *c, struct err *e);
+/* Gives up the image that it is suspended in; the waiters are told when it is stopped. */
+int save_discard(struct sup_vps *v, struct err *e);
 /* Nothing of the VPS runs any more: whoever waits for that is told. */
 void save_ended(struct sup_vps *v);
 /* Its monitor has died. When the image is complete and nothing has run since, the VPS is suspended

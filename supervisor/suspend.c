@@ -3,7 +3,6 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/step.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -42,14 +41,7 @@ int suspend_commit(int lib, json_t *record, struct err *e)
 
 	if (!text)
 		return err_code(e, -ENOMEM, "write the record");
-	/* Or it is there: whoever was about to write the record has died. */
-	if (!json_object_get(record, "file") && renameat(lib, SUSPEND_TMP, lib, SUSPEND_IMAGE) < 0 &&
-	    (errno != ENOENT || !is_there(lib, SUSPEND_IMAGE)))
-		return err_sys(e, "put the image in its place");
-	r = fault_point("suspend", "record", e);
-	if (r < 0)
-		return r;
-	/* Its rename and that of the image are in one directory, which is synced. */
+	/* Its name and that of the image are in one directory, which is synced. */
 	r = fd_replace_file_at(lib, SUSPEND_RECORD, text, strlen(text), 0600, true);
 	return r < 0 ? err_code(e, r, "write the record") : 0;
 }
@@ -75,10 +67,15 @@ int suspend_recover(int lib, bool frozen, struct err *e)
 		else if (renameat(lib, SUSPEND_RESUMING, lib, SUSPEND_RECORD) < 0 || fsync(lib) < 0)
 			return err_sys(e, "restore the record");
 	}
-	unlinkat(lib, SUSPEND_TMP, 0);
-	if (!suspend_is(lib))
-		unlinkat(lib, SUSPEND_IMAGE, 0); /* never committed */
+	suspend_abort(lib);
 	return 0;
+}
+
+void suspend_abort(int lib)
+{
+	unlinkat(lib, SUSPEND_TMP, 0);
+	if (!suspend_is(lib) && !is_there(lib, SUSPEND_RESUMING))
+		unlinkat(lib, SUSPEND_IMAGE, 0);
 }
 
 int suspend_discard(int lib, struct err *e)

@@ -10,8 +10,8 @@
 /*
  * A suspended VPS on disk, in lib/vps/NAME:
  *
- *   image.tmp   what a worker writes; complete when it says so, of no worth else
- *   image       the processes, whole (checkpoint/image/image.h)
+ *   image.tmp   what a worker writes
+ *   image       the processes, whole (checkpoint/image/image.h); of no worth without one of the next
  *   suspended   {"id":…,"at":…,"bytes":…,"file":…}: the VPS is suspended in the image of that id. `file`
  *               is there when the image is not `image` but somewhere else, where its user has put it
  *   resuming    the same record while the processes are put back: from then on the image may be stale
@@ -31,6 +31,8 @@ bool suspend_is(int lib);
 json_t *suspend_record(int lib);
 /* The VPS is suspended from here on, also after a power failure. `record` is borrowed. */
 int suspend_commit(int lib, json_t *record, struct err *e);
+/* Removes what was written and will not be committed. */
+void suspend_abort(int lib);
 /* From here on it is not. 0 when it was not. */
 int suspend_resume(int lib, struct err *e);
 /* Its processes run again: the image goes. */

@@ -197,8 +197,8 @@ int vps_check(const struct sup_vps *v, enum sup_event ev, const char *verb, stru
 		return ret;
 	/* Our own text with one %s in it; not a format, which would have to be a literal. */
 	at = strstr(r->hint, "%s");
-	snprintf(hint, sizeof(hint), "%.*s%s", at ? (int)(at - r->hint) : 200, r->hint,
-		 at ? v->name : "");
+	snprintf(hint, sizeof(hint), "%.*s%s%s", at ? (int)(at - r->hint) : 200, r->hint,
+		 at ? v->name : "", at ? at + 2 : "");
 	return err_hint(e, "%s", hint);
 }
 

@@ -15,6 +15,7 @@
 #include "base/proc.h"
 #include "base/sock.h"
 #include "supervisor/protocol/interface.h"
+#include "supervisor/spare.h"
 
 #include <fcntl.h>
 #include <getopt.h>
@@ -171,6 +172,7 @@ static void on_open(struct sup_daemon *d)
 	sd_notify(0, "READY=1");
 	say_ready();
 	network_mend(d);
+	spare_prepare(d);
 	autostart_begin(d);
 }
 

@@ -132,6 +132,7 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "move-recover", worker_move_recover },
 		{ "doctor", worker_doctor },
 		{ "suspend", worker_suspend },
+		{ "discard", worker_discard },
 	};
 	const char *op = job_text(job, "op");
 

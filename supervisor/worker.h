@@ -32,6 +32,7 @@ int worker_move_offer(json_t *job, json_t **ret, struct err *e);
 int worker_move_in(json_t *job, json_t **ret, struct err *e);
 int worker_move_recover(json_t *job, json_t **ret, struct err *e);
 int worker_suspend(json_t *job, json_t **ret, struct err *e);
+int worker_discard(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 
 /* A string parameter; "" when it is not there. */

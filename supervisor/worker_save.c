@@ -100,7 +100,10 @@ static int prepare(struct saver *s, struct err *e)
 
 	if (r < 0)
 		return r;
-	r = fault_point("suspend", "prepared", e);
+	if (renameat(s->lib, SUSPEND_TMP, s->lib, SUSPEND_IMAGE) < 0)
+		r = err_sys(e, "put the image in its place");
+	if (r == 0)
+		r = fault_point("suspend", "prepared", e);
 	if (r < 0)
 		ckpt_dump_abort(s->dump);
 	return r;
@@ -147,6 +150,15 @@ static int suspend(struct saver *s, struct err *e)
 	return 0;
 }
 
+int worker_discard(json_t *job, json_t **ret, struct err *e)
+{
+	const char *dir = job_text(job, "lib_dir");
+	cleanup_close int lib = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	(void)ret;
+	return lib < 0 ? err_sys(e, "open %s", dir) : suspend_discard(lib, e);
+}
+
 int worker_suspend(json_t *job, json_t **ret, struct err *e)
 {
 	struct saver s = { .job = job, .pidfd = -EBADF, .lib = -EBADF, .fd = -EBADF };
@@ -155,7 +167,7 @@ int worker_suspend(json_t *job, json_t **ret, struct err *e)
 	if (r == 0)
 		*ret = result_json(&s);
 	else if (s.lib >= 0)
-		unlinkat(s.lib, SUSPEND_TMP, 0);
+		suspend_abort(s.lib);
 	saver_done(&s);
 	return r;
 }

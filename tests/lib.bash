@@ -293,8 +293,19 @@ has_cap() {
 	(((0x$eff >> ${bit[$1]}) & 1))
 }
 
-# Prints the path of a tarball of a small Debian with systemd. Built once by mmdebstrap and kept in
-# build/cache; the virtual machine is given the same file.
+# debian_tree NAME PACKAGE...: prints the path of a tarball of a Debian with these packages. Built once
+# by mmdebstrap and kept in build/cache; the virtual machine is given the same file (tests/vm/lane
+# reads such lines).
+debian_tree() {
+	local tar=${VPS_TEST_FILES:-$VPS_BUILD/cache}/debian-$1.tar
+	shift
+	[ -s "$tar" ] || {
+		[ -z "${VPS_TEST_FILES-}" ] && "$VPS_TOP/tests/debian" "$tar" "$@" >/dev/null
+	} || return 1
+	echo "$tar"
+}
+
+# The same for a small one with systemd.
 debian_tarball() {
 	local tar=${VPS_TEST_DEBIAN:-$VPS_BUILD/cache/debian.tar}
 	[ -s "$tar" ] || "$VPS_TOP/tests/debian" "$tar" >/dev/null 2>"$tar.log" || {

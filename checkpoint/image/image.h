@@ -41,9 +41,12 @@ enum ckpt_record_type {
 	CKPT_REC_TMPFS,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
+	CKPT_REC_ZOMBIE = 21,
+	CKPT_REC_GHOST = 50,
+	CKPT_REC_GHOST_DATA = 51,
 	CKPT_REC_PRECOPY = 60,
-	CKPT_REC_LAYOUT,
-	CKPT_REC_POPULATED,
+	CKPT_REC_LAYOUT = 61,
+	CKPT_REC_POPULATED = 62,
 	CKPT_REC_COUNT = 80,
 };
 
@@ -118,6 +121,20 @@ void ckpt_reader_free(struct ckpt_reader *r);
 /* 1: a record; 0: the trailer came, is right, and is the end of the stream (nothing is read behind
  * it). Records that are unknown and not critical are skipped. */
 int ckpt_read(struct ckpt_reader *r, struct ckpt_record *ret, struct err *e);
+/*
+ * The same for several threads, each with a decoder of its own: ckpt_read_next() is called by one at a
+ * time and only takes the record from the stream; ckpt_decode() checks it and unpacks its message (1:
+ * unknown and not critical, to be skipped). What they
+ * return is valid until the decoder's next use. Every record must be decoded.
+ */
+struct ckpt_decoder;
+struct ckpt_decoder *ckpt_decoder_new(struct ckpt_reader *r, struct err *e);
+void ckpt_decoder_free(struct ckpt_decoder *d);
+int ckpt_read_next(struct ckpt_decoder *d, struct ckpt_record *ret, struct err *e);
+int ckpt_decode(struct ckpt_decoder *d, struct ckpt_record *rec, struct err *e);
+int ckpt_decode_pages(struct ckpt_decoder *d, const struct ckpt_record *rec, struct ckpt_pages *ret,
+		      struct err *e);
+
 /* Takes the message out of a record; the caller frees it. */
 void *ckpt_record_take(struct ckpt_record *rec);
 void ckpt_message_free(void *message);

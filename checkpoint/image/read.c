@@ -20,8 +20,14 @@ struct ckpt_reader {
 	int fd;
 	bool ended;
 	XXH3_state_t *hash;
-	ZSTD_DCtx *zstd;
 	uint64_t records;
+	struct ckpt_decoder *own;
+};
+
+struct ckpt_decoder {
+	struct ckpt_reader *r;
+	ZSTD_DCtx *zstd;
+	struct wire_header header;
 	uint8_t *payload;
 	size_t room;
 	uint8_t *pages;
@@ -53,6 +59,34 @@ static int get(struct ckpt_reader *r, void *buf, size_t len, struct err *e)
 	return 0;
 }
 
+struct ckpt_decoder *ckpt_decoder_new(struct ckpt_reader *r, struct err *e)
+{
+	struct ckpt_decoder *d = calloc(1, sizeof(*d));
+
+	if (d) {
+		d->r = r;
+		d->zstd = ZSTD_createDCtx();
+		d->pages = malloc((size_t)CKPT_PAGES_MAX * CKPT_PAGE);
+	}
+	if (!d || !d->zstd || !d->pages) {
+		ckpt_decoder_free(d);
+		err_code(e, -ENOMEM, "read the image");
+		return NULL;
+	}
+	return d;
+}
+
+void ckpt_decoder_free(struct ckpt_decoder *d)
+{
+	if (!d)
+		return;
+	ckpt_message_free(d->message);
+	ZSTD_freeDCtx(d->zstd);
+	free(d->payload);
+	free(d->pages);
+	free(d);
+}
+
 struct ckpt_reader *ckpt_reader_new(int fd, struct err *e)
 {
 	static const struct wire_preamble want = { .magic = WIRE_MAGIC };
@@ -63,10 +97,9 @@ struct ckpt_reader *ckpt_reader_new(int fd, struct err *e)
 	if (r) {
 		r->fd = fd;
 		r->hash = XXH3_createState();
-		r->zstd = ZSTD_createDCtx();
-		r->pages = malloc((size_t)CKPT_PAGES_MAX * CKPT_PAGE);
+		r->own = ckpt_decoder_new(r, e);
 	}
-	if (!r || !r->hash || !r->zstd || !r->pages)
+	if (!r || !r->hash || !r->own)
 		n = err_code(e, -ENOMEM, "read the image");
 	if (n == 0)
 		n = get(r, &p, sizeof(p), e);
@@ -88,34 +121,31 @@ void ckpt_reader_free(struct ckpt_reader *r)
 {
 	if (!r)
 		return;
-	ckpt_message_free(r->message);
+	ckpt_decoder_free(r->own);
 	XXH3_freeState(r->hash);
-	ZSTD_freeDCtx(r->zstd);
-	free(r->payload);
-	free(r->pages);
 	free(r);
 }
 
-static int read_payload(struct ckpt_reader *r, size_t len, struct err *e)
+static int read_payload(struct ckpt_decoder *d, size_t len, struct err *e)
 {
-	if (len > r->room) {
-		uint8_t *p = realloc(r->payload, len);
+	if (len > d->room) {
+		uint8_t *p = realloc(d->payload, len);
 
 		if (!p)
 			return err_code(e, -ENOMEM, "read the image");
-		r->payload = p;
-		r->room = len;
+		d->payload = p;
+		d->room = len;
 	}
-	return get(r, r->payload, len, e);
+	return get(d->r, d->payload, len, e);
 }
 
 static void *bounded_alloc(void *data, size_t size)
 {
-	struct ckpt_reader *r = data;
+	struct ckpt_decoder *d = data;
 
-	if (size > r->budget)
+	if (size > d->budget)
 		return NULL;
-	r->budget -= size;
+	d->budget -= size;
 	return malloc(size ? size : 1);
 }
 
@@ -138,83 +168,101 @@ void *ckpt_record_take(struct ckpt_record *rec)
 	return TAKE_PTR(rec->message);
 }
 
-static int check_end(struct ckpt_reader *r, size_t len, const XXH128_hash_t *hash, struct err *e)
+static int check_end(struct ckpt_decoder *d, size_t len, struct err *e)
 {
-	const struct wire_trailer *t = (const void *)r->payload;
+	const struct wire_trailer *t = (const void *)d->payload;
 	XXH128_canonical_t digest;
 
 	if (len != sizeof(*t))
 		return broken(e, "its trailer has another length");
-	XXH128_canonicalFromHash(&digest, *hash);
+	if (le64toh(d->header.checksum) != wire_checksum(&d->header, d->payload, len))
+		return broken(e, "a checksum is wrong");
+	XXH128_canonicalFromHash(&digest, XXH3_128bits_digest(d->r->hash));
 	if (memcmp(digest.digest, t->digest, sizeof(t->digest)) != 0 ||
-	    le64toh(t->records) != r->records)
+	    le64toh(t->records) != d->r->records)
 		return broken(e, "its digest is another");
-	r->ended = true;
+	d->r->ended = true;
 	return 0;
 }
 
-static int unpack(struct ckpt_reader *r, struct ckpt_record *rec, struct err *e)
+static int unpack(struct ckpt_decoder *d, struct ckpt_record *rec, struct err *e)
 {
-	const ProtobufCMessageDescriptor *d = ckpt_record_descriptor(rec->type);
-	ProtobufCAllocator bounded = { bounded_alloc, plain_free, r };
+	const ProtobufCMessageDescriptor *desc = ckpt_record_descriptor(rec->type);
+	ProtobufCAllocator bounded = { bounded_alloc, plain_free, d };
 
-	if (!d)
+	if (!desc)
 		return 0;
-	r->budget = UNPACK_MAX;
-	r->message = protobuf_c_message_unpack(d, &bounded, rec->length, rec->data);
-	if (!r->message)
+	d->budget = UNPACK_MAX;
+	d->message = protobuf_c_message_unpack(desc, &bounded, rec->length, rec->data);
+	if (!d->message)
 		return broken(e, ckpt_record_name(rec->type));
-	rec->message = r->message;
-	rec->slot = &r->message;
+	rec->message = d->message;
+	rec->slot = &d->message;
 	return 0;
+}
+
+int ckpt_read_next(struct ckpt_decoder *d, struct ckpt_record *ret, struct err *e)
+{
+	struct ckpt_reader *r = d->r;
+	struct wire_header *h = &d->header;
+	uint64_t len;
+	int n;
+
+	ckpt_message_free(TAKE_PTR(d->message));
+	if (r->ended)
+		return 0;
+	n = get(r, h, sizeof(*h), e);
+	if (n < 0)
+		return n;
+	len = le64toh(h->length);
+	if (len > CKPT_PAYLOAD_MAX || h->zero || r->records == CKPT_RECORDS_MAX)
+		return broken(e, "a record is too long");
+	n = read_payload(d, len, e);
+	if (n < 0)
+		return n;
+	if (le32toh(h->type) == CKPT_REC_END)
+		return check_end(d, len, e);
+	XXH3_128bits_update(r->hash, h, sizeof(*h)); /* which has the checksum of the payload */
+	r->records++;
+	*ret = (struct ckpt_record){
+		.type = le32toh(h->type), .version = le16toh(h->version), .flags = le16toh(h->flags),
+		.id = le64toh(h->id), .data = d->payload, .length = len,
+	};
+	return 1;
+}
+
+int ckpt_decode(struct ckpt_decoder *d, struct ckpt_record *rec, struct err *e)
+{
+	if (le64toh(d->header.checksum) != wire_checksum(&d->header, d->payload, rec->length))
+		return broken(e, "a checksum is wrong");
+	if (ckpt_record_name(rec->type) && rec->version == 1)
+		return unpack(d, rec, e);
+	if (!(rec->flags & CKPT_REC_CRITICAL))
+		return 1;
+	err_set(e, ERR_UNSUPPORTED, "the image has a record of type %u version %u", rec->type,
+		rec->version);
+	return err_hint(e, "it was made by a newer vps");
 }
 
 int ckpt_read(struct ckpt_reader *r, struct ckpt_record *ret, struct err *e)
 {
-	for (;;) {
-		struct wire_header h;
-		XXH128_hash_t before;
-		uint64_t len;
-		int n;
+	int n, known;
 
-		ckpt_message_free(TAKE_PTR(r->message));
-		if (r->ended)
-			return 0;
-		n = get(r, &h, sizeof(h), e);
-		if (n < 0)
-			return n;
-		len = le64toh(h.length);
-		if (len > CKPT_PAYLOAD_MAX || h.zero || r->records == CKPT_RECORDS_MAX)
-			return broken(e, "a record is too long");
-		n = read_payload(r, len, e);
-		if (n < 0)
-			return n;
-		if (le64toh(h.checksum) != wire_checksum(&h, r->payload, len))
-			return broken(e, "a checksum is wrong");
-		if (le32toh(h.type) == CKPT_REC_END) {
-			before = XXH3_128bits_digest(r->hash);
-			return check_end(r, len, &before, e);
-		}
-		XXH3_128bits_update(r->hash, &h, sizeof(h)); /* which has the checksum of the payload */
-		r->records++;
-		*ret = (struct ckpt_record){
-			.type = le32toh(h.type), .version = le16toh(h.version),
-			.flags = le16toh(h.flags), .id = le64toh(h.id), .data = r->payload, .length = len,
-		};
-		if (ckpt_record_name(ret->type) && ret->version == 1) {
-			n = unpack(r, ret, e);
-			return n < 0 ? n : 1;
-		}
-		if (ret->flags & CKPT_REC_CRITICAL) {
-			err_set(e, ERR_UNSUPPORTED, "the image has a record of type %u version %u",
-				ret->type, ret->version);
-			return err_hint(e, "it was made by a newer vps");
-		}
-	}
+	do {
+		n = ckpt_read_next(r->own, ret, e);
+		known = n > 0 ? ckpt_decode(r->own, ret, e) : 0;
+	} while (n > 0 && known > 0);
+	return known < 0 ? known : n;
 }
 
 int ckpt_read_pages(struct ckpt_reader *r, const struct ckpt_record *rec, struct ckpt_pages *ret,
 		    struct err *e)
+{
+	return ckpt_decode_pages(r->own, rec, ret, e);
+}
+
+int ckpt_decode_pages(struct ckpt_decoder *d, const struct ckpt_record *rec, struct ckpt_pages *ret,
+		      struct err *e)
 {
 	const struct wire_pages *p = (const void *)rec->data;
 	size_t raw, len = rec->length - sizeof(*p), got = 0;
@@ -243,17 +291,17 @@ int ckpt_read_pages(struct ckpt_reader *r, const struct ckpt_record *rec, struct
 		ret->data = (const uint8_t *)(p + 1);
 		return len == raw ? 0 : broken(e, "pages have another length");
 	case CKPT_PAGES_LZ4: {
-		int n = LZ4_decompress_safe((const char *)(p + 1), (char *)r->pages, (int)len, (int)raw);
+		int n = LZ4_decompress_safe((const char *)(p + 1), (char *)d->pages, (int)len, (int)raw);
 
 		got = n > 0 ? (size_t)n : 0;
 		break;
 	}
 	case CKPT_PAGES_ZSTD:
-		got = ZSTD_decompressDCtx(r->zstd, r->pages, raw, p + 1, len);
+		got = ZSTD_decompressDCtx(d->zstd, d->pages, raw, p + 1, len);
 		break;
 	default:
 		return broken(e, "pages have an unknown encoding");
 	}
-	ret->data = r->pages;
+	ret->data = d->pages;
 	return got == raw ? 0 : broken(e, "pages do not decompress");
 }

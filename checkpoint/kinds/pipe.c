@@ -1,67 +1,114 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Both ends and what is in it, copied with tee(2), which leaves it there. */
+/* Pipes, and FIFOs by their paths: all ends and what is in them, copied with tee(2), which leaves it
+ * there. Of one pipe all ends have the inode number; it stands for the pipe in the image. */
 #include "base/macro.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
+#define PIPE_MAX (64u << 20)
+
 static bool is(const struct ckpt_fd *f)
 {
-	return S_ISFIFO(f->st.st_mode) && strncmp(f->link, "pipe:[", 6) == 0;
+	return S_ISFIFO(f->st.st_mode) && (f->link[0] == '/' || strncmp(f->link, "pipe:[", 6) == 0);
 }
 
-/* Of one pipe all ends have the inode number; it stands for the pipe in the image. */
-static bool have_content(const struct ckpt_tree *t, uint64_t ino)
+static bool is_end_of(const Ckpt__File *f, const Ckpt__File *other)
+{
+	return other->kind == CKPT_FILE_PIPE && other->value == f->value &&
+	       (f->path[0] == '/') == (other->path[0] == '/');
+}
+
+/* The end that has what belongs to the whole pipe; NULL: none has. */
+static const Ckpt__File *find_content(const struct ckpt_tree *t, const Ckpt__File *f)
 {
 	for (size_t i = 0; i < t->file_count; i++)
-		if (t->files[i]->kind == CKPT_FILE_PIPE && t->files[i]->value == ino &&
-		    t->files[i]->n_more)
-			return true;
-	return false;
+		if (is_end_of(f, t->files[i]) && t->files[i]->n_more)
+			return t->files[i];
+	return NULL;
 }
 
-static int copy_content(struct ckpt_arena *a, const struct ckpt_fd *f, int size, int len,
+/* Reads a copy. In packet mode (O_DIRECT) each read gives one message: their lengths are kept. */
+static int read_copy(struct ckpt_arena *a, int from, size_t len, Ckpt__File *out)
+{
+	uint64_t *more;
+	size_t at = 0, room = out->more[0] / 4096 + 2;
+
+	more = ckpt_alloc(a, room * sizeof(*more));
+	out->data.data = ckpt_alloc(a, len);
+	if (!more || !out->data.data)
+		return -ENOMEM;
+	more[0] = out->more[0];
+	out->more = more;
+	while (at < len) {
+		ssize_t n = read(from, out->data.data + at, len - at);
+
+		if (n <= 0 || out->n_more == room)
+			return n < 0 ? -errno : -EIO;
+		more[out->n_more++] = (uint64_t)n;
+		at += (size_t)n;
+	}
+	if (out->n_more == 2)
+		out->n_more = 1; /* in one piece */
+	out->data.len = len;
+	return 0;
+}
+
+static int copy_content(struct ckpt_arena *a, const struct ckpt_fd *f, int reader, size_t len,
 			Ckpt__File *out, struct err *e)
 {
 	cleanup_close int from = -EBADF, to = -EBADF;
-	int fds[2];
+	int fds[2], r;
 	ssize_t n;
 
 	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
 		return err_sys(e, "make a pipe");
 	from = fds[0];
 	to = fds[1];
-	out->data.data = ckpt_alloc(a, (size_t)len);
-	if (!out->data.data)
-		return err_code(e, -ENOMEM, "collect a pipe");
-	if (fcntl(to, F_SETPIPE_SZ, size) < 0)
-		return err_sys(e, "make a pipe of %d bytes", size);
-	n = tee(f->own, to, (size_t)len, SPLICE_F_NONBLOCK);
-	if (n != len || read(from, out->data.data, (size_t)len) != len)
-		return err_sys(e, "copy the %d bytes in a pipe of process %d", len, (int)f->pid);
-	out->data.len = (size_t)len;
-	return 0;
+	if (fcntl(to, F_SETPIPE_SZ, (int)out->more[0]) < 0)
+		return err_sys(e, "make a pipe of %d bytes", (int)out->more[0]);
+	n = tee(reader, to, len, SPLICE_F_NONBLOCK);
+	if (n < 0)
+		return err_sys(e, "copy what is in a pipe of process %d", (int)f->pid);
+	if ((size_t)n != len)
+		return err_set(e, ERR_FAIL, "%zd of the %zu bytes in a pipe of process %d were copied", n, len,
+			       (int)f->pid);
+	r = read_copy(a, from, len, out);
+	return r < 0 ? err_code(e, r, "read the copy of a pipe of process %d", (int)f->pid) : 0;
+}
+
+/* A FIFO's reader sees a hangup only when there was a writer. */
+static bool is_hung_up(const struct ckpt_fd *f)
+{
+	struct pollfd p = { f->own, POLLIN, 0 };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
 }
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	struct ckpt_arena *a = ckpt_dump_arena(d);
+	cleanup_close int other = -EBADF;
+	int size = fcntl(f->own, F_GETPIPE_SZ), len = 0, r;
 	char path[64];
-	struct ckpt_fd reader = *f;
-	cleanup_close int fd = -EBADF;
-	int size = fcntl(f->own, F_GETPIPE_SZ), len = 0;
 
-	if (f->flags & O_DIRECT)
-		return err_set(e, ERR_UNSUPPORTED, "process %d has a pipe in packet mode, fd %d, which "
-			       "cannot be saved yet", (int)f->pid, f->fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
+	if (f->link[0] == '/') {
+		r = ckpt_place_find(d, path, f->link, &f->st, &out->path, &out->ghost, e);
+		if (r < 0)
+			return r;
+		out->value2 = is_hung_up(f);
+	}
 	out->value = f->st.st_ino;
-	if (have_content(ckpt_dump_tree(d), out->value))
+	if (find_content(ckpt_dump_tree(d), out))
 		return 0;
 	out->more = ckpt_alloc(a, sizeof(uint64_t));
 	if (!out->more || size < 0 || ioctl(f->own, FIONREAD, &len) < 0)
@@ -70,59 +117,104 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	out->more[0] = (uint64_t)size;
 	if (len == 0)
 		return 0;
-	/* A reading end of our own, whichever this one is. */
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(e, "open a pipe of process %d", (int)f->pid);
-	reader.own = fd;
-	return copy_content(a, &reader, size, len, out, e);
+	if ((f->flags & O_ACCMODE) == O_WRONLY) {
+		other = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		if (other < 0)
+			return err_sys(e, "open a pipe of process %d", (int)f->pid);
+	}
+	return copy_content(a, f, other < 0 ? f->own : other, (size_t)len, out, e);
 }
 
-static int fill(int fd, const Ckpt__File *f, struct err *e)
+static int write_messages(int fd, const Ckpt__File *c)
 {
-	if (f->n_more != 1 || f->more[0] > (64u << 20) || f->data.len > f->more[0])
+	uint64_t at = 0;
+
+	for (size_t i = 1; i < c->n_more; i++) {
+		if (c->more[i] > c->data.len - at ||
+		    write(fd, c->data.data + at, c->more[i]) != (ssize_t)c->more[i])
+			return -EIO;
+		at += c->more[i];
+	}
+	return at < c->data.len && write(fd, c->data.data + at, c->data.len - at) < (ssize_t)(c->data.len - at)
+		? -EIO : 0;
+}
+
+/* The size and what is in it; `fd` is an end that can be written to when there is something. */
+static int fill(struct ckpt_opening *o, int fd, const Ckpt__File *f, struct err *e)
+{
+	const Ckpt__File *c = find_content(o->tree, f);
+	bool packets = c && c->n_more > 1;
+
+	if (!c || c->more[0] > PIPE_MAX || c->data.len > c->more[0])
 		return err_set(e, ERR_FAIL, "the image is damaged: a pipe");
-	if (fcntl(fd, F_SETPIPE_SZ, (int)f->more[0]) < 0)
-		return err_sys(e, "make a pipe of %llu bytes", (unsigned long long)f->more[0]);
-	if (f->data.len && write(fd, f->data.data, f->data.len) != (ssize_t)f->data.len)
+	for (size_t i = 0; i < o->tree->file_count && !packets; i++)
+		packets = is_end_of(f, o->tree->files[i]) && (o->tree->files[i]->flags & O_DIRECT);
+	if (fcntl(fd, F_SETPIPE_SZ, (int)c->more[0]) < 0)
+		return err_sys(e, "make a pipe of %llu bytes", (unsigned long long)c->more[0]);
+	if (!c->data.len)
+		return 0;
+	if (fcntl(fd, F_SETFL, O_NONBLOCK | (packets ? O_DIRECT : 0)) < 0 || write_messages(fd, c) < 0)
 		return err_sys(e, "fill a pipe");
 	return 0;
 }
 
-/* The first end that is asked for makes the pipe; others are opened through it. */
+/* An end that is there already; -1: none. */
+static int find_end(const struct ckpt_opening *o, const Ckpt__File *f)
+{
+	for (size_t i = 0; i < o->tree->file_count; i++)
+		if (o->fds[i] >= 0 && is_end_of(f, o->tree->files[i]))
+			return o->fds[i];
+	return -1;
+}
+
+static int open_pipe(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	int mode = (int)(f->flags & O_ACCMODE), end = find_end(o, f), fds[2], fd, r;
+	cleanup_close int from = -EBADF, to = -EBADF;
+	char path[64];
+
+	if (end < 0) {
+		if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
+			return err_sys(e, "make a pipe");
+		from = fds[0];
+		end = to = fds[1];
+		r = fill(o, to, f, e);
+		if (r < 0)
+			return r;
+	}
+	/* The ends that a pipe is born with are as good as others, but for both ways at once. */
+	if (from >= 0 && mode != O_RDWR)
+		return mode == O_WRONLY ? TAKE_FD(to) : TAKE_FD(from);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", end);
+	fd = open(path, mode | O_NONBLOCK | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open a pipe again") : fd;
+}
+
+static int open_fifo(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	const Ckpt__File *c = find_content(o->tree, f);
+	int mode = (int)(f->flags & O_ACCMODE), fd, r = 0;
+	cleanup_close int both = -EBADF;
+
+	/* Writers need a reader, contents a writer; one that came and went is a hangup. */
+	if (mode == O_WRONLY || f->value2 || (c && c->data.len)) {
+		both = open(f->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+		if (both < 0)
+			return err_sys(e, "open %s again", f->path);
+	}
+	fd = open(f->path, mode | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return err_sys(e, "open %s again", f->path);
+	if (find_end(o, f) < 0)
+		r = fill(o, both < 0 ? fd : both, f, e);
+	if (r < 0)
+		close(fd);
+	return r < 0 ? r : fd;
+}
+
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
-	char path[64];
-	int fds[2], fd, r = 0;
-
-	for (size_t i = 0; i < o->tree->file_count; i++) {
-		const Ckpt__File *other = o->tree->files[i];
-
-		if (other->kind != CKPT_FILE_PIPE || other->value != f->value || o->fds[i] < 0)
-			continue;
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", o->fds[i]);
-		fd = open(path, (int)(f->flags & O_ACCMODE) | O_NONBLOCK | O_CLOEXEC);
-		return fd < 0 ? err_sys(e, "open a pipe again") : fd;
-	}
-	if (pipe2(fds, O_CLOEXEC | O_NONBLOCK) < 0)
-		return err_sys(e, "make a pipe");
-	for (size_t i = 0; i < o->tree->file_count && r == 0; i++) {
-		const Ckpt__File *other = o->tree->files[i];
-
-		if (other->kind == CKPT_FILE_PIPE && other->value == f->value && other->n_more)
-			r = fill(fds[1], other, e);
-	}
-	if (r < 0 || (f->flags & O_ACCMODE) == O_RDWR) {
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fds[0]);
-		fd = r < 0 ? -1 : open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-		close(fds[0]);
-		close(fds[1]);
-		return r < 0 ? r : fd < 0 ? err_sys(e, "open a pipe again") : fd;
-	}
-	fd = (f->flags & O_ACCMODE) == O_WRONLY ? 1 : 0;
-	close(fds[!fd]);
-	return fds[fd];
+	return f->path[0] == '/' ? open_fifo(o, f, e) : open_pipe(o, f, e);
 }
 
 const struct ckpt_kind ckpt_kind_pipe = { "pipe", is, dump, open_again, false };

@@ -2,9 +2,9 @@
 
 /* What has a path in the VPS's root: files, directories, FIFOs, and those devices that hold nothing. */
 #include "base/macro.h"
-#include "base/path.h"
+#include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/kinds.h"
+#include "checkpoint/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,31 +24,27 @@ static bool is(const struct ckpt_fd *f)
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
-	cleanup_close int fd = path_open_in_root(ckpt_dump_root(d), f->link, O_PATH, 0);
-	struct stat st;
+	char proc[64];
+	int r;
 
-	(void)out;
-	if (strncmp(f->link, "/proc/", 6) == 0 && strstr(f->link, "/proc/1/") != f->link)
-		return err_set(e, ERR_UNSUPPORTED, "process %d has opened %s, which cannot be saved yet",
-			       (int)f->pid, f->link);
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != f->st.st_ino || st.st_dev != f->st.st_dev) {
-		err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, has been deleted or replaced", f->fd,
-			(int)f->pid, f->link);
-		return err_hint(e, "deleted files cannot be saved yet");
-	}
-	if (strstr(f->info, "\nlock:"))
-		return err_set(e, ERR_UNSUPPORTED, "process %d holds a lock on %s, which cannot be saved "
-			       "yet", (int)f->pid, f->link);
-	return 0;
+	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)f->pid, f->fd);
+	r = ckpt_place_find(d, proc, f->link, &f->st, &out->path, &out->ghost, e);
+	return r;
 }
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
+	/* The path is without links: a link at its end is what was opened. */
 	unsigned keep = O_ACCMODE | O_APPEND | O_DIRECT | O_DIRECTORY | O_NOATIME | O_PATH | O_SYNC | O_DSYNC;
-	int fd = open(f->path, (int)(f->flags & keep) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	char path[64];
+	int fd;
 
-	(void)o;
+	if ((f->flags & O_TMPFILE) == O_TMPFILE)
+		keep &= ~(unsigned)O_DIRECTORY; /* part of it */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->ghost ? o->ghosts[f->ghost - 1] : -1);
+	fd = open(f->ghost ? path : f->path,
+		  (int)(f->flags & keep) | (f->ghost ? 0 : O_NOFOLLOW) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "open %s again", f->path) : fd;
 }
 
-const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false, .info = true };
+const struct ckpt_kind ckpt_kind_regular = { "regular", is, dump, open_again, false };

@@ -1,12 +1,87 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Pipes: what is in them, their size, who holds which end, a reader and a writer asleep in them. */
+/*
+ * Pipes: what is in them, their size, who holds which end, a reader and a writer asleep in them; messages
+ * (O_DIRECT), pages of a file, memory that was given away. FIFOs: one end or both, with and without
+ * contents, with a writer that never came or has left.
+ */
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
+
+static int packets[2], pages[2], fifo_both, fifo_reader, fifo_left, fifo_in, fifo_out;
+
+static int fifo(const char *path, int flags)
+{
+	CHECK(mkfifo(path, 0600) == 0 || errno == EEXIST);
+	return open(path, flags | O_NONBLOCK);
+}
+
+static short hears(int fd)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+
+	return poll(&p, 1, 0) < 0 ? -1 : p.revents;
+}
+
+static void set_up(void)
+{
+	int file = open("/root/file", O_RDWR | O_CREAT, 0600), left;
+	struct iovec iov;
+	loff_t at = 0;
+
+	CHECK(pipe2(packets, O_DIRECT | O_NONBLOCK) == 0);
+	CHECK(write(packets[1], "first", 5) == 5 && write(packets[1], "2", 1) == 1 && write(packets[1], "third", 5) == 5);
+	CHECK(pipe(pages) == 0 && write(file, "of a file", 9) == 9);
+	CHECK(splice(file, &at, pages[1], NULL, 9, 0) == 9);
+	iov.iov_base = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	iov.iov_len = 4096;
+	strcpy(iov.iov_base, "given");
+	CHECK(vmsplice(pages[1], &iov, 1, SPLICE_F_GIFT) == 4096);
+	fifo_both = fifo("/run/both", O_RDWR);
+	CHECK(write(fifo_both, "kept", 4) == 4);
+	fifo_reader = fifo("/run/reader", O_RDONLY);
+	CHECK(hears(fifo_reader) == 0);
+	fifo_left = fifo("/root/left", O_RDONLY);
+	left = fifo("/root/left", O_WRONLY);
+	CHECK(write(left, "bye", 3) == 3);
+	close(left);
+	fifo_in = fifo("/run/ends", O_RDONLY);
+	fifo_out = fifo("/run/ends", O_WRONLY);
+	CHECK(write(fifo_out, "through", 7) == 7);
+}
+
+static void verify(void)
+{
+	char got[8192];
+	int writer;
+
+	CHECK(read(packets[0], got, 3) == 3 && memcmp(got, "fir", 3) == 0 && read(packets[0], got, 100) == 1);
+	CHECK(read(packets[0], got, 100) == 5 && memcmp(got, "third", 5) == 0);
+	CHECK(write(packets[1], "ab", 2) == 2 && write(packets[1], "c", 1) == 1 && read(packets[0], got, 9) == 2);
+	CHECK((fcntl(packets[1], F_GETFL) & O_DIRECT) && read(packets[0], got, 9) == 1);
+	CHECK(read(packets[0], got, 9) < 0 && errno == EAGAIN);
+	CHECK(read(pages[0], got, sizeof(got)) == 9 + 4096 && memcmp(got, "of a file", 9) == 0 &&
+	      strcmp(got + 9, "given") == 0);
+	CHECK(read(fifo_both, got, 9) == 4 && memcmp(got, "kept", 4) == 0 && hears(fifo_both) == 0);
+	CHECK(hears(fifo_reader) == 0);
+	writer = open("/run/reader", O_WRONLY | O_NONBLOCK);
+	CHECK(writer >= 0 && write(writer, "x", 1) == 1 && read(fifo_reader, got, 9) == 1);
+	close(writer);
+	CHECK(hears(fifo_reader) == POLLHUP);
+	CHECK(hears(fifo_left) == (POLLIN | POLLHUP) && read(fifo_left, got, 9) == 3 && memcmp(got, "bye", 3) == 0);
+	CHECK(read(fifo_left, got, 9) == 0);
+	CHECK(read(fifo_in, got, 9) == 7 && memcmp(got, "through", 7) == 0 && hears(fifo_in) == 0);
+	close(fifo_out);
+	CHECK(hears(fifo_in) == POLLHUP);
+}
 
 int main(void)
 {
@@ -32,7 +107,9 @@ int main(void)
 			_exit(1);
 		_exit(read(empty[0], &c, 1) == 0 ? 21 : 2);
 	}
+	set_up();
 	wait_for_restore();
+	verify();
 	CHECK(ioctl(full[0], FIONREAD, &len) == 0 && len == sizeof(big));
 	CHECK(fcntl(full[0], F_GETPIPE_SZ) == 131072);
 	CHECK(fcntl(full[0], F_GETFD) == FD_CLOEXEC && fcntl(empty[0], F_GETFD) == 0);

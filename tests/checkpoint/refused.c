@@ -6,15 +6,14 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sys/inotify.h>
+#include <sys/fanotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <time.h>
 
-enum { TIMER = 1, ZOMBIE, ORPHAN, DELETED, LOCK, SOCKET, NAMESPACE, INOTIFY, DONTFORK, GROUP, MOUNT };
+enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT };
 
 static int ready[2];
 
@@ -28,65 +27,38 @@ static _Noreturn void stay(void)
 
 static void child(void)
 {
-	if (WHAT == ORPHAN) {
-		/* Its parent has ended, and is not its session's leader, who lives. */
-		setsid();
-		if (fork() == 0) {
-			if (fork() == 0) {
-				while (getppid() != 1)
-					usleep(100);
-				stay();
-			}
-			_exit(0);
-		}
-		wait(NULL);
-		for (;;)
-			pause();
-	}
-	if (WHAT == GROUP)
-		setpgid(0, 0);
 	if (WHAT == NAMESPACE && unshare(CLONE_NEWUTS) == 0)
 		stay();
-	if (WHAT == GROUP && fork() == 0)
-		for (;;)
-			pause();
 	_exit(0);
 }
 
 int main(void)
 {
-	struct flock lk = { .l_type = F_WRLCK, .l_len = 10 };
-	siginfo_t si;
 	timer_t timer;
-	int fd = open("/root/file", O_RDWR | O_CREAT, 0600), pid;
+	int fd;
 
 	if (WHAT == TIMER)
 		timer_create(CLOCK_MONOTONIC, NULL, &timer);
 	CHECK(pipe(ready) == 0);
-	if (WHAT == ORPHAN && fork() == 0)
-		child();
-	if (WHAT == ZOMBIE || WHAT == GROUP) {
-		pid = fork();
-		if (pid == 0)
-			child();
-		waitid(P_PID, (id_t)pid, &si, WEXITED | (WHAT == ZOMBIE ? WNOWAIT : 0));
+	if (WHAT == BREAKING) {
+		/* A lease that somebody wants to have ended. */
+		close(open("/run/file", O_RDWR | O_CREAT, 0600));
+		fd = open("/run/file", O_RDONLY);
+		signal(SIGIO, SIG_IGN);
+		CHECK(fcntl(fd, F_SETLEASE, F_RDLCK) == 0 && open("/run/file", O_WRONLY | O_NONBLOCK) < 0);
 	}
-	if (WHAT == DELETED)
-		unlink("/root/file");
-	if (WHAT == LOCK)
-		fcntl(fd, F_SETLK, &lk);
 	if (WHAT == SOCKET)
 		socket(AF_INET, SOCK_STREAM, 0);
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT)
 		mount("none", "/tmp", "tmpfs", 0, NULL);
-	if (WHAT == INOTIFY)
-		inotify_init1(0);
+	if (WHAT == FANOTIFY)
+		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
 	if (WHAT == DONTFORK)
 		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
 			MADV_DONTFORK);
-	if (WHAT == ORPHAN || WHAT == NAMESPACE) {
+	if (WHAT == NAMESPACE) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);

@@ -26,10 +26,11 @@ counts() {
 }
 
 @test "a running VPS" {
-	vps create web1
-	vps start --wait web1
+	make_counter
 	succeeds vps migrate -e "$RSH" --json web1 host-b
 	echo "$output"
 	assert_only_on b web1
 	assert_equal "$(on b vps list --json | jq -r '.[0].state')" running
+	n=$(count b)
+	wait_until 10 counts b "$((n + 3))"
 }

@@ -107,7 +107,9 @@ publish: port 8080 of the host is that of other"
 	fails_like 1 "the connection ended too early .hint: .*ended with status 255" \
 		vps migrate -e "$RSH" web1 nowhere
 	vps start web1
-	fails 5 "vps: migrate web1: it is running (hint: vps stop web1)" vps migrate -e "$RSH" web1 host-b
+	fails 5 "vps: migrate web1: it is running (hint: vps stop web1)" \
+		vps migrate --offline -e "$RSH" web1 host-b
+	fails 5 "vps: copy web1: it is running (hint: vps stop web1)" vps copy -e "$RSH" web1 host-b
 	fails 3 "vps: migrate web9: there is no VPS named web9 (hint: vps list shows those there are)" \
 		vps migrate -e "$RSH" web9 host-b
 	fails 2 "vps: migrate web1: -x is no host" vps migrate -e "$RSH" web1 -- -x

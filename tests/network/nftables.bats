@@ -10,8 +10,8 @@ setup_file() {
 }
 
 @test "nft with conntrack and NAT inside, without effect outside" {
-	local tar=$VPS_BUILD/cache/debian-nft.tar
-	[ -s "$tar" ] || "$VPS_TOP/tests/debian" "$tar" nftables python3-minimal nginx-light iperf3 ||
+	local tar
+	tar=$(debian_tree nft nftables python3-minimal nginx-light iperf3) ||
 		skip "no Debian tree with nftables can be made here"
 	vps template import --init /sbin/init debian "$tar"
 	vps create fw -T debian

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/ghosts.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/path.h"
+#include "checkpoint/handles.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#define CHUNK MIB(1)
+#define GHOSTS_MAX 65536
+#define DELETED " (deleted)"
+
+static uint64_t ns(struct timespec t)
+{
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* The path that a deleted file had. */
+static char *strip(struct ckpt_arena *a, const char *link)
+{
+	size_t len = strlen(link), tail = strlen(DELETED);
+	char *path = ckpt_strdup(a, link);
+
+	if (path && len > tail && STREQ(link + len - tail, DELETED))
+		path[len - tail] = '\0';
+	return path;
+}
+
+/* What O_TMPFILE made: d_path() shows it as "#" and the number of its inode. */
+static bool is_nameless(const char *path)
+{
+	const char *name = path ? strrchr(path, '/') : NULL;
+
+	return name && name[1] == '#' && name[2] && !name[2 + strspn(name + 2, "0123456789")];
+}
+
+static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
+		     uint32_t *ret, struct err *e)
+{
+	struct ckpt_arena *a = &d->tree.arena;
+	struct ckpt_held *h;
+	Ckpt__Ghost *g;
+
+	for (size_t i = 0; i < d->ghost_count; i++)
+		if (d->ghosts[i]->dev == st->st_dev && d->ghosts[i]->ino == st->st_ino) {
+			*ret = (uint32_t)i + 1;
+			return 0;
+		}
+	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+		return err_set(e, ERR_UNSUPPORTED, "%s, %s, was deleted and is neither file nor directory, which "
+			       "cannot be saved", proc, link);
+	g = ckpt_alloc(a, sizeof(*g));
+	h = ckpt_alloc(a, sizeof(*h));
+	if (!g || !h)
+		return err_code(e, -ENOMEM, "collect deleted files");
+	ckpt__ghost__init(g);
+	g->path = strip(a, link);
+	g->tmpfile = S_ISREG(st->st_mode) && is_nameless(g->path);
+	g->mode = st->st_mode;
+	g->uid = st->st_uid - d->uid_base;
+	g->gid = st->st_gid - d->uid_base;
+	g->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
+	g->atime_ns = ns(st->st_atim);
+	g->mtime_ns = ns(st->st_mtim);
+	*h = (struct ckpt_held){ st->st_dev, st->st_ino, open(proc, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
+	if (h->fd < 0)
+		return err_sys(e, "open %s", proc);
+	if (!g->path || ckpt_push(a, &d->tree.ghosts, &d->tree.ghost_count, g) < 0 ||
+	    ckpt_push(a, &d->ghosts, &d->ghost_count, h) < 0) {
+		close(h->fd);
+		return err_code(e, -ENOMEM, "collect deleted files");
+	}
+	*ret = (uint32_t)d->ghost_count;
+	return 0;
+}
+
+static bool leads_to(const struct ckpt_dump *d, const char *path, const struct stat *st)
+{
+	cleanup_close int fd = path_open_in_root(d->root, path, O_PATH | O_NOFOLLOW, 0);
+	struct stat there;
+
+	return fd >= 0 && fstat(fd, &there) == 0 && there.st_ino == st->st_ino &&
+	       there.st_dev == st->st_dev;
+}
+
+/* How many names a file still has that lost one. What lies in overlay's lower layer keeps its name there. */
+static unsigned long names_left(const char *proc, const struct stat *st)
+{
+	return st->st_nlink - (st->st_nlink > 0 && ckpt_handle_is_lower(proc));
+}
+
+int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
+		    char **ret_path, uint32_t *ret_ghost, struct err *e)
+{
+	char *path = strip(&d->tree.arena, link);
+
+	*ret_ghost = 0;
+	*ret_path = ckpt_strdup(&d->tree.arena, link);
+	if (!path || !*ret_path)
+		return err_code(e, -ENOMEM, "collect files");
+	if (leads_to(d, link, st))
+		return 0;
+	if (STREQ(path, link))
+		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which is hidden by a mount or has another file in its "
+			       "place", proc, link);
+	if (!S_ISDIR(st->st_mode) && names_left(proc, st) > 0) {
+		*ret_path = ckpt_name_find(d, path, st);
+		return *ret_path ? 0 : err_set(e, ERR_UNSUPPORTED, "%s, %s, has another name that cannot be found",
+					       proc, link);
+	}
+	*ret_path = path;
+	return add_ghost(d, proc, link, st, ret_ghost, e);
+}
+
+int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
+		    uint32_t *ret_ghost, struct err *e)
+{
+	char proc[64], link[4096];
+	struct stat st;
+	ssize_t n;
+
+	snprintf(proc, sizeof(proc), "/proc/%d/%s", (int)pid, name);
+	n = readlink(proc, link, sizeof(link) - 1);
+	if (n < 0 || stat(proc, &st) < 0)
+		return err_sys(e, "look at %s", proc);
+	link[n] = '\0';
+	return ckpt_place_find(d, proc, link, &st, ret_path, ret_ghost, e);
+}
+
+static int write_pieces(const struct ckpt_dump *d, size_t n, uint8_t *buf, struct ckpt_writer *w,
+			struct err *e)
+{
+	int fd = d->ghosts[n]->fd, r = 0;
+	off_t at = 0, hole;
+
+	while (r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
+		hole = lseek(fd, at, SEEK_HOLE);
+		while (r == 0 && at < hole) {
+			Ckpt__GhostData m = CKPT__GHOST_DATA__INIT;
+			ssize_t len = pread(fd, buf, (size_t)(hole - at) < CHUNK ? (size_t)(hole - at) : CHUNK, at);
+
+			if (len <= 0)
+				return err_sys(e, "read %s, which was deleted", d->tree.ghosts[n]->path);
+			m.ghost = (uint32_t)n + 1;
+			m.offset = (uint64_t)at;
+			m.data.data = buf;
+			m.data.len = (size_t)len;
+			r = ckpt_write_message(w, CKPT_REC_GHOST_DATA, n + 1, &m, e);
+			at += len;
+		}
+	}
+	return r;
+}
+
+int ckpt_ghosts_write(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
+{
+	cleanup_free uint8_t *buf = d->ghost_count ? malloc(CHUNK) : NULL;
+	int r = 0;
+
+	if (d->ghost_count && !buf)
+		return err_code(e, -ENOMEM, "save deleted files");
+	for (size_t i = 0; r == 0 && i < d->ghost_count; i++)
+		if (S_ISREG(d->tree.ghosts[i]->mode))
+			r = write_pieces(d, i, buf, w, e);
+	return r;
+}
+
+void ckpt_ghosts_done(struct ckpt_dump *d)
+{
+	for (size_t i = 0; i < d->ghost_count; i++)
+		fd_close(&d->ghosts[i]->fd);
+	d->ghost_count = 0;
+}
+
+static int bad(struct err *e)
+{
+	return err_set(e, ERR_FAIL, "the image is damaged: a deleted file");
+}
+
+int ckpt_ghost_take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *e)
+{
+	const Ckpt__GhostData *m = rec->message;
+	const Ckpt__Ghost *g = m->ghost && m->ghost <= t->ghost_count ? t->ghosts[m->ghost - 1] : NULL;
+	struct ckpt_piece *p;
+
+	if (!g || m->offset > g->size || m->data.len > g->size - m->offset || t->piece_count == UINT32_MAX)
+		return bad(e);
+	if (!t->has_spool)
+		return 0;
+	p = ckpt_alloc(&t->arena, sizeof(*p));
+	if (!p || ckpt_push(&t->arena, &t->pieces, &t->piece_count, p) < 0)
+		return err_code(e, -ENOMEM, "read the image");
+	*p = (struct ckpt_piece){ m->ghost, m->offset, m->data.len, t->spooled };
+	if (pwrite(t->spool, m->data.data, m->data.len, (off_t)t->spooled) != (ssize_t)m->data.len)
+		return err_sys(e, "keep deleted files");
+	t->spooled += m->data.len;
+	return 0;
+}
+
+int ckpt_ghost_check(const struct ckpt_tree *t, size_t n, struct err *e)
+{
+	const Ckpt__Ghost *g = t->ghosts[n];
+
+	return n >= GHOSTS_MAX || g->path[0] != '/' || strlen(g->path) >= 4096 || g->size > INT64_MAX ||
+	       (!S_ISREG(g->mode) && !S_ISDIR(g->mode)) ? bad(e) : 0;
+}
+
+/* The directory that it was in, or what is left of the way there; *ret_name is its name. */
+static int open_parent(const char *path, const char **ret_name)
+{
+	char dir[4096];
+	char *slash;
+	int fd = -EBADF;
+
+	snprintf(dir, sizeof(dir), "%s", path);
+	*ret_name = strrchr(path, '/') + 1;
+	while (fd < 0 && (slash = strrchr(dir, '/'))) {
+		*slash = '\0';
+		fd = open(slash == dir ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	}
+	return fd;
+}
+
+/* Under its name while that is free, else under one like it; without a name when it had none. */
+static int make_node(int dir, const char *name, const Ckpt__Ghost *g, char *made, size_t room)
+{
+	int fd = -EEXIST;
+
+	if (g->tmpfile) {
+		fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		return fd < 0 ? -errno : fd;
+	}
+	for (int i = 0; fd == -EEXIST && i < 1000; i++) {
+		if (i == 0)
+			snprintf(made, room, "%.255s", name);
+		else
+			snprintf(made, room, "%.200s.deleted%d", name, i);
+		if (S_ISDIR(g->mode))
+			fd = mkdirat(dir, made, 0700) < 0 ? -errno : 0;
+		else
+			fd = openat(dir, made, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+		if (fd < 0)
+			fd = -errno;
+	}
+	if (fd < 0 || !S_ISDIR(g->mode))
+		return fd;
+	fd = openat(dir, made, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int copy_piece(int spool, int fd, const struct ckpt_piece *p, uint8_t *buf)
+{
+	for (uint64_t done = 0; done < p->len;) {
+		size_t want = p->len - done < CHUNK ? p->len - done : CHUNK;
+		ssize_t n = pread(spool, buf, want, (off_t)(p->at + done));
+
+		if (n <= 0 || pwrite(fd, buf, (size_t)n, (off_t)(p->offset + done)) != n)
+			return -errno;
+		done += (uint64_t)n;
+	}
+	return 0;
+}
+
+static int fill(const struct ckpt_tree *t, size_t n, int spool, int fd)
+{
+	const Ckpt__Ghost *g = t->ghosts[n];
+	cleanup_free uint8_t *buf = malloc(CHUNK);
+	struct timespec ts[2] = {
+		{ (time_t)(g->atime_ns / 1000000000), (long)(g->atime_ns % 1000000000) },
+		{ (time_t)(g->mtime_ns / 1000000000), (long)(g->mtime_ns % 1000000000) },
+	};
+	int r = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	if (S_ISREG(g->mode) && ftruncate(fd, (off_t)g->size) < 0)
+		return -errno;
+	for (size_t i = 0; r == 0 && i < t->piece_count; i++)
+		if (t->pieces[i]->ghost == n + 1)
+			r = copy_piece(spool, fd, t->pieces[i], buf);
+	if (r == 0 && (fchown(fd, g->uid, g->gid) < 0 || fchmod(fd, g->mode & 07777) < 0 || futimens(fd, ts) < 0))
+		r = -errno;
+	return r;
+}
+
+int ckpt_ghost_make(const struct ckpt_tree *t, size_t n, int spool, struct err *e)
+{
+	const Ckpt__Ghost *g = t->ghosts[n];
+	char made[256];
+	const char *name;
+	cleanup_close int dir = open_parent(g->path, &name), fd = -EBADF;
+	struct stat st;
+	int r = 0;
+
+	if (dir < 0 || fstat(dir, &st) < 0)
+		return err_sys(e, "open the directory of %s", g->path);
+	fd = make_node(dir, name, g, made, sizeof(made));
+	if (fd < 0)
+		return err_code(e, fd, "make %s, which was deleted, again", g->path);
+	r = fill(t, n, spool, fd);
+	if (!g->tmpfile) {
+		struct timespec ts[2] = { st.st_atim, st.st_mtim };
+
+		if (unlinkat(dir, made, S_ISDIR(g->mode) ? AT_REMOVEDIR : 0) < 0 && r == 0)
+			r = -errno;
+		futimens(dir, ts);
+	}
+	if (r == 0 && g->executed) {
+		char path[64];
+		int again;
+
+		/* A file that is open for writing is not executed. */
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		again = open(path, O_RDONLY | O_CLOEXEC);
+		return again < 0 ? err_sys(e, "open %s, which was deleted", g->path) : again;
+	}
+	return r < 0 ? err_code(e, r, "fill %s, which was deleted", g->path) : TAKE_FD(fd);
+}

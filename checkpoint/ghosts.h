@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_GHOSTS_H
+#define CHECKPOINT_GHOSTS_H
+
+#include "checkpoint/tree.h"
+
+#include <sys/stat.h>
+
+/*
+ * Ghosts: files and directories without a name that are still open, mapped, executed or somebody's
+ * working directory. Their contents go into the image; a restore makes them where they were, and takes
+ * their names away again. Files with O_TMPFILE are such too.
+ */
+struct ckpt_dump;
+struct ckpt_writer;
+struct ckpt_opening;
+
+/*
+ * Where a file that a path of /proc leads to (/proc/PID/fd/N, exe, cwd, map_files) can be opened again:
+ * *ret_path, which is `link` or another name of it, or the id of a ghost (*ret_ghost). `st` is its stat.
+ * ERR_UNSUPPORTED when it is hidden, or is what cannot be kept.
+ */
+int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
+		    char **ret_path, uint32_t *ret_ghost, struct err *e);
+/* As above for a link in /proc/PID, like "exe". */
+int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
+		    uint32_t *ret_ghost, struct err *e);
+
+/* The contents; behind the records of the tree, before pages. */
+int ckpt_ghosts_write(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
+/* Closes what the dump holds of them. */
+void ckpt_ghosts_done(struct ckpt_dump *d);
+
+/* Reading: contents are put into t->spool, or dropped when there is none. */
+int ckpt_ghost_take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *e);
+int ckpt_ghost_check(const struct ckpt_tree *t, size_t n, struct err *e);
+/* In the first process: makes ghost n (from 0); a new fd. `spool` is t->spool, there. */
+int ckpt_ghost_make(const struct ckpt_tree *t, size_t n, int spool, struct err *e);
+
+#endif

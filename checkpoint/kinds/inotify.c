@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * What is watched is found again by its handle, or is a file that is open in the VPS. Watches keep their
+ * numbers. Events that were not read cannot be looked at without being taken: in their place comes the one
+ * that says that events were lost (IN_Q_OVERFLOW), to which a program answers by looking at everything.
+ */
+#include "base/macro.h"
+#include "checkpoint/handles.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+#define SET_NEXT_WD _IOW('I', 0, int32_t) /* linux/inotify.h, CONFIG_CHECKPOINT_RESTORE */
+#define FLAGS (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK)
+#define FULL (1u << 22)                    /* more events than any queue holds */
+
+static bool is(const struct ckpt_fd *f)
+{
+	return strcmp(f->link, "anon_inode:inotify") == 0;
+}
+
+/* An open file of the VPS with this inode; 0: none. The table of files is complete by now. */
+static uint32_t find_open(const struct ckpt_dump *d, const Ckpt__Watch *w)
+{
+	for (size_t i = 0; i < d->files.count; i++)
+		if (d->files.by_file[i]->ino == w->ino && d->files.by_file[i]->dev == w->dev)
+			return (uint32_t)i + 1;
+	return 0;
+}
+
+static int add_watch(struct ckpt_dump *d, const char *line, Ckpt__File *out, struct err *e)
+{
+	struct ckpt_handle_places places = { d->root, d->init, &d->spec->root };
+	Ckpt__Watch *w = ckpt_alloc(&d->tree.arena, sizeof(*w));
+	const char *ino = strstr(line, "ino:");
+	struct ckpt_handle h;
+	char path[4096] = "";
+	unsigned wd;
+
+	if (!w)
+		return err_code(e, -ENOMEM, "collect an inotify");
+	ckpt__watch__init(w);
+	if (sscanf(line, "inotify wd:%x ino:%*x sdev:%*x mask:%x", &wd, &w->mask) != 2 || !ino ||
+	    ckpt_handle_parse(ino, &h) < 0)
+		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell what an inotify watches");
+	w->wd = (int32_t)wd;
+	w->mask &= FLAGS;
+	w->ino = h.ino;
+	w->dev = makedev(h.sdev >> 20, h.sdev & 0xfffff);
+	if (ckpt_handle_path(&places, &h, path, sizeof(path)) < 0)
+		path[0] = '\0';
+	w->path = ckpt_strdup(&d->tree.arena, path);
+	if (!w->path || ckpt_push(&d->tree.arena, &out->watches, &out->n_watches, w) < 0)
+		return err_code(e, -ENOMEM, "collect an inotify");
+	return 0;
+}
+
+static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
+{
+	int queued = 0;
+
+	if (ioctl(f->own, FIONREAD, &queued) < 0)
+		return err_sys(e, "look at an inotify of process %d", (int)f->pid);
+	out->value = queued > 0;
+	for (const char *l = strstr(f->info, "inotify wd:"); l; l = strstr(l + 1, "inotify wd:")) {
+		int r = add_watch(d, l, out, e);
+
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->tree.file_count; i++) {
+		const Ckpt__File *f = d->tree.files[i];
+
+		for (size_t k = 0; k < f->n_watches; k++) {
+			Ckpt__Watch *w = f->watches[k];
+
+			if (!w->path[0])
+				w->file = find_open(d, w);
+			if (!w->path[0] && !w->file)
+				return err_set(e, ERR_UNSUPPORTED, "the inotify that is fd %d of process %d watches a file "
+					       "(inode %llu, device %u:%u) that cannot be found",
+					       d->files.by_file[i]->fd, (int)d->files.by_file[i]->pid,
+					       (unsigned long long)w->ino, major(w->dev), minor(w->dev));
+			w->ino = w->dev = 0;
+		}
+	}
+	return 0;
+}
+
+int ckpt_inotify_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e)
+{
+	for (size_t i = 0; i < f->n_watches; i++) {
+		const Ckpt__Watch *w = f->watches[i];
+
+		if (w->wd < 1 || (w->mask & ~(uint32_t)FLAGS) || w->file > t->file_count ||
+		    strlen(w->path) >= 4096 || (!w->file && w->path[0] != '/'))
+			return err_set(e, ERR_FAIL, "the image is damaged: an inotify");
+	}
+	return 0;
+}
+
+static int queued(int fd)
+{
+	int n = 0;
+
+	return ioctl(fd, FIONREAD, &n) < 0 ? -errno : n;
+}
+
+/* Filled by a file of our own until the kernel says that it lost events; all but that is read. */
+static int overflow(int fd)
+{
+	cleanup_close int file = memfd_create("events", MFD_CLOEXEC), again = -EBADF;
+	uint8_t buf[16384];
+	char path[64], byte = 0;
+	int had = -1, n = 0, wd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
+	again = open(path, O_RDWR | O_CLOEXEC);
+	wd = inotify_add_watch(fd, path, IN_MODIFY | IN_ACCESS);
+	if (again < 0 || wd < 0)
+		return -errno;
+	for (unsigned i = 0; i < FULL && n > had; i++) {
+		if (pwrite(again, &byte, 1, 0) != 1 || pread(again, &byte, 1, 0) != 1)
+			return -errno;
+		if (i % 512 == 511) {
+			had = n;
+			n = queued(fd);
+		}
+	}
+	if (inotify_rm_watch(fd, wd) < 0)
+		return -errno;
+	while ((n = queued(fd)) > (int)sizeof(struct inotify_event)) {
+		size_t want = (size_t)n - sizeof(struct inotify_event);
+
+		if (read(fd, buf, want < sizeof(buf) ? want : sizeof(buf)) <= 0)
+			return -errno;
+	}
+	return n;
+}
+
+static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK), r;
+
+	(void)o;
+	if (fd < 0)
+		return err_sys(e, "make an inotify");
+	r = f->value ? overflow(fd) : 0;
+	if (r < 0) {
+		close(fd);
+		return err_code(e, r, "fill an inotify");
+	}
+	return fd;
+}
+
+static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
+{
+	int32_t next = 1;
+
+	(void)e;
+	for (size_t i = 0; i < f->n_watches; i++) {
+		const Ckpt__Watch *w = f->watches[i];
+		char path[4096];
+		int r;
+
+		if (w->file)
+			snprintf(path, sizeof(path), "/proc/self/fd/%d", ckpt_late_fd_of(q, w->file));
+		else
+			snprintf(path, sizeof(path), "%s", w->path);
+		r = ckpt_late_room(q, 3, strlen(path) + 1);
+		if (r < 0)
+			return r;
+		ckpt_late_call(q, "set the number of a watch", SYS_ioctl, ckpt_late_fd(q), SET_NEXT_WD,
+			       (uint64_t)w->wd, 0);
+		ckpt_late_call(q, "watch a file", SYS_inotify_add_watch, ckpt_late_fd(q),
+			       ckpt_late_put(q, path, strlen(path) + 1),
+			       w->mask | (w->file ? 0 : IN_DONT_FOLLOW), 0);
+		if (w->wd >= next && w->wd < INT32_MAX)
+			next = w->wd + 1;
+	}
+	ckpt_late_call(q, "set the number of a watch", SYS_ioctl, ckpt_late_fd(q), SET_NEXT_WD,
+		       (uint64_t)next, 0);
+	return 0;
+}
+
+const struct ckpt_kind ckpt_kind_inotify = { "inotify", is, dump, open_again, false, .info = true, .late = late };

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Of processes in the VPS, zombies included, and of those that have ended and were reaped. */
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+#include "checkpoint/standin.h"
+
+#include <fcntl.h>
+#include <linux/ioctl.h>
+#include <stdio.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+
+#define THREAD O_EXCL /* PIDFD_THREAD (Linux 6.9) */
+
+/* What a pidfd tells of its process (linux/pidfd.h), as far as is needed. */
+struct info {
+	uint64_t mask, cgroup;
+	uint32_t ids[12];
+	int32_t exit_code;
+};
+#define GET_INFO _IOWR(0xff, 11, struct info)
+#define INFO_EXIT 8 /* Linux 6.15 */
+
+static bool is(const struct ckpt_fd *f)
+{
+	return STREQ(f->link, "anon_inode:[pidfd]") || strncmp(f->link, "pidfd:[", 7) == 0;
+}
+
+/* 0: it is not in the VPS. */
+static pid_t inside(const struct ckpt_fd *f)
+{
+	const char *l = strstr(f->info, "NSpid:");
+	int outer, inner;
+
+	return l && sscanf(l, "NSpid: %d %d", &outer, &inner) == 2 ? inner : 0;
+}
+
+static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
+{
+	struct info info = { .mask = INFO_EXIT };
+	const char *l = strstr(f->info, "\nPid:");
+
+	(void)d;
+	if (!l)
+		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell of whom a pidfd is");
+	if (strtol(l + 5, NULL, 10) == -1) {
+		out->value2 = ioctl(f->own, GET_INFO, &info) == 0 && (info.mask & INFO_EXIT) ? (uint32_t)info.exit_code : 0;
+		return 0;
+	}
+	out->value = (uint64_t)inside(f);
+	return out->value ? 0 : err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a pidfd of a process outside "
+					"the VPS", f->fd, (int)f->pid);
+}
+
+int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e)
+{
+	for (size_t i = 0; i < t->file_count; i++) {
+		const Ckpt__File *f = t->files[i];
+		bool found = f->kind != CKPT_FILE_PIDFD || !f->value;
+
+		for (size_t k = 0; k < t->task_count && !found; k++)
+			found = t->tasks[k].process->pid == f->value;
+		if (!found)
+			return err_set(e, ERR_UNSUPPORTED, "a pidfd of thread or process %llu cannot be saved yet",
+				       (unsigned long long)f->value);
+	}
+	return 0;
+}
+
+static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	struct standin_process p;
+	int fd, r;
+
+	(void)o;
+	if (f->value)
+		return CKPT_LATE;
+	r = standin_begin(&p, 0, e);
+	if (r < 0)
+		return r;
+	fd = (int)syscall(SYS_pidfd_open, p.pid, f->flags & THREAD);
+	if (fd < 0)
+		err_sys(e, "make a pidfd of a process that has ended");
+	standin_end(&p, (int)f->value2);
+	return fd;
+}
+
+static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
+{
+	int r = f->value ? ckpt_late_room(q, 3, 0) : 0;
+
+	(void)e;
+	if (r < 0 || !f->value)
+		return r;
+	ckpt_late_call(q, "make a pidfd", SYS_pidfd_open, f->value, f->flags & (THREAD | O_NONBLOCK), 0, 0);
+	ckpt_late_opened(q, "make a pidfd");
+	return 0;
+}
+
+const struct ckpt_kind ckpt_kind_pidfd = { "pidfd", is, dump, open_again, true, .info = true, .late = late };

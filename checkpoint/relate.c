@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* How the processes of a dump belong together: parents, zombies, what they share. */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+#include "checkpoint/plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
+
+static void swap(struct ckpt_frozen *f, pid_t *parents, size_t a, size_t b)
+{
+	struct ckpt_process p = f->procs[a];
+	pid_t pid = parents[a];
+
+	f->procs[a] = f->procs[b];
+	f->procs[b] = p;
+	parents[a] = parents[b];
+	parents[b] = pid;
+}
+
+/* Moves the children of those before `done` behind them, and theirs; how many are in order then. */
+static size_t descend(struct ckpt_frozen *f, pid_t *parents, size_t from, size_t done)
+{
+	for (size_t i = from; i < done; i++)
+		for (size_t k = done; k < f->count; k++)
+			if (parents[k] == f->procs[i].pid)
+				swap(f, parents, k, done++);
+	return done;
+}
+
+int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e)
+{
+	struct ckpt_frozen *f = &d->frozen;
+	cleanup_free pid_t *parents = calloc(f->count, sizeof(*parents));
+	size_t done = 0;
+
+	if (!parents)
+		return err_code(e, -ENOMEM, "collect");
+	for (size_t i = 0; i < f->count; i++) {
+		uint64_t field[53] = { 0 };
+		int r = ckpt_stat_read(f->procs[i].pid, field);
+
+		if (r < 0)
+			return err_code(e, r, "look at process %d", (int)f->procs[i].pid);
+		parents[i] = (pid_t)field[4];
+		if (f->procs[i].pid == init) {
+			swap(f, parents, 0, i);
+			done = 1;
+		}
+	}
+	if (!done)
+		return err_set(e, ERR_STATE, "process %d is not in the VPS's group", (int)init);
+	done = descend(f, parents, 0, done);
+	/* What is left was started from outside, or descends from what was. */
+	for (size_t i = done; i < f->count; i++) {
+		bool inside = false;
+
+		for (size_t k = done; k < f->count; k++)
+			inside = inside || f->procs[k].pid == parents[i];
+		if (inside)
+			continue;
+		swap(f, parents, i, done);
+		done = descend(f, parents, done, done + 1);
+		i = done - 1;
+	}
+	return 0;
+}
+
+static uint32_t last_number(const struct ckpt_status *s, const char *key)
+{
+	uint64_t v[16] = { 0 };
+	size_t n = ckpt_status_numbers(s, key, 10, v, 16);
+
+	return n ? (uint32_t)v[n - 1] : 0;
+}
+
+static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, pid_t pid,
+			  const struct ckpt_status *s, struct err *e)
+{
+	Ckpt__Zombie *z = ckpt_alloc(&d->tree.arena, sizeof(*z));
+	cleanup_free char *comm = NULL;
+	uint64_t f[53] = { 0 }, uid = 0;
+	char path[64];
+	size_t len;
+	int r;
+
+	if (!z)
+		return err_code(e, -ENOMEM, "collect zombies");
+	ckpt__zombie__init(z);
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	r = ckpt_stat_read(pid, f);
+	if (r == 0)
+		r = fd_read_file_at(AT_FDCWD, path, 64, &comm, &len);
+	if (r < 0)
+		return err_code(e, r, "look at process %d", (int)pid);
+	z->pid = last_number(s, "NSpid");
+	z->ppid = parent->process->pid;
+	z->pgid = last_number(s, "NSpgid");
+	z->sid = last_number(s, "NSsid");
+	/* There is no core to be left again, so that it is not said that one was. */
+	z->status = f[52] & 0x7f ? f[52] & 0x7f : (uint32_t)f[52] & 0xff00;
+	z->exit_signal = (uint32_t)f[38];
+	ckpt_status_numbers(s, "Uid", 10, &uid, 1);
+	z->uid = uid - d->uid_base < 65536 ? (uint32_t)(uid - d->uid_base) : 65534;
+	len -= len && comm[len - 1] == '\n';
+	z->comm.len = len < 15 ? len : 15;
+	z->comm.data = ckpt_memdup(&d->tree.arena, comm, z->comm.len);
+	if (!z->comm.data || ckpt_push(&d->tree.arena, &d->tree.zombies, &d->tree.zombie_count, z) < 0)
+		return err_code(e, -ENOMEM, "collect zombies");
+	return 0;
+}
+
+/* They are in no control group; the kernel lists them with their parents. */
+int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
+{
+	for (size_t i = 0; i < k->thread_count; i++) {
+		cleanup_free char *text = NULL;
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)k->pid, (int)k->tids[i]);
+		if (fd_read_file_at(AT_FDCWD, path, MIB(1), &text, NULL) < 0)
+			continue; /* a kernel without CONFIG_PROC_CHILDREN */
+		for (char *p = text, *end; *p; p = end + strspn(end, " ")) {
+			struct ckpt_status s;
+			long pid = strtol(p, &end, 10);
+			int r = 0;
+
+			if (end == p)
+				break;
+			if (ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
+				r = zombie_collect(d, k, (pid_t)pid, &s, e);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+static int parents(struct ckpt_tree *t, struct err *e)
+{
+	for (size_t i = 0; i < t->task_count; i++) {
+		Ckpt__Process *k = t->tasks[i].process;
+		pid_t parent = (pid_t)k->ppid;
+		size_t n = 0;
+
+		while (n < i && t->tasks[n].pid != parent)
+			n++;
+		k->ppid = n < i ? t->tasks[n].process->pid : 0;
+		if (n == i && i > 0 && k->sid != k->pid)
+			return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside the VPS, and is "
+				       "in a session from there", (int)t->tasks[i].pid);
+	}
+	return 0;
+}
+
+/* An order of processes that the kernel keeps to itself, in which those that share something are equal. */
+struct comparison {
+	const struct ckpt_tree *tree;
+	int what; /* KCMP_* */
+};
+
+static int compare(const void *a, const void *b, void *arg)
+{
+	const struct comparison *c = arg;
+	size_t i = *(const size_t *)a, k = *(const size_t *)b;
+	long r = syscall(SYS_kcmp, c->tree->tasks[i].pid, c->tree->tasks[k].pid, c->what, 0, 0);
+
+	if (r == 0)
+		return (i > k) - (i < k);
+	return r == 1 ? -1 : 1;
+}
+
+/* For each process, which is the first of those that share it. */
+static int share(const struct ckpt_tree *t, int what, size_t *first, struct err *e)
+{
+	struct comparison c = { t, what };
+	cleanup_free size_t *order = calloc(t->task_count, sizeof(*order));
+
+	if (!order)
+		return err_code(e, -ENOMEM, "collect");
+	for (size_t i = 0; i < t->task_count; i++)
+		order[i] = i;
+	qsort_r(order, t->task_count, sizeof(*order), compare, &c);
+	for (size_t i = 0; i < t->task_count; i++) {
+		bool same = i > 0 && syscall(SYS_kcmp, t->tasks[order[i - 1]].pid, t->tasks[order[i]].pid, what,
+					     0, 0) == 0;
+
+		first[order[i]] = same ? first[order[i - 1]] : order[i];
+	}
+	return 0;
+}
+
+static int shares(struct ckpt_tree *t, struct err *e)
+{
+	cleanup_free size_t *first = calloc(t->task_count, sizeof(*first));
+	int r = first ? share(t, KCMP_VM, first, e) : err_code(e, -ENOMEM, "collect");
+
+	for (size_t i = 0; r == 0 && i < t->task_count; i++)
+		if (first[i] != i)
+			return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory (vfork)",
+				       (int)t->tasks[first[i]].pid, (int)t->tasks[i].pid);
+	if (r == 0)
+		r = share(t, KCMP_FILES, first, e);
+	for (size_t i = 0; r == 0 && i < t->task_count; i++)
+		if (first[i] != i)
+			t->tasks[i].process->files_group = t->tasks[first[i]].process->files_group =
+				t->tasks[first[i]].process->pid;
+	if (r == 0)
+		r = share(t, KCMP_FS, first, e);
+	for (size_t i = 0; r == 0 && i < t->task_count; i++)
+		if (first[i] != i)
+			t->tasks[i].process->fs_group = t->tasks[first[i]].process->fs_group =
+				t->tasks[first[i]].process->pid;
+	return r;
+}
+
+/* That everybody can be born again, and from somebody with whom it shares what it shares. */
+static int check_plan(struct ckpt_tree *t, struct err *e)
+{
+	struct ckpt_plan plan;
+	size_t stuck = 0;
+	int r = ckpt_plan_tree(&plan, t, &stuck, e);
+
+	if (r == -EOPNOTSUPP)
+		return err_set(e, ERR_UNSUPPORTED, "process %d is in a session or group that nothing can bring it "
+			       "into again", (int)t->tasks[stuck < t->task_count ? stuck : 0].pid);
+	for (size_t i = 0; r == 0 && i < plan.op_count; i++) {
+		const struct ckpt_op *o = &plan.ops[i];
+		const Ckpt__Process *k, *by;
+
+		if (o->kind != CKPT_OP_BIRTH || o->who >= t->task_count)
+			continue;
+		k = t->tasks[o->who].process;
+		by = o->by < t->task_count ? t->tasks[o->by].process : NULL;
+		if ((k->files_group && k->files_group != k->pid && (!by || by->files_group != k->files_group)) ||
+		    (k->fs_group && k->fs_group != k->pid && (!by || by->fs_group != k->fs_group)))
+			return err_set(e, ERR_UNSUPPORTED, "process %d shares its %s with one that is not its "
+				       "parent", (int)t->tasks[o->who].pid,
+				       k->files_group ? "open files" : "directory");
+	}
+	return r;
+}
+
+int ckpt_relate(struct ckpt_dump *d, struct err *e)
+{
+	int r = parents(&d->tree, e);
+
+	if (r == 0)
+		r = shares(&d->tree, e);
+	return r == 0 ? check_plan(&d->tree, e) : r;
+}

@@ -1,0 +1,148 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+load ../lib
+load inside
+
+setup() {
+	requires root kernel 6.7
+	vps create web1
+	give_counter web1
+}
+teardown() { vps_clean; }
+
+lib() {
+	echo "$VPS_ROOT/lib/vps/web1"
+}
+
+@test "a VPS goes on where it was suspended" {
+	vps start web1
+	wait_until 20 counts_past web1 3
+	before=$(count web1)
+	succeeds vps suspend web1
+	vps_is web1 suspended
+	assert_nothing_left --daemon --keep web1
+	[ -s "$(lib)/image" ]
+	succeeds vps resume web1
+	vps_is web1 running
+	after=$(count web1)
+	[ "$after" -ge "$before" ] && [ "$after" -lt $((before + 100)) ]
+	counts web1
+	[ ! -e "$(lib)/image" ]
+	succeeds vps stop web1
+	assert_equal "$(vps status web1 --json | jq -r .last_exit)" "exit 0"
+}
+
+@test "also a paused one, and start resumes too" {
+	vps start web1
+	wait_until 20 counts_past web1 1
+	vps pause web1
+	succeeds vps suspend web1
+	vps_is web1 suspended
+	succeeds vps start web1
+	vps_is web1 running
+	counts web1
+}
+
+@test "many times over" {
+	vps start web1
+	for compress in lz4 zstd none lz4 lz4; do
+		succeeds vps suspend --compress $compress web1
+		succeeds vps resume web1
+	done
+	counts web1
+	fails 2 "vps: suspend web1: lzma is no compression (hint: there are lz4, zstd and none)" \
+		vps suspend --compress lzma web1
+}
+
+@test "--json tells what was written" {
+	vps start web1
+	succeeds vps suspend --json web1
+	assert_equal "$(jq -r .vps.state <<<"$output")" suspended
+	[ "$(jq -r .saved.processes <<<"$output")" -ge 1 ]
+	assert_equal "$(jq -r .saved.bytes <<<"$output")" "$(stat -c %s "$(lib)/image")"
+}
+
+@test "what may not be done with a suspended one" {
+	fails 5 "vps: suspend web1: it is not running (hint: vps start web1)" vps suspend web1
+	vps start web1
+	vps suspend web1
+	fails 5 "vps: suspend web1: it is suspended already (hint: vps resume web1)" vps suspend web1
+	fails 5 "vps: pause web1: it is suspended (hint: vps resume web1)" vps pause web1
+	fails 125 "vps: exec web1: it is suspended (hint: vps resume web1)" vps exec web1 -- true
+	fails 5 "vps: rename web1: it is suspended (hint: vps resume web1)" vps rename web1 web2
+	fails 5 "vps: stop web1: it is suspended (hint: vps resume web1, or --force to give up what it was doing)" \
+		vps stop web1
+	fails 5 "vps: push web1: it is suspended (hint: vps resume web1; its files belong to what it was doing)" \
+		vps push web1 /etc/hostname /root
+	succeeds vps set web1 memory.max=256M
+	succeeds vps resume web1
+	counts web1
+}
+
+@test "stop --force gives the image up, destroy removes it" {
+	vps start web1
+	vps suspend web1
+	succeeds vps stop --force web1
+	vps_is web1 stopped
+	[ ! -e "$(lib)/image" ] && [ ! -e "$(lib)/suspended" ]
+	vps start web1
+	vps suspend web1
+	succeeds vps destroy web1
+}
+
+@test "autostart resumes it after the host came up again" {
+	vps set web1 autostart=yes
+	vps start web1
+	wait_until 20 counts_past web1 2
+	before=$(count web1)
+	vps suspend web1
+	daemon_stop
+	rm -r "$VPS_ROOT/run"
+	wait_until 20 vps_is web1 running
+	after=$(count web1)
+	[ "$after" -ge "$before" ]
+	counts web1
+}
+
+@test "a damaged image is refused, and stays" {
+	vps start web1
+	vps suspend web1
+	cp "$(lib)/image" "$BATS_TEST_TMPDIR/good"
+	size=$(stat -c %s "$(lib)/image")
+	for at in 0 9 100 $((size / 2)) $((size - 20)); do
+		printf '\xa5' | dd of="$(lib)/image" bs=1 seek="$at" conv=notrunc status=none
+		run vps resume web1
+		[ "$status" -ne 0 ] || fail "resumed with byte $at changed"
+		vps_is web1 suspended
+		cp "$BATS_TEST_TMPDIR/good" "$(lib)/image"
+	done
+	for len in 0 10 $((size / 2)) $((size - 1)); do
+		truncate -s "$len" "$(lib)/image"
+		run vps resume web1
+		[ "$status" -ne 0 ] || fail "resumed with $len bytes of $size"
+		vps_is web1 suspended
+		assert_equal "$(stat -c %s "$(lib)/image")" "$len"
+		cp "$BATS_TEST_TMPDIR/good" "$(lib)/image"
+	done
+	assert_nothing_left --daemon --keep web1
+	succeeds vps resume web1
+	counts web1
+}
+
+@test "what cannot be saved is named, and runs on" {
+	vps start web1
+	vps exec web1 -- sh -c 'mkdir -p /mnt/x && mount -t tmpfs none /mnt/x' || skip "cannot mount inside"
+	pid=$(vps_pid web1)
+	mark=$(count web1)
+	run vps suspend web1
+	if [ "$status" -eq 0 ]; then
+		vps resume web1
+		skip "a tmpfs of its own can be saved now"
+	fi
+	assert_status 11
+	assert_match '^vps: suspend web1: .*/mnt/x'
+	vps_is web1 running
+	assert_equal "$(vps_pid web1)" "$pid"
+	wait_until 20 counts_past web1 "$mark"
+	[ ! -e "$(lib)/image.tmp" ]
+}

@@ -1,0 +1,86 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The monitor that waits for the next start: it saves time and may be lost at any moment.
+load ../lib
+
+setup_file() {
+	root_new
+	net_new
+	vps create a
+}
+
+spare() { "$VPS_TOP/tests/pids" "$VPS_ROOT" vps-spare; }
+there_is_one() { [ "$(spare | wc -l)" = 1 ]; }
+monitor() { "$VPS_TOP/tests/pids" "$VPS_ROOT" vps-monitor; }
+
+setup() {
+	vps daemon start
+	wait_until 10 there_is_one
+}
+
+teardown() {
+	vps stop --force a || true
+}
+
+@test "a start takes it, shows the VPS's name, and another one comes" {
+	was=$(spare)
+	vps start a
+	assert_equal "$(monitor)" "$was"
+	assert_equal "$(tr -d '\0' <"/proc/$was/cmdline")" vps-monitora
+	wait_until 10 there_is_one
+	[ "$(spare)" != "$was" ]
+}
+
+@test "a start does without it" {
+	was=$(spare)
+	kill -KILL "$was"
+	wait_until 10 process_is_gone "$was"
+	succeeds vps start a
+	succeeds vps exec a -- echo there
+	assert_output there
+	wait_until 10 there_is_one
+}
+
+@test "one that hangs and is killed costs the start that took it, and nothing more" {
+	was=$(spare)
+	kill -STOP "$was"
+	"$VPS_BUILD/vps" start a &
+	starting=$!
+	wait_until 10 vps_is a starting
+	kill -KILL "$was"
+	run wait "$starting"
+	[ "$status" -ne 0 ]
+	wait_until 10 vps_is a stopped
+	succeeds vps start a
+}
+
+@test "it goes with vpsd, killed or stopped" {
+	was=$(spare)
+	daemon_kill
+	wait_until 10 process_is_gone "$was"
+	vps daemon start
+	wait_until 10 there_is_one
+	was=$(spare)
+	daemon_stop
+	wait_until 10 process_is_gone "$was"
+}
+
+@test "after an upgrade the new program is started, not the spare" {
+	copy=$VPS_ROOT/bin
+	mkdir "$copy"
+	cp "$VPS_BUILD"/vps{,d,-monitor,-worker,-init} "$copy"
+	daemon_stop
+	"$copy/vps" daemon start
+	wait_until 10 there_is_one
+	was=$(spare)
+	cp "$copy/vps-monitor" "$copy/new"
+	mv "$copy/new" "$copy/vps-monitor"
+	vps start a
+	[ "$(monitor)" != "$was" ]
+	assert_equal "$(readlink "/proc/$(monitor)/exe")" "$copy/vps-monitor"
+	wait_until 10 process_is_gone "$was"
+	vps stop --force a
+	daemon_stop
+	rm -r "$copy"
+}
