@@ -168,6 +168,8 @@ static int let_go(struct restore *r, struct err *e)
 
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
+	if (n == 0)
+		n = rt_connect(r->vps, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)

@@ -20,6 +20,8 @@
  * the config have names that we know and bounds.
  */
 
+#define PACKETS_MAX (16u << 20) /* bytes of frames that wait for it to run */
+
 struct receiving {
 	struct mig_in *i;
 	struct mig_channel *c;
@@ -32,6 +34,7 @@ struct receiving {
 	struct storage_receive *files;
 	struct mig_frame frame; /* the next one to be looked at */
 	int image;          /* to the monitor; -EBADF before it is started */
+	struct buf packets;
 	bool named;         /* it has its name, and is not ours yet */
 	bool taken;         /* it is ours: nothing may be undone */
 	uint64_t from_us, told_us;
@@ -380,6 +383,44 @@ static int prepare_up(void *ctx, struct err *e)
 	return ret < 0 ? ret : mig_flush(r->c, e);
 }
 
+/* Frames from the network, which are for a VPS that runs: kept as they came, each behind its length. */
+static int keep_packet(struct receiving *r, struct err *e)
+{
+	uint32_t len = (uint32_t)r->frame.len;
+	int ret;
+
+	if (!r->named || len < 2 || len > NETNS_FRAME_MAX + 1)
+		return bad_stream(e);
+	if (r->packets.len + len > PACKETS_MAX)
+		return 0;
+	ret = buf_add(&r->packets, &len, sizeof(len));
+	if (ret == 0)
+		ret = buf_add(&r->packets, r->frame.data, len);
+	return ret < 0 ? err_code(e, ret, "keep a frame") : 0;
+}
+
+static void pass_packets(struct receiving *r)
+{
+	const char *p = r->packets.data, *end = p + r->packets.len;
+	uint32_t len;
+
+	for (; p < end; p += len) {
+		memcpy(&len, p, sizeof(len));
+		p += sizeof(len);
+		r->i->arrival->frame(r->i->ctx, (unsigned char)*p, p + 1, len - 1);
+	}
+	r->packets.len = 0;
+}
+
+/* Those that came to the source after it had said that it is ours. */
+static void late_packets(struct receiving *r)
+{
+	struct err e;
+
+	while (next(r, &e) == 0 && r->frame.type == MIG_PACKET && keep_packet(r, &e) == 0)
+		pass_packets(r);
+}
+
 static int commit_up(void *ctx, struct err *e)
 {
 	struct receiving *r = ctx;
@@ -388,6 +429,11 @@ static int commit_up(void *ctx, struct err *e)
 	if (r->i->offer.mode == MIG_STREAM)
 		return 0;
 	ret = next(r, e);
+	while (ret == 0 && r->frame.type == MIG_PACKET) {
+		ret = keep_packet(r, e);
+		if (ret == 0)
+			ret = next(r, e);
+	}
 	if (ret < 0)
 		return ret;
 	return r->frame.type == MIG_COMMIT ? take_report(r, e) : bad_stream(e);
@@ -411,6 +457,7 @@ static int publish_up(void *ctx, struct err *e)
 	ret = r->named ? r->i->arrival->commit(r->i->ctx, e) : 0;
 	if (ret < 0)
 		return ret;
+	pass_packets(r);
 	r->i->report.state = MIG_IS_MOVED;
 	r->i->report.total_us = now_monotonic_us() - r->from_us;
 	r->i->report.bytes = r->c->received;
@@ -425,6 +472,8 @@ static int publish_up(void *ctx, struct err *e)
 	if (mig_send_json(r->c, MIG_COMMITTED, mig_record_json(&r->i->report), e) == 0)
 		mig_flush(r->c, e);
 	/* It runs: the clock that counts has stopped. */
+	if (r->named)
+		late_packets(r);
 	if (r->named && (mig_record_write(r->dir, &r->i->report, e) < 0 || syncfs(r->dir) < 0))
 		return err_set(e, ERR_FAIL, "%s runs, but its record is not written", r->i->offer.name);
 	return 0;
@@ -443,6 +492,7 @@ static int receive_all(struct receiving *r, struct err *e)
 
 	storage_template_in_free(r->template);
 	storage_receive_free(r->files);
+	buf_done(&r->packets);
 	fd_close(&r->upper);
 	fd_close(&r->limbo);
 	fd_close(&r->dir);

@@ -4,6 +4,7 @@
 
 #include "migrate/move.h"
 #include "migrate/pump.h"
+#include "netns/hold.h"
 #include "storage/delta.h"
 
 /* Files beside the config that go along, in pieces of MIG_SIDE. */
@@ -29,6 +30,7 @@ struct mig_sending {
 	struct mig_pump pump;
 	struct ckpt_precopy *precopy;
 	struct ckpt_dump *dump;
+	struct netns_hold *hold; /* frames that come for it while it stands */
 	uint64_t frozen_at_us;
 	uint64_t files_us;  /* the last pass over the files took */
 };
@@ -44,6 +46,8 @@ int mig_live_up(void *ctx, struct err *e);
 /* Lets it run on, unless it was given up. */
 void mig_live_down(void *ctx);
 int mig_live_hold(struct mig_sending *s, struct err *e);
+/* Frames that were held go to the destination, and with `last` that there are no more. */
+int mig_live_frames(struct mig_sending *s, bool last, struct err *e);
 /* The destination has it: what is left here is killed. */
 int mig_live_end(struct mig_sending *s, struct err *e);
 /* Only the destination knows: it stands still when we are gone. */

@@ -104,6 +104,33 @@ static int memory_rounds(struct mig_sending *s, struct err *e)
 	return r;
 }
 
+/* Where frames cannot be kept they are lost, and the peers send them again. */
+static int hold_network(struct mig_sending *s, struct err *e)
+{
+	const struct rt_network *n = &s->o->live->network;
+
+	if (access("/dev/net/tun", F_OK) < 0)
+		return 0;
+	return netns_hold_begin(&n->host, &n->vps, &s->hold, e);
+}
+
+static int send_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
+{
+	struct mig_sending *s = ctx;
+	unsigned char packet[1 + NETNS_FRAME_MAX];
+
+	packet[0] = (unsigned char)i;
+	memcpy(packet + 1, frame, len);
+	return mig_send(s->c, MIG_PACKET, packet, len + 1, e);
+}
+
+int mig_live_frames(struct mig_sending *s, bool last, struct err *e)
+{
+	int r = s->hold ? netns_hold_take(s->hold, send_frame, s, e) : 0;
+
+	return r == 0 && last ? mig_send(s->c, MIG_FRAMES, NULL, 0, e) : r;
+}
+
 /* With everything stopped: the files as they are at this instant. */
 static int on_stopped(void *arg, struct err *e)
 {
@@ -114,7 +141,9 @@ static int on_stopped(void *arg, struct err *e)
 	int r;
 
 	s->frozen_at_us = now_monotonic_us();
-	r = fault_point("live", "stopped", e);
+	r = hold_network(s, e);
+	if (r == 0)
+		r = fault_point("live", "stopped", e);
 	if (r == 0)
 		r = mig_mapped_files(s->o->live, s->upper, &mapped, &count, e);
 	if (r == 0)
@@ -171,6 +200,7 @@ void mig_live_down(void *ctx)
 
 	ckpt_dump_abort(TAKE_PTR(s->dump));
 	ckpt_precopy_close(TAKE_PTR(s->precopy));
+	netns_hold_end(TAKE_PTR(s->hold), true);
 }
 
 int mig_live_hold(struct mig_sending *s, struct err *e)
@@ -184,6 +214,7 @@ int mig_live_end(struct mig_sending *s, struct err *e)
 
 	s->dump = NULL;
 	ckpt_precopy_close(TAKE_PTR(s->precopy));
+	netns_hold_end(TAKE_PTR(s->hold), false);
 	return r;
 }
 
@@ -192,4 +223,5 @@ void mig_live_leave(struct mig_sending *s)
 	/* The handle is left as it is: what we hold falls to the frozen group when we end. */
 	s->dump = NULL;
 	s->precopy = NULL;
+	netns_hold_end(TAKE_PTR(s->hold), false);
 }

@@ -6,6 +6,7 @@
 #include "migrate/channel.h"
 #include "migrate/offer.h"
 #include "migrate/record.h"
+#include "runtime/network.h"
 #include "runtime/spec.h"
 
 /*
@@ -31,6 +32,7 @@ struct mig_source {
 	struct cgroup cgroup;
 	pid_t init;
 	int pidfd;           /* of init */
+	struct rt_network network;
 	uint64_t max_pause_us;
 	unsigned max_rounds; /* 0: all memory goes in the pause */
 	/* Everything stands, the copy too. Returns when the monitor holds the VPS frozen whatever
@@ -75,6 +77,8 @@ struct mig_arrival {
 	int (*prepared)(void *ctx, struct err *e);
 	/* It is ours: returns when it runs. */
 	int (*commit)(void *ctx, struct err *e);
+	/* A frame that was on its way to interface `i`; may be lost. */
+	void (*frame)(void *ctx, unsigned i, const void *frame, size_t len);
 };
 
 struct mig_in {

@@ -241,11 +241,14 @@ static int commit_up(void *ctx, struct err *e)
 {
 	struct mig_sending *s = ctx;
 	json_t *answer = NULL;
+	struct err ignored;
 	int r;
 
 	if (s->o->offer.mode == MIG_STREAM)
 		return 0;
-	r = mig_send_json(s->c, MIG_COMMIT, report(s), e);
+	r = mig_live_frames(s, false, e);
+	if (r == 0)
+		r = mig_send_json(s->c, MIG_COMMIT, report(s), e);
 	if (r == 0)
 		r = mig_recv_json(s->c, MIG_COMMITTED, &answer, e);
 	json_decref(answer);
@@ -253,6 +256,9 @@ static int commit_up(void *ctx, struct err *e)
 		s->o->report.pause_us = now_monotonic_us() - s->frozen_at_us;
 	if (r < 0 || !gives_up(s->o))
 		return r;
+	/* What came since; that it does not get there is no matter of who has the VPS. */
+	if (s->o->live && mig_live_frames(s, true, &ignored) == 0)
+		mig_flush(s->c, &ignored);
 	s->o->report.state = MIG_IS_MOVED;
 	r = mig_record_write(s->dir, &s->o->report, e);
 	return r < 0 ? r : mig_live_end(s, e);

@@ -23,6 +23,8 @@ int mig_source_open(struct mig_source *s, const char *run_dir, pid_t init, uint6
 		return err_code(e, r, "read %s", path);
 	r = rt_spec_parse(&s->spec, text, len, e);
 	if (r == 0)
+		r = rt_spec_network(&s->spec, &s->network, e);
+	if (r == 0)
 		r = proc < 0 ? err_sys(e, "open /proc") : cgroup_host_read(&s->host, proc, e);
 	if (r < 0)
 		return r;
@@ -36,5 +38,6 @@ int mig_source_open(struct mig_source *s, const char *run_dir, pid_t init, uint6
 void mig_source_done(struct mig_source *s)
 {
 	fd_close(&s->pidfd);
+	rt_network_done(&s->network);
 	rt_spec_done(&s->spec);
 }

@@ -44,6 +44,10 @@ struct rt_restore {
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
+/* Until then no frame reaches one that is put back from a checkpoint; then its addresses are announced.
+ * Nothing to be done for one that was started. */
+int rt_connect(struct rt_vps *v, struct err *e);
+
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */
 int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */

@@ -365,8 +365,7 @@ static void on_hello(struct sup_vps *v, json_t *msg)
 	if (state >= 0 && state != SUP_STOPPED)
 		v->state = (enum sup_state)state; /* what is true, whatever was thought before */
 	log_info("%s: found %s, pid %d", v->name, sup_state_name(v->state), (int)v->pid);
-	if (v->state == SUP_PAUSED)
-		move_hello(v);
+	move_hello(v);
 	daemon_hello(v);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "supervisor/move.h"
+#include "supervisor/network.h"
 
 #include "base/log.h"
 #include "base/macro.h"
@@ -125,12 +126,19 @@ static void has_moved(struct sup_vps *v)
 		log_error("%s", e.msg);
 }
 
+/* It is known to be here. */
+static void goes_on(struct sup_vps *v)
+{
+	network_let_go(v);
+	finish_monitor(v, false);
+}
+
 void move_hello(struct sup_vps *v)
 {
 	if (v->moved == SUP_MOVED || v->moved == SUP_MOVED_KEPT)
 		has_moved(v);
 	else if (v->moved == SUP_HERE) /* was it asked who has it? Else there is nothing to finish */
-		finish_monitor(v, false);
+		goes_on(v);
 }
 
 static void on_done(void *ctx, json_t *result, const struct err *e)
@@ -143,8 +151,10 @@ static void on_done(void *ctx, json_t *result, const struct err *e)
 		v->copying--;
 	move_load(v);
 	m->job = NULL;
-	if (m->live && v->moved == SUP_HERE) /* it failed, or was not meant */
+	if (m->live && v->moved == SUP_HERE) { /* it failed, or was not meant */
+		network_let_go(v);
 		tell_monitor(v, json_pack("{s:s}", "op", "save-abort"));
+	}
 	if (e) {
 		told = m->refused.code ? m->refused : *e;
 		if (v->moved == SUP_IN_DOUBT && !m->asks)
@@ -155,7 +165,7 @@ static void on_done(void *ctx, json_t *result, const struct err *e)
 		server_reply(m->call, json_incref(result), NULL, 0);
 	}
 	if (m->asks && !e && v->moved == SUP_HERE)
-		finish_monitor(v, false);
+		goes_on(v);
 	moving_free(m);
 	if (v->moved == SUP_MOVED || (v->moved == SUP_MOVED_KEPT && !e))
 		has_moved(v);
@@ -423,7 +433,7 @@ static int resolve(struct sup_vps *v, bool here, struct err *e)
 	if (dir < 0 || mig_record_remove(dir, e) < 0)
 		return err_wrap(e, "migrate %s", v->name);
 	move_load(v);
-	finish_monitor(v, false);
+	goes_on(v);
 	return 0;
 }
 

@@ -14,7 +14,7 @@
 int move_check(const struct sup_vps *v, const char *verb, struct err *e);
 /* Reads what lib/vps/NAME/migration says into the VPS; at vpsd's start and after each move. */
 void move_load(struct sup_vps *v);
-/* Its monitor was found, holding it frozen: it may be known by now who has it. */
+/* Its monitor was found, and may be holding it frozen: it may be known by now who has it. */
 void move_hello(struct sup_vps *v);
 /* Its processes are gone with it: a move that has not given it up yet has nothing to move. */
 void move_monitor_died(struct sup_vps *v);

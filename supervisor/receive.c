@@ -445,8 +445,8 @@ static int submit(struct receiving *r, struct err *e)
 
 	if (!text)
 		return err_code(e, -ENOMEM, "write the config");
-	job.request = json_pack("{s:s, s:s, s:s, s:s, s:O, s:O, s:I}", "op", "move-in", "lib",
-				r->d->root.lib, "name", r->name, "config", text, "offer",
+	job.request = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:I}", "op", "move-in", "tag",
+				r->d->root.tag, "lib", r->d->root.lib, "name", r->name, "config", text, "offer",
 				r->offer_json, "obstacles", r->obstacles, "id_base",
 				(json_int_t)(r->vps ? r->vps->id_base : 0));
 	if (r->offer.live && (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||

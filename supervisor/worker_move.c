@@ -4,9 +4,11 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "migrate/move.h"
+#include "netns/hold.h"
 #include "supervisor/jobs.h"
 
 #include <errno.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /*
@@ -242,11 +244,56 @@ static int on_ours(void *ctx, struct err *e)
 	return hear_answer(e);
 }
 
+/* Sockets to the interfaces of the VPS, opened when the first frame comes. */
+struct links {
+	json_t *job;
+	struct rt_network network;
+	bool tried, there;
+	int fd[NETNS_IF_MAX];
+};
+
+static void open_links(struct links *l)
+{
+	const char *config = job_text(l->job, "config");
+	struct netns_host host;
+	struct config c = { 0 };
+	struct err e;
+
+	l->tried = true;
+	if (netns_host_init(&host, job_text(l->job, "tag"), NULL, NULL, &e) < 0 ||
+	    config_parse(&c, config, strlen(config), "config", &e) < 0)
+		return;
+	l->there = rt_network_parse(&l->network, &host, job_text(l->job, "name"),
+				    config_get(&c, "uuid") ?: "", &c, &e) == 0;
+	for (unsigned i = 0; l->there && i < l->network.vps.if_count; i++)
+		l->fd[i] = netns_hold_socket(&host, &l->network.vps, i, &e);
+	config_done(&c);
+}
+
+static void on_frame(void *ctx, unsigned i, const void *frame, size_t len)
+{
+	struct links *l = ctx;
+
+	if (!l->tried)
+		open_links(l);
+	if (l->there && i < l->network.vps.if_count && l->fd[i] >= 0)
+		send(l->fd[i], frame, len, MSG_DONTWAIT);
+}
+
+static void close_links(struct links *l)
+{
+	for (size_t i = 0; l->there && i < l->network.vps.if_count; i++)
+		fd_close(&l->fd[i]);
+	if (l->there)
+		rt_network_done(&l->network);
+}
+
 int worker_move_in(json_t *job, json_t **ret, struct err *e)
 {
-	static const struct mig_arrival arrival = { on_image, on_complete, on_ours };
+	static const struct mig_arrival arrival = { on_image, on_complete, on_ours, on_frame };
+	struct links links = { .job = job };
 	struct mig_channel c;
-	struct mig_in i = { .channel = &c, .lib = job_text(job, "lib"), .tell = tell };
+	struct mig_in i = { .channel = &c, .lib = job_text(job, "lib"), .tell = tell, .ctx = &links };
 	int r;
 
 	channel_init(&c, job);
@@ -268,6 +315,7 @@ int worker_move_in(json_t *job, json_t **ret, struct err *e)
 		json_object_set_new(*ret, "error", json_string(r < 0 ? e->msg : "") ?: json_string("?"));
 		r = 0;
 	}
+	close_links(&links);
 	mig_offer_done(&i.offer);
 	mig_channel_done(&c);
 	return r;
