@@ -8,6 +8,7 @@
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,6 +40,11 @@ Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id)
 	return d->tree.shmems[id - 1];
 }
 
+uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id)
+{
+	return id >= d->uid_base && id - d->uid_base < d->uid_count ? id - d->uid_base : 65534;
+}
+
 int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
 {
 	cleanup_close int its = -EBADF, own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
@@ -55,6 +61,7 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
 		err_sys(e, "make a sock_diag socket");
 	if (setns(own, CLONE_NEWNET) < 0) {
 		fd_close(&d->diag);
+	fd_close(&d->net_lock);
 		return err_sys(e, "leave the VPS's network namespace");
 	}
 	return d->diag;
@@ -118,6 +125,20 @@ static int uid_base_collect(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
+static int ids_collect(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_free char *map = NULL;
+	unsigned inside;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
+	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
+	if (r < 0 || sscanf(map, "%u %u %u", &inside, &d->uid_base, &d->uid_count) != 3 || inside != 0)
+		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
+	return 0;
+}
+
 static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
 {
 	struct ckpt_tree *t = &d->tree;
@@ -127,6 +148,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
+	if (r == 0)
+		r = ids_collect(d, e);
 	if (r == 0)
 		r = ckpt_refuse_mounts(init, o->spec, e);
 	if (r == 0)
@@ -161,6 +184,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_pidfds_check(t, e);
 	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
+	if (r == 0)
+		r = ckpt_sockets_collect(d, e);
 	return r == 0 ? ckpt_unix_check(t, e) : r;
 }
 
@@ -214,7 +239,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->diag = -EBADF;
+	d->diag = d->net_lock = -EBADF;
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;
@@ -281,10 +306,15 @@ int ckpt_dump_hold(struct ckpt_dump *d, struct err *e)
 
 int ckpt_dump_commit(struct ckpt_dump *d, struct err *e)
 {
-	int r = cgroup_kill(d->cgroup, e);
+	int r = ckpt_sockets_silence(d, true, e);
+	struct err ignored;
 
-	if (r < 0)
+	if (r == 0)
+		r = cgroup_kill(d->cgroup, e);
+	if (r < 0) {
+		ckpt_sockets_silence(d, false, &ignored);
 		return r;
+	}
 	ckpt_frozen_reap(&d->frozen);
 	dump_free(d);
 	return 0;
@@ -296,6 +326,7 @@ void ckpt_dump_abort(struct ckpt_dump *d)
 
 	if (!d)
 		return;
+	fd_close(&d->net_lock);
 	ckpt_unfreeze(&d->frozen);
 	if (d->held)
 		cgroup_thaw(d->cgroup, &ignored);

@@ -44,8 +44,9 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
-	uint32_t uid_base;      /* the host's id of the VPS's 0 */
+	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_dev, tmpfs_bytes;
 	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
 	int shmem_fd[1024];

@@ -24,6 +24,8 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD,
 	CKPT_FILE_UNIX,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
+	CKPT_FILE_INET = 40,
+	CKPT_FILE_FOREIGN = 49, /* sockets that are refused; in no image */
 	CKPT_FILE_INOTIFY = 50,
 	CKPT_FILE_VIRTUAL,
 	CKPT_FILE_PIDFD,
@@ -63,6 +65,7 @@ struct ckpt_collect {
 /* While files are opened again, in the first process of the restored VPS. */
 struct ckpt_opening {
 	const struct ckpt_tree *tree;
+	int base;            /* file n's number is base + n - 1 */
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
 	int *ghosts;         /* as tree->ghosts */
@@ -104,13 +107,15 @@ struct ckpt_kind {
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd;
+	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
 /* What a kind's dump() may use. */
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);
 const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d);
 int ckpt_dump_root(const struct ckpt_dump *d);
+/* The VPS's number for a user or group id of the host's; 65534 for one that is none of its own. */
+uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id);
 /* A sock_diag socket in the VPS's network namespace; stays the dump's. */
 int ckpt_dump_diag(struct ckpt_dump *d, struct err *e);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);

@@ -9,6 +9,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,13 +26,16 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
-static int open_shmem(const Ckpt__Shmem *s, int at, struct err *e)
+/* That of a pre-copy, which has been filled, or a new one. */
+static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
+	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
 	char name[250];
-	int fd;
+	int fd = restore_early_shmem(r, id);
 
 	snprintf(name, sizeof(name), "%s", s->name);
-	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
 	if (ftruncate(fd, (off_t)s->size) < 0) {
@@ -39,7 +43,7 @@ static int open_shmem(const Ckpt__Shmem *s, int at, struct err *e)
 		close(fd);
 		return -ENOMEM;
 	}
-	return place(fd, at, e);
+	return place(fd, restore_fd_shmem(r, id), e);
 }
 
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
@@ -51,15 +55,19 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 
 	if (!k)
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	fd = k->open(o, f, e);
-	if (fd == CKPT_LATE)
+	if (!k->open) /* later */
 		return 0;
-	if (fd < 0)
-		return fd;
-	n = place(fd, at, e);
-	if (n < 0)
-		return n;
-	o->fds[id - 1] = at;
+	if (o->fds[id - 1] < 0) { /* not made with others */
+		fd = k->open(o, f, e);
+		if (fd == CKPT_LATE)
+			return 0;
+		if (fd < 0)
+			return fd;
+		n = place(fd, at, e);
+		if (n < 0)
+			return n;
+		o->fds[id - 1] = at;
+	}
 	if (f->flags & O_PATH)
 		return 0;
 	if (fcntl(at, F_SETFL, (int)(f->flags & settable)) < 0)
@@ -104,7 +112,7 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree };
+	struct ckpt_opening o = { .tree = &r->tree, .base = r->base };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
@@ -119,12 +127,16 @@ int restore_open(void *restore, struct err *e)
 		n = ckpt_tmpfs_restore(&r->tree, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
-		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);
+		n = open_shmem(r, i, e);
 	}
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, &o, e);
+	if (n == 0)
+		n = ckpt_sockets_make(&o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
+	if (n == 0)
+		n = ckpt_sockets_fill(&o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {
 		bool write = r->mapped[i][0] == '+';
 		int fd = open(r->mapped[i] + write, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);

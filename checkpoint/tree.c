@@ -6,6 +6,7 @@
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
+#include "checkpoint/sockets.h"
 
 #include <errno.h>
 #include <sys/user.h>
@@ -124,6 +125,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
+	for (size_t i = 0; r == 0 && i < t->queue_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SOCKET_DATA, i + 1, t->queues[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = write_task(&t->tasks[i], w, e);
 	for (size_t i = 0; r == 0 && i < t->zombie_count; i++)
@@ -213,6 +216,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		r = ckpt_push(&t->arena, &t->ghosts, &t->ghost_count, m);
 		if (r == 0 && ckpt_ghost_check(t, t->ghost_count - 1, e) < 0)
 			return -EIO;
+		break;
+	case CKPT_REC_SOCKET_DATA:
+		if (t->queue_count == FILES_MAX)
+			return bad(e, "too much in sockets, at", rec->id);
+		r = ckpt_push(&t->arena, &t->queues, &t->queue_count, m);
 		break;
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
@@ -326,13 +334,24 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
 		   struct err *e)
 {
-	int n;
+	int n = ckpt_read(r, first, e);
 
-	while ((n = ckpt_read(r, first, e)) > 0 && first->type != CKPT_REC_PAGES) {
+	if (n == 0)
+		return err_set(e, ERR_FAIL, "the image is damaged: it is empty");
+	return n < 0 ? n : ckpt_tree_read_on(t, r, first, e);
+}
+
+int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		      struct err *e)
+{
+	int n = 1;
+
+	while (n > 0 && first->type != CKPT_REC_PAGES && first->type != CKPT_REC_POPULATED) {
 		int x = take(t, first, e);
 
 		if (x < 0)
 			return x;
+		n = ckpt_read(r, first, e);
 	}
 	if (n < 0)
 		return n;
@@ -344,7 +363,8 @@ int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_recor
 		if (x < 0)
 			return x;
 	}
-	for (size_t i = 0; i < t->task_count; i++) {
+	n = ckpt_sockets_check(t, e) < 0 ? -EPROTO : n;
+	for (size_t i = 0; n >= 0 && i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
 
 		if (x < 0)

@@ -14,6 +14,7 @@
 typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
 typedef struct Ckpt__Ghost Ckpt__Ghost;
+typedef struct Ckpt__Area Ckpt__Area;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
 typedef struct Ckpt__Mm Ckpt__Mm;
@@ -22,6 +23,8 @@ typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
 typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
+typedef struct Ckpt__Socket Ckpt__Socket;
+typedef struct Ckpt__SocketData Ckpt__SocketData;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
@@ -76,6 +79,8 @@ struct ckpt_tree {
 	size_t shmem_count;
 	Ckpt__SeccompFilter **filters; /* filter n has id n + 1 */
 	size_t filter_count;
+	Ckpt__SocketData **queues;  /* in the order of their files */
+	size_t queue_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
 	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */
@@ -106,5 +111,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
  */
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
 		   struct err *e);
+/* The same from a record on that has been read: it is in *first. */
+int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		      struct err *e);
 
 #endif

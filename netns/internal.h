@@ -7,13 +7,6 @@
 #include "netns/netns.h"
 #include "netns/nl.h"
 
-/*
- * A socket that belongs to the namespace behind `netns_fd` (a negative one: the caller's own),
- * close-on-exec. A socket stays in the namespace it was made in (network_namespaces(7)), so the
- * calling thread enters, makes it, and is back before anything else happens. Returns the fd.
- */
-int netns_socket(int netns_fd, int family, int type, int protocol, struct err *e);
-
 /* addr.c */
 size_t netns_addr_len(const struct netns_addr *a); /* 4 or 16 */
 /* The first and the last address of its network. */

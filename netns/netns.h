@@ -35,6 +35,17 @@ void netns_stay(void);
  * The calling thread enters it and returns to its own. */
 int netns_loopback_up(int netns_fd, struct err *e);
 
+/*
+ * From here on nothing that arrives in the namespace behind `netns_fd`, from outside or by its own
+ * loopback, comes to a socket, but for packets with the mark: connections stand still. Returns an fd
+ * that must be closed to end it; the kernel does when its holder dies. CAP_NET_ADMIN over it is needed.
+ */
+#define NETNS_LOCK_MARK 0x76707376u
+int netns_lock(int netns_fd, struct err *e);
+
+/* A socket of the namespace behind `netns_fd`, close-on-exec; the caller is back in its own. */
+int netns_socket(int netns_fd, int family, int type, int protocol, struct err *e);
+
 /* One VPS as the network sees it. The arrays are the caller's. */
 struct netns_vps {
 	char name[64];

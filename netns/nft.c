@@ -39,7 +39,7 @@ void nft_end(struct nl *n)
 	nl_end(n, begin(n, NFNL_MSG_BATCH_END, 0, AF_UNSPEC, "change the rules"));
 }
 
-void nft_table_add(struct nl *n, uint8_t family, const char *table)
+static void table_add(struct nl *n, uint8_t family, const char *table, uint32_t flags)
 {
 	struct nlmsghdr *m =
 		begin(n, nft_type(NFT_MSG_NEWTABLE), NLM_F_CREATE, family, "add the nft table");
@@ -47,8 +47,20 @@ void nft_table_add(struct nl *n, uint8_t family, const char *table)
 	if (m) {
 		mnl_attr_put_strz(m, NFTA_TABLE_NAME, table);
 		mnl_attr_put(m, NFTA_TABLE_USERDATA, sizeof(NFT_MARK) - 1, NFT_MARK);
+		if (flags)
+			put_be32(m, NFTA_TABLE_FLAGS, flags);
 	}
 	nl_end(n, m);
+}
+
+void nft_table_add(struct nl *n, uint8_t family, const char *table)
+{
+	table_add(n, family, table, 0);
+}
+
+void nft_table_add_owned(struct nl *n, uint8_t family, const char *table)
+{
+	table_add(n, family, table, NFT_TABLE_F_OWNER);
 }
 
 void nft_table_del(struct nl *n, uint8_t family, const char *table)

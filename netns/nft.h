@@ -26,6 +26,8 @@ void nft_end(struct nl *n);
  * saved and loaded again has lost. */
 #define NFT_MARK "\xc8\x04VPS1"
 void nft_table_add(struct nl *n, uint8_t family, const char *table);
+/* It goes when the socket of `n` is closed, and nobody else can change it (Linux 5.12). */
+void nft_table_add_owned(struct nl *n, uint8_t family, const char *table);
 void nft_table_del(struct nl *n, uint8_t family, const char *table);
 
 /* hook < 0: a chain to be jumped to. `type` "filter" or "nat". */

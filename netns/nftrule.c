@@ -26,6 +26,7 @@ static const struct field {
 	{ "nfproto", META, NFT_META_NFPROTO, 1 },
 	{ "l4proto", META, NFT_META_L4PROTO, 1 },
 	{ "pkttype", META, NFT_META_PKTTYPE, 1 },
+	{ "mark", META, NFT_META_MARK, 4 },
 	{ "ether.daddr", LL, 0, 6 },
 	{ "ether.saddr", LL, 6, 6 },
 	{ "ether.type", LL, 12, 2 },

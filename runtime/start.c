@@ -216,7 +216,9 @@ static int step_network(void *ctx, struct err *e)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return blame_child(v, err_sys(e, "open the VPS's network namespace"), e);
-	r = netns_loopback_up(fd, e);
+	r = v->restore ? v->restore->network(v->restore->arg, fd, e) : 0;
+	if (r == 0)
+		r = netns_loopback_up(fd, e);
 	if (r == 0 && v->network.vps.if_count)
 		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
 	return r;

@@ -37,6 +37,8 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
  */
 struct rt_restore {
 	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start */
+	/* In the caller, when the VPS's network namespace is there and nothing in it is up. */
+	int (*network)(void *arg, int netns_fd, struct err *e);
 	int (*open)(void *arg, struct err *e);
 	void (*stay)(void *arg);
 	void *arg;
@@ -47,6 +49,14 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 /* Until then no frame reaches one that is put back from a checkpoint; then its addresses are announced.
  * Nothing to be done for one that was started. */
 int rt_connect(struct rt_vps *v, struct err *e);
+/*
+ * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
+ * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
+ * pid, *ret_number that inside.
+ */
+int rt_helper(struct rt_vps *v, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
+	      pid_t *ret_number, struct err *e);
+void rt_helper_end(pid_t pid);
 
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-kfFpx] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h) becomes
- * process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
- * program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and
- * restored so many times.
+ * drive [-kfFNpx] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h)
+ * becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
+ * program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are taken. -k: it is not
+ * killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so many times. -N: with
+ * an interface, in a network of the driver's own; "PROGRAM peer" runs outside meanwhile, and must end well.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -13,10 +14,12 @@
 #include "checkpoint/dump.h"
 #include "checkpoint/precopy.h"
 #include "checkpoint/restore.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -26,8 +29,10 @@
 #define ID_BASE 700000
 #define WAIT_MS 30000
 
-static bool keep, show, save_fails, restore_fails, killed, phases;
+static bool keep, show, save_fails, restore_fails, killed, phases, networked;
 static int rounds = 1, precopy;
+static struct netns_host net_host;
+static char ip4[64], ip6[64];
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
 
@@ -95,6 +100,80 @@ static int make_root(const char *program, struct err *e)
 	return r < 0 ? err_code(e, r, "write %s", path) : 0;
 }
 
+static const char *tag(void)
+{
+	static char text[16];
+
+	snprintf(text, sizeof(text), "ck-%d", (int)getpid());
+	return text;
+}
+
+/* The machine's own network is never touched. */
+static int network_up(struct err *e)
+{
+	cleanup_close int own = -EBADF;
+	struct netns_addr a4, a6;
+	int r;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return err_sys(e, "make a network namespace");
+	own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	r = netns_loopback_up(own, e);
+	if (r == 0)
+		r = netns_host_init(&net_host, tag(), NULL, NULL, e);
+	if (r == 0)
+		r = netns_host_up(&net_host, NULL, 0, e);
+	if (r == 0)
+		r = netns_pool_take(&net_host, AF_INET, NULL, 0, &a4, e);
+	if (r == 0)
+		r = netns_pool_take(&net_host, AF_INET6, NULL, 0, &a6, e);
+	if (r < 0)
+		return err_wrap(e, "make a network");
+	netns_addr_format_host(&a4, ip4);
+	netns_addr_format_host(&a6, ip6);
+	return 0;
+}
+
+static int add_interface(struct rt_spec *s, struct err *e)
+{
+	char text[256], gw[64];
+	int r;
+
+	snprintf(text, sizeof(text), "name=eth0,ip=%s/%u,ip=%s/%u", ip4, net_host.gw4.prefix, ip6, net_host.gw6.prefix);
+	r = config_set(&s->limits, "net", text, e);
+	if (r == 0)
+		r = config_set(&s->limits, "net.isolate", "no", e);
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "HOST_IP4=%s", netns_addr_format_host(&net_host.gw4, gw));
+	return strv_add(&s->env, text) < 0 ? err_code(e, -ENOMEM, "make a spec") : 0;
+}
+
+static pid_t start_peer(const char *program)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		setenv("VPS_IP4", ip4, 1);
+		setenv("VPS_IP6", ip6, 1);
+		execl(program, program, "peer", NULL);
+		_exit(127);
+	}
+	return pid;
+}
+
+static int end_peer(pid_t pid, int r, struct err *e)
+{
+	int status;
+
+	if (pid <= 0)
+		return r;
+	if (r != 0)
+		kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	return r == 0 && status != 0 ? err_set(e, ERR_FAIL, "the peer outside found a fault") : r;
+}
+
 static int make_spec(struct rt_spec *s)
 {
 	*s = (struct rt_spec){ .boot = true, .stop_signal = SIGTERM, .stop_timeout_us = 1000000,
@@ -104,7 +183,7 @@ static int make_spec(struct rt_spec *s)
 	snprintf(s->hostname, sizeof(s->hostname), "test");
 	snprintf(s->run_dir, sizeof(s->run_dir), "%s/run", dir);
 	snprintf(s->lib_dir, sizeof(s->lib_dir), "%s/lib", dir);
-	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "ck-%d", (int)getpid());
+	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "%s", tag());
 	s->root.id_base = ID_BASE;
 	s->root.id_count = 65536;
 	snprintf(s->root.backend, sizeof(s->root.backend), "overlay");
@@ -328,12 +407,17 @@ static int drive(const char *program, struct console *c, struct err *e)
 	struct rt_spec s = { 0 };
 	struct rt_vps *v = NULL;
 	struct rt_exit ended;
+	pid_t peer = 0;
 	int r = make_root(program, e);
 
 	if (r == 0 && make_spec(&s) < 0)
 		r = err_code(e, -ENOMEM, "make a spec");
+	if (r == 0 && networked)
+		r = add_interface(&s, e);
 	if (r == 0)
 		r = rt_start(&s, NULL, &v, e);
+	if (r == 0 && networked)
+		peer = start_peer(program);
 	if (r == 0)
 		r = expect(v, c, "ready", e);
 	for (int i = 0; r == 0 && i < rounds; i++)
@@ -351,6 +435,7 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = rt_reap(v, &ended, e);
 	if (r == 0 && (ended.how != RT_EXITED || ended.value != 0))
 		r = err_set(e, ERR_FAIL, "it ended with %d, %d", ended.how, ended.value);
+	r = end_peer(peer, r, e);
 	rt_finish(v);
 	rt_spec_done(&s);
 	remove_root();
@@ -364,12 +449,13 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFpxn:m:c:s")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:s")) >= 0)
 		switch (opt) {
 		case 'k': keep = true; break;
 		case 's': show = true; break;
 		case 'f': save_fails = true; break;
 		case 'F': restore_fails = true; break;
+		case 'N': networked = true; break;
 		case 'p': phases = true; break;
 		case 'x': killed = keep = true; break;
 		case 'n': rounds = atoi(optarg); break;
@@ -380,6 +466,10 @@ int main(int argc, char **argv)
 		}
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
+	if (networked && network_up(&e) < 0) {
+		printf("Bail out! %s\n", err_format(&e, text, sizeof(text)));
+		return 1;
+	}
 	for (int i = optind; c && i < argc; i++) {
 		const char *name = strrchr(argv[i], '/') ? strrchr(argv[i], '/') + 1 : argv[i];
 

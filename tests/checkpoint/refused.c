@@ -48,7 +48,7 @@ int main(void)
 		CHECK(fcntl(fd, F_SETLEASE, F_RDLCK) == 0 && open("/run/file", O_WRONLY | O_NONBLOCK) < 0);
 	}
 	if (WHAT == SOCKET)
-		socket(AF_INET, SOCK_STREAM, 0);
+		socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT)

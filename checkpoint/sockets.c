@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Sockets, saved. */
+#include "checkpoint/sockets.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+#include "checkpoint/tcp.h"
+#include "netns/netns.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+int ckpt_socket_family(const struct ckpt_fd *f)
+{
+	int domain = -1;
+	socklen_t len = sizeof(domain);
+
+	if (!S_ISSOCK(f->st.st_mode) || (f->flags & O_PATH) ||
+	    getsockopt(f->own, SOL_SOCKET, SO_DOMAIN, &domain, &len) < 0)
+		return -1;
+	return domain;
+}
+
+bool ckpt_socket_is_tcp(const Ckpt__Socket *s)
+{
+	return (s->family == AF_INET || s->family == AF_INET6) && s->type == SOCK_STREAM;
+}
+
+static int number(int fd, int name)
+{
+	int v = 0;
+	socklen_t len = sizeof(v);
+
+	return getsockopt(fd, SOL_SOCKET, name, &v, &len) < 0 ? 0 : v;
+}
+
+int ckpt_socket_dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
+{
+	Ckpt__Socket *s = ckpt_alloc(ckpt_dump_arena(d), sizeof(*s));
+
+	if (!s)
+		return err_code(e, -ENOMEM, "collect sockets");
+	ckpt__socket__init(s);
+	s->family = (uint32_t)number(f->own, SO_DOMAIN);
+	s->type = (uint32_t)number(f->own, SO_TYPE);
+	s->protocol = (uint32_t)number(f->own, SO_PROTOCOL);
+	s->uid = ckpt_dump_id(d, f->st.st_uid);
+	s->gid = ckpt_dump_id(d, f->st.st_gid);
+	s->mode = f->st.st_mode & 07777;
+	out->value = f->st.st_ino;
+	out->socket = s;
+	return 0;
+}
+
+int ckpt_sock_refuse(const struct ckpt_sock *k, const char *why, struct err *e)
+{
+	return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a socket %s, which cannot be saved",
+		       k->number, (int)k->pid, why);
+}
+
+int ckpt_sock_busy(const struct ckpt_sock *k, const char *why, struct err *e)
+{
+	err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a socket %s, which cannot be saved", k->number,
+		(int)k->pid, why);
+	return -EAGAIN;
+}
+
+int ckpt_sock_names(const struct ckpt_sock *k, struct err *e)
+{
+	struct sockaddr_storage sa;
+	socklen_t len = sizeof(sa);
+	Ckpt__Socket *s = k->s;
+
+	if (getsockname(k->fd, (struct sockaddr *)&sa, &len) < 0 || len > sizeof(sa))
+		return err_sys(e, "read the name of a socket");
+	s->name.data = ckpt_memdup(ckpt_dump_arena(k->d), &sa, len);
+	s->name.len = len;
+	/* SO_PEERNAME tells it also while TCP is not connected yet, and wants the right length. */
+	if (!ckpt_socket_is_tcp(s))
+		len = sizeof(sa);
+	if (ckpt_socket_is_tcp(s) ? s->state != TCP_CLOSE && getsockopt(k->fd, SOL_SOCKET, SO_PEERNAME, &sa, &len) == 0
+				  : getpeername(k->fd, (struct sockaddr *)&sa, &len) == 0 && len <= sizeof(sa)) {
+		s->peer.data = ckpt_memdup(ckpt_dump_arena(k->d), &sa, len);
+		s->peer.len = len;
+	}
+	return s->name.data && (!s->peer.len || s->peer.data) ? 0 : err_code(e, -ENOMEM, "collect sockets");
+}
+
+Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data, size_t len)
+{
+	struct ckpt_arena *a = ckpt_dump_arena(k->d);
+	Ckpt__SocketData *q = ckpt_alloc(a, sizeof(*q));
+
+	if (!q)
+		return NULL;
+	ckpt__socket_data__init(q);
+	q->file = k->id;
+	q->queue = queue;
+	q->data.data = ckpt_memdup(a, data, len);
+	q->data.len = len;
+	if (!q->data.data || ckpt_push(a, &k->d->tree.queues, &k->d->tree.queue_count, q) < 0)
+		return NULL;
+	return q;
+}
+
+/* Nothing arrives from here on, until the dump is done or its engine dies. */
+static int lock(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_close int its = -EBADF, own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	char path[64];
+	struct stat a, b;
+
+	if (d->net_lock >= 0)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)d->init);
+	its = open(path, O_RDONLY | O_CLOEXEC);
+	if (its < 0 || own < 0 || fstat(its, &a) < 0 || fstat(own, &b) < 0)
+		return err_sys(e, "open %s", path);
+	if (a.st_ino == b.st_ino)
+		return err_set(e, ERR_UNSUPPORTED, "the VPS has sockets in the host's own network (mode=host), "
+			       "which cannot be saved");
+	d->net_lock = netns_lock(its, e);
+	return d->net_lock < 0 ? d->net_lock : 0;
+}
+
+static int collect_one(const struct ckpt_sock *k, struct err *e)
+{
+	int r;
+
+	if (k->s->family != AF_INET && k->s->family != AF_INET6)
+		return 0;
+	r = lock(k->d, e);
+	if (r < 0)
+		return r;
+	return ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);
+}
+
+/* One's own copy of the open file that file `id` was seen as. */
+static int reopen(const struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret)
+{
+	const struct ckpt_seen *s = d->files.by_file[id - 1];
+	cleanup_close int pidfd = pidfd_open_pid(s->pid);
+
+	*ret = (struct ckpt_sock){ .fd = -EBADF, .id = id, .file = d->tree.files[id - 1], .pid = s->pid,
+				   .number = s->fd };
+	ret->s = ret->file->socket;
+	ret->fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0);
+	return ret->fd < 0 ? -errno : 0;
+}
+
+int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
+{
+	int r = 0;
+
+	for (uint32_t id = 1; r == 0 && id <= d->tree.file_count; id++) {
+		struct ckpt_sock k;
+
+		if (!d->tree.files[id - 1]->socket)
+			continue;
+		r = reopen(d, id, &k);
+		if (r < 0)
+			return err_code(e, r, "take fd %d of process %d", k.number, (int)k.pid);
+		k.d = d;
+		r = collect_one(&k, e);
+		fd_close(&k.fd);
+	}
+	return r;
+}
+
+int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e)
+{
+	int r = 0;
+
+	for (uint32_t id = 1; r == 0 && id <= d->tree.file_count; id++) {
+		const Ckpt__Socket *s = d->tree.files[id - 1]->socket;
+		struct ckpt_sock k;
+
+		if (!s || !ckpt_socket_is_tcp(s) || s->state == TCP_LISTEN)
+			continue;
+		r = reopen(d, id, &k);
+		if (r == 0)
+			r = ckpt_tcp_silence(&k, silent);
+		fd_close(&k.fd);
+	}
+	return r < 0 ? err_code(e, r, "hold the VPS's connections") : 0;
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_SOCKETS_H
+#define CHECKPOINT_SOCKETS_H
+
+#include "base/err.h"
+#include "checkpoint/kinds.h"
+
+#include <stdint.h>
+
+/*
+ * Sockets. A kind says which open file is one (kinds/); what it is bound and connected to, its options
+ * and what is queued in it are collected when all open files are known, and made again before any
+ * other file is opened: sockets depend on each other.
+ */
+
+#define CKPT_SOCKET_PIECE MIB(1) /* of a queue, in one record */
+
+/* While it is saved. */
+struct ckpt_sock {
+	struct ckpt_dump *d;
+	int fd;              /* ours */
+	uint32_t id;         /* of the file */
+	Ckpt__File *file;
+	Ckpt__Socket *s;
+	pid_t pid;           /* of one that has it, and its number there */
+	int number;
+};
+
+/* dump() of the kinds of sockets: the inode, and what socket(2) was told. */
+int ckpt_socket_dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
+/* open(): they are there already. */
+int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
+/* Its domain, or -1 for what is no socket. */
+int ckpt_socket_family(const struct ckpt_fd *f);
+bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
+
+/*
+ * All sockets of d->tree.files, which grows by what is under way in them. -EAGAIN with ERR_UNSUPPORTED
+ * when a connection waits to be accepted: a moment later it may be saved.
+ */
+int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e);
+/* The connections will end without a word to their peers, as the VPS goes on elsewhere; or not. */
+int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e);
+/* Names of both ends, backlog and state come from the kinds; these are for all. */
+int ckpt_sock_names(const struct ckpt_sock *k, struct err *e);
+/* Adds to what is queued; the data is copied. NULL: out of memory. */
+Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data, size_t len);
+int ckpt_sock_refuse(const struct ckpt_sock *k, const char *why, struct err *e);
+int ckpt_sock_busy(const struct ckpt_sock *k, const char *why, struct err *e);
+
+/* How each family does it: the dump, and what follows socket(2) and the early options. */
+int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e);
+int ckpt_tcp_silence(const struct ckpt_sock *k, bool silent);
+int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
+int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
+int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
+
+/* What an image says of them holds together. (tree.c) */
+int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e);
+
+/* In the first process of the restored VPS. All sockets are made, into o->fds. */
+int ckpt_sockets_make(struct ckpt_opening *o, struct err *e);
+/* What is queued in them, once all files are open. */
+int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e);
+/* Of file `id`: the first of its queued pieces, and how many. */
+Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, size_t *ret_count);
+
+/* By the engine, which holds the network still meanwhile: the contents of TCP connections. */
+struct restore;
+int restore_sockets_take(struct restore *r, struct err *e);
+/* They go on: what could fail has been done before. */
+void restore_sockets_commit(struct restore *r);
+void restore_sockets_done(struct restore *r);
+
+#endif

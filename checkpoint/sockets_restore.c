@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Sockets, made again. */
+#include "checkpoint/sockets.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/restore_internal.h"
+#include "checkpoint/sockopt.h"
+#include "checkpoint/tcp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/un.h>
+#include <netinet/in.h>
+#include <netpacket/packet.h>
+#include <sys/socket.h>
+
+static int bad(const char *what, uint64_t id, struct err *e)
+{
+	return err_set(e, ERR_FAIL, "the image is damaged: %s of file %llu", what, (unsigned long long)id);
+}
+
+static const struct {
+	uint32_t kind, family;
+	size_t addr_max;
+} families[] = {
+	{ CKPT_FILE_INET, AF_INET, sizeof(struct sockaddr_in) },
+	{ CKPT_FILE_INET, AF_INET6, sizeof(struct sockaddr_in6) },
+};
+
+/* Addresses are of the socket's own family, whole ones. */
+static bool is_address(const ProtobufCBinaryData *a, uint32_t family, size_t max)
+{
+	sa_family_t f;
+
+	if (a->len == 0)
+		return true;
+	if (a->len < sizeof(f) || a->len > max)
+		return false;
+	memcpy(&f, a->data, sizeof(f));
+	return f == family && (family == AF_UNIX || family == AF_PACKET || a->len == max);
+}
+
+static bool is_good_tcp(const Ckpt__Socket *s)
+{
+	const Ckpt__Tcp *t = s->tcp;
+
+	if (!s->name.len || s->state < TCP_ESTABLISHED || s->state > TCP_CLOSING)
+		return false;
+	if (s->state == TCP_LISTEN || (s->state == TCP_CLOSE && !t))
+		return true;
+	if (!t || s->state == TCP_SYN_RECV || s->state == TCP_TIME_WAIT)
+		return false;
+	if (s->state == TCP_CLOSE)
+		return true;
+	return s->peer.len && t->send_scale <= 14 && t->receive_scale <= 14 &&
+	       (s->state == TCP_SYN_SENT || t->window.len == sizeof(struct tcp_repair_window));
+}
+
+static int check_socket(const Ckpt__File *f, uint64_t id, struct err *e)
+{
+	const Ckpt__Socket *s = f->socket;
+
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		if (families[i].kind != f->kind || families[i].family != s->family)
+			continue;
+		if (!is_address(&s->name, s->family, families[i].addr_max) ||
+		    !is_address(&s->peer, s->family, families[i].addr_max))
+			return bad("an address", id, e);
+		if (!ckpt_sockopts_are_good(s))
+			return bad("an option", id, e);
+		if (ckpt_socket_is_tcp(s) && !is_good_tcp(s))
+			return bad("the connection", id, e);
+		return 0;
+	}
+	return bad("a socket", id, e);
+}
+
+static bool is_socket(uint32_t kind)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++)
+		if (families[i].kind == kind)
+			return true;
+	return false;
+}
+
+int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
+{
+	uint32_t last = 0;
+
+	for (size_t i = 0; i < t->file_count; i++) {
+		const Ckpt__File *f = t->files[i];
+		int r;
+
+		if (!f->socket && !is_socket(f->kind))
+			continue;
+		r = f->socket ? check_socket(f, i + 1, e) : bad("a socket", i + 1, e);
+		if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < t->queue_count; i++) {
+		const Ckpt__SocketData *q = t->queues[i];
+
+		if (q->file < last || q->file == 0 || q->file > t->file_count ||
+		    !t->files[q->file - 1]->socket || q->queue > 1)
+			return bad("what is queued", q->file, e);
+		for (size_t k = 0; k < q->n_rights; k++)
+			if (q->rights[k] == 0 || q->rights[k] > t->file_count)
+				return bad("what is queued", q->file, e);
+		last = q->file;
+	}
+	return 0;
+}
+
+Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, size_t *ret_count)
+{
+	size_t lo = 0, hi = t->queue_count, n = 0;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (t->queues[mid]->file < id)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	while (lo + n < t->queue_count && t->queues[lo + n]->file == id)
+		n++;
+	*ret_count = n;
+	return &t->queues[lo];
+}
+
+static int place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
+{
+	const Ckpt__Socket *s = o->tree->files[i]->socket;
+	int at = dup3(fd, o->base + (int)i, O_CLOEXEC);
+
+	if (at < 0)
+		return err_sys(e, "place a socket");
+	o->fds[i] = at;
+	if (fchown(at, s->uid, s->gid) < 0 || fchmod(at, s->mode & 07777) < 0)
+		return err_sys(e, "give a socket its owner");
+	return 0;
+}
+
+static int make_inet(struct ckpt_opening *o, size_t i, struct err *e)
+{
+	const Ckpt__File *f = o->tree->files[i];
+	const Ckpt__Socket *s = f->socket;
+	cleanup_close int fd = socket((int)s->family, (int)s->type | SOCK_CLOEXEC, (int)s->protocol);
+	int r;
+
+	if (fd < 0)
+		return err_sys(e, "make a socket of family %u, protocol %u", s->family, s->protocol);
+	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
+	if (r == 0)
+		r = ckpt_socket_is_tcp(s) ? ckpt_tcp_make(fd, f, (uint32_t)i + 1, e) : ckpt_inet_make(fd, f, e);
+	if (r == 0)
+		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_BOUND, e);
+	return r == 0 ? place(o, i, fd, e) : r;
+}
+
+int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	(void)o;
+	return err_set(e, ERR_FAIL, "the image is damaged: a socket, %s", f->path);
+}
+
+int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
+{
+	int r = 0;
+
+	/* Who listens comes first: what it accepted has the same port, and is forced onto it. */
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {
+			const Ckpt__Socket *s = o->tree->files[i]->socket;
+
+			if (s && (s->family == AF_INET || s->family == AF_INET6) &&
+			    (s->state == TCP_LISTEN) == (pass == 0))
+				r = make_inet(o, i, e);
+		}
+	return r;
+}
+
+int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->socket)
+			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket, CKPT_SOCKOPT_LAST, e);
+	return r;
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/sockopt.h"
+
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/tcp.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+
+#define VALUE_MAX 64
+
+/* Newer than some headers. */
+enum { SO_PASSPIDFD_ = 76, SO_PASSRIGHTS_ = 83, SO_INQ_ = 84, SO_BUF_LOCK_ = 72, SO_RCVMARK_ = 75,
+       SO_TXREHASH_ = 74, SO_PREFER_BUSY_POLL_ = 69, TCP_RTO_MAX_MS_ = 44 };
+
+enum {
+	EARLY = 1,    /* set before the socket is bound */
+	LAST = 2,     /* set when all else is there */
+	IDLE = 4,     /* of sockets that are closed or listen; of others it is something else, or refused */
+	PACKETS = 32, /* none of streams, which inherit something there all the same */
+	MAY_FAIL = 8, /* what the host must grant, or have: it goes on without */
+	BUFFER = 16,  /* kept as twice what it is told (socket(7)); only set when it was by the owner */
+};
+
+static const struct row {
+	int level, name;
+	unsigned flags;
+} rows[] = {
+	{ SOL_SOCKET, SO_REUSEADDR, EARLY },
+	{ SOL_SOCKET, SO_REUSEPORT, EARLY },
+	{ SOL_SOCKET, SO_BINDTODEVICE, EARLY },
+	{ SOL_SOCKET, SO_MARK, EARLY },
+	{ SOL_IP, IP_FREEBIND, EARLY },
+	{ SOL_IP, IP_TRANSPARENT, EARLY },
+	{ SOL_IP, IP_BIND_ADDRESS_NO_PORT, EARLY },
+	{ SOL_IP, 51 /* IP_LOCAL_PORT_RANGE */, EARLY },
+	{ SOL_IPV6, IPV6_V6ONLY, EARLY },
+	{ SOL_IPV6, IPV6_FREEBIND, EARLY },
+	{ SOL_IPV6, IPV6_TRANSPARENT, EARLY },
+	{ SOL_IPV6, IPV6_ADDR_PREFERENCES, EARLY },
+	{ SOL_IP, IP_HDRINCL, EARLY },
+
+	/* The type of service sets the priority, so that comes behind it. */
+	{ SOL_IP, IP_TOS, 0 },
+	{ SOL_IP, IP_TTL, 0 },
+	{ SOL_IP, IP_OPTIONS, 0 },
+	{ SOL_IP, IP_PKTINFO, 0 },
+	{ SOL_IP, IP_RECVTTL, 0 },
+	{ SOL_IP, IP_RECVTOS, 0 },
+	{ SOL_IP, IP_RECVOPTS, 0 },
+	{ SOL_IP, IP_RETOPTS, 0 },
+	{ SOL_IP, IP_PASSSEC, 0 },
+	{ SOL_IP, IP_RECVORIGDSTADDR, 0 },
+	{ SOL_IP, IP_CHECKSUM, 0 },
+	{ SOL_IP, IP_RECVFRAGSIZE, 0 },
+	{ SOL_IP, IP_RECVERR, 0 },
+	{ SOL_IP, 26 /* IP_RECVERR_RFC4884 */, 0 },
+	{ SOL_IP, IP_MTU_DISCOVER, 0 },
+	{ SOL_IP, IP_MULTICAST_TTL, PACKETS },
+	{ SOL_IP, IP_MULTICAST_LOOP, PACKETS },
+	{ SOL_IP, IP_MULTICAST_IF, PACKETS },
+	{ SOL_IP, IP_MULTICAST_ALL, PACKETS },
+	{ SOL_IP, IP_UNICAST_IF, 0 },
+	{ SOL_IP, IP_NODEFRAG, 0 },
+	{ SOL_IP, IP_MINTTL, 0 },
+	{ SOL_IPV6, IPV6_TCLASS, 0 },
+	{ SOL_IPV6, IPV6_UNICAST_HOPS, 0 },
+	{ SOL_IPV6, IPV6_MULTICAST_HOPS, PACKETS },
+	{ SOL_IPV6, IPV6_MULTICAST_LOOP, PACKETS },
+	{ SOL_IPV6, IPV6_MULTICAST_IF, PACKETS },
+	{ SOL_IPV6, 29 /* IPV6_MULTICAST_ALL */, PACKETS },
+	{ SOL_IPV6, IPV6_UNICAST_IF, 0 },
+	{ SOL_IPV6, IPV6_MTU_DISCOVER, 0 },
+	{ SOL_IPV6, IPV6_RECVERR, 0 },
+	{ SOL_IPV6, 31 /* IPV6_RECVERR_RFC4884 */, 0 },
+	{ SOL_IPV6, IPV6_RECVPKTINFO, 0 },
+	{ SOL_IPV6, IPV6_RECVHOPLIMIT, 0 },
+	{ SOL_IPV6, IPV6_RECVTCLASS, 0 },
+	{ SOL_IPV6, IPV6_RECVRTHDR, 0 },
+	{ SOL_IPV6, IPV6_RECVHOPOPTS, 0 },
+	{ SOL_IPV6, IPV6_RECVDSTOPTS, 0 },
+	{ SOL_IPV6, IPV6_RECVPATHMTU, 0 },
+	{ SOL_IPV6, IPV6_RECVORIGDSTADDR, 0 },
+	{ SOL_IPV6, IPV6_RECVFRAGSIZE, 0 },
+	{ SOL_IPV6, IPV6_AUTOFLOWLABEL, 0 },
+	{ SOL_IPV6, 33 /* IPV6_FLOWINFO_SEND */, 0 },
+	{ SOL_IPV6, IPV6_DONTFRAG, 0 },
+	{ SOL_IPV6, IPV6_MINHOPCOUNT, 0 },
+	{ SOL_IPV6, IPV6_CHECKSUM, 0 },
+	{ SOL_RAW, 1 /* ICMP_FILTER */, 0 },
+	{ SOL_ICMPV6, 1 /* ICMPV6_FILTER */, 0 },
+	{ SOL_UDP, UDP_CORK, 0 },
+	{ SOL_UDP, UDP_ENCAP, 0 },
+	{ SOL_UDP, UDP_NO_CHECK6_TX, 0 },
+	{ SOL_UDP, UDP_NO_CHECK6_RX, 0 },
+	{ SOL_UDP, UDP_SEGMENT, 0 },
+	{ SOL_UDP, UDP_GRO, 0 },
+	{ 136 /* SOL_UDPLITE */, 10 /* UDPLITE_SEND_CSCOV */, 0 },
+	{ 136, 11 /* UDPLITE_RECV_CSCOV */, 0 },
+	{ SOL_TCP, TCP_NODELAY, 0 },
+	{ SOL_TCP, TCP_CORK, 0 },
+	{ SOL_TCP, TCP_KEEPIDLE, 0 },
+	{ SOL_TCP, TCP_KEEPINTVL, 0 },
+	{ SOL_TCP, TCP_KEEPCNT, 0 },
+	{ SOL_TCP, TCP_SYNCNT, 0 },
+	{ SOL_TCP, TCP_LINGER2, 0 },
+	{ SOL_TCP, TCP_DEFER_ACCEPT, 0 },
+	{ SOL_TCP, TCP_USER_TIMEOUT, 0 },
+	{ SOL_TCP, TCP_NOTSENT_LOWAT, 0 },
+	{ SOL_TCP, TCP_THIN_LINEAR_TIMEOUTS, 0 },
+	{ SOL_TCP, TCP_SAVE_SYN, 0 },
+	{ SOL_TCP, TCP_INQ, 0 },
+	{ SOL_TCP, TCP_TX_DELAY, 0 },
+	{ SOL_TCP, TCP_RTO_MAX_MS_, 0 },
+	{ SOL_TCP, TCP_MAXSEG, IDLE },
+	{ SOL_TCP, TCP_WINDOW_CLAMP, IDLE },
+	{ SOL_TCP, TCP_FASTOPEN, IDLE },
+	{ SOL_TCP, TCP_FASTOPEN_CONNECT, IDLE },
+	{ SOL_TCP, TCP_FASTOPEN_NO_COOKIE, IDLE },
+	{ SOL_TCP, TCP_CONGESTION, MAY_FAIL },
+	{ SOL_NETLINK, NETLINK_PKTINFO, 0 },
+	{ SOL_NETLINK, NETLINK_BROADCAST_ERROR, 0 },
+	{ SOL_NETLINK, NETLINK_NO_ENOBUFS, 0 },
+	{ SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, 0 },
+	{ SOL_NETLINK, NETLINK_CAP_ACK, 0 },
+	{ SOL_NETLINK, NETLINK_EXT_ACK, 0 },
+	{ SOL_NETLINK, NETLINK_GET_STRICT_CHK, 0 },
+	{ SOL_PACKET, PACKET_VERSION, 0 },
+	{ SOL_PACKET, PACKET_AUXDATA, 0 },
+	{ SOL_PACKET, PACKET_ORIGDEV, 0 },
+	{ SOL_PACKET, PACKET_RESERVE, 0 },
+	{ SOL_PACKET, PACKET_LOSS, 0 },
+	{ SOL_PACKET, PACKET_VNET_HDR, 0 },
+	{ SOL_PACKET, PACKET_TIMESTAMP, 0 },
+	{ SOL_PACKET, PACKET_TX_HAS_OFF, 0 },
+	{ SOL_PACKET, PACKET_QDISC_BYPASS, 0 },
+	{ SOL_PACKET, PACKET_IGNORE_OUTGOING, 0 },
+	{ SOL_SOCKET, SO_PRIORITY, 0 },
+	{ SOL_SOCKET, SO_KEEPALIVE, 0 },
+	{ SOL_SOCKET, SO_BROADCAST, 0 },
+	{ SOL_SOCKET, SO_DONTROUTE, 0 },
+	{ SOL_SOCKET, SO_OOBINLINE, 0 },
+	{ SOL_SOCKET, SO_LINGER, 0 },
+	{ SOL_SOCKET, SO_NO_CHECK, 0 },
+	{ SOL_SOCKET, SO_PASSCRED, 0 },
+	{ SOL_SOCKET, SO_PASSSEC, 0 },
+	{ SOL_SOCKET, SO_PASSPIDFD_, 0 },
+	{ SOL_SOCKET, SO_PASSRIGHTS_, LAST },
+	{ SOL_SOCKET, SO_INQ_, 0 },
+	{ SOL_SOCKET, SO_RCVLOWAT, 0 },
+	{ SOL_SOCKET, SO_RCVTIMEO, 0 },
+	{ SOL_SOCKET, SO_SNDTIMEO, LAST },
+	{ SOL_SOCKET, SO_TIMESTAMPNS, 0 },
+	{ SOL_SOCKET, SO_TIMESTAMP, 0 },
+	{ SOL_SOCKET, SO_TIMESTAMPING, 0 },
+	{ SOL_SOCKET, SO_RXQ_OVFL, 0 },
+	{ SOL_SOCKET, SO_SELECT_ERR_QUEUE, 0 },
+	{ SOL_SOCKET, SO_RCVMARK_, 0 },
+	{ SOL_SOCKET, SO_ZEROCOPY, 0 },
+	{ SOL_SOCKET, SO_TXTIME, 0 },
+	{ SOL_SOCKET, SO_TXREHASH_, 0 },
+	{ SOL_SOCKET, SO_MAX_PACING_RATE, 0 },
+	{ SOL_SOCKET, SO_BUSY_POLL, MAY_FAIL },
+	{ SOL_SOCKET, SO_PREFER_BUSY_POLL_, MAY_FAIL },
+	{ SOL_SOCKET, SO_SNDBUF, BUFFER | MAY_FAIL },
+	{ SOL_SOCKET, SO_RCVBUF, BUFFER | MAY_FAIL },
+	{ SOL_SOCKET, SO_BUF_LOCK_, 0 },
+	{ SOL_SOCKET, SO_PEEK_OFF, LAST },
+	{ SOL_SOCKET, SO_ATTACH_FILTER, LAST },
+	{ SOL_SOCKET, SO_LOCK_FILTER, LAST },
+};
+
+static const struct row *find(uint32_t level, uint32_t name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if ((uint32_t)rows[i].level == level && (uint32_t)rows[i].name == name)
+			return &rows[i];
+	return NULL;
+}
+
+static const Ckpt__SocketOption *saved(const Ckpt__Socket *s, int level, int name)
+{
+	for (size_t i = 0; i < s->n_option; i++)
+		if (s->option[i]->level == (uint32_t)level && s->option[i]->name == (uint32_t)name)
+			return s->option[i];
+	return NULL;
+}
+
+int ckpt_sockopt_number(const Ckpt__Socket *s, int level, int name)
+{
+	const Ckpt__SocketOption *o = saved(s, level, name);
+	int v = 0;
+
+	if (o && o->value.len >= sizeof(v))
+		memcpy(&v, o->value.data, sizeof(v));
+	return v;
+}
+
+/* A classic filter; its length is counted in instructions. 0: none. */
+static int read_filter(int fd, struct sock_filter code[BPF_MAXINSNS], size_t *ret_bytes)
+{
+	socklen_t n = 0;
+
+	*ret_bytes = 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) < 0)
+		return -errno;
+	if (n == 0)
+		return 0;
+	if (n > BPF_MAXINSNS || getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, code, &n) < 0)
+		return n > BPF_MAXINSNS ? -E2BIG : -errno;
+	*ret_bytes = n * sizeof(*code);
+	return 0;
+}
+
+static int add(struct ckpt_arena *a, Ckpt__Socket *s, const struct row *r, const void *value,
+	       size_t len)
+{
+	Ckpt__SocketOption *o = ckpt_alloc(a, sizeof(*o));
+
+	if (!o)
+		return -ENOMEM;
+	ckpt__socket_option__init(o);
+	o->level = (uint32_t)r->level;
+	o->name = (uint32_t)r->name;
+	o->value.data = ckpt_memdup(a, value, len);
+	o->value.len = len;
+	return o->value.data ? ckpt_push(a, &s->option, &s->n_option, o) : -ENOMEM;
+}
+
+static bool is_idle(const Ckpt__Socket *s)
+{
+	return s->state == TCP_CLOSE || s->state == TCP_LISTEN;
+}
+
+int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct err *e)
+{
+	struct sock_filter code[BPF_MAXINSNS];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++) {
+		uint8_t value[VALUE_MAX] = { 0 };
+		socklen_t len = sizeof(value);
+		size_t bytes;
+
+		if (((rows[i].flags & IDLE) && !is_idle(s)) ||
+		    ((rows[i].flags & PACKETS) && s->type == SOCK_STREAM))
+			continue;
+		if (rows[i].level == SOL_SOCKET && rows[i].name == SO_ATTACH_FILTER) {
+			r = read_filter(fd, code, &bytes);
+			if (r == -EACCES)
+				return err_set(e, ERR_UNSUPPORTED, "a socket has an eBPF program for its filter, "
+					       "which cannot be saved");
+			if (r == 0 && bytes)
+				r = add(a, s, &rows[i], code, bytes);
+		} else if (getsockopt(fd, rows[i].level, rows[i].name, value, &len) == 0 && len) {
+			r = add(a, s, &rows[i], value, len);
+		}
+	}
+	return r < 0 ? err_code(e, r, "read the options of a socket") : 0;
+}
+
+static int attach(int fd, const Ckpt__SocketOption *o)
+{
+	struct sock_fprog p = { (unsigned short)(o->value.len / sizeof(struct sock_filter)),
+				(void *)o->value.data };
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p)) < 0 ? -errno : 0;
+}
+
+static int set_buffer(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o)
+{
+	int lock = ckpt_sockopt_number(s, SOL_SOCKET, SO_BUF_LOCK_), v;
+
+	if (!(lock & (r->name == SO_SNDBUF ? 1 : 2)) || o->value.len != sizeof(v))
+		return 0;
+	memcpy(&v, o->value.data, sizeof(v));
+	v /= 2;
+	return setsockopt(fd, SOL_SOCKET, r->name, &v, sizeof(v)) < 0 ? -errno : 0;
+}
+
+/* Nothing when it has that value already: most may not even be said without a privilege. */
+static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o,
+	       struct err *e)
+{
+	uint8_t now[VALUE_MAX] = { 0 };
+	socklen_t len = sizeof(now);
+	int n = 0;
+
+	if (r->name == SO_ATTACH_FILTER && r->level == SOL_SOCKET)
+		n = attach(fd, o);
+	else if (r->flags & BUFFER)
+		n = set_buffer(fd, s, r, o);
+	else if (getsockopt(fd, r->level, r->name, now, &len) < 0 || len != o->value.len ||
+		 memcmp(now, o->value.data, len) != 0)
+		n = setsockopt(fd, r->level, r->name, o->value.data, (socklen_t)o->value.len) < 0 ? -errno : 0;
+	if (n < 0 && !(r->flags & MAY_FAIL))
+		return err_code(e, n, "set option %d of level %d of a socket", r->name, r->level);
+	return 0;
+}
+
+int ckpt_sockopts_set(int fd, const Ckpt__Socket *s, enum ckpt_sockopt_phase phase, struct err *e)
+{
+	int n = 0;
+
+	/* In the table's order, whatever the image's is. */
+	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(rows); i++) {
+		const Ckpt__SocketOption *o = saved(s, rows[i].level, rows[i].name);
+		enum ckpt_sockopt_phase its = rows[i].flags & EARLY  ? CKPT_SOCKOPT_EARLY
+					      : rows[i].flags & LAST ? CKPT_SOCKOPT_LAST
+								     : CKPT_SOCKOPT_BOUND;
+
+		if (!o || its != phase)
+			continue;
+		n = set(fd, s, &rows[i], o, e);
+	}
+	return n;
+}
+
+int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct err *e)
+{
+	const struct row *r = find((uint32_t)level, (uint32_t)name);
+	const Ckpt__SocketOption *o = saved(s, level, name);
+
+	return r && o ? set(fd, s, r, o, e) : 0;
+}
+
+bool ckpt_sockopts_are_good(const Ckpt__Socket *s)
+{
+	for (size_t i = 0; i < s->n_option; i++) {
+		const Ckpt__SocketOption *o = s->option[i];
+		const struct row *r = find(o->level, o->name);
+		size_t max = VALUE_MAX;
+
+		if (r && r->level == SOL_SOCKET && r->name == SO_ATTACH_FILTER)
+			max = BPF_MAXINSNS * sizeof(struct sock_filter);
+		if (!r || o->value.len == 0 || o->value.len > max)
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_SOCKOPT_H
+#define CHECKPOINT_SOCKOPT_H
+
+#include "base/err.h"
+#include "checkpoint/tree.h"
+
+#include <stdbool.h>
+
+/*
+ * Options of sockets, all families from one table (sockopt.c): what getsockopt(2) tells of a socket is
+ * saved, and of that what a new one has otherwise is set.
+ */
+enum ckpt_sockopt_phase {
+	CKPT_SOCKOPT_EARLY, /* what decides on bind(2) and connect(2) */
+	CKPT_SOCKOPT_BOUND, /* once it is bound and connected */
+	CKPT_SOCKOPT_LAST,  /* once its queues are full: the filter and what would change the queueing */
+};
+
+/* Into s->option; s->state must be known. ERR_UNSUPPORTED for a filter that cannot be read. */
+int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct err *e);
+int ckpt_sockopts_set(int fd, const Ckpt__Socket *s, enum ckpt_sockopt_phase phase, struct err *e);
+/* Only one of them; no error when it was not saved. */
+int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct err *e);
+/* Its saved value as a number, 0 when it was not saved. */
+int ckpt_sockopt_number(const Ckpt__Socket *s, int level, int name);
+/* Every one is in the table, with a length that may be. */
+bool ckpt_sockopts_are_good(const Ckpt__Socket *s);
+
+#endif

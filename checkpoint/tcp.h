@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_TCP_H
+#define CHECKPOINT_TCP_H
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+/* TCP_*, or a negative errno value; `ret` may be NULL. */
+int ckpt_tcp_state(int fd, struct tcp_info *ret);
+
+#endif
