@@ -14,7 +14,7 @@
 /* The source's end. */
 
 #define MAX_PAUSE_US 50000
-#define MAX_ROUNDS 0
+#define MAX_ROUNDS 20
 
 void move_load(struct sup_vps *v)
 {
