@@ -82,6 +82,7 @@ struct sup_vps {
 	struct sup_end end;
 	enum sup_moved moved;
 	char moved_to[256];
+	json_t *moved_report;
 	struct moving *moving;       /* to another host, while it runs */
 	struct receiving *arriving;  /* from another host, running there */
 

@@ -141,6 +141,15 @@ void move_hello(struct sup_vps *v)
 		goes_on(v);
 }
 
+/* The name is free here when the answer comes. What else may become of the files, it has moved. */
+static bool wait_until_gone(struct sup_waiter *w, const struct err *e)
+{
+	if (!e && (w->vps->destroy_next || w->vps->state == SUP_DESTROYING))
+		return false;
+	server_reply(w->call, TAKE_PTR(w->vps->moved_report), NULL, 0);
+	return true;
+}
+
 static void on_done(void *ctx, json_t *result, const struct err *e)
 {
 	struct moving *m = ctx;
@@ -161,6 +170,10 @@ static void on_done(void *ctx, json_t *result, const struct err *e)
 			err_hint(&told, "whether it is there is not known: vps migrate %s %s asks",
 				 v->name, v->moved_to);
 		method_fail(m->call, m->verb, v->name, &told);
+	} else if (v->moved == SUP_MOVED) {
+		v->moved_report = json_incref(result);
+		v->destroy_next = true;
+		vps_wait(v, m->call, 0, wait_until_gone);
 	} else {
 		server_reply(m->call, json_incref(result), NULL, 0);
 	}
@@ -280,7 +293,7 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool liv
 	}
 	if (v->state != SUP_STOPPED && !live) {
 		err_set(e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
-		return err_hint(e, "vps stop %s", v->name);
+		return err_hint(e, "vps %s %s", v->state == SUP_PAUSED ? "resume" : "stop", v->name);
 	}
 	if (v->restart)
 		return err_set(e, ERR_STATE, "%s %s: it is about to be restarted", verb, v->name);
@@ -354,7 +367,7 @@ static void add_live(struct server_call *c, struct sup_vps *v, json_t *q)
 static bool is_to_be_live(struct server_call *c, const struct sup_vps *v)
 {
 	return STREQ(call_string(c, "mode"), "move") && !call_bool(c, "offline") &&
-	       v->moved == SUP_HERE && (v->state == SUP_RUNNING || v->state == SUP_PAUSED);
+	       v->moved == SUP_HERE && v->state == SUP_RUNNING;
 }
 
 static int begin_live(struct moving *m, struct err *e)

@@ -69,3 +69,20 @@ assert_only_on() {
 	*" $name "*) fail "$name is on $other too" ;;
 	esac
 }
+
+# A VPS that counts, in memory and in a file, ten times a second.
+make_counter() {
+	vps create web1 init='/bin/sh -c "mkdir -p /srv; echo $$ >/srv/pid; echo begins to count; n=0; trap exit TERM; while :; do n=$((n+1)); echo $n >/srv/n; sleep 0.1; done"' stop.signal=SIGTERM
+	vps start web1
+	wait_until 10 counts a 3
+}
+
+count() {
+	local n
+	n=$(on "$1" vps exec web1 -- cat /srv/n 2>/dev/null) || n=
+	echo "${n:-0}"
+}
+
+counts() {
+	[ "$(count "$1")" -ge "$2" ]
+}
