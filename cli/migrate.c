@@ -113,10 +113,26 @@ static int show_obstacles(struct transfer *t)
 	return 0;
 }
 
+/* What was in doubt is known now. */
+static void show_keeper(struct transfer *t, const char *host, bool taken)
+{
+	if (t->c->json)
+		put_line(json_pack("{s:b}", "taken", taken));
+	else
+		fprintf(stderr, "%s: %s\n", host,
+			taken ? "it is there" : "it is not there, and goes on here");
+}
+
 static void show_report(struct transfer *t, const char *host)
 {
 	json_t *report = json_object_get(t->reply, "report");
+	json_t *taken = json_object_get(t->reply, "taken");
 	char size[32], time[32];
+
+	if (taken) {
+		show_keeper(t, host, json_is_true(taken));
+		return;
+	}
 
 	if (t->c->json) {
 		put_line(json_pack("{s:f, s:f, s:I, s:I}", "pause_ms", milliseconds(report, "pause_us"),

@@ -42,6 +42,9 @@ enum mig_type {
 	MIG_COMMITTED,  /* JSON: it is mine */
 	MIG_FRAMES,     /* JSON: frames from the network are to follow, none when empty */
 	MIG_PACKET,     /* one of them: interface's number (8 bits), the frame */
+	MIG_BEGIN,      /* nothing: the image is about to come, be ready for it */
+	MIG_SYNC,       /* nothing: say so when you have all that was sent */
+	MIG_READY,      /* nothing: the answer to either */
 	MIG_TYPE_COUNT,
 };
 

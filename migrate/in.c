@@ -159,6 +159,8 @@ static void place_down(void *ctx)
 	struct receiving *r = ctx;
 
 	/* What has its name vpsd removes, after what runs of it. */
+	if (!r->taken)
+		mig_taken_drop(r->i->lib, r->i->offer.id);
 	if (!r->taken && !r->named)
 		path_remove_tree_at(r->vps, r->entry);
 }
@@ -289,6 +291,8 @@ static int begin_image(struct receiving *r, struct err *e)
 	if (ret == 0)
 		ret = mig_record_write(r->dir, &r->i->report, e);
 	if (ret == 0)
+		ret = mig_taken_prepare(r->i->lib, r->i->offer.id, r->i->offer.name, e);
+	if (ret == 0)
 		ret = give_name(r->vps, r->entry, r->i->offer.name, e);
 	if (ret < 0)
 		return ret;
@@ -299,17 +303,28 @@ static int begin_image(struct receiving *r, struct err *e)
 
 static int put_image(struct receiving *r, struct err *e)
 {
-	int ret = r->image < 0 ? begin_image(r, e) : 0;
+	int ret;
 
-	if (ret == 0) {
-		ret = fd_write_full(r->image, r->frame.data, r->frame.len);
-		/* Why nobody reads any more, the monitor has said. */
-		if (ret == -EPIPE)
-			ret = r->i->arrival->prepared(r->i->ctx, e) < 0 ? -EPIPE : bad_stream(e);
-		else if (ret < 0)
-			err_code(e, ret, "pass the image on");
-	}
-	return ret;
+	if (r->image < 0)
+		return bad_stream(e);
+	ret = fd_write_full(r->image, r->frame.data, r->frame.len);
+	/* Why nobody reads any more, the monitor has said. */
+	if (ret == -EPIPE)
+		return r->i->arrival->prepared(r->i->ctx, e) < 0 ? -EPIPE : bad_stream(e);
+	return ret < 0 ? err_code(e, ret, "pass the image on") : 0;
+}
+
+static int say_ready(struct receiving *r, struct err *e)
+{
+	int ret = 0;
+
+	if (!r->i->offer.live)
+		return bad_stream(e);
+	if (r->frame.type == MIG_BEGIN)
+		ret = r->named ? bad_stream(e) : begin_image(r, e);
+	if (ret == 0)
+		ret = mig_send(r->c, MIG_READY, NULL, 0, e);
+	return ret < 0 ? ret : mig_flush(r->c, e);
 }
 
 static int content_up(void *ctx, struct err *e)
@@ -324,6 +339,8 @@ static int content_up(void *ctx, struct err *e)
 			ret = put_side(r, e);
 		else if (r->frame.type == MIG_IMAGE)
 			ret = put_image(r, e);
+		else if (r->frame.type == MIG_BEGIN || r->frame.type == MIG_SYNC)
+			ret = say_ready(r, e);
 		else
 			ret = bad_stream(e);
 		if (ret == 0)
@@ -374,6 +391,8 @@ static int prepare_up(void *ctx, struct err *e)
 		ret = err_sys(e, "remove %s/limbo", r->entry);
 	if (ret == 0 && !r->named)
 		ret = mig_record_write(r->dir, &r->i->report, e);
+	if (ret == 0 && !r->named && r->i->offer.mode != MIG_STREAM)
+		ret = mig_taken_prepare(r->i->lib, r->i->offer.id, r->i->offer.name, e);
 	/* Files of one that runs are as safe as they were there: it syncs what it wants to keep. */
 	if (ret == 0 && !r->named && syncfs(r->dir) < 0)
 		ret = err_sys(e, "write it to the disk");
@@ -443,10 +462,9 @@ static int commit_up(void *ctx, struct err *e)
 static int taken_up(void *ctx, struct err *e)
 {
 	struct receiving *r = ctx;
-	int ret = mig_taken_write(r->i->lib, r->i->offer.id, r->i->offer.name, e);
-
-	r->taken = ret == 0;
-	return ret;
+	/* From the first try on: a failure may come after the disk has it. */
+	r->taken = true;
+	return r->i->offer.mode == MIG_STREAM ? 0 : mig_taken_give(r->i->lib, r->i->offer.id, e);
 }
 
 static int publish_up(void *ctx, struct err *e)
@@ -530,7 +548,7 @@ int mig_in_run(struct mig_in *i, struct err *e)
 int mig_in_recover(const char *lib, const char *name, struct err *e)
 {
 	cleanup_close int vps = mig_open_vps(lib, e), dir = -EBADF;
-	struct mig_record rec;
+	struct mig_record rec = { 0 };
 	char entry[96];
 	int r = 0;
 
@@ -546,6 +564,8 @@ int mig_in_recover(const char *lib, const char *name, struct err *e)
 		return r;
 	if (r > 0)
 		return give_name(vps, entry, name, e) < 0 ? -EEXIST : 1;
+	if (rec.id[0])
+		mig_taken_drop(lib, rec.id);
 	r = path_remove_tree_at(vps, entry);
 	return r < 0 ? err_code(e, r, "remove %s", entry) : 0;
 }

@@ -31,6 +31,7 @@ struct mig_sending {
 	struct ckpt_precopy *precopy;
 	struct ckpt_dump *dump;
 	struct netns_hold *hold; /* frames that come for it while it stands */
+	bool left;          /* only the destination knows */
 	uint64_t frozen_at_us;
 	uint64_t files_us;  /* the last pass over the files took */
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migrate/internal.h"
 
+#include "base/log.h"
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
@@ -74,11 +75,31 @@ static int tell_round(struct mig_sending *s, const struct ckpt_precopy_stats *st
 	return mig_send_tell(s, e);
 }
 
+/* All that was sent has been taken in: what takes time there shows in the time of the round. */
+static int sync_with(struct mig_sending *s, enum mig_type what, struct err *e)
+{
+	struct mig_frame f;
+	int r = mig_pump_drain(&s->pump, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->pump.lock);
+	r = mig_send(s->c, what, NULL, 0, e);
+	if (r == 0)
+		r = mig_recv(s->c, &f, e);
+	pthread_mutex_unlock(&s->pump.lock);
+	return r == 0 && f.type != MIG_READY ? err_set(e, ERR_FAIL, "%s ends too early", s->c->peer) : r;
+}
+
 static int one_round(struct mig_sending *s, struct ckpt_precopy_stats *st, struct err *e)
 {
 	struct storage_pass pass;
+	uint64_t from = now_monotonic_us();
 	int r = ckpt_precopy_round(s->precopy, st, e);
 
+	if (r == 0)
+		r = sync_with(s, MIG_SYNC, e);
+	st->duration_us = now_monotonic_us() - from;
 	if (r == 0)
 		r = files_pass(s, NULL, 0, false, &pass, e);
 	if (r == 0)
@@ -102,16 +123,6 @@ static int memory_rounds(struct mig_sending *s, struct err *e)
 		before = st.dirty_pages;
 	}
 	return r;
-}
-
-/* Where frames cannot be kept they are lost, and the peers send them again. */
-static int hold_network(struct mig_sending *s, struct err *e)
-{
-	const struct rt_network *n = &s->o->live->network;
-
-	if (access("/dev/net/tun", F_OK) < 0)
-		return 0;
-	return netns_hold_begin(&n->host, &n->vps, &s->hold, e);
 }
 
 static int send_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
@@ -141,7 +152,7 @@ static int on_stopped(void *arg, struct err *e)
 	int r;
 
 	s->frozen_at_us = now_monotonic_us();
-	r = hold_network(s, e);
+	r = s->hold ? netns_hold_begin(s->hold, e) : 0;
 	if (r == 0)
 		r = fault_point("live", "stopped", e);
 	if (r == 0)
@@ -170,6 +181,19 @@ static int send_image(struct mig_sending *s, struct err *e)
 	return r < 0 ? r : ckpt_precopy_finish(s->precopy, &s->dump, NULL, e);
 }
 
+/* All that need not be done in the pause. */
+static int prepare_pause(struct mig_sending *s, struct err *e)
+{
+	const struct rt_network *n = &s->o->live->network;
+	int r = 0;
+
+	/* Where frames cannot be kept they are lost, and the peers send them again. */
+	if (access("/dev/net/tun", F_OK) == 0)
+		r = netns_hold_open(&n->host, &n->vps, &s->hold, e);
+	s->o->report.state = MIG_IS_FROZEN;
+	return r < 0 ? r : mig_record_write(s->dir, &s->o->report, e);
+}
+
 int mig_live_up(void *ctx, struct err *e)
 {
 	struct mig_sending *s = ctx;
@@ -180,10 +204,16 @@ int mig_live_up(void *ctx, struct err *e)
 		return 0;
 	r = files_rounds(s, e);
 	if (r == 0)
+		r = prepare_pause(s, e);
+	if (r == 0)
 		r = mig_pump_start(&s->pump, s->c, e);
-	if (r < 0)
+	if (r < 0) {
+		mig_live_down(s);
 		return r;
-	r = send_image(s, e);
+	}
+	r = sync_with(s, MIG_BEGIN, e);
+	if (r == 0)
+		r = send_image(s, e);
 	pumped = mig_pump_finish(&s->pump, &why);
 	if (pumped < 0) { /* that the engine could not write any more is no news */
 		*e = why;
@@ -197,15 +227,21 @@ int mig_live_up(void *ctx, struct err *e)
 void mig_live_down(void *ctx)
 {
 	struct mig_sending *s = ctx;
+	struct err ignored;
 
+
+	if (s->left)
+		return;
 	ckpt_dump_abort(TAKE_PTR(s->dump));
 	ckpt_precopy_close(TAKE_PTR(s->precopy));
 	netns_hold_end(TAKE_PTR(s->hold), true);
+	if (mig_record_remove(s->dir, &ignored) < 0)
+		log_warn("%s: %s", s->o->offer.from, ignored.msg);
 }
 
 int mig_live_hold(struct mig_sending *s, struct err *e)
 {
-	return s->o->live->hold(s->o->ctx, &s->o->report, e);
+	return s->o->live->hold(s->o->ctx, e);
 }
 
 int mig_live_end(struct mig_sending *s, struct err *e)
@@ -221,6 +257,7 @@ int mig_live_end(struct mig_sending *s, struct err *e)
 void mig_live_leave(struct mig_sending *s)
 {
 	/* The handle is left as it is: what we hold falls to the frozen group when we end. */
+	s->left = true;
 	s->dump = NULL;
 	s->precopy = NULL;
 	netns_hold_end(TAKE_PTR(s->hold), false);

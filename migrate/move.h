@@ -36,8 +36,8 @@ struct mig_source {
 	uint64_t max_pause_us;
 	unsigned max_rounds; /* 0: all memory goes in the pause */
 	/* Everything stands, the copy too. Returns when the monitor holds the VPS frozen whatever
-	 * becomes of us, and *r, MIG_IS_COMMITTED, is on the disk. */
-	int (*hold)(void *ctx, const struct mig_record *r, struct err *e);
+	 * becomes of us, and the record says MIG_IS_COMMITTED on the disk. */
+	int (*hold)(void *ctx, struct err *e);
 };
 
 /* From the records of its monitor. */

@@ -259,8 +259,8 @@ static int commit_up(void *ctx, struct err *e)
 	/* What came since; that it does not get there is no matter of who has the VPS. */
 	if (s->o->live && mig_live_frames(s, true, &ignored) == 0)
 		mig_flush(s->c, &ignored);
-	s->o->report.state = MIG_IS_MOVED;
-	r = mig_record_write(s->dir, &s->o->report, e);
+	/* Its numbers may be lost with the host, that it has moved may not. */
+	r = mig_record_turn(s->dir, MIG_IS_MOVED, e);
 	return r < 0 ? r : mig_live_end(s, e);
 }
 

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 
 #define PIECE (256u << 10)
 
@@ -17,18 +19,24 @@ static void *run(void *arg)
 
 	if (!data)
 		p->result = err_code(&p->why, -ENOMEM, "send the image");
-	while (p->result == 0 && (n = read(p->in, data, PIECE)) != 0) {
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0) {
-			p->result = err_sys(&p->why, "send the image");
-			break;
-		}
+	/* Read under the lock: what is not in the pipe any more is in a frame. */
+	while (p->result == 0) {
+		struct pollfd ready = { .fd = p->in, .events = POLLIN };
+
+		poll(&ready, 1, -1);
 		pthread_mutex_lock(&p->lock);
-		p->result = mig_send(p->channel, MIG_IMAGE, data, (size_t)n, &p->why);
+		n = read(p->in, data, PIECE);
+		if (n > 0)
+			p->result = mig_send(p->channel, MIG_IMAGE, data, (size_t)n, &p->why);
+		else if (n < 0 && errno != EINTR)
+			p->result = err_sys(&p->why, "send the image");
 		pthread_mutex_unlock(&p->lock);
+		if (n == 0)
+			break;
 	}
+	pthread_mutex_lock(&p->lock);
 	fd_close(&p->in); /* the writer hears of a failure by EPIPE */
+	pthread_mutex_unlock(&p->lock);
 	return NULL;
 }
 
@@ -55,6 +63,24 @@ int mig_pump_start(struct mig_pump *p, struct mig_channel *c, struct err *e)
 	fd_close(&p->in);
 	fd_close(&p->out);
 	return err_code(e, -r, "make a thread");
+}
+
+int mig_pump_drain(struct mig_pump *p, struct err *e)
+{
+	int left = 1, r = 0;
+
+	while (r == 0 && left) {
+		pthread_mutex_lock(&p->lock);
+		r = p->result;
+		if (p->in < 0 || ioctl(p->out, FIONREAD, &left) < 0)
+			left = 0;
+		pthread_mutex_unlock(&p->lock);
+		if (r == 0 && left)
+			poll(NULL, 0, 1);
+	}
+	if (r < 0)
+		*e = p->why;
+	return r;
 }
 
 int mig_pump_finish(struct mig_pump *p, struct err *e)

@@ -21,6 +21,8 @@ struct mig_pump {
 };
 
 int mig_pump_start(struct mig_pump *p, struct mig_channel *c, struct err *e);
+/* Returns when all that was written so far is in frames. */
+int mig_pump_drain(struct mig_pump *p, struct err *e);
 /* All that was written is in frames, sent or queued. Its failure is why the writer failed. */
 int mig_pump_finish(struct mig_pump *p, struct err *e);
 

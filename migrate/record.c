@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "base/proc.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 
@@ -17,14 +18,14 @@ static const char *const state_names[] = {
 	[MIG_IS_MOVED] = "moved",
 };
 
+/* The first byte of the file. What is not one of these was being written when the host went down, which
+ * nobody can tell from MIG_IS_COMMITTED. */
+static const char state_letters[] = { [MIG_IS_FROZEN] = 'F', [MIG_IS_PREPARED] = 'P',
+				      [MIG_IS_COMMITTED] = 'C', [MIG_IS_MOVED] = 'M' };
+
 const char *mig_state_name(enum mig_state s)
 {
 	return state_names[s];
-}
-
-bool mig_id_is_valid(const char *id)
-{
-	return strlen(id) == 36 && strspn(id, "0123456789abcdef-") == 36;
 }
 
 json_t *mig_record_json(const struct mig_record *r)
@@ -76,29 +77,55 @@ int mig_record_read(int dir, struct mig_record *ret)
 {
 	cleanup_free char *text = NULL;
 	int r = fd_read_file_at(dir, RECORD, 16384, &text, NULL);
+	const char *letter;
 	json_t *j;
 
 	if (r < 0)
 		return r == -ENOENT ? r : -EBADMSG;
-	j = json_loads(text, 0, NULL);
+	letter = text[0] ? memchr(state_letters, text[0], sizeof(state_letters)) : NULL;
+	j = letter ? json_loads(text + 1, 0, NULL) : NULL;
 	r = mig_record_parse(j, ret);
 	json_decref(j);
+	if (r == 0)
+		ret->state = (enum mig_state)(letter - state_letters);
 	return r;
 }
 
 int mig_record_write(int dir, struct mig_record *r, struct err *e)
 {
-	cleanup_free char *text = NULL;
+	cleanup_buf struct buf text = { 0 };
+	cleanup_free char *json = NULL;
 	json_t *j;
 	int ret;
 
 	r->epoch++;
 	r->at_us = now_realtime_us();
 	j = mig_record_json(r);
-	text = json_dumps(j, JSON_COMPACT);
+	json = json_dumps(j, JSON_COMPACT);
 	json_decref(j);
-	ret = text ? fd_replace_file_at(dir, RECORD, text, strlen(text), 0600, true) : -ENOMEM;
+	ret = json ? buf_addf(&text, "%c %s\n", state_letters[r->state], json) : -ENOMEM;
+	if (ret == 0)
+		ret = fd_replace_file_at(dir, RECORD, text.data, text.len, 0600, true);
 	return ret < 0 ? err_code(e, ret, "write the record of the migration") : 0;
+}
+
+/* The file is there, whole and on the disk: a write in its first block waits for no journal. */
+static int turn(int dir, const char *name, char letter)
+{
+	cleanup_close int fd = openat(dir, name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+
+	if (fd < 0)
+		return -errno;
+	if (pwrite(fd, &letter, 1, 0) != 1 || fdatasync(fd) < 0)
+		return -errno;
+	return 0;
+}
+
+int mig_record_turn(int dir, enum mig_state state, struct err *e)
+{
+	int r = turn(dir, RECORD, state_letters[state]);
+
+	return r < 0 ? err_code(e, r, "write the record of the migration") : 0;
 }
 
 int mig_record_remove(int dir, struct err *e)
@@ -121,9 +148,13 @@ static int open_taken(const char *lib, struct err *e)
 	return fd < 0 ? err_sys(e, "open %s", path) : fd;
 }
 
-int mig_taken_write(const char *lib, const char *id, const char *name, struct err *e)
+#define NOT_GIVEN '-'
+#define GIVEN '+'
+
+int mig_taken_prepare(const char *lib, const char *id, const char *name, struct err *e)
 {
 	cleanup_close int dir = open_taken(lib, e), top = -EBADF;
+	char text[80];
 	int r;
 
 	if (dir < 0)
@@ -132,19 +163,48 @@ int mig_taken_write(const char *lib, const char *id, const char *name, struct er
 	top = open(lib, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (top < 0 || fsync(top) < 0)
 		return err_sys(e, "write %s", lib);
-	r = fd_replace_file_at(dir, id, name, strlen(name), 0600, true);
-	return r < 0 ? err_code(e, r, "write down that %s was taken over", name) : 0;
+	r = mig_taken_has(lib, id, e);
+	if (r != 0)
+		return r < 0 ? r : err_set(e, ERR_EXISTS, "migration %s was taken over already", id);
+	snprintf(text, sizeof(text), "%c %s\n", NOT_GIVEN, name);
+	r = fd_replace_file_at(dir, id, text, strlen(text), 0600, true);
+	return r < 0 ? err_code(e, r, "prepare to take %s over", name) : 0;
+}
+
+int mig_taken_give(const char *lib, const char *id, struct err *e)
+{
+	cleanup_close int dir = open_taken(lib, e);
+	int r = dir < 0 ? dir : turn(dir, id, GIVEN);
+
+	return r < 0 && dir >= 0 ? err_code(e, r, "write down that it was taken over") : r;
+}
+
+void mig_taken_drop(const char *lib, const char *id)
+{
+	struct err ignored;
+	cleanup_close int dir = open_taken(lib, &ignored);
+
+	if (dir >= 0)
+		unlinkat(dir, id, 0);
 }
 
 int mig_taken_has(const char *lib, const char *id, struct err *e)
 {
 	cleanup_close int dir = open_taken(lib, e);
+	cleanup_free char *text = NULL;
+	int r;
 
 	if (dir < 0)
 		return dir;
 	if (!mig_id_is_valid(id))
 		return err_set(e, ERR_USAGE, "%.40s is not a migration", id);
-	if (faccessat(dir, id, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-		return 1;
-	return errno == ENOENT ? 0 : err_sys(e, "look for migration %s", id);
+	r = fd_read_file_at(dir, id, 1024, &text, NULL);
+	if (r == -ENOENT)
+		return 0;
+	return r < 0 ? err_code(e, r, "look for migration %s", id) : text[0] == GIVEN;
+}
+
+bool mig_id_is_valid(const char *id)
+{
+	return strlen(id) == 36 && strspn(id, "0123456789abcdef-") == 36;
 }

@@ -10,9 +10,9 @@
 
 /*
  * What both ends write down so that at most one copy ever runs, whoever dies when; README.md has the
- * argument. lib/vps/NAME/migration is the source's, and later the destination's report; the
- * destination's word that it has taken a VPS over is lib/migrations/ID, which stays for good: a
- * source that asks a year later still must not run.
+ * argument. lib/vps/NAME/migration (a letter for the state, then JSON) is the source's, and later the
+ * destination's report. The destination's word that it has taken a VPS over is lib/migrations/ID ("+",
+ * then the name), which stays for good: a source that asks a year later still must not run.
  */
 
 enum mig_role { MIG_SOURCE, MIG_DESTINATION };
@@ -42,14 +42,20 @@ struct mig_record {
 int mig_record_read(int dir, struct mig_record *ret);
 /* Counts the epoch on; returns when it is on the disk. */
 int mig_record_write(int dir, struct mig_record *r, struct err *e);
+/* The record that is there says another state: one byte, one write to the disk, for within the pause. */
+int mig_record_turn(int dir, enum mig_state state, struct err *e);
 int mig_record_remove(int dir, struct err *e);
 /* -EBADMSG: it is none. */
 int mig_record_parse(json_t *j, struct mig_record *ret);
 json_t *mig_record_json(const struct mig_record *r);
 const char *mig_state_name(enum mig_state s);
 
-/* The destination's word, on the disk when this returns. `lib` is the state root's. */
-int mig_taken_write(const char *lib, const char *id, const char *name, struct err *e);
+/* The destination's word. Prepared it says that it has not been given yet; given it is on the disk when
+ * this returns. `lib` is the state root's. */
+int mig_taken_prepare(const char *lib, const char *id, const char *name, struct err *e);
+int mig_taken_give(const char *lib, const char *id, struct err *e);
+/* It will not be given. */
+void mig_taken_drop(const char *lib, const char *id);
 /* 1: it was given, 0: not, negative: that cannot be found out. */
 int mig_taken_has(const char *lib, const char *id, struct err *e);
 

@@ -22,6 +22,7 @@
 
 struct held {
 	int link, tap;  /* index; fd */
+	int tap_index;
 	int socket;     /* to the VPS */
 	char tap_name[16];
 };
@@ -30,6 +31,7 @@ struct netns_hold {
 	struct netns_host host;
 	struct held held[NETNS_IF_MAX];
 	unsigned count;
+	bool begun;
 };
 
 int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e)
@@ -117,7 +119,7 @@ static void put_no_filter(struct nl *n, int link)
 	nl_ignore(n, EINVAL); /* no clsact: nothing was held */
 }
 
-static int hold_one(struct netns_hold *hold, struct nl *n, const struct netns_vps *v, unsigned i,
+static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vps *v, unsigned i,
 		    struct err *e)
 {
 	struct held *d = &hold->held[i];
@@ -132,13 +134,26 @@ static int hold_one(struct netns_hold *hold, struct nl *n, const struct netns_vp
 	if (d->socket < 0)
 		return d->socket;
 	r = open_tap(d, e);
-	if (r == 0)
-		put_filter(n, d->link, nl_ifindex(n, d->tap_name));
+	d->tap_index = nl_ifindex(n, d->tap_name);
 	return r;
 }
 
-int netns_hold_begin(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
-		     struct err *e)
+int netns_hold_begin(struct netns_hold *hold, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	hold->begun = true;
+	for (unsigned i = 0; i < hold->count; i++)
+		if (hold->held[i].tap >= 0)
+			put_filter(&n, hold->held[i].link, hold->held[i].tap_index);
+	return nl_talk(&n, "the links", NULL, NULL, e);
+}
+
+int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
+		    struct err *e)
 {
 	struct netns_hold *hold = calloc(1, sizeof(*hold));
 	cleanup_nl struct nl n = NL_INIT;
@@ -153,11 +168,9 @@ int netns_hold_begin(const struct netns_host *h, const struct netns_vps *v, stru
 	r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 	for (unsigned i = 0; r == 0 && i < hold->count; i++)
 		if (netns_if_has_link(&v->ifs[i]))
-			r = hold_one(hold, &n, v, i, e);
-	if (r == 0)
-		r = nl_talk(&n, v->name, NULL, NULL, e);
+			r = open_one(hold, &n, v, i, e);
 	if (r < 0) {
-		netns_hold_end(hold, true);
+		netns_hold_end(hold, false);
 		return r;
 	}
 	*ret = hold;
@@ -204,7 +217,7 @@ void netns_hold_end(struct netns_hold *hold, bool replay)
 	 * last look and the end of the filter is taken out after it. */
 	if (replay)
 		netns_hold_take(hold, again, hold, &ignored);
-	if (nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) == 0) {
+	if (hold->begun && nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) == 0) {
 		for (unsigned i = 0; i < hold->count; i++)
 			if (hold->held[i].link)
 				put_no_filter(&n, hold->held[i].link);

@@ -18,9 +18,11 @@ struct netns_hold;
 
 #define NETNS_FRAME_MAX 65550 /* of a TAP; larger ones are cut by the kernel before */
 
+/* Makes what is needed; nothing is held yet. */
+int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
+		    struct err *e);
 /* On failure nothing is held. If its holder dies, frames are lost until netns_hold_clear(). */
-int netns_hold_begin(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
-		     struct err *e);
+int netns_hold_begin(struct netns_hold *hold, struct err *e);
 
 /* Takes out what has come; `fn` gets the interface's number and the frame, and stops it with other
  * than 0, which is returned. */

@@ -66,9 +66,9 @@
  *                                    dies, and the worker may kill it. On failure as after an abort
  *   {"id":ID,"op":"save-finish"}     the worker has done so, or died. A vpsd that goes away after the
  *                                    commit means the same. `exited` follows, how "suspended"
- *   {"id":ID,"op":"move-commit","record":{…}}   fd: the worker, as with save-commit. Reply when the
- *                                    record (migrate/record.h) is on disk: the VPS stays frozen then,
- *                                    whatever dies, until
+ *   {"id":ID,"op":"move-commit"}     fd: the worker, as with save-commit. Reply when the record
+ *                                    (migrate/record.h), which the worker has made, says on disk that
+ *                                    the VPS is given up: it stays frozen then, whatever dies, until
  *   {"id":ID,"op":"move-finish","taken":bool}   the other host has it: killed, `exited` follows, how
  *                                    "moved". Or has not: it runs on, as `state` says
  *   {"id":ID,"op":"rename","name":"…","run_dir":"…","lib_dir":"…"}  only paths; the cgroup keeps its name

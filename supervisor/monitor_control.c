@@ -338,11 +338,9 @@ static int op_save_finish(struct mon *m, struct request *q, struct err *e)
 
 static int op_move_commit(struct mon *m, struct request *q, struct err *e)
 {
-	json_t *record = json_object_get(q->j, "record");
-
-	if (q->nfds != 1 || !json_is_object(record))
+	if (q->nfds != 1)
 		return err_set(e, ERR_DAEMON, "malformed request");
-	return mon_move_commit(m, record, q->fd[0], e);
+	return mon_move_commit(m, q->fd[0], e);
 }
 
 static int op_move_finish(struct mon *m, struct request *q, struct err *e)

@@ -130,7 +130,7 @@ int mon_save_finish(struct mon *m, struct err *e);
 void mon_save_alone(struct mon *m);
 /* monitor_move.c: to another host, after mon_save(). It is given up from here on: frozen, and the record
  * of the migration (migrate/record.h) says so. On failure it runs on. */
-int mon_move_commit(struct mon *m, json_t *record, int worker, struct err *e);
+int mon_move_commit(struct mon *m, int worker, struct err *e);
 /* It is known who has it: it is killed, or runs on. */
 int mon_move_finish(struct mon *m, bool taken, struct err *e);
 

@@ -20,10 +20,9 @@ static int open_lib(const struct mon *m, struct err *e)
 	return fd < 0 ? err_sys(e, "open %s", m->spec.lib_dir) : fd;
 }
 
-int mon_move_commit(struct mon *m, json_t *record, int worker, struct err *e)
+int mon_move_commit(struct mon *m, int worker, struct err *e)
 {
 	cleanup_close int lib = -EBADF;
-	struct mig_record rec;
 	struct err ignored;
 	int r;
 
@@ -31,14 +30,11 @@ int mon_move_commit(struct mon *m, json_t *record, int worker, struct err *e)
 		return err_set(e, ERR_STATE, "it is not being moved");
 	lib = open_lib(m, e);
 	r = lib;
-	if (r >= 0 && mig_record_parse(record, &rec) < 0)
-		r = err_set(e, ERR_DAEMON, "malformed request");
 	if (r >= 0)
 		r = mon_hold(m, worker, e);
-	if (r >= 0) {
-		rec.state = MIG_IS_COMMITTED;
-		r = mig_record_write(lib, &rec, e);
-	}
+	/* The worker has written it before the pause. */
+	if (r >= 0)
+		r = mig_record_turn(lib, MIG_IS_COMMITTED, e);
 	if (r < 0) {
 		/* Half a record says as much as a whole one: none may stay. */
 		if (lib >= 0 && mig_record_remove(lib, &ignored) < 0)

@@ -235,7 +235,8 @@ static void on_prepared(void *ctx, json_t *what)
 	}
 	m->given_up = true;
 	m->worker = job_pidfd(m->job);
-	msg = json_pack("{s:s, s:O}", "op", "move-commit", "record", json_object_get(what, "record"));
+	(void)what;
+	msg = json_pack("{s:s}", "op", "move-commit");
 	if (m->worker < 0) {
 		json_decref(msg);
 		answer_worker(m, 'f');

@@ -395,6 +395,7 @@ static void arrived(struct receiving *r, bool received)
 			log_error("%s: %s", v->name, e.msg);
 		return;
 	}
+	mig_taken_drop(r->d->root.lib, r->offer.id);
 	v->down = true;
 	if (v->state == SUP_STOPPED) {
 		if (vps_destroy(v, &e) < 0)

@@ -90,10 +90,10 @@ static bool hear_word(int sock)
 	return word == 'c';
 }
 
-static int hold(void *ctx, const struct mig_record *r, struct err *e)
+static int hold(void *ctx, struct err *e)
 {
 	(void)ctx;
-	worker_say(json_pack("{s:{s:o}}", "prepared", "record", mig_record_json(r)));
+	worker_say(json_pack("{s:{s:s}}", "prepared", "stage", "commit"));
 	/* Why not vpsd knows better. */
 	return hear_word(FD_WORD) ? 0 : err_set(e, ERR_FAIL, "it was not given up");
 }
@@ -143,7 +143,8 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e)
 		r = mig_out_run(&o, e);
 	if (r == 0) {
 		*ret = report(&o.report, o.obstacles);
-		json_object_set_new(*ret, "taken", json_boolean(o.taken));
+		if (o.offer.mode == MIG_ASK)
+			json_object_set_new(*ret, "taken", json_boolean(o.taken));
 	}
 	mig_out_done(&o);
 	mig_source_done(&source);

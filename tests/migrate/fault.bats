@@ -85,8 +85,7 @@ settled() {
 
 assert_clean() {
 	wait_until 20 settled
-	on b assert_nothing_left --daemon
-	on a assert_nothing_left --daemon --keep web1
+	wait_until 10 on b assert_nothing_left --daemon
 }
 
 @test "the source fails" {

@@ -78,8 +78,12 @@ make_counter() {
 }
 
 count() {
-	local n
-	n=$(on "$1" vps exec web1 -- cat /srv/n 2>/dev/null) || n=
+	local n= tries
+	# It may be being written just now.
+	for tries in 1 2 3 4 5; do
+		n=$(on "$1" vps exec web1 -- cat /srv/n 2>/dev/null) || n=
+		[ -z "$n" ] || break
+	done
 	echo "${n:-0}"
 }
 

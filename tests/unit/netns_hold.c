@@ -71,7 +71,10 @@ TEST(frames_are_held_and_go_again) {
 	eq_int(heard(server, 0, 1000) > 0 ? 3 : 0, 3, "datagrams reach it");
 	if (access("/dev/net/tun", F_OK) < 0)
 		skip("there is no /dev/net/tun");
-	eq_int(netns_hold_begin(&host, &a.v, &hold, &e), 0, "it is held: %s", e.msg);
+	eq_int(netns_hold_open(&host, &a.v, &hold, &e), 0, "it can be held: %s", e.msg);
+	say(50, 3);
+	eq_int(heard(server, 50, 100), 3, "but is not yet");
+	eq_int(netns_hold_begin(hold, &e), 0, "it is held: %s", e.msg);
 	say(100, 200);
 	eq_int(heard(server, 100, 50), 0, "nothing reaches it");
 	netns_hold_end(hold, true);
@@ -79,7 +82,7 @@ TEST(frames_are_held_and_go_again) {
 	say(2000, 3);
 	eq_int(heard(server, 2000, 200), 3, "then they come as before");
 
-	eq_int(netns_hold_begin(&host, &a.v, &hold, &e), 0, "it is held again");
+	eq_int(netns_hold_open(&host, &a.v, &hold, &e) + netns_hold_begin(hold, &e), 0, "it is held again");
 	say(0, 5);
 	eq_int(netns_hold_take(hold, count_frame, &taken, &e), 0, "frames are taken out");
 	eq_int(taken, 5, "all of them");
@@ -99,7 +102,7 @@ TEST(a_holder_that_died) {
 	server = lab_bound(a.ns, SOCK_DGRAM, "0.0.0.0", 7000);
 	pid = fork();
 	if (pid == 0)
-		_exit(netns_hold_begin(&host, &a.v, &hold, &e) < 0);
+		_exit(netns_hold_open(&host, &a.v, &hold, &e) < 0 || netns_hold_begin(hold, &e) < 0);
 	waitpid(pid, NULL, 0);
 	say(0, 3);
 	eq_int(heard(server, 0, 50), 0, "frames are lost");
