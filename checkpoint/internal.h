@@ -44,6 +44,13 @@ struct ckpt_dump {
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
+	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
+		dev_t dev;
+		ino_t ino;
+		uint64_t mount;
+		char *path;
+		struct ckpt_place *next;
+	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
