@@ -350,7 +350,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = restore_has_own_user(r, k); /* restore_join() has made them */
+	bool there = restore_has_early_threads(r, k); /* restore_join() has made them */
 	int n = there ? 0 : share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++) {

@@ -23,6 +23,7 @@ enum ckpt_space_kind {
 struct ckpt_space_type {
 	const char *name; /* below /proc/PID/ns */
 	int flag;         /* CLONE_NEW* */
+	bool of_thread;   /* one thread of several can enter one alone */
 };
 extern const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT];
 
