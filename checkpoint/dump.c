@@ -18,6 +18,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#define BUSY_TRIES 20
+#define BUSY_NS 10000000
 #define HOLD_TIMEOUT_US 1000000
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
@@ -173,7 +175,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
-	return r == 0 ? ckpt_unix_check(t, e) : r;
+	return r;
 }
 
 static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
@@ -234,6 +236,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->cgroup = c;
 	d->spec = o->spec;
 	d->uid_base = o->spec->root.id_base;
+	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
@@ -247,16 +250,25 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e)
 {
-	uint64_t start = now_monotonic_us();
-	struct ckpt_dump *d = dump_new(c, init, o, e);
+	struct ckpt_dump *d = NULL;
+	uint64_t start;
 	int r;
 
-	if (!d)
-		return -EIO;
-	d->precopy = p;
-	r = ckpt_freeze(c, &d->frozen, e);
-	if (r == 0)
-		r = collect(d, init, o, e);
+	for (unsigned tries = 0;; tries++) {
+		start = now_monotonic_us();
+		d = dump_new(c, init, o, e);
+		if (!d)
+			return -EIO;
+		d->precopy = p;
+		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0)
+			r = collect(d, init, o, e);
+		if (r != -EAGAIN || tries == BUSY_TRIES)
+			break;
+		/* A connection waits to be accepted: let the VPS do it. */
+		ckpt_dump_abort(d);
+		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);
 	if (r == 0)

@@ -54,6 +54,7 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
