@@ -411,7 +411,6 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 	static const enum ckpt_space_kind order[] = { CKPT_SPACE_NET, CKPT_SPACE_UTS, CKPT_SPACE_IPC,
 						      CKPT_SPACE_CGROUP, CKPT_SPACE_TIME, CKPT_SPACE_MNT };
 	const Ckpt__Thread *t = p->task->threads[0];
-	int n;
 
 	list_init(l, r);
 	for (size_t i = 0; t->n_spaces && i < ARRAY_SIZE(order); i++)
@@ -426,10 +425,23 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 		if (!p->task->process->cwd_ghost)
 			list_call(l, "go to its directory", SYS_fchdir, at + 1, 0, 0, 0, 0, 0);
 	}
+	return l->count ? list_run(l, &p->batch, &p->threads[0], e) : 0;
+}
+
+int restore_join_user(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	int n;
+
+	if (!restore_has_early_threads(r, p->task))
+		return 0;
+	list_init(l, r);
+	/* Of those that the tree shares its threads would keep what only it lets go of. */
+	if (!p->task->process->files_group)
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	if (restore_has_own_user(r, p->task))
-		enter_user(r, t, l);
-	n = l->count ? list_run(l, &p->batch, &p->threads[0], e) : 0;
-	for (size_t i = 1; n == 0 && restore_has_early_threads(r, p->task) && i < p->task->thread_count; i++)
+		enter_user(r, p->task->threads[0], l);
+	n = list_run(l, &p->batch, &p->threads[0], e);
+	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
 		n = early_thread(r, p, i, l, e);
 	return n;
 }

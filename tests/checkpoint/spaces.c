@@ -79,6 +79,28 @@ static void serve(int (*check)(void))
 		pause();
 }
 
+/* All threads have the same open files. */
+static void check_tables(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *de;
+	char path[300], mine[128] = { 0 }, its[128] = { 0 };
+
+	while (tasks && (de = readdir(tasks)))
+		for (int fd = 0; de->d_name[0] != '.' && fd < 200; fd++) {
+			snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+			memset(mine, 0, sizeof(mine));
+			if (readlink(path, mine, sizeof(mine) - 1) < 0)
+				mine[0] = '\0';
+			snprintf(path, sizeof(path), "/proc/self/task/%s/fd/%d", de->d_name, fd);
+			memset(its, 0, sizeof(its));
+			if (readlink(path, its, sizeof(its) - 1) < 0)
+				its[0] = '\0';
+			CHECK(strcmp(mine, its) == 0);
+		}
+	closedir(tasks);
+}
+
 static int started;
 
 static int start(void (*run)(void))
@@ -148,6 +170,7 @@ static int check_plain(void)
 	FILE *f = fopen("/proc/self/cgroup", "r");
 
 	check_listener(listening);
+	check_tables();
 	sem_post(&apart_go);
 	sem_wait(&apart_done);
 	CHECK(strcmp(apart_sees.nodename, "apart") == 0);
@@ -197,6 +220,7 @@ static int check_members(void)
 	while (dir && readdir(dir))
 		tasks++;
 	CHECK(tasks == 2 + 4);
+	check_tables();
 	CHECK(getuid() == 0 && getegid() == 65534); /* the one that has no number */
 	CHECK(getgroups(4, groups) == 1 && groups[0] == 65534);
 	CHECK(setgroups(0, NULL) < 0 && errno == EPERM);
