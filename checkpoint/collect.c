@@ -454,6 +454,9 @@ static int numbers_collect(struct ckpt_task *k)
 	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
 	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
 	k->process->exit_signal = (uint32_t)f[38];
+	k->host_group = (pid_t)f[5];
+	k->host_terminal = (uint32_t)f[7];
+	k->host_foreground = (pid_t)f[8];
 	n = ckpt_status_numbers(&s, "Umask", 8, v, 1);
 	k->process->umask = n ? (uint32_t)v[0] : 022;
 	return 0;

@@ -8,6 +8,7 @@
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
@@ -167,6 +168,10 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
 		r = ckpt_inotify_resolve(d, e);
+	if (r == 0)
+		r = ckpt_pty_resolve(d, e);
+	if (r == 0)
+		r = ckpt_terminals_resolve(d, e);
 	if (r == 0)
 		r = ckpt_owners_resolve(d, e);
 	if (r == 0)

@@ -54,14 +54,6 @@ static int check_areas(pid_t pid, struct err *e)
 
 int ckpt_refuse(const struct ckpt_process *p, struct err *e)
 {
-	uint64_t f[53] = { 0 };
-	int r = ckpt_stat_read(p->pid, f);
-
-	if (r < 0)
-		return err_code(e, r, "look at process %d", (int)p->pid);
-	if (f[7])
-		return err_set(e, ERR_UNSUPPORTED, "process %d has a controlling terminal, which cannot be "
-			       "saved yet", (int)p->pid);
-	r = check_timers(p->pid, e);
+	int r = check_timers(p->pid, e);
 	return r == 0 ? check_areas(p->pid, e) : r;
 }

@@ -7,6 +7,7 @@
 #include "base/step.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
@@ -143,6 +144,24 @@ static int check_host(const struct restore *r, struct err *e)
 	return 0;
 }
 
+/* The holder has the masters that nobody inside has: the console's, and those of clients who are gone. */
+static int fill_terminals(struct restore *r, struct err *e)
+{
+	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
+	int n = ckpt_pty_console(&r->tree, rt_console_fd(r->vps), e);
+
+	for (uint32_t i = 0; n == 0 && i < r->tree.file_count; i++) {
+		const Ckpt__File *f = r->tree.files[i];
+		int fd;
+
+		if (f->kind != CKPT_FILE_PTY_MASTER || !f->pty->outside)
+			continue;
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_file(r, i + 1), 0);
+		n = fd < 0 ? err_sys(e, "take terminal %u", f->pty->index) : rt_keep(r->vps, fd, e);
+	}
+	return n;
+}
+
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
@@ -152,6 +171,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 
 	if (n == 0)
 		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
+	if (n == 0)
+		n = fill_terminals(r, e);
 	if (n == 0)
 		n = restore_sockets_take(r, e);
 	if (n == 0)

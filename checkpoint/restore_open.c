@@ -8,6 +8,7 @@
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
@@ -186,6 +187,8 @@ int restore_open(void *restore, struct err *e)
 		n = ckpt_sockets_make(&o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
+	if (n == 0)
+		n = ckpt_pty_finish(&o, e);
 	if (n == 0)
 		n = ckpt_sockets_fill(&o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {

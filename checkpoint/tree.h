@@ -62,6 +62,9 @@ struct ckpt_task {
 	/* dump: as the host sees it. restore: likewise, once it is there. */
 	pid_t pid;
 	pid_t *tids;
+	pid_t host_group;
+	uint32_t host_terminal;     /* tty_nr and tpgid of proc(5) */
+	pid_t host_foreground;
 };
 
 /* A piece of a deleted file's contents, in the spool. */
