@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/seccomp.h"
 
 #include <elf.h>
@@ -549,6 +550,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 		r = cloexec_collect(k, &b, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
+	if (r == 0)
+		r = ckpt_undo_collect(d, k, &b, e);
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

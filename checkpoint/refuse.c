@@ -52,8 +52,12 @@ static int check_areas(pid_t pid, struct err *e)
 	return 0;
 }
 
-int ckpt_refuse(const struct ckpt_process *p, struct err *e)
+int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e)
 {
-	int r = check_timers(p->pid, e);
-	return r == 0 ? check_areas(p->pid, e) : r;
+	static int (*const checks[])(pid_t pid, struct err *e) = { check_timers, check_areas };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)
+		r = ckpt_note(d, checks[i](p->pid, e), p->pid, -1, e);
+	return r;
 }

@@ -211,14 +211,17 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
  * they may be behind what its processes have seen last. */
 static int await_clocks(struct restore *r, struct err *e)
 {
-	Ckpt__Header *h;
-	uint64_t late;
+	int64_t offset[2];
+	uint64_t now, late;
 	struct timespec ts;
-	int n = ckpt_header_collect(&r->tree.arena, rt_init_pid(r->vps), "", &h, e);
+	int n = ckpt_clock_offsets(rt_init_pid(r->vps), offset, e);
 
-	if (n < 0 || h->monotonic_ns >= r->tree.header->monotonic_ns)
+	if (n < 0)
 		return n;
-	late = r->tree.header->monotonic_ns - h->monotonic_ns;
+	now = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	if (now >= r->tree.header->monotonic_ns)
+		return 0;
+	late = r->tree.header->monotonic_ns - now;
 	if (late > CLOCK_LATE_MAX_NS)
 		return err_set(e, ERR_FAIL, "the clocks of the VPS would go back by %llu ms",
 			       (unsigned long long)late / 1000000);
@@ -329,6 +332,9 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (r->tree.spool < 0)
 		return err_sys(e, "make a file in %s", spec->lib_dir);
 	r->tree.has_spool = true;
+	r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r->proc < 0)
+		return err_sys(e, "open /proc");
 	more = read_tree(r, spec, stdio, &rec, l, e);
 	if (more < 0)
 		return more;
@@ -339,7 +345,10 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		n = plan_fds(r, e);
 	if (n == 0)
 		n = start(r, spec, stdio, e);
-	return n == 0 ? build(r, &rec, more, l, e) : n;
+	if (n == 0)
+		n = build(r, &rec, more, l, e);
+	fd_close(&r->proc);
+	return n;
 }
 
 struct ckpt_restore {

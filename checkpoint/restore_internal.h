@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10u /* Linux 6.3 */
+#endif
+
 /* Memory of ours in every restored process: a page for the stub, the list, room for arguments. */
 #define RESTORE_REGION 262144u
 #define RESTORE_ADDRESS_MAX 0x7ffffffff000ull
@@ -36,6 +40,7 @@ struct restoring {
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	int proc;                    /* the host's /proc, while the first process opens things */
 	struct ckpt_plan plan;
 	struct rt_vps *vps;          /* NULL: not started yet */
 	const struct ckpt_progress *progress; /* or NULL */

@@ -11,10 +11,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10u
-#endif
-
 /* for (;;) pause(); */
 struct waiter {
 	Elf64_Ehdr ehdr;

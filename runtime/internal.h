@@ -37,7 +37,8 @@ enum rt_msg_type {
 
 struct rt_msg {
 	uint32_t type;
-	uint32_t value; /* VOLUME: index in spec->mounts; READY: which fds came, RT_READY_* */
+	uint32_t value; /* VOLUME: index in spec->mounts; READY: which fds came, RT_READY_*; ERROR:
+			 * the errno of execve, 0 when it was something else */
 	struct err err; /* ERROR only */
 };
 
