@@ -172,6 +172,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
+	if (r == 0)
+		r = ckpt_network_collect(d, e);
 	return r;
 }
 

@@ -8,6 +8,7 @@
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/peek.h"
 #include "checkpoint/tcp.h"
 #include "checkpoint/unix.h"
@@ -119,22 +120,42 @@ Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, con
 	return q;
 }
 
-/* Nothing arrives from here on, until the dump is done or its engine dies. */
-static int lock(struct ckpt_dump *d, struct err *e)
+/* -EXDEV: it has the host's. */
+static int open_netns(const struct ckpt_dump *d, struct err *e)
 {
 	cleanup_close int its = -EBADF, own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	char path[64];
 	struct stat a, b;
 
-	if (d->net_lock >= 0)
-		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)d->init);
 	its = open(path, O_RDONLY | O_CLOEXEC);
 	if (its < 0 || own < 0 || fstat(its, &a) < 0 || fstat(own, &b) < 0)
 		return err_sys(e, "open %s", path);
-	if (a.st_ino == b.st_ino)
+	return a.st_ino == b.st_ino ? -EXDEV : TAKE_FD(its);
+}
+
+int ckpt_network_collect(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_close int its = open_netns(d, e);
+
+	if (its < 0)
+		return its == -EXDEV ? 0 : its;
+	return ckpt_netstate_collect(ckpt_dump_arena(d), its, 0, &d->tree.nets, &d->tree.net_count, e);
+}
+
+/* Nothing arrives from here on, until the dump is done or its engine dies. */
+static int lock(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_close int its = -EBADF;
+
+	if (d->net_lock >= 0)
+		return 0;
+	its = open_netns(d, e);
+	if (its == -EXDEV)
 		return err_set(e, ERR_UNSUPPORTED, "the VPS has sockets in the host's own network (mode=host), "
 			       "which cannot be saved");
+	if (its < 0)
+		return its;
 	d->net_lock = netns_lock(its, e);
 	return d->net_lock < 0 ? d->net_lock : 0;
 }
