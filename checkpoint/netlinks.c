@@ -56,19 +56,51 @@ static void read_link(const struct nlmsghdr *m, struct link *l)
 	l->master = number(l->attr[IFLA_MASTER]);
 }
 
-static bool is_there(uint32_t index)
-{
-	char name[IF_NAMESIZE];
-
-	return if_indextoname(index, name) != NULL;
-}
-
 static bool is_made(const struct link *l)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
 		if (STREQ(l->kind, kinds[i]))
 			return true;
 	return false;
+}
+
+static int refuse_link(const struct link *l, const char *const *configured, size_t count, struct err *e)
+{
+	for (size_t i = 0; i < count; i++)
+		if (STREQ(l->name, configured[i]))
+			return 0;
+	if (STREQ(l->name, "lo"))
+		return 0;
+	if (!is_made(l))
+		return err_set(e, ERR_UNSUPPORTED, "the VPS has an interface %s of kind %s, which cannot be saved yet", l->name,
+			       l->kind[0] ? l->kind : "unknown");
+	if (l->attr[IFLA_LINK_NETNSID])
+		return err_set(e, ERR_UNSUPPORTED, "the VPS has an interface %s whose other end is in another network "
+			       "namespace, which cannot be saved yet", l->name);
+	return 0;
+}
+
+int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count, struct err *e)
+{
+	struct net_walk w = *all;
+	const struct nlmsghdr *m;
+	int r = 0;
+
+	w.part = CKPT_NET_LINK;
+	while (r == 0 && (m = net_next(&w))) {
+		struct link l;
+
+		read_link(m, &l);
+		r = refuse_link(&l, configured, count, e);
+	}
+	return r;
+}
+
+static bool is_there(uint32_t index)
+{
+	char name[IF_NAMESIZE];
+
+	return if_indextoname(index, name) != NULL;
 }
 
 static void copy(struct nlmsghdr *q, const struct nlattr *a)

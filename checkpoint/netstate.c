@@ -206,6 +206,28 @@ static int list_elements(struct nl *n, struct listing *l, struct err *e)
 	return r;
 }
 
+static int hear_entries(const struct nlmsghdr *m, void *arg)
+{
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+		if (mnl_attr_get_type(a) == CTA_STATS_GLOBAL_ENTRIES && mnl_attr_get_payload_len(a) == 4 &&
+		    mnl_attr_get_u32(a) == 0)
+			*(bool *)arg = false;
+	return 0;
+}
+
+/* The kernel goes through the table that all namespaces share to list those of one: 3 ms (Linux 6.18). */
+static bool has_tracked(struct nl *n)
+{
+	struct nfgenmsg g = { .version = NFNETLINK_V0 };
+	struct err ignored;
+	bool any = true;
+
+	nl_end(n, nl_begin(n, CT(IPCTNL_MSG_CT_GET_STATS), 0, &g, sizeof(g), "count"));
+	return nl_talk(n, "tracked connections", hear_entries, &any, &ignored) < 0 || any;
+}
+
 int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg, struct err *e)
 {
 	const struct net_part *part = &net_parts[p];
@@ -216,6 +238,8 @@ int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each
 
 	if (p == CKPT_NET_ELEMENT)
 		return list_elements(n, &l, e);
+	if (p == CKPT_NET_TRACKED && !has_tracked(n))
+		return 0;
 	nl_end(n, nl_begin(n, part->get, NLM_F_DUMP, fixed, part->fixed, "list"));
 	nl_ignore(n, EOPNOTSUPP);
 	nl_ignore(n, EINVAL); /* a subsystem that this kernel has not got */

@@ -36,6 +36,13 @@ enum ckpt_net_part {
 /* Of namespace `netns_fd`, into records of number `ns` at the end of *ret. */
 int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret,
 			  size_t *ret_count, struct err *e);
+/*
+ * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds, or with an end in
+ * another namespace (but for `configured`, the names of those that the runtime makes), queueing
+ * disciplines, nexthop objects, tables of iptables' older kind.
+ */
+int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd, const char *const *configured,
+			 size_t configured_count, struct err *e);
 /* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */

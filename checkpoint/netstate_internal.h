@@ -48,6 +48,8 @@ const struct nlmsghdr *net_next(struct net_walk *w);
 /* Makes links that the namespace has not got; then, the switches being set, brings all as far up as they were. */
 int net_links_restore(struct nl *route, const struct net_walk *all, struct err *e);
 int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
+/* ERR_UNSUPPORTED for those that cannot be made. */
+int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count, struct err *e);
 /* Rules of nftables and tracked connections. */
 int net_filter_restore(struct nl *filter, const struct net_walk *w, struct err *e);
 

@@ -8,7 +8,6 @@
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
-#include "checkpoint/netstate.h"
 #include "checkpoint/peek.h"
 #include "checkpoint/tcp.h"
 #include "checkpoint/unix.h"
@@ -120,8 +119,7 @@ Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, con
 	return q;
 }
 
-/* -EXDEV: it has the host's. */
-static int open_netns(const struct ckpt_dump *d, struct err *e)
+int ckpt_dump_netns(const struct ckpt_dump *d, struct err *e)
 {
 	cleanup_close int its = -EBADF, own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	char path[64];
@@ -134,15 +132,6 @@ static int open_netns(const struct ckpt_dump *d, struct err *e)
 	return a.st_ino == b.st_ino ? -EXDEV : TAKE_FD(its);
 }
 
-int ckpt_network_collect(struct ckpt_dump *d, struct err *e)
-{
-	cleanup_close int its = open_netns(d, e);
-
-	if (its < 0)
-		return its == -EXDEV ? 0 : its;
-	return ckpt_netstate_collect(ckpt_dump_arena(d), its, 0, &d->tree.nets, &d->tree.net_count, e);
-}
-
 /* Nothing arrives from here on, until the dump is done or its engine dies. */
 static int lock(struct ckpt_dump *d, struct err *e)
 {
@@ -150,7 +139,7 @@ static int lock(struct ckpt_dump *d, struct err *e)
 
 	if (d->net_lock >= 0)
 		return 0;
-	its = open_netns(d, e);
+	its = ckpt_dump_netns(d, e);
 	if (its == -EXDEV)
 		return err_set(e, ERR_UNSUPPORTED, "the VPS has sockets in the host's own network (mode=host), "
 			       "which cannot be saved");
