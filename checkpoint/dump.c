@@ -7,7 +7,10 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
@@ -79,52 +82,67 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e)
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e)
 {
-	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
-	struct utsname u;
 	long long s[2] = { 0 }, ns[2] = { 0 };
 	char path[64];
 	int r;
 
-	if (!h)
-		return err_code(e, -ENOMEM, "collect");
-	ckpt__header__init(h);
-	uname(&u);
-	h->vps = ckpt_strdup(a, name);
-	h->kernel = ckpt_strdup(a, u.release);
-	if (!h->vps || !h->kernel)
-		return err_code(e, -ENOMEM, "collect");
-	h->page_size = CKPT_PAGE;
-	h->xsave_mask = ckpt_xsave_mask();
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)init);
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)pid);
 	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
 	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
 			     &ns[1]) != 4)
 		r = -EPROTO;
 	if (r < 0 && r != -ENOENT)
 		return err_code(e, r, "read %s", path);
-	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
-	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
+	for (int i = 0; i < 2; i++)
+		ret[i] = s[i] * 1000000000 + ns[i];
+	return 0;
+}
+
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e)
+{
+	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
+	struct utsname u;
+	int64_t offset[2];
+	int r;
+
+	if (!h)
+		return err_code(e, -ENOMEM, "collect");
+	ckpt__header__init(h);
+	uname(&u);
+	h->vps = ckpt_strdup(a, o->spec->name);
+	h->id = ckpt_strdup(a, o->id ? o->id : "");
+	h->uuid = ckpt_strdup(a, o->spec->uuid);
+	h->files = o->files;
+	h->kernel = ckpt_strdup(a, u.release);
+	if (!h->vps || !h->id || !h->uuid || !h->kernel)
+		return err_code(e, -ENOMEM, "collect");
+	h->page_size = CKPT_PAGE;
+	h->xsave_mask = ckpt_xsave_mask();
+	r = ckpt_clock_offsets(init, offset, e);
+	if (r < 0)
+		return r;
+	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)offset[1];
 	h->realtime_ns = now_realtime_us() * 1000;
 	*ret = h;
 	return 0;
 }
 
-static int uid_base_collect(struct ckpt_dump *d, struct err *e)
+static int ids_collect(struct ckpt_dump *d, struct err *e)
 {
 	cleanup_free char *map = NULL;
-	unsigned inside, base;
+	unsigned inside;
 	char path[64];
 	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
 	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u", &inside, &base) != 2 || inside != 0)
+	if (r < 0 || sscanf(map, "%u %u %u", &inside, &d->uid_base, &d->uid_count) != 3 || inside != 0)
 		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
-	d->uid_base = base;
 	return 0;
 }
 
@@ -133,16 +151,21 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
+	pid_t pid;
+	int r = ckpt_header_collect(&t->arena, init, o, &t->header, e);
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
 	if (r == 0)
-		r = ckpt_refuse_mounts(init, o->spec, e);
-	if (r == 0)
-		r = uid_base_collect(d, e);
+		r = ids_collect(d, e);
 	if (r == 0)
 		r = ckpt_order(d, init, e);
+	if (r == 0)
+		r = ckpt_group_open(d, e);
+	if (r == 0)
+		r = ckpt_groups_collect(d, e);
+	if (r == 0)
+		r = ckpt_spaces_collect(d, e);
 	if (r < 0)
 		return r;
 	/* The runtime confines a VPS by one filter, above those that it lives under itself. */
@@ -151,20 +174,28 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
+	r = ckpt_ipc_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_refuse(init, &d->frozen.procs[i], e);
+		pid = d->frozen.procs[i].pid;
+		r = ckpt_refuse(d, &d->frozen.procs[i], e);
 		if (r == 0)
-			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
+			r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
-			r = ckpt_zombies_collect(d, &t->tasks[i], e);
+			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}
+	if (r == 0 && d->check && d->check->partial)
+		return 0; /* what follows relates processes that are whole */
 	if (r == 0)
 		r = ckpt_relate(d, e);
 	if (r == 0)
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
 		r = ckpt_inotify_resolve(d, e);
+	if (r == 0)
+		r = ckpt_pty_resolve(d, e);
+	if (r == 0)
+		r = ckpt_terminals_resolve(d, e);
 	if (r == 0)
 		r = ckpt_owners_resolve(d, e);
 	if (r == 0)
@@ -200,6 +231,9 @@ static void dump_free(struct ckpt_dump *d)
 		fd_close(&d->shmem_fd[i]);
 	fd_close(&d->diag);
 	fd_close(&d->root);
+	fd_close(&d->group);
+	fd_close(&d->proc);
+	ckpt_spaces_done(d);
 	ckpt_collect_done(&d->files);
 	ckpt_ghosts_done(d);
 	ckpt_tree_done(&d->tree);
@@ -228,13 +262,14 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->diag = d->net_lock = -EBADF;
+	d->diag = d->group = d->proc = d->net_lock = -EBADF;
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;
 	d->uid_base = o->spec->root.id_base;
 	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
+	d->paused = o->paused;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
 		dump_free(d);
@@ -292,6 +327,22 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 	return r;
 }
 
+int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+		   struct ckpt_check *check, struct err *e)
+{
+	struct ckpt_dump *d = dump_new(c, init, o, e);
+	int r;
+
+	if (!d)
+		return -EIO;
+	d->check = check;
+	r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = collect(d, init, o, e);
+	ckpt_dump_abort(d);
+	return r;
+}
+
 /* A task that loses its tracer goes from its ptrace stop into that of its group (Linux 5.2: both are
  * loops in get_signal(), no instruction runs in between). */
 int ckpt_dump_hold(struct ckpt_dump *d, struct err *e)
@@ -325,9 +376,11 @@ void ckpt_dump_abort(struct ckpt_dump *d)
 
 	if (!d)
 		return;
+	if (d->paused)
+		cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, &ignored);
 	fd_close(&d->net_lock);
 	ckpt_unfreeze(&d->frozen);
-	if (d->held)
+	if (d->held && !d->paused)
 		cgroup_thaw(d->cgroup, &ignored);
 	dump_free(d);
 }

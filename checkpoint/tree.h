@@ -13,10 +13,14 @@
 /* Messages, from image.proto: checkpoint/image.pb-c.h, which is made by the build, has them. */
 typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
+typedef struct Ckpt__Group Ckpt__Group;
 typedef struct Ckpt__Ghost Ckpt__Ghost;
+typedef struct Ckpt__Area Ckpt__Area;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
+typedef struct Ckpt__IpcObject Ckpt__IpcObject;
 typedef struct Ckpt__Mm Ckpt__Mm;
+typedef struct Ckpt__Mount Ckpt__Mount;
 typedef struct Ckpt__NetState Ckpt__NetState;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Populated Ckpt__Populated;
@@ -26,6 +30,8 @@ typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__Socket Ckpt__Socket;
 typedef struct Ckpt__SocketData Ckpt__SocketData;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
+typedef struct Ckpt__Space Ckpt__Space;
+typedef struct Ckpt__Super Ckpt__Super;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
 typedef struct Ckpt__Zombie Ckpt__Zombie;
@@ -58,6 +64,9 @@ struct ckpt_task {
 	/* dump: as the host sees it. restore: likewise, once it is there. */
 	pid_t pid;
 	pid_t *tids;
+	pid_t host_group;
+	uint32_t host_terminal;     /* tty_nr and tpgid of proc(5) */
+	pid_t host_foreground;
 };
 
 /* A piece of a deleted file's contents, in the spool. */
@@ -85,6 +94,16 @@ struct ckpt_tree {
 	size_t net_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
+	Ckpt__IpcObject **ipc;
+	size_t ipc_count;
+	Ckpt__Space **spaces;       /* namespace n has id n + 1, owners first; so have the next three */
+	size_t space_count;
+	Ckpt__Super **supers;
+	size_t super_count;
+	Ckpt__Mount **mounts;       /* parents before what is mounted in them */
+	size_t mount_count;
+	Ckpt__Group **groups;       /* likewise */
+	size_t group_count;
 	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */
 	size_t ghost_count;
 	struct ckpt_piece **pieces;
@@ -113,5 +132,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
  */
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
 		   struct err *e);
+/* The same from a record on that has been read: it is in *first. */
+int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		      struct err *e);
 
 #endif
