@@ -67,6 +67,7 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
 	if (setns(own, CLONE_NEWNET) < 0) {
 		fd_close(&d->diag);
 	fd_close(&d->net_lock);
+	ckpt_network_done(d);
 		return err_sys(e, "leave the VPS's network namespace");
 	}
 	return d->diag;
@@ -203,6 +204,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
+	if (r == 0)
+		r = ckpt_network_collect(d, e);
 	return r;
 }
 
@@ -292,6 +295,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		r = ckpt_freeze(c, &d->frozen, e);
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
+		if (r == 0)
+			r = ckpt_network_start(d, e);
 		if (r == 0)
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)

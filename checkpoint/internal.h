@@ -55,6 +55,7 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
@@ -131,5 +132,14 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
 char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+
+/*
+ * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
+ * is told in hundreds of small files. start() when the VPS is stopped; collect() waits for it, and keeps
+ * what it has found in d->tree until done(). (network.c)
+ */
+int ckpt_network_start(struct ckpt_dump *d, struct err *e);
+int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
+void ckpt_network_done(struct ckpt_dump *d);
 
 #endif
