@@ -10,6 +10,7 @@
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
@@ -175,6 +176,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
 	r = ckpt_ipc_collect(d, e);
+	if (r == 0)
+		r = ckpt_mqueues_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
 		pid = d->frozen.procs[i].pid;
@@ -198,6 +201,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_terminals_resolve(d, e);
 	if (r == 0)
 		r = ckpt_owners_resolve(d, e);
+	if (r == 0)
+		r = ckpt_mqueues_complete(d, e);
 	if (r == 0)
 		r = ckpt_pidfds_check(t, e);
 	if (r == 0)

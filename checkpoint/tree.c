@@ -3,6 +3,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/spaces.h"
@@ -135,6 +136,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
 	for (size_t i = 0; r == 0 && i < t->ipc_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_IPC, i + 1, t->ipc[i], e);
+	for (size_t i = 0; r == 0 && i < t->mqueue_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_MQUEUE, i + 1, t->mqueues[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
@@ -225,6 +228,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		if (t->tmpfs_count == FILES_MAX)
 			return bad(e, "too much in tmpfs, at", rec->id);
 		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
+		break;
+	case CKPT_REC_MQUEUE:
+		if (rec->id != t->mqueue_count + 1)
+			return bad(e, "message queue", rec->id);
+		r = ckpt_push(&t->arena, &t->mqueues, &t->mqueue_count, m);
 		break;
 	case CKPT_REC_IPC:
 		if (t->ipc_count == FILES_MAX)
@@ -389,7 +397,7 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
-	if (ckpt_ipc_check(t, e) < 0)
+	if (ckpt_ipc_check(t, e) < 0 || ckpt_mqueues_check(t, e) < 0)
 		return -EIO;
 	for (size_t i = 0; i < t->file_count; i++) {
 		int x = check_file(t, t->files[i], i + 1, e);
