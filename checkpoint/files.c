@@ -24,6 +24,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_SIGNALFD] = &ckpt_kind_signalfd,
 	[CKPT_FILE_MEMFD] = &ckpt_kind_memfd,
 	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
+	[CKPT_FILE_NSFS] = &ckpt_kind_nsfs,
 	[CKPT_FILE_INET] = &ckpt_kind_inet,
 	[CKPT_FILE_FOREIGN] = &ckpt_kind_foreign,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
@@ -157,7 +158,9 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	out->path = ckpt_strdup(&d->tree.arena, f->link);
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");
-	r = ckpt_kinds[out->kind]->dump(d, f, out, e);
+	r = S_ISSOCK(f->st.st_mode) ? ckpt_socket_space(d, f->own, &out->space, e) : 0;
+	if (r == 0)
+		r = ckpt_kinds[out->kind]->dump(d, f, out, e);
 	if (r == 0)
 		r = ckpt_file_locks(d, f, out, e);
 	if (r == 0)

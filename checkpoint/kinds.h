@@ -24,6 +24,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD,
 	CKPT_FILE_UNIX,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
+	CKPT_FILE_NSFS = 30,
 	CKPT_FILE_INET = 40,
 	CKPT_FILE_FOREIGN = 49, /* sockets that are refused; in no image */
 	CKPT_FILE_INOTIFY = 50,
@@ -68,6 +69,7 @@ struct ckpt_opening {
 	int base;            /* file n's number is base + n - 1 */
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
+	int spaces;          /* the fd of the first namespace; those of the others follow it */
 	int *ghosts;         /* as tree->ghosts */
 	int *mates;          /* as tree->files: made with its other end; -1: not */
 };
@@ -107,8 +109,17 @@ struct ckpt_kind {
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign;
+	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
+	ckpt_kind_nsfs;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
+
+/*
+ * While files are opened: into a mount or network namespace of the image, to open something there; 0: back to
+ * process 1's. And socket(2) in a network namespace; the caller stays in process 1's. (restore_spaces.c)
+ */
+int ckpt_opening_enter(const struct ckpt_opening *o, uint32_t space, struct err *e);
+int ckpt_opening_socket(const struct ckpt_opening *o, uint32_t space, int family, int type, int protocol,
+			struct err *e);
 
 /* What a kind's dump() may use. */
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);

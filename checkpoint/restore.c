@@ -5,7 +5,10 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 #include "netns/netns.h"
 
@@ -48,17 +51,17 @@ static int find_region(struct restore *r, struct err *e)
 }
 
 /* The index of a path among those to be opened for mapping. */
-static int add_mapped(struct restore *r, const char *path, bool write, struct err *e)
+static int add_mapped(struct restore *r, char *path, uint32_t space, bool write, struct err *e)
 {
-	for (size_t i = 0; i < r->mapped_count; i++)
-		if ((r->mapped[i][0] == '+') == write && STREQ(r->mapped[i] + write, path))
-			return (int)i;
-	char *copy = ckpt_alloc(&r->tree.arena, strlen(path) + 2);
+	struct mapped *m;
 
-	if (copy)
-		snprintf(copy, strlen(path) + 2, "%s%s", write ? "+" : "", path);
-	if (!copy || path[0] != '/' ||
-	    ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, copy) < 0)
+	for (size_t i = 0; i < r->mapped_count; i++)
+		if (r->mapped[i]->write == write && r->mapped[i]->space == space && STREQ(r->mapped[i]->path, path))
+			return (int)i;
+	m = ckpt_alloc(&r->tree.arena, sizeof(*m));
+	if (m)
+		*m = (struct mapped){ path, write, space };
+	if (!m || path[0] != '/' || ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, m) < 0)
 		return err_set(e, ERR_FAIL, "the image is damaged: a path %s", path);
 	return (int)r->mapped_count - 1;
 }
@@ -98,15 +101,20 @@ static int plan_fds(struct restore *r, struct err *e)
 
 			if (!a->path[0] || a->ghost)
 				continue;
-			n = add_mapped(r, a->path, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
+			n = add_mapped(r, a->path, a->space, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 			if (n < 0)
 				return n;
 			p->area_fd[k] = n; /* the number when all are known */
 		}
-		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, false, e);
+		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
 		if (n < 0)
 			return n;
 		p->exe_fd = n;
+		p->place = -1;
+		if (restore_is_elsewhere(r, p->task)) {
+			p->place = (int)r->place_count;
+			r->place_count += 2;
+		}
 	}
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -138,13 +146,21 @@ static int check_host(const struct restore *r, struct err *e)
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
-	int n = r->early ? restore_early_settle(r, l, e)
-			 : restore_take_over(r, &r->procs[0], rt_init_pid(r->vps), 1, l, e);
+	pid_t init = rt_init_pid(r->vps);
+	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
+	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
+	if (n == 0)
+		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
 	if (n == 0)
 		n = restore_sockets_take(r, e);
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	/* Before they have memory, which is charged to the group. */
+	if (n == 0)
+		n = ckpt_groups_place(&r->tree, group, user, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_join(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
 	if (n == 0)
@@ -159,6 +175,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_threads(r, &r->procs[i], l, e);
+	if (n == 0)
+		n = restore_settle_groups(r, group, user, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
 	if (n == 0)

@@ -150,11 +150,11 @@ static int make_inet(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__File *f = o->tree->files[i];
 	const Ckpt__Socket *s = f->socket;
-	cleanup_close int fd = socket((int)s->family, (int)s->type | SOCK_CLOEXEC, (int)s->protocol);
+	cleanup_close int fd = ckpt_opening_socket(o, f->space, (int)s->family, (int)s->type, (int)s->protocol, e);
 	int r;
 
 	if (fd < 0)
-		return err_sys(e, "make a socket of family %u, protocol %u", s->family, s->protocol);
+		return fd;
 	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
 	if (r == 0)
 		r = ckpt_socket_is_tcp(s) ? ckpt_tcp_make(fd, f, (uint32_t)i + 1, e) : ckpt_inet_make(fd, f, e);
