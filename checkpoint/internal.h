@@ -25,6 +25,8 @@ int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 /* XCR0: the parts of the registers' state that this processor and kernel keep. */
 uint64_t ckpt_xsave_mask(void);
 
+struct ckpt_dump_options;
+
 /* A deleted file that is saved. */
 struct ckpt_held {
 	dev_t dev;
@@ -37,9 +39,11 @@ struct ckpt_dump {
 	const struct cgroup *cgroup;
 	const struct ckpt_progress *progress; /* or NULL */
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
+	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
 	struct ckpt_copy copy;  /* the pages that it gets */
 	bool held;
+	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
 	struct ckpt_collect files;
@@ -50,6 +54,7 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
@@ -64,15 +69,27 @@ struct ckpt_dump {
 	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
 };
 
+/*
+ * What a refusal becomes when a VPS is only checked: it is noted, and 0 returned, so that the look goes
+ * on with the next of its kind. Else, and after other errors, r. `fd` is -1 for what is no file. The
+ * other one is for what leaves a process half looked at. (check.c)
+ */
+int ckpt_note(struct ckpt_dump *d, int r, pid_t pid, int fd, struct err *e);
+int ckpt_note_cut(struct ckpt_dump *d, int r, pid_t pid, struct err *e);
+/* Freezes, collects and lets go. (dump.c) */
+int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+		   struct ckpt_check *check, struct err *e);
+
 /* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
-int ckpt_refuse(const struct ckpt_process *p, struct err *e);
+int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e);
+/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
-struct ckpt_dump_options;
 struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
@@ -106,6 +123,8 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Controlling terminals, once all files are collected. (relate.c) */
+int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
 int ckpt_file_locks(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
 int ckpt_fd_locks(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__FdTable *t, struct err *e);

@@ -271,6 +271,10 @@ static int add_children(struct reading *r, size_t parent, int depth, struct err 
 			: refuse(&r->m[next], e, "outside what it is mounted in");
 		if (n == 0)
 			n = add_children(r, (size_t)next, depth + 1, e);
+		else
+			n = ckpt_note(r->d, n, 0, -1, e);
+		if (!r->record[next])
+			r->record[next] = UINT32_MAX; /* noted: it is not looked at again */
 		if (n < 0)
 			return n;
 	}
@@ -303,7 +307,7 @@ int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e)
 	r.record = calloc(r.count + 1, sizeof(*r.record));
 	if (n == 0)
 		n = r.record ? add_all(&r, e) : err_code(e, -ENOMEM, "collect mounts");
-	for (size_t i = 0; n == 0 && i < r.count; i++)
+	for (size_t i = 0; n == 0 && !d->check && i < r.count; i++)
 		if (!r.record[i])
 			n = refuse(&r.m[i], e, "which is not below the root of its namespace");
 	free(r.record);

@@ -25,15 +25,7 @@ static int check_timers(pid_t pid, struct err *e)
 	return 0;
 }
 
-int ckpt_refuse(const struct ckpt_process *p, struct err *e)
+int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e)
 {
-	uint64_t f[53] = { 0 };
-	int r = ckpt_stat_read(p->pid, f);
-
-	if (r < 0)
-		return err_code(e, r, "look at process %d", (int)p->pid);
-	if (f[7])
-		return err_set(e, ERR_UNSUPPORTED, "process %d has a controlling terminal, which cannot be "
-			       "saved yet", (int)p->pid);
-	return check_timers(p->pid, e);
+	return ckpt_note(d, check_timers(p->pid, e), p->pid, -1, e);
 }

@@ -3,6 +3,7 @@
 /* The memory of one process: mapped so that it can be filled, and made what it was when it is full. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 
 #include <asm/prctl.h>
@@ -68,6 +69,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
 
 		n = room(p, l, e);
+		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
+			continue; /* when all else has its place */
 		if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
 		else if (a->path[0])
@@ -96,6 +99,10 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 
 	list_init(l, r);
 	n = map_areas(r, p, l, e);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_shm(r, p, l, e);
 	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)

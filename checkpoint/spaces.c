@@ -395,7 +395,8 @@ int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
 		for (size_t k = 0; r == 0 && k < d->frozen.procs[i].count; k++)
-			r = collect_thread(d, d->frozen.procs[i].tids[k], e);
+			r = ckpt_note(d, collect_thread(d, d->frozen.procs[i].tids[k], e),
+				      d->frozen.procs[i].pid, -1, e);
 	return r == 0 ? collect_mounts(d, e) : r;
 }
 

@@ -127,8 +127,13 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "push", worker_push },
 		{ "pull", worker_pull },
 		{ "doctor", worker_doctor },
-		{ "suspend", worker_suspend },
+		{ "save", worker_save },
+		{ "adopt", worker_adopt },
+		{ "adopt-sweep", worker_adopt_sweep },
+		{ "image-show", worker_image_show },
+		{ "image-verify", worker_image_verify },
 		{ "discard", worker_discard },
+		{ "check", worker_check },
 	};
 	const char *op = job_text(job, "op");
 
