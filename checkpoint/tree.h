@@ -116,6 +116,9 @@ struct ckpt_tree {
 	uint64_t spooled;
 };
 
+/* MAP_DROPPABLE (Linux 6.11), in the place of MAP_PRIVATE. */
+#define CKPT_MAP_DROPPABLE 0x08u
+
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */
 #define CKPT_SHMEM_MM ((uint64_t)1 << 32)
 
