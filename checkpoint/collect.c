@@ -6,8 +6,10 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/attributes.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/timers.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -312,6 +314,10 @@ static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_
 	if (r == 0)
 		r = ask_thread(d, k, b, &th, t, k->thread_count == 0, e);
 	if (r == 0)
+		r = ckpt_attributes_collect(d, k, b, &th, t, k->thread_count == 0, e);
+	if (r == 0 && k->thread_count == 0)
+		r = ckpt_timers_collect(d, k, b, &th, e);
+	if (r == 0)
 		r = ckpt_batch_unmap(b, &th, e);
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
 	if (r < 0 || left < 0)
@@ -501,6 +507,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 		r = cloexec_collect(k, &b, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
+	if (r == 0)
+		r = ckpt_timers_resolve(k, e);
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

@@ -56,23 +56,6 @@ static int check_cgroup(pid_t init, pid_t pid, struct err *e)
 	return 0;
 }
 
-static int check_timers(pid_t pid, struct err *e)
-{
-	cleanup_free char *text = NULL;
-	char path[64];
-	size_t len = 0;
-	int r;
-
-	snprintf(path, sizeof(path), "/proc/%d/timers", (int)pid);
-	r = fd_read_file_at(AT_FDCWD, path, MIB(1), &text, &len);
-	if (r < 0)
-		return err_code(e, r, "read %s", path);
-	if (len)
-		return err_set(e, ERR_UNSUPPORTED, "process %d has timers (timer_create), which cannot be "
-			       "saved yet", (int)pid);
-	return 0;
-}
-
 /* Memory that is locked, or is not inherited, or wiped, by a child: flags that are only in smaps. */
 static int check_areas(pid_t pid, struct err *e)
 {
@@ -138,7 +121,5 @@ int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e)
 	int r = check_namespaces(init, p->pid, e);
 	if (r == 0)
 		r = check_cgroup(init, p->pid, e);
-	if (r == 0)
-		r = check_timers(p->pid, e);
 	return r == 0 ? check_areas(p->pid, e) : r;
 }

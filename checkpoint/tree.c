@@ -3,7 +3,9 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/attributes.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/timers.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
@@ -283,6 +285,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || k->process->stop_signal > 64 ||
 	    k->process->terminal > t->file_count || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
 		return bad(e, "process", pid);
+	if (strlen(k->process->cwd) >= 4096 || k->actions->n_action > 64)
+		return bad(e, "process", pid);
 	r = check_mm(t, k->mm, e);
 	if (r < 0)
 		return r;
@@ -291,14 +295,19 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 		if (th->tid == 0 || th->tid > 4194304 || th->regs.len != sizeof(struct user_regs_struct) ||
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
-		    th->n_groups > 65536)
+		    th->n_groups > 1024)
 			return bad(e, "thread", th->tid);
 		r = ckpt_seccomp_check(t, th, e);
+		if (r == 0)
+			r = ckpt_attributes_check(k, th, e);
 		if (r < 0)
 			return r;
 	}
 	if (ckpt_locks_check(NULL, k->fds, e) < 0)
 		return -EIO;
+	r = ckpt_timers_check(k, e);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
 		    k->fds->fd[i]->fd > CKPT_FD_MAX)

@@ -11,7 +11,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
 enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT };
 
@@ -34,11 +33,8 @@ static void child(void)
 
 int main(void)
 {
-	timer_t timer;
 	int fd;
 
-	if (WHAT == TIMER)
-		timer_create(CLOCK_MONOTONIC, NULL, &timer);
 	CHECK(pipe(ready) == 0);
 	if (WHAT == BREAKING) {
 		/* A lease that somebody wants to have ended. */
