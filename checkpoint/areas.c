@@ -84,7 +84,7 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 		return err_sys(e, "look at %s", l->name);
 	if (!S_ISREG(mapped.st_mode) && !S_ISCHR(mapped.st_mode))
 		return refuse(e, k, l, "which is no file");
-	return ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, e);
+	return ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, &a->space, e);
 }
 
 static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, struct err *e)

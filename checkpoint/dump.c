@@ -19,6 +19,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#define BUSY_TRIES 20
+#define BUSY_NS 10000000
 #define HOLD_TIMEOUT_US 1000000
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
@@ -111,21 +113,6 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt
 	return 0;
 }
 
-static int uid_base_collect(struct ckpt_dump *d, struct err *e)
-{
-	cleanup_free char *map = NULL;
-	unsigned inside, base;
-	char path[64];
-	int r;
-
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
-	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u", &inside, &base) != 2 || inside != 0)
-		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
-	d->uid_base = base;
-	return 0;
-}
-
 static int ids_collect(struct ckpt_dump *d, struct err *e)
 {
 	cleanup_free char *map = NULL;
@@ -152,11 +139,13 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = ids_collect(d, e);
 	if (r == 0)
-		r = ckpt_refuse_mounts(init, o->spec, e);
-	if (r == 0)
-		r = uid_base_collect(d, e);
-	if (r == 0)
 		r = ckpt_order(d, init, e);
+	if (r == 0)
+		r = ckpt_group_open(d, e);
+	if (r == 0)
+		r = ckpt_groups_collect(d, e);
+	if (r == 0)
+		r = ckpt_spaces_collect(d, e);
 	if (r < 0)
 		return r;
 	/* The runtime confines a VPS by one filter, above those that it lives under itself. */
@@ -167,7 +156,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		return err_code(e, -ENOMEM, "collect");
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_refuse(init, &d->frozen.procs[i], e);
+		r = ckpt_refuse(&d->frozen.procs[i], e);
 		if (r == 0)
 			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
 		if (r == 0)
@@ -191,7 +180,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
-	return r == 0 ? ckpt_unix_check(t, e) : r;
+	return r;
 }
 
 static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
@@ -216,6 +205,9 @@ static void dump_free(struct ckpt_dump *d)
 		fd_close(&d->shmem_fd[i]);
 	fd_close(&d->diag);
 	fd_close(&d->root);
+	fd_close(&d->group);
+	fd_close(&d->proc);
+	ckpt_spaces_done(d);
 	ckpt_collect_done(&d->files);
 	ckpt_ghosts_done(d);
 	ckpt_tree_done(&d->tree);
@@ -244,11 +236,12 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->diag = d->net_lock = -EBADF;
+	d->diag = d->group = d->proc = d->net_lock = -EBADF;
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;
 	d->uid_base = o->spec->root.id_base;
+	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
@@ -262,16 +255,25 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e)
 {
-	uint64_t start = now_monotonic_us();
-	struct ckpt_dump *d = dump_new(c, init, o, e);
+	struct ckpt_dump *d = NULL;
+	uint64_t start;
 	int r;
 
-	if (!d)
-		return -EIO;
-	d->precopy = p;
-	r = ckpt_freeze(c, &d->frozen, e);
-	if (r == 0)
-		r = collect(d, init, o, e);
+	for (unsigned tries = 0;; tries++) {
+		start = now_monotonic_us();
+		d = dump_new(c, init, o, e);
+		if (!d)
+			return -EIO;
+		d->precopy = p;
+		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0)
+			r = collect(d, init, o, e);
+		if (r != -EAGAIN || tries == BUSY_TRIES)
+			break;
+		/* A connection waits to be accepted: let the VPS do it. */
+		ckpt_dump_abort(d);
+		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);
 	if (r == 0)

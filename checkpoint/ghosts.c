@@ -79,9 +79,9 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	return 0;
 }
 
-static bool leads_to(const struct ckpt_dump *d, const char *path, const struct stat *st)
+static bool leads_to(int root, const char *path, const struct stat *st)
 {
-	cleanup_close int fd = path_open_in_root(d->root, path, O_PATH | O_NOFOLLOW, 0);
+	cleanup_close int fd = path_open_in_root(root, path, O_PATH | O_NOFOLLOW, 0);
 	struct stat there;
 
 	return fd >= 0 && fstat(fd, &there) == 0 && there.st_ino == st->st_ino &&
@@ -95,30 +95,37 @@ static unsigned long names_left(const char *proc, const struct stat *st)
 }
 
 int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
-		    char **ret_path, uint32_t *ret_ghost, struct err *e)
+		    char **ret_path, uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
 	char *path = strip(&d->tree.arena, link);
+	int root, r = ckpt_mount_space(d, proc, link, ret_space, e);
 
+	if (r < 0)
+		return r;
+	root = ckpt_space_root(d, *ret_space);
 	*ret_ghost = 0;
 	*ret_path = ckpt_strdup(&d->tree.arena, link);
 	if (!path || !*ret_path)
 		return err_code(e, -ENOMEM, "collect files");
-	if (leads_to(d, link, st))
+	if (leads_to(root, link, st))
 		return 0;
 	if (STREQ(path, link))
 		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which is hidden by a mount or has another file in its "
 			       "place", proc, link);
 	if (!S_ISDIR(st->st_mode) && names_left(proc, st) > 0) {
-		*ret_path = ckpt_name_find(d, path, st);
+		*ret_path = ckpt_name_find(d, root, path, st);
 		return *ret_path ? 0 : err_set(e, ERR_UNSUPPORTED, "%s, %s, has another name that cannot be found",
 					       proc, link);
 	}
 	*ret_path = path;
-	return add_ghost(d, proc, link, st, ret_ghost, e);
+	r = add_ghost(d, proc, link, st, ret_ghost, e);
+	if (r == 0)
+		d->tree.ghosts[*ret_ghost - 1]->space = *ret_space;
+	return r;
 }
 
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
-		    uint32_t *ret_ghost, struct err *e)
+		    uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
 	char proc[64], link[4096];
 	struct stat st;
@@ -129,7 +136,7 @@ int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret
 	if (n < 0 || stat(proc, &st) < 0)
 		return err_sys(e, "look at %s", proc);
 	link[n] = '\0';
-	return ckpt_place_find(d, proc, link, &st, ret_path, ret_ghost, e);
+	return ckpt_place_find(d, proc, link, &st, ret_path, ret_ghost, ret_space, e);
 }
 
 static int write_pieces(const struct ckpt_dump *d, size_t n, uint8_t *buf, struct ckpt_writer *w,

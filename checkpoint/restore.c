@@ -5,8 +5,11 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 #include "netns/netns.h"
 
@@ -18,8 +21,10 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #define FREEZE_TIMEOUT_US 5000000
+#define CLOCK_LATE_MAX_NS 10000000000ull
 
 static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 {
@@ -47,17 +52,17 @@ static int find_region(struct restore *r, struct err *e)
 }
 
 /* The index of a path among those to be opened for mapping. */
-static int add_mapped(struct restore *r, const char *path, bool write, struct err *e)
+static int add_mapped(struct restore *r, char *path, uint32_t space, bool write, struct err *e)
 {
-	for (size_t i = 0; i < r->mapped_count; i++)
-		if ((r->mapped[i][0] == '+') == write && STREQ(r->mapped[i] + write, path))
-			return (int)i;
-	char *copy = ckpt_alloc(&r->tree.arena, strlen(path) + 2);
+	struct mapped *m;
 
-	if (copy)
-		snprintf(copy, strlen(path) + 2, "%s%s", write ? "+" : "", path);
-	if (!copy || path[0] != '/' ||
-	    ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, copy) < 0)
+	for (size_t i = 0; i < r->mapped_count; i++)
+		if (r->mapped[i]->write == write && r->mapped[i]->space == space && STREQ(r->mapped[i]->path, path))
+			return (int)i;
+	m = ckpt_alloc(&r->tree.arena, sizeof(*m));
+	if (m)
+		*m = (struct mapped){ path, write, space };
+	if (!m || path[0] != '/' || ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, m) < 0)
 		return err_set(e, ERR_FAIL, "the image is damaged: a path %s", path);
 	return (int)r->mapped_count - 1;
 }
@@ -97,15 +102,20 @@ static int plan_fds(struct restore *r, struct err *e)
 
 			if (!a->path[0] || a->ghost)
 				continue;
-			n = add_mapped(r, a->path, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
+			n = add_mapped(r, a->path, a->space, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 			if (n < 0)
 				return n;
 			p->area_fd[k] = n; /* the number when all are known */
 		}
-		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, false, e);
+		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
 		if (n < 0)
 			return n;
 		p->exe_fd = n;
+		p->place = -1;
+		if (restore_is_elsewhere(r, p->task)) {
+			p->place = (int)r->place_count;
+			r->place_count += 2;
+		}
 	}
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -153,23 +163,31 @@ static int fill_terminals(struct restore *r, struct err *e)
 }
 
 /* Everything that is there is stopped; nothing of it has run. */
-static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int more, struct err *e)
+static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
-	cleanup_free struct list *l = malloc(sizeof(*l));
-	int n = l ? restore_take_over(r, &r->procs[0], init, 1, l, e) : err_code(e, -ENOMEM, "restore");
+	pid_t init = rt_init_pid(r->vps);
+	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
+	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
+	if (n == 0)
+		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
 	if (n == 0)
 		n = fill_terminals(r, e);
 	if (n == 0)
 		n = restore_sockets_take(r, e);
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	/* Before they have memory, which is charged to the group. */
+	if (n == 0)
+		n = ckpt_groups_place(&r->tree, group, user, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_join(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
 	if (n == 0)
 		n = fault_point("restore", "pages", e);
 	if (n == 0)
-		n = restore_fill(r, rec, more, e);
+		n = restore_contents(r, rec, more, l, e);
 	if (n == 0)
 		n = restore_late(r, l, e);
 	if (n == 0)
@@ -178,6 +196,8 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_threads(r, &r->procs[i], l, e);
+	if (n == 0)
+		n = restore_settle_groups(r, group, user, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
 	if (n == 0)
@@ -185,11 +205,33 @@ static int build(struct restore *r, pid_t init, struct ckpt_record *rec, int mor
 	return n;
 }
 
+/* The clocks of a VPS that was started early began with what they had been a moment before, at the source:
+ * they may be behind what its processes have seen last. */
+static int await_clocks(struct restore *r, struct err *e)
+{
+	Ckpt__Header *h;
+	uint64_t late;
+	struct timespec ts;
+	int n = ckpt_header_collect(&r->tree.arena, rt_init_pid(r->vps), "", &h, e);
+
+	if (n < 0 || h->monotonic_ns >= r->tree.header->monotonic_ns)
+		return n;
+	late = r->tree.header->monotonic_ns - h->monotonic_ns;
+	if (late > CLOCK_LATE_MAX_NS)
+		return err_set(e, ERR_FAIL, "the clocks of the VPS would go back by %llu ms",
+			       (unsigned long long)late / 1000000);
+	ts = (struct timespec){ (time_t)(late / 1000000000), (long)(late % 1000000000) };
+	nanosleep(&ts, NULL);
+	return 0;
+}
+
 /* Into the freezer of the group, which lets all go on at once. */
 static int let_go(struct restore *r, struct err *e)
 {
-	int n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
+	int n = r->early ? await_clocks(r, e) : 0;
 
+	if (n == 0)
+		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
@@ -211,10 +253,11 @@ static void end_all(struct restore *r)
 	pid_t *tids;
 
 	rt_kill(r->vps, &ignored);
-	for (size_t i = 0; i < r->plan.count; i++)
+	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
-	tids = ckpt_alloc(&r->tree.arena, room * sizeof(*tids));
-	for (size_t i = 0; tids && i < r->plan.count; i++) {
+	tids = ckpt_alloc(&r->tree.arena, (room + restore_early_tids(r, NULL)) * sizeof(*tids));
+	n = tids ? restore_early_tids(r, tids) : 0;
+	for (size_t i = 0; tids && r->procs && i < r->plan.count; i++) {
 		const struct restoring *p = &r->procs[i];
 
 		for (size_t k = 0; p->threads && k < (p->task ? p->task->thread_count : 1); k++)
@@ -228,7 +271,7 @@ static void end_all(struct restore *r)
 static int hold_network(void *restore, int netns_fd, struct err *e)
 {
 	struct restore *r = restore;
-	bool any = false;
+	bool any = r->early != NULL; /* what sockets there will be is not known */
 
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		any |= r->tree.files[i]->kind == CKPT_FILE_INET;
@@ -241,10 +284,41 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 	return r->net_lock < 0 ? r->net_lock : 0;
 }
 
-static int prepare(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
-		   struct err *e)
+static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
 	struct rt_restore how = { 0, 0, hold_network, restore_open, restore_stay, r };
+	int n;
+
+	if (r->early)
+		return is_free(&r->tree, r->region, r->region + RESTORE_REGION)
+			? 0 : err_set(e, ERR_FAIL, "no address is free in all processes");
+	n = find_region(r, e);
+	if (n < 0)
+		return n;
+	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
+	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
+	return rt_start_restore(spec, stdio, &how, &r->vps, e);
+}
+
+/* Up to the first record behind the tree. */
+static int read_tree(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		     struct ckpt_record *rec, struct list *l, struct err *e)
+{
+	int n = ckpt_read(r->reader, rec, e);
+
+	if (n > 0 && rec->type == CKPT_REC_PRECOPY) {
+		n = restore_early_begin(r, rec->message, spec, stdio, hold_network, e);
+		if (n == 0)
+			n = restore_early_read(r, rec, l, e);
+	}
+	if (n == 0)
+		return err_set(e, ERR_FAIL, "the image is damaged: it is empty");
+	return n < 0 ? n : ckpt_tree_read_on(&r->tree, r->reader, rec, e);
+}
+
+static int prepare(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		   struct list *l, struct err *e)
+{
 	struct ckpt_record rec;
 	int more, n;
 
@@ -253,7 +327,7 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (r->tree.spool < 0)
 		return err_sys(e, "make a file in %s", spec->lib_dir);
 	r->tree.has_spool = true;
-	more = ckpt_tree_read(&r->tree, r->reader, &rec, e);
+	more = read_tree(r, spec, stdio, &rec, l, e);
 	if (more < 0)
 		return more;
 	n = check_host(r, e);
@@ -262,13 +336,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (n == 0)
 		n = plan_fds(r, e);
 	if (n == 0)
-		n = find_region(r, e);
-	if (n < 0)
-		return n;
-	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
-	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
-	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
-	return n == 0 ? build(r, rt_init_pid(r->vps), &rec, more, e) : n;
+		n = start(r, spec, stdio, e);
+	return n == 0 ? build(r, &rec, more, l, e) : n;
 }
 
 struct ckpt_restore {
@@ -281,6 +350,9 @@ static void restore_free(struct ckpt_restore *h)
 
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
+	restore_early_done(r);
+	for (size_t i = 0; i < RESTORE_FILLERS; i++)
+		ckpt_decoder_free(r->decoders[i]);
 	restore_sockets_done(r);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);
@@ -299,15 +371,18 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 			 const struct ckpt_progress *progress, struct ckpt_restore **ret, struct err *e)
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
+	cleanup_free struct list *l = malloc(sizeof(*l));
 	int n;
 
-	if (!h)
+	if (!h || !l) {
+		free(h);
 		return err_code(e, -ENOMEM, "restore");
+	}
 	h->r.progress = progress;
 	h->r.netns = h->r.net_lock = -EBADF;
 	h->r.total = stream_size(fd);
 	h->r.reader = ckpt_reader_new(fd, e);
-	n = h->r.reader ? prepare(&h->r, spec, stdio, e) : -EIO;
+	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
 		ckpt_restore_abort(h);
 		return n;

@@ -5,6 +5,7 @@
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/spaces.h"
 #include "checkpoint/timers.h"
 #include "checkpoint/tree.h"
 
@@ -122,6 +123,14 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_SHMEM, i + 1, t->shmems[i], e);
 	for (size_t i = 0; r == 0 && i < t->filter_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SECCOMP, i + 1, t->filters[i], e);
+	for (size_t i = 0; r == 0 && i < t->space_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SPACE, i + 1, t->spaces[i], e);
+	for (size_t i = 0; r == 0 && i < t->super_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SUPER, i + 1, t->supers[i], e);
+	for (size_t i = 0; r == 0 && i < t->mount_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_MOUNT, i + 1, t->mounts[i], e);
+	for (size_t i = 0; r == 0 && i < t->group_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_GROUP, i + 1, t->groups[i], e);
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
@@ -240,6 +249,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "seccomp filter", rec->id);
 		r = ckpt_push(&t->arena, &t->filters, &t->filter_count, m);
 		break;
+	case CKPT_REC_SPACE:
+	case CKPT_REC_SUPER:
+	case CKPT_REC_MOUNT:
+	case CKPT_REC_GROUP:
+		return ckpt_spaces_take(t, rec, m, e);
 	default:
 		if (!k)
 			return bad(e, "no process before record", rec->id);
@@ -345,13 +359,24 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
 		   struct err *e)
 {
-	int n;
+	int n = ckpt_read(r, first, e);
 
-	while ((n = ckpt_read(r, first, e)) > 0 && first->type != CKPT_REC_PAGES) {
+	if (n == 0)
+		return err_set(e, ERR_FAIL, "the image is damaged: it is empty");
+	return n < 0 ? n : ckpt_tree_read_on(t, r, first, e);
+}
+
+int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		      struct err *e)
+{
+	int n = 1;
+
+	while (n > 0 && first->type != CKPT_REC_PAGES && first->type != CKPT_REC_POPULATED) {
 		int x = take(t, first, e);
 
 		if (x < 0)
 			return x;
+		n = ckpt_read(r, first, e);
 	}
 	if (n < 0)
 		return n;
@@ -370,6 +395,8 @@ int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_recor
 		if (x < 0)
 			return x;
 	}
+	if (ckpt_spaces_check(t, e) < 0)
+		return -EINVAL;
 	for (size_t i = 0; i < t->zombie_count; i++) {
 		int x = check_zombie(t, t->zombies[i], e);
 

@@ -162,6 +162,8 @@ int rt_enter(const struct rt_vps *v, struct err *e);
  * ended. (outside.c) */
 void rt_outside_done(struct rt_vps *v);
 
+/* Children of the holder are born in the VPS's pid namespace (exec.c). */
+int rt_join_pidns(struct rt_vps *v, struct err *e);
 /* Children of the holder are born in the holder's own pid namespace again (exec.c). */
 void rt_leave_pidns(struct rt_vps *v);
 

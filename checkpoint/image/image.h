@@ -42,6 +42,10 @@ enum ckpt_record_type {
 	CKPT_REC_SOCKET_DATA = 40,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
+	CKPT_REC_SPACE = 30,
+	CKPT_REC_SUPER,
+	CKPT_REC_MOUNT,
+	CKPT_REC_GROUP,
 	CKPT_REC_ZOMBIE = 21,
 	CKPT_REC_GHOST = 50,
 	CKPT_REC_GHOST_DATA = 51,

@@ -422,7 +422,7 @@ static int master_of(struct ckpt_opening *o, uint32_t index, struct err *e)
 			if (fd < 0)
 				return fd;
 			/* Above all that is placed. */
-			o->mates[i] = fcntl(fd, F_DUPFD_CLOEXEC, o->above);
+			o->mates[i] = fcntl(fd, F_DUPFD_CLOEXEC, o->end);
 			close(fd);
 		}
 		return o->mates[i] < 0 ? err_sys(e, "keep a terminal") : o->mates[i];
