@@ -98,6 +98,9 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Of frozen processes, one that waits for its child to become another program, and the child. Sorts `pids`.
+ * (vfork.c) */
+bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child);
 /* Controlling terminals, once all files are collected. (relate.c) */
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
