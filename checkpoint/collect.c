@@ -459,6 +459,7 @@ static int numbers_collect(struct ckpt_task *k)
 	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
 	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
 	k->process->exit_signal = (uint32_t)f[38];
+	k->process->stop_seen = f[52] == 0; /* matters when it is stopped */
 	k->host_group = (pid_t)f[5];
 	k->host_terminal = (uint32_t)f[7];
 	k->host_foreground = (pid_t)f[8];
@@ -556,6 +557,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 		r = thread_collect(d, k, &b, p->tids[i], e);
 	if (r == 0)
 		r = ckpt_timers_resolve(k, e);
+	k->process->stop_signal = (uint32_t)p->stop_signal;
+	k->process->stop_seen = k->process->stop_seen && p->stop_signal;
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

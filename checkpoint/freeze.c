@@ -225,7 +225,11 @@ static int wait_fresh(struct ckpt_process *p, size_t first, struct err *e)
 	size_t live = first;
 
 	for (size_t k = first; k < p->count; k++) {
-		int r = ckpt_trace_wait_event(p->tids[k], NULL);
+		struct ckpt_stop stop;
+		int r = ckpt_trace_wait_event(p->tids[k], &stop);
+
+		if (r == 0 && stop.sig != SIGTRAP)
+			p->stop_signal = stop.sig;
 
 		if (r == 0)
 			r = mend_interrupted(p->tids[k]);

@@ -13,6 +13,7 @@
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/user.h>
 #include <unistd.h>
 
@@ -289,6 +290,11 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 	return 0;
 }
 
+static bool is_stop_signal(uint32_t sig)
+{
+	return sig == 0 || sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
 static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, struct err *e)
 {
 	uint32_t pid = k->process->pid;
@@ -296,7 +302,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 	if (!k->mm || !k->actions || !k->fds || !k->thread_count || pid == 0 || pid > 4194304 ||
 	    k->process->cwd_ghost > t->ghost_count || k->mm->exe_ghost > t->ghost_count ||
-	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || k->process->stop_signal > 64 ||
+	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || !is_stop_signal(k->process->stop_signal) ||
 	    k->process->terminal > t->file_count || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
 		return bad(e, "process", pid);
 	if (strlen(k->process->cwd) >= 4096 || k->actions->n_action > 64)

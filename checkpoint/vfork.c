@@ -20,7 +20,8 @@ static int by_memory(const void *a, const void *b)
 	return r == 1 ? -1 : r == 2;
 }
 
-/* Whether a thread sleeps where only a fatal signal wakes it: of frozen ones only those that wait so. */
+/* Whether a thread sleeps where only a fatal signal wakes it, or is about to: of frozen ones only those that
+ * wait so. */
 static bool is_waiting(pid_t pid, pid_t tid)
 {
 	cleanup_free char *text = NULL;
@@ -31,7 +32,7 @@ static bool is_waiting(pid_t pid, pid_t tid)
 	if (fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
 		return false;
 	p = strrchr(text, ')');
-	return p && strncmp(p, ") D", 3) == 0;
+	return p && (strncmp(p, ") D", 3) == 0 || strncmp(p, ") R", 3) == 0);
 }
 
 static bool has_waiting(pid_t pid)
