@@ -103,6 +103,8 @@ static inline int restore_fd_end(const struct restore *r)
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
 int restore_open(void *restore, struct err *e);
 void restore_stay(void *restore);
+/* Waits to be taken over, as a program of its own, whose memory is the VPS's. */
+_Noreturn void restore_wait(void);
 
 /* A list of calls in the making, with what their arguments point to. (restore_list.c) */
 struct list {

@@ -241,17 +241,22 @@ static int open_waiter(void)
  * namespace. Those of all its processes are copies of it, and the VPS's root could look at none of them that
  * is not dumpable, were it the engine's (__ptrace_may_access() in the kernel).
  */
+_Noreturn void restore_wait(void)
+{
+	static char *const none[] = { NULL };
+
+	execveat(open_waiter(), "", none, none, AT_EMPTY_PATH);
+	_exit(1);
+}
+
 void restore_stay(void *restore)
 {
 	struct restore *r = restore;
-	static char *const none[] = { NULL };
-	int fd = open_waiter();
 
 	close_range((unsigned)restore_fd_end(r), ~0u, CLOSE_RANGE_CLOEXEC);
 	if (r->base > 3)
 		close_range(3, (unsigned)r->base - 1, CLOSE_RANGE_CLOEXEC);
 	for (int i = r->base; i < restore_fd_end(r); i++)
 		fcntl(i, F_SETFD, 0);
-	execveat(fd, "", none, none, AT_EMPTY_PATH);
-	_exit(1);
+	restore_wait();
 }
