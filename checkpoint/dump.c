@@ -7,7 +7,9 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
@@ -79,35 +81,51 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e)
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e)
 {
-	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
-	struct utsname u;
 	long long s[2] = { 0 }, ns[2] = { 0 };
 	char path[64];
 	int r;
 
-	if (!h)
-		return err_code(e, -ENOMEM, "collect");
-	ckpt__header__init(h);
-	uname(&u);
-	h->vps = ckpt_strdup(a, name);
-	h->kernel = ckpt_strdup(a, u.release);
-	if (!h->vps || !h->kernel)
-		return err_code(e, -ENOMEM, "collect");
-	h->page_size = CKPT_PAGE;
-	h->xsave_mask = ckpt_xsave_mask();
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)init);
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)pid);
 	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
 	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
 			     &ns[1]) != 4)
 		r = -EPROTO;
 	if (r < 0 && r != -ENOENT)
 		return err_code(e, r, "read %s", path);
-	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
-	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
+	for (int i = 0; i < 2; i++)
+		ret[i] = s[i] * 1000000000 + ns[i];
+	return 0;
+}
+
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e)
+{
+	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
+	struct utsname u;
+	int64_t offset[2];
+	int r;
+
+	if (!h)
+		return err_code(e, -ENOMEM, "collect");
+	ckpt__header__init(h);
+	uname(&u);
+	h->vps = ckpt_strdup(a, o->spec->name);
+	h->id = ckpt_strdup(a, o->id ? o->id : "");
+	h->uuid = ckpt_strdup(a, o->spec->uuid);
+	h->files = o->files;
+	h->kernel = ckpt_strdup(a, u.release);
+	if (!h->vps || !h->id || !h->uuid || !h->kernel)
+		return err_code(e, -ENOMEM, "collect");
+	h->page_size = CKPT_PAGE;
+	h->xsave_mask = ckpt_xsave_mask();
+	r = ckpt_clock_offsets(init, offset, e);
+	if (r < 0)
+		return r;
+	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)offset[1];
 	h->realtime_ns = now_realtime_us() * 1000;
 	*ret = h;
 	return 0;
@@ -132,7 +150,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
+	pid_t pid;
+	int r = ckpt_header_collect(&t->arena, init, o, &t->header, e);
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
@@ -154,14 +173,18 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
+	r = ckpt_ipc_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_refuse(&d->frozen.procs[i], e);
+		pid = d->frozen.procs[i].pid;
+		r = ckpt_refuse(d, &d->frozen.procs[i], e);
 		if (r == 0)
-			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
+			r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
-			r = ckpt_zombies_collect(d, &t->tasks[i], e);
+			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}
+	if (r == 0 && d->check && d->check->partial)
+		return 0; /* what follows relates processes that are whole */
 	if (r == 0)
 		r = ckpt_relate(d, e);
 	if (r == 0)
@@ -243,6 +266,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->uid_base = o->spec->root.id_base;
 	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
+	d->paused = o->paused;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
 		dump_free(d);
@@ -266,6 +290,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 			return -EIO;
 		d->precopy = p;
 		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0 && o->stopped)
+			r = o->stopped(o->stopped_arg, e);
 		if (r == 0)
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)
@@ -295,6 +321,22 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 	int r = w ? ckpt_dump_after(NULL, c, init, w, o, ret, result, e) : -ENOMEM;
 
 	ckpt_writer_free(w);
+	return r;
+}
+
+int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+		   struct ckpt_check *check, struct err *e)
+{
+	struct ckpt_dump *d = dump_new(c, init, o, e);
+	int r;
+
+	if (!d)
+		return -EIO;
+	d->check = check;
+	r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = collect(d, init, o, e);
+	ckpt_dump_abort(d);
 	return r;
 }
 
@@ -331,9 +373,11 @@ void ckpt_dump_abort(struct ckpt_dump *d)
 
 	if (!d)
 		return;
+	if (d->paused)
+		cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, &ignored);
 	fd_close(&d->net_lock);
 	ckpt_unfreeze(&d->frozen);
-	if (d->held)
+	if (d->held && !d->paused)
 		cgroup_thaw(d->cgroup, &ignored);
 	dump_free(d);
 }

@@ -281,6 +281,7 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 		return err_sys(e, "open %s", path);
 	while (r == 0 && (de = readdir(dir)))
 		if (de->d_name[0] != '.')
-			r = add_fd(d, k, pidfd, f, atoi(de->d_name), e);
+			r = ckpt_note(d, add_fd(d, k, pidfd, f, atoi(de->d_name), e), k->pid,
+				      atoi(de->d_name), e);
 	return r;
 }

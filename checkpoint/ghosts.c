@@ -10,6 +10,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #define CHUNK MIB(1)
 #define GHOSTS_MAX 65536
@@ -37,6 +40,29 @@ static bool is_nameless(const char *path)
 	const char *name = path ? strrchr(path, '/') : NULL;
 
 	return name && name[1] == '#' && name[2] && !name[2 + strspn(name + 2, "0123456789")];
+}
+
+/* Whether it lies where the VPS has files: not in a file system that only the kernel has (memfd_secret(2)). */
+static bool is_mounted(const struct ckpt_dump *d, const char *path, const struct stat *st, int own)
+{
+	char up[4096];
+	char *slash;
+
+	snprintf(up, sizeof(up), "%s", path);
+	while ((slash = strrchr(up, '/'))) {
+		cleanup_close int fd = -EBADF;
+		struct statfs mine, there;
+		struct stat dir;
+
+		*slash = '\0';
+		fd = path_open_in_root(d->root, up[0] ? up : "/", O_PATH | O_DIRECTORY, 0);
+		if (fd < 0 || fstat(fd, &dir) < 0 || fstatfs(fd, &there) < 0 || fstatfs(own, &mine) < 0)
+			continue;
+		/* Layers of an overlay may show their files under devices of their own. */
+		return dir.st_dev == st->st_dev ||
+		       (mine.f_type == OVERLAYFS_SUPER_MAGIC && there.f_type == OVERLAYFS_SUPER_MAGIC);
+	}
+	return false;
 }
 
 static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
@@ -70,6 +96,10 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	*h = (struct ckpt_held){ st->st_dev, st->st_ino, open(proc, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
 	if (h->fd < 0)
 		return err_sys(e, "open %s", proc);
+	if (g->path && !is_mounted(d, g->path, st, h->fd)) {
+		close(h->fd);
+		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which cannot be saved", proc, link);
+	}
 	if (!g->path || ckpt_push(a, &d->tree.ghosts, &d->tree.ghost_count, g) < 0 ||
 	    ckpt_push(a, &d->ghosts, &d->ghost_count, h) < 0) {
 		close(h->fd);
@@ -79,13 +109,38 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	return 0;
 }
 
-static bool leads_to(int root, const char *path, const struct stat *st)
+static bool leads_to(int root, const char *path, const struct stat *st, uint64_t mount)
 {
 	cleanup_close int fd = path_open_in_root(root, path, O_PATH | O_NOFOLLOW, 0);
-	struct stat there;
+	struct statx there;
 
-	return fd >= 0 && fstat(fd, &there) == 0 && there.st_ino == st->st_ino &&
-	       there.st_dev == st->st_dev;
+	return fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &there) == 0 &&
+	       there.stx_ino == st->st_ino && makedev(there.stx_dev_major, there.stx_dev_minor) == st->st_dev &&
+	       there.stx_mnt_id == mount;
+}
+
+/* Where a file is that has been found before: most areas of most processes are of the same few. */
+static struct ckpt_place **known(struct ckpt_dump *d, const char *link, const struct stat *st, uint64_t mount)
+{
+	struct ckpt_place **p = &d->places[(st->st_ino ^ mount) % ARRAY_SIZE(d->places)];
+
+	while (*p && ((*p)->ino != st->st_ino || (*p)->dev != st->st_dev || (*p)->mount != mount ||
+		      !STREQ((*p)->path, link)))
+		p = &(*p)->next;
+	return p;
+}
+
+static int remember(struct ckpt_dump *d, struct ckpt_place **at, const char *link, const struct stat *st,
+		    uint64_t mount)
+{
+	struct ckpt_place *p = ckpt_alloc(&d->tree.arena, sizeof(*p));
+	char *path = ckpt_strdup(&d->tree.arena, link);
+
+	if (!p || !path)
+		return -ENOMEM;
+	*p = (struct ckpt_place){ st->st_dev, st->st_ino, mount, path, NULL };
+	*at = p;
+	return 0;
 }
 
 /* How many names a file still has that lost one. What lies in overlay's lower layer keeps its name there. */
@@ -97,18 +152,25 @@ static unsigned long names_left(const char *proc, const struct stat *st)
 int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
 		    char **ret_path, uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
-	char *path = strip(&d->tree.arena, link);
-	int root, r = ckpt_mount_space(d, proc, link, ret_space, e);
+	struct ckpt_place **place;
+	uint64_t mount = 0;
+	char *path;
+	int root, r = ckpt_mount_space(d, proc, link, &mount, ret_space, e);
 
 	if (r < 0)
 		return r;
 	root = ckpt_space_root(d, *ret_space);
 	*ret_ghost = 0;
-	*ret_path = ckpt_strdup(&d->tree.arena, link);
-	if (!path || !*ret_path)
+	place = known(d, link, st, mount);
+	if (!*place && leads_to(root, link, st, mount) && remember(d, place, link, st, mount) < 0)
 		return err_code(e, -ENOMEM, "collect files");
-	if (leads_to(root, link, st))
+	if (*place) {
+		*ret_path = (*place)->path;
 		return 0;
+	}
+	path = strip(&d->tree.arena, link);
+	if (!path)
+		return err_code(e, -ENOMEM, "collect files");
 	if (STREQ(path, link))
 		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which is hidden by a mount or has another file in its "
 			       "place", proc, link);

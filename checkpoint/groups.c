@@ -166,7 +166,7 @@ static int walk(struct ckpt_dump *d, int fd_take, const char *path, int depth, s
 	g->gid = st.st_gid - d->uid_base;
 	if (!g->path || ckpt_push(&d->tree.arena, &d->tree.groups, &d->tree.group_count, g) < 0)
 		return err_code(e, -ENOMEM, "read the control group %s", path);
-	r = read_group(d, dir, path, g, e);
+	r = ckpt_note(d, read_group(d, dir, path, g, e), 0, -1, e);
 	return r == 0 ? walk_below(d, dir, path, depth, e) : r;
 }
 

@@ -21,8 +21,7 @@ size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int bas
 /* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
 int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 
-/* XCR0: the parts of the registers' state that this processor and kernel keep. */
-uint64_t ckpt_xsave_mask(void);
+struct ckpt_dump_options;
 
 /* A deleted file that is saved. */
 struct ckpt_held {
@@ -36,14 +35,23 @@ struct ckpt_dump {
 	const struct cgroup *cgroup;
 	const struct ckpt_progress *progress; /* or NULL */
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
+	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
 	bool held;
+	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
+	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
+		dev_t dev;
+		ino_t ino;
+		uint64_t mount;
+		char *path;
+		struct ckpt_place *next;
+	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
@@ -62,15 +70,27 @@ struct ckpt_dump {
 	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
 };
 
+/*
+ * What a refusal becomes when a VPS is only checked: it is noted, and 0 returned, so that the look goes
+ * on with the next of its kind. Else, and after other errors, r. `fd` is -1 for what is no file. The
+ * other one is for what leaves a process half looked at. (check.c)
+ */
+int ckpt_note(struct ckpt_dump *d, int r, pid_t pid, int fd, struct err *e);
+int ckpt_note_cut(struct ckpt_dump *d, int r, pid_t pid, struct err *e);
+/* Freezes, collects and lets go. (dump.c) */
+int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+		   struct ckpt_check *check, struct err *e);
+
 /* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
-int ckpt_refuse(const struct ckpt_process *p, struct err *e);
+int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e);
+/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
-struct ckpt_dump_options;
 struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,

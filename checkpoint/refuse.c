@@ -35,7 +35,7 @@ static int check_areas(pid_t pid, struct err *e)
 	return 0;
 }
 
-int ckpt_refuse(const struct ckpt_process *p, struct err *e)
+int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e)
 {
-	return check_areas(p->pid, e);
+	return ckpt_note(d, check_areas(p->pid, e), p->pid, -1, e);
 }

@@ -13,17 +13,10 @@
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10u
-#endif
 
 static int place(int fd, int at, struct err *e)
 {
@@ -35,24 +28,37 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
+static int make_memfd(const char *name)
+{
+	char part[250];
+	int fd;
+
+	snprintf(part, sizeof(part), "%s", name);
+	fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+		fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
+}
+
 /* That of a pre-copy, which has been filled, or a new one. */
 static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
 	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
-	char name[250];
-	int fd = restore_early_shmem(r, id);
+	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
+	cleanup_close int fd = early < 0 ? make_memfd(s->name) : early;
+	char path[64];
 
-	snprintf(name, sizeof(name), "%s", s->name);
-	if (fd < 0)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
-	if (ftruncate(fd, (off_t)s->size) < 0) {
-		err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
-		close(fd);
-		return -ENOMEM;
-	}
-	return place(fd, restore_fd_shmem(r, id), e);
+	if (ftruncate(fd, (off_t)s->size) < 0 ||
+	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
+		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
+	if (!(s->seals & F_SEAL_WRITE))
+		return place(TAKE_FD(fd), at, e);
+	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);
 }
 
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
@@ -178,6 +184,8 @@ int restore_open(void *restore, struct err *e)
 	if (n == 0)
 		n = restore_places(r, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
+		if (r->tree.shmems[i - 1]->sysv)
+			continue;
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r, i, e);
 	}
@@ -207,56 +215,9 @@ int restore_open(void *restore, struct err *e)
 	return n == 0 ? restore_file_locks(r, e) : n;
 }
 
-/* for (;;) pause(); */
-struct waiter {
-	Elf64_Ehdr ehdr;
-	Elf64_Phdr phdr;
-	uint8_t code[16];
-};
-#define WAITER_AT 0x10000
-
-static int open_waiter(void)
-{
-	static const struct waiter w = {
-		.ehdr = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-			  .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-			  .e_entry = WAITER_AT + offsetof(struct waiter, code),
-			  .e_phoff = offsetof(struct waiter, phdr), .e_ehsize = sizeof(Elf64_Ehdr),
-			  .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
-		.phdr = { .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = WAITER_AT, .p_paddr = WAITER_AT,
-			  .p_filesz = sizeof(w), .p_memsz = sizeof(w), .p_align = CKPT_PAGE },
-		.code = { 0xb8, SYS_pause, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7 },
-	};
-	int fd = memfd_create("restore", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-
-	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 all can be executed */
-		fd = memfd_create("restore", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd >= 0 && write(fd, &w, sizeof(w)) == sizeof(w))
-		return fd;
-	return -1;
-}
-
-/*
- * Another program in this process: only execve(2) makes an address space that belongs to the VPS's user
- * namespace. Those of all its processes are copies of it, and the VPS's root could look at none of them that
- * is not dumpable, were it the engine's (__ptrace_may_access() in the kernel).
- */
-_Noreturn void restore_wait(void)
-{
-	static char *const none[] = { NULL };
-
-	execveat(open_waiter(), "", none, none, AT_EMPTY_PATH);
-	_exit(1);
-}
-
 void restore_stay(void *restore)
 {
-	struct restore *r = restore;
+	const struct restore *r = restore;
 
-	close_range((unsigned)restore_fd_end(r), ~0u, CLOSE_RANGE_CLOEXEC);
-	if (r->base > 3)
-		close_range(3, (unsigned)r->base - 1, CLOSE_RANGE_CLOEXEC);
-	for (int i = r->base; i < restore_fd_end(r); i++)
-		fcntl(i, F_SETFD, 0);
-	restore_wait();
+	restore_wait(r->base, restore_fd_end(r));
 }

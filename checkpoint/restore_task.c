@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/attributes.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
@@ -45,6 +46,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN)) |
 				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
 
+		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
+			continue; /* when all else has its place */
 		if (restore_early_has(p, a))
 			continue;
 		if (a->shmem)
@@ -75,6 +78,10 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 
 	list_init(l, r);
 	n = map_areas(r, p, l, e);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_shm(r, p, l, e);
 	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
@@ -122,7 +129,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group)
+	if (!p->task->process->files_group && !restore_has_early_threads(r, p->task))
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
@@ -354,7 +361,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = restore_has_own_user(r, k); /* restore_join() has made them */
+	bool there = restore_has_early_threads(r, k); /* restore_join() has made them */
 	int n = there ? 0 : share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++) {

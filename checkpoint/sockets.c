@@ -183,7 +183,7 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 		if (r < 0)
 			return err_code(e, r, "take fd %d of process %d", k.number, (int)k.pid);
 		k.d = d;
-		r = collect_one(&k, e);
+		r = ckpt_note(d, collect_one(&k, e), k.pid, k.number, e);
 		fd_close(&k.fd);
 	}
 	ckpt_peeker_free(d->peeker);

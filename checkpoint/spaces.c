@@ -27,10 +27,13 @@
 #endif
 
 const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT] = {
-	[CKPT_SPACE_USER] = { "user", CLONE_NEWUSER },       [CKPT_SPACE_MNT] = { "mnt", CLONE_NEWNS },
-	[CKPT_SPACE_NET] = { "net", CLONE_NEWNET },          [CKPT_SPACE_UTS] = { "uts", CLONE_NEWUTS },
-	[CKPT_SPACE_IPC] = { "ipc", CLONE_NEWIPC },          [CKPT_SPACE_CGROUP] = { "cgroup", CLONE_NEWCGROUP },
-	[CKPT_SPACE_TIME] = { "time", CLONE_NEWTIME },
+	[CKPT_SPACE_USER] = { "user", CLONE_NEWUSER, false },
+	[CKPT_SPACE_MNT] = { "mnt", CLONE_NEWNS, false },
+	[CKPT_SPACE_NET] = { "net", CLONE_NEWNET, true },
+	[CKPT_SPACE_UTS] = { "uts", CLONE_NEWUTS, true },
+	[CKPT_SPACE_IPC] = { "ipc", CLONE_NEWIPC, true },
+	[CKPT_SPACE_CGROUP] = { "cgroup", CLONE_NEWCGROUP, true },
+	[CKPT_SPACE_TIME] = { "time", CLONE_NEWTIME, false },
 };
 
 /* What a process of an ipc namespace finds in /proc/sys (ipc_namespaces(7)). */
@@ -395,7 +398,8 @@ int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
 		for (size_t k = 0; r == 0 && k < d->frozen.procs[i].count; k++)
-			r = collect_thread(d, d->frozen.procs[i].tids[k], e);
+			r = ckpt_note(d, collect_thread(d, d->frozen.procs[i].tids[k], e),
+				      d->frozen.procs[i].pid, -1, e);
 	return r == 0 ? collect_mounts(d, e) : r;
 }
 

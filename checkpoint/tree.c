@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/attributes.h"
@@ -134,6 +135,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_GROUP, i + 1, t->groups[i], e);
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
+	for (size_t i = 0; r == 0 && i < t->ipc_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_IPC, i + 1, t->ipc[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
@@ -222,6 +225,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		if (t->tmpfs_count == FILES_MAX)
 			return bad(e, "too much in tmpfs, at", rec->id);
 		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
+		break;
+	case CKPT_REC_IPC:
+		if (t->ipc_count == FILES_MAX)
+			return bad(e, "too many System V objects, at", rec->id);
+		r = ckpt_push(&t->arena, &t->ipc, &t->ipc_count, m);
 		break;
 	case CKPT_REC_GHOST:
 		if (rec->id != t->ghost_count + 1)
@@ -323,7 +331,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		if (r < 0)
 			return r;
 	}
-	if (ckpt_locks_check(NULL, k->fds, e) < 0)
+	if (ckpt_locks_check(NULL, k->fds, e) < 0 || ckpt_undo_check(t, k, e) < 0)
 		return -EIO;
 	r = ckpt_timers_check(k, e);
 	if (r < 0)
@@ -388,6 +396,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
+	if (ckpt_ipc_check(t, e) < 0)
+		return -EIO;
 	for (size_t i = 0; i < t->file_count; i++) {
 		int x = check_file(t, t->files[i], i + 1, e);
 

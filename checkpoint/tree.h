@@ -18,6 +18,7 @@ typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Area Ckpt__Area;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
+typedef struct Ckpt__IpcObject Ckpt__IpcObject;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__Mount Ckpt__Mount;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
@@ -90,6 +91,8 @@ struct ckpt_tree {
 	size_t queue_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
+	Ckpt__IpcObject **ipc;
+	size_t ipc_count;
 	Ckpt__Space **spaces;       /* namespace n has id n + 1, owners first; so have the next three */
 	size_t space_count;
 	Ckpt__Super **supers;

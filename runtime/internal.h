@@ -37,7 +37,8 @@ enum rt_msg_type {
 
 struct rt_msg {
 	uint32_t type;
-	uint32_t value; /* VOLUME: index in spec->mounts; READY: which fds came, RT_READY_* */
+	uint32_t value; /* VOLUME: index in spec->mounts; READY: which fds came, RT_READY_*; ERROR:
+			 * the errno of execve, 0 when it was something else */
 	struct err err; /* ERROR only */
 };
 
@@ -152,6 +153,8 @@ int rt_stdio_take(const struct rt_stdio *stdio, struct err *e);
  * failure, ERR_NOCMD or ERR_NOEXEC. */
 int rt_execve(const struct strv *argv, const struct strv *env, struct err *e);
 
+/* Children of the holder are born in the VPS's pid namespace (exec.c). */
+int rt_join_pidns(struct rt_vps *v, struct err *e);
 /* The group that init is in: systemd moves itself below the payload, which can then hold no process
  * of its own (the no-internal-process rule, cgroup-v2.rst). (exec.c) */
 int rt_init_cgroup_open(const struct rt_vps *v, struct err *e);
@@ -162,8 +165,6 @@ int rt_enter(const struct rt_vps *v, struct err *e);
  * ended. (outside.c) */
 void rt_outside_done(struct rt_vps *v);
 
-/* Children of the holder are born in the VPS's pid namespace (exec.c). */
-int rt_join_pidns(struct rt_vps *v, struct err *e);
 /* Children of the holder are born in the holder's own pid namespace again (exec.c). */
 void rt_leave_pidns(struct rt_vps *v);
 

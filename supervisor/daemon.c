@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "supervisor/daemon.h"
+#include "supervisor/move.h"
 #include "supervisor/network.h"
 
 #include "base/fd.h"
@@ -9,6 +10,7 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/save.h"
 #include "supervisor/suspend.h"
 #include "supervisor/protocol/interface.h"
 #include "supervisor/spare.h"
@@ -29,6 +31,7 @@
 
 #define CREATING ".creating-"
 #define DESTROYING ".destroying-"
+#define RECEIVING ".receiving-"
 
 int daemon_init(struct sup_daemon *d, const char *root, struct err *e)
 {
@@ -152,10 +155,17 @@ static int scan_lib(struct sup_daemon *d, struct err *e)
 			if (vps_add(d, n, &v, e) < 0)
 				return -ENOMEM;
 			vps_load_end(v);
+			move_load(v);
 			if (vps_load(v, &bad) < 0)
 				log_error("%s: %s", n, bad.msg);
 		}
 	}
+	/* When all that have their names are known. */
+	rewinddir(dir);
+	while ((de = readdir(dir)))
+		if (strncmp(de->d_name, RECEIVING, strlen(RECEIVING)) == 0 &&
+		    name_is_valid(de->d_name + strlen(RECEIVING)))
+			move_recover(d, de->d_name + strlen(RECEIVING));
 	return 0;
 }
 
@@ -249,6 +259,7 @@ static void recover_image(struct sup_vps *v)
 	if (lib < 0 || suspend_recover(lib, false, &e) < 0)
 		log_error("%s: %s", v->name, e.msg);
 	v->state = vps_idle_state(v);
+	restore_sweep(v);
 }
 
 static void scan_run(struct sup_daemon *d)
@@ -303,7 +314,7 @@ int daemon_scan(struct sup_daemon *d, struct err *e)
 		struct sup_vps *v = d->vps[i];
 		struct err bad;
 
-		if (v->state == SUP_STOPPED && v->ephemeral && vps_destroy(v, &bad) < 0)
+		if (v->state == SUP_STOPPED && (v->ephemeral || v->moved == SUP_MOVED || v->moved == SUP_ARRIVING) && vps_destroy(v, &bad) < 0)
 			log_error("%s", bad.msg);
 	}
 	d->sweep_templates = true;

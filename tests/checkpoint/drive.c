@@ -404,7 +404,7 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	lseek(fd, 0, SEEK_SET);
 	if (show) {
 		fflush(stdout);
-		ckpt_image_show(fd, stdout, e);
+		ckpt_image_show(fd, stdout, false, e);
 		fflush(stdout);
 		lseek(fd, 0, SEEK_SET);
 	}
