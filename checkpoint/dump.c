@@ -19,6 +19,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#define BUSY_TRIES 20
+#define BUSY_NS 10000000
 #define HOLD_TIMEOUT_US 1000000
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
@@ -77,8 +79,8 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
-			Ckpt__Header **ret, struct err *e)
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
+			struct err *e)
 {
 	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
@@ -91,12 +93,9 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 		return err_code(e, -ENOMEM, "collect");
 	ckpt__header__init(h);
 	uname(&u);
-	h->vps = ckpt_strdup(a, o->spec->name);
-	h->id = ckpt_strdup(a, o->id ? o->id : "");
-	h->uuid = ckpt_strdup(a, o->spec->uuid);
-	h->files = o->files;
+	h->vps = ckpt_strdup(a, name);
 	h->kernel = ckpt_strdup(a, u.release);
-	if (!h->vps || !h->id || !h->uuid || !h->kernel)
+	if (!h->vps || !h->kernel)
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
 	h->xsave_mask = ckpt_xsave_mask();
@@ -128,14 +127,24 @@ static int ids_collect(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
+static int name_image(struct ckpt_tree *t, const struct ckpt_dump_options *o, struct err *e)
+{
+	t->header->id = ckpt_strdup(&t->arena, o->id ? o->id : "");
+	t->header->uuid = ckpt_strdup(&t->arena, o->spec->uuid);
+	t->header->files = o->files;
+	return t->header->id && t->header->uuid ? 0 : err_code(e, -ENOMEM, "collect");
+}
+
 static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
 {
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
 	pid_t pid;
-	int r = ckpt_header_collect(&t->arena, init, o, &t->header, e);
+	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
 
+	if (r == 0)
+		r = name_image(t, o, e);
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
 	if (r == 0)
@@ -181,7 +190,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
-	return r == 0 ? ckpt_unix_check(t, e) : r;
+	return r;
 }
 
 static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
@@ -242,6 +251,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->cgroup = c;
 	d->spec = o->spec;
 	d->uid_base = o->spec->root.id_base;
+	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
 	d->paused = o->paused;
 	if (d->root < 0) {
@@ -256,16 +266,25 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e)
 {
-	uint64_t start = now_monotonic_us();
-	struct ckpt_dump *d = dump_new(c, init, o, e);
+	struct ckpt_dump *d = NULL;
+	uint64_t start;
 	int r;
 
-	if (!d)
-		return -EIO;
-	d->precopy = p;
-	r = ckpt_freeze(c, &d->frozen, e);
-	if (r == 0)
-		r = collect(d, init, o, e);
+	for (unsigned tries = 0;; tries++) {
+		start = now_monotonic_us();
+		d = dump_new(c, init, o, e);
+		if (!d)
+			return -EIO;
+		d->precopy = p;
+		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0)
+			r = collect(d, init, o, e);
+		if (r != -EAGAIN || tries == BUSY_TRIES)
+			break;
+		/* A connection waits to be accepted: let the VPS do it. */
+		ckpt_dump_abort(d);
+		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);
 	if (r == 0)

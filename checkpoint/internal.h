@@ -51,6 +51,7 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
@@ -81,8 +82,8 @@ int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
-			Ckpt__Header **ret, struct err *e);
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
+			struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
 struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,

@@ -26,6 +26,8 @@ enum ckpt_file_kind {
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
 	CKPT_FILE_NSFS = 30,
 	CKPT_FILE_INET = 40,
+	CKPT_FILE_NETLINK,
+	CKPT_FILE_PACKET,
 	CKPT_FILE_FOREIGN = 49, /* sockets that are refused; in no image */
 	CKPT_FILE_INOTIFY = 50,
 	CKPT_FILE_VIRTUAL,
@@ -71,7 +73,9 @@ struct ckpt_opening {
 	int *shmems;         /* as tree->shmems */
 	int spaces;          /* the fd of the first namespace; those of the others follow it */
 	int *ghosts;         /* as tree->ghosts */
-	int *mates;          /* as tree->files: made with its other end; -1: not */
+	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
+	int end;             /* numbers from here on are nobody's */
+	char scratch[64];    /* a directory for names that are not there any more */
 };
 
 /*
@@ -110,7 +114,7 @@ struct ckpt_kind {
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
 	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
-	ckpt_kind_nsfs;
+	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
 /*
@@ -132,9 +136,6 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);
 /* Shared memory by its open file; the id, from 1. Takes the fd. */
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e);
-
-/* That all pairs of unix sockets are whole. (kinds/unix.c) */
-int ckpt_unix_check(const struct ckpt_tree *t, struct err *e);
 
 /* The number behind "key:" in fdinfo, in base; 0 or -ENOENT. */
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret);

@@ -222,12 +222,24 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 	return pages;
 }
 
+/* The record tells the reader to be done with the pages before it: they may come again. */
+static int begin(struct ckpt_precopy *p, struct err *e)
+{
+	Ckpt__Header *h;
+	int r = ckpt_header_collect(&p->arena, p->init, p->o->spec->name, &h, e);
+
+	return r == 0 ? ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e) : r;
+}
+
 int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, struct err *e)
 {
 	struct ckpt_copy c = { .w = p->w, .running = true, .progress = p->o->progress, .oracle = p->oracle };
 	uint64_t start = now_monotonic_us(), before = ckpt_written_bytes(p->w);
 	uint64_t shared = 0;
-	int r = visit_all(p, &c, e);
+	int r = begin(p, e);
+
+	if (r == 0)
+		r = visit_all(p, &c, e);
 
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
@@ -258,9 +270,12 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 		      struct ckpt_precopy **ret, struct err *e)
 {
 	struct ckpt_precopy *p;
-	Ckpt__Header *h;
 	int r = ckpt_watch_check(e);
 
+	if (r == 0)
+		r = cgroup_is_frozen(c, e);
+	if (r > 0)
+		return err_set(e, ERR_STATE, "the VPS is frozen: nothing is written to");
 	if (r < 0)
 		return r;
 	p = calloc(1, sizeof(*p));
@@ -268,9 +283,7 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 		return err_code(e, -ENOMEM, "copy memory");
 	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .o = o, .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
-	r = p->w ? ckpt_header_collect(&p->arena, init, o, &h, e) : -ENOMEM;
-	if (r == 0)
-		r = ckpt_write_message(p->w, CKPT_REC_PRECOPY, 0, h, e);
+	r = p->w ? begin(p, e) : -ENOMEM;
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
 	if (r < 0) {

@@ -19,6 +19,7 @@
 /* Shared memory keeps the numbers it has been sent under. */
 int ckpt_final_begin(struct ckpt_dump *d, struct err *e)
 {
+	d->precopy->finishing = true;
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
 		int fd = fcntl(d->precopy->shared[i].fd, F_DUPFD_CLOEXEC, 0), id;
 
@@ -42,6 +43,7 @@ static void forget_unused(struct ckpt_dump *d)
 		for (size_t k = 0; !used && k < t->task_count; k++)
 			for (size_t n = 0; !used && n < t->tasks[k].mm->n_area; n++)
 				used = t->tasks[k].mm->area[n]->shmem == i + 1;
+		d->precopy->shared[i].unused = !used;
 		if (!used)
 			t->shmems[i]->size = 0;
 	}

@@ -36,6 +36,8 @@ struct shared {
 	int fd;
 	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
 	size_t pages;
+	bool told, unused;
+	uint64_t size;       /* as it was told */
 };
 
 struct ckpt_precopy {
@@ -50,6 +52,7 @@ struct ckpt_precopy {
 	struct shared *shared;
 	size_t shared_count;
 	unsigned rounds;
+	bool finishing;
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */

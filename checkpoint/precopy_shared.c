@@ -148,6 +148,29 @@ static int send_holes(struct sending *o, const struct ckpt_ranges *data, struct 
 	return 0;
 }
 
+/* While the tree is not there: its size, and its name. */
+static int tell(struct sending *o, uint64_t size, struct err *e)
+{
+	char path[64], name[300] = "", *end;
+	Ckpt__Shmem m;
+
+	if (o->p->finishing || (o->s->told && o->s->size == size))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", o->s->fd);
+	if (readlink(path, name, sizeof(name) - 1) > 0 && strncmp(name, "/memfd:", 7) == 0) {
+		memmove(name, name + 7, sizeof(name) - 7);
+		end = strstr(name, " (deleted)");
+		if (end)
+			*end = '\0';
+	}
+	ckpt__shmem__init(&m);
+	m.size = size;
+	m.name = name;
+	o->s->told = true;
+	o->s->size = size;
+	return ckpt_write_message(o->p->w, CKPT_REC_SHMEM, o->mm - CKPT_SHMEM_MM + 1, &m, e);
+}
+
 static int send_one(struct sending *o, struct err *e)
 {
 	struct ckpt_ranges data = { 0 };
@@ -158,6 +181,8 @@ static int send_one(struct sending *o, struct err *e)
 		r = fit(o->s, data.r[data.count - 1].end / CKPT_PAGE);
 	if (r < 0)
 		err_code(e, r, "look for data in shared memory");
+	if (r == 0)
+		r = tell(o, (uint64_t)st.st_size, e);
 	for (size_t i = 0; r == 0 && i < data.count; i++)
 		r = send_data(o, &data.r[i], e);
 	if (r == 0)
@@ -173,6 +198,8 @@ int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
 	int r = buf ? 0 : err_code(e, -ENOMEM, "copy shared memory");
 
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++) {
+		if (p->shared[i].unused)
+			continue;
 		o.s = &p->shared[i];
 		o.mm = CKPT_SHMEM_MM + i;
 		r = send_one(&o, e);

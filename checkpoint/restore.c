@@ -20,8 +20,10 @@
 #include <sys/ptrace.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #define FREEZE_TIMEOUT_US 5000000
+#define CLOCK_LATE_MAX_NS 10000000000ull
 
 static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 {
@@ -142,15 +144,14 @@ static int check_host(const struct restore *r, struct err *e)
 }
 
 /* Everything that is there is stopped; nothing of it has run. */
-static int build(struct restore *r, pid_t init, const struct cgroup *c, struct ckpt_record *rec, int more,
-		 struct err *e)
+static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
-	cleanup_free struct list *l = malloc(sizeof(*l));
-	cleanup_close int group = cgroup_open(c, e), user = ckpt_space_open((int)init, "user", e);
+	pid_t init = rt_init_pid(r->vps);
+	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
 	if (n == 0)
-		n = l ? restore_take_over(r, &r->procs[0], init, 1, l, e) : err_code(e, -ENOMEM, "restore");
+		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
 	if (n == 0)
 		n = restore_sockets_take(r, e);
 	if (n == 0)
@@ -165,7 +166,7 @@ static int build(struct restore *r, pid_t init, const struct cgroup *c, struct c
 	if (n == 0)
 		n = fault_point("restore", "pages", e);
 	if (n == 0)
-		n = restore_fill(r, rec, more, e);
+		n = restore_contents(r, rec, more, l, e);
 	if (n == 0)
 		n = restore_late(r, l, e);
 	if (n == 0)
@@ -183,11 +184,33 @@ static int build(struct restore *r, pid_t init, const struct cgroup *c, struct c
 	return n;
 }
 
+/* The clocks of a VPS that was started early began with what they had been a moment before, at the source:
+ * they may be behind what its processes have seen last. */
+static int await_clocks(struct restore *r, struct err *e)
+{
+	Ckpt__Header *h;
+	uint64_t late;
+	struct timespec ts;
+	int n = ckpt_header_collect(&r->tree.arena, rt_init_pid(r->vps), "", &h, e);
+
+	if (n < 0 || h->monotonic_ns >= r->tree.header->monotonic_ns)
+		return n;
+	late = r->tree.header->monotonic_ns - h->monotonic_ns;
+	if (late > CLOCK_LATE_MAX_NS)
+		return err_set(e, ERR_FAIL, "the clocks of the VPS would go back by %llu ms",
+			       (unsigned long long)late / 1000000);
+	ts = (struct timespec){ (time_t)(late / 1000000000), (long)(late % 1000000000) };
+	nanosleep(&ts, NULL);
+	return 0;
+}
+
 /* Into the freezer of the group, which lets all go on at once. */
 static int let_go(struct restore *r, struct err *e)
 {
-	int n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
+	int n = r->early ? await_clocks(r, e) : 0;
 
+	if (n == 0)
+		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
@@ -209,10 +232,11 @@ static void end_all(struct restore *r)
 	pid_t *tids;
 
 	rt_kill(r->vps, &ignored);
-	for (size_t i = 0; i < r->plan.count; i++)
+	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
-	tids = ckpt_alloc(&r->tree.arena, room * sizeof(*tids));
-	for (size_t i = 0; tids && i < r->plan.count; i++) {
+	tids = ckpt_alloc(&r->tree.arena, (room + restore_early_tids(r, NULL)) * sizeof(*tids));
+	n = tids ? restore_early_tids(r, tids) : 0;
+	for (size_t i = 0; tids && r->procs && i < r->plan.count; i++) {
 		const struct restoring *p = &r->procs[i];
 
 		for (size_t k = 0; p->threads && k < (p->task ? p->task->thread_count : 1); k++)
@@ -226,7 +250,7 @@ static void end_all(struct restore *r)
 static int hold_network(void *restore, int netns_fd, struct err *e)
 {
 	struct restore *r = restore;
-	bool any = false;
+	bool any = r->early != NULL; /* what sockets there will be is not known */
 
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		any |= r->tree.files[i]->kind == CKPT_FILE_INET;
@@ -239,10 +263,41 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 	return r->net_lock < 0 ? r->net_lock : 0;
 }
 
-static int prepare(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
-		   struct err *e)
+static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
 	struct rt_restore how = { 0, 0, hold_network, restore_open, restore_stay, r };
+	int n;
+
+	if (r->early)
+		return is_free(&r->tree, r->region, r->region + RESTORE_REGION)
+			? 0 : err_set(e, ERR_FAIL, "no address is free in all processes");
+	n = find_region(r, e);
+	if (n < 0)
+		return n;
+	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
+	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
+	return rt_start_restore(spec, stdio, &how, &r->vps, e);
+}
+
+/* Up to the first record behind the tree. */
+static int read_tree(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		     struct ckpt_record *rec, struct list *l, struct err *e)
+{
+	int n = ckpt_read(r->reader, rec, e);
+
+	if (n > 0 && rec->type == CKPT_REC_PRECOPY) {
+		n = restore_early_begin(r, rec->message, spec, stdio, hold_network, e);
+		if (n == 0)
+			n = restore_early_read(r, rec, l, e);
+	}
+	if (n == 0)
+		return err_set(e, ERR_FAIL, "the image is damaged: it is empty");
+	return n < 0 ? n : ckpt_tree_read_on(&r->tree, r->reader, rec, e);
+}
+
+static int prepare(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		   struct list *l, struct err *e)
+{
 	struct ckpt_record rec;
 	int more, n;
 
@@ -251,7 +306,7 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (r->tree.spool < 0)
 		return err_sys(e, "make a file in %s", spec->lib_dir);
 	r->tree.has_spool = true;
-	more = ckpt_tree_read(&r->tree, r->reader, &rec, e);
+	more = read_tree(r, spec, stdio, &rec, l, e);
 	if (more < 0)
 		return more;
 	n = check_host(r, e);
@@ -260,13 +315,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (n == 0)
 		n = plan_fds(r, e);
 	if (n == 0)
-		n = find_region(r, e);
-	if (n < 0)
-		return n;
-	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
-	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
-	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
-	return n == 0 ? build(r, rt_init_pid(r->vps), rt_cgroup(r->vps), &rec, more, e) : n;
+		n = start(r, spec, stdio, e);
+	return n == 0 ? build(r, &rec, more, l, e) : n;
 }
 
 struct ckpt_restore {
@@ -279,6 +329,9 @@ static void restore_free(struct ckpt_restore *h)
 
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
+	restore_early_done(r);
+	for (size_t i = 0; i < RESTORE_FILLERS; i++)
+		ckpt_decoder_free(r->decoders[i]);
 	restore_sockets_done(r);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);
@@ -297,15 +350,18 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 			 const struct ckpt_progress *progress, struct ckpt_restore **ret, struct err *e)
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
+	cleanup_free struct list *l = malloc(sizeof(*l));
 	int n;
 
-	if (!h)
+	if (!h || !l) {
+		free(h);
 		return err_code(e, -ENOMEM, "restore");
+	}
 	h->r.progress = progress;
 	h->r.netns = h->r.net_lock = -EBADF;
 	h->r.total = stream_size(fd);
 	h->r.reader = ckpt_reader_new(fd, e);
-	n = h->r.reader ? prepare(&h->r, spec, stdio, e) : -EIO;
+	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
 		ckpt_restore_abort(h);
 		return n;

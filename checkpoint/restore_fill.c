@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* The pages of an image go where they belong. */
+/*
+ * The pages of an image go where they belong. Records are taken from the stream in order, and several at a
+ * time are checked, decoded and copied into the processes; a record of another kind waits for all before it.
+ */
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
@@ -9,8 +12,149 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+
+#define ALONE MIB(4) /* less than this is not worth a thread */
+
+struct section {
+	struct restore *r;
+	restore_put *put;
+	pthread_mutex_t lock;
+	bool stopped;               /* `next` is no pages, or nothing */
+	int result;                 /* as ckpt_read() */
+	struct ckpt_record next;
+	struct ckpt_decoder *holder; /* of `next` */
+	_Atomic uint64_t filled;
+	struct err err;
+};
+
+struct filler {
+	struct section *s;
+	struct ckpt_decoder *decoder;
+};
+
+static void fail(struct section *s, int result, const struct err *e)
+{
+	pthread_mutex_lock(&s->lock);
+	if (s->result >= 0)
+		s->err = *e;
+	s->result = result;
+	s->stopped = true;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* False when there is none for this thread. */
+static bool next(struct section *s, struct ckpt_decoder *d, struct ckpt_record *rec)
+{
+	bool mine = false;
+	struct err e;
+
+	pthread_mutex_lock(&s->lock);
+	if (!s->stopped) {
+		int n = ckpt_read_next(d, rec, &e);
+
+		mine = n > 0 && rec->type == CKPT_REC_PAGES;
+		if (n < 0)
+			s->err = e;
+		if (!mine) {
+			s->stopped = true;
+			s->result = n;
+			s->next = *rec;
+			s->holder = d;
+		}
+	}
+	pthread_mutex_unlock(&s->lock);
+	return mine;
+}
+
+static int fill_one(struct section *s, struct ckpt_decoder *d, struct ckpt_record *rec, struct err *e)
+{
+	struct ckpt_pages pg;
+	int n = ckpt_decode_pages(d, rec, &pg, e);
+
+	if (n == 0)
+		n = s->put(s->r, &pg, e);
+	s->filled += (uint64_t)pg.count * CKPT_PAGE;
+	return n;
+}
+
+/* `limit`: bytes; 0: all. The calling thread alone tells of progress. */
+static void fill(struct filler *f, bool tell, uint64_t limit)
+{
+	struct section *s = f->s;
+	struct ckpt_record rec;
+	struct err e;
+
+	while ((!limit || s->filled < limit) && next(s, f->decoder, &rec)) {
+		uint64_t before = s->filled;
+		int n = ckpt_decode(f->decoder, &rec, &e);
+
+		if (n == 0)
+			n = fill_one(s, f->decoder, &rec, &e);
+		if (n == 0 && tell)
+			n = ckpt_progress(s->r->progress, &s->r->done, s->filled - before, s->r->total, &e);
+		if (n < 0)
+			fail(s, n, &e);
+	}
+}
+
+static void *fill_thread(void *filler)
+{
+	fill(filler, false, 0);
+	return NULL;
+}
+
+static int fill_all(struct section *s, struct err *e)
+{
+	struct filler f[RESTORE_FILLERS];
+	pthread_t threads[RESTORE_FILLERS];
+	cpu_set_t set;
+	size_t started = 1, n = RESTORE_FILLERS;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0 && (size_t)CPU_COUNT(&set) < n)
+		n = (size_t)CPU_COUNT(&set);
+	for (size_t i = 0; i < n; i++) {
+		if (!s->r->decoders[i])
+			s->r->decoders[i] = ckpt_decoder_new(s->r->reader, e);
+		if (!s->r->decoders[i])
+			return -ENOMEM;
+		f[i] = (struct filler){ s, s->r->decoders[i] };
+	}
+	fill(&f[0], true, ALONE);
+	while (!s->stopped && started < n &&
+	       pthread_create(&threads[started], NULL, fill_thread, &f[started]) == 0)
+		started++;
+	fill(&f[0], true, 0);
+	for (size_t i = 1; i < started; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+
+int restore_fill(struct restore *r, struct ckpt_record *rec, restore_put *put, struct err *e)
+{
+	struct section s = { .r = r, .put = put, .lock = PTHREAD_MUTEX_INITIALIZER, .result = 1 };
+	struct ckpt_pages pg;
+	int n = ckpt_read_pages(r->reader, rec, &pg, e), known;
+
+	if (n == 0)
+		n = put(r, &pg, e);
+	do {
+		s.stopped = false;
+		if (n == 0)
+			n = fill_all(&s, e);
+		if (n == 0 && s.result < 0) {
+			*e = s.err;
+			n = s.result;
+		}
+		known = n == 0 && s.result > 0 ? ckpt_decode(s.holder, &s.next, e) : 0;
+	} while (known > 0);
+	*rec = s.next;
+	return n < 0 ? n : known < 0 ? known : s.result;
+}
 
 static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret_zero)
 {
@@ -31,76 +175,121 @@ static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret
 	return true;
 }
 
-static int put_pages(struct restore *r, const struct ckpt_pages *pg, int *shmem_fd, struct err *e)
+bool restore_has_private(const Ckpt__Mm *mm, uint64_t at)
 {
-	static const uint8_t zeros[CKPT_PAGES_MAX * CKPT_PAGE];
+	bool zero;
+
+	return has_area(mm, at, at + CKPT_PAGE, &zero);
+}
+
+struct restoring *restore_find_mm(struct restore *r, uint64_t mm)
+{
+	/* Mostly numbered in order. */
+	if (mm > 0 && mm <= r->tree.task_count && r->tree.tasks[mm - 1].process->mm == mm)
+		return &r->procs[mm - 1];
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		if (r->tree.tasks[i].process->mm == mm)
+			return &r->procs[i];
+	return NULL;
+}
+
+static int put_shared(struct restore *r, const struct ckpt_pages *pg, struct err *e)
+{
 	uint64_t at = pg->first * CKPT_PAGE, len = (uint64_t)pg->count * CKPT_PAGE;
-	uint64_t shm = pg->mm - CKPT_SHMEM_MM;
-	const struct ckpt_task *k;
+	uint64_t shm = pg->mm - CKPT_SHMEM_MM, size;
+
+	size = shm < r->tree.shmem_count ? r->tree.shmems[shm]->size : 0;
+	if (shm >= r->tree.shmem_count || at + len > ((size + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1)))
+		return err_set(e, ERR_FAIL, "the image is damaged: pages of shared memory %llu",
+			       (unsigned long long)shm);
+	if (at + len > size)
+		len = size - at;
+	if (!pg->data)
+		return fallocate(r->shmem_fd[shm], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+				 (off_t)len) < 0 ? err_sys(e, "clear shared memory") : 0;
+	return pwrite(r->shmem_fd[shm], pg->data, len, (off_t)at) == (ssize_t)len
+		? 0 : err_sys(e, "fill shared memory");
+}
+
+/* Zeros go into memory that may have something in it: of a file, or filled before. */
+static int put_zeros(const struct restoring *p, uint64_t at, struct err *e)
+{
+	static const uint8_t zeros[CKPT_PAGE];
+
+	return ckpt_mem_write(p->task->pid, at, zeros, CKPT_PAGE) < 0
+		? err_sys(e, "fill the memory of process %u", p->task->process->pid) : 0;
+}
+
+static int put_pages(struct restore *r, const struct ckpt_pages *pg, struct err *e)
+{
+	uint64_t at = pg->first * CKPT_PAGE, len = (uint64_t)pg->count * CKPT_PAGE;
+	const struct restoring *p;
 	bool fresh = false;
 	int n = 0;
 
 	if (pg->encoding == CKPT_PAGES_REF)
 		return err_set(e, ERR_UNSUPPORTED, "the image refers to pages, which is not built yet");
-	if (pg->mm >= CKPT_SHMEM_MM) {
-		if (shm >= r->tree.shmem_count ||
-		    at + len > ((r->tree.shmems[shm]->size + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1)))
-			return err_set(e, ERR_FAIL, "the image is damaged: pages of shared memory %llu",
-				       (unsigned long long)shm);
-		if (!pg->data)
-			return 0;
-		if (at + len > r->tree.shmems[shm]->size)
-			len = r->tree.shmems[shm]->size - at;
-		return pwrite(shmem_fd[shm], pg->data, len, (off_t)at) == (ssize_t)len
-			? 0 : err_sys(e, "fill shared memory");
-	}
-	if (pg->mm == 0 || pg->mm > r->tree.task_count)
+	if (pg->mm >= CKPT_SHMEM_MM)
+		return put_shared(r, pg, e);
+	p = restore_find_mm(r, pg->mm);
+	if (!p)
 		return err_set(e, ERR_FAIL, "the image is damaged: pages of no process");
-	k = &r->tree.tasks[pg->mm - 1];
 	/* A run may go over the border of two areas that touch. */
 	for (uint64_t done = 0; n == 0 && done < len; done += CKPT_PAGE)
-		if (!has_area(k->mm, at + done, at + done + CKPT_PAGE, &fresh))
+		if (!has_area(p->task->mm, at + done, at + done + CKPT_PAGE, &fresh))
 			n = err_set(e, ERR_FAIL, "the image is damaged: pages where process %u has no memory",
-				    k->process->pid);
-		else if (!pg->data && !fresh)
-			n = ckpt_mem_write(k->pid, at + done, zeros, CKPT_PAGE) < 0
-				? err_sys(e, "fill the memory of process %u", k->process->pid) : 0;
+				    p->task->process->pid);
+		else if (!pg->data && (!fresh || p->early))
+			n = put_zeros(p, at + done, e);
 	if (n == 0 && pg->data)
-		n = ckpt_mem_write(k->pid, at, pg->data, len);
-	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", k->process->pid) : n;
+		n = ckpt_mem_write(p->task->pid, at, pg->data, len);
+	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", p->task->process->pid) : n;
 }
 
-int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e)
+static int open_shmems(struct restore *r, struct err *e)
 {
 	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
-	int *fds = ckpt_alloc(&r->tree.arena, (r->tree.shmem_count + 1) * sizeof(int));
+
+	r->shmem_fd = ckpt_alloc(&r->tree.arena, (r->tree.shmem_count + 1) * sizeof(int));
+	if (!r->shmem_fd || pidfd < 0)
+		return err_sys(e, "restore shared memory");
+	for (uint32_t i = 0; i < r->tree.shmem_count; i++)
+		r->shmem_fd[i] = -EBADF;
+	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
+		r->shmem_fd[i] = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, i + 1), 0);
+		if (r->shmem_fd[i] < 0)
+			return err_sys(e, "take shared memory");
+	}
+	return 0;
+}
+
+/* They can be sealed now. */
+static int close_shmems(struct restore *r, struct err *e)
+{
 	int n = 0;
 
-	if (!fds || pidfd < 0)
-		return err_sys(e, "restore shared memory");
-	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		fds[i] = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, i + 1), 0);
-		if (fds[i] < 0)
-			n = err_sys(e, "take shared memory");
-	}
-	while (n == 0 && more > 0) {
-		struct ckpt_pages pg;
-
-		if (rec->type != CKPT_REC_PAGES)
-			n = err_set(e, ERR_FAIL, "the image is damaged: a record behind the pages");
-		if (n == 0)
-			n = ckpt_read_pages(r->reader, rec, &pg, e);
-		if (n == 0)
-			n = put_pages(r, &pg, fds, e);
-		if (n == 0)
-			n = ckpt_progress(r->progress, &r->done, (uint64_t)pg.count * CKPT_PAGE, r->total, e);
-		if (n == 0)
-			more = ckpt_read(r->reader, rec, e);
-	}
-	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		if (n == 0 && r->tree.shmems[i]->seals && fcntl(fds[i], F_ADD_SEALS, (int)r->tree.shmems[i]->seals) < 0)
+	for (uint32_t i = 0; r->shmem_fd && i < r->tree.shmem_count; i++) {
+		if (n == 0 && r->tree.shmems[i]->seals &&
+		    fcntl(r->shmem_fd[i], F_ADD_SEALS, (int)r->tree.shmems[i]->seals) < 0)
 			n = err_sys(e, "seal shared memory");
-		fd_close(&fds[i]);
+		fd_close(&r->shmem_fd[i]);
 	}
-	return n < 0 ? n : more < 0 ? more : 0;
+	return n;
+}
+
+int restore_contents(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
+{
+	struct err ignored;
+	int n = open_shmems(r, e), closed;
+
+	while (n == 0 && more > 0) {
+		if (rec->type == CKPT_REC_PAGES)
+			more = restore_fill(r, rec, put_pages, e);
+		else if (rec->type == CKPT_REC_POPULATED && r->early)
+			more = restore_populated(r, rec, l, e);
+		else
+			n = err_set(e, ERR_FAIL, "the image is damaged: a record behind the pages");
+	}
+	closed = close_shmems(r, n < 0 || more < 0 ? &ignored : e);
+	return n < 0 ? n : more < 0 ? more : closed;
 }

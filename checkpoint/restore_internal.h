@@ -15,6 +15,11 @@
 #define RESTORE_ADDRESS_MAX 0x7ffffffff000ull
 #define RESTORE_ROOM (RESTORE_REGION - CKPT_PAGE - CKPT_BATCH_LIST)
 
+#define RESTORE_FILLERS 4 /* threads */
+
+struct early;
+struct early_set;
+
 /* One process while it is restored. */
 struct restoring {
 	struct ckpt_task *task;      /* NULL: a zombie or a stand-in */
@@ -24,6 +29,7 @@ struct restoring {
 	int exe_fd;
 	int place;                   /* which of the places is its root, the next its directory; -1: as usual */
 	bool parent;                 /* it has children already */
+	struct early *early;         /* it was born in a pre-copy, with its memory; or NULL */
 	size_t filters;              /* seccomp filters of its own that its first thread has by now */
 };
 
@@ -46,6 +52,9 @@ struct restore {
 	size_t mapped_count;
 	size_t place_count;
 	uint64_t region;
+	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
+	struct ckpt_decoder *decoders[RESTORE_FILLERS];
+	struct early_set *early;     /* NULL: no pre-copy went before */
 	int netns, net_lock;         /* of the VPS; nothing arrives there */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 };
@@ -119,6 +128,9 @@ int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct
 int restore_take_over(struct restore *r, struct restoring *p, pid_t pid, uint32_t number, struct list *l,
 		      struct err *e);
 int restore_fork_tree(struct restore *r, struct list *l, struct err *e);
+/* How a birth of the plan is made. */
+uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o);
+uint32_t restore_exit_signal(const struct restore *r, size_t who);
 
 /* The steps of a task. (restore_task.c) */
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e);
@@ -141,8 +153,39 @@ int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e)
 int restore_tables(struct restore *r, struct list *l, struct err *e);
 /* From process 1 to a process that did not inherit them: all that it has opened, or what is opened late. */
 int restore_fetch(struct restore *r, struct restoring *p, bool late, struct list *l, struct err *e);
-/* From the record of pages in `rec` (when `more` is 1) to the trailer. (restore_fill.c) */
-int restore_fill(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
+/* Puts pages where they belong; called by several threads at once. */
+typedef int restore_put(struct restore *r, const struct ckpt_pages *pg, struct err *e);
+/* From the record of pages in `rec` to the next of another kind, which is in `rec` then (1); 0: the trailer.
+ * (restore_fill.c) */
+int restore_fill(struct restore *r, struct ckpt_record *rec, restore_put *put, struct err *e);
+/* From the record in `rec` (when `more` is 1) to the trailer. (restore_fill.c) */
+int restore_contents(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e);
+struct restoring *restore_find_mm(struct restore *r, uint64_t mm);
+/* True when private memory is at this page. */
+bool restore_has_private(const Ckpt__Mm *mm, uint64_t at);
+
+/*
+ * A stream that begins with a pre-copy. The VPS is started and its memory filled while the source runs
+ * (restore_early.c): up to the header, which is in `rec` then (1). When the tree has been read: what is
+ * there becomes part of it, and files are opened (early_settle.c).
+ */
+int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
+			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
+			struct err *e);
+int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
+int restore_early_settle(struct restore *r, struct list *l, struct err *e);
+/* That an op of the plan has been carried out. */
+bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o);
+/* Maps the private anonymous areas that are not there yet; which these are. */
+int restore_early_map(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+bool restore_early_has(const struct restoring *p, const Ckpt__Area *a);
+/* Drops pages that have gone away, places those that had no place; reads the next record. (early_memory.c) */
+int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
+/* A copy of the fd of shared memory that is there; negative: none. */
+int restore_early_shmem(const struct restore *r, uint32_t id);
+/* Tasks that are not part of the tree: their count. `tids` may be NULL. */
+size_t restore_early_tids(const struct restore *r, pid_t *tids);
+void restore_early_done(struct restore *r);
 
 /* clone3(2) of one task with this number (0: any), through `parent`; `exit_signal` is a process's.
  * (restore_list.c) */

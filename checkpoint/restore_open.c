@@ -34,13 +34,16 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
-static int open_shmem(const Ckpt__Shmem *s, int at, struct err *e)
+/* That of a pre-copy, which has been filled, or a new one. */
+static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
+	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
 	char name[250];
-	int fd;
+	int fd = restore_early_shmem(r, id);
 
 	snprintf(name, sizeof(name), "%s", s->name);
-	fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd < 0)
+		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
 	if (ftruncate(fd, (off_t)s->size) < 0) {
@@ -48,7 +51,7 @@ static int open_shmem(const Ckpt__Shmem *s, int at, struct err *e)
 		close(fd);
 		return -ENOMEM;
 	}
-	return place(fd, at, e);
+	return place(fd, restore_fd_shmem(r, id), e);
 }
 
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
@@ -153,7 +156,8 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1) };
+	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
+				  .end = restore_fd_end(r) };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
@@ -174,7 +178,7 @@ int restore_open(void *restore, struct err *e)
 		n = restore_places(r, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
-		n = open_shmem(r->tree.shmems[i - 1], o.shmems[i - 1], e);
+		n = open_shmem(r, i, e);
 	}
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, &o, e);

@@ -36,13 +36,15 @@ static uint32_t filling_prot(const Ckpt__Area *a)
 static int map_areas(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Mm *mm = p->task->mm;
-	int n = 0;
+	int n = p->early ? restore_early_map(r, p, l, e) : 0;
 
 	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
 		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN)) |
 				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
 
+		if (restore_early_has(p, a))
+			continue;
 		if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
 		else if (a->path[0])

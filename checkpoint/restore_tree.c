@@ -108,7 +108,7 @@ static size_t shared_filters(const struct restore *r, size_t parent)
 	return n;
 }
 
-static uint32_t exit_signal(const struct restore *r, size_t i)
+uint32_t restore_exit_signal(const struct restore *r, size_t i)
 {
 	if (i < r->tree.task_count)
 		return r->tree.tasks[i].process->exit_signal;
@@ -117,7 +117,7 @@ static uint32_t exit_signal(const struct restore *r, size_t i)
 
 /* One table of open files for all, until late.c has done with it; of those who share one in the end, the
  * first has it for itself and them from the start. */
-static uint64_t share_flags(const struct restore *r, const struct ckpt_op *o)
+uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o)
 {
 	const Ckpt__Process *k, *by;
 
@@ -150,8 +150,8 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 		n = err_code(e, -ENOMEM, "restore");
 	list_init(l, r);
 	if (n == 0)
-		n = restore_clone(l, &by->batch, &by->threads[0], share_flags(r, o),
-				  exit_signal(r, o->who), number, &pid, e);
+		n = restore_clone(l, &by->batch, &by->threads[0], restore_share_flags(r, o),
+				  restore_exit_signal(r, o->who), number, &pid, e);
 	if (n == 0)
 		n = ckpt_batch_copy(&p->batch, &by->batch, pid, e);
 	if (n == 0)
@@ -260,6 +260,7 @@ int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
 	int n = 0;
 
 	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++)
-		n = carry_out[r->plan.ops[i].kind](r, &r->plan.ops[i], l, e);
+		if (!restore_early_is_born(r, &r->plan.ops[i]))
+			n = carry_out[r->plan.ops[i].kind](r, &r->plan.ops[i], l, e);
 	return n;
 }

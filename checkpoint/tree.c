@@ -348,13 +348,24 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
 		   struct err *e)
 {
-	int n;
+	int n = ckpt_read(r, first, e);
 
-	while ((n = ckpt_read(r, first, e)) > 0 && first->type != CKPT_REC_PAGES) {
+	if (n == 0)
+		return err_set(e, ERR_FAIL, "the image is damaged: it is empty");
+	return n < 0 ? n : ckpt_tree_read_on(t, r, first, e);
+}
+
+int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		      struct err *e)
+{
+	int n = 1;
+
+	while (n > 0 && first->type != CKPT_REC_PAGES && first->type != CKPT_REC_POPULATED) {
 		int x = take(t, first, e);
 
 		if (x < 0)
 			return x;
+		n = ckpt_read(r, first, e);
 	}
 	if (n < 0)
 		return n;

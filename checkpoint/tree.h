@@ -15,6 +15,7 @@ typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
 typedef struct Ckpt__Group Ckpt__Group;
 typedef struct Ckpt__Ghost Ckpt__Ghost;
+typedef struct Ckpt__Area Ckpt__Area;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
 typedef struct Ckpt__Mm Ckpt__Mm;
@@ -122,5 +123,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
  */
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
 		   struct err *e);
+/* The same from a record on that has been read: it is in *first. */
+int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
+		      struct err *e);
 
 #endif

@@ -232,7 +232,7 @@ static _Noreturn void exec_child(const struct rt_vps *v, const struct rt_exec *x
 }
 
 /* Children of the holder are to be born in the VPS's pid namespace; its own stays (setns(2)). */
-static int join_pidns(struct rt_vps *v, struct err *e)
+int rt_join_pidns(struct rt_vps *v, struct err *e)
 {
 	if (v->pidns_joined)
 		return 0;
@@ -304,7 +304,7 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 	};
 	long pid;
 
-	r = join_pidns(v, e);
+	r = rt_join_pidns(v, e);
 	if (r < 0)
 		return r;
 	group = open_init_cgroup(v, e);

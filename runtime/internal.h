@@ -148,6 +148,8 @@ int rt_stdio_take(const struct rt_stdio *stdio, struct err *e);
  * failure, ERR_NOCMD or ERR_NOEXEC. */
 int rt_execve(const struct strv *argv, const struct strv *env, struct err *e);
 
+/* Children of the holder are born in the VPS's pid namespace (exec.c). */
+int rt_join_pidns(struct rt_vps *v, struct err *e);
 /* Children of the holder are born in the holder's own pid namespace again (exec.c). */
 void rt_leave_pidns(struct rt_vps *v);
 

@@ -46,6 +46,15 @@ struct rt_restore {
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
+/*
+ * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
+ * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
+ * pid, `number` that inside.
+ */
+int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
+	      struct err *e);
+void rt_helper_end(pid_t pid);
+
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */
 int rt_console_fd(const struct rt_vps *v);   /* pty master, non-blocking; -EBADF without console */

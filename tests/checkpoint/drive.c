@@ -258,10 +258,10 @@ static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct 
 		if (pid == 0) {
 			cleanup_close int fd = memfd_create("image", MFD_CLOEXEC);
 
-			for (;;) {
+			/* The engine before may have left the group frozen. */
+			for (cgroup_thaw(rt_cgroup(v), e);;) {
 				int r = save(s, v, fd, NULL, e);
 
-				/* A group that the engine before left frozen is thawed by this one. */
 				if (r < 0)
 					_exit(1);
 			}
@@ -273,7 +273,7 @@ static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct 
 			return err_set(e, ERR_FAIL, "saving failed after %u engines were killed", died);
 		died++;
 	}
-	return 0;
+	return cgroup_thaw(rt_cgroup(v), e);
 }
 
 /* True when nothing of a VPS is there. */

@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Memory that is there before its process is known: mapped as it is told of, filled as pages come. */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/restore_early.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+/* Calls `each` for the parts of `a` that are not in `b` or of another kind there. Both are in order. */
+static int subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *b,
+		    int (*each)(void *arg, const struct ckpt_range *part), void *arg)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < a->count; i++) {
+		struct ckpt_range part = a->r[i];
+
+		while (k < b->count && b->r[k].end <= part.start)
+			k++;
+		for (size_t n = k; part.start < part.end; n++) {
+			const struct ckpt_range *other = n < b->count ? &b->r[n] : NULL;
+			struct ckpt_range here = part;
+			int r;
+
+			if (other && other->written != part.written && other->start < part.end)
+				continue;
+			if (other && other->start < part.end)
+				here.end = other->start;
+			r = here.start < here.end ? each(arg, &here) : 0;
+			if (r < 0)
+				return r;
+			part.start = other && other->start < part.end ? other->end : part.end;
+		}
+	}
+	return 0;
+}
+
+struct mapping {
+	struct restore *r;
+	struct restoring *p;
+	bool inherit;
+	struct list *l;
+	struct err *e;
+};
+
+static int room(struct mapping *m, size_t calls)
+{
+	return list_fits(m->l, calls, 0) ? 0 : list_run(m->l, &m->p->batch, &m->p->threads[0], m->e);
+}
+
+static int unmap(void *arg, const struct ckpt_range *part)
+{
+	struct mapping *m = arg;
+	int n = room(m, 1);
+
+	list_call(m->l, "unmap memory", SYS_munmap, part->start, part->end - part->start, 0, 0, 0, 0);
+	return n;
+}
+
+static int map(void *arg, const struct ckpt_range *part)
+{
+	struct mapping *m = arg;
+	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE |
+			 (part->written ? MAP_GROWSDOWN : 0);
+	int n = room(m, 2);
+
+	list_call(m->l, "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
+		  flags, UINT64_MAX, 0);
+	if (!m->inherit)
+		list_call(m->l, "keep memory from children", SYS_madvise, part->start, part->end - part->start,
+			  MADV_DONTFORK, 0, 0, 0);
+	return n;
+}
+
+/* Children are born without it until then. */
+static int let_inherit(struct mapping *m, const struct ckpt_ranges *mapped)
+{
+	for (size_t i = 0; i < mapped->count; i++) {
+		const struct ckpt_range *part = &mapped->r[i];
+		int n = room(m, 1);
+
+		list_call(m->l, "let children have memory", SYS_madvise, part->start, part->end - part->start,
+			  MADV_DOFORK, 0, 0, 0);
+		if (n < 0)
+			return n;
+	}
+	return 0;
+}
+
+int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+	       struct err *e)
+{
+	struct mapping m = { r, p, inherit, l, e };
+	struct ckpt_ranges was = w->mapped;
+	int n;
+
+	list_init(l, r);
+	n = subtract(&w->mapped, &w->wanted, unmap, &m);
+	if (n == 0)
+		n = subtract(&w->wanted, &w->mapped, map, &m);
+	w->mapped = w->wanted;
+	w->wanted = was;
+	w->wanted.count = 0;
+	if (n == 0 && inherit)
+		n = let_inherit(&m, &w->mapped);
+	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
+}
+
+/* How many of `count` pages from `at` on are mapped, or how many are not: *ret_mapped. */
+static uint64_t stretch(const struct early *w, uint64_t at, uint64_t end, bool *ret_mapped)
+{
+	size_t lo = 0, hi = w->mapped.count;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (w->mapped.r[mid].end <= at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	*ret_mapped = w->born && lo < w->mapped.count && w->mapped.r[lo].start <= at;
+	if (*ret_mapped)
+		return w->mapped.r[lo].end < end ? w->mapped.r[lo].end : end;
+	return w->born && lo < w->mapped.count && w->mapped.r[lo].start < end ? w->mapped.r[lo].start : end;
+}
+
+/* Pages that hold zeros already, perhaps because nothing was ever there, stay so. */
+static int clear(pid_t pid, uint64_t at, uint64_t end)
+{
+	static const uint8_t zeros[CKPT_PAGE];
+	uint8_t page[CKPT_PAGE];
+	int n = 0;
+
+	for (; n == 0 && at < end; at += CKPT_PAGE) {
+		n = ckpt_mem_read(pid, at, page, CKPT_PAGE);
+		if (n == 0 && memcmp(page, zeros, CKPT_PAGE) != 0)
+			n = ckpt_mem_write(pid, at, zeros, CKPT_PAGE);
+	}
+	return n;
+}
+
+static int keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
+{
+	int n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	for (; n == 0 && at < end; at += CKPT_PAGE) {
+		n = ckpt_loose_put(s->loose, mm, at / CKPT_PAGE, data);
+		data = data ? data + CKPT_PAGE : NULL;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+/* They are in their place: older ones that were loose count no more. */
+static void drop_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end)
+{
+	pthread_mutex_lock(&s->lock);
+	for (; !ckpt_loose_is_empty(s->loose) && at < end; at += CKPT_PAGE)
+		ckpt_loose_drop(s->loose, mm, at / CKPT_PAGE);
+	pthread_mutex_unlock(&s->lock);
+}
+
+static int put_shared(struct early_set *s, const struct ckpt_pages *pg, struct err *e)
+{
+	uint64_t n = pg->mm - CKPT_SHMEM_MM, at = pg->first * CKPT_PAGE, len = (uint64_t)pg->count * CKPT_PAGE;
+
+	if (n >= s->shmem_count || at >= s->shmems[n].size)
+		return 0; /* it has shrunk meanwhile, or is told of later */
+	if (len > s->shmems[n].size - at)
+		len = s->shmems[n].size - at;
+	if (!pg->data && fallocate(s->shmems[n].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
+				   (off_t)len) < 0)
+		return err_sys(e, "clear shared memory");
+	if (pg->data && pwrite(s->shmems[n].fd, pg->data, len, (off_t)at) != (ssize_t)len)
+		return err_sys(e, "fill shared memory");
+	return 0;
+}
+
+int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
+{
+	struct early_set *s = r->early;
+	uint64_t at = pg->first * CKPT_PAGE, end = at + (uint64_t)pg->count * CKPT_PAGE, stop;
+	const uint8_t *data = pg->data;
+	const struct early *w;
+
+	if (pg->mm >= CKPT_SHMEM_MM)
+		return put_shared(s, pg, e);
+	w = early_by_mm(s, pg->mm);
+	if (!w || pg->encoding == CKPT_PAGES_REF)
+		return err_set(e, ERR_FAIL, "the image is damaged: pages of no process");
+	for (; at < end; at = stop) {
+		bool mapped;
+		int n;
+
+		stop = stretch(w, at, end, &mapped);
+		if (!mapped)
+			n = keep_loose(s, w->mm, at, stop, data);
+		else
+			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w->task.pid, at, stop);
+		if (n < 0)
+			return err_code(e, n, "fill the memory of process %u", w->pid);
+		if (mapped)
+			drop_loose(s, w->mm, at, stop);
+		data = data ? data + (stop - at) : NULL;
+	}
+	return 0;
+}
+
+int early_salvage(struct restore *r, struct early *w, struct err *e)
+{
+	struct ckpt_ranges own = { 0 };
+	uint8_t page[CKPT_PAGE];
+	char path[64];
+	cleanup_close int pagemap = -EBADF;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)w->task.pid);
+	pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	if (pagemap < 0)
+		return err_sys(e, "open %s", path);
+	for (size_t i = 0; n == 0 && i < w->mapped.count; i++)
+		n = ckpt_scan_own(pagemap, w->mapped.r[i].start, w->mapped.r[i].end, 0, &own);
+	for (size_t i = 0; n == 0 && i < own.count; i++)
+		for (uint64_t at = own.r[i].start; n == 0 && at < own.r[i].end; at += CKPT_PAGE) {
+			n = ckpt_mem_read(w->task.pid, at, page, CKPT_PAGE);
+			if (n == 0)
+				n = keep_loose(r->early, w->mm, at, at + CKPT_PAGE, page);
+		}
+	ckpt_ranges_done(&own);
+	return n < 0 ? err_code(e, n, "move the memory of process %u", w->pid) : 0;
+}
+
+
+static int drop(void *arg, const struct ckpt_range *part)
+{
+	struct mapping *m = arg;
+	int n = room(m, 1);
+
+	list_call(m->l, "drop pages", SYS_madvise, part->start, part->end - part->start, MADV_DONTNEED, 0, 0, 0);
+	return n;
+}
+
+/* As the other side says: which pages are there. Addresses, in order; `written` is not set. */
+static int read_runs(const Ckpt__Populated *m, struct ckpt_ranges *ret)
+{
+	uint64_t at = m->first;
+
+	if (m->n_run % 2 || m->end < m->first || m->end > RESTORE_ADDRESS_MAX / CKPT_PAGE)
+		return -EPROTO;
+	for (size_t i = 0; i < m->n_run; i += 2) {
+		if (m->run[i] > m->end - at || m->run[i + 1] > m->end - at - m->run[i])
+			return -EPROTO;
+		at += m->run[i];
+		if (ckpt_ranges_add(ret, at * CKPT_PAGE, (at + m->run[i + 1]) * CKPT_PAGE, false) < 0)
+			return -ENOMEM;
+		at += m->run[i + 1];
+	}
+	return 0;
+}
+
+/* Pages that came and have gone away since. */
+static int drop_gone(struct restore *r, struct restoring *p, const Ckpt__Populated *m,
+		     const struct ckpt_ranges *there, struct list *l, struct err *e)
+{
+	struct mapping mapping = { r, p, true, l, e };
+	struct ckpt_ranges own = { 0 };
+	char path[64];
+	cleanup_close int pagemap = -EBADF;
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)p->task->pid);
+	pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	n = pagemap < 0 ? -errno : 0;
+	for (size_t i = 0; n == 0 && i < p->early->mapped.count; i++) {
+		uint64_t start = p->early->mapped.r[i].start, end = p->early->mapped.r[i].end;
+
+		start = start < m->first * CKPT_PAGE ? m->first * CKPT_PAGE : start;
+		end = end > m->end * CKPT_PAGE ? m->end * CKPT_PAGE : end;
+		if (start < end)
+			n = ckpt_scan_own(pagemap, start, end, 0, &own);
+	}
+	for (size_t i = 0; i < own.count; i++)
+		own.r[i].written = false;
+	list_init(l, r);
+	if (n < 0)
+		err_code(e, n, "look at the memory of process %u", p->task->process->pid);
+	if (n == 0)
+		n = subtract(&own, there, drop, &mapping);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	ckpt_ranges_done(&own);
+	return n;
+}
+
+struct placing {
+	struct restoring *p;
+	const struct ckpt_ranges *there;
+	size_t k;
+};
+
+static int place_page(void *arg, uint64_t number, const uint8_t *data)
+{
+	struct placing *o = arg;
+	uint64_t at = number * CKPT_PAGE;
+
+	while (o->k < o->there->count && o->there->r[o->k].end <= at)
+		o->k++;
+	if (o->k == o->there->count || o->there->r[o->k].start > at)
+		return 0;
+	return restore_has_private(o->p->task->mm, at) ? ckpt_mem_write(o->p->task->pid, at, data, CKPT_PAGE)
+						       : -EPROTO;
+}
+
+int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
+{
+	const Ckpt__Populated *m = rec->message;
+	struct restoring *p = restore_find_mm(r, m->mm);
+	struct ckpt_ranges there = { 0 };
+	struct placing o = { p, &there, 0 };
+	int n = p ? read_runs(m, &there) : -EPROTO;
+
+	if (n < 0)
+		err_set(e, ERR_FAIL, "the image is damaged: which pages are there");
+	if (n == 0 && p->early)
+		n = drop_gone(r, p, m, &there, l, e);
+	if (n == 0) {
+		n = ckpt_loose_each(r->early->loose, m->mm, m->first, m->end, place_page, &o);
+		if (n < 0)
+			err_code(e, n, "fill the memory of process %u", p->task->process->pid);
+	}
+	ckpt_ranges_done(&there);
+	return n < 0 ? n : ckpt_read(r->reader, rec, e);
+}

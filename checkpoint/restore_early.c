@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The VPS and its processes while only their memory is known. */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/restore_early.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#define EARLY_MAX 65536
+
+struct early *early_by_pid(const struct early_set *s, uint32_t pid)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (s->all[i]->pid == pid)
+			return s->all[i];
+	return NULL;
+}
+
+struct early *early_by_mm(const struct early_set *s, uint64_t mm)
+{
+	for (size_t i = 0; i < s->count; i++)
+		if (s->all[i]->mm == mm)
+			return s->all[i];
+	return NULL;
+}
+
+/* In the first process: nothing is to be opened yet. */
+static int open_nothing(void *arg, struct err *e)
+{
+	(void)arg;
+	(void)e;
+	return 0;
+}
+
+static void stay(void *arg)
+{
+	(void)arg;
+	close_range(3, ~0u, 0);
+	for (;;)
+		pause();
+}
+
+static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
+{
+	struct early_set *s = r->early;
+	struct early *w = early_by_mm(s, m->mm);
+	uint64_t last = 0;
+
+	if (!w) {
+		w = s->count < EARLY_MAX ? ckpt_alloc(&r->tree.arena, sizeof(*w)) : NULL;
+		if (!w || ckpt_push(&r->tree.arena, &s->all, &s->count, w) < 0)
+			return err_code(e, -ENOMEM, "restore");
+		*w = (struct early){ .mm = m->mm, .pid = m->pid, .ppid = m->ppid, .sid = m->sid };
+		w->p.task = &w->task;
+		w->p.threads = &w->thread;
+		w->p.batch.mem = -EBADF;
+	}
+	w->wanted.count = 0;
+	for (size_t i = 0; i < m->n_area; i++) {
+		const Ckpt__Area *a = m->area[i];
+
+		if (a->start < last || a->end <= a->start || a->end > RESTORE_ADDRESS_MAX ||
+		    (a->start | a->end) % CKPT_PAGE)
+			return err_set(e, ERR_FAIL, "the image is damaged: memory of process %u", m->pid);
+		last = a->end;
+		if (r->region && a->start < r->region + RESTORE_REGION && r->region < a->end)
+			continue; /* its pages stay loose, and the end finds out */
+		if (ckpt_ranges_add(&w->wanted, a->start, a->end, a->flags & MAP_GROWSDOWN) < 0)
+			return err_code(e, -ENOMEM, "restore");
+	}
+	return 0;
+}
+
+static bool is_free(const struct early_set *s, uint64_t start, uint64_t end)
+{
+	for (size_t i = 0; i < s->count; i++)
+		for (size_t k = 0; k < s->all[i]->wanted.count; k++)
+			if (s->all[i]->wanted.r[k].start < end + MIB(1) &&
+			    start < s->all[i]->wanted.r[k].end + MIB(1))
+				return false;
+	return true;
+}
+
+static int bear_first(struct restore *r, struct early *w, struct list *l, struct err *e)
+{
+	for (uint64_t at = 0x10000000000ull; !r->region && at < RESTORE_ADDRESS_MAX / 2; at += 0x1000000000ull)
+		if (is_free(r->early, at, at + RESTORE_REGION))
+			r->region = at;
+	w->session = 1;
+	return restore_take_over(r, &w->p, rt_init_pid(r->vps), 1, l, e);
+}
+
+/* A failure is none: its number is taken, perhaps, and its memory finds its place later. */
+static int bear(struct restore *r, struct early *w, struct early *parent, struct list *l, struct err *e)
+{
+	struct err ignored;
+	pid_t pid = 0;
+	int n;
+
+	list_init(l, r);
+	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, (pid_t)w->pid, &pid,
+			  &ignored) < 0 && pid == 0)
+		return 1;
+	n = ckpt_batch_copy(&w->p.batch, &parent->p.batch, pid, e);
+	if (n == 0)
+		n = ckpt_thread_adopt(&w->p.threads[0], pid, (pid_t)w->pid, (pid_t)w->pid, e);
+	w->task.pid = pid;
+	w->session = parent->session;
+	if (n < 0 || w->sid != w->pid)
+		return n;
+	w->leads = true;
+	w->session = w->pid;
+	list_init(l, r);
+	list_call(l, "begin a session", SYS_setsid, 0, 0, 0, 0, 0, 0);
+	return list_run(l, &w->p.batch, &w->p.threads[0], e);
+}
+
+/* Those whose parent is there, in the session it had. */
+static int bear_all(struct restore *r, struct list *l, struct err *e)
+{
+	struct early_set *s = r->early;
+	bool more = true;
+
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < s->count; i++) {
+			struct early *w = s->all[i], *parent = early_by_pid(s, w->ppid);
+			int n;
+
+			if (w->tried || (w->pid != 1 && (!parent || !parent->born)))
+				continue;
+			w->tried = more = true;
+			if (w->pid != 1 && w->sid != w->pid && w->sid != parent->sid)
+				continue;
+			n = w->pid == 1 ? bear_first(r, w, l, e) : bear(r, w, parent, l, e);
+			if (n < 0)
+				return n;
+			w->born = n == 0;
+		}
+	}
+	for (size_t i = 0; i < s->count; i++)
+		if (s->all[i]->born && s->all[i]->wanted.count) {
+			int n = early_sync(r, s->all[i], &s->all[i]->p, false, l, e);
+
+			if (n < 0)
+				return n;
+		}
+	return 0;
+}
+
+/* In the first process, so that it is the VPS's own; and here. */
+static int make_shmem(struct restore *r, const Ckpt__Shmem *m, struct err *e)
+{
+	struct early *first = early_by_pid(r->early, 1);
+	struct ckpt_call c = { SYS_memfd_create, { 0, MFD_CLOEXEC | MFD_ALLOW_SEALING }, 0 };
+	cleanup_close int pidfd = -EBADF;
+	char name[250];
+	int64_t its;
+	int n, fd;
+
+	if (!first || !first->born)
+		return err_set(e, ERR_FAIL, "the image is damaged: no process 1");
+	snprintf(name, sizeof(name), "%s", m->name);
+	c.args[0] = r->region + CKPT_PAGE + CKPT_BATCH_LIST;
+	n = ckpt_mem_write(first->task.pid, c.args[0], name, sizeof(name));
+	if (n == 0)
+		n = ckpt_batch_one(&first->p.batch, &first->p.threads[0], &c, &its, e);
+	if (n < 0 || its < 0)
+		return err_code(e, n < 0 ? n : (int)its, "make shared memory");
+	pidfd = pidfd_open_pid(first->task.pid);
+	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)its, 0);
+	return fd < 0 ? err_sys(e, "take shared memory") : fd;
+}
+
+static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, struct err *e)
+{
+	struct early_set *s = r->early;
+	struct early_shmem *grown;
+	int fd;
+
+	if (id == 0 || id > s->shmem_count + 1 || id > EARLY_MAX)
+		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %llu", (unsigned long long)id);
+	if (id > s->shmem_count) {
+		fd = make_shmem(r, m, e);
+		if (fd < 0)
+			return fd;
+		grown = reallocarray(s->shmems, id, sizeof(*grown));
+		if (!grown) {
+			close(fd);
+			return err_code(e, -ENOMEM, "restore");
+		}
+		s->shmems = grown;
+		s->shmems[s->shmem_count++] = (struct early_shmem){ fd, 0 };
+	}
+	if (ftruncate(s->shmems[id - 1].fd, (off_t)m->size) < 0)
+		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)m->size);
+	s->shmems[id - 1].size = m->size;
+	return 0;
+}
+
+int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
+			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
+			struct err *e)
+{
+	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, network, open_nothing, stay, r };
+	long pages = sysconf(_SC_PHYS_PAGES);
+
+	r->early = calloc(1, sizeof(*r->early));
+	if (!r->early)
+		return err_code(e, -ENOMEM, "restore");
+	pthread_mutex_init(&r->early->lock, NULL);
+	/* What has no place is held here: a bound against a peer that lies. */
+	r->early->loose = ckpt_loose_new(pages > 0 ? (size_t)pages / 2 : 1 << 20);
+	if (!r->early->loose)
+		return err_code(e, -ENOMEM, "restore");
+	return rt_start_restore(spec, stdio, &how, &r->vps, e);
+}
+
+int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
+{
+	int n = ckpt_read(r->reader, rec, e), done = 0;
+
+	while (n > 0 && done == 0 && rec->type != CKPT_REC_HEADER) {
+		bool pages = rec->type == CKPT_REC_PAGES;
+
+		if (pages || rec->type == CKPT_REC_SHMEM)
+			done = bear_all(r, l, e);
+		if (rec->type == CKPT_REC_LAYOUT)
+			done = take_layout(r, rec->message, e);
+		else if (rec->type == CKPT_REC_SHMEM && done == 0)
+			done = take_shmem(r, rec->id, rec->message, e);
+		else if (!pages && rec->type != CKPT_REC_PRECOPY)
+			done = err_set(e, ERR_FAIL, "the image is damaged: a record before the header");
+		if (done == 0)
+			n = pages ? restore_fill(r, rec, early_put, e) : ckpt_read(r->reader, rec, e);
+	}
+	if (done == 0 && n == 0)
+		done = err_set(e, ERR_FAIL, "the image is damaged: no header");
+	/* Those that were told of last, and have no pages. */
+	if (done == 0 && n > 0)
+		done = bear_all(r, l, e);
+	return done < 0 ? done : n;
+}
+
+int restore_early_shmem(const struct restore *r, uint32_t id)
+{
+	return r->early && id <= r->early->shmem_count ? fcntl(r->early->shmems[id - 1].fd, F_DUPFD_CLOEXEC, 0)
+						       : -EBADF;
+}
+
+size_t restore_early_tids(const struct restore *r, pid_t *tids)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; r->early && i < r->early->count; i++)
+		if (!r->early->all[i]->kept && r->early->all[i]->task.pid) {
+			if (tids)
+				tids[n] = r->early->all[i]->task.pid;
+			n++;
+		}
+	return n;
+}
+
+void restore_early_done(struct restore *r)
+{
+	struct early_set *s = r->early;
+
+	if (!s)
+		return;
+	for (size_t i = 0; i < s->count; i++) {
+		ckpt_ranges_done(&s->all[i]->wanted);
+		ckpt_ranges_done(&s->all[i]->mapped);
+		if (!s->all[i]->kept)
+			fd_close(&s->all[i]->p.batch.mem);
+	}
+	for (size_t i = 0; i < s->shmem_count; i++)
+		fd_close(&s->shmems[i].fd);
+	free(s->shmems);
+	ckpt_loose_free(s->loose);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+	r->early = NULL;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_RESTORE_EARLY_H
+#define CHECKPOINT_RESTORE_EARLY_H
+
+#include "checkpoint/loose.h"
+#include "checkpoint/restore_internal.h"
+#include "checkpoint/scan.h"
+
+#include <pthread.h>
+
+/*
+ * What a pre-copy has built before the tree of processes is known: the VPS, and processes with nothing but
+ * memory, born as their parents and sessions were when they were first told of. When the tree is there, those
+ * that could be born in the same way become its processes, with the memory that they have; of others the
+ * pages are taken out and put where they belong.
+ */
+struct early {
+	uint32_t mm, pid, ppid, sid;
+	bool born, tried, leads;   /* `leads`: it has begun a session */
+	bool kept;                 /* it has become one of the tree's */
+	uint32_t session;
+	struct ckpt_ranges wanted, mapped; /* private anonymous areas; `written`: it grows down */
+	struct restoring p;
+	struct ckpt_task task;
+	struct ckpt_thread thread;
+};
+
+struct early_shmem {
+	int fd;
+	uint64_t size;
+};
+
+struct early_set {
+	struct early **all;        /* by age: parents before children */
+	size_t count;
+	struct early_shmem *shmems;
+	size_t shmem_count;
+	struct ckpt_loose *loose;
+	pthread_mutex_t lock;      /* of `loose` */
+};
+
+/* By its pid, or its number as an address space; NULL. (restore_early.c) */
+struct early *early_by_pid(const struct early_set *s, uint32_t pid);
+struct early *early_by_mm(const struct early_set *s, uint64_t mm);
+
+/* Unmaps what is mapped and not wanted, maps the rest; `mapped` is as `wanted` then. While the VPS is not
+ * complete, children are kept from inheriting it: it is theirs no more than its pages. (early_memory.c) */
+int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+	       struct err *e);
+/* Pages, from any thread. (early_memory.c) */
+restore_put early_put;
+/* What is in its memory becomes loose. (early_memory.c) */
+int early_salvage(struct restore *r, struct early *w, struct err *e);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* A copy of the caller that works inside a VPS, of which nothing runs meanwhile. */
+#include "base/proc.h"
+#include "runtime/internal.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+#define NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | \
+		    CLONE_NEWCGROUP)
+
+static int enter(const struct rt_vps *v, const struct cgroup_entry *entry, struct err *e)
+{
+	int r = cgroup_entry_enter(entry, e);
+
+	if (r < 0)
+		return r;
+	if (setns(v->pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(v->pidfd, NAMESPACES) < 0)
+		return err_sys(e, "enter the VPS");
+	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, "become root of the VPS");
+	umask(0022);
+	return 0;
+}
+
+static _Noreturn void inside(const struct rt_vps *v, const struct cgroup_entry *entry, int sock,
+			     int (*run)(void *arg, struct err *e), void *arg)
+{
+	struct err e;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (enter(v, entry, &e) < 0 || run(arg, &e) < 0) {
+		rt_msg_send(sock, RT_MSG_ERROR, 0, &e, NULL, 0);
+		_exit(1);
+	}
+	/* Its open files are taken by process 1: entering cleared both (prctl(2)). */
+	prctl(PR_SET_DUMPABLE, 1);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	rt_msg_send(sock, RT_MSG_READY, 0, NULL, NULL, 0);
+	for (;;)
+		pause();
+}
+
+static int hear(int sock, struct err *e)
+{
+	struct rt_msg m;
+	size_t nfds;
+	int r = rt_msg_recv(sock, &m, NULL, 0, &nfds);
+
+	if (r < 0)
+		return err_code(e, r, "hear from the helper");
+	if (m.type == RT_MSG_ERROR) {
+		*e = m.err;
+		return err_errno((enum err_status)e->code);
+	}
+	return 0;
+}
+
+int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
+	      struct err *e)
+{
+	/* The innermost namespace's first; the caller's own gives any. */
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)v->cgroup_fd, .exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&number, .set_tid_size = 1,
+	};
+	struct cgroup_entry entry;
+	int pair[2], r = rt_join_pidns(v, e);
+	long pid;
+
+	if (r == 0)
+		r = cgroup_entry_open(&v->cgroup, &entry, e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		cgroup_entry_close(&entry);
+		return err_sys(e, "make a socket pair");
+	}
+	pid = syscall(SYS_clone3, &args, sizeof(args));
+	if (pid == 0) {
+		close(pair[0]);
+		inside(v, &entry, pair[1], run, arg);
+	}
+	if (pid < 0)
+		err_sys(e, "make a helper in the VPS");
+	close(pair[1]);
+	cgroup_entry_close(&entry);
+	rt_leave_pidns(v);
+	r = pid < 0 ? -EIO : hear(pair[0], e);
+	close(pair[0]);
+	*ret = (pid_t)pid;
+	if (pid > 0 && r < 0)
+		rt_helper_end((pid_t)pid);
+	return r;
+}
+
+void rt_helper_end(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+}
