@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/seccomp.h"
 
 #include <elf.h>
@@ -453,6 +454,9 @@ static int numbers_collect(struct ckpt_task *k)
 	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
 	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
 	k->process->exit_signal = (uint32_t)f[38];
+	k->host_group = (pid_t)f[5];
+	k->host_terminal = (uint32_t)f[7];
+	k->host_foreground = (pid_t)f[8];
 	n = ckpt_status_numbers(&s, "Umask", 8, v, 1);
 	k->process->umask = n ? (uint32_t)v[0] : 022;
 	return 0;
@@ -545,6 +549,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 		r = cloexec_collect(k, &b, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
+	if (r == 0)
+		r = ckpt_undo_collect(d, k, &b, e);
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

@@ -9,6 +9,8 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
@@ -79,35 +81,51 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e)
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e)
 {
-	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
-	struct utsname u;
 	long long s[2] = { 0 }, ns[2] = { 0 };
 	char path[64];
 	int r;
 
-	if (!h)
-		return err_code(e, -ENOMEM, "collect");
-	ckpt__header__init(h);
-	uname(&u);
-	h->vps = ckpt_strdup(a, name);
-	h->kernel = ckpt_strdup(a, u.release);
-	if (!h->vps || !h->kernel)
-		return err_code(e, -ENOMEM, "collect");
-	h->page_size = CKPT_PAGE;
-	h->xsave_mask = ckpt_xsave_mask();
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)init);
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)pid);
 	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
 	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
 			     &ns[1]) != 4)
 		r = -EPROTO;
 	if (r < 0 && r != -ENOENT)
 		return err_code(e, r, "read %s", path);
-	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
-	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
+	for (int i = 0; i < 2; i++)
+		ret[i] = s[i] * 1000000000 + ns[i];
+	return 0;
+}
+
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e)
+{
+	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
+	struct utsname u;
+	int64_t offset[2];
+	int r;
+
+	if (!h)
+		return err_code(e, -ENOMEM, "collect");
+	ckpt__header__init(h);
+	uname(&u);
+	h->vps = ckpt_strdup(a, o->spec->name);
+	h->id = ckpt_strdup(a, o->id ? o->id : "");
+	h->uuid = ckpt_strdup(a, o->spec->uuid);
+	h->files = o->files;
+	h->kernel = ckpt_strdup(a, u.release);
+	if (!h->vps || !h->id || !h->uuid || !h->kernel)
+		return err_code(e, -ENOMEM, "collect");
+	h->page_size = CKPT_PAGE;
+	h->xsave_mask = ckpt_xsave_mask();
+	r = ckpt_clock_offsets(init, offset, e);
+	if (r < 0)
+		return r;
+	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)offset[1];
 	h->realtime_ns = now_realtime_us() * 1000;
 	*ret = h;
 	return 0;
@@ -127,24 +145,14 @@ static int ids_collect(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
-static int name_image(struct ckpt_tree *t, const struct ckpt_dump_options *o, struct err *e)
-{
-	t->header->id = ckpt_strdup(&t->arena, o->id ? o->id : "");
-	t->header->uuid = ckpt_strdup(&t->arena, o->spec->uuid);
-	t->header->files = o->files;
-	return t->header->id && t->header->uuid ? 0 : err_code(e, -ENOMEM, "collect");
-}
-
 static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
 {
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
 	pid_t pid;
-	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
+	int r = ckpt_header_collect(&t->arena, init, o, &t->header, e);
 
-	if (r == 0)
-		r = name_image(t, o, e);
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
 	if (r == 0)
@@ -165,6 +173,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
+	r = ckpt_ipc_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
 		pid = d->frozen.procs[i].pid;
@@ -182,6 +191,10 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
 		r = ckpt_inotify_resolve(d, e);
+	if (r == 0)
+		r = ckpt_pty_resolve(d, e);
+	if (r == 0)
+		r = ckpt_terminals_resolve(d, e);
 	if (r == 0)
 		r = ckpt_owners_resolve(d, e);
 	if (r == 0)
@@ -277,6 +290,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 			return -EIO;
 		d->precopy = p;
 		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0 && o->stopped)
+			r = o->stopped(o->stopped_arg, e);
 		if (r == 0)
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)

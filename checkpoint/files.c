@@ -30,6 +30,8 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_PACKET] = &ckpt_kind_packet,
 	[CKPT_FILE_FOREIGN] = &ckpt_kind_foreign,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
+	[CKPT_FILE_PTY_MASTER] = &ckpt_kind_pty_master,
+	[CKPT_FILE_PTY_SLAVE] = &ckpt_kind_pty_slave,
 	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
 	[CKPT_FILE_VIRTUAL] = &ckpt_kind_virtual,
 	[CKPT_FILE_PIDFD] = &ckpt_kind_pidfd,
@@ -187,6 +189,14 @@ static int add_file(struct ckpt_dump *d, struct ckpt_fd *f, struct ckpt_seen *s,
 		return err_code(e, -ENOMEM, "collect files");
 	s->file = (uint32_t)d->tree.file_count;
 	return 0;
+}
+
+int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f)
+{
+	struct ckpt_seen *nobody = ckpt_alloc(&d->tree.arena, sizeof(*nobody));
+
+	return nobody && ckpt_push(&d->tree.arena, &d->tree.files, &d->tree.file_count, f) == 0 &&
+	       ckpt_push(&d->tree.arena, &d->files.by_file, &d->files.count, nobody) == 0 ? 0 : -ENOMEM;
 }
 
 /* f->pid, fd and own are filled. */

@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #define CHUNK MIB(1)
 #define GHOSTS_MAX 65536
@@ -37,6 +39,29 @@ static bool is_nameless(const char *path)
 	const char *name = path ? strrchr(path, '/') : NULL;
 
 	return name && name[1] == '#' && name[2] && !name[2 + strspn(name + 2, "0123456789")];
+}
+
+/* Whether it lies where the VPS has files: not in a file system that only the kernel has (memfd_secret(2)). */
+static bool is_mounted(const struct ckpt_dump *d, const char *path, const struct stat *st, int own)
+{
+	char up[4096];
+	char *slash;
+
+	snprintf(up, sizeof(up), "%s", path);
+	while ((slash = strrchr(up, '/'))) {
+		cleanup_close int fd = -EBADF;
+		struct statfs mine, there;
+		struct stat dir;
+
+		*slash = '\0';
+		fd = path_open_in_root(d->root, up[0] ? up : "/", O_PATH | O_DIRECTORY, 0);
+		if (fd < 0 || fstat(fd, &dir) < 0 || fstatfs(fd, &there) < 0 || fstatfs(own, &mine) < 0)
+			continue;
+		/* Layers of an overlay may show their files under devices of their own. */
+		return dir.st_dev == st->st_dev ||
+		       (mine.f_type == OVERLAYFS_SUPER_MAGIC && there.f_type == OVERLAYFS_SUPER_MAGIC);
+	}
+	return false;
 }
 
 static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
@@ -70,6 +95,10 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	*h = (struct ckpt_held){ st->st_dev, st->st_ino, open(proc, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
 	if (h->fd < 0)
 		return err_sys(e, "open %s", proc);
+	if (g->path && !is_mounted(d, g->path, st, h->fd)) {
+		close(h->fd);
+		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which cannot be saved", proc, link);
+	}
 	if (!g->path || ckpt_push(a, &d->tree.ghosts, &d->tree.ghost_count, g) < 0 ||
 	    ckpt_push(a, &d->ghosts, &d->ghost_count, h) < 0) {
 		close(h->fd);

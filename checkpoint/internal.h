@@ -21,9 +21,6 @@ size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int bas
 /* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
 int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 
-/* XCR0: the parts of the registers' state that this processor and kernel keep. */
-uint64_t ckpt_xsave_mask(void);
-
 struct ckpt_dump_options;
 
 /* A deleted file that is saved. */
@@ -82,8 +79,10 @@ int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e);
+/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
 struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
@@ -112,6 +111,8 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Controlling terminals, once all files are collected. (relate.c) */
+int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
 int ckpt_file_locks(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
 int ckpt_fd_locks(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__FdTable *t, struct err *e);

@@ -24,6 +24,8 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD,
 	CKPT_FILE_UNIX,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
+	CKPT_FILE_PTY_MASTER = 20,
+	CKPT_FILE_PTY_SLAVE,
 	CKPT_FILE_NSFS = 30,
 	CKPT_FILE_INET = 40,
 	CKPT_FILE_NETLINK,
@@ -114,7 +116,7 @@ struct ckpt_kind {
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
 	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
-	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet;
+	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet, ckpt_kind_pty_master, ckpt_kind_pty_slave;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
 /*
@@ -129,6 +131,8 @@ int ckpt_opening_socket(const struct ckpt_opening *o, uint32_t space, int family
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);
 const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d);
 int ckpt_dump_root(const struct ckpt_dump *d);
+/* One more open file, that no process has. -ENOMEM. */
+int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f);
 /* The VPS's number for a user or group id of the host's; 65534 for one that is none of its own. */
 uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id);
 /* A sock_diag socket in the VPS's network namespace; stays the dump's. */

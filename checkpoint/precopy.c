@@ -226,7 +226,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 static int begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
-	int r = ckpt_header_collect(&p->arena, p->init, p->o->spec->name, &h, e);
+	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
 
 	return r == 0 ? ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e) : r;
 }

@@ -52,22 +52,9 @@ static int check_areas(pid_t pid, struct err *e)
 	return 0;
 }
 
-static int check_terminal(pid_t pid, struct err *e)
-{
-	uint64_t f[53] = { 0 };
-	int r = ckpt_stat_read(pid, f);
-
-	if (r < 0)
-		return err_code(e, r, "look at process %d", (int)pid);
-	if (f[7])
-		return err_set(e, ERR_UNSUPPORTED, "process %d has a controlling terminal, which cannot be "
-			       "saved yet", (int)pid);
-	return 0;
-}
-
 int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e)
 {
-	static int (*const checks[])(pid_t pid, struct err *e) = { check_terminal, check_timers, check_areas };
+	static int (*const checks[])(pid_t pid, struct err *e) = { check_timers, check_areas };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/dump.h"
 #include "checkpoint/restore.h"
 
 #include "base/macro.h"
@@ -7,6 +8,7 @@
 #include "base/step.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
@@ -143,6 +145,24 @@ static int check_host(const struct restore *r, struct err *e)
 	return 0;
 }
 
+/* The holder has the masters that nobody inside has: the console's, and those of clients who are gone. */
+static int fill_terminals(struct restore *r, struct err *e)
+{
+	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
+	int n = ckpt_pty_console(&r->tree, rt_console_fd(r->vps), e);
+
+	for (uint32_t i = 0; n == 0 && i < r->tree.file_count; i++) {
+		const Ckpt__File *f = r->tree.files[i];
+		int fd;
+
+		if (f->kind != CKPT_FILE_PTY_MASTER || !f->pty->outside)
+			continue;
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_file(r, i + 1), 0);
+		n = fd < 0 ? err_sys(e, "take terminal %u", f->pty->index) : rt_keep(r->vps, fd, e);
+	}
+	return n;
+}
+
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
@@ -152,6 +172,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 
 	if (n == 0)
 		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
+	if (n == 0)
+		n = fill_terminals(r, e);
 	if (n == 0)
 		n = restore_sockets_take(r, e);
 	if (n == 0)
@@ -188,14 +210,17 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
  * they may be behind what its processes have seen last. */
 static int await_clocks(struct restore *r, struct err *e)
 {
-	Ckpt__Header *h;
-	uint64_t late;
+	int64_t offset[2];
+	uint64_t now, late;
 	struct timespec ts;
-	int n = ckpt_header_collect(&r->tree.arena, rt_init_pid(r->vps), "", &h, e);
+	int n = ckpt_clock_offsets(rt_init_pid(r->vps), offset, e);
 
-	if (n < 0 || h->monotonic_ns >= r->tree.header->monotonic_ns)
+	if (n < 0)
 		return n;
-	late = r->tree.header->monotonic_ns - h->monotonic_ns;
+	now = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	if (now >= r->tree.header->monotonic_ns)
+		return 0;
+	late = r->tree.header->monotonic_ns - now;
 	if (late > CLOCK_LATE_MAX_NS)
 		return err_set(e, ERR_FAIL, "the clocks of the VPS would go back by %llu ms",
 			       (unsigned long long)late / 1000000);
@@ -213,6 +238,8 @@ static int let_go(struct restore *r, struct err *e)
 		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
+	if (n == 0)
+		n = rt_connect(r->vps, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)
@@ -306,6 +333,9 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (r->tree.spool < 0)
 		return err_sys(e, "make a file in %s", spec->lib_dir);
 	r->tree.has_spool = true;
+	r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r->proc < 0)
+		return err_sys(e, "open /proc");
 	more = read_tree(r, spec, stdio, &rec, l, e);
 	if (more < 0)
 		return more;
@@ -316,7 +346,10 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		n = plan_fds(r, e);
 	if (n == 0)
 		n = start(r, spec, stdio, e);
-	return n == 0 ? build(r, &rec, more, l, e) : n;
+	if (n == 0)
+		n = build(r, &rec, more, l, e);
+	fd_close(&r->proc);
+	return n;
 }
 
 struct ckpt_restore {

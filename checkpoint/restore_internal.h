@@ -36,6 +36,7 @@ struct restoring {
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	int proc;                    /* the host's /proc, while the first process opens things */
 	struct ckpt_plan plan;
 	struct rt_vps *vps;          /* NULL: not started yet */
 	const struct ckpt_progress *progress; /* or NULL */

@@ -8,6 +8,7 @@
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
@@ -34,24 +35,37 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
+static int make_memfd(const char *name)
+{
+	char part[250];
+	int fd;
+
+	snprintf(part, sizeof(part), "%s", name);
+	fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+		fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
+}
+
 /* That of a pre-copy, which has been filled, or a new one. */
 static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
 	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
-	char name[250];
-	int fd = restore_early_shmem(r, id);
+	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
+	cleanup_close int fd = early < 0 ? make_memfd(s->name) : early;
+	char path[64];
 
-	snprintf(name, sizeof(name), "%s", s->name);
-	if (fd < 0)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
-	if (ftruncate(fd, (off_t)s->size) < 0) {
-		err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
-		close(fd);
-		return -ENOMEM;
-	}
-	return place(fd, restore_fd_shmem(r, id), e);
+	if (ftruncate(fd, (off_t)s->size) < 0 ||
+	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
+		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
+	if (!(s->seals & F_SEAL_WRITE))
+		return place(TAKE_FD(fd), at, e);
+	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);
 }
 
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
@@ -177,6 +191,8 @@ int restore_open(void *restore, struct err *e)
 	if (n == 0)
 		n = restore_places(r, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
+		if (r->tree.shmems[i - 1]->sysv)
+			continue;
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r, i, e);
 	}
@@ -186,6 +202,8 @@ int restore_open(void *restore, struct err *e)
 		n = ckpt_sockets_make(&o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
+	if (n == 0)
+		n = ckpt_pty_finish(&o, e);
 	if (n == 0)
 		n = ckpt_sockets_fill(&o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {

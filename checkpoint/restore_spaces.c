@@ -9,6 +9,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 
@@ -78,6 +79,13 @@ static int set_sysctls(const struct making *m, struct err *e)
 	return 0;
 }
 
+static int fill_ipc(const struct making *m, struct err *e)
+{
+	int n = set_sysctls(m, e);
+
+	return n == 0 ? ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e) : n;
+}
+
 static int set_loopback(struct err *e)
 {
 	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -132,7 +140,7 @@ static int make(void *arg, struct err *e)
 	if (m->space->kind == CKPT_SPACE_UTS)
 		n = set_names(m->space, e);
 	else if (m->space->kind == CKPT_SPACE_IPC)
-		n = set_sysctls(m, e);
+		n = fill_ipc(m, e);
 	else if (m->space->kind == CKPT_SPACE_NET && m->space->loopback)
 		n = set_loopback(e);
 	else if (m->space->kind == CKPT_SPACE_TIME)
@@ -220,7 +228,7 @@ static int adjust(struct making *m, struct err *e)
 	if (n == 0 && m->space->kind == CKPT_SPACE_UTS)
 		n = set_names(m->space, e);
 	else if (n == 0 && m->space->kind == CKPT_SPACE_IPC)
-		n = set_sysctls(m, e);
+		n = fill_ipc(m, e);
 	return n;
 }
 

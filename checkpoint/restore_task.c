@@ -4,6 +4,7 @@
  * its threads. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
@@ -43,6 +44,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN)) |
 				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
 
+		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
+			continue; /* when all else has its place */
 		if (restore_early_has(p, a))
 			continue;
 		if (a->shmem)
@@ -73,6 +76,10 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 
 	list_init(l, r);
 	n = map_areas(r, p, l, e);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_shm(r, p, l, e);
 	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)

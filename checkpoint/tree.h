@@ -18,6 +18,7 @@ typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Area Ckpt__Area;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
+typedef struct Ckpt__IpcObject Ckpt__IpcObject;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__Mount Ckpt__Mount;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
@@ -62,6 +63,9 @@ struct ckpt_task {
 	/* dump: as the host sees it. restore: likewise, once it is there. */
 	pid_t pid;
 	pid_t *tids;
+	pid_t host_group;
+	uint32_t host_terminal;     /* tty_nr and tpgid of proc(5) */
+	pid_t host_foreground;
 };
 
 /* A piece of a deleted file's contents, in the spool. */
@@ -87,6 +91,8 @@ struct ckpt_tree {
 	size_t queue_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
+	Ckpt__IpcObject **ipc;
+	size_t ipc_count;
 	Ckpt__Space **spaces;       /* namespace n has id n + 1, owners first; so have the next three */
 	size_t space_count;
 	Ckpt__Super **supers;
