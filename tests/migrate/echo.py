@@ -20,7 +20,7 @@ def connect(address, port):
     end = time.monotonic() + 30
     while True:
         try:
-            return socket.create_connection((address, port), timeout=60)
+            return socket.create_connection((address, port), timeout=20)
         except OSError:
             if time.monotonic() > end:
                 raise

@@ -58,6 +58,8 @@ make_echo() {
 	vps create web1 init='/bin/busybox nc -ll -p 7000 -e /bin/cat' \
 		net=name=eth0,mode=bridge,parent=br0,ip=192.0.2.10/24,ip=2001:db8:5::10/64
 	vps start web1
+	# Another VPS had the address a moment ago.
+	nsenter --net="$CLIENT" ip neigh flush dev up0
 }
 
 # client ADDRESS: its pid in $client_pid; says that it is connected, ends when it is told.
