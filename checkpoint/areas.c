@@ -17,11 +17,39 @@ static int refuse(struct err *e, const struct ckpt_task *k, const struct ckpt_ma
 	return err_set(e, ERR_UNSUPPORTED, "process %d has mapped %.400s, %s", (int)k->pid, l->name, why);
 }
 
+/* Inode numbers of System V memory are its own; others may have the same. */
+static bool is_sysv(int fd)
+{
+	char path[64], link[16] = { 0 };
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, link, sizeof(link) - 1) > 0 && strncmp(link, "/SYSV", 5) == 0;
+}
+
+/* Attached for reading only (shmat(2)), and not merely protected. */
+static bool is_read_only(pid_t pid, uint64_t start)
+{
+	char path[64], line[4600];
+	cleanup_fclose FILE *f = NULL;
+	unsigned long at = 0, from, end;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &from, &end) == 2)
+			at = from;
+		else if (at == start && strncmp(line, "VmFlags:", 8) == 0)
+			return !strstr(line, " mw");
+	}
+	return true;
+}
+
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 {
 	Ckpt__Shmem *s;
 	struct stat st;
 	size_t n = d->tree.shmem_count;
+	bool sysv = is_sysv(fd);
 
 	if (fstat(fd, &st) < 0) {
 		err_sys(e, "look at shared memory");
@@ -29,7 +57,8 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 		return -EIO;
 	}
 	for (size_t i = 0; i < n; i++)
-		if (d->shmem_dev[i] == st.st_dev && d->shmem_ino[i] == st.st_ino) {
+		if (d->shmem_dev[i] == st.st_dev && d->shmem_ino[i] == st.st_ino &&
+		    d->tree.shmems[i]->sysv == sysv) {
 			close(fd);
 			return (int)i + 1;
 		}
@@ -41,6 +70,7 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 	}
 	ckpt__shmem__init(s);
 	s->size = (uint64_t)st.st_size;
+	s->sysv = sysv;
 	s->name = ckpt_strdup(&d->tree.arena, name);
 	d->shmem_dev[n] = st.st_dev;
 	d->shmem_ino[n] = st.st_ino;
@@ -65,26 +95,25 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 	if (n < 0)
 		return err_sys(e, "read %s", path);
 	l->name[n] = '\0';
-	if (strncmp(l->name, "/memfd:", 7) == 0 || STREQ(l->name, "/dev/zero (deleted)")) {
+	if (strncmp(l->name, "/memfd:", 7) == 0 || STREQ(l->name, "/dev/zero (deleted)") ||
+	    strncmp(l->name, "/SYSV", 5) == 0) {
 		int shm = open(path, O_RDONLY | O_CLOEXEC);
 
 		if (shm < 0)
 			return err_sys(e, "open shared memory of process %d", (int)k->pid);
-		if (!(a->flags & MAP_SHARED)) {
-			close(shm);
-			return refuse(e, k, l, "privately");
-		}
 		id = ckpt_shmem_add(d, shm, "", e);
 		a->shmem = id > 0 ? (uint32_t)id : 0;
+		if (id > 0 && d->tree.shmems[id - 1]->sysv && !(a->prot & PROT_WRITE))
+			a->read_only = is_read_only(k->pid, l->start);
 		return id < 0 ? id : 0;
 	}
-	if (l->name[0] != '/' || strncmp(l->name, "/SYSV", 5) == 0)
+	if (l->name[0] != '/')
 		return refuse(e, k, l, "which cannot be saved yet");
 	if (stat(path, &mapped) < 0)
 		return err_sys(e, "look at %s", l->name);
 	if (!S_ISREG(mapped.st_mode) && !S_ISCHR(mapped.st_mode))
 		return refuse(e, k, l, "which is no file");
-	return ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, e);
+	return ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, &a->space, e);
 }
 
 static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, struct err *e)
@@ -134,7 +163,7 @@ int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 			k->mm->vdso_size = l.end - k->mm->vdso;
 			continue;
 		}
-		r = add_area(d, k, &l, e);
+		r = ckpt_note(d, add_area(d, k, &l, e), k->pid, -1, e);
 		if (r < 0)
 			return r;
 	}

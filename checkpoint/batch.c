@@ -601,7 +601,7 @@ enum { INFO_EXIT = 2 };
 static int run_stub(struct ckpt_batch *b, struct ckpt_thread *t, uint64_t call_end,
 		    struct user_regs_struct *regs)
 {
-	bool fast = regs->r15 != 0 && call_end == at(b, ckpt_stub_called);
+	bool fast = regs->r15 != 0 && call_end == at(b, ckpt_stub_called) && !t->between;
 	struct syscall_info info;
 	struct ckpt_stop s;
 	int r;
@@ -627,7 +627,10 @@ static int run_stub(struct ckpt_batch *b, struct ckpt_thread *t, uint64_t call_e
 			if (info.op == INFO_EXIT && regs->rip == call_end &&
 			    (call_end != at(b, ckpt_stub_called) || regs->rbp == 1))
 				return 1;
-			r = ckpt_trace_resume(PTRACE_SYSCALL, t->tid, 0);
+			if (info.op == INFO_EXIT && regs->rip == call_end && t->between)
+				r = t->between(t->between_arg, (int64_t)regs->rax);
+			if (r == 0)
+				r = ckpt_trace_resume(PTRACE_SYSCALL, t->tid, 0);
 			break;
 		case CKPT_STOP_SIGNAL:
 			if (fast && regs->rip == at(b, ckpt_stub_signalled))

@@ -62,6 +62,10 @@ struct ckpt_thread {
 	/* Where the host's ids of tasks that its calls make are put; NULL: nowhere. */
 	pid_t *born;
 	size_t born_count, born_max;
+	/* NULL, or called with what each call of a list but the last has returned, while the task stands
+	 * behind it. A negative value ends the list with it (the rest is not run). */
+	int (*between)(void *arg, int64_t ret);
+	void *between_arg;
 };
 
 /*

@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/seccomp.h"
 
 #include <elf.h>
@@ -106,6 +107,56 @@ static int sched_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 	errno = 0;
 	t->nice = getpriority(PRIO_PROCESS, (id_t)tid);
 	return errno ? -errno : bytes(a, &t->affinity, &set, sizeof(set));
+}
+
+/* Ids as process 1's user namespace has them, of a task in another: its own calls tell those of its own. */
+static int outer_collect(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t)
+{
+	struct ckpt_arena *a = &d->tree.arena;
+	struct ckpt_status s;
+	uint64_t v[GROUPS_MAX];
+	int r = ckpt_status_read(tid, &s);
+	size_t n;
+
+	t->outer_uids = ckpt_alloc(a, 4 * sizeof(uint32_t));
+	t->outer_gids = ckpt_alloc(a, 4 * sizeof(uint32_t));
+	if (r < 0 || !t->outer_uids || !t->outer_gids)
+		return r < 0 ? r : -ENOMEM;
+	t->n_outer_uids = ckpt_status_numbers(&s, "Uid", 10, v, 4);
+	for (size_t i = 0; i < t->n_outer_uids; i++)
+		t->outer_uids[i] = (uint32_t)v[i] - d->uid_base;
+	t->n_outer_gids = ckpt_status_numbers(&s, "Gid", 10, v, 4);
+	for (size_t i = 0; i < t->n_outer_gids; i++)
+		t->outer_gids[i] = (uint32_t)v[i] - d->uid_base;
+	n = ckpt_status_numbers(&s, "Groups", 10, v, GROUPS_MAX);
+	t->outer_groups = ckpt_alloc(a, (n + 1) * sizeof(uint32_t));
+	for (size_t i = 0; t->outer_groups && i < n; i++)
+		t->outer_groups[i] = (uint32_t)v[i] - d->uid_base;
+	t->n_outer_groups = n;
+	return t->outer_groups && t->n_outer_uids == 4 && t->n_outer_gids == 4 ? 0 : -EPROTO;
+}
+
+/* A thread in other namespaces than its process's first one, or with other ids where those cannot be set. */
+static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t, struct err *e)
+{
+	const Ckpt__Thread *first = k->thread_count ? k->threads[0] : t;
+	int r = ckpt_spaces_of_thread(d, tid, t, e);
+
+	if (r == 0)
+		r = ckpt_group_of_thread(d, tid, t, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < t->n_spaces; i++)
+		if (t->spaces[i] != first->spaces[i])
+			return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has a %s namespace of its own, which "
+				       "cannot be saved yet", (int)tid, (int)k->pid, ckpt_space_types[i].name);
+	if (t->spaces[CKPT_SPACE_USER] == d->spaces.main[CKPT_SPACE_USER])
+		return 0;
+	r = outer_collect(d, tid, t);
+	if (r == 0 && memcmp(t->outer_uids, first->outer_uids, 16) + memcmp(t->outer_gids, first->outer_gids, 16))
+		return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has ids of its own in a user namespace, "
+			       "which cannot be saved yet", (int)tid, (int)k->pid);
+	return r < 0 ? err_code(e, r, "read the ids of thread %d", (int)tid) : 0;
 }
 
 static int status_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, unsigned *filters)
@@ -322,6 +373,8 @@ static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_
 		r = sched_collect(a, tid, t);
 	if (r == 0)
 		r = status_collect(a, tid, t, &filters);
+	if (r == 0 && spaces_collect(d, k, tid, t, e) < 0)
+		return -EINVAL;
 	if (r == 0)
 		r = ckpt_push(a, &k->threads, &k->thread_count, t);
 	if (r < 0)
@@ -401,6 +454,9 @@ static int numbers_collect(struct ckpt_task *k)
 	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
 	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
 	k->process->exit_signal = (uint32_t)f[38];
+	k->host_group = (pid_t)f[5];
+	k->host_terminal = (uint32_t)f[7];
+	k->host_foreground = (pid_t)f[8];
 	n = ckpt_status_numbers(&s, "Umask", 8, v, 1);
 	k->process->umask = n ? (uint32_t)v[0] : 022;
 	return 0;
@@ -425,18 +481,22 @@ static int limits_collect(struct ckpt_arena *a, struct ckpt_task *k)
 	return p->rlimits ? 0 : -ENOMEM;
 }
 
-static int link_collect(struct ckpt_arena *a, pid_t pid, const char *name, char **ret)
+static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
-	char path[64], text[4096];
-	ssize_t n;
+	Ckpt__Process *p = k->process;
+	uint32_t ghost = 0;
+	int r = ckpt_place_link(d, k->pid, "cwd", &p->cwd, &p->cwd_ghost, &p->cwd_space, e);
 
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	n = readlink(path, text, sizeof(text) - 1);
-	if (n < 0)
-		return -errno;
-	text[n] = '\0';
-	*ret = ckpt_strdup(a, text);
-	return *ret ? 0 : -ENOMEM;
+	if (r == 0)
+		r = ckpt_place_link(d, k->pid, "root", &p->root, &ghost, &p->root_space, e);
+	if (r == 0 && ghost)
+		return err_set(e, ERR_UNSUPPORTED, "the root of process %d, %s, has been deleted, which cannot be saved "
+			       "yet", (int)k->pid, p->root);
+	if (r == 0)
+		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	if (r == 0 && k->mm->exe_ghost)
+		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
+	return r;
 }
 
 static int outside_collect(struct ckpt_arena *a, struct ckpt_task *k)
@@ -448,8 +508,6 @@ static int outside_collect(struct ckpt_arena *a, struct ckpt_task *k)
 
 	if (r == 0)
 		r = limits_collect(a, k);
-	if (r == 0)
-		r = link_collect(a, k->pid, "root", &k->process->root);
 	if (r < 0)
 		return r;
 	snprintf(path, sizeof(path), "/proc/%d/auxv", (int)k->pid);
@@ -478,14 +536,7 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	r = outside_collect(a, k);
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)p->pid);
-	if (!STREQ(k->process->root, "/"))
-		return err_set(e, ERR_UNSUPPORTED, "process %d has a root of its own, %s, or another mount"
-			       " namespace", (int)p->pid, k->process->root);
-	r = ckpt_place_link(d, k->pid, "cwd", &k->process->cwd, &k->process->cwd_ghost, e);
-	if (r == 0)
-		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, e);
-	if (r == 0 && k->mm->exe_ghost)
-		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
+	r = places_collect(d, k, e);
 	if (r == 0)
 		r = ckpt_areas_collect(d, k, e);
 	if (r < 0)
@@ -498,6 +549,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 		r = cloexec_collect(k, &b, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
+	if (r == 0)
+		r = ckpt_undo_collect(d, k, &b, e);
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

@@ -7,7 +7,10 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
@@ -18,6 +21,8 @@
 #include <sys/utsname.h>
 #include <time.h>
 
+#define BUSY_TRIES 20
+#define BUSY_NS 10000000
 #define HOLD_TIMEOUT_US 1000000
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
@@ -76,52 +81,53 @@ uint64_t ckpt_xsave_mask(void)
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e)
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e)
 {
-	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
 	cleanup_free char *text = NULL;
-	struct utsname u;
 	long long s[2] = { 0 }, ns[2] = { 0 };
 	char path[64];
 	int r;
 
-	if (!h)
-		return err_code(e, -ENOMEM, "collect");
-	ckpt__header__init(h);
-	uname(&u);
-	h->vps = ckpt_strdup(a, name);
-	h->kernel = ckpt_strdup(a, u.release);
-	if (!h->vps || !h->kernel)
-		return err_code(e, -ENOMEM, "collect");
-	h->page_size = CKPT_PAGE;
-	h->xsave_mask = ckpt_xsave_mask();
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)init);
+	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)pid);
 	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
 	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
 			     &ns[1]) != 4)
 		r = -EPROTO;
 	if (r < 0 && r != -ENOENT)
 		return err_code(e, r, "read %s", path);
-	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)(s[0] * 1000000000 + ns[0]);
-	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)(s[1] * 1000000000 + ns[1]);
-	h->realtime_ns = now_realtime_us() * 1000;
-	*ret = h;
+	for (int i = 0; i < 2; i++)
+		ret[i] = s[i] * 1000000000 + ns[i];
 	return 0;
 }
 
-static int uid_base_collect(struct ckpt_dump *d, struct err *e)
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e)
 {
-	cleanup_free char *map = NULL;
-	unsigned inside, base;
-	char path[64];
+	Ckpt__Header *h = ckpt_alloc(a, sizeof(*h));
+	struct utsname u;
+	int64_t offset[2];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
-	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u", &inside, &base) != 2 || inside != 0)
-		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
-	d->uid_base = base;
+	if (!h)
+		return err_code(e, -ENOMEM, "collect");
+	ckpt__header__init(h);
+	uname(&u);
+	h->vps = ckpt_strdup(a, o->spec->name);
+	h->id = ckpt_strdup(a, o->id ? o->id : "");
+	h->uuid = ckpt_strdup(a, o->spec->uuid);
+	h->files = o->files;
+	h->kernel = ckpt_strdup(a, u.release);
+	if (!h->vps || !h->id || !h->uuid || !h->kernel)
+		return err_code(e, -ENOMEM, "collect");
+	h->page_size = CKPT_PAGE;
+	h->xsave_mask = ckpt_xsave_mask();
+	r = ckpt_clock_offsets(init, offset, e);
+	if (r < 0)
+		return r;
+	h->monotonic_ns = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)offset[1];
+	h->realtime_ns = now_realtime_us() * 1000;
+	*ret = h;
 	return 0;
 }
 
@@ -144,18 +150,21 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	struct ckpt_tree *t = &d->tree;
 	struct ckpt_status s;
 	uint64_t v;
-	int r = ckpt_header_collect(&t->arena, init, o->spec->name, &t->header, e);
+	pid_t pid;
+	int r = ckpt_header_collect(&t->arena, init, o, &t->header, e);
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
 	if (r == 0)
 		r = ids_collect(d, e);
 	if (r == 0)
-		r = ckpt_refuse_mounts(init, o->spec, e);
-	if (r == 0)
-		r = uid_base_collect(d, e);
-	if (r == 0)
 		r = ckpt_order(d, init, e);
+	if (r == 0)
+		r = ckpt_group_open(d, e);
+	if (r == 0)
+		r = ckpt_groups_collect(d, e);
+	if (r == 0)
+		r = ckpt_spaces_collect(d, e);
 	if (r < 0)
 		return r;
 	/* The runtime confines a VPS by one filter, above those that it lives under itself. */
@@ -164,20 +173,28 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
+	r = ckpt_ipc_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
-		r = ckpt_refuse(init, &d->frozen.procs[i], e);
+		pid = d->frozen.procs[i].pid;
+		r = ckpt_refuse(d, &d->frozen.procs[i], e);
 		if (r == 0)
-			r = ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e);
+			r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
-			r = ckpt_zombies_collect(d, &t->tasks[i], e);
+			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}
+	if (r == 0 && d->check && d->check->partial)
+		return 0; /* what follows relates processes that are whole */
 	if (r == 0)
 		r = ckpt_relate(d, e);
 	if (r == 0)
 		r = ckpt_epoll_resolve(d, e);
 	if (r == 0)
 		r = ckpt_inotify_resolve(d, e);
+	if (r == 0)
+		r = ckpt_pty_resolve(d, e);
+	if (r == 0)
+		r = ckpt_terminals_resolve(d, e);
 	if (r == 0)
 		r = ckpt_owners_resolve(d, e);
 	if (r == 0)
@@ -186,7 +203,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
-	return r == 0 ? ckpt_unix_check(t, e) : r;
+	return r;
 }
 
 static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
@@ -211,6 +228,9 @@ static void dump_free(struct ckpt_dump *d)
 		fd_close(&d->shmem_fd[i]);
 	fd_close(&d->diag);
 	fd_close(&d->root);
+	fd_close(&d->group);
+	fd_close(&d->proc);
+	ckpt_spaces_done(d);
 	ckpt_collect_done(&d->files);
 	ckpt_ghosts_done(d);
 	ckpt_tree_done(&d->tree);
@@ -239,12 +259,14 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->diag = d->net_lock = -EBADF;
+	d->diag = d->group = d->proc = d->net_lock = -EBADF;
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;
 	d->uid_base = o->spec->root.id_base;
+	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
+	d->paused = o->paused;
 	if (d->root < 0) {
 		err_sys(e, "open %s", path);
 		dump_free(d);
@@ -257,18 +279,27 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e)
 {
-	uint64_t start = now_monotonic_us();
-	struct ckpt_dump *d = dump_new(c, init, o, e);
+	struct ckpt_dump *d = NULL;
+	uint64_t start;
 	int r;
 
-	if (!d)
-		return -EIO;
-	d->precopy = p;
-	r = ckpt_freeze(c, &d->frozen, e);
-	if (r == 0 && o->stopped)
-		r = o->stopped(o->stopped_arg, e);
-	if (r == 0)
-		r = collect(d, init, o, e);
+	for (unsigned tries = 0;; tries++) {
+		start = now_monotonic_us();
+		d = dump_new(c, init, o, e);
+		if (!d)
+			return -EIO;
+		d->precopy = p;
+		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0 && o->stopped)
+			r = o->stopped(o->stopped_arg, e);
+		if (r == 0)
+			r = collect(d, init, o, e);
+		if (r != -EAGAIN || tries == BUSY_TRIES)
+			break;
+		/* A connection waits to be accepted: let the VPS do it. */
+		ckpt_dump_abort(d);
+		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);
 	if (r == 0)
@@ -290,6 +321,22 @@ int ckpt_dump_prepare(const struct cgroup *c, pid_t init, int fd, const struct c
 	int r = w ? ckpt_dump_after(NULL, c, init, w, o, ret, result, e) : -ENOMEM;
 
 	ckpt_writer_free(w);
+	return r;
+}
+
+int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+		   struct ckpt_check *check, struct err *e)
+{
+	struct ckpt_dump *d = dump_new(c, init, o, e);
+	int r;
+
+	if (!d)
+		return -EIO;
+	d->check = check;
+	r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = collect(d, init, o, e);
+	ckpt_dump_abort(d);
 	return r;
 }
 
@@ -326,9 +373,11 @@ void ckpt_dump_abort(struct ckpt_dump *d)
 
 	if (!d)
 		return;
+	if (d->paused)
+		cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, &ignored);
 	fd_close(&d->net_lock);
 	ckpt_unfreeze(&d->frozen);
-	if (d->held)
+	if (d->held && !d->paused)
 		cgroup_thaw(d->cgroup, &ignored);
 	dump_free(d);
 }

@@ -17,7 +17,10 @@ uint64_t ckpt_xsave_mask(void);
 
 struct ckpt_dump_options {
 	const struct rt_spec *spec; /* as it was started: its name, its volumes */
+	const char *id;             /* the image's, a UUID; NULL: it has none */
+	bool files;                 /* the VPS's files follow the stream: said in its header */
 	enum ckpt_compression compression;
+	bool paused;            /* its holder keeps it frozen: so it is again after an abort */
 	bool durable;           /* fsync before the stream counts as written */
 	bool leave_running;     /* ckpt_dump() alone */
 	const struct ckpt_progress *progress; /* NULL: nobody asks */

@@ -118,23 +118,50 @@ static int fetch(struct restore *r, pid_t helper, struct list *l, struct err *e)
 	list_call(l, "open the helper", SYS_pidfd_open, (uint64_t)helper, 0, 0, 0, 0, 0);
 	for (int fd = r->base; n == 0 && fd < restore_fd_end(r); fd++) {
 		size_t file = (size_t)(fd - r->base);
+		/* Perhaps it is opened later: it is not there then. */
+		bool late = file < r->tree.file_count && ckpt_kinds[r->tree.files[file]->kind]->late;
+		bool never = file < r->tree.file_count && !ckpt_kinds[r->tree.files[file]->kind]->open;
 
-		if (file < r->tree.file_count && !ckpt_kinds[r->tree.files[file]->kind]->open)
+		if (never)
 			continue;
 		if (!list_fits(l, 3, 0))
 			n = list_run(l, &p->batch, &p->threads[0], e);
-		list_call(l, "take an open file", SYS_pidfd_getfd, (uint64_t)pidfd, (uint64_t)fd, 0, 0, 0, 0);
-		list_call(l, "place an open file", SYS_dup3, (uint64_t)fetched, (uint64_t)fd, O_CLOEXEC, 0, 0, 0);
+		list_call(l, late ? NULL : "take an open file", SYS_pidfd_getfd, (uint64_t)pidfd, (uint64_t)fd, 0, 0, 0,
+			  0);
+		list_call(l, late ? NULL : "place an open file", SYS_dup3, (uint64_t)fetched, (uint64_t)fd, O_CLOEXEC, 0,
+			  0, 0);
 		list_call(l, NULL, SYS_close, (uint64_t)fetched, 0, 0, 0, 0, 0);
 	}
 	list_call(l, NULL, SYS_close, (uint64_t)pidfd, 0, 0, 0, 0, 0);
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
+static bool is_used(const struct ckpt_tree *t, uint32_t number)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		for (size_t k = 0; k < t->tasks[i].thread_count; k++)
+			if (t->tasks[i].threads[k]->tid == number)
+				return true;
+	return false;
+}
+
+/* From the end, where the VPS's own seldom are. */
+static pid_t free_number(const struct ckpt_tree *t)
+{
+	cleanup_free char *text = NULL;
+	long most = 32768;
+
+	if (fd_read_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &text, NULL) == 0)
+		most = atol(text);
+	while (most > 1000 && is_used(t, (uint32_t)most - 1))
+		most--;
+	return (pid_t)most - 1;
+}
+
 /* The first process runs no more code of ours that could: a copy of this one does it in its place. */
 static int open_files(struct restore *r, struct list *l, struct err *e)
 {
-	pid_t helper, number;
+	pid_t helper, number = free_number(&r->tree);
 	rlim_t most = (rlim_t)restore_fd_end(r) + 64;
 	struct rlimit lim;
 	int n;
@@ -144,7 +171,7 @@ static int open_files(struct restore *r, struct list *l, struct err *e)
 	lim.rlim_cur = lim.rlim_max;
 	if (most > lim.rlim_max || prlimit(r->procs[0].task->pid, RLIMIT_NOFILE, &lim, NULL) < 0)
 		return err_set(e, ERR_FAIL, "%d open files are more than the VPS may have", restore_fd_end(r));
-	n = rt_helper(r->vps, restore_open, r, &helper, &number, e);
+	n = rt_helper(r->vps, number, restore_open, r, &helper, e);
 	if (n < 0)
 		return n;
 	n = fetch(r, number, l, e);

@@ -24,9 +24,14 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_SIGNALFD] = &ckpt_kind_signalfd,
 	[CKPT_FILE_MEMFD] = &ckpt_kind_memfd,
 	[CKPT_FILE_UNIX] = &ckpt_kind_unix,
+	[CKPT_FILE_NSFS] = &ckpt_kind_nsfs,
 	[CKPT_FILE_INET] = &ckpt_kind_inet,
+	[CKPT_FILE_NETLINK] = &ckpt_kind_netlink,
+	[CKPT_FILE_PACKET] = &ckpt_kind_packet,
 	[CKPT_FILE_FOREIGN] = &ckpt_kind_foreign,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
+	[CKPT_FILE_PTY_MASTER] = &ckpt_kind_pty_master,
+	[CKPT_FILE_PTY_SLAVE] = &ckpt_kind_pty_slave,
 	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
 	[CKPT_FILE_VIRTUAL] = &ckpt_kind_virtual,
 	[CKPT_FILE_PIDFD] = &ckpt_kind_pidfd,
@@ -157,7 +162,9 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	out->path = ckpt_strdup(&d->tree.arena, f->link);
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");
-	r = ckpt_kinds[out->kind]->dump(d, f, out, e);
+	r = S_ISSOCK(f->st.st_mode) ? ckpt_socket_space(d, f->own, &out->space, e) : 0;
+	if (r == 0)
+		r = ckpt_kinds[out->kind]->dump(d, f, out, e);
 	if (r == 0)
 		r = ckpt_file_locks(d, f, out, e);
 	if (r == 0)
@@ -182,6 +189,14 @@ static int add_file(struct ckpt_dump *d, struct ckpt_fd *f, struct ckpt_seen *s,
 		return err_code(e, -ENOMEM, "collect files");
 	s->file = (uint32_t)d->tree.file_count;
 	return 0;
+}
+
+int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f)
+{
+	struct ckpt_seen *nobody = ckpt_alloc(&d->tree.arena, sizeof(*nobody));
+
+	return nobody && ckpt_push(&d->tree.arena, &d->tree.files, &d->tree.file_count, f) == 0 &&
+	       ckpt_push(&d->tree.arena, &d->files.by_file, &d->files.count, nobody) == 0 ? 0 : -ENOMEM;
 }
 
 /* f->pid, fd and own are filled. */
@@ -266,6 +281,7 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 		return err_sys(e, "open %s", path);
 	while (r == 0 && (de = readdir(dir)))
 		if (de->d_name[0] != '.')
-			r = add_fd(d, k, pidfd, f, atoi(de->d_name), e);
+			r = ckpt_note(d, add_fd(d, k, pidfd, f, atoi(de->d_name), e), k->pid,
+				      atoi(de->d_name), e);
 	return r;
 }

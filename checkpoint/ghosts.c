@@ -10,6 +10,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/vfs.h>
 
 #define CHUNK MIB(1)
 #define GHOSTS_MAX 65536
@@ -37,6 +39,29 @@ static bool is_nameless(const char *path)
 	const char *name = path ? strrchr(path, '/') : NULL;
 
 	return name && name[1] == '#' && name[2] && !name[2 + strspn(name + 2, "0123456789")];
+}
+
+/* Whether it lies where the VPS has files: not in a file system that only the kernel has (memfd_secret(2)). */
+static bool is_mounted(const struct ckpt_dump *d, const char *path, const struct stat *st, int own)
+{
+	char up[4096];
+	char *slash;
+
+	snprintf(up, sizeof(up), "%s", path);
+	while ((slash = strrchr(up, '/'))) {
+		cleanup_close int fd = -EBADF;
+		struct statfs mine, there;
+		struct stat dir;
+
+		*slash = '\0';
+		fd = path_open_in_root(d->root, up[0] ? up : "/", O_PATH | O_DIRECTORY, 0);
+		if (fd < 0 || fstat(fd, &dir) < 0 || fstatfs(fd, &there) < 0 || fstatfs(own, &mine) < 0)
+			continue;
+		/* Layers of an overlay may show their files under devices of their own. */
+		return dir.st_dev == st->st_dev ||
+		       (mine.f_type == OVERLAYFS_SUPER_MAGIC && there.f_type == OVERLAYFS_SUPER_MAGIC);
+	}
+	return false;
 }
 
 static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
@@ -70,6 +95,10 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	*h = (struct ckpt_held){ st->st_dev, st->st_ino, open(proc, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
 	if (h->fd < 0)
 		return err_sys(e, "open %s", proc);
+	if (g->path && !is_mounted(d, g->path, st, h->fd)) {
+		close(h->fd);
+		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which cannot be saved", proc, link);
+	}
 	if (!g->path || ckpt_push(a, &d->tree.ghosts, &d->tree.ghost_count, g) < 0 ||
 	    ckpt_push(a, &d->ghosts, &d->ghost_count, h) < 0) {
 		close(h->fd);
@@ -79,9 +108,9 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	return 0;
 }
 
-static bool leads_to(const struct ckpt_dump *d, const char *path, const struct stat *st)
+static bool leads_to(int root, const char *path, const struct stat *st)
 {
-	cleanup_close int fd = path_open_in_root(d->root, path, O_PATH | O_NOFOLLOW, 0);
+	cleanup_close int fd = path_open_in_root(root, path, O_PATH | O_NOFOLLOW, 0);
 	struct stat there;
 
 	return fd >= 0 && fstat(fd, &there) == 0 && there.st_ino == st->st_ino &&
@@ -95,30 +124,37 @@ static unsigned long names_left(const char *proc, const struct stat *st)
 }
 
 int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
-		    char **ret_path, uint32_t *ret_ghost, struct err *e)
+		    char **ret_path, uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
 	char *path = strip(&d->tree.arena, link);
+	int root, r = ckpt_mount_space(d, proc, link, ret_space, e);
 
+	if (r < 0)
+		return r;
+	root = ckpt_space_root(d, *ret_space);
 	*ret_ghost = 0;
 	*ret_path = ckpt_strdup(&d->tree.arena, link);
 	if (!path || !*ret_path)
 		return err_code(e, -ENOMEM, "collect files");
-	if (leads_to(d, link, st))
+	if (leads_to(root, link, st))
 		return 0;
 	if (STREQ(path, link))
 		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which is hidden by a mount or has another file in its "
 			       "place", proc, link);
 	if (!S_ISDIR(st->st_mode) && names_left(proc, st) > 0) {
-		*ret_path = ckpt_name_find(d, path, st);
+		*ret_path = ckpt_name_find(d, root, path, st);
 		return *ret_path ? 0 : err_set(e, ERR_UNSUPPORTED, "%s, %s, has another name that cannot be found",
 					       proc, link);
 	}
 	*ret_path = path;
-	return add_ghost(d, proc, link, st, ret_ghost, e);
+	r = add_ghost(d, proc, link, st, ret_ghost, e);
+	if (r == 0)
+		d->tree.ghosts[*ret_ghost - 1]->space = *ret_space;
+	return r;
 }
 
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
-		    uint32_t *ret_ghost, struct err *e)
+		    uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
 	char proc[64], link[4096];
 	struct stat st;
@@ -129,7 +165,7 @@ int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret
 	if (n < 0 || stat(proc, &st) < 0)
 		return err_sys(e, "look at %s", proc);
 	link[n] = '\0';
-	return ckpt_place_find(d, proc, link, &st, ret_path, ret_ghost, e);
+	return ckpt_place_find(d, proc, link, &st, ret_path, ret_ghost, ret_space, e);
 }
 
 static int write_pieces(const struct ckpt_dump *d, size_t n, uint8_t *buf, struct ckpt_writer *w,

@@ -17,14 +17,15 @@ struct ckpt_opening;
 
 /*
  * Where a file that a path of /proc leads to (/proc/PID/fd/N, exe, cwd, map_files) can be opened again:
- * *ret_path, which is `link` or another name of it, or the id of a ghost (*ret_ghost). `st` is its stat.
+ * *ret_path, which is `link` or another name of it, or the id of a ghost (*ret_ghost); *ret_space is the mount
+ * namespace (0: process 1's). `st` is its stat.
  * ERR_UNSUPPORTED when it is hidden, or is what cannot be kept.
  */
 int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
-		    char **ret_path, uint32_t *ret_ghost, struct err *e);
+		    char **ret_path, uint32_t *ret_ghost, uint32_t *ret_space, struct err *e);
 /* As above for a link in /proc/PID, like "exe". */
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
-		    uint32_t *ret_ghost, struct err *e);
+		    uint32_t *ret_ghost, uint32_t *ret_space, struct err *e);
 
 /* The contents; behind the records of the tree, before pages. */
 int ckpt_ghosts_write(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);

@@ -6,6 +6,7 @@
 #include "checkpoint/freeze.h"
 #include "checkpoint/copy.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
 #include "runtime/spec.h"
 
@@ -20,6 +21,8 @@ size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int bas
 /* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
 int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 
+struct ckpt_dump_options;
+
 /* A deleted file that is saved. */
 struct ckpt_held {
 	dev_t dev;
@@ -32,11 +35,12 @@ struct ckpt_dump {
 	const struct cgroup *cgroup;
 	const struct ckpt_progress *progress; /* or NULL */
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
+	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
 	bool held;
+	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
-	const struct rt_spec *spec;
 	int root;               /* of the VPS, O_PATH */
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
@@ -44,26 +48,42 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
-	uint64_t tmpfs_dev, tmpfs_bytes;
+	uint64_t tmpfs_bytes;
+	const struct rt_spec *spec;
+	struct ckpt_spaces spaces;
+	int proc;               /* the host's /proc */
+	int group;              /* of the VPS, v2 */
+	char group_path[4096];  /* as /proc/PID/cgroup has it */
 	uint64_t shmem_dev[1024], shmem_ino[1024]; /* as tree.shmems */
 	int shmem_fd[1024];
 	unsigned base_filters;  /* seccomp filters that every process of a VPS has */
 };
 
+/*
+ * What a refusal becomes when a VPS is only checked: it is noted, and 0 returned, so that the look goes
+ * on with the next of its kind. Else, and after other errors, r. `fd` is -1 for what is no file. The
+ * other one is for what leaves a process half looked at. (check.c)
+ */
+int ckpt_note(struct ckpt_dump *d, int r, pid_t pid, int fd, struct err *e);
+int ckpt_note_cut(struct ckpt_dump *d, int r, pid_t pid, struct err *e);
+/* Freezes, collects and lets go. (dump.c) */
+int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
+		   struct ckpt_check *check, struct err *e);
+
 /* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
-int ckpt_refuse(pid_t init, const struct ckpt_process *p, struct err *e);
-/* Likewise when something is mounted that the runtime does not mount. (refuse.c) */
-int ckpt_refuse_mounts(pid_t init, const struct rt_spec *spec, struct err *e);
+int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
-int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const char *name, Ckpt__Header **ret,
-			struct err *e);
+/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
+int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
+int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
+			Ckpt__Header **ret, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
-struct ckpt_dump_options;
 struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
@@ -79,6 +99,11 @@ int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Process, threads, signals. (collect.c) */
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e);
+/* What lies in the file systems that are in memory. (tmpfs.c) */
+int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
+/* There again: everything of file system `super` below the directory `root`, where what is not of the image is
+ * removed, but for device nodes and `keep`, a path or NULL. (restore_tmpfs.c) */
+int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e);
 /* Puts the frozen processes in order, parents before children, init first. (relate.c) */
 int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e);
 /* The children of a process that have ended and were not waited for. (relate.c) */
@@ -86,17 +111,17 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
-/* What is in the tmpfs that the runtime mounts, and there again. (tmpfs.c) */
-int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
-int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e);
+/* Controlling terminals, once all files are collected. (relate.c) */
+int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
 int ckpt_file_locks(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
 int ckpt_fd_locks(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__FdTable *t, struct err *e);
 /* F_GETOWN and F_GETSIG; as the VPS numbers processes, once all are known. (owners.c) */
 int ckpt_owner_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
 int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
-/* Another path of a file whose name `lost` is gone; NULL when none is found. (names.c) */
-char *ckpt_name_find(struct ckpt_dump *d, const char *lost, const struct stat *st);
+/* Another path of a file whose name `lost` is gone, in the namespace with this root; NULL when none is found.
+ * (names.c) */
+char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 

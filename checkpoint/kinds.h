@@ -24,7 +24,12 @@ enum ckpt_file_kind {
 	CKPT_FILE_MEMFD,
 	CKPT_FILE_UNIX,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files. */
+	CKPT_FILE_PTY_MASTER = 20,
+	CKPT_FILE_PTY_SLAVE,
+	CKPT_FILE_NSFS = 30,
 	CKPT_FILE_INET = 40,
+	CKPT_FILE_NETLINK,
+	CKPT_FILE_PACKET,
 	CKPT_FILE_FOREIGN = 49, /* sockets that are refused; in no image */
 	CKPT_FILE_INOTIFY = 50,
 	CKPT_FILE_VIRTUAL,
@@ -68,8 +73,11 @@ struct ckpt_opening {
 	int base;            /* file n's number is base + n - 1 */
 	int *fds;            /* as tree->files; -1: not yet */
 	int *shmems;         /* as tree->shmems */
+	int spaces;          /* the fd of the first namespace; those of the others follow it */
 	int *ghosts;         /* as tree->ghosts */
-	int *mates;          /* as tree->files: made with its other end; -1: not */
+	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
+	int end;             /* numbers from here on are nobody's */
+	char scratch[64];    /* a directory for names that are not there any more */
 };
 
 /*
@@ -107,13 +115,24 @@ struct ckpt_kind {
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign;
+	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
+	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet, ckpt_kind_pty_master, ckpt_kind_pty_slave;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
+
+/*
+ * While files are opened: into a mount or network namespace of the image, to open something there; 0: back to
+ * process 1's. And socket(2) in a network namespace; the caller stays in process 1's. (restore_spaces.c)
+ */
+int ckpt_opening_enter(const struct ckpt_opening *o, uint32_t space, struct err *e);
+int ckpt_opening_socket(const struct ckpt_opening *o, uint32_t space, int family, int type, int protocol,
+			struct err *e);
 
 /* What a kind's dump() may use. */
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);
 const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d);
 int ckpt_dump_root(const struct ckpt_dump *d);
+/* One more open file, that no process has. -ENOMEM. */
+int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f);
 /* The VPS's number for a user or group id of the host's; 65534 for one that is none of its own. */
 uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id);
 /* A sock_diag socket in the VPS's network namespace; stays the dump's. */
@@ -121,9 +140,6 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);
 /* Shared memory by its open file; the id, from 1. Takes the fd. */
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e);
-
-/* That all pairs of unix sockets are whole. (kinds/unix.c) */
-int ckpt_unix_check(const struct ckpt_tree *t, struct err *e);
 
 /* The number behind "key:" in fdinfo, in base; 0 or -ENOENT. */
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret);

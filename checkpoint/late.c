@@ -7,6 +7,7 @@
  */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -107,7 +108,11 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 	list_init(l, r);
 	if (r->base > 3)
 		list_call(l, NULL, SYS_close_range, 3, (uint64_t)r->base - 1, 0, 0, 0, 0);
-	n = do_kinds(&q, false);
+	n = restore_sem(r, l, e);
+	if (n == 0)
+		n = restore_shm_removed(r, e);
+	if (n == 0)
+		n = do_kinds(&q, false);
 	if (n == 0)
 		n = do_kinds(&q, true); /* of what is open by now */
 	/* Last: their numbers may be any. */

@@ -52,7 +52,7 @@ static bool look(struct search *s, int dirfd, bool deep, int depth)
 }
 
 /* The path of the mount that a directory lies on: the last on the way up with its device. */
-static void to_mount(const struct ckpt_dump *d, char *path, dev_t dev)
+static void to_mount(int root, char *path, dev_t dev)
 {
 	char up[4096];
 	char *slash;
@@ -63,14 +63,14 @@ static void to_mount(const struct ckpt_dump *d, char *path, dev_t dev)
 		struct stat st;
 
 		*slash = '\0';
-		fd = path_open_in_root(d->root, up[0] ? up : "/", O_PATH | O_DIRECTORY, 0);
+		fd = path_open_in_root(root, up[0] ? up : "/", O_PATH | O_DIRECTORY, 0);
 		if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != dev)
 			return;
 		snprintf(path, sizeof(up), "%s", up);
 	}
 }
 
-char *ckpt_name_find(struct ckpt_dump *d, const char *lost, const struct stat *st)
+char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st)
 {
 	struct search s = { .st = st };
 
@@ -78,7 +78,7 @@ char *ckpt_name_find(struct ckpt_dump *d, const char *lost, const struct stat *s
 	if (strrchr(s.path, '/'))
 		*strrchr(s.path, '/') = '\0';
 	for (int deep = 0; deep < 2; deep++) {
-		cleanup_close int fd = path_open_in_root(d->root, s.path[0] ? s.path : "/",
+		cleanup_close int fd = path_open_in_root(root, s.path[0] ? s.path : "/",
 							 O_RDONLY | O_DIRECTORY, 0);
 		struct stat dir;
 
@@ -88,7 +88,7 @@ char *ckpt_name_find(struct ckpt_dump *d, const char *lost, const struct stat *s
 		s.len = strlen(s.path);
 		if (look(&s, fd, deep, 0))
 			return ckpt_strdup(&d->tree.arena, s.path);
-		to_mount(d, s.path, dir.st_dev);
+		to_mount(root, s.path, dir.st_dev);
 	}
 	return NULL;
 }

@@ -226,7 +226,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 static int begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
-	int r = ckpt_header_collect(&p->arena, p->init, p->o->spec->name, &h, e);
+	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
 
 	return r == 0 ? ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e) : r;
 }
@@ -272,6 +272,10 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	struct ckpt_precopy *p;
 	int r = ckpt_watch_check(e);
 
+	if (r == 0)
+		r = cgroup_is_frozen(c, e);
+	if (r > 0)
+		return err_set(e, ERR_STATE, "the VPS is frozen: nothing is written to");
 	if (r < 0)
 		return r;
 	p = calloc(1, sizeof(*p));

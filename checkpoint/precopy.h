@@ -32,7 +32,8 @@ struct ckpt_precopy_stats {
 };
 
 /* Nothing is touched yet. ERR_UNSUPPORTED when this kernel cannot see writes: ckpt_dump_prepare() then
- * sends everything in the pause. Arguments as for ckpt_dump_prepare(). */
+ * sends everything in the pause. ERR_STATE when its group is frozen, as a paused VPS's, or one's whose engine
+ * died in a freeze: thaw it or do without. Arguments as for ckpt_dump_prepare(). */
 int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
 		      struct ckpt_precopy **ret, struct err *e);
 

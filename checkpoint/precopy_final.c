@@ -38,7 +38,7 @@ static void forget_unused(struct ckpt_dump *d)
 	struct ckpt_tree *t = &d->tree;
 
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
-		bool used = t->shmems[i]->memfd;
+		bool used = t->shmems[i]->memfd || t->shmems[i]->sysv;
 
 		for (size_t k = 0; !used && k < t->task_count; k++)
 			for (size_t n = 0; !used && n < t->tasks[k].mm->n_area; n++)

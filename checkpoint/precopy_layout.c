@@ -86,10 +86,11 @@ static uint32_t innermost(const struct ckpt_status *s, const char *key)
 static bool number(pid_t pid, Ckpt__Layout *l)
 {
 	struct ckpt_status s, parent;
-	uint64_t ppid = 0;
+	uint64_t ppid = 0, field[53] = { 0 };
 
-	if (ckpt_status_read(pid, &s) < 0)
+	if (ckpt_status_read(pid, &s) < 0 || ckpt_stat_read(pid, field) < 0)
 		return false;
+	l->terminal = field[7] != 0;
 	l->pid = innermost(&s, "NSpid");
 	l->pgid = innermost(&s, "NSpgid");
 	l->sid = innermost(&s, "NSsid");

@@ -3,14 +3,17 @@
 /* How the processes of a dump belong together: parents, zombies, what they share. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/plan.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 static void swap(struct ckpt_frozen *f, pid_t *parents, size_t a, size_t b)
 {
@@ -106,7 +109,7 @@ static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, p
 	z->status = f[52] & 0x7f ? f[52] & 0x7f : (uint32_t)f[52] & 0xff00;
 	z->exit_signal = (uint32_t)f[38];
 	ckpt_status_numbers(s, "Uid", 10, &uid, 1);
-	z->uid = uid - d->uid_base < 65536 ? (uint32_t)(uid - d->uid_base) : 65534;
+	z->uid = ckpt_dump_id(d, (uint32_t)uid);
 	len -= len && comm[len - 1] == '\n';
 	z->comm.len = len < 15 ? len : 15;
 	z->comm.data = ckpt_memdup(&d->tree.arena, comm, z->comm.len);
@@ -253,4 +256,41 @@ int ckpt_relate(struct ckpt_dump *d, struct err *e)
 	if (r == 0)
 		r = shares(&d->tree, e);
 	return r == 0 ? check_plan(&d->tree, e) : r;
+}
+
+/* One that nobody has open is opened now. */
+static int open_terminal(struct ckpt_dump *d, uint32_t index, uint32_t *ret, struct err *e)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/dev/pts/%u", index);
+	fd = path_open_in_root(d->root, path, O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
+	return fd < 0 ? err_code(e, fd, "open terminal %s", path) : ckpt_file_add(d, fd, ret, e);
+}
+
+int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e)
+{
+	struct ckpt_tree *t = &d->tree;
+
+	for (size_t i = 0; i < t->task_count; i++) {
+		const struct ckpt_task *k = &t->tasks[i];
+		uint32_t nr = k->host_terminal, major = nr >> 8 & 0xfff, minor = (nr & 0xff) | (nr >> 12 & 0xfff00);
+		int r = 0;
+
+		if (!nr)
+			continue;
+		if (major < 136 || major > 143)
+			return err_set(e, ERR_UNSUPPORTED, "process %d has a terminal that is not the VPS's",
+				       (int)k->pid);
+		k->process->terminal = ckpt_pty_find(t, (major - 136) * 256 + minor);
+		if (!k->process->terminal)
+			r = open_terminal(d, (major - 136) * 256 + minor, &k->process->terminal, e);
+		if (r < 0)
+			return r;
+		for (size_t n = 0; n < t->task_count; n++)
+			if (t->tasks[n].host_group == k->host_foreground)
+				k->process->foreground = t->tasks[n].process->pgid;
+	}
+	return 0;
 }

@@ -6,7 +6,11 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 #include "netns/netns.h"
 
@@ -49,17 +53,17 @@ static int find_region(struct restore *r, struct err *e)
 }
 
 /* The index of a path among those to be opened for mapping. */
-static int add_mapped(struct restore *r, const char *path, bool write, struct err *e)
+static int add_mapped(struct restore *r, char *path, uint32_t space, bool write, struct err *e)
 {
-	for (size_t i = 0; i < r->mapped_count; i++)
-		if ((r->mapped[i][0] == '+') == write && STREQ(r->mapped[i] + write, path))
-			return (int)i;
-	char *copy = ckpt_alloc(&r->tree.arena, strlen(path) + 2);
+	struct mapped *m;
 
-	if (copy)
-		snprintf(copy, strlen(path) + 2, "%s%s", write ? "+" : "", path);
-	if (!copy || path[0] != '/' ||
-	    ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, copy) < 0)
+	for (size_t i = 0; i < r->mapped_count; i++)
+		if (r->mapped[i]->write == write && r->mapped[i]->space == space && STREQ(r->mapped[i]->path, path))
+			return (int)i;
+	m = ckpt_alloc(&r->tree.arena, sizeof(*m));
+	if (m)
+		*m = (struct mapped){ path, write, space };
+	if (!m || path[0] != '/' || ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, m) < 0)
 		return err_set(e, ERR_FAIL, "the image is damaged: a path %s", path);
 	return (int)r->mapped_count - 1;
 }
@@ -99,15 +103,20 @@ static int plan_fds(struct restore *r, struct err *e)
 
 			if (!a->path[0] || a->ghost)
 				continue;
-			n = add_mapped(r, a->path, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
+			n = add_mapped(r, a->path, a->space, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 			if (n < 0)
 				return n;
 			p->area_fd[k] = n; /* the number when all are known */
 		}
-		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, false, e);
+		n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
 		if (n < 0)
 			return n;
 		p->exe_fd = n;
+		p->place = -1;
+		if (restore_is_elsewhere(r, p->task)) {
+			p->place = (int)r->place_count;
+			r->place_count += 2;
+		}
 	}
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
@@ -136,16 +145,44 @@ static int check_host(const struct restore *r, struct err *e)
 	return 0;
 }
 
+/* The holder has the masters that nobody inside has: the console's, and those of clients who are gone. */
+static int fill_terminals(struct restore *r, struct err *e)
+{
+	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
+	int n = ckpt_pty_console(&r->tree, rt_console_fd(r->vps), e);
+
+	for (uint32_t i = 0; n == 0 && i < r->tree.file_count; i++) {
+		const Ckpt__File *f = r->tree.files[i];
+		int fd;
+
+		if (f->kind != CKPT_FILE_PTY_MASTER || !f->pty->outside)
+			continue;
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_file(r, i + 1), 0);
+		n = fd < 0 ? err_sys(e, "take terminal %u", f->pty->index) : rt_keep(r->vps, fd, e);
+	}
+	return n;
+}
+
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
-	int n = r->early ? restore_early_settle(r, l, e)
-			 : restore_take_over(r, &r->procs[0], rt_init_pid(r->vps), 1, l, e);
+	pid_t init = rt_init_pid(r->vps);
+	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
+	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
+	if (n == 0)
+		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
+	if (n == 0)
+		n = fill_terminals(r, e);
 	if (n == 0)
 		n = restore_sockets_take(r, e);
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	/* Before they have memory, which is charged to the group. */
+	if (n == 0)
+		n = ckpt_groups_place(&r->tree, group, user, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_join(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
 	if (n == 0)
@@ -160,6 +197,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_threads(r, &r->procs[i], l, e);
+	if (n == 0)
+		n = restore_settle_groups(r, group, user, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
 	if (n == 0)
@@ -171,14 +210,17 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
  * they may be behind what its processes have seen last. */
 static int await_clocks(struct restore *r, struct err *e)
 {
-	Ckpt__Header *h;
-	uint64_t late;
+	int64_t offset[2];
+	uint64_t now, late;
 	struct timespec ts;
-	int n = ckpt_header_collect(&r->tree.arena, rt_init_pid(r->vps), "", &h, e);
+	int n = ckpt_clock_offsets(rt_init_pid(r->vps), offset, e);
 
-	if (n < 0 || h->monotonic_ns >= r->tree.header->monotonic_ns)
+	if (n < 0)
 		return n;
-	late = r->tree.header->monotonic_ns - h->monotonic_ns;
+	now = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	if (now >= r->tree.header->monotonic_ns)
+		return 0;
+	late = r->tree.header->monotonic_ns - now;
 	if (late > CLOCK_LATE_MAX_NS)
 		return err_set(e, ERR_FAIL, "the clocks of the VPS would go back by %llu ms",
 			       (unsigned long long)late / 1000000);
@@ -291,6 +333,9 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (r->tree.spool < 0)
 		return err_sys(e, "make a file in %s", spec->lib_dir);
 	r->tree.has_spool = true;
+	r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (r->proc < 0)
+		return err_sys(e, "open /proc");
 	more = read_tree(r, spec, stdio, &rec, l, e);
 	if (more < 0)
 		return more;
@@ -301,7 +346,10 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		n = plan_fds(r, e);
 	if (n == 0)
 		n = start(r, spec, stdio, e);
-	return n == 0 ? build(r, &rec, more, l, e) : n;
+	if (n == 0)
+		n = build(r, &rec, more, l, e);
+	fd_close(&r->proc);
+	return n;
 }
 
 struct ckpt_restore {

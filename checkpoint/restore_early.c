@@ -58,7 +58,8 @@ static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 		w = s->count < EARLY_MAX ? ckpt_alloc(&r->tree.arena, sizeof(*w)) : NULL;
 		if (!w || ckpt_push(&r->tree.arena, &s->all, &s->count, w) < 0)
 			return err_code(e, -ENOMEM, "restore");
-		*w = (struct early){ .mm = m->mm, .pid = m->pid, .ppid = m->ppid, .sid = m->sid };
+		*w = (struct early){ .mm = m->mm, .pid = m->pid, .ppid = m->ppid, .sid = m->sid,
+				     .terminal = m->terminal };
 		w->p.task = &w->task;
 		w->p.threads = &w->thread;
 		w->p.batch.mem = -EBADF;
@@ -138,7 +139,7 @@ static int bear_all(struct restore *r, struct list *l, struct err *e)
 			if (w->tried || (w->pid != 1 && (!parent || !parent->born)))
 				continue;
 			w->tried = more = true;
-			if (w->pid != 1 && w->sid != w->pid && w->sid != parent->sid)
+			if (w->pid != 1 && (w->terminal || (w->sid != w->pid && w->sid != parent->sid)))
 				continue;
 			n = w->pid == 1 ? bear_first(r, w, l, e) : bear(r, w, parent, l, e);
 			if (n < 0)

@@ -17,6 +17,7 @@
 struct early {
 	uint32_t mm, pid, ppid, sid;
 	bool born, tried, leads;   /* `leads`: it has begun a session */
+	bool terminal;             /* inherited at birth from a leader who has it: not before that is there */
 	bool kept;                 /* it has become one of the tree's */
 	uint32_t session;
 	struct ckpt_ranges wanted, mapped; /* private anonymous areas; `written`: it grows down */

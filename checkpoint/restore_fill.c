@@ -6,8 +6,8 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -16,7 +16,6 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 
 #define ALONE MIB(4) /* less than this is not worth a thread */
 
@@ -171,7 +170,7 @@ static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret
 	if (lo == mm->n_area || mm->area[lo]->start > start || mm->area[lo]->end < end ||
 	    (mm->area[lo]->flags & MAP_SHARED))
 		return false;
-	*ret_zero = !mm->area[lo]->path[0];
+	*ret_zero = !mm->area[lo]->path[0] && !mm->area[lo]->shmem;
 	return true;
 }
 
@@ -246,24 +245,64 @@ static int put_pages(struct restore *r, const struct ckpt_pages *pg, struct err 
 	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", p->task->process->pid) : n;
 }
 
+/* A pre-copy has put what it knew into a file of its own, as there was nothing else yet. */
+static int copy_early(int from, int to)
+{
+	cleanup_free uint8_t *buf = malloc(MIB(1));
+	off_t at = 0, hole;
+
+	if (!buf)
+		return -ENOMEM;
+	while ((at = lseek(from, at, SEEK_DATA)) >= 0)
+		for (hole = lseek(from, at, SEEK_HOLE); at < hole;) {
+			ssize_t n = pread(from, buf, (size_t)(hole - at) < MIB(1) ? (size_t)(hole - at) : MIB(1), at);
+
+			if (n <= 0 || pwrite(to, buf, (size_t)n, at) != n)
+				return -EIO;
+			at += n;
+		}
+	return 0;
+}
+
+static int take_sysv(const struct restore *r, const Ckpt__IpcObject *o, struct err *e)
+{
+	cleanup_close int early = restore_early_shmem(r, o->shmem);
+	int fd = restore_shm_take(r, o, e), n = fd >= 0 && early >= 0 ? copy_early(early, fd) : 0;
+
+	if (n < 0)
+		close(fd);
+	return n < 0 ? err_code(e, n, "fill shared memory %d", o->id) : fd;
+}
+
+/* The file of shared memory, ours. */
+static int take_shmem(const struct restore *r, uint32_t id, struct err *e)
+{
+	char path[64];
+	int fd;
+
+	for (size_t i = 0; i < r->tree.ipc_count; i++)
+		if (r->tree.ipc[i]->kind == CKPT_IPC_SHM && r->tree.ipc[i]->shmem == id)
+			return take_sysv(r, r->tree.ipc[i], e);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)r->procs[0].task->pid, restore_fd_shmem(r, id));
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "take shared memory") : fd;
+}
+
 static int open_shmems(struct restore *r, struct err *e)
 {
-	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
-
 	r->shmem_fd = ckpt_alloc(&r->tree.arena, (r->tree.shmem_count + 1) * sizeof(int));
-	if (!r->shmem_fd || pidfd < 0)
-		return err_sys(e, "restore shared memory");
+	if (!r->shmem_fd)
+		return err_code(e, -ENOMEM, "restore shared memory");
 	for (uint32_t i = 0; i < r->tree.shmem_count; i++)
 		r->shmem_fd[i] = -EBADF;
 	for (uint32_t i = 0; i < r->tree.shmem_count; i++) {
-		r->shmem_fd[i] = (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_shmem(r, i + 1), 0);
+		r->shmem_fd[i] = take_shmem(r, i + 1, e);
 		if (r->shmem_fd[i] < 0)
-			return err_sys(e, "take shared memory");
+			return r->shmem_fd[i];
 	}
 	return 0;
 }
 
-/* They can be sealed now. */
 static int close_shmems(struct restore *r, struct err *e)
 {
 	int n = 0;

@@ -27,6 +27,7 @@ struct restoring {
 	struct ckpt_thread *threads; /* as task->threads; [0] from its birth on */
 	int *area_fd;                /* of the first process: the fd that holds each area's file, or -1 */
 	int exe_fd;
+	int place;                   /* which of the places is its root, the next its directory; -1: as usual */
 	bool parent;                 /* it has children already */
 	struct early *early;         /* it was born in a pre-copy, with its memory; or NULL */
 	size_t filters;              /* seccomp filters of its own that its first thread has by now */
@@ -35,6 +36,7 @@ struct restoring {
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	int proc;                    /* the host's /proc, while the first process opens things */
 	struct ckpt_plan plan;
 	struct rt_vps *vps;          /* NULL: not started yet */
 	const struct ckpt_progress *progress; /* or NULL */
@@ -43,8 +45,13 @@ struct restore {
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
 	int base;
-	char **mapped;               /* paths; those that begin with '+' are opened for writing */
+	struct mapped {
+		char *path;
+		bool write;
+		uint32_t space;      /* mount namespace; 0: process 1's */
+	} **mapped;
 	size_t mapped_count;
+	size_t place_count;
 	uint64_t region;
 	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
 	struct ckpt_decoder *decoders[RESTORE_FILLERS];
@@ -68,9 +75,25 @@ static inline int restore_fd_mapped(const struct restore *r, size_t i)
 	return r->base + (int)(r->tree.file_count + r->tree.shmem_count + i);
 }
 
+static inline int restore_fd_space(const struct restore *r, uint32_t id)
+{
+	return restore_fd_mapped(r, r->mapped_count + id) - 1;
+}
+
+static inline int restore_fd_place(const struct restore *r, int i)
+{
+	return restore_fd_mapped(r, r->mapped_count + r->tree.space_count) + i;
+}
+
+/* /proc/sys/kernel/ns_last_pid of the VPS. */
+static inline int restore_fd_last_pid(const struct restore *r)
+{
+	return restore_fd_place(r, (int)r->place_count);
+}
+
 static inline int restore_fd_ghost(const struct restore *r, uint32_t id)
 {
-	return restore_fd_mapped(r, r->mapped_count) + (int)id - 1;
+	return restore_fd_last_pid(r) + (int)id;
 }
 
 static inline int restore_fd_end(const struct restore *r)
@@ -165,7 +188,9 @@ int restore_early_shmem(const struct restore *r, uint32_t id);
 size_t restore_early_tids(const struct restore *r, pid_t *tids);
 void restore_early_done(struct restore *r);
 
-/* clone3(2) of one task with this number, through `parent`; `exit_signal` is a process's. (restore_list.c) */
+/* clone3(2) of one task with this number (0: any), through `parent`; `exit_signal` is a process's.
+ * (restore_list.c) */
+#define RESTORE_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
 		  uint32_t exit_signal, pid_t ns_pid, pid_t *ret, struct err *e);
 

@@ -55,11 +55,12 @@ int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *pare
 {
 	int32_t number = ns_pid;
 	struct clone_args args = {
-		.flags = flags, .exit_signal = exit_signal, .set_tid_size = 1,
+		.flags = flags, .exit_signal = exit_signal, .set_tid_size = ns_pid != 0,
 	};
 	int r;
 
-	args.set_tid = list_put(l, &number, sizeof(number));
+	if (number)
+		args.set_tid = list_put(l, &number, sizeof(number));
 	list_call(l, "make a task of its number", SYS_clone3, list_put(l, &args, sizeof(args)),
 		  sizeof(args), 0, 0, 0, 0);
 	*ret = 0;

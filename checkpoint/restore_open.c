@@ -8,13 +8,22 @@
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 
+#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10u
+#endif
 
 static int place(int fd, int at, struct err *e)
 {
@@ -26,24 +35,37 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
+static int make_memfd(const char *name)
+{
+	char part[250];
+	int fd;
+
+	snprintf(part, sizeof(part), "%s", name);
+	fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
+		fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	return fd;
+}
+
 /* That of a pre-copy, which has been filled, or a new one. */
 static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
 	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
-	char name[250];
-	int fd = restore_early_shmem(r, id);
+	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
+	cleanup_close int fd = early < 0 ? make_memfd(s->name) : early;
+	char path[64];
 
-	snprintf(name, sizeof(name), "%s", s->name);
-	if (fd < 0)
-		fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
-	if (ftruncate(fd, (off_t)s->size) < 0) {
-		err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
-		close(fd);
-		return -ENOMEM;
-	}
-	return place(fd, restore_fd_shmem(r, id), e);
+	if (ftruncate(fd, (off_t)s->size) < 0 ||
+	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
+		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
+	if (!(s->seals & F_SEAL_WRITE))
+		return place(TAKE_FD(fd), at, e);
+	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);
 }
 
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
@@ -58,7 +80,11 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 	if (!k->open) /* later */
 		return 0;
 	if (o->fds[id - 1] < 0) { /* not made with others */
-		fd = k->open(o, f, e);
+		fd = f->space ? restore_enter(r, f->space, e) : 0;
+		if (fd == 0)
+			fd = k->open(o, f, e);
+		if (fd >= 0 && f->space && restore_enter(r, 0, e) < 0)
+			return -EPERM;
 		if (fd == CKPT_LATE)
 			return 0;
 		if (fd < 0)
@@ -92,6 +118,33 @@ static int raise_limit(const struct restore *r, struct err *e)
 	return 0;
 }
 
+/* The numbers that are planned are taken from the start, so that nothing else that is opened meanwhile gets
+ * one of them. */
+static int reserve(const struct restore *r, struct err *e)
+{
+	cleanup_close int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (null < 0)
+		return err_sys(e, "open /dev/null");
+	for (int fd = r->base; fd < restore_fd_end(r); fd++)
+		if (dup3(null, fd, O_CLOEXEC) < 0)
+			return err_sys(e, "reserve fd %d", fd);
+	return 0;
+}
+
+/* Only for threads in user namespaces of their own: see restore_join(). */
+static int open_last_pid(const struct restore *r, struct err *e)
+{
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		if (r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->tree.tasks[i])) {
+			int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+
+			return fd < 0 ? err_sys(e, "open /proc/sys/kernel/ns_last_pid (CONFIG_CHECKPOINT_RESTORE)")
+				      : place(fd, restore_fd_last_pid(r), e);
+		}
+	return 0;
+}
+
 static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	/* Out of the way of what is placed. */
@@ -100,10 +153,15 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 	if (spool < 0)
 		return err_sys(e, "keep what deleted files hold");
 	for (uint32_t i = 1; n == 0 && i <= r->tree.ghost_count; i++) {
-		int fd = ckpt_ghost_make(&r->tree, i - 1, spool, e);
+		uint32_t space = r->tree.ghosts[i - 1]->space;
+		int fd = space ? restore_enter(r, space, e) : 0;
 
+		if (fd == 0)
+			fd = ckpt_ghost_make(&r->tree, i - 1, spool, e);
 		o->ghosts[i - 1] = restore_fd_ghost(r, i);
 		n = fd < 0 ? fd : place(fd, o->ghosts[i - 1], e);
+		if (n == 0 && space)
+			n = restore_enter(r, 0, e);
 	}
 	close(spool);
 	return n;
@@ -112,7 +170,8 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree, .base = r->base };
+	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
+				  .end = restore_fd_end(r) };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
@@ -124,8 +183,16 @@ int restore_open(void *restore, struct err *e)
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		o.fds[i] = o.mates[i] = -1;
 	if (n == 0)
-		n = ckpt_tmpfs_restore(&r->tree, e);
+		n = reserve(r, e);
+	if (n == 0)
+		n = open_last_pid(r, e);
+	if (n == 0)
+		n = restore_spaces(r, e);
+	if (n == 0)
+		n = restore_places(r, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
+		if (r->tree.shmems[i - 1]->sysv)
+			continue;
 		o.shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r, i, e);
 	}
@@ -136,25 +203,70 @@ int restore_open(void *restore, struct err *e)
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
 	if (n == 0)
+		n = ckpt_pty_finish(&o, e);
+	if (n == 0)
 		n = ckpt_sockets_fill(&o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {
-		bool write = r->mapped[i][0] == '+';
-		int fd = open(r->mapped[i] + write, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+		const struct mapped *m = r->mapped[i];
+		int fd;
 
+		if (m->space && restore_enter(r, m->space, e) < 0)
+			return -EPERM;
+		fd = open(m->path, (m->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
 		if (fd < 0)
-			return err_sys(e, "open %s", r->mapped[i] + write);
+			return err_sys(e, "open %s", m->path);
 		n = place(fd, restore_fd_mapped(r, i), e);
+		if (n == 0 && m->space)
+			n = restore_enter(r, 0, e);
 	}
 	return n == 0 ? restore_file_locks(r, e) : n;
 }
 
+/* for (;;) pause(); */
+struct waiter {
+	Elf64_Ehdr ehdr;
+	Elf64_Phdr phdr;
+	uint8_t code[16];
+};
+#define WAITER_AT 0x10000
+
+static int open_waiter(void)
+{
+	static const struct waiter w = {
+		.ehdr = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
+			  .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
+			  .e_entry = WAITER_AT + offsetof(struct waiter, code),
+			  .e_phoff = offsetof(struct waiter, phdr), .e_ehsize = sizeof(Elf64_Ehdr),
+			  .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
+		.phdr = { .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = WAITER_AT, .p_paddr = WAITER_AT,
+			  .p_filesz = sizeof(w), .p_memsz = sizeof(w), .p_align = CKPT_PAGE },
+		.code = { 0xb8, SYS_pause, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7 },
+	};
+	int fd = memfd_create("restore", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+
+	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 all can be executed */
+		fd = memfd_create("restore", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (fd >= 0 && write(fd, &w, sizeof(w)) == sizeof(w))
+		return fd;
+	return -1;
+}
+
+/*
+ * Another program in this process: only execve(2) makes an address space that belongs to the VPS's user
+ * namespace. Those of all its processes are copies of it, and the VPS's root could look at none of them that
+ * is not dumpable, were it the engine's (__ptrace_may_access() in the kernel).
+ */
 void restore_stay(void *restore)
 {
 	struct restore *r = restore;
+	static char *const none[] = { NULL };
+	int fd = open_waiter();
 
-	close_range((unsigned)restore_fd_end(r), ~0u, 0);
+	close_range((unsigned)restore_fd_end(r), ~0u, CLOSE_RANGE_CLOEXEC);
 	if (r->base > 3)
-		close_range(3, (unsigned)r->base - 1, 0);
-	for (;;)
-		pause();
+		close_range(3, (unsigned)r->base - 1, CLOSE_RANGE_CLOEXEC);
+	for (int i = r->base; i < restore_fd_end(r); i++)
+		fcntl(i, F_SETFD, 0);
+	execveat(fd, "", none, none, AT_EMPTY_PATH);
+	_exit(1);
 }

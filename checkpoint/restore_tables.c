@@ -16,13 +16,13 @@
 #define PIDFD 3 /* free: nobody has fds of its own yet */
 #define FETCHED 4
 
-static int fetch(struct restore *r, struct restoring *p, int number, struct list *l, struct err *e)
+static int fetch(struct restoring *p, int number, struct list *l, struct err *e)
 {
 	int n = list_fits(l, 3, 0) ? 0 : list_run(l, &p->batch, &p->threads[0], e);
 
-	(void)r;
-	list_call(l, "take an open file", SYS_pidfd_getfd, PIDFD, (uint64_t)number, 0, 0, 0, 0);
-	list_call(l, "place an open file", SYS_dup3, FETCHED, (uint64_t)number, O_CLOEXEC, 0, 0, 0);
+	/* Some are not there yet; that one is missing is seen where it is used. */
+	list_call(l, NULL, SYS_pidfd_getfd, PIDFD, (uint64_t)number, 0, 0, 0, 0);
+	list_call(l, NULL, SYS_dup3, FETCHED, (uint64_t)number, O_CLOEXEC, 0, 0, 0);
 	list_call(l, NULL, SYS_close, FETCHED, 0, 0, 0, 0, 0);
 	return n;
 }
@@ -35,10 +35,10 @@ int restore_fetch(struct restore *r, struct restoring *p, bool late, struct list
 	list_call(l, NULL, SYS_close_range, PIDFD, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	list_call(l, "open process 1", SYS_pidfd_open, 1, 0, 0, 0, 0, 0);
 	for (int fd = r->base; n == 0 && !late && fd < restore_fd_end(r); fd++)
-		n = fetch(r, p, fd, l, e);
+		n = fetch(p, fd, l, e);
 	for (uint32_t id = 1; n == 0 && late && id <= r->tree.file_count; id++)
 		if (ckpt_kinds[r->tree.files[id - 1]->kind]->late)
-			n = fetch(r, p, restore_fd_file(r, id), l, e);
+			n = fetch(p, restore_fd_file(r, id), l, e);
 	list_call(l, NULL, SYS_close, PIDFD, 0, 0, 0, 0, 0);
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }

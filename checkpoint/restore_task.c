@@ -4,7 +4,9 @@
  * its threads. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
 
 #include <asm/prctl.h>
@@ -42,6 +44,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN)) |
 				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
 
+		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
+			continue; /* when all else has its place */
 		if (restore_early_has(p, a))
 			continue;
 		if (a->shmem)
@@ -72,6 +76,10 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 
 	list_init(l, r);
 	n = map_areas(r, p, l, e);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_shm(r, p, l, e);
 	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
@@ -168,7 +176,7 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 			  0, 0);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
 	set_signals(p->task, l);
-	if (!k->cwd_ghost)
+	if (!k->cwd_ghost && p->place < 0)
 		list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0,
 			  0);
 	list_call(l, NULL, SYS_umask, k->umask & 0777, 0, 0, 0, 0, 0);
@@ -196,9 +204,19 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	return n;
 }
 
+static void set_ids(const Ckpt__Thread *t, struct list *l)
+{
+	list_call(l, "set its groups", SYS_setgroups, t->n_groups,
+		  list_put(l, t->groups, t->n_groups * sizeof(uint32_t)), 0, 0, 0, 0);
+	list_call(l, "set its group ids", SYS_setresgid, t->gids[0], t->gids[1], t->gids[2], 0, 0, 0);
+	list_call(l, "set its file system group", SYS_setfsgid, t->gids[3], 0, 0, 0, 0, 0);
+	list_call(l, "set its user ids", SYS_setresuid, t->uids[0], t->uids[1], t->uids[2], 0, 0, 0);
+	list_call(l, "set its file system user", SYS_setfsuid, t->uids[3], 0, 0, 0, 0, 0);
+}
+
 /* Identity comes last of all that a thread does for itself: it may not do much afterwards. Ids and
  * capabilities are the VPS's own; the kernel bounds them by its user namespace and bounding set. */
-static void set_identity(const Ckpt__Thread *t, struct list *l)
+static void set_identity(const Ckpt__Thread *t, bool has_ids, struct list *l)
 {
 	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct d[2] = {
@@ -211,12 +229,8 @@ static void set_identity(const Ckpt__Thread *t, struct list *l)
 			list_call(l, NULL, SYS_prctl, PR_CAPBSET_DROP, c, 0, 0, 0, 0);
 	list_call(l, "keep capabilities", SYS_prctl, PR_SET_SECUREBITS,
 		  SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0);
-	list_call(l, "set its groups", SYS_setgroups, t->n_groups,
-		  list_put(l, t->groups, t->n_groups * sizeof(uint32_t)), 0, 0, 0, 0);
-	list_call(l, "set its group ids", SYS_setresgid, t->gids[0], t->gids[1], t->gids[2], 0, 0, 0);
-	list_call(l, "set its file system group", SYS_setfsgid, t->gids[3], 0, 0, 0, 0, 0);
-	list_call(l, "set its user ids", SYS_setresuid, t->uids[0], t->uids[1], t->uids[2], 0, 0, 0);
-	list_call(l, "set its file system user", SYS_setfsuid, t->uids[3], 0, 0, 0, 0, 0);
+	if (!has_ids)
+		set_ids(t, l);
 	list_call(l, "set its secure bits", SYS_prctl, PR_SET_SECUREBITS, t->securebits, 0, 0, 0, 0);
 	list_call(l, "set its capabilities", SYS_capset, list_put(l, &h, sizeof(h)),
 		  list_put(l, d, sizeof(d)), 0, 0, 0, 0);
@@ -289,7 +303,7 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 			  t->rseq_signature, 0, 0);
 	if (i > 0 || p->task->process->pid != 1) /* the first is tied to its holder */
 		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
-	set_identity(t, l);
+	set_identity(t, restore_has_own_user(r, p->task), l);
 	if (i == 0)
 		list_call(l, NULL, SYS_prctl, PR_SET_DUMPABLE, p->task->process->dumpable == 1, 0, 0, 0, 0);
 	n = list_run(l, &p->batch, &p->threads[i], e);
@@ -345,15 +359,14 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	int n = share_filters(r, p, l, e);
+	bool there = restore_has_own_user(r, k); /* restore_join() has made them */
+	int n = there ? 0 : share_filters(r, p, l, e);
 
-	for (size_t i = 1; n == 0 && i < k->thread_count; i++) {
+	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++) {
 		pid_t tid;
 
 		list_init(l, r);
-		n = restore_clone(l, &p->batch, &p->threads[0],
-				  CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-				  CLONE_SYSVSEM, 0, (pid_t)k->threads[i]->tid, &tid, e);
+		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, (pid_t)k->threads[i]->tid, &tid, e);
 		if (n == 0)
 			n = ckpt_thread_adopt(&p->threads[i], tid, (pid_t)k->process->pid,
 					      (pid_t)k->threads[i]->tid, e);

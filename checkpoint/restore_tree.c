@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -57,7 +58,8 @@ int restore_take_over(struct restore *r, struct restoring *p, pid_t pid, uint32_
 		list_call(l, "let go of rseq", SYS_rseq, rseq.pointer, rseq.size, 1, rseq.signature, 0, 0);
 	list_call(l, "let go of robust futexes", SYS_set_robust_list, 0, 24, 0, 0, 0, 0);
 	list_call(l, "let go of the end address", SYS_set_tid_address, 0, 0, 0, 0, 0, 0);
-	/* Its children too, until each gets what it had: late.c opens their files in /proc. */
+	/* Its children too, until each gets what it had: late.c opens their files in /proc,
+	 * restore_fetch() takes theirs from here. */
 	list_call(l, "open it to its own root", SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, 0, r->region, 0, 0, 0, 0);
 	list_call(l, "unmap memory", SYS_munmap, r->region + RESTORE_REGION,
@@ -128,6 +130,31 @@ uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o)
 	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group);
 }
 
+static void stay(void *arg)
+{
+	(void)arg;
+	for (;;)
+		pause();
+}
+
+/* Whose parent is not in the VPS: nothing is inherited. */
+static int birth_outside(struct restore *r, size_t who, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[who];
+	uint32_t number = r->plan.nodes[who].pid;
+	struct rlimit64 lim;
+	pid_t pid;
+	int n = rt_outside(r->vps, (pid_t)number, stay, NULL, &pid, e);
+
+	if (n == 0)
+		n = restore_take_over(r, p, pid, number, l, e);
+	/* As restore_open() has it. */
+	if (n == 0 && (prlimit64(pid, RLIMIT_NOFILE, NULL, &lim) < 0 ||
+		       prlimit64(pid, RLIMIT_NOFILE, &(struct rlimit64){ lim.rlim_max, lim.rlim_max }, NULL) < 0))
+		n = err_sys(e, "raise the limit of open files");
+	return n == 0 ? restore_fetch(r, p, false, l, e) : n;
+}
+
 static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
 	struct restoring *p = &r->procs[o->who], *by;
@@ -136,7 +163,7 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	int n = 0;
 
 	if (o->by == CKPT_PLAN_OUTSIDE)
-		return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside", (int)number);
+		return birth_outside(r, o->who, l, e);
 	by = &r->procs[o->by];
 	shared = o->by < r->tree.task_count && !by->parent ? shared_filters(r, o->by) : 0;
 	by->parent = true;
@@ -162,9 +189,31 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	return n;
 }
 
+/* The fd of the terminal that a session has, in all processes of it; -1: none. */
+static int terminal_of(const struct restore *r, uint32_t sid)
+{
+	for (size_t i = 0; i < r->tree.task_count; i++) {
+		const Ckpt__Process *k = r->tree.tasks[i].process;
+
+		if (k->pid == sid && k->sid == sid && k->terminal)
+			return restore_fd_file(r, k->terminal);
+	}
+	return -1;
+}
+
+static int take_terminal(struct restore *r, size_t who, struct list *l, struct err *e)
+{
+	int fd = terminal_of(r, r->plan.nodes[who].pid);
+
+	return fd < 0 ? 0 : run_one(r, who, l, "take its terminal", SYS_ioctl, (uint64_t)fd, TIOCSCTTY, 0, e);
+}
+
 static int session(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
-	return run_one(r, o->who, l, "begin a session", SYS_setsid, 0, 0, 0, e);
+	int n = run_one(r, o->who, l, "begin a session", SYS_setsid, 0, 0, 0, e);
+
+	/* Before its children are there: they inherit it. */
+	return n == 0 ? take_terminal(r, o->who, l, e) : n;
 }
 
 static int group(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
@@ -174,8 +223,17 @@ static int group(struct restore *r, const struct ckpt_op *o, struct list *l, str
 
 static int foreground(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
-	(void)r, (void)o, (void)l, (void)e;
-	return 0;
+	uint64_t all = UINT64_MAX, none = 0;
+	int32_t number = (int32_t)o->number;
+	int fd = terminal_of(r, r->plan.nodes[o->who].pid);
+
+	list_init(l, r);
+	/* Or a process in the background would be stopped for it (SIGTTOU). */
+	list_call(l, "block signals", SYS_rt_sigprocmask, SIG_SETMASK, list_put(l, &all, 8), 0, 8, 0, 0);
+	list_call(l, "put a group into the foreground", SYS_ioctl, (uint64_t)fd, TIOCSPGRP,
+		  list_put(l, &number, sizeof(number)), 0, 0, 0);
+	list_call(l, "unblock signals", SYS_rt_sigprocmask, SIG_SETMASK, list_put(l, &none, 8), 0, 8, 0, 0);
+	return list_run(l, &r->procs[o->who].batch, &r->procs[o->who].threads[0], e);
 }
 
 static int reaper(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
@@ -255,12 +313,27 @@ static int (*const carry_out[])(struct restore *r, const struct ckpt_op *o, stru
 	[CKPT_OP_EXIT] = end_again,
 };
 
-int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
+/* Those that let go of their session's terminal (TIOCNOTTY), or whose session had it later. */
+static int leave_terminals(struct restore *r, struct list *l, struct err *e)
 {
 	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++) {
+		const Ckpt__Process *k = r->tree.tasks[i].process;
+		int fd = k->terminal || k->sid == k->pid ? -1 : terminal_of(r, k->sid);
+
+		if (fd >= 0)
+			n = run_one(r, i, l, NULL, SYS_ioctl, (uint64_t)fd, TIOCNOTTY, 0, e);
+	}
+	return n;
+}
+
+int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
+{
+	int n = take_terminal(r, 0, l, e);
 
 	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++)
 		if (!restore_early_is_born(r, &r->plan.ops[i]))
 			n = carry_out[r->plan.ops[i].kind](r, &r->plan.ops[i], l, e);
-	return n;
+	return n == 0 ? leave_terminals(r, l, e) : n;
 }

@@ -8,7 +8,9 @@
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/peek.h"
 #include "checkpoint/tcp.h"
+#include "checkpoint/unix.h"
 #include "netns/netns.h"
 
 #include <errno.h>
@@ -16,6 +18,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 
 int ckpt_socket_family(const struct ckpt_fd *f)
 {
@@ -72,6 +75,12 @@ int ckpt_sock_busy(const struct ckpt_sock *k, const char *why, struct err *e)
 	return -EAGAIN;
 }
 
+/* The kernel counts a NUL behind a path that fills its field. */
+static size_t length(const Ckpt__Socket *s, socklen_t len)
+{
+	return s->family == AF_UNIX && len > sizeof(struct sockaddr_un) ? sizeof(struct sockaddr_un) : len;
+}
+
 int ckpt_sock_names(const struct ckpt_sock *k, struct err *e)
 {
 	struct sockaddr_storage sa;
@@ -81,14 +90,14 @@ int ckpt_sock_names(const struct ckpt_sock *k, struct err *e)
 	if (getsockname(k->fd, (struct sockaddr *)&sa, &len) < 0 || len > sizeof(sa))
 		return err_sys(e, "read the name of a socket");
 	s->name.data = ckpt_memdup(ckpt_dump_arena(k->d), &sa, len);
-	s->name.len = len;
+	s->name.len = length(s, len);
 	/* SO_PEERNAME tells it also while TCP is not connected yet, and wants the right length. */
 	if (!ckpt_socket_is_tcp(s))
 		len = sizeof(sa);
 	if (ckpt_socket_is_tcp(s) ? s->state != TCP_CLOSE && getsockopt(k->fd, SOL_SOCKET, SO_PEERNAME, &sa, &len) == 0
 				  : getpeername(k->fd, (struct sockaddr *)&sa, &len) == 0 && len <= sizeof(sa)) {
 		s->peer.data = ckpt_memdup(ckpt_dump_arena(k->d), &sa, len);
-		s->peer.len = len;
+		s->peer.len = length(s, len);
 	}
 	return s->name.data && (!s->peer.len || s->peer.data) ? 0 : err_code(e, -ENOMEM, "collect sockets");
 }
@@ -134,8 +143,14 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 {
 	int r;
 
-	if (k->s->family != AF_INET && k->s->family != AF_INET6)
-		return 0;
+	if (k->s->family == AF_UNIX) {
+		r = ckpt_unix_collect(k, e);
+		return r == 0 ? ckpt_unix_queue(k, e) : r;
+	}
+	if (k->s->family == AF_NETLINK)
+		return ckpt_netlink_collect(k, e);
+	if (k->s->family == AF_PACKET)
+		return ckpt_packet_collect(k, e);
 	r = lock(k->d, e);
 	if (r < 0)
 		return r;
@@ -168,10 +183,12 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 		if (r < 0)
 			return err_code(e, r, "take fd %d of process %d", k.number, (int)k.pid);
 		k.d = d;
-		r = collect_one(&k, e);
+		r = ckpt_note(d, collect_one(&k, e), k.pid, k.number, e);
 		fd_close(&k.fd);
 	}
-	return r;
+	ckpt_peeker_free(d->peeker);
+	d->peeker = NULL;
+	return r == 0 ? ckpt_unix_relate(d, e) : r;
 }
 
 int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e)

@@ -54,10 +54,19 @@ int ckpt_tcp_silence(const struct ckpt_sock *k, bool silent);
 int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
+bool ckpt_inet_is_good(const Ckpt__Socket *s);
+int ckpt_netlink_collect(const struct ckpt_sock *k, struct err *e);
+int ckpt_netlink_make(int fd, const Ckpt__File *f, struct err *e);
+bool ckpt_netlink_is_good(const Ckpt__Socket *s);
+int ckpt_packet_collect(const struct ckpt_sock *k, struct err *e);
+int ckpt_packet_make(int fd, const Ckpt__File *f, struct err *e);
+bool ckpt_packet_is_good(const Ckpt__Socket *s);
 
 /* What an image says of them holds together. (tree.c) */
 int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e);
 
+/* dup3(2) to the place of file i + 1, and its owner. */
+int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e);
 /* In the first process of the restored VPS. All sockets are made, into o->fds. */
 int ckpt_sockets_make(struct ckpt_opening *o, struct err *e);
 /* What is queued in them, once all files are open. */

@@ -5,10 +5,12 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/sockopt.h"
 #include "checkpoint/tcp.h"
+#include "checkpoint/unix.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,6 +31,9 @@ static const struct {
 } families[] = {
 	{ CKPT_FILE_INET, AF_INET, sizeof(struct sockaddr_in) },
 	{ CKPT_FILE_INET, AF_INET6, sizeof(struct sockaddr_in6) },
+	{ CKPT_FILE_UNIX, AF_UNIX, sizeof(struct sockaddr_un) },
+	{ CKPT_FILE_NETLINK, AF_NETLINK, sizeof(struct sockaddr_nl) },
+	{ CKPT_FILE_PACKET, AF_PACKET, sizeof(struct sockaddr_ll) },
 };
 
 /* Addresses are of the socket's own family, whole ones. */
@@ -60,7 +65,21 @@ static bool is_good_tcp(const Ckpt__Socket *s)
 	       (s->state == TCP_SYN_SENT || t->window.len == sizeof(struct tcp_repair_window));
 }
 
-static int check_socket(const Ckpt__File *f, uint64_t id, struct err *e)
+static bool is_good(const struct ckpt_tree *t, const Ckpt__File *f)
+{
+	switch (f->socket->family) {
+	case AF_UNIX:
+		return ckpt_unix_is_good(t, f);
+	case AF_NETLINK:
+		return ckpt_netlink_is_good(f->socket);
+	case AF_PACKET:
+		return ckpt_packet_is_good(f->socket);
+	default:
+		return ckpt_socket_is_tcp(f->socket) ? is_good_tcp(f->socket) : ckpt_inet_is_good(f->socket);
+	}
+}
+
+static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t id, struct err *e)
 {
 	const Ckpt__Socket *s = f->socket;
 
@@ -72,9 +91,7 @@ static int check_socket(const Ckpt__File *f, uint64_t id, struct err *e)
 			return bad("an address", id, e);
 		if (!ckpt_sockopts_are_good(s))
 			return bad("an option", id, e);
-		if (ckpt_socket_is_tcp(s) && !is_good_tcp(s))
-			return bad("the connection", id, e);
-		return 0;
+		return is_good(t, f) ? 0 : bad("a socket", id, e);
 	}
 	return bad("a socket", id, e);
 }
@@ -97,13 +114,16 @@ int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
 
 		if (!f->socket && !is_socket(f->kind))
 			continue;
-		r = f->socket ? check_socket(f, i + 1, e) : bad("a socket", i + 1, e);
+		r = f->socket ? check_socket(t, f, i + 1, e) : bad("a socket", i + 1, e);
 		if (r < 0)
 			return r;
 	}
 	for (size_t i = 0; i < t->queue_count; i++) {
 		const Ckpt__SocketData *q = t->queues[i];
 
+		if (q->n_rights > 253 || q->from.len > sizeof(struct sockaddr_un) ||
+		    (q->sender && (q->sender->pid > 4194304 || q->sender->n_groups)))
+			return bad("what is queued", q->file, e);
 		if (q->file < last || q->file == 0 || q->file > t->file_count ||
 		    !t->files[q->file - 1]->socket || q->queue > 1)
 			return bad("what is queued", q->file, e);
@@ -133,7 +153,7 @@ Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, siz
 	return &t->queues[lo];
 }
 
-static int place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
+int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
 	int at = dup3(fd, o->base + (int)i, O_CLOEXEC);
@@ -146,21 +166,33 @@ static int place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
 	return 0;
 }
 
-static int make_inet(struct ckpt_opening *o, size_t i, struct err *e)
+static int make(int fd, const Ckpt__File *f, uint32_t id, struct err *e)
+{
+	switch (f->socket->family) {
+	case AF_NETLINK:
+		return ckpt_netlink_make(fd, f, e);
+	case AF_PACKET:
+		return ckpt_packet_make(fd, f, e);
+	default:
+		return ckpt_socket_is_tcp(f->socket) ? ckpt_tcp_make(fd, f, id, e) : ckpt_inet_make(fd, f, e);
+	}
+}
+
+static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__File *f = o->tree->files[i];
 	const Ckpt__Socket *s = f->socket;
-	cleanup_close int fd = socket((int)s->family, (int)s->type | SOCK_CLOEXEC, (int)s->protocol);
+	cleanup_close int fd = ckpt_opening_socket(o, f->space, (int)s->family, (int)s->type, (int)s->protocol, e);
 	int r;
 
 	if (fd < 0)
-		return err_sys(e, "make a socket of family %u, protocol %u", s->family, s->protocol);
+		return fd;
 	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
 	if (r == 0)
-		r = ckpt_socket_is_tcp(s) ? ckpt_tcp_make(fd, f, (uint32_t)i + 1, e) : ckpt_inet_make(fd, f, e);
+		r = make(fd, f, (uint32_t)i + 1, e);
 	if (r == 0)
 		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_BOUND, e);
-	return r == 0 ? place(o, i, fd, e) : r;
+	return r == 0 ? ckpt_socket_place(o, i, fd, e) : r;
 }
 
 int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
@@ -169,28 +201,47 @@ int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 	return err_set(e, ERR_FAIL, "the image is damaged: a socket, %s", f->path);
 }
 
+/* Who listens comes first: what it accepted has the same port, and is forced onto it. Who hears of the
+ * kernel's doings comes last, and hears nothing of ours. */
+static int pass_of(const Ckpt__Socket *s)
+{
+	return s->family == AF_NETLINK ? 2 : s->state != TCP_LISTEN;
+}
+
 int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 {
 	int r = 0;
 
-	/* Who listens comes first: what it accepted has the same port, and is forced onto it. */
-	for (int pass = 0; pass < 2; pass++)
+	snprintf(o->scratch, sizeof(o->scratch), "/run/.vps-restore-XXXXXX");
+	if (!mkdtemp(o->scratch))
+		return err_sys(e, "make a directory in /run");
+	for (int pass = 0; pass < 3; pass++)
 		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {
 			const Ckpt__Socket *s = o->tree->files[i]->socket;
 
-			if (s && (s->family == AF_INET || s->family == AF_INET6) &&
-			    (s->state == TCP_LISTEN) == (pass == 0))
-				r = make_inet(o, i, e);
+			if (s && s->family != AF_UNIX && pass_of(s) == pass)
+				r = make_one(o, i, e);
 		}
-	return r;
+	return r == 0 ? ckpt_unix_make(o, e) : r;
+}
+
+static int remove_scratch(const struct ckpt_opening *o, struct err *e)
+{
+	cleanup_close int run = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int r = run < 0 ? -errno : path_remove_tree_at(run, strrchr(o->scratch, '/') + 1);
+
+	return r < 0 ? err_code(e, r, "remove %s", o->scratch) : 0;
 }
 
 int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 {
-	int r = 0;
+	int r = ckpt_unix_fill(o, e);
+
+	if (r == 0)
+		r = ckpt_unix_link(o, e);
 
 	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->socket)
 			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket, CKPT_SOCKOPT_LAST, e);
-	return r;
+	return r == 0 ? remove_scratch(o, e) : r;
 }

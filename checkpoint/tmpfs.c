@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * What lies in the tmpfs that every VPS is started with: it is gone with the VPS. Sockets in it are left
- * out, those that are bound come back with their sockets. The mounts themselves are the runtime's.
+ * What lies in the file systems that are in memory, and gone with the VPS. It is read by the VPS's root, in
+ * a copy of the mount that nothing covers: owners, ids in access lists and in capabilities are as inside.
  */
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/path.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 
@@ -14,26 +15,41 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-static const char *const mounts[] = { "/run", "/dev/shm" };
-
 #define CHUNK MIB(1)
 #define TOTAL_MAX MIB(256) /* it is held in memory */
-#define DEPTH_MAX 64
+#define DEPTH_MAX 128      /* each takes two fds */
 
-static int add(struct ckpt_dump *d, const char *path, const struct stat *st, Ckpt__TmpfsEntry **ret,
-	       struct err *e)
+struct walk {
+	struct ckpt_dump *d;
+	uint32_t mount, super;
+	const char *keep; /* the runtime's own */
+	struct name {
+		ino_t ino;
+		uint32_t entry;
+	} *names;         /* of files that have several */
+	size_t name_count;
+};
+
+static uint64_t ns_of(const struct timespec *t)
 {
-	struct ckpt_tree *t = &d->tree;
+	return (uint64_t)t->tv_sec * 1000000000 + (uint64_t)t->tv_nsec;
+}
+
+static int add(struct walk *w, const char *path, const struct stat *st, Ckpt__TmpfsEntry **ret, struct err *e)
+{
+	struct ckpt_tree *t = &w->d->tree;
 	Ckpt__TmpfsEntry *n = ckpt_alloc(&t->arena, sizeof(*n));
 
 	if (!n)
 		return err_code(e, -ENOMEM, "collect %s", path);
 	ckpt__tmpfs_entry__init(n);
+	n->super = w->super;
 	n->path = ckpt_strdup(&t->arena, path);
 	n->mode = st->st_mode;
-	n->uid = st->st_uid - d->uid_base;
-	n->gid = st->st_gid - d->uid_base;
-	n->mtime_ns = (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec;
+	n->uid = st->st_uid;
+	n->gid = st->st_gid;
+	n->mtime_ns = ns_of(&st->st_mtim);
+	n->atime_ns = ns_of(&st->st_atim);
 	n->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
 	*ret = n;
 	if (!n->path || ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, n) < 0)
@@ -41,30 +57,27 @@ static int add(struct ckpt_dump *d, const char *path, const struct stat *st, Ckp
 	return 0;
 }
 
-static int add_file(struct ckpt_dump *d, int fd, const char *path, const struct stat *st, struct err *e)
+static int add_data(struct walk *w, int fd, Ckpt__TmpfsEntry *n, const struct stat *st, struct err *e)
 {
-	Ckpt__TmpfsEntry *n;
 	off_t at = 0, hole;
-	int r = add(d, path, st, &n, e);
+	int r = 0;
 
-	if (r == 0 && st->st_nlink > 1)
-		return err_set(e, ERR_UNSUPPORTED, "%s has several names, which cannot be saved yet", path);
 	while (r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0) {
 		hole = lseek(fd, at, SEEK_HOLE);
 		for (; r == 0 && at < hole; at += (off_t)CHUNK) {
 			size_t len = (size_t)(hole - at) < CHUNK ? (size_t)(hole - at) : CHUNK;
 
-			d->tmpfs_bytes += len;
-			if (d->tmpfs_bytes > TOTAL_MAX)
+			w->d->tmpfs_bytes += len;
+			if (w->d->tmpfs_bytes > TOTAL_MAX)
 				return err_set(e, ERR_UNSUPPORTED, "more than %zu MiB lie in tmpfs", TOTAL_MAX >> 20);
 			if (n->data.len) /* one piece each */
-				r = add(d, path, st, &n, e);
+				r = add(w, n->path, st, &n, e);
 			if (r < 0)
 				return r;
 			n->offset = (uint64_t)at;
-			n->data.data = ckpt_alloc(&d->tree.arena, len);
+			n->data.data = ckpt_alloc(&w->d->tree.arena, len);
 			if (!n->data.data || pread(fd, n->data.data, len, at) != (ssize_t)len)
-				return err_sys(e, "read %s", path);
+				return err_sys(e, "read %s", n->path);
 			n->data.len = len;
 		}
 		at = hole;
@@ -72,134 +85,152 @@ static int add_file(struct ckpt_dump *d, int fd, const char *path, const struct 
 	return r;
 }
 
-static int walk(struct ckpt_dump *d, int dirfd, const char *path, int depth, struct err *e)
+/* The entry that this inode has already, or 0: then it is remembered as the next one. */
+static int first_name(struct walk *w, const struct stat *st, uint32_t *ret)
+{
+	struct name *grown;
+
+	*ret = 0;
+	if (S_ISDIR(st->st_mode) || st->st_nlink < 2)
+		return 0;
+	for (size_t i = 0; i < w->name_count; i++)
+		if (w->names[i].ino == st->st_ino) {
+			*ret = w->names[i].entry;
+			return 0;
+		}
+	grown = reallocarray(w->names, w->name_count + 1, sizeof(*grown));
+	if (!grown)
+		return -ENOMEM;
+	w->names = grown;
+	grown[w->name_count++] = (struct name){ st->st_ino, (uint32_t)w->d->tree.tmpfs_count + 1 };
+	return 0;
+}
+
+static int add_link(struct walk *w, int fd, Ckpt__TmpfsEntry *n, struct err *e)
+{
+	char target[4096];
+	ssize_t len = readlinkat(fd, "", target, sizeof(target) - 1);
+
+	if (len < 0)
+		return err_sys(e, "read %s", n->path);
+	target[len] = '\0';
+	n->target = ckpt_strdup(&w->d->tree.arena, target);
+	return n->target ? 0 : err_code(e, -ENOMEM, "collect %s", n->path);
+}
+
+/* One file, opened with O_PATH; a directory's contents follow. */
+static int add_inode(struct walk *w, int fd, const char *path, const struct stat *st, struct err *e)
+{
+	cleanup_close int data = -EBADF;
+	Ckpt__TmpfsEntry *n;
+	char self[64];
+	uint32_t other;
+	int r = first_name(w, st, &other);
+
+	if (r < 0)
+		return err_code(e, r, "collect %s", path);
+	r = add(w, path, st, &n, e);
+	if (r < 0 || other) {
+		n->link = other;
+		return r;
+	}
+	snprintf(self, sizeof(self), "self/fd/%d", fd); /* we stand in the host's /proc */
+	if (!S_ISLNK(st->st_mode))
+		r = ckpt_xattrs_read(&w->d->tree.arena, self, &n->xattrs, &n->n_xattrs);
+	if (r < 0)
+		return err_code(e, r, "read the attributes of %s", path);
+	if (S_ISLNK(st->st_mode))
+		return add_link(w, fd, n, e);
+	if (!S_ISREG(st->st_mode))
+		return 0;
+	data = open(self, O_RDONLY | O_NOATIME | O_CLOEXEC);
+	return data < 0 ? err_sys(e, "open %s", path) : add_data(w, data, n, st, e);
+}
+
+static int walk(struct walk *w, int fd, const char *path, int depth, struct err *e);
+
+static int step(struct walk *w, int dir, const char *path, const char *name, int depth, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	char sub[4096];
+	struct stat st;
+	int r;
+
+	if ((size_t)snprintf(sub, sizeof(sub), "%s/%s", path, name) >= sizeof(sub))
+		return err_set(e, ERR_UNSUPPORTED, "a path below %s is too long", path);
+	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_sys(e, "look at %s", sub);
+	/* Device nodes are the runtime's: a tenant can make none (but whiteouts, which are no device). */
+	if ((w->keep && STREQ(sub, w->keep)) || ((S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && st.st_rdev))
+		return 0;
+	r = add_inode(w, fd, sub, &st, e);
+	return r == 0 && S_ISDIR(st.st_mode) ? walk(w, fd, sub, depth + 1, e) : r;
+}
+
+static int walk(struct walk *w, int fd, const char *path, int depth, struct err *e)
 {
 	cleanup_closedir DIR *dir = NULL;
 	const struct dirent *de;
-	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC), r = 0;
 
-	dir = fd < 0 ? NULL : fdopendir(fd);
-	if (!dir || depth > DEPTH_MAX)
+	dir = own < 0 ? NULL : fdopendir(own);
+	if (!dir)
 		return err_sys(e, "read %s", path);
-	while (r == 0 && (de = readdir(dir))) {
-		cleanup_close int sub = -EBADF;
-		char name[4096], target[4096];
-		Ckpt__TmpfsEntry *n;
-		struct stat st;
-		ssize_t len;
-
-		if (STREQ(de->d_name, ".") || STREQ(de->d_name, ".."))
-			continue;
-		if ((size_t)snprintf(name, sizeof(name), "%s/%s", path, de->d_name) >= sizeof(name))
-			return err_set(e, ERR_UNSUPPORTED, "a path below %s is too long", path);
-		if (STREQ(name, "/run/host")) /* the runtime's own */
-			continue;
-		if (fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return err_sys(e, "look at %s", name);
-		if (S_ISSOCK(st.st_mode))
-			continue;
-		if (S_ISLNK(st.st_mode)) {
-			len = readlinkat(dirfd, de->d_name, target, sizeof(target) - 1);
-			if (len < 0)
-				return err_sys(e, "read %s", name);
-			target[len] = '\0';
-			r = add(d, name, &st, &n, e);
-			if (r == 0)
-				n->target = ckpt_strdup(&d->tree.arena, target);
-			continue;
-		}
-		if (S_ISFIFO(st.st_mode)) {
-			r = add(d, name, &st, &n, e);
-			continue;
-		}
-		sub = openat(dirfd, de->d_name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		if (sub < 0)
-			return err_sys(e, "open %s", name);
-		if (st.st_dev != d->tmpfs_dev)
-			return err_set(e, ERR_UNSUPPORTED, "something is mounted on %s, which cannot be saved yet",
-				       name);
-		if (S_ISREG(st.st_mode))
-			r = add_file(d, sub, name, &st, e);
-		else
-			r = add(d, name, &st, &n, e);
-		if (r == 0 && S_ISDIR(st.st_mode))
-			r = walk(d, sub, name, depth + 1, e);
-	}
+	if (depth > DEPTH_MAX)
+		return err_set(e, ERR_UNSUPPORTED, "%s lies too deep", path);
+	while (r == 0 && (de = readdir(dir)))
+		if (!STREQ(de->d_name, ".") && !STREQ(de->d_name, ".."))
+			r = step(w, dirfd(dir), path, de->d_name, depth, e);
 	return r;
+}
+
+static int read_super(void *arg, struct err *e)
+{
+	struct walk *w = arg;
+	cleanup_close int root = ckpt_mount_take(w->d, w->mount, e);
+	struct stat st;
+	int r;
+
+	if (root < 0)
+		return root;
+	if (fchdir(w->d->proc) < 0 || fstat(root, &st) < 0)
+		return err_sys(e, "look at a tmpfs");
+	r = add_inode(w, root, "", &st, e);
+	return r == 0 ? walk(w, root, "", 0, e) : r;
+}
+
+/* By one of its mounts that shows all of it and is not covered. */
+static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
+{
+	const struct ckpt_tree *t = &d->tree;
+	const Ckpt__Super *s = t->supers[super - 1];
+
+	for (uint32_t i = 0; i < t->mount_count; i++) {
+		const Ckpt__Mount *m = t->mounts[i];
+		struct walk w = { .d = d, .super = super, .mount = i + 1 };
+		int spaces[2] = { d->spaces.space[m->space - 1].fd,
+				  d->spaces.space[d->spaces.main[CKPT_SPACE_USER] - 1].fd };
+		int r;
+
+		if (m->super != super || !STREQ(m->root, "/"))
+			continue;
+		w.keep = ckpt_super_keep(t, super);
+		r = ckpt_within(spaces, 2, read_super, &w, e);
+		free(w.names);
+		if (r != -EXDEV)
+			return r;
+	}
+	return err_set(e, ERR_UNSUPPORTED, "a %s (%s) is mounted in parts alone, or wholly covered, which cannot be "
+		       "saved yet", s->type, s->source);
 }
 
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e)
 {
-	int r;
+	int r = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
-		cleanup_close int fd = path_open_in_root(d->root, mounts[i], O_RDONLY | O_DIRECTORY, 0);
-		struct stat st;
-
-		if (fd < 0 || fstat(fd, &st) < 0)
-			continue;
-		d->tmpfs_dev = st.st_dev;
-		r = walk(d, fd, mounts[i], 0, e);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static bool is_ours(const char *path)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
-		size_t len = strlen(mounts[i]);
-
-		if (strncmp(path, mounts[i], len) == 0 && path[len] == '/' && !strstr(path, "/.."))
-			return true;
-	}
-	return false;
-}
-
-static int make(const Ckpt__TmpfsEntry *n)
-{
-	mode_t mode = n->mode & 07777;
-	int fd, r = 0;
-
-	switch (n->mode & S_IFMT) {
-	case S_IFDIR:
-		return mkdir(n->path, mode) < 0 && errno != EEXIST ? -errno : 0;
-	case S_IFLNK:
-		return symlink(n->target, n->path) < 0 && errno != EEXIST ? -errno : 0;
-	case S_IFIFO:
-		return mkfifo(n->path, mode) < 0 && errno != EEXIST ? -errno : 0;
-	case S_IFREG:
-		fd = open(n->path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, mode);
-		if (fd < 0)
-			return -errno;
-		if (ftruncate(fd, (off_t)n->size) < 0 ||
-		    pwrite(fd, n->data.data, n->data.len, (off_t)n->offset) != (ssize_t)n->data.len)
-			r = -errno;
-		close(fd);
-		return r;
-	default:
-		return -EINVAL;
-	}
-}
-
-int ckpt_tmpfs_restore(const struct ckpt_tree *t, struct err *e)
-{
-	for (size_t i = 0; i < t->tmpfs_count; i++) {
-		const Ckpt__TmpfsEntry *n = t->tmpfs[i];
-		struct timespec ts[2] = { { 0, UTIME_OMIT },
-					  { (time_t)(n->mtime_ns / 1000000000), (long)(n->mtime_ns % 1000000000) } };
-		int r;
-
-		if (!is_ours(n->path))
-			return err_set(e, ERR_FAIL, "the image is damaged: %s", n->path);
-		r = make(n);
-		if (r < 0)
-			return err_code(e, r, "make %s again", n->path);
-		if (lchown(n->path, n->uid, n->gid) < 0 ||
-		    (!S_ISLNK(n->mode) && chmod(n->path, n->mode & 07777) < 0))
-			return err_sys(e, "give %s its owner", n->path);
-		utimensat(AT_FDCWD, n->path, ts, AT_SYMLINK_NOFOLLOW);
-	}
-	return 0;
+	for (uint32_t i = 1; r == 0 && i <= d->tree.super_count; i++)
+		if (d->tree.supers[i - 1]->contents)
+			r = collect_super(d, i, e);
+	return r;
 }

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/kinds/pty.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
@@ -119,8 +122,18 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_SHMEM, i + 1, t->shmems[i], e);
 	for (size_t i = 0; r == 0 && i < t->filter_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SECCOMP, i + 1, t->filters[i], e);
+	for (size_t i = 0; r == 0 && i < t->space_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SPACE, i + 1, t->spaces[i], e);
+	for (size_t i = 0; r == 0 && i < t->super_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SUPER, i + 1, t->supers[i], e);
+	for (size_t i = 0; r == 0 && i < t->mount_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_MOUNT, i + 1, t->mounts[i], e);
+	for (size_t i = 0; r == 0 && i < t->group_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_GROUP, i + 1, t->groups[i], e);
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
+	for (size_t i = 0; r == 0 && i < t->ipc_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_IPC, i + 1, t->ipc[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
@@ -210,6 +223,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "too much in tmpfs, at", rec->id);
 		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
 		break;
+	case CKPT_REC_IPC:
+		if (t->ipc_count == FILES_MAX)
+			return bad(e, "too many System V objects, at", rec->id);
+		r = ckpt_push(&t->arena, &t->ipc, &t->ipc_count, m);
+		break;
 	case CKPT_REC_GHOST:
 		if (rec->id != t->ghost_count + 1)
 			return bad(e, "deleted file", rec->id);
@@ -237,6 +255,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "seccomp filter", rec->id);
 		r = ckpt_push(&t->arena, &t->filters, &t->filter_count, m);
 		break;
+	case CKPT_REC_SPACE:
+	case CKPT_REC_SUPER:
+	case CKPT_REC_MOUNT:
+	case CKPT_REC_GROUP:
+		return ckpt_spaces_take(t, rec, m, e);
 	default:
 		if (!k)
 			return bad(e, "no process before record", rec->id);
@@ -296,7 +319,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		if (r < 0)
 			return r;
 	}
-	if (ckpt_locks_check(NULL, k->fds, e) < 0)
+	if (ckpt_locks_check(NULL, k->fds, e) < 0 || ckpt_undo_check(t, k, e) < 0)
 		return -EIO;
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
@@ -328,7 +351,8 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 	if (!f->path[0] || f->ghost > t->ghost_count)
 		return bad(e, "file", id);
 	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
-	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ? -EIO : 0;
+	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||
+	       ckpt_pty_check(t, f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,
@@ -357,6 +381,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
+	if (ckpt_ipc_check(t, e) < 0)
+		return -EIO;
 	for (size_t i = 0; i < t->file_count; i++) {
 		int x = check_file(t, t->files[i], i + 1, e);
 
@@ -370,6 +396,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
+	if (ckpt_spaces_check(t, e) < 0)
+		return -EINVAL;
 	for (size_t i = 0; i < t->zombie_count; i++) {
 		int x = check_zombie(t, t->zombies[i], e);
 

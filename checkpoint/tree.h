@@ -13,11 +13,14 @@
 /* Messages, from image.proto: checkpoint/image.pb-c.h, which is made by the build, has them. */
 typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
+typedef struct Ckpt__Group Ckpt__Group;
 typedef struct Ckpt__Ghost Ckpt__Ghost;
 typedef struct Ckpt__Area Ckpt__Area;
 typedef struct Ckpt__Header Ckpt__Header;
 typedef struct Ckpt__Layout Ckpt__Layout;
+typedef struct Ckpt__IpcObject Ckpt__IpcObject;
 typedef struct Ckpt__Mm Ckpt__Mm;
+typedef struct Ckpt__Mount Ckpt__Mount;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
@@ -26,6 +29,8 @@ typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__Socket Ckpt__Socket;
 typedef struct Ckpt__SocketData Ckpt__SocketData;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
+typedef struct Ckpt__Space Ckpt__Space;
+typedef struct Ckpt__Super Ckpt__Super;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
 typedef struct Ckpt__Zombie Ckpt__Zombie;
@@ -58,6 +63,9 @@ struct ckpt_task {
 	/* dump: as the host sees it. restore: likewise, once it is there. */
 	pid_t pid;
 	pid_t *tids;
+	pid_t host_group;
+	uint32_t host_terminal;     /* tty_nr and tpgid of proc(5) */
+	pid_t host_foreground;
 };
 
 /* A piece of a deleted file's contents, in the spool. */
@@ -83,6 +91,16 @@ struct ckpt_tree {
 	size_t queue_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
+	Ckpt__IpcObject **ipc;
+	size_t ipc_count;
+	Ckpt__Space **spaces;       /* namespace n has id n + 1, owners first; so have the next three */
+	size_t space_count;
+	Ckpt__Super **supers;
+	size_t super_count;
+	Ckpt__Mount **mounts;       /* parents before what is mounted in them */
+	size_t mount_count;
+	Ckpt__Group **groups;       /* likewise */
+	size_t group_count;
 	Ckpt__Ghost **ghosts;       /* ids as those of files; ghosts.h */
 	size_t ghost_count;
 	struct ckpt_piece **pieces;

@@ -41,29 +41,63 @@ int ckpt_watch_check(struct err *e)
 	return 0;
 }
 
-/* In the stopped process: makes the fd, which is taken over here, and closes it there. */
+struct making {
+	struct ckpt_batch *b;
+	int pidfd, own;
+};
+
+/* It is there: taken over. What the list closes next is this one, whatever was expected. */
+static int take(void *arg, int64_t its)
+{
+	struct making *m = arg;
+	uint64_t number = (uint64_t)its;
+
+	if (its < 0)
+		return (int)its;
+	m->own = (int)syscall(SYS_pidfd_getfd, m->pidfd, (int)its, 0);
+	return ckpt_mem_write(m->b->pid, m->b->scratch + sizeof(struct ckpt_call) +
+			      offsetof(struct ckpt_call, args), &number, sizeof(number));
+}
+
+/* The number that the next file gets. */
+static int lowest_free(pid_t pid)
+{
+	char path[64];
+	int n = 0;
+
+	do
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, n);
+	while (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && ++n);
+	return n;
+}
+
+/* In the stopped process: makes the fd and closes it, in one list, so that it goes even if we do. */
 static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
-	struct ckpt_call make = { SYS_userfaultfd, { FLAGS }, 0 }, end = { SYS_close, { 0 }, 0 };
+	struct ckpt_call calls[] = {
+		{ SYS_userfaultfd, { FLAGS }, 0 }, { SYS_close, { (uint64_t)lowest_free(b->pid) }, 0 },
+	};
 	cleanup_close int pidfd = pidfd_open_pid(b->pid);
-	int64_t its, ret;
-	int own, r;
+	struct making m = { b, pidfd, -EBADF };
+	struct err ignored;
+	int r;
 
 	if (pidfd < 0)
 		return err_code(e, pidfd, "open process %d", (int)b->pid);
-	r = ckpt_batch_one(b, t, &make, &its, e);
+	r = ckpt_batch_map(b, t, CKPT_BATCH_LIST, e);
 	if (r < 0)
 		return r;
-	if (its < 0)
-		return err_code(e, (int)its, "make a userfaultfd in process %d", (int)b->pid);
-	own = (int)syscall(SYS_pidfd_getfd, pidfd, (int)its, 0);
-	if (own < 0)
-		err_sys(e, "take the userfaultfd of process %d", (int)b->pid);
-	end.args[0] = (uint64_t)its;
-	r = ckpt_batch_one(b, t, &end, &ret, e);
+	t->between = take;
+	t->between_arg = &m;
+	r = ckpt_batch_run(b, t, calls, ARRAY_SIZE(calls), e);
+	t->between = NULL;
+	if (ckpt_batch_unmap(b, t, r < 0 ? &ignored : e) < 0 && r == 0)
+		r = -EIO;
+	if (r == 0 && m.own < 0)
+		r = err_set(e, ERR_FAIL, "the userfaultfd of process %d cannot be taken", (int)b->pid);
 	if (r < 0)
-		fd_close(&own);
-	return own < 0 ? -EIO : own;
+		fd_close(&m.own);
+	return r < 0 ? r : m.own;
 }
 
 static int make_in(const struct ckpt_process *p, struct err *e)

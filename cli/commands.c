@@ -25,6 +25,13 @@ OPTIONS(stop_options,
 	{ "force", 'f' });
 OPTIONS(suspend_options,
 	{ "compress", 0, "lz4|zstd|none" });
+OPTIONS(checkpoint_options,
+	{ "leave-running" },
+	{ "to", 0, "FILE", WORD_FILE },
+	{ "no-disk" },
+	{ "compress", 0, "lz4|zstd|none" });
+OPTIONS(restore_options,
+	{ "from", 0, "FILE", WORD_FILE });
 OPTIONS(destroy_options,
 	{ "force", 'f' });
 OPTIONS(exec_options,
@@ -109,6 +116,10 @@ const struct cmd_entry cmd_entries[] = {
 	{ "pause", "NAME...", NAMES, 1, ARGS_ANY, NULL, 0, cmd_pause },
 	{ "resume", "NAME...", NAMES, 1, ARGS_ANY, NULL, 0, cmd_resume },
 	{ "suspend", "NAME...", NAMES, 1, ARGS_ANY, suspend_options, 0, cmd_suspend },
+	{ "checkpoint show", "FILE", { WORD_FILE }, 1, 1, NULL, 0, cmd_checkpoint_show },
+	{ "checkpoint verify", "FILE", { WORD_FILE }, 1, 1, NULL, 0, cmd_checkpoint_verify },
+	{ "checkpoint", "NAME", { WORD_NAME }, 1, 1, checkpoint_options, 0, cmd_checkpoint },
+	{ "restore", "NAME", { WORD_NAME }, 1, 1, restore_options, 0, cmd_restore },
 	{ "destroy", "NAME...", NAMES, 1, ARGS_ANY, destroy_options, 0, cmd_destroy },
 	{ "rename", "NAME NEW-NAME", { WORD_NAME }, 2, 2, NULL, 0, cmd_rename },
 	{ "run", "[KEY=VALUE...] -- COMMAND [ARGUMENT...]",
@@ -130,6 +141,7 @@ const struct cmd_entry cmd_entries[] = {
 	{ "status", "NAME...", NAMES, 1, ARGS_ANY, status_options, 0, cmd_status },
 	{ "stats", "[NAME...]", NAMES, 0, ARGS_ANY, NULL, 0, cmd_stats },
 	{ "top", "", { 0 }, 0, 0, top_options, 0, cmd_top },
+	{ "check", "NAME...", NAMES, 1, ARGS_ANY, NULL, 0, cmd_check },
 	{ "logs", "NAME", { WORD_NAME }, 1, 1, logs_options, 0, cmd_logs },
 	{ "wait", "NAME...", NAMES, 1, ARGS_ANY, wait_options, 0, cmd_wait },
 	{ "events", "", { 0 }, 0, 0, NULL, 0, cmd_events },

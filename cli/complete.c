@@ -162,6 +162,13 @@ static const struct cmd_option *takes_value(const struct cmd_entry *cmd, const c
 	return o && o->arg ? o : NULL;
 }
 
+static bool first_word_is(const char *name, const char *word)
+{
+	size_t len = strcspn(name, " ");
+
+	return strlen(word) == len && memcmp(name, word, len) == 0;
+}
+
 static void verbs(const struct completion *k)
 {
 	const char *last = "";
@@ -172,7 +179,7 @@ static void verbs(const struct completion *k)
 		char first[32];
 
 		snprintf(first, sizeof(first), "%.*s", (int)strcspn(name, " "), name);
-		if (cmd_entries[i].flags & CMD_HIDDEN || strncmp(last, first, strlen(first)) == 0)
+		if (cmd_entries[i].flags & CMD_HIDDEN || first_word_is(last, first))
 			continue;
 		last = name;
 		h = cli_help_find(first);

@@ -10,7 +10,7 @@ static void show(struct cli *c, json_t *event)
 	char when[64];
 
 	if (c->json) {
-		json_dumpf(event, stdout, JSON_COMPACT);
+		json_dumpf(event, stdout, JSON_COMPACT | JSON_REAL_PRECISION(15));
 	} else {
 		printf("%s.%03d  %-9s  ", show_time(us / 1000000, when, sizeof(when)),
 		       (int)(us / 1000 % 1000), json_string_value(json_object_get(event, "event")));

@@ -22,6 +22,7 @@ const struct column vps_columns[] = {
 	{ "uuid", "UUID", "uuid" },
 	{ "last_exit", "LAST-EXIT", "last_exit" },
 	{ "last_error", "LAST-ERROR", "last_error" },
+	{ "movable", "MOVABLE", "movable" },
 };
 const size_t vps_columns_count = ARRAY_SIZE(vps_columns);
 
@@ -133,6 +134,25 @@ static void print_table(json_t *list, const struct column *cols[], size_t count)
 	table_print(&t, true);
 }
 
+/* Not known without looking, for which each VPS stands still for a moment. */
+static int ask_movable(struct cli *c, json_t *list, struct err *e)
+{
+	json_t *vps;
+	size_t i;
+
+	json_array_foreach(list, i, vps) {
+		cleanup_reply struct client_reply reply = { 0 };
+		json_t *name = json_object_get(vps, "name");
+		int r = cli_call(c, "Movable", json_pack("{s:O}", "name", name), &reply, e);
+
+		if (r < 0 && e->code != ERR_STATE && e->code != ERR_NOT_FOUND)
+			return r;
+		if (r == 0)
+			json_object_set(vps, "movable", json_object_get(reply.params, "movable"));
+	}
+	return 0;
+}
+
 int cmd_list(struct cli *c, struct err *e)
 {
 	cleanup_reply struct client_reply reply = { 0 };
@@ -148,6 +168,11 @@ int cmd_list(struct cli *c, struct err *e)
 	if (r < 0)
 		return r;
 	list = json_object_get(reply.params, "vps");
+	for (int i = 0; i < count; i++)
+		if (STREQ(cols[i]->name, "movable"))
+			r = ask_movable(c, list, e);
+	if (r < 0)
+		return r;
 	if (c->json)
 		print_json(c, list, cols, (size_t)count);
 	else

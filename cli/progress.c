@@ -10,6 +10,8 @@
 
 #define BAR 24
 #define DRAW_US 100000
+#define FIRST_US 1000000
+#define TELL_US 5000000
 
 static void draw(struct progress *p, uint64_t now, uint64_t done, uint64_t total)
 {
@@ -45,6 +47,29 @@ static void draw(struct progress *p, uint64_t now, uint64_t done, uint64_t total
 	p->drawn = true;
 }
 
+/* Without a terminal: a line for each step of a long work, and of what counts bytes one now and then,
+ * when it takes more than a moment. */
+static void tell(struct progress *p, bool fresh, uint64_t now, uint64_t done, uint64_t total)
+{
+	char a[32], b[32];
+
+	if (fresh)
+		p->drawn_us = now - TELL_US + FIRST_US;
+	if (done || total) {
+		if (now - p->drawn_us < TELL_US)
+			return;
+		p->drawn_us = now;
+	} else if (!fresh) {
+		return;
+	}
+	put_clean(stderr, p->stage);
+	if (done)
+		fprintf(stderr, " %s", format_size(done, a, sizeof(a)));
+	if (total)
+		fprintf(stderr, " of %s", format_size(total, b, sizeof(b)));
+	fputc('\n', stderr);
+}
+
 void progress_show(struct progress *p, const char *stage, uint64_t done, uint64_t total)
 {
 	uint64_t now = now_monotonic_us();
@@ -61,9 +86,8 @@ void progress_show(struct progress *p, const char *stage, uint64_t done, uint64_
 			p->drawn_us = now;
 			draw(p, now, done, total);
 		}
-	} else if (fresh) {
-		put_clean(stderr, stage);
-		fputc('\n', stderr);
+	} else {
+		tell(p, fresh, now, done, total);
 	}
 }
 

@@ -7,7 +7,7 @@
 
 /*
  * How far long work is, on standard error: a bar with rate and remaining time on a terminal, one
- * line a stage elsewhere. Zero-initialise it; progress_end() takes the bar away.
+ * line a stage elsewhere, or every five seconds. Zero-initialise it; progress_end() takes the bar away.
  */
 struct progress {
 	bool quiet; /* shows nothing (--json) */

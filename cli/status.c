@@ -28,6 +28,20 @@ static void show(json_t *vps)
 	}
 }
 
+static void show_settings(json_t *settings)
+{
+	json_t *pair;
+	size_t i;
+
+	if (json_array_size(settings))
+		putchar('\n');
+	json_array_foreach(settings, i, pair) {
+		printf("%s = ", json_string_value(json_object_get(pair, "key")));
+		put_clean(stdout, json_string_value(json_object_get(pair, "value")));
+		putchar('\n');
+	}
+}
+
 static const char *count_text(json_t *row, const char *key, bool bytes, char *buf, size_t size)
 {
 	json_t *v = json_object_get(row, key);
@@ -81,6 +95,17 @@ static int add_counters(struct cli *c, json_t *vps, struct err *e)
 	return r;
 }
 
+/* What its config sets. One that cannot be read is named by the status itself. */
+static void add_settings(struct cli *c, json_t *vps)
+{
+	cleanup_reply struct client_reply reply = { 0 };
+	struct err ignored;
+
+	if (cli_call(c, "GetConfig", json_pack("{s:O}", "name", json_object_get(vps, "name")), &reply,
+		     &ignored) == 0)
+		json_object_set(vps, "settings", json_object_get(reply.params, "settings"));
+}
+
 int cmd_status(struct cli *c, struct err *e)
 {
 	cleanup_json json_t *all = json_array();
@@ -93,6 +118,7 @@ int cmd_status(struct cli *c, struct err *e)
 		r = cli_call(c, "Status", json_pack("{s:s}", "name", c->args[i]), &reply, e);
 		if (r < 0)
 			return r;
+		add_settings(c, json_object_get(reply.params, "vps"));
 		if (cli_has(c, "counters"))
 			r = add_counters(c, json_object_get(reply.params, "vps"), e);
 		if (r < 0)
@@ -102,6 +128,7 @@ int cmd_status(struct cli *c, struct err *e)
 			if (i > 0)
 				putchar('\n');
 			show(json_object_get(reply.params, "vps"));
+			show_settings(json_object_get(json_array_get(all, i), "settings"));
 			if (cli_has(c, "counters"))
 				show_counters(json_object_get(json_array_get(all, i), "counters"));
 		}

@@ -72,7 +72,7 @@ def check_json():
     columns = section("vps-list.1.scd", "OPTIONS").split("--json")[0]
     shown = set(re.findall(r"\*([a-z_]+)\*", columns))
     yield "columns in vps-list(1)", set(re.findall(r"(\w+):", members)) - {"uptime_s"} \
-        | {"uptime"}, shown
+        | {"uptime", "movable"}, shown
     text = " ".join(line.strip("# ") for line in interface.splitlines())
     events = re.search(r"is one of (.*?);", text).group(1)
     listed = section("vps-events.1.scd", "DESCRIPTION").split("The events are")[1]

@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
-#include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -28,13 +27,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
-
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x80
-#endif
-
-#define NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | \
-		    CLONE_NEWCGROUP)
 
 /* Closes every fd but those given, without allocating. */
 static void close_all_but(int a, int b, int c, int d, int f)
@@ -56,9 +48,7 @@ static void close_all_but(int a, int b, int c, int d, int f)
 	}
 }
 
-/* The group that init is in: systemd moves itself below the payload, which can then hold no process
- * of its own (the no-internal-process rule, cgroup-v2.rst). */
-static int open_init_cgroup(const struct rt_vps *v, struct err *e)
+int rt_init_cgroup_open(const struct rt_vps *v, struct err *e)
 {
 	cleanup_free char *text = NULL;
 	char path[PATH_MAX], want[256];
@@ -161,12 +151,8 @@ static int run_inside(const struct rt_vps *v, const struct rt_exec *x, const str
 	struct rt_user u;
 	int r;
 
-	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-		return err_sys(e, "become root of the VPS");
 	if (setsid() < 0)
 		return err_sys(e, "start a session");
-	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
-		return err_sys(e, "take a session keyring of its own");
 	r = rt_user_find(x->user, &u, e);
 	if (r < 0)
 		return r;
@@ -222,11 +208,8 @@ static _Noreturn void exec_child(const struct rt_vps *v, const struct rt_exec *x
 	if (rt_rlimits_apply(&v->spec->rlimits, 0, &e) < 0)
 		_exit(report(sock, &e));
 	close_all_but(sock, v->pidfd, stdio->fd[0], stdio->fd[1], stdio->fd[2]);
-	/* One call enters them all or none; the user namespace first, which owns the others. */
-	if (setns(v->pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(v->pidfd, NAMESPACES) < 0) {
-		err_sys(&e, "enter the VPS");
+	if (rt_enter(v, &e) < 0)
 		_exit(report(sock, &e));
-	}
 	run_inside(v, x, stdio, sock, &e);
 	_exit(report(sock, &e));
 }
@@ -307,7 +290,7 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 	r = rt_join_pidns(v, e);
 	if (r < 0)
 		return r;
-	group = open_init_cgroup(v, e);
+	group = rt_init_cgroup_open(v, e);
 	if (group < 0)
 		return group;
 	args.cgroup = (uint64_t)group;

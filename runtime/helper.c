@@ -49,12 +49,12 @@ static _Noreturn void inside(const struct rt_vps *v, const struct cgroup_entry *
 	/* Its open files are taken by process 1: entering cleared both (prctl(2)). */
 	prctl(PR_SET_DUMPABLE, 1);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	rt_msg_send(sock, RT_MSG_READY, (uint32_t)getpid(), NULL, NULL, 0);
+	rt_msg_send(sock, RT_MSG_READY, 0, NULL, NULL, 0);
 	for (;;)
 		pause();
 }
 
-static int hear(int sock, pid_t *ret, struct err *e)
+static int hear(int sock, struct err *e)
 {
 	struct rt_msg m;
 	size_t nfds;
@@ -66,15 +66,16 @@ static int hear(int sock, pid_t *ret, struct err *e)
 		*e = m.err;
 		return err_errno((enum err_status)e->code);
 	}
-	*ret = (pid_t)m.value;
 	return 0;
 }
 
-int rt_helper(struct rt_vps *v, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
-	      pid_t *ret_number, struct err *e)
+int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
+	      struct err *e)
 {
+	/* The innermost namespace's first; the caller's own gives any. */
 	struct clone_args args = {
 		.flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)v->cgroup_fd, .exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&number, .set_tid_size = 1,
 	};
 	struct cgroup_entry entry;
 	int pair[2], r = rt_join_pidns(v, e);
@@ -98,7 +99,7 @@ int rt_helper(struct rt_vps *v, int (*run)(void *arg, struct err *e), void *arg,
 	close(pair[1]);
 	cgroup_entry_close(&entry);
 	rt_leave_pidns(v);
-	r = pid < 0 ? -EIO : hear(pair[0], ret_number, e);
+	r = pid < 0 ? -EIO : hear(pair[0], e);
 	close(pair[0]);
 	*ret = (pid_t)pid;
 	if (pid > 0 && r < 0)

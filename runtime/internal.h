@@ -37,7 +37,8 @@ enum rt_msg_type {
 
 struct rt_msg {
 	uint32_t type;
-	uint32_t value; /* VOLUME: index in spec->mounts; READY: which fds came, RT_READY_* */
+	uint32_t value; /* VOLUME: index in spec->mounts; READY: which fds came, RT_READY_*; ERROR:
+			 * the errno of execve, 0 when it was something else */
 	struct err err; /* ERROR only */
 };
 
@@ -59,6 +60,10 @@ struct rt_vps {
 	int console;
 	int notify;
 	const struct rt_restore *restore; /* NULL: init is executed */
+	int *kept;         /* fds, by rt_keep() */
+	size_t kept_count;
+	pid_t *parents;    /* of processes restored from outside */
+	size_t parent_count;
 	bool pidns_joined; /* children of ours are born in the VPS's pid namespace */
 	struct rt_network network;
 	char *resolv_conf; /* what /etc/resolv.conf is to say */
@@ -150,6 +155,16 @@ int rt_execve(const struct strv *argv, const struct strv *env, struct err *e);
 
 /* Children of the holder are born in the VPS's pid namespace (exec.c). */
 int rt_join_pidns(struct rt_vps *v, struct err *e);
+/* The group that init is in: systemd moves itself below the payload, which can then hold no process
+ * of its own (the no-internal-process rule, cgroup-v2.rst). (exec.c) */
+int rt_init_cgroup_open(const struct rt_vps *v, struct err *e);
+/* In a child that was born in the VPS's pid namespace and cgroup: enters its other namespaces and becomes
+ * its root. (outside.c) */
+int rt_enter(const struct rt_vps *v, struct err *e);
+/* Lets go of what rt_keep() took, and waits for the parents of processes that rt_outside() made, which have
+ * ended. (outside.c) */
+void rt_outside_done(struct rt_vps *v);
+
 /* Children of the holder are born in the holder's own pid namespace again (exec.c). */
 void rt_leave_pidns(struct rt_vps *v);
 

@@ -36,9 +36,8 @@ int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nf
 		memcpy(&word, m, sizeof(word));
 		step = word >> 16 < ARRAY_SIZE(what) ? word >> 16 : 0;
 		m->type = RT_MSG_ERROR;
+		m->value = step == 0 ? word & 0xffff : 0;
 		err_code(&m->err, -(int)(word & 0xffff), "%s", what[step]);
-		if (step == 0)
-			m->err.code = (word & 0xffff) == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
 		return 0;
 	}
 	if (n == sizeof(*m)) {

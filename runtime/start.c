@@ -446,6 +446,7 @@ void rt_finish(struct rt_vps *v)
 	if (!v)
 		return;
 	steps_down(&start_table, v);
+	rt_outside_done(v);
 	rt_leave_pidns(v);
 	rt_network_done(&v->network);
 	free(v->resolv_conf);

@@ -52,11 +52,22 @@ int rt_connect(struct rt_vps *v, struct err *e);
 /*
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
- * pid, *ret_number that inside.
+ * pid, `number` that inside.
  */
-int rt_helper(struct rt_vps *v, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
-	      pid_t *ret_number, struct err *e);
+int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
+	      struct err *e);
 void rt_helper_end(pid_t pid);
+
+/*
+ * While a checkpoint is put in place: one more process whose parent is not in the VPS, as rt_exec() had made
+ * one, of this number inside. It is confined like one, has /dev/null three times, and runs stay(), which must never
+ * return. Its parent is a process outside that waits for its end and ends then, so that the holder need not
+ * know of it. *ret is the host's pid.
+ */
+int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e);
+
+/* Takes an fd that is to stay open as long as the VPS is there. */
+int rt_keep(struct rt_vps *v, int fd, struct err *e);
 
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */

@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/save.h"
 #include "supervisor/suspend.h"
 #include "supervisor/protocol/interface.h"
 #include "supervisor/spare.h"
@@ -258,6 +259,7 @@ static void recover_image(struct sup_vps *v)
 	if (lib < 0 || suspend_recover(lib, false, &e) < 0)
 		log_error("%s: %s", v->name, e.msg);
 	v->state = vps_idle_state(v);
+	restore_sweep(v);
 }
 
 static void scan_run(struct sup_daemon *d)

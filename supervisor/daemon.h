@@ -77,6 +77,7 @@ struct sup_vps {
 	bool unattended;         /* started by policy: a failed start is tried again */
 	bool down;               /* the user wants it stopped: no restart by policy */
 	bool start_again;        /* a restart was asked for */
+	unsigned checking;       /* looked at by Movable: it stands still for a moment, and must not be paused */
 	bool destroy_next;       /* to be destroyed once stopped */
 	unsigned copying;        /* push and pull under way */
 	struct sup_end end;
@@ -255,6 +256,10 @@ void method_pause(struct server_call *c, void *userdata);
 void method_resume(struct server_call *c, void *userdata);
 void method_suspend(struct server_call *c, void *userdata);
 void method_checkpoint(struct server_call *c, void *userdata);
+void method_check(struct server_call *c, void *userdata);
+void method_restore(struct server_call *c, void *userdata);
+void method_image_show(struct server_call *c, void *userdata);
+void method_image_verify(struct server_call *c, void *userdata);
 void method_destroy(struct server_call *c, void *userdata);
 void method_rename(struct server_call *c, void *userdata);
 void method_wait(struct server_call *c, void *userdata);

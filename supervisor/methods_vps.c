@@ -199,6 +199,12 @@ static void ask(struct server_call *c, struct sup_vps *v, enum sup_event ev, con
 		server_fail(c, &e);
 		return;
 	}
+	if (v->checking) {
+		err_set(&e, ERR_STATE, "%s %s: it is being checked", verb, v->name);
+		err_hint(&e, "that takes a moment only");
+		server_fail(c, &e);
+		return;
+	}
 	a = calloc(1, sizeof(*a));
 	if (!a) {
 		err_code(&e, -ENOMEM, "%s %s", verb, v->name);

@@ -123,15 +123,18 @@ static void read_notify(struct mon *m)
 }
 
 /* A command of an exec session has ended. */
-static void reap_session(struct mon_session *s)
+static void reap_session(const struct mon *m, struct mon_session *s)
 {
 	siginfo_t info;
 
 	if (waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
 		return;
 	fd_close(&s->pidfd);
-	mon_session_end(s, SESSION_EXIT,
-			info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status);
+	if (m->state == MON_SUSPENDED)
+		mon_session_end(s, SESSION_ERROR, 0);
+	else
+		mon_session_end(s, SESSION_EXIT,
+				info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status);
 }
 
 static const char *exit_name(const struct mon *m, const struct rt_exit *x)
@@ -160,7 +163,7 @@ static bool vps_ended(struct mon *m, int *ret_status)
 	mon_console_drain(m);
 	for (struct mon_session *s = m->sessions; s; s = s->next)
 		if (s->pidfd >= 0)
-			reap_session(s);
+			reap_session(m, s);
 	mon_watch_end(m);
 	rt_finish(m->vps);
 	m->vps = NULL;
@@ -244,7 +247,7 @@ static void serve_sessions(struct mon *m, const struct pollfd *p)
 	/* New ones are put in front, by the control socket alone, which is served afterwards. */
 	for (struct mon_session *s = m->sessions; s; s = s->next, n += 2) {
 		if (p[n + 1].revents)
-			reap_session(s);
+			reap_session(m, s);
 		if (p[n].revents & POLLOUT) {
 			mon_session_flush(s);
 			if (s->run && m->held_len && !s->dead &&

@@ -151,9 +151,17 @@ void mon_session_end(struct mon_session *s, enum session_type type, int32_t valu
 
 void mon_session_flush(struct mon_session *s)
 {
+	struct err e = { 0 };
+	bool told = s->end_type == SESSION_ERROR;
+
 	if (!s->ended || s->dead)
 		return;
-	if (session_send(s->sock, s->end_type, s->end_value, NULL, 0, -EBADF) != -EAGAIN)
+	if (told) {
+		err_set(&e, ERR_RUN, "the VPS was suspended");
+		err_hint(&e, "what ran here goes on with it, without us");
+	}
+	if (session_send(s->sock, s->end_type, s->end_value, told ? &e : NULL, told ? sizeof(e) : 0,
+			 -EBADF) != -EAGAIN)
 		s->dead = true;
 }
 
@@ -189,6 +197,8 @@ void mon_sessions_close(struct mon *m, int32_t status)
 			session_send(s->sock, SESSION_OUTPUT, 0, m->held, m->held_len, -EBADF);
 		if (s->run)
 			mon_session_end(s, SESSION_EXIT, status);
+		else if (s->pid && m->state == MON_SUSPENDED)
+			mon_session_end(s, SESSION_ERROR, 0);
 		else if (s->pid)
 			mon_session_end(s, SESSION_EXIT, 128 + SIGKILL);
 		else

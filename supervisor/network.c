@@ -19,8 +19,13 @@
 #include <errno.h>
 #include <unistd.h>
 
+/* Bridge and rules stay for a while after the last VPS: they cost the next start as much as all the
+ * rest of it. */
+#define LINGER_US 5000000
+
 struct sup_network {
 	struct sup_daemon *d;
+	sd_event_source *linger; /* takes them away */
 	struct netns_host host;
 	struct hostconf conf; /* the pools in use */
 	struct netns_watch *watch;
@@ -529,6 +534,7 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 		r = netns_publish_is_free(&mine.publish[i], e);
 	}
 	rt_network_done(&mine);
+	n->linger = sd_event_source_disable_unref(n->linger);
 	if (r == 0 && !n->up) {
 		keep_pools(n);
 		r = bring_up(n, e);
@@ -567,22 +573,44 @@ int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e)
 	return r < 0 ? err_code(e, r, "name its name servers") : 0;
 }
 
-void network_release(struct sup_daemon *d)
+static bool is_needed(const struct sup_daemon *d)
 {
-	struct sup_network *n = d->network;
-	struct err e;
-
-	if (!n || !n->up)
-		return;
 	for (size_t i = 0; i < d->count; i++)
 		if (network_is_alive(d->vps[i]) && has_links(&d->vps[i]->config))
-			return;
+			return true;
+	return false;
+}
+
+static void take_down(struct sup_network *n)
+{
+	struct err e;
+
+	n->linger = sd_event_source_disable_unref(n->linger);
 	stop_watch(n);
 	stop_dns(n);
 	n->up = false;
-	forget_pools(d);
+	forget_pools(n->d);
 	if (netns_host_down(&n->host, &e) < 0)
 		log_warn("%s", e.msg);
+}
+
+static int on_linger(sd_event_source *s, uint64_t usec, void *userdata)
+{
+	(void)s;
+	(void)usec;
+	take_down(userdata);
+	return 0;
+}
+
+void network_release(struct sup_daemon *d)
+{
+	struct sup_network *n = d->network;
+
+	if (!n || !n->up || n->linger || is_needed(d))
+		return;
+	if (sd_event_add_time_relative(d->event, &n->linger, CLOCK_MONOTONIC, LINGER_US, 0, on_linger,
+				       n) < 0)
+		take_down(n);
 }
 
 void network_forget(struct sup_vps *v)
@@ -622,8 +650,7 @@ void network_mend(struct sup_daemon *d)
 			log_error("%s", e.msg);
 		start_dns(n);
 	} else if (netns_rules_are_up(&n->host, &e) > 0 || n->up) {
-		n->up = true;
-		network_release(d);
+		take_down(n);
 	} else {
 		forget_pools(d);
 	}
@@ -655,6 +682,8 @@ void network_done(struct sup_daemon *d)
 {
 	if (!d->network)
 		return;
+	if (d->network->linger)
+		take_down(d->network);
 	stop_watch(d->network);
 	dns_down(TAKE_PTR(d->network->dns)); /* the rules stay: the next vpsd is there soon */
 	free(TAKE_PTR(d->network));

@@ -9,6 +9,7 @@
 #include "supervisor/suspend.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -20,6 +21,9 @@ struct saving {
 	int worker;         /* pidfd, once the image is complete and all tasks are held */
 	char id[37];
 	char verb[16], compress[8];
+	bool leave, files, paused;
+	int fd;             /* where to; -EBADF: a place of its own */
+	char *file;         /* what the user calls that */
 	bool cancelled;
 	bool committed;     /* the record is on disk */
 	json_t *record;     /* what it says */
@@ -33,6 +37,8 @@ static void saving_free(struct saving *s)
 	s->vps->saving = NULL;
 	fd_close(&s->word);
 	fd_close(&s->worker);
+	fd_close(&s->fd);
+	free(s->file);
 	json_decref(s->record);
 	json_decref(s->what);
 	free(s);
@@ -54,39 +60,51 @@ static void tell_monitor(struct sup_vps *v, const char *op)
 		log_warn("%s: %s", v->name, e.msg);
 }
 
+static void succeed(struct saving *s, const char *event)
+{
+	struct sup_vps *v = s->vps;
+
+	event_emit(v->d, event, v->name, s->file);
+	server_reply(s->call, json_pack("{s:o, s:O}", "vps", vps_json(v), "saved", s->what), NULL, 0);
+	saving_free(s);
+}
+
 /* It runs on as before, as the monitor has said by its state, or it is gone. */
 static void on_aborted(void *ctx, const struct err *e, const char *note)
 {
 	struct saving *s = ctx;
 
 	on_told(ctx, e, note);
-	server_fail(s->call, &s->refused);
-	saving_free(s);
+	if (s->refused.code) {
+		server_fail(s->call, &s->refused);
+		saving_free(s);
+	} else {
+		succeed(s, "saved");
+	}
 }
 
-static void fail(struct saving *s, const struct err *e)
+static void let_run_on(struct saving *s)
 {
-	struct sup_vps *v = s->vps;
 	struct err ignored;
 
-	if (!s->refused.code)
-		s->refused = *e;
-	err_wrap(&s->refused, "%s %s", s->verb, v->name);
-	log_info("%s", s->refused.msg);
-	if (link_request(v->link, json_pack("{s:s}", "op", "save-abort"), NULL, 0, on_aborted, s,
+	if (link_request(s->vps->link, json_pack("{s:s}", "op", "save-abort"), NULL, 0, on_aborted, s,
 			 &ignored) < 0)
 		on_aborted(s, NULL, NULL);
 }
 
+static void fail(struct saving *s, const struct err *e)
+{
+	if (!s->refused.code)
+		s->refused = *e;
+	err_wrap(&s->refused, "%s %s", s->verb, s->vps->name);
+	log_info("%s", s->refused.msg);
+	let_run_on(s);
+}
+
 static void finish_when_over(struct saving *s)
 {
-	struct sup_vps *v = s->vps;
-
-	if (!s->committed || !s->ended || v->state != SUP_SUSPENDED)
-		return;
-	event_emit(v->d, "suspended", v->name, NULL);
-	server_reply(s->call, json_pack("{s:o, s:O}", "vps", vps_json(v), "saved", s->what), NULL, 0);
-	saving_free(s);
+	if (s->committed && s->ended && s->vps->state == SUP_SUSPENDED)
+		succeed(s, "suspended");
 }
 
 static void on_discarded(void *ctx, json_t *result, const struct err *e)
@@ -134,10 +152,14 @@ static void on_saved(void *ctx, json_t *result, const struct err *e)
 {
 	struct saving *s = ctx;
 
-	(void)result;
 	s->job = NULL;
-	if (!s->committed) {
+	if (!s->committed && e) {
 		fail(s, e);
+		return;
+	}
+	if (!s->committed) { /* it runs on */
+		s->what = json_incref(result);
+		let_run_on(s);
 		return;
 	}
 	/* It is suspended, whatever became of the worker; the answer comes when all has ended. */
@@ -190,6 +212,8 @@ static void on_prepared(void *ctx, json_t *what)
 	s->record = json_pack("{s:s, s:I, s:O}", "id", s->id, "at",
 			      (json_int_t)(now_realtime_us() / 1000000), "bytes",
 			      json_object_get(what, "bytes"));
+	if (s->file)
+		json_object_set_new(s->record, "file", json_string(s->file));
 	msg = json_pack("{s:s, s:O}", "op", "save-commit", "record", s->record);
 	if (s->worker < 0 || link_request(v->link, msg, &s->worker, 1, on_committed, v, &s->refused) < 0)
 		fd_close(&s->word);
@@ -232,10 +256,12 @@ static json_t *job_request(const struct saving *s)
 	uint64_t start = 0;
 
 	proc_start_time(v->pid, &start);
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I}", "op", "suspend", "run_dir",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:s}", "op", "save", "run_dir",
 			 host_root_run(&v->d->root, v->name, run), "lib_dir",
 			 host_root_lib(&v->d->root, v->name, lib), "id", s->id, "compress", s->compress,
-			 "pid", (json_int_t)v->pid, "start", (json_int_t)start);
+			 "pid", (json_int_t)v->pid, "start", (json_int_t)start,
+			 "leave", s->leave, "files", s->files, "paused", s->paused, "file",
+			 s->file ? s->file : "");
 }
 
 static int submit(struct saving *s, struct err *e)
@@ -250,8 +276,8 @@ static int submit(struct saving *s, struct err *e)
 		return err_sys(e, "make a socket pair");
 	s->word = pair[0];
 	job.request = job_request(s);
-	job.fds = &pair[1];
-	job.nfds = 1;
+	job.fds = (int[]){ pair[1], s->fd };
+	job.nfds = s->fd >= 0 ? 2 : 1;
 	r = job_submit(s->vps->d->jobs, &job, &s->job, e);
 	close(pair[1]);
 	return r;
@@ -270,7 +296,7 @@ static void on_ready(void *ctx, const struct err *e, const char *note)
 		fail(s, &own);
 }
 
-static int may_save(struct sup_vps *v, const char *verb, struct err *e)
+static int may_save(struct sup_vps *v, const char *verb, bool leave, struct err *e)
 {
 	int r = vps_check(v, SUP_EV_SAVE, verb, e);
 
@@ -279,7 +305,7 @@ static int may_save(struct sup_vps *v, const char *verb, struct err *e)
 	if (v->copying)
 		return err_set(e, ERR_STATE, "%s %s: files are being copied into or out of it", verb,
 			       v->name);
-	if (v->ephemeral)
+	if (v->ephemeral && !leave)
 		return err_set(e, ERR_STATE, "%s %s: it is removed when it ends (vps run --rm)", verb,
 			       v->name);
 	return 0;
@@ -288,14 +314,17 @@ static int may_save(struct sup_vps *v, const char *verb, struct err *e)
 int save_begin(struct sup_vps *v, const struct save_request *q, struct server_call *c, struct err *e)
 {
 	struct saving *s;
-	int r = may_save(v, q->verb, e);
+	int r = may_save(v, q->verb, q->leave, e);
 
 	if (r < 0)
 		return r;
 	s = calloc(1, sizeof(*s));
 	if (!s)
 		return err_code(e, -ENOMEM, "%s %s", q->verb, v->name);
-	*s = (struct saving){ .vps = v, .call = c, .word = -EBADF, .worker = -EBADF };
+	*s = (struct saving){ .vps = v, .call = c, .word = -EBADF, .worker = -EBADF, .leave = q->leave,
+			      .files = q->files, .paused = v->state == SUP_PAUSED,
+			      .file = q->file ? strdup(q->file) : NULL };
+	s->fd = q->fd < 0 ? -EBADF : fcntl(q->fd, F_DUPFD_CLOEXEC, 3);
 	snprintf(s->verb, sizeof(s->verb), "%s", q->verb);
 	snprintf(s->compress, sizeof(s->compress), "%s", q->compress);
 	r = proc_random_uuid(s->id);

@@ -74,6 +74,7 @@ int suspend_recover(int lib, bool frozen, struct err *e)
 void suspend_abort(int lib)
 {
 	unlinkat(lib, SUSPEND_TMP, 0);
+	unlinkat(lib, CHECKPOINT_TMP, 0);
 	if (!suspend_is(lib) && !is_there(lib, SUSPEND_RESUMING))
 		unlinkat(lib, SUSPEND_IMAGE, 0);
 }

@@ -16,6 +16,10 @@
  *               is there when the image is not `image` but somewhere else, where its user has put it
  *   resuming    the same record while the processes are put back: from then on the image may be stale
  *
+ *   checkpoint  an image, and behind it the files of then (disk.h): what it went on after
+ *
+ *   root.new    files that are to take the place of root
+ *
  * That `suspended` is there is what makes a VPS suspended, and nothing else does. It is made while
  * all is frozen and before anything is killed; it becomes `resuming` when all is there again and
  * before anything runs. Whether it ran is told by the frozen state of its group, which outlives the
@@ -23,6 +27,9 @@
  */
 #define SUSPEND_TMP "image.tmp"
 #define SUSPEND_IMAGE "image"
+#define CHECKPOINT_TMP "checkpoint.tmp"
+#define CHECKPOINT_FILE "checkpoint"
+#define RESTORE_ROOT "root.new"
 #define SUSPEND_RECORD "suspended"
 #define SUSPEND_RESUMING "resuming"
 

@@ -131,8 +131,13 @@ static int run(json_t *job, json_t **result, struct err *e)
 		{ "move-in", worker_move_in },
 		{ "move-recover", worker_move_recover },
 		{ "doctor", worker_doctor },
-		{ "suspend", worker_suspend },
+		{ "save", worker_save },
+		{ "adopt", worker_adopt },
+		{ "adopt-sweep", worker_adopt_sweep },
+		{ "image-show", worker_image_show },
+		{ "image-verify", worker_image_verify },
 		{ "discard", worker_discard },
+		{ "check", worker_check },
 	};
 	const char *op = job_text(job, "op");
 

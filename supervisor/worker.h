@@ -27,11 +27,16 @@ int worker_template_remove(json_t *job, json_t **ret, struct err *e);
 int worker_template_sweep(json_t *job, json_t **ret, struct err *e);
 int worker_push(json_t *job, json_t **ret, struct err *e);
 int worker_pull(json_t *job, json_t **ret, struct err *e);
+int worker_save(json_t *job, json_t **ret, struct err *e);
+int worker_adopt(json_t *job, json_t **ret, struct err *e);
+int worker_adopt_sweep(json_t *job, json_t **ret, struct err *e);
+int worker_image_show(json_t *job, json_t **ret, struct err *e);
+int worker_image_verify(json_t *job, json_t **ret, struct err *e);
+int worker_check(json_t *job, json_t **ret, struct err *e);
 int worker_move_out(json_t *job, json_t **ret, struct err *e);
 int worker_move_offer(json_t *job, json_t **ret, struct err *e);
 int worker_move_in(json_t *job, json_t **ret, struct err *e);
 int worker_move_recover(json_t *job, json_t **ret, struct err *e);
-int worker_suspend(json_t *job, json_t **ret, struct err *e);
 int worker_discard(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 

@@ -42,9 +42,14 @@ enum ckpt_record_type {
 	CKPT_REC_SOCKET_DATA = 40,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
+	CKPT_REC_SPACE = 30,
+	CKPT_REC_SUPER,
+	CKPT_REC_MOUNT,
+	CKPT_REC_GROUP,
 	CKPT_REC_ZOMBIE = 21,
 	CKPT_REC_GHOST = 50,
 	CKPT_REC_GHOST_DATA = 51,
+	CKPT_REC_IPC = 52,
 	CKPT_REC_PRECOPY = 60,
 	CKPT_REC_LAYOUT = 61,
 	CKPT_REC_POPULATED = 62,
@@ -147,7 +152,8 @@ int ckpt_read_pages(struct ckpt_reader *r, const struct ckpt_record *rec, struct
 const char *ckpt_record_name(uint32_t type);
 const struct ProtobufCMessageDescriptor *ckpt_record_descriptor(uint32_t type);
 
-/* Prints every record of the stream, a line or more each. */
-int ckpt_image_show(int fd, FILE *out, struct err *e);
+/* Prints every record of the stream, a line each (pages: a line for those of an address space), and
+ * how many bytes each type takes; or all that as one JSON object. */
+int ckpt_image_show(int fd, FILE *out, bool json, struct err *e);
 
 #endif

@@ -3,29 +3,23 @@
 /* The console, whose master the monitor holds: it is made anew at every start, and the restored
  * processes get the new one. */
 #include "base/macro.h"
-#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/kinds.h"
+#include "checkpoint/kinds/pty.h"
 
 #include <fcntl.h>
 #include <string.h>
 
 static bool is(const struct ckpt_fd *f)
 {
-	return S_ISCHR(f->st.st_mode) &&
-	       (strcmp(f->link, "/dev/console") == 0 || strncmp(f->link, "/dev/pts/", 9) == 0);
+	return S_ISCHR(f->st.st_mode) && strcmp(f->link, "/dev/console") == 0;
 }
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
-	cleanup_close int fd = path_open_in_root(ckpt_dump_root(d), "/dev/console", O_PATH, 0);
-	struct stat st;
-
-	(void)out;
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_rdev != f->st.st_rdev)
-		return err_set(e, ERR_UNSUPPORTED, "process %d has opened the terminal %s, which cannot be "
-			       "saved yet", (int)f->pid, f->link);
-	return 0;
+	if (!ckpt_pty_is_console(d, f->st.st_rdev))
+		return err_set(e, ERR_UNSUPPORTED, "process %d has opened another %s than the VPS has now",
+			       (int)f->pid, f->link);
+	return ckpt_pty_state(d, f, out, e);
 }
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)

@@ -24,7 +24,8 @@ static bool is(const struct ckpt_fd *f)
 {
 	int family = ckpt_socket_family(f);
 
-	return family >= 0 && family != AF_UNIX && family != AF_INET && family != AF_INET6;
+	return family >= 0 && family != AF_UNIX && family != AF_INET && family != AF_INET6 &&
+	       family != AF_NETLINK && family != AF_PACKET;
 }
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)

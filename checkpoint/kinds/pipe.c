@@ -102,7 +102,7 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	if (f->link[0] == '/') {
-		r = ckpt_place_find(d, path, f->link, &f->st, &out->path, &out->ghost, e);
+		r = ckpt_place_find(d, path, f->link, &f->st, &out->path, &out->ghost, &out->space, e);
 		if (r < 0)
 			return r;
 		out->value2 = is_hung_up(f);

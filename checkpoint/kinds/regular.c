@@ -25,11 +25,9 @@ static bool is(const struct ckpt_fd *f)
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	char proc[64];
-	int r;
 
 	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)f->pid, f->fd);
-	r = ckpt_place_find(d, proc, f->link, &f->st, &out->path, &out->ghost, e);
-	return r;
+	return ckpt_place_find(d, proc, f->link, &f->st, &out->path, &out->ghost, &out->space, e);
 }
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-kfFNpx] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] PROGRAM...: each static PROGRAM (see guest.h)
- * becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify. TAP, one line a
- * program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are taken. -k: it is not
- * killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so many times. -N: with
- * an interface, in a network of the driver's own; "PROGRAM peer" runs outside meanwhile, and must end well.
+ * drive [-efFkNptx] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
+ * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
+ * taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
+ * many times. -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
+ * typed on the console before. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
+ * outside meanwhile, and must end well.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -29,6 +31,11 @@
 #define ID_BASE 700000
 #define WAIT_MS 30000
 
+static struct {
+	bool wanted, tty;
+	int pidfd, master;
+} command = { false, false, -EBADF, -EBADF };
+static const char *typed = "";
 static bool keep, show, save_fails, restore_fails, killed, phases, networked;
 static int rounds = 1, precopy;
 static struct netns_host net_host;
@@ -258,10 +265,10 @@ static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct 
 		if (pid == 0) {
 			cleanup_close int fd = memfd_create("image", MFD_CLOEXEC);
 
-			for (;;) {
+			/* The engine before may have left the group frozen. */
+			for (cgroup_thaw(rt_cgroup(v), e);;) {
 				int r = save(s, v, fd, NULL, e);
 
-				/* A group that the engine before left frozen is thawed by this one. */
 				if (r < 0)
 					_exit(1);
 			}
@@ -273,7 +280,7 @@ static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct 
 			return err_set(e, ERR_FAIL, "saving failed after %u engines were killed", died);
 		died++;
 	}
-	return 0;
+	return cgroup_thaw(rt_cgroup(v), e);
 }
 
 /* True when nothing of a VPS is there. */
@@ -345,6 +352,31 @@ static int try_restore(const struct rt_spec *s, int fd, struct err *e)
 	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
 }
 
+/* The program once more, as `vps exec` starts it. */
+static int run_command(struct rt_vps *v, struct err *e)
+{
+	struct rt_stdio none = { { -EBADF, -EBADF, -EBADF } };
+	struct rt_exec x = { .cwd = "/", .tty = command.tty, .rows = 33, .cols = 111 };
+	pid_t pid;
+	int r = strv_add(&x.argv, "/test") < 0 || strv_add(&x.argv, "exec") < 0 ? -ENOMEM : 0;
+
+	if (r == 0)
+		r = rt_exec(v, &x, &none, &pid, &command.pidfd, &command.master, e);
+	strv_done(&x.argv);
+	return r;
+}
+
+/* It is ours to wait for, as long as it has not been restored. */
+static void reap_command(void)
+{
+	siginfo_t si;
+
+	if (command.pidfd >= 0)
+		waitid(P_PIDFD, (id_t)command.pidfd, &si, WEXITED);
+	fd_close(&command.pidfd);
+	fd_close(&command.master);
+}
+
 /* Saved, killed, restored. */
 static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 {
@@ -368,12 +400,13 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	lseek(fd, 0, SEEK_SET);
 	if (show) {
 		fflush(stdout);
-		ckpt_image_show(fd, stdout, e);
+		ckpt_image_show(fd, stdout, false, e);
 		fflush(stdout);
 		lseek(fd, 0, SEEK_SET);
 	}
 	if (keep)
 		return 0;
+	reap_command();
 	rt_finish(*v);
 	*v = NULL;
 	r = phases ? try_restore(s, fd, e) : 0;
@@ -407,6 +440,7 @@ static int drive(const char *program, struct console *c, struct err *e)
 	struct rt_spec s = { 0 };
 	struct rt_vps *v = NULL;
 	struct rt_exit ended;
+	struct err ignored;
 	pid_t peer = 0;
 	int r = make_root(program, e);
 
@@ -416,10 +450,14 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = add_interface(&s, e);
 	if (r == 0)
 		r = rt_start(&s, NULL, &v, e);
+	if (r == 0 && command.wanted)
+		r = run_command(v, e);
 	if (r == 0 && networked)
 		peer = start_peer(program);
 	if (r == 0)
 		r = expect(v, c, "ready", e);
+	if (r == 0 && write(rt_console_fd(v), typed, strlen(typed)) < 0)
+		r = err_sys(e, "write to the console");
 	for (int i = 0; r == 0 && i < rounds; i++)
 		r = round_trip(&s, &v, e);
 	if (r == 1) {
@@ -431,6 +469,9 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = err_sys(e, "write to the console");
 	if (r == 0)
 		r = expect(v, c, "good", e);
+	if (r < 0 && v)
+		rt_kill(v, &ignored);
+	reap_command();
 	if (r == 0)
 		r = rt_reap(v, &ended, e);
 	if (r == 0 && (ended.how != RT_EXITED || ended.value != 0))
@@ -449,8 +490,11 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:s")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:seti:")) >= 0)
 		switch (opt) {
+		case 'i': typed = optarg; break;
+		case 't': command.tty = true; /* fallthrough */
+		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
 		case 's': show = true; break;
 		case 'f': save_fails = true; break;

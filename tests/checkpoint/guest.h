@@ -35,8 +35,12 @@ static int guest_failed;
 		}                                                                           \
 	} while (0)
 
+/* The line that was typed on the console. */
+static char guest_line[64];
+
 __attribute__((unused)) static void wait_for_restore(void)
 {
+	size_t n = 0;
 	char c;
 
 	dprintf(1, "ready\n");
@@ -45,6 +49,8 @@ __attribute__((unused)) static void wait_for_restore(void)
 			dprintf(1, "failed: read of the console, errno %d\n", errno);
 			exit(1);
 		}
+		if (n < sizeof(guest_line) - 1 && c != '\n')
+			guest_line[n++] = c;
 	} while (c != '\n');
 }
 

@@ -4,16 +4,18 @@
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/fanotify.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
-enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT };
+enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT, FROZEN, LINK };
 
 static int ready[2];
 
@@ -25,9 +27,34 @@ static _Noreturn void stay(void)
 	_exit(1);
 }
 
+static void put(const char *file, const char *text)
+{
+	int fd = open(file, O_WRONLY);
+
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* A link in a network namespace of its own. */
+static int add_link(void)
+{
+	int fd, r = unshare(CLONE_NEWNET);
+
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	r = r < 0 ? r : ioctl(fd, SIOCBRADDBR, "other");
+	close(fd);
+	return r;
+}
+
 static void child(void)
 {
-	if (WHAT == NAMESPACE && unshare(CLONE_NEWUTS) == 0)
+	if (WHAT == LINK && add_link() == 0)
+		stay();
+	if (WHAT == FROZEN) {
+		put("/sys/fs/cgroup/frozen/cgroup.procs", "0");
+		stay();
+	}
+	if (WHAT == NAMESPACE && unshare(CLONE_NEWPID) == 0)
 		stay();
 	_exit(0);
 }
@@ -51,14 +78,27 @@ int main(void)
 		socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
-	if (WHAT == MOUNT)
-		mount("none", "/tmp", "tmpfs", 0, NULL);
+	if (WHAT == MOUNT) { /* of a directory that is no more */
+		mkdir("/root/gone", 0700);
+		mount("/root/gone", "/tmp", NULL, MS_BIND, NULL);
+		rmdir("/root/gone");
+	}
+	if (WHAT == FROZEN)
+		CHECK(mkdir("/sys/fs/cgroup/frozen", 0755) == 0);
+	if ((WHAT == FROZEN || WHAT == LINK) && fork() == 0)
+		child();
+	if (WHAT == FROZEN) {
+		char c;
+
+		CHECK(read(ready[0], &c, 1) == 1);
+		put("/sys/fs/cgroup/frozen/cgroup.freeze", "1");
+	}
 	if (WHAT == FANOTIFY)
 		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
 	if (WHAT == DONTFORK)
 		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
 			MADV_DONTFORK);
-	if (WHAT == NAMESPACE) {
+	if (WHAT == NAMESPACE || WHAT == LINK) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);

@@ -47,6 +47,11 @@ setup_file() {
 	assert_line "name        web1"
 	assert_line "state       running"
 	assert_equal "$(vps status web1 --json | jq -r .name)" web1
+	vps set web1 memory.max=96M
+	succeeds vps status web1
+	assert_line "memory.max = 96M"
+	assert_match 'net = name=eth0,mode=bridge,ip=10\.'
+	assert_equal "$(vps status web1 --json | jq -r '.settings[] | select(.key == "memory.max").value')" 96M
 	assert_equal "$(vps status web1 db --json | jq -c 'map(.name)')" '["web1","db"]'
 	fails 3 "vps: status web9: there is no VPS named web9 (hint: vps list shows those there are)" vps status web9
 }

@@ -84,7 +84,7 @@ none_is_listed() {
 }
 
 @test "125 and 127" {
-	fails_like 127 '^vps: run: .*No such file or directory' vps run --rm nowhere
+	fails_like 127 '^vps: run: start run-[a-z0-9]+: run nowhere: No such file or directory$' vps run --rm nowhere
 	fails_like 125 '^vps: run: .*template nope: not found' vps run --rm -T nope -- true
 	fails 125 "vps: run: a command is missing (hint: usage: vps run [OPTIONS] [KEY=VALUE...] -- COMMAND [ARGUMENT...])" \
 		vps run --rm

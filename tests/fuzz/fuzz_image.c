@@ -60,7 +60,7 @@ static void read_all(const uint8_t *data, size_t size)
 	if (fd < 0 || !out || (size && write(fd, data, size) != (ssize_t)size))
 		abort();
 	lseek(fd, 0, SEEK_SET);
-	if (ckpt_image_show(fd, out, &e) < 0 && !e.msg[0])
+	if (ckpt_image_show(fd, out, size & 1, &e) < 0 && !e.msg[0])
 		abort();
 	fclose(out);
 	lseek(fd, 0, SEEK_SET);

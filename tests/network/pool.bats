@@ -86,6 +86,25 @@ pools() { # LINE...: vpsd comes up with these
 	vps stop --force new
 }
 
+@test "bridge and rules go a while after the last VPS, or with vpsd" {
+	vps create only
+	vps start only
+	in_net ip link show "$VPS_TAG-br"
+	vps stop --force only
+	vps start only
+	vps stop --force only
+	bridge_is_gone() {
+		! in_net ip link show "$VPS_TAG-br" && [ -z "$(in_net nft list tables | grep "$VPS_TAG")" ] &&
+			[ ! -e "$VPS_ROOT/run/network" ]
+	}
+	wait_until 30 bridge_is_gone
+	vps start only
+	vps stop --force only
+	daemon_stop
+	wait_until 5 bridge_is_gone
+	vps destroy only
+}
+
 @test "what is no pool is refused with file and line, and vpsd does not come up" {
 	file=$VPS_ROOT/lib/vpsd.conf
 	bad() { # LINE TEXT

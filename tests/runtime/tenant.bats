@@ -225,3 +225,23 @@ logged() {
 	vps destroy --force deb
 	vps template remove debian
 }
+
+@test "Debian: its systemd bounds its own units, in what the VPS was sold" {
+	requires root debian unified
+	vps template import debian "$(debian_tarball)"
+	vps create deb --template debian --ram 512M
+	VPS_TEST_TIMEOUT=120 vps start --wait deb
+	vps exec deb -- systemd-run --unit web sleep 1000
+	vps exec deb -- systemctl set-property --runtime web.service MemoryMax=64M CPUQuota=20% TasksMax=7
+	group=/sys/fs/cgroup/system.slice/web.service
+	succeeds vps exec deb -- cat $group/memory.max $group/pids.max $group/cpu.max
+	assert_output "67108864
+7
+20000 100000"
+	# Its own group's bounds are the host's to set.
+	run vps exec deb -- sh -c 'echo max >/sys/fs/cgroup/memory.max'
+	[ "$status" -ne 0 ]
+	assert_equal "$(cat "$(group_file deb memory memory.max)")" 536870912
+	vps destroy --force deb
+	vps template remove debian
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_ENTER_H
+#define CHECKPOINT_ENTER_H
+
+#include "base/err.h"
+
+#include <stddef.h>
+
+/*
+ * Runs a function in a child that shares the caller's memory and fds, but has namespaces, root, working
+ * directory and identity of its own; the caller waits. It enters the namespaces first, in the order given
+ * (-EBADF: skipped), and becomes root where one of them is a user namespace. What the function returns is
+ * returned. It must not start threads, nor leave things to atexit(3).
+ */
+int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct err *e), void *arg,
+		struct err *e);
+
+/* An fd of a namespace of a process, "mnt" or the like (namespaces(7)). */
+int ckpt_space_open(int pid, const char *name, struct err *e);
+
+#endif

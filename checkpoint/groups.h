@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_GROUPS_H
+#define CHECKPOINT_GROUPS_H
+
+#include "base/err.h"
+#include "cgroup/cgroup.h"
+#include "checkpoint/tree.h"
+
+#include <sys/types.h>
+
+typedef struct Ckpt__Setting Ckpt__Setting;
+
+#define CKPT_XATTRS_MAX 65536 /* XATTR_LIST_MAX: all names of one file */
+
+/* A task's v2 group below the VPS's: "" is that. */
+struct ckpt_dump;
+int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size, struct err *e);
+
+/* Extended attributes of a file, the link /proc/self/fd/N of an open one, appended to a list. */
+int ckpt_xattrs_read(struct ckpt_arena *a, const char *path, Ckpt__Setting ***list, size_t *count);
+
+/*
+ * A restore, in this order, between which are the births of the tasks: the groups themselves, by the first
+ * process in the tenant's own tree of groups (`root` is that); which processes are in which, and which
+ * threads elsewhere than their process; settings, which bind from
+ * then on (a controller is given to the groups below only while no process is in the group itself). All but the first
+ * are done with the rights of the VPS's root (`user` is its user namespace).
+ */
+int ckpt_groups_make(const struct ckpt_tree *t, int root, struct err *e);
+int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err *e);
+int ckpt_groups_place_threads(const struct ckpt_tree *t, int group, int user, struct err *e);
+int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *e);
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/ipc.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+#include "checkpoint/spaces.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/ipc.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
+#include <sys/shm.h>
+#include <sys/vfs.h>
+
+#define SEMS_MAX 32000          /* semaphores in a set: the kernel's SEMMSL */
+#define MESSAGE_MAX MIB(1)
+#define QUEUE_MAX MIB(3)        /* it goes into one record */
+
+union semun {
+	int val;
+	struct semid_ds *ds;
+	unsigned short *array;
+	struct seminfo *info;
+};
+
+static Ckpt__IpcObject *add(struct ckpt_dump *d, enum ckpt_ipc_kind kind, uint32_t space, int id,
+			    const struct ipc_perm *p)
+{
+	Ckpt__IpcObject *o = ckpt_alloc(&d->tree.arena, sizeof(*o));
+
+	if (!o)
+		return NULL;
+	ckpt__ipc_object__init(o);
+	o->kind = kind;
+	o->space = space;
+	o->id = id;
+	o->key = p->__key;
+	o->uid = p->uid - d->uid_base;
+	o->gid = p->gid - d->uid_base;
+	o->cuid = p->cuid - d->uid_base;
+	o->cgid = p->cgid - d->uid_base;
+	o->mode = p->mode;
+	return ckpt_push(&d->tree.arena, &d->tree.ipc, &d->tree.ipc_count, o) < 0 ? NULL : o;
+}
+
+/* Through a mapping of our own: there is no other way to the file behind it. */
+int ckpt_shm_open(int id, int mode, struct err *e)
+{
+	void *at = shmat(id, NULL, SHM_RDONLY);
+	cleanup_close int fd = -EBADF;
+	struct shmid_ds ds;
+	struct statfs fs;
+	char path[96];
+
+	if (at == (void *)-1)
+		return err_sys(e, "attach shared memory %d", id);
+	if (shmctl(id, IPC_STAT, &ds) == 0) {
+		size_t len = (ds.shm_segsz + CKPT_PAGE - 1) & ~(size_t)(CKPT_PAGE - 1);
+
+		snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
+			 (unsigned long)at + len);
+		fd = open(path, mode | O_CLOEXEC);
+	}
+	if (fd < 0)
+		err_sys(e, "open shared memory %d (huge pages cannot be saved)", id);
+	shmdt(at);
+	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type != TMPFS_MAGIC)
+		return err_set(e, ERR_UNSUPPORTED, "shared memory %d is of huge pages, which cannot be saved", id);
+	return fd < 0 ? -EIO : TAKE_FD(fd);
+}
+
+static int collect_shm(struct ckpt_dump *d, uint32_t space, struct err *e)
+{
+	struct shmid_ds ds;
+	int top = shmctl(0, SHM_INFO, (void *)&(struct shm_info){ 0 });
+
+	for (int i = 0; i <= top; i++) {
+		int id = shmctl(i, SHM_STAT_ANY, &ds), fd, n;
+		Ckpt__IpcObject *o;
+
+		if (id < 0)
+			continue;
+		o = add(d, CKPT_IPC_SHM, space, id, &ds.shm_perm);
+		if (!o)
+			return err_code(e, -ENOMEM, "collect shared memory");
+		o->size = ds.shm_segsz;
+		fd = ckpt_shm_open(id, O_RDONLY, e);
+		n = fd < 0 ? fd : ckpt_shmem_add(d, fd, "", e);
+		if (n < 0)
+			return n;
+		o->shmem = (uint32_t)n;
+	}
+	return 0;
+}
+
+/* A process as the VPS numbers it; 0 when it is gone. */
+static uint32_t number(pid_t pid)
+{
+	struct ckpt_status s;
+	uint64_t v[16];
+	size_t n = pid > 0 && ckpt_status_read(pid, &s) == 0 ? ckpt_status_numbers(&s, "NSpid", 10, v, 16) : 0;
+
+	return n > 1 ? (uint32_t)v[1] : 0;
+}
+
+static int fill_sem(struct ckpt_dump *d, Ckpt__IpcObject *o, struct err *e)
+{
+	cleanup_free unsigned short *values = calloc(o->size, sizeof(*values));
+
+	o->values = ckpt_alloc(&d->tree.arena, o->size * sizeof(uint32_t));
+	o->pids = ckpt_alloc(&d->tree.arena, o->size * sizeof(uint32_t));
+	if (!values || !o->values || !o->pids)
+		return err_code(e, -ENOMEM, "collect semaphores");
+	if (semctl(o->id, 0, GETALL, (union semun){ .array = values }) < 0)
+		return err_sys(e, "read semaphores %d", o->id);
+	for (size_t i = 0; i < o->size; i++) {
+		o->values[o->n_values++] = values[i];
+		o->pids[o->n_pids++] = number(semctl(o->id, (int)i, GETPID));
+	}
+	return 0;
+}
+
+static int collect_sem(struct ckpt_dump *d, uint32_t space, struct err *e)
+{
+	struct semid_ds ds;
+	int top = semctl(0, 0, SEM_INFO, (union semun){ .info = &(struct seminfo){ 0 } }), r = 0;
+
+	for (int i = 0; r == 0 && i <= top; i++) {
+		int id = semctl(i, 0, SEM_STAT_ANY, (union semun){ .ds = &ds });
+		Ckpt__IpcObject *o;
+
+		if (id < 0)
+			continue;
+		o = ds.sem_nsems > SEMS_MAX ? NULL : add(d, CKPT_IPC_SEM, space, id, &ds.sem_perm);
+		if (!o)
+			return err_code(e, -ENOMEM, "collect semaphores");
+		o->size = ds.sem_nsems;
+		r = fill_sem(d, o, e);
+	}
+	return r;
+}
+
+/* Looked at, not taken (MSG_COPY, Linux 3.8, CONFIG_CHECKPOINT_RESTORE). */
+static int fill_msg(struct ckpt_dump *d, Ckpt__IpcObject *o, size_t count, struct err *e)
+{
+	struct ckpt_arena *a = &d->tree.arena;
+	cleanup_free struct msgbuf *m = malloc(sizeof(*m) + MESSAGE_MAX);
+	size_t total = 0;
+
+	if (!m)
+		return err_code(e, -ENOMEM, "collect message queues");
+	for (size_t i = 0; i < count; i++) {
+		Ckpt__IpcMessage *out = ckpt_alloc(a, sizeof(*out));
+		ssize_t n = msgrcv(o->id, m, MESSAGE_MAX, (long)i, MSG_COPY | IPC_NOWAIT);
+
+		if (n < 0)
+			return err_sys(e, "look at message %zu of queue %d", i, o->id);
+		total += (size_t)n + 64;
+		if (total > QUEUE_MAX)
+			return err_set(e, ERR_UNSUPPORTED, "message queue %d holds more than can be saved", o->id);
+		if (!out)
+			return err_code(e, -ENOMEM, "collect message queues");
+		ckpt__ipc_message__init(out);
+		out->type = m->mtype;
+		out->data.len = (size_t)n;
+		out->data.data = ckpt_memdup(a, m->mtext, (size_t)n);
+		if (!out->data.data || ckpt_push(a, &o->messages, &o->n_messages, out) < 0)
+			return err_code(e, -ENOMEM, "collect message queues");
+	}
+	return 0;
+}
+
+static int collect_msg(struct ckpt_dump *d, uint32_t space, struct err *e)
+{
+	struct msqid_ds ds;
+	int top = msgctl(0, MSG_INFO, (void *)&(struct msginfo){ 0 }), r = 0;
+
+	for (int i = 0; r == 0 && i <= top; i++) {
+		int id = msgctl(i, MSG_STAT_ANY, &ds);
+		Ckpt__IpcObject *o;
+
+		if (id < 0)
+			continue;
+		o = add(d, CKPT_IPC_MSG, space, id, &ds.msg_perm);
+		if (!o)
+			return err_code(e, -ENOMEM, "collect message queues");
+		o->size = ds.msg_qbytes;
+		r = fill_msg(d, o, ds.msg_qnum, e);
+	}
+	return r;
+}
+
+struct inside {
+	struct ckpt_dump *d;
+	uint32_t space;
+};
+
+static int collect(void *arg, struct err *e)
+{
+	struct inside *in = arg;
+	int r = collect_shm(in->d, in->space, e);
+
+	if (r == 0)
+		r = collect_sem(in->d, in->space, e);
+	return r == 0 ? collect_msg(in->d, in->space, e) : r;
+}
+
+int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->spaces.count; i++) {
+		struct inside in = { d, (uint32_t)i + 1 };
+		size_t had = d->tree.ipc_count;
+		int r;
+
+		if (d->spaces.space[i].kind != CKPT_SPACE_IPC)
+			continue;
+		r = ckpt_within(&d->spaces.space[i].fd, 1, collect, &in, e);
+		if (r < 0)
+			return r;
+		/* Process 1's has no owner that an image knows; others must have the VPS's root. */
+		if (d->tree.ipc_count > had && d->tree.spaces[i]->owner &&
+		    d->tree.spaces[i]->owner != d->spaces.main[CKPT_SPACE_USER])
+			return err_set(e, ERR_UNSUPPORTED, "an ipc namespace in a user namespace that the VPS made has System V "
+				       "objects, which cannot be saved yet");
+	}
+	return 0;
+}
+
+static bool is_good(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
+{
+	if (o->space == 0 || o->space > t->space_count || t->spaces[o->space - 1]->kind != CKPT_SPACE_IPC || o->id < 0 || o->kind < CKPT_IPC_SHM || o->kind > CKPT_IPC_MSG || (o->mode & ~(uint32_t)07777))
+		return false;
+	if (o->kind == CKPT_IPC_SHM)
+		return o->shmem > 0 && o->shmem <= t->shmem_count && t->shmems[o->shmem - 1]->sysv &&
+		       o->size == t->shmems[o->shmem - 1]->size;
+	if (o->kind == CKPT_IPC_SEM)
+		return o->size > 0 && o->size <= SEMS_MAX && o->n_values == o->size && o->n_pids == o->size;
+	return true;
+}
+
+int ckpt_ipc_check(const struct ckpt_tree *t, struct err *e)
+{
+	for (size_t i = 0; i < t->ipc_count; i++)
+		if (!is_good(t, t->ipc[i]))
+			return err_set(e, ERR_FAIL, "the image is damaged: a System V object");
+	for (size_t i = 0; i < t->shmem_count; i++) {
+		size_t owners = 0;
+
+		for (size_t k = 0; k < t->ipc_count; k++)
+			owners += t->ipc[k]->kind == CKPT_IPC_SHM && t->ipc[k]->shmem == i + 1;
+		if (owners != (t->shmems[i]->sysv ? 1 : 0))
+			return err_set(e, ERR_FAIL, "the image is damaged: shared memory");
+	}
+	return 0;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Sockets of packet(7): checkpoint/packet.c has the rest. */
+#include "checkpoint/kinds.h"
+#include "checkpoint/sockets.h"
+
+#include <sys/socket.h>
+
+static bool is(const struct ckpt_fd *f)
+{
+	return ckpt_socket_family(f) == AF_PACKET;
+}
+
+const struct ckpt_kind ckpt_kind_packet = { "packet", is, ckpt_socket_dump, ckpt_socket_open, true };

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_MOUNTFS_H
+#define CHECKPOINT_MOUNTFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A file system that a tenant can mount by itself in its user namespace, and that can be made again. */
+struct ckpt_mountfs {
+	const char *name;
+	const char *const *options; /* those of the file system that it is made again with */
+	bool contents;              /* what is in it is the VPS's alone, and is saved with it */
+	int space;                  /* enum ckpt_space_kind that it shows one of, or -1 */
+};
+
+/* NULL: it is not one of these. */
+const struct ckpt_mountfs *ckpt_mountfs_find(const char *name);
+bool ckpt_mountfs_has_option(const struct ckpt_mountfs *fs, const char *key);
+
+#endif

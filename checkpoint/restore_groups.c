@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/path.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
+#include "checkpoint/image.pb-c.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+/* The directory of a group; its path has been checked, and this file system has no links. */
+static int open_group(int root, const Ckpt__Group *g, struct err *e)
+{
+	int fd = g->path[0] ? path_open_no_links(root, g->path + 1, O_RDONLY | O_DIRECTORY, 0, true)
+			    : openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_code(e, fd, "open the control group %s", g->path) : fd;
+}
+
+static const Ckpt__Setting *find(const Ckpt__Group *g, const char *name)
+{
+	for (size_t i = 0; i < g->n_settings; i++)
+		if (STREQ(g->settings[i]->name, name))
+			return g->settings[i];
+	return NULL;
+}
+
+static bool says(const Ckpt__Setting *s, const char *text)
+{
+	size_t len = strlen(text);
+
+	return s && s->value.len >= len && memcmp(s->value.data, text, len) == 0;
+}
+
+static int make_one(int root, const Ckpt__Group *g, struct err *e)
+{
+	cleanup_close int dir = -EBADF;
+
+	if (mkdirat(root, g->path + 1, 0755) < 0)
+		return err_sys(e, "make the control group %s", g->path);
+	dir = open_group(root, g, e);
+	if (dir < 0)
+		return dir;
+	if (fchown(dir, g->uid, g->gid) < 0 || fchmod(dir, g->mode & 07777) < 0)
+		return err_sys(e, "give the control group %s its owner", g->path);
+	for (size_t i = 0; i < g->n_xattrs; i++) {
+		const Ckpt__Setting *x = g->xattrs[i];
+
+		if (fsetxattr(dir, x->name, x->value.data, x->value.len, 0) < 0)
+			return err_sys(e, "set %s of the control group %s", x->name, g->path);
+	}
+	/* The only type that is asked for; the others follow from it. */
+	if (says(find(g, "cgroup.type"), "threaded") && fd_write_file_at(dir, "cgroup.type", "threaded") < 0)
+		return err_sys(e, "make the control group %s threaded", g->path);
+	return 0;
+}
+
+int ckpt_groups_make(const struct ckpt_tree *t, int root, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < t->group_count; i++)
+		if (t->groups[i]->path[0])
+			n = make_one(root, t->groups[i], e);
+	return n;
+}
+
+struct work {
+	const struct ckpt_tree *tree;
+	int group;
+};
+
+static int move(const struct work *w, uint32_t group, const char *file, pid_t task, struct err *e)
+{
+	const Ckpt__Group *g = w->tree->groups[group - 1];
+	cleanup_close int dir = open_group(w->group, g, e);
+	char text[16];
+	int n;
+
+	if (dir < 0)
+		return dir;
+	snprintf(text, sizeof(text), "%d", (int)task);
+	n = fd_write_file_at(dir, file, text);
+	return n < 0 ? err_code(e, n, "put task %d into the control group %s", (int)task, g->path) : 0;
+}
+
+static int place(void *arg, struct err *e)
+{
+	const struct work *w = arg;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < w->tree->task_count; i++) {
+		const struct ckpt_task *k = &w->tree->tasks[i];
+
+		if (k->threads[0]->group)
+			n = move(w, k->threads[0]->group, "cgroup.procs", k->pid, e);
+	}
+	return n;
+}
+
+static int place_threads(void *arg, struct err *e)
+{
+	const struct work *w = arg;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < w->tree->task_count; i++) {
+		const struct ckpt_task *k = &w->tree->tasks[i];
+
+		for (size_t j = 1; n == 0 && j < k->thread_count; j++)
+			if (k->threads[j]->group && k->threads[j]->group != k->threads[0]->group)
+				n = move(w, k->threads[j]->group, "cgroup.threads", k->tids[j], e);
+	}
+	return n;
+}
+
+int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err *e)
+{
+	struct work w = { t, group };
+
+	return t->group_count ? ckpt_within(&user, 1, place, &w, e) : 0;
+}
+
+int ckpt_groups_place_threads(const struct ckpt_tree *t, int group, int user, struct err *e)
+{
+	struct work w = { t, group };
+
+	return t->group_count ? ckpt_within(&user, 1, place_threads, &w, e) : 0;
+}
+
+/* "+cpu" for each controller; one that this host does not have there is an error. */
+static int enable(int dir, const Ckpt__Group *g, const char *value, struct err *e)
+{
+	cleanup_free char *copy = strdup(value);
+	char *save = NULL, text[64];
+
+	for (char *w = copy ? strtok_r(copy, " \n", &save) : NULL; w; w = strtok_r(NULL, " \n", &save)) {
+		int n;
+
+		snprintf(text, sizeof(text), "+%.60s", w);
+		n = fd_write_file_at(dir, "cgroup.subtree_control", text);
+		if (n < 0)
+			return err_code(e, n, "give the groups below %s the controller %s", g->path[0] ? g->path : "/", w);
+	}
+	return copy ? 0 : err_code(e, -ENOMEM, "restore control groups");
+}
+
+/* Line by line, as such files are written; "" is an empty list. */
+static int write_lines(int dir, const char *name, const char *value)
+{
+	cleanup_free char *copy = strdup(value);
+	char *save = NULL, *line;
+	int n = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	line = strtok_r(copy, "\n", &save);
+	if (!line)
+		return fd_write_file_at(dir, name, "\n");
+	for (; n == 0 && line; line = strtok_r(NULL, "\n", &save))
+		n = fd_write_file_at(dir, name, line);
+	return n;
+}
+
+static int set_one(int dir, const Ckpt__Group *g, const Ckpt__Setting *s, struct err *e)
+{
+	cleanup_free char *now = NULL, *value = strndup((const char *)s->value.data, s->value.len);
+	int n;
+
+	if (!value)
+		return err_code(e, -ENOMEM, "restore control groups");
+	if (STREQ(s->name, "cgroup.type"))
+		return 0;
+	n = fd_read_file_at(dir, s->name, KIB(64), &now, NULL);
+	if (n == 0 && STREQ(now, value))
+		return 0;
+	if (STREQ(s->name, "cgroup.subtree_control"))
+		return enable(dir, g, value, e);
+	n = write_lines(dir, s->name, value);
+	return n < 0 ? err_code(e, n, "set %s of the control group %s", s->name, g->path) : 0;
+}
+
+static int set_owners(int dir, const Ckpt__Group *g, struct err *e)
+{
+	for (size_t i = 0; i < g->n_files; i++) {
+		const Ckpt__GroupFile *f = g->files[i];
+
+		if (fchownat(dir, f->name, f->uid, f->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		    fchmodat(dir, f->name, f->mode & 07777, 0) < 0)
+			return err_sys(e, "give %s of the control group %s its owner", f->name, g->path);
+	}
+	return 0;
+}
+
+static int set(void *arg, struct err *e)
+{
+	const struct work *w = arg;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < w->tree->group_count; i++) {
+		const Ckpt__Group *g = w->tree->groups[i];
+		cleanup_close int dir = open_group(w->group, g, e);
+
+		n = dir < 0 ? dir : 0;
+		for (size_t k = 0; n == 0 && k < g->n_settings; k++)
+			n = set_one(dir, g, g->settings[k], e);
+		if (n == 0)
+			n = set_owners(dir, g, e);
+	}
+	return n;
+}
+
+int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *e)
+{
+	struct work w = { t, group };
+
+	return t->group_count ? ckpt_within(&user, 1, set, &w, e) : 0;
+}

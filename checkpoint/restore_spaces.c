@@ -1,0 +1,445 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * Namespaces, made by the first process of the VPS, which is root in it and nothing outside: owners first,
+ * each by a process that has entered its owner. Every task of the tree then enters its own by their fds.
+ */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/ipc.h"
+#include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_spaces.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/securebits.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+struct making {
+	struct restore *r;
+	uint32_t id;
+	int proc;   /* /proc of the VPS */
+	int group;  /* the root of its control groups */
+	const Ckpt__Space *space;
+};
+
+int restore_space_take(const struct restore *r, uint32_t id, int fd, struct err *e)
+{
+	int n = fd < 0 ? fd : dup3(fd, restore_fd_space(r, id), O_CLOEXEC);
+
+	if (n < 0)
+		err_sys(e, "keep a namespace");
+	if (fd >= 0)
+		close(fd);
+	return n < 0 ? -EBADF : 0;
+}
+
+static int take_own(struct making *m, const char *name, struct err *e)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "thread-self/ns/%s", name);
+	return restore_space_take(m->r, m->id, openat(m->proc, path, O_RDONLY | O_CLOEXEC), e);
+}
+
+static int set_names(const Ckpt__Space *s, struct err *e)
+{
+	if (sethostname(s->hostname, strlen(s->hostname)) < 0 || setdomainname(s->domainname, strlen(s->domainname)) < 0)
+		return err_sys(e, "set a host name");
+	return 0;
+}
+
+static int set_sysctls(const struct making *m, struct err *e)
+{
+	for (size_t i = 0; i < m->space->n_sysctls; i++) {
+		const Ckpt__Setting *s = m->space->sysctls[i];
+		cleanup_free char *now = NULL, *value = strndup((const char *)s->value.data, s->value.len);
+		char path[64];
+		int n;
+
+		snprintf(path, sizeof(path), "sys/%s", s->name);
+		if (!value)
+			return err_code(e, -ENOMEM, "set sysctls");
+		if (fd_read_file_at(m->proc, path, 4096, &now, NULL) == 0 && STREQ(now, value))
+			continue;
+		n = fd_write_file_at(m->proc, path, value);
+		if (n < 0)
+			return err_code(e, n, "set the sysctl %s", s->name);
+	}
+	return 0;
+}
+
+static int fill_ipc(const struct making *m, struct err *e)
+{
+	int n = set_sysctls(m, e);
+
+	return n == 0 ? ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e) : n;
+}
+
+static int set_loopback(struct err *e)
+{
+	struct ifreq r = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r) < 0 ? err_sys(e, "take a loopback up") : 0;
+}
+
+/* Nanoseconds from process 1's clocks, which are where they were, onto theirs. */
+static int set_offsets(const struct making *m, struct err *e)
+{
+	cleanup_free char *now = NULL;
+	long long d[2], s[2], ns[2];
+	char text[128];
+	int n = fd_read_file_at(m->proc, "self/timens_offsets", 4096, &now, NULL);
+
+	if (n < 0 || sscanf(m->space->offsets, "%lld %lld", &d[0], &d[1]) != 2 ||
+	    sscanf(now, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1], &ns[1]) != 4)
+		return err_set(e, ERR_FAIL, "the image is damaged: the offsets of namespace %u", m->id);
+	for (int i = 0; i < 2; i++) {
+		if (d[i] > INT64_MAX / 4 || d[i] < INT64_MIN / 4)
+			return err_set(e, ERR_FAIL, "the image is damaged: the offsets of namespace %u", m->id);
+		ns[i] += d[i] % 1000000000;
+		s[i] += d[i] / 1000000000 + (ns[i] >= 1000000000) - (ns[i] < 0);
+		ns[i] = (ns[i] % 1000000000 + 1000000000) % 1000000000;
+	}
+	snprintf(text, sizeof(text), "monotonic %lld %lld\nboottime %lld %lld\n", s[0], ns[0], s[1], ns[1]);
+	n = fd_write_file_at(m->proc, "self/timens_offsets", text);
+	return n < 0 ? err_code(e, n, "set the offsets of a time namespace") : 0;
+}
+
+/* A cgroup namespace's root is the group that its maker is in. */
+static int enter_group(const struct making *m, struct err *e)
+{
+	char path[4200];
+	int n;
+
+	snprintf(path, sizeof(path), ".%s/cgroup.procs", m->space->group);
+	n = fd_write_file_at(m->group, path, "0");
+	return n < 0 ? err_code(e, n, "enter the control group %s", m->space->group) : 0;
+}
+
+static int make(void *arg, struct err *e)
+{
+	struct making *m = arg;
+	const struct ckpt_space_type *type = &ckpt_space_types[m->space->kind];
+	int n = 0;
+
+	/* Its own files in /proc are somebody else's otherwise, since it has entered the owner. */
+	if (unshare(type->flag) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
+		return err_sys(e, "make a %s namespace", type->name);
+	if (m->space->kind == CKPT_SPACE_UTS)
+		n = set_names(m->space, e);
+	else if (m->space->kind == CKPT_SPACE_IPC)
+		n = fill_ipc(m, e);
+	else if (m->space->kind == CKPT_SPACE_NET && m->space->loopback)
+		n = set_loopback(e);
+	else if (m->space->kind == CKPT_SPACE_TIME)
+		n = set_offsets(m, e);
+	if (n < 0)
+		return n;
+	return take_own(m, m->space->kind == CKPT_SPACE_TIME ? "time_for_children" : type->name, e);
+}
+
+/* The group is entered with the rights of the VPS's root, the owner's namespace after it. */
+static int make_cgroup(void *arg, struct err *e)
+{
+	struct making *m = arg;
+	int owner = restore_fd_space(m->r, m->space->owner), n = enter_group(m, e);
+
+	if (n == 0 && m->space->owner != ckpt_space_main(&m->r->tree, CKPT_SPACE_USER) && setns(owner, 0) < 0)
+		n = err_sys(e, "enter a user namespace");
+	return n == 0 ? make(m, e) : n;
+}
+
+/* In a process of its own, as it cannot come back: waits in the new namespace to be mapped, and killed. */
+static _Noreturn void member(const struct making *m, int ready)
+{
+	bool ok = m->space->creator == 0 ||
+		  (syscall(SYS_setresuid, m->space->creator, m->space->creator, m->space->creator) == 0);
+
+	/* What belongs to a process that is not dumpable, its maps too, is nobody's here. */
+	if (ok && unshare(CLONE_NEWUSER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0 && write(ready, "x", 1) == 1)
+		for (;;)
+			pause();
+	_exit(1);
+}
+
+static int write_maps(const struct making *m, pid_t pid, struct err *e)
+{
+	char path[64];
+	int n = 0;
+
+	if (m->space->deny_setgroups) {
+		snprintf(path, sizeof(path), "%d/setgroups", (int)pid);
+		n = fd_write_file_at(m->proc, path, "deny");
+	}
+	snprintf(path, sizeof(path), "%d/uid_map", (int)pid);
+	if (n == 0 && m->space->uid_map[0])
+		n = fd_write_file_at(m->proc, path, m->space->uid_map);
+	snprintf(path, sizeof(path), "%d/gid_map", (int)pid);
+	if (n == 0 && m->space->gid_map[0])
+		n = fd_write_file_at(m->proc, path, m->space->gid_map);
+	return n < 0 ? err_code(e, n, "map the ids of a user namespace") : 0;
+}
+
+static int make_user(void *arg, struct err *e)
+{
+	struct making *m = arg;
+	int ready[2], n = 0;
+	char path[64], c;
+	pid_t pid;
+
+	if (pipe2(ready, O_CLOEXEC) < 0)
+		return err_sys(e, "make a pipe");
+	pid = fork();
+	if (pid == 0)
+		member(m, ready[1]);
+	close(ready[1]);
+	if (pid < 0 || read(ready[0], &c, 1) != 1)
+		n = err_set(e, ERR_FAIL, "a user namespace cannot be made");
+	close(ready[0]);
+	if (n == 0)
+		n = write_maps(m, pid, e);
+	snprintf(path, sizeof(path), "%d/ns/user", (int)pid);
+	if (n == 0)
+		n = restore_space_take(m->r, m->id, openat(m->proc, path, O_RDONLY | O_CLOEXEC), e);
+	if (pid > 0) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+	}
+	return n;
+}
+
+/* Process 1's: they are there, and differ only in what it has changed. */
+static int adjust(struct making *m, struct err *e)
+{
+	int n = take_own(m, ckpt_space_types[m->space->kind].name, e);
+
+	if (n == 0 && m->space->kind == CKPT_SPACE_UTS)
+		n = set_names(m->space, e);
+	else if (n == 0 && m->space->kind == CKPT_SPACE_IPC)
+		n = fill_ipc(m, e);
+	return n;
+}
+
+static int make_one(struct making *m, struct err *e)
+{
+	uint32_t main = ckpt_space_main(&m->r->tree, m->space->kind);
+	int owner = -EBADF;
+
+	if (m->id == main)
+		return adjust(m, e);
+	if (m->space->owner != ckpt_space_main(&m->r->tree, CKPT_SPACE_USER))
+		owner = restore_fd_space(m->r, m->space->owner);
+	if (m->space->kind == CKPT_SPACE_MNT)
+		return 0; /* restore_mounts() */
+	if (m->space->kind == CKPT_SPACE_CGROUP)
+		return ckpt_within(NULL, 0, make_cgroup, m, e);
+	return ckpt_within(&owner, 1, m->space->kind == CKPT_SPACE_USER ? make_user : make, m, e);
+}
+
+int restore_spaces(struct restore *r, struct err *e)
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int group = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct making m = { .r = r, .proc = proc, .group = group };
+	int n = 0;
+
+	if (!r->tree.space_count)
+		return 0;
+	/* Its set-up has changed its identity: see member(). */
+	if (proc < 0 || group < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
+		return err_sys(e, "open /proc and /sys/fs/cgroup");
+	n = ckpt_groups_make(&r->tree, group, e);
+	for (size_t i = 0; n == 0 && i < r->tree.space_count; i++) {
+		m.id = (uint32_t)i + 1;
+		m.space = r->tree.spaces[i];
+		n = make_one(&m, e);
+	}
+	return n == 0 ? restore_mounts(r, proc, e) : n;
+}
+
+bool restore_is_elsewhere(const struct restore *r, const struct ckpt_task *k)
+{
+	const Ckpt__Thread *t = k->threads[0];
+
+	return k->process->cwd_space || k->process->root_space || !STREQ(k->process->root, "/") ||
+	       (t->n_spaces && t->spaces[CKPT_SPACE_MNT] != ckpt_space_main(&r->tree, CKPT_SPACE_MNT));
+}
+
+/* Another root and directory, as they may lie where no path of the task's leads. */
+static int open_place(const struct restore *r, const char *path, uint32_t space, int at, struct err *e)
+{
+	int n = restore_enter(r, space, e), fd;
+
+	if (n < 0)
+		return n;
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	n = fd < 0 ? err_sys(e, "open the directory %s", path) : 0;
+	if (n == 0 && dup3(fd, at, O_CLOEXEC) < 0)
+		n = err_sys(e, "place fd %d", at);
+	fd_close(&fd);
+	return n == 0 ? restore_enter(r, 0, e) : n;
+}
+
+int restore_places(const struct restore *r, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++) {
+		const struct restoring *p = &r->procs[i];
+		const Ckpt__Process *k = p->task->process;
+
+		if (p->place < 0)
+			continue;
+		n = open_place(r, k->root, k->root_space, restore_fd_place(r, p->place), e);
+		/* One that has been deleted is gone to later. */
+		if (n == 0 && !k->cwd_ghost)
+			n = open_place(r, k->cwd, k->cwd_space, restore_fd_place(r, p->place) + 1, e);
+	}
+	return n;
+}
+
+static int enter(const struct ckpt_tree *t, int spaces, uint32_t space, struct err *e)
+{
+	static const enum ckpt_space_kind kinds[] = { CKPT_SPACE_MNT, CKPT_SPACE_NET };
+
+	if (!t->space_count)
+		return 0;
+	if (space)
+		return setns(spaces + (int)space - 1, 0) < 0 ? err_sys(e, "enter a namespace") : 0;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+		if (setns(spaces + (int)ckpt_space_main(t, kinds[i]) - 1, 0) < 0)
+			return err_sys(e, "return to process 1's namespaces");
+	return 0;
+}
+
+int restore_enter(const struct restore *r, uint32_t space, struct err *e)
+{
+	return enter(&r->tree, restore_fd_space(r, 1), space, e);
+}
+
+int ckpt_opening_enter(const struct ckpt_opening *o, uint32_t space, struct err *e)
+{
+	return enter(o->tree, o->spaces, space, e);
+}
+
+int ckpt_opening_socket(const struct ckpt_opening *o, uint32_t space, int family, int type, int protocol,
+			struct err *e)
+{
+	int fd = space ? ckpt_opening_enter(o, space, e) : 0;
+
+	if (fd < 0)
+		return fd;
+	fd = socket(family, type | SOCK_CLOEXEC, protocol);
+	if (fd < 0)
+		return err_sys(e, "make a socket of family %d, protocol %d", family, protocol);
+	if (space && ckpt_opening_enter(o, 0, e) < 0) {
+		close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
+/* Identity as the namespace's parent has it; inside some of its ids may have no number. */
+static void enter_user(const struct restore *r, const Ckpt__Thread *t, struct list *l)
+{
+	list_call(l, "keep capabilities", SYS_prctl, PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0,
+		  0, 0, 0);
+	list_call(l, "set its groups", SYS_setgroups, t->n_outer_groups,
+		  list_put(l, t->outer_groups, t->n_outer_groups * sizeof(uint32_t)), 0, 0, 0, 0);
+	list_call(l, "set its group ids", SYS_setresgid, t->outer_gids[0], t->outer_gids[1], t->outer_gids[2], 0, 0, 0);
+	list_call(l, "set its user ids", SYS_setresuid, t->outer_uids[0], t->outer_uids[1], t->outer_uids[2], 0, 0, 0);
+	list_call(l, "set its file system group", SYS_setfsgid, t->outer_gids[3], 0, 0, 0, 0, 0);
+	list_call(l, "set its file system user", SYS_setfsuid, t->outer_uids[3], 0, 0, 0, 0, 0);
+	list_call(l, "enter its user namespace", SYS_setns, (uint64_t)restore_fd_space(r, t->spaces[CKPT_SPACE_USER]),
+		  0, 0, 0, 0, 0);
+}
+
+/*
+ * A thread of a process in another user namespace, where nobody may choose a number: process 1 says which was
+ * the last (ns_last_pid), and as nothing else runs, the next is ours.
+ */
+static int clone_thread(struct restore *r, struct restoring *p, size_t i, struct list *l, struct err *e)
+{
+	uint32_t tid = p->task->threads[i]->tid;
+	struct restoring *first = &r->procs[0];
+	char text[16];
+	pid_t born;
+	int n;
+
+	snprintf(text, sizeof(text), "%u", tid - 1);
+	list_init(l, r);
+	list_call(l, "choose the number of a thread", SYS_pwrite64, (uint64_t)restore_fd_last_pid(r),
+		  list_put(l, text, strlen(text)), strlen(text), 0, 0, 0);
+	n = list_run(l, &first->batch, &first->threads[0], e);
+	if (n == 0) {
+		list_init(l, r);
+		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, 0, &born, e);
+	}
+	return n == 0 ? ckpt_thread_adopt(&p->threads[i], born, (pid_t)p->task->process->pid, (pid_t)tid, e) : n;
+}
+
+int restore_join(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	static const enum ckpt_space_kind order[] = { CKPT_SPACE_NET, CKPT_SPACE_UTS, CKPT_SPACE_IPC,
+						      CKPT_SPACE_CGROUP, CKPT_SPACE_TIME, CKPT_SPACE_MNT };
+	const Ckpt__Thread *t = p->task->threads[0];
+	bool user = restore_has_own_user(r, p->task);
+	int n;
+
+	list_init(l, r);
+	for (size_t i = 0; t->n_spaces && i < ARRAY_SIZE(order); i++)
+		if (t->spaces[order[i]] != ckpt_space_main(&r->tree, order[i]))
+			list_call(l, "enter its namespaces", SYS_setns, (uint64_t)restore_fd_space(r, t->spaces[order[i]]),
+				  0, 0, 0, 0, 0);
+	if (p->place >= 0) {
+		uint64_t at = (uint64_t)restore_fd_place(r, p->place);
+
+		list_call(l, "go to its root", SYS_fchdir, at, 0, 0, 0, 0, 0);
+		list_call(l, "change its root", SYS_chroot, list_put(l, ".", 2), 0, 0, 0, 0, 0);
+		if (!p->task->process->cwd_ghost)
+			list_call(l, "go to its directory", SYS_fchdir, at + 1, 0, 0, 0, 0, 0);
+	}
+	if (user)
+		enter_user(r, t, l);
+	n = l->count ? list_run(l, &p->batch, &p->threads[0], e) : 0;
+	for (size_t i = 1; n == 0 && user && i < p->task->thread_count; i++)
+		n = clone_thread(r, p, i, l, e);
+	return n;
+}
+
+int restore_settle_groups(struct restore *r, int group, int user, struct err *e)
+{
+	int n;
+
+	for (size_t i = 0; i < r->tree.task_count; i++) {
+		struct restoring *p = &r->procs[i];
+
+		p->task->tids = ckpt_alloc(&r->tree.arena, p->task->thread_count * sizeof(*p->task->tids));
+		for (size_t k = 0; p->task->tids && k < p->task->thread_count; k++)
+			p->task->tids[k] = p->threads[k].tid;
+		if (!p->task->tids)
+			return err_code(e, -ENOMEM, "restore control groups");
+	}
+	n = ckpt_groups_place_threads(&r->tree, group, user, e);
+	return n == 0 ? ckpt_groups_set(&r->tree, group, user, e) : n;
+}
+
+bool restore_has_own_user(const struct restore *r, const struct ckpt_task *k)
+{
+	const Ckpt__Thread *t = k->threads[0];
+
+	return t->n_outer_uids && t->n_spaces &&
+	       t->spaces[CKPT_SPACE_USER] != ckpt_space_main(&r->tree, CKPT_SPACE_USER);
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/macro.h"
+#include "base/path.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+struct filling {
+	const struct ckpt_tree *tree;
+	uint32_t super;
+	int root;
+	const char *keep;
+};
+
+/* The directory that a path lies in; *name is its last part. The path has been checked to have one. */
+static int open_parent(const struct filling *f, const char *path, const char **name)
+{
+	char dir[4096];
+
+	*name = strrchr(path, '/') + 1;
+	snprintf(dir, sizeof(dir), "%.*s", (int)(*name - 1 - path), path);
+	return dir[0] ? path_open_no_links(f->root, dir + 1, O_PATH | O_DIRECTORY, 0, true)
+		      : fcntl(f->root, F_DUPFD_CLOEXEC, 3);
+}
+
+static bool is_wanted(const struct filling *f, const char *path)
+{
+	for (size_t i = 0; i < f->tree->tmpfs_count; i++)
+		if (f->tree->tmpfs[i]->super == f->super && STREQ(f->tree->tmpfs[i]->path, path))
+			return true;
+	return false;
+}
+
+/* What the runtime has put there and the tenant has taken away. */
+static int remove_rest(const struct filling *f, int dir, const char *path)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	cleanup_closedir DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *de;
+	char sub[4096];
+
+	while (d && r == 0 && (de = readdir(d))) {
+		cleanup_close int next = -EBADF;
+		struct stat st;
+
+		if (STREQ(de->d_name, ".") || STREQ(de->d_name, "..") ||
+		    (size_t)snprintf(sub, sizeof(sub), "%s/%s", path, de->d_name) >= sizeof(sub) ||
+		    (f->keep && STREQ(sub, f->keep)))
+			continue;
+		next = openat(dirfd(d), de->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (next < 0 || fstat(next, &st) < 0)
+			return -errno;
+		if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
+			continue;
+		if (!is_wanted(f, sub))
+			r = path_remove_tree_at(dirfd(d), de->d_name);
+		else if (S_ISDIR(st.st_mode))
+			r = remove_rest(f, next, sub);
+	}
+	return d ? r : -EIO;
+}
+
+static int make_file(int dir, const char *name, const Ckpt__TmpfsEntry *n)
+{
+	cleanup_close int fd = openat(dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)n->size) < 0)
+		return -errno;
+	if (n->data.len && pwrite(fd, n->data.data, n->data.len, (off_t)n->offset) != (ssize_t)n->data.len)
+		return errno ? -errno : -ENOSPC;
+	return 0;
+}
+
+static int make_link(const struct filling *f, int dir, const char *name, uint32_t of)
+{
+	const char *other;
+	cleanup_close int from = open_parent(f, f->tree->tmpfs[of - 1]->path, &other);
+
+	if (from < 0)
+		return from;
+	return linkat(from, other, dir, name, 0) < 0 ? -errno : 0;
+}
+
+static int make(const struct filling *f, int dir, const char *name, const Ckpt__TmpfsEntry *n)
+{
+	int r = 0;
+
+	if (n->link)
+		return make_link(f, dir, name, n->link);
+	switch (n->mode & S_IFMT) {
+	case S_IFDIR:
+		return mkdirat(dir, name, 0700) < 0 && errno != EEXIST ? -errno : 0;
+	case S_IFREG:
+		return make_file(dir, name, n);
+	case S_IFLNK:
+		r = symlinkat(n->target, dir, name);
+		if (r < 0 && errno == EEXIST)
+			r = unlinkat(dir, name, 0) < 0 ? -1 : symlinkat(n->target, dir, name);
+		return r < 0 ? -errno : 0;
+	case S_IFIFO:
+	case S_IFSOCK:
+	case S_IFCHR: /* a whiteout: the device 0, 0 */
+		return mknodat(dir, name, n->mode & (S_IFMT | 07777), 0) < 0 ? -errno : 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static bool is_same(const struct stat *st, const Ckpt__TmpfsEntry *n)
+{
+	return st->st_uid == n->uid && st->st_gid == n->gid && (st->st_mode & 07777) == (n->mode & 07777);
+}
+
+/* Owner, permissions, attributes, in the order in which none takes another away. */
+static int adorn(int fd, const Ckpt__TmpfsEntry *n)
+{
+	char self[64];
+	struct stat st;
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	/* A mask of the runtime's is read-only, and as it was. */
+	if (!is_same(&st, n) && (fchownat(fd, "", n->uid, n->gid, AT_EMPTY_PATH) < 0 ||
+				 (!S_ISLNK(n->mode) && chmod(self, n->mode & 07777) < 0)))
+		return -errno;
+	for (size_t i = 0; i < n->n_xattrs; i++)
+		if (setxattr(self, n->xattrs[i]->name, n->xattrs[i]->value.data, n->xattrs[i]->value.len, 0) < 0)
+			return -errno;
+	return 0;
+}
+
+static int set_times(int fd, const Ckpt__TmpfsEntry *n)
+{
+	struct timespec ts[2] = {
+		{ (time_t)(n->atime_ns / 1000000000), (long)(n->atime_ns % 1000000000) },
+		{ (time_t)(n->mtime_ns / 1000000000), (long)(n->mtime_ns % 1000000000) },
+	};
+
+	return utimensat(fd, "", ts, AT_EMPTY_PATH) < 0 && errno != EROFS ? -errno : 0;
+}
+
+static int open_entry(const struct filling *f, const Ckpt__TmpfsEntry *n)
+{
+	cleanup_close int dir = -EBADF;
+	const char *name;
+	int fd;
+
+	if (!n->path[0])
+		return fcntl(f->root, F_DUPFD_CLOEXEC, 3);
+	dir = open_parent(f, n->path, &name);
+	if (dir < 0)
+		return dir;
+	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static int fill_one(const struct filling *f, size_t i, struct err *e)
+{
+	const Ckpt__TmpfsEntry *n = f->tree->tmpfs[i];
+	const Ckpt__TmpfsEntry *next = i + 1 < f->tree->tmpfs_count ? f->tree->tmpfs[i + 1] : NULL;
+	bool more = next && next->super == n->super && STREQ(next->path, n->path);
+	cleanup_close int fd = -EBADF;
+	int r = 0;
+
+	if (n->path[0]) {
+		const char *name;
+		cleanup_close int dir = open_parent(f, n->path, &name);
+
+		r = dir < 0 ? dir : make(f, dir, name, n);
+	}
+	if (r == 0 && !more && !n->link) { /* the last piece of a file */
+		fd = open_entry(f, n);
+		r = fd < 0 ? fd : adorn(fd, n);
+		if (r == 0 && !S_ISDIR(n->mode))
+			r = set_times(fd, n);
+	}
+	return r < 0 ? err_code(e, r, "make %s in a tmpfs again", n->path) : 0;
+}
+
+int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e)
+{
+	struct filling f = { t, super, root, keep };
+	int r = remove_rest(&f, root, "");
+
+	if (r < 0)
+		return err_code(e, r, "clear a tmpfs");
+	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
+		if (t->tmpfs[i]->super == super)
+			r = fill_one(&f, i, e);
+	/* A directory's times, once nothing more is made in it. */
+	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++) {
+		const Ckpt__TmpfsEntry *n = t->tmpfs[i];
+		cleanup_close int fd = -EBADF;
+
+		if (n->super != super || !S_ISDIR(n->mode))
+			continue;
+		fd = open_entry(&f, n);
+		r = fd < 0 ? fd : set_times(fd, n);
+		if (r < 0)
+			return err_code(e, r, "set the times of %s", n->path);
+	}
+	return r;
+}

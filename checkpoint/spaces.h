@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_SPACES_H
+#define CHECKPOINT_SPACES_H
+
+#include "base/err.h"
+#include "checkpoint/kinds.h"
+#include "checkpoint/tree.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/*
+ * The namespaces of a VPS. Those of process 1 are made by the runtime and only adjusted; all others are
+ * made again, once each, by the restored VPS's own root: nothing that an image asks for is done with
+ * more than the tenant has itself. The numbers are in images, and a thread's list is in their order.
+ */
+enum ckpt_space_kind {
+	CKPT_SPACE_USER, CKPT_SPACE_MNT, CKPT_SPACE_NET, CKPT_SPACE_UTS, CKPT_SPACE_IPC,
+	CKPT_SPACE_CGROUP, CKPT_SPACE_TIME, CKPT_SPACE_COUNT,
+};
+#define CKPT_SPACES_MAX 4096
+
+struct ckpt_space_type {
+	const char *name; /* below /proc/PID/ns */
+	int flag;         /* CLONE_NEW* */
+};
+extern const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT];
+
+/* Dump: a namespace that was seen; item n stands for the record n + 1. */
+struct ckpt_seen_space {
+	enum ckpt_space_kind kind;
+	ino_t ino;
+	int fd;
+	int root;   /* of a mount namespace: its "/", O_PATH; else -EBADF */
+	pid_t pid;  /* who was seen in it; 0: nobody */
+};
+/* Dump: a mount as the kernel numbers it now. */
+struct ckpt_seen_mount {
+	uint64_t id;
+	uint32_t record;
+};
+struct ckpt_spaces {
+	struct ckpt_seen_space *space;
+	size_t count;
+	struct ckpt_seen_mount *mount;
+	size_t mount_count;
+	struct ckpt_seen_super {
+		dev_t dev;
+	} *super;                         /* as tree.supers */
+	uint32_t main[CKPT_SPACE_COUNT];  /* process 1's */
+};
+
+struct ckpt_dump;
+struct ckpt_record;
+
+/* Finds all namespaces that threads are in, with their owners and what is in them, before anything
+ * else is collected. ERR_UNSUPPORTED for nested pid namespaces. */
+int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e);
+/* The record of the namespace behind an fd, added if need be. Negative: *e is filled. */
+int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_t pid, struct err *e);
+/* Which namespaces a thread is in. */
+int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);
+void ckpt_spaces_done(struct ckpt_dump *d);
+/* Process 1's namespace of a kind: the first that there is. 0: the kernel has none. */
+uint32_t ckpt_space_main(const struct ckpt_tree *t, enum ckpt_space_kind kind);
+/* What the runtime itself keeps in that file system: a path, or NULL. */
+const char *ckpt_super_keep(const struct ckpt_tree *t, uint32_t super);
+
+/* The sysctls of an ipc namespace, below /proc/sys; NULL is the last. */
+extern const char *const ckpt_ipc_sysctls[];
+bool ckpt_is_ipc_sysctl(const char *name);
+/* True for a control file that holds a setting, which is saved. */
+bool ckpt_group_is_setting(const char *name);
+
+/* A mount namespace's contents. (mounts.c) */
+int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e);
+/*
+ * The mount namespace, as images have it (0 is process 1's), of the file that a link of /proc leads to, of
+ * which the kernel says that it is `path`. ERR_UNSUPPORTED when that is covered, or the mount in none. (mounts.c)
+ */
+int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint32_t *ret, struct err *e);
+/* Where a mount is, from the root of its namespace; "" is that. */
+int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size);
+/* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover. -EXDEV, and *e
+ * is as it was, when no way leads to it. The caller may be in a copy of the namespace afterwards. */
+int ckpt_mount_take(struct ckpt_dump *d, uint32_t id, struct err *e);
+/* "/" of that namespace. */
+int ckpt_space_root(const struct ckpt_dump *d, uint32_t space);
+/* The network namespace of a socket, likewise. */
+int ckpt_socket_space(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
+
+/* The VPS's own group, and the host's /proc, which all here look at. (groups.c) */
+int ckpt_group_open(struct ckpt_dump *d, struct err *e);
+/* The control groups below the VPS's own, and which one a thread is in. (groups.c) */
+int ckpt_groups_collect(struct ckpt_dump *d, struct err *e);
+int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);
+
+/* Reading: takes a record of one of these types; checks that all holds together. (spaces_check.c) */
+int ckpt_spaces_take(struct ckpt_tree *t, const struct ckpt_record *rec, void *message, struct err *e);
+int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e);
+
+#endif

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Unix sockets, saved: who is connected to whom, by inode number, and what is queued. */
+#include "checkpoint/unix.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/path.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+#include "checkpoint/peek.h"
+#include "checkpoint/sockopt.h"
+#include "checkpoint/tcp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <linux/unix_diag.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define RUNTIME_NOTIFY "/run/host/notify" /* the holder's, made anew at the same place */
+#define GROUPS_MAX 65536
+
+static void take_attribute(const struct rtattr *a, struct ckpt_unix_diag *d)
+{
+	size_t len = RTA_PAYLOAD(a);
+	const uint32_t *u = RTA_DATA(a);
+
+	switch (a->rta_type) {
+	case UNIX_DIAG_PEER:
+		d->peer = u[0];
+		d->has_peer = true;
+		break;
+	case UNIX_DIAG_RQLEN:
+		d->rqueue = u[0];
+		d->wqueue = u[1];
+		break;
+	case UNIX_DIAG_VFS:
+		d->vfs_ino = u[0];
+		d->has_vfs = true;
+		break;
+	case UNIX_DIAG_SHUTDOWN:
+		d->shutdown = *(const uint8_t *)RTA_DATA(a);
+		break;
+	case UNIX_DIAG_ICONS:
+		d->pending_count = (uint32_t)(len / sizeof(*u));
+		memcpy(d->pending, u, len < sizeof(d->pending) ? len : sizeof(d->pending));
+		break;
+	}
+}
+
+int ckpt_unix_ask(int diag, uint64_t ino, struct ckpt_unix_diag *ret)
+{
+	struct {
+		struct nlmsghdr h;
+		struct unix_diag_req r;
+	} q = {
+		.h = { .nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST },
+		.r = { .sdiag_family = AF_UNIX, .udiag_states = UINT32_MAX, .udiag_ino = (uint32_t)ino,
+		       .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS,
+		       .udiag_cookie = { UINT32_MAX, UINT32_MAX } },
+	};
+	_Alignas(8) uint8_t buf[32768];
+	const struct nlmsghdr *h = (const void *)buf;
+	const struct unix_diag_msg *m;
+	ssize_t n;
+	int left;
+
+	if (send(diag, &q, sizeof(q), 0) < 0)
+		return -errno;
+	n = recv(diag, buf, sizeof(buf), 0);
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(*m)) || h->nlmsg_type != SOCK_DIAG_BY_FAMILY)
+		return n < 0 ? -errno : -ENOENT;
+	m = NLMSG_DATA(h);
+	*ret = (struct ckpt_unix_diag){ .ino = ino, .state = m->udiag_state };
+	left = (int)h->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*m));
+	for (const struct rtattr *a = (const void *)(m + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
+		take_attribute(a, ret);
+	return 0;
+}
+
+static int peeker(struct ckpt_dump *d, struct err *e)
+{
+	if (!d->peeker)
+		d->peeker = ckpt_peeker_new(d->init, e);
+	return d->peeker ? 0 : -EIO;
+}
+
+static Ckpt__Credentials *credentials_new(struct ckpt_dump *d, const struct ucred *u)
+{
+	Ckpt__Credentials *c = ckpt_alloc(ckpt_dump_arena(d), sizeof(*c));
+
+	if (!c)
+		return NULL;
+	ckpt__credentials__init(c);
+	c->pid = (uint32_t)u->pid;
+	c->uid = ckpt_dump_id(d, u->uid);
+	c->gid = ckpt_dump_id(d, u->gid);
+	return c;
+}
+
+static int collect_groups(const struct ckpt_sock *k, Ckpt__Credentials *c)
+{
+	cleanup_free gid_t *g = NULL;
+	socklen_t len = 0;
+
+	/* It says how many there are (SO_PEERGROUPS, Linux 4.13). */
+	if (getsockopt(k->fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0 || errno != ERANGE)
+		return 0;
+	g = malloc(len);
+	c->groups = ckpt_alloc(ckpt_dump_arena(k->d), len);
+	if (!g || !c->groups || len / sizeof(gid_t) > GROUPS_MAX)
+		return -ENOMEM;
+	if (getsockopt(k->fd, SOL_SOCKET, SO_PEERGROUPS, g, &len) < 0)
+		return -errno;
+	c->n_groups = len / sizeof(gid_t);
+	for (size_t i = 0; i < c->n_groups; i++)
+		c->groups[i] = ckpt_dump_id(k->d, g[i]);
+	return 0;
+}
+
+/* Those of whom it was connected to when it was, or of who listens. */
+static int collect_credentials(const struct ckpt_sock *k, struct err *e)
+{
+	struct ucred u;
+	int r = peeker(k->d, e);
+
+	if (r == 0)
+		r = ckpt_peek_credentials(k->d->peeker, k->fd, &u, e);
+	if (r < 0 || u.pid == 0)
+		return r;
+	k->s->local->credentials = credentials_new(k->d, &u);
+	if (!k->s->local->credentials)
+		return err_code(e, -ENOMEM, "collect unix sockets");
+	r = collect_groups(k, k->s->local->credentials);
+	return r < 0 ? err_code(e, r, "read the groups at the other end of a unix socket") : 0;
+}
+
+/* What the path of a socket leads to now; 0 when it is another thing. */
+static ino_t find_path(const struct ckpt_sock *k, const struct sockaddr_un *sa, struct stat *st)
+{
+	Ckpt__UnixSocket *u = k->s->local;
+	char cwd[4096] = "", path[4224], link[64];
+	cleanup_close int fd = -EBADF;
+
+	if (sa->sun_path[0] != '/') {
+		snprintf(link, sizeof(link), "/proc/%d/cwd", (int)k->pid);
+		if (readlink(link, cwd, sizeof(cwd) - 1) < 0)
+			return 0;
+	}
+	snprintf(path, sizeof(path), "%s%s%.*s", cwd, cwd[0] ? "/" : "", (int)sizeof(sa->sun_path), sa->sun_path);
+	fd = path_open_in_root(k->d->root, path, O_PATH, 0);
+	if (fd < 0 || fstat(fd, st) < 0 || !S_ISSOCK(st->st_mode))
+		return 0;
+	u->dir = ckpt_strdup(ckpt_dump_arena(k->d), cwd);
+	return u->dir ? st->st_ino : 0;
+}
+
+static void collect_bound(const struct ckpt_sock *k, const struct ckpt_unix_diag *g)
+{
+	Ckpt__UnixSocket *u = k->s->local;
+	struct sockaddr_un sa = { 0 };
+	struct stat st;
+	ino_t at;
+
+	memcpy(&sa, k->s->name.data, k->s->name.len);
+	if (k->s->name.len <= sizeof(sa_family_t))
+		return;
+	u->bound = CKPT_UNIX_ABSTRACT;
+	if (!sa.sun_path[0])
+		return;
+	at = find_path(k, &sa, &st);
+	/* Overlays give inodes numbers of their own: then the last one that is bound there has it. */
+	u->bound = at ? CKPT_UNIX_LIVE : CKPT_UNIX_GONE;
+	k->file->value2 = at && g->has_vfs && (uint32_t)at == g->vfs_ino;
+	u->uid = at ? ckpt_dump_id(k->d, st.st_uid) : 0;
+	u->gid = at ? ckpt_dump_id(k->d, st.st_gid) : 0;
+	u->mode = at ? st.st_mode & 07777 : 0;
+}
+
+static bool has_error(int fd)
+{
+	struct pollfd p = { fd, 0, 0 };
+
+	poll(&p, 1, 0);
+	return p.revents & POLLERR;
+}
+
+static bool has_urgent(int fd)
+{
+	char c;
+
+	return recv(fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* As far as it can be told without the others. */
+static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *g, struct err *e)
+{
+	Ckpt__UnixSocket *u = k->s->local;
+	bool stream = k->s->type != SOCK_DGRAM;
+
+	if (k->s->state == TCP_LISTEN) {
+		if (g->rqueue > ARRAY_SIZE(g->pending) || g->rqueue != g->pending_count)
+			return ckpt_sock_busy(k, "with many connections that were not accepted", e);
+		for (uint32_t i = 0; i < g->rqueue; i++)
+			if (!g->pending[i])
+				return ckpt_sock_busy(k, "with connections that were closed before it accepted them", e);
+		return 0;
+	}
+	if (stream && has_urgent(k->fd))
+		return ckpt_sock_refuse(k, "with urgent data in it", e);
+	if (!g->has_peer)
+		return 0;
+	k->file->value2 |= g->peer << 1;
+	if (g->peer)
+		u->link = CKPT_UNIX_PAIR;
+	else if (!stream || g->shutdown == 3)
+		u->link = stream && has_error(k->fd) ? CKPT_UNIX_RESET : CKPT_UNIX_ALONE;
+	else if (g->wqueue)
+		return ckpt_sock_busy(k, "with data for who has not accepted it yet", e);
+	else
+		u->link = CKPT_UNIX_WAITING;
+	return 0;
+}
+
+int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
+{
+	struct ckpt_unix_diag g;
+	int nl = ckpt_dump_diag(k->d, e), r;
+
+	if (nl < 0)
+		return nl;
+	r = ckpt_unix_ask(nl, k->file->value, &g);
+	if (r < 0)
+		return err_code(e, r, "ask for the unix socket of process %d, fd %d", (int)k->pid, k->number);
+	k->s->local = ckpt_alloc(ckpt_dump_arena(k->d), sizeof(*k->s->local));
+	if (!k->s->local)
+		return err_code(e, -ENOMEM, "collect unix sockets");
+	ckpt__unix_socket__init(k->s->local);
+	k->s->state = g.state;
+	k->s->shutdown = g.shutdown;
+	k->s->backlog = g.state == TCP_LISTEN ? g.wqueue : 0;
+	r = ckpt_sock_names(k, e);
+	if (r == 0)
+		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
+	if (r == 0)
+		r = collect_credentials(k, e);
+	if (r < 0)
+		return r;
+	collect_bound(k, &g);
+	return collect_link(k, &g, e);
+}
+
+/* How they belong together. File.value is the inode's number, value2 the other end's, doubled, and 1 when its
+ * path is known to be its own; both go in the end. */
+
+static bool is_unix(const Ckpt__File *f)
+{
+	return f->socket && f->socket->family == AF_UNIX;
+}
+
+static uint32_t find_ino(const struct ckpt_tree *t, uint64_t ino)
+{
+	for (size_t i = 0; i < t->file_count; i++)
+		if (is_unix(t->files[i]) && t->files[i]->value == ino)
+			return (uint32_t)i + 1;
+	return 0;
+}
+
+static bool same_name(const Ckpt__Socket *a, const Ckpt__Socket *b)
+{
+	return a->name.len == b->name.len && memcmp(a->name.data, b->name.data, a->name.len) == 0;
+}
+
+/* Of those with one name: connections have it from their listener; of the others the path is the last one's. */
+static void relate_name(struct ckpt_dump *d, size_t i)
+{
+	Ckpt__File *f = d->tree.files[i];
+	Ckpt__Socket *s = f->socket;
+	bool listener = false;
+
+	if (s->local->bound == CKPT_UNIX_UNBOUND)
+		return;
+	for (size_t k = 0; k < d->tree.file_count; k++) {
+		const Ckpt__File *o = d->tree.files[k];
+
+		if (k == i || !is_unix(o) || !same_name(s, o->socket))
+			continue;
+		listener |= o->socket->state == TCP_LISTEN;
+		if (s->local->bound == CKPT_UNIX_LIVE && o->socket->local->bound == CKPT_UNIX_LIVE &&
+		    o->socket->state != TCP_ESTABLISHED &&
+		    ((o->value2 & 1) > (f->value2 & 1) || ((o->value2 & 1) == (f->value2 & 1) && o->value > f->value)))
+			s->local->bound = CKPT_UNIX_GONE;
+	}
+	if (s->type != SOCK_DGRAM && s->state == TCP_ESTABLISHED && listener)
+		s->local->bound = CKPT_UNIX_UNBOUND;
+}
+
+static int refuse(const struct ckpt_dump *d, size_t i, const char *why, struct err *e)
+{
+	struct ckpt_sock k = { .pid = d->files.by_file[i]->pid, .number = d->files.by_file[i]->fd };
+
+	return ckpt_sock_refuse(&k, why, e);
+}
+
+static bool is_runtimes(const Ckpt__Socket *s)
+{
+	const struct sockaddr_un *sa = (const void *)s->peer.data;
+	size_t len = s->peer.len > sizeof(sa_family_t) ? s->peer.len - sizeof(sa_family_t) : 0;
+
+	return len >= sizeof(RUNTIME_NOTIFY) - 1 && strncmp(sa->sun_path, RUNTIME_NOTIFY, len) == 0;
+}
+
+static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
+{
+	Ckpt__Socket *s = d->tree.files[i]->socket;
+	Ckpt__UnixSocket *u = s->local;
+	const Ckpt__File *peer;
+
+	if (u->link == CKPT_UNIX_WAITING) {
+		for (size_t k = 0; k < d->tree.file_count && !u->peer; k++)
+			if (is_unix(d->tree.files[k]) && d->tree.files[k]->socket->state == TCP_LISTEN &&
+			    d->tree.files[k]->socket->name.len == s->peer.len &&
+			    memcmp(d->tree.files[k]->socket->name.data, s->peer.data, s->peer.len) == 0)
+				u->peer = (uint32_t)k + 1;
+		return u->peer ? 0 : refuse(d, i, "that waits for a listener outside the VPS", e);
+	}
+	if (u->link != CKPT_UNIX_PAIR)
+		return 0;
+	u->peer = find_ino(&d->tree, d->tree.files[i]->value2 >> 1);
+	if (!u->peer && s->type == SOCK_DGRAM && is_runtimes(s)) {
+		u->link = CKPT_UNIX_OUTSIDE;
+		return 0;
+	}
+	if (!u->peer)
+		return refuse(d, i, "whose other end is outside the VPS", e);
+	peer = d->tree.files[u->peer - 1];
+	if (peer->value2 >> 1 != d->tree.files[i]->value)
+		u->link = CKPT_UNIX_TO;
+	if (u->link == CKPT_UNIX_TO && (s->type != SOCK_DGRAM || peer->socket->name.len <= sizeof(sa_family_t)))
+		return refuse(d, i, "that sends to a pair's end", e);
+	/* Two that were connected to each other by their names. */
+	if (s->type == SOCK_DGRAM && (s->name.len > sizeof(sa_family_t) || peer->socket->name.len > sizeof(sa_family_t)))
+		u->link = CKPT_UNIX_TO;
+	return 0;
+}
+
+/* Every connection that waits is one of ours, or it would be lost. */
+static int relate_listener(struct ckpt_dump *d, size_t i, struct err *e)
+{
+	struct ckpt_unix_diag g;
+	int r = ckpt_unix_ask(d->diag, d->tree.files[i]->value, &g);
+
+	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++)
+		if (k >= ARRAY_SIZE(g.pending) || !find_ino(&d->tree, g.pending[k]))
+			return refuse(d, i, "with connections from outside that were not accepted", e);
+	return r < 0 ? err_code(e, r, "ask for a unix socket") : 0;
+}
+
+int ckpt_unix_relate(struct ckpt_dump *d, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++)
+		if (is_unix(d->tree.files[i])) {
+			relate_name(d, i);
+			r = relate_peer(d, i, e);
+			if (r == 0 && d->tree.files[i]->socket->state == TCP_LISTEN)
+				r = relate_listener(d, i, e);
+		}
+	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++)
+		if (is_unix(d->tree.files[i]))
+			d->tree.files[i]->value = d->tree.files[i]->value2 = 0;
+	return r;
+}
+
+static int keep_message(struct ckpt_peeked *m, void *arg, struct err *e)
+{
+	const struct ckpt_sock *k = arg;
+	Ckpt__SocketData *q = ckpt_sock_queue(k, 0, m->data, m->len);
+	struct ckpt_arena *a = ckpt_dump_arena(k->d);
+	int r;
+
+	if (!q)
+		return err_code(e, -ENOMEM, "collect unix sockets");
+	if (m->from_len) {
+		q->from.data = ckpt_memdup(a, &m->from, m->from_len);
+		q->from.len = m->from_len;
+	}
+	if (m->has_sender && m->sender.pid)
+		q->sender = credentials_new(k->d, &m->sender);
+	q->rights = ckpt_alloc(a, (m->fd_count + 1) * sizeof(*q->rights));
+	if (!q->rights || (m->from_len && !q->from.data))
+		return err_code(e, -ENOMEM, "collect unix sockets");
+	for (size_t i = 0; i < m->fd_count; i++) {
+		r = ckpt_file_add(k->d, m->fds[i], &q->rights[q->n_rights++], e);
+		m->fds[i] = -EBADF; /* the dump's */
+		if (r < 0)
+			return err_wrap(e, "under way in a unix socket");
+	}
+	return 0;
+}
+
+int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e)
+{
+	int r = k->s->state == TCP_LISTEN ? 0 : peeker(k->d, e);
+
+	return r < 0 || k->s->state == TCP_LISTEN ? r : ckpt_peek(k->d->peeker, k->fd, keep_message, (void *)(uintptr_t)k, e);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_UNIX_H
+#define CHECKPOINT_UNIX_H
+
+#include "checkpoint/sockets.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* How a socket came to its name. In images. */
+enum ckpt_unix_bound {
+	CKPT_UNIX_UNBOUND,  /* it has none, or its listener's */
+	CKPT_UNIX_ABSTRACT,
+	CKPT_UNIX_LIVE,     /* its path leads to it */
+	CKPT_UNIX_GONE,     /* its path was deleted, or is another's by now */
+	CKPT_UNIX_BOUND_COUNT,
+};
+
+/* What is at its other end. In images. */
+enum ckpt_unix_link {
+	CKPT_UNIX_FREE,     /* nothing */
+	CKPT_UNIX_PAIR,     /* the socket `peer`, each other's */
+	CKPT_UNIX_TO,       /* datagrams: it sends to the socket `peer` */
+	CKPT_UNIX_OUTSIDE,  /* datagrams: to what is at that path, the runtime's */
+	CKPT_UNIX_ALONE,    /* one that was closed */
+	CKPT_UNIX_RESET,    /* likewise, with something unread in it: an error waits */
+	CKPT_UNIX_WAITING,  /* a listener that has not accepted it yet, `peer` */
+	CKPT_UNIX_LINK_COUNT,
+};
+
+/* What the kernel says of one (sock_diag(7)). */
+struct ckpt_unix_diag {
+	uint64_t ino, peer, vfs_ino;
+	uint32_t rqueue, wqueue, state, shutdown;
+	bool has_peer, has_vfs;
+	uint32_t pending_count, pending[64]; /* clients' inodes, of a listener; 0: closed */
+};
+int ckpt_unix_ask(int diag, uint64_t ino, struct ckpt_unix_diag *ret);
+
+/* In two steps: each, then how they belong together. */
+int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e);
+int ckpt_unix_relate(struct ckpt_dump *d, struct err *e);
+/* What is queued; new files join d->tree.files. */
+int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e);
+bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f);
+
+/* In the first process of the restored VPS. */
+int ckpt_unix_make(struct ckpt_opening *o, struct err *e);
+int ckpt_unix_fill(struct ckpt_opening *o, struct err *e);
+/* Whom datagrams go to, once they are filled: nobody else may send to a socket that sends to another. */
+int ckpt_unix_link(struct ckpt_opening *o, struct err *e);
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * Processes of a VPS whose parent is outside of it: what rt_exec() had started, when it is restored. The
+ * holder would have to wait for each, or the first process of the pid namespace could not end; here a process
+ * of their own, one each, does that.
+ */
+#include "base/proc.h"
+#include "runtime/internal.h"
+#include "runtime/seccomp.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/keyctl.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+#define NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | \
+		    CLONE_NEWCGROUP)
+#define TIMEOUT_MS 10000
+
+struct birth {
+	const struct rt_vps *v;
+	const struct cgroup_entry *entry;
+	int group, sock;
+	pid_t number;
+	void (*stay)(void *arg);
+	void *arg;
+};
+
+int rt_enter(const struct rt_vps *v, struct err *e)
+{
+	/* One call enters them all or none; the user namespace first, which owns the others. */
+	if (setns(v->pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(v->pidfd, NAMESPACES) < 0)
+		return err_sys(e, "enter the VPS");
+	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+		return err_sys(e, "become root of the VPS");
+	/* The holder's session keyring is the host's. */
+	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+		return err_sys(e, "take a session keyring of its own");
+	return 0;
+}
+
+static int confine(const struct birth *b, struct err *e)
+{
+	const struct rt_stdio none = { { -EBADF, -EBADF, -EBADF } };
+	int r = cgroup_entry_enter(b->entry, e);
+
+	if (r == 0)
+		r = rt_rlimits_apply(&b->v->spec->rlimits, 0, e);
+	if (r == 0)
+		r = rt_enter(b->v, e);
+	if (r < 0)
+		return r;
+	r = rt_stdio_take(&none, e);
+	if (r < 0)
+		return r;
+	rt_signals_reset();
+	r = rt_caps_limit(e);
+	return r == 0 ? rt_seccomp_apply(b->v->spec->features, e) : r;
+}
+
+static _Noreturn void inside(const struct birth *b)
+{
+	struct err e;
+
+	if (confine(b, &e) < 0) {
+		rt_msg_send(b->sock, RT_MSG_ERROR, 0, &e, NULL, 0);
+		_exit(1);
+	}
+	/* The socket with the rest: that says that we are there. */
+	close_range(3, ~0U, 0);
+	b->stay(b->arg);
+	_exit(1);
+}
+
+/* Outside, in no namespace of the VPS's: nothing but the parent of one process. */
+static _Noreturn void parent(const struct birth *b)
+{
+	int32_t number = b->number;
+	struct clone_args args = {
+		.flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)b->group, .exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&number, .set_tid_size = 1,
+	};
+	struct err e;
+	long pid = -1;
+
+	if (setns(b->v->pidfd, CLONE_NEWPID) < 0)
+		err_sys(&e, "enter the VPS's pid namespace");
+	else if ((pid = syscall(SYS_clone3, &args, sizeof(args))) < 0)
+		err_sys(&e, "make process %d in the VPS", (int)number);
+	if (pid == 0)
+		inside(b);
+	if (pid < 0)
+		rt_msg_send(b->sock, RT_MSG_ERROR, 0, &e, NULL, 0);
+	else
+		rt_msg_send(b->sock, RT_MSG_READY, (uint32_t)pid, NULL, NULL, 0);
+	prctl(PR_SET_NAME, "vps-outside");
+	close_range(0, ~0U, 0);
+	signal(SIGINT, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	while (pid > 0 && waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	_exit(0);
+}
+
+/* Until the process is in its place: the socket closes then. */
+static int hear(int sock, pid_t *ret, struct err *e)
+{
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+	struct rt_msg m;
+	size_t nfds;
+	int r;
+
+	*ret = 0;
+	for (;;) {
+		do
+			r = poll(&p, 1, TIMEOUT_MS);
+		while (r < 0 && errno == EINTR);
+		if (r == 0)
+			return err_set(e, ERR_TIMEOUT, "a process does not enter the VPS");
+		r = rt_msg_recv(sock, &m, NULL, 0, &nfds);
+		if (r == -EPIPE)
+			return *ret ? 0 : err_set(e, ERR_FAIL, "a process has not entered the VPS");
+		if (r < 0)
+			return err_code(e, r, "hear from a process that enters the VPS");
+		if (m.type == RT_MSG_ERROR) {
+			*e = m.err;
+			return err_errno((enum err_status)e->code);
+		}
+		*ret = (pid_t)m.value;
+	}
+}
+
+static int remember(struct rt_vps *v, pid_t pid)
+{
+	pid_t *p = reallocarray(v->parents, v->parent_count + 1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	v->parents = p;
+	p[v->parent_count++] = pid;
+	return 0;
+}
+
+int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e)
+{
+	struct birth b = { .v = v, .number = number, .stay = stay, .arg = arg };
+	cleanup_close int group = rt_init_cgroup_open(v, e);
+	struct cgroup_entry entry;
+	int pair[2], r;
+	pid_t pid;
+
+	if (group < 0)
+		return group;
+	r = cgroup_entry_open(&v->cgroup, &entry, e);
+	if (r < 0)
+		return r;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		cgroup_entry_close(&entry);
+		return err_sys(e, "make a socket pair");
+	}
+	b.group = group;
+	b.entry = &entry;
+	b.sock = pair[1];
+	rt_leave_pidns(v);
+	pid = fork();
+	if (pid == 0)
+		parent(&b);
+	r = pid < 0 ? err_sys(e, "make a process") : 0;
+	close(pair[1]);
+	cgroup_entry_close(&entry);
+	if (r == 0)
+		r = hear(pair[0], ret, e);
+	close(pair[0]);
+	if (pid > 0 && remember(v, pid) < 0 && r == 0)
+		r = err_code(e, -ENOMEM, "make a process");
+	return r;
+}
+
+int rt_keep(struct rt_vps *v, int fd, struct err *e)
+{
+	int *p = reallocarray(v->kept, v->kept_count + 1, sizeof(*p));
+
+	if (!p) {
+		close(fd);
+		return err_code(e, -ENOMEM, "keep a file");
+	}
+	v->kept = p;
+	p[v->kept_count++] = fd;
+	return 0;
+}
+
+void rt_outside_done(struct rt_vps *v)
+{
+	for (size_t i = 0; i < v->parent_count; i++)
+		while (waitpid(v->parents[i], NULL, 0) < 0 && errno == EINTR)
+			continue;
+	for (size_t i = 0; i < v->kept_count; i++)
+		close(v->kept[i]);
+	free(v->kept);
+	free(v->parents);
+	v->kept = NULL;
+	v->kept_count = 0;
+	v->parents = NULL;
+	v->parent_count = 0;
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Control groups of the tenant's own, as a manager of services makes them: nested, with settings, owners and
+ * extended attributes, an empty one, a threaded one whose threads are apart, and fds of them. */
+#include "tests/checkpoint/guest.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+
+#define TOP "/sys/fs/cgroup"
+
+static void put(const char *file, const char *text)
+{
+	int fd = open(file, O_WRONLY);
+
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+static const char *get(const char *file)
+{
+	static char text[4096];
+	int fd = open(file, O_RDONLY);
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+
+	CHECK(n >= 0);
+	text[n < 0 ? 0 : n] = '\0';
+	close(fd);
+	return text;
+}
+
+static bool is_in(const char *file, int task)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%d\n", task);
+	return strstr(get(file), name) != NULL;
+}
+
+static int tid;
+
+static void *apart(void *arg)
+{
+	tid = (int)syscall(SYS_gettid);
+	if (write(*(int *)arg, "x", 1) == 1)
+		for (;;)
+			pause();
+	return NULL;
+}
+
+/* A process of two threads, the second in a threaded group of its own. */
+static int threaded(int *ret_tid)
+{
+	int ready[2];
+	pthread_t t;
+	pid_t pid;
+
+	CHECK(mkdir(TOP "/t", 0755) == 0 && mkdir(TOP "/t/a", 0755) == 0);
+	put(TOP "/t/a/cgroup.type", "threaded");
+	CHECK(pipe(ready) == 0);
+	pid = fork();
+	if (pid == 0) {
+		char text[16];
+
+		put(TOP "/t/cgroup.procs", "0");
+		if (pthread_create(&t, NULL, apart, &ready[1]) || read(ready[0], text, 1) != 1)
+			_exit(1);
+		snprintf(text, sizeof(text), "%d", tid);
+		put(TOP "/t/a/cgroup.threads", text);
+		if (write(ready[1], &tid, sizeof(tid)) == sizeof(tid))
+			for (;;)
+				pause();
+		_exit(1);
+	}
+	usleep(1000);
+	/* The first byte is the thread's own word to its process. */
+	while (!is_in(TOP "/t/cgroup.procs", pid) || !*get(TOP "/t/a/cgroup.threads"))
+		usleep(1000);
+	*ret_tid = atoi(get(TOP "/t/a/cgroup.threads"));
+	close(ready[0]);
+	close(ready[1]);
+	return pid;
+}
+
+int main(void)
+{
+	int pid, two, own_tid, dir, events, list;
+	char value[64] = { 0 }, text[256];
+	struct stat st;
+
+	CHECK(mkdir(TOP "/init.scope", 0755) == 0 && mkdir(TOP "/a.slice", 0755) == 0 &&
+	      mkdir(TOP "/a.slice/b.service", 0750) == 0 && mkdir(TOP "/empty", 0700) == 0);
+	put(TOP "/init.scope/cgroup.procs", "0");
+	pid = fork();
+	if (pid == 0)
+		for (;;)
+			pause();
+	snprintf(text, sizeof(text), "%d", pid);
+	put(TOP "/a.slice/b.service/cgroup.procs", text);
+	CHECK(setxattr(TOP "/a.slice/b.service", "user.invocation_id", "abc", 3, 0) == 0);
+	CHECK(chown(TOP "/empty", 1000, 1001) == 0 && chown(TOP "/empty/cgroup.procs", 1000, 1001) == 0);
+	put(TOP "/empty/cgroup.max.descendants", "7");
+	put(TOP "/a.slice/cgroup.max.depth", "9");
+	two = threaded(&own_tid);
+	dir = open(TOP "/a.slice", O_RDONLY | O_DIRECTORY);
+	events = open(TOP "/a.slice/cgroup.events", O_RDONLY);
+	list = open(TOP "/init.scope/cgroup.procs", O_RDWR);
+	wait_for_restore();
+	CHECK(is_in(TOP "/init.scope/cgroup.procs", 1) && !is_in(TOP "/init.scope/cgroup.procs", pid));
+	CHECK(is_in(TOP "/a.slice/b.service/cgroup.procs", pid));
+	CHECK(strstr(get("/proc/self/cgroup"), "0::/init.scope\n") != NULL);
+	CHECK(*get(TOP "/cgroup.procs") == '\0' && *get(TOP "/empty/cgroup.procs") == '\0');
+	CHECK(getxattr(TOP "/a.slice/b.service", "user.invocation_id", value, sizeof(value)) == 3 &&
+	      strcmp(value, "abc") == 0);
+	CHECK(stat(TOP "/a.slice/b.service", &st) == 0 && (st.st_mode & 07777) == 0750 && st.st_uid == 0);
+	CHECK(stat(TOP "/empty", &st) == 0 && (st.st_mode & 07777) == 0700 && st.st_uid == 1000 && st.st_gid == 1001);
+	CHECK(stat(TOP "/empty/cgroup.procs", &st) == 0 && st.st_uid == 1000 && st.st_gid == 1001);
+	CHECK(stat(TOP "/empty/cgroup.threads", &st) == 0 && st.st_uid == 0);
+	CHECK(strcmp(get(TOP "/empty/cgroup.max.descendants"), "7\n") == 0);
+	CHECK(strcmp(get(TOP "/a.slice/cgroup.max.depth"), "9\n") == 0);
+	CHECK(strcmp(get(TOP "/t/cgroup.type"), "domain threaded\n") == 0);
+	CHECK(is_in(TOP "/t/cgroup.procs", two) && is_in(TOP "/t/cgroup.threads", two));
+	CHECK(own_tid != two && atoi(get(TOP "/t/a/cgroup.threads")) == own_tid);
+	CHECK(pread(events, text, sizeof(text), 0) > 0 && strncmp(text, "populated 1\n", 12) == 0);
+	CHECK(openat(dir, "b.service", O_PATH | O_DIRECTORY) >= 0);
+	CHECK(pread(list, text, sizeof(text), 0) == 2 && memcmp(text, "1\n", 2) == 0);
+	/* It is in a group that can be used on. */
+	kill(pid, SIGKILL);
+	CHECK(waitpid(pid, NULL, 0) == pid && rmdir(TOP "/a.slice/b.service") == 0);
+	return done();
+}

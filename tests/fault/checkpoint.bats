@@ -1,0 +1,129 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# A checkpoint that fails leaves a running VPS and the checkpoint before it; a restore that fails
+# leaves the VPS's files and what it was suspended in.
+load ../lib
+load ../cli/inside
+
+setup_file() {
+	root_new
+	export TRACE=$BATS_FILE_TMPDIR/trace
+	vps create web
+	give_counter web
+	daemon_stop
+	VPS_FAULT_TRACE=$TRACE vps start web
+	vps checkpoint --leave-running web
+	vps stop web
+	vps restore web
+	vps destroy --force web
+	daemon_stop
+	sort -u "$TRACE" -o "$TRACE"
+}
+
+setup() {
+	requires root kernel 6.7
+	vps create web
+	give_counter web
+	vps start web
+	wait_until 20 counts_past web 2
+}
+
+teardown() {
+	unset VPS_FAULT
+	vps_clean
+	daemon_stop
+}
+
+points() {
+	grep "^$1\." "$TRACE" | grep -v '\.after$'
+}
+
+lib() {
+	echo "$VPS_ROOT/lib/vps/web"
+}
+
+# under POINT:ACTION: the vpsd that comes next has this fault.
+under() {
+	daemon_stop
+	export VPS_FAULT=$1
+	vps list >/dev/null
+	unset VPS_FAULT
+}
+
+files_are() {
+	assert_equal "$(cd "$(lib)" && echo checkpoint* image* suspended* root*)" "$1"
+}
+
+@test "there are points to fail at" {
+	for p in checkpoint.stop checkpoint.files adopt.verify adopt.copy adopt.files adopt.swap adopt.record; do
+		grep -qx "$p" "$TRACE" || fail "no $p in: $(cat "$TRACE")"
+	done
+}
+
+@test "a checkpoint that fails or is killed: the VPS runs, the one before is there" {
+	vps checkpoint --leave-running web
+	sum=$(sha256sum "$(lib)/checkpoint")
+	pid=$(vps_pid web)
+	for p in $(points checkpoint); do
+		for action in fail kill; do
+			echo "# $p $action" >&2
+			under $p:$action
+			run vps checkpoint --leave-running web
+			assert_status 1
+			vps_is web running
+			assert_equal "$(vps_pid web)" "$pid"
+			counts web
+			files_are "checkpoint image* suspended* root"
+			assert_equal "$(sha256sum "$(lib)/checkpoint")" "$sum"
+		done
+	done
+}
+
+@test "a restore that fails at each step leaves the files, and what it was suspended in before the swap" {
+	vps exec web -- sh -c 'echo then >/mark'
+	vps checkpoint --leave-running web
+	vps exec web -- sh -c 'echo now >/mark'
+	for p in $(points adopt); do
+		echo "# $p" >&2
+		vps suspend web
+		under $p:fail
+		run --separate-stderr vps restore web
+		assert_status 1
+		[[ $stderr == "vps: restore web: "*"$p: fault injected"* ]] || fail "$p: $stderr"
+		case $p in
+		adopt.record) vps_is web stopped ;; # it was given up for the one that did not come
+		*) vps_is web suspended ;;
+		esac
+		daemon_stop
+		files_are "checkpoint $(vps_is web suspended && echo image suspended || echo 'image* suspended*') root"
+		succeeds vps start web
+		assert_equal "$(vps exec web -- cat /mark)" now
+		counts web
+	done
+}
+
+nothing_waits() {
+	[ ! -e "$(lib)/root.new" ]
+}
+
+@test "a restore that is killed at each step can be repeated" {
+	vps exec web -- sh -c 'echo then >/mark'
+	vps checkpoint --leave-running web
+	vps exec web -- sh -c 'echo now >/mark'
+	vps stop web
+	for p in $(points adopt); do
+		echo "# $p" >&2
+		under $p:kill
+		run vps restore web
+		assert_status 1
+		wait_until 10 nothing_waits
+		daemon_stop
+		vps_is web stopped
+		succeeds vps restore web
+		assert_equal "$(vps exec web -- cat /mark)" then
+		counts web
+		vps stop web
+		files_are "checkpoint image* suspended* root"
+	done
+}
