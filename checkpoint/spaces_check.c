@@ -218,7 +218,8 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = check_task(t, &t->tasks[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
-		if (!is_mnt(t, t->files[i]->space) && !is_space(t, t->files[i]->space, CKPT_SPACE_NET))
+		if ((!is_mnt(t, t->files[i]->space) && !is_space(t, t->files[i]->space, CKPT_SPACE_NET)) ||
+		    (t->files[i]->socket && t->files[i]->socket->local && !is_mnt(t, t->files[i]->socket->local->space)))
 			r = bad(e, "namespace of file", i + 1);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		if (!is_mnt(t, t->ghosts[i]->space))
