@@ -8,6 +8,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
 
 #include <elf.h>
@@ -74,6 +75,8 @@ static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 	} rseq = { 0 };
 	int r = ckpt_trace_get_regs(tid, &regs);
 
+	if (r == 0)
+		ckpt_restarted_call(tid, &regs);
 	if (r == 0)
 		r = bytes(a, &t->regs, &regs, sizeof(regs));
 	if (r == 0 && ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
@@ -552,6 +555,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 		r = thread_collect(d, k, &b, p->tids[i], e);
 	if (r == 0)
 		r = ckpt_undo_collect(d, k, &b, e);
+	if (r == 0)
+		r = ckpt_mqueues_read(d, k, &b, e);
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }
