@@ -114,7 +114,7 @@ static int check_super(const struct ckpt_tree *t, uint32_t id, struct err *e)
 	const struct ckpt_mountfs *fs = ckpt_mountfs_find(s->type);
 	bool nsfs = STREQ(s->type, "nsfs");
 
-	if (s->n_options > SETTINGS_MAX || (s->contents && (!fs || !fs->contents)) || (!fs && s->n_options) ||
+	if (s->n_options > SETTINGS_MAX || (s->owner && !is_space(t, s->owner, CKPT_SPACE_USER)) || (s->contents && (!fs || !fs->contents)) || (!fs && s->n_options) ||
 	    (nsfs ? s->n_spaces != 1 : s->n_spaces && s->n_spaces != CKPT_SPACE_COUNT))
 		return bad(e, "file system", id);
 	for (size_t i = 0; i < s->n_options; i++)
