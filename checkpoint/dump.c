@@ -68,6 +68,7 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
 	if (setns(own, CLONE_NEWNET) < 0) {
 		fd_close(&d->diag);
 	fd_close(&d->net_lock);
+	ckpt_network_done(d);
 		return err_sys(e, "leave the VPS's network namespace");
 	}
 	return d->diag;
@@ -208,6 +209,8 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
+	if (r == 0)
+		r = ckpt_network_collect(d, e);
 	return r;
 }
 
@@ -238,6 +241,7 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_spaces_done(d);
 	ckpt_collect_done(&d->files);
 	ckpt_ghosts_done(d);
+	ckpt_areas_done(d);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
@@ -297,6 +301,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		r = ckpt_freeze(c, &d->frozen, e);
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
+		if (r == 0)
+			r = ckpt_network_start(d, e);
 		if (r == 0)
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)

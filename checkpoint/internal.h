@@ -42,12 +42,21 @@ struct ckpt_dump {
 	struct ckpt_frozen frozen;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
+	void *known_files;      /* of areas.c: of tsearch(3) */
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
+	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
+		dev_t dev;
+		ino_t ino;
+		uint64_t mount;
+		char *path;
+		struct ckpt_place *next;
+	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
@@ -78,6 +87,7 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+void ckpt_areas_done(struct ckpt_dump *d);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
@@ -124,5 +134,14 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
 char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+
+/*
+ * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
+ * is told in hundreds of small files. start() when the VPS is stopped; collect() waits for it, and keeps
+ * what it has found in d->tree until done(). (network.c)
+ */
+int ckpt_network_start(struct ckpt_dump *d, struct err *e);
+int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
+void ckpt_network_done(struct ckpt_dump *d);
 
 #endif

@@ -194,6 +194,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 	if (n == 0)
 		n = restore_tables(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_join_user(r, &r->procs[i], l, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_threads(r, &r->procs[i], l, e);

@@ -10,6 +10,7 @@
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
@@ -143,6 +144,8 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
 	for (size_t i = 0; r == 0 && i < t->queue_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SOCKET_DATA, i + 1, t->queues[i], e);
+	for (size_t i = 0; r == 0 && i < t->net_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_NET_STATE, i + 1, t->nets[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = write_task(&t->tasks[i], w, e);
 	for (size_t i = 0; r == 0 && i < t->zombie_count; i++)
@@ -247,6 +250,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		if (t->queue_count == FILES_MAX)
 			return bad(e, "too much in sockets, at", rec->id);
 		r = ckpt_push(&t->arena, &t->queues, &t->queue_count, m);
+		break;
+	case CKPT_REC_NET_STATE:
+		if (t->net_count == FILES_MAX)
+			return bad(e, "too much of a network, at", rec->id);
+		r = ckpt_push(&t->arena, &t->nets, &t->net_count, m);
 		break;
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
@@ -397,7 +405,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
-	n = ckpt_sockets_check(t, e) < 0 ? -EPROTO : n;
+	if (ckpt_sockets_check(t, e) < 0 || ckpt_netstate_check(t->nets, t->net_count, e) < 0)
+		return -EPROTO;
 	for (size_t i = 0; n >= 0 && i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
 

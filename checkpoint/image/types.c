@@ -35,6 +35,7 @@ static const struct {
 	[CKPT_REC_LAYOUT]     = { "layout", &ckpt__layout__descriptor },
 	[CKPT_REC_POPULATED]  = { "populated", &ckpt__populated__descriptor },
 	[CKPT_REC_SOCKET_DATA] = { "socket-data", &ckpt__socket_data__descriptor },
+	[CKPT_REC_NET_STATE]  = { "net-state", &ckpt__net_state__descriptor },
 };
 
 const char *ckpt_record_name(uint32_t type)
