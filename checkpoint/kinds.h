@@ -64,6 +64,7 @@ struct ckpt_collect {
 	void *root;          /* of tsearch(3) */
 	struct ckpt_seen **by_file;
 	size_t count;
+	void *inodes;        /* likewise: the first file of each, for kinds that ask */
 	int *held;           /* fds of ours that are the only ones */
 	size_t held_count;
 };
@@ -154,6 +155,8 @@ int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e);
  */
 int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
 void ckpt_collect_done(struct ckpt_collect *c);
+/* The first file with the inode that was asked for: while it is collected it is itself. 0: no memory. */
+uint32_t ckpt_first_of(struct ckpt_dump *d, const struct ckpt_fd *f);
 /* Which files epolls watch, once all files are collected. (kinds/epoll.c) */
 int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e);
 /* That pidfds are of processes that are saved. (kinds/pidfd.c) */

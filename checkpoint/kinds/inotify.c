@@ -5,6 +5,7 @@
  * numbers. Events that were not read cannot be looked at without being taken: in their place comes the one
  * that says that events were lost (IN_Q_OVERFLOW), to which a program answers by looking at everything.
  */
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/handles.h"
 #include "checkpoint/image.pb-c.h"
@@ -36,9 +37,9 @@ static uint32_t find_open(const struct ckpt_dump *d, const Ckpt__Watch *w)
 	return 0;
 }
 
-static int add_watch(struct ckpt_dump *d, const char *line, Ckpt__File *out, struct err *e)
+static int add_watch(struct ckpt_dump *d, struct ckpt_handle_places *places, const char *line, Ckpt__File *out,
+		     struct err *e)
 {
-	struct ckpt_handle_places places = { d->root, d->init, &d->spec->root };
 	Ckpt__Watch *w = ckpt_alloc(&d->tree.arena, sizeof(*w));
 	const char *ino = strstr(line, "ino:");
 	struct ckpt_handle h;
@@ -55,7 +56,7 @@ static int add_watch(struct ckpt_dump *d, const char *line, Ckpt__File *out, str
 	w->mask &= FLAGS;
 	w->ino = h.ino;
 	w->dev = makedev(h.sdev >> 20, h.sdev & 0xfffff);
-	if (ckpt_handle_path(&places, &h, path, sizeof(path)) < 0)
+	if (ckpt_handle_path(places, &h, path, sizeof(path)) < 0)
 		path[0] = '\0';
 	w->path = ckpt_strdup(&d->tree.arena, path);
 	if (!w->path || ckpt_push(&d->tree.arena, &out->watches, &out->n_watches, w) < 0)
@@ -65,18 +66,16 @@ static int add_watch(struct ckpt_dump *d, const char *line, Ckpt__File *out, str
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
-	int queued = 0;
+	struct ckpt_handle_places places = { d->root, d->init, &d->spec->root, 0, -EBADF };
+	int queued = 0, r = 0;
 
 	if (ioctl(f->own, FIONREAD, &queued) < 0)
 		return err_sys(e, "look at an inotify of process %d", (int)f->pid);
 	out->value = queued > 0;
-	for (const char *l = strstr(f->info, "inotify wd:"); l; l = strstr(l + 1, "inotify wd:")) {
-		int r = add_watch(d, l, out, e);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (const char *l = strstr(f->info, "inotify wd:"); l && r == 0; l = strstr(l + 1, "inotify wd:"))
+		r = add_watch(d, &places, l, out, e);
+	fd_close(&places.mount);
+	return r;
 }
 
 int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e)
