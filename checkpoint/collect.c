@@ -76,6 +76,8 @@ static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 	int r = ckpt_trace_get_regs(tid, &regs);
 
 	if (r == 0)
+		ckpt_restarted_call(tid, &regs);
+	if (r == 0)
 		r = bytes(a, &t->regs, &regs, sizeof(regs));
 	if (r == 0 && ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
 		r = -errno;

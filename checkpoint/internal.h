@@ -3,6 +3,7 @@
 #define CHECKPOINT_INTERNAL_H
 
 #include "checkpoint/batch.h"
+#include "checkpoint/flags.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/copy.h"
 #include "checkpoint/kinds.h"
@@ -37,9 +38,11 @@ struct ckpt_dump {
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
 	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
+	struct ckpt_copy copy;  /* the pages that it gets */
 	bool held;
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
+	struct ckpt_flags flags;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	void *known_files;      /* of areas.c: of tsearch(3) */
@@ -102,10 +105,16 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
  * (precopy_final.c) */
 int ckpt_final_begin(struct ckpt_dump *d, struct err *e);
 int ckpt_final_number(struct ckpt_dump *d, struct err *e);
+int ckpt_final_scan(struct ckpt_dump *d, struct err *e);
 int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 
-/* The pages of private areas, and of the shared memory. (pages.c) */
+/* The pages of private areas, and of the shared memory: which there are, before the tree is written, as
+ * guards are part of it; and themselves. (pages.c) */
+int ckpt_pages_scan(struct ckpt_dump *d, struct err *e);
+int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards);
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
+/* Registers in restart_syscall(2) become those of the call that it goes on with. (restarted.c) */
+void ckpt_restarted_call(pid_t tid, struct user_regs_struct *regs);
 /* Process, threads, signals. (collect.c) */
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e);

@@ -25,39 +25,7 @@ static int check_timers(pid_t pid, struct err *e)
 	return 0;
 }
 
-/* Memory that is locked, or is not inherited, or wiped, by a child: flags that are only in smaps. */
-static int check_areas(pid_t pid, struct err *e)
-{
-	static const char *const flags[] = { " dc", " wf", " um", " ht", " io", " ss", " sl" };
-	char path[64], line[4600];
-	cleanup_fclose FILE *f = NULL;
-	unsigned long start = 0, end;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	f = fopen(path, "re");
-	if (!f)
-		return err_sys(e, "open %s", path);
-	while (fgets(line, sizeof(line), f)) {
-		unsigned long from;
-
-		if (sscanf(line, "%lx-%lx ", &from, &end) == 2) {
-			start = strstr(line, "[v") ? 0 : from;
-			continue;
-		}
-		for (size_t i = 0; start && i < ARRAY_SIZE(flags); i++)
-			if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, flags[i]))
-				return err_set(e, ERR_UNSUPPORTED, "the memory of process %d at %#lx has the flag"
-					       "%s, which cannot be saved yet", (int)pid, start, flags[i]);
-	}
-	return 0;
-}
-
 int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e)
 {
-	static int (*const checks[])(pid_t pid, struct err *e) = { check_timers, check_areas };
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(checks); i++)
-		r = ckpt_note(d, checks[i](p->pid, e), p->pid, -1, e);
-	return r;
+	return ckpt_note(d, check_timers(p->pid, e), p->pid, -1, e);
 }

@@ -7,6 +7,7 @@
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/spaces.h"
+#include "checkpoint/flags.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
@@ -293,6 +294,19 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 	return r < 0 ? err_code(e, r, "read the image") : 0;
 }
 
+/* Guards lie in their area. */
+static bool guards_fit(const Ckpt__Area *a)
+{
+	uint64_t left = (a->end - a->start) / CKPT_PAGE;
+
+	for (size_t i = 0; i < a->n_guard; i++) {
+		if (a->guard[i] > left)
+			return false;
+		left -= a->guard[i];
+	}
+	return a->n_guard % 2 == 0;
+}
+
 static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e)
 {
 	uint64_t last = 0;
@@ -304,7 +318,8 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 
 		if (a->start < last || a->end <= a->start || a->end > ADDRESS_MAX ||
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
-		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count)
+		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
+		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
@@ -364,7 +379,7 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 {
 	if (f->kind >= CKPT_FILE_KIND_COUNT || !ckpt_kinds[f->kind])
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	if (!f->path[0] || f->ghost > t->ghost_count)
+	if (!f->path[0] || strlen(f->path) >= 4096 || f->ghost > t->ghost_count)
 		return bad(e, "file", id);
 	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
 	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||

@@ -104,7 +104,8 @@ static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 	const char *name = strrchr(f->path, '/');
 	int r = ckpt_late_room(q, 6, strlen(f->path) + 64);
 
-	(void)e;
+	if (!name)
+		return err_set(e, ERR_FAIL, "the image is damaged: %s", f->path);
 	if (r < 0 || f->value)
 		return r;
 	ckpt_late_call(q, f->path, SYS_openat, (uint64_t)AT_FDCWD, ckpt_late_put(q, f->path, strlen(f->path) + 1),
