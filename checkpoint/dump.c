@@ -186,9 +186,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
 		pid = d->frozen.procs[i].pid;
-		r = ckpt_refuse(d, &d->frozen.procs[i], e);
-		if (r == 0)
-			r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
+		r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
 			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}

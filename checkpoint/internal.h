@@ -86,8 +86,6 @@ int ckpt_note_cut(struct ckpt_dump *d, int r, pid_t pid, struct err *e);
 int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
 		   struct ckpt_check *check, struct err *e);
 
-/* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
-int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 void ckpt_areas_done(struct ckpt_dump *d);
@@ -130,6 +128,9 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Of frozen processes, one that waits for its child to become another program, and the child. Sorts `pids`.
+ * (vfork.c) */
+bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child);
 /* Controlling terminals, once all files are collected. (relate.c) */
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */

@@ -5,9 +5,11 @@
 #include "checkpoint/kinds.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/attributes.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/flags.h"
+#include "checkpoint/timers.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
@@ -15,6 +17,7 @@
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/user.h>
 #include <unistd.h>
 
@@ -326,6 +329,11 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 	return 0;
 }
 
+static bool is_stop_signal(uint32_t sig)
+{
+	return sig == 0 || sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
+}
+
 static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, struct err *e)
 {
 	uint32_t pid = k->process->pid;
@@ -333,8 +341,10 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 	if (!k->mm || !k->actions || !k->fds || !k->thread_count || pid == 0 || pid > 4194304 ||
 	    k->process->cwd_ghost > t->ghost_count || k->mm->exe_ghost > t->ghost_count ||
-	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || k->process->stop_signal > 64 ||
+	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || !is_stop_signal(k->process->stop_signal) ||
 	    k->process->terminal > t->file_count || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
+		return bad(e, "process", pid);
+	if (strlen(k->process->cwd) >= 4096 || k->actions->n_action > 64)
 		return bad(e, "process", pid);
 	r = check_mm(t, k->mm, e);
 	if (r < 0)
@@ -344,14 +354,19 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 		if (th->tid == 0 || th->tid > 4194304 || th->regs.len != sizeof(struct user_regs_struct) ||
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
-		    th->n_groups > 65536)
+		    th->n_groups > 1024)
 			return bad(e, "thread", th->tid);
 		r = ckpt_seccomp_check(t, th, e);
+		if (r == 0)
+			r = ckpt_attributes_check(k, th, e);
 		if (r < 0)
 			return r;
 	}
 	if (ckpt_locks_check(NULL, k->fds, e) < 0 || ckpt_undo_check(t, k, e) < 0)
 		return -EIO;
+	r = ckpt_timers_check(k, e);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
 		    k->fds->fd[i]->fd > CKPT_FD_MAX)
