@@ -96,6 +96,9 @@ uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len);
 uint64_t ckpt_late_fd(const struct ckpt_late *q);
 int ckpt_late_fd_of(const struct ckpt_late *q, uint32_t file);
 void ckpt_late_opened(struct ckpt_late *q, const char *what);
+/* Into a mount namespace of the image, and with 0 back to process 1's; up to six calls. Both do nothing
+ * when it is that. */
+void ckpt_late_enter(struct ckpt_late *q, uint32_t space);
 /* A list of mounts was opened: who polls it is to hear of a change. */
 void ckpt_late_mounts(struct ckpt_late *q);
 
