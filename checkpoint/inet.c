@@ -109,10 +109,13 @@ static int groups6(const struct ckpt_sock *k, const char *text, struct err *e)
 static int collect_groups(const struct ckpt_sock *k, struct err *e)
 {
 	cleanup_free char *text = NULL;
+	pid_t pid = k->file->space ? k->d->spaces.space[k->file->space - 1].pid : k->d->init;
 	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/net/igmp%s", (int)k->d->init, k->s->family == AF_INET ? "" : "6");
+	if (!pid)
+		return ckpt_sock_refuse(k, "in a network namespace that no process is in", e);
+	snprintf(path, sizeof(path), "/proc/%d/net/igmp%s", (int)pid, k->s->family == AF_INET ? "" : "6");
 	r = fd_read_file_at(AT_FDCWD, path, GROUPS_FILE_MAX, &text, NULL);
 	if (r < 0)
 		return r == -ENOENT ? 0 : err_code(e, r, "read %s", path);

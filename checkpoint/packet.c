@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Sockets of packet(7). What they have caught is lost, as when there is no room for it. */
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -66,7 +67,8 @@ static int ask(const struct ckpt_sock *k, struct err *e)
 		.r = { .sdiag_family = AF_PACKET, .pdiag_show = PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
 	};
 	_Alignas(8) uint8_t buf[32768];
-	int nl = ckpt_dump_diag(k->d, e), r = 0;
+	cleanup_close int nl = ckpt_sock_diag(k->d, k->file, e);
+	int r = 0;
 
 	if (nl < 0)
 		return nl;

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -132,21 +133,54 @@ int ckpt_dump_netns(const struct ckpt_dump *d, struct err *e)
 	return a.st_ino == b.st_ino ? -EXDEV : TAKE_FD(its);
 }
 
+/* That of process 1, or another that the VPS made. */
+static int open_space(const struct ckpt_dump *d, uint32_t space, struct err *e)
+{
+	int fd;
+
+	if (!space)
+		return ckpt_dump_netns(d, e);
+	fd = fcntl(d->spaces.space[space - 1].fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? err_sys(e, "keep a network namespace") : fd;
+}
+
+int ckpt_sock_diag(const struct ckpt_dump *d, const Ckpt__File *f, struct err *e)
+{
+	cleanup_close int its = open_space(d, f->space, e);
+
+	if (its < 0 && its != -EXDEV)
+		return its;
+	return netns_socket(its == -EXDEV ? -1 : its, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG, e);
+}
+
 /* Nothing arrives from here on, until the dump is done or its engine dies. */
-static int lock(struct ckpt_dump *d, struct err *e)
+static int lock(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
 	cleanup_close int its = -EBADF;
+	int fd;
 
-	if (d->net_lock >= 0)
-		return 0;
-	its = ckpt_dump_netns(d, e);
+	for (size_t i = 0; i < d->net_lock_count; i++)
+		if (d->net_lock[i].space == space)
+			return 0;
+	if (d->net_lock_count == ARRAY_SIZE(d->net_lock))
+		return err_set(e, ERR_UNSUPPORTED, "the VPS has internet sockets in more than %zu network namespaces, "
+			       "which cannot be saved", ARRAY_SIZE(d->net_lock));
+	its = open_space(d, space, e);
 	if (its == -EXDEV)
 		return err_set(e, ERR_UNSUPPORTED, "the VPS has sockets in the host's own network (mode=host), "
 			       "which cannot be saved");
-	if (its < 0)
-		return its;
-	d->net_lock = netns_lock(its, e);
-	return d->net_lock < 0 ? d->net_lock : 0;
+	fd = its < 0 ? its : netns_lock(its, e);
+	if (fd < 0)
+		return fd;
+	d->net_lock[d->net_lock_count].space = space;
+	d->net_lock[d->net_lock_count++].fd = fd;
+	return 0;
+}
+
+void ckpt_sockets_unlock(struct ckpt_dump *d)
+{
+	while (d->net_lock_count)
+		close(d->net_lock[--d->net_lock_count].fd);
 }
 
 static int collect_one(const struct ckpt_sock *k, struct err *e)
@@ -161,7 +195,7 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 		return ckpt_netlink_collect(k, e);
 	if (k->s->family == AF_PACKET)
 		return ckpt_packet_collect(k, e);
-	r = lock(k->d, e);
+	r = lock(k->d, k->file->space, e);
 	if (r < 0)
 		return r;
 	return ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);

@@ -233,10 +233,15 @@ static int set_window(int fd, const Ckpt__Socket *s, uint32_t received)
 static int say(const struct restore *r, uint32_t id, unsigned flags, uint32_t ack, struct err *e)
 {
 	const Ckpt__Socket *s = r->tree.files[id - 1]->socket;
+	uint32_t space = r->tree.files[id - 1]->space;
 	struct sockaddr_storage peer;
-	struct ckpt_segment g = { .netns = r->netns, .to = s->name.data, .from = &peer, .flags = flags, .ack = ack,
+	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
+	cleanup_close int its = space ? (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_space(r, space), 0) : -EBADF;
+	struct ckpt_segment g = { .netns = space ? its : r->netns, .to = s->name.data, .from = &peer, .flags = flags, .ack = ack,
 				  .seq = s->tcp->receive_seq + (uint32_t)queued(&r->tree, id, 0) };
 
+	if (g.netns < 0)
+		return err_sys(e, "take a network namespace");
 	peer_of(s, id, &peer);
 	return ckpt_segment_send(&g, e);
 }

@@ -229,8 +229,9 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 
 int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 {
+	cleanup_close int nl = ckpt_sock_diag(k->d, k->file, e);
 	struct ckpt_unix_diag g;
-	int nl = ckpt_dump_diag(k->d, e), r;
+	int r;
 
 	if (nl < 0)
 		return nl;
@@ -352,8 +353,9 @@ static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
 /* Every connection that waits is one of ours, or it would be lost. */
 static int relate_listener(struct ckpt_dump *d, size_t i, struct err *e)
 {
+	cleanup_close int nl = ckpt_sock_diag(d, d->tree.files[i], e);
 	struct ckpt_unix_diag g;
-	int r = ckpt_unix_ask(d->diag, d->tree.files[i]->value, &g);
+	int r = nl < 0 ? nl : ckpt_unix_ask(nl, d->tree.files[i]->value, &g);
 
 	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++)
 		if (k >= ARRAY_SIZE(g.pending) || !find_ino(&d->tree, g.pending[k]))

@@ -134,11 +134,12 @@ struct connection {
 
 static int connect_pair(const struct ckpt_opening *o, const struct connection *c, int ret[2], struct err *e)
 {
-	cleanup_close int t = socket(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
-	cleanup_close int client = socket(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
+	uint32_t space = o->tree->files[c->i]->space;
+	cleanup_close int t = ckpt_opening_socket(o, space, AF_UNIX, c->type, 0, e);
+	cleanup_close int client = t < 0 ? -EBADF : ckpt_opening_socket(o, space, AF_UNIX, c->type, 0, e);
 	struct listening l = { t, 1 };
 	char path[UNIX_PATH_ROOM], full[2 * UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM];
-	int r = t < 0 || client < 0 ? err_sys(e, "make a unix socket") : 0;
+	int r = t < 0 ? t : client < 0 ? client : 0;
 
 	if (r == 0)
 		r = unix_bind_aside(o, c->i, t, c->name, e);
@@ -193,6 +194,7 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket, *other = NULL;
 	size_t k = s->local->link == CKPT_UNIX_PAIR ? s->local->peer - 1 : UNIX_NOT_ASIDE;
+	uint32_t space = o->tree->files[i]->space;
 	struct pairing p = { .type = (int)s->type };
 	struct connection c = { .type = (int)s->type, .i = i };
 	int fds[2], r;
@@ -200,7 +202,11 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 	if (k != UNIX_NOT_ASIDE)
 		other = o->tree->files[k]->socket;
 	if (!is_named(&s->name) && !is_named(&s->peer)) {
-		r = ckpt_as(s->local->credentials, NULL, call_pair, &p, e);
+		r = space ? ckpt_opening_enter(o, space, e) : 0;
+		if (r == 0)
+			r = ckpt_as(s->local->credentials, NULL, call_pair, &p, e);
+		if (r == 0 && space)
+			r = ckpt_opening_enter(o, 0, e);
 		return r < 0 ? r : place_pair(o, i, k, p.fds, e);
 	}
 	if (is_accepted(s) || !is_named(&s->peer) || (other && !is_accepted(other) && !is_named(&other->name))) {
@@ -277,9 +283,9 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 	if (link == CKPT_UNIX_PAIR || ((link == CKPT_UNIX_ALONE || link == CKPT_UNIX_RESET) && s->type != SOCK_DGRAM) ||
 	    (link == CKPT_UNIX_ALONE && !is_named(&s->peer)))
 		return o->fds[i] >= 0 ? 0 : make_connected(o, i, e);
-	fd = socket(AF_UNIX, (int)s->type | SOCK_CLOEXEC, 0);
+	fd = ckpt_opening_socket(o, o->tree->files[i]->space, AF_UNIX, (int)s->type, 0, e);
 	if (fd < 0)
-		return err_sys(e, "make a unix socket");
+		return fd;
 	r = ckpt_socket_place(o, i, fd, e);
 	close(fd);
 	return r;
