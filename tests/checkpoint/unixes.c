@@ -7,8 +7,13 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -355,16 +360,63 @@ static void check_way(void)
 	CHECK(send(notify, "STATUS=x", 8, 0) == 8);
 }
 
+/* Sockets of another network namespace, which abstract names are in. */
+
+static int away[2], away_listener, away_tcp;
+
+static void set_away(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(99), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+
+	CHECK(home >= 0 && unshare(CLONE_NEWNET) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, away) == 0 && write(away[0], "away", 4) == 4);
+	away_listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(bind(away_listener, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0away" }, 7) == 0);
+	CHECK(listen(away_listener, 1) == 0);
+	away_tcp = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(ioctl(away_tcp, SIOCSIFFLAGS, &lo) == 0);
+	CHECK(bind(away_tcp, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(away_tcp, 1) == 0);
+	CHECK(setns(home, CLONE_NEWNET) == 0);
+	close(home);
+}
+
+static ino_t namespace_of(int fd)
+{
+	struct stat st = { 0 };
+	int ns = ioctl(fd, SIOCGSKNS);
+
+	CHECK(ns >= 0 && fstat(ns, &st) == 0);
+	close(ns);
+	return st.st_ino;
+}
+
+static void check_away(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons(99), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int s = socket(AF_UNIX, SOCK_STREAM, 0), t = socket(AF_INET, SOCK_STREAM, 0);
+	char text[16];
+
+	CHECK(namespace_of(away[0]) == namespace_of(away[1]) && namespace_of(away[0]) == namespace_of(away_listener));
+	CHECK(namespace_of(away[0]) == namespace_of(away_tcp) && namespace_of(away[0]) != namespace_of(server));
+	CHECK(read(away[1], text, 9) == 4);
+	CHECK(connect(s, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0away" }, 7) < 0 && errno == ECONNREFUSED);
+	CHECK(connect(t, (struct sockaddr *)&a, sizeof(a)) < 0 && errno == ECONNREFUSED);
+}
+
 int main(void)
 {
 	set_log();
 	set_service();
 	set_names();
 	set_way();
+	set_away();
 	wait_for_restore();
 	check_log();
 	check_service();
 	check_names();
 	check_way();
+	check_away();
 	return done();
 }
