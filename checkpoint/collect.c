@@ -141,16 +141,17 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, C
 {
 	const Ckpt__Thread *first = k->thread_count ? k->threads[0] : t;
 	int r = ckpt_spaces_of_thread(d, tid, t, e);
+	bool is_plain = r == 0 && t->spaces[CKPT_SPACE_USER] == d->spaces.main[CKPT_SPACE_USER];
 
 	if (r == 0)
 		r = ckpt_group_of_thread(d, tid, t, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < t->n_spaces; i++)
-		if (t->spaces[i] != first->spaces[i])
+		if (t->spaces[i] != first->spaces[i] && !(ckpt_space_types[i].of_thread && is_plain))
 			return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has a %s namespace of its own, which "
 				       "cannot be saved yet", (int)tid, (int)k->pid, ckpt_space_types[i].name);
-	if (t->spaces[CKPT_SPACE_USER] == d->spaces.main[CKPT_SPACE_USER])
+	if (is_plain)
 		return 0;
 	r = outer_collect(d, tid, t);
 	if (r == 0 && memcmp(t->outer_uids, first->outer_uids, 16) + memcmp(t->outer_gids, first->outer_gids, 16))

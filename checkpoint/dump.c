@@ -271,6 +271,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 			return -EIO;
 		d->precopy = p;
 		r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0 && o->stopped)
+			r = o->stopped(o->stopped_arg, e);
 		if (r == 0)
 			r = ckpt_network_start(d, e);
 		if (r == 0)

@@ -21,9 +21,6 @@ size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int bas
 /* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
 int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 
-/* XCR0: the parts of the registers' state that this processor and kernel keep. */
-uint64_t ckpt_xsave_mask(void);
-
 struct ckpt_dump_options;
 
 /* A deleted file that is saved. */
@@ -48,6 +45,13 @@ struct ckpt_dump {
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
+	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
+		dev_t dev;
+		ino_t ino;
+		uint64_t mount;
+		char *path;
+		struct ckpt_place *next;
+	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */

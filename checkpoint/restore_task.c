@@ -137,7 +137,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group)
+	if (!p->task->process->files_group && !restore_has_early_threads(r, p->task))
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
@@ -359,7 +359,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = restore_has_own_user(r, k); /* restore_join() has made them */
+	bool there = restore_has_early_threads(r, k); /* restore_join() has made them */
 	int n = there ? 0 : share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++) {

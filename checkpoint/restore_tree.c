@@ -133,8 +133,7 @@ uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o)
 static void stay(void *arg)
 {
 	(void)arg;
-	for (;;)
-		pause();
+	restore_wait(3, 3);
 }
 
 /* Whose parent is not in the VPS: nothing is inherited. */

@@ -227,7 +227,8 @@ static void put_conf(struct nlmsghdr *m, bool routed)
 static void dress_link(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
 		       const struct netns_if *i, int index)
 {
-	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = v->held ? 0 : IFF_UP,
+				 .ifi_change = IFF_UP };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the link");
 	char alias[96];
 

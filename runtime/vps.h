@@ -46,6 +46,9 @@ struct rt_restore {
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
+/* Until then no frame reaches one that is put back from a checkpoint; then its addresses are announced.
+ * Nothing to be done for one that was started. */
+int rt_connect(struct rt_vps *v, struct err *e);
 /*
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its

@@ -144,6 +144,8 @@ static const char *exit_name(const struct mon *m, const struct rt_exit *x)
 		[RT_REBOOT] = "reboot", [RT_POWEROFF] = "poweroff",
 	};
 
+	if (m->state == MON_GIVEN_UP)
+		return "moved";
 	if (m->state == MON_SUSPENDED)
 		return "suspended";
 	return m->forced ? "killed" : names[x->how];
