@@ -18,11 +18,11 @@
 /* While it is saved. */
 struct ckpt_sock {
 	struct ckpt_dump *d;
-	int fd;              /* ours */
-	uint32_t id;         /* of the file */
+	int fd; /* ours */
+	uint32_t id; /* of the file */
 	Ckpt__File *file;
 	Ckpt__Socket *s;
-	pid_t pid;           /* of one that has it, and its number there */
+	pid_t pid; /* of one that has it, and its number there */
 	int number;
 };
 
@@ -50,7 +50,8 @@ int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e);
 /* Names of both ends, backlog and state come from the kinds; these are for all. */
 int ckpt_sock_names(const struct ckpt_sock *k, struct err *e);
 /* Adds to what is queued; the data is copied. NULL: out of memory. */
-Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data, size_t len);
+Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data,
+				  size_t len);
 int ckpt_sock_refuse(const struct ckpt_sock *k, const char *why, struct err *e);
 int ckpt_sock_busy(const struct ckpt_sock *k, const char *why, struct err *e);
 
