@@ -31,7 +31,6 @@ static void *run(void *arg)
 int ckpt_network_start(struct ckpt_dump *d, struct err *e)
 {
 	cleanup_close int netns = ckpt_dump_netns(d, e);
-	int r;
 
 	if (netns < 0)
 		return netns == -EXDEV ? 0 : netns;
@@ -39,9 +38,11 @@ int ckpt_network_start(struct ckpt_dump *d, struct err *e)
 	if (!d->network)
 		return err_code(e, -ENOMEM, "collect the network");
 	d->network->netns = TAKE_FD(netns);
-	r = pthread_create(&d->network->thread, NULL, run, d->network);
-	d->network->running = r == 0;
-	return r ? err_code(e, -r, "make a thread") : 0;
+	/* A process whose children go into another pid namespace can have no threads (clone(2), EINVAL). */
+	d->network->running = pthread_create(&d->network->thread, NULL, run, d->network) == 0;
+	if (!d->network->running)
+		run(d->network);
+	return 0;
 }
 
 static void wait_for(struct ckpt_network *n)

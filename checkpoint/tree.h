@@ -22,6 +22,7 @@ typedef struct Ckpt__IpcObject Ckpt__IpcObject;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__Mount Ckpt__Mount;
 typedef struct Ckpt__NetState Ckpt__NetState;
+typedef struct Ckpt__Mqueue Ckpt__Mqueue;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
@@ -96,6 +97,8 @@ struct ckpt_tree {
 	size_t tmpfs_count;
 	Ckpt__IpcObject **ipc;
 	size_t ipc_count;
+	Ckpt__Mqueue **mqueues;     /* ids as those of files */
+	size_t mqueue_count;
 	Ckpt__Space **spaces;       /* namespace n has id n + 1, owners first; so have the next three */
 	size_t space_count;
 	Ckpt__Super **supers;
@@ -112,6 +115,9 @@ struct ckpt_tree {
 	bool has_spool;
 	uint64_t spooled;
 };
+
+/* MAP_DROPPABLE (Linux 6.11), in the place of MAP_PRIVATE. */
+#define CKPT_MAP_DROPPABLE 0x08u
 
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */
 #define CKPT_SHMEM_MM ((uint64_t)1 << 32)

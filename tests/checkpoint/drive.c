@@ -294,8 +294,12 @@ static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct 
 			for (cgroup_thaw(rt_cgroup(v), e);;) {
 				int r = save(s, v, fd, NULL, e);
 
-				if (r < 0)
+				if (r < 0) {
+					char text[1400];
+
+					printf("# %s\n", err_format(e, text, sizeof(text)));
 					_exit(1);
+				}
 			}
 		}
 		nanosleep(&ts, NULL);
