@@ -30,8 +30,11 @@ static void put_rule(struct nl *n, enum ckpt_net_part p, const struct nlmsghdr *
 	const struct nlattr *a;
 
 	if (q) {
-		mnl_attr_for_each(a, m, sizeof(struct nfgenmsg)) mnl_attr_put(
-			q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+		mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+		{
+			mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a),
+				     mnl_attr_get_payload(a));
+		}
 		/* The kernel wants one for the transaction; rules name their sets. */
 		if (p == CKPT_NET_SET)
 			mnl_attr_put_u32(q, NFTA_SET_ID, htonl(id));
@@ -63,24 +66,32 @@ struct end {
 	const struct nlattr *port;
 };
 
+static void take_end(uint16_t what, const struct nlattr *a, bool source, struct end *r)
+{
+	uint16_t type = mnl_attr_get_type(a);
+	size_t len = mnl_attr_get_payload_len(a);
+	bool v4 = type == (source ? CTA_IP_V4_SRC : CTA_IP_V4_DST) && len == 4;
+	bool v6 = type == (source ? CTA_IP_V6_SRC : CTA_IP_V6_DST) && len == 16;
+
+	if (what == CTA_TUPLE_IP && (v4 || v6)) {
+		r->ip = mnl_attr_get_payload(a);
+		r->len = len;
+	} else if (what == CTA_TUPLE_PROTO && len == 2 &&
+		   type == (source ? CTA_PROTO_SRC_PORT : CTA_PROTO_DST_PORT)) {
+		r->port = a;
+	}
+}
+
 static struct end find_end(const struct nlattr *tuple, bool source)
 {
 	struct end r = { 0 };
 	const struct nlattr *a, *b;
 
-	mnl_attr_for_each_nested(a, tuple) mnl_attr_for_each_nested(b, a)
+	mnl_attr_for_each_nested(a, tuple)
 	{
-		uint16_t t = mnl_attr_get_type(b);
-
-		if (mnl_attr_get_type(a) == CTA_TUPLE_IP &&
-		    (t == (source ? CTA_IP_V4_SRC : CTA_IP_V4_DST) ||
-		     t == (source ? CTA_IP_V6_SRC : CTA_IP_V6_DST))) {
-			r.ip = mnl_attr_get_payload(b);
-			r.len = mnl_attr_get_payload_len(b);
-		} else if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO &&
-			   t == (source ? CTA_PROTO_SRC_PORT : CTA_PROTO_DST_PORT) &&
-			   mnl_attr_get_payload_len(b) == 2) {
-			r.port = b;
+		mnl_attr_for_each_nested(b, a)
+		{
+			take_end(mnl_attr_get_type(a), b, source, &r);
 		}
 	}
 	return r;

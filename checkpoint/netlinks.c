@@ -48,8 +48,11 @@ static void read_link(const struct nlmsghdr *m, struct link *l)
 	const struct nlattr *a;
 
 	*l = (struct link){ .ifi = mnl_nlmsg_get_payload(m), .name = "", .kind = "" };
-	mnl_attr_for_each(a, m, sizeof(*l->ifi)) if (mnl_attr_get_type(a) < ARRAY_SIZE(l->attr))
-		l->attr[mnl_attr_get_type(a)] = a;
+	mnl_attr_for_each(a, m, sizeof(*l->ifi))
+	{
+		if (mnl_attr_get_type(a) < ARRAY_SIZE(l->attr))
+			l->attr[mnl_attr_get_type(a)] = a;
+	}
 	if (l->attr[IFLA_IFNAME] &&
 	    mnl_attr_validate(l->attr[IFLA_IFNAME], MNL_TYPE_NUL_STRING) >= 0)
 		l->name = mnl_attr_get_str(l->attr[IFLA_IFNAME]);
@@ -111,19 +114,20 @@ static bool is_there(uint32_t index)
 	return if_indextoname(index, name) != NULL;
 }
 
-static void copy(struct nlmsghdr *q, const struct nlattr *a)
+/* An attribute of the image may be longer than what it should hold, and than the room for the message. */
+static void copy(struct nlmsghdr *q, const struct nlattr *a, size_t max)
 {
-	if (a)
+	if (a && mnl_attr_get_payload_len(a) <= max)
 		mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 }
 
 static void put_own(struct nlmsghdr *q, const struct link *l)
 {
-	copy(q, l->attr[IFLA_IFNAME]);
-	copy(q, l->attr[IFLA_MTU]);
+	copy(q, l->attr[IFLA_IFNAME], IF_NAMESIZE);
+	copy(q, l->attr[IFLA_MTU], 4);
 	if (l->attr[IFLA_ADDRESS] && mnl_attr_get_payload_len(l->attr[IFLA_ADDRESS]) == 6)
-		copy(q, l->attr[IFLA_ADDRESS]);
-	copy(q, l->attr[IFLA_TXQLEN]);
+		copy(q, l->attr[IFLA_ADDRESS], 6);
+	copy(q, l->attr[IFLA_TXQLEN], 4);
 }
 
 /* What a bridge only tells: roots, timers, what it has learned. */
@@ -139,10 +143,13 @@ static bool has_same(const struct nlattr *data, const struct nlattr *a)
 {
 	const struct nlattr *b;
 
-	mnl_attr_for_each_nested(b,
-				 data) if (b->nla_type == a->nla_type && b->nla_len == a->nla_len &&
-					   memcmp(mnl_attr_get_payload(a), mnl_attr_get_payload(b),
-						  mnl_attr_get_payload_len(a)) == 0) return true;
+	mnl_attr_for_each_nested(b, data)
+	{
+		if (b->nla_type == a->nla_type && b->nla_len == a->nla_len &&
+		    memcmp(mnl_attr_get_payload(a), mnl_attr_get_payload(b),
+			   mnl_attr_get_payload_len(a)) == 0)
+			return true;
+	}
 	return false;
 }
 
@@ -152,8 +159,11 @@ static void put_data(struct nlmsghdr *q, const struct link *l, const struct nlat
 	struct nlattr *data = mnl_attr_nest_start(q, IFLA_INFO_DATA);
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, l->data) if (!is_told(l, mnl_attr_get_type(a)) &&
-						 !(fresh && has_same(fresh, a))) copy(q, a);
+	mnl_attr_for_each_nested(a, l->data)
+	{
+		if (!is_told(l, mnl_attr_get_type(a)) && !(fresh && has_same(fresh, a)))
+			copy(q, a, SIZE_MAX);
+	}
 	mnl_attr_nest_end(q, data);
 }
 
@@ -192,7 +202,7 @@ static int make(struct nl *n, const struct net_walk *all, const struct link *l, 
 	if (q) {
 		put_own(q, l);
 		if (l->parent && !STREQ(l->kind, "veth"))
-			copy(q, l->attr[IFLA_LINK]);
+			copy(q, l->attr[IFLA_LINK], 4);
 		info = mnl_attr_nest_start(q, IFLA_LINKINFO);
 		mnl_attr_put_strz(q, IFLA_INFO_KIND, l->kind);
 		if (STREQ(l->kind, "veth"))
@@ -313,11 +323,11 @@ static int set_up(struct nl *n, const struct link *l, struct err *e)
 		ifi.ifi_flags &= ~(unsigned)IFF_PROMISC;
 	q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up");
 	if (q) {
-		copy(q, l->attr[IFLA_MTU]);
-		copy(q, l->attr[IFLA_TXQLEN]);
-		copy(q, l->attr[IFLA_IFALIAS]);
+		copy(q, l->attr[IFLA_MTU], 4);
+		copy(q, l->attr[IFLA_TXQLEN], 4);
+		copy(q, l->attr[IFLA_IFALIAS], 256);
 		if (l->master)
-			copy(q, l->attr[IFLA_MASTER]);
+			copy(q, l->attr[IFLA_MASTER], 4);
 	}
 	nl_end(n, q);
 	return nl_talk(n, l->name, NULL, NULL, e);

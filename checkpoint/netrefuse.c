@@ -29,10 +29,13 @@ static int is_discipline(const struct nlmsghdr *m, void *arg)
 	if (m->nlmsg_type != RTM_NEWQDISC || m->nlmsg_len < NLMSG_LENGTH(sizeof(*t)) ||
 	    t->tcm_handle == 0)
 		return 0;
-	mnl_attr_for_each(a, m, sizeof(*t)) if (mnl_attr_get_type(a) == TCA_KIND &&
-						mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
-		snprintf(f->what, sizeof(f->what), "the queueing discipline %.20s",
-			 mnl_attr_get_str(a));
+	mnl_attr_for_each(a, m, sizeof(*t))
+	{
+		if (mnl_attr_get_type(a) == TCA_KIND &&
+		    mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+			snprintf(f->what, sizeof(f->what), "the queueing discipline %.20s",
+				 mnl_attr_get_str(a));
+	}
 	return 0;
 }
 

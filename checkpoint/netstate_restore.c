@@ -122,9 +122,13 @@ static int say(struct nl *n, const struct item *it, uint16_t type, uint16_t flag
 	struct nlmsghdr *q = nl_begin(n, type, flags, mnl_nlmsg_get_payload(m), part->fixed, what);
 	const struct nlattr *a;
 
-	if (q)
-		mnl_attr_for_each(a, m, part->fixed) mnl_attr_put(
-			q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+	if (q) {
+		mnl_attr_for_each(a, m, part->fixed)
+		{
+			mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a),
+				     mnl_attr_get_payload(a));
+		}
+	}
 	nl_end(n, q);
 	if (ignore)
 		nl_ignore(n, ignore);

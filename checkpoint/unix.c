@@ -426,9 +426,12 @@ static int keep_message(struct ckpt_peeked *m, void *arg, struct err *e)
 
 int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e)
 {
-	int r = k->s->state == TCP_LISTEN ? 0 : peeker(k->d, e);
+	struct pollfd p = { k->fd, POLLIN, 0 };
+	int r;
 
-	return r < 0 || k->s->state == TCP_LISTEN ?
-		       r :
-		       ckpt_peek(k->d->peeker, k->fd, keep_message, (void *)(uintptr_t)k, e);
+	/* Most have nothing, and that is soon said. */
+	if (k->s->state == TCP_LISTEN || poll(&p, 1, 0) == 0)
+		return 0;
+	r = peeker(k->d, e);
+	return r == 0 ? ckpt_peek(k->d->peeker, k->fd, keep_message, (void *)(uintptr_t)k, e) : r;
 }
