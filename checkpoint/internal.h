@@ -60,7 +60,11 @@ struct ckpt_dump {
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
-	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
+	struct {
+		uint32_t space; /* as File.space */
+		int fd;         /* netns_lock() */
+	} net_lock[16];
+	size_t net_lock_count;
 	pid_t init;
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
