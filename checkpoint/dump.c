@@ -10,6 +10,7 @@
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
@@ -67,6 +68,7 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
 	if (setns(own, CLONE_NEWNET) < 0) {
 		fd_close(&d->diag);
 	fd_close(&d->net_lock);
+	ckpt_network_done(d);
 		return err_sys(e, "leave the VPS's network namespace");
 	}
 	return d->diag;
@@ -179,12 +181,12 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
 	r = ckpt_ipc_collect(d, e);
+	if (r == 0)
+		r = ckpt_mqueues_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
 		pid = d->frozen.procs[i].pid;
-		r = ckpt_refuse(d, &d->frozen.procs[i], e);
-		if (r == 0)
-			r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
+		r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
 			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}
@@ -203,11 +205,15 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = ckpt_owners_resolve(d, e);
 	if (r == 0)
+		r = ckpt_mqueues_complete(d, e);
+	if (r == 0)
 		r = ckpt_pidfds_check(t, e);
 	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
+	if (r == 0)
+		r = ckpt_network_collect(d, e);
 	return r;
 }
 
@@ -315,6 +321,10 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		start = now_monotonic_us();
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
+		if (r == 0 && o->stopped)
+			r = o->stopped(o->stopped_arg, e);
+		if (r == 0)
+			r = ckpt_network_start(d, e);
 		if (r == 0)
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)

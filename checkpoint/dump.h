@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* XCR0: the parts of the registers' state that this processor and kernel keep. */
+uint64_t ckpt_xsave_mask(void);
+
 struct ckpt_dump_options {
 	const struct rt_spec *spec; /* as it was started: its name, its volumes */
 	const char *id;             /* the image's, a UUID; NULL: it has none */
@@ -21,6 +24,10 @@ struct ckpt_dump_options {
 	bool durable;           /* fsync before the stream counts as written */
 	bool leave_running;     /* ckpt_dump() alone */
 	const struct ckpt_progress *progress; /* NULL: nobody asks */
+	/* Called once all stands still, before the rest of the stream is written: what else is to be
+	 * saved of this instant (files). Its failure is the dump's. May be NULL. */
+	int (*stopped)(void *arg, struct err *e);
+	void *stopped_arg;
 };
 
 struct ckpt_dump_result {

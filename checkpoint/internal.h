@@ -22,9 +22,6 @@ size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int bas
 /* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
 int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 
-/* XCR0: the parts of the registers' state that this processor and kernel keep. */
-uint64_t ckpt_xsave_mask(void);
-
 struct ckpt_dump_options;
 
 /* A deleted file that is saved. */
@@ -51,9 +48,17 @@ struct ckpt_dump {
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
+	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
+		dev_t dev;
+		ino_t ino;
+		uint64_t mount;
+		char *path;
+		struct ckpt_place *next;
+	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
@@ -80,8 +85,6 @@ int ckpt_note_cut(struct ckpt_dump *d, int r, pid_t pid, struct err *e);
 int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
 		   struct ckpt_check *check, struct err *e);
 
-/* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
-int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
@@ -123,6 +126,9 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Of frozen processes, one that waits for its child to become another program, and the child. Sorts `pids`.
+ * (vfork.c) */
+bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child);
 /* Controlling terminals, once all files are collected. (relate.c) */
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
@@ -136,5 +142,14 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
 char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+
+/*
+ * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
+ * is told in hundreds of small files. start() when the VPS is stopped; collect() waits for it, and keeps
+ * what it has found in d->tree until done(). (network.c)
+ */
+int ckpt_network_start(struct ckpt_dump *d, struct err *e);
+int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
+void ckpt_network_done(struct ckpt_dump *d);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/dump.h"
 #include "checkpoint/restore.h"
 
 #include "base/macro.h"
@@ -209,6 +210,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 	if (n == 0)
 		n = restore_tables(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_join_user(r, &r->procs[i], l, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_threads(r, &r->procs[i], l, e);
@@ -253,6 +256,8 @@ static int let_go(struct restore *r, struct err *e)
 		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
+	if (n == 0)
+		n = rt_connect(r->vps, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)

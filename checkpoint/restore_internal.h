@@ -11,6 +11,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10u /* Linux 6.3 */
+#endif
+
 /* Memory of ours in every restored process: a page for the stub, the list, room for arguments. */
 #define RESTORE_REGION 262144u
 #define RESTORE_ADDRESS_MAX 0x7ffffffff000ull
@@ -108,8 +112,14 @@ static inline int restore_fd_end(const struct restore *r)
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
 int restore_open(void *restore, struct err *e);
+/*
+ * Keeps the fds from `first` up to `end`, closes all others but 0 to 2, and waits, in another program: only
+ * execve(2) makes an address space that belongs to the VPS's user namespace. Those of all processes are copies of
+ * such; were they copies of the engine's, the VPS's root could look at none that is not dumpable
+ * (__ptrace_may_access() in the kernel). (restore_wait.c)
+ */
+_Noreturn void restore_wait(int first, int end);
 void restore_stay(void *restore);
-_Noreturn void restore_wait(void);
 
 /* A list of calls in the making, with what their arguments point to. (restore_list.c) */
 struct list {

@@ -4,10 +4,12 @@
  * its threads. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/attributes.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/timers.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -33,16 +35,6 @@ static void set_signals(const struct ckpt_task *k, struct list *l)
 			list_call(l, "set a signal's action", SYS_rt_sigaction, a->signal,
 				  list_put(l, ka, sizeof(ka)), 0, 8, 0, 0);
 	}
-	for (size_t i = 0; i < k->process->n_itimers; i++) {
-		const Ckpt__Itimer *t = k->process->itimers[i];
-		struct itimerval v = {
-			{ (time_t)(t->interval_us / 1000000), (suseconds_t)(t->interval_us % 1000000) },
-			{ (time_t)(t->value_us / 1000000), (suseconds_t)(t->value_us % 1000000) },
-		};
-
-		if (t->value_us)
-			list_call(l, "set a timer", SYS_setitimer, i, list_put(l, &v, sizeof(v)), 0, 0, 0, 0);
-	}
 }
 
 static int set_fds(struct restore *r, struct restoring *p, struct list *l, struct err *e)
@@ -51,7 +43,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group)
+	if (!p->task->process->files_group && !restore_has_early_threads(r, p->task))
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
@@ -115,7 +107,7 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
 			return err_sys(e, "set the limits of process %u", k->pid);
 	}
-	return n;
+	return n == 0 ? restore_attributes_outside(p, e) : n;
 }
 
 static void set_ids(const Ckpt__Thread *t, struct list *l)
@@ -197,7 +189,6 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	const Ckpt__Thread *t = p->task->threads[i];
 	stack_t alt = { (void *)(uintptr_t)t->altstack, (int)(t->altstack_flags & ~(uint32_t)SS_ONSTACK), /* NOLINT */
 			t->altstack_size };
-	struct sched_param param = { (int)t->rt_priority };
 	char comm[16] = { 0 };
 	int n = restore_filters(r, p, i, p->filters, t->n_seccomp, l, e);
 
@@ -215,30 +206,43 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	if (t->rseq)
 		list_call(l, "register its restartable sequences", SYS_rseq, t->rseq, t->rseq_size, 0,
 			  t->rseq_signature, 0, 0);
-	if (i > 0 || p->task->process->pid != 1) /* the first is tied to its holder */
-		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
+	restore_attributes(t, l);
 	set_identity(t, restore_has_own_user(r, p->task), l);
+	/* Another identity undoes these (prctl(2)). The first is tied to its holder. */
+	if (i > 0 || p->task->process->pid != 1)
+		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
+	else
+		list_call(l, "tie it to its holder", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
 	if (i == 0)
 		list_call(l, NULL, SYS_prctl, PR_SET_DUMPABLE, p->task->process->dumpable == 1, 0, 0, 0, 0);
+	if (i == 0)
+		restore_attributes_late(p->task, l);
 	n = list_run(l, &p->batch, &p->threads[i], e);
 	if (n < 0)
 		return n;
 	if (sched_setaffinity(p->threads[i].tid, t->affinity.len, (const cpu_set_t *)(const void *)t->affinity.data) < 0 &&
 	    errno != EINVAL) /* processors that are not here */
 		return err_sys(e, "set the processors of thread %u", t->tid);
-	if (t->policy != SCHED_OTHER &&
-	    sched_setscheduler(p->threads[i].tid, (int)t->policy, &param) < 0)
-		return err_sys(e, "set the scheduling of thread %u", t->tid);
-	if (setpriority(PRIO_PROCESS, (id_t)p->threads[i].tid, t->nice) < 0)
-		return err_sys(e, "set the niceness of thread %u", t->tid);
+	return 0;
+}
+
+/* Signals that come from here on wait until the threads have their own registers and masks; a list ends by
+ * PTRACE_SYSCALL. */
+static int block_signals(struct restoring *p, struct err *e)
+{
+	for (size_t i = 0; i < p->task->thread_count; i++) {
+		int n = ckpt_trace_set_mask(p->threads[i].tid, UINT64_MAX);
+
+		if (n < 0)
+			return err_code(e, n, "block the signals of thread %u", p->task->threads[i]->tid);
+		p->threads[i].notify = 0;
+	}
 	return 0;
 }
 
 /* Pending signals: sent by the task to itself, which may say anything of who sent them. */
 static int send_pending(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
-	static const uint64_t all = UINT64_MAX;
-
 	for (size_t i = 0; i < p->task->pending_count; i++) {
 		const Ckpt__PendingSignals *s = p->task->pending[i];
 		size_t who = 0;
@@ -248,8 +252,6 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 			if (s->tid == p->task->threads[k]->tid)
 				who = k;
 		list_init(l, r);
-		p->threads[who].notify = 0; /* all are blocked from here on */
-		list_call(l, "block signals", SYS_rt_sigprocmask, SIG_SETMASK, list_put(l, &all, 8), 0, 8, 0, 0);
 		for (size_t k = 0; k < s->n_info; k++) {
 			siginfo_t si;
 
@@ -273,7 +275,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = restore_has_own_user(r, k); /* restore_join() has made them */
+	bool there = restore_has_early_threads(r, k); /* restore_join() has made them */
 	int n = there ? 0 : share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++) {
@@ -288,7 +290,11 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 	/* The first thread last: it makes the others, and may not afterwards. */
 	for (size_t i = k->thread_count; n == 0 && i-- > 0;)
 		n = set_thread(r, p, i, l, e);
-	return n == 0 ? send_pending(r, p, l, e) : n;
+	if (n == 0)
+		n = block_signals(p, e);
+	if (n == 0)
+		n = send_pending(r, p, l, e);
+	return n == 0 ? restore_timers(r, p, l, e) : n;
 }
 
 /*
@@ -320,6 +326,8 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 		n = -errno;
 	if (n == 0)
 		n = ckpt_trace_set_mask(th->tid, t->sigmask);
+	if (n == 0)
+		n = restore_dispatch(th->tid, t);
 	return n < 0 ? err_code(e, n, "set the registers of thread %u", t->tid) : 0;
 }
 

@@ -31,6 +31,9 @@ bool netns_if_has_link(const struct netns_if *i);
 void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
 		     unsigned number);
 
+/* announce.c: tells the links' neighbours where the addresses are now. */
+void netns_announce(const struct netns_vps *v, int netns_fd);
+
 /* bridge.c */
 int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e);
 int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e);
@@ -41,6 +44,8 @@ int netns_sysctl(const char *path, const char *value, struct err *e);
 /* shape.c: requests that nl_talk() sends. */
 const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
 void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name);
+/* The rest of a request for a filter: all frames are led to that link. */
+void netns_put_redirect(struct nlmsghdr *m, int to_link);
 void netns_shape_in(struct nl *n, int link, uint64_t rate);
 void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);
 

@@ -24,13 +24,6 @@
  * VPS are single nft transactions, so both may go on at the same time.
  */
 
-/*
- * Says that this process stays in its network namespace for good. Its socket of nftables is kept
- * open then: whoever closes one waits until the kernel has freed what anybody's transactions have
- * deleted by then, which takes a grace period of RCU (12 ms seen, Linux 6.18).
- */
-void netns_stay(void);
-
 /* Sets the loopback interface of the namespace behind `netns_fd` up (an fd of /proc/PID/ns/net).
  * The calling thread enters it and returns to its own. */
 int netns_loopback_up(int netns_fd, struct err *e);
@@ -56,6 +49,7 @@ struct netns_vps {
 	size_t publish_count;
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
 	size_t rule_count;
+	bool held;   /* nothing reaches it until netns_vps_release() (hold.h) */
 	bool closed; /* what no rule matches is refused, not let in */
 	bool isolate; /* it reaches neither services of the host nor other VPSs, but for `allow` */
 	const struct netns_allow *allow; /* entries with names are passed over */

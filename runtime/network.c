@@ -140,3 +140,12 @@ int rt_network_set(struct rt_vps *v, const struct strv *keys, const struct confi
 	v->network.vps.ifs = v->network.ifs; /* it points into the struct itself */
 	return 0;
 }
+
+int rt_spec_network(const struct rt_spec *s, struct rt_network *ret, struct err *e)
+{
+	struct netns_host host;
+	int r = netns_host_init(&host, s->cgroup_parent, *s->pool4 ? s->pool4 : NULL,
+				*s->pool6 ? s->pool6 : NULL, e);
+
+	return r < 0 ? r : rt_network_parse(ret, &host, s->name, s->uuid, &s->limits, e);
+}

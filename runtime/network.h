@@ -26,6 +26,9 @@ struct rt_network {
  */
 int rt_network_parse(struct rt_network *n, const struct netns_host *host, const char *name,
 		     const char *uuid, const struct config *c, struct err *e);
+/* The same for a spec, whose state root's network it names itself. */
+struct rt_spec;
+int rt_spec_network(const struct rt_spec *s, struct rt_network *ret, struct err *e);
 void rt_network_done(struct rt_network *n);
 
 /* The struct points into itself (vps.ifs): do not copy it. */

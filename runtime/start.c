@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "netns/hold.h"
 #include "netns/netns.h"
 #include "runtime/internal.h"
 
@@ -381,16 +382,6 @@ static int cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *nam
 	return 0;
 }
 
-static int read_network(struct rt_vps *v, struct err *e)
-{
-	const struct rt_spec *s = v->spec;
-	struct netns_host host;
-	int r = netns_host_init(&host, s->cgroup_parent, *s->pool4 ? s->pool4 : NULL,
-				*s->pool6 ? s->pool6 : NULL, e);
-
-	return r < 0 ? r : rt_network_parse(&v->network, &host, s->name, s->uuid, &s->limits, e);
-}
-
 int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
 	     struct err *e)
 {
@@ -416,7 +407,9 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 	prctl(PR_SET_DUMPABLE, 0);
 	r = cgroup_of(&v->cgroup_host, &v->cgroup, spec->name, spec->cgroup_parent, e);
 	if (r == 0)
-		r = read_network(v, e);
+		r = rt_spec_network(spec, &v->network, e);
+	/* Nothing may reach it before it can answer: else connections are reset. */
+	v->network.vps.held = how != NULL;
 	if (r == 0) {
 		v->resolv_conf = rt_resolv_conf(spec);
 		if (!v->resolv_conf)
@@ -432,6 +425,20 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 	}
 	*ret = v;
 	return 0;
+}
+
+int rt_connect(struct rt_vps *v, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	char path[64];
+
+	if (rt_network_is_host(&v->network) || !v->network.vps.held)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open the VPS's network namespace");
+	return netns_vps_release(&v->network.host, &v->network.vps, fd, e);
 }
 
 void rt_finish(struct rt_vps *v)

@@ -46,6 +46,9 @@ struct rt_restore {
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
+/* Until then no frame reaches one that is put back from a checkpoint; then its addresses are announced.
+ * Nothing to be done for one that was started. */
+int rt_connect(struct rt_vps *v, struct err *e);
 /*
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
@@ -57,8 +60,8 @@ void rt_helper_end(pid_t pid);
 
 /*
  * While a checkpoint is put in place: one more process whose parent is not in the VPS, as rt_exec() had made
- * one, of this number inside. It is confined like one, has /dev/null three times, and runs stay(), which must never
- * return. Its parent is a process outside that waits for its end and ends then, so that the holder need not
+ * one, of this number inside. It is confined like one, has /dev/null three times, and runs stay(), which must
+ * execute a program. Its parent is a process outside that waits for its end and ends then, so that the holder need not
  * know of it. *ret is the host's pid.
  */
 int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e);

@@ -89,11 +89,16 @@ struct staging {
 	int dir;       /* the staging directory */
 	int root;      /* its rootfs/ */
 	char name[64];
+	const char *digest; /* what it must be; NULL: any */
+	bool keep_current;  /* a generation that `create` takes already stays so */
 };
 
 int storage_staging_open(const char *lib, struct staging *s, struct err *e);
 /* Removes what was not published. */
 void storage_staging_done(struct staging *s);
+
+/* What a stranger says of a template goes through the same door as what a file says. */
+int storage_meta_check(const struct storage_template *meta, struct err *e);
 
 /* Completes *t (digest, size, created), writes it to the disk and makes it the current generation
  * of t->name. */

@@ -6,8 +6,7 @@
 
 #include <sys/stat.h>
 
-/* What the caller says goes through the same door as what a file says. */
-static int check_meta(const struct storage_template *meta, struct err *e)
+int storage_meta_check(const struct storage_template *meta, struct err *e)
 {
 	cleanup_buf struct buf text = { 0 }, again = { 0 };
 	struct storage_template back = { 0 };
@@ -47,7 +46,7 @@ int storage_template_import(const char *lib, int fd, const struct storage_templa
 	struct tell tell = { .fn = progress, .ctx = ctx };
 	struct storage_template t = *meta;
 	struct staging s;
-	int r = check_meta(meta, e);
+	int r = storage_meta_check(meta, e);
 
 	if (r < 0)
 		return r;

@@ -114,6 +114,8 @@ static int make_current(struct staging *s, const struct storage_template *t, str
 	}
 	if (fsync(dir) < 0 || fsync(s->templates) < 0)
 		return err_sys(e, "write template %s to the disk", t->name);
+	if (s->keep_current && faccessat(dir, "current", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
 	snprintf(line, sizeof(line), "%s\n", t->digest);
 	r = fd_replace_file_at(dir, "current", line, strlen(line), 0644, true);
 	return r < 0 ? err_code(e, r, "make template %s current", t->name) : 0;
@@ -129,6 +131,9 @@ int storage_staging_publish(struct staging *s, struct storage_template *t, struc
 	    (r = storage_tree_clean(s->root, &paths, e)) < 0 ||
 	    (r = storage_tree_digest(s->root, &paths, tell, t->digest, &t->size, e)) < 0)
 		return r;
+	if (s->digest && !STREQ(s->digest, t->digest))
+		return err_set(e, ERR_USAGE, "template %s: its tree is not what its digest says",
+			       t->name);
 	t->created = (uint64_t)time(NULL);
 	r = write_meta(s, t, e);
 	if (r < 0)

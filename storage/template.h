@@ -70,6 +70,20 @@ int storage_template_import(const char *lib, int fd, const struct storage_templa
 			    storage_progress progress, void *ctx,
 			    struct storage_template *ret, struct err *e);
 
+/*
+ * A generation from another host: records of storage/delta.h (STORAGE_TEMPLATE), which may be
+ * hostile. done() publishes it when the tree has the digest that `meta` promises; `create` takes it
+ * only when there was no template of that name. free() removes what was not published.
+ */
+struct storage_template_in;
+int storage_template_in_new(const char *lib, const struct storage_template *meta,
+			    struct storage_template_in **ret, struct err *e);
+int storage_template_in_put(struct storage_template_in *t, const void *record, size_t len,
+			    struct err *e);
+int storage_template_in_done(struct storage_template_in *t, storage_progress progress, void *ctx,
+			     struct err *e);
+void storage_template_in_free(struct storage_template_in *t);
+
 /* Removes all generations; ERR_STATE when one of `used` ("NAME/digest", NULL-terminated) is. */
 int storage_template_remove(const char *lib, const char *name, const char *const *used,
 			    struct err *e);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "supervisor/daemon.h"
+#include "supervisor/move.h"
 #include "supervisor/network.h"
 
 #include "base/fd.h"
@@ -30,6 +31,7 @@
 
 #define CREATING ".creating-"
 #define DESTROYING ".destroying-"
+#define RECEIVING ".receiving-"
 
 int daemon_init(struct sup_daemon *d, const char *root, struct err *e)
 {
@@ -153,10 +155,17 @@ static int scan_lib(struct sup_daemon *d, struct err *e)
 			if (vps_add(d, n, &v, e) < 0)
 				return -ENOMEM;
 			vps_load_end(v);
+			move_load(v);
 			if (vps_load(v, &bad) < 0)
 				log_error("%s: %s", n, bad.msg);
 		}
 	}
+	/* When all that have their names are known. */
+	rewinddir(dir);
+	while ((de = readdir(dir)))
+		if (strncmp(de->d_name, RECEIVING, strlen(RECEIVING)) == 0 &&
+		    name_is_valid(de->d_name + strlen(RECEIVING)))
+			move_recover(d, de->d_name + strlen(RECEIVING));
 	return 0;
 }
 
@@ -305,7 +314,7 @@ int daemon_scan(struct sup_daemon *d, struct err *e)
 		struct sup_vps *v = d->vps[i];
 		struct err bad;
 
-		if (v->state == SUP_STOPPED && v->ephemeral && vps_destroy(v, &bad) < 0)
+		if (v->state == SUP_STOPPED && (v->ephemeral || v->moved == SUP_MOVED || v->moved == SUP_ARRIVING) && vps_destroy(v, &bad) < 0)
 			log_error("%s", bad.msg);
 	}
 	d->sweep_templates = true;

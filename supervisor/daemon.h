@@ -46,6 +46,15 @@ struct sup_waiter {
 	bool done;       /* answered; to be freed */
 };
 
+/* Whose it is, after a migration (move.h). */
+enum sup_moved {
+	SUP_HERE,
+	SUP_IN_DOUBT, /* only the destination knows */
+	SUP_MOVED,    /* what is left here goes */
+	SUP_MOVED_KEPT,
+	SUP_ARRIVING, /* not ours yet */
+};
+
 struct sup_vps {
 	struct sup_daemon *d;
 	char name[64];
@@ -72,6 +81,11 @@ struct sup_vps {
 	bool destroy_next;       /* to be destroyed once stopped */
 	unsigned copying;        /* push and pull under way */
 	struct sup_end end;
+	enum sup_moved moved;
+	char moved_to[256];
+	json_t *moved_report;
+	struct moving *moving;       /* to another host, while it runs */
+	struct receiving *arriving;  /* from another host, running there */
 
 	unsigned failures;       /* restarts by policy in a row */
 	int restarts;            /* all of them */
@@ -103,6 +117,7 @@ struct sup_daemon {
 	struct spare *spare;
 	unsigned template_jobs;
 	bool sweep_templates;
+	struct receiving *receiving; /* migrations that come in */
 };
 
 /* daemon.c */
@@ -160,6 +175,9 @@ struct vps_stdio {
 /* Spawns the monitor. `io` may be NULL; its fds stay the caller's. */
 int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e);
 int vps_stop(struct sup_vps *v, uint64_t timeout_us, bool force, struct err *e);
+/* Spawns the monitor of a stopped one for an image that comes from elsewhere; the fd stays the
+ * caller's. */
+int vps_arrive(struct sup_vps *v, int image, struct err *e);
 uint64_t vps_stop_timeout(const struct sup_vps *v);
 /* From the link: what the monitor says, and that it is gone. */
 void vps_on_event(struct sup_vps *v, const char *event, json_t *msg);
@@ -251,6 +269,9 @@ void method_run(struct server_call *c, void *userdata);
 void method_logs(struct server_call *c, void *userdata);
 void method_push(struct server_call *c, void *userdata);
 void method_pull(struct server_call *c, void *userdata);
+void method_migrate(struct server_call *c, void *userdata);
+void method_migrate_resolve(struct server_call *c, void *userdata);
+void method_receive(struct server_call *c, void *userdata);
 void method_get_config(struct server_call *c, void *userdata);
 void method_set(struct server_call *c, void *userdata);
 void method_set_text(struct server_call *c, void *userdata);

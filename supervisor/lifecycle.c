@@ -9,6 +9,7 @@
 #include "runtime/spec.h"
 #include "storage/template.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/move.h"
 #include "supervisor/network.h"
 #include "supervisor/save.h"
 #include "supervisor/spare.h"
@@ -188,14 +189,10 @@ static int open_image(struct sup_vps *v, int *ret, struct err *e)
 }
 
 static int spawn_monitor(struct sup_vps *v, const struct rt_spec *s, const struct vps_stdio *io,
-			 struct err *e)
+			 int image, struct err *e)
 {
 	cleanup_free char *text = rt_spec_format(s);
-	cleanup_close int spec = -EBADF, lock = -EBADF, image = -EBADF;
-	int r = open_image(v, &image, e);
-
-	if (r < 0)
-		return r;
+	cleanup_close int spec = -EBADF, lock = -EBADF;
 
 	spec = text ? fd_memfd("vps-spec", text, strlen(text)) : -ENOMEM;
 	if (spec < 0)
@@ -206,22 +203,15 @@ static int spawn_monitor(struct sup_vps *v, const struct rt_spec *s, const struc
 	return link_spawn(v, spec, lock, image, io, e);
 }
 
-int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
+/* Its monitor, which starts it, or puts the processes of the image back. */
+static int launch(struct sup_vps *v, const struct vps_stdio *io, int image, const char *verb,
+		  struct err *e)
 {
-	const char *verb = v->state == SUP_SUSPENDED ? "resume" : "start";
 	struct rt_spec s = { 0 };
-	int r;
+	int r = make_spec(v, &s, e);
 
-	r = vps_check(v, SUP_EV_START, verb, e);
-	if (r < 0)
-		return r;
-	policy_cancel(v);
-	if (v->copying)
-		return err_set(e, ERR_STATE, "%s %s: files are being copied into or out of it", verb,
-			       v->name);
-	r = make_spec(v, &s, e);
 	if (r == 0)
-		r = spawn_monitor(v, &s, io, e);
+		r = spawn_monitor(v, &s, io, image, e);
 	rt_spec_done(&s);
 	if (r < 0) {
 		remove_run_dir(v);
@@ -230,6 +220,44 @@ int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
 	}
 	v->down = v->ready = v->unattended = false;
 	v->reboots = 0;
+	return 0;
+}
+
+int vps_arrive(struct sup_vps *v, int image, struct err *e)
+{
+	int r = vps_check(v, SUP_EV_RESTORE, "receive", e);
+
+	if (r == 0)
+		r = launch(v, NULL, image, "receive", e);
+	if (r < 0)
+		return r;
+	v->down = true; /* that it fails is no reason to start it */
+	vps_move(v, SUP_EV_RESTORE);
+	return 0;
+}
+
+int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e)
+{
+	const char *verb = v->state == SUP_SUSPENDED ? "resume" : "start";
+	cleanup_close int image = -EBADF;
+	int r;
+
+	r = vps_check(v, SUP_EV_START, verb, e);
+	if (r < 0)
+		return r;
+	policy_cancel(v);
+	r = move_check(v, "start", e);
+	if (r < 0)
+		return r;
+	if (v->copying)
+		return err_set(e, ERR_STATE, "%s %s: files are being copied into or out of it", verb,
+			       v->name);
+	r = open_image(v, &image, e);
+	if (r < 0)
+		return err_wrap(e, "%s %s", verb, v->name);
+	r = launch(v, io, image, verb, e);
+	if (r < 0)
+		return r;
 	vps_move(v, SUP_EV_START);
 	event_emit(v->d, "starting", v->name, NULL);
 	return 0;
@@ -330,7 +358,11 @@ static void on_prepared(struct sup_vps *v, json_t *msg)
 	struct err e;
 
 	(void)msg;
-	if (link_request(v->link, json_pack("{s:s}", "op", "commit"), NULL, 0, on_told, v, &e) < 0)
+	if (arrival_prepared(v))
+		return;
+	/* Of one that was being received when the vpsd before died it is known whose it is. */
+	v->destroy_next = v->moved == SUP_ARRIVING;
+	if (link_request(v->link, json_pack("{s:s}", "op", v->destroy_next ? "abort" : "commit"), NULL, 0, on_told, v, &e) < 0)
 		log_error("%s: %s", v->name, e.msg);
 }
 
@@ -347,6 +379,7 @@ static void on_hello(struct sup_vps *v, json_t *msg)
 	if (state >= 0 && state != SUP_STOPPED)
 		v->state = (enum sup_state)state; /* what is true, whatever was thought before */
 	log_info("%s: found %s, pid %d", v->name, sup_state_name(v->state), (int)v->pid);
+	move_hello(v);
 	daemon_hello(v);
 }
 
@@ -358,6 +391,7 @@ static void on_started(struct sup_vps *v, json_t *msg)
 	snprintf(pid, sizeof(pid), "%d", (int)v->pid);
 	if (vps_move(v, SUP_EV_STARTED))
 		event_emit(v->d, "started", v->name, pid);
+	arrival_started(v);
 	spare_prepare(v->d);
 }
 
@@ -457,6 +491,7 @@ static void on_failed(struct sup_vps *v, json_t *msg)
 		err_hint(&e, "%s", hint);
 	event_emit(v->d, "failed", v->name, v->end.error);
 	v->start_again = false;
+	arrival_failed(v, &e);
 	vps_look(v, &e);
 	vps_ended(v);
 }
@@ -507,10 +542,13 @@ static bool take_exit_record(struct sup_vps *v)
 
 void vps_on_gone(struct sup_vps *v)
 {
-	link_free(TAKE_PTR(v->link));
-	if (take_exit_record(v)) {
-		struct err e;
+	struct err e;
 
+	link_free(TAKE_PTR(v->link));
+	err_set(&e, ERR_FAIL, "its monitor died");
+	arrival_failed(v, &e);
+	move_monitor_died(v);
+	if (take_exit_record(v)) {
 		if (STREQ(v->end.how, "failed")) {
 			err_set(&e, ERR_FAIL, "%s", v->end.error);
 			vps_look(v, &e);

@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/sock.h"
-#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -144,6 +143,8 @@ static const char *exit_name(const struct mon *m, const struct rt_exit *x)
 		[RT_REBOOT] = "reboot", [RT_POWEROFF] = "poweroff",
 	};
 
+	if (m->state == MON_GIVEN_UP)
+		return "moved";
 	if (m->state == MON_SUSPENDED)
 		return "suspended";
 	return m->forced ? "killed" : names[x->how];
@@ -392,7 +393,6 @@ int main(int argc, char **argv)
 	if (argc != 2 || chdir("/") < 0)
 		return 1;
 	drop_capabilities();
-	netns_stay();
 	r = mon_begin(&m, argv[1], &e);
 	if (r == MON_NOT_NEEDED)
 		return 0;

@@ -37,7 +37,7 @@
  *   {"event":"rebooted","pid":N,"started_us":N}        the tenant rebooted; same monitor, new init
  *   {"event":"oom","count":N}                          processes were killed for want of memory
  *   {"event":"pids-max","count":N}                     forks were refused; each once a second at most
- *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed|suspended","value":N,
+ *   {"event":"exited","how":"exited|signaled|poweroff|reboot|killed|suspended|moved","value":N,
  *    "forced":bool}
  *                                                      all is undone; the monitor exits
  *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}; after `set` with
@@ -66,6 +66,11 @@
  *                                    dies, and the worker may kill it. On failure as after an abort
  *   {"id":ID,"op":"save-finish"}     the worker has done so, or died. A vpsd that goes away after the
  *                                    commit means the same. `exited` follows, how "suspended"
+ *   {"id":ID,"op":"move-commit"}     fd: the worker, as with save-commit. Reply when the record
+ *                                    (migrate/record.h), which the worker has made, says on disk that
+ *                                    the VPS is given up: it stays frozen then, whatever dies, until
+ *   {"id":ID,"op":"move-finish","taken":bool}   the other host has it: killed, `exited` follows, how
+ *                                    "moved". Or has not: it runs on, as `state` says
  *   {"id":ID,"op":"rename","name":"…","run_dir":"…","lib_dir":"…"}  only paths; the cgroup keeps its name
  *
  * Records in run/vps/NAME, written by the monitor:

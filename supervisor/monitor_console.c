@@ -137,7 +137,8 @@ void mon_console_drain(struct mon *m)
 /* What is typed while an image is written would be in neither of the two. */
 bool mon_console_takes(const struct mon *m)
 {
-	return m->input_len && m->state != MON_SAVING && m->state != MON_SUSPENDED;
+	return m->input_len && m->state != MON_SAVING && m->state != MON_SUSPENDED &&
+	       m->state != MON_GIVEN_UP;
 }
 
 void mon_console_input(struct mon *m)

@@ -77,6 +77,9 @@ int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e)
 {
 	int r = 0;
 
+	if (m->state == MON_GIVEN_UP)
+		return err_set(e, ERR_STATE, "stop %s: it has moved to another host, or may have",
+			       m->spec.name);
 	if (m->state == MON_RESTORING || m->state == MON_SAVING || m->state == MON_SUSPENDED)
 		return err_set(e, ERR_STATE, "stop %s: it is being %s", m->spec.name,
 			       m->state == MON_RESTORING ? "resumed" : "saved");
@@ -333,6 +336,18 @@ static int op_save_finish(struct mon *m, struct request *q, struct err *e)
 	return mon_save_finish(m, e);
 }
 
+static int op_move_commit(struct mon *m, struct request *q, struct err *e)
+{
+	if (q->nfds != 1)
+		return err_set(e, ERR_DAEMON, "malformed request");
+	return mon_move_commit(m, q->fd[0], e);
+}
+
+static int op_move_finish(struct mon *m, struct request *q, struct err *e)
+{
+	return mon_move_finish(m, json_is_true(json_object_get(q->j, "taken")), e);
+}
+
 static int op_commit(struct mon *m, struct request *q, struct err *e)
 {
 	bool was_ready = m->restore != NULL;
@@ -370,6 +385,7 @@ static const struct {
 	{ "exec", op_exec },       { "console", op_console }, { "set", op_set },
 	{ "spec", op_spec },       { "save", op_save },   { "save-abort", op_save_abort },
 	{ "save-commit", op_save_commit }, { "save-finish", op_save_finish },
+	{ "move-commit", op_move_commit }, { "move-finish", op_move_finish },
 	{ "commit", op_commit },   { "abort", op_abort },
 };
 

@@ -21,6 +21,7 @@ enum mon_state {
 	MON_PAUSED,
 	MON_SAVING,    /* a worker writes the image */
 	MON_SUSPENDED, /* the image and its record are there: what is left is killed */
+	MON_GIVEN_UP,  /* to another host: frozen until it is known who has it */
 	MON_STOPPING,
 };
 
@@ -121,10 +122,18 @@ void mon_save_abort(struct mon *m);
 /* The image is complete and `worker` (a pidfd) holds all tasks: the VPS is suspended from here on, as
  * the record says. On failure it runs on. */
 int mon_save_commit(struct mon *m, json_t *record, int worker, struct err *e);
+/* Freezes the group; fails when `worker` has died, and something may have run. */
+int mon_hold(struct mon *m, int worker, struct err *e);
 /* The worker has killed the tasks, or can no longer. */
 int mon_save_finish(struct mon *m, struct err *e);
 /* vpsd is gone, and its worker with it: abort before the commit, finish after it. */
 void mon_save_alone(struct mon *m);
+/* monitor_move.c: to another host, after mon_save(). It is given up from here on: frozen, and the record
+ * of the migration (migrate/record.h) says so. On failure it runs on. */
+int mon_move_commit(struct mon *m, int worker, struct err *e);
+/* It is known who has it: it is killed, or runs on. */
+int mon_move_finish(struct mon *m, bool taken, struct err *e);
+
 /* Builds the VPS from m->image. */
 int mon_restore(struct mon *m, struct err *e);
 /* On failure nothing of it is left but the record and the image. */

@@ -14,6 +14,7 @@ const char *mon_state_name(const struct mon *m)
 		[MON_STARTING] = "starting",  [MON_RESTORING] = "starting",
 		[MON_RUNNING] = "running",    [MON_PAUSED] = "paused",
 		[MON_SAVING] = "running",     [MON_SUSPENDED] = "stopping",
+		[MON_GIVEN_UP] = "paused",
 		[MON_STOPPING] = "stopping",
 	};
 

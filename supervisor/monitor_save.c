@@ -65,7 +65,7 @@ void mon_save_abort(struct mon *m)
  * All tasks are stopped by the worker, which the group's being frozen makes independent of its life;
  * that it still lives afterwards says that none of them has run since the image was made.
  */
-static int hold(struct mon *m, int worker, struct err *e)
+int mon_hold(struct mon *m, int worker, struct err *e)
 {
 	struct pollfd p = { .fd = worker, .events = POLLIN };
 	int r = cgroup_freeze(rt_cgroup(m->vps), FREEZE_TIMEOUT_US, e);
@@ -85,7 +85,7 @@ int mon_save_commit(struct mon *m, json_t *record, int worker, struct err *e)
 	if (m->state != MON_SAVING)
 		return err_set(e, ERR_STATE, "it is not being saved");
 	lib = open_lib(m, e);
-	r = lib < 0 ? lib : hold(m, worker, e);
+	r = lib < 0 ? lib : mon_hold(m, worker, e);
 	if (r == 0)
 		r = suspend_commit(lib, record, e);
 	if (r < 0) {

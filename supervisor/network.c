@@ -11,6 +11,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/str.h"
+#include "netns/hold.h"
 #include "runtime/network.h"
 #include "supervisor/dns.h"
 #include "supervisor/hostconf.h"
@@ -399,6 +400,19 @@ static void release_all(struct rt_network *all, const struct netns_vps **list, s
 	free(list);
 }
 
+void network_let_go(struct sup_vps *v)
+{
+	const char *uuid = config_get(&v->config, "uuid");
+	struct rt_network n;
+	struct err e;
+
+	if (rt_network_parse(&n, &v->d->network->host, v->name, uuid ? uuid : "", &v->config, &e) < 0)
+		return;
+	if (netns_hold_clear(&n.host, &n.vps, &e) < 0)
+		log_warn("%s: %s", v->name, e.msg);
+	rt_network_done(&n);
+}
+
 static void stop_dns(struct sup_network *n)
 {
 	struct err e;
@@ -651,7 +665,6 @@ int network_init(struct sup_daemon *d, struct err *e)
 	if (!n)
 		return err_code(e, -ENOMEM, "prepare the network");
 	n->d = d;
-	netns_stay();
 	r = read_pools(d, &n->conf, e);
 	if (r == 0)
 		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,

@@ -11,7 +11,7 @@
 int may(uid_t uid, const struct sup_vps *v, const char *verb, struct err *e)
 {
 	static const char *const of_root[] = {
-		"Shutdown", "TemplateBuild", "TemplateImport", "TemplateRemove",
+		"Migrate", "MigrateResolve", "Receive", "Shutdown", "TemplateBuild", "TemplateImport", "TemplateRemove",
 	};
 	bool allowed = uid == 0 || !v || v->owner == uid;
 

@@ -108,6 +108,7 @@ void vps_remove(struct sup_vps *v)
 		free(w);
 	}
 	config_done(&v->config);
+	json_decref(v->moved_report);
 	free(v);
 }
 

@@ -33,6 +33,10 @@ int worker_adopt_sweep(json_t *job, json_t **ret, struct err *e);
 int worker_image_show(json_t *job, json_t **ret, struct err *e);
 int worker_image_verify(json_t *job, json_t **ret, struct err *e);
 int worker_check(json_t *job, json_t **ret, struct err *e);
+int worker_move_out(json_t *job, json_t **ret, struct err *e);
+int worker_move_offer(json_t *job, json_t **ret, struct err *e);
+int worker_move_in(json_t *job, json_t **ret, struct err *e);
+int worker_move_recover(json_t *job, json_t **ret, struct err *e);
 int worker_discard(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 

@@ -13,9 +13,8 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
-enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK };
 
 static int ready[2];
 
@@ -61,11 +60,8 @@ static void child(void)
 
 int main(void)
 {
-	timer_t timer;
 	int fd;
 
-	if (WHAT == TIMER)
-		timer_create(CLOCK_MONOTONIC, NULL, &timer);
 	CHECK(pipe(ready) == 0);
 	if (WHAT == BREAKING) {
 		/* A lease that somebody wants to have ended. */

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MIGRATE_INTERNAL_H
+#define MIGRATE_INTERNAL_H
+
+#include "migrate/move.h"
+#include "migrate/pump.h"
+#include "netns/hold.h"
+#include "storage/delta.h"
+
+/* Files beside the config that go along, in pieces of MIG_SIDE. */
+#define MIG_SIDE_MAX (1u << 20)
+extern const char *const mig_sides[];
+extern const size_t mig_side_count;
+
+struct ckpt_dump;
+struct ckpt_precopy;
+
+/* The source at work. */
+struct mig_sending {
+	struct mig_out *o;
+	struct mig_channel *c;
+	enum mig_type type; /* of the records under way */
+	struct mig_status status;
+	bool template;      /* the destination wants it */
+	int dir;            /* lib/vps/NAME */
+	int upper;
+	struct storage_send *files;
+	uint64_t from_us;
+	/* Of one that runs. */
+	struct mig_pump pump;
+	struct ckpt_precopy *precopy;
+	struct ckpt_dump *dump;
+	struct netns_hold *hold; /* frames that come for it while it stands */
+	bool left;          /* only the destination knows */
+	uint64_t frozen_at_us;
+	uint64_t files_us;  /* the last pass over the files took */
+};
+
+/* What the destination has to have for a VPS that runs. */
+int mig_offer_live(struct mig_offer *o, const struct mig_source *v, struct err *e);
+/* Adds what this host has not. */
+void mig_check_live(const struct mig_offer *o, json_t *obstacles);
+
+int mig_send_tell(struct mig_sending *s, struct err *e);
+/* live.c: instead of the steps for one that stands. */
+int mig_live_up(void *ctx, struct err *e);
+/* Lets it run on, unless it was given up. */
+void mig_live_down(void *ctx);
+int mig_live_hold(struct mig_sending *s, struct err *e);
+/* Frames that were held go to the destination, and with `last` that there are no more. */
+int mig_live_frames(struct mig_sending *s, bool last, struct err *e);
+/* The destination has it: what is left here is killed. */
+int mig_live_end(struct mig_sending *s, struct err *e);
+/* Only the destination knows: it stands still when we are gone. */
+void mig_live_leave(struct mig_sending *s);
+
+/* Files of the upper layer that a process has mapped shared and writable: sorted inode numbers. */
+int mig_mapped_files(const struct mig_source *v, int upper, uint64_t **ret, size_t *ret_count,
+		     struct err *e);
+
+/* lib/vps. */
+int mig_open_vps(const char *lib, struct err *e);
+/* A directory below it, or below another one of ours. */
+int mig_open_dir(int parent, const char *path, struct err *e);
+
+#endif

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "migrate/internal.h"
+
+#include "base/log.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "base/step.h"
+#include "checkpoint/precopy.h"
+
+#include <unistd.h>
+
+/*
+ * A VPS that runs. Files and memory go in rounds while it runs; then everything is stopped, and what
+ * was changed last goes with the rest of the image.
+ */
+
+#define PAGE 4096
+#define PASSES_MAX 8             /* over the files before the rounds of memory */
+#define BASE_PAUSE_US 8000       /* what is no matter of amounts: stopping, objects, the commit */
+#define SHRINKS_NO_MORE(was, is) ((is) * 10 > (was) * 9)
+
+/* A pass beside the tenant, or with everything stopped the last one. */
+static int files_pass(struct mig_sending *s, const uint64_t *mapped, size_t count, bool last,
+		      struct storage_pass *ret, struct err *e)
+{
+	uint64_t from = now_monotonic_us();
+	int r;
+
+	s->type = MIG_FILES;
+	if (s->pump.runs)
+		pthread_mutex_lock(&s->pump.lock);
+	r = storage_send_pass(s->files, mapped, count, last, ret, e);
+	if (s->pump.runs)
+		pthread_mutex_unlock(&s->pump.lock);
+	s->files_us = now_monotonic_us() - from;
+	return r;
+}
+
+/* Until the last pass has little to do, or does not get less. */
+static int files_rounds(struct mig_sending *s, struct err *e)
+{
+	struct storage_pass pass, before = { 0 };
+	int r = 0;
+
+	s->status = (struct mig_status){ .stage = "files", .total = s->c->sent + s->o->offer.bytes };
+	for (unsigned i = 0; r == 0 && i < PASSES_MAX; i++) {
+		r = files_pass(s, NULL, 0, false, &pass, e);
+		if (r == 0)
+			r = fault_point("live", "files", e);
+		if (pass.changed < 32 || (i && SHRINKS_NO_MORE(before.bytes, pass.bytes)))
+			break;
+		before = pass;
+	}
+	return r;
+}
+
+static uint64_t predict(const struct mig_sending *s, const struct ckpt_precopy_stats *st)
+{
+	uint64_t rate = st->duration_us ? st->bytes * 1000000 / st->duration_us : 0;
+	uint64_t floor = 100u << 20; /* a short round says little about the rate */
+
+	if (rate < floor && st->bytes < (16u << 20))
+		rate = floor;
+	return BASE_PAUSE_US + s->files_us + (rate ? st->dirty_pages * PAGE * 1000000 / rate : 0);
+}
+
+static int tell_round(struct mig_sending *s, const struct ckpt_precopy_stats *st, struct err *e)
+{
+	s->o->report.rounds = st->round;
+	s->status = (struct mig_status){
+		.stage = "memory", .done = st->bytes, .total = st->bytes + st->dirty_pages * PAGE,
+		.round = st->round, .remaining = st->dirty_pages * PAGE,
+		.predicted_us = predict(s, st),
+	};
+	return mig_send_tell(s, e);
+}
+
+/* All that was sent has been taken in: what takes time there shows in the time of the round. */
+static int sync_with(struct mig_sending *s, enum mig_type what, struct err *e)
+{
+	struct mig_frame f;
+	int r = mig_pump_drain(&s->pump, e);
+
+	if (r < 0)
+		return r;
+	pthread_mutex_lock(&s->pump.lock);
+	r = mig_send(s->c, what, NULL, 0, e);
+	if (r == 0)
+		r = mig_recv(s->c, &f, e);
+	pthread_mutex_unlock(&s->pump.lock);
+	return r == 0 && f.type != MIG_READY ? err_set(e, ERR_FAIL, "%s ends too early", s->c->peer) : r;
+}
+
+static int one_round(struct mig_sending *s, struct ckpt_precopy_stats *st, struct err *e)
+{
+	struct storage_pass pass;
+	uint64_t from = now_monotonic_us();
+	int r = ckpt_precopy_round(s->precopy, st, e);
+
+	if (r == 0)
+		r = sync_with(s, MIG_SYNC, e);
+	st->duration_us = now_monotonic_us() - from;
+	if (r == 0)
+		r = files_pass(s, NULL, 0, false, &pass, e);
+	if (r == 0)
+		r = fault_point("live", "round", e);
+	return r < 0 ? r : tell_round(s, st, e);
+}
+
+static int memory_rounds(struct mig_sending *s, struct err *e)
+{
+	const struct mig_source *v = s->o->live;
+	struct ckpt_precopy_stats st = { 0 };
+	uint64_t before = UINT64_MAX;
+	unsigned stuck = 0;
+	int r = 0;
+
+	while (r == 0 && st.round < v->max_rounds && stuck < 2) {
+		r = one_round(s, &st, e);
+		if (r < 0 || s->status.predicted_us <= v->max_pause_us)
+			break;
+		stuck = SHRINKS_NO_MORE(before, st.dirty_pages) ? stuck + 1 : 0;
+		before = st.dirty_pages;
+	}
+	return r;
+}
+
+static int send_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
+{
+	struct mig_sending *s = ctx;
+	unsigned char packet[1 + NETNS_FRAME_MAX];
+
+	packet[0] = (unsigned char)i;
+	memcpy(packet + 1, frame, len);
+	return mig_send(s->c, MIG_PACKET, packet, len + 1, e);
+}
+
+int mig_live_frames(struct mig_sending *s, bool last, struct err *e)
+{
+	int r = s->hold ? netns_hold_take(s->hold, send_frame, s, e) : 0;
+
+	return r == 0 && last ? mig_send(s->c, MIG_FRAMES, NULL, 0, e) : r;
+}
+
+/* With everything stopped: the files as they are at this instant. */
+static int on_stopped(void *arg, struct err *e)
+{
+	struct mig_sending *s = arg;
+	struct storage_pass pass;
+	uint64_t *mapped = NULL;
+	size_t count = 0;
+	int r;
+
+	s->frozen_at_us = now_monotonic_us();
+	r = s->hold ? netns_hold_begin(s->hold, e) : 0;
+	if (r == 0)
+		r = fault_point("live", "stopped", e);
+	if (r == 0)
+		r = mig_mapped_files(s->o->live, s->upper, &mapped, &count, e);
+	if (r == 0)
+		r = files_pass(s, mapped, count, true, &pass, e);
+	free(mapped);
+	return r;
+}
+
+static int send_image(struct mig_sending *s, struct err *e)
+{
+	const struct mig_source *v = s->o->live;
+	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
+				       .stopped = on_stopped, .stopped_arg = s };
+	struct err ignored;
+	int r = -EOPNOTSUPP;
+
+	if (v->max_rounds)
+		r = ckpt_precopy_open(&v->cgroup, v->init, s->pump.out, &o, &s->precopy, &ignored);
+	/* A kernel that cannot tell what was written to: all goes in the pause. */
+	if (r < 0)
+		return ckpt_dump_prepare(&v->cgroup, v->init, s->pump.out, &o, &s->dump, NULL, e);
+	r = memory_rounds(s, e);
+	s->status.stage = "switch-over";
+	return r < 0 ? r : ckpt_precopy_finish(s->precopy, &s->dump, NULL, e);
+}
+
+/* All that need not be done in the pause. */
+static int prepare_pause(struct mig_sending *s, struct err *e)
+{
+	const struct rt_network *n = &s->o->live->network;
+	int r = 0;
+
+	/* Where frames cannot be kept they are lost, and the peers send them again. */
+	if (access("/dev/net/tun", F_OK) == 0)
+		r = netns_hold_open(&n->host, &n->vps, &s->hold, e);
+	s->o->report.state = MIG_IS_FROZEN;
+	return r < 0 ? r : mig_record_write(s->dir, &s->o->report, e);
+}
+
+int mig_live_up(void *ctx, struct err *e)
+{
+	struct mig_sending *s = ctx;
+	struct err why;
+	int r, pumped;
+
+	if (!s->o->live)
+		return 0;
+	r = files_rounds(s, e);
+	if (r == 0)
+		r = prepare_pause(s, e);
+	if (r == 0)
+		r = mig_pump_start(&s->pump, s->c, e);
+	if (r < 0) {
+		mig_live_down(s);
+		return r;
+	}
+	r = sync_with(s, MIG_BEGIN, e);
+	if (r == 0)
+		r = send_image(s, e);
+	pumped = mig_pump_finish(&s->pump, &why);
+	if (pumped < 0) { /* that the engine could not write any more is no news */
+		*e = why;
+		r = pumped;
+	}
+	if (r < 0)
+		mig_live_down(s);
+	return r;
+}
+
+void mig_live_down(void *ctx)
+{
+	struct mig_sending *s = ctx;
+	struct err ignored;
+
+
+	if (s->left)
+		return;
+	ckpt_dump_abort(TAKE_PTR(s->dump));
+	ckpt_precopy_close(TAKE_PTR(s->precopy));
+	netns_hold_end(TAKE_PTR(s->hold), true);
+	if (mig_record_remove(s->dir, &ignored) < 0)
+		log_warn("%s: %s", s->o->offer.from, ignored.msg);
+}
+
+int mig_live_hold(struct mig_sending *s, struct err *e)
+{
+	return s->o->live->hold(s->o->ctx, e);
+}
+
+int mig_live_end(struct mig_sending *s, struct err *e)
+{
+	int r = s->dump ? ckpt_dump_commit(s->dump, e) : 0;
+
+	s->dump = NULL;
+	ckpt_precopy_close(TAKE_PTR(s->precopy));
+	netns_hold_end(TAKE_PTR(s->hold), false);
+	return r;
+}
+
+void mig_live_leave(struct mig_sending *s)
+{
+	/* The handle is left as it is: what we hold falls to the frozen group when we end. */
+	s->left = true;
+	s->dump = NULL;
+	s->precopy = NULL;
+	netns_hold_end(TAKE_PTR(s->hold), false);
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "migrate/pump.h"
+
+#include "base/macro.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+
+#define PIECE (256u << 10)
+
+static void *run(void *arg)
+{
+	struct mig_pump *p = arg;
+	cleanup_free char *data = malloc(PIECE);
+	ssize_t n = 0;
+
+	if (!data)
+		p->result = err_code(&p->why, -ENOMEM, "send the image");
+	/* Read under the lock: what is not in the pipe any more is in a frame. */
+	while (p->result == 0) {
+		struct pollfd ready = { .fd = p->in, .events = POLLIN };
+
+		poll(&ready, 1, -1);
+		pthread_mutex_lock(&p->lock);
+		n = read(p->in, data, PIECE);
+		if (n > 0)
+			p->result = mig_send(p->channel, MIG_IMAGE, data, (size_t)n, &p->why);
+		else if (n < 0 && errno != EINTR)
+			p->result = err_sys(&p->why, "send the image");
+		pthread_mutex_unlock(&p->lock);
+		if (n == 0)
+			break;
+	}
+	pthread_mutex_lock(&p->lock);
+	fd_close(&p->in); /* the writer hears of a failure by EPIPE */
+	pthread_mutex_unlock(&p->lock);
+	return NULL;
+}
+
+int mig_pump_start(struct mig_pump *p, struct mig_channel *c, struct err *e)
+{
+	sigset_t all, old;
+	int fds[2], r;
+
+	*p = (struct mig_pump){ .channel = c };
+	if (pipe2(fds, O_CLOEXEC) < 0)
+		return err_sys(e, "make a pipe");
+	fcntl(fds[1], F_SETPIPE_SZ, 1 << 20);
+	p->in = fds[0];
+	p->out = fds[1];
+	pthread_mutex_init(&p->lock, NULL);
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&p->thread, NULL, run, p);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	p->runs = r == 0;
+	if (r == 0)
+		return 0;
+	fd_close(&p->in);
+	fd_close(&p->out);
+	return err_code(e, -r, "make a thread");
+}
+
+int mig_pump_drain(struct mig_pump *p, struct err *e)
+{
+	int left = 1, r = 0;
+
+	while (r == 0 && left) {
+		pthread_mutex_lock(&p->lock);
+		r = p->result;
+		if (p->in < 0 || ioctl(p->out, FIONREAD, &left) < 0)
+			left = 0;
+		pthread_mutex_unlock(&p->lock);
+		if (r == 0 && left)
+			poll(NULL, 0, 1);
+	}
+	if (r < 0)
+		*e = p->why;
+	return r;
+}
+
+int mig_pump_finish(struct mig_pump *p, struct err *e)
+{
+	if (!p->runs)
+		return 0;
+	fd_close(&p->out);
+	pthread_join(p->thread, NULL);
+	p->runs = false;
+	pthread_mutex_destroy(&p->lock);
+	if (p->result < 0)
+		*e = p->why;
+	return p->result;
+}

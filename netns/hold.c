@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "netns/hold.h"
+
+#include "base/macro.h"
+#include "netns/internal.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <linux/pkt_cls.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#define HOLD_PRIO 1 /* before what shaping may have there */
+#define HOLD_HANDLE 0x80000001U
+#define QUEUE 10000 /* frames that a TAP keeps; its default of 500 is 10 ms of a gigabit */
+
+struct held {
+	int link, tap;  /* index; fd */
+	int tap_index;
+	int socket;     /* to the VPS */
+	char tap_name[16];
+};
+
+struct netns_hold {
+	struct netns_host host;
+	struct held held[NETNS_IF_MAX];
+	unsigned count;
+	bool begun;
+};
+
+int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e)
+{
+	struct sockaddr_ll to = { .sll_family = AF_PACKET };
+	cleanup_close int fd = -EBADF;
+	char name[16];
+	int on = 1;
+
+	to.sll_ifindex = (int)if_nametoindex(netns_link_name(h, v->uuid, i, name));
+	if (!to.sll_ifindex)
+		return err_set(e, ERR_STATE, "%s: its link %s is not there", v->name, name);
+	/* Of no protocol: it is to send only. */
+	fd = netns_socket(-EBADF, AF_PACKET, SOCK_RAW, 0, e);
+	if (fd < 0)
+		return fd;
+	/* Past the egress hook, where the hold is. */
+	if (setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on)) < 0 ||
+	    bind(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		return err_sys(e, "open link %s", name);
+	return TAKE_FD(fd);
+}
+
+/* "h" in the place of the first letter of the link's name. */
+static const char *tap_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16])
+{
+	netns_link_name(h, uuid, i, buf);
+	buf[0] = 'h';
+	return buf;
+}
+
+static int open_tap(struct held *d, struct err *e)
+{
+	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	cleanup_close int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC), s = -EBADF;
+
+	if (fd < 0)
+		return err_sys(e, "open /dev/net/tun");
+	memcpy(ifr.ifr_name, d->tap_name, sizeof(ifr.ifr_name));
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return err_sys(e, "make a TAP");
+	s = netns_socket(-EBADF, AF_INET, SOCK_DGRAM, 0, e);
+	if (s < 0)
+		return s;
+	ifr.ifr_qlen = QUEUE;
+	if (ioctl(s, SIOCSIFTXQLEN, &ifr) < 0)
+		return err_sys(e, "lengthen the queue of a TAP");
+	ifr.ifr_mtu = 65535;
+	ioctl(s, SIOCSIFMTU, &ifr); /* frames of any size that a veth may have */
+	ifr.ifr_flags = IFF_UP | IFF_NOARP;
+	if (ioctl(s, SIOCSIFFLAGS, &ifr) < 0)
+		return err_sys(e, "set up a TAP");
+	d->tap = TAKE_FD(fd);
+	return 0;
+}
+
+static void put_filter(struct nl *n, int link, int tap)
+{
+	struct tcmsg q = { .tcm_ifindex = link, .tcm_parent = TC_H_CLSACT };
+	struct tcmsg f = { .tcm_ifindex = link, .tcm_handle = HOLD_HANDLE };
+	struct nlmsghdr *m;
+
+	q.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
+	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q), "hold the frames");
+	if (m)
+		mnl_attr_put_strz(m, TCA_KIND, "clsact");
+	nl_end(n, m);
+	nl_ignore(n, EEXIST);
+	f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
+	f.tcm_info = TC_H_MAKE((uint32_t)HOLD_PRIO << 16, htons(ETH_P_ALL));
+	m = nl_begin(n, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, &f, sizeof(f), "hold the frames");
+	if (m)
+		netns_put_redirect(m, tap);
+	nl_end(n, m);
+}
+
+static void put_no_filter(struct nl *n, int link)
+{
+	struct tcmsg f = { .tcm_ifindex = link };
+
+	f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
+	f.tcm_info = TC_H_MAKE((uint32_t)HOLD_PRIO << 16, htons(ETH_P_ALL));
+	nl_end(n, nl_begin(n, RTM_DELTFILTER, 0, &f, sizeof(f), "let the frames go"));
+	nl_ignore(n, ENOENT);
+	nl_ignore(n, EINVAL); /* no clsact: nothing was held */
+}
+
+static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vps *v, unsigned i,
+		    struct err *e)
+{
+	struct held *d = &hold->held[i];
+	char name[16];
+	int r;
+
+	d->link = nl_ifindex(n, netns_link_name(&hold->host, v->uuid, i, name));
+	if (!d->link)
+		return 0;
+	tap_name(&hold->host, v->uuid, i, d->tap_name);
+	d->socket = netns_hold_socket(&hold->host, v, i, e);
+	if (d->socket < 0)
+		return d->socket;
+	r = open_tap(d, e);
+	d->tap_index = nl_ifindex(n, d->tap_name);
+	return r;
+}
+
+int netns_hold_begin(struct netns_hold *hold, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	hold->begun = true;
+	for (unsigned i = 0; i < hold->count; i++)
+		if (hold->held[i].tap >= 0)
+			put_filter(&n, hold->held[i].link, hold->held[i].tap_index);
+	return nl_talk(&n, "the links", NULL, NULL, e);
+}
+
+int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
+		    struct err *e)
+{
+	struct netns_hold *hold = calloc(1, sizeof(*hold));
+	cleanup_nl struct nl n = NL_INIT;
+	int r;
+
+	if (!hold)
+		return err_code(e, -ENOMEM, "hold the network of %s", v->name);
+	hold->host = *h;
+	hold->count = (unsigned)v->if_count;
+	for (unsigned i = 0; i < hold->count; i++)
+		hold->held[i] = (struct held){ .tap = -EBADF, .socket = -EBADF };
+	r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	for (unsigned i = 0; r == 0 && i < hold->count; i++)
+		if (netns_if_has_link(&v->ifs[i]))
+			r = open_one(hold, &n, v, i, e);
+	if (r < 0) {
+		netns_hold_end(hold, false);
+		return r;
+	}
+	*ret = hold;
+	return 0;
+}
+
+int netns_hold_take(struct netns_hold *hold,
+		    int (*fn)(void *ctx, unsigned i, const void *frame, size_t len, struct err *e),
+		    void *ctx, struct err *e)
+{
+	cleanup_free char *frame = malloc(NETNS_FRAME_MAX);
+	int r = 0;
+
+	if (!frame)
+		return err_code(e, -ENOMEM, "take the frames that were held");
+	for (unsigned i = 0; r == 0 && i < hold->count; i++) {
+		ssize_t n;
+
+		while (r == 0 && hold->held[i].tap >= 0 &&
+		       (n = read(hold->held[i].tap, frame, NETNS_FRAME_MAX)) > 0)
+			r = fn(ctx, i, frame, (size_t)n, e);
+	}
+	return r;
+}
+
+static int again(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
+{
+	struct netns_hold *hold = ctx;
+
+	(void)e;
+	/* One that does not get there now is lost as any frame may be. */
+	send(hold->held[i].socket, frame, len, MSG_DONTWAIT);
+	return 0;
+}
+
+void netns_hold_end(struct netns_hold *hold, bool replay)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	struct err ignored;
+
+	if (!hold)
+		return;
+	/* Those that waited go before those that come: none overtakes another. What comes between the
+	 * last look and the end of the filter is taken out after it. */
+	if (replay)
+		netns_hold_take(hold, again, hold, &ignored);
+	if (hold->begun && nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) == 0) {
+		for (unsigned i = 0; i < hold->count; i++)
+			if (hold->held[i].link)
+				put_no_filter(&n, hold->held[i].link);
+		nl_talk(&n, "", NULL, NULL, &ignored);
+	}
+	if (replay)
+		netns_hold_take(hold, again, hold, &ignored);
+	for (unsigned i = 0; i < hold->count; i++) {
+		fd_close(&hold->held[i].tap);
+		fd_close(&hold->held[i].socket);
+	}
+	free(hold);
+}
+
+int netns_hold_clear(const struct netns_host *h, const struct netns_vps *v, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	for (unsigned i = 0; r == 0 && i < v->if_count; i++) {
+		char name[16];
+		int link = nl_ifindex(&n, netns_link_name(h, v->uuid, i, name));
+
+		if (netns_if_has_link(&v->ifs[i]) && link)
+			put_no_filter(&n, link);
+	}
+	return r < 0 ? r : nl_talk(&n, v->name, NULL, NULL, e);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef NETNS_HOLD_H
+#define NETNS_HOLD_H
+
+#include "netns/netns.h"
+
+#include <sys/types.h>
+
+/*
+ * Frames on their way to a VPS that stands still for a moment, kept and not lost: a lost one costs
+ * TCP its retransmission timer (200 ms), a late one what it was late. They leave the host's end of the
+ * veth by its clsact egress hook into a TAP of ours, from where we read them.
+ *
+ * What the VPS sends needs no holding, as it stands still. A macvlan interface has no end on the host
+ * and is not held.
+ */
+struct netns_hold;
+
+#define NETNS_FRAME_MAX 65550 /* of a TAP; larger ones are cut by the kernel before */
+
+/* Makes what is needed; nothing is held yet. */
+int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
+		    struct err *e);
+/* On failure nothing is held. If its holder dies, frames are lost until netns_hold_clear(). */
+int netns_hold_begin(struct netns_hold *hold, struct err *e);
+
+/* Takes out what has come; `fn` gets the interface's number and the frame, and stops it with other
+ * than 0, which is returned. */
+int netns_hold_take(struct netns_hold *hold,
+		    int (*fn)(void *ctx, unsigned i, const void *frame, size_t len, struct err *e),
+		    void *ctx, struct err *e);
+
+/* Frames go to the VPS again; with `replay` first those that are held. Frees it; NULL is allowed. */
+void netns_hold_end(struct netns_hold *hold, bool replay);
+
+/* What a holder that died has left: frames go through again. Idempotent. */
+int netns_hold_clear(const struct netns_host *h, const struct netns_vps *v, struct err *e);
+
+/* A socket by which frames can be sent to interface `i` of the VPS, past shaping and holding:
+ * send(2) one frame. */
+int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e);
+
+/*
+ * The links of a VPS that was made with `held`: its host's ends go up, and the way to it leads there.
+ * Then its addresses are announced on each (gratuitous ARP, unsolicited neighbour advertisement), so that the switches
+ * learn where they are now. `netns_fd` is its network namespace.
+ */
+int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
+		      struct err *e);
+
+#endif

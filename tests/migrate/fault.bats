@@ -1,0 +1,122 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+load ../lib
+load hosts
+
+# Each step of both ends fails, or its process is killed. Then exactly one host has the VPS, it goes on
+# counting there, nothing is left behind on the other, and the next try succeeds.
+
+setup_file() { hosts_new; }
+teardown_file() { hosts_done; }
+teardown() {
+	fault a ""
+	fault b ""
+	on a vps_clean
+	on b vps_clean
+}
+
+# A vpsd on the host with this fault; workers and monitors that it starts have it too.
+fault() {
+	on "$1" daemon_stop
+	VPS_FAULT=$2 on "$1" vps daemon start >/dev/null
+}
+
+has() {
+	case " $(names "$1") " in
+	*" web1 "*) ;;
+	*) return 1 ;;
+	esac
+}
+
+state() {
+	on "$1" vps list --json | jq -r '.[] | select(.name == "web1") | .state'
+}
+
+runs() {
+	[ "$(state "$1")" = running ]
+}
+
+# Where it runs; both would be the end of the world.
+where() {
+	local a=no b=no
+	! runs a || a=yes
+	! runs b || b=yes
+	[ "$a$b" != yesyes ] || fail "it runs on both hosts"
+	[ "$a" = no ] || echo a
+	[ "$b" = no ] || echo b
+}
+
+# try POINT HOST: with the fault there, then without.
+try() {
+	local point=$1 host=$2 n last
+	echo "--- $point on $host"
+	has a || on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
+	last=$(count a)
+	fault "$host" "$point"
+	vps migrate -e "$RSH" web1 host-b && echo "it succeeded all the same"
+	where
+	fault "$host" ""
+	# A killed vpsd or worker is cleaned up after.
+	wait_until 20 settled
+	# In doubt, the first asks who has it.
+	for n in 1 2 3; do
+		! has a || vps migrate -e "$RSH" web1 host-b || true
+		! has a || wait_until 5 settled
+	done
+	assert_only_on b web1
+	runs b
+	n=$(count b)
+	[ "$n" -ge "$last" ] || fail "it counted to $last, then $n"
+	wait_until 10 counts b "$((n + 2))"
+	on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
+	assert_only_on a web1
+	assert_clean
+}
+
+# Nothing half done: no VPS that starts or is received, no staging.
+settled() {
+	local r
+	for r in "$A_ROOT" "$B_ROOT"; do
+		[ -z "$(ls -A "$r/lib/vps" | grep '^\.')" ] || return 1
+	done
+	case "$(state a)/$(state b)" in
+	*starting* | *stopping*) return 1 ;;
+	esac
+}
+
+assert_clean() {
+	wait_until 20 settled
+	wait_until 10 on b assert_nothing_left --daemon
+}
+
+@test "the source fails" {
+	make_counter
+	for point in send.offer send.answer send.template send.sides live.files live.stopped live.round \
+		send.live.after send.console send.prepare send.record send.record.after send.commit; do
+		try "$point:fail" a
+	done
+}
+
+@test "the source's worker is killed" {
+	make_counter
+	for point in send.answer live.files live.stopped live.round send.live.after send.prepare.after \
+		send.record.after send.commit send.commit.after; do
+		try "$point:kill" a
+	done
+}
+
+@test "the destination fails" {
+	make_counter
+	for point in receive.place receive.template receive.root receive.content receive.prepare \
+		receive.commit receive.taken receive.taken.after restore.pages restore.commit; do
+		try "$point:fail" b
+	done
+}
+
+@test "the destination's processes are killed" {
+	make_counter
+	for point in receive.place.after receive.content receive.content.after receive.prepare.after \
+		receive.commit.after receive.taken.after restore.pages resume.prepared; do
+		try "$point:kill" b
+	done
+}

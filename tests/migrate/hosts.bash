@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Two hosts on one machine: state roots in network namespaces of their own. Host `a` is the one that
+# lib.bash knows; `b` is the other one. The remote shell is a script that runs its command on the host
+# that it is given.
+
+# Makes both, and the remote shell $RSH.
+hosts_new() {
+	root_new
+	net_new
+	A_ROOT=$VPS_ROOT A_NET=$VPS_NET A_TAG=$VPS_TAG
+	B_ROOT=$(realpath "$(mktemp -d "${TMPDIR:-/tmp}/vt.XXXXXX")")
+	chmod 755 "$B_ROOT"
+	B_TAG=$(root_tag "$B_ROOT") B_NET=$B_ROOT.net
+	[ -z "${VPS_TEST_ROOTS-}" ] || echo "$B_ROOT" >>"$VPS_TEST_ROOTS"
+	touch "$B_NET"
+	unshare --net="$B_NET" ip link set lo up
+	RSH=$A_ROOT.rsh
+	cat >"$RSH" <<-RSH
+		#!/bin/sh
+		host=\$1
+		shift
+		case \$host in
+		*a) root=$A_ROOT net=$A_NET ;;
+		*b) root=$B_ROOT net=$B_NET ;;
+		*) echo "no route to \$host" >&2; exit 255 ;;
+		esac
+		exec nsenter --net="\$net" -- env PATH="$VPS_BUILD:\$PATH" VPS_ROOT="\$root" ${B_ENV-} "\$@"
+	RSH
+	chmod 755 "$RSH"
+	export A_ROOT A_NET A_TAG B_ROOT B_NET B_TAG RSH
+	# The template is made once.
+	vps create seed
+	vps destroy seed
+}
+
+# on a|b CMD...: with that host's state root.
+on() {
+	local host=$1
+	shift
+	case $host in
+	a) VPS_ROOT=$A_ROOT VPS_NET=$A_NET VPS_TAG=$A_TAG "$@" ;;
+	b) VPS_ROOT=$B_ROOT VPS_NET=$B_NET VPS_TAG=$B_TAG "$@" ;;
+	esac
+}
+
+hosts_done() {
+	local left=0
+	on b root_done || left=1
+	on a root_done || left=1
+	rm -f "$RSH"
+	return "$left"
+}
+
+# names a|b: those of the host's VPSs.
+names() {
+	on "$1" vps list --json | jq -r '[.[].name] | join(" ")'
+}
+
+# Exactly one host may start it, and it is the one given.
+assert_only_on() {
+	local host=$1 name=$2 other=a
+	[ "$host" = b ] || other=b
+	case " $(names "$host") " in
+	*" $name "*) ;;
+	*) fail "$name is not on $host" ;;
+	esac
+	case " $(names "$other") " in
+	*" $name "*) fail "$name is on $other too" ;;
+	esac
+}
+
+# A VPS that counts, in memory and in a file, ten times a second.
+make_counter() {
+	vps create web1 init='/bin/sh -c "mkdir -p /srv; echo $$ >/srv/pid; echo begins to count; n=0; trap exit TERM; while :; do n=$((n+1)); echo $n >/srv/n; sleep 0.1; done"' stop.signal=SIGTERM
+	vps start web1
+	wait_until 10 counts a 3
+}
+
+count() {
+	local n= tries
+	# It may be being written just now.
+	for tries in 1 2 3 4 5; do
+		n=$(on "$1" vps exec web1 -- cat /srv/n 2>/dev/null) || n=
+		[ -z "$n" ] || break
+	done
+	echo "${n:-0}"
+}
+
+counts() {
+	[ "$(count "$1")" -ge "$2" ]
+}

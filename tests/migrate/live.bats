@@ -1,0 +1,77 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+load ../lib
+load hosts
+
+setup_file() { hosts_new; }
+teardown_file() { hosts_done; }
+teardown() {
+	on a vps_clean
+	on b vps_clean
+}
+
+@test "a running VPS goes on where it was" {
+	make_counter
+	vps set web1 memory.max=64M description=text
+	vps exec web1 -- sh -c 'mkdir /srv/d && echo hello >/srv/d/f && ln /srv/d/f /srv/l && rm -r /usr/share'
+	pid=$(vps exec web1 -- cat /srv/pid)
+	config=$(vps config web1 | sort)
+	before=$(count a)
+	succeeds vps migrate -e "$RSH" --json web1 host-b
+	echo "$output"
+	assert_equal "$(tail -n 1 <<<"$output" | jq -c 'keys')" '["bytes","pause_ms","rounds","total_ms"]'
+	assert_only_on b web1
+	assert_equal "$(on b vps list --json | jq -r '.[0].state')" running
+	after=$(count b)
+	[ "$after" -ge "$before" ] && [ "$after" -lt $((before + 200)) ]
+	wait_until 10 counts b "$((after + 3))"
+	assert_equal "$(on b vps exec web1 -- cat /srv/pid)" "$pid"
+	assert_equal "$(on b vps exec web1 -- cat /srv/l)" hello
+	assert_equal "$(on b vps exec web1 -- stat -c %h /srv/d/f)" 2
+	on b vps exec web1 -- test ! -e /usr/share
+	assert_equal "$(on b vps config web1 | sort)" "$config"
+	on b vps logs web1 | grep "begins to count"
+	# And back, all in the pause.
+	succeeds on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
+	assert_only_on a web1
+	after=$(count a)
+	wait_until 10 counts a "$((after + 3))"
+	vps stop web1
+}
+
+@test "several times there and back" {
+	make_counter
+	for _ in 1 2 3; do
+		succeeds vps migrate -e "$RSH" web1 host-b
+		succeeds on b vps migrate -e "$RSH" web1 host-a
+	done
+	n=$(count a)
+	wait_until 10 counts a "$((n + 3))"
+}
+
+@test "what cannot move runs on" {
+	make_counter
+	succeeds vps migrate --dry-run -e "$RSH" web1 host-b
+	assert_output "nothing stands in the way"
+	vps_is web1 running
+	on b vps create web1
+	fails_like 5 "there is a VPS named web1 already" vps migrate -e "$RSH" web1 host-b
+	vps_is web1 running
+	n=$(count a)
+	wait_until 10 counts a "$((n + 3))"
+	on b vps destroy web1
+	vps pause web1
+	fails 5 "vps: migrate web1: it is paused (hint: vps resume web1)" vps migrate -e "$RSH" web1 host-b
+}
+
+@test "a command that runs inside is named" {
+	make_counter
+	vps exec web1 -- sh -c 'exec 0<&- 1>&- 2>&-; sleep 1000' &
+	wait_until 10 sh -c 'vps exec web1 -- pidof sleep | grep -q .'
+	vps migrate -e "$RSH" web1 host-b || true
+	n=$(for h in a b; do case " $(names $h) " in *" web1 "*) echo $h ;; esac; done)
+	[ "$n" = a ] || [ "$n" = b ]
+	wait_until 10 counts "$n" "$(($(count "$n") + 3))"
+	on "$n" vps stop --force web1
+	wait
+}

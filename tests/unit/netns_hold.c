@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "tests/unit/tap.h"
+
+#include "netns/hold.h"
+#include "tests/unit/netns_lab.h"
+
+/* Frames that are held come later, all of them and in their order; a VPS whose links are held is not
+ * there until it is let go, and then says where it is. */
+
+static struct netns_host host;
+static struct lab_vps a;
+static struct err e;
+
+static bool up(bool held)
+{
+	if (!lab_host())
+		return false;
+	if (netns_host_init(&host, "vps-hold", "10.66.0.0/24", "fd66::/64", &e) < 0 ||
+	    netns_host_up(&host, NULL, 0, &e) < 0)
+		return false;
+	lab_vps_init(&a, &host, 1, "name=eth0,mode=bridge,ip=10.66.0.9/24,ip=fd66::9/64");
+	a.v.held = held;
+	return netns_vps_up(&host, &a.v, a.ns, &e) == 0;
+}
+
+static void down(void)
+{
+	netns_vps_down(&host, &a.v, &e);
+	netns_host_down(&host, &e);
+	close(a.ns);
+}
+
+/* `count` numbered datagrams to the VPS, from the host. */
+static void say(int from, int count)
+{
+	struct sockaddr_storage ss;
+	socklen_t len = lab_addr(&ss, "10.66.0.9", 7000);
+	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	for (int i = from; i < from + count; i++)
+		sendto(fd, &i, sizeof(i), 0, (struct sockaddr *)&ss, len);
+}
+
+/* How many come in their order, the first being `from`, until none comes for `ms`. */
+static int heard(int fd, int from, int ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	int n = 0, got;
+
+	while (poll(&p, 1, ms) == 1 && recv(fd, &got, sizeof(got), 0) == sizeof(got) && got == from + n)
+		n++;
+	return n;
+}
+
+static int count_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *why)
+{
+	(void)frame;
+	(void)why;
+	*(int *)ctx += i == 0 && len > 14;
+	return 0;
+}
+
+TEST(frames_are_held_and_go_again) {
+	struct netns_hold *hold = NULL;
+	int server, taken = 0;
+
+	if (!up(false))
+		skip("no networks of our own here: %s", e.msg);
+	server = lab_bound(a.ns, SOCK_DGRAM, "0.0.0.0", 7000);
+	say(0, 3);
+	eq_int(heard(server, 0, 1000) > 0 ? 3 : 0, 3, "datagrams reach it");
+	if (access("/dev/net/tun", F_OK) < 0)
+		skip("there is no /dev/net/tun");
+	eq_int(netns_hold_open(&host, &a.v, &hold, &e), 0, "it can be held: %s", e.msg);
+	say(50, 3);
+	eq_int(heard(server, 50, 100), 3, "but is not yet");
+	eq_int(netns_hold_begin(hold, &e), 0, "it is held: %s", e.msg);
+	say(100, 200);
+	eq_int(heard(server, 100, 50), 0, "nothing reaches it");
+	netns_hold_end(hold, true);
+	eq_int(heard(server, 100, 200), 200, "all come later, in their order");
+	say(2000, 3);
+	eq_int(heard(server, 2000, 200), 3, "then they come as before");
+
+	eq_int(netns_hold_open(&host, &a.v, &hold, &e) + netns_hold_begin(hold, &e), 0, "it is held again");
+	say(0, 5);
+	eq_int(netns_hold_take(hold, count_frame, &taken, &e), 0, "frames are taken out");
+	eq_int(taken, 5, "all of them");
+	netns_hold_end(hold, true);
+	eq_int(heard(server, 0, 50), 0, "what was taken out does not come");
+	close(server);
+	down();
+}
+
+TEST(a_holder_that_died) {
+	struct netns_hold *hold;
+	int server;
+	pid_t pid;
+
+	if (!up(false) || access("/dev/net/tun", F_OK) < 0)
+		skip("no networks of our own here");
+	server = lab_bound(a.ns, SOCK_DGRAM, "0.0.0.0", 7000);
+	pid = fork();
+	if (pid == 0)
+		_exit(netns_hold_open(&host, &a.v, &hold, &e) < 0 || netns_hold_begin(hold, &e) < 0);
+	waitpid(pid, NULL, 0);
+	say(0, 3);
+	eq_int(heard(server, 0, 50), 0, "frames are lost");
+	eq_int(netns_hold_clear(&host, &a.v, &e), 0, "what it left is taken away: %s", e.msg);
+	eq_int(netns_hold_clear(&host, &a.v, &e), 0, "twice: %s", e.msg);
+	say(0, 3);
+	eq_int(heard(server, 0, 500), 3, "they come again");
+	close(server);
+	down();
+}
+
+/* Frames that the VPS sends of a protocol, seen at the host's end. */
+static int announcements(int fd, uint16_t proto, uint8_t type, size_t at)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	unsigned char f[1600];
+	int n = 0;
+
+	while (poll(&p, 1, 300) == 1) {
+		ssize_t len = recv(fd, f, sizeof(f), 0);
+
+		if (len > (ssize_t)at && (f[12] << 8 | f[13]) == proto && f[at] == type)
+			n++;
+	}
+	return n;
+}
+
+TEST(held_links) {
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
+	cleanup_close int server = -EBADF, arp = -EBADF, na = -EBADF;
+	char name[16];
+
+	if (!up(true))
+		skip("no networks of our own here: %s", e.msg);
+	server = lab_bound(a.ns, SOCK_DGRAM, "0.0.0.0", 7000);
+	say(0, 3);
+	eq_int(heard(server, 0, 50), 0, "nothing reaches it");
+	ll.sll_ifindex = (int)if_nametoindex(netns_link_name(&host, a.v.uuid, 0, name));
+	arp = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
+	na = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, htons(ETH_P_ALL));
+	ok(bind(arp, (struct sockaddr *)&ll, sizeof(ll)) == 0 &&
+	   bind(na, (struct sockaddr *)&ll, sizeof(ll)) == 0, "we listen at its link");
+	eq_int(netns_vps_release(&host, &a.v, a.ns, &e), 0, "it is let go: %s", e.msg);
+	eq_int(announcements(arp, ETH_P_ARP, 1, 21), 1, "it says where its IPv4 address is");
+	eq_int(announcements(na, ETH_P_IPV6, 136, 54), 1, "and its IPv6 address");
+	heard(server, 0, 300); /* those that have waited for its MAC */
+	say(10, 3);
+	eq_int(heard(server, 10, 1000), 3, "and is reached");
+	down();
+}
