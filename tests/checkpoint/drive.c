@@ -45,6 +45,7 @@ static struct netns_host net_host;
 static char ip4[64], ip6[64];
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
+static const char *tree; /* what else is in the root: PROGRAM may be a script then */
 
 struct console {
 	char text[65536];
@@ -105,7 +106,7 @@ static int make_root(const char *program, struct err *e)
 	r = fd_read_file_at(AT_FDCWD, program, MIB(64), &image, &len);
 	if (r < 0)
 		return err_code(e, r, "read %s", program);
-	snprintf(path, sizeof(path), "%s/lower/test", dir);
+	snprintf(path, sizeof(path), tree ? "%s/lib/root/upper/test" : "%s/lower/test", dir);
 	r = fd_replace_file_at(AT_FDCWD, path, image, len, 0755, false);
 	return r < 0 ? err_code(e, r, "write %s", path) : 0;
 }
@@ -221,7 +222,7 @@ static int make_spec(struct rt_spec *s)
 	s->root.id_count = 65536;
 	snprintf(s->root.backend, sizeof(s->root.backend), "overlay");
 	snprintf(s->root.dir, sizeof(s->root.dir), "%s/lib/root", dir);
-	snprintf(s->root.lower, sizeof(s->root.lower), "%s/lower", dir);
+	snprintf(s->root.lower, sizeof(s->root.lower), "%s%s", tree ? tree : dir, tree ? "" : "/lower");
 	return strv_add(&s->argv, "/test") < 0 || strv_add(&s->env, "PATH=/bin") < 0 ? -ENOMEM : 0;
 }
 
@@ -541,9 +542,10 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:seti:H:")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:seti:H:T:")) >= 0)
 		switch (opt) {
 		case 'i': typed = optarg; break;
+		case 'T': tree = optarg; break;
 		case 't': command.tty = true; /* fallthrough */
 		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
