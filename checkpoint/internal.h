@@ -38,7 +38,7 @@ struct ckpt_dump {
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
 	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
-	struct ckpt_copy copy;  /* the pages that it gets */
+	struct ckpt_copy copy, heritage; /* the pages that it gets; those that come first */
 	bool held;
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
