@@ -95,20 +95,11 @@ static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 	return 0;
 }
 
-static int sched_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
+static int affinity_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 {
-	struct sched_param param = { 0 };
 	cpu_set_t set;
-	int policy = sched_getscheduler(tid);
 
-	if (policy < 0 || sched_getparam(tid, &param) < 0 ||
-	    sched_getaffinity(tid, sizeof(set), &set) < 0)
-		return -errno;
-	t->policy = (uint32_t)policy;
-	t->rt_priority = (uint32_t)param.sched_priority;
-	errno = 0;
-	t->nice = getpriority(PRIO_PROCESS, (id_t)tid);
-	return errno ? -errno : bytes(a, &t->affinity, &set, sizeof(set));
+	return sched_getaffinity(tid, sizeof(set), &set) < 0 ? -errno : bytes(a, &t->affinity, &set, sizeof(set));
 }
 
 /* Ids as process 1's user namespace has them, of a task in another: its own calls tell those of its own. */
@@ -345,53 +336,6 @@ static int ask_thread(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batc
 	return r < 0 ? err_code(e, r, "collect process %d", (int)k->pid) : 0;
 }
 
-/* Runs the thread's calls; its own registers are back whatever happens. */
-static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, pid_t tid,
-			  struct err *e)
-{
-	struct ckpt_arena *a = &d->tree.arena;
-	Ckpt__Thread *t = ckpt_alloc(a, sizeof(*t));
-	struct ckpt_thread th;
-	unsigned filters = 0;
-	struct err ignored;
-	int r, left;
-
-	if (!t)
-		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
-	ckpt__thread__init(t);
-	r = ckpt_thread_enter(b, &th, tid, e);
-	if (r < 0)
-		return r;
-	r = ckpt_batch_map(b, &th, SCRATCH, e);
-	if (r == 0)
-		r = ask_thread(d, k, b, &th, t, k->thread_count == 0, e);
-	if (r == 0)
-		r = ckpt_attributes_collect(d, k, b, &th, t, k->thread_count == 0, e);
-	if (r == 0 && k->thread_count == 0)
-		r = ckpt_timers_collect(d, k, b, &th, e);
-	if (r == 0)
-		r = ckpt_batch_unmap(b, &th, e);
-	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
-	if (r < 0 || left < 0)
-		return r < 0 ? r : left;
-	/* After the list: a signal may have been delivered meanwhile. */
-	r = regs_collect(a, tid, t);
-	if (r == 0)
-		r = sched_collect(a, tid, t);
-	if (r == 0)
-		r = status_collect(a, tid, t, &filters);
-	if (r == 0 && spaces_collect(d, k, tid, t, e) < 0)
-		return -EINVAL;
-	if (r == 0)
-		r = ckpt_push(a, &k->threads, &k->thread_count, t);
-	if (r < 0)
-		return err_code(e, r, "collect thread %d", (int)tid);
-	r = ckpt_seccomp_collect(d, tid, filters, t, e);
-	if (r < 0)
-		return r;
-	return pending_collect(d, k, tid, false, t->tid, e);
-}
-
 /*
  * Which fds close on exec. The flags in fdinfo also have the O_CLOEXEC with which the file was opened,
  * even when the fd is a duplicate without it (seen on Linux 6.18).
@@ -412,24 +356,53 @@ static int ask_cloexec(struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_th
 	return r;
 }
 
-static int cloexec_collect(struct ckpt_task *k, struct ckpt_batch *b, struct err *e)
+/* Runs the thread's calls; its own registers are back whatever happens. */
+static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, pid_t tid,
+			  struct err *e)
 {
+	struct ckpt_arena *a = &d->tree.arena;
+	Ckpt__Thread *t = ckpt_alloc(a, sizeof(*t));
 	struct ckpt_thread th;
+	unsigned filters = 0;
 	struct err ignored;
 	int r, left;
 
-	if (!k->fds->n_fd)
-		return 0;
-	r = ckpt_thread_enter(b, &th, k->pid, e);
+	if (!t)
+		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
+	ckpt__thread__init(t);
+	r = ckpt_thread_enter(b, &th, tid, e);
 	if (r < 0)
 		return r;
-	r = ckpt_batch_map(b, &th, CKPT_BATCH_LIST, e);
-	if (r == 0)
+	r = ckpt_batch_map(b, &th, SCRATCH, e);
+	if (r == 0 && k->thread_count == 0)
 		r = ask_cloexec(k, b, &th, e);
+	if (r == 0)
+		r = ask_thread(d, k, b, &th, t, k->thread_count == 0, e);
+	if (r == 0)
+		r = ckpt_attributes_collect(d, k, b, &th, t, k->thread_count == 0, e);
+	if (r == 0 && k->thread_count == 0)
+		r = ckpt_timers_collect(d, k, b, &th, e);
 	if (r == 0)
 		r = ckpt_batch_unmap(b, &th, e);
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
-	return r < 0 ? r : left;
+	if (r < 0 || left < 0)
+		return r < 0 ? r : left;
+	/* After the list: a signal may have been delivered meanwhile. */
+	r = regs_collect(a, tid, t);
+	if (r == 0)
+		r = affinity_collect(a, tid, t);
+	if (r == 0)
+		r = status_collect(a, tid, t, &filters);
+	if (r == 0 && spaces_collect(d, k, tid, t, e) < 0)
+		return -EINVAL;
+	if (r == 0)
+		r = ckpt_push(a, &k->threads, &k->thread_count, t);
+	if (r < 0)
+		return err_code(e, r, "collect thread %d", (int)tid);
+	r = ckpt_seccomp_collect(d, tid, filters, t, e);
+	if (r < 0)
+		return r;
+	return pending_collect(d, k, tid, false, t->tid, e);
 }
 
 static int numbers_collect(struct ckpt_task *k)
@@ -553,8 +526,6 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	if (r < 0)
 		return r;
 	r = ckpt_batch_open(&b, p->pid, p->tids, p->count, e);
-	if (r == 0)
-		r = cloexec_collect(k, &b, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
 	if (r == 0)
