@@ -205,7 +205,7 @@ static int shares(struct ckpt_tree *t, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		if (first[i] != i)
-			return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory (vfork)",
+			return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory, which cannot be saved yet",
 				       (int)t->tasks[first[i]].pid, (int)t->tasks[i].pid);
 	if (r == 0)
 		r = share(t, KCMP_FILES, first, e);
@@ -251,11 +251,11 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 
 int ckpt_relate(struct ckpt_dump *d, struct err *e)
 {
-	int r = parents(&d->tree, e);
+	int r = ckpt_note(d, parents(&d->tree, e), 0, -1, e);
 
 	if (r == 0)
-		r = shares(&d->tree, e);
-	return r == 0 ? check_plan(&d->tree, e) : r;
+		r = ckpt_note(d, shares(&d->tree, e), 0, -1, e);
+	return r == 0 ? ckpt_note(d, check_plan(&d->tree, e), 0, -1, e) : r;
 }
 
 /* One that nobody has open is opened now. */

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT, FROZEN, LINK };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT, FROZEN, LINK };
 
 static int ready[2];
 
