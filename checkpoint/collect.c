@@ -9,6 +9,7 @@
 #include "checkpoint/attributes.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
 
@@ -76,6 +77,8 @@ static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 	} rseq = { 0 };
 	int r = ckpt_trace_get_regs(tid, &regs);
 
+	if (r == 0)
+		ckpt_restarted_call(tid, &regs);
 	if (r == 0)
 		r = bytes(a, &t->regs, &regs, sizeof(regs));
 	if (r == 0 && ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
@@ -532,6 +535,8 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 		r = ckpt_timers_resolve(k, e);
 	if (r == 0)
 		r = ckpt_undo_collect(d, k, &b, e);
+	if (r == 0)
+		r = ckpt_mqueues_read(d, k, &b, e);
 	k->process->stop_signal = (uint32_t)p->stop_signal;
 	k->process->stop_seen = k->process->stop_seen && p->stop_signal;
 	ckpt_batch_close(&b);

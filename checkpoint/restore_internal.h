@@ -144,8 +144,11 @@ int restore_fork_tree(struct restore *r, struct list *l, struct err *e);
 uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o);
 uint32_t restore_exit_signal(const struct restore *r, size_t who);
 
-/* The steps of a task. (restore_task.c) */
+/* Its memory before it is filled, and into the list in `l` what comes then: protection, advice, guards,
+ * names, locks. (restore_areas.c) */
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_dress(struct restoring *p, struct list *l, struct err *e);
+/* The steps of a task. (restore_task.c) */
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_registers(struct restore *r, struct restoring *p, struct err *e);

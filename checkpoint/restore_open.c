@@ -10,6 +10,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 
@@ -191,6 +192,8 @@ int restore_open(void *restore, struct err *e)
 	}
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, &o, e);
+	if (n == 0)
+		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, e);
 	if (n == 0)
 		n = ckpt_sockets_make(&o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)

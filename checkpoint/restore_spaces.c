@@ -10,6 +10,7 @@
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 
@@ -83,7 +84,9 @@ static int fill_ipc(const struct making *m, struct err *e)
 {
 	int n = set_sysctls(m, e);
 
-	return n == 0 ? ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e) : n;
+	if (n == 0)
+		n = ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e);
+	return n == 0 ? ckpt_mqueues_make(&m->r->tree, m->id, e) : n;
 }
 
 static int set_loopback(struct err *e)

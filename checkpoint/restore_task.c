@@ -11,7 +11,6 @@
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
 
-#include <asm/prctl.h>
 #include <elf.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -25,91 +24,6 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
-
-#ifndef ARCH_MAP_VDSO_64
-#define ARCH_MAP_VDSO_64 0x2003
-#endif
-
-/* While it is filled: private memory can be written, the rest is as it will be. */
-static uint32_t filling_prot(const Ckpt__Area *a)
-{
-	return a->flags & MAP_SHARED ? a->prot : PROT_READ | PROT_WRITE;
-}
-
-static int map_areas(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	const Ckpt__Mm *mm = p->task->mm;
-	int n = p->early ? restore_early_map(r, p, l, e) : 0;
-
-	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
-		const Ckpt__Area *a = mm->area[i];
-		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN)) |
-				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
-
-		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
-			continue; /* when all else has its place */
-		if (restore_early_has(p, a))
-			continue;
-		if (a->shmem)
-			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
-		else if (a->path[0])
-			fd = (uint64_t)p->area_fd[i];
-		else
-			flags |= MAP_ANONYMOUS;
-		if (!list_fits(l, 1, 0))
-			n = list_run(l, &p->batch, &p->threads[0], e);
-		list_call(l, "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
-			  fd, a->offset);
-	}
-	return n;
-}
-
-int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	const Ckpt__Mm *mm = p->task->mm;
-	struct prctl_mm_map map = {
-		.start_code = mm->start_code, .end_code = mm->end_code, .start_data = mm->start_data,
-		.end_data = mm->end_data, .start_brk = mm->start_brk, .brk = mm->brk,
-		.start_stack = mm->start_stack, .arg_start = mm->arg_start, .arg_end = mm->arg_end,
-		.env_start = mm->env_start, .env_end = mm->env_end, .auxv_size = (uint32_t)mm->auxv.len,
-		.exe_fd = (uint32_t)p->exe_fd,
-	};
-	int n;
-
-	list_init(l, r);
-	n = map_areas(r, p, l, e);
-	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	if (n == 0)
-		n = restore_shm(r, p, l, e);
-	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	if (n < 0)
-		return n;
-	if (mm->vdso)
-		list_call(l, "map the vdso", SYS_arch_prctl, ARCH_MAP_VDSO_64, mm->vdso, 0, 0, 0, 0);
-	map.auxv = (void *)(uintptr_t)list_put(l, mm->auxv.data, mm->auxv.len); /* NOLINT */
-	list_call(l, "set the memory map", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
-		  list_put(l, &map, sizeof(map)), sizeof(map), 0, 0);
-	return list_run(l, &p->batch, &p->threads[0], e);
-}
-
-static int protect_areas(struct restoring *p, struct list *l, struct err *e)
-{
-	const Ckpt__Mm *mm = p->task->mm;
-	int n = 0;
-
-	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
-		const Ckpt__Area *a = mm->area[i];
-
-		if (a->prot == filling_prot(a))
-			continue;
-		if (!list_fits(l, 1, 0))
-			n = list_run(l, &p->batch, &p->threads[0], e);
-		list_call(l, "protect memory", SYS_mprotect, a->start, a->end - a->start, a->prot, 0, 0, 0);
-	}
-	return n;
-}
 
 static void set_signals(const struct ckpt_task *k, struct list *l)
 {
@@ -156,7 +70,7 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	int n;
 
 	list_init(l, r);
-	n = protect_areas(p, l, e);
+	n = restore_dress(p, l, e);
 	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))

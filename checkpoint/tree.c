@@ -3,14 +3,17 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/spaces.h"
+#include "checkpoint/flags.h"
 #include "checkpoint/timers.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
@@ -137,12 +140,16 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
 	for (size_t i = 0; r == 0 && i < t->ipc_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_IPC, i + 1, t->ipc[i], e);
+	for (size_t i = 0; r == 0 && i < t->mqueue_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_MQUEUE, i + 1, t->mqueues[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
 	for (size_t i = 0; r == 0 && i < t->queue_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SOCKET_DATA, i + 1, t->queues[i], e);
+	for (size_t i = 0; r == 0 && i < t->net_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_NET_STATE, i + 1, t->nets[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = write_task(&t->tasks[i], w, e);
 	for (size_t i = 0; r == 0 && i < t->zombie_count; i++)
@@ -226,6 +233,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "too much in tmpfs, at", rec->id);
 		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
 		break;
+	case CKPT_REC_MQUEUE:
+		if (rec->id != t->mqueue_count + 1)
+			return bad(e, "message queue", rec->id);
+		r = ckpt_push(&t->arena, &t->mqueues, &t->mqueue_count, m);
+		break;
 	case CKPT_REC_IPC:
 		if (t->ipc_count == FILES_MAX)
 			return bad(e, "too many System V objects, at", rec->id);
@@ -242,6 +254,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		if (t->queue_count == FILES_MAX)
 			return bad(e, "too much in sockets, at", rec->id);
 		r = ckpt_push(&t->arena, &t->queues, &t->queue_count, m);
+		break;
+	case CKPT_REC_NET_STATE:
+		if (t->net_count == FILES_MAX)
+			return bad(e, "too much of a network, at", rec->id);
+		r = ckpt_push(&t->arena, &t->nets, &t->net_count, m);
 		break;
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
@@ -280,6 +297,19 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 	return r < 0 ? err_code(e, r, "read the image") : 0;
 }
 
+/* Guards lie in their area. */
+static bool guards_fit(const Ckpt__Area *a)
+{
+	uint64_t left = (a->end - a->start) / CKPT_PAGE;
+
+	for (size_t i = 0; i < a->n_guard; i++) {
+		if (a->guard[i] > left)
+			return false;
+		left -= a->guard[i];
+	}
+	return a->n_guard % 2 == 0;
+}
+
 static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e)
 {
 	uint64_t last = 0;
@@ -291,7 +321,8 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 
 		if (a->start < last || a->end <= a->start || a->end > ADDRESS_MAX ||
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
-		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count)
+		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
+		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
@@ -396,7 +427,7 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
-	if (ckpt_ipc_check(t, e) < 0)
+	if (ckpt_ipc_check(t, e) < 0 || ckpt_mqueues_check(t, e) < 0)
 		return -EIO;
 	for (size_t i = 0; i < t->file_count; i++) {
 		int x = check_file(t, t->files[i], i + 1, e);
@@ -404,7 +435,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
-	n = ckpt_sockets_check(t, e) < 0 ? -EPROTO : n;
+	if (ckpt_sockets_check(t, e) < 0 || ckpt_netstate_check(t->nets, t->net_count, e) < 0)
+		return -EPROTO;
 	for (size_t i = 0; n >= 0 && i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
 

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT, FROZEN, LINK };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK };
 
 static int ready[2];
 
@@ -91,9 +91,8 @@ int main(void)
 	}
 	if (WHAT == FANOTIFY)
 		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
-	if (WHAT == DONTFORK)
-		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
-			MADV_DONTFORK);
+	if (WHAT == SEALED)
+		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
 	if (WHAT == NAMESPACE || WHAT == LINK) {
 		char c;
 
