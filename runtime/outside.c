@@ -27,8 +27,8 @@
 #define CLONE_NEWTIME 0x80
 #endif
 
-#define NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | \
-		    CLONE_NEWCGROUP)
+#define NAMESPACES \
+	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)
 #define TIMEOUT_MS 10000
 
 struct birth {
@@ -91,8 +91,11 @@ static _Noreturn void parent(const struct birth *b)
 {
 	int32_t number = b->number;
 	struct clone_args args = {
-		.flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)b->group, .exit_signal = SIGCHLD,
-		.set_tid = (uint64_t)(uintptr_t)&number, .set_tid_size = 1,
+		.flags = CLONE_INTO_CGROUP,
+		.cgroup = (uint64_t)b->group,
+		.exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&number,
+		.set_tid_size = 1,
 	};
 	struct err e;
 	long pid = -1;
@@ -155,7 +158,8 @@ static int remember(struct rt_vps *v, pid_t pid)
 	return 0;
 }
 
-int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e)
+int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret,
+	       struct err *e)
 {
 	struct birth b = { .v = v, .number = number, .stay = stay, .arg = arg };
 	cleanup_close int group = rt_init_cgroup_open(v, e);

@@ -16,7 +16,7 @@
 #include <termios.h>
 
 #define QUEUE_MAX 131072 /* the kernel's buffers hold 64 KiB and a page */
-#define SLAVE_MAJOR 136  /* and seven more */
+#define SLAVE_MAJOR 136 /* and seven more */
 
 #define GET_DEVICE 0x80045432u /* TIOCGDEV */
 #define GET_EXCLUSIVE 0x80045440u
@@ -34,7 +34,8 @@ static uint32_t index_of(dev_t rdev)
 }
 
 /* What is queued, and read without waiting. */
-static int drain(int fd, ProtobufCBinaryData *ret, struct ckpt_arena *a, const char *what, struct err *e)
+static int drain(int fd, ProtobufCBinaryData *ret, struct ckpt_arena *a, const char *what,
+		 struct err *e)
 {
 	cleanup_free uint8_t *data = malloc(QUEUE_MAX);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -72,10 +73,12 @@ static int type_again(int slave, const ProtobufCBinaryData *in, bool lines)
  * What was typed and not read. A line that is not complete cannot be seen before the terminal is without
  * lines, and would be a complete one when it has them again: so all is taken out, and typed again.
  */
-static int input(struct ckpt_dump *d, int slave, const struct ckpt_pty_modes *m, Ckpt__Pty *pty, struct err *e)
+static int input(struct ckpt_dump *d, int slave, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
+		 struct err *e)
 {
 	bool lines = m->lflag & ICANON;
-	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, false, true), again = ckpt_pty_transparent(m, lines, false);
+	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, false, true),
+			      again = ckpt_pty_transparent(m, lines, false);
 	unsigned waiting = 0;
 	int r = 0, back;
 
@@ -85,7 +88,8 @@ static int input(struct ckpt_dump *d, int slave, const struct ckpt_pty_modes *m,
 		return err_sys(e, "set the modes of a terminal");
 	if (ioctl(slave, FIONREAD, &waiting) == 0 && waiting)
 		r = drain(slave, &pty->input, ckpt_dump_arena(d), "a terminal", e);
-	back = ioctl(slave, CKPT_PTY_SET, &again) < 0 ? -errno : type_again(slave, &pty->input, lines);
+	back = ioctl(slave, CKPT_PTY_SET, &again) < 0 ? -errno :
+							type_again(slave, &pty->input, lines);
 	if (ioctl(slave, CKPT_PTY_SET, m) < 0)
 		back = -errno;
 	return r == 0 && back < 0 ? err_code(e, back, "put back what was typed") : r;
@@ -110,7 +114,8 @@ static Ckpt__Pty *new_pty(struct ckpt_dump *d, Ckpt__File *out, const struct ckp
 static bool first_of(const struct ckpt_tree *t, uint32_t index, bool master)
 {
 	for (size_t i = 0; i < t->file_count; i++)
-		if (t->files[i]->pty && t->files[i]->pty->index == index && !t->files[i]->pty->hung_up &&
+		if (t->files[i]->pty && t->files[i]->pty->index == index &&
+		    !t->files[i]->pty->hung_up &&
 		    (t->files[i]->kind == CKPT_FILE_PTY_MASTER) == master)
 			return false;
 	return true;
@@ -125,25 +130,31 @@ static int owner(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__Pty *pty, s
 
 	snprintf(path, sizeof(path), "/dev/pts/%u", pty->index);
 	fd = path_open_in_root(ckpt_dump_root(d), path, O_PATH, 0);
-	if (fd < 0 || fstat(fd, &st) < 0 || !is_slave_device(st.st_rdev) || index_of(st.st_rdev) != pty->index ||
+	if (fd < 0 || fstat(fd, &st) < 0 || !is_slave_device(st.st_rdev) ||
+	    index_of(st.st_rdev) != pty->index ||
 	    (f->st.st_rdev != makedev(5, 0) && f->st.st_dev != st.st_dev))
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, is a terminal of another devpts than "
-			       "that of the VPS", f->fd, (int)f->pid, f->link);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "fd %d of process %d, %s, is a terminal of another devpts than "
+			       "that of the VPS",
+			       f->fd, (int)f->pid, f->link);
 	pty->mode = st.st_mode & 07777;
 	pty->uid = ckpt_dump_id(d, st.st_uid);
 	pty->gid = ckpt_dump_id(d, st.st_gid);
 	return 0;
 }
 
-static int look(const struct ckpt_fd *f, struct ckpt_pty_modes *m, struct winsize *ws, struct err *e)
+static int look(const struct ckpt_fd *f, struct ckpt_pty_modes *m, struct winsize *ws,
+		struct err *e)
 {
 	int line = 0;
 
 	if (ioctl(f->own, CKPT_PTY_GET, m) < 0 || ioctl(f->own, TIOCGWINSZ, ws) < 0)
 		return err_sys(e, "look at terminal %s of process %d", f->link, (int)f->pid);
 	if (ioctl(f->own, TIOCGETD, &line) == 0 && line != 0)
-		return err_set(e, ERR_UNSUPPORTED, "terminal %s of process %d has line discipline %d, which cannot "
-			       "be saved", f->link, (int)f->pid, line);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "terminal %s of process %d has line discipline %d, which cannot "
+			       "be saved",
+			       f->link, (int)f->pid, line);
 	return 0;
 }
 
@@ -173,7 +184,8 @@ int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out
 	pty = new_pty(d, out, &m, &ws);
 	if (!pty)
 		return err_code(e, -ENOMEM, "collect terminals");
-	pty->index = index_of(makedev(device >> 8 & 0xfff, (device & 0xff) | (device >> 12 & 0xfff00)));
+	pty->index =
+		index_of(makedev(device >> 8 & 0xfff, (device & 0xff) | (device >> 12 & 0xfff00)));
 	if (ioctl(f->own, GET_EXCLUSIVE, &pty->exclusive) < 0)
 		pty->exclusive = 0;
 	r = owner(d, f, pty, e);
@@ -210,8 +222,8 @@ static int dump_slave(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *
 	int r = ckpt_pty_state(d, f, out, e);
 
 	if (r == 0 && !out->pty->hung_up)
-		out->pty->console = ckpt_pty_is_console(d, makedev(SLAVE_MAJOR + out->pty->index / 256,
-								   out->pty->index % 256));
+		out->pty->console = ckpt_pty_is_console(
+			d, makedev(SLAVE_MAJOR + out->pty->index / 256, out->pty->index % 256));
 	return r;
 }
 
@@ -221,7 +233,8 @@ static bool is_master(const struct ckpt_fd *f)
 }
 
 /* What was written to the terminal and its master has not read: taken out, and written again. */
-static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty, struct err *e)
+static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
+		  struct err *e)
 {
 	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, m->lflag & ICANON, false);
 	int off = 0, on = 1, r, slave;
@@ -264,7 +277,8 @@ static int dump_master(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File 
 		return err_code(e, -ENOMEM, "collect terminals");
 	if (ioctl(f->own, TIOCGPTN, &pty->index) < 0)
 		return err_sys(e, "look at a terminal of process %d", (int)f->pid);
-	if (ioctl(f->own, GET_PACKET, &pty->packet) < 0 || ioctl(f->own, GET_LOCK, &pty->locked) < 0 ||
+	if (ioctl(f->own, GET_PACKET, &pty->packet) < 0 ||
+	    ioctl(f->own, GET_LOCK, &pty->locked) < 0 ||
 	    ioctl(f->own, GET_EXCLUSIVE, &pty->exclusive) < 0)
 		return err_sys(e, "look at terminal %u of process %d", pty->index, (int)f->pid);
 	pty->other_closed = poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
@@ -305,11 +319,13 @@ int ckpt_pty_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e
 
 	(void)t;
 	if (!p)
-		return f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE
-			? err_set(e, ERR_FAIL, "the image is damaged: a terminal without modes") : 0;
-	if (p->index >= CKPT_PTY_MAX || p->modes.len != sizeof(struct ckpt_pty_modes) || p->size.len != sizeof(struct winsize) ||
-	    p->input.len > QUEUE_MAX || p->output.len > QUEUE_MAX || p->mode > 07777 || p->uid > 65535 ||
-	    p->gid > 65535)
+		return f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE ?
+			       err_set(e, ERR_FAIL,
+				       "the image is damaged: a terminal without modes") :
+			       0;
+	if (p->index >= CKPT_PTY_MAX || p->modes.len != sizeof(struct ckpt_pty_modes) ||
+	    p->size.len != sizeof(struct winsize) || p->input.len > QUEUE_MAX ||
+	    p->output.len > QUEUE_MAX || p->mode > 07777 || p->uid > 65535 || p->gid > 65535)
 		return err_set(e, ERR_FAIL, "the image is damaged: terminal %u", p->index);
 	return 0;
 }
@@ -321,8 +337,8 @@ uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index)
 	for (uint32_t i = 0; i < t->file_count; i++) {
 		const Ckpt__File *f = t->files[i];
 
-		if ((f->kind != CKPT_FILE_PTY_SLAVE && f->kind != CKPT_FILE_CONSOLE) || !f->pty || f->pty->hung_up ||
-		    f->pty->index != index)
+		if ((f->kind != CKPT_FILE_PTY_SLAVE && f->kind != CKPT_FILE_CONSOLE) || !f->pty ||
+		    f->pty->hung_up || f->pty->index != index)
 			continue;
 		if ((f->flags & O_ACCMODE) != O_WRONLY)
 			return i + 1;
@@ -331,5 +347,7 @@ uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index)
 	return found;
 }
 
-const struct ckpt_kind ckpt_kind_pty_master = { "terminal-master", is_master, dump_master, ckpt_pty_open_master, .complete = false };
-const struct ckpt_kind ckpt_kind_pty_slave = { "terminal", is_slave, dump_slave, ckpt_pty_open_slave, .complete = false };
+const struct ckpt_kind ckpt_kind_pty_master = { "terminal-master", is_master, dump_master,
+						ckpt_pty_open_master, .complete = false };
+const struct ckpt_kind ckpt_kind_pty_slave = { "terminal", is_slave, dump_slave,
+					       ckpt_pty_open_slave, .complete = false };

@@ -21,7 +21,8 @@ struct ckpt_pty_modes {
 #define CKPT_PTY_MAX 4096 /* pairs */
 
 /* Modes in which nothing is done to what goes through, nor does it go back; in lines when it is in lines. */
-struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines, bool in_reading);
+struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
+					   bool in_reading);
 
 /* The kinds' open(). (kinds/pty_open.c) */
 int ckpt_pty_open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);

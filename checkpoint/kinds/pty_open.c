@@ -13,7 +13,8 @@
 #include <sys/sysmacros.h>
 #include <termios.h>
 
-struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines, bool in_reading)
+struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
+					   bool in_reading)
 {
 	struct ckpt_pty_modes t = *m;
 
@@ -43,7 +44,8 @@ static int open_pair(const char *path, uint32_t index, struct err *e)
 		fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 		if (fd < 0)
 			r = err_sys(e, "open %s", path);
-		else if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2) || ioctl(fd, TIOCGPTN, &got) < 0)
+		else if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2) ||
+			 ioctl(fd, TIOCGPTN, &got) < 0)
 			r = err_set(e, ERR_FAIL, "%s is no terminal multiplexer", path);
 		if (r < 0 || got >= index)
 			break;
@@ -108,7 +110,9 @@ int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err 
 	if (f->pty->hung_up) /* in its place for now */
 		fd = open("/dev/null", flags);
 	else if (f->pty->console)
-		fd = open(f->path[0] == '/' && !STREQ(f->path, "/dev/tty") ? f->path : "/dev/console", flags);
+		fd = open(f->path[0] == '/' && !STREQ(f->path, "/dev/tty") ? f->path :
+									     "/dev/console",
+			  flags);
 	else {
 		master = master_of(o, f->pty->index, e);
 		if (master < 0)
@@ -155,7 +159,8 @@ static int fill(int master, const Ckpt__Pty *pty, const ProtobufCBinaryData *sai
 	}
 	if (r == 0)
 		r = write_all(master, &pty->input, lines);
-	if (r == 0 && (ioctl(master, CKPT_PTY_SET, &m) < 0 || ioctl(master, TIOCSWINSZ, pty->size.data) < 0))
+	if (r == 0 &&
+	    (ioctl(master, CKPT_PTY_SET, &m) < 0 || ioctl(master, TIOCSWINSZ, pty->size.data) < 0))
 		r = -errno;
 	return r < 0 ? err_code(e, r, "fill terminal %u", pty->index) : 0;
 }
@@ -178,7 +183,8 @@ static int finish_master(struct ckpt_opening *o, uint32_t id, struct err *e)
 		ioctl(o->fds[slave - 1], TIOCEXCL);
 	if (pty->exclusive)
 		ioctl(master, TIOCEXCL);
-	if ((pty->packet && ioctl(master, TIOCPKT, &on) < 0) || (pty->locked && ioctl(master, TIOCSPTLCK, &on) < 0))
+	if ((pty->packet && ioctl(master, TIOCPKT, &on) < 0) ||
+	    (pty->locked && ioctl(master, TIOCSPTLCK, &on) < 0))
 		return err_sys(e, "set up terminal %u", pty->index);
 	return 0;
 }
@@ -205,7 +211,8 @@ int ckpt_pty_finish(struct ckpt_opening *o, struct err *e)
 		if (o->tree->files[i]->kind == CKPT_FILE_PTY_MASTER)
 			r = finish_master(o, i, e);
 	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
-		if (o->tree->files[i]->kind == CKPT_FILE_PTY_SLAVE && o->tree->files[i]->pty->hung_up)
+		if (o->tree->files[i]->kind == CKPT_FILE_PTY_SLAVE &&
+		    o->tree->files[i]->pty->hung_up)
 			r = finish_hung_up(o, i, e);
 	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++) {
 		const Ckpt__Pty *pty = o->tree->files[i]->pty;
