@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "netns/hold.h"
+#include "netns/internal.h"
 
 #include "base/macro.h"
-#include "netns/internal.h"
 
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -123,26 +122,9 @@ static void announce(const struct netns_if *i, int netns_fd)
 	}
 }
 
-int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
-		      struct err *e)
+void netns_announce(const struct netns_vps *v, int netns_fd)
 {
-	cleanup_nl struct nl n = NL_INIT;
-	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
-
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < v->if_count; i++) {
-		struct ifinfomsg up = { .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
-		char name[16];
-
-		if (!netns_if_has_link(&v->ifs[i]))
-			continue;
-		up.ifi_index = nl_ifindex(&n, netns_link_name(h, v->uuid, i, name));
-		nl_end(&n, nl_begin(&n, RTM_NEWLINK, 0, &up, sizeof(up), "set up the link"));
-	}
-	r = nl_talk(&n, v->name, NULL, NULL, e);
-	for (unsigned i = 0; r == 0 && i < v->if_count; i++)
+	for (unsigned i = 0; i < v->if_count; i++)
 		if (v->ifs[i].mode != NETNS_NONE && v->ifs[i].mode != NETNS_HOST)
 			announce(&v->ifs[i], netns_fd);
-	return r;
 }

@@ -41,8 +41,8 @@ int netns_hold_clear(const struct netns_host *h, const struct netns_vps *v, stru
 int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e);
 
 /*
- * The links of a VPS that was made with `held`: its host's ends go up. Then its addresses are
- * announced on each (gratuitous ARP, unsolicited neighbour advertisement), so that the switches
+ * The links of a VPS that was made with `held`: its host's ends go up, and the way to it leads there.
+ * Then its addresses are announced on each (gratuitous ARP, unsolicited neighbour advertisement), so that the switches
  * learn where they are now. `netns_fd` is its network namespace.
  */
 int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int netns_fd,

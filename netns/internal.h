@@ -31,6 +31,9 @@ bool netns_if_has_link(const struct netns_if *i);
 void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
 		     unsigned number);
 
+/* announce.c: tells the links' neighbours where the addresses are now. */
+void netns_announce(const struct netns_vps *v, int netns_fd);
+
 /* bridge.c */
 int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e);
 int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "netns/hold.h"
 #include "netns/internal.h"
 
 #include "base/macro.h"
@@ -312,6 +313,9 @@ static int dress_host(struct nl *n, const struct netns_host *h, const struct net
 		if (r < 0)
 			return r;
 		dress_link(n, h, v, i, made[k].index);
+		/* Until it is let go the way to it may lead to another host. */
+		if (v->held)
+			continue;
 		if (i->mode == NETNS_BRIDGE)
 			dress_bridged(n, h, i, &made[k], master);
 		else
@@ -504,6 +508,28 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 		dress_bridged(&n, h, i, &made[k], bridge);
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
+}
+
+int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
+		      struct err *e)
+{
+	struct made made[NETNS_IF_MAX] = { 0 };
+	cleanup_nl struct nl n = NL_INIT;
+	struct netns_vps open = *v;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	open.held = false;
+	name_links(h, v, made);
+	for (size_t k = 0; k < v->if_count; k++) {
+		made[k].index = nl_ifindex(&n, made[k].name);
+		made[k].ifb_index = nl_ifindex(&n, made[k].ifb);
+	}
+	r = dress_host(&n, h, &open, made, e);
+	if (r == 0)
+		netns_announce(v, netns_fd);
+	return r;
 }
 
 int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsigned i,

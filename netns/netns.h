@@ -49,7 +49,7 @@ struct netns_vps {
 	size_t publish_count;
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
 	size_t rule_count;
-	bool held;   /* the host's ends of its links stay down until netns_vps_release() (hold.h) */
+	bool held;   /* nothing reaches it until netns_vps_release() (hold.h) */
 	bool closed; /* what no rule matches is refused, not let in */
 	bool isolate; /* it reaches neither services of the host nor other VPSs, but for `allow` */
 	const struct netns_allow *allow; /* entries with names are passed over */

@@ -148,6 +148,7 @@ TEST(held_links) {
 	eq_int(netns_vps_release(&host, &a.v, a.ns, &e), 0, "it is let go: %s", e.msg);
 	eq_int(announcements(arp, ETH_P_ARP, 1, 21), 1, "it says where its IPv4 address is");
 	eq_int(announcements(na, ETH_P_IPV6, 136, 54), 1, "and its IPv6 address");
+	heard(server, 0, 300); /* those that have waited for its MAC */
 	say(10, 3);
 	eq_int(heard(server, 10, 1000), 3, "and is reached");
 	down();

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * The tenant that bench/migrate moves: PID 1 of a VPS that holds memory, writes to so many of its pages
+ * a second, and answers each byte of a TCP client with one. usage: dirty MIB PAGES-A-SECOND PORT
+ */
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define PAGE 4096
+
+static int listen_on(int port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (bind(fd, (struct sockaddr *)&at, sizeof(at)) < 0 || listen(fd, 4) < 0)
+		exit(1);
+	return fd;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* Each write is another number, so that no page ever is as it was. */
+static void write_pages(uint64_t *memory, size_t pages, size_t count)
+{
+	static uint64_t seed = 88172645463325252, serial;
+
+	while (count--) {
+		seed ^= seed << 13;
+		seed ^= seed >> 7;
+		seed ^= seed << 17;
+		memory[seed % pages * (PAGE / 8)] = ++serial;
+	}
+}
+
+static void answer(struct pollfd *client)
+{
+	char data[4096];
+	ssize_t n = read(client->fd, data, sizeof(data));
+
+	if (n <= 0 || write(client->fd, data, (size_t)n) != n) {
+		close(client->fd);
+		client->fd = -1;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	size_t size = argc > 3 ? (size_t)atol(argv[1]) << 20 : 0, pages = size / PAGE;
+	uint64_t rate = size ? (uint64_t)atol(argv[2]) : 0, last, due = 0;
+	struct pollfd p[2] = { { .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	uint64_t *memory;
+	int on = 1;
+
+	signal(SIGPIPE, SIG_IGN);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!size || memory == MAP_FAILED)
+		return 1;
+	for (size_t i = 0; i < size / 8; i++)
+		memory[i] = i * 0x9e3779b97f4a7c15;
+	p[0].fd = listen_on(atoi(argv[3]));
+	for (last = now_us();;) {
+		uint64_t now;
+
+		if (poll(p, 2, 1) > 0 && p[1].revents)
+			answer(&p[1]);
+		if (p[0].revents) {
+			p[1].fd = accept(p[0].fd, NULL, NULL);
+			setsockopt(p[1].fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+		}
+		now = now_us();
+		/* After a pause it does not catch up on what it has not written. */
+		due += rate * (now - last > 20000 ? 20000 : now - last);
+		last = now;
+		write_pages(memory, pages, due / 1000000);
+		due %= 1000000;
+	}
+}
