@@ -194,6 +194,28 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 	return r;
 }
 
+/* The file, the host's or any, is that of the pid namespace of whoever writes it (Linux 3.3). */
+int rt_last_number(struct rt_vps *v, pid_t number, struct err *e)
+{
+	char text[16];
+	int status, r = rt_join_pidns(v, e);
+	pid_t pid;
+
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "%d", (int)number);
+	pid = fork();
+	if (pid == 0)
+		_exit(fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", text) < 0);
+	rt_leave_pidns(v);
+	if (pid < 0)
+		return err_sys(e, "make a process");
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return err_sys(e, "wait for a process");
+	return status == 0 ? 0 : err_set(e, ERR_FAIL, "the number of the next process cannot be set");
+}
+
 int rt_keep(struct rt_vps *v, int fd, struct err *e)
 {
 	int *p = reallocarray(v->kept, v->kept_count + 1, sizeof(*p));

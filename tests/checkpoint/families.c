@@ -224,6 +224,7 @@ int main(void)
 {
 	static void (*const body[])(void) = { shell, leader, reaper, zombies };
 	char dir[64] = "";
+	pid_t pid;
 
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < 4; i++)
@@ -239,6 +240,12 @@ int main(void)
 	wait_for_restore();
 	same(INIT);
 	CHECK(told == 0 && fcntl(77, F_GETFD) < 0);
+	/* Numbers go on rising. */
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	CHECK(pid > sh->facts[SHARER].pid && waitpid(pid, NULL, 0) == pid);
+	told = 0;
 	sh->go = 1;
 	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
 		;
