@@ -171,6 +171,18 @@ static int fill_terminals(struct restore *r, struct err *e)
 	return n;
 }
 
+/* Numbers of processes that have ended are not given again too soon: those below the highest. */
+static int set_last_number(struct restore *r, struct err *e)
+{
+	uint32_t last = 1;
+
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++)
+			if (r->tree.tasks[i].threads[k]->tid > last)
+				last = r->tree.tasks[i].threads[k]->tid;
+	return rt_last_number(r->vps, (pid_t)last, e);
+}
+
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
@@ -219,6 +231,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_settle_groups(r, group, user, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
+	if (n == 0)
+		n = set_last_number(r, e);
 	if (n == 0)
 		n = fault_point("restore", "commit", e);
 	return n;
