@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "cgroup/resources.h"
 #include "checkpoint/precopy.h"
 
 #include <unistd.h>
@@ -17,6 +18,7 @@
 #define PAGE 4096
 #define PASSES_MAX 8             /* over the files before the rounds of memory */
 #define BASE_PAUSE_US 8000       /* what is no matter of amounts: stopping, objects, the commit */
+#define THROTTLE_MIN 10          /* per cent of its processor time that it keeps */
 #define SHRINKS_NO_MORE(was, is) ((is) * 10 > (was) * 9)
 
 /* A pass beside the tenant, or with everything stopped the last one. */
@@ -70,7 +72,7 @@ static int tell_round(struct mig_sending *s, const struct ckpt_precopy_stats *st
 	s->status = (struct mig_status){
 		.stage = "memory", .done = st->bytes, .total = st->bytes + st->dirty_pages * PAGE,
 		.round = st->round, .remaining = st->dirty_pages * PAGE,
-		.predicted_us = predict(s, st),
+		.predicted_us = predict(s, st), .throttled = s->throttled,
 	};
 	return mig_send_tell(s, e);
 }
@@ -107,19 +109,44 @@ static int one_round(struct mig_sending *s, struct ckpt_precopy_stats *st, struc
 	return r < 0 ? r : tell_round(s, st, e);
 }
 
+/* Leaves it less processor time, in halves. False when it has little already, or this host cannot. The
+ * monitor gives it its own again when it stays here. */
+static bool slow_down(struct mig_sending *s)
+{
+	const struct mig_source *v = s->o->live;
+	uint64_t own = config_number(&v->spec.limits, "cpu.max");
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct cgroup_setting set = { .name = "cpu.max" };
+	char note[CGROUP_NOTE_MAX];
+	struct err ignored;
+	unsigned left = s->throttled ? s->throttled / 2 : 50;
+
+	if (left < THROTTLE_MIN)
+		return false;
+	if (own == 0 || own > (uint64_t)cpus * 1000)
+		own = (uint64_t)cpus * 1000;
+	set.number = own * left / 100;
+	if (set.number < 10 || cgroup_apply(&v->cgroup, &set, 1, NULL, note, &ignored) < 0)
+		return false;
+	s->throttled = left;
+	return true;
+}
+
+/* Until the pause would be short enough. When a round leaves no less to be sent than the one before,
+ * the VPS writes faster than the link carries, and is slowed down. */
 static int memory_rounds(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_precopy_stats st = { 0 };
 	uint64_t before = UINT64_MAX;
-	unsigned stuck = 0;
 	int r = 0;
 
-	while (r == 0 && st.round < v->max_rounds && stuck < 2) {
+	while (r == 0 && st.round < v->max_rounds) {
 		r = one_round(s, &st, e);
 		if (r < 0 || s->status.predicted_us <= v->max_pause_us)
 			break;
-		stuck = SHRINKS_NO_MORE(before, st.dirty_pages) ? stuck + 1 : 0;
+		if (SHRINKS_NO_MORE(before, st.dirty_pages) && !slow_down(s))
+			break;
 		before = st.dirty_pages;
 	}
 	return r;

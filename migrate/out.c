@@ -48,8 +48,13 @@ static int offer_up(void *ctx, struct err *e)
 		r = storage_send_size(s->files, &o->bytes, &o->entries, e);
 	if (r == 0 && s->o->live)
 		r = mig_offer_live(o, s->o->live, e);
+	if (r == 0 && s->o->live)
+		r = mig_check_source(s->o->live, s->o->obstacles, e);
 	if (r < 0)
 		return r;
+	/* The destination is to say what it has against it all the same. */
+	if (json_array_size(s->o->obstacles))
+		o->dry_run = true;
 	mig_offer_host(o);
 	j = mig_offer_format(o);
 	return j ? mig_send_json(s->c, MIG_HELLO, j, e) : err_set(e, ERR_FAIL, "make an offer");
@@ -72,11 +77,10 @@ static int take_answer(struct mig_sending *s, json_t *answer, struct err *e)
 	size_t i;
 
 	s->template = json_is_true(json_object_get(answer, "template"));
-	s->o->obstacles = json_array();
 	json_array_foreach(list, i, item)
 		if (i < 64 && json_is_string(item) && str_is_printable(json_string_value(item)))
 			json_array_append(s->o->obstacles, item);
-	if (json_array_size(s->o->obstacles) == 0 || s->o->offer.dry_run)
+	if (json_array_size(s->o->obstacles) == 0 || s->dry_run)
 		return 0;
 	list_obstacles(s->o->obstacles, e);
 	return -EREMOTEIO;
@@ -303,9 +307,12 @@ static int send_all(struct mig_sending *s, struct err *e)
 		{ "record", record_up, given_up }, { "commit", commit_up, NULL },
 	};
 	static const STEP_TABLE(table, "send", steps);
-	int r = steps_up(&offer_table, s, e);
+	int r;
 
-	return r < 0 || s->o->offer.dry_run ? r : steps_up(&table, s, e);
+	s->dry_run = s->o->offer.dry_run;
+	s->o->obstacles = json_array();
+	r = steps_up(&offer_table, s, e);
+	return r < 0 || s->dry_run ? r : steps_up(&table, s, e);
 }
 
 int mig_out_run(struct mig_out *o, struct err *e)
