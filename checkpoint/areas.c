@@ -116,6 +116,44 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 	return ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, &a->space, e);
 }
 
+/* Advice, locks, and what cannot be saved. */
+static int take_flags(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_map *l, Ckpt__Area *a,
+		      struct err *e)
+{
+	const struct ckpt_flag *f = ckpt_flags_find(&d->flags, k->pid, l);
+
+	if (!f && ckpt_flags_read(&d->flags, k->pid) < 0)
+		return err_code(e, -ENOMEM, "collect memory areas");
+	f = f ? f : ckpt_flags_find(&d->flags, k->pid, l);
+	if (!f)
+		return err_set(e, ERR_FAIL, "/proc/%d/smaps does not tell of %#llx", (int)k->pid,
+			       (unsigned long long)l->start);
+	if (f->refused)
+		return err_set(e, ERR_UNSUPPORTED, "process %d has %s at %#llx, which cannot be saved",
+			       (int)k->pid, f->refused, (unsigned long long)l->start);
+	a->advice = f->advice;
+	a->locked = f->locked;
+	if (f->stack)
+		a->flags |= MAP_GROWSDOWN;
+	if (f->droppable)
+		a->flags = CKPT_MAP_DROPPABLE | MAP_ANONYMOUS;
+	return 0;
+}
+
+/* "[anon:NAME]", by prctl(PR_SET_VMA_ANON_NAME), Linux 5.17. */
+static int take_name(struct ckpt_dump *d, const struct ckpt_map *l, Ckpt__Area *a)
+{
+	size_t len = strlen(l->name);
+
+	if (strncmp(l->name, "[anon:", 6) != 0 || l->name[len - 1] != ']')
+		return 0;
+	a->name = ckpt_strdup(&d->tree.arena, l->name + 6);
+	if (!a->name)
+		return -ENOMEM;
+	a->name[len - 7] = '\0';
+	return 0;
+}
+
 static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, struct err *e)
 {
 	Ckpt__Area *a = ckpt_alloc(&d->tree.arena, sizeof(*a));
@@ -133,8 +171,8 @@ static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l
 	if (ckpt_map_is_anonymous(l)) {
 		a->offset = 0;
 		a->flags |= MAP_ANONYMOUS;
-		if (STREQ(l->name, "[stack]"))
-			a->flags |= MAP_GROWSDOWN;
+		if (take_name(d, l, a) < 0)
+			return err_code(e, -ENOMEM, "collect memory areas");
 	} else if (l->name[0] == '[') {
 		return refuse(e, k, l, "which cannot be saved");
 	} else {
@@ -142,6 +180,9 @@ static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l
 		if (r < 0)
 			return r;
 	}
+	r = take_flags(d, k, l, a, e);
+	if (r < 0)
+		return r;
 	return ckpt_push(&d->tree.arena, &k->mm->area, &k->mm->n_area, a) < 0
 		? err_code(e, -ENOMEM, "collect memory areas") : 0;
 }

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <time.h>
+#include <xxhash.h>
 
 /* Not in the headers of Linux 6.1. */
 #define GET_DISPATCH 0x4211
@@ -127,6 +128,19 @@ static int read_own_vdso(struct vdso *v)
 		return 0;
 	}
 	return -ENOENT;
+}
+
+int ckpt_vdso_digest(uint8_t ret[16])
+{
+	XXH128_canonical_t digest;
+	struct vdso v;
+	int r = read_own_vdso(&v);
+
+	if (r < 0)
+		return r;
+	XXH128_canonicalFromHash(&digest, XXH3_128bits(v.image, v.used));
+	memcpy(ret, digest.digest, sizeof(digest.digest));
+	return 0;
 }
 
 /* The vdso of a process: where its auxiliary vector says, or, when it has been moved, by name. */

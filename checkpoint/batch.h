@@ -113,6 +113,9 @@ int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, struct err *e);
 /* Stopped where an interrupted call is restarted, ready for other registers. */
 int ckpt_thread_settle(struct ckpt_thread *t, struct err *e);
 
+/* Our own vdso, from which those of all tasks of this kernel are copied: XXH3-128 of it. -ENOENT. */
+int ckpt_vdso_digest(uint8_t ret[16]);
+
 /* Copies to and from the task's memory. -EFAULT when not all of it is there. */
 int ckpt_mem_read(pid_t pid, uint64_t addr, void *buf, size_t len);
 int ckpt_mem_write(pid_t pid, uint64_t addr, const void *buf, size_t len);

@@ -6,9 +6,12 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/attributes.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/timers.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -74,6 +77,8 @@ static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 	} rseq = { 0 };
 	int r = ckpt_trace_get_regs(tid, &regs);
 
+	if (r == 0)
+		ckpt_restarted_call(tid, &regs);
 	if (r == 0)
 		r = bytes(a, &t->regs, &regs, sizeof(regs));
 	if (r == 0 && ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
@@ -141,16 +146,17 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, C
 {
 	const Ckpt__Thread *first = k->thread_count ? k->threads[0] : t;
 	int r = ckpt_spaces_of_thread(d, tid, t, e);
+	bool is_plain = r == 0 && t->spaces[CKPT_SPACE_USER] == d->spaces.main[CKPT_SPACE_USER];
 
 	if (r == 0)
 		r = ckpt_group_of_thread(d, tid, t, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < t->n_spaces; i++)
-		if (t->spaces[i] != first->spaces[i])
+		if (t->spaces[i] != first->spaces[i] && !(ckpt_space_types[i].of_thread && is_plain))
 			return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has a %s namespace of its own, which "
 				       "cannot be saved yet", (int)tid, (int)k->pid, ckpt_space_types[i].name);
-	if (t->spaces[CKPT_SPACE_USER] == d->spaces.main[CKPT_SPACE_USER])
+	if (is_plain)
 		return 0;
 	r = outer_collect(d, tid, t);
 	if (r == 0 && memcmp(t->outer_uids, first->outer_uids, 16) + memcmp(t->outer_gids, first->outer_gids, 16))
@@ -363,6 +369,10 @@ static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_
 	if (r == 0)
 		r = ask_thread(d, k, b, &th, t, k->thread_count == 0, e);
 	if (r == 0)
+		r = ckpt_attributes_collect(d, k, b, &th, t, k->thread_count == 0, e);
+	if (r == 0 && k->thread_count == 0)
+		r = ckpt_timers_collect(d, k, b, &th, e);
+	if (r == 0)
 		r = ckpt_batch_unmap(b, &th, e);
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
 	if (r < 0 || left < 0)
@@ -454,6 +464,7 @@ static int numbers_collect(struct ckpt_task *k)
 	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
 	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
 	k->process->exit_signal = (uint32_t)f[38];
+	k->process->stop_seen = f[52] == 0; /* matters when it is stopped */
 	k->host_group = (pid_t)f[5];
 	k->host_terminal = (uint32_t)f[7];
 	k->host_foreground = (pid_t)f[8];
@@ -550,7 +561,13 @@ int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	for (size_t i = 0; r == 0 && i < p->count; i++)
 		r = thread_collect(d, k, &b, p->tids[i], e);
 	if (r == 0)
+		r = ckpt_timers_resolve(k, e);
+	if (r == 0)
 		r = ckpt_undo_collect(d, k, &b, e);
+	if (r == 0)
+		r = ckpt_mqueues_read(d, k, &b, e);
+	k->process->stop_signal = (uint32_t)p->stop_signal;
+	k->process->stop_seen = k->process->stop_seen && p->stop_signal;
 	ckpt_batch_close(&b);
 	return r < 0 ? r : pending_collect(d, k, p->pid, true, 0, e);
 }

@@ -10,6 +10,7 @@
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
 
@@ -67,6 +68,7 @@ int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
 	if (setns(own, CLONE_NEWNET) < 0) {
 		fd_close(&d->diag);
 	fd_close(&d->net_lock);
+	ckpt_network_done(d);
 		return err_sys(e, "leave the VPS's network namespace");
 	}
 	return d->diag;
@@ -121,6 +123,11 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
 	h->xsave_mask = ckpt_xsave_mask();
+	h->vdso_digest.data = ckpt_alloc(a, 16);
+	if (!h->vdso_digest.data)
+		return err_code(e, -ENOMEM, "collect");
+	if (ckpt_vdso_digest(h->vdso_digest.data) == 0)
+		h->vdso_digest.len = 16;
 	r = ckpt_clock_offsets(init, offset, e);
 	if (r < 0)
 		return r;
@@ -174,12 +181,12 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
 	r = ckpt_ipc_collect(d, e);
+	if (r == 0)
+		r = ckpt_mqueues_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
 		t->task_count = i + 1;
 		pid = d->frozen.procs[i].pid;
-		r = ckpt_refuse(d, &d->frozen.procs[i], e);
-		if (r == 0)
-			r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
+		r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
 			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}
@@ -198,18 +205,24 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	if (r == 0)
 		r = ckpt_owners_resolve(d, e);
 	if (r == 0)
+		r = ckpt_mqueues_complete(d, e);
+	if (r == 0)
 		r = ckpt_pidfds_check(t, e);
 	if (r == 0)
 		r = ckpt_tmpfs_collect(d, e);
 	if (r == 0)
 		r = ckpt_sockets_collect(d, e);
+	if (r == 0)
+		r = ckpt_network_collect(d, e);
 	return r;
 }
 
 static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable, struct err *e)
 {
-	int r = ckpt_tree_write(&d->tree, w, e);
+	int r = d->precopy ? ckpt_final_scan(d, e) : ckpt_pages_scan(d, e);
 
+	if (r == 0)
+		r = ckpt_tree_write(&d->tree, w, e);
 	if (r == 0)
 		r = ckpt_ghosts_write(d, w, e);
 	if (r == 0)
@@ -232,6 +245,8 @@ static void dump_free(struct ckpt_dump *d)
 	fd_close(&d->proc);
 	ckpt_spaces_done(d);
 	ckpt_collect_done(&d->files);
+	ckpt_flags_done(&d->flags);
+	ckpt_copy_done(&d->copy);
 	ckpt_ghosts_done(d);
 	ckpt_tree_done(&d->tree);
 	free(d);
@@ -275,6 +290,19 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	return d;
 }
 
+/* What takes long and need not be known exactly yet. */
+static int look_ahead(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_free pid_t *pids = NULL;
+	size_t n = 0;
+	int r = ckpt_list(d->cgroup, &pids, &n, e);
+
+	for (size_t i = 0; r == 0 && i < n; i++)
+		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
+			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
+	return r;
+}
+
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e)
@@ -284,14 +312,18 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 	int r;
 
 	for (unsigned tries = 0;; tries++) {
-		start = now_monotonic_us();
 		d = dump_new(c, init, o, e);
 		if (!d)
 			return -EIO;
 		d->precopy = p;
-		r = ckpt_freeze(c, &d->frozen, e);
+		r = look_ahead(d, e);
+		start = now_monotonic_us();
+		if (r == 0)
+			r = ckpt_freeze(c, &d->frozen, e);
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
+		if (r == 0)
+			r = ckpt_network_start(d, e);
 		if (r == 0)
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)

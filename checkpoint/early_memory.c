@@ -40,8 +40,53 @@ static int subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *b,
 	return 0;
 }
 
+static int keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
+{
+	int n = 0;
+
+	pthread_mutex_lock(&s->lock);
+	for (; n == 0 && at < end; at += CKPT_PAGE) {
+		n = ckpt_loose_put(s->loose, mm, at / CKPT_PAGE, data);
+		data = data ? data + CKPT_PAGE : NULL;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return n;
+}
+
+/* What is there becomes loose: its mapping goes. */
+static int salvage(struct restore *r, struct early *w, uint64_t start, uint64_t end)
+{
+	struct ckpt_ranges own = { 0 };
+	uint8_t page[CKPT_PAGE];
+	char path[64];
+	cleanup_close int pagemap = -EBADF;
+	int n;
+
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)w->task.pid);
+	pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	n = pagemap < 0 ? -errno : ckpt_scan_own(pagemap, start, end, 0, &own, NULL);
+	for (size_t i = 0; n == 0 && i < own.count; i++)
+		for (uint64_t at = own.r[i].start; n == 0 && at < own.r[i].end; at += CKPT_PAGE) {
+			n = ckpt_mem_read(w->task.pid, at, page, CKPT_PAGE);
+			if (n == 0)
+				n = keep_loose(r->early, w->mm, at, at + CKPT_PAGE, page);
+		}
+	ckpt_ranges_done(&own);
+	return n;
+}
+
+int early_salvage(struct restore *r, struct early *w, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < w->mapped.count; i++)
+		n = salvage(r, w, w->mapped.r[i].start, w->mapped.r[i].end);
+	return n < 0 ? err_code(e, n, "move the memory of process %u", w->pid) : 0;
+}
+
 struct mapping {
 	struct restore *r;
+	struct early *w;
 	struct restoring *p;
 	bool inherit;
 	struct list *l;
@@ -53,11 +98,23 @@ static int room(struct mapping *m, size_t calls)
 	return list_fits(m->l, calls, 0) ? 0 : list_run(m->l, &m->p->batch, &m->p->threads[0], m->e);
 }
 
+static bool overlaps(const struct ckpt_ranges *l, const struct ckpt_range *part)
+{
+	for (size_t i = 0; i < l->count; i++)
+		if (l->r[i].start < part->end && part->start < l->r[i].end)
+			return true;
+	return false;
+}
+
+/* Memory that turns out to be of the other kind keeps its pages. */
 static int unmap(void *arg, const struct ckpt_range *part)
 {
 	struct mapping *m = arg;
-	int n = room(m, 1);
+	int n = overlaps(&m->w->wanted, part) ? salvage(m->r, m->w, part->start, part->end) : 0;
 
+	if (n < 0)
+		return err_code(m->e, n, "move the memory of process %u", m->w->pid);
+	n = room(m, 1);
 	list_call(m->l, "unmap memory", SYS_munmap, part->start, part->end - part->start, 0, 0, 0, 0);
 	return n;
 }
@@ -95,7 +152,7 @@ static int let_inherit(struct mapping *m, const struct ckpt_ranges *mapped)
 int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
 	       struct err *e)
 {
-	struct mapping m = { r, p, inherit, l, e };
+	struct mapping m = { r, w, p, inherit, l, e };
 	struct ckpt_ranges was = w->mapped;
 	int n;
 
@@ -142,19 +199,6 @@ static int clear(pid_t pid, uint64_t at, uint64_t end)
 		if (n == 0 && memcmp(page, zeros, CKPT_PAGE) != 0)
 			n = ckpt_mem_write(pid, at, zeros, CKPT_PAGE);
 	}
-	return n;
-}
-
-static int keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
-{
-	int n = 0;
-
-	pthread_mutex_lock(&s->lock);
-	for (; n == 0 && at < end; at += CKPT_PAGE) {
-		n = ckpt_loose_put(s->loose, mm, at / CKPT_PAGE, data);
-		data = data ? data + CKPT_PAGE : NULL;
-	}
-	pthread_mutex_unlock(&s->lock);
 	return n;
 }
 
@@ -213,31 +257,6 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 	return 0;
 }
 
-int early_salvage(struct restore *r, struct early *w, struct err *e)
-{
-	struct ckpt_ranges own = { 0 };
-	uint8_t page[CKPT_PAGE];
-	char path[64];
-	cleanup_close int pagemap = -EBADF;
-	int n = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)w->task.pid);
-	pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	if (pagemap < 0)
-		return err_sys(e, "open %s", path);
-	for (size_t i = 0; n == 0 && i < w->mapped.count; i++)
-		n = ckpt_scan_own(pagemap, w->mapped.r[i].start, w->mapped.r[i].end, 0, &own);
-	for (size_t i = 0; n == 0 && i < own.count; i++)
-		for (uint64_t at = own.r[i].start; n == 0 && at < own.r[i].end; at += CKPT_PAGE) {
-			n = ckpt_mem_read(w->task.pid, at, page, CKPT_PAGE);
-			if (n == 0)
-				n = keep_loose(r->early, w->mm, at, at + CKPT_PAGE, page);
-		}
-	ckpt_ranges_done(&own);
-	return n < 0 ? err_code(e, n, "move the memory of process %u", w->pid) : 0;
-}
-
-
 static int drop(void *arg, const struct ckpt_range *part)
 {
 	struct mapping *m = arg;
@@ -269,7 +288,7 @@ static int read_runs(const Ckpt__Populated *m, struct ckpt_ranges *ret)
 static int drop_gone(struct restore *r, struct restoring *p, const Ckpt__Populated *m,
 		     const struct ckpt_ranges *there, struct list *l, struct err *e)
 {
-	struct mapping mapping = { r, p, true, l, e };
+	struct mapping mapping = { r, p->early, p, true, l, e };
 	struct ckpt_ranges own = { 0 };
 	char path[64];
 	cleanup_close int pagemap = -EBADF;
@@ -284,7 +303,7 @@ static int drop_gone(struct restore *r, struct restoring *p, const Ckpt__Populat
 		start = start < m->first * CKPT_PAGE ? m->first * CKPT_PAGE : start;
 		end = end > m->end * CKPT_PAGE ? m->end * CKPT_PAGE : end;
 		if (start < end)
-			n = ckpt_scan_own(pagemap, start, end, 0, &own);
+			n = ckpt_scan_own(pagemap, start, end, 0, &own, NULL);
 	}
 	for (size_t i = 0; i < own.count; i++)
 		own.r[i].written = false;

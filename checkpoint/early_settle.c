@@ -46,6 +46,9 @@ static struct early *fits(const struct restore *r, size_t op, const uint32_t *se
 	if (o->who >= r->tree.task_count || o->by >= r->tree.task_count || !r->procs[o->by].early ||
 	    restore_share_flags(r, o) != CLONE_FILES || restore_exit_signal(r, o->who) != SIGCHLD)
 		return NULL;
+	/* A terminal is inherited, and could not be had yet. */
+	if (r->tree.tasks[o->who].process->terminal)
+		return NULL;
 	w = early_by_pid(r->early, r->plan.nodes[o->who].pid);
 	if (!w || !w->born || w->kept || w->ppid != r->plan.nodes[o->by].pid)
 		return NULL;

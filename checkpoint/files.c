@@ -35,6 +35,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
 	[CKPT_FILE_VIRTUAL] = &ckpt_kind_virtual,
 	[CKPT_FILE_PIDFD] = &ckpt_kind_pidfd,
+	[CKPT_FILE_MQUEUE] = &ckpt_kind_mqueue,
 };
 
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret)

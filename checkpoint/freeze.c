@@ -3,7 +3,9 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/internal.h"
 #include "checkpoint/trace.h"
 
 #include <errno.h>
@@ -12,8 +14,10 @@
 #include <stdbool.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #define FREEZE_TIMEOUT_US 10000000
+#define VFORK_TIMEOUT_US 2000000
 #define DEPTH_MAX 64       /* of groups below the VPS's; each takes an fd */
 #define PROCS_MAX 65536    /* and threads of one process; id_count of a VPS */
 
@@ -221,7 +225,11 @@ static int wait_fresh(struct ckpt_process *p, size_t first, struct err *e)
 	size_t live = first;
 
 	for (size_t k = first; k < p->count; k++) {
-		int r = ckpt_trace_wait_event(p->tids[k], NULL);
+		struct ckpt_stop stop;
+		int r = ckpt_trace_wait_event(p->tids[k], &stop);
+
+		if (r == 0 && stop.sig != SIGTRAP)
+			p->stop_signal = stop.sig;
 
 		if (r == 0)
 			r = mend_interrupted(p->tids[k]);
@@ -284,6 +292,37 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 	return r;
 }
 
+/* Freezes the group at a moment when nobody in it is in a vfork(2), which takes microseconds as a rule. */
+static int freeze_group(const struct cgroup *c, int group, struct err *e)
+{
+	uint64_t end = now_monotonic_us() + VFORK_TIMEOUT_US;
+
+	for (;;) {
+		struct timespec ts = { 0, 1000000 };
+		struct list procs = { 0 };
+		pid_t parent, child;
+		bool found;
+		int r = cgroup_freeze(c, FREEZE_TIMEOUT_US, e);
+
+		if (r < 0)
+			return r;
+		r = list_group(&procs, group, 0);
+		found = r == 0 && ckpt_vfork_find(procs.id, procs.count, &parent, &child);
+		free(procs.id);
+		if (r < 0)
+			err_code(e, r, "list the processes of the VPS");
+		else if (!found)
+			return 0;
+		else if (now_monotonic_us() > end)
+			r = err_set(e, ERR_UNSUPPORTED, "process %d waits for its child %d to become another "
+				    "program (vfork)", (int)parent, (int)child);
+		cgroup_thaw(c, r < 0 ? &(struct err){ 0 } : e);
+		if (r < 0)
+			return r;
+		nanosleep(&ts, NULL);
+	}
+}
+
 int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 {
 	cleanup_close int group = -EBADF;
@@ -294,7 +333,7 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	group = cgroup_open(c, e);
 	if (group < 0)
 		return group;
-	r = cgroup_freeze(c, FREEZE_TIMEOUT_US, e);
+	r = freeze_group(c, group, e);
 	if (r < 0)
 		return r;
 	/* Interrupted while the group is frozen: a task goes from one stop into the other without running

@@ -12,6 +12,7 @@ struct ckpt_process {
 	pid_t pid;
 	pid_t *tids;
 	size_t count;
+	int stop_signal; /* what it had been stopped by before (SIGSTOP and the like); 0: it ran */
 };
 
 struct ckpt_frozen {

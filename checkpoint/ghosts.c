@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 #include <linux/magic.h>
 #include <sys/vfs.h>
 
@@ -108,13 +109,38 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	return 0;
 }
 
-static bool leads_to(int root, const char *path, const struct stat *st)
+static bool leads_to(int root, const char *path, const struct stat *st, uint64_t mount)
 {
 	cleanup_close int fd = path_open_in_root(root, path, O_PATH | O_NOFOLLOW, 0);
-	struct stat there;
+	struct statx there;
 
-	return fd >= 0 && fstat(fd, &there) == 0 && there.st_ino == st->st_ino &&
-	       there.st_dev == st->st_dev;
+	return fd >= 0 && statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &there) == 0 &&
+	       there.stx_ino == st->st_ino && makedev(there.stx_dev_major, there.stx_dev_minor) == st->st_dev &&
+	       there.stx_mnt_id == mount;
+}
+
+/* Where a file is that has been found before: most areas of most processes are of the same few. */
+static struct ckpt_place **known(struct ckpt_dump *d, const char *link, const struct stat *st, uint64_t mount)
+{
+	struct ckpt_place **p = &d->places[(st->st_ino ^ mount) % ARRAY_SIZE(d->places)];
+
+	while (*p && ((*p)->ino != st->st_ino || (*p)->dev != st->st_dev || (*p)->mount != mount ||
+		      !STREQ((*p)->path, link)))
+		p = &(*p)->next;
+	return p;
+}
+
+static int remember(struct ckpt_dump *d, struct ckpt_place **at, const char *link, const struct stat *st,
+		    uint64_t mount)
+{
+	struct ckpt_place *p = ckpt_alloc(&d->tree.arena, sizeof(*p));
+	char *path = ckpt_strdup(&d->tree.arena, link);
+
+	if (!p || !path)
+		return -ENOMEM;
+	*p = (struct ckpt_place){ st->st_dev, st->st_ino, mount, path, NULL };
+	*at = p;
+	return 0;
 }
 
 /* How many names a file still has that lost one. What lies in overlay's lower layer keeps its name there. */
@@ -126,18 +152,25 @@ static unsigned long names_left(const char *proc, const struct stat *st)
 int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
 		    char **ret_path, uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
-	char *path = strip(&d->tree.arena, link);
-	int root, r = ckpt_mount_space(d, proc, link, ret_space, e);
+	struct ckpt_place **place;
+	uint64_t mount = 0;
+	char *path;
+	int root, r = ckpt_mount_space(d, proc, link, &mount, ret_space, e);
 
 	if (r < 0)
 		return r;
 	root = ckpt_space_root(d, *ret_space);
 	*ret_ghost = 0;
-	*ret_path = ckpt_strdup(&d->tree.arena, link);
-	if (!path || !*ret_path)
+	place = known(d, link, st, mount);
+	if (!*place && leads_to(root, link, st, mount) && remember(d, place, link, st, mount) < 0)
 		return err_code(e, -ENOMEM, "collect files");
-	if (leads_to(root, link, st))
+	if (*place) {
+		*ret_path = (*place)->path;
 		return 0;
+	}
+	path = strip(&d->tree.arena, link);
+	if (!path)
+		return err_code(e, -ENOMEM, "collect files");
 	if (STREQ(path, link))
 		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which is hidden by a mount or has another file in its "
 			       "place", proc, link);

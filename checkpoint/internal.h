@@ -3,6 +3,7 @@
 #define CHECKPOINT_INTERNAL_H
 
 #include "checkpoint/batch.h"
+#include "checkpoint/flags.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/copy.h"
 #include "checkpoint/kinds.h"
@@ -37,17 +38,27 @@ struct ckpt_dump {
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
 	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
+	struct ckpt_copy copy;  /* the pages that it gets */
 	bool held;
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
+	struct ckpt_flags flags;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
+	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
+		dev_t dev;
+		ino_t ino;
+		uint64_t mount;
+		char *path;
+		struct ckpt_place *next;
+	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	int diag;               /* -EBADF until it is asked for */
+	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
 	pid_t init;
@@ -74,8 +85,6 @@ int ckpt_note_cut(struct ckpt_dump *d, int r, pid_t pid, struct err *e);
 int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
 		   struct ckpt_check *check, struct err *e);
 
-/* ERR_UNSUPPORTED when the process has what can be neither saved nor noticed by the others. (refuse.c) */
-int ckpt_refuse(struct ckpt_dump *d, const struct ckpt_process *p, struct err *e);
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
@@ -92,10 +101,16 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
  * (precopy_final.c) */
 int ckpt_final_begin(struct ckpt_dump *d, struct err *e);
 int ckpt_final_number(struct ckpt_dump *d, struct err *e);
+int ckpt_final_scan(struct ckpt_dump *d, struct err *e);
 int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 
-/* The pages of private areas, and of the shared memory. (pages.c) */
+/* The pages of private areas, and of the shared memory: which there are, before the tree is written, as
+ * guards are part of it; and themselves. (pages.c) */
+int ckpt_pages_scan(struct ckpt_dump *d, struct err *e);
+int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards);
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
+/* Registers in restart_syscall(2) become those of the call that it goes on with. (restarted.c) */
+void ckpt_restarted_call(pid_t tid, struct user_regs_struct *regs);
 /* Process, threads, signals. (collect.c) */
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e);
@@ -111,6 +126,9 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* Of frozen processes, one that waits for its child to become another program, and the child. Sorts `pids`.
+ * (vfork.c) */
+bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child);
 /* Controlling terminals, once all files are collected. (relate.c) */
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */
@@ -124,5 +142,14 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
 char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st);
 /* The file descriptors. (files.c) */
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+
+/*
+ * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
+ * is told in hundreds of small files. start() when the VPS is stopped; collect() waits for it, and keeps
+ * what it has found in d->tree until done(). (network.c)
+ */
+int ckpt_network_start(struct ckpt_dump *d, struct err *e);
+int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
+void ckpt_network_done(struct ckpt_dump *d);
 
 #endif

@@ -108,7 +108,7 @@ static int check_area(const struct ckpt_oracle *o, const struct ckpt_task *k, in
 {
 	struct ckpt_ranges ranges = { 0 };
 	uint8_t page[CKPT_PAGE];
-	int r = ckpt_scan_own(pagemap, a->start, a->end, 0, &ranges);
+	int r = ckpt_scan_own(pagemap, a->start, a->end, 0, &ranges, NULL);
 
 	if (r < 0)
 		err_code(e, r, "scan the memory of process %d", (int)k->pid);

@@ -19,14 +19,35 @@ static int open_of(pid_t pid, const char *name)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static int scan_failed(int r, pid_t pid, struct err *e)
+int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards)
 {
-	if (r == -ENOTTY)
-		return err_set(e, ERR_UNSUPPORTED, "this kernel has no PAGEMAP_SCAN (Linux 6.7)");
-	return err_code(e, r, "scan the memory of process %d", (int)pid);
+	uint64_t at = area->start;
+
+	if (!guards->count)
+		return 0;
+	area->guard = ckpt_alloc(a, 2 * guards->count * sizeof(*area->guard));
+	if (!area->guard)
+		return -ENOMEM;
+	for (size_t i = 0; i < guards->count; i++) {
+		area->guard[area->n_guard++] = (guards->r[i].start - at) / CKPT_PAGE;
+		area->guard[area->n_guard++] = (guards->r[i].end - guards->r[i].start) / CKPT_PAGE;
+		at = guards->r[i].end;
+	}
+	return 0;
 }
 
-static int add_task(struct ckpt_copy *c, const struct ckpt_task *k, struct err *e)
+static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckpt_ranges *ret)
+{
+	struct ckpt_ranges guards = { 0 };
+	int r = ckpt_scan_own(pagemap, a->start, a->end, 0, ret, &guards);
+
+	if (r == 0)
+		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+	ckpt_ranges_done(&guards);
+	return r;
+}
+
+static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
 	cleanup_close int pagemap = open_of(k->pid, "pagemap"), mem = open_of(k->pid, "mem");
 	struct ckpt_source *s;
@@ -34,17 +55,19 @@ static int add_task(struct ckpt_copy *c, const struct ckpt_task *k, struct err *
 
 	if (pagemap < 0 || mem < 0)
 		return err_sys(e, "open the memory of process %d", (int)k->pid);
-	s = ckpt_copy_add(c, k->process->mm, k->pid, mem);
+	s = ckpt_copy_add(&d->copy, k->process->mm, k->pid, mem);
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
-			r = ckpt_scan_own(pagemap, k->mm->area[i]->start, k->mm->area[i]->end, 0, &s->ranges);
-	return r < 0 ? scan_failed(r, k->pid, e) : 0;
+			r = scan_area(d, pagemap, k->mm->area[i], &s->ranges);
+	if (r == -ENOTTY)
+		return err_set(e, ERR_UNSUPPORTED, "this kernel has no PAGEMAP_SCAN (Linux 6.7)");
+	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;
 }
 
-static int add_shmem(struct ckpt_copy *c, const struct ckpt_dump *d, size_t n, struct err *e)
+static int scan_shmem(struct ckpt_dump *d, size_t n, struct err *e)
 {
 	int fd = fcntl(d->shmem_fd[n], F_DUPFD_CLOEXEC, 0);
 	struct ckpt_source *s;
@@ -52,7 +75,7 @@ static int add_shmem(struct ckpt_copy *c, const struct ckpt_dump *d, size_t n, s
 
 	if (fd < 0)
 		return err_sys(e, "copy shared memory");
-	s = ckpt_copy_add(c, CKPT_SHMEM_MM + n, 0, fd);
+	s = ckpt_copy_add(&d->copy, CKPT_SHMEM_MM + n, 0, fd);
 	if (!s) {
 		close(fd);
 		return err_code(e, -ENOMEM, "copy shared memory");
@@ -61,20 +84,28 @@ static int add_shmem(struct ckpt_copy *c, const struct ckpt_dump *d, size_t n, s
 	return r < 0 ? err_code(e, r, "look for data in shared memory") : 0;
 }
 
-int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
+int ckpt_pages_scan(struct ckpt_dump *d, struct err *e)
 {
-	struct ckpt_copy c = { .w = w, .progress = d->progress, .oracle = ckpt_oracle_new() };
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < d->tree.shmem_count; i++)
-		r = add_shmem(&c, d, i, e);
+		r = scan_shmem(d, i, e);
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
-		r = add_task(&c, &d->tree.tasks[i], e);
-	if (r == 0)
-		r = ckpt_copy_run(&c, e);
-	if (r == 0 && c.oracle)
-		r = ckpt_oracle_check(c.oracle, &d->tree, d->shmem_fd, e);
-	ckpt_oracle_free(c.oracle);
-	ckpt_copy_done(&c);
+		r = scan_task(d, &d->tree.tasks[i], e);
+	return r;
+}
+
+int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
+{
+	struct ckpt_oracle *oracle = ckpt_oracle_new();
+	int r;
+
+	d->copy.w = w;
+	d->copy.progress = d->progress;
+	d->copy.oracle = oracle;
+	r = ckpt_copy_run(&d->copy, e);
+	if (r == 0 && oracle)
+		r = ckpt_oracle_check(oracle, &d->tree, d->shmem_fd, e);
+	ckpt_oracle_free(oracle);
 	return r;
 }

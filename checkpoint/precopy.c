@@ -82,20 +82,20 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	int r;
 
 	/* Watched, but not by us: it shares, or shared, its memory with another process. */
-	r = ckpt_scan_own(w->pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret);
+	r = ckpt_scan_own(w->pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret, NULL);
 	if (r != -EPERM)
 		return r;
 	/* All of it counts as written. */
 	if (w->uffd >= 0 && ckpt_watch_range(w->uffd, a->start, a->end) == 0) {
 		ckpt_ranges_cut(ret, before, a->start);
-		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret);
+		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, NULL);
 	}
 	if (r == -EPERM && !w->renewed) {
 		r = renew(w, a, e);
 		if (r < 0)
 			return r;
 		ckpt_ranges_cut(ret, before, a->start);
-		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret);
+		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, NULL);
 	}
 	if (r != -EPERM)
 		return r;
@@ -103,7 +103,7 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	 * that all that is there is sent now. */
 	a->hopeless = true;
 	ckpt_ranges_cut(ret, before, a->start);
-	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret);
+	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL);
 }
 
 static int open_of(pid_t pid, const char *name)
@@ -214,7 +214,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 		struct ckpt_ranges l = { 0 };
 
 		for (size_t k = 0; w->there && k < w->areas.count; k++)
-			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end, CKPT_SCAN_WRITTEN, &l);
+			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end, CKPT_SCAN_WRITTEN, &l, NULL);
 		for (size_t k = 0; k < l.count; k++)
 			pages += (l.r[k].end - l.r[k].start) / CKPT_PAGE;
 		ckpt_ranges_done(&l);

@@ -62,17 +62,25 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
-static int scan_area(const struct watched *w, int pagemap, const Ckpt__Area *a, struct ckpt_ranges *ret)
+static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, Ckpt__Area *a,
+		     struct ckpt_ranges *ret)
 {
 	unsigned how = a->flags & MAP_ANONYMOUS ? 0 : CKPT_SCAN_FILE;
+	struct ckpt_ranges guards = { 0 };
 	size_t before = ret->count;
-	int r;
+	int r = -EPERM;
 
-	r = w->uffd < 0 ? -EPERM : ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, ret);
-	if (r != -EPERM)
-		return r;
-	ckpt_ranges_cut(ret, before, a->start);
-	return ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret);
+	if (w->uffd >= 0)
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, ret, &guards);
+	if (r == -EPERM) {
+		ckpt_ranges_cut(ret, before, a->start);
+		guards.count = 0;
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, &guards);
+	}
+	if (r == 0)
+		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+	ckpt_ranges_done(&guards);
+	return r;
 }
 
 /* In turn: pages that are not there, and pages that are. */
@@ -128,7 +136,7 @@ static int open_of(pid_t pid, const char *name)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static int add_task(struct ckpt_dump *d, struct ckpt_copy *c, const struct ckpt_task *k, struct err *e)
+static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
 	cleanup_close int pagemap = open_of(k->pid, "pagemap"), mem = open_of(k->pid, "mem");
 	const struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
@@ -137,17 +145,22 @@ static int add_task(struct ckpt_dump *d, struct ckpt_copy *c, const struct ckpt_
 
 	if (pagemap < 0 || mem < 0)
 		return err_sys(e, "open the memory of process %d", (int)k->pid);
-	s = w ? ckpt_copy_add(c, w->mm, k->pid, mem) : NULL;
+	s = w ? ckpt_copy_add(&d->copy, w->mm, k->pid, mem) : NULL;
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
-			r = scan_area(w, pagemap, k->mm->area[i], &s->ranges);
-	if (r < 0)
-		return err_code(e, r, "scan the memory of process %d", (int)k->pid);
-	r = write_populated(c->w, k->mm, w->mm, &s->ranges, e);
-	keep_written(&s->ranges);
+			r = scan_area(d, w, pagemap, k->mm->area[i], &s->ranges);
+	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;
+}
+
+int ckpt_final_scan(struct ckpt_dump *d, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
+		r = scan_task(d, &d->tree.tasks[i], e);
 	return r;
 }
 
@@ -168,20 +181,26 @@ static int meet_shared(struct ckpt_dump *d)
 int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
 {
 	struct ckpt_precopy *p = d->precopy;
-	struct ckpt_copy c = { .w = w, .progress = d->progress, .oracle = p->oracle };
 	uint64_t shared;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
-		r = add_task(d, &c, &d->tree.tasks[i], e);
+	d->copy.w = w;
+	d->copy.progress = d->progress;
+	d->copy.oracle = p->oracle;
+	/* As the tree's processes. */
+	for (size_t i = 0; r == 0 && i < d->copy.count; i++) {
+		struct ckpt_source *s = &d->copy.sources[i];
+
+		r = write_populated(w, d->tree.tasks[i].mm, (uint32_t)s->mm, &s->ranges, e);
+		keep_written(&s->ranges);
+	}
 	if (r == 0 && meet_shared(d) < 0)
 		r = err_code(e, -ENOMEM, "copy shared memory");
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)
-		r = ckpt_copy_run(&c, e);
+		r = ckpt_copy_run(&d->copy, e);
 	if (r == 0 && p->oracle)
 		r = ckpt_oracle_check(p->oracle, &d->tree, d->shmem_fd, e);
-	ckpt_copy_done(&c);
 	return r;
 }

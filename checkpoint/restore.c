@@ -135,7 +135,15 @@ static int plan_fds(struct restore *r, struct err *e)
 static int check_host(const struct restore *r, struct err *e)
 {
 	const Ckpt__Header *h = r->tree.header;
+	uint8_t digest[16];
 
+	/* A thread may be in the middle of its code, and programs remember where its functions are. */
+	if (h->vdso_digest.len == sizeof(digest) && ckpt_vdso_digest(digest) == 0 &&
+	    memcmp(digest, h->vdso_digest.data, sizeof(digest)) != 0) {
+		err_set(e, ERR_UNSUPPORTED, "the image is of another kernel (%.64s): its vdso is not this one's",
+			h->kernel);
+		return err_hint(e, "both hosts need the same kernel and the same model of processor");
+	}
 	if (h->page_size != CKPT_PAGE)
 		return err_set(e, ERR_UNSUPPORTED, "the image has pages of %u bytes", h->page_size);
 	if (h->xsave_mask & ~ckpt_xsave_mask())
@@ -193,6 +201,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_late(r, l, e);
 	if (n == 0)
 		n = restore_tables(r, l, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_join_user(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)

@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x10u /* Linux 6.3 */
+#endif
+
 /* Memory of ours in every restored process: a page for the stub, the list, room for arguments. */
 #define RESTORE_REGION 262144u
 #define RESTORE_ADDRESS_MAX 0x7ffffffff000ull
@@ -103,6 +107,13 @@ static inline int restore_fd_end(const struct restore *r)
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
 int restore_open(void *restore, struct err *e);
+/*
+ * Keeps the fds from `first` up to `end`, closes all others but 0 to 2, and waits, in another program: only
+ * execve(2) makes an address space that belongs to the VPS's user namespace. Those of all processes are copies of
+ * such; were they copies of the engine's, the VPS's root could look at none that is not dumpable
+ * (__ptrace_may_access() in the kernel). (restore_wait.c)
+ */
+_Noreturn void restore_wait(int first, int end);
 void restore_stay(void *restore);
 
 /* A list of calls in the making, with what their arguments point to. (restore_list.c) */
@@ -133,8 +144,11 @@ int restore_fork_tree(struct restore *r, struct list *l, struct err *e);
 uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o);
 uint32_t restore_exit_signal(const struct restore *r, size_t who);
 
-/* The steps of a task. (restore_task.c) */
+/* Its memory before it is filled, and into the list in `l` what comes then: protection, advice, guards,
+ * names, locks. (restore_areas.c) */
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_dress(struct restoring *p, struct list *l, struct err *e);
+/* The steps of a task. (restore_task.c) */
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_registers(struct restore *r, struct restoring *p, struct err *e);

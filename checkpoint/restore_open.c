@@ -10,20 +10,14 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/close_range.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x10u
-#endif
 
 static int place(int fd, int at, struct err *e)
 {
@@ -199,6 +193,8 @@ int restore_open(void *restore, struct err *e)
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, &o, e);
 	if (n == 0)
+		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, e);
+	if (n == 0)
 		n = ckpt_sockets_make(&o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		n = open_file(r, &o, i, e);
@@ -222,51 +218,9 @@ int restore_open(void *restore, struct err *e)
 	return n == 0 ? restore_file_locks(r, e) : n;
 }
 
-/* for (;;) pause(); */
-struct waiter {
-	Elf64_Ehdr ehdr;
-	Elf64_Phdr phdr;
-	uint8_t code[16];
-};
-#define WAITER_AT 0x10000
-
-static int open_waiter(void)
-{
-	static const struct waiter w = {
-		.ehdr = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-			  .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
-			  .e_entry = WAITER_AT + offsetof(struct waiter, code),
-			  .e_phoff = offsetof(struct waiter, phdr), .e_ehsize = sizeof(Elf64_Ehdr),
-			  .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
-		.phdr = { .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = WAITER_AT, .p_paddr = WAITER_AT,
-			  .p_filesz = sizeof(w), .p_memsz = sizeof(w), .p_align = CKPT_PAGE },
-		.code = { 0xb8, SYS_pause, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7 },
-	};
-	int fd = memfd_create("restore", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-
-	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 all can be executed */
-		fd = memfd_create("restore", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd >= 0 && write(fd, &w, sizeof(w)) == sizeof(w))
-		return fd;
-	return -1;
-}
-
-/*
- * Another program in this process: only execve(2) makes an address space that belongs to the VPS's user
- * namespace. Those of all its processes are copies of it, and the VPS's root could look at none of them that
- * is not dumpable, were it the engine's (__ptrace_may_access() in the kernel).
- */
 void restore_stay(void *restore)
 {
-	struct restore *r = restore;
-	static char *const none[] = { NULL };
-	int fd = open_waiter();
+	const struct restore *r = restore;
 
-	close_range((unsigned)restore_fd_end(r), ~0u, CLOSE_RANGE_CLOEXEC);
-	if (r->base > 3)
-		close_range(3, (unsigned)r->base - 1, CLOSE_RANGE_CLOEXEC);
-	for (int i = r->base; i < restore_fd_end(r); i++)
-		fcntl(i, F_SETFD, 0);
-	execveat(fd, "", none, none, AT_EMPTY_PATH);
-	_exit(1);
+	restore_wait(r->base, restore_fd_end(r));
 }

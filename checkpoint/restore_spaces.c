@@ -10,6 +10,7 @@
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 
@@ -83,7 +84,9 @@ static int fill_ipc(const struct making *m, struct err *e)
 {
 	int n = set_sysctls(m, e);
 
-	return n == 0 ? ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e) : n;
+	if (n == 0)
+		n = ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e);
+	return n == 0 ? ckpt_mqueues_make(&m->r->tree, m->id, e) : n;
 }
 
 static int set_loopback(struct err *e)
@@ -367,27 +370,51 @@ static void enter_user(const struct restore *r, const Ckpt__Thread *t, struct li
 }
 
 /*
- * A thread of a process in another user namespace, where nobody may choose a number: process 1 says which was
- * the last (ns_last_pid), and as nothing else runs, the next is ours.
+ * In another user namespace nobody may choose a number: process 1 says which was the last (ns_last_pid), and as
+ * nothing else runs, the next is ours.
  */
-static int clone_thread(struct restore *r, struct restoring *p, size_t i, struct list *l, struct err *e)
+static int choose_number(struct restore *r, uint32_t tid, struct list *l, struct err *e)
 {
-	uint32_t tid = p->task->threads[i]->tid;
 	struct restoring *first = &r->procs[0];
 	char text[16];
-	pid_t born;
-	int n;
 
 	snprintf(text, sizeof(text), "%u", tid - 1);
 	list_init(l, r);
 	list_call(l, "choose the number of a thread", SYS_pwrite64, (uint64_t)restore_fd_last_pid(r),
 		  list_put(l, text, strlen(text)), strlen(text), 0, 0, 0);
-	n = list_run(l, &first->batch, &first->threads[0], e);
-	if (n == 0) {
-		list_init(l, r);
-		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, 0, &born, e);
-	}
-	return n == 0 ? ckpt_thread_adopt(&p->threads[i], born, (pid_t)p->task->process->pid, (pid_t)tid, e) : n;
+	return list_run(l, &first->batch, &first->threads[0], e);
+}
+
+/* A thread before its time, which enters what it has alone. */
+static int early_thread(struct restore *r, struct restoring *p, size_t i, struct list *l, struct err *e)
+{
+	const Ckpt__Thread *t = p->task->threads[i], *leader = p->task->threads[0];
+	bool user = restore_has_own_user(r, p->task);
+	pid_t born;
+	int n = user ? choose_number(r, t->tid, l, e) : 0;
+
+	list_init(l, r);
+	if (n == 0)
+		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, user ? 0 : (pid_t)t->tid, &born, e);
+	if (n == 0)
+		n = ckpt_thread_adopt(&p->threads[i], born, (pid_t)p->task->process->pid, (pid_t)t->tid, e);
+	list_init(l, r);
+	for (size_t k = 0; n == 0 && k < t->n_spaces; k++)
+		if (t->spaces[k] != leader->spaces[k])
+			list_call(l, "enter a thread's namespace", SYS_setns, (uint64_t)restore_fd_space(r, t->spaces[k]), 0, 0,
+				  0, 0, 0);
+	return n == 0 && l->count ? list_run(l, &p->batch, &p->threads[i], e) : n;
+}
+
+bool restore_has_early_threads(const struct restore *r, const struct ckpt_task *k)
+{
+	const Ckpt__Thread *leader = k->threads[0];
+
+	for (size_t i = 1; i < k->thread_count; i++)
+		if (leader->n_spaces && memcmp(k->threads[i]->spaces, leader->spaces,
+					       leader->n_spaces * sizeof(*leader->spaces)) != 0)
+			return true;
+	return restore_has_own_user(r, k);
 }
 
 int restore_join(struct restore *r, struct restoring *p, struct list *l, struct err *e)
@@ -395,8 +422,6 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 	static const enum ckpt_space_kind order[] = { CKPT_SPACE_NET, CKPT_SPACE_UTS, CKPT_SPACE_IPC,
 						      CKPT_SPACE_CGROUP, CKPT_SPACE_TIME, CKPT_SPACE_MNT };
 	const Ckpt__Thread *t = p->task->threads[0];
-	bool user = restore_has_own_user(r, p->task);
-	int n;
 
 	list_init(l, r);
 	for (size_t i = 0; t->n_spaces && i < ARRAY_SIZE(order); i++)
@@ -411,11 +436,24 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 		if (!p->task->process->cwd_ghost)
 			list_call(l, "go to its directory", SYS_fchdir, at + 1, 0, 0, 0, 0, 0);
 	}
-	if (user)
-		enter_user(r, t, l);
-	n = l->count ? list_run(l, &p->batch, &p->threads[0], e) : 0;
-	for (size_t i = 1; n == 0 && user && i < p->task->thread_count; i++)
-		n = clone_thread(r, p, i, l, e);
+	return l->count ? list_run(l, &p->batch, &p->threads[0], e) : 0;
+}
+
+int restore_join_user(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	int n;
+
+	if (!restore_has_early_threads(r, p->task))
+		return 0;
+	list_init(l, r);
+	/* Of those that the tree shares its threads would keep what only it lets go of. */
+	if (!p->task->process->files_group)
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
+	if (restore_has_own_user(r, p->task))
+		enter_user(r, p->task->threads[0], l);
+	n = list_run(l, &p->batch, &p->threads[0], e);
+	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
+		n = early_thread(r, p, i, l, e);
 	return n;
 }
 

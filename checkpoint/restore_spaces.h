@@ -23,13 +23,16 @@ int restore_space_take(const struct restore *r, uint32_t id, int fd, struct err 
 /* All mount namespaces. `proc` is the VPS's /proc. (restore_mounts.c) */
 int restore_mounts(struct restore *r, int proc, struct err *e);
 
-/* The task enters its namespaces, root and directory. In a user namespace of its own it gets its threads here:
- * later nobody could give them their numbers. */
+/* The task enters its namespaces, but for that of users, its root and directory. */
 int restore_join(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+/* When all is opened: its user namespace, where it has no more rights over what is outside of it. It gets its
+ * threads here when later nobody could give them their numbers or their own namespaces. */
+int restore_join_user(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 /* Once all threads are there: which control groups those are in, and what the groups are set to. */
 int restore_settle_groups(struct restore *r, int group, int user, struct err *e);
 /* True when it needs a place: another root, directory or mount namespace than process 1's. */
 bool restore_is_elsewhere(const struct restore *r, const struct ckpt_task *k);
+bool restore_has_early_threads(const struct restore *r, const struct ckpt_task *k);
 bool restore_has_own_user(const struct restore *r, const struct ckpt_task *k);
 
 #endif

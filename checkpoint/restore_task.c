@@ -4,12 +4,13 @@
  * its threads. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/attributes.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/timers.h"
 
-#include <asm/prctl.h>
 #include <elf.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -24,91 +25,6 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
-#ifndef ARCH_MAP_VDSO_64
-#define ARCH_MAP_VDSO_64 0x2003
-#endif
-
-/* While it is filled: private memory can be written, the rest is as it will be. */
-static uint32_t filling_prot(const Ckpt__Area *a)
-{
-	return a->flags & MAP_SHARED ? a->prot : PROT_READ | PROT_WRITE;
-}
-
-static int map_areas(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	const Ckpt__Mm *mm = p->task->mm;
-	int n = p->early ? restore_early_map(r, p, l, e) : 0;
-
-	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
-		const Ckpt__Area *a = mm->area[i];
-		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | MAP_GROWSDOWN)) |
-				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
-
-		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
-			continue; /* when all else has its place */
-		if (restore_early_has(p, a))
-			continue;
-		if (a->shmem)
-			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
-		else if (a->path[0])
-			fd = (uint64_t)p->area_fd[i];
-		else
-			flags |= MAP_ANONYMOUS;
-		if (!list_fits(l, 1, 0))
-			n = list_run(l, &p->batch, &p->threads[0], e);
-		list_call(l, "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
-			  fd, a->offset);
-	}
-	return n;
-}
-
-int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	const Ckpt__Mm *mm = p->task->mm;
-	struct prctl_mm_map map = {
-		.start_code = mm->start_code, .end_code = mm->end_code, .start_data = mm->start_data,
-		.end_data = mm->end_data, .start_brk = mm->start_brk, .brk = mm->brk,
-		.start_stack = mm->start_stack, .arg_start = mm->arg_start, .arg_end = mm->arg_end,
-		.env_start = mm->env_start, .env_end = mm->env_end, .auxv_size = (uint32_t)mm->auxv.len,
-		.exe_fd = (uint32_t)p->exe_fd,
-	};
-	int n;
-
-	list_init(l, r);
-	n = map_areas(r, p, l, e);
-	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	if (n == 0)
-		n = restore_shm(r, p, l, e);
-	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	if (n < 0)
-		return n;
-	if (mm->vdso)
-		list_call(l, "map the vdso", SYS_arch_prctl, ARCH_MAP_VDSO_64, mm->vdso, 0, 0, 0, 0);
-	map.auxv = (void *)(uintptr_t)list_put(l, mm->auxv.data, mm->auxv.len); /* NOLINT */
-	list_call(l, "set the memory map", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
-		  list_put(l, &map, sizeof(map)), sizeof(map), 0, 0);
-	return list_run(l, &p->batch, &p->threads[0], e);
-}
-
-static int protect_areas(struct restoring *p, struct list *l, struct err *e)
-{
-	const Ckpt__Mm *mm = p->task->mm;
-	int n = 0;
-
-	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
-		const Ckpt__Area *a = mm->area[i];
-
-		if (a->prot == filling_prot(a))
-			continue;
-		if (!list_fits(l, 1, 0))
-			n = list_run(l, &p->batch, &p->threads[0], e);
-		list_call(l, "protect memory", SYS_mprotect, a->start, a->end - a->start, a->prot, 0, 0, 0);
-	}
-	return n;
-}
-
 static void set_signals(const struct ckpt_task *k, struct list *l)
 {
 	for (size_t i = 0; i < k->actions->n_action; i++) {
@@ -119,16 +35,6 @@ static void set_signals(const struct ckpt_task *k, struct list *l)
 			list_call(l, "set a signal's action", SYS_rt_sigaction, a->signal,
 				  list_put(l, ka, sizeof(ka)), 0, 8, 0, 0);
 	}
-	for (size_t i = 0; i < k->process->n_itimers; i++) {
-		const Ckpt__Itimer *t = k->process->itimers[i];
-		struct itimerval v = {
-			{ (time_t)(t->interval_us / 1000000), (suseconds_t)(t->interval_us % 1000000) },
-			{ (time_t)(t->value_us / 1000000), (suseconds_t)(t->value_us % 1000000) },
-		};
-
-		if (t->value_us)
-			list_call(l, "set a timer", SYS_setitimer, i, list_put(l, &v, sizeof(v)), 0, 0, 0, 0);
-	}
 }
 
 static int set_fds(struct restore *r, struct restoring *p, struct list *l, struct err *e)
@@ -137,7 +43,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group)
+	if (!p->task->process->files_group && !restore_has_early_threads(r, p->task))
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
@@ -164,7 +70,7 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	int n;
 
 	list_init(l, r);
-	n = protect_areas(p, l, e);
+	n = restore_dress(p, l, e);
 	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
@@ -201,7 +107,7 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
 			return err_sys(e, "set the limits of process %u", k->pid);
 	}
-	return n;
+	return n == 0 ? restore_attributes_outside(p, e) : n;
 }
 
 static void set_ids(const Ckpt__Thread *t, struct list *l)
@@ -283,7 +189,6 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	const Ckpt__Thread *t = p->task->threads[i];
 	stack_t alt = { (void *)(uintptr_t)t->altstack, (int)(t->altstack_flags & ~(uint32_t)SS_ONSTACK), /* NOLINT */
 			t->altstack_size };
-	struct sched_param param = { (int)t->rt_priority };
 	char comm[16] = { 0 };
 	int n = restore_filters(r, p, i, p->filters, t->n_seccomp, l, e);
 
@@ -301,30 +206,43 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	if (t->rseq)
 		list_call(l, "register its restartable sequences", SYS_rseq, t->rseq, t->rseq_size, 0,
 			  t->rseq_signature, 0, 0);
-	if (i > 0 || p->task->process->pid != 1) /* the first is tied to its holder */
-		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
+	restore_attributes(t, l);
 	set_identity(t, restore_has_own_user(r, p->task), l);
+	/* Another identity undoes these (prctl(2)). The first is tied to its holder. */
+	if (i > 0 || p->task->process->pid != 1)
+		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
+	else
+		list_call(l, "tie it to its holder", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
 	if (i == 0)
 		list_call(l, NULL, SYS_prctl, PR_SET_DUMPABLE, p->task->process->dumpable == 1, 0, 0, 0, 0);
+	if (i == 0)
+		restore_attributes_late(p->task, l);
 	n = list_run(l, &p->batch, &p->threads[i], e);
 	if (n < 0)
 		return n;
 	if (sched_setaffinity(p->threads[i].tid, t->affinity.len, (const cpu_set_t *)(const void *)t->affinity.data) < 0 &&
 	    errno != EINVAL) /* processors that are not here */
 		return err_sys(e, "set the processors of thread %u", t->tid);
-	if (t->policy != SCHED_OTHER &&
-	    sched_setscheduler(p->threads[i].tid, (int)t->policy, &param) < 0)
-		return err_sys(e, "set the scheduling of thread %u", t->tid);
-	if (setpriority(PRIO_PROCESS, (id_t)p->threads[i].tid, t->nice) < 0)
-		return err_sys(e, "set the niceness of thread %u", t->tid);
+	return 0;
+}
+
+/* Signals that come from here on wait until the threads have their own registers and masks; a list ends by
+ * PTRACE_SYSCALL. */
+static int block_signals(struct restoring *p, struct err *e)
+{
+	for (size_t i = 0; i < p->task->thread_count; i++) {
+		int n = ckpt_trace_set_mask(p->threads[i].tid, UINT64_MAX);
+
+		if (n < 0)
+			return err_code(e, n, "block the signals of thread %u", p->task->threads[i]->tid);
+		p->threads[i].notify = 0;
+	}
 	return 0;
 }
 
 /* Pending signals: sent by the task to itself, which may say anything of who sent them. */
 static int send_pending(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
-	static const uint64_t all = UINT64_MAX;
-
 	for (size_t i = 0; i < p->task->pending_count; i++) {
 		const Ckpt__PendingSignals *s = p->task->pending[i];
 		size_t who = 0;
@@ -334,8 +252,6 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 			if (s->tid == p->task->threads[k]->tid)
 				who = k;
 		list_init(l, r);
-		p->threads[who].notify = 0; /* all are blocked from here on */
-		list_call(l, "block signals", SYS_rt_sigprocmask, SIG_SETMASK, list_put(l, &all, 8), 0, 8, 0, 0);
 		for (size_t k = 0; k < s->n_info; k++) {
 			siginfo_t si;
 
@@ -359,7 +275,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = restore_has_own_user(r, k); /* restore_join() has made them */
+	bool there = restore_has_early_threads(r, k); /* restore_join() has made them */
 	int n = there ? 0 : share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++) {
@@ -374,7 +290,11 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 	/* The first thread last: it makes the others, and may not afterwards. */
 	for (size_t i = k->thread_count; n == 0 && i-- > 0;)
 		n = set_thread(r, p, i, l, e);
-	return n == 0 ? send_pending(r, p, l, e) : n;
+	if (n == 0)
+		n = block_signals(p, e);
+	if (n == 0)
+		n = send_pending(r, p, l, e);
+	return n == 0 ? restore_timers(r, p, l, e) : n;
 }
 
 /*
@@ -406,6 +326,8 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 		n = -errno;
 	if (n == 0)
 		n = ckpt_trace_set_mask(th->tid, t->sigmask);
+	if (n == 0)
+		n = restore_dispatch(th->tid, t);
 	return n < 0 ? err_code(e, n, "set the registers of thread %u", t->tid) : 0;
 }
 

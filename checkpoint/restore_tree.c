@@ -15,6 +15,7 @@
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #define OPTIONS (PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | \
 		 PTRACE_O_TRACEVFORK | PTRACE_O_EXITKILL | (1u << 21)) /* SUSPEND_SECCOMP */
@@ -70,10 +71,10 @@ int restore_take_over(struct restore *r, struct restoring *p, pid_t pid, uint32_
 
 
 static int run_one(struct restore *r, size_t who, struct list *l, const char *what, uint64_t nr, uint64_t a,
-		   uint64_t b, uint64_t c, struct err *e)
+		   uint64_t b, uint64_t c, uint64_t d, struct err *e)
 {
 	list_init(l, r);
-	list_call(l, what, nr, a, b, c, 0, 0, 0);
+	list_call(l, what, nr, a, b, c, d, 0, 0);
 	return list_run(l, &r->procs[who].batch, &r->procs[who].threads[0], e);
 }
 
@@ -133,8 +134,7 @@ uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o)
 static void stay(void *arg)
 {
 	(void)arg;
-	for (;;)
-		pause();
+	restore_wait(3, 3);
 }
 
 /* Whose parent is not in the VPS: nothing is inherited. */
@@ -205,12 +205,12 @@ static int take_terminal(struct restore *r, size_t who, struct list *l, struct e
 {
 	int fd = terminal_of(r, r->plan.nodes[who].pid);
 
-	return fd < 0 ? 0 : run_one(r, who, l, "take its terminal", SYS_ioctl, (uint64_t)fd, TIOCSCTTY, 0, e);
+	return fd < 0 ? 0 : run_one(r, who, l, "take its terminal", SYS_ioctl, (uint64_t)fd, TIOCSCTTY, 0, 0, e);
 }
 
 static int session(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
-	int n = run_one(r, o->who, l, "begin a session", SYS_setsid, 0, 0, 0, e);
+	int n = run_one(r, o->who, l, "begin a session", SYS_setsid, 0, 0, 0, 0, e);
 
 	/* Before its children are there: they inherit it. */
 	return n == 0 ? take_terminal(r, o->who, l, e) : n;
@@ -218,7 +218,7 @@ static int session(struct restore *r, const struct ckpt_op *o, struct list *l, s
 
 static int group(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
-	return run_one(r, o->who, l, "join its process group", SYS_setpgid, 0, o->number, 0, e);
+	return run_one(r, o->who, l, "join its process group", SYS_setpgid, 0, o->number, 0, 0, e);
 }
 
 static int foreground(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
@@ -238,7 +238,7 @@ static int foreground(struct restore *r, const struct ckpt_op *o, struct list *l
 
 static int reaper(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
-	return run_one(r, o->who, l, "adopt orphans", SYS_prctl, PR_SET_CHILD_SUBREAPER, o->number, 0, e);
+	return run_one(r, o->who, l, "adopt orphans", SYS_prctl, PR_SET_CHILD_SUBREAPER, o->number, 0, 0, e);
 }
 
 /* Its tracer takes note of its end first, so that its parent can. */
@@ -259,7 +259,7 @@ static int end(struct restore *r, const struct ckpt_op *o, struct list *l, struc
 	if (kill(p->threads[0].tid, SIGKILL) < 0)
 		return err_sys(e, "end a stand-in");
 	reap(p);
-	return run_one(r, o->by, l, "wait for a stand-in", SYS_wait4, o->number, 0, 0, e);
+	return run_one(r, o->by, l, "wait for a stand-in", SYS_wait4, o->number, 0, 0, 0, e);
 }
 
 /* What SIGCHLD is by default: nothing is to happen when a zombie's parent gets its signal again. */
@@ -323,7 +323,53 @@ static int leave_terminals(struct restore *r, struct list *l, struct err *e)
 		int fd = k->terminal || k->sid == k->pid ? -1 : terminal_of(r, k->sid);
 
 		if (fd >= 0)
-			n = run_one(r, i, l, NULL, SYS_ioctl, (uint64_t)fd, TIOCNOTTY, 0, e);
+			n = run_one(r, i, l, NULL, SYS_ioctl, (uint64_t)fd, TIOCNOTTY, 0, 0, e);
+	}
+	return n;
+}
+
+/* Stops it by the signal as it was stopped: its actions are all by default yet. A group without a parent in
+ * its session is stopped by nothing but SIGSTOP. */
+static int stop(pid_t pid, int sig)
+{
+	struct ckpt_stop s = { 0 };
+	int n = kill(pid, sig) < 0 ? -errno : ckpt_trace_resume(PTRACE_CONT, pid, 0);
+
+	if (n == 0)
+		n = ckpt_trace_wait(pid, &s);
+	while (n == 0 && s.kind == CKPT_STOP_SIGNAL && s.sig != sig) {
+		n = ckpt_trace_resume(PTRACE_CONT, pid, 0);
+		if (n == 0)
+			n = ckpt_trace_wait(pid, &s);
+	}
+	/* It does not get to its own code, whatever becomes of the signal. */
+	if (n == 0)
+		n = ckpt_trace_interrupt(pid);
+	if (n == 0)
+		n = ckpt_trace_resume(PTRACE_CONT, pid, sig);
+	if (n == 0)
+		n = ckpt_trace_wait(pid, &s);
+	if (n == 0 && s.kind == CKPT_STOP_EVENT && s.sig == SIGTRAP && sig != SIGSTOP)
+		return stop(pid, SIGSTOP);
+	return n == 0 && (s.kind != CKPT_STOP_EVENT || s.sig != sig) ? -EPROTO : n;
+}
+
+static int stop_tasks(struct restore *r, struct list *l, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++) {
+		const Ckpt__Process *k = r->tree.tasks[i].process;
+		size_t parent = r->plan.nodes[i].parent;
+
+		if (!k->stop_signal)
+			continue;
+		n = stop(r->procs[i].threads[0].tid, (int)k->stop_signal);
+		r->procs[i].threads[0].in_call = false;
+		if (n < 0)
+			err_code(e, n, "stop process %u", k->pid);
+		else if (k->stop_seen && parent != CKPT_PLAN_OUTSIDE)
+			n = run_one(r, parent, l, NULL, SYS_waitid, P_PID, k->pid, 0, WSTOPPED | WNOHANG, e);
 	}
 	return n;
 }
@@ -335,5 +381,7 @@ int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
 	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++)
 		if (!restore_early_is_born(r, &r->plan.ops[i]))
 			n = carry_out[r->plan.ops[i].kind](r, &r->plan.ops[i], l, e);
-	return n == 0 ? leave_terminals(r, l, e) : n;
+	if (n == 0)
+		n = leave_terminals(r, l, e);
+	return n == 0 ? stop_tasks(r, l, e) : n;
 }

@@ -22,6 +22,7 @@ struct scan_arg {
 #define IS_PRESENT (1u << 3)
 #define IS_SWAPPED (1u << 4)
 #define IS_PFNZERO (1u << 5)
+#define IS_GUARD (1u << 8)
 
 #define REGIONS 512
 
@@ -59,9 +60,31 @@ void ckpt_ranges_done(struct ckpt_ranges *l)
 	*l = (struct ckpt_ranges){ 0 };
 }
 
-int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret)
+/* A category that the kernel does not know must not be asked for. */
+static uint64_t guard_category(int pagemap)
+{
+	static _Atomic int known; /* 0: not yet asked, 1: it is, 2: it is not */
+	struct scan_arg s = {
+		.size = sizeof(s), .start = 4096, .end = 8192, .category_mask = IS_GUARD, .return_mask = IS_GUARD,
+	};
+
+	if (!known)
+		known = ioctl(pagemap, SCAN, &s) < 0 && errno == EINVAL ? 2 : 1;
+	return known == 1 ? IS_GUARD : 0;
+}
+
+static int take(const struct page_region *p, unsigned how, struct ckpt_ranges *ret, struct ckpt_ranges *guards)
+{
+	if (p->categories & IS_GUARD)
+		return guards ? ckpt_ranges_add(guards, p->start, p->end, false) : 0;
+	return ckpt_ranges_add(ret, p->start, p->end, how & CKPT_SCAN_ANEW || p->categories);
+}
+
+int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret,
+		  struct ckpt_ranges *guards)
 {
 	struct page_region regions[REGIONS];
+	uint64_t guard = guard_category(pagemap);
 
 	/* Present or swapped must be asked for: scans that only ask for what is written match holes, too,
 	 * and give them page tables when they protect. */
@@ -74,18 +97,16 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 			.category_inverted = IS_FILE | IS_PFNZERO,
 			.category_mask = IS_FILE | IS_PFNZERO | (how & CKPT_SCAN_WRITTEN ? IS_WRITTEN : 0),
 			.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
-			.return_mask = IS_WRITTEN | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
+			.return_mask = IS_WRITTEN | guard | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
 		};
-		int n = ioctl(pagemap, SCAN, &s), r;
+		int n = ioctl(pagemap, SCAN, &s), r = 0;
 
 		if (n < 0)
 			return -errno;
-		for (int i = 0; i < n; i++) {
-			r = ckpt_ranges_add(ret, regions[i].start, regions[i].end,
-					    how & CKPT_SCAN_ANEW || regions[i].categories);
-			if (r < 0)
-				return r;
-		}
+		for (int i = 0; r == 0 && i < n; i++)
+			r = take(&regions[i], how, ret, guards);
+		if (r < 0)
+			return r;
 		if (s.walk_end <= start)
 			break;
 		start = s.walk_end;

@@ -38,9 +38,12 @@ enum {
 
 /*
  * Appends the pages that the process made its own: not those of a file, not holes, not the zero page
- * that reading a hole maps. `written` is set as the kernel tells; unwatched pages count as written.
+ * that reading a hole maps. `written` is set as the kernel tells; unwatched pages count as written. Guard
+ * pages (MADV_GUARD_INSTALL, Linux 6.13) are none; they are appended to `guards` when it is not NULL, by kernels
+ * that tell of them (Linux 6.15).
  */
-int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret);
+int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret,
+		  struct ckpt_ranges *guards);
 
 /* The pages of shared memory that are no holes. Moves the file's position. */
 int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret);

@@ -119,22 +119,32 @@ Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, con
 	return q;
 }
 
-/* Nothing arrives from here on, until the dump is done or its engine dies. */
-static int lock(struct ckpt_dump *d, struct err *e)
+int ckpt_dump_netns(const struct ckpt_dump *d, struct err *e)
 {
 	cleanup_close int its = -EBADF, own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	char path[64];
 	struct stat a, b;
 
-	if (d->net_lock >= 0)
-		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)d->init);
 	its = open(path, O_RDONLY | O_CLOEXEC);
 	if (its < 0 || own < 0 || fstat(its, &a) < 0 || fstat(own, &b) < 0)
 		return err_sys(e, "open %s", path);
-	if (a.st_ino == b.st_ino)
+	return a.st_ino == b.st_ino ? -EXDEV : TAKE_FD(its);
+}
+
+/* Nothing arrives from here on, until the dump is done or its engine dies. */
+static int lock(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_close int its = -EBADF;
+
+	if (d->net_lock >= 0)
+		return 0;
+	its = ckpt_dump_netns(d, e);
+	if (its == -EXDEV)
 		return err_set(e, ERR_UNSUPPORTED, "the VPS has sockets in the host's own network (mode=host), "
 			       "which cannot be saved");
+	if (its < 0)
+		return its;
 	d->net_lock = netns_lock(its, e);
 	return d->net_lock < 0 ? d->net_lock : 0;
 }

@@ -39,6 +39,8 @@ bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
  * when a connection waits to be accepted: a moment later it may be saved.
  */
 int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e);
+/* The VPS's network namespace, a new fd; -EXDEV: it has the host's. */
+int ckpt_dump_netns(const struct ckpt_dump *d, struct err *e);
 /* The connections will end without a word to their peers, as the VPS goes on elsewhere; or not. */
 int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e);
 /* Names of both ends, backlog and state come from the kinds; these are for all. */

@@ -27,10 +27,13 @@
 #endif
 
 const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT] = {
-	[CKPT_SPACE_USER] = { "user", CLONE_NEWUSER },       [CKPT_SPACE_MNT] = { "mnt", CLONE_NEWNS },
-	[CKPT_SPACE_NET] = { "net", CLONE_NEWNET },          [CKPT_SPACE_UTS] = { "uts", CLONE_NEWUTS },
-	[CKPT_SPACE_IPC] = { "ipc", CLONE_NEWIPC },          [CKPT_SPACE_CGROUP] = { "cgroup", CLONE_NEWCGROUP },
-	[CKPT_SPACE_TIME] = { "time", CLONE_NEWTIME },
+	[CKPT_SPACE_USER] = { "user", CLONE_NEWUSER, false },
+	[CKPT_SPACE_MNT] = { "mnt", CLONE_NEWNS, false },
+	[CKPT_SPACE_NET] = { "net", CLONE_NEWNET, true },
+	[CKPT_SPACE_UTS] = { "uts", CLONE_NEWUTS, true },
+	[CKPT_SPACE_IPC] = { "ipc", CLONE_NEWIPC, true },
+	[CKPT_SPACE_CGROUP] = { "cgroup", CLONE_NEWCGROUP, true },
+	[CKPT_SPACE_TIME] = { "time", CLONE_NEWTIME, false },
 };
 
 /* What a process of an ipc namespace finds in /proc/sys (ipc_namespaces(7)). */

@@ -23,6 +23,7 @@ enum ckpt_space_kind {
 struct ckpt_space_type {
 	const char *name; /* below /proc/PID/ns */
 	int flag;         /* CLONE_NEW* */
+	bool of_thread;   /* one thread of several can enter one alone */
 };
 extern const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT];
 
@@ -43,7 +44,7 @@ struct ckpt_spaces {
 	struct ckpt_seen_space *space;
 	size_t count;
 	struct ckpt_seen_mount *mount;
-	size_t mount_count;
+	size_t mount_count, last;         /* and which was asked for last */
 	struct ckpt_seen_super {
 		dev_t dev;
 	} *super;                         /* as tree.supers */
@@ -75,10 +76,11 @@ bool ckpt_group_is_setting(const char *name);
 /* A mount namespace's contents. (mounts.c) */
 int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e);
 /*
- * The mount namespace, as images have it (0 is process 1's), of the file that a link of /proc leads to, of
- * which the kernel says that it is `path`. ERR_UNSUPPORTED when that is covered, or the mount in none. (mounts.c)
+ * The mount that the file lies in that a link of /proc leads to, `path` for the message: its number, and its
+ * namespace as images have it (0 is process 1's). ERR_UNSUPPORTED when it is in none. (mounts.c)
  */
-int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint32_t *ret, struct err *e);
+int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id, uint32_t *ret,
+		     struct err *e);
 /* Where a mount is, from the root of its namespace; "" is that. */
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size);
 /* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover. -EXDEV, and *e

@@ -3,15 +3,21 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/attributes.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/spaces.h"
+#include "checkpoint/flags.h"
+#include "checkpoint/timers.h"
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/user.h>
 #include <unistd.h>
 
@@ -134,12 +140,16 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_TMPFS, i + 1, t->tmpfs[i], e);
 	for (size_t i = 0; r == 0 && i < t->ipc_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_IPC, i + 1, t->ipc[i], e);
+	for (size_t i = 0; r == 0 && i < t->mqueue_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_MQUEUE, i + 1, t->mqueues[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
 	for (size_t i = 0; r == 0 && i < t->queue_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SOCKET_DATA, i + 1, t->queues[i], e);
+	for (size_t i = 0; r == 0 && i < t->net_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_NET_STATE, i + 1, t->nets[i], e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = write_task(&t->tasks[i], w, e);
 	for (size_t i = 0; r == 0 && i < t->zombie_count; i++)
@@ -223,6 +233,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 			return bad(e, "too much in tmpfs, at", rec->id);
 		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
 		break;
+	case CKPT_REC_MQUEUE:
+		if (rec->id != t->mqueue_count + 1)
+			return bad(e, "message queue", rec->id);
+		r = ckpt_push(&t->arena, &t->mqueues, &t->mqueue_count, m);
+		break;
 	case CKPT_REC_IPC:
 		if (t->ipc_count == FILES_MAX)
 			return bad(e, "too many System V objects, at", rec->id);
@@ -239,6 +254,11 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		if (t->queue_count == FILES_MAX)
 			return bad(e, "too much in sockets, at", rec->id);
 		r = ckpt_push(&t->arena, &t->queues, &t->queue_count, m);
+		break;
+	case CKPT_REC_NET_STATE:
+		if (t->net_count == FILES_MAX)
+			return bad(e, "too much of a network, at", rec->id);
+		r = ckpt_push(&t->arena, &t->nets, &t->net_count, m);
 		break;
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
@@ -277,6 +297,19 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 	return r < 0 ? err_code(e, r, "read the image") : 0;
 }
 
+/* Guards lie in their area. */
+static bool guards_fit(const Ckpt__Area *a)
+{
+	uint64_t left = (a->end - a->start) / CKPT_PAGE;
+
+	for (size_t i = 0; i < a->n_guard; i++) {
+		if (a->guard[i] > left)
+			return false;
+		left -= a->guard[i];
+	}
+	return a->n_guard % 2 == 0;
+}
+
 static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e)
 {
 	uint64_t last = 0;
@@ -288,11 +321,17 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 
 		if (a->start < last || a->end <= a->start || a->end > ADDRESS_MAX ||
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
-		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count)
+		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
+		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
 	return 0;
+}
+
+static bool is_stop_signal(uint32_t sig)
+{
+	return sig == 0 || sig == SIGSTOP || sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU;
 }
 
 static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, struct err *e)
@@ -302,8 +341,10 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 	if (!k->mm || !k->actions || !k->fds || !k->thread_count || pid == 0 || pid > 4194304 ||
 	    k->process->cwd_ghost > t->ghost_count || k->mm->exe_ghost > t->ghost_count ||
-	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || k->process->stop_signal > 64 ||
+	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || !is_stop_signal(k->process->stop_signal) ||
 	    k->process->terminal > t->file_count || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
+		return bad(e, "process", pid);
+	if (strlen(k->process->cwd) >= 4096 || k->actions->n_action > 64)
 		return bad(e, "process", pid);
 	r = check_mm(t, k->mm, e);
 	if (r < 0)
@@ -313,14 +354,19 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 		if (th->tid == 0 || th->tid > 4194304 || th->regs.len != sizeof(struct user_regs_struct) ||
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
-		    th->n_groups > 65536)
+		    th->n_groups > 1024)
 			return bad(e, "thread", th->tid);
 		r = ckpt_seccomp_check(t, th, e);
+		if (r == 0)
+			r = ckpt_attributes_check(k, th, e);
 		if (r < 0)
 			return r;
 	}
 	if (ckpt_locks_check(NULL, k->fds, e) < 0 || ckpt_undo_check(t, k, e) < 0)
 		return -EIO;
+	r = ckpt_timers_check(k, e);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < k->fds->n_fd; i++)
 		if (k->fds->fd[i]->file == 0 || k->fds->fd[i]->file > t->file_count ||
 		    k->fds->fd[i]->fd > CKPT_FD_MAX)
@@ -381,7 +427,7 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
-	if (ckpt_ipc_check(t, e) < 0)
+	if (ckpt_ipc_check(t, e) < 0 || ckpt_mqueues_check(t, e) < 0)
 		return -EIO;
 	for (size_t i = 0; i < t->file_count; i++) {
 		int x = check_file(t, t->files[i], i + 1, e);
@@ -389,7 +435,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
-	n = ckpt_sockets_check(t, e) < 0 ? -EPROTO : n;
+	if (ckpt_sockets_check(t, e) < 0 || ckpt_netstate_check(t->nets, t->net_count, e) < 0)
+		return -EPROTO;
 	for (size_t i = 0; n >= 0 && i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
 

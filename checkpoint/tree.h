@@ -21,6 +21,8 @@ typedef struct Ckpt__Layout Ckpt__Layout;
 typedef struct Ckpt__IpcObject Ckpt__IpcObject;
 typedef struct Ckpt__Mm Ckpt__Mm;
 typedef struct Ckpt__Mount Ckpt__Mount;
+typedef struct Ckpt__NetState Ckpt__NetState;
+typedef struct Ckpt__Mqueue Ckpt__Mqueue;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
@@ -89,10 +91,14 @@ struct ckpt_tree {
 	size_t filter_count;
 	Ckpt__SocketData **queues;  /* in the order of their files */
 	size_t queue_count;
+	Ckpt__NetState **nets;      /* netstate.h */
+	size_t net_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */
 	size_t tmpfs_count;
 	Ckpt__IpcObject **ipc;
 	size_t ipc_count;
+	Ckpt__Mqueue **mqueues;     /* ids as those of files */
+	size_t mqueue_count;
 	Ckpt__Space **spaces;       /* namespace n has id n + 1, owners first; so have the next three */
 	size_t space_count;
 	Ckpt__Super **supers;
@@ -109,6 +115,9 @@ struct ckpt_tree {
 	bool has_spool;
 	uint64_t spooled;
 };
+
+/* MAP_DROPPABLE (Linux 6.11), in the place of MAP_PRIVATE. */
+#define CKPT_MAP_DROPPABLE 0x08u
 
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */
 #define CKPT_SHMEM_MM ((uint64_t)1 << 32)

@@ -449,8 +449,10 @@ int netns_rules_replace(const struct netns_host *h, const struct netns_vps *cons
 	bool there[RS_FAMILIES] = { false };
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
-	/* What is deleted is waited for by whoever closes such a socket next (nl_stay()), so the first
-	 * start on a host deletes nothing. */
+	/* Whoever closes a socket of nftables waits until the kernel has freed what was deleted by then,
+	 * some 12 ms: the first start on a host deletes nothing. For the others that wait has to be
+	 * before the new rules are made, as netns_counts_read() has it: made while the freeing is under
+	 * way, they were seen to lose their connection tracking (Linux 6.18). */
 	for (int f = 0; f < RS_FAMILIES && r == 0; f++) {
 		r = netns_table_is_there(&n, h, f, e);
 		there[f] = r > 0;

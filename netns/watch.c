@@ -28,7 +28,7 @@ static int join(struct nl *n, int protocol, unsigned group, int epoll, struct er
 {
 	struct sockaddr_nl own = { .nl_family = AF_NETLINK };
 	struct epoll_event ev = { .events = EPOLLIN };
-	int size = 1024 * 1024, r = nl_open_own(n, protocol, -EBADF, e);
+	int size = 1024 * 1024, r = nl_open(n, protocol, -EBADF, e);
 
 	if (r < 0)
 		return r;

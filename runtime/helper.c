@@ -5,7 +5,6 @@
 #include "runtime/internal.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -15,25 +14,14 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#ifndef CLONE_NEWTIME
-#define CLONE_NEWTIME 0x80
-#endif
-
-#define NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | \
-		    CLONE_NEWCGROUP)
-
 static int enter(const struct rt_vps *v, const struct cgroup_entry *entry, struct err *e)
 {
 	int r = cgroup_entry_enter(entry, e);
 
 	if (r < 0)
 		return r;
-	if (setns(v->pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(v->pidfd, NAMESPACES) < 0)
-		return err_sys(e, "enter the VPS");
-	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
-		return err_sys(e, "become root of the VPS");
 	umask(0022);
-	return 0;
+	return rt_enter(v, e);
 }
 
 static _Noreturn void inside(const struct rt_vps *v, const struct cgroup_entry *entry, int sock,

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <linux/keyctl.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -79,8 +80,8 @@ static _Noreturn void inside(const struct birth *b)
 		rt_msg_send(b->sock, RT_MSG_ERROR, 0, &e, NULL, 0);
 		_exit(1);
 	}
-	/* The socket with the rest: that says that we are there. */
-	close_range(3, ~0U, 0);
+	/* When the socket closes, too, that says that we are in our place. */
+	close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
 	b->stay(b->arg);
 	_exit(1);
 }

@@ -60,8 +60,8 @@ void rt_helper_end(pid_t pid);
 
 /*
  * While a checkpoint is put in place: one more process whose parent is not in the VPS, as rt_exec() had made
- * one, of this number inside. It is confined like one, has /dev/null three times, and runs stay(), which must never
- * return. Its parent is a process outside that waits for its end and ends then, so that the holder need not
+ * one, of this number inside. It is confined like one, has /dev/null three times, and runs stay(), which must
+ * execute a program. Its parent is a process outside that waits for its end and ends then, so that the holder need not
  * know of it. *ret is the host's pid.
  */
 int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e);

@@ -40,6 +40,7 @@ enum ckpt_record_type {
 	CKPT_REC_PAGES,
 	CKPT_REC_TMPFS,
 	CKPT_REC_SOCKET_DATA = 40,
+	CKPT_REC_NET_STATE,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
 	CKPT_REC_SPACE = 30,
@@ -50,6 +51,7 @@ enum ckpt_record_type {
 	CKPT_REC_GHOST = 50,
 	CKPT_REC_GHOST_DATA = 51,
 	CKPT_REC_IPC = 52,
+	CKPT_REC_MQUEUE = 53,
 	CKPT_REC_PRECOPY = 60,
 	CKPT_REC_LAYOUT = 61,
 	CKPT_REC_POPULATED = 62,

@@ -22,6 +22,7 @@ static const struct {
 	[CKPT_REC_PAGES]      = { "pages", NULL },
 	[CKPT_REC_GHOST]      = { "ghost", &ckpt__ghost__descriptor },
 	[CKPT_REC_IPC]        = { "ipc", &ckpt__ipc_object__descriptor },
+	[CKPT_REC_MQUEUE]     = { "mqueue", &ckpt__mqueue__descriptor },
 	[CKPT_REC_GHOST_DATA] = { "ghost-data", &ckpt__ghost_data__descriptor },
 	[CKPT_REC_SECCOMP]    = { "seccomp-filter", &ckpt__seccomp_filter__descriptor },
 	[CKPT_REC_ZOMBIE]     = { "zombie", &ckpt__zombie__descriptor },
@@ -34,6 +35,7 @@ static const struct {
 	[CKPT_REC_LAYOUT]     = { "layout", &ckpt__layout__descriptor },
 	[CKPT_REC_POPULATED]  = { "populated", &ckpt__populated__descriptor },
 	[CKPT_REC_SOCKET_DATA] = { "socket-data", &ckpt__socket_data__descriptor },
+	[CKPT_REC_NET_STATE]  = { "net-state", &ckpt__net_state__descriptor },
 };
 
 const char *ckpt_record_name(uint32_t type)

@@ -202,10 +202,9 @@ static void control(struct list *l, const struct restore *r, uint32_t id, const 
  * for anything, as most are. One that is not can only be left waiting for errors and hangups: the
  * kernel adds these.
  */
-static int add_gone_off(struct restore *r, uint32_t id, const Ckpt__EpollTarget *t, struct list *l,
-			struct err *e)
+static int add_gone_off(struct restore *r, struct restoring *p, uint32_t id, const Ckpt__EpollTarget *t,
+			struct list *l, struct err *e)
 {
-	struct restoring *p = &r->procs[0];
 	struct epoll_event room = { 0 };
 	int n;
 
@@ -219,23 +218,43 @@ static int add_gone_off(struct restore *r, uint32_t id, const Ckpt__EpollTarget 
 	return list_run(l, &p->batch, &p->threads[0], e);
 }
 
+/*
+ * Who adds a file. A signalfd waits where the signals of the process that adds it arrive (signalfd_poll()
+ * in the kernel), so that it must be one whose epoll it is. All others are any process's.
+ */
+static struct restoring *adder(struct restore *r, uint32_t id, const Ckpt__EpollTarget *t)
+{
+	for (size_t i = 0; r->tree.files[t->file - 1]->kind == CKPT_FILE_SIGNALFD && i < r->tree.task_count; i++) {
+		const struct ckpt_task *k = r->procs[i].task;
+
+		/* One that has a table of its own by now has nothing of ours. */
+		for (size_t n = 0; !k->process->files_group && n < k->fds->n_fd; n++)
+			if (k->fds->fd[n]->file == id)
+				return &r->procs[i];
+	}
+	return &r->procs[0];
+}
+
 int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e)
 {
-	struct restoring *p = &r->procs[0];
+	struct restoring *first = &r->procs[0], *p = first;
 	const Ckpt__File *f = r->tree.files[id - 1];
 	int n = list_run(l, &p->batch, &p->threads[0], e);
 
 	for (size_t i = 0; n == 0 && i < f->n_targets; i++)
 		if (has_gone_off(f->targets[i]))
-			n = add_gone_off(r, id, f->targets[i], l, e);
+			n = add_gone_off(r, adder(r, id, f->targets[i]), id, f->targets[i], l, e);
 	for (size_t i = 0; n == 0 && i < f->n_targets; i++) {
+		struct restoring *by = adder(r, id, f->targets[i]);
+
 		if (has_gone_off(f->targets[i]))
 			continue;
-		if (!list_fits(l, 2, sizeof(struct epoll_event)))
+		if (by != p || !list_fits(l, 2, sizeof(struct epoll_event)))
 			n = list_run(l, &p->batch, &p->threads[0], e);
+		p = by;
 		control(l, r, id, f->targets[i], EPOLL_CTL_ADD, f->targets[i]->events);
 	}
-	return n;
+	return n == 0 && p != first ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
 const struct ckpt_kind ckpt_kind_epoll = { "epoll", is, dump, open_again, true, .info = true };

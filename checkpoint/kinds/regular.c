@@ -11,14 +11,23 @@
 #include <string.h>
 #include <sys/sysmacros.h>
 
+/* null, zero, full, random, urandom; the kernel's log too, when there is no place in it to be kept. */
+static bool is_plain_device(const struct ckpt_fd *f)
+{
+	unsigned n = minor(f->st.st_rdev);
+
+	return major(f->st.st_rdev) == 1 && (n == 3 || n == 5 || n == 7 || n == 8 || n == 9 ||
+					     (n == 11 && (f->flags & O_ACCMODE) == O_WRONLY));
+}
+
 static bool is(const struct ckpt_fd *f)
 {
 	mode_t m = f->st.st_mode;
 
 	if (f->link[0] != '/' || strncmp(f->link, "/memfd:", 7) == 0)
 		return false;
-	if (S_ISCHR(m)) /* null, zero, full, random, urandom */
-		return major(f->st.st_rdev) == 1 && minor(f->st.st_rdev) != 1;
+	if (S_ISCHR(m))
+		return is_plain_device(f);
 	return S_ISREG(m) || S_ISDIR(m);
 }
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFkNptx] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFkNptx] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
  * many times. -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
  * typed on the console before. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
- * outside meanwhile, and must end well.
+ * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
+ * network namespace, with a directory for their notes.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -38,6 +39,7 @@ static struct {
 static const char *typed = "";
 static bool keep, show, save_fails, restore_fails, killed, phases, networked;
 static int rounds = 1, precopy;
+static const char *hook; /* -H */
 static struct netns_host net_host;
 static char ip4[64], ip6[64];
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
@@ -181,6 +183,29 @@ static int end_peer(pid_t pid, int r, struct err *e)
 	return r == 0 && status != 0 ? err_set(e, ERR_FAIL, "the peer outside found a fault") : r;
 }
 
+/* The host's programs, in the VPS's network namespace. */
+static int run_hook(const struct rt_vps *v, const char *what, struct err *e)
+{
+	char path[64];
+	int status;
+	pid_t pid;
+
+	if (!hook)
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)rt_init_pid(v));
+	pid = fork();
+	if (pid == 0) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+		if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+			_exit(126);
+		execl("/bin/sh", "sh", hook, what, dir, NULL);
+		_exit(127);
+	}
+	waitpid(pid, &status, 0);
+	return status ? err_set(e, ERR_FAIL, "%s %s failed", hook, what) : 0;
+}
+
 static int make_spec(struct rt_spec *s)
 {
 	*s = (struct rt_spec){ .boot = true, .stop_signal = SIGTERM, .stop_timeout_us = 1000000,
@@ -269,8 +294,12 @@ static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct 
 			for (cgroup_thaw(rt_cgroup(v), e);;) {
 				int r = save(s, v, fd, NULL, e);
 
-				if (r < 0)
+				if (r < 0) {
+					char text[1400];
+
+					printf("# %s\n", err_format(e, text, sizeof(text)));
 					_exit(1);
+				}
 			}
 		}
 		nanosleep(&ts, NULL);
@@ -452,14 +481,18 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = rt_start(&s, NULL, &v, e);
 	if (r == 0 && command.wanted)
 		r = run_command(v, e);
-	if (r == 0 && networked)
+	if (r == 0 && networked && !hook)
 		peer = start_peer(program);
 	if (r == 0)
 		r = expect(v, c, "ready", e);
+	if (r == 0)
+		r = run_hook(v, "set", e);
 	if (r == 0 && write(rt_console_fd(v), typed, strlen(typed)) < 0)
 		r = err_sys(e, "write to the console");
 	for (int i = 0; r == 0 && i < rounds; i++)
 		r = round_trip(&s, &v, e);
+	if (r == 0 && v)
+		r = run_hook(v, "check", e);
 	if (r == 1) {
 		rt_spec_done(&s);
 		remove_root();
@@ -490,7 +523,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:seti:")) >= 0)
+	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:seti:H:")) >= 0)
 		switch (opt) {
 		case 'i': typed = optarg; break;
 		case 't': command.tty = true; /* fallthrough */
@@ -500,6 +533,7 @@ int main(int argc, char **argv)
 		case 'f': save_fails = true; break;
 		case 'F': restore_fails = true; break;
 		case 'N': networked = true; break;
+		case 'H': hook = optarg; break;
 		case 'p': phases = true; break;
 		case 'x': killed = keep = true; break;
 		case 'n': rounds = atoi(optarg); break;

@@ -8,8 +8,10 @@
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -45,8 +47,37 @@ static void clear(int fd)
 	CHECK(read(fd, &v, 8) == 8);
 }
 
+/* A process that waits for its own signals by an epoll, as daemons do. */
+static pid_t watch_signals(void)
+{
+	struct epoll_event got;
+	sigset_t set;
+	int ep, fd, ready[2];
+	pid_t pid;
+
+	CHECK(pipe(ready) == 0);
+	pid = fork();
+	close(ready[pid ? 1 : 0]);
+	if (pid) {
+		CHECK(read(ready[0], &fd, 1) == 0);
+		close(ready[0]);
+		return pid;
+	}
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	ep = epoll_create1(0);
+	fd = signalfd(-1, &set, 0);
+	add(ep, fd, EPOLLIN, 12);
+	alarm(20);
+	close(ready[1]);
+	CHECK(epoll_wait(ep, &got, 1, -1) == 1 && got.data.u64 == 12);
+	_exit(guest_failed ? 1 : 34);
+}
+
 int main(void)
 {
+	pid_t signaled;
 	int moved = epoll_create1(0), nested = epoll_create1(0), inner = epoll_create1(0), shots = epoll_create1(0);
 	int shared = epoll_create1(0), many = epoll_create1(0);
 	int a = eventfd(0, 0), b, c, number, kept_a, kept_b, in = eventfd(0, 0), armed = eventfd(0, EFD_NONBLOCK);
@@ -105,7 +136,10 @@ int main(void)
 			close(other);
 		}
 	}
+	signaled = watch_signals();
 	wait_for_restore();
+	CHECK(kill(signaled, SIGTERM) == 0);
+	CHECK(waitpid(signaled, &status, 0) == signaled && WIFEXITED(status) && WEXITSTATUS(status) == 34);
 	CHECK(hears(moved, 0));
 	set(kept_a);
 	CHECK(hears(moved, 1));

@@ -13,9 +13,8 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 
-enum { TIMER = 1, SOCKET, BREAKING, NAMESPACE, FANOTIFY, DONTFORK, MOUNT, FROZEN, LINK };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK };
 
 static int ready[2];
 
@@ -61,11 +60,8 @@ static void child(void)
 
 int main(void)
 {
-	timer_t timer;
 	int fd;
 
-	if (WHAT == TIMER)
-		timer_create(CLOCK_MONOTONIC, NULL, &timer);
 	CHECK(pipe(ready) == 0);
 	if (WHAT == BREAKING) {
 		/* A lease that somebody wants to have ended. */
@@ -95,9 +91,8 @@ int main(void)
 	}
 	if (WHAT == FANOTIFY)
 		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
-	if (WHAT == DONTFORK)
-		madvise(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096,
-			MADV_DONTFORK);
+	if (WHAT == SEALED)
+		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
 	if (WHAT == NAMESPACE || WHAT == LINK) {
 		char c;
 

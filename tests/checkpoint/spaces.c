@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -78,6 +79,28 @@ static void serve(int (*check)(void))
 		pause();
 }
 
+/* All threads have the same open files. */
+static void check_tables(void)
+{
+	DIR *tasks = opendir("/proc/self/task");
+	const struct dirent *de;
+	char path[300], mine[128] = { 0 }, its[128] = { 0 };
+
+	while (tasks && (de = readdir(tasks)))
+		for (int fd = 0; de->d_name[0] != '.' && fd < 200; fd++) {
+			snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+			memset(mine, 0, sizeof(mine));
+			if (readlink(path, mine, sizeof(mine) - 1) < 0)
+				mine[0] = '\0';
+			snprintf(path, sizeof(path), "/proc/self/task/%s/fd/%d", de->d_name, fd);
+			memset(its, 0, sizeof(its));
+			if (readlink(path, its, sizeof(its) - 1) < 0)
+				its[0] = '\0';
+			CHECK(strcmp(mine, its) == 0);
+		}
+	closedir(tasks);
+}
+
 static int started;
 
 static int start(void (*run)(void))
@@ -122,6 +145,21 @@ static void loopback_up(void)
 	close(fd);
 }
 
+/* A thread in a namespace that its process is not in; what it sees when it is asked. */
+static struct utsname apart_sees;
+static sem_t apart_go, apart_done;
+
+static void *apart(void *arg)
+{
+	(void)arg;
+	CHECK(unshare(CLONE_NEWUTS) == 0 && sethostname("apart", 5) == 0);
+	sem_post(&apart_done);
+	sem_wait(&apart_go);
+	uname(&apart_sees);
+	sem_post(&apart_done);
+	return NULL;
+}
+
 static int listening;
 
 /* Without a user namespace of its own. */
@@ -132,6 +170,10 @@ static int check_plain(void)
 	FILE *f = fopen("/proc/self/cgroup", "r");
 
 	check_listener(listening);
+	check_tables();
+	sem_post(&apart_go);
+	sem_wait(&apart_done);
+	CHECK(strcmp(apart_sees.nodename, "apart") == 0);
 	uname(&u);
 	CHECK(strcmp(u.nodename, "inner") == 0 && strcmp(u.domainname, "inner.example") == 0);
 	CHECK(get("/proc/sys/kernel/msgmax") == 4242 && get("/proc/sys/kernel/shmmni") == 77);
@@ -143,6 +185,8 @@ static int check_plain(void)
 
 static void plain(void)
 {
+	pthread_t t;
+
 	CHECK(mkdir("/sys/fs/cgroup/inner", 0755) == 0);
 	put("/sys/fs/cgroup/inner/cgroup.procs", "0");
 	CHECK(unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWNS) == 0);
@@ -151,6 +195,9 @@ static void plain(void)
 	put("/proc/sys/kernel/shmmni", "77");
 	loopback_up();
 	listening = listener();
+	sem_init(&apart_go, 0, 0);
+	sem_init(&apart_done, 0, 0);
+	CHECK(pthread_create(&t, NULL, apart, NULL) == 0 && sem_wait(&apart_done) == 0);
 	serve(check_plain);
 }
 
@@ -173,6 +220,7 @@ static int check_members(void)
 	while (dir && readdir(dir))
 		tasks++;
 	CHECK(tasks == 2 + 4);
+	check_tables();
 	CHECK(getuid() == 0 && getegid() == 65534); /* the one that has no number */
 	CHECK(getgroups(4, groups) == 1 && groups[0] == 65534);
 	CHECK(setgroups(0, NULL) < 0 && errno == EPERM);

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What a network namespace has, listed and saved. */
+#include "checkpoint/netstate_internal.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/image/image.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fib_rules.h>
+#include <linux/if_link.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/rtnetlink.h>
+#include <sched.h>
+
+#define BIT(n) ((uint64_t)1 << (n))
+#define NFT(msg) (NFNL_SUBSYS_NFTABLES << 8 | (msg))
+#define CT(msg) (NFNL_SUBSYS_CTNETLINK << 8 | (msg))
+#define CHUNK MIB(1)
+#define LOCK_TABLE "vps-lock-" /* netns_lock()'s */
+
+const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
+	[CKPT_NET_LINK] = { "link", NETLINK_ROUTE, RTM_GETLINK, RTM_NEWLINK, RTM_DELLINK, sizeof(struct ifinfomsg), 0 },
+	[CKPT_NET_ADDRESS] = { "address", NETLINK_ROUTE, RTM_GETADDR, RTM_NEWADDR, RTM_DELADDR,
+			       sizeof(struct ifaddrmsg), 0 },
+	[CKPT_NET_NEIGHBOUR] = { "neighbour", NETLINK_ROUTE, RTM_GETNEIGH, RTM_NEWNEIGH, RTM_DELNEIGH,
+				 sizeof(struct ndmsg), BIT(NDA_CACHEINFO) | BIT(NDA_PROBES) },
+	[CKPT_NET_ROUTE] = { "route", NETLINK_ROUTE, RTM_GETROUTE, RTM_NEWROUTE, RTM_DELROUTE, sizeof(struct rtmsg),
+			     BIT(RTA_CACHEINFO) },
+	[CKPT_NET_RULE] = { "rule", NETLINK_ROUTE, RTM_GETRULE, RTM_NEWRULE, RTM_DELRULE, sizeof(struct fib_rule_hdr),
+			    0 },
+	[CKPT_NET_TABLE] = { "table", NETLINK_NETFILTER, NFT(NFT_MSG_GETTABLE), NFT(NFT_MSG_NEWTABLE), 0,
+			     sizeof(struct nfgenmsg), BIT(NFTA_TABLE_USE) | BIT(NFTA_TABLE_HANDLE) },
+	[CKPT_NET_CHAIN] = { "chain", NETLINK_NETFILTER, NFT(NFT_MSG_GETCHAIN), NFT(NFT_MSG_NEWCHAIN), 0,
+			     sizeof(struct nfgenmsg), BIT(NFTA_CHAIN_HANDLE) | BIT(NFTA_CHAIN_USE) },
+	[CKPT_NET_SET] = { "set", NETLINK_NETFILTER, NFT(NFT_MSG_GETSET), NFT(NFT_MSG_NEWSET), 0,
+			   sizeof(struct nfgenmsg), BIT(NFTA_SET_HANDLE) | BIT(19) | BIT(20) /* type and count, 6.16 */ },
+	[CKPT_NET_OBJECT] = { "object", NETLINK_NETFILTER, NFT(NFT_MSG_GETOBJ), NFT(NFT_MSG_NEWOBJ), 0,
+			      sizeof(struct nfgenmsg), BIT(NFTA_OBJ_USE) | BIT(NFTA_OBJ_HANDLE) },
+	[CKPT_NET_FLOWTABLE] = { "flowtable", NETLINK_NETFILTER, NFT(NFT_MSG_GETFLOWTABLE), NFT(NFT_MSG_NEWFLOWTABLE), 0,
+				 sizeof(struct nfgenmsg), BIT(NFTA_FLOWTABLE_USE) | BIT(NFTA_FLOWTABLE_HANDLE) },
+	[CKPT_NET_ELEMENT] = { "element", NETLINK_NETFILTER, NFT(NFT_MSG_GETSETELEM), NFT(NFT_MSG_NEWSETELEM), 0,
+			       sizeof(struct nfgenmsg), 0 },
+	[CKPT_NET_FILTER] = { "rule", NETLINK_NETFILTER, NFT(NFT_MSG_GETRULE), NFT(NFT_MSG_NEWRULE), 0,
+			      sizeof(struct nfgenmsg), BIT(NFTA_RULE_HANDLE) | BIT(NFTA_RULE_POSITION) },
+	[CKPT_NET_TRACKED] = { "tracked connection", NETLINK_NETFILTER, CT(IPCTNL_MSG_CT_GET), CT(IPCTNL_MSG_CT_NEW), 0,
+			       sizeof(struct nfgenmsg),
+			       BIT(CTA_COUNTERS_ORIG) | BIT(CTA_COUNTERS_REPLY) | BIT(CTA_USE) | BIT(CTA_ID) |
+			       BIT(CTA_SECMARK) | BIT(CTA_SECCTX) | BIT(CTA_TIMESTAMP) },
+};
+
+static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
+{
+	const struct nlattr *a;
+
+	/* The table's name is the first attribute of all but tracked connections. */
+	if (p < CKPT_NET_TABLE || p == CKPT_NET_TRACKED)
+		return false;
+	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+		if (mnl_attr_get_type(a) == 1 && mnl_attr_get_payload_len(a) > sizeof(LOCK_TABLE))
+			return strncmp(mnl_attr_get_str(a), LOCK_TABLE, sizeof(LOCK_TABLE) - 1) == 0;
+	return false;
+}
+
+bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
+{
+	const struct rtmsg *rt = mnl_nlmsg_get_payload(m);
+	const struct ndmsg *nd = mnl_nlmsg_get_payload(m);
+
+	if (p == CKPT_NET_ROUTE)
+		return rt->rtm_protocol != RTPROT_KERNEL && rt->rtm_protocol != RTPROT_REDIRECT &&
+		       rt->rtm_protocol != RTPROT_RA && !(rt->rtm_flags & RTM_F_CLONED) &&
+		       (rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6);
+	if (p == CKPT_NET_NEIGHBOUR)
+		return (nd->ndm_state & NUD_PERMANENT || nd->ndm_flags & NTF_PROXY) &&
+		       (nd->ndm_family == AF_INET || nd->ndm_family == AF_INET6);
+	if (p == CKPT_NET_RULE)
+		return rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6;
+	return !is_lock(p, m);
+}
+
+/* An address that is in use needs no detection of others that have it. */
+static void settle_address(struct nlmsghdr *m)
+{
+	struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(m);
+	const uint32_t how = IFA_F_PERMANENT | IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_OPTIMISTIC | IFA_F_STABLE_PRIVACY |
+			     IFA_F_DEPRECATED | (ifa->ifa_family == AF_INET ? IFA_F_SECONDARY : 0);
+	const uint32_t more = ifa->ifa_family == AF_INET6 ? IFA_F_NODAD : 0;
+	struct nlattr *a;
+
+	ifa->ifa_flags = (uint8_t)((ifa->ifa_flags & ~how) | more);
+	mnl_attr_for_each(a, m, sizeof(*ifa)) {
+		uint32_t v;
+
+		if (mnl_attr_get_type(a) == IFA_FLAGS && mnl_attr_get_payload_len(a) == sizeof(v)) {
+			memcpy(&v, mnl_attr_get_payload(a), sizeof(v));
+			v = (v & ~how) | more;
+			memcpy(mnl_attr_get_payload(a), &v, sizeof(v));
+		} else if (mnl_attr_get_type(a) == IFA_CACHEINFO &&
+			   mnl_attr_get_payload_len(a) == sizeof(struct ifa_cacheinfo)) {
+			struct ifa_cacheinfo *c = mnl_attr_get_payload(a);
+
+			c->cstamp = c->tstamp = 0;
+		}
+	}
+}
+
+int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_MESSAGE_MAX])
+{
+	const struct net_part *part = &net_parts[p];
+	struct nlmsghdr *out = mnl_nlmsg_put_header(ret);
+	const struct nlattr *a;
+	struct rtmsg *rt;
+
+	if (m->nlmsg_len < NLMSG_LENGTH(part->fixed) || m->nlmsg_len > NET_MESSAGE_MAX - 64)
+		return -EMSGSIZE;
+	out->nlmsg_type = part->add;
+	rt = mnl_nlmsg_put_extra_header(out, part->fixed);
+	memcpy(rt, mnl_nlmsg_get_payload(m), part->fixed);
+	mnl_attr_for_each(a, m, part->fixed) {
+		uint16_t type = mnl_attr_get_type(a);
+
+		if (type < 64 && !(part->drop >> type & 1))
+			mnl_attr_put(out, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+	}
+	if (p == CKPT_NET_ROUTE)
+		rt->rtm_flags &= RTNH_F_ONLINK | RTNH_F_PERVASIVE;
+	if (p == CKPT_NET_RULE)
+		rt->rtm_flags &= ~(uint32_t)(FIB_RULE_IIF_DETACHED | FIB_RULE_OIF_DETACHED);
+	if (p == CKPT_NET_ADDRESS)
+		settle_address(out);
+	return (int)out->nlmsg_len;
+}
+
+struct listing {
+	enum ckpt_net_part part;
+	net_each_fn fn;
+	void *arg;
+};
+
+static int hear(const struct nlmsghdr *m, void *arg)
+{
+	struct listing *l = arg;
+
+	if (m->nlmsg_type != net_parts[l->part].add || m->nlmsg_len < NLMSG_LENGTH(net_parts[l->part].fixed) ||
+	    !net_is_kept(l->part, m))
+		return 0;
+	return l->fn(l->part, m, l->arg);
+}
+
+/* The elements of each set; the answer to one question has no other question in its middle. */
+struct sets {
+	struct nlmsghdr *set[4096];
+	size_t count;
+};
+
+static int keep_set(const struct nlmsghdr *m, void *arg)
+{
+	struct sets *s = arg;
+	struct nlmsghdr *copy;
+
+	if (m->nlmsg_type != NFT(NFT_MSG_NEWSET) || is_lock(CKPT_NET_SET, m))
+		return 0;
+	copy = malloc(m->nlmsg_len);
+	if (!copy || s->count == ARRAY_SIZE(s->set)) {
+		free(copy);
+		return copy ? -E2BIG : -ENOMEM;
+	}
+	memcpy(copy, m, m->nlmsg_len);
+	s->set[s->count++] = copy;
+	return 0;
+}
+
+static int list_elements(struct nl *n, struct listing *l, struct err *e)
+{
+	cleanup_free struct sets *s = calloc(1, sizeof(*s));
+	struct nfgenmsg g = { .version = NFNETLINK_V0 };
+	struct nlmsghdr *q;
+	int r;
+
+	if (!s)
+		return err_code(e, -ENOMEM, "list sets");
+	nl_end(n, nl_begin(n, NFT(NFT_MSG_GETSET), NLM_F_DUMP, &g, sizeof(g), "list the sets"));
+	r = nl_talk(n, "the VPS", keep_set, s, e);
+	for (size_t i = 0; i < s->count; i++) {
+		const struct nlattr *a;
+
+		memcpy(&g, mnl_nlmsg_get_payload(s->set[i]), sizeof(g));
+		q = r < 0 ? NULL : nl_begin(n, NFT(NFT_MSG_GETSETELEM), NLM_F_DUMP, &g, sizeof(g), "list a set");
+		if (q)
+			mnl_attr_for_each(a, s->set[i], sizeof(g))
+				if (mnl_attr_get_type(a) == NFTA_SET_TABLE || mnl_attr_get_type(a) == NFTA_SET_NAME)
+					/* the same numbers: NFTA_SET_ELEM_LIST_TABLE, _SET */
+					mnl_attr_put(q, mnl_attr_get_type(a), mnl_attr_get_payload_len(a),
+						     mnl_attr_get_payload(a));
+		if (r == 0) {
+			nl_end(n, q);
+			r = nl_talk(n, "the VPS", hear, l, e);
+		}
+		free(s->set[i]);
+	}
+	return r;
+}
+
+static int hear_entries(const struct nlmsghdr *m, void *arg)
+{
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
+		if (mnl_attr_get_type(a) == CTA_STATS_GLOBAL_ENTRIES && mnl_attr_get_payload_len(a) == 4 &&
+		    mnl_attr_get_u32(a) == 0)
+			*(bool *)arg = false;
+	return 0;
+}
+
+/* The kernel goes through the table that all namespaces share to list those of one: 3 ms (Linux 6.18). */
+static bool has_tracked(struct nl *n)
+{
+	struct nfgenmsg g = { .version = NFNETLINK_V0 };
+	struct err ignored;
+	bool any = true;
+
+	nl_end(n, nl_begin(n, CT(IPCTNL_MSG_CT_GET_STATS), 0, &g, sizeof(g), "count"));
+	return nl_talk(n, "tracked connections", hear_entries, &any, &ignored) < 0 || any;
+}
+
+int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg, struct err *e)
+{
+	const struct net_part *part = &net_parts[p];
+	struct nl *n = part->protocol == NETLINK_ROUTE ? route : filter;
+	struct listing l = { p, fn, arg };
+	uint8_t fixed[16] = { 0 };
+	int r;
+
+	if (p == CKPT_NET_ELEMENT)
+		return list_elements(n, &l, e);
+	if (p == CKPT_NET_TRACKED && !has_tracked(n))
+		return 0;
+	nl_end(n, nl_begin(n, part->get, NLM_F_DUMP, fixed, part->fixed, "list"));
+	nl_ignore(n, EOPNOTSUPP);
+	nl_ignore(n, EINVAL); /* a subsystem that this kernel has not got */
+	r = nl_talk(n, part->name, hear, &l, e);
+	if (r == 0 && p == CKPT_NET_NEIGHBOUR) {
+		struct ndmsg nd = { .ndm_flags = NTF_PROXY };
+
+		nl_end(n, nl_begin(n, part->get, NLM_F_DUMP, &nd, sizeof(nd), "list proxies"));
+		r = nl_talk(n, part->name, hear, &l, e);
+	}
+	return r;
+}
+
+/* Saving. */
+
+struct saving {
+	struct ckpt_arena *a;
+	Ckpt__NetState ***states;
+	size_t *count;
+	uint32_t ns;
+	struct err *e;
+	size_t bytes; /* in the last one */
+};
+
+static int put(struct saving *s, enum ckpt_net_part p, const void *data, size_t len)
+{
+	Ckpt__NetState *n = *s->count ? (*s->states)[*s->count - 1] : NULL;
+	ProtobufCBinaryData *m;
+
+	if (!n || n->part != p || n->ns != s->ns || s->bytes + len > CHUNK) {
+		n = ckpt_alloc(s->a, sizeof(*n));
+		if (!n || ckpt_push(s->a, s->states, s->count, n) < 0)
+			return -ENOMEM;
+		ckpt__net_state__init(n);
+		n->ns = s->ns;
+		n->part = p;
+		s->bytes = 0;
+	}
+	/* Grown as ckpt_push() does. */
+	if ((n->n_message & (n->n_message - 1)) == 0) {
+		ProtobufCBinaryData *more = ckpt_alloc(s->a, (n->n_message ? 2 * n->n_message : 1) * sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		if (n->n_message)
+			memcpy(more, n->message, n->n_message * sizeof(*more));
+		n->message = more;
+	}
+	m = &n->message[n->n_message++];
+	m->data = ckpt_memdup(s->a, data, len);
+	m->len = len;
+	s->bytes += len + 32;
+	return m->data ? 0 : -ENOMEM;
+}
+
+static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
+{
+	struct saving *s = arg;
+	const struct nlattr *a;
+	uint8_t buf[NET_MESSAGE_MAX];
+	int n;
+
+	mnl_attr_for_each(a, m, net_parts[p].fixed)
+		if (p == CKPT_NET_TABLE && mnl_attr_get_type(a) == NFTA_TABLE_OWNER)
+			return err_set(s->e, ERR_UNSUPPORTED, "the VPS has a table of nftables that belongs to a process, "
+				       "which cannot be saved yet");
+	n = net_normal(p, m, buf);
+	return n < 0 ? n : put(s, p, buf, (size_t)n);
+}
+
+static int save_switch(const char *path, const char *value, void *arg)
+{
+	char both[8192];
+	size_t a = strlen(path) + 1, b = strlen(value);
+
+	if (a + b > sizeof(both))
+		return -EMSGSIZE;
+	memcpy(both, path, a);
+	memcpy(both + a, value, b);
+	return put(arg, CKPT_NET_SWITCH, both, a + b);
+}
+
+/* /proc/sys/net shows the namespace of the thread that looks. */
+static int save_switches(struct saving *s, int netns_fd, struct err *e)
+{
+	cleanup_close int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	int r;
+
+	if (home < 0 || setns(netns_fd, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter the VPS's network namespace");
+	r = net_switches(save_switch, s, e);
+	if (setns(home, CLONE_NEWNET) < 0)
+		abort(); /* it was our own: only the kernel being out of memory gets us here */
+	return r;
+}
+
+int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret, size_t *ret_count,
+			  struct err *e)
+{
+	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
+	struct saving s = { .a = a, .states = ret, .count = ret_count, .ns = ns, .e = e };
+	int r = nl_open(&route, NETLINK_ROUTE, netns_fd, e);
+
+	if (r == 0)
+		r = nl_open(&filter, NETLINK_NETFILTER, netns_fd, e);
+	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
+		e->msg[0] = '\0';
+		r = p == CKPT_NET_SWITCH ? save_switches(&s, netns_fd, e) : net_list(&route, &filter, p, save_message, &s, e);
+		if (r < 0 && !e->msg[0])
+			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
+	}
+	return r;
+}

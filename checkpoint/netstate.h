@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_NETSTATE_H
+#define CHECKPOINT_NETSTATE_H
+
+#include "base/err.h"
+#include "checkpoint/tree.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * What a tenant made of its network namespace: links, addresses, routes, rules, neighbours, switches below
+ * /proc/sys/net, nftables' rules and tracked connections. Saved as the kernel tells it, message by message;
+ * a restore compares that with what the namespace has from its configuration, and makes up the difference.
+ */
+
+/* In images. */
+enum ckpt_net_part {
+	CKPT_NET_LINK = 1,
+	CKPT_NET_ADDRESS,
+	CKPT_NET_NEIGHBOUR,
+	CKPT_NET_ROUTE,
+	CKPT_NET_RULE,
+	CKPT_NET_SWITCH,   /* path below /proc/sys/net, 0, value */
+	CKPT_NET_TABLE,    /* of nftables from here on */
+	CKPT_NET_CHAIN,
+	CKPT_NET_SET,
+	CKPT_NET_OBJECT,
+	CKPT_NET_FLOWTABLE,
+	CKPT_NET_ELEMENT,
+	CKPT_NET_FILTER,   /* a rule of nftables */
+	CKPT_NET_TRACKED,
+	CKPT_NET_PART_COUNT,
+};
+
+/* Of namespace `netns_fd`, into records of number `ns` at the end of *ret. */
+int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret,
+			  size_t *ret_count, struct err *e);
+/*
+ * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds, or with an end in
+ * another namespace (but for `configured`, the names of those that the runtime makes), queueing
+ * disciplines, nexthop objects, tables of iptables' older kind.
+ */
+int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd, const char *const *configured,
+			 size_t configured_count, struct err *e);
+/* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. */
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e);
+/* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */
+int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err *e);
+
+#endif

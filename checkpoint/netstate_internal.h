@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_NETSTATE_INTERNAL_H
+#define CHECKPOINT_NETSTATE_INTERNAL_H
+
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/netstate.h"
+#include "netns/nl.h"
+
+#include <stdbool.h>
+
+/* How a part is asked for and written: the requests are of NETLINK_ROUTE or NETLINK_NETFILTER. */
+struct net_part {
+	const char *name;
+	int protocol;
+	uint16_t get, add, del;
+	size_t fixed;       /* bytes before the attributes */
+	uint64_t drop;      /* attributes that only the kernel writes, a bit each */
+};
+extern const struct net_part net_parts[CKPT_NET_PART_COUNT];
+
+/* A message that belongs to the state, not merely to the kernel's view of it. */
+bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m);
+/*
+ * As it is to be written: flags that say how it is are taken out, attributes dropped. Of two that are the
+ * same thing the bytes are the same. At most `room` bytes into `ret`; their number, or -EMSGSIZE.
+ */
+#define NET_MESSAGE_MAX 65536
+int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_MESSAGE_MAX]);
+
+/* Calls fn for each message of a part that the namespace has. */
+typedef int (*net_each_fn)(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg);
+int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg, struct err *e);
+
+/* /proc/sys/net of the calling thread's namespace. */
+typedef int (*net_switch_fn)(const char *path, const char *value, void *arg);
+int net_switches(net_switch_fn fn, void *arg, struct err *e);
+int net_switch_set(const char *path, const char *value, struct err *e);
+
+/* The messages of a part in the image, one by one; NULL at the end. */
+struct net_walk {
+	Ckpt__NetState *const *states;
+	size_t count, i, k;
+	uint32_t ns;
+	enum ckpt_net_part part;
+};
+const struct nlmsghdr *net_next(struct net_walk *w);
+
+/* Makes links that the namespace has not got; then, the switches being set, brings all as far up as they were. */
+int net_links_restore(struct nl *route, const struct net_walk *all, struct err *e);
+int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
+/* ERR_UNSUPPORTED for those that cannot be made. */
+int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count, struct err *e);
+/* Rules of nftables and tracked connections. */
+int net_filter_restore(struct nl *filter, const struct net_walk *w, struct err *e);
+
+#endif

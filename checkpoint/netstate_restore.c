@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What a network namespace had, made again where it has it not from its configuration. */
+#include "checkpoint/netstate_internal.h"
+
+#include "base/macro.h"
+
+#include <errno.h>
+#include <linux/if_link.h>
+#include <linux/rtnetlink.h>
+
+#define LINKS_MAX 4096
+#define PASSES 8 /* routes may need others; each pass brings at least one */
+
+static int bad(const char *what, struct err *e)
+{
+	return err_set(e, ERR_FAIL, "the image is damaged: %s of a network", what);
+}
+
+static bool is_path(const char *p, size_t len)
+{
+	size_t n = strnlen(p, len);
+
+	if (n == len || n == 0 || p[0] == '/' || strstr(p, ".."))
+		return false;
+	return memchr(p + n + 1, '\0', len - n - 1) == NULL;
+}
+
+int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err *e)
+{
+	for (size_t i = 0; i < count; i++) {
+		const Ckpt__NetState *s = states[i];
+
+		if (s->part == 0 || s->part >= CKPT_NET_PART_COUNT)
+			return bad("a part", e);
+		for (size_t k = 0; k < s->n_message; k++) {
+			const struct nlmsghdr *m = (const void *)s->message[k].data;
+			size_t len = s->message[k].len;
+
+			if (s->part == CKPT_NET_SWITCH ? !is_path((const char *)m, len)
+						       : len > NET_MESSAGE_MAX - 1024 || !mnl_nlmsg_ok(m, (int)len) ||
+								 m->nlmsg_len != len ||
+								 len < NLMSG_LENGTH(net_parts[s->part].fixed) ||
+								 m->nlmsg_type != net_parts[s->part].add)
+				return bad(s->part == CKPT_NET_SWITCH ? "a switch" : net_parts[s->part].name, e);
+		}
+	}
+	return 0;
+}
+
+const struct nlmsghdr *net_next(struct net_walk *w)
+{
+	for (; w->i < w->count; w->i++, w->k = 0) {
+		const Ckpt__NetState *s = w->states[w->i];
+
+		if (s->ns == w->ns && s->part == w->part && w->k < s->n_message)
+			return (const void *)s->message[w->k++].data;
+	}
+	return NULL;
+}
+
+/* Messages of one part, as they are to be written. */
+struct list {
+	struct item {
+		uint8_t *data;
+		size_t len;
+		bool there; /* in the other list too */
+	} *item;
+	size_t count, room;
+};
+
+static void list_done(struct list *l)
+{
+	for (size_t i = 0; i < l->count; i++)
+		free(l->item[i].data);
+	free(l->item);
+}
+#define cleanup_list __attribute__((cleanup(list_done)))
+
+static int list_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
+{
+	struct list *l = arg;
+	uint8_t buf[NET_MESSAGE_MAX];
+	int n = net_normal(p, m, buf);
+
+	if (n < 0)
+		return n;
+	if (l->count == l->room) {
+		struct item *more = reallocarray(l->item, l->room * 2 + 64, sizeof(*more));
+
+		if (!more)
+			return -ENOMEM;
+		l->item = more;
+		l->room = l->room * 2 + 64;
+	}
+	l->item[l->count] = (struct item){ malloc((size_t)n), (size_t)n, false };
+	if (!l->item[l->count].data)
+		return -ENOMEM;
+	memcpy(l->item[l->count++].data, buf, (size_t)n);
+	return 0;
+}
+
+static void compare(struct list *a, struct list *b)
+{
+	for (size_t i = 0; i < a->count; i++)
+		for (size_t k = 0; k < b->count; k++)
+			if (!b->item[k].there && a->item[i].len == b->item[k].len &&
+			    memcmp(a->item[i].data, b->item[k].data, a->item[i].len) == 0) {
+				a->item[i].there = b->item[k].there = true;
+				break;
+			}
+}
+
+static int say(struct nl *n, const struct item *it, uint16_t type, uint16_t flags, enum ckpt_net_part p,
+	       const char *what, int ignore, struct err *e)
+{
+	const struct net_part *part = &net_parts[p];
+	const struct nlmsghdr *m = (const void *)it->data;
+	struct nlmsghdr *q = nl_begin(n, type, flags, mnl_nlmsg_get_payload(m), part->fixed, what);
+	const struct nlattr *a;
+
+	if (q)
+		mnl_attr_for_each(a, m, part->fixed)
+			mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+	nl_end(n, q);
+	if (ignore)
+		nl_ignore(n, ignore);
+	return nl_talk(n, part->name, NULL, NULL, e);
+}
+
+/* Of interfaces that come from the configuration addresses are not taken away: identity is the host's word. */
+static bool is_removable(enum ckpt_net_part p, const struct item *it, const struct list *configured)
+{
+	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload((const void *)it->data);
+
+	if (p == CKPT_NET_NEIGHBOUR)
+		return false;
+	for (size_t i = 0; p == CKPT_NET_ADDRESS && i < configured->count; i++) {
+		const struct ifinfomsg *ifi = mnl_nlmsg_get_payload((const void *)configured->item[i].data);
+
+		if ((uint32_t)ifi->ifi_index == ifa->ifa_index)
+			return false;
+	}
+	return true;
+}
+
+static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct err *e)
+{
+	uint16_t flags = p == CKPT_NET_ROUTE ? NLM_F_CREATE | NLM_F_APPEND : NLM_F_CREATE;
+	bool moved = true, left = true;
+	int r = 0;
+
+	for (int pass = 0; left && moved && pass < PASSES; pass++) {
+		left = moved = false;
+		for (size_t i = 0; i < want->count; i++) {
+			if (want->item[i].there)
+				continue;
+			r = say(n, &want->item[i], net_parts[p].add, flags, p, "restore", EEXIST, e);
+			want->item[i].there = r == 0;
+			moved |= r == 0;
+			left |= r < 0;
+		}
+	}
+	return left ? r : 0;
+}
+
+static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *all, const struct list *configured,
+		     struct err *e)
+{
+	cleanup_list struct list have = { 0 }, want = { 0 };
+	struct net_walk w = *all;
+	const struct nlmsghdr *m;
+	int r = net_list(n, NULL, p, list_add, &have, e);
+
+	w.part = p;
+	while (r == 0 && (m = net_next(&w)))
+		r = list_add(p, m, &want);
+	if (r < 0)
+		return r;
+	compare(&have, &want);
+	for (size_t i = 0; r == 0 && i < have.count; i++)
+		if (!have.item[i].there && is_removable(p, &have.item[i], configured))
+			r = say(n, &have.item[i], net_parts[p].del, 0, p, "remove", ENOENT, e);
+	return r == 0 ? add_all(n, p, &want, e) : r;
+}
+
+/* Twice: some switches set others with them. */
+static int set_switches(const struct net_walk *all, struct err *e)
+{
+	struct err ignored;
+	int r = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		struct net_walk w = *all;
+		const char *path;
+
+		w.part = CKPT_NET_SWITCH;
+		while (r == 0 && (path = (const char *)net_next(&w))) {
+			const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
+			char value[4096];
+			size_t at = strlen(path) + 1;
+
+			snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
+			r = net_switch_set(path, value, pass ? e : &ignored);
+			r = pass ? r : 0;
+		}
+	}
+	return r;
+}
+
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e)
+{
+	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR, CKPT_NET_ROUTE, CKPT_NET_RULE };
+	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
+	cleanup_list struct list configured = { 0 };
+	struct net_walk all = { .states = states, .count = count, .ns = ns };
+	int r = nl_open(&route, NETLINK_ROUTE, -1, e);
+
+	if (r == 0)
+		r = nl_open(&filter, NETLINK_NETFILTER, -1, e);
+	if (r == 0)
+		r = net_list(&route, NULL, CKPT_NET_LINK, list_add, &configured, e);
+	if (r == 0)
+		r = net_links_restore(&route, &all, e);
+	if (r == 0)
+		r = set_switches(&all, e);
+	if (r == 0)
+		r = net_links_up(&route, &all, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
+		r = sync_part(&route, parts[i], &all, &configured, e);
+	return r == 0 ? net_filter_restore(&filter, &all, e) : r;
+}

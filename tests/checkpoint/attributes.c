@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What a thread or process is besides: scheduling and I/O priority of each thread, timer slack, parent-death
+ * signal of a user's process, OOM score, core dump filter, what it may see of clock and processor,
+ * speculation, names with odd bytes, the groups, capabilities and secure bits of each. */
+#include "tests/checkpoint/guest.h"
+
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/securebits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define IDLE_IO (3 << 13)
+#define BEST_IO (2 << 13 | 6)
+
+static volatile int *go, *ready;
+
+static void hold(void)
+{
+	__sync_fetch_and_add(ready, 1);
+	while (!*go)
+		usleep(1000);
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+static int holds(const char *path, const char *text)
+{
+	char got[64] = "";
+	int fd = open(path, O_RDONLY);
+
+	CHECK(fd >= 0 && read(fd, got, sizeof(got) - 1) > 0);
+	close(fd);
+	return strncmp(got, text, strlen(text)) == 0;
+}
+
+static void *worker(void *arg)
+{
+	struct sched_param none = { 0 };
+	char name[16];
+
+	(void)arg;
+	CHECK(sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &none) == 0);
+	CHECK(setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 7) == 0);
+	CHECK(syscall(SYS_ioprio_set, 1, 0, BEST_IO) == 0);
+	prctl(PR_SET_TIMERSLACK, 123456);
+	prctl(PR_SET_NAME, "a\n(b) \xff\x01c");
+	hold();
+	CHECK(sched_getscheduler(0) == (SCHED_BATCH | SCHED_RESET_ON_FORK));
+	CHECK(getpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid)) == 7);
+	CHECK(syscall(SYS_ioprio_get, 1, 0) == BEST_IO);
+	CHECK(prctl(PR_GET_TIMERSLACK) == 123456);
+	CHECK(prctl(PR_GET_NAME, name) == 0 && strcmp(name, "a\n(b) \xff\x01c") == 0);
+	return NULL;
+}
+
+static _Noreturn void service(void)
+{
+	int spec = prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0), tsc = 0;
+	struct sched_param none = { 0 };
+	pthread_t t;
+
+	put("/proc/self/oom_score_adj", "350");
+	put("/proc/self/coredump_filter", "0x7f");
+	CHECK(syscall(SYS_ioprio_set, 1, 0, IDLE_IO) == 0);
+	if (spec & PR_SPEC_PRCTL)
+		CHECK(prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_FORCE_DISABLE, 0, 0) == 0);
+	spec = prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0);
+	CHECK(prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0) == 0);
+	CHECK(pthread_create(&t, NULL, worker, NULL) == 0);
+	/* It may not leave it again, nor may who inherits it. */
+	CHECK(sched_setscheduler(0, SCHED_IDLE, &none) == 0);
+	hold();
+	pthread_join(t, NULL);
+	CHECK(holds("/proc/self/oom_score_adj", "350") && holds("/proc/self/coredump_filter", "0000007f"));
+	CHECK(sched_getscheduler(0) == SCHED_IDLE && syscall(SYS_ioprio_get, 1, 0) == IDLE_IO);
+	CHECK(prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0) == spec);
+	CHECK(prctl(66 /* PR_GET_MDWE */, 0, 0, 0, 0) == 1);
+	CHECK(mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
+	CHECK(prctl(PR_GET_TSC, &tsc) == 0 && tsc == PR_TSC_ENABLE);
+	_exit(guest_failed);
+}
+
+static _Noreturn void user(void)
+{
+	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct d[2] = { { 0 } }, now[2];
+	int sig = 0, tsc = 0;
+
+	CHECK(prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT) == 0);
+	CHECK(prctl(PR_CAPBSET_DROP, CAP_SYS_CHROOT, 0, 0, 0) == 0);
+	CHECK(setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0);
+	d[0].permitted = d[0].inheritable = 1u << CAP_NET_BIND_SERVICE | 1u << CAP_CHOWN;
+	d[0].effective = 1u << CAP_CHOWN;
+	CHECK(syscall(SYS_capset, &h, d) == 0);
+	CHECK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) == 0);
+	CHECK(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0 && prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0);
+	hold();
+	CHECK(prctl(PR_GET_PDEATHSIG, &sig) == 0 && sig == SIGUSR1);
+	CHECK(prctl(PR_GET_TSC, &tsc) == 0 && tsc == PR_TSC_SIGSEGV);
+	CHECK(syscall(SYS_capget, &h, now) == 0 && memcmp(now, d, sizeof(d)) == 0);
+	CHECK(prctl(PR_CAPBSET_READ, CAP_SYS_CHROOT, 0, 0, 0) == 0 && prctl(PR_CAPBSET_READ, CAP_CHOWN, 0, 0, 0) == 1);
+	CHECK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_BIND_SERVICE, 0, 0) == 1);
+	CHECK(prctl(PR_GET_SECUREBITS) == (SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT));
+	_exit(guest_failed);
+}
+
+int main(void)
+{
+	static void (*const body[])(void) = { service, user };
+	int status;
+
+	go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ready = go + 1;
+	for (int i = 0; i < 2; i++)
+		if (fork() == 0)
+			body[i]();
+	while (*ready < 3)
+		usleep(1000);
+	wait_for_restore();
+	*go = 1;
+	while (wait(&status) > 0)
+		CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	CHECK(holds("/proc/self/oom_score_adj", "0"));
+	return done();
+}
