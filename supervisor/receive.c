@@ -459,6 +459,7 @@ static int submit(struct receiving *r, struct err *e)
 	}
 	r->word = pair[0];
 	r->image = image[0];
+	fcntl(image[1], F_SETPIPE_SZ, 1 << 20);
 	job.fds = (int[]){ r->in, r->out, pair[1], image[1] };
 	job.nfds += r->offer.live ? 2 : 0;
 	ret = job_submit(r->d->jobs, &job, &r->job, e);
