@@ -143,7 +143,10 @@ static int memory_rounds(struct mig_sending *s, struct err *e)
 
 	while (r == 0 && st.round < v->max_rounds) {
 		r = one_round(s, &st, e);
-		if (r < 0 || s->status.predicted_us <= v->max_pause_us)
+		if (r < 0)
+			break;
+		/* A second round is short, and makes the pause shorter. */
+		if (s->status.predicted_us <= v->max_pause_us && (st.round > 1 || st.dirty_pages == 0))
 			break;
 		if (SHRINKS_NO_MORE(before, st.dirty_pages) && !slow_down(s))
 			break;
