@@ -40,6 +40,7 @@ struct restoring {
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	int lender;                  /* of a helper: lend.h; else -EBADF */
 	int proc;                    /* the host's /proc, while the first process opens things */
 	struct ckpt_plan plan;
 	struct rt_vps *vps;          /* NULL: not started yet */
