@@ -321,7 +321,7 @@ static int prepare_up(void *ctx, struct err *e)
 		ret = mig_record_write(r->dir, &r->i->report, e);
 	if (ret == 0 && !r->named && r->i->offer.mode != MIG_STREAM)
 		ret = mig_taken_prepare(r->i->lib, r->i->offer.id, r->i->offer.name, e);
-	/* Files of one that runs are as safe as they were there: it syncs what it wants to keep. */
+	/* The files of one that runs are there already, see mig_in_ready(). */
 	if (ret == 0 && !r->named && syncfs(r->dir) < 0)
 		ret = err_sys(e, "write it to the disk");
 	if (ret < 0 || r->i->offer.mode == MIG_STREAM)
@@ -382,7 +382,7 @@ static int publish_up(void *ctx, struct err *e)
 	/* It runs: the clock that counts has stopped. */
 	if (r->named)
 		mig_in_late_packets(r);
-	if (r->named && (mig_record_write(r->dir, &r->i->report, e) < 0 || syncfs(r->dir) < 0))
+	if (r->named && mig_record_write(r->dir, &r->i->report, e) < 0)
 		return err_set(e, ERR_FAIL, "%s runs, but its record is not written", r->i->offer.name);
 	return 0;
 }

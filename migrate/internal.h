@@ -54,7 +54,7 @@ int mig_live_hold(struct mig_sending *s, struct err *e);
 /* Frames that were held go to the destination, and with `last` that there are no more. */
 int mig_live_frames(struct mig_sending *s, bool last, struct err *e);
 /* The destination has it: what is left here is killed. */
-int mig_live_end(struct mig_sending *s, struct err *e);
+void mig_live_end(struct mig_sending *s);
 /* Only the destination knows: it stands still when we are gone. */
 void mig_live_leave(struct mig_sending *s);
 

@@ -259,8 +259,7 @@ void mig_live_down(void *ctx)
 	struct mig_sending *s = ctx;
 	struct err ignored;
 
-
-	if (s->left)
+	if (!s->o->live || s->left)
 		return;
 	ckpt_dump_abort(TAKE_PTR(s->dump));
 	ckpt_precopy_close(TAKE_PTR(s->precopy));
@@ -274,14 +273,15 @@ int mig_live_hold(struct mig_sending *s, struct err *e)
 	return s->o->live->hold(s->o->ctx, e);
 }
 
-int mig_live_end(struct mig_sending *s, struct err *e)
+void mig_live_end(struct mig_sending *s)
 {
-	int r = s->dump ? ckpt_dump_commit(s->dump, e) : 0;
+	struct err e;
 
-	s->dump = NULL;
+	/* What cannot be killed here stays frozen, and the monitor kills it. */
+	if (ckpt_dump_commit(TAKE_PTR(s->dump), &e) < 0)
+		log_warn("%s: %s", s->o->offer.from, e.msg);
 	ckpt_precopy_close(TAKE_PTR(s->precopy));
 	netns_hold_end(TAKE_PTR(s->hold), false);
-	return r;
 }
 
 void mig_live_leave(struct mig_sending *s)

@@ -241,6 +241,12 @@ static void given_up(void *ctx)
 	mig_live_leave(ctx);
 }
 
+static void note_pause(struct mig_sending *s)
+{
+	if (s->frozen_at_us)
+		s->o->report.pause_us = now_monotonic_us() - s->frozen_at_us;
+}
+
 static int commit_up(void *ctx, struct err *e)
 {
 	struct mig_sending *s = ctx;
@@ -251,21 +257,26 @@ static int commit_up(void *ctx, struct err *e)
 	if (s->o->offer.mode == MIG_STREAM)
 		return 0;
 	r = mig_live_frames(s, false, e);
+	note_pause(s);
 	if (r == 0)
 		r = mig_send_json(s->c, MIG_COMMIT, report(s), e);
 	if (r == 0)
 		r = mig_recv_json(s->c, MIG_COMMITTED, &answer, e);
 	json_decref(answer);
-	if (s->frozen_at_us)
-		s->o->report.pause_us = now_monotonic_us() - s->frozen_at_us;
+	note_pause(s);
 	if (r < 0 || !gives_up(s->o))
 		return r;
 	/* What came since; that it does not get there is no matter of who has the VPS. */
 	if (s->o->live && mig_live_frames(s, true, &ignored) == 0)
 		mig_flush(s->c, &ignored);
-	/* Its numbers may be lost with the host, that it has moved may not. */
+	if (!s->o->live) {
+		s->o->report.state = MIG_IS_MOVED;
+		return mig_record_write(s->dir, &s->o->report, e);
+	}
 	r = mig_record_turn(s->dir, MIG_IS_MOVED, e);
-	return r < 0 ? r : mig_live_end(s, e);
+	if (r == 0)
+		mig_live_end(s);
+	return r;
 }
 
 static int ask(struct mig_sending *s, struct err *e)

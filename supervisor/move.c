@@ -34,9 +34,9 @@ void move_load(struct sup_vps *v)
 		v->moved = SUP_IN_DOUBT;
 	} else if (r == 0 && rec.role == MIG_SOURCE && rec.state == MIG_IS_MOVED) {
 		v->moved = rec.keep ? SUP_MOVED_KEPT : SUP_MOVED;
-	} else if (r == 0 && rec.role == MIG_DESTINATION && rec.state != MIG_IS_MOVED &&
-		 mig_taken_has(v->d->root.lib, rec.id, &e) == 0) {
-		v->moved = SUP_ARRIVING;
+	} else if (r == 0 && rec.role == MIG_DESTINATION && rec.state != MIG_IS_MOVED) {
+		r = mig_taken_has(v->d->root.lib, rec.id, &e);
+		v->moved = r > 0 ? SUP_HERE : r == 0 ? SUP_ARRIVING : SUP_IN_DOUBT;
 	}
 	snprintf(v->moved_to, sizeof(v->moved_to), "%s", rec.peer);
 }

@@ -81,10 +81,10 @@ has_memory() {
 }
 
 @test "one that writes faster than the link carries is slowed down, and not for good" {
-	vps create web1 init='/usr/bin/awk "BEGIN { while (1) for (i = 0; i < 600000; i++) a[i] = n++ }"'
+	vps create web1 init='/usr/bin/awk "BEGIN { while (1) for (i = 0; i < 20000; i++) a[i] = n++ }"'
 	vps start web1
-	wait_until 20 has_memory 20000000
-	succeeds vps migrate -e "$RSH" --json --bandwidth 20M --max-pause 30ms --max-rounds 8 web1 host-b
+	wait_until 20 has_memory 1000000
+	succeeds vps migrate -e "$RSH" --json --bandwidth 500K --max-pause 30ms --max-rounds 3 web1 host-b
 	echo "$output"
 	[ "$(jq -s '[.[] | .throttled // 0] | max' <<<"$output")" -gt 0 ]
 	assert_equal "$(on b vps config web1 cpu.max)" max
