@@ -35,6 +35,7 @@ struct mig_sending {
 	unsigned throttled; /* per cent of its processor time that it is left; 0: all */
 	bool left;          /* only the destination knows */
 	uint64_t frozen_at_us;
+	uint64_t rate;      /* bytes a second, of the last round that tells; 0: none has */
 	uint64_t files_us;  /* the last pass over the files took */
 };
 

@@ -16,6 +16,7 @@
  */
 
 #define PAGE 4096
+#define RATE_FROM (1u << 20)     /* bytes of a round that tells the rate */
 #define PASSES_MAX 8             /* over the files before the rounds of memory */
 #define BASE_PAUSE_US 8000       /* what is no matter of amounts: stopping, objects, the commit */
 #define THROTTLE_MIN 10          /* per cent of its processor time that it keeps */
@@ -56,14 +57,13 @@ static int files_rounds(struct mig_sending *s, struct err *e)
 	return r;
 }
 
-static uint64_t predict(const struct mig_sending *s, const struct ckpt_precopy_stats *st)
+/* Short rounds are mostly what a round costs whatever it carries: they say nothing about the rate. */
+static uint64_t predict(struct mig_sending *s, const struct ckpt_precopy_stats *st)
 {
-	uint64_t rate = st->duration_us ? st->bytes * 1000000 / st->duration_us : 0;
-	uint64_t floor = 100u << 20; /* a short round says little about the rate */
-
-	if (rate < floor && st->bytes < (16u << 20))
-		rate = floor;
-	return BASE_PAUSE_US + s->files_us + (rate ? st->dirty_pages * PAGE * 1000000 / rate : 0);
+	if (st->bytes >= RATE_FROM && st->duration_us)
+		s->rate = st->bytes * 1000000 / st->duration_us;
+	return BASE_PAUSE_US + s->files_us +
+	       (s->rate ? st->dirty_pages * PAGE * 1000000 / s->rate : 0);
 }
 
 static int tell_round(struct mig_sending *s, const struct ckpt_precopy_stats *st, struct err *e)
