@@ -176,8 +176,10 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 {
 	pid_t init = rt_init_pid(r->vps);
 	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
+	pid_t warm;
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
+	warm = ckpt_groups_warm(&r->tree, group, init);
 	if (n == 0)
 		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
 	if (n == 0)
@@ -186,6 +188,7 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_sockets_take(r, e);
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	ckpt_groups_await(warm);
 	/* Before they have memory, which is charged to the group. */
 	if (n == 0)
 		n = ckpt_groups_place(&r->tree, group, user, e);
