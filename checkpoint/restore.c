@@ -188,8 +188,10 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 {
 	pid_t init = rt_init_pid(r->vps);
 	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
+	pid_t warm;
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
+	warm = ckpt_groups_warm(&r->tree, group, init);
 	if (n == 0)
 		more = restore_heritage(r, rec, more, e);
 	if (more < 0)
@@ -202,6 +204,7 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_sockets_take(r, e);
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	ckpt_groups_await(warm);
 	/* Before they have memory, which is charged to the group. */
 	if (n == 0)
 		n = ckpt_groups_place(&r->tree, group, user, e);
