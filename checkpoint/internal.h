@@ -58,7 +58,6 @@ struct ckpt_dump {
 	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
-	int diag;               /* -EBADF until it is asked for */
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */

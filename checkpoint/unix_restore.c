@@ -280,6 +280,15 @@ static int bind_live(int fd, const Ckpt__Socket *s, struct err *e)
 	return r;
 }
 
+static int bind_in(const struct ckpt_opening *o, uint32_t space, int fd, const Ckpt__Socket *s, struct err *e)
+{
+	int r = space ? ckpt_opening_enter(o, space, e) : 0;
+
+	if (r == 0)
+		r = bind_live(fd, s, e);
+	return r == 0 && space ? ckpt_opening_enter(o, 0, e) : r;
+}
+
 static int bind_again(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
@@ -287,7 +296,7 @@ static int bind_again(struct ckpt_opening *o, size_t i, struct err *e)
 						   s->local->link == CKPT_UNIX_RESET);
 
 	if (s->local->bound == CKPT_UNIX_LIVE)
-		return bind_live(o->fds[i], s, e);
+		return bind_in(o, s->local->space, o->fds[i], s, e);
 	if (s->local->bound == CKPT_UNIX_UNBOUND || connected)
 		return 0; /* with its connection */
 	return unix_bind_aside(o, i, o->fds[i], &s->name, e);
@@ -308,9 +317,9 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 	if (link == CKPT_UNIX_PAIR || ((link == CKPT_UNIX_ALONE || link == CKPT_UNIX_RESET) && s->type != SOCK_DGRAM) ||
 	    (link == CKPT_UNIX_ALONE && !is_named(&s->peer)))
 		return o->fds[i] >= 0 ? 0 : make_connected(o, i, e);
-	fd = socket(AF_UNIX, (int)s->type | SOCK_CLOEXEC, 0);
+	fd = ckpt_opening_socket(o, o->tree->files[i]->space, AF_UNIX, (int)s->type, 0, e);
 	if (fd < 0)
-		return err_sys(e, "make a unix socket");
+		return fd;
 	r = ckpt_socket_place(o, i, fd, e);
 	close(fd);
 	return r;
