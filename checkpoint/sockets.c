@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/guard.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/peek.h"
@@ -245,7 +246,9 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 		fd_close(&k.fd);
 	}
 	ckpt_peeker_free(d->peeker);
+	ckpt_guard_free(d->guard);
 	d->peeker = NULL;
+	d->guard = NULL;
 	return r == 0 ? ckpt_unix_relate(d, e) : r;
 }
 

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -40,6 +41,15 @@ static int state_of(int fd)
 
 	getsockopt(fd, SOL_TCP, TCP_INFO, &i, &len);
 	return i.tcpi_state;
+}
+
+static volatile char busy; /* the role that is under way */
+
+static void too_long(int sig)
+{
+	(void)sig;
+	dprintf(1, "failed: role %c takes too long, in state %d\n", busy, busy ? state_of(conn[(int)busy]) : 0);
+	_exit(1);
 }
 
 static void until(int fd, int state)
@@ -336,8 +346,13 @@ int main(int argc, char **argv)
 	wait_for_restore();
 	verify_states();
 	say(conn['C'], "g");
-	for (const char *r = roles + 1; *r; r++)
+	signal(SIGALRM, too_long);
+	alarm(25);
+	for (const char *r = roles + 1; *r; r++) {
+		busy = *r;
 		end(*r, conn[(int)*r]);
+	}
+	busy = 0;
 	fcntl(syn, F_SETFL, 0);
 	CHECK(poll(&(struct pollfd){ syn, POLLIN, 0 }, 1, 15000) == 1);
 	expect_end(syn, "late");
