@@ -60,7 +60,7 @@ struct restore {
 	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
 	struct ckpt_decoder *decoders[RESTORE_FILLERS];
 	struct early_set *early;     /* NULL: no pre-copy went before */
-	int netns, net_lock;         /* of the VPS; nothing arrives there */
+	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 };
 

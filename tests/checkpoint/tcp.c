@@ -211,12 +211,12 @@ static int peer(void)
 	CHECK(read(conn['C'], &c, 1) == 1); /* K: the VPS has closed, and waits for us */
 	shutdown(conn['K'], SHUT_WR);
 	CHECK(read(conn['C'], &c, 1) == 1);
-	for (const char *r = roles + 1; *r; r++)
-		peer_ends(*r, conn[(int)*r]);
 	l = socket(AF_INET, SOCK_STREAM, 0);
 	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	CHECK(bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(l, 1) == 0);
-	command("ip route del blackhole " LATER "/32 && ip addr add " LATER "/32 dev lo");
+	command("ip addr add " LATER "/32 dev lo");
+	for (const char *r = roles + 1; *r; r++)
+		peer_ends(*r, conn[(int)*r]);
 	l = accept(l, NULL, NULL);
 	say(l, "late");
 	close(l);
