@@ -38,7 +38,7 @@ struct ckpt_dump {
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
 	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
-	struct ckpt_copy copy;  /* the pages that it gets */
+	struct ckpt_copy copy, heritage; /* the pages that it gets; those that come first */
 	bool held;
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
@@ -59,8 +59,13 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
+	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
-	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
+	struct {
+		uint32_t space; /* as File.space */
+		int fd;         /* netns_lock() */
+	} net_lock[16];
+	size_t net_lock_count;
 	pid_t init;
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
@@ -127,6 +132,14 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* What is seen of it from outside; of a thread after its list, as a signal may have been delivered meanwhile.
+ * *ret_filters is how many seccomp filters it has. (collect_outside.c) */
+int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t,
+			unsigned *ret_filters, struct err *e);
+/* Pending signals of a thread, or those of its process. (collect_outside.c) */
+int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared, uint32_t ns_tid,
+			 struct err *e);
 /* Of frozen processes, one that waits for its child to become another program, and the child. Sorts `pids`.
  * (vfork.c) */
 bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child);

@@ -8,13 +8,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,19 +36,22 @@ struct ckpt_peeker {
 };
 
 union control {
-	uint8_t buf[CMSG_SPACE(sizeof(int) * CKPT_PEEK_FDS) + CMSG_SPACE(sizeof(struct ucred)) + 1024];
+	uint8_t buf[CMSG_SPACE(sizeof(int) * CKPT_PEEK_FDS) + CMSG_SPACE(sizeof(struct ucred)) +
+		    1024];
 	struct cmsghdr align;
 };
 
 static void take_fds(const struct msghdr *m, int *fds, size_t *count)
 {
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c;
+	     c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
 		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		const int *its = (const void *)CMSG_DATA(c);
 		bool keep = fds && c->cmsg_type == SCM_RIGHTS;
 
 		/* SCM_PIDFD (Linux 6.5) is an fd, too. */
-		if (c->cmsg_level != SOL_SOCKET || (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != 4))
+		if (c->cmsg_level != SOL_SOCKET ||
+		    (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != 4))
 			continue;
 		for (size_t i = 0; i < n; i++)
 			if (keep && *count < CKPT_PEEK_FDS)
@@ -80,8 +81,12 @@ static ssize_t look(struct looking *l, size_t len)
 {
 	union control c;
 	struct iovec iov = { l->data, len };
-	struct msghdr m = { .msg_name = &l->a.from, .msg_namelen = sizeof(l->a.from), .msg_iov = &iov,
-			    .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	struct msghdr m = { .msg_name = &l->a.from,
+			    .msg_namelen = sizeof(l->a.from),
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = c.buf,
+			    .msg_controllen = sizeof(c.buf) };
 	ssize_t n = recvmsg(l->fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	if (n < 0)
@@ -126,11 +131,12 @@ static ssize_t look_stream(struct looking *l, int off)
 	return n;
 }
 
-static void send_answer(struct looking *l)
+static int send_answer(struct looking *l)
 {
 	union control c = { { 0 } };
 	struct iovec iov = { &l->a, sizeof(l->a) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
 
 	if (l->fd_count) {
 		struct cmsghdr *h;
@@ -143,9 +149,9 @@ static void send_answer(struct looking *l)
 		h->cmsg_len = CMSG_LEN(l->fd_count * sizeof(int));
 		memcpy(CMSG_DATA(h), l->fds, l->fd_count * sizeof(int));
 	}
-	if (sendmsg(l->sock, &m, MSG_NOSIGNAL) < 0)
-		_exit(1);
+	n = sendmsg(l->sock, &m, MSG_NOSIGNAL);
 	let_go(l);
+	return n < 0 ? -errno : 0;
 }
 
 /* Reading behind the last message, or any datagram, would take the error that waits for its owner. */
@@ -168,9 +174,9 @@ static ssize_t look_all(struct looking *l)
 			return n == -EAGAIN ? 0 : n;
 		off += (int)n;
 		l->a.result = 1;
-		send_answer(l);
-		if (recv(l->sock, &next, sizeof(next), 0) != sizeof(next))
-			_exit(1);
+		/* An engine that has died: what was changed in the socket is put back first. */
+		if (send_answer(l) < 0 || recv(l->sock, &next, sizeof(next), 0) != sizeof(next))
+			return -EPIPE;
 	}
 	return 0;
 }
@@ -203,7 +209,9 @@ static _Noreturn void serve(int sock, uint8_t *data)
 		uint32_t what;
 		union control c;
 		struct iovec iov = { &what, sizeof(what) };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf,
+		struct msghdr m = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = c.buf,
 				    .msg_controllen = sizeof(c.buf) };
 		size_t n = 0;
 		int fds[CKPT_PEEK_FDS];
@@ -255,10 +263,10 @@ struct ckpt_peeker *ckpt_peeker_new(pid_t init, struct err *e)
 		return NULL;
 	}
 	p->sock = pair[0];
-	p->data = mmap(NULL, CKPT_PEEK_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	p->data = mmap(NULL, CKPT_PEEK_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
 	p->pid = p->data == MAP_FAILED ? err_sys(e, "map memory") : fork_inside(init, e);
 	if (p->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(pair[0]);
 		serve(pair[1], p->data);
 	}
@@ -306,7 +314,9 @@ static int hear(struct ckpt_peeker *p, struct answer *a, struct ckpt_peeked *ret
 {
 	union control c;
 	struct iovec iov = { a, sizeof(*a) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = c.buf,
 			    .msg_controllen = sizeof(c.buf) };
 
 	if (recvmsg(p->sock, &m, MSG_CMSG_CLOEXEC) != sizeof(*a))

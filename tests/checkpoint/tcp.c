@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -42,6 +43,15 @@ static int state_of(int fd)
 	return i.tcpi_state;
 }
 
+static volatile char busy; /* the role that is under way */
+
+static void too_long(int sig)
+{
+	(void)sig;
+	dprintf(1, "failed: role %c takes too long, in state %d\n", busy, busy ? state_of(conn[(int)busy]) : 0);
+	_exit(1);
+}
+
 static void until(int fd, int state)
 {
 	for (int i = 0; i < 3000 && state_of(fd) != state; i++)
@@ -58,7 +68,9 @@ static void exchange(int fd, size_t from, size_t out, size_t in)
 
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	while (sent < out || have < in) {
-		struct pollfd p = { fd, (short)((sent < out ? POLLOUT : 0) | (have < in ? POLLIN : 0)), 0 };
+		struct pollfd p = { fd,
+				    (short)((sent < out ? POLLOUT : 0) | (have < in ? POLLIN : 0)),
+				    0 };
 		ssize_t n;
 
 		if (poll(&p, 1, 20000) != 1) {
@@ -119,7 +131,8 @@ static int dial(const char *ip, int port)
 {
 	struct sockaddr_in a4 = { AF_INET, htons((uint16_t)port), { 0 }, { 0 } };
 	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-	bool v6 = inet_pton(AF_INET, ip, &a4.sin_addr) != 1 && inet_pton(AF_INET6, ip, &a6.sin6_addr) == 1;
+	bool v6 = inet_pton(AF_INET, ip, &a4.sin_addr) != 1 &&
+		  inet_pton(AF_INET6, ip, &a6.sin6_addr) == 1;
 
 	for (int i = 0; i < 1000; i++) {
 		int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
@@ -191,18 +204,19 @@ static int peer(void)
 
 	command("ip route replace blackhole " LATER "/32");
 	for (const char *r = roles; *r; r++) {
-		conn[(int)*r] = dial(getenv(*r == '6' ? "VPS_IP6" : "VPS_IP4"), *r == 'M' || *r == '6' ? PORT + 1 : PORT);
+		conn[(int)*r] = dial(getenv(*r == '6' ? "VPS_IP6" : "VPS_IP4"),
+				     *r == 'M' || *r == '6' ? PORT + 1 : PORT);
 		peer_begins(*r, conn[(int)*r]);
 	}
 	CHECK(read(conn['C'], &c, 1) == 1); /* K: the VPS has closed, and waits for us */
 	shutdown(conn['K'], SHUT_WR);
 	CHECK(read(conn['C'], &c, 1) == 1);
-	for (const char *r = roles + 1; *r; r++)
-		peer_ends(*r, conn[(int)*r]);
 	l = socket(AF_INET, SOCK_STREAM, 0);
 	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	CHECK(bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(l, 1) == 0);
-	command("ip route del blackhole " LATER "/32 && ip addr add " LATER "/32 dev lo");
+	command("ip addr add " LATER "/32 dev lo");
+	for (const char *r = roles + 1; *r; r++)
+		peer_ends(*r, conn[(int)*r]);
 	l = accept(l, NULL, NULL);
 	say(l, "late");
 	close(l);
@@ -310,7 +324,8 @@ static void verify_states(void)
 	CHECK(state_of(conn['W']) == TCP_CLOSE_WAIT && state_of(conn['F']) == TCP_FIN_WAIT2);
 	CHECK(state_of(conn['1']) == TCP_FIN_WAIT1 && state_of(conn['L']) == TCP_LAST_ACK);
 	CHECK(state_of(conn['K']) == TCP_CLOSING && state_of(conn['D']) == TCP_CLOSE);
-	CHECK(getpeername(conn['M'], (struct sockaddr *)&sa, &len) == 0 && IN6_IS_ADDR_V4MAPPED(&sa.sin6_addr));
+	CHECK(getpeername(conn['M'], (struct sockaddr *)&sa, &len) == 0 &&
+	      IN6_IS_ADDR_V4MAPPED(&sa.sin6_addr));
 	CHECK(getpeername(conn['D'], (struct sockaddr *)&sa, &len) < 0 && errno == ENOTCONN);
 	CHECK(state_of(listener[0]) == TCP_LISTEN && state_of(listener[1]) == TCP_LISTEN);
 }
@@ -331,8 +346,13 @@ int main(int argc, char **argv)
 	wait_for_restore();
 	verify_states();
 	say(conn['C'], "g");
-	for (const char *r = roles + 1; *r; r++)
+	signal(SIGALRM, too_long);
+	alarm(25);
+	for (const char *r = roles + 1; *r; r++) {
+		busy = *r;
 		end(*r, conn[(int)*r]);
+	}
+	busy = 0;
 	fcntl(syn, F_SETFL, 0);
 	CHECK(poll(&(struct pollfd){ syn, POLLIN, 0 }, 1, 15000) == 1);
 	expect_end(syn, "late");
