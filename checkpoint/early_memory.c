@@ -204,19 +204,19 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 	if (pg->mm >= CKPT_SHMEM_MM)
 		return put_shared(s, pg, e);
 	w = early_by_mm(s, pg->mm);
-	if (!w || pg->encoding == CKPT_PAGES_REF)
+	if (pg->encoding == CKPT_PAGES_REF || pg->mm == 0)
 		return err_set(e, ERR_FAIL, "the image is damaged: pages of no process");
 	for (; at < end; at = stop) {
-		bool mapped;
+		bool mapped = false;
 		int n;
 
-		stop = stretch(w, at, end, &mapped);
+		stop = w ? stretch(w, at, end, &mapped) : end;
 		if (!mapped)
-			n = keep_loose(s, w->mm, at, stop, data);
+			n = keep_loose(s, pg->mm, at, stop, data);
 		else
 			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w->task.pid, at, stop);
 		if (n < 0)
-			return err_code(e, n, "fill the memory of process %u", w->pid);
+			return err_code(e, n, "fill the memory of process %u", w ? w->pid : 0);
 		if (mapped)
 			drop_loose(s, w->mm, at, stop);
 		data = data ? data + (stop - at) : NULL;
