@@ -73,7 +73,7 @@ static __attribute__((noinline)) long spawn(struct clone_args *args, struct task
 	return pid;
 }
 
-/* Process 1 is our own number: there is no other that could have it. */
+/* Our own number: there is no other that could have it. */
 static int run_here(struct task *t)
 {
 	static const Ckpt__Credentials own = CKPT__CREDENTIALS__INIT;
@@ -99,7 +99,7 @@ int ckpt_as(const struct Ckpt__Credentials *c, const char *root, int (*fn)(void 
 	struct clone_args args = { .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES, .exit_signal = SIGCHLD };
 	long pid;
 
-	if (number == 1)
+	if (number > 0 && number == (int)syscall(SYS_getpid))
 		return run_here(&t);
 	if (number > 1) {
 		args.set_tid = (uint64_t)(uintptr_t)&number;

@@ -51,29 +51,6 @@ uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id)
 	return id >= d->uid_base && id - d->uid_base < d->uid_count ? id - d->uid_base : 65534;
 }
 
-int ckpt_dump_diag(struct ckpt_dump *d, struct err *e)
-{
-	cleanup_close int its = -EBADF, own = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	char path[64];
-
-	if (d->diag >= 0)
-		return d->diag;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)d->init);
-	its = open(path, O_RDONLY | O_CLOEXEC);
-	if (own < 0 || its < 0 || setns(its, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the VPS's network namespace");
-	d->diag = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	if (d->diag < 0)
-		err_sys(e, "make a sock_diag socket");
-	if (setns(own, CLONE_NEWNET) < 0) {
-		fd_close(&d->diag);
-	fd_close(&d->net_lock);
-	ckpt_network_done(d);
-		return err_sys(e, "leave the VPS's network namespace");
-	}
-	return d->diag;
-}
-
 uint64_t ckpt_xsave_mask(void)
 {
 	uint32_t lo, hi;
@@ -239,7 +216,8 @@ static void dump_free(struct ckpt_dump *d)
 {
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
-	fd_close(&d->diag);
+	fd_close(&d->net_lock);
+	ckpt_network_done(d);
 	fd_close(&d->root);
 	fd_close(&d->group);
 	fd_close(&d->proc);
@@ -248,6 +226,7 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_flags_done(&d->flags);
 	ckpt_copy_done(&d->copy);
 	ckpt_ghosts_done(d);
+	ckpt_areas_done(d);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
@@ -274,7 +253,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->diag = d->group = d->proc = d->net_lock = -EBADF;
+	d->group = d->proc = d->net_lock = -EBADF;
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;

@@ -45,6 +45,7 @@ struct ckpt_dump {
 	struct ckpt_flags flags;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
+	void *known_files;      /* of areas.c: of tsearch(3) */
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
@@ -57,7 +58,6 @@ struct ckpt_dump {
 	} *places[256];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
-	int diag;               /* -EBADF until it is asked for */
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
@@ -87,6 +87,7 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+void ckpt_areas_done(struct ckpt_dump *d);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);

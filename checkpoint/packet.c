@@ -66,7 +66,7 @@ static int ask(const struct ckpt_sock *k, struct err *e)
 		.r = { .sdiag_family = AF_PACKET, .pdiag_show = PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
 	};
 	_Alignas(8) uint8_t buf[32768];
-	int nl = ckpt_dump_diag(k->d, e), r = 0;
+	int nl = ckpt_dump_diag(k->d, k->file->space, e), r = 0;
 
 	if (nl < 0)
 		return nl;

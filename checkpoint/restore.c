@@ -414,6 +414,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		free(h);
 		return err_code(e, -ENOMEM, "restore");
 	}
+	h->r.lender = -EBADF;
 	h->r.progress = progress;
 	h->r.netns = h->r.net_lock = -EBADF;
 	h->r.total = stream_size(fd);

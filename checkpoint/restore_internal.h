@@ -40,6 +40,7 @@ struct restoring {
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	int lender;                  /* of a helper: lend.h; else -EBADF */
 	int proc;                    /* the host's /proc, while the first process opens things */
 	struct ckpt_plan plan;
 	struct rt_vps *vps;          /* NULL: not started yet */
@@ -124,6 +125,7 @@ struct list {
 	uint8_t room[RESTORE_ROOM];
 	size_t used;
 	uint64_t room_at;                 /* in the task */
+	bool overflow;                    /* something did not fit: it will not run */
 };
 void list_init(struct list *l, const struct restore *r);
 void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,

@@ -153,7 +153,9 @@ static ino_t find_path(const struct ckpt_sock *k, const struct sockaddr_un *sa, 
 			return 0;
 	}
 	snprintf(path, sizeof(path), "%s%s%.*s", cwd, cwd[0] ? "/" : "", (int)sizeof(sa->sun_path), sa->sun_path);
-	fd = path_open_in_root(k->d->root, path, O_PATH, 0);
+	/* Names are taken to be those of who has it. */
+	u->space = ckpt_process_space(k->d, k->pid);
+	fd = path_open_in_root(ckpt_space_root(k->d, u->space), path, O_PATH, 0);
 	if (fd < 0 || fstat(fd, st) < 0 || !S_ISSOCK(st->st_mode))
 		return 0;
 	u->dir = ckpt_strdup(ckpt_dump_arena(k->d), cwd);
@@ -230,7 +232,7 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 {
 	struct ckpt_unix_diag g;
-	int nl = ckpt_dump_diag(k->d, e), r;
+	int nl = ckpt_dump_diag(k->d, k->file->space, e), r;
 
 	if (nl < 0)
 		return nl;
@@ -353,7 +355,11 @@ static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
 static int relate_listener(struct ckpt_dump *d, size_t i, struct err *e)
 {
 	struct ckpt_unix_diag g;
-	int r = ckpt_unix_ask(d->diag, d->tree.files[i]->value, &g);
+	int nl = ckpt_dump_diag(d, d->tree.files[i]->space, e), r;
+
+	if (nl < 0)
+		return nl;
+	r = ckpt_unix_ask(nl, d->tree.files[i]->value, &g);
 
 	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++)
 		if (k >= ARRAY_SIZE(g.pending) || !find_ino(&d->tree, g.pending[k]))

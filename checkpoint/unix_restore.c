@@ -11,6 +11,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/as.h"
+#include "checkpoint/lend.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/sockopt.h"
 #include "checkpoint/tcp.h"
@@ -90,14 +91,35 @@ int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const Protob
 	return ckpt_as(NULL, dir, call_at, &a, e);
 }
 
+/* As `who`: by the process of that number when it is there already. */
+static int call_as(const struct ckpt_opening *o, const Ckpt__Credentials *who, const char *root,
+		   int (*fn)(void *arg, struct err *e), void *arg, struct ckpt_lend *q, int ret_fds[2], struct err *e)
+{
+	if (o->lender >= 0 && who && ckpt_lend_is_taken((pid_t)who->pid))
+		return ckpt_lend_ask(o->lender, who, q, ret_fds, e);
+	return ckpt_as(who, root, fn, arg, e);
+}
+
 int unix_connect(const struct ckpt_opening *o, const Ckpt__Credentials *who, size_t aside, int fd,
 		 const ProtobufCBinaryData *name, struct err *e)
 {
-	char path[UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM];
+	char path[UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM], full[2 * UNIX_PATH_ROOM];
 	struct at_name a = { fd, name, connect };
-	bool in_scratch = aside != UNIX_NOT_ASIDE && unix_path(name, path);
+	struct ckpt_lend q = { .op = CKPT_LEND_CONNECT, .fd = fd, .place = -1, .len = (uint32_t)name->len };
+	bool has_path = unix_path(name, path), in_scratch = has_path && aside != UNIX_NOT_ASIDE;
+	const char *root = in_scratch ? unix_scratch(o, aside, dir) : NULL;
+	cleanup_close int place = -EBADF;
 
-	return ckpt_as(who, in_scratch ? unix_scratch(o, aside, dir) : NULL, call_at, &a, e);
+	if (name->len > sizeof(q.addr))
+		return err_set(e, ERR_FAIL, "the image is damaged: the name of a unix socket");
+	memcpy(q.addr, name->data, name->len);
+	if (has_path && o->lender >= 0) {
+		snprintf(full, sizeof(full), "%s%s%s", in_scratch ? root : "", in_scratch ? "/" : "", path);
+		q.place = place = open(full, O_PATH | O_CLOEXEC);
+		if (place < 0)
+			return err_sys(e, "open %s", full);
+	}
+	return call_as(o, who, root, call_at, &a, &q, NULL, e);
 }
 
 struct listening {
@@ -109,6 +131,14 @@ static int call_listen(void *arg, struct err *e)
 	const struct listening *l = arg;
 
 	return listen(l->fd, l->backlog) < 0 ? err_sys(e, "listen at a unix socket again") : 0;
+}
+
+static int listen_as(const struct ckpt_opening *o, const Ckpt__Credentials *who, int fd, int backlog, struct err *e)
+{
+	struct listening l = { fd, backlog };
+	struct ckpt_lend q = { .op = CKPT_LEND_LISTEN, .fd = fd, .value = (uint32_t)backlog };
+
+	return call_as(o, who, NULL, call_listen, &l, &q, NULL, e);
 }
 
 struct pairing {
@@ -136,14 +166,13 @@ static int connect_pair(const struct ckpt_opening *o, const struct connection *c
 {
 	cleanup_close int t = socket(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
 	cleanup_close int client = socket(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
-	struct listening l = { t, 1 };
 	char path[UNIX_PATH_ROOM], full[2 * UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM];
 	int r = t < 0 || client < 0 ? err_sys(e, "make a unix socket") : 0;
 
 	if (r == 0)
 		r = unix_bind_aside(o, c->i, t, c->name, e);
 	if (r == 0)
-		r = ckpt_as(c->client, NULL, call_listen, &l, e);
+		r = listen_as(o, c->client, t, 1, e);
 	if (r == 0 && c->bind_client)
 		r = unix_bind_aside(o, c->i, client, c->client_name, e);
 	if (r == 0)
@@ -194,13 +223,15 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 	const Ckpt__Socket *s = o->tree->files[i]->socket, *other = NULL;
 	size_t k = s->local->link == CKPT_UNIX_PAIR ? s->local->peer - 1 : UNIX_NOT_ASIDE;
 	struct pairing p = { .type = (int)s->type };
+	struct ckpt_lend q = { .op = CKPT_LEND_PAIR };
 	struct connection c = { .type = (int)s->type, .i = i };
 	int fds[2], r;
 
 	if (k != UNIX_NOT_ASIDE)
 		other = o->tree->files[k]->socket;
 	if (!is_named(&s->name) && !is_named(&s->peer)) {
-		r = ckpt_as(s->local->credentials, NULL, call_pair, &p, e);
+		q.value = s->type;
+		r = call_as(o, s->local->credentials, NULL, call_pair, &p, &q, p.fds, e);
 		return r < 0 ? r : place_pair(o, i, k, p.fds, e);
 	}
 	if (is_accepted(s) || !is_named(&s->peer) || (other && !is_accepted(other) && !is_named(&other->name))) {
@@ -249,6 +280,15 @@ static int bind_live(int fd, const Ckpt__Socket *s, struct err *e)
 	return r;
 }
 
+static int bind_in(const struct ckpt_opening *o, uint32_t space, int fd, const Ckpt__Socket *s, struct err *e)
+{
+	int r = space ? ckpt_opening_enter(o, space, e) : 0;
+
+	if (r == 0)
+		r = bind_live(fd, s, e);
+	return r == 0 && space ? ckpt_opening_enter(o, 0, e) : r;
+}
+
 static int bind_again(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
@@ -256,7 +296,7 @@ static int bind_again(struct ckpt_opening *o, size_t i, struct err *e)
 						   s->local->link == CKPT_UNIX_RESET);
 
 	if (s->local->bound == CKPT_UNIX_LIVE)
-		return bind_live(o->fds[i], s, e);
+		return bind_in(o, s->local->space, o->fds[i], s, e);
 	if (s->local->bound == CKPT_UNIX_UNBOUND || connected)
 		return 0; /* with its connection */
 	return unix_bind_aside(o, i, o->fds[i], &s->name, e);
@@ -277,9 +317,9 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 	if (link == CKPT_UNIX_PAIR || ((link == CKPT_UNIX_ALONE || link == CKPT_UNIX_RESET) && s->type != SOCK_DGRAM) ||
 	    (link == CKPT_UNIX_ALONE && !is_named(&s->peer)))
 		return o->fds[i] >= 0 ? 0 : make_connected(o, i, e);
-	fd = socket(AF_UNIX, (int)s->type | SOCK_CLOEXEC, 0);
+	fd = ckpt_opening_socket(o, o->tree->files[i]->space, AF_UNIX, (int)s->type, 0, e);
 	if (fd < 0)
-		return err_sys(e, "make a unix socket");
+		return fd;
 	r = ckpt_socket_place(o, i, fd, e);
 	close(fd);
 	return r;
@@ -288,9 +328,8 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 static int listen_again(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
-	struct listening l = { o->fds[i], (int)s->backlog };
 
-	return s->state == TCP_LISTEN ? ckpt_as(s->local->credentials, NULL, call_listen, &l, e) : 0;
+	return s->state == TCP_LISTEN ? listen_as(o, s->local->credentials, o->fds[i], (int)s->backlog, e) : 0;
 }
 
 static int wait_again(struct ckpt_opening *o, size_t i, struct err *e)

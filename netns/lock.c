@@ -26,9 +26,9 @@ int netns_lock(int netns_fd, struct err *e)
 	nft_table_add_owned(&n, NFPROTO_INET, table);
 	nft_chain_add(&n, NFPROTO_INET, table, "in", "filter", NF_INET_PRE_ROUTING, PRIORITY);
 	/* NETNS_LOCK_MARK, as its bytes lie in memory. */
-	r = nft_rule_add(&n, NFPROTO_INET, table, "in", "mark =0x76737076 accept");
+	r = nft_rule_add(&n, NFPROTO_INET, table, "in", "mark =0x76737076 accept", 0);
 	if (r == 0)
-		r = nft_rule_add(&n, NFPROTO_INET, table, "in", "drop");
+		r = nft_rule_add(&n, NFPROTO_INET, table, "in", "drop", 0);
 	if (r < 0)
 		return err_code(e, r, "compile the rules of the lock");
 	nft_end(&n);
