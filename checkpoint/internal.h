@@ -38,7 +38,7 @@ struct ckpt_dump {
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
 	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
-	struct ckpt_copy copy;  /* the pages that it gets */
+	struct ckpt_copy copy, heritage; /* the pages that it gets; those that come first */
 	bool held;
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
@@ -60,7 +60,11 @@ struct ckpt_dump {
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
-	int net_lock;           /* netns_lock(); -EBADF while nothing needs it */
+	struct {
+		uint32_t space; /* as File.space */
+		int fd;         /* netns_lock() */
+	} net_lock[16];
+	size_t net_lock_count;
 	pid_t init;
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
