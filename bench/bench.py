@@ -590,7 +590,7 @@ def report(results, runtimes, failures, servers):
                       if line.startswith("model name")), machine.machine)
     parts = [f"Linux {machine.release}, {os.cpu_count()} CPUs ({model}), "
              + ("unified" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "hybrid")
-             + " cgroups.\n"]
+             + f" cgroups; load {os.getloadavg()[0]:.1f} at the end.\n"]
     parts.append(table(["", "version", "as measured"],
                        [[r.name, r.seen, r.note] for r in runtimes]) + "\n")
     parts.append(times_table("`start` to init's first instruction", BUDGET["start"],

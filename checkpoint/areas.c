@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <search.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -80,15 +81,77 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 	return (int)n + 1;
 }
 
+/* Where a mapped file was found to be: the same libraries are in all processes. */
+struct known {
+	unsigned major, minor;
+	uint64_t ino;
+	const char *name; /* as maps has it */
+	char *path;
+	uint32_t ghost, space;
+};
+
+static int compare(const void *one, const void *other)
+{
+	const struct known *a = one, *b = other;
+
+	if (a->ino != b->ino)
+		return a->ino < b->ino ? -1 : 1;
+	if (a->major != b->major)
+		return a->major < b->major ? -1 : 1;
+	if (a->minor != b->minor)
+		return a->minor < b->minor ? -1 : 1;
+	return strcmp(a->name, b->name);
+}
+
+static void keep_entry(void *entry)
+{
+	(void)entry; /* the arena's */
+}
+
+void ckpt_areas_done(struct ckpt_dump *d)
+{
+	tdestroy(d->known_files, keep_entry);
+	d->known_files = NULL;
+}
+
+/* True when its file is known. */
+static bool find_known(struct ckpt_dump *d, const struct ckpt_map *l, Ckpt__Area *a)
+{
+	struct known key = { .major = l->major, .minor = l->minor, .ino = l->ino, .name = l->name }, **at;
+
+	at = tfind(&key, &d->known_files, compare);
+	if (!at)
+		return false;
+	a->path = (*at)->path;
+	a->ghost = (*at)->ghost;
+	a->space = (*at)->space;
+	return true;
+}
+
+static int remember(struct ckpt_dump *d, const struct ckpt_map *l, const char *name, const Ckpt__Area *a)
+{
+	struct known *n = ckpt_alloc(&d->tree.arena, sizeof(*n));
+
+	if (!n)
+		return -ENOMEM;
+	*n = (struct known){ l->major, l->minor, l->ino, name, a->path, a->ghost, a->space };
+	return tsearch(n, &d->known_files, compare) ? 0 : -ENOMEM;
+}
+
 /* A file that is mapped, by the kernel's own link to it: maps(5) escapes its name. */
 static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, Ckpt__Area *a,
 		     struct err *e)
 {
-	char path[128];
+	char path[128], *name;
 	struct stat mapped;
-	int id;
+	int id, r;
 	ssize_t n;
 
+	if (find_known(d, l, a))
+		return 0;
+	name = ckpt_strdup(&d->tree.arena, l->name);
+	if (!name)
+		return err_code(e, -ENOMEM, "collect memory areas");
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)k->pid, l->start,
 		 l->end);
 	n = readlink(path, l->name, sizeof(l->name) - 1);
@@ -113,7 +176,10 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 		return err_sys(e, "look at %s", l->name);
 	if (!S_ISREG(mapped.st_mode) && !S_ISCHR(mapped.st_mode))
 		return refuse(e, k, l, "which is no file");
-	return ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, &a->space, e);
+	r = ckpt_place_find(d, path, l->name, &mapped, &a->path, &a->ghost, &a->space, e);
+	if (r == 0 && remember(d, l, name, a) < 0)
+		r = err_code(e, -ENOMEM, "collect memory areas");
+	return r;
 }
 
 /* Advice, locks, and what cannot be saved. */

@@ -76,7 +76,7 @@ static __attribute__((noinline)) long spawn(struct clone_args *args, struct task
 	return pid;
 }
 
-/* Process 1 is our own number: there is no other that could have it. */
+/* Our own number: there is no other that could have it. */
 static int run_here(struct task *t)
 {
 	static const Ckpt__Credentials own = CKPT__CREDENTIALS__INIT;
@@ -104,7 +104,7 @@ int ckpt_as(const struct Ckpt__Credentials *c, const char *root,
 				   .exit_signal = SIGCHLD };
 	long pid;
 
-	if (number == 1)
+	if (number > 0 && number == (int)syscall(SYS_getpid))
 		return run_here(&t);
 	if (number > 1) {
 		args.set_tid = (uint64_t)(uintptr_t)&number;

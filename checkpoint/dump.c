@@ -225,7 +225,9 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_collect_done(&d->files);
 	ckpt_flags_done(&d->flags);
 	ckpt_copy_done(&d->copy);
+	ckpt_copy_done(&d->heritage);
 	ckpt_ghosts_done(d);
+	ckpt_areas_done(d);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }

@@ -3,6 +3,7 @@
 /* Memory that is there before its process is known: mapped as it is told of, filled as pages come. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/family.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
 
@@ -10,35 +11,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-
-/* Calls `each` for the parts of `a` that are not in `b` or of another kind there. Both are in order. */
-static int subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *b,
-		    int (*each)(void *arg, const struct ckpt_range *part), void *arg)
-{
-	size_t k = 0;
-
-	for (size_t i = 0; i < a->count; i++) {
-		struct ckpt_range part = a->r[i];
-
-		while (k < b->count && b->r[k].end <= part.start)
-			k++;
-		for (size_t n = k; part.start < part.end; n++) {
-			const struct ckpt_range *other = n < b->count ? &b->r[n] : NULL;
-			struct ckpt_range here = part;
-			int r;
-
-			if (other && other->written != part.written && other->start < part.end)
-				continue;
-			if (other && other->start < part.end)
-				here.end = other->start;
-			r = here.start < here.end ? each(arg, &here) : 0;
-			if (r < 0)
-				return r;
-			part.start = other && other->start < part.end ? other->end : part.end;
-		}
-	}
-	return 0;
-}
 
 static int keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
 {
@@ -110,7 +82,7 @@ static bool overlaps(const struct ckpt_ranges *l, const struct ckpt_range *part)
 static int unmap(void *arg, const struct ckpt_range *part)
 {
 	struct mapping *m = arg;
-	int n = overlaps(&m->w->wanted, part) ? salvage(m->r, m->w, part->start, part->end) : 0;
+	int n = m->r->early && overlaps(&m->w->wanted, part) ? salvage(m->r, m->w, part->start, part->end) : 0;
 
 	if (n < 0)
 		return err_code(m->e, n, "move the memory of process %u", m->w->pid);
@@ -157,9 +129,9 @@ int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inh
 	int n;
 
 	list_init(l, r);
-	n = subtract(&w->mapped, &w->wanted, unmap, &m);
+	n = ckpt_ranges_subtract(&w->mapped, &w->wanted, unmap, &m);
 	if (n == 0)
-		n = subtract(&w->wanted, &w->mapped, map, &m);
+		n = ckpt_ranges_subtract(&w->wanted, &w->mapped, map, &m);
 	w->mapped = w->wanted;
 	w->wanted = was;
 	w->wanted.count = 0;
@@ -266,27 +238,8 @@ static int drop(void *arg, const struct ckpt_range *part)
 	return n;
 }
 
-/* As the other side says: which pages are there. Addresses, in order; `written` is not set. */
-static int read_runs(const Ckpt__Populated *m, struct ckpt_ranges *ret)
-{
-	uint64_t at = m->first;
-
-	if (m->n_run % 2 || m->end < m->first || m->end > RESTORE_ADDRESS_MAX / CKPT_PAGE)
-		return -EPROTO;
-	for (size_t i = 0; i < m->n_run; i += 2) {
-		if (m->run[i] > m->end - at || m->run[i + 1] > m->end - at - m->run[i])
-			return -EPROTO;
-		at += m->run[i];
-		if (ckpt_ranges_add(ret, at * CKPT_PAGE, (at + m->run[i + 1]) * CKPT_PAGE, false) < 0)
-			return -ENOMEM;
-		at += m->run[i + 1];
-	}
-	return 0;
-}
-
-/* Pages that came and have gone away since. */
-static int drop_gone(struct restore *r, struct restoring *p, const Ckpt__Populated *m,
-		     const struct ckpt_ranges *there, struct list *l, struct err *e)
+int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
+	       const struct ckpt_ranges *there, struct list *l, struct err *e)
 {
 	struct mapping mapping = { r, p->early, p, true, l, e };
 	struct ckpt_ranges own = { 0 };
@@ -300,18 +253,18 @@ static int drop_gone(struct restore *r, struct restoring *p, const Ckpt__Populat
 	for (size_t i = 0; n == 0 && i < p->early->mapped.count; i++) {
 		uint64_t start = p->early->mapped.r[i].start, end = p->early->mapped.r[i].end;
 
-		start = start < m->first * CKPT_PAGE ? m->first * CKPT_PAGE : start;
-		end = end > m->end * CKPT_PAGE ? m->end * CKPT_PAGE : end;
+		start = start < first ? first : start;
+		end = end > last ? last : end;
 		if (start < end)
 			n = ckpt_scan_own(pagemap, start, end, 0, &own, NULL);
 	}
-	for (size_t i = 0; i < own.count; i++)
-		own.r[i].written = false;
+	if (n == 0)
+		n = ckpt_ranges_unite(&own);
 	list_init(l, r);
 	if (n < 0)
 		err_code(e, n, "look at the memory of process %u", p->task->process->pid);
 	if (n == 0)
-		n = subtract(&own, there, drop, &mapping);
+		n = ckpt_ranges_subtract(&own, there, drop, &mapping);
 	if (n == 0)
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	ckpt_ranges_done(&own);
@@ -343,12 +296,13 @@ int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l
 	struct restoring *p = restore_find_mm(r, m->mm);
 	struct ckpt_ranges there = { 0 };
 	struct placing o = { p, &there, 0 };
-	int n = p ? read_runs(m, &there) : -EPROTO;
+	int n = p && m->end <= RESTORE_ADDRESS_MAX / CKPT_PAGE
+			? ckpt_runs_read(m->run, m->n_run, m->first, m->end, &there) : -EPROTO;
 
 	if (n < 0)
 		err_set(e, ERR_FAIL, "the image is damaged: which pages are there");
 	if (n == 0 && p->early)
-		n = drop_gone(r, p, m, &there, l, e);
+		n = early_drop(r, p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &there, l, e);
 	if (n == 0) {
 		n = ckpt_loose_each(r->early->loose, m->mm, m->first, m->end, place_page, &o);
 		if (n < 0)

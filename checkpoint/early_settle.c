@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/lend.h"
 #include "checkpoint/restore_early.h"
 
 #include <errno.h>
@@ -12,6 +13,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 static void keep(struct restoring *p, struct early *w)
@@ -161,10 +163,31 @@ static pid_t free_number(const struct ckpt_tree *t)
 	return (pid_t)most - 1;
 }
 
+struct serving {
+	struct restore *r;
+	struct list *l;
+	pid_t helper;
+	int sock;
+};
+
+static int run_helper(void *arg, struct err *e)
+{
+	return restore_open(((struct serving *)arg)->r, e);
+}
+
+static int serve_helper(void *arg, struct err *e)
+{
+	struct serving *s = arg;
+
+	return restore_lend(s->r, s->helper, s->sock, s->l, e);
+}
+
 /* The first process runs no more code of ours that could: a copy of this one does it in its place. */
 static int open_files(struct restore *r, struct list *l, struct err *e)
 {
 	pid_t helper, number = free_number(&r->tree);
+	struct serving s = { r, l, number, -EBADF };
+	int pair[2];
 	rlim_t most = (rlim_t)restore_fd_end(r) + 64;
 	struct rlimit lim;
 	int n;
@@ -174,7 +197,14 @@ static int open_files(struct restore *r, struct list *l, struct err *e)
 	lim.rlim_cur = lim.rlim_max;
 	if (most > lim.rlim_max || prlimit(r->procs[0].task->pid, RLIMIT_NOFILE, &lim, NULL) < 0)
 		return err_set(e, ERR_FAIL, "%d open files are more than the VPS may have", restore_fd_end(r));
-	n = rt_helper(r->vps, number, restore_open, r, &helper, e);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "make a socket pair");
+	s.sock = pair[0];
+	r->lender = pair[1];
+	n = rt_helper(r->vps, &(struct rt_helper){ number, run_helper, pair[0], serve_helper, &s }, &helper, e);
+	r->lender = -EBADF;
+	close(pair[0]);
+	close(pair[1]);
 	if (n < 0)
 		return n;
 	n = fetch(r, number, l, e);

@@ -77,10 +77,31 @@ static void keep_entry(void *entry)
 void ckpt_collect_done(struct ckpt_collect *c)
 {
 	tdestroy(c->root, keep_entry);
+	tdestroy(c->inodes, keep_entry);
 	for (size_t i = 0; i < c->held_count; i++)
 		close(c->held[i]);
 	free(c->held);
 	*c = (struct ckpt_collect){ 0 };
+}
+
+static int compare_inode(const void *one, const void *other)
+{
+	const struct ckpt_seen *a = one, *b = other;
+
+	if (a->dev != b->dev)
+		return a->dev < b->dev ? -1 : 1;
+	return a->ino < b->ino ? -1 : a->ino > b->ino;
+}
+
+uint32_t ckpt_first_of(struct ckpt_dump *d, const struct ckpt_fd *f)
+{
+	struct ckpt_seen key = { .dev = f->st.st_dev, .ino = f->st.st_ino, .file = (uint32_t)d->tree.file_count + 1 };
+	struct ckpt_seen **at = tfind(&key, &d->files.inodes, compare_inode), *fresh;
+
+	if (at)
+		return (*at)->file;
+	fresh = ckpt_memdup(&d->tree.arena, &key, sizeof(key));
+	return fresh && tsearch(fresh, &d->files.inodes, compare_inode) ? key.file : 0;
 }
 
 /* Finds the open file, or enters it with file 0. NULL: out of memory. */

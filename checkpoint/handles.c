@@ -152,10 +152,8 @@ static int open_mount(int root, pid_t init, unsigned sdev)
 	return -ENOENT;
 }
 
-int ckpt_handle_path(const struct ckpt_handle_places *p, const struct ckpt_handle *h, char *path,
-		     size_t room)
+int ckpt_handle_path(struct ckpt_handle_places *p, const struct ckpt_handle *h, char *path, size_t room)
 {
-	cleanup_close int on = -EBADF;
 	int r;
 
 	if (!h->size)
@@ -163,8 +161,12 @@ int ckpt_handle_path(const struct ckpt_handle_places *p, const struct ckpt_handl
 	if (h->type == OVERLAY_TYPE) {
 		r = layer_path(p->layers, h, path, room);
 	} else {
-		on = open_mount(p->root, p->init, h->sdev);
-		r = on < 0 ? on : open_path(on, h->type, h->data, h->size, path, room);
+		if (p->mount < 0 || p->sdev != h->sdev) {
+			fd_close(&p->mount);
+			p->mount = open_mount(p->root, p->init, h->sdev);
+			p->sdev = h->sdev;
+		}
+		r = p->mount < 0 ? p->mount : open_path(p->mount, h->type, h->data, h->size, path, room);
 	}
 	return r < 0 ? r : leads_to(p->root, path, h) ? 0 : -ENOENT;
 }

@@ -24,6 +24,9 @@ struct ckpt_handle_places {
 	int root;            /* of the VPS */
 	pid_t init;
 	const struct storage_root *layers;
+	/* The mount that was found last; -EBADF in the beginning. The caller closes it. */
+	unsigned sdev;
+	int mount;
 };
 
 /* From "ino:…" on; 0 or -EPROTO. */
@@ -33,7 +36,7 @@ int ckpt_handle_parse(const char *text, struct ckpt_handle *ret);
 bool ckpt_handle_is_lower(const char *proc);
 
 /* A path in the VPS's root that leads to the file; -ENOENT and the like when none is found. */
-int ckpt_handle_path(const struct ckpt_handle_places *p, const struct ckpt_handle *h, char *path,
+int ckpt_handle_path(struct ckpt_handle_places *p, const struct ckpt_handle *h, char *path,
 		     size_t room);
 
 #endif

@@ -38,13 +38,14 @@ struct ckpt_dump {
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
 	struct ckpt_check *check; /* obstacles are gathered, nothing is written; else NULL */
 	uint64_t bytes;         /* of the stream */
-	struct ckpt_copy copy;  /* the pages that it gets */
+	struct ckpt_copy copy, heritage; /* the pages that it gets; those that come first */
 	bool held;
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
+	void *known_files;      /* of areas.c: of tsearch(3) */
 	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
 	size_t locker_count;
 	bool lockers_known;
@@ -91,6 +92,7 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+void ckpt_areas_done(struct ckpt_dump *d);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);

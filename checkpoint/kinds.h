@@ -64,6 +64,7 @@ struct ckpt_collect {
 	void *root;          /* of tsearch(3) */
 	struct ckpt_seen **by_file;
 	size_t count;
+	void *inodes;        /* likewise: the first file of each, for kinds that ask */
 	int *held;           /* fds of ours that are the only ones */
 	size_t held_count;
 };
@@ -78,6 +79,7 @@ struct ckpt_opening {
 	int *ghosts;         /* as tree->ghosts */
 	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
 	int end;             /* numbers from here on are nobody's */
+	int lender;          /* asks processes that are there already (lend.h); -EBADF */
 	char scratch[64];    /* a directory for names that are not there any more */
 };
 
@@ -95,6 +97,9 @@ uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len);
 uint64_t ckpt_late_fd(const struct ckpt_late *q);
 int ckpt_late_fd_of(const struct ckpt_late *q, uint32_t file);
 void ckpt_late_opened(struct ckpt_late *q, const char *what);
+/* Into a mount namespace of the image, and with 0 back to process 1's; up to six calls. Both do nothing
+ * when it is that. */
+void ckpt_late_enter(struct ckpt_late *q, uint32_t space);
 /* A list of mounts was opened: who polls it is to hear of a change. */
 void ckpt_late_mounts(struct ckpt_late *q);
 
@@ -132,6 +137,8 @@ int ckpt_opening_socket(const struct ckpt_opening *o, uint32_t space, int family
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);
 const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d);
 int ckpt_dump_root(const struct ckpt_dump *d);
+/* A sock_diag socket in a network namespace (0: process 1's); stays the dump's. (spaces.c) */
+int ckpt_dump_diag(struct ckpt_dump *d, uint32_t space, struct err *e);
 /* One more open file, that no process has. -ENOMEM. */
 int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f);
 /* The VPS's number for a user or group id of the host's; 65534 for one that is none of its own. */
@@ -152,6 +159,8 @@ int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e);
  */
 int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
 void ckpt_collect_done(struct ckpt_collect *c);
+/* The first file with the inode that was asked for: while it is collected it is itself. 0: no memory. */
+uint32_t ckpt_first_of(struct ckpt_dump *d, const struct ckpt_fd *f);
 /* Which files epolls watch, once all files are collected. (kinds/epoll.c) */
 int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e);
 /* That pidfds are of processes that are saved. (kinds/pidfd.c) */

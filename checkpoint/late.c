@@ -9,6 +9,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@ struct ckpt_late {
 	struct list *l;
 	uint32_t id;
 	bool mounts;
+	uint32_t space; /* that process 1 is in; 0: its own */
 	struct err *e;
 };
 
@@ -61,6 +63,25 @@ void ckpt_late_opened(struct ckpt_late *q, const char *what)
 {
 	list_call(q->l, what, SYS_dup3, 3, ckpt_late_fd(q), O_CLOEXEC, 0, 0, 0);
 	list_call(q->l, NULL, SYS_close, 3, 0, 0, 0, 0, 0);
+}
+
+void ckpt_late_enter(struct ckpt_late *q, uint32_t space)
+{
+	const struct restoring *p = &q->r->procs[0];
+	uint64_t place = (uint64_t)restore_fd_place(q->r, p->place);
+
+	if (space == q->space)
+		return;
+	q->space = space;
+	if (!space)
+		space = ckpt_space_main(&q->r->tree, CKPT_SPACE_MNT);
+	list_call(q->l, "enter a mount namespace", SYS_setns, (uint64_t)restore_fd_space(q->r, space), 0, 0, 0, 0, 0);
+	/* Its root and directory were lost on the way. */
+	if (!q->space && p->place >= 0) {
+		list_call(q->l, "go to its root", SYS_fchdir, place, 0, 0, 0, 0, 0);
+		list_call(q->l, "change its root", SYS_chroot, list_put(q->l, ".", 2), 0, 0, 0, 0, 0);
+		list_call(q->l, "go to its directory", SYS_fchdir, place + 1, 0, 0, 0, 0, 0);
+	}
 }
 
 void ckpt_late_mounts(struct ckpt_late *q)

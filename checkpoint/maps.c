@@ -23,8 +23,8 @@ int ckpt_maps_next(FILE *f, struct ckpt_map *ret)
 	if (!fgets(text, sizeof(text), f))
 		return 0;
 	text[strcspn(text, "\n")] = '\0';
-	if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %*s %*s%n", &ret->start, &ret->end,
-		   ret->perms, &ret->offset, &at) != 4 || !at)
+	if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %x:%x %" SCNu64 "%n", &ret->start, &ret->end,
+		   ret->perms, &ret->offset, &ret->major, &ret->minor, &ret->ino, &at) != 7 || !at)
 		return -EPROTO;
 	snprintf(ret->name, sizeof(ret->name), "%s", text + at + strspn(text + at, " "));
 	return 1;

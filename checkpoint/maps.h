@@ -11,6 +11,8 @@
 struct ckpt_map {
 	uint64_t start, end, offset;
 	char perms[8];     /* "rw-p" */
+	unsigned major, minor; /* of the file's device, as the kernel has it, which stat(2) need not */
+	uint64_t ino;
 	char name[4300];   /* "" for anonymous memory; escaped as the kernel does */
 };
 

@@ -183,6 +183,9 @@ static int add_super(struct reading *r, struct ckpt_mountinfo *m, uint32_t *ret,
 	s->type = ckpt_strdup(&d->tree.arena, m->type);
 	s->source = ckpt_strdup(&d->tree.arena, m->source);
 	s->contents = fs && fs->contents;
+	/* Seen among mounts of a nested user namespace first, it is taken to be its own. */
+	if (d->tree.spaces[r->space - 1]->owner != d->spaces.main[CKPT_SPACE_USER])
+		s->owner = d->tree.spaces[r->space - 1]->owner;
 	if (fs && !STREQ(m->at, "/"))
 		n = add_options(d, fs, s, m->options);
 	if (n < 0 || !s->type || !s->source || ckpt_push(&d->tree.arena, &d->tree.supers, &d->tree.super_count, s) < 0)

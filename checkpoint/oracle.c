@@ -103,8 +103,28 @@ static int compare(const struct ckpt_oracle *o, uint64_t mm, uint64_t at, const 
 		       (unsigned long long)at, of, who);
 }
 
-static int check_area(const struct ckpt_oracle *o, const struct ckpt_task *k, int pagemap, int mem,
-		      const Ckpt__Area *a, struct err *e)
+/* Where a page comes from that was sent, or inherited, perhaps more than once. */
+static uint64_t source(const struct ckpt_oracle *o, const struct ckpt_tree *t, const struct ckpt_task *k,
+		       uint64_t at)
+{
+	uint64_t mm = k->process->mm;
+
+	while (o->room && !find(o, k->process->mm, at / CKPT_PAGE)->mm && k->mm->n_inherited) {
+		const struct ckpt_task *parent = NULL;
+
+		for (size_t i = 0; i < t->task_count; i++)
+			if (t->tasks[i].process->pid == k->process->ppid)
+				parent = &t->tasks[i];
+		if (!parent)
+			break;
+		k = parent;
+		mm = k->process->mm;
+	}
+	return mm;
+}
+
+static int check_area(const struct ckpt_oracle *o, const struct ckpt_tree *t, const struct ckpt_task *k,
+		      int pagemap, int mem, const Ckpt__Area *a, struct err *e)
 {
 	struct ckpt_ranges ranges = { 0 };
 	uint8_t page[CKPT_PAGE];
@@ -117,12 +137,13 @@ static int check_area(const struct ckpt_oracle *o, const struct ckpt_task *k, in
 			if (pread(mem, page, CKPT_PAGE, (off_t)at) != CKPT_PAGE)
 				r = err_sys(e, "read the memory of process %d", (int)k->pid);
 			else
-				r = compare(o, k->process->mm, at, page, "process", k->process->pid, e);
+				r = compare(o, source(o, t, k, at), at, page, "process", k->process->pid, e);
 	ckpt_ranges_done(&ranges);
 	return r;
 }
 
-static int check_task(const struct ckpt_oracle *o, const struct ckpt_task *k, struct err *e)
+static int check_task(const struct ckpt_oracle *o, const struct ckpt_tree *t, const struct ckpt_task *k,
+		      struct err *e)
 {
 	cleanup_close int pagemap = -EBADF, mem = -EBADF;
 	char path[64];
@@ -136,7 +157,7 @@ static int check_task(const struct ckpt_oracle *o, const struct ckpt_task *k, st
 		return err_sys(e, "open the memory of process %d", (int)k->pid);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
-			r = check_area(o, k, pagemap, mem, k->mm->area[i], e);
+			r = check_area(o, t, k, pagemap, mem, k->mm->area[i], e);
 	return r;
 }
 
@@ -159,7 +180,7 @@ int ckpt_oracle_check(struct ckpt_oracle *o, const struct ckpt_tree *t, const in
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
-		r = check_task(o, &t->tasks[i], e);
+		r = check_task(o, t, &t->tasks[i], e);
 	for (size_t i = 0; r == 0 && i < t->shmem_count; i++)
 		r = check_shmem(o, i, shmem_fd[i], t->shmems[i]->size, e);
 	return r;

@@ -71,7 +71,7 @@ static int ask(const struct ckpt_sock *k, struct err *e)
 		       .pdiag_show = PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
 	};
 	_Alignas(8) uint8_t buf[32768];
-	cleanup_close int nl = ckpt_sock_diag(k->d, k->file, e);
+	int nl = ckpt_dump_diag(k->d, k->file->space, e);
 	int r = 0;
 
 	if (nl < 0)

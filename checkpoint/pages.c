@@ -3,6 +3,7 @@
 /* Which pages a stream gets at the final stop. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/family.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/oracle.h"
@@ -92,7 +93,23 @@ int ckpt_pages_scan(struct ckpt_dump *d, struct err *e)
 		r = scan_shmem(d, i, e);
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
 		r = scan_task(d, &d->tree.tasks[i], e);
-	return r;
+	return r == 0 ? ckpt_family_find(d, d->tree.shmem_count, &d->heritage, e) : r;
+}
+
+/* What is inherited comes first, and a record that says so. */
+static int write_heritage(struct ckpt_dump *d, struct ckpt_writer *w, struct ckpt_oracle *oracle, struct err *e)
+{
+	Ckpt__Heritage h;
+	int r;
+
+	if (!d->heritage.count)
+		return 0;
+	d->heritage.w = w;
+	d->heritage.progress = d->progress;
+	d->heritage.oracle = oracle;
+	ckpt__heritage__init(&h);
+	r = ckpt_copy_run(&d->heritage, e);
+	return r == 0 ? ckpt_write_message(w, CKPT_REC_HERITAGE, 0, &h, e) : r;
 }
 
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
@@ -103,7 +120,9 @@ int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
 	d->copy.w = w;
 	d->copy.progress = d->progress;
 	d->copy.oracle = oracle;
-	r = ckpt_copy_run(&d->copy, e);
+	r = write_heritage(d, w, oracle, e);
+	if (r == 0)
+		r = ckpt_copy_run(&d->copy, e);
 	if (r == 0 && oracle)
 		r = ckpt_oracle_check(oracle, &d->tree, d->shmem_fd, e);
 	ckpt_oracle_free(oracle);

@@ -179,6 +179,10 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
 	if (n == 0)
+		more = restore_heritage(r, rec, more, e);
+	if (more < 0)
+		return more;
+	if (n == 0)
 		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
 	if (n == 0)
 		n = fill_terminals(r, e);
@@ -193,10 +197,14 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_join(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_memory(r, &r->procs[i], l, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		n = restore_disown(r, &r->procs[i], l, e);
 	if (n == 0)
 		n = fault_point("restore", "pages", e);
 	if (n == 0)
 		n = restore_contents(r, rec, more, l, e);
+	if (n == 0)
+		n = restore_copy_inherited(r, e);
 	if (n == 0)
 		n = restore_late(r, l, e);
 	if (n == 0)
@@ -372,6 +380,7 @@ static void restore_free(struct ckpt_restore *h)
 
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
+	restore_heirs_done(r);
 	restore_early_done(r);
 	for (size_t i = 0; i < RESTORE_FILLERS; i++)
 		ckpt_decoder_free(r->decoders[i]);
@@ -400,6 +409,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		free(h);
 		return err_code(e, -ENOMEM, "restore");
 	}
+	h->r.lender = -EBADF;
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
 	h->r.total = stream_size(fd);

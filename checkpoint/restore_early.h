@@ -52,5 +52,8 @@ int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inh
 restore_put early_put;
 /* What is in its memory becomes loose. (early_memory.c) */
 int early_salvage(struct restore *r, struct early *w, struct err *e);
+/* Drops the pages of its mapped memory between two addresses that are not in `there`. (early_memory.c) */
+int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
+	       const struct ckpt_ranges *there, struct list *l, struct err *e);
 
 #endif

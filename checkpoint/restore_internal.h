@@ -6,6 +6,7 @@
 #include "checkpoint/plan.h"
 #include "runtime/vps.h"
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -21,6 +22,7 @@
 
 #define RESTORE_FILLERS 4 /* threads */
 
+struct ckpt_loose;
 struct early;
 struct early_set;
 
@@ -33,13 +35,15 @@ struct restoring {
 	int exe_fd;
 	int place;                   /* which of the places is its root, the next its directory; -1: as usual */
 	bool parent;                 /* it has children already */
-	struct early *early;         /* it was born in a pre-copy, with its memory; or NULL */
+	struct early *early;         /* what memory it was born with, in a pre-copy or by its parent; or NULL */
+	bool bequeathed, heir, stranger; /* it has put in place what it leaves; has what it inherits; and more */
 	size_t filters;              /* seccomp filters of its own that its first thread has by now */
 };
 
 struct restore {
 	struct ckpt_tree tree;
 	struct ckpt_reader *reader;
+	int lender;                  /* of a helper: lend.h; else -EBADF */
 	int proc;                    /* the host's /proc, while the first process opens things */
 	struct ckpt_plan plan;
 	struct rt_vps *vps;          /* NULL: not started yet */
@@ -60,6 +64,8 @@ struct restore {
 	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
 	struct ckpt_decoder *decoders[RESTORE_FILLERS];
 	struct early_set *early;     /* NULL: no pre-copy went before */
+	struct ckpt_loose *heirs;    /* pages that are inherited; NULL: none */
+	pthread_mutex_t heirs_lock;
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 };
@@ -124,6 +130,7 @@ struct list {
 	uint8_t room[RESTORE_ROOM];
 	size_t used;
 	uint64_t room_at;                 /* in the task */
+	bool overflow;                    /* something did not fit: it will not run */
 };
 void list_init(struct list *l, const struct restore *r);
 void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
@@ -194,6 +201,17 @@ bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o);
 /* Maps the private anonymous areas that are not there yet; which these are. */
 int restore_early_map(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 bool restore_early_has(const struct restoring *p, const Ckpt__Area *a);
+/*
+ * Memory that is inherited (heirs.c): read before anybody is born, when there is such; put in place by a
+ * process before its first child is born; what a child has by birth; what of that is not its own is
+ * dropped, when its memory is mapped; and what it could not be born with is copied, when all is filled.
+ */
+int restore_heritage(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
+int restore_bequeath(struct restore *r, size_t who, struct list *l, struct err *e);
+int restore_inherit(struct restore *r, size_t by, size_t who, struct err *e);
+int restore_disown(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_copy_inherited(struct restore *r, struct err *e);
+void restore_heirs_done(struct restore *r);
 /* Drops pages that have gone away, places those that had no place; reads the next record. (early_memory.c) */
 int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
 /* A copy of the fd of shared memory that is there; negative: none. */

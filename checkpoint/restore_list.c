@@ -9,12 +9,17 @@
 void list_init(struct list *l, const struct restore *r)
 {
 	l->count = l->used = 0;
+	l->overflow = false;
 	l->room_at = r->region + CKPT_PAGE + CKPT_BATCH_LIST;
 }
 
 void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
 	       uint64_t d, uint64_t e5, uint64_t f)
 {
+	if (l->count == CKPT_BATCH_MAX) {
+		l->overflow = true;
+		return;
+	}
 	l->what[l->count] = what;
 	l->calls[l->count++] = (struct ckpt_call){ nr, { a, b, c, d, e5, f }, 0 };
 }
@@ -23,6 +28,10 @@ uint64_t list_put(struct list *l, const void *data, size_t len)
 {
 	uint64_t at = l->room_at + l->used;
 
+	if (len > RESTORE_ROOM - 16 || l->used > RESTORE_ROOM - 16 - len) {
+		l->overflow = true;
+		return 0;
+	}
 	memcpy(l->room + l->used, data, len);
 	l->used += (len + 15) & ~(size_t)15;
 	return at;
@@ -37,6 +46,10 @@ int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct
 {
 	int r = 0;
 
+	/* An image decides how long paths and lists are. */
+	if (l->overflow)
+		return err_set(e, ERR_FAIL, "the image is damaged: process %d has too much of something",
+			       (int)t->ns_tgid);
 	if (l->used)
 		r = ckpt_mem_write(b->pid, l->room_at, l->room, l->used);
 	if (r < 0)

@@ -165,7 +165,7 @@ int restore_open(void *restore, struct err *e)
 {
 	struct restore *r = restore;
 	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				  .end = restore_fd_end(r) };
+				  .end = restore_fd_end(r), .lender = -EBADF };
 	int n = raise_limit(r, e);
 
 	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
@@ -176,6 +176,10 @@ int restore_open(void *restore, struct err *e)
 		return err_code(e, -ENOMEM, "open files");
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		o.fds[i] = o.mates[i] = -1;
+	if (n == 0 && r->lender >= 0) {
+		o.lender = fcntl(r->lender, F_DUPFD_CLOEXEC, o.end);
+		n = o.lender < 0 ? err_sys(e, "keep the way to the engine") : 0;
+	}
 	if (n == 0)
 		n = reserve(r, e);
 	if (n == 0)

@@ -171,6 +171,8 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 		n = restore_filters(r, by, 0, by->filters, shared, l, e);
 		by->filters = shared;
 	}
+	if (n == 0)
+		n = restore_bequeath(r, o->by, l, e);
 	if (n == 0 && !p->threads)
 		p->threads = ckpt_alloc(&r->tree.arena, sizeof(*p->threads));
 	if (n == 0 && !p->threads)
@@ -186,7 +188,7 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	if (n == 0 && p->task)
 		p->task->pid = pid;
 	p->filters = by->filters;
-	return n;
+	return n == 0 ? restore_inherit(r, o->by, o->who, e) : n;
 }
 
 /* The fd of the terminal that a session has, in all processes of it; -1: none. */

@@ -54,10 +54,66 @@ void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at)
 		l->r[count - 1].end = at;
 }
 
+int ckpt_ranges_subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *b,
+			 int (*each)(void *arg, const struct ckpt_range *part), void *arg)
+{
+	size_t k = 0;
+
+	for (size_t i = 0; i < a->count; i++) {
+		struct ckpt_range part = a->r[i];
+
+		while (k < b->count && b->r[k].end <= part.start)
+			k++;
+		for (size_t n = k; part.start < part.end; n++) {
+			const struct ckpt_range *other = n < b->count ? &b->r[n] : NULL;
+			struct ckpt_range here = part;
+			int r;
+
+			if (other && other->written != part.written && other->start < part.end)
+				continue;
+			if (other && other->start < part.end)
+				here.end = other->start;
+			r = here.start < here.end ? each(arg, &here) : 0;
+			if (r < 0)
+				return r;
+			part.start = other && other->start < part.end ? other->end : part.end;
+		}
+	}
+	return 0;
+}
+
 void ckpt_ranges_done(struct ckpt_ranges *l)
 {
 	free(l->r);
 	*l = (struct ckpt_ranges){ 0 };
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct ckpt_range *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+int ckpt_ranges_unite(struct ckpt_ranges *l)
+{
+	struct ckpt_ranges once = { 0 };
+	uint64_t last = 0;
+	int r = 0;
+
+	if (l->count)
+		qsort(l->r, l->count, sizeof(*l->r), by_start);
+	for (size_t i = 0; r == 0 && i < l->count; i++) {
+		uint64_t start = l->r[i].start > last ? l->r[i].start : last;
+
+		if (start < l->r[i].end) {
+			last = l->r[i].end;
+			r = ckpt_ranges_add(&once, start, last, false);
+		}
+	}
+	ckpt_ranges_done(l);
+	*l = once;
+	return r;
 }
 
 /* A category that the kernel does not know must not be asked for. */

@@ -22,8 +22,14 @@ struct ckpt_ranges {
 	size_t count, room;
 };
 int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written);
+/* Puts them in order, each page once; `written` is not set. -ENOMEM. */
+int ckpt_ranges_unite(struct ckpt_ranges *l);
 /* Back to `count` ranges, as they were before anything from address `at` on was added. */
 void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at);
+/* Calls `each` for the parts of `a` that are not in `b`, or in it with another `written`; both are in order.
+ * Stops at a negative value. */
+int ckpt_ranges_subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *b,
+			 int (*each)(void *arg, const struct ckpt_range *part), void *arg);
 void ckpt_ranges_done(struct ckpt_ranges *l);
 
 enum {

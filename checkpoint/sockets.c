@@ -153,15 +153,6 @@ static int open_space(const struct ckpt_dump *d, uint32_t space, struct err *e)
 	return fd < 0 ? err_sys(e, "keep a network namespace") : fd;
 }
 
-int ckpt_sock_diag(const struct ckpt_dump *d, const Ckpt__File *f, struct err *e)
-{
-	cleanup_close int its = open_space(d, f->space, e);
-
-	if (its < 0 && its != -EXDEV)
-		return its;
-	return netns_socket(its == -EXDEV ? -1 : its, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG, e);
-}
-
 /* Nothing arrives from here on, until the dump is done or its engine dies. */
 static int lock(struct ckpt_dump *d, uint32_t space, struct err *e)
 {

@@ -41,8 +41,6 @@ bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
 int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e);
 /* What arrives comes to its sockets again. */
 void ckpt_sockets_unlock(struct ckpt_dump *d);
-/* A sock_diag(7) socket in the network namespace of a file, a new fd. */
-int ckpt_sock_diag(const struct ckpt_dump *d, const Ckpt__File *f, struct err *e);
 /* The VPS's network namespace, a new fd; -EXDEV: it has the host's. */
 int ckpt_dump_netns(const struct ckpt_dump *d, struct err *e);
 /* The connections will end without a word to their peers, as the VPS goes on elsewhere; or not. */

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <linux/nsfs.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -300,7 +301,7 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 		return err_code(e, -ENOMEM, "collect namespaces");
 	s->space = grown;
 	l.seen = &grown[s->count];
-	*l.seen = (struct ckpt_seen_space){ kind, st.st_ino, fcntl(fd, F_DUPFD_CLOEXEC, 3), -EBADF, pid };
+	*l.seen = (struct ckpt_seen_space){ kind, st.st_ino, fcntl(fd, F_DUPFD_CLOEXEC, 3), -EBADF, -EBADF, pid };
 	ckpt__space__init(l.out);
 	l.out->kind = kind;
 	l.out->owner = (uint32_t)owner;
@@ -408,6 +409,7 @@ void ckpt_spaces_done(struct ckpt_dump *d)
 	for (size_t i = 0; i < d->spaces.count; i++) {
 		fd_close(&d->spaces.space[i].fd);
 		fd_close(&d->spaces.space[i].root);
+		fd_close(&d->spaces.space[i].diag);
 	}
 	free(d->spaces.space);
 	free(d->spaces.mount);
@@ -418,6 +420,30 @@ void ckpt_spaces_done(struct ckpt_dump *d)
 int ckpt_space_root(const struct ckpt_dump *d, uint32_t space)
 {
 	return d->spaces.space[(space ? space : d->spaces.main[CKPT_SPACE_MNT]) - 1].root;
+}
+
+uint32_t ckpt_process_space(struct ckpt_dump *d, pid_t pid)
+{
+	struct err ignored;
+	int id = of_link(d, CKPT_SPACE_MNT, "mnt", pid, &ignored);
+
+	return id <= 0 || (uint32_t)id == d->spaces.main[CKPT_SPACE_MNT] ? 0 : (uint32_t)id;
+}
+
+static int open_diag(void *arg, struct err *e)
+{
+	int *ret = arg;
+
+	*ret = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	return *ret < 0 ? err_sys(e, "make a sock_diag socket") : 0;
+}
+
+int ckpt_dump_diag(struct ckpt_dump *d, uint32_t space, struct err *e)
+{
+	struct ckpt_seen_space *s = &d->spaces.space[(space ? space : d->spaces.main[CKPT_SPACE_NET]) - 1];
+	int r = s->diag < 0 ? ckpt_within(&s->fd, 1, open_diag, &s->diag, e) : 0;
+
+	return r < 0 ? r : s->diag;
 }
 
 int ckpt_socket_space(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e)

@@ -33,6 +33,7 @@ struct ckpt_seen_space {
 	ino_t ino;
 	int fd;
 	int root;   /* of a mount namespace: its "/", O_PATH; else -EBADF */
+	int diag;   /* of a network namespace, once it has been asked for; else -EBADF */
 	pid_t pid;  /* who was seen in it; 0: nobody */
 };
 /* Dump: a mount as the kernel numbers it now. */
@@ -88,6 +89,8 @@ int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t si
 int ckpt_mount_take(struct ckpt_dump *d, uint32_t id, struct err *e);
 /* "/" of that namespace. */
 int ckpt_space_root(const struct ckpt_dump *d, uint32_t space);
+/* The mount namespace of a process, as images have it. */
+uint32_t ckpt_process_space(struct ckpt_dump *d, pid_t pid);
 /* The network namespace of a socket, likewise. */
 int ckpt_socket_space(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
 

@@ -114,7 +114,7 @@ static int check_super(const struct ckpt_tree *t, uint32_t id, struct err *e)
 	const struct ckpt_mountfs *fs = ckpt_mountfs_find(s->type);
 	bool nsfs = STREQ(s->type, "nsfs");
 
-	if (s->n_options > SETTINGS_MAX || (s->contents && (!fs || !fs->contents)) || (!fs && s->n_options) ||
+	if (s->n_options > SETTINGS_MAX || (s->owner && !is_space(t, s->owner, CKPT_SPACE_USER)) || (s->contents && (!fs || !fs->contents)) || (!fs && s->n_options) ||
 	    (nsfs ? s->n_spaces != 1 : s->n_spaces && s->n_spaces != CKPT_SPACE_COUNT))
 		return bad(e, "file system", id);
 	for (size_t i = 0; i < s->n_options; i++)
@@ -218,7 +218,8 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = check_task(t, &t->tasks[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
-		if (!is_mnt(t, t->files[i]->space) && !is_space(t, t->files[i]->space, CKPT_SPACE_NET))
+		if ((!is_mnt(t, t->files[i]->space) && !is_space(t, t->files[i]->space, CKPT_SPACE_NET)) ||
+		    (t->files[i]->socket && t->files[i]->socket->local && !is_mnt(t, t->files[i]->socket->local->space)))
 			r = bad(e, "namespace of file", i + 1);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		if (!is_mnt(t, t->ghosts[i]->space))

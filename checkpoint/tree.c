@@ -394,7 +394,7 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 {
 	if (f->kind >= CKPT_FILE_KIND_COUNT || !ckpt_kinds[f->kind])
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	if (!f->path[0] || f->ghost > t->ghost_count)
+	if (!f->path[0] || strlen(f->path) >= 4096 || f->ghost > t->ghost_count)
 		return bad(e, "file", id);
 	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
 	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||

@@ -157,9 +157,10 @@ static ino_t find_path(const struct ckpt_sock *k, const struct sockaddr_un *sa, 
 		if (readlink(link, cwd, sizeof(cwd) - 1) < 0)
 			return 0;
 	}
-	snprintf(path, sizeof(path), "%s%s%.*s", cwd, cwd[0] ? "/" : "", (int)sizeof(sa->sun_path),
-		 sa->sun_path);
-	fd = path_open_in_root(k->d->root, path, O_PATH, 0);
+	snprintf(path, sizeof(path), "%s%s%.*s", cwd, cwd[0] ? "/" : "", (int)sizeof(sa->sun_path), sa->sun_path);
+	/* Names are taken to be those of who has it. */
+	u->space = ckpt_process_space(k->d, k->pid);
+	fd = path_open_in_root(ckpt_space_root(k->d, u->space), path, O_PATH, 0);
 	if (fd < 0 || fstat(fd, st) < 0 || !S_ISSOCK(st->st_mode))
 		return 0;
 	u->dir = ckpt_strdup(ckpt_dump_arena(k->d), cwd);
@@ -238,7 +239,7 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 
 int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 {
-	cleanup_close int nl = ckpt_sock_diag(k->d, k->file, e);
+	int nl = ckpt_dump_diag(k->d, k->file->space, e);
 	struct ckpt_unix_diag g;
 	int r;
 
@@ -369,7 +370,7 @@ static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
 /* Every connection that waits is one of ours, or it would be lost. */
 static int relate_listener(struct ckpt_dump *d, size_t i, struct err *e)
 {
-	cleanup_close int nl = ckpt_sock_diag(d, d->tree.files[i], e);
+	int nl = ckpt_dump_diag(d, d->tree.files[i]->space, e);
 	struct ckpt_unix_diag g;
 	int r = nl < 0 ? nl : ckpt_unix_ask(nl, d->tree.files[i]->value, &g);
 

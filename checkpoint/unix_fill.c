@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/as.h"
+#include "checkpoint/lend.h"
 #include "checkpoint/sockopt.h"
 #include "checkpoint/tcp.h"
 #include "checkpoint/unix_restore.h"
@@ -22,6 +23,7 @@ struct sending {
 	const ProtobufCBinaryData *to; /* NULL: to the other end */
 	const Ckpt__SocketData *q;
 	size_t done;
+	pid_t as; /* who is said to have sent it; 0: who does */
 };
 
 union control {
@@ -32,7 +34,7 @@ union control {
 static void put_control(const struct sending *s, struct msghdr *m, union control *c)
 {
 	const Ckpt__SocketData *q = s->q;
-	struct ucred u = { (pid_t)syscall(SYS_getpid), 0, 0 };
+	struct ucred u = { s->as ? s->as : (pid_t)syscall(SYS_getpid), 0, 0 };
 	struct cmsghdr *h = &c->align;
 	size_t len = 0;
 
@@ -80,10 +82,16 @@ static int call_send(void *arg, struct err *e)
 
 static int send_all(struct sending *s, const char *root, struct err *e)
 {
+	const Ckpt__Credentials *who = s->q->sender;
 	int r;
 
+	/* Root may say that anybody who is there has sent it. */
+	if (s->o->lender >= 0 && who && ckpt_lend_is_taken((pid_t)who->pid)) {
+		s->as = (pid_t)who->pid;
+		who = NULL;
+	}
 	do
-		r = ckpt_as(s->q->sender, root, call_send, s, e);
+		r = ckpt_as(who, root, call_send, s, e);
 	while (r == 0 && s->done < s->q->data.len);
 	return r;
 }

@@ -11,6 +11,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/as.h"
+#include "checkpoint/lend.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/sockopt.h"
 #include "checkpoint/tcp.h"
@@ -92,14 +93,35 @@ int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const Protob
 	return ckpt_as(NULL, dir, call_at, &a, e);
 }
 
+/* As `who`: by the process of that number when it is there already. */
+static int call_as(const struct ckpt_opening *o, const Ckpt__Credentials *who, const char *root,
+		   int (*fn)(void *arg, struct err *e), void *arg, struct ckpt_lend *q, int ret_fds[2], struct err *e)
+{
+	if (o->lender >= 0 && who && ckpt_lend_is_taken((pid_t)who->pid))
+		return ckpt_lend_ask(o->lender, who, q, ret_fds, e);
+	return ckpt_as(who, root, fn, arg, e);
+}
+
 int unix_connect(const struct ckpt_opening *o, const Ckpt__Credentials *who, size_t aside, int fd,
 		 const ProtobufCBinaryData *name, struct err *e)
 {
-	char path[UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM];
+	char path[UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM], full[2 * UNIX_PATH_ROOM];
 	struct at_name a = { fd, name, connect };
-	bool in_scratch = aside != UNIX_NOT_ASIDE && unix_path(name, path);
+	struct ckpt_lend q = { .op = CKPT_LEND_CONNECT, .fd = fd, .place = -1, .len = (uint32_t)name->len };
+	bool has_path = unix_path(name, path), in_scratch = has_path && aside != UNIX_NOT_ASIDE;
+	const char *root = in_scratch ? unix_scratch(o, aside, dir) : NULL;
+	cleanup_close int place = -EBADF;
 
-	return ckpt_as(who, in_scratch ? unix_scratch(o, aside, dir) : NULL, call_at, &a, e);
+	if (name->len > sizeof(q.addr))
+		return err_set(e, ERR_FAIL, "the image is damaged: the name of a unix socket");
+	memcpy(q.addr, name->data, name->len);
+	if (has_path && o->lender >= 0) {
+		snprintf(full, sizeof(full), "%s%s%s", in_scratch ? root : "", in_scratch ? "/" : "", path);
+		q.place = place = open(full, O_PATH | O_CLOEXEC);
+		if (place < 0)
+			return err_sys(e, "open %s", full);
+	}
+	return call_as(o, who, root, call_at, &a, &q, NULL, e);
 }
 
 struct listening {
@@ -111,6 +133,14 @@ static int call_listen(void *arg, struct err *e)
 	const struct listening *l = arg;
 
 	return listen(l->fd, l->backlog) < 0 ? err_sys(e, "listen at a unix socket again") : 0;
+}
+
+static int listen_as(const struct ckpt_opening *o, const Ckpt__Credentials *who, int fd, int backlog, struct err *e)
+{
+	struct listening l = { fd, backlog };
+	struct ckpt_lend q = { .op = CKPT_LEND_LISTEN, .fd = fd, .value = (uint32_t)backlog };
+
+	return call_as(o, who, NULL, call_listen, &l, &q, NULL, e);
 }
 
 struct pairing {
@@ -142,14 +172,13 @@ static int connect_pair(const struct ckpt_opening *o, const struct connection *c
 	cleanup_close int t = ckpt_opening_socket(o, space, AF_UNIX, c->type, 0, e);
 	cleanup_close int client =
 		t < 0 ? -EBADF : ckpt_opening_socket(o, space, AF_UNIX, c->type, 0, e);
-	struct listening l = { t, 1 };
 	char path[UNIX_PATH_ROOM], full[2 * UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM];
 	int r = t < 0 ? t : client < 0 ? client : 0;
 
 	if (r == 0)
 		r = unix_bind_aside(o, c->i, t, c->name, e);
 	if (r == 0)
-		r = ckpt_as(c->client, NULL, call_listen, &l, e);
+		r = listen_as(o, c->client, t, 1, e);
 	if (r == 0 && c->bind_client)
 		r = unix_bind_aside(o, c->i, client, c->client_name, e);
 	if (r == 0)
@@ -201,15 +230,17 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 	size_t k = s->local->link == CKPT_UNIX_PAIR ? s->local->peer - 1 : UNIX_NOT_ASIDE;
 	uint32_t space = o->tree->files[i]->space;
 	struct pairing p = { .type = (int)s->type };
+	struct ckpt_lend q = { .op = CKPT_LEND_PAIR };
 	struct connection c = { .type = (int)s->type, .i = i };
 	int fds[2], r;
 
 	if (k != UNIX_NOT_ASIDE)
 		other = o->tree->files[k]->socket;
 	if (!is_named(&s->name) && !is_named(&s->peer)) {
+		q.value = s->type;
 		r = space ? ckpt_opening_enter(o, space, e) : 0;
 		if (r == 0)
-			r = ckpt_as(s->local->credentials, NULL, call_pair, &p, e);
+			r = call_as(o, s->local->credentials, NULL, call_pair, &p, &q, p.fds, e);
 		if (r == 0 && space)
 			r = ckpt_opening_enter(o, 0, e);
 		return r < 0 ? r : place_pair(o, i, k, p.fds, e);
@@ -262,6 +293,15 @@ static int bind_live(int fd, const Ckpt__Socket *s, struct err *e)
 	return r;
 }
 
+static int bind_in(const struct ckpt_opening *o, uint32_t space, int fd, const Ckpt__Socket *s, struct err *e)
+{
+	int r = space ? ckpt_opening_enter(o, space, e) : 0;
+
+	if (r == 0)
+		r = bind_live(fd, s, e);
+	return r == 0 && space ? ckpt_opening_enter(o, 0, e) : r;
+}
+
 static int bind_again(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
@@ -270,7 +310,7 @@ static int bind_again(struct ckpt_opening *o, size_t i, struct err *e)
 			  s->local->link == CKPT_UNIX_RESET);
 
 	if (s->local->bound == CKPT_UNIX_LIVE)
-		return bind_live(o->fds[i], s, e);
+		return bind_in(o, s->local->space, o->fds[i], s, e);
 	if (s->local->bound == CKPT_UNIX_UNBOUND || connected)
 		return 0; /* with its connection */
 	return unix_bind_aside(o, i, o->fds[i], &s->name, e);
@@ -303,10 +343,8 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 static int listen_again(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
-	struct listening l = { o->fds[i], (int)s->backlog };
 
-	return s->state == TCP_LISTEN ? ckpt_as(s->local->credentials, NULL, call_listen, &l, e) :
-					0;
+	return s->state == TCP_LISTEN ? listen_as(o, s->local->credentials, o->fds[i], (int)s->backlog, e) : 0;
 }
 
 static int wait_again(struct ckpt_opening *o, size_t i, struct err *e)

@@ -19,9 +19,9 @@ static int put_rules(struct nl *n, const char *table, struct err *e)
 
 	nft_chain_add(n, NFPROTO_INET, table, "in", "filter", NF_INET_PRE_ROUTING, PRIORITY);
 	/* NETNS_LOCK_MARK, as its bytes lie in memory. */
-	r = nft_rule_add(n, NFPROTO_INET, table, "in", "mark =0x76737076 accept");
+	r = nft_rule_add(n, NFPROTO_INET, table, "in", "mark =0x76737076 accept", 0);
 	if (r == 0)
-		r = nft_rule_add(n, NFPROTO_INET, table, "in", "drop");
+		r = nft_rule_add(n, NFPROTO_INET, table, "in", "drop", 0);
 	nft_end(n);
 	return r < 0 ? err_code(e, r, "compile the rules of the lock") : 0;
 }

@@ -144,20 +144,8 @@ static void put_fields(struct nlmsghdr *m, const struct nft_set *s)
 	mnl_attr_nest_end(m, desc);
 }
 
-static void put_connlimit(struct nlmsghdr *m, uint32_t limit)
-{
-	struct nlattr *nest = mnl_attr_nest_start(m, NFTA_SET_EXPR), *data;
-
-	mnl_attr_put_strz(m, NFTA_EXPR_NAME, "connlimit");
-	data = mnl_attr_nest_start(m, NFTA_EXPR_DATA);
-	put_be32(m, NFTA_CONNLIMIT_COUNT, limit);
-	put_be32(m, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
-	mnl_attr_nest_end(m, data);
-	mnl_attr_nest_end(m, nest);
-}
-
 void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
-		 uint32_t id, uint32_t limit)
+		 uint32_t id)
 {
 	struct nlmsghdr *m =
 		begin(n, nft_type(NFT_MSG_NEWSET), NLM_F_CREATE, family, "add an nft set");
@@ -184,6 +172,8 @@ void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct n
 	}
 	if (s->interval)
 		flags |= NFT_SET_INTERVAL;
+	if (s->connections)
+		flags |= NFT_SET_EVAL;
 	if (s->interval && concat) {
 		flags |= NFT_SET_CONCAT;
 		put_fields(m, s);
@@ -194,8 +184,11 @@ void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct n
 		mnl_attr_put_strz(m, NFTA_EXPR_NAME, "counter");
 		mnl_attr_nest_end(m, nest);
 	}
-	if (s->connections)
-		put_connlimit(m, limit);
+	if (s->connections) {
+		nest = mnl_attr_nest_start(m, NFTA_SET_DESC);
+		put_be32(m, NFTA_SET_DESC_SIZE, NFT_CONNECTIONS_MAX);
+		mnl_attr_nest_end(m, nest);
+	}
 	if (s->typeof_data)
 		mnl_attr_put(m, NFTA_SET_USERDATA, s->typeof_len, s->typeof_data);
 	else if (!concat)

@@ -12,12 +12,13 @@
  * language that follows nft(8)'s and is compiled to the kernel's expressions:
  *
  *	rule     := { match } [ verdict ]
- *	match    := field { "." field } ( "@"SET | "!@"SET )
+ *	match    := field { "." field } ( "@"SET | "!@"SET | "+@"SET )
  *	          | field[/MASK] ( "="VALUE | "!="VALUE | "&"BITS )
  *	verdict  := accept | drop | reject | reset | masquerade | return | goto CHAIN
  *	          | field { "." field } ( "dnat4@"MAP | "dnat6@"MAP )
  *
- * A match alone on a set whose elements count adds to the element's count.
+ * A match alone on a set whose elements count adds to the element's count. "+@" puts the field into a
+ * set of `connections`, and matches when it has more of them than nft_rule_add()'s `limit`.
  */
 void nft_begin(struct nl *n);
 void nft_end(struct nl *n);
@@ -35,7 +36,7 @@ void nft_chain_add(struct nl *n, uint8_t family, const char *table, const char *
 		   const char *type, int hook, int priority);
 /* -EINVAL: the text is not of the language (a bug; the tests compile every rule). */
 int nft_rule_add(struct nl *n, uint8_t family, const char *table, const char *chain,
-		 const char *text);
+		 const char *text, uint32_t limit);
 
 /* What a set's keys and a map's values are made of. */
 enum nft_part { NFT_END_, NFT_IFNAME, NFT_MAC, NFT_IP4, NFT_IP6, NFT_RAW6, NFT_PROTO, NFT_PORT };
@@ -45,15 +46,15 @@ struct nft_set {
 	const char *name;
 	enum nft_part key[NFT_PARTS_MAX], data[NFT_PARTS_MAX]; /* data: a map */
 	bool interval, counter;
-	bool connections; /* an entry matches when it has more tracked connections than the limit */
+	bool connections; /* filled by rules ("+@"): addresses, and how many connections each has */
 	/* With NFT_RAW6, an address that nft(8) knows no name for: the set is declared by the
 	 * expression it is asked with, in nft's form of user data. NULL: by its types. */
 	const char *typeof_data;
 	size_t typeof_len;
 };
-/* `limit` is for sets of `connections`. */
+#define NFT_CONNECTIONS_MAX 65536 /* entries of a set of `connections` */
 void nft_set_add(struct nl *n, uint8_t family, const char *table, const struct nft_set *s,
-		 uint32_t id, uint32_t limit);
+		 uint32_t id);
 
 /* Keys and values are joined from parts, each padded to four bytes. */
 struct nft_key {

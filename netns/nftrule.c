@@ -52,6 +52,7 @@ struct rule {
 	struct nlmsghdr *m;
 	const struct field *field; /* the last one loaded */
 	uint32_t loaded; /* bytes in registers */
+	uint32_t limit; /* of "+@" */
 	bool joined; /* the next field goes behind the last */
 };
 
@@ -164,6 +165,30 @@ static void look_up(struct rule *r, const char *set, bool inverted, bool is_map)
 	expr_end(r->m, x);
 }
 
+/*
+ * An entry for this key, made when there is none, that matches when it has more tracked connections
+ * than the limit. The packets make the entries and nobody deletes one: with an entry of such a set
+ * that netlink made and deletes the kernel gives up one use of connection tracking too many (Linux
+ * 6.18), and after a few no connection is tracked any more, the host's own included.
+ */
+static void count_connections(struct rule *r, const char *set)
+{
+	struct expr x = expr_begin(r->m, "dynset");
+	struct nlattr *nest, *data;
+
+	mnl_attr_put_strz(r->m, NFTA_DYNSET_SET_NAME, set);
+	be32(r->m, NFTA_DYNSET_OP, NFT_DYNSET_OP_ADD);
+	be32(r->m, NFTA_DYNSET_SREG_KEY, REG(0));
+	nest = mnl_attr_nest_start(r->m, NFTA_DYNSET_EXPR);
+	mnl_attr_put_strz(r->m, NFTA_EXPR_NAME, "connlimit");
+	data = mnl_attr_nest_start(r->m, NFTA_EXPR_DATA);
+	be32(r->m, NFTA_CONNLIMIT_COUNT, r->limit);
+	be32(r->m, NFTA_CONNLIMIT_FLAGS, NFT_CONNLIMIT_F_INV);
+	mnl_attr_nest_end(r->m, data);
+	mnl_attr_nest_end(r->m, nest);
+	expr_end(r->m, x);
+}
+
 static void verdict(struct rule *r, int code, const char *chain)
 {
 	struct expr x = expr_begin(r->m, "immediate");
@@ -265,6 +290,10 @@ static int match_word(struct rule *r, char *word)
 		look_up(r, strchr(word, '@') + 1, *word == '!', false);
 		return 0;
 	}
+	if (strncmp(word, "+@", 2) == 0) {
+		count_connections(r, word + 2);
+		return 0;
+	}
 	if (strncmp(word, "dnat", 4) == 0 && strchr(word, '@')) {
 		look_up(r, strchr(word, '@') + 1, false, true);
 		dnat(r, word[4] == '6');
@@ -300,9 +329,9 @@ static int verdict_word(struct rule *r, const char *word, const char *chain)
 	return 0;
 }
 
-static int compile(struct nlmsghdr *m, const char *text)
+static int compile(struct nlmsghdr *m, const char *text, uint32_t limit)
 {
-	struct rule r = { .m = m };
+	struct rule r = { .m = m, .limit = limit };
 	char copy[256], *next = copy, *word;
 
 	if (strlen(text) >= sizeof(copy))
@@ -315,7 +344,7 @@ static int compile(struct nlmsghdr *m, const char *text)
 			r.joined = true;
 			continue;
 		}
-		if (r.field && (strchr("@!=&", *word) || strncmp(word, "dnat", 4) == 0)) {
+		if (r.field && (strchr("@!=&+", *word) || strncmp(word, "dnat", 4) == 0)) {
 			bad = match_word(&r, word);
 			r.field = NULL;
 		} else if (STREQ(word, "goto")) {
@@ -332,7 +361,7 @@ static int compile(struct nlmsghdr *m, const char *text)
 }
 
 int nft_rule_add(struct nl *n, uint8_t family, const char *table, const char *chain,
-		 const char *text)
+		 const char *text, uint32_t limit)
 {
 	struct nfgenmsg g = { .nfgen_family = family, .version = NFNETLINK_V0 };
 	struct nlmsghdr *m = nl_begin(n, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE,
@@ -345,7 +374,7 @@ int nft_rule_add(struct nl *n, uint8_t family, const char *table, const char *ch
 	mnl_attr_put_strz(m, NFTA_RULE_TABLE, table);
 	mnl_attr_put_strz(m, NFTA_RULE_CHAIN, chain);
 	list = mnl_attr_nest_start(m, NFTA_RULE_EXPRESSIONS);
-	r = compile(m, text);
+	r = compile(m, text, limit);
 	mnl_attr_nest_end(m, list);
 	nl_end(n, m);
 	return r;

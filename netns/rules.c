@@ -298,7 +298,7 @@ static int put_changeable(const struct entries *x, struct err *e)
 static void put_tracked(const struct entries *x, const struct netns_addr *a)
 {
 	put_addr(x, "refused", a);
-	put_addr(x, "busy", a);
+	put_addr(x, "tenant", a);
 }
 
 static int put_vps(const struct entries *x, struct err *e)
@@ -418,7 +418,7 @@ static int put_tables(struct nl *n, const struct netns_host *h, const bool there
 	}
 	for (size_t i = 0; i < ruleset_set_count; i++)
 		nft_set_add(n, ruleset_nfproto[ruleset_sets[i].family], h->tag,
-			    &ruleset_sets[i].set, (uint32_t)i + 1, limit);
+			    &ruleset_sets[i].set, (uint32_t)i + 1);
 	for (size_t i = 0; i < ruleset_chain_count; i++) {
 		const struct ruleset_chain *c = &ruleset_chains[i];
 
@@ -428,7 +428,7 @@ static int put_tables(struct nl *n, const struct netns_host *h, const bool there
 	for (size_t i = 0; i < ruleset_rule_count; i++) {
 		const struct ruleset_rule *r = &ruleset_rules[i];
 
-		if (nft_rule_add(n, ruleset_nfproto[r->family], h->tag, r->chain, r->text) < 0)
+		if (nft_rule_add(n, ruleset_nfproto[r->family], h->tag, r->chain, r->text, limit) < 0)
 			return err_set(e, ERR_FAIL, "rule \"%s\" does not compile", r->text);
 	}
 	put_link(&x, RS_INET, "link", h->bridge);
@@ -450,9 +450,7 @@ int netns_rules_replace(const struct netns_host *h, const struct netns_vps *cons
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
 	/* Whoever closes a socket of nftables waits until the kernel has freed what was deleted by then,
-	 * some 12 ms: the first start on a host deletes nothing. For the others that wait has to be
-	 * before the new rules are made, as netns_counts_read() has it: made while the freeing is under
-	 * way, they were seen to lose their connection tracking (Linux 6.18). */
+	 * some 12 ms: the first start on a host deletes nothing. */
 	for (int f = 0; f < RS_FAMILIES && r == 0; f++) {
 		r = netns_table_is_there(&n, h, f, e);
 		there[f] = r > 0;

@@ -112,6 +112,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_INET, { "allow6", BOX6, .interval = true } },
 	{ RS_INET, { "deny4", BOX4, .interval = true } },
 	{ RS_INET, { "deny6", BOX6, .interval = true } },
+	{ RS_INET, { "tenant4", { NFT_IP4 } } },
+	{ RS_INET, { "tenant6", { NFT_IP6 } } },
 	{ RS_INET, { "busy4", { NFT_IP4 }, .connections = true } },
 	{ RS_INET, { "busy6", { NFT_IP6 }, .connections = true } },
 	{ RS_INET, { "refused4", { NFT_IP4 }, .counter = true } },
@@ -197,8 +199,10 @@ const struct ruleset_rule ruleset_rules[] = {
 
 	{ RS_INET, "input", "iifname @link goto to_host" },
 	{ RS_INET, "to_host", "ct.state &6 accept" }, /* established, related */
-	{ RS_INET, "to_host", "ct.state &8 nfproto =2 ip.saddr @busy4 goto refuse_from" },
-	{ RS_INET, "to_host", "ct.state &8 nfproto =10 ip6.saddr @busy6 goto refuse_from" },
+	{ RS_INET, "to_host",
+	  "ct.state &8 nfproto =2 ip.saddr @tenant4 ip.saddr +@busy4 goto refuse_from" },
+	{ RS_INET, "to_host",
+	  "ct.state &8 nfproto =10 ip6.saddr @tenant6 ip6.saddr +@busy6 goto refuse_from" },
 	{ RS_INET, "to_host", "nfproto =2 l4proto =1 icmp.type =8 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =128 accept" },
 	{ RS_INET, "to_host", "nfproto =10 l4proto =58 icmp.type =135 accept" },
@@ -215,10 +219,18 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to_host", "goto refuse_from" },
 
 	/* The host's table of connections is everybody's: no address of a VPS may fill it. */
-	{ RS_INET, "forward", "ct.state &8 iifname @link nfproto =2 ip.saddr @busy4 goto refuse_from" },
-	{ RS_INET, "forward", "ct.state &8 iifname @link nfproto =10 ip6.saddr @busy6 goto refuse_from" },
-	{ RS_INET, "forward", "ct.state &8 oifname @link nfproto =2 ip.daddr @busy4 goto refuse_to" },
-	{ RS_INET, "forward", "ct.state &8 oifname @link nfproto =10 ip6.daddr @busy6 goto refuse_to" },
+	{ RS_INET, "forward",
+	  "ct.state &8 iifname @link nfproto =2 ip.saddr @tenant4 ip.saddr +@busy4 "
+	  "goto refuse_from" },
+	{ RS_INET, "forward",
+	  "ct.state &8 iifname @link nfproto =10 ip6.saddr @tenant6 ip6.saddr +@busy6 "
+	  "goto refuse_from" },
+	{ RS_INET, "forward",
+	  "ct.state &8 oifname @link nfproto =2 ip.daddr @tenant4 ip.daddr +@busy4 "
+	  "goto refuse_to" },
+	{ RS_INET, "forward",
+	  "ct.state &8 oifname @link nfproto =10 ip6.daddr @tenant6 ip6.daddr +@busy6 "
+	  "goto refuse_to" },
 	{ RS_INET, "forward", "oifname @link goto to_tenant" },
 	{ RS_INET, "to_tenant", "ct.state &6 accept" },
 	{ RS_INET, "to_tenant", "nfproto =2 goto to4" },

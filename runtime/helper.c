@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -25,12 +26,12 @@ static int enter(const struct rt_vps *v, const struct cgroup_entry *entry, struc
 }
 
 static _Noreturn void inside(const struct rt_vps *v, const struct cgroup_entry *entry, int sock,
-			     int (*run)(void *arg, struct err *e), void *arg)
+			     const struct rt_helper *h)
 {
 	struct err e;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (enter(v, entry, &e) < 0 || run(arg, &e) < 0) {
+	if (enter(v, entry, &e) < 0 || h->run(h->arg, &e) < 0) {
 		rt_msg_send(sock, RT_MSG_ERROR, 0, &e, NULL, 0);
 		_exit(1);
 	}
@@ -57,13 +58,31 @@ static int hear(int sock, struct err *e)
 	return 0;
 }
 
-int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
-	      struct err *e)
+/* Until it has said how its work went, or ended. */
+static int serve(int sock, const struct rt_helper *h, struct err *e)
+{
+	struct pollfd p[2] = { { sock, POLLIN, 0 }, { h->sock, POLLIN, 0 } };
+	int r = 0;
+
+	while (r == 0) {
+		if (poll(p, 2, -1) < 0) {
+			if (errno != EINTR)
+				return err_sys(e, "wait for the helper");
+			continue;
+		}
+		if (p[0].revents)
+			return hear(sock, e);
+		r = h->serve(h->arg, e);
+	}
+	return r < 0 ? r : hear(sock, e);
+}
+
+int rt_helper(struct rt_vps *v, const struct rt_helper *h, pid_t *ret, struct err *e)
 {
 	/* The innermost namespace's first; the caller's own gives any. */
 	struct clone_args args = {
 		.flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)v->cgroup_fd, .exit_signal = SIGCHLD,
-		.set_tid = (uint64_t)(uintptr_t)&number, .set_tid_size = 1,
+		.set_tid = (uint64_t)(uintptr_t)&h->number, .set_tid_size = 1,
 	};
 	struct cgroup_entry entry;
 	int pair[2], r = rt_join_pidns(v, e);
@@ -80,14 +99,14 @@ int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		close(pair[0]);
-		inside(v, &entry, pair[1], run, arg);
+		inside(v, &entry, pair[1], h);
 	}
 	if (pid < 0)
 		err_sys(e, "make a helper in the VPS");
 	close(pair[1]);
 	cgroup_entry_close(&entry);
 	rt_leave_pidns(v);
-	r = pid < 0 ? -EIO : hear(pair[0], e);
+	r = pid < 0 ? -EIO : serve(pair[0], h, e);
 	close(pair[0]);
 	*ret = (pid_t)pid;
 	if (pid > 0 && r < 0)

@@ -52,10 +52,17 @@ int rt_connect(struct rt_vps *v, struct err *e);
 /*
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
- * pid, `number` that inside.
+ * pid, `number` that inside. While it works, serve(arg) is called here whenever `sock` can be read (its other end
+ * is the helper's, by inheritance), until that returns 1 or a negative errno value with *e filled.
  */
-int rt_helper(struct rt_vps *v, pid_t number, int (*run)(void *arg, struct err *e), void *arg, pid_t *ret,
-	      struct err *e);
+struct rt_helper {
+	pid_t number;
+	int (*run)(void *arg, struct err *e);
+	int sock;
+	int (*serve)(void *arg, struct err *e);
+	void *arg;
+};
+int rt_helper(struct rt_vps *v, const struct rt_helper *h, pid_t *ret, struct err *e);
 void rt_helper_end(pid_t pid);
 
 /*

@@ -55,6 +55,7 @@ enum ckpt_record_type {
 	CKPT_REC_PRECOPY = 60,
 	CKPT_REC_LAYOUT = 61,
 	CKPT_REC_POPULATED = 62,
+	CKPT_REC_HERITAGE = 63,
 	CKPT_REC_COUNT = 80,
 };
 

@@ -34,6 +34,7 @@ static const struct {
 	[CKPT_REC_PRECOPY]    = { "precopy", &ckpt__header__descriptor },
 	[CKPT_REC_LAYOUT]     = { "layout", &ckpt__layout__descriptor },
 	[CKPT_REC_POPULATED]  = { "populated", &ckpt__populated__descriptor },
+	[CKPT_REC_HERITAGE]   = { "heritage", &ckpt__heritage__descriptor },
 	[CKPT_REC_SOCKET_DATA] = { "socket-data", &ckpt__socket_data__descriptor },
 	[CKPT_REC_NET_STATE]  = { "net-state", &ckpt__net_state__descriptor },
 };

@@ -5,10 +5,12 @@
  * numbers. Events that were not read cannot be looked at without being taken: in their place comes the one
  * that says that events were lost (IN_Q_OVERFLOW), to which a program answers by looking at everything.
  */
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/handles.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/spaces.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -36,9 +38,31 @@ static uint32_t find_open(const struct ckpt_dump *d, const Ckpt__Watch *w)
 	return 0;
 }
 
-static int add_watch(struct ckpt_dump *d, const char *line, Ckpt__File *out, struct err *e)
+/* In process 1's mount namespace, or in another that leads there. */
+static void find_path(struct ckpt_dump *d, struct ckpt_handle_places *places, const struct ckpt_handle *h,
+		      Ckpt__Watch *w, char *path, size_t room)
 {
-	struct ckpt_handle_places places = { d->root, d->init, &d->spec->root };
+	uint32_t main = d->spaces.main[CKPT_SPACE_MNT];
+
+	if (ckpt_handle_path(places, h, path, room) == 0)
+		return;
+	for (uint32_t i = 1; i <= d->spaces.count; i++) {
+		const struct ckpt_seen_space *s = &d->spaces.space[i - 1];
+		struct ckpt_handle_places there = { s->root, s->pid, places->layers, 0, -EBADF };
+		int r = s->kind == CKPT_SPACE_MNT && i != main && s->pid ? ckpt_handle_path(&there, h, path, room) : -1;
+
+		fd_close(&there.mount);
+		if (r == 0) {
+			w->space = i;
+			return;
+		}
+	}
+	path[0] = '\0';
+}
+
+static int add_watch(struct ckpt_dump *d, struct ckpt_handle_places *places, const char *line, Ckpt__File *out,
+		     struct err *e)
+{
 	Ckpt__Watch *w = ckpt_alloc(&d->tree.arena, sizeof(*w));
 	const char *ino = strstr(line, "ino:");
 	struct ckpt_handle h;
@@ -55,8 +79,7 @@ static int add_watch(struct ckpt_dump *d, const char *line, Ckpt__File *out, str
 	w->mask &= FLAGS;
 	w->ino = h.ino;
 	w->dev = makedev(h.sdev >> 20, h.sdev & 0xfffff);
-	if (ckpt_handle_path(&places, &h, path, sizeof(path)) < 0)
-		path[0] = '\0';
+	find_path(d, places, &h, w, path, sizeof(path));
 	w->path = ckpt_strdup(&d->tree.arena, path);
 	if (!w->path || ckpt_push(&d->tree.arena, &out->watches, &out->n_watches, w) < 0)
 		return err_code(e, -ENOMEM, "collect an inotify");
@@ -65,18 +88,16 @@ static int add_watch(struct ckpt_dump *d, const char *line, Ckpt__File *out, str
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
-	int queued = 0;
+	struct ckpt_handle_places places = { d->root, d->init, &d->spec->root, 0, -EBADF };
+	int queued = 0, r = 0;
 
 	if (ioctl(f->own, FIONREAD, &queued) < 0)
 		return err_sys(e, "look at an inotify of process %d", (int)f->pid);
 	out->value = queued > 0;
-	for (const char *l = strstr(f->info, "inotify wd:"); l; l = strstr(l + 1, "inotify wd:")) {
-		int r = add_watch(d, l, out, e);
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
+	for (const char *l = strstr(f->info, "inotify wd:"); l && r == 0; l = strstr(l + 1, "inotify wd:"))
+		r = add_watch(d, &places, l, out, e);
+	fd_close(&places.mount);
+	return r;
 }
 
 int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e)
@@ -105,7 +126,8 @@ int ckpt_inotify_check(const struct ckpt_tree *t, const Ckpt__File *f, struct er
 	for (size_t i = 0; i < f->n_watches; i++) {
 		const Ckpt__Watch *w = f->watches[i];
 
-		if (w->wd < 1 || (w->mask & ~(uint32_t)FLAGS) || w->file > t->file_count ||
+		if (w->space > t->space_count || (w->space && t->spaces[w->space - 1]->kind != CKPT_SPACE_MNT) ||
+		    w->wd < 1 || (w->mask & ~(uint32_t)FLAGS) || w->file > t->file_count ||
 		    strlen(w->path) >= 4096 || (!w->file && w->path[0] != '/'))
 			return err_set(e, ERR_FAIL, "the image is damaged: an inotify");
 	}
@@ -180,9 +202,10 @@ static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 			snprintf(path, sizeof(path), "/proc/self/fd/%d", ckpt_late_fd_of(q, w->file));
 		else
 			snprintf(path, sizeof(path), "%s", w->path);
-		r = ckpt_late_room(q, 3, strlen(path) + 1);
+		r = ckpt_late_room(q, 12, strlen(path) + 64);
 		if (r < 0)
 			return r;
+		ckpt_late_enter(q, w->file ? 0 : w->space);
 		ckpt_late_call(q, "set the number of a watch", SYS_ioctl, ckpt_late_fd(q), SET_NEXT_WD,
 			       (uint64_t)w->wd, 0);
 		ckpt_late_call(q, "watch a file", SYS_inotify_add_watch, ckpt_late_fd(q),
@@ -191,6 +214,7 @@ static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 		if (w->wd >= next && w->wd < INT32_MAX)
 			next = w->wd + 1;
 	}
+	ckpt_late_enter(q, 0);
 	ckpt_late_call(q, "set the number of a watch", SYS_ioctl, ckpt_late_fd(q), SET_NEXT_WD,
 		       (uint64_t)next, 0);
 	return 0;

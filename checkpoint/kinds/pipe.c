@@ -5,7 +5,7 @@
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/kinds.h"
+#include "checkpoint/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,13 +27,11 @@ static bool is_end_of(const Ckpt__File *f, const Ckpt__File *other)
 	       (f->path[0] == '/') == (other->path[0] == '/');
 }
 
-/* The end that has what belongs to the whole pipe; NULL: none has. */
+/* The end that has what belongs to the whole pipe: the first that was met. */
 static const Ckpt__File *find_content(const struct ckpt_tree *t, const Ckpt__File *f)
 {
-	for (size_t i = 0; i < t->file_count; i++)
-		if (is_end_of(f, t->files[i]) && t->files[i]->n_more)
-			return t->files[i];
-	return NULL;
+	return f->object && f->object <= t->file_count && is_end_of(f, t->files[f->object - 1]) &&
+	       t->files[f->object - 1]->n_more ? t->files[f->object - 1] : NULL;
 }
 
 /* Reads a copy. In packet mode (O_DIRECT) each read gives one message: their lengths are kept. */
@@ -108,7 +106,10 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 		out->value2 = is_hung_up(f);
 	}
 	out->value = f->st.st_ino;
-	if (find_content(ckpt_dump_tree(d), out))
+	out->object = ckpt_first_of(d, f);
+	if (!out->object)
+		return err_code(e, -ENOMEM, "collect a pipe");
+	if (out->object <= d->tree.file_count)
 		return 0;
 	out->more = ckpt_alloc(a, sizeof(uint64_t));
 	if (!out->more || size < 0 || ioctl(f->own, FIONREAD, &len) < 0)
@@ -161,10 +162,7 @@ static int fill(struct ckpt_opening *o, int fd, const Ckpt__File *f, struct err 
 /* An end that is there already; -1: none. */
 static int find_end(const struct ckpt_opening *o, const Ckpt__File *f)
 {
-	for (size_t i = 0; i < o->tree->file_count; i++)
-		if (o->fds[i] >= 0 && is_end_of(f, o->tree->files[i]))
-			return o->fds[i];
-	return -1;
+	return find_content(o->tree, f) ? o->fds[f->object - 1] : -1;
 }
 
 static int open_pipe(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)

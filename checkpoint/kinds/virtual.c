@@ -9,6 +9,7 @@
 #include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/spaces.h"
 #include "checkpoint/standin.h"
 
 #include <errno.h>
@@ -64,9 +65,17 @@ static bool is_of_thread(const char *path)
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	size_t len = strlen(f->link), tail = strlen(DELETED);
-	cleanup_close int fd = path_open_in_root(d->root, f->link, O_PATH | O_NOFOLLOW, 0);
+	cleanup_close int fd = -EBADF;
+	uint64_t mount;
 	struct stat st;
+	char proc[64];
+	int r;
 
+	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)f->pid, f->fd);
+	r = ckpt_mount_space(d, proc, f->link, &mount, &out->space, e);
+	if (r < 0)
+		return r;
+	fd = path_open_in_root(ckpt_space_root(d, out->space), f->link, O_PATH | O_NOFOLLOW, 0);
 	if ((f->flags & O_ACCMODE) != O_RDONLY && is_id_map(f->link))
 		return refuse(e, f, "which cannot be saved while it is open for writing");
 	if (is_of_thread(f->link))
@@ -102,14 +111,17 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 {
 	const char *name = strrchr(f->path, '/');
-	int r = ckpt_late_room(q, 6, strlen(f->path) + 64);
+	int r = ckpt_late_room(q, 12, strlen(f->path) + 64);
 
-	(void)e;
+	if (!name)
+		return err_set(e, ERR_FAIL, "the image is damaged: %s", f->path);
 	if (r < 0 || f->value)
 		return r;
+	ckpt_late_enter(q, f->space);
 	ckpt_late_call(q, f->path, SYS_openat, (uint64_t)AT_FDCWD, ckpt_late_put(q, f->path, strlen(f->path) + 1),
 		       (f->flags & KEEP) | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0);
 	ckpt_late_opened(q, f->path);
+	ckpt_late_enter(q, 0);
 	if (f->pos && !(f->flags & O_PATH)) /* as far as it goes: the contents are others */
 		ckpt_late_call(q, NULL, SYS_lseek, ckpt_late_fd(q), f->pos, SEEK_SET, 0);
 	if (subject(f->path) && (STREQ(name, "/mountinfo") || STREQ(name, "/mounts") || STREQ(name, "/mountstats")))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Regular files: position, append mode, shared and separate open files, close-on-exec, directories,
- * devices. */
+/* Regular files: position, append mode, shared and separate open files, close-on-exec, directories, which are
+ * read on where they were, devices; a name that ends as those of deleted files do. */
 #include "tests/checkpoint/guest.h"
 
 #include <dirent.h>
@@ -9,8 +9,46 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#define MANY 300
+
+/* Entries of directories in the root and in tmpfs: the first ones, and all others afterwards. */
+static bool seen[2][MANY];
+
+static void read_some(int dir, bool *of, int most)
+{
+	_Alignas(8) char buf[1024];
+	ssize_t n;
+
+	while (most-- && (n = getdents64(dir, buf, sizeof(buf))) > 0)
+		for (ssize_t at = 0; at < n;) {
+			const struct dirent64 *de = (const void *)(buf + at);
+
+			if (de->d_name[0] == 'f') {
+				CHECK(!of[atoi(de->d_name + 1)]);
+				of[atoi(de->d_name + 1)] = true;
+			}
+			at += de->d_reclen;
+		}
+}
+
+static int make_many(const char *path, bool *of)
+{
+	char name[64];
+	int dir;
+
+	CHECK(mkdir(path, 0700) == 0);
+	for (int i = 0; i < MANY; i++) {
+		snprintf(name, sizeof(name), "%s/f%d", path, i);
+		close(open(name, O_CREAT | O_WRONLY, 0600));
+	}
+	dir = open(path, O_RDONLY | O_DIRECTORY);
+	read_some(dir, of, 3);
+	return dir;
+}
+
 int main(void)
 {
+	int many[2] = { make_many("/root/many", seen[0]), make_many("/run/many", seen[1]) }, odd;
 	int rw = open("/root/file", O_RDWR | O_CREAT | O_TRUNC, 0640), dup_, second, app, dir, null, high;
 	char text[64] = { 0 };
 	char *shared, *ro;
@@ -31,7 +69,14 @@ int main(void)
 	shared = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, rw, 0);
 	ro = mmap(NULL, 4096, PROT_READ, MAP_SHARED, second, 4096);
 	shared[5000] = 'm';
+	odd = open("/root/odd (deleted)", O_RDWR | O_CREAT, 0600);
 	wait_for_restore();
+	CHECK(write(odd, "x", 1) == 1 && stat("/root/odd (deleted)", &a) == 0 && a.st_size == 1);
+	for (int i = 0; i < 2; i++) {
+		read_some(many[i], seen[i], -1);
+		for (int k = 0; k < MANY; k++)
+			CHECK(seen[i][k]);
+	}
 	CHECK(lseek(rw, 0, SEEK_CUR) == 4 && lseek(second, 0, SEEK_CUR) == 7);
 	CHECK(read(rw, text, 2) == 2 && memcmp(text, "45", 2) == 0);
 	CHECK(lseek(dup_, 0, SEEK_CUR) == 6 && lseek(high, 0, SEEK_CUR) == 6);

@@ -3,15 +3,18 @@
 /*
  * inotify: watches on files of the root, of tmpfs and of control groups, under numbers with gaps; a deleted
  * file that is still open; a symbolic link; one that is watched once; a file of the template that was
- * changed afterwards; events that nobody has read; an epoll that waits for them.
+ * changed afterwards; a file that only another mount namespace has; events that nobody has read; an epoll that waits for them.
  */
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 /* The next event is this one. */
 static bool hears(int fd, int wd, uint32_t mask, const char *name)
@@ -32,13 +35,36 @@ static int make(const char *path)
 	return open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 }
 
+/* A tmpfs that only it sees. */
+static void elsewhere(int said, int go)
+{
+	int in = inotify_init1(IN_NONBLOCK), wd;
+	char c;
+
+	CHECK(unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+	CHECK(mount("none", "/tmp", "tmpfs", 0, NULL) == 0 && mkdir("/tmp/own", 0700) == 0);
+	wd = inotify_add_watch(in, "/tmp/own", IN_CREATE);
+	CHECK(wd > 0 && write(said, "x", 1) == 1 && read(go, &c, 1) == 1);
+	close(make("/tmp/own/new"));
+	CHECK(hears(in, wd, IN_CREATE, "new"));
+	_exit(guest_failed);
+}
+
 int main(void)
 {
+	int said[2], go[2], status;
+	pid_t far;
+	char c;
 	int in = inotify_init1(IN_NONBLOCK | IN_CLOEXEC), busy = inotify_init1(IN_NONBLOCK), ep = epoll_create1(0);
 	int gap, dir, tmp, deleted, link, once, lower, first, fd, gone, len, proc;
 	struct epoll_event e = { EPOLLIN, { .u64 = 9 } }, got;
 
 	umask(0);
+	CHECK(pipe(said) == 0 && pipe(go) == 0);
+	far = fork();
+	if (far == 0)
+		elsewhere(said[1], go[0]);
+	CHECK(read(said[0], &c, 1) == 1);
 	gap = inotify_add_watch(in, "/tmp", IN_CREATE);
 	CHECK(mkdir("/root/dir", 0700) == 0 && mkdir("/run/dir", 0755) == 0);
 	dir = inotify_add_watch(in, "/root/dir", IN_CREATE | IN_MOVED_TO | IN_EXCL_UNLINK);
@@ -76,5 +102,6 @@ int main(void)
 	CHECK(hears(busy, -1, IN_Q_OVERFLOW, ""));
 	CHECK(hears(busy, first, IN_CREATE, "new"));
 	CHECK(ioctl(busy, FIONREAD, &len) == 0 && len == 0);
+	CHECK(write(go[1], "x", 1) == 1 && waitpid(far, &status, 0) == far && status == 0);
 	return done();
 }

@@ -179,17 +179,49 @@ static void check_box(void)
 	CHECK(has("/tmp/file", "in the box"));
 	CHECK(mounted("/tmp", "rw,relatime", "- tmpfs") && mounted("/run", "rw,nosuid,nodev,relatime", "- tmpfs"));
 	CHECK(mount(NULL, "/run", NULL, MS_BIND | MS_REMOUNT, NULL) < 0 && errno == EPERM);
+	CHECK(umount("/run") < 0 && errno == EINVAL);
+	CHECK(mount(NULL, "/tmp", NULL, MS_REMOUNT, "size=3m") == 0);
+	CHECK(umount("/tmp") == 0 && access("/tmp/file", F_OK) < 0);
 }
 
-static void box(void)
+static void leave(void)
 {
 	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
 	put("/proc/self/setgroups", "deny");
 	put("/proc/self/uid_map", "0 0 1");
 	put("/proc/self/gid_map", "0 0 1");
+}
+
+static void box(void)
+{
+	leave();
 	CHECK(mount("tmpfs", "/tmp", "tmpfs", 0, NULL) == 0);
 	put("/tmp/file", "in the box");
 	serve(check_box);
+}
+
+/* All of it is its own, as bubblewrap makes it. */
+static void check_cell(void)
+{
+	CHECK(mounted("/", "rw,nosuid,nodev,relatime", "- tmpfs") && has("/file", "in the cell"));
+	CHECK(mounted("/usr", "ro,nosuid,nodev,relatime", "/var/unit-tmp ") && has("/usr/private", "private"));
+	CHECK(access("/old", F_OK) == 0 && access("/var", F_OK) < 0 && umount("/usr") == 0);
+	CHECK(access("/usr/private", F_OK) < 0);
+}
+
+static void cell(void)
+{
+	leave();
+	CHECK(mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, NULL) == 0 && chdir("/tmp") == 0);
+	put("file", "in the cell");
+	make("usr");
+	make("old");
+	make("proc");
+	CHECK(mount("/var/unit-tmp", "usr", NULL, MS_BIND, NULL) == 0);
+	CHECK(mount(NULL, "usr", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) == 0);
+	CHECK(mount("/proc", "proc", NULL, MS_BIND | MS_REC, NULL) == 0);
+	CHECK(syscall(SYS_pivot_root, ".", "old") == 0 && chdir("/") == 0 && umount2("/old", MNT_DETACH) == 0);
+	serve(check_cell);
 }
 
 static void check_jail(void)
@@ -316,6 +348,7 @@ int main(void)
 	set_up();
 	start(unit);
 	start(box);
+	start(cell);
 	start(jail);
 	wait_for_restore();
 	/* What is mounted in a shared mount now is seen by the unit. */

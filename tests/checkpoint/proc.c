@@ -3,15 +3,17 @@
 /*
  * Files that show the system: of processes that are there, have ended, and of itself; lists of mounts that
  * are waited for; sysctls, /sys, control groups. pidfds of processes that live and that have ended. Places
- * (O_PATH) of files, directories and links.
+ * (O_PATH) of files, directories and links. Some in a mount namespace of its own.
  */
 #include "tests/checkpoint/guest.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -33,20 +35,43 @@ static int proc(pid_t pid, const char *name, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
+/* Files that are nowhere but in a mount namespace of its own. */
+static void elsewhere(int said, int go)
+{
+	int host, group, x;
+	struct stat st;
+	char c;
+
+	CHECK(unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
+	CHECK(mount("/proc/sys", "/tmp", NULL, MS_BIND, NULL) == 0);
+	host = open("/tmp/kernel/hostname", O_RDONLY);
+	x = open("/tmp/kernel", O_RDONLY | O_DIRECTORY);
+	group = open("/sys/fs/cgroup/cgroup.procs", O_RDONLY);
+	CHECK(host >= 0 && x >= 0 && group >= 0 && write(said, "x", 1) == 1);
+	CHECK(read(go, &c, 1) == 1);
+	CHECK(shows(host, "test") && faccessat(x, "hostname", F_OK, 0) == 0 && shows(group, "1\n"));
+	CHECK(fstat(x, &st) == 0 && open("/tmp/kernel/hostname", O_RDONLY) >= 0);
+	_exit(guest_failed);
+}
+
 int main(void)
 {
 	int mounts = open("/proc/self/mountinfo", O_RDONLY), self = open("/proc/self/status", O_RDONLY), of_child, fds;
 	int of_dead, host = open("/proc/sys/kernel/hostname", O_RDONLY | O_NONBLOCK), up = open("/proc/uptime", O_RDONLY);
 	int sys = open("/sys/class/net", O_RDONLY | O_DIRECTORY), group = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY);
-	int live, dead, killed, place, link, etc, ep = epoll_create1(0), go[2], sock;
+	int live, dead, killed, place, link, etc, ep = epoll_create1(0), go[2], said[2], end[2], sock, status;
 	struct epoll_event e = { EPOLLPRI, { .u64 = 1 } }, got;
 	struct pollfd p;
-	pid_t child, gone;
+	pid_t child, gone, far;
 	struct stat st;
 	siginfo_t si;
 	char c, text[64];
 
-	CHECK(pipe(go) == 0);
+	CHECK(pipe(go) == 0 && pipe(said) == 0 && pipe(end) == 0);
+	far = fork();
+	if (far == 0)
+		elsewhere(said[1], end[0]);
+	CHECK(read(said[0], &c, 1) == 1);
 	child = fork();
 	if (child == 0) {
 		CHECK(read(go[0], &c, 1) == 1);
@@ -94,5 +119,6 @@ int main(void)
 	CHECK((fcntl(killed, F_GETFL) & O_NONBLOCK));
 	CHECK(write(go[1], "x", 1) == 1);
 	CHECK(waitid(P_PIDFD, (id_t)live, &si, WEXITED) == 0 && si.si_status == 44);
+	CHECK(write(end[1], "x", 1) == 1 && waitpid(far, &status, 0) == far && status == 0);
 	return done();
 }

@@ -96,6 +96,29 @@ isolated() {
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
 
+# Each stop once cost the namespace a use of connection tracking (netns/nftrule.c).
+@test "VPSs that come and go leave the others' and the host's connections tracked" {
+	in_net nft -f - <<-'X'
+		table inet watch {
+			chain output {
+				type filter hook output priority 10;
+				ct state new counter
+			}
+		}
+	X
+	vps create guest
+	for _ in {1..15}; do
+		vps start guest
+		vps stop --force guest
+	done
+	vps destroy guest
+	works
+	before=$(in_net nft list table inet watch | grep -o 'packets [0-9]*')
+	works
+	[ "$(in_net nft list table inet watch | grep -o 'packets [0-9]*')" != "$before" ]
+	in_net nft delete table inet watch
+}
+
 @test "a VPS that died while vpsd was away leaves no link" {
 	vps create short
 	vps start short

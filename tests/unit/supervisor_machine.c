@@ -21,7 +21,12 @@ TEST(table_is_full)
 TEST(every_start_ends)
 {
 	static const enum sup_state alive[] = { SUP_STARTING, SUP_RUNNING, SUP_PAUSED, SUP_STOPPING };
+	static const enum sup_state moving[] = { SUP_SAVING, SUP_RESTORING };
 
+	for (size_t i = 0; i < sizeof(moving) / sizeof(*moving); i++) {
+		ok(sup_rule(moving[i], SUP_EV_ENDED)->next == SUP_STOPPED, "state %d may end", (int)moving[i]);
+		ok(sup_rule(moving[i], SUP_EV_SUSPENDED)->next == SUP_SUSPENDED, "or be suspended");
+	}
 	for (size_t i = 0; i < sizeof(alive) / sizeof(*alive); i++) {
 		const struct sup_rule *r = sup_rule(alive[i], SUP_EV_ENDED);
 
@@ -31,6 +36,20 @@ TEST(every_start_ends)
 		ok(r->verdict == SUP_JOIN || (r->verdict == SUP_GO && r->next == SUP_STOPPING),
 		   "%s can be stopped", sup_state_name(alive[i]));
 	}
+}
+
+/* An image is written and read only by what ends in one of two states, or goes back. */
+TEST(suspended_by_an_image_alone)
+{
+	for (int s = 0; s < SUP_STATE_COUNT; s++) {
+		const struct sup_rule *r = sup_rule(s, SUP_EV_SUSPENDED);
+
+		ok(r->verdict != SUP_GO || r->next == SUP_SUSPENDED, "state %d", s);
+		ok(s == SUP_SAVING || s == SUP_RESTORING || sup_rule(s, SUP_EV_SAVE)->verdict == SUP_NO ||
+		   sup_rule(s, SUP_EV_SAVE)->next == SUP_SAVING, "state %d is saved by way of saving", s);
+	}
+	ok(sup_rule(SUP_SUSPENDED, SUP_EV_START)->next == SUP_RESTORING, "a start resumes");
+	ok(sup_rule(SUP_SUSPENDED, SUP_EV_SESSION)->verdict == SUP_NO, "nothing runs in one");
 }
 
 TEST(destroying_takes_a_stop_first)

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_FAMILY_H
+#define CHECKPOINT_FAMILY_H
+
+#include "checkpoint/internal.h"
+
+/*
+ * Pages that a child has from its parent, never written since by either: the same page frame at the same
+ * address (pagemap(5), which takes CAP_SYS_ADMIN). An image has them once, and a restore lets the child inherit
+ * them again. In private anonymous memory alone, where nearly all of it is.
+ */
+
+/* Takes what is inherited out of the children's sources and notes it in their Mm; what is left of it in the
+ * parents' moves to `heritage`, whose pages are to be written first. `first` is the source of the first task.
+ * (family.c) */
+int ckpt_family_find(struct ckpt_dump *d, size_t first, struct ckpt_copy *heritage, struct err *e);
+
+/* "In turn: pages that are not, pages that are", as images have it. -EPROTO when they reach too far. */
+int ckpt_runs_read(const uint64_t *run, size_t n, uint64_t first, uint64_t end, struct ckpt_ranges *ret);
+/* NULL when out of memory; *ret_n numbers. */
+uint64_t *ckpt_runs_write(struct ckpt_arena *a, const struct ckpt_ranges *l, size_t *ret_n);
+
+#endif
