@@ -171,6 +171,18 @@ static int fill_terminals(struct restore *r, struct err *e)
 	return n;
 }
 
+/* Numbers of processes that have ended are not given again too soon: those below the highest. */
+static int set_last_number(struct restore *r, struct err *e)
+{
+	uint32_t last = 1;
+
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++)
+			if (r->tree.tasks[i].threads[k]->tid > last)
+				last = r->tree.tasks[i].threads[k]->tid;
+	return rt_last_number(r->vps, (pid_t)last, e);
+}
+
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
@@ -223,6 +235,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
 	if (n == 0)
+		n = set_last_number(r, e);
+	if (n == 0)
 		n = fault_point("restore", "commit", e);
 	return n;
 }
@@ -268,7 +282,7 @@ static int let_go(struct restore *r, struct err *e)
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
 	if (n == 0)
-		restore_sockets_commit(r);
+		n = restore_sockets_commit(r, e);
 	return n == 0 ? cgroup_thaw(rt_cgroup(r->vps), e) : n;
 }
 
@@ -307,8 +321,8 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 	r->netns = fcntl(netns_fd, F_DUPFD_CLOEXEC, 3);
 	if (r->netns < 0)
 		return err_sys(e, "keep the VPS's network namespace");
-	r->net_lock = netns_lock(netns_fd, e);
-	return r->net_lock < 0 ? r->net_lock : 0;
+	/* For good: an engine that dies leaves a namespace that resets nobody's connection. */
+	return netns_seal(netns_fd, true, e);
 }
 
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
@@ -414,7 +428,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	}
 	h->r.lender = -EBADF;
 	h->r.progress = progress;
-	h->r.netns = h->r.net_lock = -EBADF;
+	h->r.netns = -EBADF;
 	h->r.total = stream_size(fd);
 	h->r.reader = ckpt_reader_new(fd, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
