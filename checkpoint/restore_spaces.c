@@ -7,6 +7,7 @@
 #include "checkpoint/restore_spaces.h"
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/step.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
@@ -277,7 +278,11 @@ int restore_spaces(struct restore *r, struct err *e)
 		m.space = r->tree.spaces[i];
 		n = make_one(&m, e);
 	}
-	return n == 0 ? restore_mounts(r, proc, e) : n;
+	if (n == 0)
+		n = fault_point("restore", "spaces", e);
+	if (n == 0)
+		n = restore_mounts(r, proc, e);
+	return n == 0 ? fault_point("restore", "mounts", e) : n;
 }
 
 bool restore_is_elsewhere(const struct restore *r, const struct ckpt_task *k)
