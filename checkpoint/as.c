@@ -31,7 +31,8 @@ static int become(const Ckpt__Credentials *c)
 {
 	const uint32_t same = UINT32_MAX;
 
-	if (syscall(SYS_setgroups, c->n_groups, c->groups) < 0 || syscall(SYS_setresgid, same, c->gid, same) < 0 ||
+	if (syscall(SYS_setgroups, c->n_groups, c->groups) < 0 ||
+	    syscall(SYS_setresgid, same, c->gid, same) < 0 ||
 	    syscall(SYS_setresuid, same, c->uid, same) < 0)
 		return -errno;
 	setfsuid(0);
@@ -41,7 +42,9 @@ static int become(const Ckpt__Credentials *c)
 
 static int enter(const struct task *t)
 {
-	return t->root && (chroot(t->root) < 0 || chdir("/") < 0) ? err_sys(t->e, "enter %s", t->root) : 0;
+	return t->root && (chroot(t->root) < 0 || chdir("/") < 0) ?
+		       err_sys(t->e, "enter %s", t->root) :
+		       0;
 }
 
 static _Noreturn void child(struct task *t)
@@ -81,7 +84,8 @@ static int run_here(struct task *t)
 	int r = root < 0 ? err_sys(t->e, "open /") : enter(t), back;
 
 	if (r == 0)
-		r = become(t->who) < 0 ? err_sys(t->e, "be user %u", t->who->uid) : t->fn(t->arg, t->e);
+		r = become(t->who) < 0 ? err_sys(t->e, "be user %u", t->who->uid) :
+					 t->fn(t->arg, t->e);
 	/* The user first: root may set the rest. */
 	if (syscall(SYS_setresuid, UINT32_MAX, 0, UINT32_MAX) < 0)
 		return err_sys(t->e, "be root again");
@@ -91,12 +95,13 @@ static int run_here(struct task *t)
 	return r;
 }
 
-int ckpt_as(const struct Ckpt__Credentials *c, const char *root, int (*fn)(void *arg, struct err *e), void *arg,
-	    struct err *e)
+int ckpt_as(const struct Ckpt__Credentials *c, const char *root,
+	    int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
 {
 	struct task t = { c, root, fn, arg, e, -EIO };
 	int number = c ? (int)c->pid : 0;
-	struct clone_args args = { .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES, .exit_signal = SIGCHLD };
+	struct clone_args args = { .flags = CLONE_VM | CLONE_VFORK | CLONE_FILES,
+				   .exit_signal = SIGCHLD };
 	long pid;
 
 	if (number > 0 && number == (int)syscall(SYS_getpid))

@@ -11,7 +11,7 @@
  * meanwhile, or NULL. What fn returns is returned.
  */
 struct Ckpt__Credentials;
-int ckpt_as(const struct Ckpt__Credentials *c, const char *root, int (*fn)(void *arg, struct err *e), void *arg,
-	    struct err *e);
+int ckpt_as(const struct Ckpt__Credentials *c, const char *root,
+	    int (*fn)(void *arg, struct err *e), void *arg, struct err *e);
 
 #endif

@@ -216,7 +216,7 @@ static void dump_free(struct ckpt_dump *d)
 {
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
-	fd_close(&d->net_lock);
+	ckpt_sockets_unlock(d);
 	ckpt_network_done(d);
 	fd_close(&d->root);
 	fd_close(&d->group);
@@ -254,7 +254,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->group = d->proc = d->net_lock = -EBADF;
+	d->group = d->proc = -EBADF;
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;
@@ -387,7 +387,7 @@ void ckpt_dump_abort(struct ckpt_dump *d)
 		return;
 	if (d->paused)
 		cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, &ignored);
-	fd_close(&d->net_lock);
+	ckpt_sockets_unlock(d);
 	ckpt_unfreeze(&d->frozen);
 	if (d->held && !d->paused)
 		cgroup_thaw(d->cgroup, &ignored);

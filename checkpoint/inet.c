@@ -24,8 +24,8 @@ static int is_at(const Ckpt__Socket *s)
 	const struct sockaddr_in *a4 = (const void *)s->name.data;
 	const struct sockaddr_in6 *a6 = (const void *)s->name.data;
 
-	return a4->sin_port || (s->family == AF_INET ? a4->sin_addr.s_addr != 0
-						     : !IN6_IS_ADDR_UNSPECIFIED(&a6->sin6_addr));
+	return a4->sin_port || (s->family == AF_INET ? a4->sin_addr.s_addr != 0 :
+						       !IN6_IS_ADDR_UNSPECIFIED(&a6->sin6_addr));
 }
 
 /* Room for the sources too: it tells how many there are. */
@@ -49,7 +49,8 @@ static int try_group(const struct ckpt_sock *k, uint32_t index, const void *addr
 	Ckpt__SocketGroup *g;
 
 	memcpy(&u.f.gf_group, addr, size);
-	if (getsockopt(k->fd, k->s->family == AF_INET ? SOL_IP : SOL_IPV6, MCAST_MSFILTER, &u, &len) < 0)
+	if (getsockopt(k->fd, k->s->family == AF_INET ? SOL_IP : SOL_IPV6, MCAST_MSFILTER, &u,
+		       &len) < 0)
 		return 0;
 	if (u.f.gf_numsrc > SOURCES_MAX)
 		return ckpt_sock_refuse(k, "that takes a group from very many sources", e);
@@ -109,10 +110,14 @@ static int groups6(const struct ckpt_sock *k, const char *text, struct err *e)
 static int collect_groups(const struct ckpt_sock *k, struct err *e)
 {
 	cleanup_free char *text = NULL;
+	pid_t pid = k->file->space ? k->d->spaces.space[k->file->space - 1].pid : k->d->init;
 	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/net/igmp%s", (int)k->d->init, k->s->family == AF_INET ? "" : "6");
+	if (!pid)
+		return ckpt_sock_refuse(k, "in a network namespace that no process is in", e);
+	snprintf(path, sizeof(path), "/proc/%d/net/igmp%s", (int)pid,
+		 k->s->family == AF_INET ? "" : "6");
 	r = fd_read_file_at(AT_FDCWD, path, GROUPS_FILE_MAX, &text, NULL);
 	if (r < 0)
 		return r == -ENOENT ? 0 : err_code(e, r, "read %s", path);
@@ -137,7 +142,9 @@ static int join(int fd, const Ckpt__Socket *s, const Ckpt__SocketGroup *g, struc
 {
 	int level = s->family == AF_INET ? SOL_IP : SOL_IPV6;
 	struct group_req q = { .gr_interface = g->index };
-	union filter u = { .f = { .gf_interface = g->index, .gf_fmode = g->mode, .gf_numsrc = (uint32_t)g->n_source } };
+	union filter u = { .f = { .gf_interface = g->index,
+				  .gf_fmode = g->mode,
+				  .gf_numsrc = (uint32_t)g->n_source } };
 
 	memcpy(&q.gr_group, g->group.data, g->group.len);
 	memcpy(&u.f.gf_group, g->group.data, g->group.len);
@@ -147,7 +154,8 @@ static int join(int fd, const Ckpt__Socket *s, const Ckpt__SocketGroup *g, struc
 		return err_sys(e, "join a multicast group again");
 	/* Without sources it is as joined: from everywhere. */
 	if ((g->n_source || g->mode != MCAST_EXCLUDE) &&
-	    setsockopt(fd, level, MCAST_MSFILTER, &u, (socklen_t)GROUP_FILTER_SIZE(g->n_source)) < 0)
+	    setsockopt(fd, level, MCAST_MSFILTER, &u, (socklen_t)GROUP_FILTER_SIZE(g->n_source)) <
+		    0)
 		return err_sys(e, "choose the sources of a multicast group again");
 	return 0;
 }
@@ -170,7 +178,8 @@ bool ckpt_inet_is_good(const Ckpt__Socket *s)
 {
 	size_t size = address_size(s->family);
 
-	if ((s->type != SOCK_DGRAM && s->type != SOCK_RAW) || s->name.len != size || s->n_group > 1024)
+	if ((s->type != SOCK_DGRAM && s->type != SOCK_RAW) || s->name.len != size ||
+	    s->n_group > 1024)
 		return false;
 	for (size_t i = 0; i < s->n_group; i++) {
 		const Ckpt__SocketGroup *g = s->group[i];

@@ -137,12 +137,12 @@ int ckpt_opening_socket(const struct ckpt_opening *o, uint32_t space, int family
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d);
 const struct ckpt_tree *ckpt_dump_tree(const struct ckpt_dump *d);
 int ckpt_dump_root(const struct ckpt_dump *d);
+/* A sock_diag socket in a network namespace (0: process 1's); stays the dump's. (spaces.c) */
+int ckpt_dump_diag(struct ckpt_dump *d, uint32_t space, struct err *e);
 /* One more open file, that no process has. -ENOMEM. */
 int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f);
 /* The VPS's number for a user or group id of the host's; 65534 for one that is none of its own. */
 uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id);
-/* A sock_diag socket in a network namespace (0: process 1's); stays the dump's. (spaces.c) */
-int ckpt_dump_diag(struct ckpt_dump *d, uint32_t space, struct err *e);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);
 /* Shared memory by its open file; the id, from 1. Takes the fd. */
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e);

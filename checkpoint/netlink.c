@@ -70,7 +70,8 @@ int ckpt_netlink_make(int fd, const Ckpt__File *f, struct err *e)
 		if (setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
 			return err_sys(e, "join group %d of netlink %u again", group, s->protocol);
 	}
-	if ((peer.nl_pid || peer.nl_groups) && connect(fd, (struct sockaddr *)&peer, sizeof(peer)) < 0)
+	if ((peer.nl_pid || peer.nl_groups) &&
+	    connect(fd, (struct sockaddr *)&peer, sizeof(peer)) < 0)
 		return err_sys(e, "connect a netlink socket again");
 	return 0;
 }
@@ -80,6 +81,7 @@ bool ckpt_netlink_is_good(const Ckpt__Socket *s)
 	for (size_t i = 0; i < s->n_group; i++)
 		if (s->group[i]->index == 0 || s->group[i]->index > GROUPS_MAX)
 			return false;
-	return s->name.len == sizeof(struct sockaddr_nl) && s->peer.len == sizeof(struct sockaddr_nl) &&
+	return s->name.len == sizeof(struct sockaddr_nl) &&
+	       s->peer.len == sizeof(struct sockaddr_nl) &&
 	       (s->type == SOCK_RAW || s->type == SOCK_DGRAM) && s->n_group <= GROUPS_MAX;
 }

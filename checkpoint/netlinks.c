@@ -12,8 +12,9 @@
 #include <net/if.h>
 
 /* What a tenant can make whose whole description is in the kernel's answer. */
-static const char *const kinds[] = { "dummy", "bridge", "veth", "vlan", "vrf", "ifb", "macvlan", "ipip", "sit", "gre",
-				     "gretap", "ip6tnl", "ip6gre", "ip6gretap", "vxlan", "bond" };
+static const char *const kinds[] = { "dummy",	"bridge",    "veth",  "vlan", "vrf",	"ifb",
+				     "macvlan", "ipip",	     "sit",   "gre",  "gretap", "ip6tnl",
+				     "ip6gre",	"ip6gretap", "vxlan", "bond" };
 
 struct link {
 	const struct ifinfomsg *ifi;
@@ -27,8 +28,10 @@ static void read_info(const struct nlattr *info, struct link *l)
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, info) {
-		if (mnl_attr_get_type(a) == IFLA_INFO_KIND && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+	mnl_attr_for_each_nested(a, info)
+	{
+		if (mnl_attr_get_type(a) == IFLA_INFO_KIND &&
+		    mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
 			l->kind = mnl_attr_get_str(a);
 		else if (mnl_attr_get_type(a) == IFLA_INFO_DATA)
 			l->data = a;
@@ -46,9 +49,12 @@ static void read_link(const struct nlmsghdr *m, struct link *l)
 
 	*l = (struct link){ .ifi = mnl_nlmsg_get_payload(m), .name = "", .kind = "" };
 	mnl_attr_for_each(a, m, sizeof(*l->ifi))
+	{
 		if (mnl_attr_get_type(a) < ARRAY_SIZE(l->attr))
 			l->attr[mnl_attr_get_type(a)] = a;
-	if (l->attr[IFLA_IFNAME] && mnl_attr_validate(l->attr[IFLA_IFNAME], MNL_TYPE_NUL_STRING) >= 0)
+	}
+	if (l->attr[IFLA_IFNAME] &&
+	    mnl_attr_validate(l->attr[IFLA_IFNAME], MNL_TYPE_NUL_STRING) >= 0)
 		l->name = mnl_attr_get_str(l->attr[IFLA_IFNAME]);
 	if (l->attr[IFLA_LINKINFO])
 		read_info(l->attr[IFLA_LINKINFO], l);
@@ -64,7 +70,8 @@ static bool is_made(const struct link *l)
 	return false;
 }
 
-static int refuse_link(const struct link *l, const char *const *configured, size_t count, struct err *e)
+static int refuse_link(const struct link *l, const char *const *configured, size_t count,
+		       struct err *e)
 {
 	for (size_t i = 0; i < count; i++)
 		if (STREQ(l->name, configured[i]))
@@ -72,15 +79,19 @@ static int refuse_link(const struct link *l, const char *const *configured, size
 	if (STREQ(l->name, "lo"))
 		return 0;
 	if (!is_made(l))
-		return err_set(e, ERR_UNSUPPORTED, "the VPS has an interface %s of kind %s, which cannot be saved yet", l->name,
-			       l->kind[0] ? l->kind : "unknown");
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the VPS has an interface %s of kind %s, which cannot be saved yet",
+			       l->name, l->kind[0] ? l->kind : "unknown");
 	if (l->attr[IFLA_LINK_NETNSID])
-		return err_set(e, ERR_UNSUPPORTED, "the VPS has an interface %s whose other end is in another network "
-			       "namespace, which cannot be saved yet", l->name);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the VPS has an interface %s whose other end is in another network "
+			       "namespace, which cannot be saved yet",
+			       l->name);
 	return 0;
 }
 
-int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count, struct err *e)
+int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count,
+		     struct err *e)
 {
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
@@ -103,27 +114,29 @@ static bool is_there(uint32_t index)
 	return if_indextoname(index, name) != NULL;
 }
 
-static void copy(struct nlmsghdr *q, const struct nlattr *a)
+/* An attribute of the image may be longer than what it should hold, and than the room for the message. */
+static void copy(struct nlmsghdr *q, const struct nlattr *a, size_t max)
 {
-	if (a)
+	if (a && mnl_attr_get_payload_len(a) <= max)
 		mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 }
 
 static void put_own(struct nlmsghdr *q, const struct link *l)
 {
-	copy(q, l->attr[IFLA_IFNAME]);
-	copy(q, l->attr[IFLA_MTU]);
+	copy(q, l->attr[IFLA_IFNAME], IF_NAMESIZE);
+	copy(q, l->attr[IFLA_MTU], 4);
 	if (l->attr[IFLA_ADDRESS] && mnl_attr_get_payload_len(l->attr[IFLA_ADDRESS]) == 6)
-		copy(q, l->attr[IFLA_ADDRESS]);
-	copy(q, l->attr[IFLA_TXQLEN]);
+		copy(q, l->attr[IFLA_ADDRESS], 6);
+	copy(q, l->attr[IFLA_TXQLEN], 4);
 }
 
 /* What a bridge only tells: roots, timers, what it has learned. */
 static bool is_told(const struct link *l, uint16_t type)
 {
 	return STREQ(l->kind, "bridge") &&
-	       ((type >= IFLA_BR_ROOT_ID && type <= IFLA_BR_GC_TIMER) || type == IFLA_BR_MCAST_QUERIER_STATE ||
-		type == IFLA_BR_PAD || type == 48 /* IFLA_BR_FDB_N_LEARNED */);
+	       ((type >= IFLA_BR_ROOT_ID && type <= IFLA_BR_GC_TIMER) ||
+		type == IFLA_BR_MCAST_QUERIER_STATE || type == IFLA_BR_PAD ||
+		type == 48 /* IFLA_BR_FDB_N_LEARNED */);
 }
 
 static bool has_same(const struct nlattr *data, const struct nlattr *a)
@@ -131,9 +144,12 @@ static bool has_same(const struct nlattr *data, const struct nlattr *a)
 	const struct nlattr *b;
 
 	mnl_attr_for_each_nested(b, data)
+	{
 		if (b->nla_type == a->nla_type && b->nla_len == a->nla_len &&
-		    memcmp(mnl_attr_get_payload(a), mnl_attr_get_payload(b), mnl_attr_get_payload_len(a)) == 0)
+		    memcmp(mnl_attr_get_payload(a), mnl_attr_get_payload(b),
+			   mnl_attr_get_payload_len(a)) == 0)
 			return true;
+	}
 	return false;
 }
 
@@ -144,8 +160,10 @@ static void put_data(struct nlmsghdr *q, const struct link *l, const struct nlat
 	const struct nlattr *a;
 
 	mnl_attr_for_each_nested(a, l->data)
+	{
 		if (!is_told(l, mnl_attr_get_type(a)) && !(fresh && has_same(fresh, a)))
-			copy(q, a);
+			copy(q, a, SIZE_MAX);
+	}
 	mnl_attr_nest_end(q, data);
 }
 
@@ -177,13 +195,14 @@ static void put_veth(struct nlmsghdr *q, const struct net_walk *all, uint32_t pe
 static int make(struct nl *n, const struct net_walk *all, const struct link *l, struct err *e)
 {
 	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
-	struct nlmsghdr *q = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi), "make");
+	struct nlmsghdr *q =
+		nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi), "make");
 	struct nlattr *info;
 
 	if (q) {
 		put_own(q, l);
 		if (l->parent && !STREQ(l->kind, "veth"))
-			copy(q, l->attr[IFLA_LINK]);
+			copy(q, l->attr[IFLA_LINK], 4);
 		info = mnl_attr_nest_start(q, IFLA_LINKINFO);
 		mnl_attr_put_strz(q, IFLA_INFO_KIND, l->kind);
 		if (STREQ(l->kind, "veth"))
@@ -241,10 +260,13 @@ static int check(const struct link *l, struct err *e)
 	char name[IF_NAMESIZE];
 
 	if (if_indextoname((unsigned)l->ifi->ifi_index, name))
-		return STREQ(name, l->name) ? 1 : err_set(e, ERR_UNSUPPORTED, "interface %d is %s here, not %s",
-							   l->ifi->ifi_index, name, l->name);
+		return STREQ(name, l->name) ?
+			       1 :
+			       err_set(e, ERR_UNSUPPORTED, "interface %d is %s here, not %s",
+				       l->ifi->ifi_index, name, l->name);
 	if (!is_made(l))
-		return err_set(e, ERR_UNSUPPORTED, "interface %s of kind %s cannot be made again", l->name, l->kind);
+		return err_set(e, ERR_UNSUPPORTED, "interface %s of kind %s cannot be made again",
+			       l->name, l->kind);
 	return 0;
 }
 
@@ -281,7 +303,8 @@ int net_links_restore(struct nl *route, const struct net_walk *all, struct err *
 			moved = true;
 		}
 		if (left && !moved && r == 0)
-			return err_set(e, ERR_FAIL, "the image is damaged: links that stand on each other");
+			return err_set(e, ERR_FAIL,
+				       "the image is damaged: links that stand on each other");
 	}
 	return r;
 }
@@ -290,7 +313,9 @@ int net_links_restore(struct nl *route, const struct net_walk *all, struct err *
 
 static int set_up(struct nl *n, const struct link *l, struct err *e)
 {
-	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index, .ifi_flags = l->ifi->ifi_flags & FLAGS, .ifi_change = FLAGS };
+	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index,
+				 .ifi_flags = l->ifi->ifi_flags & FLAGS,
+				 .ifi_change = FLAGS };
 	struct nlmsghdr *q;
 
 	/* Promiscuous by its own flag, not by those who listen. */
@@ -298,11 +323,11 @@ static int set_up(struct nl *n, const struct link *l, struct err *e)
 		ifi.ifi_flags &= ~(unsigned)IFF_PROMISC;
 	q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up");
 	if (q) {
-		copy(q, l->attr[IFLA_MTU]);
-		copy(q, l->attr[IFLA_TXQLEN]);
-		copy(q, l->attr[IFLA_IFALIAS]);
+		copy(q, l->attr[IFLA_MTU], 4);
+		copy(q, l->attr[IFLA_TXQLEN], 4);
+		copy(q, l->attr[IFLA_IFALIAS], 256);
 		if (l->master)
-			copy(q, l->attr[IFLA_MASTER]);
+			copy(q, l->attr[IFLA_MASTER], 4);
 	}
 	nl_end(n, q);
 	return nl_talk(n, l->name, NULL, NULL, e);

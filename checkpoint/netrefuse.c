@@ -26,11 +26,16 @@ static int is_discipline(const struct nlmsghdr *m, void *arg)
 	struct found *f = arg;
 	const struct nlattr *a;
 
-	if (m->nlmsg_type != RTM_NEWQDISC || m->nlmsg_len < NLMSG_LENGTH(sizeof(*t)) || t->tcm_handle == 0)
+	if (m->nlmsg_type != RTM_NEWQDISC || m->nlmsg_len < NLMSG_LENGTH(sizeof(*t)) ||
+	    t->tcm_handle == 0)
 		return 0;
 	mnl_attr_for_each(a, m, sizeof(*t))
-		if (mnl_attr_get_type(a) == TCA_KIND && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
-			snprintf(f->what, sizeof(f->what), "the queueing discipline %.20s", mnl_attr_get_str(a));
+	{
+		if (mnl_attr_get_type(a) == TCA_KIND &&
+		    mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+			snprintf(f->what, sizeof(f->what), "the queueing discipline %.20s",
+				 mnl_attr_get_str(a));
+	}
 	return 0;
 }
 
@@ -43,7 +48,8 @@ static int is_nexthop(const struct nlmsghdr *m, void *arg)
 	return 0;
 }
 
-static int look(struct nl *n, uint16_t get, nl_data_fn fn, size_t fixed, struct found *f, struct err *e)
+static int look(struct nl *n, uint16_t get, nl_data_fn fn, size_t fixed, struct found *f,
+		struct err *e)
 {
 	uint8_t zero[32] = { 0 };
 
@@ -55,7 +61,8 @@ static int look(struct nl *n, uint16_t get, nl_data_fn fn, size_t fixed, struct 
 /* ip_tables and its like list their tables there; /proc/self/net follows the thread. */
 static int old_tables(int netns_fd, struct found *f, struct err *e)
 {
-	static const char *const lists[] = { "/proc/thread-self/net/ip_tables_names", "/proc/thread-self/net/ip6_tables_names" };
+	static const char *const lists[] = { "/proc/thread-self/net/ip_tables_names",
+					     "/proc/thread-self/net/ip6_tables_names" };
 	cleanup_close int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 
 	if (home < 0 || setns(netns_fd, CLONE_NEWNET) < 0)
@@ -72,8 +79,8 @@ static int old_tables(int netns_fd, struct found *f, struct err *e)
 	return 0;
 }
 
-int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd, const char *const *configured,
-			 size_t configured_count, struct err *e)
+int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
+			 const char *const *configured, size_t configured_count, struct err *e)
 {
 	cleanup_nl struct nl route = NL_INIT;
 	struct net_walk all = { .states = states, .count = count, .ns = count ? states[0]->ns : 0 };
@@ -89,6 +96,7 @@ int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_
 	if (r == 0)
 		r = old_tables(netns_fd, &f, e);
 	if (r == 0 && f.what[0])
-		r = err_set(e, ERR_UNSUPPORTED, "the VPS's network has %s, which cannot be saved yet", f.what);
+		r = err_set(e, ERR_UNSUPPORTED,
+			    "the VPS's network has %s, which cannot be saved yet", f.what);
 	return r;
 }

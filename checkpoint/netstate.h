@@ -21,14 +21,14 @@ enum ckpt_net_part {
 	CKPT_NET_NEIGHBOUR,
 	CKPT_NET_ROUTE,
 	CKPT_NET_RULE,
-	CKPT_NET_SWITCH,   /* path below /proc/sys/net, 0, value */
-	CKPT_NET_TABLE,    /* of nftables from here on */
+	CKPT_NET_SWITCH, /* path below /proc/sys/net, 0, value */
+	CKPT_NET_TABLE, /* of nftables from here on */
 	CKPT_NET_CHAIN,
 	CKPT_NET_SET,
 	CKPT_NET_OBJECT,
 	CKPT_NET_FLOWTABLE,
 	CKPT_NET_ELEMENT,
-	CKPT_NET_FILTER,   /* a rule of nftables */
+	CKPT_NET_FILTER, /* a rule of nftables */
 	CKPT_NET_TRACKED,
 	CKPT_NET_PART_COUNT,
 };
@@ -41,8 +41,8 @@ int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt_
  * another namespace (but for `configured`, the names of those that the runtime makes), queueing
  * disciplines, nexthop objects, tables of iptables' older kind.
  */
-int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd, const char *const *configured,
-			 size_t configured_count, struct err *e);
+int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
+			 const char *const *configured, size_t configured_count, struct err *e);
 /* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */

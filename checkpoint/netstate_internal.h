@@ -13,8 +13,8 @@ struct net_part {
 	const char *name;
 	int protocol;
 	uint16_t get, add, del;
-	size_t fixed;       /* bytes before the attributes */
-	uint64_t drop;      /* attributes that only the kernel writes, a bit each */
+	size_t fixed; /* bytes before the attributes */
+	uint64_t drop; /* attributes that only the kernel writes, a bit each */
 };
 extern const struct net_part net_parts[CKPT_NET_PART_COUNT];
 
@@ -29,7 +29,8 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 
 /* Calls fn for each message of a part that the namespace has. */
 typedef int (*net_each_fn)(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg);
-int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg, struct err *e);
+int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg,
+	     struct err *e);
 
 /* /proc/sys/net of the calling thread's namespace. */
 typedef int (*net_switch_fn)(const char *path, const char *value, void *arg);
@@ -49,7 +50,8 @@ const struct nlmsghdr *net_next(struct net_walk *w);
 int net_links_restore(struct nl *route, const struct net_walk *all, struct err *e);
 int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
 /* ERR_UNSUPPORTED for those that cannot be made. */
-int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count, struct err *e);
+int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count,
+		     struct err *e);
 /* Rules of nftables and tracked connections. */
 int net_filter_restore(struct nl *filter, const struct net_walk *w, struct err *e);
 

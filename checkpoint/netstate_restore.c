@@ -37,12 +37,15 @@ int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err 
 			const struct nlmsghdr *m = (const void *)s->message[k].data;
 			size_t len = s->message[k].len;
 
-			if (s->part == CKPT_NET_SWITCH ? !is_path((const char *)m, len)
-						       : len > NET_MESSAGE_MAX - 1024 || !mnl_nlmsg_ok(m, (int)len) ||
-								 m->nlmsg_len != len ||
-								 len < NLMSG_LENGTH(net_parts[s->part].fixed) ||
-								 m->nlmsg_type != net_parts[s->part].add)
-				return bad(s->part == CKPT_NET_SWITCH ? "a switch" : net_parts[s->part].name, e);
+			if (s->part == CKPT_NET_SWITCH ?
+				    !is_path((const char *)m, len) :
+				    len > NET_MESSAGE_MAX - 1024 || !mnl_nlmsg_ok(m, (int)len) ||
+					    m->nlmsg_len != len ||
+					    len < NLMSG_LENGTH(net_parts[s->part].fixed) ||
+					    m->nlmsg_type != net_parts[s->part].add)
+				return bad(s->part == CKPT_NET_SWITCH ? "a switch" :
+									net_parts[s->part].name,
+					   e);
 		}
 	}
 	return 0;
@@ -65,7 +68,7 @@ struct list {
 		uint8_t *data;
 		size_t len;
 		bool there; /* in the other list too */
-	} *item;
+	} * item;
 	size_t count, room;
 };
 
@@ -111,17 +114,21 @@ static void compare(struct list *a, struct list *b)
 			}
 }
 
-static int say(struct nl *n, const struct item *it, uint16_t type, uint16_t flags, enum ckpt_net_part p,
-	       const char *what, int ignore, struct err *e)
+static int say(struct nl *n, const struct item *it, uint16_t type, uint16_t flags,
+	       enum ckpt_net_part p, const char *what, int ignore, struct err *e)
 {
 	const struct net_part *part = &net_parts[p];
 	const struct nlmsghdr *m = (const void *)it->data;
 	struct nlmsghdr *q = nl_begin(n, type, flags, mnl_nlmsg_get_payload(m), part->fixed, what);
 	const struct nlattr *a;
 
-	if (q)
+	if (q) {
 		mnl_attr_for_each(a, m, part->fixed)
-			mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+		{
+			mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a),
+				     mnl_attr_get_payload(a));
+		}
+	}
 	nl_end(n, q);
 	if (ignore)
 		nl_ignore(n, ignore);
@@ -136,7 +143,8 @@ static bool is_removable(enum ckpt_net_part p, const struct item *it, const stru
 	if (p == CKPT_NET_NEIGHBOUR)
 		return false;
 	for (size_t i = 0; p == CKPT_NET_ADDRESS && i < configured->count; i++) {
-		const struct ifinfomsg *ifi = mnl_nlmsg_get_payload((const void *)configured->item[i].data);
+		const struct ifinfomsg *ifi =
+			mnl_nlmsg_get_payload((const void *)configured->item[i].data);
 
 		if ((uint32_t)ifi->ifi_index == ifa->ifa_index)
 			return false;
@@ -155,7 +163,8 @@ static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct
 		for (size_t i = 0; i < want->count; i++) {
 			if (want->item[i].there)
 				continue;
-			r = say(n, &want->item[i], net_parts[p].add, flags, p, "restore", EEXIST, e);
+			r = say(n, &want->item[i], net_parts[p].add, flags, p, "restore", EEXIST,
+				e);
 			want->item[i].there = r == 0;
 			moved |= r == 0;
 			left |= r < 0;
@@ -164,8 +173,8 @@ static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct
 	return left ? r : 0;
 }
 
-static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *all, const struct list *configured,
-		     struct err *e)
+static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *all,
+		     const struct list *configured, struct err *e)
 {
 	cleanup_list struct list have = { 0 }, want = { 0 };
 	struct net_walk w = *all;
@@ -210,7 +219,8 @@ static int set_switches(const struct net_walk *all, struct err *e)
 
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e)
 {
-	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR, CKPT_NET_ROUTE, CKPT_NET_RULE };
+	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,
+						    CKPT_NET_ROUTE, CKPT_NET_RULE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	cleanup_list struct list configured = { 0 };
 	struct net_walk all = { .states = states, .count = count, .ns = ns };

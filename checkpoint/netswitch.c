@@ -16,7 +16,10 @@
 
 /* What does something when it is written, or shows a count. */
 static const char *const not_kept[] = {
-	"ipv4/route/flush", "ipv6/route/flush", "netfilter/nf_conntrack_count", "core/netdev_rss_key",
+	"ipv4/route/flush",
+	"ipv6/route/flush",
+	"netfilter/nf_conntrack_count",
+	"core/netdev_rss_key",
 };
 
 struct walking {
@@ -57,7 +60,8 @@ static int walk(const struct walking *w, int parent, const char *name, const cha
 		char path[512];
 
 		if (de->d_name[0] == '.' ||
-		    (size_t)snprintf(path, sizeof(path), "%s%s%s", at, at[0] ? "/" : "", de->d_name) >= sizeof(path))
+		    (size_t)snprintf(path, sizeof(path), "%s%s%s", at, at[0] ? "/" : "",
+				     de->d_name) >= sizeof(path))
 			continue;
 		if (de->d_type == DT_DIR && depth < DEPTH_MAX)
 			r = walk(w, fd, de->d_name, path, depth + 1);
@@ -78,7 +82,8 @@ int net_switches(net_switch_fn fn, void *arg, struct err *e)
 int net_switch_set(const char *path, const char *value, struct err *e)
 {
 	cleanup_close int root = open(ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	cleanup_close int fd = root < 0 ? -EBADF : openat(root, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	cleanup_close int fd =
+		root < 0 ? -EBADF : openat(root, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	char now[VALUE_MAX] = { 0 };
 	ssize_t n;
 

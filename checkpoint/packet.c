@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Sockets of packet(7). What they have caught is lost, as when there is no room for it. */
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -25,7 +26,8 @@ static int add_groups(const struct ckpt_sock *k, const struct rtattr *a)
 	for (size_t n = RTA_PAYLOAD(a) / sizeof(*m); n > 0; n--, m++) {
 		Ckpt__SocketGroup *g = ckpt_alloc(ar, sizeof(*g));
 
-		if (!g || m->pdmc_alen > sizeof(m->pdmc_addr) || ckpt_push(ar, &k->s->group, &k->s->n_group, g) < 0)
+		if (!g || m->pdmc_alen > sizeof(m->pdmc_addr) ||
+		    ckpt_push(ar, &k->s->group, &k->s->n_group, g) < 0)
 			return -ENOMEM;
 		ckpt__socket_group__init(g);
 		g->index = m->pdmc_index;
@@ -46,7 +48,8 @@ static int take(const struct ckpt_sock *k, const struct nlmsghdr *h, struct err 
 
 	if (left < 0 || m->pdiag_ino != (uint32_t)k->file->value)
 		return 0;
-	for (const struct rtattr *a = (const void *)(m + 1); r == 0 && RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+	for (const struct rtattr *a = (const void *)(m + 1); r == 0 && RTA_OK(a, left);
+	     a = RTA_NEXT(a, left)) {
 		if (a->rta_type == PACKET_DIAG_RX_RING || a->rta_type == PACKET_DIAG_TX_RING)
 			return ckpt_sock_refuse(k, "for packets with a ring in memory", e);
 		if (a->rta_type == PACKET_DIAG_MCLIST)
@@ -61,12 +64,15 @@ static int ask(const struct ckpt_sock *k, struct err *e)
 		struct nlmsghdr h;
 		struct packet_diag_req r;
 	} q = {
-		.h = { .nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		.h = { .nlmsg_len = sizeof(q),
+		       .nlmsg_type = SOCK_DIAG_BY_FAMILY,
 		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
-		.r = { .sdiag_family = AF_PACKET, .pdiag_show = PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
+		.r = { .sdiag_family = AF_PACKET,
+		       .pdiag_show = PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG },
 	};
 	_Alignas(8) uint8_t buf[32768];
-	int nl = ckpt_dump_diag(k->d, k->file->space, e), r = 0;
+	int nl = ckpt_dump_diag(k->d, k->file->space, e);
+	int r = 0;
 
 	if (nl < 0)
 		return nl;
@@ -78,7 +84,8 @@ static int ask(const struct ckpt_sock *k, struct err *e)
 
 		if (n <= 0)
 			return err_sys(e, "hear of packet sockets");
-		for (const struct nlmsghdr *h = (const void *)buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+		for (const struct nlmsghdr *h = (const void *)buf; NLMSG_OK(h, left);
+		     h = NLMSG_NEXT(h, left)) {
 			more &= h->nlmsg_type != NLMSG_DONE && h->nlmsg_type != NLMSG_ERROR;
 			if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY && r == 0)
 				r = take(k, h, e);

@@ -38,19 +38,22 @@ struct ckpt_peeker {
 };
 
 union control {
-	uint8_t buf[CMSG_SPACE(sizeof(int) * CKPT_PEEK_FDS) + CMSG_SPACE(sizeof(struct ucred)) + 1024];
+	uint8_t buf[CMSG_SPACE(sizeof(int) * CKPT_PEEK_FDS) + CMSG_SPACE(sizeof(struct ucred)) +
+		    1024];
 	struct cmsghdr align;
 };
 
 static void take_fds(const struct msghdr *m, int *fds, size_t *count)
 {
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c;
+	     c = CMSG_NXTHDR((struct msghdr *)(uintptr_t)m, c)) {
 		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 		const int *its = (const void *)CMSG_DATA(c);
 		bool keep = fds && c->cmsg_type == SCM_RIGHTS;
 
 		/* SCM_PIDFD (Linux 6.5) is an fd, too. */
-		if (c->cmsg_level != SOL_SOCKET || (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != 4))
+		if (c->cmsg_level != SOL_SOCKET ||
+		    (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != 4))
 			continue;
 		for (size_t i = 0; i < n; i++)
 			if (keep && *count < CKPT_PEEK_FDS)
@@ -80,8 +83,12 @@ static ssize_t look(struct looking *l, size_t len)
 {
 	union control c;
 	struct iovec iov = { l->data, len };
-	struct msghdr m = { .msg_name = &l->a.from, .msg_namelen = sizeof(l->a.from), .msg_iov = &iov,
-			    .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	struct msghdr m = { .msg_name = &l->a.from,
+			    .msg_namelen = sizeof(l->a.from),
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = c.buf,
+			    .msg_controllen = sizeof(c.buf) };
 	ssize_t n = recvmsg(l->fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
 	if (n < 0)
@@ -203,7 +210,9 @@ static _Noreturn void serve(int sock, uint8_t *data)
 		uint32_t what;
 		union control c;
 		struct iovec iov = { &what, sizeof(what) };
-		struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf,
+		struct msghdr m = { .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = c.buf,
 				    .msg_controllen = sizeof(c.buf) };
 		size_t n = 0;
 		int fds[CKPT_PEEK_FDS];
@@ -255,7 +264,8 @@ struct ckpt_peeker *ckpt_peeker_new(pid_t init, struct err *e)
 		return NULL;
 	}
 	p->sock = pair[0];
-	p->data = mmap(NULL, CKPT_PEEK_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	p->data = mmap(NULL, CKPT_PEEK_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		       0);
 	p->pid = p->data == MAP_FAILED ? err_sys(e, "map memory") : fork_inside(init, e);
 	if (p->pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -306,7 +316,9 @@ static int hear(struct ckpt_peeker *p, struct answer *a, struct ckpt_peeked *ret
 {
 	union control c;
 	struct iovec iov = { a, sizeof(*a) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = c.buf,
 			    .msg_controllen = sizeof(c.buf) };
 
 	if (recvmsg(p->sock, &m, MSG_CMSG_CLOEXEC) != sizeof(*a))

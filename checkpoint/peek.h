@@ -15,17 +15,17 @@
  * tells the numbers of processes that have ended. A child of the engine's does it, and ends with it.
  */
 struct ckpt_peeker;
-#define CKPT_PEEK_MAX MIB(4)   /* bytes of one message */
-#define CKPT_PEEK_FDS 253      /* SCM_MAX_FD */
+#define CKPT_PEEK_MAX MIB(4) /* bytes of one message */
+#define CKPT_PEEK_FDS 253 /* SCM_MAX_FD */
 
 struct ckpt_peeked {
-	const uint8_t *data;     /* valid until the next call */
+	const uint8_t *data; /* valid until the next call */
 	size_t len;
 	struct sockaddr_un from;
-	size_t from_len;         /* 0: it has no name */
+	size_t from_len; /* 0: it has no name */
 	bool has_sender;
-	struct ucred sender;     /* pid as in the VPS, ids the host's */
-	int fds[CKPT_PEEK_FDS];  /* the caller's */
+	struct ucred sender; /* pid as in the VPS, ids the host's */
+	int fds[CKPT_PEEK_FDS]; /* the caller's */
 	size_t fd_count;
 };
 

@@ -4,10 +4,10 @@
 #include "base/macro.h"
 #include "netns/netns.h"
 
-#include <netinet/tcp.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -27,7 +27,9 @@ static void look(const struct ckpt_segment *g, struct ends *e)
 	const struct sockaddr_in *a4 = g->from, *b4 = g->to;
 	const struct sockaddr_in6 *a6 = g->from, *b6 = g->to;
 
-	*e = (struct ends){ .family = b4->sin_family, .from_port = a4->sin_port, .to_port = b4->sin_port };
+	*e = (struct ends){ .family = b4->sin_family,
+			    .from_port = a4->sin_port,
+			    .to_port = b4->sin_port };
 	if (e->family == AF_INET) {
 		memcpy(e->from, &a4->sin_addr, 4);
 		memcpy(e->to, &b4->sin_addr, 4);
@@ -56,20 +58,28 @@ static void put_tcp(const struct ckpt_segment *g, const struct ends *e, struct t
 {
 	uint32_t s;
 
-	*t = (struct tcphdr){ .source = e->from_port, .dest = e->to_port, .seq = htonl(g->seq),
-			      .ack_seq = htonl(g->ack), .doff = sizeof(*t) / 4, .ack = 1,
+	*t = (struct tcphdr){ .source = e->from_port,
+			      .dest = e->to_port,
+			      .seq = htonl(g->seq),
+			      .ack_seq = htonl(g->ack),
+			      .doff = sizeof(*t) / 4,
+			      .ack = 1,
 			      .fin = g->flags & CKPT_SEGMENT_FIN ? 1 : 0,
-			      .rst = g->flags & CKPT_SEGMENT_RST ? 1 : 0, .window = htons(WINDOW) };
+			      .rst = g->flags & CKPT_SEGMENT_RST ? 1 : 0,
+			      .window = htons(WINDOW) };
 	s = sum(e->from, e->len, sum(e->to, e->len, IPPROTO_TCP + sizeof(*t)));
 	s = sum(t, sizeof(*t), s);
 	s = (s >> 16) + (s & 0xffff);
-	t->check = htons((uint16_t)~(s + (s >> 16)));
+	t->check = htons((uint16_t) ~(s + (s >> 16)));
 }
 
 static size_t put_ip(const struct ends *e, uint8_t *buf)
 {
 	if (e->family == AF_INET) {
-		struct iphdr ip = { .version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_TCP,
+		struct iphdr ip = { .version = 4,
+				    .ihl = 5,
+				    .ttl = 64,
+				    .protocol = IPPROTO_TCP,
 				    .tot_len = htons(sizeof(ip) + sizeof(struct tcphdr)) };
 
 		memcpy(&ip.saddr, e->from, 4);

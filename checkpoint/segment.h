@@ -10,8 +10,8 @@
 enum { CKPT_SEGMENT_FIN = 1, CKPT_SEGMENT_RST = 4 };
 
 struct ckpt_segment {
-	int netns;              /* of the VPS; it never leaves it, `to` being an address of its own */
-	const void *from, *to;  /* struct sockaddr_in or sockaddr_in6 */
+	int netns; /* of the VPS; it never leaves it, `to` being an address of its own */
+	const void *from, *to; /* struct sockaddr_in or sockaddr_in6 */
 	uint32_t seq, ack;
 	unsigned flags;
 };

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -64,21 +65,24 @@ int ckpt_socket_dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *o
 
 int ckpt_sock_refuse(const struct ckpt_sock *k, const char *why, struct err *e)
 {
-	return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a socket %s, which cannot be saved",
-		       k->number, (int)k->pid, why);
+	return err_set(e, ERR_UNSUPPORTED,
+		       "fd %d of process %d is a socket %s, which cannot be saved", k->number,
+		       (int)k->pid, why);
 }
 
 int ckpt_sock_busy(const struct ckpt_sock *k, const char *why, struct err *e)
 {
-	err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a socket %s, which cannot be saved", k->number,
-		(int)k->pid, why);
+	err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a socket %s, which cannot be saved",
+		k->number, (int)k->pid, why);
 	return -EAGAIN;
 }
 
 /* The kernel counts a NUL behind a path that fills its field. */
 static size_t length(const Ckpt__Socket *s, socklen_t len)
 {
-	return s->family == AF_UNIX && len > sizeof(struct sockaddr_un) ? sizeof(struct sockaddr_un) : len;
+	return s->family == AF_UNIX && len > sizeof(struct sockaddr_un) ?
+		       sizeof(struct sockaddr_un) :
+		       len;
 }
 
 int ckpt_sock_names(const struct ckpt_sock *k, struct err *e)
@@ -94,15 +98,20 @@ int ckpt_sock_names(const struct ckpt_sock *k, struct err *e)
 	/* SO_PEERNAME tells it also while TCP is not connected yet, and wants the right length. */
 	if (!ckpt_socket_is_tcp(s))
 		len = sizeof(sa);
-	if (ckpt_socket_is_tcp(s) ? s->state != TCP_CLOSE && getsockopt(k->fd, SOL_SOCKET, SO_PEERNAME, &sa, &len) == 0
-				  : getpeername(k->fd, (struct sockaddr *)&sa, &len) == 0 && len <= sizeof(sa)) {
+	if (ckpt_socket_is_tcp(s) ?
+		    s->state != TCP_CLOSE &&
+			    getsockopt(k->fd, SOL_SOCKET, SO_PEERNAME, &sa, &len) == 0 :
+		    getpeername(k->fd, (struct sockaddr *)&sa, &len) == 0 && len <= sizeof(sa)) {
 		s->peer.data = ckpt_memdup(ckpt_dump_arena(k->d), &sa, len);
 		s->peer.len = length(s, len);
 	}
-	return s->name.data && (!s->peer.len || s->peer.data) ? 0 : err_code(e, -ENOMEM, "collect sockets");
+	return s->name.data && (!s->peer.len || s->peer.data) ?
+		       0 :
+		       err_code(e, -ENOMEM, "collect sockets");
 }
 
-Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data, size_t len)
+Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data,
+				  size_t len)
 {
 	struct ckpt_arena *a = ckpt_dump_arena(k->d);
 	Ckpt__SocketData *q = ckpt_alloc(a, sizeof(*q));
@@ -132,21 +141,48 @@ int ckpt_dump_netns(const struct ckpt_dump *d, struct err *e)
 	return a.st_ino == b.st_ino ? -EXDEV : TAKE_FD(its);
 }
 
+/* That of process 1, or another that the VPS made. */
+static int open_space(const struct ckpt_dump *d, uint32_t space, struct err *e)
+{
+	int fd;
+
+	if (!space)
+		return ckpt_dump_netns(d, e);
+	fd = fcntl(d->spaces.space[space - 1].fd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? err_sys(e, "keep a network namespace") : fd;
+}
+
 /* Nothing arrives from here on, until the dump is done or its engine dies. */
-static int lock(struct ckpt_dump *d, struct err *e)
+static int lock(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
 	cleanup_close int its = -EBADF;
+	int fd;
 
-	if (d->net_lock >= 0)
-		return 0;
-	its = ckpt_dump_netns(d, e);
+	for (size_t i = 0; i < d->net_lock_count; i++)
+		if (d->net_lock[i].space == space)
+			return 0;
+	if (d->net_lock_count == ARRAY_SIZE(d->net_lock))
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the VPS has internet sockets in more than %zu network namespaces, "
+			       "which cannot be saved",
+			       ARRAY_SIZE(d->net_lock));
+	its = open_space(d, space, e);
 	if (its == -EXDEV)
-		return err_set(e, ERR_UNSUPPORTED, "the VPS has sockets in the host's own network (mode=host), "
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the VPS has sockets in the host's own network (mode=host), "
 			       "which cannot be saved");
-	if (its < 0)
-		return its;
-	d->net_lock = netns_lock(its, e);
-	return d->net_lock < 0 ? d->net_lock : 0;
+	fd = its < 0 ? its : netns_lock(its, e);
+	if (fd < 0)
+		return fd;
+	d->net_lock[d->net_lock_count].space = space;
+	d->net_lock[d->net_lock_count++].fd = fd;
+	return 0;
+}
+
+void ckpt_sockets_unlock(struct ckpt_dump *d)
+{
+	while (d->net_lock_count)
+		close(d->net_lock[--d->net_lock_count].fd);
 }
 
 static int collect_one(const struct ckpt_sock *k, struct err *e)
@@ -161,7 +197,7 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 		return ckpt_netlink_collect(k, e);
 	if (k->s->family == AF_PACKET)
 		return ckpt_packet_collect(k, e);
-	r = lock(k->d, e);
+	r = lock(k->d, k->file->space, e);
 	if (r < 0)
 		return r;
 	return ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);
@@ -173,7 +209,10 @@ static int reopen(const struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret)
 	const struct ckpt_seen *s = d->files.by_file[id - 1];
 	cleanup_close int pidfd = pidfd_open_pid(s->pid);
 
-	*ret = (struct ckpt_sock){ .fd = -EBADF, .id = id, .file = d->tree.files[id - 1], .pid = s->pid,
+	*ret = (struct ckpt_sock){ .fd = -EBADF,
+				   .id = id,
+				   .file = d->tree.files[id - 1],
+				   .pid = s->pid,
 				   .number = s->fd };
 	ret->s = ret->file->socket;
 	ret->fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0);

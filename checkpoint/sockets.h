@@ -18,11 +18,11 @@
 /* While it is saved. */
 struct ckpt_sock {
 	struct ckpt_dump *d;
-	int fd;              /* ours */
-	uint32_t id;         /* of the file */
+	int fd; /* ours */
+	uint32_t id; /* of the file */
 	Ckpt__File *file;
 	Ckpt__Socket *s;
-	pid_t pid;           /* of one that has it, and its number there */
+	pid_t pid; /* of one that has it, and its number there */
 	int number;
 };
 
@@ -39,6 +39,8 @@ bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
  * when a connection waits to be accepted: a moment later it may be saved.
  */
 int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e);
+/* What arrives comes to its sockets again. */
+void ckpt_sockets_unlock(struct ckpt_dump *d);
 /* The VPS's network namespace, a new fd; -EXDEV: it has the host's. */
 int ckpt_dump_netns(const struct ckpt_dump *d, struct err *e);
 /* The connections will end without a word to their peers, as the VPS goes on elsewhere; or not. */
@@ -46,7 +48,8 @@ int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e);
 /* Names of both ends, backlog and state come from the kinds; these are for all. */
 int ckpt_sock_names(const struct ckpt_sock *k, struct err *e);
 /* Adds to what is queued; the data is copied. NULL: out of memory. */
-Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data, size_t len);
+Ckpt__SocketData *ckpt_sock_queue(const struct ckpt_sock *k, uint32_t queue, const void *data,
+				  size_t len);
 int ckpt_sock_refuse(const struct ckpt_sock *k, const char *why, struct err *e);
 int ckpt_sock_busy(const struct ckpt_sock *k, const char *why, struct err *e);
 

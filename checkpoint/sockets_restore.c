@@ -22,7 +22,8 @@
 
 static int bad(const char *what, uint64_t id, struct err *e)
 {
-	return err_set(e, ERR_FAIL, "the image is damaged: %s of file %llu", what, (unsigned long long)id);
+	return err_set(e, ERR_FAIL, "the image is damaged: %s of file %llu", what,
+		       (unsigned long long)id);
 }
 
 static const struct {
@@ -75,7 +76,8 @@ static bool is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 	case AF_PACKET:
 		return ckpt_packet_is_good(f->socket);
 	default:
-		return ckpt_socket_is_tcp(f->socket) ? is_good_tcp(f->socket) : ckpt_inet_is_good(f->socket);
+		return ckpt_socket_is_tcp(f->socket) ? is_good_tcp(f->socket) :
+						       ckpt_inet_is_good(f->socket);
 	}
 }
 
@@ -174,7 +176,8 @@ static int make(int fd, const Ckpt__File *f, uint32_t id, struct err *e)
 	case AF_PACKET:
 		return ckpt_packet_make(fd, f, e);
 	default:
-		return ckpt_socket_is_tcp(f->socket) ? ckpt_tcp_make(fd, f, id, e) : ckpt_inet_make(fd, f, e);
+		return ckpt_socket_is_tcp(f->socket) ? ckpt_tcp_make(fd, f, id, e) :
+						       ckpt_inet_make(fd, f, e);
 	}
 }
 
@@ -182,7 +185,8 @@ static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__File *f = o->tree->files[i];
 	const Ckpt__Socket *s = f->socket;
-	cleanup_close int fd = ckpt_opening_socket(o, f->space, (int)s->family, (int)s->type, (int)s->protocol, e);
+	cleanup_close int fd =
+		ckpt_opening_socket(o, f->space, (int)s->family, (int)s->type, (int)s->protocol, e);
 	int r;
 
 	if (fd < 0)
@@ -242,6 +246,7 @@ int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->socket)
-			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket, CKPT_SOCKOPT_LAST, e);
+			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket,
+					      CKPT_SOCKOPT_LAST, e);
 	return r == 0 ? remove_scratch(o, e) : r;
 }

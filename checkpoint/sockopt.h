@@ -14,7 +14,7 @@
 enum ckpt_sockopt_phase {
 	CKPT_SOCKOPT_EARLY, /* what decides on bind(2) and connect(2) */
 	CKPT_SOCKOPT_BOUND, /* once it is bound and connected */
-	CKPT_SOCKOPT_LAST,  /* once its queues are full: the filter and what would change the queueing */
+	CKPT_SOCKOPT_LAST, /* once its queues are full: the filter and what would change the queueing */
 };
 
 /* Into s->option; s->state must be known. ERR_UNSUPPORTED for a filter that cannot be read. */

@@ -5,12 +5,12 @@
  * numbers and both queues. The VPS is stopped, and nothing arrives (netns_lock()). Switching it on makes
  * SO_REUSEADDR forget its value, so that is put back.
  */
+#include "checkpoint/tcp.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/sockopt.h"
-#include "checkpoint/tcp.h"
 
 #include <errno.h>
 #include <linux/sockios.h>
@@ -170,8 +170,9 @@ static int repair(const struct ckpt_sock *k, const struct tcp_info *info, struct
 	ckpt_tcp_silence(k, false);
 	if (r == -EFBIG)
 		return ckpt_sock_refuse(k, "with very much in it", e);
-	return r < 0 ? err_code(e, r, "look at the TCP connection of process %d, fd %d", (int)k->pid,
-				k->number) : 0;
+	return r < 0 ? err_code(e, r, "look at the TCP connection of process %d, fd %d",
+				(int)k->pid, k->number) :
+		       0;
 }
 
 int ckpt_tcp_silence(const struct ckpt_sock *k, bool silent)

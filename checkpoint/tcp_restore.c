@@ -56,7 +56,9 @@ static int listen_again(int fd, const Ckpt__Socket *s, struct err *e)
 	if (r == 0 && listen(fd, (int)s->backlog) < 0)
 		r = -errno;
 	return r < 0 ? err_code(e, r, "listen at port %d again",
-				ntohs(((const struct sockaddr_in *)(const void *)s->name.data)->sin_port)) : 0;
+				ntohs(((const struct sockaddr_in *)(const void *)s->name.data)
+					      ->sin_port)) :
+		       0;
 }
 
 /* Of one that was closed by both sides nobody can tell who the peer was: any will do. */
@@ -68,8 +70,11 @@ static socklen_t peer_of(const Ckpt__Socket *s, uint32_t id, struct sockaddr_sto
 		return (socklen_t)s->peer.len;
 	}
 	if (s->family == AF_INET) {
-		*(struct sockaddr_in *)ret = (struct sockaddr_in){
-			AF_INET, htons((uint16_t)(1 + id % 65000)), { htonl(INADDR_LOOPBACK) }, { 0 } };
+		*(struct sockaddr_in *)ret =
+			(struct sockaddr_in){ AF_INET,
+					      htons((uint16_t)(1 + id % 65000)),
+					      { htonl(INADDR_LOOPBACK) },
+					      { 0 } };
 		return sizeof(struct sockaddr_in);
 	}
 	struct sockaddr_in6 *a = (struct sockaddr_in6 *)ret;
@@ -99,7 +104,9 @@ static int agree(int fd, const Ckpt__Tcp *t)
 		opt[n++] = (struct tcp_repair_opt){ 4, 0 };
 	if (t->options & TCPI_OPT_TIMESTAMPS)
 		opt[n++] = (struct tcp_repair_opt){ 8, 0 };
-	r = setsockopt(fd, SOL_TCP, TCP_REPAIR_OPTIONS, opt, n * (socklen_t)sizeof(opt[0])) < 0 ? -errno : 0;
+	r = setsockopt(fd, SOL_TCP, TCP_REPAIR_OPTIONS, opt, n * (socklen_t)sizeof(opt[0])) < 0 ?
+		    -errno :
+		    0;
 	if (r == 0 && (t->options & TCPI_OPT_TIMESTAMPS))
 		r = set_int(fd, TCP_TIMESTAMP, (int)t->timestamp);
 	return r;
@@ -136,7 +143,8 @@ int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e)
 	if (r == 0)
 		r = bind_to(fd, &s->name);
 	if (r == 0)
-		r = s->tcp ? connect_again(fd, s, id) : set_int(fd, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
+		r = s->tcp ? connect_again(fd, s, id) :
+			     set_int(fd, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
 	if (r < 0)
 		return err_code(e, r, "make a TCP connection again");
 	return s->tcp ? 0 : ckpt_sockopt_set(fd, s, SOL_SOCKET, SO_REUSEADDR, e);
@@ -170,8 +178,8 @@ static size_t queued(const struct ckpt_tree *t, uint32_t id, uint32_t queue)
 }
 
 /* The bytes from `from` to `to` of a queue, into repair's or, with queue -1, as ordinary data. */
-static int put_part(const struct ckpt_tree *t, int fd, uint32_t id, uint32_t queue, int repair, size_t from,
-		    size_t to)
+static int put_part(const struct ckpt_tree *t, int fd, uint32_t id, uint32_t queue, int repair,
+		    size_t from, size_t to)
 {
 	size_t count, at = 0;
 	Ckpt__SocketData **q = ckpt_socket_queue(t, id, &count);
@@ -200,7 +208,8 @@ static void make_room(int fd, int name, size_t len, int *was)
 	*was = 0;
 	getsockopt(fd, SOL_SOCKET, name, was, &size);
 	if (len && want > *was)
-		setsockopt(fd, SOL_SOCKET, name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &want, sizeof(want));
+		setsockopt(fd, SOL_SOCKET, name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE,
+			   &want, sizeof(want));
 	else
 		*was = 0;
 }
@@ -212,7 +221,8 @@ static void unmake_room(int fd, int name, const Ckpt__Socket *s, int was)
 	if (!was)
 		return;
 	if (lock & (name == SO_SNDBUF ? 1 : 2))
-		setsockopt(fd, SOL_SOCKET, name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &half, sizeof(half));
+		setsockopt(fd, SOL_SOCKET, name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE,
+			   &half, sizeof(half));
 	setsockopt(fd, SOL_SOCKET, 72, &lock, sizeof(lock));
 }
 
@@ -233,10 +243,21 @@ static int set_window(int fd, const Ckpt__Socket *s, uint32_t received)
 static int say(const struct restore *r, uint32_t id, unsigned flags, uint32_t ack, struct err *e)
 {
 	const Ckpt__Socket *s = r->tree.files[id - 1]->socket;
+	uint32_t space = r->tree.files[id - 1]->space;
 	struct sockaddr_storage peer;
-	struct ckpt_segment g = { .netns = r->netns, .to = s->name.data, .from = &peer, .flags = flags, .ack = ack,
+	cleanup_close int pidfd = pidfd_open_pid(r->procs[0].task->pid);
+	cleanup_close int its =
+		space ? (int)syscall(SYS_pidfd_getfd, pidfd, restore_fd_space(r, space), 0) :
+			-EBADF;
+	struct ckpt_segment g = { .netns = space ? its : r->netns,
+				  .to = s->name.data,
+				  .from = &peer,
+				  .flags = flags,
+				  .ack = ack,
 				  .seq = s->tcp->receive_seq + (uint32_t)queued(&r->tree, id, 0) };
 
+	if (g.netns < 0)
+		return err_sys(e, "take a network namespace");
 	peer_of(s, id, &peer);
 	return ckpt_segment_send(&g, e);
 }
@@ -251,7 +272,8 @@ static int advance(struct restore *r, int fd, uint32_t id, struct err *e)
 
 	if (s->state == TCP_CLOSE && (s->shutdown & 4))
 		return say(r, id, CKPT_SEGMENT_RST, ack, e);
-	if (acknowledged && (set_int(fd, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) < 0 || shutdown(fd, SHUT_WR) < 0))
+	if (acknowledged &&
+	    (set_int(fd, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) < 0 || shutdown(fd, SHUT_WR) < 0))
 		return err_sys(e, "close a TCP connection again");
 	if (s->state == TCP_CLOSE || s->state == TCP_CLOSE_WAIT || s->state == TCP_LAST_ACK)
 		return say(r, id, CKPT_SEGMENT_FIN, ack + acknowledged, e);

@@ -59,9 +59,14 @@ int ckpt_unix_ask(int diag, uint64_t ino, struct ckpt_unix_diag *ret)
 		struct nlmsghdr h;
 		struct unix_diag_req r;
 	} q = {
-		.h = { .nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST },
-		.r = { .sdiag_family = AF_UNIX, .udiag_states = UINT32_MAX, .udiag_ino = (uint32_t)ino,
-		       .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_VFS | UDIAG_SHOW_ICONS,
+		.h = { .nlmsg_len = sizeof(q),
+		       .nlmsg_type = SOCK_DIAG_BY_FAMILY,
+		       .nlmsg_flags = NLM_F_REQUEST },
+		.r = { .sdiag_family = AF_UNIX,
+		       .udiag_states = UINT32_MAX,
+		       .udiag_ino = (uint32_t)ino,
+		       .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_VFS |
+				     UDIAG_SHOW_ICONS,
 		       .udiag_cookie = { UINT32_MAX, UINT32_MAX } },
 	};
 	_Alignas(8) uint8_t buf[32768];
@@ -210,7 +215,10 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 			return ckpt_sock_busy(k, "with many connections that were not accepted", e);
 		for (uint32_t i = 0; i < g->rqueue; i++)
 			if (!g->pending[i])
-				return ckpt_sock_busy(k, "with connections that were closed before it accepted them", e);
+				return ckpt_sock_busy(
+					k,
+					"with connections that were closed before it accepted them",
+					e);
 		return 0;
 	}
 	if (stream && has_urgent(k->fd))
@@ -231,14 +239,16 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 
 int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 {
+	int nl = ckpt_dump_diag(k->d, k->file->space, e);
 	struct ckpt_unix_diag g;
-	int nl = ckpt_dump_diag(k->d, k->file->space, e), r;
+	int r;
 
 	if (nl < 0)
 		return nl;
 	r = ckpt_unix_ask(nl, k->file->value, &g);
 	if (r < 0)
-		return err_code(e, r, "ask for the unix socket of process %d, fd %d", (int)k->pid, k->number);
+		return err_code(e, r, "ask for the unix socket of process %d, fd %d", (int)k->pid,
+				k->number);
 	k->s->local = ckpt_alloc(ckpt_dump_arena(k->d), sizeof(*k->s->local));
 	if (!k->s->local)
 		return err_code(e, -ENOMEM, "collect unix sockets");
@@ -293,9 +303,11 @@ static void relate_name(struct ckpt_dump *d, size_t i)
 		if (k == i || !is_unix(o) || !same_name(s, o->socket))
 			continue;
 		listener |= o->socket->state == TCP_LISTEN;
-		if (s->local->bound == CKPT_UNIX_LIVE && o->socket->local->bound == CKPT_UNIX_LIVE &&
+		if (s->local->bound == CKPT_UNIX_LIVE &&
+		    o->socket->local->bound == CKPT_UNIX_LIVE &&
 		    o->socket->state != TCP_ESTABLISHED &&
-		    ((o->value2 & 1) > (f->value2 & 1) || ((o->value2 & 1) == (f->value2 & 1) && o->value > f->value)))
+		    ((o->value2 & 1) > (f->value2 & 1) ||
+		     ((o->value2 & 1) == (f->value2 & 1) && o->value > f->value)))
 			s->local->bound = CKPT_UNIX_GONE;
 	}
 	if (s->type != SOCK_DGRAM && s->state == TCP_ESTABLISHED && listener)
@@ -325,9 +337,11 @@ static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
 
 	if (u->link == CKPT_UNIX_WAITING) {
 		for (size_t k = 0; k < d->tree.file_count && !u->peer; k++)
-			if (is_unix(d->tree.files[k]) && d->tree.files[k]->socket->state == TCP_LISTEN &&
+			if (is_unix(d->tree.files[k]) &&
+			    d->tree.files[k]->socket->state == TCP_LISTEN &&
 			    d->tree.files[k]->socket->name.len == s->peer.len &&
-			    memcmp(d->tree.files[k]->socket->name.data, s->peer.data, s->peer.len) == 0)
+			    memcmp(d->tree.files[k]->socket->name.data, s->peer.data,
+				   s->peer.len) == 0)
 				u->peer = (uint32_t)k + 1;
 		return u->peer ? 0 : refuse(d, i, "that waits for a listener outside the VPS", e);
 	}
@@ -343,10 +357,12 @@ static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
 	peer = d->tree.files[u->peer - 1];
 	if (peer->value2 >> 1 != d->tree.files[i]->value)
 		u->link = CKPT_UNIX_TO;
-	if (u->link == CKPT_UNIX_TO && (s->type != SOCK_DGRAM || peer->socket->name.len <= sizeof(sa_family_t)))
+	if (u->link == CKPT_UNIX_TO &&
+	    (s->type != SOCK_DGRAM || peer->socket->name.len <= sizeof(sa_family_t)))
 		return refuse(d, i, "that sends to a pair's end", e);
 	/* Two that were connected to each other by their names. */
-	if (s->type == SOCK_DGRAM && (s->name.len > sizeof(sa_family_t) || peer->socket->name.len > sizeof(sa_family_t)))
+	if (s->type == SOCK_DGRAM &&
+	    (s->name.len > sizeof(sa_family_t) || peer->socket->name.len > sizeof(sa_family_t)))
 		u->link = CKPT_UNIX_TO;
 	return 0;
 }
@@ -354,16 +370,14 @@ static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
 /* Every connection that waits is one of ours, or it would be lost. */
 static int relate_listener(struct ckpt_dump *d, size_t i, struct err *e)
 {
+	int nl = ckpt_dump_diag(d, d->tree.files[i]->space, e);
 	struct ckpt_unix_diag g;
-	int nl = ckpt_dump_diag(d, d->tree.files[i]->space, e), r;
-
-	if (nl < 0)
-		return nl;
-	r = ckpt_unix_ask(nl, d->tree.files[i]->value, &g);
+	int r = nl < 0 ? nl : ckpt_unix_ask(nl, d->tree.files[i]->value, &g);
 
 	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++)
 		if (k >= ARRAY_SIZE(g.pending) || !find_ino(&d->tree, g.pending[k]))
-			return refuse(d, i, "with connections from outside that were not accepted", e);
+			return refuse(d, i, "with connections from outside that were not accepted",
+				      e);
 	return r < 0 ? err_code(e, r, "ask for a unix socket") : 0;
 }
 
@@ -413,7 +427,12 @@ static int keep_message(struct ckpt_peeked *m, void *arg, struct err *e)
 
 int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e)
 {
-	int r = k->s->state == TCP_LISTEN ? 0 : peeker(k->d, e);
+	struct pollfd p = { k->fd, POLLIN, 0 };
+	int r;
 
-	return r < 0 || k->s->state == TCP_LISTEN ? r : ckpt_peek(k->d->peeker, k->fd, keep_message, (void *)(uintptr_t)k, e);
+	/* Most have nothing, and that is soon said. */
+	if (k->s->state == TCP_LISTEN || poll(&p, 1, 0) == 0)
+		return 0;
+	r = peeker(k->d, e);
+	return r == 0 ? ckpt_peek(k->d->peeker, k->fd, keep_message, (void *)(uintptr_t)k, e) : r;
 }

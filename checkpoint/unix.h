@@ -9,22 +9,22 @@
 
 /* How a socket came to its name. In images. */
 enum ckpt_unix_bound {
-	CKPT_UNIX_UNBOUND,  /* it has none, or its listener's */
+	CKPT_UNIX_UNBOUND, /* it has none, or its listener's */
 	CKPT_UNIX_ABSTRACT,
-	CKPT_UNIX_LIVE,     /* its path leads to it */
-	CKPT_UNIX_GONE,     /* its path was deleted, or is another's by now */
+	CKPT_UNIX_LIVE, /* its path leads to it */
+	CKPT_UNIX_GONE, /* its path was deleted, or is another's by now */
 	CKPT_UNIX_BOUND_COUNT,
 };
 
 /* What is at its other end. In images. */
 enum ckpt_unix_link {
-	CKPT_UNIX_FREE,     /* nothing */
-	CKPT_UNIX_PAIR,     /* the socket `peer`, each other's */
-	CKPT_UNIX_TO,       /* datagrams: it sends to the socket `peer` */
-	CKPT_UNIX_OUTSIDE,  /* datagrams: to what is at that path, the runtime's */
-	CKPT_UNIX_ALONE,    /* one that was closed */
-	CKPT_UNIX_RESET,    /* likewise, with something unread in it: an error waits */
-	CKPT_UNIX_WAITING,  /* a listener that has not accepted it yet, `peer` */
+	CKPT_UNIX_FREE, /* nothing */
+	CKPT_UNIX_PAIR, /* the socket `peer`, each other's */
+	CKPT_UNIX_TO, /* datagrams: it sends to the socket `peer` */
+	CKPT_UNIX_OUTSIDE, /* datagrams: to what is at that path, the runtime's */
+	CKPT_UNIX_ALONE, /* one that was closed */
+	CKPT_UNIX_RESET, /* likewise, with something unread in it: an error waits */
+	CKPT_UNIX_WAITING, /* a listener that has not accepted it yet, `peer` */
 	CKPT_UNIX_LINK_COUNT,
 };
 

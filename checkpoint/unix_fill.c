@@ -107,7 +107,8 @@ static int find_sender(const struct ckpt_opening *o, const ProtobufCBinaryData *
 	for (size_t i = 0; from->len && i < o->tree->file_count; i++) {
 		const Ckpt__Socket *s = o->tree->files[i]->socket;
 
-		if (s && s->family == AF_UNIX && s->type == SOCK_DGRAM && same_bytes(&s->name, from))
+		if (s && s->family == AF_UNIX && s->type == SOCK_DGRAM &&
+		    same_bytes(&s->name, from))
 			return o->fds[i];
 	}
 	return -1;
@@ -167,7 +168,8 @@ static int fill(struct ckpt_opening *o, size_t i, struct err *e)
 	Ckpt__SocketData **q = ckpt_socket_queue(o->tree, (uint32_t)i + 1, &count);
 
 	if (mate < 0 && count && s->name.len <= sizeof(sa_family_t))
-		return err_set(e, ERR_FAIL, "the image is damaged: what is queued for file %zu", i + 1);
+		return err_set(e, ERR_FAIL, "the image is damaged: what is queued for file %zu",
+			       i + 1);
 	if (mate >= 0 && count)
 		widen(mate, &was);
 	for (size_t k = 0; r == 0 && k < count; k++) {
@@ -187,14 +189,15 @@ static int end(struct ckpt_opening *o, size_t i, struct err *e)
 	enum ckpt_unix_link link = s->local->link;
 
 	if (o->mates[i] >= 0) {
-		if (link == CKPT_UNIX_RESET && send(o->fds[i], "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		if (link == CKPT_UNIX_RESET &&
+		    send(o->fds[i], "", 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 			return err_sys(e, "leave something in a unix socket");
 		close(o->mates[i]);
 		o->mates[i] = -1;
 		return 0;
 	}
-	if (s->shutdown && s->shutdown <= 3 && s->state != TCP_LISTEN && shutdown(o->fds[i], (int)s->shutdown - 1) < 0 &&
-	    errno != ENOTCONN)
+	if (s->shutdown && s->shutdown <= 3 && s->state != TCP_LISTEN &&
+	    shutdown(o->fds[i], (int)s->shutdown - 1) < 0 && errno != ENOTCONN)
 		return err_sys(e, "shut a unix socket down");
 	return 0;
 }
@@ -235,13 +238,15 @@ static int connect_one(const struct ckpt_opening *o, size_t i, struct err *e)
 
 	if (s->local->link == CKPT_UNIX_OUTSIDE)
 		return unix_connect(o, NULL, UNIX_NOT_ASIDE, o->fds[i], &s->peer, e);
-	if (s->local->link == CKPT_UNIX_ALONE && s->type == SOCK_DGRAM && s->peer.len > sizeof(sa_family_t))
+	if (s->local->link == CKPT_UNIX_ALONE && s->type == SOCK_DGRAM &&
+	    s->peer.len > sizeof(sa_family_t))
 		return connect_dead(o, i, e);
 	if (s->local->link != CKPT_UNIX_TO)
 		return 0;
 	to = o->tree->files[s->local->peer - 1]->socket;
-	return unix_connect(o, NULL, to->local->bound == CKPT_UNIX_GONE ? s->local->peer - 1 : UNIX_NOT_ASIDE, o->fds[i],
-			    &to->name, e);
+	return unix_connect(
+		o, NULL, to->local->bound == CKPT_UNIX_GONE ? s->local->peer - 1 : UNIX_NOT_ASIDE,
+		o->fds[i], &to->name, e);
 }
 
 static bool is_mutual(const struct ckpt_opening *o, size_t i)
@@ -271,7 +276,8 @@ int ckpt_unix_link(struct ckpt_opening *o, struct err *e)
 
 		more = false;
 		for (size_t i = 0; r == 0 && i < n; i++) {
-			const Ckpt__UnixSocket *u = is_unix(o, i) ? o->tree->files[i]->socket->local : NULL;
+			const Ckpt__UnixSocket *u =
+				is_unix(o, i) ? o->tree->files[i]->socket->local : NULL;
 
 			if (!u || done[i] || (waiting[i] && !forced)) {
 				more |= u && !done[i];
@@ -289,7 +295,8 @@ int ckpt_unix_link(struct ckpt_opening *o, struct err *e)
 
 static bool is_good_credentials(const Ckpt__Credentials *c)
 {
-	return !c || (c->pid <= 4194304 && c->uid <= 65535 && c->gid <= 65535 && c->n_groups <= 65536);
+	return !c ||
+	       (c->pid <= 4194304 && c->uid <= 65535 && c->gid <= 65535 && c->n_groups <= 65536);
 }
 
 bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
@@ -297,11 +304,13 @@ bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 	const Ckpt__Socket *s = f->socket, *peer = NULL;
 	const Ckpt__UnixSocket *u = s->local;
 
-	if (!u || u->bound >= CKPT_UNIX_BOUND_COUNT || u->link >= CKPT_UNIX_LINK_COUNT || u->peer > t->file_count ||
-	    !is_good_credentials(u->credentials) || strlen(u->dir) > 4096 ||
+	if (!u || u->bound >= CKPT_UNIX_BOUND_COUNT || u->link >= CKPT_UNIX_LINK_COUNT ||
+	    u->peer > t->file_count || !is_good_credentials(u->credentials) ||
+	    strlen(u->dir) > 4096 ||
 	    (s->type != SOCK_STREAM && s->type != SOCK_DGRAM && s->type != SOCK_SEQPACKET))
 		return false;
-	if (u->bound == CKPT_UNIX_LIVE && (s->name.len <= sizeof(sa_family_t) || !s->name.data[sizeof(sa_family_t)]))
+	if (u->bound == CKPT_UNIX_LIVE &&
+	    (s->name.len <= sizeof(sa_family_t) || !s->name.data[sizeof(sa_family_t)]))
 		return false;
 	if (u->link != CKPT_UNIX_PAIR && u->link != CKPT_UNIX_TO && u->link != CKPT_UNIX_WAITING)
 		return true;
@@ -310,8 +319,9 @@ bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 	if (!peer || peer == s || peer->family != AF_UNIX || !peer->local || peer->type != s->type)
 		return false;
 	if (u->link == CKPT_UNIX_PAIR)
-		return peer->local->link == CKPT_UNIX_PAIR && peer->local->peer && peer->local->peer <= t->file_count &&
-		       t->files[peer->local->peer - 1] == f;
-	return u->link == CKPT_UNIX_TO ? s->type == SOCK_DGRAM && peer->name.len > sizeof(sa_family_t)
-				       : s->type != SOCK_DGRAM && peer->state == TCP_LISTEN;
+		return peer->local->link == CKPT_UNIX_PAIR && peer->local->peer &&
+		       peer->local->peer <= t->file_count && t->files[peer->local->peer - 1] == f;
+	return u->link == CKPT_UNIX_TO ?
+		       s->type == SOCK_DGRAM && peer->name.len > sizeof(sa_family_t) :
+		       s->type != SOCK_DGRAM && peer->state == TCP_LISTEN;
 }

@@ -65,8 +65,9 @@ static int call_at(void *arg, struct err *e)
 {
 	const struct at_name *a = arg;
 
-	return a->call(a->fd, (const void *)a->name->data, (socklen_t)a->name->len) < 0
-		       ? err_sys(e, "use the name of a unix socket again") : 0;
+	return a->call(a->fd, (const void *)a->name->data, (socklen_t)a->name->len) < 0 ?
+		       err_sys(e, "use the name of a unix socket again") :
+		       0;
 }
 
 static bool is_named(const ProtobufCBinaryData *name)
@@ -74,7 +75,8 @@ static bool is_named(const ProtobufCBinaryData *name)
 	return name->len > sizeof(sa_family_t);
 }
 
-int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const ProtobufCBinaryData *name, struct err *e)
+int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const ProtobufCBinaryData *name,
+		    struct err *e)
 {
 	char path[UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM];
 	struct at_name a = { fd, name, bind };
@@ -136,7 +138,7 @@ static int call_listen(void *arg, struct err *e)
 static int listen_as(const struct ckpt_opening *o, const Ckpt__Credentials *who, int fd, int backlog, struct err *e)
 {
 	struct listening l = { fd, backlog };
-	struct ckpt_lend q = { .op = CKPT_LEND_LISTEN, .fd = fd, .value = (uint32_t)backlog };
+	struct ckpt_lend q = { .op = CKPT_LEND_LISTEN, .fd = fd, .place = -1, .value = (uint32_t)backlog };
 
 	return call_as(o, who, NULL, call_listen, &l, &q, NULL, e);
 }
@@ -149,8 +151,9 @@ static int call_pair(void *arg, struct err *e)
 {
 	struct pairing *p = arg;
 
-	return socketpair(AF_UNIX, p->type | SOCK_CLOEXEC, 0, p->fds) < 0 ? err_sys(e, "make a pair of unix sockets")
-									   : 0;
+	return socketpair(AF_UNIX, p->type | SOCK_CLOEXEC, 0, p->fds) < 0 ?
+		       err_sys(e, "make a pair of unix sockets") :
+		       0;
 }
 
 /* One that was accepted, by its listener's name, and the one that connected to it. */
@@ -158,16 +161,19 @@ struct connection {
 	const ProtobufCBinaryData *name, *client_name;
 	const Ckpt__Credentials *accepted, *client; /* what either says of the other end */
 	int type;
-	size_t i;                                   /* of a scratch root */
+	size_t i; /* of a scratch root */
 	bool bind_client;
 };
 
-static int connect_pair(const struct ckpt_opening *o, const struct connection *c, int ret[2], struct err *e)
+static int connect_pair(const struct ckpt_opening *o, const struct connection *c, int ret[2],
+			struct err *e)
 {
-	cleanup_close int t = socket(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
-	cleanup_close int client = socket(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
+	uint32_t space = o->tree->files[c->i]->space;
+	cleanup_close int t = ckpt_opening_socket(o, space, AF_UNIX, c->type, 0, e);
+	cleanup_close int client =
+		t < 0 ? -EBADF : ckpt_opening_socket(o, space, AF_UNIX, c->type, 0, e);
 	char path[UNIX_PATH_ROOM], full[2 * UNIX_PATH_ROOM], dir[UNIX_PATH_ROOM];
-	int r = t < 0 || client < 0 ? err_sys(e, "make a unix socket") : 0;
+	int r = t < 0 ? t : client < 0 ? client : 0;
 
 	if (r == 0)
 		r = unix_bind_aside(o, c->i, t, c->name, e);
@@ -222,8 +228,10 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket, *other = NULL;
 	size_t k = s->local->link == CKPT_UNIX_PAIR ? s->local->peer - 1 : UNIX_NOT_ASIDE;
+	uint32_t space = o->tree->files[i]->space;
 	struct pairing p = { .type = (int)s->type };
-	struct ckpt_lend q = { .op = CKPT_LEND_PAIR };
+	struct ckpt_lend q = { .op = CKPT_LEND_PAIR, .fd = o->lender, .place = -1 };
+	cleanup_close int net = -EBADF;
 	struct connection c = { .type = (int)s->type, .i = i };
 	int fds[2], r;
 
@@ -231,10 +239,17 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 		other = o->tree->files[k]->socket;
 	if (!is_named(&s->name) && !is_named(&s->peer)) {
 		q.value = s->type;
-		r = call_as(o, s->local->credentials, NULL, call_pair, &p, &q, p.fds, e);
+		r = space ? ckpt_opening_enter(o, space, e) : 0;
+		if (r == 0 && space && o->lender >= 0)
+			q.place = net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+		if (r == 0)
+			r = call_as(o, s->local->credentials, NULL, call_pair, &p, &q, p.fds, e);
+		if (r == 0 && space)
+			r = ckpt_opening_enter(o, 0, e);
 		return r < 0 ? r : place_pair(o, i, k, p.fds, e);
 	}
-	if (is_accepted(s) || !is_named(&s->peer) || (other && !is_accepted(other) && !is_named(&other->name))) {
+	if (is_accepted(s) || !is_named(&s->peer) ||
+	    (other && !is_accepted(other) && !is_named(&other->name))) {
 		c.name = &s->name;
 		c.client_name = &s->peer;
 		c.accepted = s->local->credentials;
@@ -273,7 +288,8 @@ static int bind_live(int fd, const Ckpt__Socket *s, struct err *e)
 		r = err_set(e, ERR_FAIL, "%s is in the way", path);
 	else
 		r = call_at(&a, e);
-	if (r == 0 && (lchown(path, s->local->uid, s->local->gid) < 0 || chmod(path, s->local->mode & 07777) < 0))
+	if (r == 0 && (lchown(path, s->local->uid, s->local->gid) < 0 ||
+		       chmod(path, s->local->mode & 07777) < 0))
 		r = err_sys(e, "give %s its owner", path);
 	if (chdir("/") < 0 && r == 0)
 		r = err_sys(e, "go to /");
@@ -292,8 +308,9 @@ static int bind_in(const struct ckpt_opening *o, uint32_t space, int fd, const C
 static int bind_again(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
-	bool connected = s->type != SOCK_DGRAM && (s->local->link == CKPT_UNIX_PAIR || s->local->link == CKPT_UNIX_ALONE ||
-						   s->local->link == CKPT_UNIX_RESET);
+	bool connected = s->type != SOCK_DGRAM &&
+			 (s->local->link == CKPT_UNIX_PAIR || s->local->link == CKPT_UNIX_ALONE ||
+			  s->local->link == CKPT_UNIX_RESET);
 
 	if (s->local->bound == CKPT_UNIX_LIVE)
 		return bind_in(o, s->local->space, o->fds[i], s, e);
@@ -314,7 +331,8 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 	enum ckpt_unix_link link = s->local->link;
 	int fd, r;
 
-	if (link == CKPT_UNIX_PAIR || ((link == CKPT_UNIX_ALONE || link == CKPT_UNIX_RESET) && s->type != SOCK_DGRAM) ||
+	if (link == CKPT_UNIX_PAIR ||
+	    ((link == CKPT_UNIX_ALONE || link == CKPT_UNIX_RESET) && s->type != SOCK_DGRAM) ||
 	    (link == CKPT_UNIX_ALONE && !is_named(&s->peer)))
 		return o->fds[i] >= 0 ? 0 : make_connected(o, i, e);
 	fd = ckpt_opening_socket(o, o->tree->files[i]->space, AF_UNIX, (int)s->type, 0, e);
@@ -345,7 +363,8 @@ static int wait_again(struct ckpt_opening *o, size_t i, struct err *e)
 	/* Nobody can tell who connected; who owns it is the best guess. */
 	who.uid = s->uid;
 	who.gid = s->gid;
-	return unix_connect(o, &who, l->local->bound == CKPT_UNIX_GONE ? k : UNIX_NOT_ASIDE, o->fds[i], &s->peer, e);
+	return unix_connect(o, &who, l->local->bound == CKPT_UNIX_GONE ? k : UNIX_NOT_ASIDE,
+			    o->fds[i], &s->peer, e);
 }
 
 static int set_options(struct ckpt_opening *o, size_t i, struct err *e)
@@ -355,7 +374,7 @@ static int set_options(struct ckpt_opening *o, size_t i, struct err *e)
 
 int ckpt_unix_make(struct ckpt_opening *o, struct err *e)
 {
-	static int (*const passes[])(struct ckpt_opening *o, size_t i, struct err *e) = {
+	static int (*const passes[])(struct ckpt_opening * o, size_t i, struct err * e) = {
 		make, bind_again, listen_again, wait_again, set_options,
 	};
 	int r = 0;

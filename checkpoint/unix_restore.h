@@ -13,7 +13,8 @@
 const char *unix_path(const ProtobufCBinaryData *name, char path[UNIX_PATH_ROOM]);
 /* The directory that is the root while names of file i are used that are not its own any more. */
 const char *unix_scratch(const struct ckpt_opening *o, size_t i, char dir[UNIX_PATH_ROOM]);
-int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const ProtobufCBinaryData *name, struct err *e);
+int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const ProtobufCBinaryData *name,
+		    struct err *e);
 /* To a name as it is, or in the scratch root of file `aside`. */
 int unix_connect(const struct ckpt_opening *o, const Ckpt__Credentials *who, size_t aside, int fd,
 		 const ProtobufCBinaryData *name, struct err *e);

@@ -45,14 +45,33 @@ static void put_line(json_t *j)
 	json_decref(j);
 }
 
+/* A round says what is left to be sent and how long the pause would be. */
+static const char *stage_text(json_t *progress, char buf[128])
+{
+	char left[32];
+	json_int_t throttled = integer(progress, "throttled");
+
+	if (!json_object_get(progress, "round"))
+		return text_of(progress, "stage");
+	snprintf(buf, 128, "round %d of memory: %s left, a pause of %.0f ms", (int)integer(progress, "round"),
+		 format_size((uint64_t)integer(progress, "remaining"), left, sizeof(left)),
+		 milliseconds(progress, "predicted_us"));
+	if (throttled)
+		snprintf(buf + strlen(buf), 128 - strlen(buf), ", slowed to %d %%", (int)throttled);
+	return buf;
+}
+
 static void show(struct transfer *t, json_t *progress)
 {
+	char stage[128];
+
 	if (!json_is_object(progress))
 		return;
+
 	if (t->c->json)
 		put_line(json_incref(progress));
 	else
-		progress_show(&t->progress, text_of(progress, "stage"),
+		progress_show(&t->progress, stage_text(progress, stage),
 			      (uint64_t)integer(progress, "done"),
 			      (uint64_t)integer(progress, "total"));
 }

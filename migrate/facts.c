@@ -5,7 +5,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "cgroup/stats.h"
-#include "checkpoint/dump.h"
+#include "checkpoint/check.h"
 
 #include <fcntl.h>
 #include <stdarg.h>
@@ -57,6 +57,18 @@ __attribute__((format(printf, 2, 3))) static void obstacle(json_t *list, const c
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	json_array_append_new(list, json_string(text));
+}
+
+int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *e)
+{
+	struct ckpt_dump_options o = { .spec = &v->spec };
+	struct ckpt_check c = { 0 };
+	int r = ckpt_check(&v->cgroup, v->init, &o, &c, e);
+
+	for (size_t i = 0; r == 0 && i < c.count; i++)
+		obstacle(obstacles, "%s", c.list[i].what);
+	ckpt_check_done(&c);
+	return r;
 }
 
 static uint64_t memory_available(void)

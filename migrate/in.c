@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "migrate/internal.h"
+#include "migrate/in.h"
 
 #include "base/fd.h"
 #include "base/macro.h"
@@ -7,8 +7,6 @@
 #include "base/path.h"
 #include "base/proc.h"
 #include "base/step.h"
-#include "storage/delta.h"
-#include "storage/root.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -20,39 +18,19 @@
  * the config have names that we know and bounds.
  */
 
-#define PACKETS_MAX (16u << 20) /* bytes of frames that wait for it to run */
-
-struct receiving {
-	struct mig_in *i;
-	struct mig_channel *c;
-	int vps;            /* lib/vps */
-	int dir;            /* .receiving-NAME */
-	int upper, limbo;
-	char entry[96];
-	struct storage_root root;
-	struct storage_template_in *template;
-	struct storage_receive *files;
-	struct mig_frame frame; /* the next one to be looked at */
-	int image;          /* to the monitor; -EBADF before it is started */
-	struct buf packets;
-	bool named;         /* it has its name, and is not ours yet */
-	bool taken;         /* it is ours: nothing may be undone */
-	uint64_t from_us, told_us;
-};
-
-static int tell(struct receiving *r, const char *stage, uint64_t done, uint64_t total, struct err *e)
+static int tell(struct mig_receiving *r, const char *stage, uint64_t done, uint64_t total, struct err *e)
 {
 	struct mig_status st = { .stage = stage, .done = done, .total = total };
 
 	return r->i->tell && r->i->tell(r->i->ctx, &st) ? err_set(e, ERR_CANCELLED, "cancelled") : 0;
 }
 
-static int bad_stream(struct err *e)
+int mig_in_bad(struct err *e)
 {
 	return err_set(e, ERR_USAGE, "what comes is not in the order of a VPS");
 }
 
-static int next(struct receiving *r, struct err *e)
+int mig_in_next(struct mig_receiving *r, struct err *e)
 {
 	int ret = mig_recv(r->c, &r->frame, e);
 
@@ -143,7 +121,7 @@ static int agree(struct mig_in *i, struct err *e)
 
 static int place_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	int ret = path_remove_tree_at(r->vps, r->entry);
 
 	if (ret < 0)
@@ -156,7 +134,7 @@ static int place_up(void *ctx, struct err *e)
 
 static void place_down(void *ctx)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 
 	/* What has its name vpsd removes, after what runs of it. */
 	if (!r->taken)
@@ -167,7 +145,7 @@ static void place_down(void *ctx)
 
 static int template_told(void *ctx, const char *stage, uint64_t done, uint64_t total)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	uint64_t now = now_monotonic_us();
 	struct err e;
 
@@ -183,14 +161,14 @@ static int template_told(void *ctx, const char *stage, uint64_t done, uint64_t t
 /* A template that is here already may come all the same, in a plain stream: it is passed over. */
 static int template_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	bool here = template_is_here(r->i);
-	int ret = next(r, e);
+	int ret = mig_in_next(r, e);
 
 	if (ret < 0)
 		return ret;
 	if (r->frame.type != MIG_TEMPLATE)
-		return here ? 0 : bad_stream(e);
+		return here ? 0 : mig_in_bad(e);
 	if (!here)
 		ret = storage_template_in_new(r->i->lib, &r->i->offer.template, &r->template, e);
 	while (ret == 0 && r->frame.type == MIG_TEMPLATE) {
@@ -199,14 +177,14 @@ static int template_up(void *ctx, struct err *e)
 		if (ret == 0)
 			ret = tell(r, "template", r->c->received, r->i->offer.template.size, e);
 		if (ret == 0)
-			ret = next(r, e);
+			ret = mig_in_next(r, e);
 	}
 	if (ret == 0 && r->template)
 		ret = storage_template_in_done(r->template, template_told, r, e);
 	return ret;
 }
 
-static int open_parts(struct receiving *r, struct err *e)
+static int open_parts(struct mig_receiving *r, struct err *e)
 {
 	const struct storage_ids ids = { r->root.id_base, r->root.id_count };
 
@@ -223,7 +201,7 @@ static int open_parts(struct receiving *r, struct err *e)
 
 static int root_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	const struct storage_backend *b = storage_backend_find(r->root.backend, e);
 	struct storage_template t;
 	int ret;
@@ -239,7 +217,7 @@ static int root_up(void *ctx, struct err *e)
 	return ret < 0 ? ret : open_parts(r, e);
 }
 
-static int put_side(struct receiving *r, struct err *e)
+static int put_side(struct mig_receiving *r, struct err *e)
 {
 	const char *name = r->frame.data; /* NUL-terminated at the latest where the frame ends */
 	size_t head = strlen(name) + 1, k = 0;
@@ -250,17 +228,17 @@ static int put_side(struct receiving *r, struct err *e)
 	while (k < mig_side_count && !STREQ(name, mig_sides[k]))
 		k++;
 	if (k == mig_side_count || head > r->frame.len)
-		return bad_stream(e);
+		return mig_in_bad(e);
 	fd = openat(r->dir, name, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, "write %s", name);
 	if ((uint64_t)st.st_size + r->frame.len - head > MIG_SIDE_MAX)
-		return bad_stream(e);
+		return mig_in_bad(e);
 	ret = fd_write_full(fd, r->frame.data + head, r->frame.len - head);
 	return ret < 0 ? err_code(e, ret, "write %s", name) : 0;
 }
 
-static int give_name(int vps, const char *entry, const char *name, struct err *e)
+int mig_in_give_name(int vps, const char *entry, const char *name, struct err *e)
 {
 	if (renameat2(vps, entry, vps, name, RENAME_NOREPLACE) < 0) {
 		if (errno == EEXIST)
@@ -270,66 +248,16 @@ static int give_name(int vps, const char *entry, const char *name, struct err *e
 	return fsync(vps) < 0 ? err_sys(e, "write lib/vps") : 0;
 }
 
-static int write_config(struct receiving *r, struct err *e)
+int mig_in_write_config(struct mig_receiving *r, struct err *e)
 {
 	int ret = fd_replace_file_at(r->dir, "config", r->i->config, strlen(r->i->config), 0600, true);
 
 	return ret < 0 ? err_code(e, ret, "write the config") : 0;
 }
 
-/*
- * The monitor that puts the processes back knows a VPS by its name, so it gets that before it is ours.
- * Until then its record says that it is not (MIG_IS_PREPARED); vpsd throws it away when it finds it so.
- */
-static int begin_image(struct receiving *r, struct err *e)
-{
-	int ret = r->i->offer.live && storage_receive_is_whole(r->files) ? 0 : bad_stream(e);
-
-	if (ret == 0)
-		ret = write_config(r, e);
-	r->i->report.state = MIG_IS_PREPARED;
-	if (ret == 0)
-		ret = mig_record_write(r->dir, &r->i->report, e);
-	if (ret == 0)
-		ret = mig_taken_prepare(r->i->lib, r->i->offer.id, r->i->offer.name, e);
-	if (ret == 0)
-		ret = give_name(r->vps, r->entry, r->i->offer.name, e);
-	if (ret < 0)
-		return ret;
-	r->named = true;
-	r->image = r->i->arrival->image(r->i->ctx, e);
-	return r->image < 0 ? r->image : 0;
-}
-
-static int put_image(struct receiving *r, struct err *e)
-{
-	int ret;
-
-	if (r->image < 0)
-		return bad_stream(e);
-	ret = fd_write_full(r->image, r->frame.data, r->frame.len);
-	/* Why nobody reads any more, the monitor has said. */
-	if (ret == -EPIPE)
-		return r->i->arrival->prepared(r->i->ctx, e) < 0 ? -EPIPE : bad_stream(e);
-	return ret < 0 ? err_code(e, ret, "pass the image on") : 0;
-}
-
-static int say_ready(struct receiving *r, struct err *e)
-{
-	int ret = 0;
-
-	if (!r->i->offer.live)
-		return bad_stream(e);
-	if (r->frame.type == MIG_BEGIN)
-		ret = r->named ? bad_stream(e) : begin_image(r, e);
-	if (ret == 0)
-		ret = mig_send(r->c, MIG_READY, NULL, 0, e);
-	return ret < 0 ? ret : mig_flush(r->c, e);
-}
-
 static int content_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	int ret = 0;
 
 	while (ret == 0 && r->frame.type != MIG_PREPARE) {
@@ -338,18 +266,18 @@ static int content_up(void *ctx, struct err *e)
 		else if (r->frame.type == MIG_SIDE)
 			ret = put_side(r, e);
 		else if (r->frame.type == MIG_IMAGE)
-			ret = put_image(r, e);
+			ret = mig_in_image(r, e);
 		else if (r->frame.type == MIG_BEGIN || r->frame.type == MIG_SYNC)
-			ret = say_ready(r, e);
+			ret = mig_in_ready(r, e);
 		else
-			ret = bad_stream(e);
+			ret = mig_in_bad(e);
 		if (ret == 0)
 			ret = tell(r, "files", r->c->received, r->i->offer.bytes, e);
 		if (ret == 0)
-			ret = next(r, e);
+			ret = mig_in_next(r, e);
 	}
 	if (ret == 0 && (!storage_receive_is_whole(r->files) || r->named != r->i->offer.live))
-		ret = bad_stream(e);
+		ret = mig_in_bad(e);
 	return ret;
 }
 
@@ -361,7 +289,7 @@ static uint64_t number(json_t *j, const char *key)
 }
 
 /* The source's own account of the migration. */
-static int take_report(struct receiving *r, struct err *e)
+static int take_report(struct mig_receiving *r, struct err *e)
 {
 	struct mig_record *rec = &r->i->report;
 	json_t *j = mig_frame_json(&r->frame, e);
@@ -375,25 +303,25 @@ static int take_report(struct receiving *r, struct err *e)
 		rec->total_us = number(j, "total_us");
 	}
 	json_decref(j);
-	return good ? 0 : j ? bad_stream(e) : -EBADMSG;
+	return good ? 0 : j ? mig_in_bad(e) : -EBADMSG;
 }
 
 static int prepare_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	int ret = take_report(r, e);
 
 	if (ret == 0 && r->named)
 		ret = r->i->arrival->prepared(r->i->ctx, e);
 	else if (ret == 0)
-		ret = write_config(r, e);
+		ret = mig_in_write_config(r, e);
 	if (ret == 0 && unlinkat(r->dir, "limbo", AT_REMOVEDIR) < 0)
 		ret = err_sys(e, "remove %s/limbo", r->entry);
 	if (ret == 0 && !r->named)
 		ret = mig_record_write(r->dir, &r->i->report, e);
 	if (ret == 0 && !r->named && r->i->offer.mode != MIG_STREAM)
 		ret = mig_taken_prepare(r->i->lib, r->i->offer.id, r->i->offer.name, e);
-	/* Files of one that runs are as safe as they were there: it syncs what it wants to keep. */
+	/* The files of one that runs are there already, see mig_in_ready(). */
 	if (ret == 0 && !r->named && syncfs(r->dir) < 0)
 		ret = err_sys(e, "write it to the disk");
 	if (ret < 0 || r->i->offer.mode == MIG_STREAM)
@@ -402,66 +330,28 @@ static int prepare_up(void *ctx, struct err *e)
 	return ret < 0 ? ret : mig_flush(r->c, e);
 }
 
-/* Frames from the network, which are for a VPS that runs: kept as they came, each behind its length. */
-static int keep_packet(struct receiving *r, struct err *e)
-{
-	uint32_t len = (uint32_t)r->frame.len;
-	int ret;
-
-	if (!r->named || len < 2 || len > NETNS_FRAME_MAX + 1)
-		return bad_stream(e);
-	if (r->packets.len + len > PACKETS_MAX)
-		return 0;
-	ret = buf_add(&r->packets, &len, sizeof(len));
-	if (ret == 0)
-		ret = buf_add(&r->packets, r->frame.data, len);
-	return ret < 0 ? err_code(e, ret, "keep a frame") : 0;
-}
-
-static void pass_packets(struct receiving *r)
-{
-	const char *p = r->packets.data, *end = p + r->packets.len;
-	uint32_t len;
-
-	for (; p < end; p += len) {
-		memcpy(&len, p, sizeof(len));
-		p += sizeof(len);
-		r->i->arrival->frame(r->i->ctx, (unsigned char)*p, p + 1, len - 1);
-	}
-	r->packets.len = 0;
-}
-
-/* Those that came to the source after it had said that it is ours. */
-static void late_packets(struct receiving *r)
-{
-	struct err e;
-
-	while (next(r, &e) == 0 && r->frame.type == MIG_PACKET && keep_packet(r, &e) == 0)
-		pass_packets(r);
-}
-
 static int commit_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	int ret;
 
 	if (r->i->offer.mode == MIG_STREAM)
 		return 0;
-	ret = next(r, e);
+	ret = mig_in_next(r, e);
 	while (ret == 0 && r->frame.type == MIG_PACKET) {
-		ret = keep_packet(r, e);
+		ret = mig_in_keep_packet(r, e);
 		if (ret == 0)
-			ret = next(r, e);
+			ret = mig_in_next(r, e);
 	}
 	if (ret < 0)
 		return ret;
-	return r->frame.type == MIG_COMMIT ? take_report(r, e) : bad_stream(e);
+	return r->frame.type == MIG_COMMIT ? take_report(r, e) : mig_in_bad(e);
 }
 
 /* It is ours when this is on the disk. */
 static int taken_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	/* From the first try on: a failure may come after the disk has it. */
 	r->taken = true;
 	return r->i->offer.mode == MIG_STREAM ? 0 : mig_taken_give(r->i->lib, r->i->offer.id, e);
@@ -469,20 +359,20 @@ static int taken_up(void *ctx, struct err *e)
 
 static int publish_up(void *ctx, struct err *e)
 {
-	struct receiving *r = ctx;
+	struct mig_receiving *r = ctx;
 	int ret;
 
 	ret = r->named ? r->i->arrival->commit(r->i->ctx, e) : 0;
 	if (ret < 0)
 		return ret;
-	pass_packets(r);
+	mig_in_pass_packets(r);
 	r->i->report.state = MIG_IS_MOVED;
 	r->i->report.total_us = now_monotonic_us() - r->from_us;
 	r->i->report.bytes = r->c->received;
 	if (!r->named) {
 		ret = mig_record_write(r->dir, &r->i->report, e);
 		if (ret == 0)
-			ret = give_name(r->vps, r->entry, r->i->offer.name, e);
+			ret = mig_in_give_name(r->vps, r->entry, r->i->offer.name, e);
 	}
 	if (ret < 0 || r->i->offer.mode == MIG_STREAM)
 		return ret;
@@ -491,13 +381,13 @@ static int publish_up(void *ctx, struct err *e)
 		mig_flush(r->c, e);
 	/* It runs: the clock that counts has stopped. */
 	if (r->named)
-		late_packets(r);
-	if (r->named && (mig_record_write(r->dir, &r->i->report, e) < 0 || syncfs(r->dir) < 0))
+		mig_in_late_packets(r);
+	if (r->named && mig_record_write(r->dir, &r->i->report, e) < 0)
 		return err_set(e, ERR_FAIL, "%s runs, but its record is not written", r->i->offer.name);
 	return 0;
 }
 
-static int receive_all(struct receiving *r, struct err *e)
+static int receive_all(struct mig_receiving *r, struct err *e)
 {
 	static const struct step steps[] = {
 		{ "place", place_up, place_down }, { "template", template_up, NULL },
@@ -519,7 +409,7 @@ static int receive_all(struct receiving *r, struct err *e)
 
 int mig_in_run(struct mig_in *i, struct err *e)
 {
-	struct receiving r = { .i = i, .c = i->channel, .vps = -EBADF, .dir = -EBADF, .upper = -EBADF,
+	struct mig_receiving r = { .i = i, .c = i->channel, .vps = -EBADF, .dir = -EBADF, .upper = -EBADF,
 			       .limbo = -EBADF, .image = -EBADF, .from_us = now_monotonic_us() };
 	cleanup_close int vps = -EBADF;
 	int ret = agree(i, e);
@@ -563,7 +453,7 @@ int mig_in_recover(const char *lib, const char *name, struct err *e)
 	if (r < 0)
 		return r;
 	if (r > 0)
-		return give_name(vps, entry, name, e) < 0 ? -EEXIST : 1;
+		return mig_in_give_name(vps, entry, name, e) < 0 ? -EEXIST : 1;
 	if (rec.id[0])
 		mig_taken_drop(lib, rec.id);
 	r = path_remove_tree_at(vps, entry);

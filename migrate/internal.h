@@ -22,6 +22,7 @@ struct mig_sending {
 	enum mig_type type; /* of the records under way */
 	struct mig_status status;
 	bool template;      /* the destination wants it */
+	bool dry_run;
 	int dir;            /* lib/vps/NAME */
 	int upper;
 	struct storage_send *files;
@@ -31,13 +32,17 @@ struct mig_sending {
 	struct ckpt_precopy *precopy;
 	struct ckpt_dump *dump;
 	struct netns_hold *hold; /* frames that come for it while it stands */
+	unsigned throttled; /* per cent of its processor time that it is left; 0: all */
 	bool left;          /* only the destination knows */
 	uint64_t frozen_at_us;
+	uint64_t rate;      /* bytes a second, of the last round that tells; 0: none has */
 	uint64_t files_us;  /* the last pass over the files took */
 };
 
 /* What the destination has to have for a VPS that runs. */
 int mig_offer_live(struct mig_offer *o, const struct mig_source *v, struct err *e);
+/* Adds what of it cannot be saved. It stands still for a moment. */
+int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *e);
 /* Adds what this host has not. */
 void mig_check_live(const struct mig_offer *o, json_t *obstacles);
 
@@ -50,7 +55,7 @@ int mig_live_hold(struct mig_sending *s, struct err *e);
 /* Frames that were held go to the destination, and with `last` that there are no more. */
 int mig_live_frames(struct mig_sending *s, bool last, struct err *e);
 /* The destination has it: what is left here is killed. */
-int mig_live_end(struct mig_sending *s, struct err *e);
+void mig_live_end(struct mig_sending *s);
 /* Only the destination knows: it stands still when we are gone. */
 void mig_live_leave(struct mig_sending *s);
 

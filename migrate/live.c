@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "cgroup/resources.h"
 #include "checkpoint/precopy.h"
 
 #include <unistd.h>
@@ -15,8 +16,10 @@
  */
 
 #define PAGE 4096
+#define RATE_FROM (1u << 20)     /* bytes of a round that tells the rate */
 #define PASSES_MAX 8             /* over the files before the rounds of memory */
 #define BASE_PAUSE_US 8000       /* what is no matter of amounts: stopping, objects, the commit */
+#define THROTTLE_MIN 10          /* per cent of its processor time that it keeps */
 #define SHRINKS_NO_MORE(was, is) ((is) * 10 > (was) * 9)
 
 /* A pass beside the tenant, or with everything stopped the last one. */
@@ -54,14 +57,13 @@ static int files_rounds(struct mig_sending *s, struct err *e)
 	return r;
 }
 
-static uint64_t predict(const struct mig_sending *s, const struct ckpt_precopy_stats *st)
+/* Short rounds are mostly what a round costs whatever it carries: they say nothing about the rate. */
+static uint64_t predict(struct mig_sending *s, const struct ckpt_precopy_stats *st)
 {
-	uint64_t rate = st->duration_us ? st->bytes * 1000000 / st->duration_us : 0;
-	uint64_t floor = 100u << 20; /* a short round says little about the rate */
-
-	if (rate < floor && st->bytes < (16u << 20))
-		rate = floor;
-	return BASE_PAUSE_US + s->files_us + (rate ? st->dirty_pages * PAGE * 1000000 / rate : 0);
+	if (st->bytes >= RATE_FROM && st->duration_us)
+		s->rate = st->bytes * 1000000 / st->duration_us;
+	return BASE_PAUSE_US + s->files_us +
+	       (s->rate ? st->dirty_pages * PAGE * 1000000 / s->rate : 0);
 }
 
 static int tell_round(struct mig_sending *s, const struct ckpt_precopy_stats *st, struct err *e)
@@ -70,7 +72,7 @@ static int tell_round(struct mig_sending *s, const struct ckpt_precopy_stats *st
 	s->status = (struct mig_status){
 		.stage = "memory", .done = st->bytes, .total = st->bytes + st->dirty_pages * PAGE,
 		.round = st->round, .remaining = st->dirty_pages * PAGE,
-		.predicted_us = predict(s, st),
+		.predicted_us = predict(s, st), .throttled = s->throttled,
 	};
 	return mig_send_tell(s, e);
 }
@@ -107,19 +109,47 @@ static int one_round(struct mig_sending *s, struct ckpt_precopy_stats *st, struc
 	return r < 0 ? r : tell_round(s, st, e);
 }
 
+/* Leaves it less processor time, in halves. False when it has little already, or this host cannot. The
+ * monitor gives it its own again when it stays here. */
+static bool slow_down(struct mig_sending *s)
+{
+	const struct mig_source *v = s->o->live;
+	uint64_t own = config_number(&v->spec.limits, "cpu.max");
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	struct cgroup_setting set = { .name = "cpu.max" };
+	char note[CGROUP_NOTE_MAX];
+	struct err ignored;
+	unsigned left = s->throttled ? s->throttled / 2 : 50;
+
+	if (left < THROTTLE_MIN)
+		return false;
+	if (own == 0 || own > (uint64_t)cpus * 1000)
+		own = (uint64_t)cpus * 1000;
+	set.number = own * left / 100;
+	if (set.number < 10 || cgroup_apply(&v->cgroup, &set, 1, NULL, note, &ignored) < 0)
+		return false;
+	s->throttled = left;
+	return true;
+}
+
+/* Until the pause would be short enough. When a round leaves no less to be sent than the one before,
+ * the VPS writes faster than the link carries, and is slowed down. */
 static int memory_rounds(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_precopy_stats st = { 0 };
 	uint64_t before = UINT64_MAX;
-	unsigned stuck = 0;
 	int r = 0;
 
-	while (r == 0 && st.round < v->max_rounds && stuck < 2) {
+	while (r == 0 && st.round < v->max_rounds) {
 		r = one_round(s, &st, e);
-		if (r < 0 || s->status.predicted_us <= v->max_pause_us)
+		if (r < 0)
 			break;
-		stuck = SHRINKS_NO_MORE(before, st.dirty_pages) ? stuck + 1 : 0;
+		/* A second round is short, and makes the pause shorter. */
+		if (s->status.predicted_us <= v->max_pause_us && (st.round > 1 || st.dirty_pages == 0))
+			break;
+		if (SHRINKS_NO_MORE(before, st.dirty_pages) && !slow_down(s))
+			break;
 		before = st.dirty_pages;
 	}
 	return r;
@@ -229,8 +259,7 @@ void mig_live_down(void *ctx)
 	struct mig_sending *s = ctx;
 	struct err ignored;
 
-
-	if (s->left)
+	if (!s->o->live || s->left)
 		return;
 	ckpt_dump_abort(TAKE_PTR(s->dump));
 	ckpt_precopy_close(TAKE_PTR(s->precopy));
@@ -244,14 +273,15 @@ int mig_live_hold(struct mig_sending *s, struct err *e)
 	return s->o->live->hold(s->o->ctx, e);
 }
 
-int mig_live_end(struct mig_sending *s, struct err *e)
+void mig_live_end(struct mig_sending *s)
 {
-	int r = s->dump ? ckpt_dump_commit(s->dump, e) : 0;
+	struct err e;
 
-	s->dump = NULL;
+	/* What cannot be killed here stays frozen, and the monitor kills it. */
+	if (ckpt_dump_commit(TAKE_PTR(s->dump), &e) < 0)
+		log_warn("%s: %s", s->o->offer.from, e.msg);
 	ckpt_precopy_close(TAKE_PTR(s->precopy));
 	netns_hold_end(TAKE_PTR(s->hold), false);
-	return r;
 }
 
 void mig_live_leave(struct mig_sending *s)

@@ -48,8 +48,13 @@ static int offer_up(void *ctx, struct err *e)
 		r = storage_send_size(s->files, &o->bytes, &o->entries, e);
 	if (r == 0 && s->o->live)
 		r = mig_offer_live(o, s->o->live, e);
+	if (r == 0 && s->o->live)
+		r = mig_check_source(s->o->live, s->o->obstacles, e);
 	if (r < 0)
 		return r;
+	/* The destination is to say what it has against it all the same. */
+	if (json_array_size(s->o->obstacles))
+		o->dry_run = true;
 	mig_offer_host(o);
 	j = mig_offer_format(o);
 	return j ? mig_send_json(s->c, MIG_HELLO, j, e) : err_set(e, ERR_FAIL, "make an offer");
@@ -72,11 +77,10 @@ static int take_answer(struct mig_sending *s, json_t *answer, struct err *e)
 	size_t i;
 
 	s->template = json_is_true(json_object_get(answer, "template"));
-	s->o->obstacles = json_array();
 	json_array_foreach(list, i, item)
 		if (i < 64 && json_is_string(item) && str_is_printable(json_string_value(item)))
 			json_array_append(s->o->obstacles, item);
-	if (json_array_size(s->o->obstacles) == 0 || s->o->offer.dry_run)
+	if (json_array_size(s->o->obstacles) == 0 || s->dry_run)
 		return 0;
 	list_obstacles(s->o->obstacles, e);
 	return -EREMOTEIO;
@@ -237,6 +241,12 @@ static void given_up(void *ctx)
 	mig_live_leave(ctx);
 }
 
+static void note_pause(struct mig_sending *s)
+{
+	if (s->frozen_at_us)
+		s->o->report.pause_us = now_monotonic_us() - s->frozen_at_us;
+}
+
 static int commit_up(void *ctx, struct err *e)
 {
 	struct mig_sending *s = ctx;
@@ -247,21 +257,26 @@ static int commit_up(void *ctx, struct err *e)
 	if (s->o->offer.mode == MIG_STREAM)
 		return 0;
 	r = mig_live_frames(s, false, e);
+	note_pause(s);
 	if (r == 0)
 		r = mig_send_json(s->c, MIG_COMMIT, report(s), e);
 	if (r == 0)
 		r = mig_recv_json(s->c, MIG_COMMITTED, &answer, e);
 	json_decref(answer);
-	if (s->frozen_at_us)
-		s->o->report.pause_us = now_monotonic_us() - s->frozen_at_us;
+	note_pause(s);
 	if (r < 0 || !gives_up(s->o))
 		return r;
 	/* What came since; that it does not get there is no matter of who has the VPS. */
 	if (s->o->live && mig_live_frames(s, true, &ignored) == 0)
 		mig_flush(s->c, &ignored);
-	/* Its numbers may be lost with the host, that it has moved may not. */
+	if (!s->o->live) {
+		s->o->report.state = MIG_IS_MOVED;
+		return mig_record_write(s->dir, &s->o->report, e);
+	}
 	r = mig_record_turn(s->dir, MIG_IS_MOVED, e);
-	return r < 0 ? r : mig_live_end(s, e);
+	if (r == 0)
+		mig_live_end(s);
+	return r;
 }
 
 static int ask(struct mig_sending *s, struct err *e)
@@ -303,9 +318,12 @@ static int send_all(struct mig_sending *s, struct err *e)
 		{ "record", record_up, given_up }, { "commit", commit_up, NULL },
 	};
 	static const STEP_TABLE(table, "send", steps);
-	int r = steps_up(&offer_table, s, e);
+	int r;
 
-	return r < 0 || s->o->offer.dry_run ? r : steps_up(&table, s, e);
+	s->dry_run = s->o->offer.dry_run;
+	s->o->obstacles = json_array();
+	r = steps_up(&offer_table, s, e);
+	return r < 0 || s->dry_run ? r : steps_up(&table, s, e);
 }
 
 int mig_out_run(struct mig_out *o, struct err *e)

@@ -76,6 +76,8 @@ struct storage_receive;
  */
 int storage_receive_new(int rootfd, int limbofd, const struct storage_ids *ids,
 			enum storage_delta_kind kind, struct storage_receive **ret, struct err *e);
+/* From now on what a pass has brought is on the disk when its end was taken. */
+void storage_receive_durable(struct storage_receive *r);
 int storage_receive_put(struct storage_receive *r, const void *record, size_t len, struct err *e);
 /* True after the end of a pass, when no record is half applied. */
 bool storage_receive_is_whole(const struct storage_receive *r);

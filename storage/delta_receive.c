@@ -19,7 +19,8 @@ struct storage_receive {
 	struct parent_cache cache;
 	int fd; /* the file of the records before this one */
 	char path[DELTA_PATH_MAX + 1];
-	bool whole;
+	bool whole, durable;
+	bool changed; /* by this pass */
 	struct delta_record rec;
 };
 
@@ -46,6 +47,11 @@ void storage_receive_free(struct storage_receive *r)
 	fd_close(&r->fd);
 	storage_parent_done(&r->cache);
 	free(r);
+}
+
+void storage_receive_durable(struct storage_receive *r)
+{
+	r->durable = true;
 }
 
 bool storage_receive_is_whole(const struct storage_receive *r)
@@ -189,6 +195,8 @@ static int on_attr(struct storage_receive *r, const struct delta_record *rec, st
 	ret = delta_attr_write(parent, name, fd, &rec->attr, &r->ids, r->kind);
 	if (ret == -EBADMSG)
 		return bad(e);
+	if (ret == 0 && r->durable && fd == r->fd && fd >= 0 && fsync(fd) < 0)
+		ret = -errno;
 	return ret < 0 ? err_code(e, ret, "set the attributes of %s", rec->path) : 0;
 }
 
@@ -279,6 +287,10 @@ static int on_end(struct storage_receive *r, const struct delta_record *rec, str
 
 	(void)rec;
 	forget_file(r);
+	/* Names: a directory's sync carries those of others with it, in one journal. */
+	if (r->durable && r->changed && fsync(r->rootfd) < 0)
+		return err_sys(e, "write the files to the disk");
+	r->changed = false;
 	dir = fd < 0 ? NULL : fdopendir(fd);
 	if (!dir) {
 		fd_close(&fd);
@@ -309,6 +321,7 @@ int storage_receive_put(struct storage_receive *r, const void *record, size_t le
 	else
 		ret = take[r->rec.op](r, &r->rec, e);
 	r->whole = ret == 0 && r->rec.op == DELTA_END;
+	r->changed |= r->rec.op != DELTA_END;
 	delta_attr_done(&r->rec.attr);
 	return ret;
 }

@@ -316,6 +316,9 @@ int vps_stop(struct sup_vps *v, uint64_t timeout_us, bool force, struct err *e)
 	if (v->state == SUP_STOPPED && restarts)
 		return 0; /* it was waiting for its restart */
 	r = vps_check(v, SUP_EV_STOP, "stop", e);
+	/* Of one that may be another host's not even the end is ours to decide. */
+	if (r == 0)
+		r = move_check(v, "stop", e);
 	if (r < 0)
 		return r;
 	if (!v->link && v->state != SUP_STOPPING)

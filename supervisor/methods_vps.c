@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/move.h"
 #include "supervisor/save.h"
 
 /* The methods of a VPS's life: from create to destroy. */
@@ -195,7 +196,7 @@ static void ask(struct server_call *c, struct sup_vps *v, enum sup_event ev, con
 	struct asking *a;
 	struct err e;
 
-	if (vps_check(v, ev, verb, &e) < 0) {
+	if (vps_check(v, ev, verb, &e) < 0 || move_check(v, verb, &e) < 0) {
 		server_fail(c, &e);
 		return;
 	}

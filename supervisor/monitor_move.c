@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/macro.h"
 #include "base/step.h"
+#include "cgroup/resources.h"
 #include "migrate/record.h"
 
 #include <fcntl.h>
@@ -18,6 +19,17 @@ static int open_lib(const struct mon *m, struct err *e)
 	int fd = open(m->spec.lib_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 
 	return fd < 0 ? err_sys(e, "open %s", m->spec.lib_dir) : fd;
+}
+
+void mon_full_speed(struct mon *m)
+{
+	cleanup_strv struct strv keys = { 0 };
+	char note[CGROUP_NOTE_MAX];
+	struct err e = { 0 };
+
+	if (strv_add(&keys, "cpu.max") < 0 ||
+	    rt_set(m->vps, &keys, &m->spec.limits, note, sizeof(note), &e) < 0)
+		log_warn("%s: %s", m->spec.name, e.msg);
 }
 
 int mon_move_commit(struct mon *m, int worker, struct err *e)

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "base/parse.h"
 #include "base/proc.h"
 #include "migrate/move.h"
 #include "supervisor/monitor_link.h"
@@ -33,9 +34,9 @@ void move_load(struct sup_vps *v)
 		v->moved = SUP_IN_DOUBT;
 	} else if (r == 0 && rec.role == MIG_SOURCE && rec.state == MIG_IS_MOVED) {
 		v->moved = rec.keep ? SUP_MOVED_KEPT : SUP_MOVED;
-	} else if (r == 0 && rec.role == MIG_DESTINATION && rec.state != MIG_IS_MOVED &&
-		 mig_taken_has(v->d->root.lib, rec.id, &e) == 0) {
-		v->moved = SUP_ARRIVING;
+	} else if (r == 0 && rec.role == MIG_DESTINATION && rec.state != MIG_IS_MOVED) {
+		r = mig_taken_has(v->d->root.lib, rec.id, &e);
+		v->moved = r > 0 ? SUP_HERE : r == 0 ? SUP_ARRIVING : SUP_IN_DOUBT;
 	}
 	snprintf(v->moved_to, sizeof(v->moved_to), "%s", rec.peer);
 }
@@ -81,9 +82,29 @@ static void moving_free(struct moving *m)
 	free(m);
 }
 
+static json_int_t number(json_t *j, const char *key)
+{
+	return json_integer_value(json_object_get(j, key));
+}
+
+/* Who watches events sees each round of memory. */
+static void tell_round(struct sup_vps *v, json_t *progress)
+{
+	char left[32], text[128];
+
+	snprintf(text, sizeof(text), "round %d, %s left, a pause of %d ms",
+		 (int)number(progress, "round"),
+		 format_size((uint64_t)number(progress, "remaining"), left, sizeof(left)),
+		 (int)(number(progress, "predicted_us") / 1000));
+	event_emit(v->d, "migrating", v->name, text);
+}
+
 static void on_progress(void *ctx, json_t *progress)
 {
 	struct moving *m = ctx;
+
+	if (json_object_get(progress, "round"))
+		tell_round(m->vps, progress);
 
 	if (call_more(m->call))
 		server_continue(m->call, json_pack("{s:O}", "progress", progress));

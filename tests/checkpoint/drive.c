@@ -325,7 +325,10 @@ static bool nothing_left(const struct rt_spec *s)
 	if (cgroup_host_read(&host, proc, &e) < 0)
 		return false;
 	snprintf(path, sizeof(path), "%s%s/%s", host.v2, host.v2_base, s->cgroup_parent);
-	return access(path, F_OK) < 0 && waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD;
+	if (access(path, F_OK) == 0)
+		return false;
+	/* The peer outside is a child, too. */
+	return networked || (waitpid(-1, NULL, WNOHANG) < 0 && errno == ECHILD);
 }
 
 /* An engine that dies while it holds the VPS leaves it frozen; one that lets go leaves it running. */

@@ -58,7 +58,9 @@ static void exchange(int fd, size_t from, size_t out, size_t in)
 
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	while (sent < out || have < in) {
-		struct pollfd p = { fd, (short)((sent < out ? POLLOUT : 0) | (have < in ? POLLIN : 0)), 0 };
+		struct pollfd p = { fd,
+				    (short)((sent < out ? POLLOUT : 0) | (have < in ? POLLIN : 0)),
+				    0 };
 		ssize_t n;
 
 		if (poll(&p, 1, 20000) != 1) {
@@ -119,7 +121,8 @@ static int dial(const char *ip, int port)
 {
 	struct sockaddr_in a4 = { AF_INET, htons((uint16_t)port), { 0 }, { 0 } };
 	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-	bool v6 = inet_pton(AF_INET, ip, &a4.sin_addr) != 1 && inet_pton(AF_INET6, ip, &a6.sin6_addr) == 1;
+	bool v6 = inet_pton(AF_INET, ip, &a4.sin_addr) != 1 &&
+		  inet_pton(AF_INET6, ip, &a6.sin6_addr) == 1;
 
 	for (int i = 0; i < 1000; i++) {
 		int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
@@ -191,7 +194,8 @@ static int peer(void)
 
 	command("ip route replace blackhole " LATER "/32");
 	for (const char *r = roles; *r; r++) {
-		conn[(int)*r] = dial(getenv(*r == '6' ? "VPS_IP6" : "VPS_IP4"), *r == 'M' || *r == '6' ? PORT + 1 : PORT);
+		conn[(int)*r] = dial(getenv(*r == '6' ? "VPS_IP6" : "VPS_IP4"),
+				     *r == 'M' || *r == '6' ? PORT + 1 : PORT);
 		peer_begins(*r, conn[(int)*r]);
 	}
 	CHECK(read(conn['C'], &c, 1) == 1); /* K: the VPS has closed, and waits for us */
@@ -310,7 +314,8 @@ static void verify_states(void)
 	CHECK(state_of(conn['W']) == TCP_CLOSE_WAIT && state_of(conn['F']) == TCP_FIN_WAIT2);
 	CHECK(state_of(conn['1']) == TCP_FIN_WAIT1 && state_of(conn['L']) == TCP_LAST_ACK);
 	CHECK(state_of(conn['K']) == TCP_CLOSING && state_of(conn['D']) == TCP_CLOSE);
-	CHECK(getpeername(conn['M'], (struct sockaddr *)&sa, &len) == 0 && IN6_IS_ADDR_V4MAPPED(&sa.sin6_addr));
+	CHECK(getpeername(conn['M'], (struct sockaddr *)&sa, &len) == 0 &&
+	      IN6_IS_ADDR_V4MAPPED(&sa.sin6_addr));
 	CHECK(getpeername(conn['D'], (struct sockaddr *)&sa, &len) < 0 && errno == ENOTCONN);
 	CHECK(state_of(listener[0]) == TCP_LISTEN && state_of(listener[1]) == TCP_LISTEN);
 }

@@ -7,8 +7,13 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -43,7 +48,8 @@ static void expect_path(int fd, int (*get)(int, struct sockaddr *, socklen_t *),
 	socklen_t len = sizeof(sa);
 
 	CHECK(get(fd, (struct sockaddr *)&sa, &len) == 0);
-	CHECK(strncmp(sa.sun_path, path, sizeof(sa.sun_path)) == 0 && (path[0] || len == sizeof(sa_family_t)));
+	CHECK(strncmp(sa.sun_path, path, sizeof(sa.sun_path)) == 0 &&
+	      (path[0] || len == sizeof(sa_family_t)));
 }
 
 /* In a child with another identity. */
@@ -53,7 +59,8 @@ static int as_user(uid_t uid, int (*fn)(void))
 	int status, pid = fork();
 
 	if (pid == 0) {
-		if (setgroups(3, groups) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+		if (setgroups(3, groups) < 0 || setresgid(uid, uid, uid) < 0 ||
+		    setresuid(uid, uid, uid) < 0)
 			_exit(1);
 		_exit(fn());
 	}
@@ -82,7 +89,8 @@ static void set_log(void)
 	CHECK(send(client[7], "first", 5, 0) == 5);
 	gone_pid = as_user(33, speak);
 	named = open_at(SOCK_DGRAM, "/run/named", false);
-	CHECK(sendto(named, "named", 5, 0, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, LOG }, sizeof(struct sockaddr_un)) == 5);
+	CHECK(sendto(named, "named", 5, 0, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, LOG },
+		     sizeof(struct sockaddr_un)) == 5);
 	close(named);
 	CHECK(send(client[8], "", 0, 0) == 0);
 	CHECK(send(client[9], "last", 4, 0) == 4);
@@ -97,8 +105,12 @@ static void expect_message(const char *text, int pid, int uid, const char *from)
 	} c;
 	struct sockaddr_un sa = { 0 };
 	struct iovec iov = { t, sizeof(t) };
-	struct msghdr m = { .msg_name = &sa, .msg_namelen = sizeof(sa), .msg_iov = &iov, .msg_iovlen = 1,
-			    .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	struct msghdr m = { .msg_name = &sa,
+			    .msg_namelen = sizeof(sa),
+			    .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = c.buf,
+			    .msg_controllen = sizeof(c.buf) };
 	ssize_t n = recvmsg(server, &m, MSG_DONTWAIT);
 	struct cmsghdr *h = CMSG_FIRSTHDR(&m);
 	struct ucred u = { 0 };
@@ -152,9 +164,11 @@ static void expect_peer(int fd, int pid, uid_t uid, int groups)
 
 	CHECK(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &len) == 0);
 	if (u.pid != pid || u.uid != uid)
-		dprintf(1, "fd %d: peer %d, user %d, not %d, %d\n", fd, u.pid, (int)u.uid, pid, (int)uid);
+		dprintf(1, "fd %d: peer %d, user %d, not %d, %d\n", fd, u.pid, (int)u.uid, pid,
+			(int)uid);
 	CHECK(u.pid == pid && u.uid == uid && u.gid == uid);
-	CHECK(getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, g, &glen) == 0 && glen == groups * sizeof(gid_t));
+	CHECK(getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, g, &glen) == 0 &&
+	      glen == groups * sizeof(gid_t));
 	CHECK(groups == 0 || (g[0] == 7 && g[1] == 8));
 }
 
@@ -164,7 +178,8 @@ static void child(void)
 	int fd;
 	char c;
 
-	CHECK(setgroups(3, groups) == 0 && setresgid(44, 44, 44) == 0 && setresuid(44, 44, 44) == 0);
+	CHECK(setgroups(3, groups) == 0 && setresgid(44, 44, 44) == 0 &&
+	      setresuid(44, 44, 44) == 0);
 	fd = open_at(SOCK_STREAM, SERVICE, true);
 	CHECK(write(fd, "hello", 5) == 5 && read(to_child[1], &c, 1) == 1);
 	expect_peer(fd, 1, 0, 0);
@@ -211,7 +226,8 @@ static void check_service(void)
 	for (int i = 0; i < 3; i++)
 		expect_path(accepted[i], getsockname, SERVICE);
 	CHECK(write(early, "e", 1) == 1 && read(accepted[0], t, 9) == 1);
-	CHECK(read(accepted[2], t, 9) == 3 && memcmp(t, "bye", 3) == 0 && read(accepted[2], t, 9) == 0);
+	CHECK(read(accepted[2], t, 9) == 3 && memcmp(t, "bye", 3) == 0 &&
+	      read(accepted[2], t, 9) == 0);
 	CHECK(write(to_child[0], "x", 1) == 1 && recv(accepted[1], t, 11, MSG_WAITALL) == 11);
 	CHECK(memcmp(t, "hello again", 11) == 0 && write(accepted[1], "!", 1) == 1);
 	CHECK(waitpid(living, &status, 0) == living && status == 0);
@@ -242,11 +258,14 @@ static void set_names(void)
 	deleted = open_at(SOCK_STREAM, "/run/deleted", false);
 	CHECK(listen(deleted, 1) == 0 && unlink("/run/deleted") == 0);
 	abstract = socket(AF_UNIX, SOCK_DGRAM, 0);
-	CHECK(bind(abstract, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0name" }, 7) == 0);
+	CHECK(bind(abstract, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0name" }, 7) ==
+	      0);
 	autobound = socket(AF_UNIX, SOCK_DGRAM, 0);
 	setsockopt(autobound, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
-	CHECK(connect(autobound, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0name" }, 7) == 0);
-	CHECK(connect(abstract, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, LOG }, sizeof(struct sockaddr_un)) == 0);
+	CHECK(connect(autobound, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0name" },
+		      7) == 0);
+	CHECK(connect(abstract, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, LOG },
+		      sizeof(struct sockaddr_un)) == 0);
 	fd = open_at(SOCK_DGRAM, "/run/dies", false);
 	dead_client = open_at(SOCK_DGRAM, "/run/dies", true);
 	close(fd);
@@ -264,12 +283,15 @@ static void check_names(void)
 	expect_path(old_one, getsockname, "/run/over");
 	CHECK(recv(old_one, t, 9, MSG_DONTWAIT) == 6 && send(old_client, "more", 4, 0) == 4);
 	CHECK(recv(old_one, t, 9, MSG_DONTWAIT) == 4);
-	CHECK(send(open_at(SOCK_DGRAM, "/run/over", true), "new", 3, 0) == 3 && recv(new_one, t, 9, MSG_DONTWAIT) == 3);
+	CHECK(send(open_at(SOCK_DGRAM, "/run/over", true), "new", 3, 0) == 3 &&
+	      recv(new_one, t, 9, MSG_DONTWAIT) == 3);
 	CHECK(access("/run/deleted", F_OK) < 0);
 	fcntl(deleted, F_SETFL, O_NONBLOCK);
 	CHECK(accept(deleted, NULL, NULL) < 0 && errno == EAGAIN);
-	CHECK(getsockname(autobound, (struct sockaddr *)&sa, &len) == 0 && len == 8 && sa.sun_path[0] == '\0');
-	CHECK(send(autobound, "a", 1, 0) < 0 && errno == EPERM); /* that one is connected to another by now */
+	CHECK(getsockname(autobound, (struct sockaddr *)&sa, &len) == 0 && len == 8 &&
+	      sa.sun_path[0] == '\0');
+	CHECK(send(autobound, "a", 1, 0) < 0 &&
+	      errno == EPERM); /* that one is connected to another by now */
 	CHECK(send(abstract, "to the log", 10, 0) == 10);
 	expect_message("to the log", 1, 0, "");
 	expect_path(dead_client, getpeername, "/run/dies");
@@ -287,7 +309,9 @@ static void send_fds(int to, const char *text, int a, int b)
 		struct cmsghdr align;
 	} c = { { 0 } };
 	struct iovec iov = { (void *)(uintptr_t)text, strlen(text) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf,
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = c.buf,
 			    .msg_controllen = CMSG_SPACE((b < 0 ? 1 : 2) * sizeof(int)) };
 	int fds[2] = { a, b };
 
@@ -306,7 +330,10 @@ static int take_fds(int from, const char *text, int fds[2])
 	} c;
 	char t[64] = { 0 };
 	struct iovec iov = { t, strlen(text) };
-	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	struct msghdr m = { .msg_iov = &iov,
+			    .msg_iovlen = 1,
+			    .msg_control = c.buf,
+			    .msg_controllen = sizeof(c.buf) };
 
 	CHECK(recvmsg(from, &m, 0) == (ssize_t)strlen(text) && strcmp(t, text) == 0);
 	if (!CMSG_FIRSTHDR(&m))
@@ -320,7 +347,8 @@ static void set_way(void)
 	int p[2], nested[2], ev = eventfd(5, 0), pair[2];
 
 	CHECK(pipe(p) == 0 && write(p[1], "in the pipe", 11) == 11);
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, way) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, nested) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, way) == 0 &&
+	      socketpair(AF_UNIX, SOCK_STREAM, 0, nested) == 0);
 	send_fds(nested[0], "inner", ev, -1);
 	CHECK(write(way[0], "before", 6) == 6);
 	send_fds(way[0], "w", p[0], nested[1]);
@@ -331,7 +359,8 @@ static void set_way(void)
 	close(nested[1]);
 	close(ev);
 	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, packets) == 0);
-	CHECK(write(packets[0], "one", 3) == 3 && write(packets[0], "second", 6) == 6 && shutdown(packets[0], SHUT_WR) == 0);
+	CHECK(write(packets[0], "one", 3) == 3 && write(packets[0], "second", 6) == 6 &&
+	      shutdown(packets[0], SHUT_WR) == 0);
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0 && write(pair[0], "unread", 6) == 6);
 	close(pair[1]);
 	reset_end = pair[0];
@@ -347,12 +376,67 @@ static void check_way(void)
 	CHECK(take_fds(way[1], "before", fds) == 0);
 	CHECK(take_fds(way[1], "w", fds) == 2);
 	CHECK(take_fds(way[1], "after", inner) == 0);
-	CHECK(read(fds[0], t, 16) == 11 && memcmp(t, "in the pipe", 11) == 0 && read(fds[0], t, 16) == 0);
+	CHECK(read(fds[0], t, 16) == 11 && memcmp(t, "in the pipe", 11) == 0 &&
+	      read(fds[0], t, 16) == 0);
 	CHECK(take_fds(fds[1], "inner", inner) == 1 && read(inner[0], &v, 8) == 8 && v == 5);
-	CHECK(read(packets[1], t, 16) == 3 && read(packets[1], t, 16) == 6 && read(packets[1], t, 16) == 0);
+	CHECK(read(packets[1], t, 16) == 3 && read(packets[1], t, 16) == 6 &&
+	      read(packets[1], t, 16) == 0);
 	CHECK(write(packets[1], "back", 4) == 4 && read(packets[0], t, 16) == 4);
 	CHECK(read(reset_end, t, 16) < 0 && errno == ECONNRESET);
 	CHECK(send(notify, "STATUS=x", 8, 0) == 8);
+}
+
+/* Sockets of another network namespace, which abstract names are in. */
+
+static int away[2], away_listener, away_tcp;
+
+static void set_away(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(99),
+				 .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+
+	CHECK(home >= 0 && unshare(CLONE_NEWNET) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, away) == 0 && write(away[0], "away", 4) == 4);
+	away_listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	CHECK(bind(away_listener, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0away" },
+		   7) == 0);
+	CHECK(listen(away_listener, 1) == 0);
+	away_tcp = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(ioctl(away_tcp, SIOCSIFFLAGS, &lo) == 0);
+	CHECK(bind(away_tcp, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(away_tcp, 1) == 0);
+	CHECK(setns(home, CLONE_NEWNET) == 0);
+	close(home);
+}
+
+static ino_t namespace_of(int fd)
+{
+	struct stat st = { 0 };
+	int ns = ioctl(fd, SIOCGSKNS);
+
+	CHECK(ns >= 0 && fstat(ns, &st) == 0);
+	close(ns);
+	return st.st_ino;
+}
+
+static void check_away(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET,
+				 .sin_port = htons(99),
+				 .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int s = socket(AF_UNIX, SOCK_STREAM, 0), t = socket(AF_INET, SOCK_STREAM, 0);
+	char text[16];
+
+	CHECK(namespace_of(away[0]) == namespace_of(away[1]) &&
+	      namespace_of(away[0]) == namespace_of(away_listener));
+	CHECK(namespace_of(away[0]) == namespace_of(away_tcp) &&
+	      namespace_of(away[0]) != namespace_of(server));
+	CHECK(read(away[1], text, 9) == 4);
+	CHECK(connect(s, (struct sockaddr *)&(struct sockaddr_un){ AF_UNIX, "\0away" }, 7) < 0 &&
+	      errno == ECONNREFUSED);
+	CHECK(connect(t, (struct sockaddr *)&a, sizeof(a)) < 0 && errno == ECONNREFUSED);
 }
 
 int main(void)
@@ -361,10 +445,12 @@ int main(void)
 	set_service();
 	set_names();
 	set_way();
+	set_away();
 	wait_for_restore();
 	check_log();
 	check_service();
 	check_names();
 	check_way();
+	check_away();
 	return done();
 }

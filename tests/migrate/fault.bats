@@ -120,3 +120,77 @@ assert_clean() {
 		try "$point:kill" b
 	done
 }
+
+# hang POINT HOST: the process stops at the point; then that host's vpsd is killed, and comes again.
+hang() {
+	local point=$1 host=$2 last pid
+	echo "--- $point on $host, and its vpsd is killed"
+	last=$(count a)
+	fault "$host" "$point:hang"
+	# Its own process group: nothing waits for it but us.
+	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >/dev/null 2>&1 &
+	pid=$!
+	wait_until 30 something_hangs
+	on "$host" daemon_kill
+	wait "$pid" || true
+	fault "$host" ""
+	wait_until 20 settled
+	where
+	for n in 1 2 3; do
+		! has a || vps migrate -e "$RSH" web1 host-b || true
+		! has a || wait_until 5 settled
+	done
+	assert_only_on b web1
+	runs b
+	n=$(count b)
+	[ "$n" -ge "$last" ] || fail "it counted to $last, then $n"
+	on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
+	assert_only_on a web1
+	assert_clean
+}
+
+# A worker of ours that is stopped (state T, not t: that is a tracer's doing).
+something_hangs() {
+	local root pid
+	for root in "$A_ROOT" "$B_ROOT"; do
+		for pid in $("$VPS_TOP/tests/pids" "$root" vps-worker); do
+			[ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != T ] || return 0
+		done
+	done
+	return 1
+}
+
+@test "a vpsd is killed" {
+	make_counter
+	for point in live.stopped send.prepare send.record.after send.commit.after; do
+		hang "$point" a
+	done
+	for point in receive.content.after receive.prepare.after receive.taken receive.taken.after; do
+		hang "$point" b
+	done
+}
+
+@test "the link is cut in the pause" {
+	make_counter
+	last=$(count a)
+	fault a send.record.after:hang
+	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >/dev/null 2>&1 &
+	pid=$!
+	wait_until 30 something_hangs
+	# The remote shell's command, vps receive on b.
+	kill -KILL $(pgrep -P "$pid")
+	wait_until 20 not_on_b
+	kill -CONT $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker)
+	wait "$pid" || true
+	assert_equal "$(state a)" paused
+	fails_like 5 'it may have moved to host-b' vps resume web1
+	fails_like 5 'it may have moved to host-b' vps stop --force web1
+	fails_like 5 'it may have moved to host-b' vps destroy --force web1
+	# The operator's word, as the other host will never answer again.
+	vps migrate --resolve web1 source
+	wait_until 10 counts a "$((last + 2))"
+}
+
+not_on_b() {
+	! has b
+}

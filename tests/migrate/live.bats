@@ -10,6 +10,10 @@ teardown() {
 	on b vps_clean
 }
 
+has_memory() {
+	[ "$(vps stats web1 --json | jq '[.. | .anon? // empty] | max')" -gt "$1" ]
+}
+
 @test "a running VPS goes on where it was" {
 	make_counter
 	vps set web1 memory.max=64M description=text
@@ -74,4 +78,14 @@ teardown() {
 	wait_until 10 counts "$n" "$(($(count "$n") + 3))"
 	on "$n" vps stop --force web1
 	wait
+}
+
+@test "one that writes faster than the link carries is slowed down, and not for good" {
+	vps create web1 init='/usr/bin/awk "BEGIN { while (1) for (i = 0; i < 20000; i++) a[i] = n++ }"'
+	vps start web1
+	wait_until 20 has_memory 1000000
+	succeeds vps migrate -e "$RSH" --json --bandwidth 500K --max-pause 30ms --max-rounds 3 web1 host-b
+	echo "$output"
+	[ "$(jq -s '[.[] | .throttled // 0] | max' <<<"$output")" -gt 0 ]
+	assert_equal "$(on b vps config web1 cpu.max)" max
 }

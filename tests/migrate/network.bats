@@ -98,6 +98,6 @@ client_end() {
 	VPS_FAULT=receive.prepare:fail on b vps daemon start >/dev/null
 	fails_like 1 'receive.prepare: fault injected' vps migrate -e "$RSH" web1 host-b
 	on b daemon_stop
-	assert_only_on a web1
+	wait_until 10 assert_only_on a web1
 	client_end 192.0.2.10 "$v4"
 }

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef MIGRATE_IN_H
+#define MIGRATE_IN_H
+
+#include "base/str.h"
+#include "migrate/internal.h"
+#include "storage/root.h"
+
+/* Inside the folder: the destination at work. */
+
+struct mig_receiving {
+	struct mig_in *i;
+	struct mig_channel *c;
+	int vps;            /* lib/vps */
+	int dir;            /* .receiving-NAME */
+	int upper, limbo;
+	char entry[96];
+	struct storage_root root;
+	struct storage_template_in *template;
+	struct storage_receive *files;
+	struct mig_frame frame; /* the next one to be looked at */
+	int image;          /* to the monitor; -EBADF before it is started */
+	struct buf packets;
+	bool named;         /* it has its name, and is not ours yet */
+	bool taken;         /* it is ours: nothing may be undone */
+	uint64_t from_us, told_us;
+};
+
+/* The next frame; that there is none is an error. */
+int mig_in_next(struct mig_receiving *r, struct err *e);
+int mig_in_bad(struct err *e);
+int mig_in_write_config(struct mig_receiving *r, struct err *e);
+/* `entry` below lib/vps gets the name of a VPS. */
+int mig_in_give_name(int vps, const char *entry, const char *name, struct err *e);
+
+/* in_live.c: of one that comes running. */
+/* Answers MIG_BEGIN and MIG_SYNC. */
+int mig_in_ready(struct mig_receiving *r, struct err *e);
+int mig_in_image(struct mig_receiving *r, struct err *e);
+/* A frame from the network is kept; those that were kept go to the VPS; then those that still come. */
+int mig_in_keep_packet(struct mig_receiving *r, struct err *e);
+void mig_in_pass_packets(struct mig_receiving *r);
+void mig_in_late_packets(struct mig_receiving *r);
+
+#endif
