@@ -4,15 +4,19 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
 #include "checkpoint/handles.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 #include <linux/magic.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 
 #define CHUNK MIB(1)
 #define GHOSTS_MAX 65536
@@ -65,6 +69,30 @@ static bool is_mounted(const struct ckpt_dump *d, const char *path, const struct
 	return false;
 }
 
+struct reading {
+	struct ckpt_dump *d;
+	Ckpt__Ghost *g;
+	char path[64];
+};
+
+static int read_xattrs(void *arg, struct err *e)
+{
+	struct reading *r = arg;
+	int n = ckpt_xattrs_read(&r->d->tree.arena, r->path, &r->g->xattrs, &r->g->n_xattrs);
+
+	return n < 0 ? err_code(e, n, "read the attributes of %s, which was deleted", r->g->path) : 0;
+}
+
+/* By the VPS's own root: ids in access lists and in capabilities are as inside. */
+static int collect_xattrs(struct ckpt_dump *d, Ckpt__Ghost *g, int fd, struct err *e)
+{
+	struct reading r = { .d = d, .g = g };
+
+	snprintf(r.path, sizeof(r.path), "/proc/self/fd/%d", fd);
+	return listxattr(r.path, NULL, 0) > 0
+		? ckpt_within(&d->spaces.space[d->spaces.main[CKPT_SPACE_USER] - 1].fd, 1, read_xattrs, &r, e) : 0;
+}
+
 static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
 		     uint32_t *ret, struct err *e)
 {
@@ -106,7 +134,7 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 		return err_code(e, -ENOMEM, "collect deleted files");
 	}
 	*ret = (uint32_t)d->ghost_count;
-	return 0;
+	return collect_xattrs(d, g, h->fd, e);
 }
 
 static bool leads_to(int root, const char *path, const struct stat *st, uint64_t mount)
@@ -352,7 +380,12 @@ static int fill(const struct ckpt_tree *t, size_t n, int spool, int fd)
 	for (size_t i = 0; r == 0 && i < t->piece_count; i++)
 		if (t->pieces[i]->ghost == n + 1)
 			r = copy_piece(spool, fd, t->pieces[i], buf);
-	if (r == 0 && (fchown(fd, g->uid, g->gid) < 0 || fchmod(fd, g->mode & 07777) < 0 || futimens(fd, ts) < 0))
+	if (r == 0 && (fchown(fd, g->uid, g->gid) < 0 || fchmod(fd, g->mode & 07777) < 0))
+		r = -errno;
+	for (size_t i = 0; r == 0 && i < g->n_xattrs; i++)
+		if (fsetxattr(fd, g->xattrs[i]->name, g->xattrs[i]->value.data, g->xattrs[i]->value.len, 0) < 0)
+			r = -errno;
+	if (r == 0 && futimens(fd, ts) < 0)
 		r = -errno;
 	return r;
 }

@@ -16,6 +16,8 @@ struct ckpt_status {
 	char text[8192];
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
+/* A file of a process, for reading; a negative errno value. */
+int ckpt_proc_open(pid_t pid, const char *name);
 /* Up to `max` numbers of the line, in base; their count. 0 when there is no such line. */
 size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int base, uint64_t *ret,
 			   size_t max);
@@ -59,6 +61,7 @@ struct ckpt_dump {
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
+	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image/image.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,6 @@
 #define NFT(msg) (NFNL_SUBSYS_NFTABLES << 8 | (msg))
 #define CT(msg) (NFNL_SUBSYS_CTNETLINK << 8 | (msg))
 #define CHUNK MIB(1)
-#define LOCK_TABLE "vps-lock-" /* netns_lock()'s */
 
 const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 	[CKPT_NET_LINK] = { "link", NETLINK_ROUTE, RTM_GETLINK, RTM_NEWLINK, RTM_DELLINK, sizeof(struct ifinfomsg), 0 },
@@ -61,8 +61,8 @@ static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
 	if (p < CKPT_NET_TABLE || p == CKPT_NET_TRACKED)
 		return false;
 	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
-		if (mnl_attr_get_type(a) == 1 && mnl_attr_get_payload_len(a) > sizeof(LOCK_TABLE))
-			return strncmp(mnl_attr_get_str(a), LOCK_TABLE, sizeof(LOCK_TABLE) - 1) == 0;
+		if (mnl_attr_get_type(a) == 1 && mnl_attr_get_payload_len(a) > sizeof(NETNS_LOCK_PREFIX))
+			return strncmp(mnl_attr_get_str(a), NETNS_LOCK_PREFIX, sizeof(NETNS_LOCK_PREFIX) - 1) == 0;
 	return false;
 }
 

@@ -8,13 +8,11 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -133,11 +131,12 @@ static ssize_t look_stream(struct looking *l, int off)
 	return n;
 }
 
-static void send_answer(struct looking *l)
+static int send_answer(struct looking *l)
 {
 	union control c = { { 0 } };
 	struct iovec iov = { &l->a, sizeof(l->a) };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
 
 	if (l->fd_count) {
 		struct cmsghdr *h;
@@ -150,9 +149,9 @@ static void send_answer(struct looking *l)
 		h->cmsg_len = CMSG_LEN(l->fd_count * sizeof(int));
 		memcpy(CMSG_DATA(h), l->fds, l->fd_count * sizeof(int));
 	}
-	if (sendmsg(l->sock, &m, MSG_NOSIGNAL) < 0)
-		_exit(1);
+	n = sendmsg(l->sock, &m, MSG_NOSIGNAL);
 	let_go(l);
+	return n < 0 ? -errno : 0;
 }
 
 /* Reading behind the last message, or any datagram, would take the error that waits for its owner. */
@@ -175,9 +174,9 @@ static ssize_t look_all(struct looking *l)
 			return n == -EAGAIN ? 0 : n;
 		off += (int)n;
 		l->a.result = 1;
-		send_answer(l);
-		if (recv(l->sock, &next, sizeof(next), 0) != sizeof(next))
-			_exit(1);
+		/* An engine that has died: what was changed in the socket is put back first. */
+		if (send_answer(l) < 0 || recv(l->sock, &next, sizeof(next), 0) != sizeof(next))
+			return -EPIPE;
 	}
 	return 0;
 }
@@ -268,7 +267,6 @@ struct ckpt_peeker *ckpt_peeker_new(pid_t init, struct err *e)
 		       0);
 	p->pid = p->data == MAP_FAILED ? err_sys(e, "map memory") : fork_inside(init, e);
 	if (p->pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		close(pair[0]);
 		serve(pair[1], p->data);
 	}

@@ -188,8 +188,10 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 {
 	pid_t init = rt_init_pid(r->vps);
 	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
+	pid_t warm;
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
+	warm = ckpt_groups_warm(&r->tree, group, init);
 	if (n == 0)
 		more = restore_heritage(r, rec, more, e);
 	if (more < 0)
@@ -202,6 +204,7 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_sockets_take(r, e);
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	ckpt_groups_await(warm);
 	/* Before they have memory, which is charged to the group. */
 	if (n == 0)
 		n = ckpt_groups_place(&r->tree, group, user, e);
@@ -279,7 +282,7 @@ static int let_go(struct restore *r, struct err *e)
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
 	if (n == 0)
-		restore_sockets_commit(r);
+		n = restore_sockets_commit(r, e);
 	return n == 0 ? cgroup_thaw(rt_cgroup(r->vps), e) : n;
 }
 
@@ -318,8 +321,8 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 	r->netns = fcntl(netns_fd, F_DUPFD_CLOEXEC, 3);
 	if (r->netns < 0)
 		return err_sys(e, "keep the VPS's network namespace");
-	r->net_lock = netns_lock(netns_fd, e);
-	return r->net_lock < 0 ? r->net_lock : 0;
+	/* For good: an engine that dies leaves a namespace that resets nobody's connection. */
+	return netns_seal(netns_fd, true, e);
 }
 
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
@@ -425,7 +428,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	}
 	h->r.lender = -EBADF;
 	h->r.progress = progress;
-	h->r.netns = h->r.net_lock = -EBADF;
+	h->r.netns = -EBADF;
 	h->r.total = stream_size(fd);
 	h->r.reader = ckpt_reader_new(fd, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;

@@ -66,7 +66,7 @@ struct restore {
 	struct early_set *early;     /* NULL: no pre-copy went before */
 	struct ckpt_loose *heirs;    /* pages that are inherited; NULL: none */
 	pthread_mutex_t heirs_lock;
-	int netns, net_lock;         /* of the VPS; nothing arrives there */
+	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 };
 

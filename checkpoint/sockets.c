@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/guard.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/peek.h"
@@ -236,13 +237,26 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 		fd_close(&k.fd);
 	}
 	ckpt_peeker_free(d->peeker);
+	ckpt_guard_free(d->guard);
 	d->peeker = NULL;
+	d->guard = NULL;
 	return r == 0 ? ckpt_unix_relate(d, e) : r;
+}
+
+/* A namespace whose sockets are gone would answer their peers with resets. */
+static int seal(struct ckpt_dump *d, bool on, struct err *e)
+{
+	cleanup_close int its = -EBADF;
+
+	for (size_t i = 0; i < d->net_lock_count; i++)
+		if (d->net_lock[i].space == 0)
+			its = ckpt_dump_netns(d, e);
+	return its < 0 ? 0 : netns_seal(its, on, e);
 }
 
 int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e)
 {
-	int r = 0;
+	int r = seal(d, silent, e);
 
 	for (uint32_t id = 1; r == 0 && id <= d->tree.file_count; id++) {
 		const Ckpt__Socket *s = d->tree.files[id - 1]->socket;

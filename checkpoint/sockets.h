@@ -82,8 +82,8 @@ Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, siz
 /* By the engine, which holds the network still meanwhile: the contents of TCP connections. */
 struct restore;
 int restore_sockets_take(struct restore *r, struct err *e);
-/* They go on: what could fail has been done before. */
-void restore_sockets_commit(struct restore *r);
+/* They go on. Nothing has been said to a peer when it fails. */
+int restore_sockets_commit(struct restore *r, struct err *e);
 void restore_sockets_done(struct restore *r);
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include "checkpoint/tcp.h"
 #include "base/macro.h"
+#include "checkpoint/guard.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/sockets.h"
@@ -159,7 +160,8 @@ static bool has_urgent(int fd)
 
 static int repair(const struct ckpt_sock *k, const struct tcp_info *info, struct err *e)
 {
-	int r = set_int(k->fd, TCP_REPAIR, TCP_REPAIR_ON);
+	int r = ckpt_guard_repair(k->d->guard, k->fd,
+				  ckpt_sockopt_number(k->s, SOL_SOCKET, SO_REUSEADDR));
 
 	if (r == 0)
 		r = send_side(k, k->s->tcp);
@@ -167,7 +169,7 @@ static int repair(const struct ckpt_sock *k, const struct tcp_info *info, struct
 		r = receive_side(k, k->s->tcp);
 	if (r == 0 && k->s->state != TCP_SYN_SENT && k->s->state != TCP_CLOSE)
 		r = agreed(k, info, k->s->tcp);
-	ckpt_tcp_silence(k, false);
+	ckpt_guard_settle(k->d->guard);
 	if (r == -EFBIG)
 		return ckpt_sock_refuse(k, "with very much in it", e);
 	return r < 0 ? err_code(e, r, "look at the TCP connection of process %d, fd %d",
@@ -239,5 +241,9 @@ int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e)
 	if (!k->s->tcp)
 		return err_code(e, -ENOMEM, "collect a TCP socket");
 	ckpt__tcp__init(k->s->tcp);
+	if (!k->d->guard)
+		k->d->guard = ckpt_guard_new(e);
+	if (!k->d->guard)
+		return -EIO;
 	return repair(k, &info, e);
 }

@@ -15,6 +15,7 @@
 #include "checkpoint/sockets.h"
 #include "checkpoint/sockopt.h"
 #include "checkpoint/tcp.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -369,18 +370,19 @@ static void go_on(struct restore *r, int fd, uint32_t id)
 		shutdown(fd, SHUT_RD);
 }
 
-void restore_sockets_commit(struct restore *r)
+int restore_sockets_commit(struct restore *r, struct err *e)
 {
-	fd_close(&r->net_lock);
-	for (uint32_t id = 1; id <= r->tree.file_count; id++)
+	int n = r->netns < 0 ? 0 : netns_seal(r->netns, false, e);
+
+	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
 		if (r->tcp && r->tcp[id - 1] >= 0)
 			go_on(r, r->tcp[id - 1], id);
+	return n;
 }
 
 void restore_sockets_done(struct restore *r)
 {
 	for (size_t i = 0; r->tcp && i < r->tree.file_count; i++)
 		fd_close(&r->tcp[i]);
-	fd_close(&r->net_lock);
 	fd_close(&r->netns);
 }

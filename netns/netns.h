@@ -34,7 +34,13 @@ int netns_loopback_up(int netns_fd, struct err *e);
  * that must be closed to end it; the kernel does when its holder dies. CAP_NET_ADMIN over it is needed.
  */
 #define NETNS_LOCK_MARK 0x76707376u
+#define NETNS_LOCK_PREFIX "vps-lock-" /* of the names of its tables */
 int netns_lock(int netns_fd, struct err *e);
+/*
+ * The same for good, until it is taken off: for a namespace that has to do with connections only while it is
+ * being made or goes away, so that it never answers a peer that nobody of that name listens to. Idempotent.
+ */
+int netns_seal(int netns_fd, bool on, struct err *e);
 
 /* A socket of the namespace behind `netns_fd`, close-on-exec; the caller is back in its own. */
 int netns_socket(int netns_fd, int family, int type, int protocol, struct err *e);

@@ -100,14 +100,24 @@ static long place(const struct wanted *w, const struct ckpt_seen *s)
 	return syscall(SYS_kcmp, s->pid, w->epoll->pid, KCMP_EPOLL_TFD, s->fd, &w->slot);
 }
 
-/* kcmp(2) walks all that an epoll watches. A socket's inode has one open file, which needs no question. */
-static bool is_it(const struct ckpt_dump *d, const struct wanted *w, uint32_t file)
+/* The file that its number stands for, when that needs no kcmp(2), which walks all that an epoll watches: a
+ * socket's inode has one open file. */
+static bool is_socket(const struct ckpt_dump *d, const Ckpt__EpollTarget *t)
 {
-	const struct ckpt_seen *s = d->files.by_file[file - 1];
+	const struct ckpt_seen *s = t->file ? d->files.by_file[t->file - 1] : NULL;
 
-	if (strncmp(d->tree.files[file - 1]->path, "socket:[", 8) == 0)
-		return s->ino == w->ino && s->dev == w->dev;
-	return place(w, s) == 0;
+	return s && s->ino == t->ino && s->dev == t->dev &&
+	       strncmp(d->tree.files[t->file - 1]->path, "socket:[", 8) == 0;
+}
+
+/* Of several under one number the kernel counts in the order of the list. */
+static uint32_t turn_of(const Ckpt__File *f, size_t k)
+{
+	uint32_t turn = 0;
+
+	for (size_t i = 0; i < k; i++)
+		turn += f->targets[i]->fd == f->targets[k]->fd;
+	return turn;
 }
 
 /* As files.c orders them. */
@@ -127,27 +137,35 @@ static int compare(const void *key, const void *entry)
 	}
 }
 
-static int resolve(struct ckpt_dump *d, const struct ckpt_seen *epoll, Ckpt__EpollTarget *t,
-		   uint32_t turn, struct err *e)
+static uint32_t find(const struct ckpt_dump *d, const struct wanted *w)
 {
 	const struct ckpt_collect *c = &d->files;
-	struct wanted w = { epoll, { (uint32_t)epoll->fd, t->fd, turn }, (dev_t)t->dev, (ino_t)t->ino };
-	struct ckpt_seen **found;
+	struct ckpt_seen **found = tfind(w, &c->root, compare);
 
-	t->ino = t->dev = 0;
-	t->file = in_table(d, epoll->pid, t->fd);
-	if (t->file && is_it(d, &w, t->file))
-		return 0;
-	found = tfind(&w, &c->root, compare);
-	t->file = found ? (*found)->file : 0;
+	if (found)
+		return (*found)->file;
 	/* Some file systems show their files to stat(2) under another device than fdinfo does. */
-	for (size_t i = 0; i < c->count && !t->file; i++)
-		if (place(&w, c->by_file[i]) == 0)
-			t->file = (uint32_t)i + 1;
-	if (t->file)
-		return 0;
-	return err_set(e, ERR_UNSUPPORTED, "the epoll that is fd %d of process %d watches a file, once fd "
-		       "%u, that no process of the VPS has open", epoll->fd, (int)epoll->pid, t->fd);
+	for (size_t i = 0; i < c->count; i++)
+		if (place(w, c->by_file[i]) == 0)
+			return (uint32_t)i + 1;
+	return 0;
+}
+
+static int resolve(struct ckpt_dump *d, const struct ckpt_seen *epoll, const Ckpt__File *f, size_t k, struct err *e)
+{
+	Ckpt__EpollTarget *t = f->targets[k];
+	struct wanted w = { epoll, { (uint32_t)epoll->fd, t->fd, 0 }, (dev_t)t->dev, (ino_t)t->ino };
+
+	t->file = in_table(d, epoll->pid, t->fd);
+	if (!is_socket(d, t)) {
+		w.slot.toff = turn_of(f, k);
+		if (!t->file || place(&w, d->files.by_file[t->file - 1]) != 0)
+			t->file = find(d, &w);
+	}
+	t->ino = t->dev = 0;
+	return t->file ? 0
+		: err_set(e, ERR_UNSUPPORTED, "the epoll that is fd %d of process %d watches a file, once fd %u, that no "
+			  "process of the VPS has open", epoll->fd, (int)epoll->pid, t->fd);
 }
 
 int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e)
@@ -157,16 +175,8 @@ int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e)
 	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++) {
 		const Ckpt__File *f = d->tree.files[i];
 
-		if (f->kind != CKPT_FILE_EPOLL)
-			continue;
-		for (size_t k = 0; r == 0 && k < f->n_targets; k++) {
-			uint32_t turn = 0;
-
-			/* Of several under one number the kernel counts in the order of the list. */
-			for (size_t n = 0; n < k; n++)
-				turn += f->targets[n]->fd == f->targets[k]->fd;
-			r = resolve(d, d->files.by_file[i], f->targets[k], turn, e);
-		}
+		for (size_t k = 0; r == 0 && f->kind == CKPT_FILE_EPOLL && k < f->n_targets; k++)
+			r = resolve(d, d->files.by_file[i], f, k, e);
 	}
 	return r;
 }

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #define BIG ((off_t)3 << 30)
 
@@ -59,6 +60,7 @@ int main(void)
 	map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, plain, 0);
 	own = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE, plain, 0);
 	own[4096] = 'w';
+	CHECK(fsetxattr(plain, "user.note", "kept", 4, 0) == 0);
 	CHECK(unlink("/root/d/plain") == 0 && futimens(plain, old) == 0);
 
 	over = make("/root/d/over", "old");
@@ -93,6 +95,7 @@ int main(void)
 	wait_for_restore();
 	CHECK(holds(plain, 0, "0123456789") && holds(plain, BIG, "end"));
 	CHECK(fstat(plain, &st) == 0 && st.st_size == BIG + 3 && st.st_blocks < 1000 && st.st_nlink == 0);
+	CHECK(fgetxattr(plain, "user.note", proc, sizeof(proc)) == 4 && memcmp(proc, "kept", 4) == 0);
 	CHECK(st.st_uid == 12 && st.st_gid == 13 && (st.st_mode & 07777) == 0640 && st.st_mtim.tv_sec == 2000000);
 	CHECK(lseek(plain, 0, SEEK_CUR) == 4 && write(again, "more", 4) == 4 && holds(plain, BIG + 3, "more"));
 	map[1] = 'm';

@@ -13,8 +13,9 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO };
 
 static int ready[2];
 
@@ -60,6 +61,7 @@ static void child(void)
 
 int main(void)
 {
+	unsigned long aio = 0;
 	int fd;
 
 	CHECK(pipe(ready) == 0);
@@ -89,6 +91,8 @@ int main(void)
 		CHECK(read(ready[0], &c, 1) == 1);
 		put("/sys/fs/cgroup/frozen/cgroup.freeze", "1");
 	}
+	if (WHAT == AIO)
+		CHECK(syscall(SYS_io_setup, 8, &aio) == 0);
 	if (WHAT == FANOTIFY)
 		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
 	if (WHAT == SEALED)

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -40,6 +41,15 @@ static int state_of(int fd)
 
 	getsockopt(fd, SOL_TCP, TCP_INFO, &i, &len);
 	return i.tcpi_state;
+}
+
+static volatile char busy; /* the role that is under way */
+
+static void too_long(int sig)
+{
+	(void)sig;
+	dprintf(1, "failed: role %c takes too long, in state %d\n", busy, busy ? state_of(conn[(int)busy]) : 0);
+	_exit(1);
 }
 
 static void until(int fd, int state)
@@ -201,12 +211,12 @@ static int peer(void)
 	CHECK(read(conn['C'], &c, 1) == 1); /* K: the VPS has closed, and waits for us */
 	shutdown(conn['K'], SHUT_WR);
 	CHECK(read(conn['C'], &c, 1) == 1);
-	for (const char *r = roles + 1; *r; r++)
-		peer_ends(*r, conn[(int)*r]);
 	l = socket(AF_INET, SOCK_STREAM, 0);
 	setsockopt(l, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	CHECK(bind(l, (struct sockaddr *)&a, sizeof(a)) == 0 && listen(l, 1) == 0);
-	command("ip route del blackhole " LATER "/32 && ip addr add " LATER "/32 dev lo");
+	command("ip addr add " LATER "/32 dev lo");
+	for (const char *r = roles + 1; *r; r++)
+		peer_ends(*r, conn[(int)*r]);
 	l = accept(l, NULL, NULL);
 	say(l, "late");
 	close(l);
@@ -336,8 +346,13 @@ int main(int argc, char **argv)
 	wait_for_restore();
 	verify_states();
 	say(conn['C'], "g");
-	for (const char *r = roles + 1; *r; r++)
+	signal(SIGALRM, too_long);
+	alarm(25);
+	for (const char *r = roles + 1; *r; r++) {
+		busy = *r;
 		end(*r, conn[(int)*r]);
+	}
+	busy = 0;
 	fcntl(syn, F_SETFL, 0);
 	CHECK(poll(&(struct pollfd){ syn, POLLIN, 0 }, 1, 15000) == 1);
 	expect_end(syn, "late");
