@@ -306,7 +306,7 @@ class Vps(Runtime):
 
     def programs(self):
         return [self.build / name for name in
-                ("vps", "vpsd", "vps-monitor", "vps-worker", "vps-init")]
+                ("vps", "vpsd", "vps-monitor", "vps-worker", "vps-packer", "vps-init")]
 
 
 class Runc(Runtime):

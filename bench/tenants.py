@@ -53,9 +53,10 @@ class Bench:
 
     def usage(self, name):
         """CPU seconds; v2 tells them without the controller, too."""
-        path = next(p for p in pathlib.Path(self.unified).rglob("cpu.stat")
-                    if str(p.parent).endswith(f"{self.tag}/{name}"))
-        return int(re.search(r"usage_usec (\d+)", path.read_text()).group(1)) / 1e6
+        # Other groups come and go meanwhile, which os.walk() does not mind.
+        path = next(d for d, _, _ in os.walk(self.unified) if d.endswith(f"{self.tag}/{name}"))
+        text = pathlib.Path(path, "cpu.stat").read_text(encoding="utf-8")
+        return int(re.search(r"usage_usec (\d+)", text).group(1)) / 1e6
 
     def inside(self, name):
         return ["nsenter", f"--net=/proc/{self.status(name)['pid']}/ns/net", "--"]

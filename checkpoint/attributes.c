@@ -35,7 +35,8 @@ struct sched_attributes {
 #define K_UTIL_CLAMP 0x60u /* SCHED_FLAG_UTIL_CLAMP: both are given */
 #define K_DEADLINE 6
 
-static int sched_collect(struct ckpt_arena *a, pid_t pid, pid_t tid, Ckpt__ThreadMore *m, struct err *e)
+static int sched_collect(struct ckpt_arena *a, pid_t pid, pid_t tid, Ckpt__ThreadMore *m,
+			 struct err *e)
 {
 	struct sched_attributes s = { .size = sizeof(s) };
 	struct rlimit64 lim;
@@ -44,9 +45,11 @@ static int sched_collect(struct ckpt_arena *a, pid_t pid, pid_t tid, Ckpt__Threa
 	    prlimit64(pid, RLIMIT_RTPRIO, NULL, &lim) < 0)
 		return err_sys(e, "look at the scheduling of thread %d", (int)tid);
 	if (s.policy == K_DEADLINE || (s.priority && s.priority > lim.rlim_cur)) {
-		err_set(e, ERR_UNSUPPORTED, "thread %d has a real-time priority that its limits do not allow",
+		err_set(e, ERR_UNSUPPORTED,
+			"thread %d has a real-time priority that its limits do not allow",
 			(int)tid);
-		return err_hint(e, "it was set from outside (chrt), and must be set back to be saved");
+		return err_hint(e,
+				"it was set from outside (chrt), and must be set back to be saved");
 	}
 	m->sched.data = ckpt_memdup(a, &s, sizeof(s));
 	m->sched.len = sizeof(s);
@@ -72,8 +75,8 @@ static int files_collect(struct ckpt_task *k, Ckpt__ProcessMore *m, struct err *
 	return r < 0 ? err_code(e, r, "read %s", path) : 0;
 }
 
-static int ask(struct ckpt_batch *b, struct ckpt_thread *th, Ckpt__ThreadMore *m, Ckpt__ProcessMore *p,
-	       struct err *e)
+static int ask(struct ckpt_batch *b, struct ckpt_thread *th, Ckpt__ThreadMore *m,
+	       Ckpt__ProcessMore *p, struct err *e)
 {
 	uint64_t room = b->scratch + CKPT_BATCH_LIST;
 	struct ckpt_call c[] = {
@@ -140,7 +143,8 @@ int ckpt_attributes_check(const struct ckpt_task *k, const Ckpt__Thread *t, stru
 	if (!m || !k->process->more || m->sched.len != sizeof(struct sched_attributes) ||
 	    (m->dispatch.len && m->dispatch.len != sizeof(struct ckpt_dispatch)) ||
 	    m->n_speculation != SPECULATIONS || m->io_priority >> 13 == IOPRIO_CLASS_RT)
-		return err_set(e, ERR_FAIL, "the image is damaged: attributes of thread %u", t->tid);
+		return err_set(e, ERR_FAIL, "the image is damaged: attributes of thread %u",
+			       t->tid);
 	return 0;
 }
 
@@ -158,7 +162,8 @@ void restore_attributes(const Ckpt__Thread *t, struct list *l)
 		list_call(l, NULL, SYS_sched_setattr, 0, list_put(l, &s, sizeof(s)), 0, 0, 0, 0);
 	}
 	list_call(l, NULL, SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, m->io_priority, 0, 0, 0);
-	list_call(l, "set its timer slack", SYS_prctl, PR_SET_TIMERSLACK, m->timer_slack, 0, 0, 0, 0);
+	list_call(l, "set its timer slack", SYS_prctl, PR_SET_TIMERSLACK, m->timer_slack, 0, 0, 0,
+		  0);
 	if (m->tsc == PR_TSC_SIGSEGV)
 		list_call(l, "keep it from the clock", SYS_prctl, PR_SET_TSC, m->tsc, 0, 0, 0, 0);
 	if (m->mce_kill != PR_MCE_KILL_DEFAULT)
@@ -208,5 +213,7 @@ int restore_dispatch(pid_t tid, const Ckpt__Thread *t)
 	if (!t->more->dispatch.len)
 		return 0;
 	memcpy(&how, t->more->dispatch.data, sizeof(how));
-	return ptrace((enum __ptrace_request)K_SET_DISPATCH, tid, (void *)sizeof(how), &how) < 0 ? -errno : 0;
+	return ptrace((enum __ptrace_request)K_SET_DISPATCH, tid, (void *)sizeof(how), &how) < 0 ?
+		       -errno :
+		       0;
 }

@@ -112,6 +112,13 @@ static bool has(const struct ckpt_process *p, pid_t tid)
 	return false;
 }
 
+static bool has_ended(pid_t pid)
+{
+	struct ckpt_status s;
+
+	return ckpt_status_read(pid, &s) == 0 && strstr(s.text, "\nState:\tZ");
+}
+
 static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 {
 	pid_t *tids;
@@ -121,6 +128,9 @@ static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 		r = ckpt_trace_interrupt(tid);
 	if (r == -ESRCH)
 		return 0; /* it has ended meanwhile */
+	if (r == -EPERM && tid == p->pid && has_ended(tid))
+		return err_set(e, ERR_UNSUPPORTED, "the first thread of process %d has ended before the others, which "
+			       "cannot be saved", (int)tid);
 	if (r == -EPERM) {
 		err_set(e, ERR_STATE, "thread %d of process %d is traced", (int)tid, (int)p->pid);
 		return err_hint(e, "a debugger or strace in the VPS must let go of it first");

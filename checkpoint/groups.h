@@ -26,6 +26,14 @@ int ckpt_xattrs_read(struct ckpt_arena *a, const char *path, Ckpt__Setting ***li
  * then on (a controller is given to the groups below only while no process is in the group itself). All but the first
  * are done with the rights of the VPS's root (`user` is its user namespace).
  */
+/*
+ * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more seen). A child that
+ * moves nothing waits for it meanwhile, until ckpt_groups_await(), which must be called, also after errors. No
+ * thread: others fork meanwhile. 0: there is no such child.
+ */
+pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init);
+void ckpt_groups_await(pid_t child);
+
 int ckpt_groups_make(const struct ckpt_tree *t, int root, struct err *e);
 int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_place_threads(const struct ckpt_tree *t, int group, int user, struct err *e);

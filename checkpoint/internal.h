@@ -131,6 +131,14 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
+/* What is seen of it from outside; of a thread after its list, as a signal may have been delivered meanwhile.
+ * *ret_filters is how many seccomp filters it has. (collect_outside.c) */
+int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t,
+			unsigned *ret_filters, struct err *e);
+/* Pending signals of a thread, or those of its process. (collect_outside.c) */
+int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared, uint32_t ns_tid,
+			 struct err *e);
 /* Of frozen processes, one that waits for its child to become another program, and the child. Sorts `pids`.
  * (vfork.c) */
 bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child);

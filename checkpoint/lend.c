@@ -8,6 +8,8 @@
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -16,7 +18,8 @@
 
 /* The numbers that a lender's calls get, in a table of open files that has none but 0 to 2 and those from
  * restore.base on. */
-enum { HELPER = 3, FD, PLACE };
+enum { HELPER = 3, FD, PLACE, PAIR };
+#define OWN_NET FD /* for a pair, which needs no other */
 
 bool ckpt_lend_is_taken(pid_t pid)
 {
@@ -89,16 +92,25 @@ static void make_call(struct list *l, const struct ckpt_lend *q)
 static int lend(struct restore *r, pid_t helper, struct restoring *p, const struct ckpt_lend *q, struct list *l,
 		struct err *e)
 {
+	static const char net[] = "/proc/self/ns/net";
+	bool elsewhere = q->op == CKPT_LEND_PAIR && q->place >= 0;
+
 	list_init(l, r);
 	list_call(l, NULL, SYS_close_range, HELPER, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	list_call(l, "open the helper", SYS_pidfd_open, (uint64_t)helper, 0, 0, 0, 0, 0);
 	if (q->op != CKPT_LEND_PAIR)
 		list_call(l, "take a socket", SYS_pidfd_getfd, HELPER, (uint64_t)q->fd, 0, 0, 0, 0);
-	if (q->op == CKPT_LEND_CONNECT && q->place >= 0)
-		list_call(l, "take a place", SYS_pidfd_getfd, HELPER, (uint64_t)q->place, 0, 0, 0, 0);
+	else
+		list_call(l, "open its network", SYS_open, list_put(l, net, sizeof(net)), O_RDONLY | O_CLOEXEC, 0, 0, 0,
+			  0);
+	list_call(l, "take a place", SYS_pidfd_getfd, HELPER, (uint64_t)(q->place < 0 ? q->fd : q->place), 0, 0, 0, 0);
+	if (elsewhere)
+		list_call(l, "enter a network", SYS_setns, PLACE, CLONE_NEWNET, 0, 0, 0, 0);
 	become(l, q->uid, q->gid, q->groups, q->n_groups);
 	make_call(l, q);
 	become(l, 0, 0, NULL, 0);
+	if (elsewhere)
+		list_call(l, "leave a network", SYS_setns, OWN_NET, CLONE_NEWNET, 0, 0, 0, 0);
 	return list_run(l, &p->batch, &p->threads[0], e);
 }
 
@@ -131,8 +143,8 @@ int restore_lend(struct restore *r, pid_t helper, int sock, struct list *l, stru
 	n = lend(r, helper, p, &q, l, &said);
 	if (n == 0 && q.op == CKPT_LEND_PAIR) {
 		pidfd = pidfd_open_pid(p->batch.pid);
-		first = (int)syscall(SYS_pidfd_getfd, pidfd, FD, 0);
-		second = (int)syscall(SYS_pidfd_getfd, pidfd, FD + 1, 0);
+		first = (int)syscall(SYS_pidfd_getfd, pidfd, PAIR, 0);
+		second = (int)syscall(SYS_pidfd_getfd, pidfd, PAIR + 1, 0);
 		if (first < 0 || second < 0)
 			n = err_sys(&said, "take a pair of unix sockets");
 	}

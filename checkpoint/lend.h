@@ -15,7 +15,7 @@
  */
 enum ckpt_lend_op {
 	CKPT_LEND_LISTEN,   /* fd, value: the backlog */
-	CKPT_LEND_PAIR,     /* value: the type; two fds come back */
+	CKPT_LEND_PAIR,     /* value: the type; `place`: -1 or the network namespace; two fds come back */
 	CKPT_LEND_CONNECT,  /* fd, addr; `place`, when it is not -1, is opened (O_PATH) on what has the path */
 	CKPT_LEND_OP_COUNT,
 };

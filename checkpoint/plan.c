@@ -11,9 +11,9 @@
 struct planner {
 	struct ckpt_plan *p;
 	struct ckpt_arena *a;
-	size_t *by_pid;      /* indices of the given nodes, by number */
-	size_t *by_depth;    /* likewise, parents first */
-	uint8_t *taken;      /* a bit for each number below NUMBER_MAX */
+	size_t *by_pid; /* indices of the given nodes, by number */
+	size_t *by_depth; /* likewise, parents first */
+	uint8_t *taken; /* a bit for each number below NUMBER_MAX */
 	size_t node_room, op_room;
 };
 
@@ -59,7 +59,8 @@ static size_t find(const struct planner *q, uint32_t pid)
 		else
 			hi = mid;
 	}
-	return lo < q->p->given && node(q, q->by_pid[lo])->pid == pid ? q->by_pid[lo] : CKPT_PLAN_OUTSIDE;
+	return lo < q->p->given && node(q, q->by_pid[lo])->pid == pid ? q->by_pid[lo] :
+									CKPT_PLAN_OUTSIDE;
 }
 
 static bool is_leader(const struct ckpt_plan_node *n)
@@ -112,7 +113,8 @@ static uint32_t free_number(struct planner *q)
 /* number 0: any. A negative errno value, or 0 and the new node's index. */
 static int add_standin(struct planner *q, uint32_t number, size_t by, size_t home, size_t *ret)
 {
-	struct ckpt_plan_node *nodes = grow(q, q->p->nodes, q->p->count, &q->node_room, sizeof(*nodes));
+	struct ckpt_plan_node *nodes =
+		grow(q, q->p->nodes, q->p->count, &q->node_room, sizeof(*nodes));
 
 	if (!nodes)
 		return -ENOMEM;
@@ -123,7 +125,10 @@ static int add_standin(struct planner *q, uint32_t number, size_t by, size_t hom
 	if (number == 0)
 		return -EAGAIN;
 	nodes[*ret] = (struct ckpt_plan_node){
-		.pid = number, .parent = by, .home = home, .depth = nodes[by].depth + 1,
+		.pid = number,
+		.parent = by,
+		.home = home,
+		.depth = nodes[by].depth + 1,
 	};
 	return birth(q, *ret, by);
 }
@@ -151,7 +156,8 @@ static size_t find_standin(const struct planner *q, uint32_t session, size_t hom
 	for (size_t i = q->p->given; i < q->p->count; i++) {
 		const struct ckpt_plan_node *n = node(q, i);
 
-		if (pid ? n->pid == pid : n->session == session && n->home == home && n->group == session)
+		if (pid ? n->pid == pid :
+			  n->session == session && n->home == home && n->group == session)
 			return i;
 	}
 	return CKPT_PLAN_OUTSIDE;
@@ -228,8 +234,9 @@ static int try_birth(struct planner *q, size_t i)
 	if (n->birth && p->session != n->birth) {
 		if (p->session != p->sid && p->sid == n->birth)
 			return 1;
-		r = n->by_children && is_below(q, find(q, n->birth), i)
-			? -EOPNOTSUPP : adoption(q, n->birth, n->parent, &by);
+		r = n->by_children && is_below(q, find(q, n->birth), i) ?
+			    -EOPNOTSUPP :
+			    adoption(q, n->birth, n->parent, &by);
 		n = node(q, i);
 		if (r == -EOPNOTSUPP && n->by_children) {
 			/* Its children are those of others, then, that it has adopted. */
@@ -351,7 +358,8 @@ static int groups(struct planner *q, size_t *stuck)
 	}
 	for (size_t i = 0; r == 0 && i < q->p->given; i++)
 		if (node(q, i)->foreground)
-			r = emit(q, CKPT_OP_FOREGROUND, i, CKPT_PLAN_OUTSIDE, node(q, i)->foreground);
+			r = emit(q, CKPT_OP_FOREGROUND, i, CKPT_PLAN_OUTSIDE,
+				 node(q, i)->foreground);
 	return r;
 }
 
@@ -445,7 +453,8 @@ static int prepare(struct planner *q, const struct ckpt_plan_node *nodes, size_t
 }
 
 int ckpt_plan_make(struct ckpt_plan *p, struct ckpt_arena *a, const struct ckpt_plan_node *nodes,
-		   size_t count, const uint32_t *used, size_t used_count, size_t *ret_stuck, struct err *e)
+		   size_t count, const uint32_t *used, size_t used_count, size_t *ret_stuck,
+		   struct err *e)
 {
 	struct planner q = { .p = p, .a = a };
 	size_t stuck = 0;
@@ -462,8 +471,10 @@ int ckpt_plan_make(struct ckpt_plan *p, struct ckpt_arena *a, const struct ckpt_
 	if (ret_stuck)
 		*ret_stuck = stuck;
 	if (r == -EOPNOTSUPP)
-		return err_set(e, ERR_UNSUPPORTED, "process %u is in a session or group that nothing can "
-			       "bring it into again", p->nodes[stuck].pid);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "process %u is in a session or group that nothing can "
+			       "bring it into again",
+			       p->nodes[stuck].pid);
 	return r < 0 ? err_code(e, r, "order the processes") : 0;
 }
 
@@ -482,7 +493,11 @@ int ckpt_plan_tree(struct ckpt_plan *p, struct ckpt_tree *t, size_t *ret_stuck, 
 		const Ckpt__Process *k = t->tasks[i].process;
 
 		nodes[i] = (struct ckpt_plan_node){
-			k->pid, k->ppid, k->pgid, k->sid, k->sid == k->pid && k->terminal ? k->foreground : 0,
+			k->pid,
+			k->ppid,
+			k->pgid,
+			k->sid,
+			k->sid == k->pid && k->terminal ? k->foreground : 0,
 		};
 		for (size_t n = 0; n < t->tasks[i].thread_count; n++)
 			used[used_count++] = t->tasks[i].threads[n]->tid;

@@ -25,26 +25,26 @@
 
 struct ckpt_plan_node {
 	uint32_t pid, ppid, pgid, sid; /* as the VPS sees them; ppid 0: outside of it */
-	uint32_t foreground;           /* of a leader with a terminal: the group in its foreground; 0: none */
-	bool ended;                    /* a zombie */
+	uint32_t foreground; /* of a leader with a terminal: the group in its foreground; 0: none */
+	bool ended; /* a zombie */
 	/* The plan's own. */
-	size_t parent;                 /* index; of a stand-in: who makes it */
-	size_t home;                   /* of a stand-in: who adopts its children */
-	uint32_t birth;                /* the session to be born in; 0: any */
-	bool by_children;              /* it is only for the sake of its children */
+	size_t parent; /* index; of a stand-in: who makes it */
+	size_t home; /* of a stand-in: who adopts its children */
+	uint32_t birth; /* the session to be born in; 0: any */
+	bool by_children; /* it is only for the sake of its children */
 	bool born;
-	uint32_t session, group;       /* by now */
+	uint32_t session, group; /* by now */
 	uint32_t depth;
 };
 
 enum ckpt_op_kind {
-	CKPT_OP_BIRTH,      /* `who`, by `by`, or CKPT_PLAN_OUTSIDE */
-	CKPT_OP_SESSION,    /* who: setsid(2); and takes its terminal */
-	CKPT_OP_GROUP,      /* who: joins or leads group `number` */
+	CKPT_OP_BIRTH, /* `who`, by `by`, or CKPT_PLAN_OUTSIDE */
+	CKPT_OP_SESSION, /* who: setsid(2); and takes its terminal */
+	CKPT_OP_GROUP, /* who: joins or leads group `number` */
 	CKPT_OP_FOREGROUND, /* who: puts group `number` into the foreground of its terminal */
-	CKPT_OP_REAPER,     /* who: adopts orphans from now on (number 1) or no more (0) */
-	CKPT_OP_END,        /* the stand-in who ends, and `by` waits for it */
-	CKPT_OP_EXIT,       /* who, a zombie, ends */
+	CKPT_OP_REAPER, /* who: adopts orphans from now on (number 1) or no more (0) */
+	CKPT_OP_END, /* the stand-in who ends, and `by` waits for it */
+	CKPT_OP_EXIT, /* who, a zombie, ends */
 };
 
 struct ckpt_op {

@@ -113,7 +113,8 @@ static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, p
 	len -= len && comm[len - 1] == '\n';
 	z->comm.len = len < 15 ? len : 15;
 	z->comm.data = ckpt_memdup(&d->tree.arena, comm, z->comm.len);
-	if (!z->comm.data || ckpt_push(&d->tree.arena, &d->tree.zombies, &d->tree.zombie_count, z) < 0)
+	if (!z->comm.data ||
+	    ckpt_push(&d->tree.arena, &d->tree.zombies, &d->tree.zombie_count, z) < 0)
 		return err_code(e, -ENOMEM, "collect zombies");
 	return 0;
 }
@@ -125,7 +126,8 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 		cleanup_free char *text = NULL;
 		char path[64];
 
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)k->pid, (int)k->tids[i]);
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)k->pid,
+			 (int)k->tids[i]);
 		if (fd_read_file_at(AT_FDCWD, path, MIB(1), &text, NULL) < 0)
 			continue; /* a kernel without CONFIG_PROC_CHILDREN */
 		for (char *p = text, *end; *p; p = end + strspn(end, " ")) {
@@ -155,8 +157,10 @@ static int parents(struct ckpt_tree *t, struct err *e)
 			n++;
 		k->ppid = n < i ? t->tasks[n].process->pid : 0;
 		if (n == i && i > 0 && k->sid != k->pid)
-			return err_set(e, ERR_UNSUPPORTED, "process %d was started from outside the VPS, and is "
-				       "in a session from there", (int)t->tasks[i].pid);
+			return err_set(e, ERR_UNSUPPORTED,
+				       "process %d was started from outside the VPS, and is "
+				       "in a session from there",
+				       (int)t->tasks[i].pid);
 	}
 	return 0;
 }
@@ -190,8 +194,8 @@ static int share(const struct ckpt_tree *t, int what, size_t *first, struct err 
 		order[i] = i;
 	qsort_r(order, t->task_count, sizeof(*order), compare, &c);
 	for (size_t i = 0; i < t->task_count; i++) {
-		bool same = i > 0 && syscall(SYS_kcmp, t->tasks[order[i - 1]].pid, t->tasks[order[i]].pid, what,
-					     0, 0) == 0;
+		bool same = i > 0 && syscall(SYS_kcmp, t->tasks[order[i - 1]].pid,
+					     t->tasks[order[i]].pid, what, 0, 0) == 0;
 
 		first[order[i]] = same ? first[order[i - 1]] : order[i];
 	}
@@ -205,8 +209,10 @@ static int shares(struct ckpt_tree *t, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		if (first[i] != i)
-			return err_set(e, ERR_UNSUPPORTED, "processes %d and %d share their memory (vfork)",
-				       (int)t->tasks[first[i]].pid, (int)t->tasks[i].pid);
+			return err_set(
+				e, ERR_UNSUPPORTED,
+				"processes %d and %d share their memory, which cannot be saved yet",
+				(int)t->tasks[first[i]].pid, (int)t->tasks[i].pid);
 	if (r == 0)
 		r = share(t, KCMP_FILES, first, e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
@@ -230,8 +236,10 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 	int r = ckpt_plan_tree(&plan, t, &stuck, e);
 
 	if (r == -EOPNOTSUPP)
-		return err_set(e, ERR_UNSUPPORTED, "process %d is in a session or group that nothing can bring it "
-			       "into again", (int)t->tasks[stuck < t->task_count ? stuck : 0].pid);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "process %d is in a session or group that nothing can bring it "
+			       "into again",
+			       (int)t->tasks[stuck < t->task_count ? stuck : 0].pid);
 	for (size_t i = 0; r == 0 && i < plan.op_count; i++) {
 		const struct ckpt_op *o = &plan.ops[i];
 		const Ckpt__Process *k, *by;
@@ -240,10 +248,13 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 			continue;
 		k = t->tasks[o->who].process;
 		by = o->by < t->task_count ? t->tasks[o->by].process : NULL;
-		if ((k->files_group && k->files_group != k->pid && (!by || by->files_group != k->files_group)) ||
+		if ((k->files_group && k->files_group != k->pid &&
+		     (!by || by->files_group != k->files_group)) ||
 		    (k->fs_group && k->fs_group != k->pid && (!by || by->fs_group != k->fs_group)))
-			return err_set(e, ERR_UNSUPPORTED, "process %d shares its %s with one that is not its "
-				       "parent", (int)t->tasks[o->who].pid,
+			return err_set(e, ERR_UNSUPPORTED,
+				       "process %d shares its %s with one that is not its "
+				       "parent",
+				       (int)t->tasks[o->who].pid,
 				       k->files_group ? "open files" : "directory");
 	}
 	return r;
@@ -251,11 +262,11 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 
 int ckpt_relate(struct ckpt_dump *d, struct err *e)
 {
-	int r = parents(&d->tree, e);
+	int r = ckpt_note(d, parents(&d->tree, e), 0, -1, e);
 
 	if (r == 0)
-		r = shares(&d->tree, e);
-	return r == 0 ? check_plan(&d->tree, e) : r;
+		r = ckpt_note(d, shares(&d->tree, e), 0, -1, e);
+	return r == 0 ? ckpt_note(d, check_plan(&d->tree, e), 0, -1, e) : r;
 }
 
 /* One that nobody has open is opened now. */
@@ -275,13 +286,15 @@ int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; i < t->task_count; i++) {
 		const struct ckpt_task *k = &t->tasks[i];
-		uint32_t nr = k->host_terminal, major = nr >> 8 & 0xfff, minor = (nr & 0xff) | (nr >> 12 & 0xfff00);
+		uint32_t nr = k->host_terminal, major = nr >> 8 & 0xfff,
+			 minor = (nr & 0xff) | (nr >> 12 & 0xfff00);
 		int r = 0;
 
 		if (!nr)
 			continue;
 		if (major < 136 || major > 143)
-			return err_set(e, ERR_UNSUPPORTED, "process %d has a terminal that is not the VPS's",
+			return err_set(e, ERR_UNSUPPORTED,
+				       "process %d has a terminal that is not the VPS's",
 				       (int)k->pid);
 		k->process->terminal = ckpt_pty_find(t, (major - 136) * 256 + minor);
 		if (!k->process->terminal)

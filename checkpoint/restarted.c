@@ -34,14 +34,27 @@ static uint64_t in_code(pid_t tid, uint64_t rip)
 	return restarts(nr) ? nr : 0;
 }
 
+/* A wait for a word that is as expected, with a time: its operation is 0, as nanosleep's second argument may be. */
+static bool is_shared_futex(pid_t tid, const struct user_regs_struct *r)
+{
+	int64_t ts[2];
+	uint32_t word;
+
+	return r->rsi == FUTEX_WAIT && ckpt_mem_read(tid, r->rdi, &word, sizeof(word)) == 0 &&
+	       word == (uint32_t)r->rdx && ckpt_mem_read(tid, r->r10, ts, sizeof(ts)) == 0 && ts[0] >= 0 &&
+	       ts[1] >= 0 && ts[1] < 1000000000;
+}
+
 /* What fits the arguments, for programs that have the number from elsewhere (Go, musl). */
-static uint64_t by_arguments(const struct user_regs_struct *r)
+static uint64_t by_arguments(pid_t tid, const struct user_regs_struct *r)
 {
 	uint64_t op = r->rsi & ~(uint64_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
 
 	if (r->rdi < 16 && r->rsi == 0 && r->rdx > 65535)
 		return SYS_clock_nanosleep;
 	if ((r->rsi & FUTEX_PRIVATE_FLAG) && (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET))
+		return SYS_futex;
+	if (is_shared_futex(tid, r))
 		return SYS_futex;
 	if (r->rsi == 0 || r->rsi > 1 << 20)
 		return SYS_nanosleep;
@@ -54,5 +67,5 @@ void ckpt_restarted_call(pid_t tid, struct user_regs_struct *regs)
 		return;
 	regs->orig_rax = in_code(tid, regs->rip);
 	if (!regs->orig_rax)
-		regs->orig_rax = by_arguments(regs);
+		regs->orig_rax = by_arguments(tid, regs);
 }

@@ -171,13 +171,27 @@ static int fill_terminals(struct restore *r, struct err *e)
 	return n;
 }
 
+/* Numbers of processes that have ended are not given again too soon: those below the highest. */
+static int set_last_number(struct restore *r, struct err *e)
+{
+	uint32_t last = 1;
+
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++)
+			if (r->tree.tasks[i].threads[k]->tid > last)
+				last = r->tree.tasks[i].threads[k]->tid;
+	return rt_last_number(r->vps, (pid_t)last, e);
+}
+
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
 	pid_t init = rt_init_pid(r->vps);
 	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
+	pid_t warm;
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
+	warm = ckpt_groups_warm(&r->tree, group, init);
 	if (n == 0)
 		more = restore_heritage(r, rec, more, e);
 	if (more < 0)
@@ -190,6 +204,7 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_sockets_take(r, e);
 	if (n == 0)
 		n = restore_fork_tree(r, l, e);
+	ckpt_groups_await(warm);
 	/* Before they have memory, which is charged to the group. */
 	if (n == 0)
 		n = ckpt_groups_place(&r->tree, group, user, e);
@@ -219,6 +234,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_settle_groups(r, group, user, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
+	if (n == 0)
+		n = set_last_number(r, e);
 	if (n == 0)
 		n = fault_point("restore", "commit", e);
 	return n;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sys/xattr.h>
 
 /* The directory of a group; its path has been checked, and this file system has no links. */
@@ -68,6 +69,29 @@ int ckpt_groups_make(const struct ckpt_tree *t, int root, struct err *e)
 	return n;
 }
 
+pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d", (int)init), fd;
+	pid_t child;
+
+	if (t->group_count <= 1)
+		return 0;
+	fd = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	child = fd < 0 ? 0 : fork();
+	if (child == 0 && fd >= 0)
+		_exit(write(fd, text, (size_t)len) != len); /* process 1, to where it is */
+	if (fd >= 0)
+		close(fd);
+	return child > 0 ? child : 0;
+}
+
+void ckpt_groups_await(pid_t child)
+{
+	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+		continue;
+}
+
 struct work {
 	const struct ckpt_tree *tree;
 	int group;
@@ -95,7 +119,7 @@ static int place(void *arg, struct err *e)
 	for (size_t i = 0; n == 0 && i < w->tree->task_count; i++) {
 		const struct ckpt_task *k = &w->tree->tasks[i];
 
-		if (k->threads[0]->group)
+		if (k->threads[0]->group > 1) /* born in the first */
 			n = move(w, k->threads[0]->group, "cgroup.procs", k->pid, e);
 	}
 	return n;

@@ -60,7 +60,8 @@ int restore_tables(struct restore *r, struct list *l, struct err *e)
 		if (r->tree.tasks[i].process->files_group)
 			continue;
 		list_init(l, r);
-		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0,
+			  0, 0);
 		n = list_run(l, &r->procs[i].batch, &r->procs[i].threads[0], e);
 	}
 	return n;

@@ -15,19 +15,21 @@
 /* Not in libc's header. */
 #define GET_FILTER 0x420c
 #define GET_METADATA 0x420d
-#define INSNS_MAX 4096  /* BPF_MAXINSNS, of one filter */
-#define CHAIN_MAX 8192  /* the kernel allows 32768 instructions, and counts 4 more a filter */
+#define INSNS_MAX 4096 /* BPF_MAXINSNS, of one filter */
+#define CHAIN_MAX 8192 /* the kernel allows 32768 instructions, and counts 4 more a filter */
 
 static int get(pid_t tid, unsigned index, struct sock_filter *insn, uint32_t *flags, struct err *e)
 {
 	struct {
 		uint64_t index, flags;
 	} meta = { .index = index };
-	long n = ptrace((enum __ptrace_request)GET_FILTER, tid, (void *)(uintptr_t)index, insn); /* NOLINT */
+	long n = ptrace((enum __ptrace_request)GET_FILTER, tid, (void *)(uintptr_t)index,
+			insn); /* NOLINT */
 
 	if (n < 0 && errno == EACCES) {
 		err_sys(e, "read the seccomp filters of thread %d", (int)tid);
-		return err_hint(e, "this takes CAP_SYS_ADMIN and an engine that has no filters itself");
+		return err_hint(
+			e, "this takes CAP_SYS_ADMIN and an engine that has no filters itself");
 	}
 	if (n < 0)
 		return err_sys(e, "read seccomp filter %u of thread %d", index, (int)tid);
@@ -39,7 +41,8 @@ static int get(pid_t tid, unsigned index, struct sock_filter *insn, uint32_t *fl
 }
 
 /* The id of a filter with this program, which may be new. */
-static uint32_t find(struct ckpt_tree *t, const struct sock_filter *insn, size_t len, uint32_t flags)
+static uint32_t find(struct ckpt_tree *t, const struct sock_filter *insn, size_t len,
+		     uint32_t flags)
 {
 	Ckpt__SeccompFilter *f;
 
@@ -59,7 +62,8 @@ static uint32_t find(struct ckpt_tree *t, const struct sock_filter *insn, size_t
 	return (uint32_t)t->filter_count;
 }
 
-int ckpt_seccomp_collect(struct ckpt_dump *d, pid_t tid, unsigned count, Ckpt__Thread *t, struct err *e)
+int ckpt_seccomp_collect(struct ckpt_dump *d, pid_t tid, unsigned count, Ckpt__Thread *t,
+			 struct err *e)
 {
 	cleanup_free struct sock_filter *insn = NULL;
 	size_t own = count > d->base_filters ? count - d->base_filters : 0;
@@ -101,7 +105,9 @@ int ckpt_seccomp_check(const struct ckpt_tree *t, const Ckpt__Thread *th, struct
 			     !(f->flags & ~(uint32_t)SECCOMP_FILTER_FLAG_LOG);
 		}
 	}
-	return ok ? 0 : err_set(e, ERR_FAIL, "the image is damaged: seccomp filters of thread %u", th->tid);
+	return ok ? 0 :
+		    err_set(e, ERR_FAIL, "the image is damaged: seccomp filters of thread %u",
+			    th->tid);
 }
 
 size_t ckpt_seccomp_common(const Ckpt__Thread *a, const Ckpt__Thread *b)
@@ -124,10 +130,12 @@ size_t ckpt_seccomp_put(const struct ckpt_tree *t, const Ckpt__Thread *th, size_
 
 		if (!list_fits(l, 1, f->program.len + sizeof(prog) + 32))
 			break;
-		prog.filter = (void *)(uintptr_t)list_put(l, f->program.data, f->program.len); /* NOLINT */
+		prog.filter = (void *)(uintptr_t)list_put(l, f->program.data,
+							  f->program.len); /* NOLINT */
 		/* What a filter does to speculation was done when it was made, and is set by itself. */
 		list_call(l, "filter its system calls", SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-			  f->flags | SECCOMP_FILTER_FLAG_SPEC_ALLOW, list_put(l, &prog, sizeof(prog)), 0, 0, 0);
+			  f->flags | SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+			  list_put(l, &prog, sizeof(prog)), 0, 0, 0);
 	}
 	return from;
 }

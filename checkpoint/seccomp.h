@@ -18,7 +18,8 @@ struct list;
 
 /* Fills t->seccomp of a stopped thread that has `count` filters in all (seccomp(2),
  * PTRACE_SECCOMP_GET_FILTER, Linux 4.4: for a tracer with CAP_SYS_ADMIN and without filters). */
-int ckpt_seccomp_collect(struct ckpt_dump *d, pid_t tid, unsigned count, Ckpt__Thread *t, struct err *e);
+int ckpt_seccomp_collect(struct ckpt_dump *d, pid_t tid, unsigned count, Ckpt__Thread *t,
+			 struct err *e);
 
 /* That the filters of an image's thread are there and may be programs. */
 int ckpt_seccomp_check(const struct ckpt_tree *t, const Ckpt__Thread *th, struct err *e);

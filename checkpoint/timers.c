@@ -15,8 +15,8 @@
 #include <time.h>
 
 #define TIMERS_MAX 8192
-#define RESTORE_IDS 77      /* PR_TIMER_CREATE_RESTORE_IDS, Linux 6.15 */
-#define COUNTED_MAX 20000   /* numbers that are counted up to without it */
+#define RESTORE_IDS 77 /* PR_TIMER_CREATE_RESTORE_IDS, Linux 6.15 */
+#define COUNTED_MAX 20000 /* numbers that are counted up to without it */
 
 /* As the kernel's struct sigevent begins. */
 struct event {
@@ -32,7 +32,8 @@ static int parse(char *const line[4], Ckpt__PosixTimer *t)
 	char how[16], whom[8];
 	int pid, clock;
 
-	if (sscanf(line[0], "ID: %u", &id) != 1 || sscanf(line[1], "signal: %u/%lx", &signal, &value) != 2 ||
+	if (sscanf(line[0], "ID: %u", &id) != 1 ||
+	    sscanf(line[1], "signal: %u/%lx", &signal, &value) != 2 ||
 	    sscanf(line[2], "notify: %15[^/]/%7[^.].%d", how, whom, &pid) != 3 ||
 	    sscanf(line[3], "ClockID: %d", &clock) != 1)
 		return -EPROTO;
@@ -40,7 +41,9 @@ static int parse(char *const line[4], Ckpt__PosixTimer *t)
 	t->signal = signal;
 	t->value = value;
 	t->clock = clock;
-	t->notify = STREQ(how, "none") ? SIGEV_NONE : STREQ(how, "thread") ? SIGEV_THREAD : SIGEV_SIGNAL;
+	t->notify = STREQ(how, "none")	 ? SIGEV_NONE :
+		    STREQ(how, "thread") ? SIGEV_THREAD :
+					   SIGEV_SIGNAL;
 	if (STREQ(whom, "tid")) {
 		t->notify |= SIGEV_THREAD_ID;
 		t->tid = (uint32_t)pid; /* the host's; translated when all threads are known */
@@ -57,11 +60,13 @@ static int add(struct ckpt_dump *d, struct ckpt_task *k, char *const line[4], st
 		return err_code(e, -ENOMEM, "collect timers");
 	ckpt__posix_timer__init(t);
 	if (m->n_timers == TIMERS_MAX)
-		return err_set(e, ERR_UNSUPPORTED, "process %d has more than %d timers", (int)k->pid, TIMERS_MAX);
+		return err_set(e, ERR_UNSUPPORTED, "process %d has more than %d timers",
+			       (int)k->pid, TIMERS_MAX);
 	if (parse(line, t) < 0)
 		return err_set(e, ERR_FAIL, "/proc/%d/timers is not understood", (int)k->pid);
-	return ckpt_push(&d->tree.arena, &m->timers, &m->n_timers, t) < 0
-		? err_code(e, -ENOMEM, "collect timers") : 0;
+	return ckpt_push(&d->tree.arena, &m->timers, &m->n_timers, t) < 0 ?
+		       err_code(e, -ENOMEM, "collect timers") :
+		       0;
 }
 
 static int by_number(const void *a, const void *b)
@@ -90,12 +95,13 @@ static int list_timers(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 		r = add(d, k, line, e);
 	}
 	if (k->process->more->n_timers)
-		qsort(k->process->more->timers, k->process->more->n_timers, sizeof(Ckpt__PosixTimer *), by_number);
+		qsort(k->process->more->timers, k->process->more->n_timers,
+		      sizeof(Ckpt__PosixTimer *), by_number);
 	return r;
 }
 
-int ckpt_timers_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
-			struct err *e)
+int ckpt_timers_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b,
+			struct ckpt_thread *th, struct err *e)
 {
 	const Ckpt__ProcessMore *m = k->process->more;
 	uint64_t room = b->scratch + CKPT_BATCH_LIST;
@@ -107,14 +113,17 @@ int ckpt_timers_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_ba
 		n = m->n_timers - at < ARRAY_SIZE(calls) ? m->n_timers - at : ARRAY_SIZE(calls);
 		for (size_t i = 0; i < n; i++)
 			calls[i] = (struct ckpt_call){ SYS_timer_gettime,
-						       { m->timers[at + i]->id, room + i * sizeof(now[0]) }, 0 };
+						       { m->timers[at + i]->id,
+							 room + i * sizeof(now[0]) },
+						       0 };
 		r = ckpt_batch_run(b, th, calls, n, e);
 		if (r == 0 && ckpt_mem_read(b->pid, room, now, n * sizeof(now[0])) < 0)
 			r = err_code(e, -EFAULT, "read from process %d", (int)b->pid);
 		for (size_t i = 0; r == 0 && i < n; i++) {
 			Ckpt__PosixTimer *t = m->timers[at + i];
 
-			t->left_ns = (uint64_t)now[i].it_value.tv_sec * 1000000000 + (uint64_t)now[i].it_value.tv_nsec;
+			t->left_ns = (uint64_t)now[i].it_value.tv_sec * 1000000000 +
+				     (uint64_t)now[i].it_value.tv_nsec;
 			t->interval_ns = (uint64_t)now[i].it_interval.tv_sec * 1000000000 +
 					 (uint64_t)now[i].it_interval.tv_nsec;
 		}
@@ -135,7 +144,8 @@ int ckpt_timers_resolve(struct ckpt_task *k, struct err *e)
 		while (n < k->thread_count && k->tids[n] != (pid_t)t->tid)
 			n++;
 		if (n == k->thread_count)
-			return err_set(e, ERR_UNSUPPORTED, "timer %u of process %d is for a thread that has ended",
+			return err_set(e, ERR_UNSUPPORTED,
+				       "timer %u of process %d is for a thread that has ended",
 				       t->id, (int)k->pid);
 		t->tid = k->threads[n]->tid;
 	}
@@ -150,7 +160,9 @@ int ckpt_timers_check(const struct ckpt_task *k, struct err *e)
 	for (size_t i = 0; ok && i < m->n_timers; i++)
 		ok = m->timers[i]->signal <= 64 && m->timers[i]->id <= INT32_MAX &&
 		     (i == 0 || m->timers[i]->id > m->timers[i - 1]->id);
-	return ok ? 0 : err_set(e, ERR_FAIL, "the image is damaged: timers of process %u", k->process->pid);
+	return ok ? 0 :
+		    err_set(e, ERR_FAIL, "the image is damaged: timers of process %u",
+			    k->process->pid);
 }
 
 static int run(struct restoring *p, struct list *l, struct err *e)
@@ -161,11 +173,13 @@ static int run(struct restoring *p, struct list *l, struct err *e)
 /* timer_create(2) where the number is asked for in the place that it is put in. */
 static uint64_t create(struct list *l, const Ckpt__PosixTimer *t, uint32_t id)
 {
-	struct event ev = { t->value, (int32_t)t->signal, (int32_t)t->notify, (int32_t)t->tid, { 0 } };
+	struct event ev = {
+		t->value, (int32_t)t->signal, (int32_t)t->notify, (int32_t)t->tid, { 0 }
+	};
 	uint64_t at = list_put(l, &id, sizeof(id));
 
-	list_call(l, "make a timer", SYS_timer_create, (uint64_t)(int64_t)t->clock, list_put(l, &ev, sizeof(ev)), at,
-		  0, 0, 0);
+	list_call(l, "make a timer", SYS_timer_create, (uint64_t)(int64_t)t->clock,
+		  list_put(l, &ev, sizeof(ev)), at, 0, 0, 0);
 	return at;
 }
 
@@ -177,18 +191,21 @@ static void start(struct list *l, const Ckpt__PosixTimer *t)
 	};
 
 	if (t->left_ns)
-		list_call(l, "start a timer", SYS_timer_settime, t->id, 0, list_put(l, &v, sizeof(v)), 0, 0, 0);
+		list_call(l, "start a timer", SYS_timer_settime, t->id, 0,
+			  list_put(l, &v, sizeof(v)), 0, 0, 0);
 }
 
 /* Before Linux 6.15: numbers only rise, one by one in a process that has had none; those between are
  * made and deleted again. */
-static int count_up(struct restoring *p, struct list *l, uint32_t *next, const Ckpt__PosixTimer *t, struct err *e)
+static int count_up(struct restoring *p, struct list *l, uint32_t *next, const Ckpt__PosixTimer *t,
+		    struct err *e)
 {
 	const Ckpt__PosixTimer any = { .clock = CLOCK_MONOTONIC, .notify = SIGEV_NONE };
 	int n = 0;
 
 	if (t->id > COUNTED_MAX)
-		return err_set(e, ERR_UNSUPPORTED, "timer %u has a number that this kernel cannot give", t->id);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "timer %u has a number that this kernel cannot give", t->id);
 	for (; n == 0 && *next < t->id; ++*next) {
 		if (!list_fits(l, 2, 256))
 			n = run(p, l, e);
@@ -204,7 +221,8 @@ static void set_itimers(const Ckpt__Process *k, struct list *l)
 	for (size_t i = 0; i < k->n_itimers; i++) {
 		const Ckpt__Itimer *t = k->itimers[i];
 		struct itimerval v = {
-			{ (time_t)(t->interval_us / 1000000), (suseconds_t)(t->interval_us % 1000000) },
+			{ (time_t)(t->interval_us / 1000000),
+			  (suseconds_t)(t->interval_us % 1000000) },
 			{ (time_t)(t->value_us / 1000000), (suseconds_t)(t->value_us % 1000000) },
 		};
 
@@ -212,7 +230,8 @@ static void set_itimers(const Ckpt__Process *k, struct list *l)
 		if (i == ITIMER_REAL && !t->value_us && t->interval_us)
 			v.it_value.tv_usec = 1;
 		if (v.it_value.tv_sec || v.it_value.tv_usec)
-			list_call(l, "set a timer", SYS_setitimer, i, list_put(l, &v, sizeof(v)), 0, 0, 0, 0);
+			list_call(l, "set a timer", SYS_setitimer, i, list_put(l, &v, sizeof(v)), 0,
+				  0, 0, 0);
 	}
 }
 
@@ -246,7 +265,8 @@ int restore_timers(struct restore *r, struct restoring *p, struct list *l, struc
 			continue;
 		/* They come in order: the last has its number when all have. */
 		n = n == 0 ? run(p, l, e) : n;
-		if (n == 0 && (ckpt_mem_read(p->batch.pid, at, &got, sizeof(got)) < 0 || got != t->id))
+		if (n == 0 &&
+		    (ckpt_mem_read(p->batch.pid, at, &got, sizeof(got)) < 0 || got != t->id))
 			n = err_set(e, ERR_FAIL, "a timer got another number than %u", t->id);
 	}
 	if (n == 0 && asked)

@@ -13,8 +13,8 @@ struct restore;
 struct restoring;
 
 /* In the stopped leader, whose list may run. All threads' numbers are known to the caller's tree later. */
-int ckpt_timers_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
-			struct err *e);
+int ckpt_timers_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b,
+			struct ckpt_thread *th, struct err *e);
 /* The threads that timers signal, as the VPS numbers them. */
 int ckpt_timers_resolve(struct ckpt_task *k, struct err *e);
 int ckpt_timers_check(const struct ckpt_task *k, struct err *e);

@@ -138,7 +138,7 @@ static int call_listen(void *arg, struct err *e)
 static int listen_as(const struct ckpt_opening *o, const Ckpt__Credentials *who, int fd, int backlog, struct err *e)
 {
 	struct listening l = { fd, backlog };
-	struct ckpt_lend q = { .op = CKPT_LEND_LISTEN, .fd = fd, .value = (uint32_t)backlog };
+	struct ckpt_lend q = { .op = CKPT_LEND_LISTEN, .fd = fd, .place = -1, .value = (uint32_t)backlog };
 
 	return call_as(o, who, NULL, call_listen, &l, &q, NULL, e);
 }
@@ -230,7 +230,8 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 	size_t k = s->local->link == CKPT_UNIX_PAIR ? s->local->peer - 1 : UNIX_NOT_ASIDE;
 	uint32_t space = o->tree->files[i]->space;
 	struct pairing p = { .type = (int)s->type };
-	struct ckpt_lend q = { .op = CKPT_LEND_PAIR };
+	struct ckpt_lend q = { .op = CKPT_LEND_PAIR, .fd = o->lender, .place = -1 };
+	cleanup_close int net = -EBADF;
 	struct connection c = { .type = (int)s->type, .i = i };
 	int fds[2], r;
 
@@ -239,6 +240,8 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 	if (!is_named(&s->name) && !is_named(&s->peer)) {
 		q.value = s->type;
 		r = space ? ckpt_opening_enter(o, space, e) : 0;
+		if (r == 0 && space && o->lender >= 0)
+			q.place = net = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 		if (r == 0)
 			r = call_as(o, s->local->credentials, NULL, call_pair, &p, &q, p.fds, e);
 		if (r == 0 && space)

@@ -27,8 +27,8 @@
 #define CLONE_NEWTIME 0x80
 #endif
 
-#define NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | \
-		    CLONE_NEWCGROUP)
+#define NAMESPACES \
+	(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP)
 #define TIMEOUT_MS 10000
 
 struct birth {
@@ -91,8 +91,11 @@ static _Noreturn void parent(const struct birth *b)
 {
 	int32_t number = b->number;
 	struct clone_args args = {
-		.flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)b->group, .exit_signal = SIGCHLD,
-		.set_tid = (uint64_t)(uintptr_t)&number, .set_tid_size = 1,
+		.flags = CLONE_INTO_CGROUP,
+		.cgroup = (uint64_t)b->group,
+		.exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&number,
+		.set_tid_size = 1,
 	};
 	struct err e;
 	long pid = -1;
@@ -155,7 +158,8 @@ static int remember(struct rt_vps *v, pid_t pid)
 	return 0;
 }
 
-int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e)
+int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret,
+	       struct err *e)
 {
 	struct birth b = { .v = v, .number = number, .stay = stay, .arg = arg };
 	cleanup_close int group = rt_init_cgroup_open(v, e);
@@ -188,6 +192,28 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 	if (pid > 0 && remember(v, pid) < 0 && r == 0)
 		r = err_code(e, -ENOMEM, "make a process");
 	return r;
+}
+
+/* The file, the host's or any, is that of the pid namespace of whoever writes it (Linux 3.3). */
+int rt_last_number(struct rt_vps *v, pid_t number, struct err *e)
+{
+	char text[16];
+	int status, r = rt_join_pidns(v, e);
+	pid_t pid;
+
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "%d", (int)number);
+	pid = fork();
+	if (pid == 0)
+		_exit(fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", text) < 0);
+	rt_leave_pidns(v);
+	if (pid < 0)
+		return err_sys(e, "make a process");
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return err_sys(e, "wait for a process");
+	return status == 0 ? 0 : err_set(e, ERR_FAIL, "the number of the next process cannot be set");
 }
 
 int rt_keep(struct rt_vps *v, int fd, struct err *e)

@@ -73,6 +73,9 @@ void rt_helper_end(pid_t pid);
  */
 int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *arg, pid_t *ret, struct err *e);
 
+/* The next process in the VPS that asks for no number gets one above this, as if this had been given last. */
+int rt_last_number(struct rt_vps *v, pid_t number, struct err *e);
+
 /* Takes an fd that is to stay open as long as the VPS is there. */
 int rt_keep(struct rt_vps *v, int fd, struct err *e);
 

@@ -125,3 +125,25 @@ int storage_meta_format(const struct storage_template *t, struct buf *out)
 	}
 	return 0;
 }
+
+int storage_meta_check(const struct storage_template *meta, struct err *e)
+{
+	cleanup_buf struct buf text = { 0 }, again = { 0 };
+	struct storage_template back = { 0 };
+	char where[80];
+	int r;
+
+	if (!name_is_valid(meta->name))
+		return err_set(e, ERR_USAGE, "template %.80s: not a name", meta->name);
+	snprintf(where, sizeof(where), "template %s", meta->name);
+	if (storage_meta_format(meta, &text) < 0)
+		return err_code(e, -ENOMEM, "%s", where);
+	r = storage_meta_parse(text.data, where, &back, e);
+	if (r < 0)
+		return r;
+	if (storage_meta_format(&back, &again) < 0)
+		return err_code(e, -ENOMEM, "%s", where);
+	if (!STREQ(text.data, again.data))
+		return err_set(e, ERR_USAGE, "%s: a value does not fit on a line", where);
+	return 0;
+}

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "base/proc.h"
 #include "supervisor/jobs.h"
 
@@ -107,44 +108,38 @@ static json_t *read_job(struct err *e)
 	return job;
 }
 
+static const struct worker_row *find_row(json_t *job)
+{
+	for (size_t i = 0; i < worker_row_count; i++)
+		if (STREQ(worker_rows[i].name, job_text(job, "op")))
+			return &worker_rows[i];
+	return NULL;
+}
+
+/* The job is another program's: that goes on as this process, with the same fds. */
+static int become_other(const char *name, struct err *e)
+{
+	char path[4096];
+	int r = path_program(name, path, sizeof(path));
+
+	if (r < 0)
+		return err_code(e, r, "find %s", name);
+	if (lseek(STDIN_FILENO, 0, SEEK_SET) < 0)
+		return err_sys(e, "read the job again");
+	execl(path, name, NULL);
+	return err_sys(e, "run %s", path);
+}
+
 static int run(json_t *job, json_t **result, struct err *e)
 {
-	static const struct {
-		const char *name;
-		worker_op run;
-	} ops[] = {
-		{ "create", worker_create },
-		{ "destroy", worker_destroy },
-		{ "sweep", worker_sweep },
-		{ "rename", worker_rename },
-		{ "cleanup", worker_cleanup },
-		{ "set", worker_set },
-		{ "set-text", worker_set_text },
-		{ "template-build", worker_template_build },
-		{ "template-import", worker_template_import },
-		{ "template-remove", worker_template_remove },
-		{ "template-sweep", worker_template_sweep },
-		{ "push", worker_push },
-		{ "pull", worker_pull },
-		{ "move-out", worker_move_out },
-		{ "move-offer", worker_move_offer },
-		{ "move-in", worker_move_in },
-		{ "move-recover", worker_move_recover },
-		{ "doctor", worker_doctor },
-		{ "save", worker_save },
-		{ "adopt", worker_adopt },
-		{ "adopt-sweep", worker_adopt_sweep },
-		{ "image-show", worker_image_show },
-		{ "image-verify", worker_image_verify },
-		{ "discard", worker_discard },
-		{ "check", worker_check },
-	};
-	const char *op = job_text(job, "op");
+	const struct worker_row *row = find_row(job);
 
-	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
-		if (STREQ(ops[i].name, op))
-			return ops[i].run(job, result, e);
-	return err_set(e, ERR_FAIL, "%s is no job", op);
+	if (!row && worker_other)
+		return become_other(worker_other, e);
+	if (!row)
+		return err_set(e, ERR_FAIL, "%s is no job", job_text(job, "op"));
+	fd_cloexec_from(3);
+	return row->run(job, result, e);
 }
 
 int main(void)
@@ -164,7 +159,6 @@ int main(void)
 		fprintf(stderr, "vps-worker is run by vpsd\n");
 		return ERR_USAGE;
 	}
-	fd_cloexec_from(3);
 	follow_parent();
 	job = read_job(&e);
 	if (job)

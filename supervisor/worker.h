@@ -40,6 +40,15 @@ int worker_move_recover(json_t *job, json_t **ret, struct err *e);
 int worker_discard(json_t *job, json_t **ret, struct err *e);
 int worker_doctor(json_t *job, json_t **ret, struct err *e);
 
+/* What this program does (worker_rows.c, packer_rows.c), and the program that does the rest, or NULL. */
+struct worker_row {
+	const char *name;
+	worker_op run;
+};
+extern const struct worker_row worker_rows[];
+extern const size_t worker_row_count;
+extern const char *const worker_other;
+
 /* A string parameter; "" when it is not there. */
 const char *job_text(json_t *job, const char *key);
 

@@ -128,7 +128,7 @@ assert_nothing_left() {
 assert_no_crash() {
 	local out
 	out=$(dmesg 2>/dev/null | awk -v born="$VPS_ROOT_BORN" -F'[][ ]+' '
-		$2 >= born && / (vpsd|vps|vps-monitor|vps-worker|vps-init)\[[0-9]+\]:? (segfault|general protection|trap|bad frame)/'
+		$2 >= born && / (vpsd|vps|vps-monitor|vps-worker|vps-packer|vps-init)\[[0-9]+\]:? (segfault|general protection|trap|bad frame)/'
 	grep -hE -A 20 'ERROR: (Address|Leak)Sanitizer|: runtime error: ' "$VPS_ROOT/run/vpsd.log" 2>/dev/null) || true
 	[ -z "$out" ] || { echo "a program of ours crashed:"; echo "$out"; return 1; } >&2
 }

@@ -16,22 +16,12 @@
 #include <termios.h>
 
 #define QUEUE_MAX 131072 /* the kernel's buffers hold 64 KiB and a page */
-#define INDEX_MAX 4096   /* of pairs */
-#define SLAVE_MAJOR 136  /* and seven more */
+#define SLAVE_MAJOR 136 /* and seven more */
 
-/* struct termios2 and its calls; the kernel's header does not go together with libc's. */
-struct modes {
-	uint32_t iflag, oflag, cflag, lflag;
-	uint8_t line, cc[19];
-	uint32_t ispeed, ospeed;
-};
-#define GET_MODES 0x802c542au
-#define SET_MODES 0x402c542bu
 #define GET_DEVICE 0x80045432u /* TIOCGDEV */
 #define GET_EXCLUSIVE 0x80045440u
 #define GET_PACKET 0x80045438u
 #define GET_LOCK 0x80045439u
-#define K_EXTPROC 0200000u
 
 static bool is_slave_device(dev_t rdev)
 {
@@ -43,23 +33,9 @@ static uint32_t index_of(dev_t rdev)
 	return (major(rdev) - SLAVE_MAJOR) * 256 + minor(rdev);
 }
 
-/* Nothing is done to what goes through, nor does it go back; in lines when it is in lines. */
-static struct modes transparent(const struct modes *m, bool lines, bool in_reading)
-{
-	struct modes t = *m;
-
-	t.iflag = t.oflag = 0;
-	t.lflag = lines ? ICANON : 0;
-	memset(t.cc, 0, sizeof(t.cc));
-	if (lines)
-		t.cc[VEOF] = 4;
-	else
-		t.cc[VMIN] = !in_reading;
-	return t;
-}
-
 /* What is queued, and read without waiting. */
-static int drain(int fd, ProtobufCBinaryData *ret, struct ckpt_arena *a, const char *what, struct err *e)
+static int drain(int fd, ProtobufCBinaryData *ret, struct ckpt_arena *a, const char *what,
+		 struct err *e)
 {
 	cleanup_free uint8_t *data = malloc(QUEUE_MAX);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
@@ -97,26 +73,29 @@ static int type_again(int slave, const ProtobufCBinaryData *in, bool lines)
  * What was typed and not read. A line that is not complete cannot be seen before the terminal is without
  * lines, and would be a complete one when it has them again: so all is taken out, and typed again.
  */
-static int input(struct ckpt_dump *d, int slave, const struct modes *m, Ckpt__Pty *pty, struct err *e)
+static int input(struct ckpt_dump *d, int slave, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
+		 struct err *e)
 {
 	bool lines = m->lflag & ICANON;
-	struct modes bare = transparent(m, false, true), again = transparent(m, lines, false);
+	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, false, true),
+			      again = ckpt_pty_transparent(m, lines, false);
 	unsigned waiting = 0;
 	int r = 0, back;
 
 	if (!lines && ioctl(slave, FIONREAD, &waiting) == 0 && waiting == 0)
 		return 0;
-	if (ioctl(slave, SET_MODES, &bare) < 0)
+	if (ioctl(slave, CKPT_PTY_SET, &bare) < 0)
 		return err_sys(e, "set the modes of a terminal");
 	if (ioctl(slave, FIONREAD, &waiting) == 0 && waiting)
 		r = drain(slave, &pty->input, ckpt_dump_arena(d), "a terminal", e);
-	back = ioctl(slave, SET_MODES, &again) < 0 ? -errno : type_again(slave, &pty->input, lines);
-	if (ioctl(slave, SET_MODES, m) < 0)
+	back = ioctl(slave, CKPT_PTY_SET, &again) < 0 ? -errno :
+							type_again(slave, &pty->input, lines);
+	if (ioctl(slave, CKPT_PTY_SET, m) < 0)
 		back = -errno;
 	return r == 0 && back < 0 ? err_code(e, back, "put back what was typed") : r;
 }
 
-static Ckpt__Pty *new_pty(struct ckpt_dump *d, Ckpt__File *out, const struct modes *m,
+static Ckpt__Pty *new_pty(struct ckpt_dump *d, Ckpt__File *out, const struct ckpt_pty_modes *m,
 			  const struct winsize *ws)
 {
 	Ckpt__Pty *pty = ckpt_alloc(ckpt_dump_arena(d), sizeof(*pty));
@@ -135,7 +114,8 @@ static Ckpt__Pty *new_pty(struct ckpt_dump *d, Ckpt__File *out, const struct mod
 static bool first_of(const struct ckpt_tree *t, uint32_t index, bool master)
 {
 	for (size_t i = 0; i < t->file_count; i++)
-		if (t->files[i]->pty && t->files[i]->pty->index == index && !t->files[i]->pty->hung_up &&
+		if (t->files[i]->pty && t->files[i]->pty->index == index &&
+		    !t->files[i]->pty->hung_up &&
 		    (t->files[i]->kind == CKPT_FILE_PTY_MASTER) == master)
 			return false;
 	return true;
@@ -150,39 +130,45 @@ static int owner(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__Pty *pty, s
 
 	snprintf(path, sizeof(path), "/dev/pts/%u", pty->index);
 	fd = path_open_in_root(ckpt_dump_root(d), path, O_PATH, 0);
-	if (fd < 0 || fstat(fd, &st) < 0 || !is_slave_device(st.st_rdev) || index_of(st.st_rdev) != pty->index ||
+	if (fd < 0 || fstat(fd, &st) < 0 || !is_slave_device(st.st_rdev) ||
+	    index_of(st.st_rdev) != pty->index ||
 	    (f->st.st_rdev != makedev(5, 0) && f->st.st_dev != st.st_dev))
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, is a terminal of another devpts than "
-			       "that of the VPS", f->fd, (int)f->pid, f->link);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "fd %d of process %d, %s, is a terminal of another devpts than "
+			       "that of the VPS",
+			       f->fd, (int)f->pid, f->link);
 	pty->mode = st.st_mode & 07777;
 	pty->uid = ckpt_dump_id(d, st.st_uid);
 	pty->gid = ckpt_dump_id(d, st.st_gid);
 	return 0;
 }
 
-static int look(const struct ckpt_fd *f, struct modes *m, struct winsize *ws, struct err *e)
+static int look(const struct ckpt_fd *f, struct ckpt_pty_modes *m, struct winsize *ws,
+		struct err *e)
 {
 	int line = 0;
 
-	if (ioctl(f->own, GET_MODES, m) < 0 || ioctl(f->own, TIOCGWINSZ, ws) < 0)
+	if (ioctl(f->own, CKPT_PTY_GET, m) < 0 || ioctl(f->own, TIOCGWINSZ, ws) < 0)
 		return err_sys(e, "look at terminal %s of process %d", f->link, (int)f->pid);
 	if (ioctl(f->own, TIOCGETD, &line) == 0 && line != 0)
-		return err_set(e, ERR_UNSUPPORTED, "terminal %s of process %d has line discipline %d, which cannot "
-			       "be saved", f->link, (int)f->pid, line);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "terminal %s of process %d has line discipline %d, which cannot "
+			       "be saved",
+			       f->link, (int)f->pid, line);
 	return 0;
 }
 
 int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	struct winsize ws = { 0 };
-	struct modes m = { 0 };
+	struct ckpt_pty_modes m = { 0 };
 	cleanup_close int again = -EBADF;
 	unsigned device = 0;
 	Ckpt__Pty *pty;
 	char path[64];
 	int r;
 
-	if (ioctl(f->own, GET_MODES, &m) < 0 && errno == EIO) {
+	if (ioctl(f->own, CKPT_PTY_GET, &m) < 0 && errno == EIO) {
 		pty = new_pty(d, out, &m, &ws);
 		if (!pty)
 			return err_code(e, -ENOMEM, "collect terminals");
@@ -198,7 +184,8 @@ int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out
 	pty = new_pty(d, out, &m, &ws);
 	if (!pty)
 		return err_code(e, -ENOMEM, "collect terminals");
-	pty->index = index_of(makedev(device >> 8 & 0xfff, (device & 0xff) | (device >> 12 & 0xfff00)));
+	pty->index =
+		index_of(makedev(device >> 8 & 0xfff, (device & 0xff) | (device >> 12 & 0xfff00)));
 	if (ioctl(f->own, GET_EXCLUSIVE, &pty->exclusive) < 0)
 		pty->exclusive = 0;
 	r = owner(d, f, pty, e);
@@ -235,8 +222,8 @@ static int dump_slave(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *
 	int r = ckpt_pty_state(d, f, out, e);
 
 	if (r == 0 && !out->pty->hung_up)
-		out->pty->console = ckpt_pty_is_console(d, makedev(SLAVE_MAJOR + out->pty->index / 256,
-								   out->pty->index % 256));
+		out->pty->console = ckpt_pty_is_console(
+			d, makedev(SLAVE_MAJOR + out->pty->index / 256, out->pty->index % 256));
 	return r;
 }
 
@@ -246,9 +233,10 @@ static bool is_master(const struct ckpt_fd *f)
 }
 
 /* What was written to the terminal and its master has not read: taken out, and written again. */
-static int output(struct ckpt_dump *d, int master, const struct modes *m, Ckpt__Pty *pty, struct err *e)
+static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
+		  struct err *e)
 {
-	struct modes bare = transparent(m, m->lflag & ICANON, false);
+	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, m->lflag & ICANON, false);
 	int off = 0, on = 1, r, slave;
 	ssize_t n;
 
@@ -257,7 +245,7 @@ static int output(struct ckpt_dump *d, int master, const struct modes *m, Ckpt__
 		ioctl(master, TIOCPKT, &off);
 	r = drain(master, &pty->output, ckpt_dump_arena(d), "a terminal's output", e);
 	if (pty->output.len) {
-		ioctl(master, SET_MODES, &bare);
+		ioctl(master, CKPT_PTY_SET, &bare);
 		if (pty->locked)
 			ioctl(master, TIOCSPTLCK, &off);
 		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
@@ -265,7 +253,7 @@ static int output(struct ckpt_dump *d, int master, const struct modes *m, Ckpt__
 		if (n != (ssize_t)pty->output.len && r == 0)
 			r = err_sys(e, "put back what a terminal said");
 		fd_close(&slave);
-		ioctl(master, SET_MODES, m);
+		ioctl(master, CKPT_PTY_SET, m);
 		if (pty->locked)
 			ioctl(master, TIOCSPTLCK, &on);
 	}
@@ -278,7 +266,7 @@ static int dump_master(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File 
 {
 	struct pollfd p = { .fd = f->own };
 	struct winsize ws;
-	struct modes m;
+	struct ckpt_pty_modes m;
 	Ckpt__Pty *pty;
 	int r = look(f, &m, &ws, e);
 
@@ -289,7 +277,8 @@ static int dump_master(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File 
 		return err_code(e, -ENOMEM, "collect terminals");
 	if (ioctl(f->own, TIOCGPTN, &pty->index) < 0)
 		return err_sys(e, "look at a terminal of process %d", (int)f->pid);
-	if (ioctl(f->own, GET_PACKET, &pty->packet) < 0 || ioctl(f->own, GET_LOCK, &pty->locked) < 0 ||
+	if (ioctl(f->own, GET_PACKET, &pty->packet) < 0 ||
+	    ioctl(f->own, GET_LOCK, &pty->locked) < 0 ||
 	    ioctl(f->own, GET_EXCLUSIVE, &pty->exclusive) < 0)
 		return err_sys(e, "look at terminal %u of process %d", pty->index, (int)f->pid);
 	pty->other_closed = poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
@@ -330,11 +319,13 @@ int ckpt_pty_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e
 
 	(void)t;
 	if (!p)
-		return f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE
-			? err_set(e, ERR_FAIL, "the image is damaged: a terminal without modes") : 0;
-	if (p->index >= INDEX_MAX || p->modes.len != sizeof(struct modes) || p->size.len != sizeof(struct winsize) ||
-	    p->input.len > QUEUE_MAX || p->output.len > QUEUE_MAX || p->mode > 07777 || p->uid > 65535 ||
-	    p->gid > 65535)
+		return f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE ?
+			       err_set(e, ERR_FAIL,
+				       "the image is damaged: a terminal without modes") :
+			       0;
+	if (p->index >= CKPT_PTY_MAX || p->modes.len != sizeof(struct ckpt_pty_modes) ||
+	    p->size.len != sizeof(struct winsize) || p->input.len > QUEUE_MAX ||
+	    p->output.len > QUEUE_MAX || p->mode > 07777 || p->uid > 65535 || p->gid > 65535)
 		return err_set(e, ERR_FAIL, "the image is damaged: terminal %u", p->index);
 	return 0;
 }
@@ -346,8 +337,8 @@ uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index)
 	for (uint32_t i = 0; i < t->file_count; i++) {
 		const Ckpt__File *f = t->files[i];
 
-		if ((f->kind != CKPT_FILE_PTY_SLAVE && f->kind != CKPT_FILE_CONSOLE) || !f->pty || f->pty->hung_up ||
-		    f->pty->index != index)
+		if ((f->kind != CKPT_FILE_PTY_SLAVE && f->kind != CKPT_FILE_CONSOLE) || !f->pty ||
+		    f->pty->hung_up || f->pty->index != index)
 			continue;
 		if ((f->flags & O_ACCMODE) != O_WRONLY)
 			return i + 1;
@@ -356,208 +347,7 @@ uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index)
 	return found;
 }
 
-/*
- * A pair gets the lowest number that is free: those in the way are held until it has come.
- */
-static int open_pair(const char *path, uint32_t index, struct err *e)
-{
-	cleanup_free int *held = malloc(INDEX_MAX * sizeof(*held));
-	size_t count = 0;
-	uint32_t got = 0;
-	int fd = -EBADF, r = 0;
-
-	while (held && count < INDEX_MAX) {
-		struct stat st;
-
-		fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-		if (fd < 0)
-			r = err_sys(e, "open %s", path);
-		else if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2) || ioctl(fd, TIOCGPTN, &got) < 0)
-			r = err_set(e, ERR_FAIL, "%s is no terminal multiplexer", path);
-		if (r < 0 || got >= index)
-			break;
-		held[count++] = fd;
-		fd = -EBADF;
-	}
-	while (count)
-		close(held[--count]);
-	if (r == 0 && (fd < 0 || got != index))
-		r = err_set(e, ERR_FAIL, "terminal %u is not free", index);
-	if (r < 0)
-		fd_close(&fd);
-	return r < 0 ? r : fd;
-}
-
-static int open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
-{
-	uint32_t id = 0;
-	int off = 0, fd;
-
-	while (o->tree->files[id] != f)
-		id++;
-	if (o->mates[id] >= 0)
-		return TAKE_FD(o->mates[id]);
-	fd = open_pair(f->path, f->pty->index, e);
-	if (fd >= 0 && ioctl(fd, TIOCSPTLCK, &off) < 0) {
-		err_sys(e, "unlock terminal %u", f->pty->index);
-		fd_close(&fd);
-		return -EIO;
-	}
-	return fd;
-}
-
-/* Its master's fd, which may be there, or has to be made now and kept for it. */
-static int master_of(struct ckpt_opening *o, uint32_t index, struct err *e)
-{
-	for (size_t i = 0; i < o->tree->file_count; i++) {
-		const Ckpt__File *f = o->tree->files[i];
-
-		if (f->kind != CKPT_FILE_PTY_MASTER || f->pty->index != index)
-			continue;
-		if (o->fds[i] >= 0)
-			return o->fds[i];
-		if (o->mates[i] < 0) {
-			int fd = open_master(o, f, e);
-
-			if (fd < 0)
-				return fd;
-			/* Above all that is placed. */
-			o->mates[i] = fcntl(fd, F_DUPFD_CLOEXEC, o->end);
-			close(fd);
-		}
-		return o->mates[i] < 0 ? err_sys(e, "keep a terminal") : o->mates[i];
-	}
-	return err_set(e, ERR_FAIL, "the image is damaged: terminal %u has no other end", index);
-}
-
-static int open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
-{
-	int flags = (int)(f->flags & O_ACCMODE) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK, fd, master;
-
-	if (f->pty->hung_up) /* in its place for now */
-		fd = open("/dev/null", flags);
-	else if (f->pty->console)
-		fd = open(f->path[0] == '/' && !STREQ(f->path, "/dev/tty") ? f->path : "/dev/console", flags);
-	else {
-		master = master_of(o, f->pty->index, e);
-		if (master < 0)
-			return master;
-		fd = ioctl(master, TIOCGPTPEER, flags);
-	}
-	return fd < 0 ? err_sys(e, "open terminal %u", f->pty->index) : fd;
-}
-
-static void give_away(const Ckpt__Pty *pty)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/dev/pts/%u", pty->index);
-	/* Whoever has the number may have been chosen freely by the image; the kernel bounds it. */
-	if (chown(path, pty->uid, pty->gid) == 0)
-		chmod(path, pty->mode);
-}
-
-static int write_all(int fd, const ProtobufCBinaryData *data, bool lines)
-{
-	for (size_t i = 0; i < data->len; i++)
-		if (lines && data->data[i] == 0)
-			data->data[i] = 4;
-	return data->len && write(fd, data->data, data->len) != (ssize_t)data->len ? -EIO : 0;
-}
-
-/* `pty` is of an open file of the terminal, or of the master when there is none. */
-static int fill(int master, const Ckpt__Pty *pty, const ProtobufCBinaryData *said, struct err *e)
-{
-	struct modes m, bare;
-	bool lines;
-	int slave = -EBADF, r = 0;
-
-	memcpy(&m, pty->modes.data, sizeof(m));
-	lines = m.lflag & ICANON;
-	bare = transparent(&m, lines, false);
-	if (ioctl(master, SET_MODES, &bare) < 0)
-		return err_sys(e, "set the modes of terminal %u", pty->index);
-	if (said->len) {
-		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-		r = slave < 0 ? -errno : write_all(slave, said, false);
-		fd_close(&slave);
-	}
-	if (r == 0)
-		r = write_all(master, &pty->input, lines);
-	if (r == 0 && (ioctl(master, SET_MODES, &m) < 0 || ioctl(master, TIOCSWINSZ, pty->size.data) < 0))
-		r = -errno;
-	return r < 0 ? err_code(e, r, "fill terminal %u", pty->index) : 0;
-}
-
-static int finish_master(struct ckpt_opening *o, uint32_t id, struct err *e)
-{
-	const Ckpt__Pty *pty = o->tree->files[id]->pty;
-	uint32_t slave = ckpt_pty_find(o->tree, pty->index);
-	int master = o->fds[id], on = 1, r, fd;
-
-	r = fill(master, slave ? o->tree->files[slave - 1]->pty : pty, &pty->output, e);
-	if (r < 0)
-		return r;
-	give_away(pty);
-	if (!slave && pty->other_closed) {
-		fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-		fd_close(&fd);
-	}
-	if (slave && o->tree->files[slave - 1]->pty->exclusive)
-		ioctl(o->fds[slave - 1], TIOCEXCL);
-	if (pty->exclusive)
-		ioctl(master, TIOCEXCL);
-	if ((pty->packet && ioctl(master, TIOCPKT, &on) < 0) || (pty->locked && ioctl(master, TIOCSPTLCK, &on) < 0))
-		return err_sys(e, "set up terminal %u", pty->index);
-	return 0;
-}
-
-/* A terminal whose master is gone: it can be had by taking one away. */
-static int finish_hung_up(struct ckpt_opening *o, uint32_t id, struct err *e)
-{
-	int off = 0, master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), fd = -EBADF, r;
-
-	if (master >= 0 && ioctl(master, TIOCSPTLCK, &off) == 0)
-		fd = ioctl(master, TIOCGPTPEER,
-			   (int)(o->tree->files[id]->flags & O_ACCMODE) | O_NOCTTY | O_CLOEXEC);
-	r = fd < 0 || dup3(fd, o->fds[id], O_CLOEXEC) < 0 ? err_sys(e, "open a terminal") : 0;
-	fd_close(&fd);
-	fd_close(&master);
-	return r;
-}
-
-int ckpt_pty_finish(struct ckpt_opening *o, struct err *e)
-{
-	int r = 0;
-
-	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
-		if (o->tree->files[i]->kind == CKPT_FILE_PTY_MASTER)
-			r = finish_master(o, i, e);
-	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
-		if (o->tree->files[i]->kind == CKPT_FILE_PTY_SLAVE && o->tree->files[i]->pty->hung_up)
-			r = finish_hung_up(o, i, e);
-	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++) {
-		const Ckpt__Pty *pty = o->tree->files[i]->pty;
-
-		if (pty && (pty->console || o->tree->files[i]->kind == CKPT_FILE_CONSOLE))
-			give_away(pty);
-	}
-	return r;
-}
-
-int ckpt_pty_console(const struct ckpt_tree *t, int master, struct err *e)
-{
-	const ProtobufCBinaryData nothing = { 0 };
-
-	for (size_t i = 0; master >= 0 && i < t->file_count; i++) {
-		const Ckpt__File *f = t->files[i];
-
-		/* The first: it has what was typed. */
-		if (f->pty && (f->kind == CKPT_FILE_CONSOLE || f->pty->console))
-			return fill(master, f->pty, &nothing, e);
-	}
-	return 0;
-}
-
-const struct ckpt_kind ckpt_kind_pty_master = { "terminal-master", is_master, dump_master, open_master, .complete = false };
-const struct ckpt_kind ckpt_kind_pty_slave = { "terminal", is_slave, dump_slave, open_slave, .complete = false };
+const struct ckpt_kind ckpt_kind_pty_master = { "terminal-master", is_master, dump_master,
+						ckpt_pty_open_master, .complete = false };
+const struct ckpt_kind ckpt_kind_pty_slave = { "terminal", is_slave, dump_slave,
+					       ckpt_pty_open_slave, .complete = false };

@@ -10,6 +10,24 @@
  * master is the holder's; that of `vps exec -t` was the client's, who is gone: the holder keeps another.
  */
 
+/* struct termios2 and its calls; the kernel's header does not go together with libc's. */
+struct ckpt_pty_modes {
+	uint32_t iflag, oflag, cflag, lflag;
+	uint8_t line, cc[19];
+	uint32_t ispeed, ospeed;
+};
+#define CKPT_PTY_GET 0x802c542au
+#define CKPT_PTY_SET 0x402c542bu
+#define CKPT_PTY_MAX 4096 /* pairs */
+
+/* Modes in which nothing is done to what goes through, nor does it go back; in lines when it is in lines. */
+struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
+					   bool in_reading);
+
+/* The kinds' open(). (kinds/pty_open.c) */
+int ckpt_pty_open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
+int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
+
 /* Fills out->pty from a terminal's file (not a master's). What is queued as input is taken out and put back. */
 int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
 

@@ -77,7 +77,8 @@ static _Noreturn void service(void)
 	put("/proc/self/coredump_filter", "0x7f");
 	CHECK(syscall(SYS_ioprio_set, 1, 0, IDLE_IO) == 0);
 	if (spec & PR_SPEC_PRCTL)
-		CHECK(prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_FORCE_DISABLE, 0, 0) == 0);
+		CHECK(prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_FORCE_DISABLE, 0,
+			    0) == 0);
 	spec = prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0);
 	CHECK(prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0) == 0);
 	CHECK(pthread_create(&t, NULL, worker, NULL) == 0);
@@ -85,11 +86,13 @@ static _Noreturn void service(void)
 	CHECK(sched_setscheduler(0, SCHED_IDLE, &none) == 0);
 	hold();
 	pthread_join(t, NULL);
-	CHECK(holds("/proc/self/oom_score_adj", "350") && holds("/proc/self/coredump_filter", "0000007f"));
+	CHECK(holds("/proc/self/oom_score_adj", "350") &&
+	      holds("/proc/self/coredump_filter", "0000007f"));
 	CHECK(sched_getscheduler(0) == SCHED_IDLE && syscall(SYS_ioprio_get, 1, 0) == IDLE_IO);
 	CHECK(prctl(PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0) == spec);
 	CHECK(prctl(66 /* PR_GET_MDWE */, 0, 0, 0, 0) == 1);
-	CHECK(mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
+	CHECK(mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+	      MAP_FAILED);
 	CHECK(prctl(PR_GET_TSC, &tsc) == 0 && tsc == PR_TSC_ENABLE);
 	_exit(guest_failed);
 }
@@ -100,7 +103,8 @@ static _Noreturn void user(void)
 	struct __user_cap_data_struct d[2] = { { 0 } }, now[2];
 	int sig = 0, tsc = 0;
 
-	CHECK(prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT) == 0);
+	CHECK(prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT) ==
+	      0);
 	CHECK(prctl(PR_CAPBSET_DROP, CAP_SYS_CHROOT, 0, 0, 0) == 0);
 	CHECK(setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0);
 	d[0].permitted = d[0].inheritable = 1u << CAP_NET_BIND_SERVICE | 1u << CAP_CHOWN;
@@ -112,9 +116,11 @@ static _Noreturn void user(void)
 	CHECK(prctl(PR_GET_PDEATHSIG, &sig) == 0 && sig == SIGUSR1);
 	CHECK(prctl(PR_GET_TSC, &tsc) == 0 && tsc == PR_TSC_SIGSEGV);
 	CHECK(syscall(SYS_capget, &h, now) == 0 && memcmp(now, d, sizeof(d)) == 0);
-	CHECK(prctl(PR_CAPBSET_READ, CAP_SYS_CHROOT, 0, 0, 0) == 0 && prctl(PR_CAPBSET_READ, CAP_CHOWN, 0, 0, 0) == 1);
+	CHECK(prctl(PR_CAPBSET_READ, CAP_SYS_CHROOT, 0, 0, 0) == 0 &&
+	      prctl(PR_CAPBSET_READ, CAP_CHOWN, 0, 0, 0) == 1);
 	CHECK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, CAP_NET_BIND_SERVICE, 0, 0) == 1);
-	CHECK(prctl(PR_GET_SECUREBITS) == (SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT));
+	CHECK(prctl(PR_GET_SECUREBITS) ==
+	      (SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT));
 	_exit(guest_failed);
 }
 

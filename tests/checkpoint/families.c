@@ -38,8 +38,8 @@ static void same(int me)
 	if (memcmp(&now, &sh->facts[me], sizeof(now)) == 0)
 		return;
 	dprintf(1, "failed: role %d: pid %d %d, ppid %d %d, pgid %d %d, sid %d %d\n", me, now.pid,
-		sh->facts[me].pid, now.ppid, sh->facts[me].ppid, now.pgid, sh->facts[me].pgid, now.sid,
-		sh->facts[me].sid);
+		sh->facts[me].pid, now.ppid, sh->facts[me].ppid, now.pgid, sh->facts[me].pgid,
+		now.sid, sh->facts[me].sid);
 	guest_failed = 1;
 }
 
@@ -130,7 +130,8 @@ static _Noreturn void reaper(void)
 		finish();
 	}
 	hold(REAPER);
-	CHECK(sh->facts[ADOPTED].ppid == getpid() && sh->facts[ADOPTED].sid == sh->facts[MEMBER].pid);
+	CHECK(sh->facts[ADOPTED].ppid == getpid() &&
+	      sh->facts[ADOPTED].sid == sh->facts[MEMBER].pid);
 	while (wait(&status) > 0)
 		n++;
 	CHECK(n == 2);
@@ -199,7 +200,8 @@ static _Noreturn void zombies(void)
 	find_ended(pid[1], CLD_KILLED, SIGKILL, 0);
 	find_ended(pid[2], CLD_KILLED, SIGSEGV, 0);
 	find_ended(pid[3], CLD_EXITED, 9, 1234);
-	CHECK(waitpid(pid[4], NULL, WNOHANG) < 0); /* it does not tell by SIGCHLD: __WALL or __WCLONE */
+	CHECK(waitpid(pid[4], NULL, WNOHANG) <
+	      0); /* it does not tell by SIGCHLD: __WALL or __WCLONE */
 	find_ended(pid[4], CLD_EXITED, 3, 0);
 	CHECK(kill(-pid[5], 0) == 0 && getsid(pid[5]) == pid[5]);
 	find_ended(pid[5], CLD_EXITED, 4, 0);
@@ -222,6 +224,7 @@ int main(void)
 {
 	static void (*const body[])(void) = { shell, leader, reaper, zombies };
 	char dir[64] = "";
+	pid_t pid;
 
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < 4; i++)
@@ -237,6 +240,12 @@ int main(void)
 	wait_for_restore();
 	same(INIT);
 	CHECK(told == 0 && fcntl(77, F_GETFD) < 0);
+	/* Numbers go on rising. */
+	pid = fork();
+	if (pid == 0)
+		_exit(0);
+	CHECK(pid > sh->facts[SHARER].pid && waitpid(pid, NULL, 0) == pid);
+	told = 0;
 	sh->go = 1;
 	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
 		;

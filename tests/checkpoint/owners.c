@@ -34,7 +34,8 @@ static void look(pid_t pid)
 	struct iovec mine = { text, sizeof(text) }, its = { (void *)look, sizeof(text) };
 	struct stat st;
 
-	CHECK(may_read(pid, "environ") && may_read(pid, "exe") && may_read(pid, "fd/1") && may_read(pid, "maps"));
+	CHECK(may_read(pid, "environ") && may_read(pid, "exe") && may_read(pid, "fd/1") &&
+	      may_read(pid, "maps"));
 	CHECK(process_vm_readv(pid, &mine, 1, &its, 1, 0) == sizeof(text));
 	snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
 	CHECK(stat(path, &st) == 0 && st.st_uid == 0);
@@ -42,7 +43,8 @@ static void look(pid_t pid)
 
 int main(void)
 {
-	volatile int *go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	volatile int *go =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid = fork();
 	int status;
 

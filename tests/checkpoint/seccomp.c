@@ -68,7 +68,8 @@ static void *other(void *arg)
 	before = count();
 	hold();
 	CHECK(count() == before);
-	CHECK(is_forbidden(SYS_acct, 77) && is_forbidden(SYS_syslog, 40) && is_forbidden(SYS_swapon, 31));
+	CHECK(is_forbidden(SYS_acct, 77) && is_forbidden(SYS_syslog, 40) &&
+	      is_forbidden(SYS_swapon, 31));
 	return NULL;
 }
 
@@ -76,7 +77,8 @@ static void *quiet(void *arg)
 {
 	(void)arg;
 	hold();
-	CHECK(is_forbidden(SYS_syslog, 40) && is_forbidden(SYS_swapon, 31) && !is_forbidden(SYS_acct, 77));
+	CHECK(is_forbidden(SYS_syslog, 40) && is_forbidden(SYS_swapon, 31) &&
+	      !is_forbidden(SYS_acct, 77));
 	/* The leader has put one on all meanwhile: its filters descend from ours. */
 	while (*go < 2)
 		usleep(1000);
@@ -133,12 +135,14 @@ static _Noreturn void service(void)
 	hold();
 	CHECK(count() == before);
 	pthread_join(t[0], NULL);
-	CHECK(is_forbidden(SYS_syslog, 40) && is_forbidden(SYS_swapon, 31) && !is_forbidden(SYS_acct, 77));
+	CHECK(is_forbidden(SYS_syslog, 40) && is_forbidden(SYS_swapon, 31) &&
+	      !is_forbidden(SYS_acct, 77));
 	CHECK(forbid(SYS_swapoff, 99, SECCOMP_FILTER_FLAG_TSYNC) == 0);
 	*go = 2;
 	pthread_join(t[1], NULL);
 	for (int i = 0; i < 2; i++)
-		CHECK(waitpid(kid[i], &status, 0) == kid[i] && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		CHECK(waitpid(kid[i], &status, 0) == kid[i] && WIFEXITED(status) &&
+		      WEXITSTATUS(status) == 0);
 	_exit(guest_failed ? 1 : 17);
 }
 

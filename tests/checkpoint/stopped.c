@@ -81,7 +81,8 @@ int main(void)
 	while (!counts[3] || !counts[8])
 		usleep(1000);
 	CHECK(kill(a, SIGSTOP) == 0 && kill(b, SIGTSTP) == 0);
-	CHECK(waitpid(b, &status, WUNTRACED) == b && WIFSTOPPED(status) && WSTOPSIG(status) == SIGTSTP);
+	CHECK(waitpid(b, &status, WUNTRACED) == b && WIFSTOPPED(status) &&
+	      WSTOPSIG(status) == SIGTSTP);
 	while (state_of(a) != 'T')
 		usleep(1000);
 	for (int i = 0; i < 4; i++)
@@ -93,7 +94,8 @@ int main(void)
 	for (int i = 0; i < 4; i++)
 		CHECK(counts[i] == before[i]);
 	CHECK(waitid(P_PID, (id_t)b, &si, WSTOPPED | WNOHANG) == 0 && si.si_pid == 0);
-	CHECK(waitid(P_PID, (id_t)a, &si, WSTOPPED | WNOHANG) == 0 && si.si_pid == a && si.si_status == SIGSTOP);
+	CHECK(waitid(P_PID, (id_t)a, &si, WSTOPPED | WNOHANG) == 0 && si.si_pid == a &&
+	      si.si_status == SIGSTOP);
 	CHECK(kill(a, SIGCONT) == 0 && kill(b, SIGCONT) == 0);
 	CHECK(waitid(P_PID, (id_t)a, &si, WCONTINUED) == 0 && si.si_pid == a);
 	for (int i = 0; i < 4; i++)

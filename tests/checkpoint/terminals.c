@@ -102,7 +102,8 @@ static _Noreturn void login(void)
 	struct winsize ws = { 51, 203, 0, 0 }, now;
 	int fd;
 
-	CHECK(setsid() == getpid() && ioctl(0, TIOCSCTTY, 0) == 0 && ioctl(0, TIOCSWINSZ, &ws) == 0);
+	CHECK(setsid() == getpid() && ioctl(0, TIOCSCTTY, 0) == 0 &&
+	      ioctl(0, TIOCSWINSZ, &ws) == 0);
 	hold();
 	fd = open("/dev/tty", O_RDWR);
 	CHECK(fd >= 0 && tcgetpgrp(fd) == getpgrp());
@@ -153,7 +154,8 @@ static int says(int fd, const char *what)
 
 int main(int argc, char **argv)
 {
-	int gap, cooked, cooked_slave, raw, raw_slave, packet, locked, gone, gone_slave, left, left_slave, job, job_slave;
+	int gap, cooked, cooked_slave, raw, raw_slave, packet, locked, gone, gone_slave, left,
+		left_slave, job, job_slave;
 	int n[6], got, on = 1;
 	struct winsize ws = { 40, 123, 7, 8 }, now;
 	struct pollfd p = { .events = POLLIN };
@@ -173,7 +175,8 @@ int main(int argc, char **argv)
 	gone = pair(&gone_slave);
 	left = pair(&left_slave);
 	job = pair(&job_slave);
-	n[0] = number(cooked), n[1] = number(raw), n[2] = number(packet), n[3] = number(locked), n[4] = number(job);
+	n[0] = number(cooked), n[1] = number(raw), n[2] = number(packet), n[3] = number(locked),
+	n[4] = number(job);
 	close(gap);
 	/* A line, and the beginning of one; and something said. */
 	CHECK(tcgetattr(cooked_slave, &t) == 0);
@@ -199,13 +202,15 @@ int main(int argc, char **argv)
 		usleep(1000);
 	wait_for_restore();
 	CHECK(strcmp(guest_line, "typed go") == 0);
-	CHECK(number(cooked) == n[0] && number(raw) == n[1] && number(packet) == n[2] && number(locked) == n[3] &&
-	      number(job) == n[4]);
+	CHECK(number(cooked) == n[0] && number(raw) == n[1] && number(packet) == n[2] &&
+	      number(locked) == n[3] && number(job) == n[4]);
 	CHECK(tcgetattr(cooked_slave, &t) == 0 && memcmp(&t, &was, sizeof(t)) == 0);
 	CHECK(says(cooked, "said\r\n") && says(cooked_slave, "line\n"));
-	CHECK(fcntl(cooked_slave, F_SETFL, O_NONBLOCK) == 0 && read(cooked_slave, &c, 1) < 0 && errno == EAGAIN);
+	CHECK(fcntl(cooked_slave, F_SETFL, O_NONBLOCK) == 0 && read(cooked_slave, &c, 1) < 0 &&
+	      errno == EAGAIN);
 	CHECK(write(cooked, "ly\n", 3) == 3 && says(cooked_slave, "partly\n"));
-	CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0604 && st.st_uid == 1000 && st.st_gid == 5);
+	CHECK(stat(path, &st) == 0 && (st.st_mode & 0777) == 0604 && st.st_uid == 1000 &&
+	      st.st_gid == 5);
 	CHECK(ioctl(raw_slave, TIOCGWINSZ, &now) == 0 && memcmp(&ws, &now, sizeof(ws)) == 0);
 	CHECK(says(raw, "a\nb"));
 	{
@@ -213,7 +218,8 @@ int main(int argc, char **argv)
 
 		CHECK(read(raw_slave, text, 16) == 5 && memcmp(text, "\3\0\n\4x", 5) == 0);
 	}
-	CHECK(ioctl(packet, 0x80045438, &got) == 0 && got == 1 && ioctl(locked, 0x80045439, &got) == 0 && got == 1);
+	CHECK(ioctl(packet, 0x80045438, &got) == 0 && got == 1 &&
+	      ioctl(locked, 0x80045439, &got) == 0 && got == 1);
 	CHECK(read(gone_slave, &c, 1) == 0 && write(gone_slave, "x", 1) < 0 && errno == EIO);
 	CHECK(read(left, &c, 1) < 0 && errno == EIO);
 	p.fd = packet;

@@ -69,7 +69,7 @@ teardown() {
 @test "after an upgrade the new program is started, not the spare" {
 	copy=$VPS_ROOT/bin
 	mkdir "$copy"
-	cp "$VPS_BUILD"/vps{,d,-monitor,-worker,-init} "$copy"
+	cp "$VPS_BUILD"/vps{,d,-monitor,-worker,-packer,-init} "$copy"
 	daemon_stop
 	"$copy/vps" daemon start
 	wait_until 10 there_is_one

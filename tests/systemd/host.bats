@@ -10,7 +10,7 @@ setup_file() {
 	unset VPS_ROOT
 	install -D -t /usr/local/bin "$VPS_BUILD/vps"
 	install -D -t /usr/local/sbin "$VPS_BUILD/vpsd"
-	install -D -t /usr/local/libexec/vps "$VPS_BUILD"/vps-{monitor,worker,init}
+	install -D -t /usr/local/libexec/vps "$VPS_BUILD"/vps-{monitor,worker,packer,init}
 	mkdir -p /usr/local/share/vps
 	cp -r "$VPS_TOP/templates" /usr/local/share/vps/
 	install -m 644 -t /etc/systemd/system "$VPS_BUILD/supervisor/units/vpsd.service" \

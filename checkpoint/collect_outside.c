@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What a process and its threads are that can be seen from outside. */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/ghosts.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#define GET_RSEQ 0x420f
+#define GROUPS_MAX 1024
+#define PENDING_MAX 4096
+
+static int bytes(struct ckpt_arena *a, ProtobufCBinaryData *ret, const void *data, size_t len)
+{
+	ret->data = ckpt_memdup(a, data, len);
+	ret->len = len;
+	return ret->data ? 0 : -ENOMEM;
+}
+
+static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
+{
+	struct user_regs_struct regs;
+	uint8_t xstate[32768];
+	struct iovec iov = { xstate, sizeof(xstate) };
+	struct {
+		uint64_t pointer;
+		uint32_t size, signature, flags, pad;
+	} rseq = { 0 };
+	int r = ckpt_trace_get_regs(tid, &regs);
+
+	if (r == 0)
+		ckpt_restarted_call(tid, &regs);
+	if (r == 0)
+		r = bytes(a, &t->regs, &regs, sizeof(regs));
+	if (r == 0 && ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
+		r = -errno;
+	if (r == 0)
+		r = bytes(a, &t->xstate, xstate, iov.iov_len);
+	if (r == 0)
+		r = ckpt_trace_get_mask(tid, &t->sigmask);
+	if (r < 0)
+		return r;
+	if (ptrace((enum __ptrace_request)GET_RSEQ, tid, (void *)sizeof(rseq), &rseq) > 0) {
+		t->rseq = rseq.pointer;
+		t->rseq_size = rseq.size;
+		t->rseq_signature = rseq.signature;
+	}
+	syscall(SYS_get_robust_list, tid, &t->robust_list, &t->robust_list_size);
+	return 0;
+}
+
+static int affinity_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
+{
+	cpu_set_t set;
+
+	return sched_getaffinity(tid, sizeof(set), &set) < 0 ? -errno : bytes(a, &t->affinity, &set, sizeof(set));
+}
+
+/* Ids as process 1's user namespace has them, of a task in another: its own calls tell those of its own. */
+static int outer_collect(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t)
+{
+	struct ckpt_arena *a = &d->tree.arena;
+	struct ckpt_status s;
+	uint64_t v[GROUPS_MAX];
+	int r = ckpt_status_read(tid, &s);
+	size_t n;
+
+	t->outer_uids = ckpt_alloc(a, 4 * sizeof(uint32_t));
+	t->outer_gids = ckpt_alloc(a, 4 * sizeof(uint32_t));
+	if (r < 0 || !t->outer_uids || !t->outer_gids)
+		return r < 0 ? r : -ENOMEM;
+	t->n_outer_uids = ckpt_status_numbers(&s, "Uid", 10, v, 4);
+	for (size_t i = 0; i < t->n_outer_uids; i++)
+		t->outer_uids[i] = (uint32_t)v[i] - d->uid_base;
+	t->n_outer_gids = ckpt_status_numbers(&s, "Gid", 10, v, 4);
+	for (size_t i = 0; i < t->n_outer_gids; i++)
+		t->outer_gids[i] = (uint32_t)v[i] - d->uid_base;
+	n = ckpt_status_numbers(&s, "Groups", 10, v, GROUPS_MAX);
+	t->outer_groups = ckpt_alloc(a, (n + 1) * sizeof(uint32_t));
+	for (size_t i = 0; t->outer_groups && i < n; i++)
+		t->outer_groups[i] = (uint32_t)v[i] - d->uid_base;
+	t->n_outer_groups = n;
+	return t->outer_groups && t->n_outer_uids == 4 && t->n_outer_gids == 4 ? 0 : -EPROTO;
+}
+
+/* A thread in other namespaces than its process's first one, or with other ids where those cannot be set. */
+static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t, struct err *e)
+{
+	const Ckpt__Thread *first = k->thread_count ? k->threads[0] : t;
+	int r = ckpt_spaces_of_thread(d, tid, t, e);
+	bool is_plain = r == 0 && t->spaces[CKPT_SPACE_USER] == d->spaces.main[CKPT_SPACE_USER];
+
+	if (r == 0)
+		r = ckpt_group_of_thread(d, tid, t, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < t->n_spaces; i++)
+		if (t->spaces[i] != first->spaces[i] && !(ckpt_space_types[i].of_thread && is_plain))
+			return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has a %s namespace of its own, which "
+				       "cannot be saved yet", (int)tid, (int)k->pid, ckpt_space_types[i].name);
+	if (is_plain)
+		return 0;
+	r = outer_collect(d, tid, t);
+	if (r == 0 && memcmp(t->outer_uids, first->outer_uids, 16) + memcmp(t->outer_gids, first->outer_gids, 16))
+		return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has ids of its own in a user namespace, "
+			       "which cannot be saved yet", (int)tid, (int)k->pid);
+	return r < 0 ? err_code(e, r, "read the ids of thread %d", (int)tid) : 0;
+}
+
+static int status_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, unsigned *filters)
+{
+	static const char *const caps[] = { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb" };
+	struct ckpt_status s;
+	uint64_t v[16] = { 0 };
+	char path[64];
+	cleanup_free char *comm = NULL;
+	size_t len, n;
+	int r = ckpt_status_read(tid, &s);
+
+	if (r < 0)
+		return r;
+	n = ckpt_status_numbers(&s, "NSpid", 10, v, 16);
+	t->tid = n ? (uint32_t)v[n - 1] : 0;
+	n = ckpt_status_numbers(&s, "NStgid", 10, v, 16);
+	t->pid = n ? (uint32_t)v[n - 1] : 0;
+	t->n_caps = ARRAY_SIZE(caps);
+	t->caps = ckpt_alloc(a, sizeof(uint64_t) * ARRAY_SIZE(caps));
+	if (!t->caps)
+		return -ENOMEM;
+	for (size_t i = 0; i < ARRAY_SIZE(caps); i++)
+		ckpt_status_numbers(&s, caps[i], 16, &t->caps[i], 1);
+	if (ckpt_status_numbers(&s, "NoNewPrivs", 10, v, 1))
+		t->no_new_privs = (uint32_t)v[0];
+	*filters = ckpt_status_numbers(&s, "Seccomp_filters", 10, v, 1) ? (unsigned)v[0] : 0;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
+	r = fd_read_file_at(AT_FDCWD, path, 64, &comm, &len);
+	if (r < 0)
+		return r;
+	if (len && comm[len - 1] == '\n')
+		comm[len - 1] = '\0';
+	t->comm = ckpt_strdup(a, comm);
+	return t->comm ? 0 : -ENOMEM;
+}
+
+int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t,
+			unsigned *ret_filters, struct err *e)
+{
+	struct ckpt_arena *a = &d->tree.arena;
+	int r = regs_collect(a, tid, t);
+
+	if (r == 0)
+		r = affinity_collect(a, tid, t);
+	if (r == 0)
+		r = status_collect(a, tid, t, ret_filters);
+	if (r < 0)
+		return err_code(e, r, "collect thread %d", (int)tid);
+	return spaces_collect(d, k, tid, t, e);
+}
+
+/* Pending signals, looked at without being taken (PTRACE_PEEKSIGINFO, Linux 3.10). */
+int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared,
+			 uint32_t ns_tid, struct err *e)
+{
+	Ckpt__PendingSignals *p = ckpt_alloc(&d->tree.arena, sizeof(*p));
+	struct __ptrace_peeksiginfo_args args = {
+		.flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 1,
+	};
+	siginfo_t si;
+	long n;
+
+	if (!p)
+		return err_code(e, -ENOMEM, "collect signals");
+	ckpt__pending_signals__init(p);
+	p->tid = shared ? 0 : ns_tid;
+	p->info = ckpt_alloc(&d->tree.arena, PENDING_MAX * sizeof(*p->info));
+	if (!p->info)
+		return err_code(e, -ENOMEM, "collect signals");
+	while ((n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, &si)) == 1) {
+		if (p->n_info == PENDING_MAX)
+			return err_set(e, ERR_UNSUPPORTED, "process %d has more than %d pending signals",
+				       (int)k->pid, PENDING_MAX);
+		if (bytes(&d->tree.arena, &p->info[p->n_info++], &si, sizeof(si)) < 0)
+			return err_code(e, -ENOMEM, "collect signals");
+		args.off++;
+	}
+	if (n < 0)
+		return err_sys(e, "look at the signals of thread %d", (int)tid);
+	if (p->n_info && ckpt_push(&d->tree.arena, &k->pending, &k->pending_count, p) < 0)
+		return err_code(e, -ENOMEM, "collect signals");
+	return 0;
+}
+
+static int numbers_collect(struct ckpt_task *k)
+{
+	uint64_t f[53] = { 0 }, v[16];
+	struct ckpt_status s;
+	size_t n;
+	int r = ckpt_stat_read(k->pid, f);
+
+	if (r == 0)
+		r = ckpt_status_read(k->pid, &s);
+	if (r < 0)
+		return r;
+	k->mm->start_code = f[26];
+	k->mm->end_code = f[27];
+	k->mm->start_stack = f[28];
+	k->mm->start_data = f[45];
+	k->mm->end_data = f[46];
+	k->mm->start_brk = f[47];
+	k->mm->arg_start = f[48];
+	k->mm->arg_end = f[49];
+	k->mm->env_start = f[50];
+	k->mm->env_end = f[51];
+	n = ckpt_status_numbers(&s, "NSpgid", 10, v, 16);
+	k->process->pgid = n ? (uint32_t)v[n - 1] : 0;
+	n = ckpt_status_numbers(&s, "NSsid", 10, v, 16);
+	k->process->sid = n ? (uint32_t)v[n - 1] : 0;
+	n = ckpt_status_numbers(&s, "NSpid", 10, v, 16);
+	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
+	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
+	k->process->exit_signal = (uint32_t)f[38];
+	k->process->stop_seen = f[52] == 0; /* matters when it is stopped */
+	k->host_group = (pid_t)f[5];
+	k->host_terminal = (uint32_t)f[7];
+	k->host_foreground = (pid_t)f[8];
+	n = ckpt_status_numbers(&s, "Umask", 8, v, 1);
+	k->process->umask = n ? (uint32_t)v[0] : 022;
+	return 0;
+}
+
+static int limits_collect(struct ckpt_arena *a, struct ckpt_task *k)
+{
+	Ckpt__Process *p = k->process;
+
+	p->rlimits = ckpt_alloc(a, 16 * sizeof(*p->rlimits));
+	for (int i = 0; p->rlimits && i < 16; i++) {
+		Ckpt__Rlimit *l = ckpt_alloc(a, sizeof(*l));
+		struct rlimit64 lim;
+
+		if (!l || prlimit64(k->pid, (enum __rlimit_resource)i, NULL, &lim) < 0)
+			return l ? -errno : -ENOMEM;
+		ckpt__rlimit__init(l);
+		l->soft = lim.rlim_cur;
+		l->hard = lim.rlim_max;
+		p->rlimits[p->n_rlimits++] = l;
+	}
+	return p->rlimits ? 0 : -ENOMEM;
+}
+
+static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+{
+	Ckpt__Process *p = k->process;
+	uint32_t ghost = 0;
+	int r = ckpt_place_link(d, k->pid, "cwd", &p->cwd, &p->cwd_ghost, &p->cwd_space, e);
+
+	if (r == 0)
+		r = ckpt_place_link(d, k->pid, "root", &p->root, &ghost, &p->root_space, e);
+	if (r == 0 && ghost)
+		return err_set(e, ERR_UNSUPPORTED, "the root of process %d, %s, has been deleted, which cannot be saved "
+			       "yet", (int)k->pid, p->root);
+	if (r == 0)
+		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	if (r == 0 && k->mm->exe_ghost)
+		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
+	return r;
+}
+
+int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+{
+	char path[64];
+	cleanup_free char *auxv = NULL;
+	size_t len;
+	int r = numbers_collect(k);
+
+	if (r == 0)
+		r = limits_collect(&d->tree.arena, k);
+	snprintf(path, sizeof(path), "/proc/%d/auxv", (int)k->pid);
+	if (r == 0)
+		r = fd_read_file_at(AT_FDCWD, path, 1024, &auxv, &len);
+	if (r == 0)
+		r = bytes(&d->tree.arena, &k->mm->auxv, auxv, len);
+	return r < 0 ? err_code(e, r, "collect process %d", (int)k->pid) : places_collect(d, k, e);
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Terminals, put back. */
+#include "base/macro.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/kinds/pty.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <termios.h>
+
+struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
+					   bool in_reading)
+{
+	struct ckpt_pty_modes t = *m;
+
+	t.iflag = t.oflag = 0;
+	t.lflag = lines ? ICANON : 0;
+	memset(t.cc, 0, sizeof(t.cc));
+	if (lines)
+		t.cc[VEOF] = 4;
+	else
+		t.cc[VMIN] = !in_reading;
+	return t;
+}
+
+/*
+ * A pair gets the lowest number that is free: those in the way are held until it has come.
+ */
+static int open_pair(const char *path, uint32_t index, struct err *e)
+{
+	cleanup_free int *held = malloc(CKPT_PTY_MAX * sizeof(*held));
+	size_t count = 0;
+	uint32_t got = 0;
+	int fd = -EBADF, r = 0;
+
+	while (held && count < CKPT_PTY_MAX) {
+		struct stat st;
+
+		fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+		if (fd < 0)
+			r = err_sys(e, "open %s", path);
+		else if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2) ||
+			 ioctl(fd, TIOCGPTN, &got) < 0)
+			r = err_set(e, ERR_FAIL, "%s is no terminal multiplexer", path);
+		if (r < 0 || got >= index)
+			break;
+		held[count++] = fd;
+		fd = -EBADF;
+	}
+	while (count)
+		close(held[--count]);
+	if (r == 0 && (fd < 0 || got != index))
+		r = err_set(e, ERR_FAIL, "terminal %u is not free", index);
+	if (r < 0)
+		fd_close(&fd);
+	return r < 0 ? r : fd;
+}
+
+int ckpt_pty_open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	uint32_t id = 0;
+	int off = 0, fd;
+
+	while (o->tree->files[id] != f)
+		id++;
+	if (o->mates[id] >= 0)
+		return TAKE_FD(o->mates[id]);
+	fd = open_pair(f->path, f->pty->index, e);
+	if (fd >= 0 && ioctl(fd, TIOCSPTLCK, &off) < 0) {
+		err_sys(e, "unlock terminal %u", f->pty->index);
+		fd_close(&fd);
+		return -EIO;
+	}
+	return fd;
+}
+
+/* Its master's fd, which may be there, or has to be made now and kept for it. */
+static int master_of(struct ckpt_opening *o, uint32_t index, struct err *e)
+{
+	for (size_t i = 0; i < o->tree->file_count; i++) {
+		const Ckpt__File *f = o->tree->files[i];
+
+		if (f->kind != CKPT_FILE_PTY_MASTER || f->pty->index != index)
+			continue;
+		if (o->fds[i] >= 0)
+			return o->fds[i];
+		if (o->mates[i] < 0) {
+			int fd = ckpt_pty_open_master(o, f, e);
+
+			if (fd < 0)
+				return fd;
+			/* Above all that is placed. */
+			o->mates[i] = fcntl(fd, F_DUPFD_CLOEXEC, o->end);
+			close(fd);
+		}
+		return o->mates[i] < 0 ? err_sys(e, "keep a terminal") : o->mates[i];
+	}
+	return err_set(e, ERR_FAIL, "the image is damaged: terminal %u has no other end", index);
+}
+
+int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	int flags = (int)(f->flags & O_ACCMODE) | O_NOCTTY | O_CLOEXEC | O_NONBLOCK, fd, master;
+
+	if (f->pty->hung_up) /* in its place for now */
+		fd = open("/dev/null", flags);
+	else if (f->pty->console)
+		fd = open(f->path[0] == '/' && !STREQ(f->path, "/dev/tty") ? f->path :
+									     "/dev/console",
+			  flags);
+	else {
+		master = master_of(o, f->pty->index, e);
+		if (master < 0)
+			return master;
+		fd = ioctl(master, TIOCGPTPEER, flags);
+	}
+	return fd < 0 ? err_sys(e, "open terminal %u", f->pty->index) : fd;
+}
+
+static void give_away(const Ckpt__Pty *pty)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/dev/pts/%u", pty->index);
+	/* Whoever has the number may have been chosen freely by the image; the kernel bounds it. */
+	if (chown(path, pty->uid, pty->gid) == 0)
+		chmod(path, pty->mode);
+}
+
+static int write_all(int fd, const ProtobufCBinaryData *data, bool lines)
+{
+	for (size_t i = 0; i < data->len; i++)
+		if (lines && data->data[i] == 0)
+			data->data[i] = 4;
+	return data->len && write(fd, data->data, data->len) != (ssize_t)data->len ? -EIO : 0;
+}
+
+/* `pty` is of an open file of the terminal, or of the master when there is none. */
+static int fill(int master, const Ckpt__Pty *pty, const ProtobufCBinaryData *said, struct err *e)
+{
+	struct ckpt_pty_modes m, bare;
+	bool lines;
+	int slave = -EBADF, r = 0;
+
+	memcpy(&m, pty->modes.data, sizeof(m));
+	lines = m.lflag & ICANON;
+	bare = ckpt_pty_transparent(&m, lines, false);
+	if (ioctl(master, CKPT_PTY_SET, &bare) < 0)
+		return err_sys(e, "set the modes of terminal %u", pty->index);
+	if (said->len) {
+		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+		r = slave < 0 ? -errno : write_all(slave, said, false);
+		fd_close(&slave);
+	}
+	if (r == 0)
+		r = write_all(master, &pty->input, lines);
+	if (r == 0 &&
+	    (ioctl(master, CKPT_PTY_SET, &m) < 0 || ioctl(master, TIOCSWINSZ, pty->size.data) < 0))
+		r = -errno;
+	return r < 0 ? err_code(e, r, "fill terminal %u", pty->index) : 0;
+}
+
+static int finish_master(struct ckpt_opening *o, uint32_t id, struct err *e)
+{
+	const Ckpt__Pty *pty = o->tree->files[id]->pty;
+	uint32_t slave = ckpt_pty_find(o->tree, pty->index);
+	int master = o->fds[id], on = 1, r, fd;
+
+	r = fill(master, slave ? o->tree->files[slave - 1]->pty : pty, &pty->output, e);
+	if (r < 0)
+		return r;
+	give_away(pty);
+	if (!slave && pty->other_closed) {
+		fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+		fd_close(&fd);
+	}
+	if (slave && o->tree->files[slave - 1]->pty->exclusive)
+		ioctl(o->fds[slave - 1], TIOCEXCL);
+	if (pty->exclusive)
+		ioctl(master, TIOCEXCL);
+	if ((pty->packet && ioctl(master, TIOCPKT, &on) < 0) ||
+	    (pty->locked && ioctl(master, TIOCSPTLCK, &on) < 0))
+		return err_sys(e, "set up terminal %u", pty->index);
+	return 0;
+}
+
+/* A terminal whose master is gone: it can be had by taking one away. */
+static int finish_hung_up(struct ckpt_opening *o, uint32_t id, struct err *e)
+{
+	int off = 0, master = open("/dev/pts/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), fd = -EBADF, r;
+
+	if (master >= 0 && ioctl(master, TIOCSPTLCK, &off) == 0)
+		fd = ioctl(master, TIOCGPTPEER,
+			   (int)(o->tree->files[id]->flags & O_ACCMODE) | O_NOCTTY | O_CLOEXEC);
+	r = fd < 0 || dup3(fd, o->fds[id], O_CLOEXEC) < 0 ? err_sys(e, "open a terminal") : 0;
+	fd_close(&fd);
+	fd_close(&master);
+	return r;
+}
+
+int ckpt_pty_finish(struct ckpt_opening *o, struct err *e)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->kind == CKPT_FILE_PTY_MASTER)
+			r = finish_master(o, i, e);
+	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->kind == CKPT_FILE_PTY_SLAVE &&
+		    o->tree->files[i]->pty->hung_up)
+			r = finish_hung_up(o, i, e);
+	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++) {
+		const Ckpt__Pty *pty = o->tree->files[i]->pty;
+
+		if (pty && (pty->console || o->tree->files[i]->kind == CKPT_FILE_CONSOLE))
+			give_away(pty);
+	}
+	return r;
+}
+
+int ckpt_pty_console(const struct ckpt_tree *t, int master, struct err *e)
+{
+	const ProtobufCBinaryData nothing = { 0 };
+
+	for (size_t i = 0; master >= 0 && i < t->file_count; i++) {
+		const Ckpt__File *f = t->files[i];
+
+		/* The first: it has what was typed. */
+		if (f->pty && (f->kind == CKPT_FILE_CONSOLE || f->pty->console))
+			return fill(master, f->pty, &nothing, e);
+	}
+	return 0;
+}
