@@ -276,7 +276,10 @@ static bool is_same(const struct delta_item *old, const struct delta_item *now)
 {
 	if (!now || (old->st.st_mode & S_IFMT) != (now->st.st_mode & S_IFMT))
 		return false;
-	return !old->file || old->st.st_ino == now->st.st_ino;
+	/* A link's target never changes, so one with the number of another and other times is another. */
+	if (S_ISLNK(old->st.st_mode) && !time_equal(&old->st.st_ctim, &now->st.st_ctim))
+		return false;
+	return !old->file || (old->st.st_ino == now->st.st_ino && !(old->dirty && S_ISLNK(old->st.st_mode)));
 }
 
 /* Names that are as they were tell where the receiver has a file. */
@@ -306,7 +309,7 @@ static int send_gone(struct storage_send *s, struct delta_catalogue *now, struct
 		f = old->file ? delta_find_file(now, old->st.st_ino) : NULL;
 		if (!old->file) {
 			r = tell_path(s, DELTA_RMDIR, old->path, NULL, 0, e);
-		} else if (f && f->type == old->file->type && !f->where && !f->parked) {
+		} else if (f && f->type == old->file->type && !S_ISLNK(f->type) && !f->where && !f->parked) {
 			f->parked = true;
 			r = tell_path(s, DELTA_PARK, old->path, NULL, f->ino, e);
 		} else {
