@@ -12,14 +12,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-static int open_of(pid_t pid, const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards)
 {
 	uint64_t at = area->start;
@@ -50,12 +42,12 @@ static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckp
 
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
-	cleanup_close int pagemap = open_of(k->pid, "pagemap"), mem = open_of(k->pid, "mem");
+	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
 	struct ckpt_source *s;
 	int r = 0;
 
 	if (pagemap < 0 || mem < 0)
-		return err_sys(e, "open the memory of process %d", (int)k->pid);
+		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
 	s = ckpt_copy_add(&d->copy, k->process->mm, k->pid, mem);
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");

@@ -106,23 +106,15 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL);
 }
 
-static int open_of(pid_t pid, const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 /* 1: it has ended meanwhile. */
 static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c, struct err *e)
 {
-	cleanup_close int mem = open_of(w->pid, "mem");
+	cleanup_close int mem = ckpt_proc_open(w->pid, "mem");
 	struct ckpt_source *s;
 	int r;
 
 	fd_close(&w->pagemap);
-	w->pagemap = open_of(w->pid, "pagemap");
+	w->pagemap = ckpt_proc_open(w->pid, "pagemap");
 	w->renewed = false;
 	if (mem < 0 || w->pagemap < 0)
 		return 1;
