@@ -2,7 +2,9 @@
 #include "supervisor/hostconf.h"
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "base/str.h"
 #include "netns/net.h"
 
@@ -98,7 +100,8 @@ int hostconf_parse(struct hostconf *c, char *text, const char *file, struct err 
 	return 0;
 }
 
-int hostconf_read(struct hostconf *c, const char *path, struct err *e)
+/* A file that is not there says nothing. */
+static int read_file(struct hostconf *c, const char *path, struct err *e)
 {
 	cleanup_free char *text = NULL;
 	int r = fd_read_file_at(AT_FDCWD, path, HOSTCONF_MAX, &text, NULL);
@@ -109,11 +112,45 @@ int hostconf_read(struct hostconf *c, const char *path, struct err *e)
 	return r < 0 ? err_code(e, r, "read %s", path) : hostconf_parse(c, text, path, e);
 }
 
-int hostconf_write(const struct hostconf *c, const char *path, struct err *e)
+static const char *kept_path(const struct host_root *root, char path[512])
+{
+	snprintf(path, 512, "%s/network", root->run);
+	return path;
+}
+
+int hostconf_in_force(struct hostconf *c, const struct host_root *root, struct err *e)
+{
+	char path[512], boot[37] = "";
+	struct hostconf kept;
+	int r;
+
+	snprintf(path, sizeof(path), "%s/vpsd.conf", root->lib);
+	r = read_file(c, path, e);
+	if (r == 0 && *c->boot)
+		r = err_set(e, ERR_USAGE, "%s: boot is nothing to be set", path);
+	if (r < 0)
+		return r;
+	if (read_file(&kept, kept_path(root, path), e) < 0) {
+		log_warn("%s", e->msg);
+		return 0;
+	}
+	proc_boot_id(boot);
+	if (!*kept.boot || !STREQ(kept.boot, boot))
+		return 0;
+	if (!STREQ(kept.pool4, c->pool4) || !STREQ(kept.pool6, c->pool6))
+		log_warn(
+			"the pools of addresses change when no VPS is on the bridge and vpsd starts");
+	*c = kept;
+	return 0;
+}
+
+void hostconf_keep(struct hostconf *c, const struct host_root *root)
 {
 	cleanup_buf struct buf b = { 0 };
+	char path[512];
 	int r = 0;
 
+	proc_boot_id(c->boot);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(keys); i++) {
 		const char *value = (const char *)c + keys[i].offset;
 
@@ -121,6 +158,14 @@ int hostconf_write(const struct hostconf *c, const char *path, struct err *e)
 			r = buf_addf(&b, "%s = %s\n", keys[i].key, value);
 	}
 	if (r == 0)
-		r = fd_replace_file_at(AT_FDCWD, path, b.data ? b.data : "", b.len, 0600, false);
-	return r < 0 ? err_code(e, r, "write %s", path) : 0;
+		r = fd_replace_file_at(AT_FDCWD, kept_path(root, path), b.data, b.len, 0600, false);
+	if (r < 0)
+		log_warn("write %s: %s", kept_path(root, path), strerrordesc_np(-r));
+}
+
+void hostconf_forget(const struct host_root *root)
+{
+	char path[512];
+
+	unlink(kept_path(root, path));
 }

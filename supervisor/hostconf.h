@@ -3,8 +3,7 @@
 #define SUPERVISOR_HOSTCONF_H
 
 #include "base/err.h"
-
-#include <stddef.h>
+#include "base/hostroot.h"
 
 /*
  * What the operator says of the whole state root: lib/vpsd.conf, `key = value` lines and `#` comments,
@@ -21,9 +20,14 @@ struct hostconf {
 /* Parses text (it is written to); `file` is for messages. Unknown keys, a key twice, a value that
  * cannot be: ERR_USAGE, "FILE:LINE: …". */
 int hostconf_parse(struct hostconf *c, char *text, const char *file, struct err *e);
-/* The file `path`; one that is not there says nothing. */
-int hostconf_read(struct hostconf *c, const char *path, struct err *e);
-/* Replaces it, mode 0600. */
-int hostconf_write(const struct hostconf *c, const char *path, struct err *e);
+
+/*
+ * What holds for the state root now: pools are in use from the first VPS on the bridge to the last,
+ * whatever is written into lib/vpsd.conf meanwhile. run/network keeps them for a vpsd that comes after.
+ */
+int hostconf_in_force(struct hostconf *c, const struct host_root *root, struct err *e);
+/* The first VPS is about to come; the last is gone. */
+void hostconf_keep(struct hostconf *c, const struct host_root *root);
+void hostconf_forget(const struct host_root *root);
 
 #endif

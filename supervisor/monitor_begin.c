@@ -26,9 +26,9 @@ static int *find_place(struct begin *b, const char *name)
 		const char *name;
 		int *at;
 	} places[] = {
-		{ "spec", &b->spec },         { "lock", &b->lock },         { "image", &b->image },
-		{ "session", &b->session },
-		{ "stdin", &b->stdio[0] },    { "stdout", &b->stdio[1] },   { "stderr", &b->stdio[2] },
+		{ "spec", &b->spec },	    { "lock", &b->lock },      { "image", &b->image },
+		{ "session", &b->session }, { "stdin", &b->stdio[0] }, { "stdout", &b->stdio[1] },
+		{ "stderr", &b->stdio[2] },
 	};
 
 	for (size_t i = 0; name && i < ARRAY_SIZE(places); i++)

@@ -9,7 +9,6 @@
 
 #include "base/log.h"
 #include "base/macro.h"
-#include "base/proc.h"
 #include "base/str.h"
 #include "netns/hold.h"
 #include "runtime/network.h"
@@ -17,7 +16,6 @@
 #include "supervisor/hostconf.h"
 
 #include <errno.h>
-#include <unistd.h>
 
 /* Bridge and rules stay for a while after the last VPS: they cost the next start as much as all the
  * rest of it. */
@@ -36,55 +34,6 @@ struct sup_network {
 };
 
 /* --- pools ------------------------------------------------------------------------------------- */
-
-/*
- * Pools are in use from the first VPS on the bridge to the last, whatever the operator writes into
- * lib/vpsd.conf meanwhile: run/network keeps them for a vpsd that comes after.
- */
-static const char *pools_in_use(const struct sup_daemon *d, char path[512])
-{
-	snprintf(path, 512, "%s/network", d->root.run);
-	return path;
-}
-
-static int read_pools(const struct sup_daemon *d, struct hostconf *c, struct err *e)
-{
-	struct hostconf used;
-	char path[512], boot[37] = "";
-	int r;
-
-	snprintf(path, sizeof(path), "%s/vpsd.conf", d->root.lib);
-	r = hostconf_read(c, path, e);
-	if (r < 0)
-		return r;
-	r = hostconf_read(&used, pools_in_use(d, path), e);
-	if (r < 0)
-		log_warn("%s", e->msg);
-	proc_boot_id(boot);
-	if (r < 0 || !*used.boot || !STREQ(used.boot, boot))
-		return 0;
-	if (!STREQ(used.pool4, c->pool4) || !STREQ(used.pool6, c->pool6))
-		log_warn("the pools of addresses change when no VPS is on the bridge and vpsd starts");
-	*c = used;
-	return 0;
-}
-
-static void forget_pools(const struct sup_daemon *d)
-{
-	char path[512];
-
-	unlink(pools_in_use(d, path));
-}
-
-static void keep_pools(struct sup_network *n)
-{
-	char path[512];
-	struct err e;
-
-	proc_boot_id(n->conf.boot);
-	if (hostconf_write(&n->conf, pools_in_use(n->d, path), &e) < 0)
-		log_warn("%s", e.msg);
-}
 
 const struct netns_host *network_host(const struct sup_daemon *d)
 {
@@ -536,7 +485,7 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 	rt_network_done(&mine);
 	n->linger = sd_event_source_disable_unref(n->linger);
 	if (r == 0 && !n->up) {
-		keep_pools(n);
+		hostconf_keep(&n->conf, &n->d->root);
 		r = bring_up(n, e);
 	}
 	if (r == 0)
@@ -589,7 +538,7 @@ static void take_down(struct sup_network *n)
 	stop_watch(n);
 	stop_dns(n);
 	n->up = false;
-	forget_pools(n->d);
+	hostconf_forget(&n->d->root);
 	if (netns_host_down(&n->host, &e) < 0)
 		log_warn("%s", e.msg);
 }
@@ -652,7 +601,7 @@ void network_mend(struct sup_daemon *d)
 	} else if (netns_rules_are_up(&n->host, &e) > 0 || n->up) {
 		take_down(n);
 	} else {
-		forget_pools(d);
+		hostconf_forget(&d->root);
 	}
 	release_all(all, list, count);
 }
@@ -665,7 +614,7 @@ int network_init(struct sup_daemon *d, struct err *e)
 	if (!n)
 		return err_code(e, -ENOMEM, "prepare the network");
 	n->d = d;
-	r = read_pools(d, &n->conf, e);
+	r = hostconf_in_force(&n->conf, &d->root, e);
 	if (r == 0)
 		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,
 				    *n->conf.pool6 ? n->conf.pool6 : NULL, e);

@@ -20,11 +20,11 @@ func main() {
 		data[i] = fmt.Sprint(i * 31)
 	}
 	for i := range counts {
-		go func() {
+		go func(i int) {
 			for range time.Tick(time.Millisecond) {
 				counts[i].Add(1)
 			}
-		}()
+		}(i)
 	}
 	go func() {
 		for v := range asked {
