@@ -76,8 +76,8 @@ int worker_image_verify(json_t *job, json_t **ret, struct err *e)
 		r = verify(WORKER_FD_FIRST, &f, e);
 	if (r == 0)
 		*ret = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:b}", "id", f.id, "vps", f.vps,
-				 "uuid", f.uuid, "created",
-				 (json_int_t)(f.realtime_ns / 1000000000), "processes", (json_int_t)f.processes, "threads", (json_int_t)f.threads,
+				 "uuid", f.uuid, "created", (json_int_t)(f.realtime_ns / 1000000000),
+				 "processes", (json_int_t)f.processes, "threads", (json_int_t)f.threads,
 				 "open_files", (json_int_t)f.open_files, "pages", (json_int_t)f.pages, "files",
 				 f.files);
 	return r;
