@@ -33,6 +33,8 @@ struct ckpt_held {
 	int fd;
 };
 
+#define CKPT_PLACES 256 /* buckets of what ckpt_place_find() knows */
+
 struct ckpt_dump {
 	struct ckpt_tree tree;
 	const struct cgroup *cgroup;
@@ -57,7 +59,7 @@ struct ckpt_dump {
 		uint64_t mount;
 		char *path;
 		struct ckpt_place *next;
-	} *places[256];
+	} *places[CKPT_PLACES];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
