@@ -198,7 +198,9 @@ int ckpt_family_find(struct ckpt_dump *d, size_t first, struct ckpt_copy *herita
 		r = ckpt_ranges_unite(&wanted[i]);
 		fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
 		to = fd < 0 ? NULL : ckpt_copy_add(heritage, from->mm, from->pid, fd);
-		if (!to)
+		if (to)
+			to->family = true;
+		else
 			fd_close(&fd);
 		if (r == 0)
 			r = to ? take_out(&from->ranges, &wanted[i], &to->ranges) : -ENOMEM;

@@ -117,6 +117,8 @@ int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* The pages of private areas, and of the shared memory: which there are, before the tree is written, as
  * guards are part of it; and themselves. (pages.c) */
 int ckpt_pages_scan(struct ckpt_dump *d, struct err *e);
+/* True when others were forked from the same program: their stacks begin at the same (random) address. */
+bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k);
 int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards);
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Registers in restart_syscall(2) become those of the call that it goes on with. (restarted.c) */

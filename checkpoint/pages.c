@@ -40,6 +40,14 @@ static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckp
 	return r;
 }
 
+bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		if (&t->tasks[i] != k && t->tasks[i].mm->start_stack == k->mm->start_stack)
+			return true;
+	return false;
+}
+
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
 	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
@@ -52,6 +60,7 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
+	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
 			r = scan_area(d, pagemap, k->mm->area[i], &s->ranges);

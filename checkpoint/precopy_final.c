@@ -141,6 +141,7 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
+	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
 			r = scan_area(d, w, pagemap, k->mm->area[i], &s->ranges);
