@@ -114,14 +114,14 @@ static int read_part(const struct ckpt_source *s, uint64_t start, uint8_t *to, s
 			memset(to + n, 0, len - (size_t)n);
 		return n < 0 ? -errno : 0;
 	}
-	if (process_vm_readv(s->pid, &l, 1, &r, 1, 0) == (ssize_t)len)
+	if (!s->family && process_vm_readv(s->pid, &l, 1, &r, 1, 0) == (ssize_t)len)
 		return 0;
 	/* What the process itself may not read (PROT_NONE), as a debugger would. */
 	n = pread(s->fd, to, len, (off_t)start);
 	return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EFAULT;
 }
 
-/* After something in the piece could not be read: part by part, page by page. */
+/* What cannot be read at once, or could not: part by part, page by page. */
 static int copy_slowly(struct worker *w, struct err *e)
 {
 	const struct piece *p = &w->piece;
@@ -157,7 +157,7 @@ static int copy_piece(struct worker *w, struct err *e)
 	for (size_t i = 0; i < p->count; i++)
 		parts[i] = (struct iovec){ (void *)(uintptr_t)p->part[i].start, /* NOLINT */
 					   p->part[i].end - p->part[i].start };
-	if (p->s->pid == 0 ||
+	if (p->s->pid == 0 || p->s->family ||
 	    process_vm_readv(p->s->pid, &l, 1, parts, p->count, 0) != (ssize_t)p->len)
 		return copy_slowly(w, e);
 	for (size_t i = 0; r == 0 && i < p->count; i++) {

@@ -19,6 +19,12 @@ struct ckpt_source {
 	uint64_t mm;         /* as records of pages name it */
 	pid_t pid;           /* 0: shared memory */
 	int fd;              /* /proc/PID/mem, or the shared memory's */
+	/*
+	 * It may have pages in common with others, copy-on-write. process_vm_readv(2) pins what it reads, for which
+	 * the kernel gives the process pages of its own (Linux 6.0): reading all would take as much memory as if
+	 * nothing were shared. /proc/PID/mem is slower and does not.
+	 */
+	bool family;
 	struct ckpt_ranges ranges;
 };
 

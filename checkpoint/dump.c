@@ -129,68 +129,81 @@ static int ids_collect(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
-static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
+typedef int (*collector)(struct ckpt_dump *d, struct err *e);
+
+static int pidfds_check(struct ckpt_dump *d, struct err *e)
 {
-	struct ckpt_tree *t = &d->tree;
+	return ckpt_pidfds_check(&d->tree, e);
+}
+
+static int mqueues_complete(struct ckpt_dump *d, struct err *e)
+{
+	return ckpt_mqueues_complete(d, e);
+}
+
+static int order(struct ckpt_dump *d, struct err *e)
+{
+	return ckpt_order(d, d->init, e);
+}
+
+/* The runtime confines a VPS by one filter, above those that it lives under itself. */
+static int filters_count(struct ckpt_dump *d, struct err *e)
+{
 	struct ckpt_status s;
 	uint64_t v;
-	pid_t pid;
-	int r = ckpt_header_collect(&t->arena, init, o, &t->header, e);
 
-	if (r == 0 && d->precopy)
-		r = ckpt_final_begin(d, e);
-	if (r == 0)
-		r = ids_collect(d, e);
-	if (r == 0)
-		r = ckpt_order(d, init, e);
-	if (r == 0)
-		r = ckpt_group_open(d, e);
-	if (r == 0)
-		r = ckpt_groups_collect(d, e);
-	if (r == 0)
-		r = ckpt_spaces_collect(d, e);
-	if (r < 0)
-		return r;
-	/* The runtime confines a VPS by one filter, above those that it lives under itself. */
+	(void)e;
 	d->base_filters = 1 + (ckpt_status_read(getpid(), &s) == 0 &&
 			       ckpt_status_numbers(&s, "Seccomp_filters", 10, &v, 1) ? (unsigned)v : 0);
+	return 0;
+}
+
+/* What processes are in, and what is the VPS's own. */
+static const collector surroundings[] = {
+	ids_collect, order, ckpt_group_open, ckpt_groups_collect, ckpt_spaces_collect, filters_count,
+	ckpt_ipc_collect, ckpt_mqueues_collect,
+};
+
+/* What concerns several processes or open files: all of them are there. */
+static const collector relations[] = {
+	ckpt_relate, ckpt_epoll_resolve, ckpt_inotify_resolve, ckpt_pty_resolve, ckpt_terminals_resolve,
+	ckpt_owners_resolve, mqueues_complete, pidfds_check, ckpt_tmpfs_collect, ckpt_sockets_collect,
+	ckpt_network_collect,
+};
+
+static int collect_tasks(struct ckpt_dump *d, struct err *e)
+{
+	struct ckpt_tree *t = &d->tree;
+	int r = 0;
+
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks)
 		return err_code(e, -ENOMEM, "collect");
-	r = ckpt_ipc_collect(d, e);
-	if (r == 0)
-		r = ckpt_mqueues_collect(d, e);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
+		pid_t pid = d->frozen.procs[i].pid;
+
 		t->task_count = i + 1;
-		pid = d->frozen.procs[i].pid;
 		r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
 		if (r == 0)
 			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
 	}
+	return r;
+}
+
+static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
+{
+	int r = ckpt_header_collect(&d->tree.arena, init, o, &d->tree.header, e);
+
+	if (r == 0 && d->precopy)
+		r = ckpt_final_begin(d, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(surroundings); i++)
+		r = surroundings[i](d, e);
+	if (r == 0)
+		r = collect_tasks(d, e);
 	if (r == 0 && d->check && d->check->partial)
 		return 0; /* what follows relates processes that are whole */
-	if (r == 0)
-		r = ckpt_relate(d, e);
-	if (r == 0)
-		r = ckpt_epoll_resolve(d, e);
-	if (r == 0)
-		r = ckpt_inotify_resolve(d, e);
-	if (r == 0)
-		r = ckpt_pty_resolve(d, e);
-	if (r == 0)
-		r = ckpt_terminals_resolve(d, e);
-	if (r == 0)
-		r = ckpt_owners_resolve(d, e);
-	if (r == 0)
-		r = ckpt_mqueues_complete(d, e);
-	if (r == 0)
-		r = ckpt_pidfds_check(t, e);
-	if (r == 0)
-		r = ckpt_tmpfs_collect(d, e);
-	if (r == 0)
-		r = ckpt_sockets_collect(d, e);
-	if (r == 0)
-		r = ckpt_network_collect(d, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(relations); i++)
+		r = ckpt_note(d, relations[i](d, e), 0, -1, e);
 	return r;
 }
 

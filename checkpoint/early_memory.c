@@ -30,13 +30,8 @@ static int salvage(struct restore *r, struct early *w, uint64_t start, uint64_t 
 {
 	struct ckpt_ranges own = { 0 };
 	uint8_t page[CKPT_PAGE];
-	char path[64];
-	cleanup_close int pagemap = -EBADF;
-	int n;
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)w->task.pid);
-	pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	n = pagemap < 0 ? -errno : ckpt_scan_own(pagemap, start, end, 0, &own, NULL);
+	cleanup_close int pagemap = ckpt_proc_open(w->task.pid, "pagemap");
+	int n = pagemap < 0 ? pagemap : ckpt_scan_own(pagemap, start, end, 0, &own, NULL);
 	for (size_t i = 0; n == 0 && i < own.count; i++)
 		for (uint64_t at = own.r[i].start; n == 0 && at < own.r[i].end; at += CKPT_PAGE) {
 			n = ckpt_mem_read(w->task.pid, at, page, CKPT_PAGE);
@@ -209,19 +204,19 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 	if (pg->mm >= CKPT_SHMEM_MM)
 		return put_shared(s, pg, e);
 	w = early_by_mm(s, pg->mm);
-	if (!w || pg->encoding == CKPT_PAGES_REF)
+	if (pg->encoding == CKPT_PAGES_REF || pg->mm == 0)
 		return err_set(e, ERR_FAIL, "the image is damaged: pages of no process");
 	for (; at < end; at = stop) {
-		bool mapped;
+		bool mapped = false;
 		int n;
 
-		stop = stretch(w, at, end, &mapped);
+		stop = w ? stretch(w, at, end, &mapped) : end;
 		if (!mapped)
-			n = keep_loose(s, w->mm, at, stop, data);
+			n = keep_loose(s, pg->mm, at, stop, data);
 		else
 			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w->task.pid, at, stop);
 		if (n < 0)
-			return err_code(e, n, "fill the memory of process %u", w->pid);
+			return err_code(e, n, "fill the memory of process %u", w ? w->pid : 0);
 		if (mapped)
 			drop_loose(s, w->mm, at, stop);
 		data = data ? data + (stop - at) : NULL;
@@ -243,13 +238,9 @@ int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t 
 {
 	struct mapping mapping = { r, p->early, p, true, l, e };
 	struct ckpt_ranges own = { 0 };
-	char path[64];
-	cleanup_close int pagemap = -EBADF;
-	int n;
+	cleanup_close int pagemap = ckpt_proc_open(p->task->pid, "pagemap");
+	int n = pagemap < 0 ? pagemap : 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)p->task->pid);
-	pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	n = pagemap < 0 ? -errno : 0;
 	for (size_t i = 0; n == 0 && i < p->early->mapped.count; i++) {
 		uint64_t start = p->early->mapped.r[i].start, end = p->early->mapped.r[i].end;
 

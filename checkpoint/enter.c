@@ -24,13 +24,14 @@ struct entering {
 	int result;
 };
 
-/* Past the C library, whose calls would make all threads of the caller change with it. A user namespace may
- * have no root (EINVAL), or none that may let go of groups (EPERM). */
+/* Past the C library, whose calls would make all threads of the caller change with it. A user
+ * namespace may have no root (EINVAL), or none that may let go of groups (EPERM). */
 static int become_root(struct err *e)
 {
 	if (syscall(SYS_setgroups, 0, NULL) < 0 && errno != EPERM)
 		return err_sys(e, "let go of groups in a user namespace");
-	if ((syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0) && errno != EINVAL)
+	if ((syscall(SYS_setresgid, 0, 0, 0) < 0 || syscall(SYS_setresuid, 0, 0, 0) < 0) &&
+	    errno != EINVAL)
 		return err_sys(e, "become root of a user namespace");
 	return 0;
 }
@@ -62,7 +63,8 @@ int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct er
 		struct err *e)
 {
 	struct entering in = { spaces, count, run, arg, e, 1 };
-	void *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	void *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
 	int dumpable = prctl(PR_GET_DUMPABLE);
 	pid_t pid;
 
@@ -78,7 +80,8 @@ int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct er
 	/* Another identity has made the memory, which is ours as well, undumpable (prctl(2)). */
 	if (dumpable == 1 && prctl(PR_SET_DUMPABLE, 1) < 0)
 		return err_sys(e, "stay dumpable");
-	return in.result == 1 ? err_set(e, ERR_FAIL, "a process in other namespaces was killed") : in.result;
+	return in.result == 1 ? err_set(e, ERR_FAIL, "a process in other namespaces was killed") :
+				in.result;
 }
 
 int ckpt_space_open(int pid, const char *name, struct err *e)

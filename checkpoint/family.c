@@ -108,14 +108,6 @@ static int compare_sent(struct pair *p, const struct ckpt_ranges *sent, const st
 	return r;
 }
 
-static int open_pagemap(pid_t pid)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 static int find_shared(struct pair *p, const struct ckpt_task *child, const struct ckpt_task *parent,
 		       const struct ckpt_ranges *sent)
 {
@@ -128,10 +120,10 @@ static int find_shared(struct pair *p, const struct ckpt_task *child, const stru
 	p->child = p->parent = -EBADF;
 	while (r == 0 && common(child->mm, &i, parent->mm, &k, &both)) {
 		if (mine < 0) {
-			p->child = mine = open_pagemap(child->pid);
-			p->parent = its = open_pagemap(parent->pid);
+			p->child = mine = ckpt_proc_open(child->pid, "pagemap");
+			p->parent = its = ckpt_proc_open(parent->pid, "pagemap");
 			if (mine < 0 || its < 0)
-				return -errno;
+				return mine < 0 ? mine : its;
 		}
 		r = compare_sent(p, sent, &both, &n);
 	}
@@ -206,7 +198,9 @@ int ckpt_family_find(struct ckpt_dump *d, size_t first, struct ckpt_copy *herita
 		r = ckpt_ranges_unite(&wanted[i]);
 		fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
 		to = fd < 0 ? NULL : ckpt_copy_add(heritage, from->mm, from->pid, fd);
-		if (!to)
+		if (to)
+			to->family = true;
+		else
 			fd_close(&fd);
 		if (r == 0)
 			r = to ? take_out(&from->ranges, &wanted[i], &to->ranges) : -ENOMEM;

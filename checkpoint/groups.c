@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * The groups that the tenant made below its own in the v2 tree (v1 hierarchies have none: they are not
- * delegated), as a manager of services inside sees them: settings, owners, extended attributes.
+ * The groups that the tenant made below its own in the v2 tree (v1 hierarchies have none: they
+ * are not delegated), as a manager of services inside sees them: settings, owners, extended
+ * attributes.
  */
+#include "checkpoint/groups.h"
 #include "base/fd.h"
 #include "base/macro.h"
-#include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/spaces.h"
@@ -18,9 +19,9 @@
 
 /* Files that can be written and are no settings: what they do is done, or is another record's. */
 static const char *const actions[] = {
-	"cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze", "memory.reclaim", "memory.peak",
-	"memory.swap.peak", "pids.peak", "cpu.pressure", "io.pressure", "irq.pressure", "memory.pressure",
-	"cpu.weight.nice", /* the same as cpu.weight */
+	"cgroup.procs", "cgroup.threads", "cgroup.kill", "cgroup.freeze", "memory.reclaim",
+	"memory.peak", "memory.swap.peak", "pids.peak", "cpu.pressure", "io.pressure",
+	"irq.pressure", "memory.pressure", "cpu.weight.nice" /* the same as cpu.weight */,
 };
 
 bool ckpt_group_is_setting(const char *name)
@@ -80,19 +81,21 @@ static int add_owner(struct ckpt_dump *d, Ckpt__Group *g, const char *name, cons
 }
 
 /* One control file. What cannot be read is nothing that was set. */
-static int add_file(struct ckpt_dump *d, int dirfd, const char *name, const struct stat *st, Ckpt__Group *g)
+static int add_file(struct ckpt_dump *d, int dirfd, const char *name, const struct stat *st,
+		    Ckpt__Group *g)
 {
 	cleanup_free char *text = NULL;
 	size_t len = 0;
 	int r = 0;
 
-	/* The VPS's own group: its limits are the host's, only what is delegated is the tenant's. */
+	/* The VPS's own group: its limits are the host's, only what is delegated is the
+	 * tenant's. */
 	if (!g->path[0] && !STREQ(name, "cgroup.subtree_control"))
 		return 0;
 	if (g->path[0] && (st->st_uid != d->uid_base || st->st_gid != d->uid_base))
 		r = add_owner(d, g, name, st);
-	if (STREQ(name, "cgroup.freeze") && g->path[0] && fd_read_file_at(dirfd, name, 64, &text, NULL) == 0 &&
-	    text[0] == '1')
+	if (STREQ(name, "cgroup.freeze") && g->path[0] &&
+	    fd_read_file_at(dirfd, name, 64, &text, NULL) == 0 && text[0] == '1')
 		return -EBUSY;
 	if (r < 0 || !(st->st_mode & 0200) || !ckpt_group_is_setting(name) ||
 	    fd_read_file_at(dirfd, name, KIB(64), &text, &len) < 0)
@@ -103,7 +106,8 @@ static int add_file(struct ckpt_dump *d, int dirfd, const char *name, const stru
 static int walk(struct ckpt_dump *d, int fd_take, const char *path, int depth, struct err *e);
 
 /* The files of one group, then the groups in it: parents come first. */
-static int read_group(struct ckpt_dump *d, DIR *dir, const char *path, Ckpt__Group *g, struct err *e)
+static int read_group(struct ckpt_dump *d, DIR *dir, const char *path, Ckpt__Group *g,
+		      struct err *e)
 {
 	const struct dirent *de;
 	char self[64];
@@ -111,11 +115,14 @@ static int read_group(struct ckpt_dump *d, DIR *dir, const char *path, Ckpt__Gro
 	int r = 0;
 
 	while (r == 0 && (errno = 0, de = readdir(dir)))
-		if (de->d_type == DT_REG && fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		if (de->d_type == DT_REG &&
+		    fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			r = add_file(d, dirfd(dir), de->d_name, &st, g);
 	if (r == -EBUSY)
-		return err_set(e, ERR_UNSUPPORTED, "the control group %s has been frozen from inside, which cannot be "
-			       "saved yet", path);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the control group %s has been frozen from inside, which cannot be "
+			       "saved yet",
+			       path);
 	if (r == 0)
 		r = -errno;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", dirfd(dir));
@@ -137,9 +144,12 @@ static int walk_below(struct ckpt_dump *d, DIR *dir, const char *path, int depth
 		if (de->d_type != DT_DIR || de->d_name[0] == '.')
 			continue;
 		if ((size_t)snprintf(sub, sizeof(sub), "%s/%s", path, de->d_name) >= sizeof(sub))
-			return err_set(e, ERR_UNSUPPORTED, "a control group below %s has too long a path", path);
-		fd = openat(dirfd(dir), de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-		r = fd < 0 ? err_sys(e, "open the control group %s", sub) : walk(d, fd, sub, depth + 1, e);
+			return err_set(e, ERR_UNSUPPORTED,
+				       "a control group below %s has too long a path", path);
+		fd = openat(dirfd(dir), de->d_name,
+			    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		r = fd < 0 ? err_sys(e, "open the control group %s", sub) :
+			     walk(d, fd, sub, depth + 1, e);
 	}
 	return r;
 }
@@ -226,7 +236,8 @@ int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size
 	if (r < 0)
 		return err_code(e, r, "read the control group of process %d", (int)tid);
 	if (strncmp(whole, d->group_path, len) != 0 || (whole[len] && whole[len] != '/'))
-		return err_set(e, ERR_UNSUPPORTED, "process %d is in the control group %s, which is not the VPS's",
+		return err_set(e, ERR_UNSUPPORTED,
+			       "process %d is in the control group %s, which is not the VPS's",
 			       (int)tid, whole);
 	snprintf(ret, size, "%s", whole + len);
 	return 0;
@@ -242,6 +253,8 @@ int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct
 			t->group = (uint32_t)i + 1;
 			return 0;
 		}
-	return r < 0 ? r : err_set(e, ERR_UNSUPPORTED, "process %d is in the control group %s, which has been removed",
-				   (int)tid, path);
+	return r < 0 ? r :
+		       err_set(e, ERR_UNSUPPORTED,
+			       "process %d is in the control group %s, which has been removed",
+			       (int)tid, path);
 }

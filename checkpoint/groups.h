@@ -20,16 +20,16 @@ int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size
 int ckpt_xattrs_read(struct ckpt_arena *a, const char *path, Ckpt__Setting ***list, size_t *count);
 
 /*
- * A restore, in this order, between which are the births of the tasks: the groups themselves, by the first
- * process in the tenant's own tree of groups (`root` is that); which processes are in which, and which
- * threads elsewhere than their process; settings, which bind from
- * then on (a controller is given to the groups below only while no process is in the group itself). All but the first
- * are done with the rights of the VPS's root (`user` is its user namespace).
+ * A restore, in this order, between which are the births of the tasks: the groups themselves, by
+ * the first process in the tenant's own tree of groups (`root` is that); which processes are in
+ * which, and which threads elsewhere than their process; settings, which bind from then on (a
+ * controller is given to the groups below only while no process is in the group itself). All but
+ * the first are done with the rights of the VPS's root (`user` is its user namespace).
  */
 /*
- * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more seen). A child that
- * moves nothing waits for it meanwhile, until ckpt_groups_await(), which must be called, also after errors. No
- * thread: others fork meanwhile. 0: there is no such child.
+ * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more
+ * seen). A child that moves nothing waits for it meanwhile, until ckpt_groups_await(), which must
+ * be called, also after errors. No thread: others fork meanwhile. 0: there is no such child.
  */
 pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init);
 void ckpt_groups_await(pid_t child);

@@ -21,7 +21,7 @@
 /* Shared by both processes. */
 struct ckpt_guard {
 	volatile int fd, reuse; /* fd -1: none is in repair mode */
-	int engine;             /* a pidfd of it */
+	int engine; /* a pidfd of it */
 	pid_t pid;
 	_Alignas(16) uint8_t stack[STACK];
 };
@@ -51,8 +51,8 @@ static int guard(void *arg)
 
 struct ckpt_guard *ckpt_guard_new(struct err *e)
 {
-	struct ckpt_guard *g = mmap(NULL, sizeof(*g), PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct ckpt_guard *g =
+		mmap(NULL, sizeof(*g), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (g == MAP_FAILED) {
 		err_sys(e, "make a guard");
@@ -60,8 +60,9 @@ struct ckpt_guard *ckpt_guard_new(struct err *e)
 	}
 	g->fd = -1;
 	g->engine = pidfd_open_pid(getpid());
-	g->pid = g->engine < 0 ? -1 :
-				 clone(guard, g->stack + STACK, CLONE_VM | CLONE_FILES | SIGCHLD, g);
+	g->pid = g->engine < 0 ?
+			 -1 :
+			 clone(guard, g->stack + STACK, CLONE_VM | CLONE_FILES | SIGCHLD, g);
 	if (g->pid < 0) {
 		err_sys(e, "make a guard");
 		ckpt_guard_free(g);

@@ -43,7 +43,7 @@ int ckpt_handle_parse(const char *text, struct ckpt_handle *ret)
 		return 0; /* a file system without handles */
 	if (size > CKPT_HANDLE_MAX)
 		return -EPROTO;
-	for (unsigned i = 0; i < size; i++) {
+	for (size_t i = 0; i < size; i++) {
 		unsigned byte;
 
 		if (sscanf(hex + 9 + 2 * i, "%2x", &byte) != 1)

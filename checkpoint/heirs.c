@@ -191,9 +191,10 @@ static int copy_range(const struct restoring *from, const struct restoring *to, 
 	for (uint64_t at = t->start; n == 0 && at < t->end; at += CKPT_PAGE) {
 		if (!restore_has_private(to->task->mm, at) || !restore_has_private(from->task->mm, at))
 			return -EPROTO;
-		n = ckpt_mem_read(from->task->pid, at, page, CKPT_PAGE);
-		if (n == 0)
-			n = ckpt_mem_write(to->task->pid, at, page, CKPT_PAGE);
+		/* Not process_vm_readv(2): it would take the page from those who share it (copy.h). */
+		if (pread(from->batch.mem, page, CKPT_PAGE, (off_t)at) != CKPT_PAGE)
+			return -EFAULT;
+		n = ckpt_mem_write(to->task->pid, at, page, CKPT_PAGE);
 	}
 	return n;
 }

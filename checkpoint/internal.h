@@ -16,6 +16,8 @@ struct ckpt_status {
 	char text[8192];
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
+/* A file of a process, for reading; a negative errno value. */
+int ckpt_proc_open(pid_t pid, const char *name);
 /* Up to `max` numbers of the line, in base; their count. 0 when there is no such line. */
 size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int base, uint64_t *ret,
 			   size_t max);
@@ -30,6 +32,8 @@ struct ckpt_held {
 	ino_t ino;
 	int fd;
 };
+
+#define CKPT_PLACES 256 /* buckets of what ckpt_place_find() knows */
 
 struct ckpt_dump {
 	struct ckpt_tree tree;
@@ -55,7 +59,7 @@ struct ckpt_dump {
 		uint64_t mount;
 		char *path;
 		struct ckpt_place *next;
-	} *places[256];
+	} *places[CKPT_PLACES];
 	struct ckpt_held **ghosts; /* as tree.ghosts */
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
@@ -113,6 +117,8 @@ int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* The pages of private areas, and of the shared memory: which there are, before the tree is written, as
  * guards are part of it; and themselves. (pages.c) */
 int ckpt_pages_scan(struct ckpt_dump *d, struct err *e);
+/* True when others were forked from the same program: their stacks begin at the same (random) address. */
+bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k);
 int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards);
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Registers in restart_syscall(2) become those of the call that it goes on with. (restarted.c) */

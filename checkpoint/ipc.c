@@ -127,7 +127,7 @@ static int fill_sem(struct ckpt_dump *d, Ckpt__IpcObject *o, struct err *e)
 
 static int collect_sem(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
-	struct semid_ds ds;
+	struct semid_ds ds = { 0 };
 	int top = semctl(0, 0, SEM_INFO, (union semun){ .info = &(struct seminfo){ 0 } }), r = 0;
 
 	for (int i = 0; r == 0 && i <= top; i++) {

@@ -29,14 +29,11 @@ static int refuse(struct err *e, const struct ckpt_fd *f, const char *what)
 		       (int)f->pid, f->link, (int)strcspn(what, "\n"), what);
 }
 
-static int parse(struct ckpt_arena *a, const struct ckpt_fd *f, const char *line, Ckpt__Lock **ret, struct err *e)
+static int parse(const struct ckpt_fd *f, const char *line, Ckpt__Lock *l, struct err *e)
 {
 	char kind[8], state[12], type[8], last[24];
 	unsigned long long start;
-	Ckpt__Lock *l = ckpt_alloc(a, sizeof(*l));
 
-	if (!l)
-		return err_code(e, -ENOMEM, "collect locks");
 	ckpt__lock__init(l);
 	if (sscanf(line, "%*d: %7s %11s %7s %*d %*s %llu %23s", kind, state, type, &start, last) != 5)
 		return refuse(e, f, line);
@@ -49,17 +46,16 @@ static int parse(struct ckpt_arena *a, const struct ckpt_fd *f, const char *line
 	l->start = start;
 	l->len = STREQ(last, "EOF") ? 0 : strtoull(last, NULL, 10) - start + 1;
 	l->fd = (uint32_t)f->fd;
-	*ret = l;
 	return 0;
 }
 
 static int collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, Ckpt__FdTable *t, struct err *e)
 {
 	for (const char *line = strstr(f->info, "\nlock:\t"); line; line = strstr(line + 1, "\nlock:\t")) {
-		Ckpt__Lock *l = NULL;
-		int r = parse(&d->tree.arena, f, line + 7, &l, e);
+		Ckpt__Lock *l = ckpt_alloc(&d->tree.arena, sizeof(*l));
+		int r = l ? parse(f, line + 7, l, e) : err_code(e, -ENOMEM, "collect locks");
 
-		if (r < 0)
+		if (!l || r < 0)
 			return r;
 		if (l->kind == POSIX && t)
 			r = ckpt_push(&d->tree.arena, &t->locks, &t->n_locks, l);

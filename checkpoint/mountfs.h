@@ -5,12 +5,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* A file system that a tenant can mount by itself in its user namespace, and that can be made again. */
+/* A file system that a tenant can mount by itself in its user namespace, and that can be made
+ * again. */
 struct ckpt_mountfs {
 	const char *name;
 	const char *const *options; /* those of the file system that it is made again with */
-	bool contents;              /* what is in it is the VPS's alone, and is saved with it */
-	int space;                  /* enum ckpt_space_kind that it shows one of, or -1 */
+	bool contents; /* what is in it is the VPS's alone, and is saved with it */
+	int space; /* enum ckpt_space_kind that it shows one of, or -1 */
 };
 
 /* NULL: it is not one of these. */

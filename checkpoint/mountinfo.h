@@ -14,7 +14,7 @@ struct ckpt_mountinfo {
 	uint64_t id, parent;
 	dev_t dev;
 	char *root, *at, *type, *source, *options; /* of the file system, "a=b,c" */
-	uint64_t attributes;                       /* MOUNT_ATTR_* */
+	uint64_t attributes; /* MOUNT_ATTR_* */
 	uint32_t peers, master;
 	bool unbindable, idmapped;
 };

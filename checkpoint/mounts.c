@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * The mounts of each namespace: which part of which file system is seen where, how, and what propagates to
- * whom. Those that the runtime makes are among them; a restore finds them there and makes the rest.
+ * The mounts of each namespace: which part of which file system is seen where, how, and what
+ * propagates to whom. Those that the runtime makes are among them; a restore finds them there and
+ * makes the rest.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -24,8 +25,8 @@
 #define OPEN_TREE_CLONE 1
 #endif
 
-#define DEPTH_MAX 256     /* of mounts in mounts */
-#define MOUNTS_MAX 8192  /* in one namespace */
+#define DEPTH_MAX 256 /* of mounts in mounts */
+#define MOUNTS_MAX 8192 /* in one namespace */
 
 struct reading {
 	struct ckpt_dump *d;
@@ -44,8 +45,8 @@ static int read_all(void *arg, struct err *e)
 	return n < 0 ? err_code(e, n, "read the mounts of a namespace") : 0;
 }
 
-/* The host's and the runtime's, which a restore finds mounted: the root, volumes, and the masks of /proc,
- * /sys and /dev. */
+/* The host's and the runtime's, which a restore finds mounted: the root, volumes, and the masks
+ * of /proc, /sys and /dev. */
 static bool is_given(const struct reading *r, const struct ckpt_mountinfo *m)
 {
 	static const char *const whole[] = { "/proc", "/sys", "/dev" };
@@ -71,7 +72,8 @@ static int add_option(struct ckpt_dump *d, Ckpt__Super *s, const char *key, cons
 	ckpt__setting__init(o);
 	/* The kernel shows ids as the reader's user namespace, the host's, has them. */
 	if (value && (STREQ(key, "uid") || STREQ(key, "gid"))) {
-		snprintf(number, sizeof(number), "%u", (unsigned)strtoul(value, NULL, 10) - d->uid_base);
+		snprintf(number, sizeof(number), "%u",
+			 (unsigned)strtoul(value, NULL, 10) - d->uid_base);
 		value = number;
 	}
 	o->name = ckpt_strdup(&d->tree.arena, key);
@@ -82,7 +84,8 @@ static int add_option(struct ckpt_dump *d, Ckpt__Super *s, const char *key, cons
 	return o->name ? ckpt_push(&d->tree.arena, &s->options, &s->n_options, o) : -ENOMEM;
 }
 
-static int add_options(struct ckpt_dump *d, const struct ckpt_mountfs *fs, Ckpt__Super *s, char *options)
+static int add_options(struct ckpt_dump *d, const struct ckpt_mountfs *fs, Ckpt__Super *s,
+		       char *options)
 {
 	char *word;
 	int n = 0;
@@ -112,17 +115,20 @@ static int open_it(void *arg, struct err *e)
 	return o->fd < 0 ? err_sys(e, "open %s", o->path) : 0;
 }
 
-static int nsfs_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__Super *s, struct err *e)
+static int nsfs_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__Super *s,
+		      struct err *e)
 {
 	struct opening o = { m->at, -EBADF };
 	size_t len = strcspn(m->root, ":");
 	int kind = 0, id = ckpt_within(&r->d->spaces.space[r->space - 1].fd, 1, open_it, &o, e);
 
-	while (kind < CKPT_SPACE_COUNT && (strncmp(ckpt_space_types[kind].name, m->root, len) != 0 ||
-					   ckpt_space_types[kind].name[len]))
+	while (kind < CKPT_SPACE_COUNT &&
+	       (strncmp(ckpt_space_types[kind].name, m->root, len) != 0 ||
+		ckpt_space_types[kind].name[len]))
 		kind++;
 	if (id == 0 && kind == CKPT_SPACE_COUNT)
-		id = err_set(e, ERR_UNSUPPORTED, "the namespace %s, which is mounted on %s, cannot be saved", m->root,
+		id = err_set(e, ERR_UNSUPPORTED,
+			     "the namespace %s, which is mounted on %s, cannot be saved", m->root,
 			     m->at);
 	if (id == 0)
 		id = ckpt_spaces_add(r->d, (enum ckpt_space_kind)kind, o.fd, 0, e);
@@ -136,7 +142,8 @@ static int nsfs_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__S
 	return s->spaces ? 0 : err_code(e, -ENOMEM, "collect mounts");
 }
 
-/* Such a file system shows what its mounter was in: taken to be what who lives among these mounts is in. */
+/* Such a file system shows what its mounter was in: taken to be what who lives among these
+ * mounts is in. */
 static int mounter_spaces(struct reading *r, Ckpt__Super *s, struct err *e)
 {
 	pid_t pid = r->d->spaces.space[r->space - 1].pid;
@@ -188,7 +195,8 @@ static int add_super(struct reading *r, struct ckpt_mountinfo *m, uint32_t *ret,
 		s->owner = d->tree.spaces[r->space - 1]->owner;
 	if (fs && !STREQ(m->at, "/"))
 		n = add_options(d, fs, s, m->options);
-	if (n < 0 || !s->type || !s->source || ckpt_push(&d->tree.arena, &d->tree.supers, &d->tree.super_count, s) < 0)
+	if (n < 0 || !s->type || !s->source ||
+	    ckpt_push(&d->tree.arena, &d->tree.supers, &d->tree.super_count, s) < 0)
 		return err_code(e, -ENOMEM, "collect mounts");
 	*ret = (uint32_t)d->tree.super_count;
 	if (nsfs)
@@ -202,7 +210,8 @@ static int remember(struct ckpt_dump *d, uint64_t id)
 	struct ckpt_seen_mount *grown = s->mount;
 
 	if ((s->mount_count & (s->mount_count - 1)) == 0)
-		grown = reallocarray(s->mount, s->mount_count ? 2 * s->mount_count : 1, sizeof(*grown));
+		grown = reallocarray(s->mount, s->mount_count ? 2 * s->mount_count : 1,
+				     sizeof(*grown));
 	if (!grown)
 		return -ENOMEM;
 	s->mount = grown;
@@ -222,7 +231,9 @@ static int add_mount(struct reading *r, size_t i, const char *at, uint32_t paren
 		return err_code(e, -ENOMEM, "collect mounts");
 	ckpt__mount__init(out);
 	if (strstr(m->root, "//deleted"))
-		return refuse(m, e, "from a directory or file that has been deleted, which cannot be saved yet");
+		return refuse(
+			m, e,
+			"from a directory or file that has been deleted, which cannot be saved yet");
 	if (m->idmapped && !is_given(r, m) && ckpt_mountfs_find(m->type))
 		return refuse(m, e, "with ids of its own, which cannot be saved yet");
 	n = add_super(r, m, &out->super, e);
@@ -243,7 +254,8 @@ static int add_mount(struct reading *r, size_t i, const char *at, uint32_t paren
 	out->peers = m->peers;
 	out->master = m->master;
 	out->unbindable = m->unbindable;
-	if (!out->root || !out->at || ckpt_push(a, &r->d->tree.mounts, &r->d->tree.mount_count, out) < 0 ||
+	if (!out->root || !out->at ||
+	    ckpt_push(a, &r->d->tree.mounts, &r->d->tree.mount_count, out) < 0 ||
 	    remember(r->d, m->id) < 0)
 		return err_code(e, -ENOMEM, "collect mounts");
 	r->record[i] = (uint32_t)r->d->tree.mount_count;
@@ -251,8 +263,8 @@ static int add_mount(struct reading *r, size_t i, const char *at, uint32_t paren
 }
 
 /*
- * Those mounted in a mount, then those in them. Of two in one mount the one with the longer path comes
- * first: a directory on its way may be covered by the other.
+ * Those mounted in a mount, then those in them. Of two in one mount the one with the longer path
+ * comes first: a directory on its way may be covered by the other.
  */
 static int add_children(struct reading *r, size_t parent, int depth, struct err *e)
 {
@@ -268,10 +280,11 @@ static int add_children(struct reading *r, size_t parent, int depth, struct err 
 				next = (ssize_t)i;
 		if (next < 0)
 			return 0;
-		n = ckpt_path_below(r->m[next].at, r->m[parent].at)
-			? add_mount(r, (size_t)next, ckpt_path_below(r->m[next].at, r->m[parent].at),
-				    r->record[parent], e)
-			: refuse(&r->m[next], e, "outside what it is mounted in");
+		n = ckpt_path_below(r->m[next].at, r->m[parent].at) ?
+			    add_mount(r, (size_t)next,
+				      ckpt_path_below(r->m[next].at, r->m[parent].at),
+				      r->record[parent], e) :
+			    refuse(&r->m[next], e, "outside what it is mounted in");
 		if (n == 0)
 			n = add_children(r, (size_t)next, depth + 1, e);
 		else
@@ -306,7 +319,8 @@ int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e)
 	if (n == 0)
 		n = ckpt_mountinfo_parse(r.text, &r.m, &r.count, e);
 	if (n == 0 && r.count > MOUNTS_MAX)
-		n = err_set(e, ERR_UNSUPPORTED, "there are more than %d mounts in one namespace", MOUNTS_MAX);
+		n = err_set(e, ERR_UNSUPPORTED, "there are more than %d mounts in one namespace",
+			    MOUNTS_MAX);
 	r.record = calloc(r.count + 1, sizeof(*r.record));
 	if (n == 0)
 		n = r.record ? add_all(&r, e) : err_code(e, -ENOMEM, "collect mounts");
@@ -329,8 +343,8 @@ static int mount_id(int fd, uint64_t *ret)
 	return 0;
 }
 
-int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id, uint32_t *ret,
-		     struct err *e)
+int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id,
+		     uint32_t *ret, struct err *e)
 {
 	struct ckpt_spaces *s = &d->spaces;
 	struct statx sx;
@@ -343,8 +357,11 @@ int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, ui
 		for (i = 0; i < s->mount_count && s->mount[i].id != *ret_id;)
 			i++;
 	if (i == s->mount_count)
-		return err_set(e, ERR_UNSUPPORTED, "%s, %s, lies in a mount that is in no namespace, which cannot be saved "
-			       "yet", proc, path);
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"%s, %s, lies in a mount that is in no namespace, which cannot be saved "
+			"yet",
+			proc, path);
 	s->last = i;
 	*ret = d->tree.mounts[s->mount[i].record - 1]->space;
 	if (*ret == s->main[CKPT_SPACE_MNT])
@@ -360,7 +377,8 @@ int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t si
 	if (m->parent && ckpt_mount_path(t, m->parent, ret, size) < 0)
 		return -ENAMETOOLONG;
 	len = m->parent ? strlen(ret) : 0;
-	return (size_t)snprintf(ret + len, size - len, "%s", m->at) < size - len ? 0 : -ENAMETOOLONG;
+	return (size_t)snprintf(ret + len, size - len, "%s", m->at) < size - len ? 0 :
+										   -ENAMETOOLONG;
 }
 
 static bool is_ancestor(const struct ckpt_tree *t, uint32_t id, uint32_t of)
@@ -371,8 +389,8 @@ static bool is_ancestor(const struct ckpt_tree *t, uint32_t id, uint32_t of)
 }
 
 /*
- * In a copy of the namespace everything is taken away but the mount and those that it is mounted in. In the
- * reverse order of the records a mount is never covered by one that is still there.
+ * In a copy of the namespace everything is taken away but the mount and those that it is mounted
+ * in. In the reverse order of the records a mount is never covered by one that is still there.
  */
 static int uncover(const struct ckpt_tree *t, uint32_t id, struct err *e)
 {

@@ -224,8 +224,15 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t 
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	cleanup_list struct list configured = { 0 };
 	struct net_walk all = { .states = states, .count = count, .ns = ns };
-	int r = nl_open(&route, NETLINK_ROUTE, -1, e);
+	bool any = false;
+	int r;
 
+	/* Of one that has the host's network nothing was saved, and nothing is touched. */
+	for (size_t i = 0; i < count; i++)
+		any |= states[i]->ns == ns;
+	if (!any)
+		return 0;
+	r = nl_open(&route, NETLINK_ROUTE, -1, e);
 	if (r == 0)
 		r = nl_open(&filter, NETLINK_NETFILTER, -1, e);
 	if (r == 0)

@@ -3,8 +3,8 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
-#include "checkpoint/batch.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
 #include "checkpoint/scan.h"
 
 #include <errno.h>
@@ -145,16 +145,11 @@ static int check_area(const struct ckpt_oracle *o, const struct ckpt_tree *t, co
 static int check_task(const struct ckpt_oracle *o, const struct ckpt_tree *t, const struct ckpt_task *k,
 		      struct err *e)
 {
-	cleanup_close int pagemap = -EBADF, mem = -EBADF;
-	char path[64];
+	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
 	int r = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)k->pid);
-	pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	snprintf(path, sizeof(path), "/proc/%d/mem", (int)k->pid);
-	mem = open(path, O_RDONLY | O_CLOEXEC);
 	if (pagemap < 0 || mem < 0)
-		return err_sys(e, "open the memory of process %d", (int)k->pid);
+		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
 			r = check_area(o, t, k, pagemap, mem, k->mm->area[i], e);

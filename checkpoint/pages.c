@@ -12,14 +12,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-static int open_of(pid_t pid, const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards)
 {
 	uint64_t at = area->start;
@@ -48,18 +40,27 @@ static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckp
 	return r;
 }
 
+bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		if (&t->tasks[i] != k && t->tasks[i].mm->start_stack == k->mm->start_stack)
+			return true;
+	return false;
+}
+
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
-	cleanup_close int pagemap = open_of(k->pid, "pagemap"), mem = open_of(k->pid, "mem");
+	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
 	struct ckpt_source *s;
 	int r = 0;
 
 	if (pagemap < 0 || mem < 0)
-		return err_sys(e, "open the memory of process %d", (int)k->pid);
+		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
 	s = ckpt_copy_add(&d->copy, k->process->mm, k->pid, mem);
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
+	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
 			r = scan_area(d, pagemap, k->mm->area[i], &s->ranges);

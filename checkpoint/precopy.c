@@ -106,23 +106,40 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL);
 }
 
-static int open_of(pid_t pid, const char *name)
+/* As ckpt_has_family(). */
+static bool has_family(const struct ckpt_precopy *p, const struct watched *w)
 {
-	char path[64];
+	for (size_t i = 0; i < p->count; i++)
+		if (p->procs[i] != w && p->procs[i]->stack == w->stack)
+			return true;
+	return false;
+}
 
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
+/* All are met before the first is read. */
+static int meet(struct ckpt_precopy *p, const pid_t *pids, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct watched *w = pids[i] ? ckpt_precopy_find(p, pids[i], e) : NULL;
+		uint64_t field[53] = { 0 };
+
+		if (!pids[i])
+			continue;
+		if (!w)
+			return -ENOMEM;
+		w->stack = ckpt_stat_read(w->pid, field) == 0 ? field[28] : 0;
+	}
+	return 0;
 }
 
 /* 1: it has ended meanwhile. */
 static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c, struct err *e)
 {
-	cleanup_close int mem = open_of(w->pid, "mem");
+	cleanup_close int mem = ckpt_proc_open(w->pid, "mem");
 	struct ckpt_source *s;
 	int r;
 
 	fd_close(&w->pagemap);
-	w->pagemap = open_of(w->pid, "pagemap");
+	w->pagemap = ckpt_proc_open(w->pid, "pagemap");
 	w->renewed = false;
 	if (mem < 0 || w->pagemap < 0)
 		return 1;
@@ -135,6 +152,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
+	s->family = has_family(p, w);
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
 		if (!w->areas.a[i].hopeless)
 			r = scan_area(w, &w->areas.a[i], &s->ranges, e);
@@ -186,6 +204,9 @@ static int visit_all(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
 	for (size_t i = 0; i < p->count; i++)
 		p->procs[i]->there = false;
 	leave_out_shared(p, pids, n);
+	r = meet(p, pids, n, e);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < n; i++) {
 		struct watched *w = pids[i] ? ckpt_precopy_find(p, pids[i], e) : NULL;
 

@@ -128,27 +128,20 @@ static void keep_written(struct ckpt_ranges *l)
 	l->count = n;
 }
 
-static int open_of(pid_t pid, const char *name)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
-	cleanup_close int pagemap = open_of(k->pid, "pagemap"), mem = open_of(k->pid, "mem");
+	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
 	const struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
 	struct ckpt_source *s;
 	int r = 0;
 
 	if (pagemap < 0 || mem < 0)
-		return err_sys(e, "open the memory of process %d", (int)k->pid);
+		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
 	s = w ? ckpt_copy_add(&d->copy, w->mm, k->pid, mem) : NULL;
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
+	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
 			r = scan_area(d, w, pagemap, k->mm->area[i], &s->ranges);

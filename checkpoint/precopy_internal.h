@@ -26,6 +26,7 @@ struct watched {
 	int uffd, pagemap;
 	struct area_list areas, before; /* `before`: those of the last look */
 	uint64_t layout;     /* hash of what was told of them */
+	uint64_t stack;      /* where it begins */
 	bool there, renewed;
 };
 

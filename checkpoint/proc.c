@@ -24,6 +24,16 @@ int ckpt_status_read(pid_t pid, struct ckpt_status *s)
 	return 0;
 }
 
+int ckpt_proc_open(pid_t pid, const char *name)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int base, uint64_t *ret,
 			   size_t max)
 {

@@ -122,7 +122,7 @@ int ckpt_mqueues_collect(struct ckpt_dump *d, struct err *e)
 
 int ckpt_mqueue_find(struct ckpt_dump *d, const struct ckpt_fd *f, uint32_t *ret, struct err *e)
 {
-	Ckpt__Mqueue *q;
+	Ckpt__Mqueue *q = NULL;
 	int r;
 
 	for (size_t i = 0; i < d->tree.mqueue_count; i++) {
@@ -136,7 +136,7 @@ int ckpt_mqueue_find(struct ckpt_dump *d, const struct ckpt_fd *f, uint32_t *ret
 		return 0;
 	}
 	r = add(d, f->own, f->link, &f->st, d->spaces.main[CKPT_SPACE_IPC], &q, e);
-	if (r == 0)
+	if (r == 0 && q)
 		q->unlinked = 1;
 	*ret = (uint32_t)d->tree.mqueue_count;
 	return r;

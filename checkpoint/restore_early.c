@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#define EARLY_MAX 65536
+#define EARLY_MAX 4096 /* others are born when the tree is there */
 
 struct early *early_by_pid(const struct early_set *s, uint32_t pid)
 {
@@ -53,8 +53,11 @@ static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 	struct early *w = early_by_mm(s, m->mm);
 	uint64_t last = 0;
 
+	if (!w && s->count == EARLY_MAX)
+		return 0;
+	s->changed = true;
 	if (!w) {
-		w = s->count < EARLY_MAX ? ckpt_alloc(&r->tree.arena, sizeof(*w)) : NULL;
+		w = ckpt_alloc(&r->tree.arena, sizeof(*w));
 		if (!w || ckpt_push(&r->tree.arena, &s->all, &s->count, w) < 0)
 			return err_code(e, -ENOMEM, "restore");
 		*w = (struct early){ .mm = m->mm, .pid = m->pid, .ppid = m->ppid, .sid = m->sid,

@@ -16,6 +16,7 @@
  */
 struct early {
 	uint32_t mm, pid, ppid, sid;
+	struct early *parent;      /* or NULL */
 	bool born, tried, leads;   /* `leads`: it has begun a session */
 	bool terminal;             /* inherited at birth from a leader who has it: not before that is there */
 	bool kept;                 /* it has become one of the tree's */
@@ -34,6 +35,7 @@ struct early_shmem {
 struct early_set {
 	struct early **all;        /* by age: parents before children */
 	size_t count;
+	bool changed;              /* some have been told of since they were looked at */
 	struct early_shmem *shmems;
 	size_t shmem_count;
 	struct ckpt_loose *loose;

@@ -15,8 +15,9 @@
 /* The directory of a group; its path has been checked, and this file system has no links. */
 static int open_group(int root, const Ckpt__Group *g, struct err *e)
 {
-	int fd = g->path[0] ? path_open_no_links(root, g->path + 1, O_RDONLY | O_DIRECTORY, 0, true)
-			    : openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = g->path[0] ?
+			 path_open_no_links(root, g->path + 1, O_RDONLY | O_DIRECTORY, 0, true) :
+			 openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	return fd < 0 ? err_code(e, fd, "open the control group %s", g->path) : fd;
 }
@@ -54,7 +55,8 @@ static int make_one(int root, const Ckpt__Group *g, struct err *e)
 			return err_sys(e, "set %s of the control group %s", x->name, g->path);
 	}
 	/* The only type that is asked for; the others follow from it. */
-	if (says(find(g, "cgroup.type"), "threaded") && fd_write_file_at(dir, "cgroup.type", "threaded") < 0)
+	if (says(find(g, "cgroup.type"), "threaded") &&
+	    fd_write_file_at(dir, "cgroup.type", "threaded") < 0)
 		return err_sys(e, "make the control group %s threaded", g->path);
 	return 0;
 }
@@ -108,7 +110,8 @@ static int move(const struct work *w, uint32_t group, const char *file, pid_t ta
 		return dir;
 	snprintf(text, sizeof(text), "%d", (int)task);
 	n = fd_write_file_at(dir, file, text);
-	return n < 0 ? err_code(e, n, "put task %d into the control group %s", (int)task, g->path) : 0;
+	return n < 0 ? err_code(e, n, "put task %d into the control group %s", (int)task, g->path) :
+		       0;
 }
 
 static int place(void *arg, struct err *e)
@@ -160,13 +163,15 @@ static int enable(int dir, const Ckpt__Group *g, const char *value, struct err *
 	cleanup_free char *copy = strdup(value);
 	char *save = NULL, text[64];
 
-	for (char *w = copy ? strtok_r(copy, " \n", &save) : NULL; w; w = strtok_r(NULL, " \n", &save)) {
+	for (char *w = copy ? strtok_r(copy, " \n", &save) : NULL; w;
+	     w = strtok_r(NULL, " \n", &save)) {
 		int n;
 
 		snprintf(text, sizeof(text), "+%.60s", w);
 		n = fd_write_file_at(dir, "cgroup.subtree_control", text);
 		if (n < 0)
-			return err_code(e, n, "give the groups below %s the controller %s", g->path[0] ? g->path : "/", w);
+			return err_code(e, n, "give the groups below %s the controller %s",
+					g->path[0] ? g->path : "/", w);
 	}
 	return copy ? 0 : err_code(e, -ENOMEM, "restore control groups");
 }
@@ -213,7 +218,8 @@ static int set_owners(int dir, const Ckpt__Group *g, struct err *e)
 
 		if (fchownat(dir, f->name, f->uid, f->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    fchmodat(dir, f->name, f->mode & 07777, 0) < 0)
-			return err_sys(e, "give %s of the control group %s its owner", f->name, g->path);
+			return err_sys(e, "give %s of the control group %s its owner", f->name,
+				       g->path);
 	}
 	return 0;
 }

@@ -1,32 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Mount namespaces, from what the runtime has mounted. Each file system of the image is attached once in a
- * workshop, a namespace of its own that goes when all is done, alone and so with all that others cover;
- * every mount of the image is a copy of (a part of) that, put into its place from inside its namespace. All
- * are private while that is done; what propagates to whom comes last.
+ * Mount namespaces, from what the runtime has mounted. Each file system of the image is attached
+ * once in a workshop, a namespace of its own that goes when all is done, alone and so with all
+ * that others cover; every mount of the image is a copy of (a part of) that, put into its place
+ * from inside its namespace. All are private while that is done; what propagates to whom comes
+ * last.
  *
- * Mounts go onto fds, and their places are looked up below the mount that they go into, without links.
+ * Mounts go onto fds, and their places are looked up below the mount that they go into, without
+ * links.
  */
+#include "checkpoint/restore_mounts.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/mountfs.h"
-#include "checkpoint/restore_mounts.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
 
-
 int restore_hop(int space, struct err *e)
 {
 	return setns(space, CLONE_NEWNS) < 0 ? err_sys(e, "enter a mount namespace") : 0;
 }
 
-/* Which of the runtime's mounts stands for one of the image's: the same place and file system; what the
- * host gives may be another here. */
+/* Which of the runtime's mounts stands for one of the image's: the same place and file system;
+ * what the host gives may be another here. */
 static ssize_t match(const struct mounting *m, const Ckpt__Mount *k)
 {
 	ssize_t parent = k->parent ? m->found[k->parent - 1] : -1;
@@ -37,8 +38,8 @@ static ssize_t match(const struct mounting *m, const Ckpt__Mount *k)
 		const struct ckpt_mountinfo *c = &m->now[i];
 		const char *at = parent < 0 ? "" : ckpt_path_below(c->at, m->now[parent].at);
 
-		if (parent < 0 ? ckpt_mountinfo_find(m->now, m->now_count, c->parent) >= 0
-			       : c->parent != m->now[parent].id || !at || !STREQ(at, k->at))
+		if (parent < 0 ? ckpt_mountinfo_find(m->now, m->now_count, c->parent) >= 0 :
+				 c->parent != m->now[parent].id || !at || !STREQ(at, k->at))
 			continue;
 		if (STREQ(c->type, m->tree->supers[k->super - 1]->type) ||
 		    !ckpt_mountfs_find(m->tree->supers[k->super - 1]->type) || !k->parent)
@@ -53,7 +54,8 @@ static int compare(struct mounting *m, struct err *e)
 	if (!m->used)
 		return err_code(e, -ENOMEM, "restore mounts");
 	for (uint32_t i = 0; i < m->tree->mount_count; i++) {
-		m->found[i] = m->tree->mounts[i]->space == m->main ? match(m, m->tree->mounts[i]) : -1;
+		m->found[i] =
+			m->tree->mounts[i]->space == m->main ? match(m, m->tree->mounts[i]) : -1;
 		if (m->found[i] >= 0)
 			m->used[m->found[i]] = true;
 	}
@@ -69,7 +71,8 @@ static int take_away(struct mounting *m, struct err *e)
 		if (m->used[i] || ckpt_path_below(at, "/proc") || ckpt_path_below(at, "/sys"))
 			continue;
 		/* EINVAL: gone with what it was mounted in. */
-		if (umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+		if (umount2(at, MNT_DETACH | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
+		    errno != ENOENT)
 			return err_sys(e, "unmount %s, as the VPS has", at);
 	}
 	return 0;
@@ -139,8 +142,12 @@ static int prepare(struct mounting *m, struct err *e)
 int restore_mounts(struct restore *r, int proc, struct err *e)
 {
 	struct mounting m = {
-		.r = r, .tree = &r->tree, .main = ckpt_space_main(&r->tree, CKPT_SPACE_MNT), .proc = proc,
-		.shop = -EBADF, .stage = -EBADF,
+		.r = r,
+		.tree = &r->tree,
+		.main = ckpt_space_main(&r->tree, CKPT_SPACE_MNT),
+		.proc = proc,
+		.shop = -EBADF,
+		.stage = -EBADF,
 	};
 	int n;
 

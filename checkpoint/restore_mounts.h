@@ -12,29 +12,30 @@
 struct mounting {
 	struct restore *r;
 	const struct ckpt_tree *tree;
-	uint32_t main;                /* record of process 1's namespace */
-	int own, shop;                /* that, and the workshop */
+	uint32_t main; /* record of process 1's namespace */
+	int own, shop; /* that, and the workshop */
 	int proc, stage;
 	char *text;
-	struct ckpt_mountinfo *now;   /* what the runtime has mounted */
+	struct ckpt_mountinfo *now; /* what the runtime has mounted */
 	size_t now_count;
-	bool *used;                   /* as `now`: the image has it too */
-	ssize_t *found;               /* as tree->mounts: which of these it is, or -1 */
-	int *anchor;                  /* as tree->supers: in the workshop, or -1 */
-	const char **top;             /* likewise: what of it the anchor shows */
-	int *fd;                      /* as tree->mounts: in its place, or -1 */
-	bool *later;                  /* likewise: not to be mounted now */
+	bool *used; /* as `now`: the image has it too */
+	ssize_t *found; /* as tree->mounts: which of these it is, or -1 */
+	int *anchor; /* as tree->supers: in the workshop, or -1 */
+	const char **top; /* likewise: what of it the anchor shows */
+	int *fd; /* as tree->mounts: in its place, or -1 */
+	bool *later; /* likewise: not to be mounted now */
 };
 
 #define WORKSHOP_STAGE "/dev/shm" /* the runtime always mounts it */
-#define RESTORE_ATTRIBUTES (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
-			    MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME | 0x00200000 /* NOSYMFOLLOW */)
+#define RESTORE_ATTRIBUTES                                                              \
+	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
+	 MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME | 0x00200000 /* NOSYMFOLLOW */)
 
 /* Where mounts go. */
 struct mount_target {
-	int space;  /* the mount namespace */
-	int user;   /* the nested user namespace that owns it; -EBADF: it is process 1's */
-	int root;   /* its root mount, once it is there; else -EBADF */
+	int space; /* the mount namespace */
+	int user; /* the nested user namespace that owns it; -EBADF: it is process 1's */
+	int root; /* its root mount, once it is there; else -EBADF */
 };
 
 static inline const Ckpt__Mount *restore_mount_of(const struct mounting *m, uint32_t id)
@@ -44,17 +45,21 @@ static inline const Ckpt__Mount *restore_mount_of(const struct mounting *m, uint
 
 int restore_hop(int space, struct err *e);
 
-/* Makes the workshop from the caller's mounts, with the file systems that are there, and enters it. Then adds one
- * more, for mounts of `to`. (restore_workshop.c) */
+/* Makes the workshop from the caller's mounts, with the file systems that are there, and enters
+ * it. Then adds one more, for mounts of `to`. (restore_workshop.c) */
 int workshop_open(struct mounting *m, struct err *e);
 int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *to, struct err *e);
-/* A detached copy of what a mount of the image shows, with its attributes. The caller is in the workshop. */
+/* A detached copy of what a mount of the image shows, with its attributes. The caller is in the
+ * workshop. */
 int workshop_copy(struct mounting *m, const Ckpt__Mount *k, struct err *e);
 
-/* The records of the mounts of a namespace, [first, end), and all of them that are not there yet put into their
- * places; those that wait for others, and what is mounted in them, last. (restore_place.c) */
-void restore_mount_range_of(const struct mounting *m, uint32_t space, uint32_t *first, uint32_t *end);
-int restore_mount_range(struct mounting *m, uint32_t first, uint32_t end, struct mount_target *to, struct err *e);
+/* The records of the mounts of a namespace, [first, end), and all of them that are not there
+ * yet put into their places; those that wait for others, and what is mounted in them, last.
+ * (restore_place.c) */
+void restore_mount_range_of(const struct mounting *m, uint32_t space, uint32_t *first,
+			    uint32_t *end);
+int restore_mount_range(struct mounting *m, uint32_t first, uint32_t end, struct mount_target *to,
+			struct err *e);
 /* A whole mount namespace that is not process 1's. */
 int restore_nested_mounts(struct mounting *m, uint32_t id, struct err *e);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Mounts, each put into its place from inside its namespace; and whole namespaces but process 1's. */
+/* Mounts, each put into its place from inside its namespace; and whole namespaces but process
+ * 1's. */
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/enter.h"
@@ -30,13 +31,15 @@ static int attach(void *arg, struct err *e)
 		at = open(WORKSHOP_STAGE "/root", O_PATH | O_CLOEXEC);
 	} else {
 		parent = m->fd[k->parent - 1];
-		at = k->at[0] ? path_open_no_links(parent, k->at + 1, O_PATH, 0, true)
-			      : fcntl(parent, F_DUPFD_CLOEXEC, 3);
+		at = k->at[0] ? path_open_no_links(parent, k->at + 1, O_PATH, 0, true) :
+				fcntl(parent, F_DUPFD_CLOEXEC, 3);
 	}
 	if (at < 0)
 		return err_code(e, at, "find the place of a mount, %s", k->at);
-	if (move_mount(m->fd[p->id - 1], "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return err_sys(e, "mount %s on %s", m->tree->supers[k->super - 1]->type, k->at[0] ? k->at : "/");
+	if (move_mount(m->fd[p->id - 1], "", at, "",
+		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return err_sys(e, "mount %s on %s", m->tree->supers[k->super - 1]->type,
+			       k->at[0] ? k->at : "/");
 	return 0;
 }
 
@@ -46,7 +49,8 @@ static int mount_one(struct mounting *m, uint32_t id, const struct mount_target 
 	const Ckpt__Mount *k = restore_mount_of(m, id);
 	struct placing p = { m, id };
 	int in[2] = { to->space, to->user };
-	int n = m->anchor[k->super - 1] < 0 ? workshop_add(m, k->super, to, e) : restore_hop(m->shop, e);
+	int n = m->anchor[k->super - 1] < 0 ? workshop_add(m, k->super, to, e) :
+					      restore_hop(m->shop, e);
 
 	if (n == 0)
 		n = m->fd[id - 1] = workshop_copy(m, k, e);
@@ -66,14 +70,16 @@ static bool has_to_wait(const struct mounting *m, uint32_t id)
 	return m->anchor[super - 1] < 0 && STREQ(m->tree->supers[super - 1]->type, "overlay");
 }
 
-int restore_mount_range(struct mounting *m, uint32_t first, uint32_t end, struct mount_target *to, struct err *e)
+int restore_mount_range(struct mounting *m, uint32_t first, uint32_t end, struct mount_target *to,
+			struct err *e)
 {
 	for (int pass = 0; pass < 2; pass++)
 		for (uint32_t i = first; i < end; i++) {
 			const Ckpt__Mount *k = restore_mount_of(m, i);
 			int n;
 
-			if (m->fd[i - 1] >= 0 || m->later[i - 1] || (k->parent && m->fd[k->parent - 1] < 0) ||
+			if (m->fd[i - 1] >= 0 || m->later[i - 1] ||
+			    (k->parent && m->fd[k->parent - 1] < 0) ||
 			    (pass == 0 && has_to_wait(m, i)))
 				continue;
 			to->root = m->fd[first - 1];
@@ -84,11 +90,14 @@ int restore_mount_range(struct mounting *m, uint32_t first, uint32_t end, struct
 	return 0;
 }
 
-void restore_mount_range_of(const struct mounting *m, uint32_t space, uint32_t *first, uint32_t *end)
+void restore_mount_range_of(const struct mounting *m, uint32_t space, uint32_t *first,
+			    uint32_t *end)
 {
-	for (*first = 1; *first <= m->tree->mount_count && restore_mount_of(m, *first)->space != space;)
+	for (*first = 1;
+	     *first <= m->tree->mount_count && restore_mount_of(m, *first)->space != space;)
 		++*first;
-	for (*end = *first; *end <= m->tree->mount_count && restore_mount_of(m, *end)->space == space;)
+	for (*end = *first;
+	     *end <= m->tree->mount_count && restore_mount_of(m, *end)->space == space;)
 		++*end;
 }
 
@@ -97,12 +106,14 @@ static int pivot(void *arg, struct err *e)
 {
 	const int *root = arg;
 
-	if (fchdir(*root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+	if (fchdir(*root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0)
 		return err_sys(e, "change the root of a mount namespace");
 	return 0;
 }
 
-static int build(struct mounting *m, uint32_t first, uint32_t end, struct mount_target *to, struct err *e)
+static int build(struct mounting *m, uint32_t first, uint32_t end, struct mount_target *to,
+		 struct err *e)
 {
 	int in[2] = { to->space, to->user }, n = restore_mount_range(m, first, end, to, e);
 
@@ -141,7 +152,8 @@ static int copy_here(void *arg, struct err *e)
 	return b->fd < 0 ? b->fd : 0;
 }
 
-/* A copy that belongs to a nested user namespace: what it begins with is locked (mount_namespaces(7)). */
+/* A copy that belongs to a nested user namespace: what it begins with is locked
+ * (mount_namespaces(7)). */
 static int descend(struct mounting *m, int from, int user, struct err *e)
 {
 	struct below b = { m, -EBADF };
@@ -154,11 +166,12 @@ static bool same_path(const struct mounting *m, uint32_t a, uint32_t b)
 {
 	char one[4096] = "", two[4096] = "";
 
-	return ckpt_mount_path(m->tree, a, one, sizeof(one)) == 0 && ckpt_mount_path(m->tree, b, two, sizeof(two)) == 0 &&
-	       STREQ(one, two);
+	return ckpt_mount_path(m->tree, a, one, sizeof(one)) == 0 &&
+	       ckpt_mount_path(m->tree, b, two, sizeof(two)) == 0 && STREQ(one, two);
 }
 
-/* It began with this mount: as far as can be told, since process 1 has the same in the same place. */
+/* It began with this mount: as far as can be told, since process 1 has the same in the same
+ * place. */
 static bool is_inherited(const struct mounting *m, uint32_t id)
 {
 	const Ckpt__Mount *k = restore_mount_of(m, id);
@@ -168,7 +181,8 @@ static bool is_inherited(const struct mounting *m, uint32_t id)
 	for (uint32_t i = 1; i <= m->tree->mount_count; i++) {
 		const Ckpt__Mount *other = restore_mount_of(m, i);
 
-		if (other->space == m->main && other->super == k->super && STREQ(other->root, k->root) && same_path(m, i, id))
+		if (other->space == m->main && other->super == k->super &&
+		    STREQ(other->root, k->root) && same_path(m, i, id))
 			return true;
 	}
 	return false;
@@ -185,7 +199,8 @@ static int reopen(struct mounting *m, uint32_t first, uint32_t end, struct err *
 		path[0] = '\0';
 		close(m->fd[i - 1]);
 		if (ckpt_mount_path(m->tree, i, path, sizeof(path)) < 0)
-			return err_set(e, ERR_FAIL, "the image is damaged: the path of mount %u", i);
+			return err_set(e, ERR_FAIL, "the image is damaged: the path of mount %u",
+				       i);
 		m->fd[i - 1] = open(path[0] ? path : "/", O_PATH | O_NOFOLLOW | O_CLOEXEC);
 		if (m->fd[i - 1] < 0)
 			return err_sys(e, "open %s", path);
@@ -194,7 +209,8 @@ static int reopen(struct mounting *m, uint32_t first, uint32_t end, struct err *
 }
 
 /* What it began with, then what was mounted by those in it. */
-static int extend(struct mounting *m, uint32_t first, uint32_t end, int user, int *ret, struct err *e)
+static int extend(struct mounting *m, uint32_t first, uint32_t end, int user, int *ret,
+		  struct err *e)
 {
 	struct mount_target base = { begin(m, e), -EBADF, -EBADF }, to = { -EBADF, user, -EBADF };
 	int n = base.space < 0 ? base.space : build(m, first, end, &base, e);
@@ -214,7 +230,8 @@ static int extend(struct mounting *m, uint32_t first, uint32_t end, int user, in
 }
 
 /* One of a nested user namespace. */
-static int make_below(struct mounting *m, uint32_t first, uint32_t end, int user, int *ret, struct err *e)
+static int make_below(struct mounting *m, uint32_t first, uint32_t end, int user, int *ret,
+		      struct err *e)
 {
 	struct mount_target to = { -EBADF, user, -EBADF };
 
@@ -237,7 +254,8 @@ int restore_nested_mounts(struct mounting *m, uint32_t id, struct err *e)
 
 	restore_mount_range_of(m, id, &first, &end);
 	if (first == end || restore_mount_of(m, first)->parent)
-		return err_set(e, ERR_FAIL, "the image is damaged: mount namespace %u is empty", id);
+		return err_set(e, ERR_FAIL, "the image is damaged: mount namespace %u is empty",
+			       id);
 	if (s->owner != ckpt_space_main(m->tree, CKPT_SPACE_USER)) {
 		n = make_below(m, first, end, restore_fd_space(m->r, s->owner), &to.space, e);
 	} else {

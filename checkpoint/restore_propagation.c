@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Peer groups over all namespaces (mount_namespaces(7), "shared subtrees"). The first mount of a group begins
- * it, as a slave of its master where it has one; MOVE_MOUNT_SET_GROUP (Linux 5.15) puts the others into it.
+ * Peer groups over all namespaces (mount_namespaces(7), "shared subtrees"). The first mount of a
+ * group begins it, as a slave of its master where it has one; MOVE_MOUNT_SET_GROUP (Linux 5.15)
+ * puts the others into it.
  */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
@@ -17,14 +18,16 @@
 #define MOVE_MOUNT_SET_GROUP 0x100
 #endif
 
-/* The mount that stands for a group: of those in it, the one that shows most. 0: nobody here is in it. */
+/* The mount that stands for a group: of those in it, the one that shows most. 0: nobody here is
+ * in it. */
 static uint32_t leader(const struct mounting *m, uint32_t group)
 {
 	uint32_t best = 0;
 
 	for (uint32_t i = 1; i <= m->tree->mount_count; i++)
 		if (m->tree->mounts[i - 1]->peers == group &&
-		    (!best || strlen(m->tree->mounts[i - 1]->root) < strlen(m->tree->mounts[best - 1]->root)))
+		    (!best || strlen(m->tree->mounts[i - 1]->root) <
+				      strlen(m->tree->mounts[best - 1]->root)))
 			best = i;
 	return best;
 }
@@ -36,16 +39,18 @@ static int propagate(const struct mounting *m, uint32_t id, uint64_t how, struct
 
 	if (setns(restore_fd_space(m->r, m->tree->mounts[id - 1]->space), CLONE_NEWNS) < 0 ||
 	    mount_setattr(m->fd[id - 1], "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
-		return err_sys(e, "set what the mount of %s propagates", m->tree->mounts[id - 1]->root);
+		return err_sys(e, "set what the mount of %s propagates",
+			       m->tree->mounts[id - 1]->root);
 	return 0;
 }
 
 static int join(const struct mounting *m, uint32_t id, uint32_t other, struct err *e)
 {
-	if (move_mount(m->fd[other - 1], "", m->fd[id - 1], "", MOVE_MOUNT_SET_GROUP | MOVE_MOUNT_F_EMPTY_PATH |
-		       MOVE_MOUNT_T_EMPTY_PATH) < 0)
-		return err_sys(e, "let the mount of %s receive from that of %s", m->tree->mounts[id - 1]->root,
-			       m->tree->mounts[other - 1]->root);
+	if (move_mount(m->fd[other - 1], "", m->fd[id - 1], "",
+		       MOVE_MOUNT_SET_GROUP | MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
+	    0)
+		return err_sys(e, "let the mount of %s receive from that of %s",
+			       m->tree->mounts[id - 1]->root, m->tree->mounts[other - 1]->root);
 	return 0;
 }
 
@@ -102,5 +107,7 @@ int restore_propagation(struct mounting *m, struct err *e)
 			left |= n == 1;
 		}
 	}
-	return left ? err_set(e, ERR_FAIL, "the image is damaged: mounts that receive from each other") : 0;
+	return left ? err_set(e, ERR_FAIL,
+			      "the image is damaged: mounts that receive from each other") :
+		      0;
 }

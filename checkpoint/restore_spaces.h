@@ -7,16 +7,18 @@
 #include <stdbool.h>
 
 /*
- * Where a restore makes namespaces, mounts and control groups again. In the first process, as long as it is
- * the engine's copy: restore_spaces() and restore_places(); by lists in each task: restore_join().
+ * Where a restore makes namespaces, mounts and control groups again. In the first process, as
+ * long as it is the engine's copy: restore_spaces() and restore_places(); by lists in each task:
+ * restore_join().
  */
 
-/* Control groups, namespaces, mounts and what lies in them. Afterwards restore_fd_space() is an fd of each
- * namespace, and the caller is back in its own. */
+/* Control groups, namespaces, mounts and what lies in them. Afterwards restore_fd_space() is an
+ * fd of each namespace, and the caller is back in its own. */
 int restore_spaces(struct restore *r, struct err *e);
 /* The directories of those processes that have them elsewhere. */
 int restore_places(const struct restore *r, struct err *e);
-/* Into a mount or network namespace of the image, to open something there; 0: back to process 1's. */
+/* Into a mount or network namespace of the image, to open something there; 0: back to process
+ * 1's. */
 int restore_enter(const struct restore *r, uint32_t space, struct err *e);
 /* Keeps an fd of a namespace, which is taken (negative: errno is its error), for the tree. */
 int restore_space_take(const struct restore *r, uint32_t id, int fd, struct err *e);
@@ -25,8 +27,9 @@ int restore_mounts(struct restore *r, int proc, struct err *e);
 
 /* The task enters its namespaces, but for that of users, its root and directory. */
 int restore_join(struct restore *r, struct restoring *p, struct list *l, struct err *e);
-/* When all is opened: its user namespace, where it has no more rights over what is outside of it. It gets its
- * threads here when later nobody could give them their numbers or their own namespaces. */
+/* When all is opened: its user namespace, where it has no more rights over what is outside of
+ * it. It gets its threads here when later nobody could give them their numbers or their own
+ * namespaces. */
 int restore_join_user(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 /* Once all threads are there: which control groups those are in, and what the groups are set to. */
 int restore_settle_groups(struct restore *r, int group, int user, struct err *e);

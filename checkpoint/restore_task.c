@@ -246,18 +246,20 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 	for (size_t i = 0; i < p->task->pending_count; i++) {
 		const Ckpt__PendingSignals *s = p->task->pending[i];
 		size_t who = 0;
-		int n;
+		int n = 0;
 
 		for (size_t k = 0; k < p->task->thread_count; k++)
 			if (s->tid == p->task->threads[k]->tid)
 				who = k;
 		list_init(l, r);
-		for (size_t k = 0; k < s->n_info; k++) {
+		for (size_t k = 0; n == 0 && k < s->n_info; k++) {
 			siginfo_t si;
 
-			if (s->info[k].len != sizeof(si) || !list_fits(l, 1, sizeof(si)))
+			if (s->info[k].len != sizeof(si))
 				return err_set(e, ERR_FAIL, "the image is damaged: a pending signal");
 			memcpy(&si, s->info[k].data, sizeof(si));
+			if (!list_fits(l, 1, sizeof(si)))
+				n = list_run(l, &p->batch, &p->threads[who], e);
 			if (s->tid)
 				list_call(l, "send a signal", SYS_rt_tgsigqueueinfo, p->task->process->pid, s->tid,
 					  (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0);
@@ -265,7 +267,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 				list_call(l, "send a signal", SYS_rt_sigqueueinfo, p->task->process->pid,
 					  (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0, 0);
 		}
-		n = list_run(l, &p->batch, &p->threads[who], e);
+		n = n == 0 ? list_run(l, &p->batch, &p->threads[who], e) : n;
 		if (n < 0)
 			return n;
 	}

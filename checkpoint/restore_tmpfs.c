@@ -16,15 +16,16 @@ struct filling {
 	const char *keep;
 };
 
-/* The directory that a path lies in; *name is its last part. The path has been checked to have one. */
+/* The directory that a path lies in; *name is its last part. The path has been checked to have
+ * one. */
 static int open_parent(const struct filling *f, const char *path, const char **name)
 {
 	char dir[4096];
 
 	*name = strrchr(path, '/') + 1;
 	snprintf(dir, sizeof(dir), "%.*s", (int)(*name - 1 - path), path);
-	return dir[0] ? path_open_no_links(f->root, dir + 1, O_PATH | O_DIRECTORY, 0, true)
-		      : fcntl(f->root, F_DUPFD_CLOEXEC, 3);
+	return dir[0] ? path_open_no_links(f->root, dir + 1, O_PATH | O_DIRECTORY, 0, true) :
+			fcntl(f->root, F_DUPFD_CLOEXEC, 3);
 }
 
 static bool is_wanted(const struct filling *f, const char *path)
@@ -70,7 +71,8 @@ static int make_file(int dir, const char *name, const Ckpt__TmpfsEntry *n)
 
 	if (fd < 0 || ftruncate(fd, (off_t)n->size) < 0)
 		return -errno;
-	if (n->data.len && pwrite(fd, n->data.data, n->data.len, (off_t)n->offset) != (ssize_t)n->data.len)
+	if (n->data.len &&
+	    pwrite(fd, n->data.data, n->data.len, (off_t)n->offset) != (ssize_t)n->data.len)
 		return errno ? -errno : -ENOSPC;
 	return 0;
 }
@@ -112,7 +114,8 @@ static int make(const struct filling *f, int dir, const char *name, const Ckpt__
 
 static bool is_same(const struct stat *st, const Ckpt__TmpfsEntry *n)
 {
-	return st->st_uid == n->uid && st->st_gid == n->gid && (st->st_mode & 07777) == (n->mode & 07777);
+	return st->st_uid == n->uid && st->st_gid == n->gid &&
+	       (st->st_mode & 07777) == (n->mode & 07777);
 }
 
 /* Owner, permissions, attributes, in the order in which none takes another away. */
@@ -129,7 +132,8 @@ static int adorn(int fd, const Ckpt__TmpfsEntry *n)
 				 (!S_ISLNK(n->mode) && chmod(self, n->mode & 07777) < 0)))
 		return -errno;
 	for (size_t i = 0; i < n->n_xattrs; i++)
-		if (setxattr(self, n->xattrs[i]->name, n->xattrs[i]->value.data, n->xattrs[i]->value.len, 0) < 0)
+		if (setxattr(self, n->xattrs[i]->name, n->xattrs[i]->value.data,
+			     n->xattrs[i]->value.len, 0) < 0)
 			return -errno;
 	return 0;
 }
@@ -182,7 +186,8 @@ static int fill_one(const struct filling *f, size_t i, struct err *e)
 	return r < 0 ? err_code(e, r, "make %s in a tmpfs again", n->path) : 0;
 }
 
-int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e)
+int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep,
+		       struct err *e)
 {
 	struct filling f = { t, super, root, keep };
 	int r = remove_rest(&f, root, "");

@@ -22,13 +22,23 @@ struct waiter {
 static int open_waiter(void)
 {
 	static const struct waiter w = {
-		.ehdr = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB, EV_CURRENT },
-			  .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_version = EV_CURRENT,
+		.ehdr = { .e_ident = { ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, ELFCLASS64, ELFDATA2LSB,
+				       EV_CURRENT },
+			  .e_type = ET_EXEC,
+			  .e_machine = EM_X86_64,
+			  .e_version = EV_CURRENT,
 			  .e_entry = WAITER_AT + offsetof(struct waiter, code),
-			  .e_phoff = offsetof(struct waiter, phdr), .e_ehsize = sizeof(Elf64_Ehdr),
-			  .e_phentsize = sizeof(Elf64_Phdr), .e_phnum = 1 },
-		.phdr = { .p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_vaddr = WAITER_AT, .p_paddr = WAITER_AT,
-			  .p_filesz = sizeof(w), .p_memsz = sizeof(w), .p_align = CKPT_PAGE },
+			  .e_phoff = offsetof(struct waiter, phdr),
+			  .e_ehsize = sizeof(Elf64_Ehdr),
+			  .e_phentsize = sizeof(Elf64_Phdr),
+			  .e_phnum = 1 },
+		.phdr = { .p_type = PT_LOAD,
+			  .p_flags = PF_R | PF_X,
+			  .p_vaddr = WAITER_AT,
+			  .p_paddr = WAITER_AT,
+			  .p_filesz = sizeof(w),
+			  .p_memsz = sizeof(w),
+			  .p_align = CKPT_PAGE },
 		.code = { 0xb8, SYS_pause, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7 },
 	};
 	int fd = memfd_create("restore", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);

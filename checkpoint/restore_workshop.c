@@ -27,10 +27,12 @@ static int stage(struct mounting *m, int fd_take, uint32_t super, struct err *e)
 	snprintf(name, sizeof(name), "%u", super);
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, "look at a file system");
-	if (S_ISDIR(st.st_mode) ? mkdirat(m->stage, name, 0700) < 0 : mknodat(m->stage, name, S_IFREG | 0600, 0) < 0)
+	if (S_ISDIR(st.st_mode) ? mkdirat(m->stage, name, 0700) < 0 :
+				  mknodat(m->stage, name, S_IFREG | 0600, 0) < 0)
 		return err_sys(e, "make a place in the workshop");
 	at = openat(m->stage, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	if (at < 0 || move_mount(fd, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+	if (at < 0 ||
+	    move_mount(fd, "", at, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		return err_sys(e, "mount in the workshop");
 	m->anchor[super - 1] = TAKE_FD(fd);
 	return 0;
@@ -55,7 +57,7 @@ static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 struct superblock {
 	const Ckpt__Super *s;
 	int fd, root; /* where its paths begin; -EBADF: nowhere else */
-	bool nested;  /* it belongs to a nested user namespace */
+	bool nested; /* it belongs to a nested user namespace */
 };
 
 /* A new instance, as a detached mount. */
@@ -80,22 +82,26 @@ static int new_super(void *arg, struct err *e)
 }
 
 /*
- * In the workshop. But a file system whose options are paths is made among the mounts that it is for, and so is one
- * that a nested user namespace has mounted, whose it is then.
+ * In the workshop. But a file system whose options are paths is made among the mounts that it is
+ * for, and so is one that a nested user namespace has mounted, whose it is then.
  */
-static int new_mount(struct mounting *m, const Ckpt__Super *s, const struct mount_target *to, int *ret, struct err *e)
+static int new_mount(struct mounting *m, const Ckpt__Super *s, const struct mount_target *to,
+		     int *ret, struct err *e)
 {
 	const struct ckpt_mountfs *fs = ckpt_mountfs_find(s->type);
 	bool paths = STREQ(s->type, "overlay"), nested = s->owner && to->user >= 0;
 	struct superblock b = { s, -EBADF, paths ? to->root : -EBADF, nested };
-	int in[3] = { paths || nested ? to->space : m->shop, -EBADF, nested ? to->user : -EBADF }, n;
+	int in[3] = { paths || nested ? to->space : m->shop, -EBADF, nested ? to->user : -EBADF },
+	    n;
 
 	if (!fs)
-		return err_set(e, ERR_UNSUPPORTED, "nothing of type %s is mounted in the VPS here, which the image needs",
-			       s->type);
+		return err_set(
+			e, ERR_UNSUPPORTED,
+			"nothing of type %s is mounted in the VPS here, which the image needs",
+			s->type);
 	if (STREQ(s->type, "nsfs")) {
-		*ret = open_tree(restore_fd_space(m->r, s->spaces[0]), "", AT_EMPTY_PATH | OPEN_TREE_CLONE |
-				 OPEN_TREE_CLOEXEC);
+		*ret = open_tree(restore_fd_space(m->r, s->spaces[0]), "",
+				 AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 		return *ret < 0 ? err_sys(e, "mount a namespace") : 0;
 	}
 	if (fs->space >= 0 && s->n_spaces && s->spaces[fs->space])
@@ -115,7 +121,9 @@ int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *
 	if (n == 0)
 		n = stage(m, fd, super, e);
 	m->top[super - 1] = "/";
-	return n == 0 && s->contents ? ckpt_tmpfs_restore(m->tree, super, m->anchor[super - 1], NULL, e) : n;
+	return n == 0 && s->contents ?
+		       ckpt_tmpfs_restore(m->tree, super, m->anchor[super - 1], NULL, e) :
+		       n;
 }
 
 /* The runtime's mount that shows most of the file system. */
@@ -125,7 +133,8 @@ static ssize_t widest(const struct mounting *m, uint32_t super)
 
 	for (size_t i = 0; i < m->tree->mount_count; i++)
 		if (m->tree->mounts[i]->super == super && m->found[i] >= 0 &&
-		    (best < 0 || strlen(m->tree->mounts[i]->root) < strlen(m->tree->mounts[best]->root)))
+		    (best < 0 ||
+		     strlen(m->tree->mounts[i]->root) < strlen(m->tree->mounts[best]->root)))
 			best = (ssize_t)i;
 	return best;
 }
@@ -138,8 +147,9 @@ static int copy_supers(struct mounting *m, struct err *e)
 
 		if (i < 0)
 			continue;
-		m->anchor[s - 1] = open_tree(AT_FDCWD, m->now[m->found[i]].at, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC |
-					     AT_SYMLINK_NOFOLLOW);
+		m->anchor[s - 1] =
+			open_tree(AT_FDCWD, m->now[m->found[i]].at,
+				  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
 		if (m->anchor[s - 1] < 0)
 			return err_sys(e, "copy what is mounted on %s", m->now[m->found[i]].at);
 		m->top[s - 1] = m->tree->mounts[i]->root;
@@ -156,7 +166,8 @@ static int fill_supers(struct mounting *m, struct err *e)
 			continue;
 		n = stage(m, TAKE_FD(m->anchor[s - 1]), s, e);
 		if (n == 0 && m->tree->supers[s - 1]->contents && STREQ(m->top[s - 1], "/"))
-			n = ckpt_tmpfs_restore(m->tree, s, m->anchor[s - 1], ckpt_super_keep(m->tree, s), e);
+			n = ckpt_tmpfs_restore(m->tree, s, m->anchor[s - 1],
+					       ckpt_super_keep(m->tree, s), e);
 	}
 	return n;
 }
@@ -194,9 +205,11 @@ int workshop_copy(struct mounting *m, const Ckpt__Mount *k, struct err *e)
 	if (STREQ(m->tree->supers[k->super - 1]->type, "nsfs"))
 		below = "";
 	if (!below)
-		return err_set(e, ERR_UNSUPPORTED, "%s of a file system %s, of which less is mounted here", k->root,
+		return err_set(e, ERR_UNSUPPORTED,
+			       "%s of a file system %s, of which less is mounted here", k->root,
 			       m->tree->supers[k->super - 1]->type);
-	from = below[0] ? path_open_no_links(anchor, below + 1, O_PATH, 0, true) : fcntl(anchor, F_DUPFD_CLOEXEC, 3);
+	from = below[0] ? path_open_no_links(anchor, below + 1, O_PATH, 0, true) :
+			  fcntl(anchor, F_DUPFD_CLOEXEC, 3);
 	if (from < 0)
 		return err_code(e, from, "find %s, which is to be mounted", k->root);
 	fd = open_tree(from, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);

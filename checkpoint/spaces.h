@@ -10,20 +10,27 @@
 #include <sys/types.h>
 
 /*
- * The namespaces of a VPS. Those of process 1 are made by the runtime and only adjusted; all others are
- * made again, once each, by the restored VPS's own root: nothing that an image asks for is done with
- * more than the tenant has itself. The numbers are in images, and a thread's list is in their order.
+ * The namespaces of a VPS. Those of process 1 are made by the runtime and only adjusted; all
+ * others are made again, once each, by the restored VPS's own root: nothing that an image asks
+ * for is done with more than the tenant has itself. The numbers are in images, and a thread's
+ * list is in their order.
  */
 enum ckpt_space_kind {
-	CKPT_SPACE_USER, CKPT_SPACE_MNT, CKPT_SPACE_NET, CKPT_SPACE_UTS, CKPT_SPACE_IPC,
-	CKPT_SPACE_CGROUP, CKPT_SPACE_TIME, CKPT_SPACE_COUNT,
+	CKPT_SPACE_USER,
+	CKPT_SPACE_MNT,
+	CKPT_SPACE_NET,
+	CKPT_SPACE_UTS,
+	CKPT_SPACE_IPC,
+	CKPT_SPACE_CGROUP,
+	CKPT_SPACE_TIME,
+	CKPT_SPACE_COUNT,
 };
 #define CKPT_SPACES_MAX 4096
 
 struct ckpt_space_type {
 	const char *name; /* below /proc/PID/ns */
-	int flag;         /* CLONE_NEW* */
-	bool of_thread;   /* one thread of several can enter one alone */
+	int flag; /* CLONE_NEW* */
+	bool of_thread; /* one thread of several can enter one alone */
 };
 extern const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT];
 
@@ -32,9 +39,9 @@ struct ckpt_seen_space {
 	enum ckpt_space_kind kind;
 	ino_t ino;
 	int fd;
-	int root;   /* of a mount namespace: its "/", O_PATH; else -EBADF */
-	int diag;   /* of a network namespace, once it has been asked for; else -EBADF */
-	pid_t pid;  /* who was seen in it; 0: nobody */
+	int root; /* of a mount namespace: its "/", O_PATH; else -EBADF */
+	int diag; /* of a network namespace, once it has been asked for; else -EBADF */
+	pid_t pid; /* who was seen in it; 0: nobody */
 };
 /* Dump: a mount as the kernel numbers it now. */
 struct ckpt_seen_mount {
@@ -45,11 +52,11 @@ struct ckpt_spaces {
 	struct ckpt_seen_space *space;
 	size_t count;
 	struct ckpt_seen_mount *mount;
-	size_t mount_count, last;         /* and which was asked for last */
+	size_t mount_count, last; /* and which was asked for last */
 	struct ckpt_seen_super {
 		dev_t dev;
-	} *super;                         /* as tree.supers */
-	uint32_t main[CKPT_SPACE_COUNT];  /* process 1's */
+	} * super; /* as tree.supers */
+	uint32_t main[CKPT_SPACE_COUNT]; /* process 1's */
 };
 
 struct ckpt_dump;
@@ -59,7 +66,11 @@ struct ckpt_record;
  * else is collected. ERR_UNSUPPORTED for nested pid namespaces. */
 int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e);
 /* The record of the namespace behind an fd, added if need be. Negative: *e is filled. */
-int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_t pid, struct err *e);
+int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_t pid,
+		    struct err *e);
+/* Fills in what it is by itself. (spaces_look.c) */
+int ckpt_space_look(struct ckpt_dump *d, struct ckpt_seen_space *seen, Ckpt__Space *out,
+		    struct err *e);
 /* Which namespaces a thread is in. */
 int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);
 void ckpt_spaces_done(struct ckpt_dump *d);
@@ -77,15 +88,17 @@ bool ckpt_group_is_setting(const char *name);
 /* A mount namespace's contents. (mounts.c) */
 int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e);
 /*
- * The mount that the file lies in that a link of /proc leads to, `path` for the message: its number, and its
- * namespace as images have it (0 is process 1's). ERR_UNSUPPORTED when it is in none. (mounts.c)
+ * The mount that the file lies in that a link of /proc leads to, `path` for the message: its
+ * number, and its namespace as images have it (0 is process 1's). ERR_UNSUPPORTED when it is in
+ * none. (mounts.c)
  */
-int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id, uint32_t *ret,
-		     struct err *e);
+int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id,
+		     uint32_t *ret, struct err *e);
 /* Where a mount is, from the root of its namespace; "" is that. */
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size);
-/* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover. -EXDEV, and *e
- * is as it was, when no way leads to it. The caller may be in a copy of the namespace afterwards. */
+/* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover.
+ * -EXDEV, and *e is as it was, when no way leads to it. The caller may be in a copy of the
+ * namespace afterwards. */
 int ckpt_mount_take(struct ckpt_dump *d, uint32_t id, struct err *e);
 /* "/" of that namespace. */
 int ckpt_space_root(const struct ckpt_dump *d, uint32_t space);
@@ -100,8 +113,10 @@ int ckpt_group_open(struct ckpt_dump *d, struct err *e);
 int ckpt_groups_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);
 
-/* Reading: takes a record of one of these types; checks that all holds together. (spaces_check.c) */
-int ckpt_spaces_take(struct ckpt_tree *t, const struct ckpt_record *rec, void *message, struct err *e);
+/* Reading: takes a record of one of these types; checks that all holds together.
+ * (spaces_check.c) */
+int ckpt_spaces_take(struct ckpt_tree *t, const struct ckpt_record *rec, void *message,
+		     struct err *e);
 int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e);
 
 #endif

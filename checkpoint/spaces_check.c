@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What an image says of namespaces, mounts and groups: nothing of it is used before it was looked at here. */
+/* What an image says of namespaces, mounts and groups: nothing of it is used before it was
+ * looked at here. */
 #include "base/macro.h"
 #include "cgroup/cgroup.h"
 #include "checkpoint/image.pb-c.h"
@@ -14,8 +15,9 @@
 
 #define MOUNTS_MAX 100000
 #define SETTINGS_MAX 1024
-#define ATTRIBUTES (MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
-		    MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME | 0x00200000 /* NOSYMFOLLOW */)
+#define ATTRIBUTES                                                                      \
+	(MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | \
+	 MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME | 0x00200000 /* NOSYMFOLLOW */)
 
 static int bad(struct err *e, const char *what, uint64_t id)
 {
@@ -42,7 +44,8 @@ int ckpt_spaces_take(struct ckpt_tree *t, const struct ckpt_record *rec, void *m
 		to = (__typeof__(to)){ &t->mounts, &t->mount_count, MOUNTS_MAX, "mount" };
 		break;
 	default:
-		to = (__typeof__(to)){ &t->groups, &t->group_count, CGROUP_MAX_DESCENDANTS + 1, "control group" };
+		to = (__typeof__(to)){ &t->groups, &t->group_count, CGROUP_MAX_DESCENDANTS + 1,
+				       "control group" };
 	}
 	if (rec->id != *to.count + 1 || *to.count >= to.max)
 		return bad(e, to.what, rec->id);
@@ -99,8 +102,9 @@ static int check_space(const struct ckpt_tree *t, uint32_t id, struct err *e)
 
 	if (s->kind >= CKPT_SPACE_COUNT || main != (s->owner == 0) ||
 	    (!main && (s->owner >= id || !is_space(t, s->owner, CKPT_SPACE_USER))) ||
-	    strlen(s->uid_map) > KIB(64) || strlen(s->gid_map) > KIB(64) || strlen(s->hostname) > 64 ||
-	    strlen(s->domainname) > 64 || !is_path(s->group) || s->n_sysctls > SETTINGS_MAX)
+	    strlen(s->uid_map) > KIB(64) || strlen(s->gid_map) > KIB(64) ||
+	    strlen(s->hostname) > 64 || strlen(s->domainname) > 64 || !is_path(s->group) ||
+	    s->n_sysctls > SETTINGS_MAX)
 		return bad(e, "namespace", id);
 	for (size_t i = 0; i < s->n_sysctls; i++)
 		if (!ckpt_is_ipc_sysctl(s->sysctls[i]->name) || s->sysctls[i]->value.len > 4096)
@@ -114,16 +118,18 @@ static int check_super(const struct ckpt_tree *t, uint32_t id, struct err *e)
 	const struct ckpt_mountfs *fs = ckpt_mountfs_find(s->type);
 	bool nsfs = STREQ(s->type, "nsfs");
 
-	if (s->n_options > SETTINGS_MAX || (s->owner && !is_space(t, s->owner, CKPT_SPACE_USER)) || (s->contents && (!fs || !fs->contents)) || (!fs && s->n_options) ||
+	if (s->n_options > SETTINGS_MAX || (s->owner && !is_space(t, s->owner, CKPT_SPACE_USER)) ||
+	    (s->contents && (!fs || !fs->contents)) || (!fs && s->n_options) ||
 	    (nsfs ? s->n_spaces != 1 : s->n_spaces && s->n_spaces != CKPT_SPACE_COUNT))
 		return bad(e, "file system", id);
 	for (size_t i = 0; i < s->n_options; i++)
 		if (!ckpt_mountfs_has_option(fs, s->options[i]->name) ||
-		    (s->options[i]->value.len && s->options[i]->value.data[s->options[i]->value.len - 1]))
+		    (s->options[i]->value.len &&
+		     s->options[i]->value.data[s->options[i]->value.len - 1]))
 			return bad(e, "an option of file system", id);
 	for (size_t i = 0; i < s->n_spaces; i++)
-		if (nsfs ? s->spaces[i] == 0 || s->spaces[i] > t->space_count
-			 : s->spaces[i] && !is_space(t, s->spaces[i], (enum ckpt_space_kind)i))
+		if (nsfs ? s->spaces[i] == 0 || s->spaces[i] > t->space_count :
+			   s->spaces[i] && !is_space(t, s->spaces[i], (enum ckpt_space_kind)i))
 			return bad(e, "a namespace of file system", id);
 	return 0;
 }
@@ -132,8 +138,10 @@ static int check_mount(const struct ckpt_tree *t, uint32_t id, struct err *e)
 {
 	const Ckpt__Mount *m = t->mounts[id - 1];
 	bool ok = is_space(t, m->space, CKPT_SPACE_MNT) && m->parent < id && m->super > 0 &&
-		  m->super <= t->super_count && is_path(m->at) && !(m->attributes & ~(uint64_t)ATTRIBUTES) &&
-		  (!m->parent || t->mounts[m->parent - 1]->space == m->space) && (m->parent || !m->at[0]);
+		  m->super <= t->super_count && is_path(m->at) &&
+		  !(m->attributes & ~(uint64_t)ATTRIBUTES) &&
+		  (!m->parent || t->mounts[m->parent - 1]->space == m->space) &&
+		  (m->parent || !m->at[0]);
 
 	if (ok && !STREQ(t->supers[m->super - 1]->type, "nsfs"))
 		ok = STREQ(m->root, "/") || (m->root[0] && is_path(m->root));
@@ -149,11 +157,13 @@ static int check_group(const struct ckpt_tree *t, uint32_t id, struct err *e)
 	for (size_t i = 0; ok && i < g->n_settings; i++) {
 		const char *name = g->settings[i]->name;
 
-		ok = *name && *name != '.' && !strchr(name, '/') && g->settings[i]->value.len <= KIB(64) &&
-		     ckpt_group_is_setting(name) && (id > 1 || STREQ(name, "cgroup.subtree_control"));
+		ok = *name && *name != '.' && !strchr(name, '/') &&
+		     g->settings[i]->value.len <= KIB(64) && ckpt_group_is_setting(name) &&
+		     (id > 1 || STREQ(name, "cgroup.subtree_control"));
 	}
 	for (size_t i = 0; ok && i < g->n_files; i++)
-		ok = id > 1 && *g->files[i]->name && *g->files[i]->name != '.' && !strchr(g->files[i]->name, '/');
+		ok = id > 1 && *g->files[i]->name && *g->files[i]->name != '.' &&
+		     !strchr(g->files[i]->name, '/');
 	return ok ? 0 : bad(e, "control group", id);
 }
 
@@ -163,16 +173,18 @@ static int check_entry(const struct ckpt_tree *t, size_t i, struct err *e)
 
 	if (n->link && n->link <= i)
 		of = t->tmpfs[n->link - 1];
-	if (n->super == 0 || n->super > t->super_count || !t->supers[n->super - 1]->contents || !is_path(n->path) ||
-	    (!n->path[0] && !S_ISDIR(n->mode)) || n->n_xattrs > SETTINGS_MAX ||
-	    (n->link && (!of || of->link || of->super != n->super || S_ISDIR(of->mode) || !of->path[0])))
+	if (n->super == 0 || n->super > t->super_count || !t->supers[n->super - 1]->contents ||
+	    !is_path(n->path) || (!n->path[0] && !S_ISDIR(n->mode)) || n->n_xattrs > SETTINGS_MAX ||
+	    (n->link &&
+	     (!of || of->link || of->super != n->super || S_ISDIR(of->mode) || !of->path[0])))
 		return bad(e, "what lies in tmpfs, at", i + 1);
 	return 0;
 }
 
 static int check_thread(const struct ckpt_tree *t, const Ckpt__Thread *th, struct err *e)
 {
-	bool ok = th->n_spaces == (t->space_count ? (size_t)CKPT_SPACE_COUNT : 0) && th->group <= t->group_count &&
+	bool ok = th->n_spaces == (t->space_count ? (size_t)CKPT_SPACE_COUNT : 0) &&
+		  th->group <= t->group_count &&
 		  (!th->n_outer_uids || (th->n_outer_uids == 4 && th->n_outer_gids == 4)) &&
 		  th->n_outer_groups <= 1024;
 
@@ -190,7 +202,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 {
 	int r = 0;
 
-	if (!is_mnt(t, k->process->cwd_space) || !is_mnt(t, k->process->root_space) || !is_mnt(t, k->mm->exe_space))
+	if (!is_mnt(t, k->process->cwd_space) || !is_mnt(t, k->process->root_space) ||
+	    !is_mnt(t, k->mm->exe_space))
 		return bad(e, "places of process", k->process->pid);
 	for (size_t i = 0; i < k->mm->n_area; i++)
 		if (!is_mnt(t, k->mm->area[i]->space))
@@ -218,8 +231,10 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = check_task(t, &t->tasks[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
-		if ((!is_mnt(t, t->files[i]->space) && !is_space(t, t->files[i]->space, CKPT_SPACE_NET)) ||
-		    (t->files[i]->socket && t->files[i]->socket->local && !is_mnt(t, t->files[i]->socket->local->space)))
+		if ((!is_mnt(t, t->files[i]->space) &&
+		     !is_space(t, t->files[i]->space, CKPT_SPACE_NET)) ||
+		    (t->files[i]->socket && t->files[i]->socket->local &&
+		     !is_mnt(t, t->files[i]->socket->local->space)))
 			r = bad(e, "namespace of file", i + 1);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		if (!is_mnt(t, t->ghosts[i]->space))

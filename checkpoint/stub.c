@@ -21,7 +21,7 @@ __asm__(
 	".balign 16\n"
 	".globl ckpt_stub_start, ckpt_stub_stop, ckpt_stub_loop, ckpt_stub_called\n"
 	".globl ckpt_stub_signalled, ckpt_stub_one, ckpt_stub_one_called, ckpt_stub_restore\n"
-	".globl ckpt_stub_data\n"
+	".globl ckpt_stub_counted, ckpt_stub_listed, ckpt_stub_unmapped, ckpt_stub_data\n"
 	"ckpt_stub_start:\n"
 	"ckpt_stub_loop:\n"
 	"	test %rbp, %rbp\n"
@@ -38,7 +38,9 @@ __asm__(
 	"	mov %rax, 56(%rbx)\n"
 	"	add $64, %rbx\n"
 	"	dec %rbp\n"
+	"ckpt_stub_counted:\n"
 	"	jmp ckpt_stub_loop\n"
+	"ckpt_stub_listed:\n"
 	"1:	test %r15, %r15\n"
 	"	jz ckpt_stub_restore\n"
 	"	mov $234, %eax\n" /* tgkill */
@@ -58,6 +60,7 @@ __asm__(
 	"	mov ckpt_stub_data+8(%rip), %rsi\n"
 	"	mov $11, %eax\n" /* munmap */
 	"	syscall\n"
+	"ckpt_stub_unmapped:\n"
 	"2:	cld\n"
 	"	mov ckpt_stub_data+24(%rip), %rcx\n"
 	"	jrcxz 4f\n"

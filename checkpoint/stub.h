@@ -15,6 +15,8 @@ extern const uint8_t ckpt_stub_start[], ckpt_stub_stop[];
 extern const uint8_t ckpt_stub_loop[];
 /* Just behind the call in the loop; where syscall stops of calls are seen. */
 extern const uint8_t ckpt_stub_called[];
+/* %rbp is what is left from here on; and: nothing is. */
+extern const uint8_t ckpt_stub_counted[], ckpt_stub_listed[];
 /* Just behind the call that sends the signal. */
 extern const uint8_t ckpt_stub_signalled[];
 /* Entry: one call with the registers as they are. */
@@ -22,6 +24,8 @@ extern const uint8_t ckpt_stub_one[];
 extern const uint8_t ckpt_stub_one_called[];
 /* Entry: back to the saved registers. */
 extern const uint8_t ckpt_stub_restore[];
+/* The scratch memory is gone: from here on only registers are set. */
+extern const uint8_t ckpt_stub_unmapped[];
 /* The data. */
 extern const uint8_t ckpt_stub_data[];
 

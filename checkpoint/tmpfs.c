@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * What lies in the file systems that are in memory, and gone with the VPS. It is read by the VPS's root, in
- * a copy of the mount that nothing covers: owners, ids in access lists and in capabilities are as inside.
+ * What lies in the file systems that are in memory, and gone with the VPS. It is read by the
+ * VPS's root, in a copy of the mount that nothing covers: owners, ids in access lists and in
+ * capabilities are as inside.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -17,7 +18,7 @@
 
 #define CHUNK MIB(1)
 #define TOTAL_MAX MIB(256) /* it is held in memory */
-#define DEPTH_MAX 128      /* each takes two fds */
+#define DEPTH_MAX 128 /* each takes two fds */
 
 struct walk {
 	struct ckpt_dump *d;
@@ -26,7 +27,7 @@ struct walk {
 	struct name {
 		ino_t ino;
 		uint32_t entry;
-	} *names;         /* of files that have several */
+	} * names; /* of files that have several */
 	size_t name_count;
 };
 
@@ -35,7 +36,8 @@ static uint64_t ns_of(const struct timespec *t)
 	return (uint64_t)t->tv_sec * 1000000000 + (uint64_t)t->tv_nsec;
 }
 
-static int add(struct walk *w, const char *path, const struct stat *st, Ckpt__TmpfsEntry **ret, struct err *e)
+static int add(struct walk *w, const char *path, const struct stat *st, Ckpt__TmpfsEntry **ret,
+	       struct err *e)
 {
 	struct ckpt_tree *t = &w->d->tree;
 	Ckpt__TmpfsEntry *n = ckpt_alloc(&t->arena, sizeof(*n));
@@ -57,7 +59,8 @@ static int add(struct walk *w, const char *path, const struct stat *st, Ckpt__Tm
 	return 0;
 }
 
-static int add_data(struct walk *w, int fd, Ckpt__TmpfsEntry *n, const struct stat *st, struct err *e)
+static int add_data(struct walk *w, int fd, Ckpt__TmpfsEntry *n, const struct stat *st,
+		    struct err *e)
 {
 	off_t at = 0, hole;
 	int r = 0;
@@ -69,7 +72,8 @@ static int add_data(struct walk *w, int fd, Ckpt__TmpfsEntry *n, const struct st
 
 			w->d->tmpfs_bytes += len;
 			if (w->d->tmpfs_bytes > TOTAL_MAX)
-				return err_set(e, ERR_UNSUPPORTED, "more than %zu MiB lie in tmpfs", TOTAL_MAX >> 20);
+				return err_set(e, ERR_UNSUPPORTED, "more than %zu MiB lie in tmpfs",
+					       TOTAL_MAX >> 20);
 			if (n->data.len) /* one piece each */
 				r = add(w, n->path, st, &n, e);
 			if (r < 0)
@@ -149,7 +153,8 @@ static int add_inode(struct walk *w, int fd, const char *path, const struct stat
 
 static int walk(struct walk *w, int fd, const char *path, int depth, struct err *e);
 
-static int step(struct walk *w, int dir, const char *path, const char *name, int depth, struct err *e)
+static int step(struct walk *w, int dir, const char *path, const char *name, int depth,
+		struct err *e)
 {
 	cleanup_close int fd = -EBADF;
 	char sub[4096];
@@ -161,8 +166,10 @@ static int step(struct walk *w, int dir, const char *path, const char *name, int
 	fd = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_sys(e, "look at %s", sub);
-	/* Device nodes are the runtime's: a tenant can make none (but whiteouts, which are no device). */
-	if ((w->keep && STREQ(sub, w->keep)) || ((S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && st.st_rdev))
+	/* Device nodes are the runtime's: a tenant can make none (but whiteouts, which are no
+	 * device). */
+	if ((w->keep && STREQ(sub, w->keep)) ||
+	    ((S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) && st.st_rdev))
 		return 0;
 	r = add_inode(w, fd, sub, &st, e);
 	return r == 0 && S_ISDIR(st.st_mode) ? walk(w, fd, sub, depth + 1, e) : r;
@@ -221,8 +228,10 @@ static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 		if (r != -EXDEV)
 			return r;
 	}
-	return err_set(e, ERR_UNSUPPORTED, "a %s (%s) is mounted in parts alone, or wholly covered, which cannot be "
-		       "saved yet", s->type, s->source);
+	return err_set(e, ERR_UNSUPPORTED,
+		       "a %s (%s) is mounted in parts alone, or wholly covered, which cannot be "
+		       "saved yet",
+		       s->type, s->source);
 }
 
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e)

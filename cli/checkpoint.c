@@ -116,7 +116,8 @@ int cmd_checkpoint_show(struct cli *c, struct err *e)
 	int r = fds[0] < 0 ? fds[0] : cli_client(c, e);
 
 	if (r == 0)
-		r = client_call(c->client, "ImageShow", json_pack("{s:b}", "json", c->json), fds, 2, &reply, e);
+		r = client_call(c->client, "ImageShow", json_pack("{s:b}", "json", c->json), fds, 2, &reply,
+				e);
 	fd_close(&fds[0]);
 	return r < 0 ? r : 0;
 }

@@ -28,6 +28,24 @@ static void show(json_t *vps)
 	}
 }
 
+/* It came from another host. */
+static void show_arrival(json_t *arrived)
+{
+	char when[64], size[32];
+
+	if (!json_is_object(arrived))
+		return;
+	printf("%-10s  %s, %s", "arrived",
+	       show_time(json_integer_value(json_object_get(arrived, "at")), when, sizeof(when)),
+	       format_size((uint64_t)json_integer_value(json_object_get(arrived, "bytes")), size,
+			   sizeof(size)));
+	if (json_integer_value(json_object_get(arrived, "pause_us")))
+		printf(", a pause of %.1f ms after %d rounds",
+		       (double)json_integer_value(json_object_get(arrived, "pause_us")) / 1000,
+		       (int)json_integer_value(json_object_get(arrived, "rounds")));
+	putchar('\n');
+}
+
 static void show_settings(json_t *settings)
 {
 	json_t *pair;
@@ -128,6 +146,7 @@ int cmd_status(struct cli *c, struct err *e)
 			if (i > 0)
 				putchar('\n');
 			show(json_object_get(reply.params, "vps"));
+			show_arrival(json_object_get(json_array_get(all, i), "arrived"));
 			show_settings(json_object_get(json_array_get(all, i), "settings"));
 			if (cli_has(c, "counters"))
 				show_counters(json_object_get(json_array_get(all, i), "counters"));

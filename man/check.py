@@ -71,7 +71,7 @@ def check_json():
     yield "members of a VPS in vps(1)", set(re.findall(r"(\w+):", members)), table
     columns = section("vps-list.1.scd", "OPTIONS").split("--json")[0]
     shown = set(re.findall(r"\*([a-z_]+)\*", columns))
-    yield "columns in vps-list(1)", set(re.findall(r"(\w+):", members)) - {"uptime_s"} \
+    yield "columns in vps-list(1)", set(re.findall(r"(\w+):", members)) - {"uptime_s", "arrived"} \
         | {"uptime", "movable"}, shown
     text = " ".join(line.strip("# ") for line in interface.splitlines())
     events = re.search(r"is one of (.*?);", text).group(1)

@@ -118,14 +118,7 @@ static bool turn_inside(uint32_t id, const struct storage_ids *ids, uint32_t *re
 	return true;
 }
 
-/* What l*xattr(2) reach of an entry that is not opened: links are not followed in the last part. */
-static const char *proc_path(int parent, const char *name, char buf[320])
-{
-	snprintf(buf, 320, "/proc/self/fd/%d/%s", parent, name);
-	return buf;
-}
-
-static int read_xattrs(const char *path, int fd, const struct storage_ids *ids,
+static int read_xattrs(int fd, const struct storage_ids *ids,
 		       enum storage_delta_kind kind, struct delta_attr *a)
 {
 	cleanup_free char *names = malloc(DELTA_XATTR_MAX);
@@ -135,15 +128,13 @@ static int read_xattrs(const char *path, int fd, const struct storage_ids *ids,
 
 	if (!names || !value)
 		return -ENOMEM;
-	len = fd >= 0 ? flistxattr(fd, names, DELTA_XATTR_MAX)
-		      : llistxattr(path, names, DELTA_XATTR_MAX);
+	len = flistxattr(fd, names, DELTA_XATTR_MAX);
 	if (len < 0)
 		return errno == EOPNOTSUPP ? 0 : -errno;
 	for (const char *name = names; r == 0 && name < names + len; name += strlen(name) + 1) {
 		if (!xattr_is_carried(name, kind))
 			continue;
-		n = fd >= 0 ? fgetxattr(fd, name, value, DELTA_XATTR_MAX)
-			    : lgetxattr(path, name, value, DELTA_XATTR_MAX);
+		n = fgetxattr(fd, name, value, DELTA_XATTR_MAX);
 		if (n < 0)
 			r = errno == ENODATA ? 0 : -errno;
 		else if (turn_ids(name, value, (size_t)n, ids, turn_inside) == 0)
@@ -156,7 +147,6 @@ int delta_attr_read(int parent, const char *name, int fd, const struct stat *st,
 		    const struct storage_ids *ids, enum storage_delta_kind kind,
 		    struct delta_attr *ret)
 {
-	char path[320];
 	ssize_t n;
 
 	*ret = (struct delta_attr){ .mode = st->st_mode, .uid = id_inside(st->st_uid, ids),
@@ -166,17 +156,15 @@ int delta_attr_read(int parent, const char *name, int fd, const struct stat *st,
 		ret->size = (uint64_t)st->st_size;
 	if (S_ISLNK(st->st_mode)) {
 		n = readlinkat(parent, name, ret->target, sizeof(ret->target) - 1);
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
+		if (n <= 0) /* EINVAL: it is no link any more */
+			return n < 0 && errno != EINVAL ? -errno : -ESTALE;
 		ret->target[n] = '\0';
 	}
-	if (S_ISCHR(st->st_mode)) /* a whiteout has none */
-		return 0;
-	return read_xattrs(proc_path(parent, name, path), fd, ids, kind, ret);
+	/* Those that are carried only files and directories can have (xattr(7)). */
+	return fd < 0 ? 0 : read_xattrs(fd, ids, kind, ret);
 }
 
 struct writing {
-	const char *path;
 	int fd;
 	const struct storage_ids *ids;
 	enum storage_delta_kind kind;
@@ -193,7 +181,6 @@ static int write_xattr(void *ctx, const char *name, const void *value, size_t le
 {
 	struct writing *w = ctx;
 	cleanup_free unsigned char *mine = malloc(len + 1);
-	int r;
 
 	if (!xattr_is_carried(name, w->kind))
 		return -EBADMSG;
@@ -204,8 +191,7 @@ static int write_xattr(void *ctx, const char *name, const void *value, size_t le
 	memcpy(mine, value, len);
 	if (turn_ids(name, mine, len, w->ids, id_outside) < 0)
 		return -EBADMSG;
-	r = w->fd >= 0 ? fsetxattr(w->fd, name, mine, len, 0) : lsetxattr(w->path, name, mine, len, 0);
-	return r < 0 ? -errno : 0;
+	return fsetxattr(w->fd, name, mine, len, 0) < 0 ? -errno : 0;
 }
 
 static int same_name(void *ctx, const char *name, const void *value, size_t len)
@@ -223,18 +209,14 @@ static int remove_others(struct writing *w)
 
 	if (!names)
 		return -ENOMEM;
-	len = w->fd >= 0 ? flistxattr(w->fd, names, DELTA_XATTR_MAX)
-			 : llistxattr(w->path, names, DELTA_XATTR_MAX);
+	len = flistxattr(w->fd, names, DELTA_XATTR_MAX);
 	if (len < 0)
 		return errno == EOPNOTSUPP ? 0 : -errno;
 	for (char *name = names; name < names + len; name += strlen(name) + 1) {
-		int r;
-
 		if (!xattr_is_carried(name, w->kind) ||
 		    delta_each_xattr(&w->a->xattrs, same_name, name))
 			continue;
-		r = w->fd >= 0 ? fremovexattr(w->fd, name) : lremovexattr(w->path, name);
-		if (r < 0 && errno != ENODATA)
+		if (fremovexattr(w->fd, name) < 0 && errno != ENODATA)
 			return -errno;
 	}
 	return 0;
@@ -246,11 +228,9 @@ int delta_attr_write(int parent, const char *name, int fd, const struct delta_at
 {
 	struct timespec times[2] = { a->mtime, a->mtime };
 	struct writing w = { .fd = fd, .ids = ids, .kind = kind, .a = a };
-	char path[320];
 	uint32_t uid, gid;
 	int r;
 
-	w.path = proc_path(parent, name, path);
 	if (!id_outside(a->uid, ids, &uid) || !id_outside(a->gid, ids, &gid))
 		return -EBADMSG;
 	if (fchownat(parent, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
@@ -263,7 +243,9 @@ int delta_attr_write(int parent, const char *name, int fd, const struct delta_at
 		    : S_ISLNK(a->mode) ? 0 : fchmodat(parent, name, a->mode & 07777, 0);
 	if (r < 0)
 		return -errno;
-	r = remove_others(&w);
+	if (fd < 0 && a->xattr_count)
+		return -EBADMSG;
+	r = fd < 0 ? 0 : remove_others(&w);
 	if (r == 0)
 		r = delta_each_xattr(&a->xattrs, write_xattr, &w);
 	if (r < 0)

@@ -24,6 +24,7 @@ struct storage_send {
 	const uint64_t *mapped;
 	size_t mapped_count;
 	bool last;
+	bool absent; /* a directory could not be sent */
 };
 
 int storage_send_new(int rootfd, const struct storage_ids *ids, enum storage_delta_kind kind,
@@ -228,7 +229,8 @@ static int open_item(struct storage_send *s, struct delta_item *item, const char
 	} else if (fstatat(parent, *ret_name, st, AT_SYMLINK_NOFOLLOW) < 0) {
 		r = -errno;
 	}
-	if (r == 0 && (st->st_mode & S_IFMT) != type)
+	/* Another file may have come in its place: what it holds is not to be taken for this one's. */
+	if (r == 0 && ((st->st_mode & S_IFMT) != type || (item->file && st->st_ino != item->st.st_ino)))
 		r = -ESTALE;
 	return r < 0 ? gone(s, item, r, e) : 0;
 }
@@ -274,7 +276,10 @@ static bool is_same(const struct delta_item *old, const struct delta_item *now)
 {
 	if (!now || (old->st.st_mode & S_IFMT) != (now->st.st_mode & S_IFMT))
 		return false;
-	return !old->file || old->st.st_ino == now->st.st_ino;
+	/* A link's target never changes, so one with the number of another and other times is another. */
+	if (S_ISLNK(old->st.st_mode) && !time_equal(&old->st.st_ctim, &now->st.st_ctim))
+		return false;
+	return !old->file || (old->st.st_ino == now->st.st_ino && !(old->dirty && S_ISLNK(old->st.st_mode)));
 }
 
 /* Names that are as they were tell where the receiver has a file. */
@@ -304,7 +309,7 @@ static int send_gone(struct storage_send *s, struct delta_catalogue *now, struct
 		f = old->file ? delta_find_file(now, old->st.st_ino) : NULL;
 		if (!old->file) {
 			r = tell_path(s, DELTA_RMDIR, old->path, NULL, 0, e);
-		} else if (f && f->type == old->file->type && !f->where && !f->parked) {
+		} else if (f && f->type == old->file->type && !S_ISLNK(f->type) && !f->where && !f->parked) {
 			f->parked = true;
 			r = tell_path(s, DELTA_PARK, old->path, NULL, f->ino, e);
 		} else {
@@ -339,24 +344,45 @@ static int send_name(struct storage_send *s, struct delta_item *item, struct err
 	return r;
 }
 
-static int send_entry(struct storage_send *s, struct delta_item *item, struct err *e)
+/* The receiver did not get the directory that it lies in, or lay in when it was seen. */
+static bool is_orphan(const struct delta_catalogue *now, const struct delta_item *item)
+{
+	char above[DELTA_PATH_MAX + 1];
+	const struct delta_item *dir;
+	char *slash;
+
+	snprintf(above, sizeof(above), "%s", item->path);
+	slash = strrchr(above, '/');
+	if (!slash)
+		return false;
+	*slash = '\0';
+	dir = delta_find(now, above);
+	return !dir || dir->absent;
+}
+
+static int send_entry(struct storage_send *s, const struct delta_catalogue *now,
+		      struct delta_item *item, struct err *e)
 {
 	const struct delta_item *old = delta_find(&s->has, item->path);
 	bool kept = old && is_same(old, item), unchanged = kept && is_unchanged(s, old, item);
 	int r = 0;
 
+	item->absent = s->absent && !kept && is_orphan(now, item);
+	if (item->absent)
+		return 0;
 	if (!item->file) {
 		if (!kept && *item->path) /* the top is there */
 			r = send_item(s, item, true, e);
 		item->absent = r > 0;
+		s->absent |= item->absent;
 		return r < 0 ? r : 0;
 	}
 	if (!kept)
 		r = send_name(s, item, e);
 	if (r < 0 || item->absent || unchanged || item->file->told)
 		return r;
-	item->file->told = true;
 	r = send_item(s, item, false, e);
+	item->file->told = r == 0; /* else by another name, or in the next pass */
 	return r < 0 ? r : 0;
 }
 
@@ -399,6 +425,7 @@ int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t map
 	s->mapped = mapped;
 	s->mapped_count = mapped_count;
 	s->last = last;
+	s->absent = false;
 	storage_parent_done(&s->cache);
 	r = delta_scan(s->rootfd, s->kind, last, &s->has, &now, &s->pass.left_out, e);
 	if (r < 0)
@@ -406,7 +433,7 @@ int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t map
 	note_kept(s, &now);
 	r = send_gone(s, &now, e);
 	for (size_t i = 0; r == 0 && i < now.count; i++)
-		r = send_entry(s, &now.item[i], e);
+		r = send_entry(s, &now, &now.item[i], e);
 	if (r == 0)
 		r = send_dirs(s, &now, e);
 	if (r == 0)

@@ -84,6 +84,7 @@ struct sup_vps {
 	enum sup_moved moved;
 	char moved_to[256];
 	json_t *moved_report;
+	json_t *arrived;             /* how it came here; NULL: it was made here */
 	struct moving *moving;       /* to another host, while it runs */
 	struct receiving *arriving;  /* from another host, running there */
 

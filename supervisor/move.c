@@ -17,6 +17,13 @@
 #define MAX_PAUSE_US 50000
 #define MAX_ROUNDS 20
 
+static json_t *arrival(const struct mig_record *r)
+{
+	return json_pack("{s:I, s:I, s:I, s:I, s:I}", "at", (json_int_t)(r->at_us / 1000000), "pause_us",
+			 (json_int_t)r->pause_us, "total_us", (json_int_t)r->total_us, "rounds",
+			 (json_int_t)r->rounds, "bytes", (json_int_t)r->bytes);
+}
+
 void move_load(struct sup_vps *v)
 {
 	struct mig_record rec = { 0 };
@@ -25,8 +32,12 @@ void move_load(struct sup_vps *v)
 	int r;
 
 	v->moved = SUP_HERE;
+	json_decref(v->arrived);
+	v->arrived = NULL;
 	dir = vps_open_lib(v, &e);
 	r = dir < 0 ? -ENOENT : mig_record_read(dir, &rec);
+	if (r == 0 && rec.role == MIG_DESTINATION && rec.state == MIG_IS_MOVED)
+		v->arrived = arrival(&rec);
 	if (r == -EBADMSG) {
 		log_error("%s: the record of its migration is damaged", v->name);
 		v->moved = SUP_IN_DOUBT;

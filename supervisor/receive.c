@@ -61,6 +61,7 @@ static int appear(struct sup_vps *v, struct err *e)
 	if (r < 0)
 		return r;
 	vps_load_end(v);
+	move_load(v);
 	vps_move(v, SUP_EV_CREATED);
 	event_emit(v->d, "received", v->name, NULL);
 	return 0;

@@ -12,8 +12,8 @@
  *
  *   image.tmp   what a worker writes
  *   image       the processes, whole (checkpoint/image/image.h); of no worth without one of the next
- *   suspended   {"id":…,"at":…,"bytes":…,"file":…}: the VPS is suspended in the image of that id. `file`
- *               is there when the image is not `image` but somewhere else, where its user has put it
+ *   suspended   {"id":…,"at":…,"bytes":…,"file":…}: the VPS is suspended in the image of that id.
+ *               `file` is there when the image is somewhere else, where its user has put it
  *   resuming    the same record while the processes are put back: from then on the image may be stale
  *
  *   checkpoint  an image, and behind it the files of then (disk.h): what it went on after

@@ -109,6 +109,7 @@ void vps_remove(struct sup_vps *v)
 	}
 	config_done(&v->config);
 	json_decref(v->moved_report);
+	json_decref(v->arrived);
 	free(v);
 }
 
@@ -335,6 +336,8 @@ json_t *vps_json(const struct sup_vps *v)
 		      "id_base", (json_int_t)v->id_base);
 	if (last)
 		json_object_set_new(j, "last_exit", json_string(last));
+	if (v->arrived)
+		json_object_set(j, "arrived", v->arrived);
 	if (*error)
 		json_object_set_new(j, "last_error", json_string(error));
 	return j;

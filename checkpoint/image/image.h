@@ -17,7 +17,7 @@
  *   trailer    a record CKPT_REC_END, nothing behind it
  *
  * A record's header is 40 bytes: u32 type, u16 version, u16 flags, u64 id, u64 length of the payload,
- * u64 0, u64 XXH3-64 of the 32 bytes before and the payload. All little endian. Payloads are protobuf
+ * u64 0, u64 XXH3-64 of the payload, seeded with that of the 32 bytes before. All little endian. Payloads are protobuf
  * messages (image.proto), those of pages are below. The trailer's is the XXH3-128 of the preamble and
  * of the headers of all records before it (16 bytes, canonical order), and their number (u64). A stream without it is no image.
  *

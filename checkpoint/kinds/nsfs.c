@@ -28,7 +28,8 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	while (kind < CKPT_SPACE_COUNT && ckpt_space_types[kind].flag != type)
 		kind++;
 	if (kind == CKPT_SPACE_COUNT)
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, the namespace %s, cannot be saved", f->fd,
+		return err_set(e, ERR_UNSUPPORTED,
+			       "fd %d of process %d, the namespace %s, cannot be saved", f->fd,
 			       (int)f->pid, f->link);
 	id = ckpt_spaces_add(d, (enum ckpt_space_kind)kind, f->own, 0, e);
 	if (id < 0)

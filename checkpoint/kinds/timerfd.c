@@ -61,11 +61,14 @@ static int read_running(const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 	for (int i = 0; i < TRIES; i++) {
 		cleanup_free char *info = NULL;
 		struct itimerspec its;
-		int r = timerfd_gettime(f->own, &its) < 0 ? -errno : ckpt_fd_info(f->pid, f->fd, &info, e);
+		int r;
 
+		if (timerfd_gettime(f->own, &its) < 0)
+			return err_sys(e, "look at a timerfd of process %d", (int)f->pid);
+		r = ckpt_fd_info(f->pid, f->fd, &info, e);
 		if (r < 0)
-			return err_code(e, r, "look at a timerfd of process %d", (int)f->pid);
-		if (read_state(info, out) < 0)
+			return r;
+		if (!info || read_state(info, out) < 0)
 			return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell the state of a timerfd");
 		if (out->more[M_VALUE] || out->more[M_VALUE_NS] || (!out->more[M_INTERVAL] && !out->more[M_INTERVAL_NS]))
 			return 0;

@@ -40,6 +40,38 @@ static void *thread(void *arg)
 	return NULL;
 }
 
+/* A thousand signals with values, for a thread and for the process, that nobody has taken yet. */
+static void queue(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN + 8);
+	sigaddset(&set, SIGRTMIN + 9);
+	CHECK(pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+	for (int i = 0; i < 1000; i++) {
+		union sigval v = { .sival_int = i };
+
+		CHECK(sigqueue(getpid(), SIGRTMIN + 8, v) == 0);
+		CHECK(pthread_sigqueue(pthread_self(), SIGRTMIN + 9, v) == 0);
+	}
+}
+
+static void take(int sig)
+{
+	sigset_t set;
+	siginfo_t si;
+
+	sigemptyset(&set);
+	sigaddset(&set, sig);
+	for (int i = 0; i < 1000 && !guest_failed; i++) {
+		while (sigwaitinfo(&set, &si) < 0 && errno == EINTR)
+			;
+		CHECK(si.si_signo == sig && si.si_code == SI_QUEUE && si.si_value.sival_int == i &&
+		      si.si_pid == getpid());
+	}
+}
+
 static timer_t make(clockid_t clock, int notify, int signal, pid_t tid)
 {
 	struct sigevent ev = { .sigev_notify = notify, .sigev_signo = signal };
@@ -83,6 +115,7 @@ int main(void)
 	sigaction(SIGRTMIN + 3, &sa, NULL);
 	sigaction(SIGRTMIN + 4, &sa, NULL);
 	signal(SIGALRM, on_alarm);
+	queue();
 	pthread_create(&p, NULL, thread, (void *)&up);
 	while (!up)
 		usleep(1000);
@@ -105,6 +138,8 @@ int main(void)
 	set(cpu, 700000, 0);
 	setitimer(ITIMER_REAL, &soon, NULL);
 	wait_for_restore();
+	take(SIGRTMIN + 8);
+	take(SIGRTMIN + 9);
 	left = left_ms(silent, &every);
 	CHECK(every == 7000 && left > 400000 && left <= 500000);
 	left = left_ms(once, &every);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Control groups of the tenant's own, as a manager of services makes them: nested, with settings, owners and
- * extended attributes, an empty one, a threaded one whose threads are apart, and fds of them. */
+/* Control groups of the tenant's own, as a manager of services makes them: nested, with
+ * settings, owners and extended attributes, an empty one, a threaded one whose threads are
+ * apart, and fds of them. */
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
@@ -105,7 +106,8 @@ int main(void)
 	snprintf(text, sizeof(text), "%d", pid);
 	put(TOP "/a.slice/b.service/cgroup.procs", text);
 	CHECK(setxattr(TOP "/a.slice/b.service", "user.invocation_id", "abc", 3, 0) == 0);
-	CHECK(chown(TOP "/empty", 1000, 1001) == 0 && chown(TOP "/empty/cgroup.procs", 1000, 1001) == 0);
+	CHECK(chown(TOP "/empty", 1000, 1001) == 0 &&
+	      chown(TOP "/empty/cgroup.procs", 1000, 1001) == 0);
 	put(TOP "/empty/cgroup.max.descendants", "7");
 	put(TOP "/a.slice/cgroup.max.depth", "9");
 	two = threaded(&own_tid);
@@ -113,14 +115,17 @@ int main(void)
 	events = open(TOP "/a.slice/cgroup.events", O_RDONLY);
 	list = open(TOP "/init.scope/cgroup.procs", O_RDWR);
 	wait_for_restore();
-	CHECK(is_in(TOP "/init.scope/cgroup.procs", 1) && !is_in(TOP "/init.scope/cgroup.procs", pid));
+	CHECK(is_in(TOP "/init.scope/cgroup.procs", 1) &&
+	      !is_in(TOP "/init.scope/cgroup.procs", pid));
 	CHECK(is_in(TOP "/a.slice/b.service/cgroup.procs", pid));
 	CHECK(strstr(get("/proc/self/cgroup"), "0::/init.scope\n") != NULL);
 	CHECK(*get(TOP "/cgroup.procs") == '\0' && *get(TOP "/empty/cgroup.procs") == '\0');
 	CHECK(getxattr(TOP "/a.slice/b.service", "user.invocation_id", value, sizeof(value)) == 3 &&
 	      strcmp(value, "abc") == 0);
-	CHECK(stat(TOP "/a.slice/b.service", &st) == 0 && (st.st_mode & 07777) == 0750 && st.st_uid == 0);
-	CHECK(stat(TOP "/empty", &st) == 0 && (st.st_mode & 07777) == 0700 && st.st_uid == 1000 && st.st_gid == 1001);
+	CHECK(stat(TOP "/a.slice/b.service", &st) == 0 && (st.st_mode & 07777) == 0750 &&
+	      st.st_uid == 0);
+	CHECK(stat(TOP "/empty", &st) == 0 && (st.st_mode & 07777) == 0700 && st.st_uid == 1000 &&
+	      st.st_gid == 1001);
 	CHECK(stat(TOP "/empty/cgroup.procs", &st) == 0 && st.st_uid == 1000 && st.st_gid == 1001);
 	CHECK(stat(TOP "/empty/cgroup.threads", &st) == 0 && st.st_uid == 0);
 	CHECK(strcmp(get(TOP "/empty/cgroup.max.descendants"), "7\n") == 0);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Mounts: made, changed, covered and taken away in process 1's namespace; a namespace as a unit of systemd's has
- * one (a root of its own by pivot_root, read-only, with private and shared file systems, parts of others, a
- * directory that is an inaccessible one's, what propagates into it); one in a user namespace; a chroot; files
- * open in each of them. What lies in every tmpfs.
+ * Mounts: made, changed, covered and taken away in process 1's namespace; a namespace as a unit
+ * of systemd's has one (a root of its own by pivot_root, read-only, with private and shared file
+ * systems, parts of others, a directory that is an inaccessible one's, what propagates into it);
+ * one in a user namespace; a chroot; files open in each of them. What lies in every tmpfs.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -20,7 +20,7 @@
 
 static struct shared {
 	volatile int ready, check, checked, failed;
-} *shared;
+} * shared;
 
 static void serve(void (*check)(void))
 {
@@ -78,7 +78,8 @@ static const char *line_of(const char *at)
 		len += (size_t)n;
 	text[len] = found[0] = '\0';
 	close(fd);
-	for (char *save = NULL, *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+	for (char *save = NULL, *l = strtok_r(text, "\n", &save); l;
+	     l = strtok_r(NULL, "\n", &save)) {
 		char point[512];
 
 		if (sscanf(l, "%*s %*s %*s %*s %511s", point) == 1 && strcmp(point, at) == 0)
@@ -92,7 +93,8 @@ static bool mounted(const char *at, const char *options, const char *type)
 	const char *l = line_of(at);
 	char opts[256];
 
-	return sscanf(l, "%*s %*s %*s %*s %*s %255s", opts) == 1 && strcmp(opts, options) == 0 && strstr(l, type);
+	return sscanf(l, "%*s %*s %*s %*s %*s %255s", opts) == 1 && strcmp(opts, options) == 0 &&
+	       strstr(l, type);
 }
 
 /* Two mounts are of the same file system. */
@@ -118,21 +120,27 @@ static void check_unit(void)
 	char text[64] = { 0 };
 
 	CHECK(mounted("/", "ro,nosuid,nodev,relatime", "- overlay"));
-	CHECK(mounted("/dev", "rw,nosuid,noexec,relatime", "size=1024k") && !same_fs("/dev", "/run"));
-	CHECK(mounted("/dev/null", "rw,nosuid,noexec,relatime", "/null ") && stat("/dev/null", &st) == 0 &&
-	      S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
-	CHECK(mounted("/home", "ro,nosuid,nodev,noexec,relatime", "/hidden ") && access("/home/secret", F_OK) < 0);
-	CHECK(mounted("/tmp", "rw,nosuid,nodev,relatime", "/var/unit-tmp ") && has("/tmp/private", "private"));
+	CHECK(mounted("/dev", "rw,nosuid,noexec,relatime", "size=1024k") &&
+	      !same_fs("/dev", "/run"));
+	CHECK(mounted("/dev/null", "rw,nosuid,noexec,relatime", "/null ") &&
+	      stat("/dev/null", &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == makedev(1, 3));
+	CHECK(mounted("/home", "ro,nosuid,nodev,noexec,relatime", "/hidden ") &&
+	      access("/home/secret", F_OK) < 0);
+	CHECK(mounted("/tmp", "rw,nosuid,nodev,relatime", "/var/unit-tmp ") &&
+	      has("/tmp/private", "private"));
 	CHECK(mounted("/proc", "rw,nosuid,nodev,noexec,relatime", "hidepid=invisible"));
 	CHECK(mounted("/proc/sys", "ro,nosuid,nodev,noexec,relatime", "/sys "));
 	CHECK(mounted("/root", "rw,relatime", "- tmpfs") && has("/root/file", "in the unit's own"));
-	CHECK(mounted("/root/deep/er", "rw,noatime", "- ramfs") && has("/root/deep/er/file", "in memory"));
+	CHECK(mounted("/root/deep/er", "rw,noatime", "- ramfs") &&
+	      has("/root/deep/er/file", "in memory"));
 	CHECK(statfs("/root", &fs) == 0 && fs.f_blocks * (unsigned long)fs.f_bsize == 2 << 20);
 	CHECK(access("/old", F_OK) < 0 && access("/put_old", F_OK) < 0);
-	CHECK(stat("/run/propagated/file", &st) == 0 && strstr(line_of("/run/propagated"), "master:"));
+	CHECK(stat("/run/propagated/file", &st) == 0 &&
+	      strstr(line_of("/run/propagated"), "master:"));
 	CHECK(strstr(line_of("/root"), "shared:") && !strstr(line_of("/tmp"), "shared:"));
 	/* Open there, and not where process 1 would find them. */
-	CHECK(pread(unit_fd, text, sizeof(text), 0) == 17 && memcmp(text, "in the unit's own", 17) == 0);
+	CHECK(pread(unit_fd, text, sizeof(text), 0) == 17 &&
+	      memcmp(text, "in the unit's own", 17) == 0);
 	CHECK(write(unit_fd, "+", 1) == 1);
 	CHECK(fstatat(unit_dir, "er", &st, 0) == 0);
 	CHECK(getcwd(text, sizeof(text)) && strcmp(text, "/root/deep") == 0);
@@ -157,16 +165,19 @@ static void unit(void)
 	CHECK(mount("/dev/null", "dev/null", NULL, MS_BIND, NULL) == 0);
 	bind("/run/hidden", "home", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
 	bind("/var/unit-tmp", "tmp", MS_NOSUID | MS_NODEV);
-	CHECK(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=invisible") == 0);
+	CHECK(mount("proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		    "hidepid=invisible") == 0);
 	bind("proc/sys", "proc/sys", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
-	CHECK(mount("tmpfs", "root", "tmpfs", 0, "size=2m") == 0 && mount(NULL, "root", NULL, MS_SHARED, NULL) == 0);
+	CHECK(mount("tmpfs", "root", "tmpfs", 0, "size=2m") == 0 &&
+	      mount(NULL, "root", NULL, MS_SHARED, NULL) == 0);
 	put("root/file", "in the unit's own");
 	make("root/deep");
 	make("root/deep/er");
 	CHECK(mount("ramfs", "root/deep/er", "ramfs", MS_NOATIME, NULL) == 0);
 	put("root/deep/er/file", "in memory");
 	CHECK(syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0);
-	CHECK(mount(NULL, "/", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) == 0);
+	CHECK(mount(NULL, "/", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV,
+		    NULL) == 0);
 	unit_fd = open("/root/file", O_RDWR | O_APPEND);
 	unit_dir = open("/root/deep", O_RDONLY | O_DIRECTORY);
 	CHECK(chdir("/root/deep") == 0);
@@ -177,7 +188,8 @@ static void unit(void)
 static void check_box(void)
 {
 	CHECK(has("/tmp/file", "in the box"));
-	CHECK(mounted("/tmp", "rw,relatime", "- tmpfs") && mounted("/run", "rw,nosuid,nodev,relatime", "- tmpfs"));
+	CHECK(mounted("/tmp", "rw,relatime", "- tmpfs") &&
+	      mounted("/run", "rw,nosuid,nodev,relatime", "- tmpfs"));
 	CHECK(mount(NULL, "/run", NULL, MS_BIND | MS_REMOUNT, NULL) < 0 && errno == EPERM);
 	CHECK(umount("/run") < 0 && errno == EINVAL);
 	CHECK(mount(NULL, "/tmp", NULL, MS_REMOUNT, "size=3m") == 0);
@@ -204,7 +216,8 @@ static void box(void)
 static void check_cell(void)
 {
 	CHECK(mounted("/", "rw,nosuid,nodev,relatime", "- tmpfs") && has("/file", "in the cell"));
-	CHECK(mounted("/usr", "ro,nosuid,nodev,relatime", "/var/unit-tmp ") && has("/usr/private", "private"));
+	CHECK(mounted("/usr", "ro,nosuid,nodev,relatime", "/var/unit-tmp ") &&
+	      has("/usr/private", "private"));
 	CHECK(access("/old", F_OK) == 0 && access("/var", F_OK) < 0 && umount("/usr") == 0);
 	CHECK(access("/usr/private", F_OK) < 0);
 }
@@ -212,15 +225,18 @@ static void check_cell(void)
 static void cell(void)
 {
 	leave();
-	CHECK(mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, NULL) == 0 && chdir("/tmp") == 0);
+	CHECK(mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, NULL) == 0 &&
+	      chdir("/tmp") == 0);
 	put("file", "in the cell");
 	make("usr");
 	make("old");
 	make("proc");
 	CHECK(mount("/var/unit-tmp", "usr", NULL, MS_BIND, NULL) == 0);
-	CHECK(mount(NULL, "usr", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) == 0);
+	CHECK(mount(NULL, "usr", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV,
+		    NULL) == 0);
 	CHECK(mount("/proc", "proc", NULL, MS_BIND | MS_REC, NULL) == 0);
-	CHECK(syscall(SYS_pivot_root, ".", "old") == 0 && chdir("/") == 0 && umount2("/old", MNT_DETACH) == 0);
+	CHECK(syscall(SYS_pivot_root, ".", "old") == 0 && chdir("/") == 0 &&
+	      umount2("/old", MNT_DETACH) == 0);
 	serve(check_cell);
 }
 
@@ -255,20 +271,25 @@ static void set_up(void)
 	make("/run/propagated");
 	/* A tmpfs with all that one can hold, on a place that a second one covers later. */
 	make("/var/mem");
-	CHECK(mount("mem", "/var/mem", "tmpfs", MS_NODEV | MS_NOEXEC, "size=4m,nr_inodes=100,mode=751,uid=7,gid=8") == 0);
+	CHECK(mount("mem", "/var/mem", "tmpfs", MS_NODEV | MS_NOEXEC,
+		    "size=4m,nr_inodes=100,mode=751,uid=7,gid=8") == 0);
 	put("/var/mem/one", "names");
 	CHECK(link("/var/mem/one", "/var/mem/two") == 0);
 	CHECK(setxattr("/var/mem/one", "user.key", "value", 5, 0) == 0);
-	CHECK(setxattr("/var/mem/one", "security.capability", "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20, 0) == 0);
+	CHECK(setxattr("/var/mem/one", "security.capability",
+		       "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20, 0) == 0);
 	CHECK(setxattr("/var/mem/one", "system.posix_acl_access",
 		       "\2\0\0\0\1\0\6\0\xff\xff\xff\xff\2\0\4\0\x64\0\0\0\4\0\4\0\xff\xff\xff\xff"
-		       "\x10\0\4\0\xff\xff\xff\xff\x20\0\4\0\xff\xff\xff\xff", 44, 0) == 0);
-	CHECK(mknod("/var/mem/whiteout", S_IFCHR, 0) == 0 && mknod("/var/mem/socket", S_IFSOCK | 0640, 0) == 0);
+		       "\x10\0\4\0\xff\xff\xff\xff\x20\0\4\0\xff\xff\xff\xff",
+		       44, 0) == 0);
+	CHECK(mknod("/var/mem/whiteout", S_IFCHR, 0) == 0 &&
+	      mknod("/var/mem/socket", S_IFSOCK | 0640, 0) == 0);
 	make("/var/mem/sub");
 	put("/var/mem/sub/file", "deep");
 	make("/var/mem/sub/cover");
 	put("/var/mem/sub/cover/below", "covered");
-	CHECK(utimensat(AT_FDCWD, "/var/mem/sub", ts, 0) == 0 && utimensat(AT_FDCWD, "/var/mem/one", ts, 0) == 0);
+	CHECK(utimensat(AT_FDCWD, "/var/mem/sub", ts, 0) == 0 &&
+	      utimensat(AT_FDCWD, "/var/mem/one", ts, 0) == 0);
 	CHECK(mount("cover", "/var/mem/sub/cover", "tmpfs", 0, NULL) == 0);
 	mem_fd = open("/var/mem/sub/file", O_RDWR);
 	/* Parts of file systems elsewhere; a file; one on another. */
@@ -289,10 +310,13 @@ static void set_up(void)
 		    "lowerdir=/etc,upperdir=/var/mem/up,workdir=/var/mem/work,userxattr") == 0);
 	put("/var/over/new", "in the upper layer");
 	make("/var/pts");
-	CHECK(mount("devpts", "/var/pts", "devpts", MS_NOSUID, "newinstance,ptmxmode=600,mode=600,gid=9") == 0);
+	CHECK(mount("devpts", "/var/pts", "devpts", MS_NOSUID,
+		    "newinstance,ptmxmode=600,mode=600,gid=9") == 0);
 	/* Its own: changed, and taken away. */
-	CHECK(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_BIND | MS_NOEXEC | MS_NOSUID | MS_NODEV, NULL) == 0);
-	CHECK(umount("/dev/mqueue") == 0 && unlink("/dev/core") == 0 && symlink("/run/log", "/dev/log") == 0);
+	CHECK(mount(NULL, "/dev/shm", NULL, MS_REMOUNT | MS_BIND | MS_NOEXEC | MS_NOSUID | MS_NODEV,
+		    NULL) == 0);
+	CHECK(umount("/dev/mqueue") == 0 && unlink("/dev/core") == 0 &&
+	      symlink("/run/log", "/dev/log") == 0);
 	fd = open("/run/file", O_CREAT | O_WRONLY, 0600);
 	close(fd);
 	/* Shared with the unit. */
@@ -308,19 +332,27 @@ static void check_mem(void)
 	struct stat st, st2;
 
 	CHECK(mounted("/var/mem", "rw,nodev,noexec,relatime", "size=4096k,nr_inodes=100,mode=751"));
-	CHECK(stat("/var/mem", &st) == 0 && st.st_uid == 7 && st.st_gid == 8 && (st.st_mode & 07777) == 0751);
-	CHECK(stat("/var/mem/one", &st) == 0 && stat("/var/mem/two", &st2) == 0 && st.st_ino == st2.st_ino &&
-	      st.st_nlink == 2 && st.st_mtim.tv_sec == 1222222222 && st.st_mtim.tv_nsec == 7);
-	CHECK(getxattr("/var/mem/two", "user.key", text, sizeof(text)) == 5 && memcmp(text, "value", 5) == 0);
-	CHECK(getxattr("/var/mem/two", "security.capability", text, sizeof(text)) == 20 && text[5] == 4);
-	CHECK(getxattr("/var/mem/two", "system.posix_acl_access", text, sizeof(text)) == 44 && text[16] == 0x64);
+	CHECK(stat("/var/mem", &st) == 0 && st.st_uid == 7 && st.st_gid == 8 &&
+	      (st.st_mode & 07777) == 0751);
+	CHECK(stat("/var/mem/one", &st) == 0 && stat("/var/mem/two", &st2) == 0 &&
+	      st.st_ino == st2.st_ino && st.st_nlink == 2 && st.st_mtim.tv_sec == 1222222222 &&
+	      st.st_mtim.tv_nsec == 7);
+	CHECK(getxattr("/var/mem/two", "user.key", text, sizeof(text)) == 5 &&
+	      memcmp(text, "value", 5) == 0);
+	CHECK(getxattr("/var/mem/two", "security.capability", text, sizeof(text)) == 20 &&
+	      text[5] == 4);
+	CHECK(getxattr("/var/mem/two", "system.posix_acl_access", text, sizeof(text)) == 44 &&
+	      text[16] == 0x64);
 	CHECK(lstat("/var/mem/whiteout", &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == 0);
-	CHECK(lstat("/var/mem/socket", &st) == 0 && S_ISSOCK(st.st_mode) && (st.st_mode & 07777) == 0640);
-	CHECK(stat("/var/mem/sub", &st) == 0 && st.st_mtim.tv_sec == 1222222222 && st.st_mtim.tv_nsec == 7);
+	CHECK(lstat("/var/mem/socket", &st) == 0 && S_ISSOCK(st.st_mode) &&
+	      (st.st_mode & 07777) == 0640);
+	CHECK(stat("/var/mem/sub", &st) == 0 && st.st_mtim.tv_sec == 1222222222 &&
+	      st.st_mtim.tv_nsec == 7);
 	CHECK(has("/var/mem/sub/file", "deep") && access("/var/mem/sub/cover/below", F_OK) < 0);
 	CHECK(pread(mem_fd, text, sizeof(text), 0) == 4 && pwrite(mem_fd, "DEEP", 4, 0) == 4);
 	CHECK(has("/var/part/file", "DEEP") && mounted("/var/part", "ro,relatime", "/sub "));
-	CHECK(has("/etc/bound", "names") && same_fs("/etc/bound", "/var/mem") && has("/var/part/cover/below", "covered"));
+	CHECK(has("/etc/bound", "names") && same_fs("/etc/bound", "/var/mem") &&
+	      has("/var/part/cover/below", "covered"));
 	CHECK(umount("/var/mem/sub/cover") == 0 && has("/var/mem/sub/cover/below", "covered"));
 }
 
@@ -331,14 +363,18 @@ static void check(void)
 	check_mem();
 	CHECK(has("/var/stack/high", "high") && access("/var/stack/low", F_OK) < 0);
 	CHECK(umount("/var/stack") == 0 && has("/var/stack/low", "low"));
-	CHECK(has("/var/over/new", "in the upper layer") && has("/var/mem/up/new", "in the upper layer"));
-	CHECK(strstr(line_of("/var/over"), "- overlay over ") && access("/var/over/bound", F_OK) == 0);
-	CHECK(mounted("/var/pts", "rw,nosuid,relatime", "ptmxmode=600") && !same_fs("/var/pts", "/dev/pts"));
+	CHECK(has("/var/over/new", "in the upper layer") &&
+	      has("/var/mem/up/new", "in the upper layer"));
+	CHECK(strstr(line_of("/var/over"), "- overlay over ") &&
+	      access("/var/over/bound", F_OK) == 0);
+	CHECK(mounted("/var/pts", "rw,nosuid,relatime", "ptmxmode=600") &&
+	      !same_fs("/var/pts", "/dev/pts"));
 	CHECK(stat("/var/pts/ptmx", &st) == 0 && (st.st_mode & 07777) == 0600);
 	CHECK(mounted("/dev/shm", "rw,nosuid,nodev,noexec,relatime", "- tmpfs"));
 	CHECK(!*line_of("/dev/mqueue") && access("/dev/mqueue", F_OK) == 0);
 	CHECK(lstat("/dev/core", &st) < 0 && lstat("/dev/log", &st) == 0 && S_ISLNK(st.st_mode));
-	CHECK(stat("/run/file", &st) == 0 && stat("/dev/null", &st) == 0 && st.st_rdev == makedev(1, 3));
+	CHECK(stat("/run/file", &st) == 0 && stat("/dev/null", &st) == 0 &&
+	      st.st_rdev == makedev(1, 3));
 	CHECK(strstr(line_of("/run/propagated"), "shared:"));
 }
 

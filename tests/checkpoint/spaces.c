@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Namespaces: of every kind, owned by nested user namespaces (one in another, with maps of their own, one
- * whose members have ids that it does not know, one that denies setgroups), shared by some processes and not by
- * others, with threads, kept by an fd or a mount alone; and what process 1 changed of its own.
+ * Namespaces: of every kind, owned by nested user namespaces (one in another, with maps of their
+ * own, one whose members have ids that it does not know, one that denies setgroups), shared by
+ * some processes and not by others, with threads, kept by an fd or a mount alone; and what
+ * process 1 changed of its own.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -35,7 +36,7 @@ enum { USER, MOUNTS, NET, UTS, IPC, CGROUP, TIME, COUNT };
 /* What the members tell, at their start and when they are asked again. */
 static struct shared {
 	volatile int ready, check, checked, failed;
-} *shared;
+} * shared;
 
 static void put(const char *file, const char *text)
 {
@@ -61,7 +62,8 @@ static long space(int pid, int kind)
 	long ino = -1;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, names[kind]);
-	CHECK(readlink(path, text, sizeof(text) - 1) > 0 && sscanf(text, "%*[a-z]:[%ld]", &ino) == 1);
+	CHECK(readlink(path, text, sizeof(text) - 1) > 0 &&
+	      sscanf(text, "%*[a-z]:[%ld]", &ino) == 1);
 	return ino;
 }
 
@@ -120,7 +122,9 @@ static int start(void (*run)(void))
 /* A port that others have, too, each in its own network namespace. */
 static int listener(void)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(77), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_port = htons(77),
+				  .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 
 	CHECK(bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 5) == 0);
@@ -129,7 +133,9 @@ static int listener(void)
 
 static void check_listener(int fd)
 {
-	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(77), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	struct sockaddr_in sa = { .sin_family = AF_INET,
+				  .sin_port = htons(77),
+				  .sin_addr = { htonl(INADDR_LOOPBACK) } };
 	int c = socket(AF_INET, SOCK_STREAM, 0);
 
 	CHECK(connect(c, (struct sockaddr *)&sa, sizeof(sa)) == 0 && accept(fd, NULL, NULL) >= 0);
@@ -189,7 +195,8 @@ static void plain(void)
 
 	CHECK(mkdir("/sys/fs/cgroup/inner", 0755) == 0);
 	put("/sys/fs/cgroup/inner/cgroup.procs", "0");
-	CHECK(unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWNS) == 0);
+	CHECK(unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWNS) ==
+	      0);
 	CHECK(sethostname("inner", 5) == 0 && setdomainname("inner.example", 13) == 0);
 	put("/proc/sys/kernel/msgmax", "4242");
 	put("/proc/sys/kernel/shmmni", "77");
@@ -201,7 +208,8 @@ static void plain(void)
 	serve(check_plain);
 }
 
-/* It has threads, in a user namespace, as redis-server in its unit has; ids that have no number inside. */
+/* It has threads, in a user namespace, as redis-server in its unit has; ids that have no number
+ * inside. */
 static void *sleeper(void *arg)
 {
 	(void)arg;
@@ -230,7 +238,8 @@ static int check_members(void)
 	return 0;
 }
 
-/* Another process, of the namespace that is left, writes the maps. `id`: what one is when one leaves it. */
+/* Another process, of the namespace that is left, writes the maps. `id`: what one is when one
+ * leaves it. */
 static void map(const char *uids, const char *gids, bool deny, unsigned id)
 {
 	char path[64], c;
@@ -254,7 +263,8 @@ static void map(const char *uids, const char *gids, bool deny, unsigned id)
 	if (id) {
 		gid_t group = 55;
 
-		CHECK(setgroups(1, &group) == 0 && setresgid(id, id, id) == 0 && setresuid(id, id, id) == 0);
+		CHECK(setgroups(1, &group) == 0 && setresgid(id, id, id) == 0 &&
+		      setresuid(id, id, id) == 0);
 	}
 	/* Or its maps are the VPS's root's alone to write (proc_pid(5)). */
 	CHECK(unshare(CLONE_NEWUSER) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
@@ -306,7 +316,8 @@ static void nested(void)
 	map("0 1000 100\n", "0 2000 100\n", false, 0);
 	CHECK(setresgid(0, 0, 0) == 0 && setresuid(0, 0, 0) == 0);
 	CHECK(unshare(CLONE_NEWUTS | CLONE_NEWNS) == 0 && sethostname("one", 3) == 0);
-	/* To set a clock is not among the capabilities of the VPS, but among those of what is nested in it. */
+	/* To set a clock is not among the capabilities of the VPS, but among those of what is
+	 * nested in it. */
 	CHECK(unshare(CLONE_NEWTIME) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
 	put("/proc/self/timens_offsets", "monotonic 100000 5");
 	fd = open("/proc/self/ns/time_for_children", O_RDONLY);
@@ -383,7 +394,8 @@ int main(void)
 		for (int i = 0; i < 5; i++)
 			for (int j = 0; j < 5; j++)
 				CHECK((before[i][k] == before[j][k]) ==
-				      (space(i == 4 ? 1 : pids[i], k) == space(j == 4 ? 1 : pids[j], k)));
+				      (space(i == 4 ? 1 : pids[i], k) ==
+				       space(j == 4 ? 1 : pids[j], k)));
 	uname(&u);
 	CHECK(strcmp(u.nodename, "changed") == 0 && strcmp(u.domainname, "example.org") == 0);
 	CHECK(get("/proc/sys/kernel/shmmni") == 123 && get("/proc/sys/kernel/msgmax") != 4242);
@@ -391,7 +403,8 @@ int main(void)
 	CHECK(setns(kept, CLONE_NEWUTS) == 0 && uname(&u) == 0 && strcmp(u.nodename, "kept") == 0);
 	close(kept);
 	kept = open("/tmp/uts", O_RDONLY);
-	CHECK(setns(kept, CLONE_NEWUTS) == 0 && uname(&u) == 0 && strcmp(u.nodename, "mounted") == 0);
+	CHECK(setns(kept, CLONE_NEWUTS) == 0 && uname(&u) == 0 &&
+	      strcmp(u.nodename, "mounted") == 0);
 	CHECK(setns(fd, CLONE_NEWUTS) == 0);
 	return done();
 }

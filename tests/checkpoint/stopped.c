@@ -89,8 +89,9 @@ int main(void)
 		before[i] = counts[i];
 	signal(SIGCHLD, on_child);
 	wait_for_restore();
-	usleep(5000);
-	CHECK(state_of(a) == 'T' && state_of(b) == 'T' && told == 0);
+	while (state_of(a) != 'T' || state_of(b) != 'T')
+		usleep(1000);
+	CHECK(told == 0);
 	for (int i = 0; i < 4; i++)
 		CHECK(counts[i] == before[i]);
 	CHECK(waitid(P_PID, (id_t)b, &si, WSTOPPED | WNOHANG) == 0 && si.si_pid == 0);

@@ -129,6 +129,7 @@ TEST(damage_is_noticed) {
 }
 
 TEST(errors_come_from_the_other_end) {
+	static const char data[1000];
 	struct pair p;
 	struct err why;
 	struct mig_frame f;
@@ -148,7 +149,7 @@ TEST(errors_come_from_the_other_end) {
 	close(p.b.in);
 	p.b.in = p.b.out = open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int i = 0, r = 0; i < 100 && r == 0; i++)
-		r = mig_send(&p.a, MIG_FILES, &p, 1000, &e) < 0 ? -1 : mig_flush(&p.a, &e);
+		r = mig_send(&p.a, MIG_FILES, data, sizeof(data), &e) < 0 ? -1 : mig_flush(&p.a, &e);
 	ok(STREQ(e.msg, "b: the disk is full"), "also while we write: %s", e.msg);
 	pair_done(&p);
 }

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What each namespace is by itself, as a process inside sees it. */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/groups.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+#include "checkpoint/spaces.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/nsfs.h>
+#include <net/if.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+
+struct looking {
+	struct ckpt_dump *d;
+	struct ckpt_seen_space *seen;
+	Ckpt__Space *out;
+	int proc; /* the host's /proc */
+	int fd;
+	char group[4096]; /* a member's, as the VPS sees it */
+};
+
+static char *keep_file(struct looking *l, const char *path)
+{
+	cleanup_free char *text = NULL;
+
+	return fd_read_file_at(l->proc, path, KIB(64), &text, NULL) < 0 ?
+		       NULL :
+		       ckpt_strdup(&l->d->tree.arena, text);
+}
+
+/* The maps, read by a process inside, are as the parent's members wrote them
+ * (user_namespaces(7)). */
+static int look_user(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+	cleanup_free char *deny = NULL;
+
+	l->out->uid_map = keep_file(l, "self/uid_map");
+	l->out->gid_map = keep_file(l, "self/gid_map");
+	if (!l->out->uid_map || !l->out->gid_map ||
+	    fd_read_file_at(l->proc, "self/setgroups", 64, &deny, NULL) < 0)
+		return err_sys(e, "read the maps of a user namespace");
+	l->out->deny_setgroups = strncmp(deny, "deny", 4) == 0;
+	return 0;
+}
+
+static int look_creator(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+	uid_t uid;
+
+	if (ioctl(l->fd, NS_GET_OWNER_UID, &uid) < 0)
+		return err_sys(e, "ask for the owner of a user namespace");
+	l->out->creator = uid;
+	return 0;
+}
+
+static int look_uts(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+	struct utsname u;
+
+	if (uname(&u) < 0)
+		return err_sys(e, "read a host name");
+	l->out->hostname = ckpt_strdup(&l->d->tree.arena, u.nodename);
+	l->out->domainname = ckpt_strdup(&l->d->tree.arena, u.domainname);
+	return l->out->hostname && l->out->domainname ? 0 :
+							err_code(e, -ENOMEM, "read a host name");
+}
+
+static int look_ipc(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+	struct ckpt_arena *a = &l->d->tree.arena;
+
+	for (size_t i = 0; ckpt_ipc_sysctls[i]; i++) {
+		cleanup_free char *text = NULL;
+		Ckpt__Setting *s = ckpt_alloc(a, sizeof(*s));
+		char path[64];
+		size_t len;
+
+		snprintf(path, sizeof(path), "sys/%s", ckpt_ipc_sysctls[i]);
+		if (fd_read_file_at(l->proc, path, 4096, &text, &len) < 0)
+			continue; /* a kernel without it */
+		if (!s)
+			return err_code(e, -ENOMEM, "read sysctls");
+		ckpt__setting__init(s);
+		s->name = ckpt_strdup(a, ckpt_ipc_sysctls[i]);
+		s->value.data = ckpt_memdup(a, text, len);
+		s->value.len = len;
+		if (!s->name || !s->value.data ||
+		    ckpt_push(a, &l->out->sysctls, &l->out->n_sysctls, s) < 0)
+			return err_code(e, -ENOMEM, "read sysctls");
+	}
+	return 0;
+}
+
+static int look_loopback(Ckpt__Space *out, struct err *e)
+{
+	struct ifreq r = { .ifr_name = "lo" };
+	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &r) < 0)
+		return err_sys(e, "look at the loopback of a network namespace");
+	out->loopback = (r.ifr_flags & IFF_UP) != 0;
+	return 0;
+}
+
+/* A member's group as it is seen inside, against what it is in the VPS. */
+static int look_cgroup(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+	cleanup_free char *text = NULL;
+	char path[64], *inside;
+	size_t n, m;
+
+	snprintf(path, sizeof(path), "%d/cgroup", (int)l->seen->pid);
+	if (fd_read_file_at(l->proc, path, KIB(64), &text, NULL) < 0 ||
+	    !(inside = strstr(text, "0::/")))
+		return err_sys(e, "read a control group");
+	inside += 3;
+	inside[strcspn(inside, "\n")] = '\0';
+	if (STREQ(inside, "/"))
+		inside[0] = '\0';
+	n = strlen(l->group);
+	m = strlen(inside);
+	if (m > n || strcmp(l->group + n - m, inside) != 0)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "process %d is in a control group outside its cgroup namespace, "
+			       "which cannot be saved yet",
+			       (int)l->seen->pid);
+	l->group[n - m] = '\0';
+	l->out->group = ckpt_strdup(&l->d->tree.arena, l->group);
+	return l->out->group ? 0 : err_code(e, -ENOMEM, "read a control group");
+}
+
+/* What a new one has, the loopback and what the kernel puts into each by itself, can be made
+ * again. */
+static int look_net(void *arg, struct err *e)
+{
+	static const char *const usual[] = { "lo",	"tunl0",    "gre0", "gretap0", "erspan0",
+					     "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0" };
+	struct looking *l = arg;
+	cleanup_free char *text = NULL;
+	char *save = NULL, name[16];
+
+	if (fd_read_file_at(l->proc, "self/net/dev", MIB(1), &text, NULL) < 0)
+		return err_sys(e, "read the links of a network namespace");
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		size_t i = 0;
+
+		if (!strchr(line, ':') || sscanf(line, " %15[^:]", name) != 1)
+			continue; /* headings */
+		while (i < ARRAY_SIZE(usual) && !STREQ(usual[i], name))
+			i++;
+		if (i == ARRAY_SIZE(usual))
+			return err_set(
+				e, ERR_UNSUPPORTED,
+				"a network namespace that the VPS made has the link %s, which "
+				"cannot be saved yet",
+				name);
+	}
+	return look_loopback(l->out, e);
+}
+
+static int look_mnt(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+
+	l->seen->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return l->seen->root < 0 ? err_sys(e, "open the root of a mount namespace") : 0;
+}
+
+/* Relative to process 1's clocks, which go on where they were. */
+static int look_time(struct looking *l, struct err *e)
+{
+	pid_t pids[2] = { l->d->init, l->seen->pid };
+	long long s[2][2], ns[2][2];
+	char path[64], text[128];
+
+	for (int i = 0; i < 2; i++) {
+		cleanup_free char *offsets = NULL;
+
+		snprintf(path, sizeof(path), "%d/timens_offsets", (int)pids[i]);
+		if (fd_read_file_at(l->proc, path, 4096, &offsets, NULL) < 0 ||
+		    sscanf(offsets, "monotonic %lld %lld boottime %lld %lld", &s[i][0], &ns[i][0],
+			   &s[i][1], &ns[i][1]) != 4)
+			return err_set(e, ERR_FAIL,
+				       "the offsets of a time namespace cannot be read");
+	}
+	snprintf(text, sizeof(text), "%lld %lld",
+		 (s[1][0] - s[0][0]) * 1000000000 + ns[1][0] - ns[0][0],
+		 (s[1][1] - s[0][1]) * 1000000000 + ns[1][1] - ns[0][1]);
+	l->out->offsets = ckpt_strdup(&l->d->tree.arena, text);
+	return l->out->offsets ? 0 : err_code(e, -ENOMEM, "read clocks");
+}
+
+/* A process is in it, or it is one that can be looked at without. */
+static int need_member(const struct looking *l, struct err *e)
+{
+	return l->seen->pid ?
+		       0 :
+		       err_set(e, ERR_UNSUPPORTED,
+			       "a %s namespace in which there is no process cannot be saved yet",
+			       ckpt_space_types[l->seen->kind].name);
+}
+
+static int look(struct looking *l, bool main, struct err *e)
+{
+	int r, parent = l->out->owner ? l->d->spaces.space[l->out->owner - 1].fd : -EBADF;
+
+	switch (l->seen->kind) {
+	case CKPT_SPACE_USER:
+		r = main ? 0 : ckpt_within(&l->fd, 1, look_user, l, e);
+		return r == 0 && !main ? ckpt_within(&parent, 1, look_creator, l, e) : r;
+	case CKPT_SPACE_MNT:
+		return ckpt_within(&l->fd, 1, look_mnt, l, e);
+	case CKPT_SPACE_NET:
+		return main ? 0 : ckpt_within(&l->fd, 1, look_net, l, e);
+	case CKPT_SPACE_UTS:
+		return ckpt_within(&l->fd, 1, look_uts, l, e);
+	case CKPT_SPACE_IPC:
+		return ckpt_within(&l->fd, 1, look_ipc, l, e);
+	case CKPT_SPACE_CGROUP:
+		r = main ? 0 : need_member(l, e);
+		if (r == 0 && !main)
+			r = ckpt_group_path(l->d, l->seen->pid, l->group, sizeof(l->group), e);
+		return r == 0 && !main ? ckpt_within(&l->fd, 1, look_cgroup, l, e) : r;
+	case CKPT_SPACE_TIME:
+		r = main ? 0 : need_member(l, e);
+		return r == 0 && !main ? look_time(l, e) : r;
+	default:
+		return 0;
+	}
+}
+
+int ckpt_space_look(struct ckpt_dump *d, struct ckpt_seen_space *seen, Ckpt__Space *out,
+		    struct err *e)
+{
+	struct looking l = { .d = d, .seen = seen, .out = out, .proc = d->proc, .fd = seen->fd };
+
+	return look(&l, d->spaces.main[seen->kind] == 0, e);
+}

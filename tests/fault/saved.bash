@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What suspend.bats and resume.bats share: a VPS "web" that counts, a vpsd with a fault, and the two
+# states that may come out of anything.
+load ../lib
+load ../cli/inside
+
+setup_file() {
+	root_new
+	export TRACE=$BATS_FILE_TMPDIR/trace
+	vps create web
+	give_counter web
+	daemon_stop
+	VPS_FAULT_TRACE=$TRACE vps start web
+	vps suspend web
+	vps resume web
+	vps destroy --force web
+	daemon_stop
+	sort -u "$TRACE" -o "$TRACE"
+}
+
+setup() {
+	requires root kernel 6.7
+	vps create web
+	give_counter web
+}
+
+teardown() {
+	unset VPS_FAULT
+	vps_clean
+	daemon_stop
+}
+
+points() {
+	grep "^$1\." "$TRACE" | grep -v '\.after$'
+}
+
+lib() {
+	echo "$VPS_ROOT/lib/vps/web"
+}
+
+# under POINT:ACTION: the vpsd that comes next, and all that it starts, has this fault.
+under() {
+	daemon_stop
+	export VPS_FAULT=$1
+	vps list >/dev/null
+	unset VPS_FAULT
+}
+
+# The VPS runs with the fault in its monitor.
+start_under() {
+	under "$1"
+	vps start web
+	wait_until 20 counts_past web 2
+	before=$(count web)
+	pid=$(vps_pid web)
+}
+
+files_are() {
+	assert_equal "$(cd "$(lib)" && echo image* suspended* resuming*)" "$1"
+}
+
+runs_untouched() {
+	wait_until 20 vps_is web running
+	assert_equal "$(vps_pid web)" "$pid"
+	counts web
+	files_are "image* suspended* resuming*"
+}
+
+# Also by a vpsd without faults; and its image is whole.
+is_suspended() {
+	wait_until 20 vps_is web suspended
+	wait_until 10 assert_nothing_left --daemon --keep web
+	files_are "image suspended resuming*"
+	daemon_stop
+	vps_is web suspended
+	succeeds vps resume web
+	after=$(count web)
+	[ "$after" -ge "$before" ] && [ "$after" -lt $((before + 200)) ] || fail "$before, then $after"
+	counts web
+	files_are "image* suspended* resuming*"
+}
+
+again() {
+	vps destroy --force web
+	daemon_stop
+	vps create web
+	give_counter web
+}
+
+stopped_processes() {
+	local p
+	for p in $("$VPS_TOP/tests/pids" "$VPS_ROOT" "$1"); do
+		[ "$(cut -d' ' -f3 "/proc/$p/stat")" != T ] || echo "$p"
+	done
+}
+
+hangs() {
+	[ -n "$(stopped_processes "$1")" ]
+}
