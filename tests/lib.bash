@@ -308,6 +308,7 @@ debian_tree() {
 # The same for a small one with systemd.
 debian_tarball() {
 	local tar=${VPS_TEST_DEBIAN:-$VPS_BUILD/cache/debian.tar}
+	mkdir -p "${tar%/*}"
 	[ -s "$tar" ] || "$VPS_TOP/tests/debian" "$tar" >/dev/null 2>"$tar.log" || {
 		DEBIAN_WHY=$(tail -n 1 "$tar.log" 2>/dev/null)
 		return 1
