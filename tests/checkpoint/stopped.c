@@ -80,14 +80,21 @@ int main(void)
 		job();
 	while (!counts[3] || !counts[8])
 		usleep(1000);
-	CHECK(kill(a, SIGSTOP) == 0 && kill(b, SIGTSTP) == 0);
+	/* The signal comes after the state. */
+	signal(SIGCHLD, on_child);
+	CHECK(kill(a, SIGSTOP) == 0);
+	while (told < 1)
+		usleep(1000);
+	CHECK(kill(b, SIGTSTP) == 0);
+	while (told < 2)
+		usleep(1000);
+	told = 0;
 	CHECK(waitpid(b, &status, WUNTRACED) == b && WIFSTOPPED(status) &&
 	      WSTOPSIG(status) == SIGTSTP);
 	while (state_of(a) != 'T')
 		usleep(1000);
 	for (int i = 0; i < 4; i++)
 		before[i] = counts[i];
-	signal(SIGCHLD, on_child);
 	wait_for_restore();
 	while (state_of(a) != 'T' || state_of(b) != 'T')
 		usleep(1000);
