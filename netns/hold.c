@@ -17,14 +17,13 @@
 #include <sys/socket.h>
 
 #define HOLD_PRIO 1 /* before what shaping may have there */
-#define HOLD_HANDLE 0x80000001U
 #define QUEUE 10000 /* frames that a TAP keeps; its default of 500 is 10 ms of a gigabit */
 
 struct held {
-	int link, tap;  /* index; fd */
-	int tap_index;
+	int link;       /* index */
+	int tap, sink;  /* fds: frames to the VPS are read from the one, those from it vanish in the other */
+	int tap_index, sink_index;
 	int socket;     /* to the VPS */
-	char tap_name[16];
 };
 
 struct netns_hold {
@@ -55,22 +54,15 @@ int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, uns
 	return TAKE_FD(fd);
 }
 
-/* "h" in the place of the first letter of the link's name. */
-static const char *tap_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16])
-{
-	netns_link_name(h, uuid, i, buf);
-	buf[0] = 'h';
-	return buf;
-}
-
-static int open_tap(struct held *d, struct err *e)
+/* Its name is the link's but for the first letter. */
+static int open_tap(const char *link, char letter, int *ret_fd, int *ret_index, struct err *e)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
 	cleanup_close int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC), s = -EBADF;
 
 	if (fd < 0)
 		return err_sys(e, "open /dev/net/tun");
-	memcpy(ifr.ifr_name, d->tap_name, sizeof(ifr.ifr_name));
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%c%s", letter, link + 1);
 	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
 		return err_sys(e, "make a TAP");
 	s = netns_socket(-EBADF, AF_INET, SOCK_DGRAM, 0, e);
@@ -84,14 +76,16 @@ static int open_tap(struct held *d, struct err *e)
 	ifr.ifr_flags = IFF_UP | IFF_NOARP;
 	if (ioctl(s, SIOCSIFFLAGS, &ifr) < 0)
 		return err_sys(e, "set up a TAP");
-	d->tap = TAKE_FD(fd);
+	*ret_index = (int)if_nametoindex(ifr.ifr_name);
+	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
-static void put_filter(struct nl *n, int link, int tap)
+static const uint32_t hooks[] = { TC_H_MIN_EGRESS, TC_H_MIN_INGRESS };
+
+static void put_clsact(struct nl *n, int link)
 {
 	struct tcmsg q = { .tcm_ifindex = link, .tcm_parent = TC_H_CLSACT };
-	struct tcmsg f = { .tcm_ifindex = link, .tcm_handle = HOLD_HANDLE };
 	struct nlmsghdr *m;
 
 	q.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
@@ -100,9 +94,17 @@ static void put_filter(struct nl *n, int link, int tap)
 		mnl_attr_put_strz(m, TCA_KIND, "clsact");
 	nl_end(n, m);
 	nl_ignore(n, EEXIST);
-	f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
+}
+
+static void put_filter(struct nl *n, int link, uint32_t hook, int tap)
+{
+	/* Without a handle: u32 has one set of them for both hooks. */
+	struct tcmsg f = { .tcm_ifindex = link };
+	struct nlmsghdr *m;
+
+	f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, hook);
 	f.tcm_info = TC_H_MAKE((uint32_t)HOLD_PRIO << 16, htons(ETH_P_ALL));
-	m = nl_begin(n, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_REPLACE, &f, sizeof(f), "hold the frames");
+	m = nl_begin(n, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &f, sizeof(f), "hold the frames");
 	if (m)
 		netns_put_redirect(m, tap);
 	nl_end(n, m);
@@ -112,11 +114,13 @@ static void put_no_filter(struct nl *n, int link)
 {
 	struct tcmsg f = { .tcm_ifindex = link };
 
-	f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS);
 	f.tcm_info = TC_H_MAKE((uint32_t)HOLD_PRIO << 16, htons(ETH_P_ALL));
-	nl_end(n, nl_begin(n, RTM_DELTFILTER, 0, &f, sizeof(f), "let the frames go"));
-	nl_ignore(n, ENOENT);
-	nl_ignore(n, EINVAL); /* no clsact: nothing was held */
+	for (size_t k = 0; k < ARRAY_SIZE(hooks); k++) {
+		f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, hooks[k]);
+		nl_end(n, nl_begin(n, RTM_DELTFILTER, 0, &f, sizeof(f), "let the frames go"));
+		nl_ignore(n, ENOENT);
+		nl_ignore(n, EINVAL); /* no clsact: nothing was held */
+	}
 }
 
 static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vps *v, unsigned i,
@@ -129,13 +133,11 @@ static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vp
 	d->link = nl_ifindex(n, netns_link_name(&hold->host, v->uuid, i, name));
 	if (!d->link)
 		return 0;
-	tap_name(&hold->host, v->uuid, i, d->tap_name);
 	d->socket = netns_hold_socket(&hold->host, v, i, e);
 	if (d->socket < 0)
 		return d->socket;
-	r = open_tap(d, e);
-	d->tap_index = nl_ifindex(n, d->tap_name);
-	return r;
+	r = open_tap(name, 'h', &d->tap, &d->tap_index, e);
+	return r < 0 ? r : open_tap(name, 's', &d->sink, &d->sink_index, e);
 }
 
 int netns_hold_begin(struct netns_hold *hold, struct err *e)
@@ -147,8 +149,12 @@ int netns_hold_begin(struct netns_hold *hold, struct err *e)
 		return r;
 	hold->begun = true;
 	for (unsigned i = 0; i < hold->count; i++)
-		if (hold->held[i].tap >= 0)
-			put_filter(&n, hold->held[i].link, hold->held[i].tap_index);
+		if (hold->held[i].tap >= 0) {
+			put_clsact(&n, hold->held[i].link);
+			put_no_filter(&n, hold->held[i].link); /* of a holder that died */
+			put_filter(&n, hold->held[i].link, hooks[0], hold->held[i].tap_index);
+			put_filter(&n, hold->held[i].link, hooks[1], hold->held[i].sink_index);
+		}
 	return nl_talk(&n, "the links", NULL, NULL, e);
 }
 
@@ -164,7 +170,8 @@ int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struc
 	hold->host = *h;
 	hold->count = (unsigned)v->if_count;
 	for (unsigned i = 0; i < hold->count; i++)
-		hold->held[i] = (struct held){ .tap = -EBADF, .socket = -EBADF };
+		hold->held[i] = (struct held){ .tap = -EBADF, .sink = -EBADF,
+						 .socket = -EBADF };
 	r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 	for (unsigned i = 0; r == 0 && i < hold->count; i++)
 		if (netns_if_has_link(&v->ifs[i]))
@@ -227,6 +234,7 @@ void netns_hold_end(struct netns_hold *hold, bool replay)
 		netns_hold_take(hold, again, hold, &ignored);
 	for (unsigned i = 0; i < hold->count; i++) {
 		fd_close(&hold->held[i].tap);
+		fd_close(&hold->held[i].sink);
 		fd_close(&hold->held[i].socket);
 	}
 	free(hold);

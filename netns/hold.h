@@ -11,8 +11,9 @@
  * TCP its retransmission timer (200 ms), a late one what it was late. They leave the host's end of the
  * veth by its clsact egress hook into a TAP of ours, from where we read them.
  *
- * What the VPS sends needs no holding, as it stands still. A macvlan interface has no end on the host
- * and is not held.
+ * What its stack sends by itself, as it retransmits, is dropped: elsewhere a copy may answer by then, and
+ * switches must not take its address for ours. A macvlan interface has no end on the host and is not
+ * held.
  */
 struct netns_hold;
 

@@ -249,7 +249,9 @@ static void add_fdb(struct nl *n, int index, const uint8_t mac[6])
 	struct nlmsghdr *m;
 
 	nd.ndm_state = NUD_NOARP;
-	nd.ndm_flags = NTF_MASTER;
+	/* Sticky (Linux 4.20): also a static entry follows a frame that comes in at another port with that
+	 * address, and of a VPS that has just moved here some may be on their way. */
+	nd.ndm_flags = NTF_MASTER | NTF_STICKY;
 	m = nl_begin(n, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE, &nd, sizeof(nd),
 		     "tell the bridge the address");
 	if (m)
