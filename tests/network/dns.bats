@@ -257,8 +257,14 @@ few_fds() {
 	wait_until 10 asked_from_web1
 }
 
+no_bridge() {
+	! in_lab ip link show "$VPS_TAG-br" >/dev/null 2>&1
+}
+
 @test "beside another name server of the host's it keeps out of the way" {
 	vps stop --force web1 web2
+	# Bridge and name server stay for some seconds.
+	wait_until 20 no_bridge
 	nsenter -t "$LAB" -n -- "$VPS_TOP/tests/network/dns.py" serve 0.0.0.0 "$BATS_TEST_TMPDIR/other" \
 		</dev/null >/dev/null 2>&1 3>&- 4>&- &
 	other=$!
