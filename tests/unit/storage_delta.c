@@ -84,8 +84,10 @@ static void pair_done(struct pair *p)
 	close(p->to);
 	close(p->limbo);
 	close(p->top);
-	if (path_remove_tree_at(AT_FDCWD, p->dir) < 0)
+	p->top = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (path_remove_tree_at(p->top, p->dir + 1) < 0 || access(p->dir, F_OK) == 0)
 		diag("%s stays behind", p->dir);
+	close(p->top);
 }
 
 static int pass(struct pair *p, const uint64_t *mapped, size_t count)
