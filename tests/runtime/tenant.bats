@@ -123,9 +123,12 @@ X'
 	vps create web
 	vps set web pids.max=500
 	vps start web
+	# A shell that may not fork ends: process 1 waits for what was there before.
 	vps exec web -- sh -c 'cat >/bomb <<"X"
 bomb() { bomb | bomb & }
-while :; do bomb; done
+sleep 100000 &
+bomb
+wait
 X'
 	vps stop web
 	vps set web 'init=/bin/sh /bomb'
