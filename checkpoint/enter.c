@@ -56,7 +56,7 @@ static int child(void *arg)
 	in->result = enter_all(in);
 	if (in->result == 0)
 		in->result = in->run(in->arg, in->e);
-	_exit(0);
+	return 0;
 }
 
 int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct err *e), void *arg,

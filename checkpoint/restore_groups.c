@@ -195,7 +195,10 @@ static int write_lines(int dir, const char *name, const char *value)
 
 static int set_one(int dir, const Ckpt__Group *g, const Ckpt__Setting *s, struct err *e)
 {
-	cleanup_free char *now = NULL, *value = strndup((const char *)s->value.data, s->value.len);
+	/* An empty one has no data. */
+	cleanup_free char *now = NULL,
+			  *value = strndup(s->value.len ? (const char *)s->value.data : "",
+					   s->value.len);
 	int n;
 
 	if (!value)

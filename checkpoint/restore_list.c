@@ -32,7 +32,8 @@ uint64_t list_put(struct list *l, const void *data, size_t len)
 		l->overflow = true;
 		return 0;
 	}
-	memcpy(l->room + l->used, data, len);
+	if (len)
+		memcpy(l->room + l->used, data, len);
 	l->used += (len + 15) & ~(size_t)15;
 	return at;
 }
