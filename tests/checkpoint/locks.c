@@ -44,7 +44,7 @@ static void on_signal(int sig, siginfo_t *si, void *context)
 }
 
 /* Holds nothing: what the locks look like from there. */
-static void watch(const char *path, int go)
+static void watch(const char *path, int go, int said)
 {
 	int fd = make(path);
 	char c;
@@ -52,6 +52,7 @@ static void watch(const char *path, int go)
 	CHECK(read(go, &c, 1) == 1);
 	CHECK(holder(fd, F_RDLCK, 0, 10) == 1 && holder(fd, F_WRLCK, 20, 5) == 1 && holder(fd, F_RDLCK, 20, 5) == -2);
 	CHECK(holder(fd, F_RDLCK, 1000, 1) == 1 && holder(fd, F_WRLCK, 10, 10) == -2);
+	CHECK(write(said, "x", 1) == 1);
 	CHECK(lock(fd, F_SETLKW, F_WRLCK, 0, 1) == 0); /* when it lets go */
 	_exit(guest_failed);
 }
@@ -95,7 +96,7 @@ int main(void)
 	CHECK(fcntl(lease, F_SETLEASE, F_RDLCK) == 0 && fcntl(lease, F_SETSIG, SIGRTMIN + 3) == 0);
 	watcher = fork();
 	if (watcher == 0)
-		watch("/root/locks", go[0]);
+		watch("/root/locks", go[0], said[1]);
 	waiter = fork();
 	if (waiter == 0)
 		wait_for_lock("/root/locks", said[1]);
@@ -120,7 +121,7 @@ int main(void)
 	CHECK(writer < 0 && errno == EWOULDBLOCK && heard == SIGRTMIN + 3);
 	CHECK(fcntl(lease, F_SETLEASE, F_UNLCK) == 0);
 	CHECK(waitpid(waiter, &status, WNOHANG) == 0);
-	CHECK(write(go[1], "x", 1) == 1);
+	CHECK(write(go[1], "x", 1) == 1 && read(said[0], &c, 1) == 1);
 	CHECK(lock(fd, F_SETLK, F_UNLCK, 5, 1) == 0 && waitpid(waiter, &status, 0) == waiter && status == 0);
 	/* Closing any fd of a file lets go of all. */
 	close(other);
