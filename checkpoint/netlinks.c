@@ -124,7 +124,9 @@ static void copy(struct nlmsghdr *q, const struct nlattr *a, size_t max)
 static void put_own(struct nlmsghdr *q, const struct link *l)
 {
 	copy(q, l->attr[IFLA_IFNAME], IF_NAMESIZE);
-	copy(q, l->attr[IFLA_MTU], 4);
+	/* On top of another, more than that has by now may be too much (EINVAL): set_up() says it, too. */
+	if (!l->parent)
+		copy(q, l->attr[IFLA_MTU], 4);
 	if (l->attr[IFLA_ADDRESS] && mnl_attr_get_payload_len(l->attr[IFLA_ADDRESS]) == 6)
 		copy(q, l->attr[IFLA_ADDRESS], 6);
 	copy(q, l->attr[IFLA_TXQLEN], 4);
