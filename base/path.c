@@ -147,7 +147,8 @@ static int remove_below(int topfd, int fd, int depth)
 	}
 }
 
-int path_remove_tree_at(int dirfd, const char *name)
+/* `name` in `dirfd` itself. */
+static int remove_tree(int dirfd, const char *name)
 {
 	cleanup_close int fd = -EBADF;
 	int r;
@@ -168,6 +169,24 @@ int path_remove_tree_at(int dirfd, const char *name)
 			return -errno;
 	}
 	return -ENOTEMPTY;
+}
+
+int path_remove_tree_at(int dirfd, const char *name)
+{
+	cleanup_close int parent = -EBADF;
+	const char *slash = strrchr(name, '/');
+	char dir[PATH_MAX];
+
+	if (!slash)
+		return remove_tree(dirfd, name);
+	/* The way to it is ours; from there on nothing is followed. */
+	if ((size_t)(slash - name) >= sizeof(dir) - 1)
+		return -ENAMETOOLONG;
+	snprintf(dir, sizeof(dir), "%.*s/", (int)(slash - name), name);
+	parent = openat(dirfd, dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (parent < 0)
+		return errno == ENOENT ? 0 : -errno;
+	return remove_tree(parent, slash + 1);
 }
 
 int path_self_dir(char *buf, size_t size)

@@ -23,7 +23,7 @@ int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, boo
 int path_mkdirs_at(int dirfd, const char *path, mode_t mode);
 
 /*
- * Removes `name` below dirfd with all that is in it. Never follows a symbolic link, never leaves
+ * Removes `name` below dirfd with all that is in it; the way there, when it has one, is ours. Never follows a symbolic link, never leaves
  * the mount `name` lies on (-EBUSY names a mount point inside). 0 when it does not exist. The tree
  * may be hostile (deep, changing); depth costs one fd for each level at most.
  */

@@ -35,7 +35,9 @@ static void put(const char *path, const char *text)
 
 static int remove_top(void)
 {
-	return path_remove_tree_at(AT_FDCWD, top);
+	int r = path_remove_tree_at(AT_FDCWD, top);
+
+	return r == 0 && access(top, F_OK) == 0 ? -EEXIST : r;
 }
 
 /* The first bytes of what the path opens, or "" and the error in *ret. */
