@@ -163,6 +163,10 @@ static int suspend(struct saver *s, struct err *e)
 	}
 	worker_say(json_pack("{s:o}", "prepared", result_json(s)));
 	if (!hear_word(WORKER_FD_FIRST)) {
+		/* vpsd is gone, and may have told the monitor to commit: the image is the monitor's to remove,
+		 * which goes by whether we live. */
+		if (!worker_cancelled())
+			_exit(1);
 		ckpt_dump_abort(s->dump);
 		return err_set(e, ERR_CANCELLED, "cancelled");
 	}

@@ -76,6 +76,13 @@ load saved
 	done
 }
 
+# SIGTERM waits for it.
+is_told_to_end() {
+	local pending
+	pending=$(sed -n 's/^ShdPnd:[[:space:]]*//p' "/proc/$1/status")
+	(((0x$pending >> 14) & 1))
+}
+
 @test "a client that is interrupted lets it run on" {
 	for p in checkpoint.pages suspend.prepared; do
 		start_under $p:hang
@@ -84,6 +91,7 @@ load saved
 		wait_until 20 hangs vps-worker
 		hung=$(stopped_processes vps-worker)
 		kill -TERM "$client" # as SIGINT, which a background job ignores
+		wait_until 20 is_told_to_end $hung
 		kill -CONT $hung
 		status=0
 		wait "$client" || status=$?
