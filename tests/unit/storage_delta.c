@@ -485,11 +485,11 @@ TEST(a_tree_that_changes_meanwhile) {
 		for (;;)
 			any_change(p.from);
 	}
-	for (int i = 0; i < 60 && r == 0; i++)
+	for (int i = 0; i < 8 && r == 0; i++)
 		r = storage_send_pass(p.send, NULL, 0, false, &p.pass, &e);
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
-	eq_int(r, 0, "60 passes beside changes: %s", r < 0 ? e.msg : "");
+	eq_int(r, 0, "8 passes beside changes: %s", r < 0 ? e.msg : "");
 	eq_int(pass(&p, NULL, 0), 0, "the last pass");
 	ok(is_equal(&p), "both trees are the same");
 	pair_done(&p);
