@@ -244,7 +244,9 @@ static void on_cancel(struct server_call *c, void *userdata)
 
 	(void)c;
 	s->cancelled = true;
-	if (s->job && !s->committed)
+	/* Once the monitor has been asked to commit it alone decides: a worker that gave up now would take
+	 * the image away from under the record. */
+	if (s->job && !s->record)
 		job_cancel(s->job);
 }
 
