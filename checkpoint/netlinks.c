@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/if_vlan.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
@@ -155,6 +156,21 @@ static bool has_same(const struct nlattr *data, const struct nlattr *a)
 	return false;
 }
 
+/* The kernel tells a VLAN's flags with a mask of all ones, and takes none with more than it knows (EINVAL, 6.12). */
+static bool put_vlan_flags(struct nlmsghdr *q, const struct link *l, const struct nlattr *a)
+{
+	struct ifla_vlan_flags flags;
+
+	if (!STREQ(l->kind, "vlan") || mnl_attr_get_type(a) != IFLA_VLAN_FLAGS ||
+	    mnl_attr_get_payload_len(a) != sizeof(flags))
+		return false;
+	memcpy(&flags, mnl_attr_get_payload(a), sizeof(flags));
+	flags.mask = VLAN_FLAG_REORDER_HDR | VLAN_FLAG_GVRP | VLAN_FLAG_LOOSE_BINDING |
+		     VLAN_FLAG_MVRP | VLAN_FLAG_BRIDGE_BINDING;
+	mnl_attr_put(q, IFLA_VLAN_FLAGS, sizeof(flags), &flags);
+	return true;
+}
+
 /* `fresh`: what one has that was just made, or NULL. */
 static void put_data(struct nlmsghdr *q, const struct link *l, const struct nlattr *fresh)
 {
@@ -163,7 +179,8 @@ static void put_data(struct nlmsghdr *q, const struct link *l, const struct nlat
 
 	mnl_attr_for_each_nested(a, l->data)
 	{
-		if (!is_told(l, mnl_attr_get_type(a)) && !(fresh && has_same(fresh, a)))
+		if (!put_vlan_flags(q, l, a) && !is_told(l, mnl_attr_get_type(a)) &&
+		    !(fresh && has_same(fresh, a)))
 			copy(q, a, SIZE_MAX);
 	}
 	mnl_attr_nest_end(q, data);
