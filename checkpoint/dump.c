@@ -266,6 +266,7 @@ static void dump_free(struct ckpt_dump *d)
 	fd_close(&d->group);
 	fd_close(&d->proc);
 	ckpt_spaces_done(d);
+	ckpt_ahead_done(&d->ahead);
 	ckpt_collect_done(&d->files);
 	ckpt_flags_done(&d->flags);
 	ckpt_copy_done(&d->copy);
@@ -298,7 +299,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->group = d->proc = -EBADF;
+	d->group = -EBADF;
+	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;
@@ -306,8 +308,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
 	d->paused = o->paused;
-	if (d->root < 0) {
-		err_sys(e, "open %s", path);
+	if (d->root < 0 || d->proc < 0) {
+		err_sys(e, "open %s", d->root < 0 ? path : "/proc");
 		dump_free(d);
 		return NULL;
 	}
@@ -318,12 +320,16 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 static int look_ahead(struct ckpt_dump *d, struct err *e)
 {
 	cleanup_free pid_t *pids = NULL;
+	uint8_t vdso[16];
 	size_t n = 0;
 	int r = ckpt_list(d->cgroup, &pids, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
+	if (r == 0)
+		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
+	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }
 
