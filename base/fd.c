@@ -276,3 +276,21 @@ int fd_memfd(const char *name, const void *data, size_t len)
 		return -errno;
 	return TAKE_FD(fd);
 }
+
+static int later[32];
+static size_t later_count;
+
+void fd_close_later(int *fd)
+{
+	if (*fd >= 0 && later_count < ARRAY_SIZE(later)) {
+		later[later_count++] = *fd;
+		*fd = -EBADF;
+	}
+	fd_close(fd);
+}
+
+void fd_close_due(void)
+{
+	while (later_count)
+		close(later[--later_count]);
+}

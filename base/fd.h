@@ -51,6 +51,14 @@ int fd_cloexec_from(unsigned first);
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nfds);
 ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *nfds);
 
+/*
+ * Closes it when nobody waits: at the next fd_close_due() of this process, at its end at the latest. For sockets
+ * whose last close(2) waits for a grace period of RCU, 10 ms and more (packet sockets; nftables' after
+ * something was deleted). Not for threads.
+ */
+void fd_close_later(int *fd);
+void fd_close_due(void);
+
 /* A sealed memfd (F_SEAL_*, memfd_create(2)) that holds these bytes, positioned at 0. */
 int fd_memfd(const char *name, const void *data, size_t len);
 
