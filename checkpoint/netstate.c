@@ -322,20 +322,6 @@ static int save_switch(const char *path, const char *value, void *arg)
 	return put(arg, CKPT_NET_SWITCH, both, a + b);
 }
 
-/* /proc/sys/net shows the namespace of the thread that looks. */
-static int save_switches(struct saving *s, int netns_fd, struct err *e)
-{
-	cleanup_close int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	int r;
-
-	if (home < 0 || setns(netns_fd, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the VPS's network namespace");
-	r = net_switches(save_switch, s, e);
-	if (setns(home, CLONE_NEWNET) < 0)
-		abort(); /* it was our own: only the kernel being out of memory gets us here */
-	return r;
-}
-
 int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret, size_t *ret_count,
 			  struct err *e)
 {
@@ -347,7 +333,7 @@ int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt_
 		r = nl_open(&filter, NETLINK_NETFILTER, netns_fd, e);
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
 		e->msg[0] = '\0';
-		r = p == CKPT_NET_SWITCH ? save_switches(&s, netns_fd, e) : net_list(&route, &filter, p, save_message, &s, e);
+		r = p == CKPT_NET_SWITCH ? net_switches_of(netns_fd, save_switch, &s, e) : net_list(&route, &filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])
 			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
 	}

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #define ROOT "/proc/sys/net"
@@ -71,12 +72,83 @@ static int walk(const struct walking *w, int parent, const char *name, const cha
 	return r;
 }
 
-int net_switches(net_switch_fn fn, void *arg, struct err *e)
+int net_switches_of(int netns_fd, net_switch_fn fn, void *arg, struct err *e)
 {
+	cleanup_close int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	struct walking w = { fn, arg };
-	int r = walk(&w, AT_FDCWD, ROOT, "", 0);
+	int r;
 
+	if (home < 0 || setns(netns_fd, CLONE_NEWNET) < 0)
+		return err_sys(e, "enter the VPS's network namespace");
+	r = walk(&w, AT_FDCWD, ROOT, "", 0);
+	if (setns(home, CLONE_NEWNET) < 0)
+		abort(); /* it was our own: only the kernel being out of memory gets us here */
 	return r < 0 ? err_code(e, r, "read " ROOT) : 0;
+}
+
+struct ckpt_netlook {
+	struct look {
+		char *path, *value;
+	} *item;
+	size_t count, room;
+};
+
+void ckpt_netlook_free(struct ckpt_netlook *l)
+{
+	for (size_t i = 0; l && i < l->count; i++) {
+		free(l->item[i].path);
+		free(l->item[i].value);
+	}
+	if (l)
+		free(l->item);
+	free(l);
+}
+
+static int note(const char *path, const char *value, void *arg)
+{
+	struct ckpt_netlook *l = arg;
+	struct look *it;
+
+	if (l->count == l->room) {
+		it = reallocarray(l->item, l->room * 2 + 512, sizeof(*it));
+		if (!it)
+			return -ENOMEM;
+		l->item = it;
+		l->room = l->room * 2 + 512;
+	}
+	it = &l->item[l->count++];
+	*it = (struct look){ strdup(path), strdup(value) };
+	return it->path && it->value ? 0 : -ENOMEM;
+}
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct look *)a)->path, ((const struct look *)b)->path);
+}
+
+struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e)
+{
+	struct ckpt_netlook *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		err_code(e, -ENOMEM, "look at the VPS's network");
+		return NULL;
+	}
+	if (net_switches_of(netns_fd, note, l, e) < 0) {
+		ckpt_netlook_free(l);
+		return NULL;
+	}
+	if (l->count)
+		qsort(l->item, l->count, sizeof(*l->item), by_path);
+	return l;
+}
+
+bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value)
+{
+	const struct look key = { .path = (char *)(uintptr_t)path }; /* only read */
+	const struct look *it = l && l->count ? bsearch(&key, l->item, l->count, sizeof(key), by_path) : NULL;
+
+	return it && STREQ(it->value, value);
 }
 
 int net_switch_set(const char *path, const char *value, struct err *e)
@@ -94,5 +166,5 @@ int net_switch_set(const char *path, const char *value, struct err *e)
 		return 0;
 	if (pwrite(fd, value, strlen(value), 0) < 0)
 		return err_sys(e, "set %s/%s", ROOT, path);
-	return 0;
+	return 1;
 }
