@@ -21,6 +21,9 @@ int fd_write_full(int fd, const void *buf, size_t size);
  */
 int fd_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len);
 
+/* The same of a file that is open, from its beginning on. */
+int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len);
+
 /* Writes a control file (cgroup, /proc) with one write(2); the file must exist. */
 int fd_write_file_at(int dirfd, const char *path, const char *text);
 

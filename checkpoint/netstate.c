@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/enter.h"
 #include "checkpoint/image/image.h"
 #include "netns/netns.h"
 
@@ -16,7 +17,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/rtnetlink.h>
-#include <sched.h>
 
 #define BIT(n) ((uint64_t)1 << (n))
 #define NFT(msg) (NFNL_SUBSYS_NFTABLES << 8 | (msg))
@@ -322,6 +322,12 @@ static int save_switch(const char *path, const char *value, void *arg)
 	return put(arg, CKPT_NET_SWITCH, both, a + b);
 }
 
+/* /proc/sys/net shows the namespace of the thread that looks. */
+static int save_switches(void *arg, struct err *e)
+{
+	return net_switches(save_switch, arg, e);
+}
+
 int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret, size_t *ret_count,
 			  struct err *e)
 {
@@ -333,7 +339,8 @@ int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt_
 		r = nl_open(&filter, NETLINK_NETFILTER, netns_fd, e);
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
 		e->msg[0] = '\0';
-		r = p == CKPT_NET_SWITCH ? net_switches_of(netns_fd, save_switch, &s, e) : net_list(&route, &filter, p, save_message, &s, e);
+		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, netns_fd, save_switches, &s, e) :
+					   net_list(&route, &filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])
 			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
 	}

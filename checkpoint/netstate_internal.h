@@ -32,10 +32,10 @@ typedef int (*net_each_fn)(enum ckpt_net_part p, const struct nlmsghdr *m, void 
 int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg,
 	     struct err *e);
 
-/* /proc/sys/net of a namespace: it shows that of the thread that looks, so that this one goes there and back. */
+/* /proc/sys/net of the calling thread's namespace. */
 typedef int (*net_switch_fn)(const char *path, const char *value, void *arg);
-int net_switches_of(int netns_fd, net_switch_fn fn, void *arg, struct err *e);
-/* In the calling thread's. 1: it was another value. */
+int net_switches(net_switch_fn fn, void *arg, struct err *e);
+/* 1: it was another value. */
 int net_switch_set(const char *path, const char *value, struct err *e);
 /* It had this value when it was looked at. `l` may be NULL. */
 bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);

@@ -3,12 +3,12 @@
 /* The switches of a network stack, below /proc/sys/net. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/enter.h"
 #include "checkpoint/netstate_internal.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/stat.h>
 
 #define ROOT "/proc/sys/net"
@@ -72,17 +72,11 @@ static int walk(const struct walking *w, int parent, const char *name, const cha
 	return r;
 }
 
-int net_switches_of(int netns_fd, net_switch_fn fn, void *arg, struct err *e)
+int net_switches(net_switch_fn fn, void *arg, struct err *e)
 {
-	cleanup_close int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	struct walking w = { fn, arg };
-	int r;
+	int r = walk(&w, AT_FDCWD, ROOT, "", 0);
 
-	if (home < 0 || setns(netns_fd, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the VPS's network namespace");
-	r = walk(&w, AT_FDCWD, ROOT, "", 0);
-	if (setns(home, CLONE_NEWNET) < 0)
-		abort(); /* it was our own: only the kernel being out of memory gets us here */
 	return r < 0 ? err_code(e, r, "read " ROOT) : 0;
 }
 
@@ -126,6 +120,11 @@ static int by_path(const void *a, const void *b)
 	return strcmp(((const struct look *)a)->path, ((const struct look *)b)->path);
 }
 
+static int look_at_all(void *arg, struct err *e)
+{
+	return net_switches(note, arg, e);
+}
+
 struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e)
 {
 	struct ckpt_netlook *l = calloc(1, sizeof(*l));
@@ -134,7 +133,7 @@ struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e)
 		err_code(e, -ENOMEM, "look at the VPS's network");
 		return NULL;
 	}
-	if (net_switches_of(netns_fd, note, l, e) < 0) {
+	if (ckpt_visit(CKPT_SPACE_NET, netns_fd, look_at_all, l, e) < 0) {
 		ckpt_netlook_free(l);
 		return NULL;
 	}
