@@ -2,6 +2,7 @@
 #ifndef CHECKPOINT_INTERNAL_H
 #define CHECKPOINT_INTERNAL_H
 
+#include "checkpoint/ahead.h"
 #include "checkpoint/batch.h"
 #include "checkpoint/flags.h"
 #include "checkpoint/freeze.h"
@@ -47,12 +48,10 @@ struct ckpt_dump {
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
+	struct ckpt_ahead ahead;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	void *known_files;      /* of areas.c: of tsearch(3) */
-	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
-	size_t locker_count;
-	bool lockers_known;
 	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
 		dev_t dev;
 		ino_t ino;

@@ -10,22 +10,28 @@
 #include "supervisor/session.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <termios.h>
 
 #define DETACH_KEY 0x1d /* Ctrl-] */
 #define DETACH_US 1000000
 #define QUIET_MS 500 /* of a console before the end of input that is no terminal leaves it */
 
-/* What a tenant may hold of the host: a pipe, which has two ends and no more, and what is always empty. */
-static bool may_be_sent(const struct stat *st)
+/* What a tenant may hold of the host: a pipe without a name, and what is always empty. */
+static bool may_be_sent(int fd, const struct stat *st)
 {
-	return S_ISFIFO(st->st_mode) || (S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3));
+	struct statfs fs;
+
+	if (S_ISFIFO(st->st_mode))
+		return fstatfs(fd, &fs) == 0 && fs.f_type == PIPEFS_MAGIC;
+	return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
 }
 
 /* Output and errors that go to one file stay in their order. */
@@ -77,7 +83,7 @@ int attach_stdio_open(struct attach_stdio *s, struct err *e)
 			s->child[i] = open("/dev/null", O_RDWR | O_CLOEXEC);
 			if (s->child[i] < 0)
 				return err_sys(e, "open /dev/null");
-		} else if (!may_be_sent(&st[i])) {
+		} else if (!may_be_sent(i, &st[i])) {
 			r = i == 0 ? open_input(s, &st[0], e) : open_output(s, i, st, e);
 		}
 	}
