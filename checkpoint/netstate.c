@@ -322,25 +322,75 @@ static int save_switch(const char *path, const char *value, void *arg)
 	return put(arg, CKPT_NET_SWITCH, both, a + b);
 }
 
+struct ckpt_netways {
+	struct nl route, filter;
+	struct net_switches *switches; /* or NULL */
+};
+
 /* /proc/sys/net shows the namespace of the thread that looks. */
-static int save_switches(void *arg, struct err *e)
+static int open_switches(void *arg, struct err *e)
 {
-	return net_switches(save_switch, arg, e);
+	struct ckpt_netways *w = arg;
+
+	(void)e;
+	w->switches = net_switches_open();
+	return 0;
 }
 
-int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret, size_t *ret_count,
-			  struct err *e)
+struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e)
 {
-	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
-	struct saving s = { .a = a, .states = ret, .count = ret_count, .ns = ns, .e = e };
-	int r = nl_open(&route, NETLINK_ROUTE, netns_fd, e);
+	struct ckpt_netways *w = calloc(1, sizeof(*w));
+	int r;
 
+	if (!w) {
+		err_code(e, -ENOMEM, "look at a network");
+		return NULL;
+	}
+	w->route = w->filter = (struct nl)NL_INIT;
+	r = nl_open(&w->route, NETLINK_ROUTE, netns_fd, e);
 	if (r == 0)
-		r = nl_open(&filter, NETLINK_NETFILTER, netns_fd, e);
+		r = nl_open(&w->filter, NETLINK_NETFILTER, netns_fd, e);
+	if (r == 0 && files)
+		r = ckpt_visit(CKPT_SPACE_NET, netns_fd, open_switches, w, e);
+	if (r == 0)
+		return w;
+	ckpt_netways_close(w);
+	return NULL;
+}
+
+void ckpt_netways_close(struct ckpt_netways *w)
+{
+	if (!w)
+		return;
+	nl_done(&w->route);
+	nl_done(&w->filter);
+	net_switches_close(w->switches);
+	free(w);
+}
+
+struct switching {
+	const struct net_switches *known;
+	struct saving *saving;
+};
+
+static int save_switches(void *arg, struct err *e)
+{
+	struct switching *s = arg;
+
+	return net_switches(s->known, save_switch, s->saving, e);
+}
+
+int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, struct ckpt_netways *w, uint32_t ns,
+			  Ckpt__NetState ***ret, size_t *ret_count, struct err *e)
+{
+	struct saving s = { .a = a, .states = ret, .count = ret_count, .ns = ns, .e = e };
+	struct switching sw = { w->switches, &s };
+	int r = 0;
+
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
 		e->msg[0] = '\0';
-		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, netns_fd, save_switches, &s, e) :
-					   net_list(&route, &filter, p, save_message, &s, e);
+		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, netns_fd, save_switches, &sw, e) :
+					   net_list(&w->route, &w->filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])
 			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
 	}

@@ -32,10 +32,18 @@ typedef int (*net_each_fn)(enum ckpt_net_part p, const struct nlmsghdr *m, void 
 int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg,
 	     struct err *e);
 
-/* /proc/sys/net of the calling thread's namespace. */
+/*
+ * /proc/sys/net of the calling thread's namespace: hundreds of files. They can be opened before they are needed
+ * (NULL: they were not): those are read where no file has come or gone since.
+ */
+struct net_switches;
+struct net_switches *net_switches_open(void);
+void net_switches_close(struct net_switches *s);
 typedef int (*net_switch_fn)(const char *path, const char *value, void *arg);
-int net_switches(net_switch_fn fn, void *arg, struct err *e);
-int net_switch_set(const char *path, const char *value, struct err *e);
+int net_switches(const struct net_switches *known, net_switch_fn fn, void *arg, struct err *e);
+/* An fd of /proc/sys/net; sets one there: 1 when it was another before, 0. */
+int net_switches_root(struct err *e);
+int net_switch_set(int root, const char *path, const char *value, struct err *e);
 
 /* The messages of a part in the image, one by one; NULL at the end. */
 struct net_walk {

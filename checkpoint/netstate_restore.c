@@ -3,6 +3,7 @@
 /* What a network namespace had, made again where it has it not from its configuration. */
 #include "checkpoint/netstate_internal.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 
 #include <errno.h>
@@ -193,28 +194,38 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 	return r == 0 ? add_all(n, p, &want, e) : r;
 }
 
-/* Twice: some switches set others with them. */
+/* 1: some were changed. */
+static int set_switches_once(int root, const struct net_walk *all, struct err *e)
+{
+	struct net_walk w = *all;
+	bool changed = false, failed = false;
+	const char *path;
+
+	w.part = CKPT_NET_SWITCH;
+	while ((path = (const char *)net_next(&w))) {
+		const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
+		char value[4096];
+		size_t at = strlen(path) + 1;
+		int r;
+
+		snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
+		r = net_switch_set(root, path, value, e);
+		changed |= r > 0;
+		failed |= r < 0;
+	}
+	return failed ? -EIO : changed;
+}
+
+/* Twice where anything was not as it was: some switches set others with them. */
 static int set_switches(const struct net_walk *all, struct err *e)
 {
+	cleanup_close int root = net_switches_root(e);
 	struct err ignored;
-	int r = 0;
+	int r = root < 0 ? root : set_switches_once(root, all, &ignored);
 
-	for (int pass = 0; pass < 2; pass++) {
-		struct net_walk w = *all;
-		const char *path;
-
-		w.part = CKPT_NET_SWITCH;
-		while (r == 0 && (path = (const char *)net_next(&w))) {
-			const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
-			char value[4096];
-			size_t at = strlen(path) + 1;
-
-			snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
-			r = net_switch_set(path, value, pass ? e : &ignored);
-			r = pass ? r : 0;
-		}
-	}
-	return r;
+	if (root >= 0 && r)
+		r = set_switches_once(root, all, e);
+	return r < 0 ? r : 0;
 }
 
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e)

@@ -9,11 +9,13 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/stat.h>
 
 struct ckpt_network {
 	pthread_t thread;
 	bool running;
 	int netns, result;
+	struct ckpt_netways *ways;
 	struct ckpt_arena arena;
 	Ckpt__NetState **states;
 	size_t count;
@@ -24,11 +26,11 @@ static void *run(void *arg)
 {
 	struct ckpt_network *n = arg;
 
-	n->result = ckpt_netstate_collect(&n->arena, n->netns, 0, &n->states, &n->count, &n->e);
+	n->result = ckpt_netstate_collect(&n->arena, n->netns, n->ways, 0, &n->states, &n->count, &n->e);
 	return NULL;
 }
 
-int ckpt_network_start(struct ckpt_dump *d, struct err *e)
+static int prepare(struct ckpt_dump *d, bool ahead, struct err *e)
 {
 	cleanup_close int netns = ckpt_dump_netns(d, e);
 
@@ -38,6 +40,35 @@ int ckpt_network_start(struct ckpt_dump *d, struct err *e)
 	if (!d->network)
 		return err_code(e, -ENOMEM, "collect the network");
 	d->network->netns = TAKE_FD(netns);
+	d->network->ways = ckpt_netways_open(d->network->netns, ahead, e);
+	return d->network->ways ? 0 : -EIO;
+}
+
+int ckpt_network_prepare(struct ckpt_dump *d, struct err *e)
+{
+	return prepare(d, true, e);
+}
+
+/* Process 1 may have gone into another. */
+static bool is_current(const struct ckpt_dump *d)
+{
+	struct err ignored;
+	cleanup_close int now = ckpt_dump_netns(d, &ignored);
+	struct stat a, b;
+
+	return now >= 0 && fstat(now, &a) == 0 && fstat(d->network->netns, &b) == 0 && a.st_ino == b.st_ino;
+}
+
+int ckpt_network_start(struct ckpt_dump *d, struct err *e)
+{
+	int r = 0;
+
+	if (d->network && !is_current(d))
+		ckpt_network_done(d);
+	if (!d->network)
+		r = prepare(d, false, e);
+	if (r < 0 || !d->network)
+		return r;
 	/* A process whose children go into another pid namespace can have no threads (clone(2), EINVAL). */
 	d->network->running = pthread_create(&d->network->thread, NULL, run, d->network) == 0;
 	if (!d->network->running)
@@ -102,6 +133,7 @@ void ckpt_network_done(struct ckpt_dump *d)
 	if (!d->network)
 		return;
 	wait_for(d->network);
+	ckpt_netways_close(d->network->ways);
 	fd_close(&d->network->netns);
 	ckpt_arena_done(&d->network->arena);
 	free(d->network);
