@@ -259,7 +259,7 @@ struct saving {
 	struct ckpt_arena *a;
 	Ckpt__NetState ***states;
 	size_t *count;
-	uint32_t ns;
+	uint32_t ns, id_base, id_count;
 	struct err *e;
 	size_t bytes; /* in the last one */
 };
@@ -310,10 +310,16 @@ static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *ar
 	return n < 0 ? n : put(s, p, buf, (size_t)n);
 }
 
-static int save_switch(const char *path, const char *value, void *arg)
+static int save_switch(const char *path, const char *seen, void *arg)
 {
-	char both[8192];
-	size_t a = strlen(path) + 1, b = strlen(value);
+	const struct saving *s = arg;
+	char both[8192], value[4096];
+	size_t a = strlen(path) + 1, b;
+
+	snprintf(value, sizeof(value), "%s", seen);
+	if (!net_switch_inside(path, value, sizeof(value), s->id_base, s->id_count))
+		return 0;
+	b = strlen(value);
 
 	if (a + b > sizeof(both))
 		return -EMSGSIZE;
@@ -380,16 +386,19 @@ static int save_switches(void *arg, struct err *e)
 	return net_switches(s->known, save_switch, s->saving, e);
 }
 
-int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, struct ckpt_netways *w, uint32_t ns,
-			  Ckpt__NetState ***ret, size_t *ret_count, struct err *e)
+int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ckpt__NetState ***ret, size_t *ret_count,
+			  struct err *e)
 {
-	struct saving s = { .a = a, .states = ret, .count = ret_count, .ns = ns, .e = e };
+	struct saving s = {
+		.a = a, .states = ret, .count = ret_count, .ns = v->ns, .id_base = v->id_base, .id_count = v->id_count, .e = e,
+	};
+	struct ckpt_netways *w = v->ways;
 	struct switching sw = { w->switches, &s };
 	int r = 0;
 
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
 		e->msg[0] = '\0';
-		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, netns_fd, save_switches, &sw, e) :
+		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, v->netns_fd, save_switches, &sw, e) :
 					   net_list(&w->route, &w->filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])
 			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);

@@ -42,9 +42,17 @@ struct ckpt_netways;
 struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e);
 void ckpt_netways_close(struct ckpt_netways *w);
 
-/* Of namespace `netns_fd`, into records of number `ns` at the end of *ret. */
-int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, struct ckpt_netways *w, uint32_t ns,
-			  Ckpt__NetState ***ret, size_t *ret_count, struct err *e);
+/* One namespace of a VPS. */
+struct ckpt_netview {
+	int netns_fd;
+	struct ckpt_netways *ways;
+	uint32_t ns;                /* the number of its records */
+	uint32_t id_base, id_count; /* the host's ids of the VPS */
+};
+
+/* Records at the end of *ret. */
+int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ckpt__NetState ***ret, size_t *ret_count,
+			  struct err *e);
 /*
  * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds, or with an end in
  * another namespace (but for `configured`, the names of those that the runtime makes), queueing

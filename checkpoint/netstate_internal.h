@@ -41,6 +41,8 @@ struct net_switches *net_switches_open(void);
 void net_switches_close(struct net_switches *s);
 typedef int (*net_switch_fn)(const char *path, const char *value, void *arg);
 int net_switches(const struct net_switches *known, net_switch_fn fn, void *arg, struct err *e);
+/* As the VPS's root, whose ids begin at the host's `base`, would read it. False: it could not be set from there. */
+bool net_switch_inside(const char *path, char *value, size_t size, uint32_t base, uint32_t count);
 /* An fd of /proc/sys/net; sets one there: 1 when it was another before, 0. */
 int net_switches_root(struct err *e);
 int net_switch_set(int root, const char *path, const char *value, struct err *e);

@@ -14,8 +14,8 @@
 struct ckpt_network {
 	pthread_t thread;
 	bool running;
-	int netns, result;
-	struct ckpt_netways *ways;
+	int result;
+	struct ckpt_netview view;
 	struct ckpt_arena arena;
 	Ckpt__NetState **states;
 	size_t count;
@@ -26,7 +26,7 @@ static void *run(void *arg)
 {
 	struct ckpt_network *n = arg;
 
-	n->result = ckpt_netstate_collect(&n->arena, n->netns, n->ways, 0, &n->states, &n->count, &n->e);
+	n->result = ckpt_netstate_collect(&n->view, &n->arena, &n->states, &n->count, &n->e);
 	return NULL;
 }
 
@@ -39,9 +39,11 @@ static int prepare(struct ckpt_dump *d, bool ahead, struct err *e)
 	d->network = calloc(1, sizeof(*d->network));
 	if (!d->network)
 		return err_code(e, -ENOMEM, "collect the network");
-	d->network->netns = TAKE_FD(netns);
-	d->network->ways = ckpt_netways_open(d->network->netns, ahead, e);
-	return d->network->ways ? 0 : -EIO;
+	d->network->view = (struct ckpt_netview){
+		TAKE_FD(netns), NULL, 0, d->spec->root.id_base, d->spec->root.id_count,
+	};
+	d->network->view.ways = ckpt_netways_open(d->network->view.netns_fd, ahead, e);
+	return d->network->view.ways ? 0 : -EIO;
 }
 
 int ckpt_network_prepare(struct ckpt_dump *d, struct err *e)
@@ -56,7 +58,7 @@ static bool is_current(const struct ckpt_dump *d)
 	cleanup_close int now = ckpt_dump_netns(d, &ignored);
 	struct stat a, b;
 
-	return now >= 0 && fstat(now, &a) == 0 && fstat(d->network->netns, &b) == 0 && a.st_ino == b.st_ino;
+	return now >= 0 && fstat(now, &a) == 0 && fstat(d->network->view.netns_fd, &b) == 0 && a.st_ino == b.st_ino;
 }
 
 int ckpt_network_start(struct ckpt_dump *d, struct err *e)
@@ -109,7 +111,7 @@ static int refuse(const struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; i < count; i++)
 		list[i] = names[i];
-	return ckpt_netstate_refuse(n->states, n->count, n->netns, list, count, e);
+	return ckpt_netstate_refuse(n->states, n->count, n->view.netns_fd, list, count, e);
 }
 
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e)
@@ -133,8 +135,8 @@ void ckpt_network_done(struct ckpt_dump *d)
 	if (!d->network)
 		return;
 	wait_for(d->network);
-	ckpt_netways_close(d->network->ways);
-	fd_close(&d->network->netns);
+	ckpt_netways_close(d->network->view.ways);
+	fd_close(&d->network->view.netns_fd);
 	ckpt_arena_done(&d->network->arena);
 	free(d->network);
 	d->network = NULL;
