@@ -46,6 +46,8 @@ bool net_switch_inside(const char *path, char *value, size_t size, uint32_t base
 /* An fd of /proc/sys/net; sets one there: 1 when it was another before, 0. */
 int net_switches_root(struct err *e);
 int net_switch_set(int root, const char *path, const char *value, struct err *e);
+/* It had this value when it was looked at. `l` may be NULL. */
+bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);
 
 /* The messages of a part in the image, one by one; NULL at the end. */
 struct net_walk {

@@ -194,41 +194,43 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 	return r == 0 ? add_all(n, p, &want, e) : r;
 }
 
-/* 1: some were changed. */
-static int set_switches_once(int root, const struct net_walk *all, struct err *e)
+/* 1: some had another value. */
+static int set_all(int root, const struct net_walk *all, const struct ckpt_netlook *look, bool all_must,
+		   struct err *e)
 {
 	struct net_walk w = *all;
-	bool changed = false, failed = false;
 	const char *path;
+	int changed = 0;
 
 	w.part = CKPT_NET_SWITCH;
 	while ((path = (const char *)net_next(&w))) {
 		const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
-		char value[4096];
 		size_t at = strlen(path) + 1;
+		char value[4096];
 		int r;
 
 		snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
-		r = net_switch_set(root, path, value, e);
-		changed |= r > 0;
-		failed |= r < 0;
+		r = net_switch_is(look, path, value) ? 0 : net_switch_set(root, path, value, e);
+		if (r < 0 && all_must)
+			return r;
+		changed |= r != 0;
 	}
-	return failed ? -EIO : changed;
+	return changed;
 }
 
-/* Twice where anything was not as it was: some switches set others with them. */
-static int set_switches(const struct net_walk *all, struct err *e)
+/* Twice: some switches set others with them. */
+static int set_switches(const struct net_walk *all, const struct ckpt_netlook *look, struct err *e)
 {
 	cleanup_close int root = net_switches_root(e);
-	struct err ignored;
-	int r = root < 0 ? root : set_switches_once(root, all, &ignored);
+	int r = root < 0 ? root : set_all(root, all, look, false, e);
 
-	if (root >= 0 && r)
-		r = set_switches_once(root, all, e);
+	if (r > 0)
+		r = set_all(root, all, NULL, true, e);
 	return r < 0 ? r : 0;
 }
 
-int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e)
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
+			  const struct ckpt_netlook *look, struct err *e)
 {
 	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,
 						    CKPT_NET_ROUTE, CKPT_NET_RULE };
@@ -251,7 +253,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t 
 	if (r == 0)
 		r = net_links_restore(&route, &all, e);
 	if (r == 0)
-		r = set_switches(&all, e);
+		r = set_switches(&all, look, e);
 	if (r == 0)
 		r = net_links_up(&route, &all, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)

@@ -229,7 +229,9 @@ static int births(struct building *b, struct err *e)
 /* Before they have memory, which is charged to the group. */
 static int place_groups(struct building *b, struct err *e)
 {
-	return ckpt_groups_place(&b->r->tree, b->group, b->user, e);
+	int n = ckpt_groups_place(&b->r->tree, b->group, b->user, e);
+
+	return n == 0 ? ckpt_groups_enable(&b->r->tree, b->group, b->user, e) : n;
 }
 
 static int contents(struct building *b, struct err *e)
