@@ -329,6 +329,8 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
+	if (r == 0)
+		r = ckpt_network_prepare(d, e);
 	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }
