@@ -590,18 +590,18 @@ int ckpt_thread_enter(struct ckpt_batch *b, struct ckpt_thread *t, pid_t tid, st
 
 int ckpt_thread_leave(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
-	int r;
+	int unmapped, r;
 
-	(void)b;
 	if (!t->entered)
 		return 0;
+	unmapped = ckpt_batch_unmap(b, t, e);
 	r = leave_call(t);
 	if (r == 0)
 		r = unsuspend(t);
 	if (r == 0)
 		r = ckpt_trace_set_regs(t->tid, &t->regs);
 	t->entered = false;
-	return r < 0 ? err_code(e, r, "put the registers of thread %d back", (int)t->tid) : 0;
+	return r < 0 ? err_code(e, r, "put the registers of thread %d back", (int)t->tid) : unmapped;
 }
 
 /*

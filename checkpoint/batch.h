@@ -80,7 +80,7 @@ void ckpt_batch_close(struct ckpt_batch *b);
 
 /* Saves registers and prepares. ERR_UNSUPPORTED for a thread that runs 32-bit code. */
 int ckpt_thread_enter(struct ckpt_batch *b, struct ckpt_thread *t, pid_t tid, struct err *e);
-/* Registers and seccomp as they were; the thread is stopped. Also after errors. */
+/* Registers and seccomp as they were, and no scratch memory; the thread is stopped. Also after errors. */
 int ckpt_thread_leave(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 
 /* Scratch memory in the task, for the list and what its arguments point to. Before ckpt_batch_run().

@@ -4,6 +4,7 @@
  * of calls. */
 #include "base/macro.h"
 #include "checkpoint/attributes.h"
+#include "checkpoint/aio.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
@@ -210,6 +211,8 @@ static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_
 		r = ckpt_attributes_collect(d, k, b, &th, t, k->thread_count == 0, e);
 	if (r == 0 && k->thread_count == 0)
 		r = ckpt_timers_collect(d, k, b, &th, e);
+	if (r == 0 && k->thread_count == 0)
+		r = ckpt_aio_collect(d, k, b, &th, e);
 	if (r == 0)
 		r = ckpt_batch_unmap(b, &th, e);
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);

@@ -5,7 +5,8 @@
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
- * many times. -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
+ * many times. -x: the engine is killed again and again while it saves, and the program is told "on" for "go".
+ * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
  * typed on the console before. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
  * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
  * network namespace, with a directory for their notes.
@@ -520,7 +521,7 @@ static int drive(const char *program, struct console *c, struct err *e)
 		remove_root();
 		return 0;
 	}
-	if (r == 0 && write(rt_console_fd(v), "go\n", 3) != 3)
+	if (r == 0 && write(rt_console_fd(v), killed ? "on\n" : "go\n", 3) != 3)
 		r = err_sys(e, "write to the console");
 	if (r == 0)
 		r = expect(v, c, "good", e);

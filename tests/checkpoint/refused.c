@@ -4,7 +4,9 @@
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/fanotify.h>
@@ -91,8 +93,14 @@ int main(void)
 		CHECK(read(ready[0], &c, 1) == 1);
 		put("/sys/fs/cgroup/frozen/cgroup.freeze", "1");
 	}
-	if (WHAT == AIO)
-		CHECK(syscall(SYS_io_setup, 8, &aio) == 0);
+	if (WHAT == AIO) { /* that waits for what nobody writes */
+		struct iocb cb = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (unsigned)ready[0], .aio_buf = POLLIN };
+		struct iocb *list = &cb;
+
+		CHECK(syscall(SYS_io_setup, 8, &aio) == 0 && syscall(SYS_io_submit, aio, 1, &list) == 1);
+		wait_for_restore();
+		return done();
+	}
 	if (WHAT == FANOTIFY)
 		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
 	if (WHAT == SEALED)
