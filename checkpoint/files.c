@@ -184,7 +184,7 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	out->path = ckpt_strdup(&d->tree.arena, f->link);
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");
-	r = S_ISSOCK(f->st.st_mode) ? ckpt_socket_space(d, f->own, &out->space, e) : 0;
+	r = S_ISSOCK(f->st.st_mode) && !(f->flags & O_PATH) ? ckpt_socket_space(d, f->own, &out->space, e) : 0;
 	if (r == 0)
 		r = ckpt_kinds[out->kind]->dump(d, f, out, e);
 	if (r == 0)
