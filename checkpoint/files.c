@@ -28,6 +28,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_INET] = &ckpt_kind_inet,
 	[CKPT_FILE_NETLINK] = &ckpt_kind_netlink,
 	[CKPT_FILE_PACKET] = &ckpt_kind_packet,
+	[CKPT_FILE_TUN] = &ckpt_kind_tun,
 	[CKPT_FILE_FOREIGN] = &ckpt_kind_foreign,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
 	[CKPT_FILE_PTY_MASTER] = &ckpt_kind_pty_master,

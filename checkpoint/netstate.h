@@ -43,6 +43,8 @@ int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt_
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
+/* Users of theirs as the VPS numbers them; `base` is the host's number of its root. */
+void ckpt_netstate_localize(Ckpt__NetState *const *states, size_t count, uint32_t base);
 /* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */
