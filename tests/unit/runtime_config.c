@@ -192,7 +192,7 @@ TEST(set_list)
 	eq_int(c.count, 0, "nothing left");
 
 	eq_int(config_set(&c, "net", "mode=bridge", &e), 0, "an interface");
-	eq_int(config_set(&c, "net", "mode=none,name=eth1", &e), 0, "one with a name");
+	eq_int(config_set(&c, "net", "mode=bridge,name=eth1", &e), 0, "one with a name");
 	eq_int(config_set(&c, "net", "name=eth10", &e), 0, "one with a longer name");
 	eq_int(config_set(&c, "net", "name=eth0,mode=routed", &e), 0, "the first by its name");
 	eq_int(config_set(&c, "net", "name=eth1,mode=routed", &e), 0, "the second again");
