@@ -9,6 +9,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
@@ -171,16 +172,36 @@ static int fill_terminals(struct restore *r, struct err *e)
 	return n;
 }
 
-/* Numbers of processes that have ended are not given again too soon: those below the highest. */
-static int set_last_number(struct restore *r, struct err *e)
+/* Process 1 of each pid namespace last, the innermost first: it says which numbers others' threads get, and may
+ * have no right to that where it goes. */
+static int join_users(struct restore *r, struct list *l, struct err *e)
 {
-	uint32_t last = 1;
+	int n = 0;
 
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++)
-			if (r->tree.tasks[i].threads[k]->tid > last)
-				last = r->tree.tasks[i].threads[k]->tid;
-	return rt_last_number(r->vps, (pid_t)last, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		if (!ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
+			n = restore_join_user(r, &r->procs[i], l, e);
+	for (size_t i = r->tree.task_count; n == 0 && i-- > 0;)
+		if (ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
+			n = restore_join_user(r, &r->procs[i], l, e);
+	return n;
+}
+
+/* Processes before mounts and open files: those with tables of their own fetch these, as they could not inherit
+ * them. */
+static int bear_first(struct restore *r, struct list *l, struct err *e)
+{
+	int n = restore_fork_tree(r, l, e);
+
+	if (n == 0)
+		n = restore_open_by_helper(r, restore_open_last, l, e);
+	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
+		const Ckpt__Process *k = r->tree.tasks[i].process;
+
+		if (k->files_group == k->pid || k->ppid == 0)
+			n = restore_fetch(r, &r->procs[i], false, l, e);
+	}
+	return n;
 }
 
 /* Everything that is there is stopped; nothing of it has run. */
@@ -200,9 +221,11 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
 	if (n == 0)
 		n = fill_terminals(r, e);
+	if (n == 0 && restore_is_nested(r))
+		n = bear_first(r, l, e);
 	if (n == 0)
 		n = restore_sockets_take(r, e);
-	if (n == 0)
+	if (n == 0 && !restore_is_nested(r))
 		n = restore_fork_tree(r, l, e);
 	ckpt_groups_await(warm);
 	/* Before they have memory, which is charged to the group. */
@@ -224,8 +247,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 		n = restore_late(r, l, e);
 	if (n == 0)
 		n = restore_tables(r, l, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_join_user(r, &r->procs[i], l, e);
+	if (n == 0)
+		n = join_users(r, l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_process(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
@@ -235,7 +258,7 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_registers(r, &r->procs[i], e);
 	if (n == 0)
-		n = set_last_number(r, e);
+		n = restore_settle_numbers(r, e);
 	if (n == 0)
 		n = fault_point("restore", "commit", e);
 	return n;
@@ -296,8 +319,10 @@ static void end_all(struct restore *r)
 	rt_kill(r->vps, &ignored);
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
-	tids = ckpt_alloc(&r->tree.arena, (room + restore_early_tids(r, NULL)) * sizeof(*tids));
+	tids = ckpt_alloc(&r->tree.arena, (room + 1 + restore_early_tids(r, NULL)) * sizeof(*tids));
 	n = tids ? restore_early_tids(r, tids) : 0;
+	if (tids && r->maker)
+		tids[n++] = r->maker;
 	for (size_t i = 0; tids && r->procs && i < r->plan.count; i++) {
 		const struct restoring *p = &r->procs[i];
 
@@ -336,6 +361,8 @@ static int start(struct restore *r, const struct rt_spec *spec, const struct rt_
 	n = find_region(r, e);
 	if (n < 0)
 		return n;
+	if (restore_is_nested(r))
+		how.open = restore_open_first;
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
 	return rt_start_restore(spec, stdio, &how, &r->vps, e);
@@ -378,7 +405,11 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (n == 0)
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
+		n = ckpt_births_check(&r->tree, &r->plan, e);
+	if (n == 0)
 		n = plan_fds(r, e);
+	if (n == 0)
+		n = restore_births_prepare(r, e);
 	if (n == 0)
 		n = start(r, spec, stdio, e);
 	if (n == 0)
