@@ -22,6 +22,10 @@ struct host_root {
 	char tag[16];
 };
 
+/* An empty file in lib/vps/NAME of a VPS that goes when it ends. It says so also when the host has
+ * crashed and left the config without content. */
+#define HOST_ROOT_EPHEMERAL "ephemeral"
+
 /*
  * `dir` is what --root or VPS_ROOT said, NULL or "" for the default. It is made absolute; it need
  * not exist. A path of more than

@@ -5,6 +5,11 @@
 
 #include <linux/rtnetlink.h>
 
+void netns_stay(void)
+{
+	nl_stay();
+}
+
 int netns_host_up(const struct netns_host *h, const struct netns_vps *const *all, size_t count,
 		  struct err *e)
 {

@@ -12,7 +12,15 @@
 #define MESSAGE_ROOM (72 * 1024) /* an attribute's length has 16 bits */
 #define ANSWER_ROOM (64 * 1024)
 
-int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e)
+static bool stays;
+static int kept = -EBADF;
+
+void nl_stay(void)
+{
+	stays = true;
+}
+
+int nl_open_own(struct nl *n, int protocol, int netns_fd, struct err *e)
 {
 	int on = 1;
 
@@ -27,8 +35,23 @@ int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e)
 	return 0;
 }
 
+int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e)
+{
+	bool keep = stays && protocol == NETLINK_NETFILTER && netns_fd < 0;
+	int r = 0;
+
+	if (keep && kept >= 0)
+		*n = (struct nl){ .fd = TAKE_FD(kept), .first_seq = 1 };
+	else
+		r = nl_open_own(n, protocol, netns_fd, e);
+	n->kept = keep && r == 0;
+	return r;
+}
+
 void nl_done(struct nl *n)
 {
+	if (n->kept && kept < 0)
+		kept = TAKE_FD(n->fd);
 	fd_close(&n->fd);
 	free(n->buf);
 	free(n->what);
@@ -198,6 +221,7 @@ int nl_talk(struct nl *n, const char *subject, nl_data_fn data, void *ctx, struc
 		r = err_sys(e, "talk to the kernel about %s", subject);
 	else
 		r = receive(n, &t);
+	n->kept = n->kept && r == 0; /* else answers may be left in it */
 	n->first_seq += n->count;
 	n->count = 0;
 	n->len = 0;

@@ -23,6 +23,7 @@ struct nl {
 	size_t what_room;
 	uint32_t first_seq;
 	bool no_memory;
+	bool kept; /* goes back to be used again */
 };
 
 struct nl_what {
@@ -30,9 +31,14 @@ struct nl_what {
 	int ignore[2]; /* errnos that count as done, or 0 */
 };
 
+/* netns_stay() was called: sockets of nftables in the caller's own namespace are kept. */
+void nl_stay(void);
+
 /* Opens NETLINK_ROUTE or NETLINK_NETFILTER in the namespace behind `netns_fd` (< 0: the caller's
  * own). nl_done() closes it; harmless on a zeroed one with fd -EBADF. */
 int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e);
+/* The same for a socket that listens, too: never one that was used before. */
+int nl_open_own(struct nl *n, int protocol, int netns_fd, struct err *e);
 void nl_done(struct nl *n);
 #define cleanup_nl __attribute__((cleanup(nl_done)))
 #define NL_INIT              \

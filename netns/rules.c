@@ -447,17 +447,17 @@ int netns_rules_replace(const struct netns_host *h, const struct netns_vps *cons
 	__attribute__((cleanup(netns_counts_done))) struct netns_counts counts = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
 	bool there[RS_FAMILIES] = { false };
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = netns_counts_read(h, &counts, e); /* on a socket of its own, closed again */
 
-	/* Whoever closes a socket of nftables waits until the kernel has freed what was deleted by then,
-	 * some 12 ms: the first start on a host deletes nothing. */
+	if (r == 0)
+		r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	/* The first start on a host deletes nothing: what is deleted is waited for by whoever closes such
+	 * a socket next (nl_stay()). */
 	for (int f = 0; f < RS_FAMILIES && r == 0; f++) {
 		r = netns_table_is_there(&n, h, f, e);
 		there[f] = r > 0;
 		r = r < 0 ? r : 0;
 	}
-	if (r == 0)
-		r = netns_counts_read(h, &counts, e);
 	if (r < 0)
 		return r;
 	nft_begin(&n);

@@ -5,10 +5,12 @@
 #include "netns/ruleset.h"
 
 #include <arpa/inet.h>
+#include <linux/filter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -28,7 +30,7 @@ static int join(struct nl *n, int protocol, unsigned group, int epoll, struct er
 {
 	struct sockaddr_nl own = { .nl_family = AF_NETLINK };
 	struct epoll_event ev = { .events = EPOLLIN };
-	int size = 1024 * 1024, r = nl_open(n, protocol, -EBADF, e);
+	int size = 1024 * 1024, r = nl_open_own(n, protocol, -EBADF, e);
 
 	if (r < 0)
 		return r;
@@ -39,6 +41,64 @@ static int join(struct nl *n, int protocol, unsigned group, int epoll, struct er
 	    epoll_ctl(epoll, EPOLL_CTL_ADD, n->fd, &ev) < 0)
 		return err_sys(e, "watch the kernel's network announcements");
 	return 0;
+}
+
+static int choose(struct nl *n, struct sock_filter *code, size_t count, struct err *e)
+{
+	struct sock_fprog prog = { .len = (unsigned short)count, .filter = code };
+
+	if (setsockopt(n->fd, SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) < 0)
+		return err_sys(e, "choose among the kernel's network announcements");
+	return 0;
+}
+
+/* That a transaction is over is a message of its own, which says nothing more. */
+static int without_ends(struct nl *n, struct err *e)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+			 htons(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN), 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+
+	return choose(n, code, ARRAY_SIZE(code), e);
+}
+
+/*
+ * Only what names the bridge wakes us: each start of a VPS is announced several times, which would take
+ * the processor from it. IFLA_IFNAME is the first attribute of all announcements of links; where it is
+ * not, the message is let through. A classic filter (bpf(2), SO_ATTACH_FILTER of socket(7)) reads in
+ * network order, and drops what ends before the place it reads.
+ */
+static int only_about(struct nl *n, const char *name, struct err *e)
+{
+	enum { ATTR = NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct ifinfomsg)) };
+	struct nlattr want = { .nla_len = (uint16_t)(MNL_ATTR_HDRLEN + strlen(name) + 1),
+			       .nla_type = IFLA_IFNAME };
+	uint8_t bytes[MNL_ATTR_HDRLEN + IFNAMSIZ] = { 0 };
+	struct sock_filter code[2 * (sizeof(bytes) / 4) + 4];
+	size_t words = MNL_ALIGN(want.nla_len) / 4, count = 0;
+
+	memcpy(bytes, &want, sizeof(want));
+	memcpy(bytes + MNL_ATTR_HDRLEN, name, strlen(name));
+	code[count++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ATTR + 2);
+	code[count++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(IFLA_IFNAME), 0,
+						     (uint8_t)(2 * words));
+	for (size_t i = 0; i < words; i++) {
+		uint32_t word;
+
+		memcpy(&word, bytes + 4 * i, sizeof(word));
+		code[count++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+							     (uint32_t)(ATTR + 4 * i));
+		code[count++] = (struct sock_filter)BPF_JUMP(
+			BPF_JMP | BPF_JEQ | BPF_K, htonl(word), 0,
+			(uint8_t)(2 * (words - i) - 1));
+	}
+	code[count++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, UINT32_MAX);
+	code[count++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, 0);
+	return choose(n, code, count, e);
 }
 
 int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e)
@@ -55,7 +115,11 @@ int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struc
 	else
 		r = join(&w->route, NETLINK_ROUTE, RTNLGRP_LINK, w->epoll, e);
 	if (r == 0)
+		r = only_about(&w->route, h->bridge, e);
+	if (r == 0)
 		r = join(&w->nft, NETLINK_NETFILTER, NFNLGRP_NFTABLES, w->epoll, e);
+	if (r == 0)
+		r = without_ends(&w->nft, e);
 	if (r < 0) {
 		netns_watch_close(w);
 		return r;

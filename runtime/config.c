@@ -244,7 +244,7 @@ char *config_format(const struct config *c)
 	return r < 0 ? NULL : TAKE_PTR(b.data);
 }
 
-int config_write(const struct config *c, int dirfd, const char *path, struct err *e)
+int config_write(const struct config *c, int dirfd, const char *path, bool durable, struct err *e)
 {
 	cleanup_free char *text = config_format(c);
 	int r;
@@ -253,7 +253,7 @@ int config_write(const struct config *c, int dirfd, const char *path, struct err
 		return err_code(e, -ENOMEM, "write %s", path);
 	if (strlen(text) > CONFIG_MAX) /* could not be read back */
 		return err_set(e, ERR_USAGE, "%s: longer than %d bytes", path, CONFIG_MAX);
-	r = fd_replace_file_at(dirfd, path, text, strlen(text), 0600, true);
+	r = fd_replace_file_at(dirfd, path, text, strlen(text), 0600, durable);
 	if (r < 0)
 		return err_code(e, r, "write %s", path);
 	return 0;

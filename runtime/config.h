@@ -37,8 +37,8 @@ struct config {
  */
 int config_parse(struct config *c, const char *text, size_t len, const char *file, struct err *e);
 int config_read(struct config *c, int dirfd, const char *path, struct err *e);
-/* Writes it whole: write, fsync, rename, mode 0600. */
-int config_write(const struct config *c, int dirfd, const char *path, struct err *e);
+/* Writes it whole: write, fsync when `durable`, rename, mode 0600. */
+int config_write(const struct config *c, int dirfd, const char *path, bool durable, struct err *e);
 /* The text, to be freed by the caller. NULL when out of memory. */
 char *config_format(const struct config *c);
 void config_done(struct config *c);

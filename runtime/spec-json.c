@@ -437,6 +437,7 @@ static const struct member root_members[] = {
 	TEXT(storage_root, lower, check_path_or_none),
 	{ "id_base", &u32, AT(storage_root, id_base) },
 	{ "id_count", &u32, AT(storage_root, id_count) },
+	{ "ephemeral", &flag, AT(storage_root, ephemeral), .flags = OPTIONAL | IGNORABLE },
 };
 
 static const struct member members[] = {

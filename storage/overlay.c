@@ -192,6 +192,21 @@ static int check_writable(const struct storage_root *r, int mnt, int upper, stru
 	return err_set(e, ERR_FAIL, "mount the root: the kernel cannot write to %s", r->dir);
 }
 
+/*
+ * Without it the end of the last process flushes the whole file system that the upper is on (Linux
+ * 6.18), and each fsync(2) inside is one outside. The kernel leaves a directory that has the next such
+ * mount refused, as files may be incomplete after a crash: here it was no crash, or they do not matter.
+ */
+static int set_volatile(int fs, int work, struct err *e)
+{
+	if ((unlinkat(work, "work/incompat/volatile", AT_REMOVEDIR) < 0 ||
+	     unlinkat(work, "work/incompat", AT_REMOVEDIR) < 0) && errno != ENOENT)
+		return err_sys(e, "clear the overlay's work directory");
+	if (fsconfig(fs, FSCONFIG_SET_FLAG, "volatile", NULL, 0) < 0) /* Linux 5.10 */
+		return fs_error(e, fs, "volatile");
+	return 0;
+}
+
 /* `lower` may be any fd of the lower mount that this mount namespace can use as a layer. */
 static int mount_layers(const struct storage_root *r, int lower, struct err *e)
 {
@@ -224,6 +239,8 @@ static int mount_layers(const struct storage_root *r, int lower, struct err *e)
 		if (fsconfig(fs, FSCONFIG_SET_STRING, overlay_options[i][0], overlay_options[i][1],
 			     0) < 0)
 			return fs_error(e, fs, overlay_options[i][0]);
+	if (r->ephemeral && (ret = set_volatile(fs, work, e)) < 0)
+		return ret;
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return fs_error(e, fs, "mount the root's overlay");
 	mnt = fsmount(fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NODEV);

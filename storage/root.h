@@ -23,6 +23,7 @@ struct storage_root {
 	char lower[512];  /* the template's tree; "" where the back end has no lower */
 	uint32_t id_base; /* host id of the tenant's id 0 */
 	uint32_t id_count;/* 65536 */
+	bool ephemeral;   /* nothing in it has to outlive the run: no data is flushed to the disk */
 };
 
 struct storage_backend {

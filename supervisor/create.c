@@ -26,7 +26,7 @@ struct create {
 	struct job *job; /* the worker's */
 	void (*done)(void *ctx, struct sup_vps *v, const struct err *e);
 	void *ctx;
-	bool cancelled;
+	bool ephemeral, cancelled;
 };
 
 static void finish(struct create *c, const struct err *e)
@@ -100,6 +100,8 @@ static int submit(struct create *c, const struct storage_template *t, struct err
 				"config", text, "id_base", (json_int_t)c->vps->id_base);
 	if (c->command)
 		json_object_set(job.request, "command", c->command);
+	if (c->ephemeral)
+		json_object_set_new(job.request, "ephemeral", json_true());
 	return job_submit(c->d->jobs, &job, &c->job, e);
 }
 
@@ -211,7 +213,8 @@ int create_begin(struct sup_daemon *d, const struct create_request *q,
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return err_code(e, -ENOMEM, "create %s", q->name);
-	*c = (struct create){ .d = d, .done = done, .ctx = ctx, .command = json_incref(q->command) };
+	*c = (struct create){ .d = d, .done = done, .ctx = ctx, .command = json_incref(q->command),
+			      .ephemeral = q->ephemeral };
 	snprintf(c->template, sizeof(c->template), "%s", q->template ? q->template : TEMPLATE_DEFAULT);
 	r = vps_add(d, q->name, &c->vps, e);
 	if (r == 0) {

@@ -129,7 +129,7 @@ static int complete_network(struct sup_vps *v, struct err *e)
 	if (r <= 0)
 		return r;
 	fd = vps_open_lib(v, e);
-	return fd < 0 ? fd : config_write(&v->config, fd, "config", e);
+	return fd < 0 ? fd : config_write(&v->config, fd, "config", true, e);
 }
 
 static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
@@ -152,6 +152,7 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 		r = network_prepare(v, &v->config, e);
 	if (r == 0)
 		r = rt_spec_from_config(s, v->name, &v->config, &t, e);
+	s->root.ephemeral = v->ephemeral;
 	if (r == 0)
 		r = network_resolve(v->d, &s->limits, e);
 	if (r == 0)

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/sock.h"
+#include "netns/netns.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -314,6 +315,7 @@ static void serve(struct mon *m, int *ret_status)
 		size_t n;
 
 		mon_watch_due(m);
+		fd_close_due();
 		n = fill_poll(m, p);
 
 		if (poll(p, n, poll_timeout(m)) < 0 && errno != EINTR)
@@ -393,6 +395,7 @@ int main(int argc, char **argv)
 	if (argc != 2 || chdir("/") < 0)
 		return 1;
 	drop_capabilities();
+	netns_stay();
 	r = mon_begin(&m, argv[1], &e);
 	if (r == MON_NOT_NEEDED)
 		return 0;

@@ -614,6 +614,7 @@ int network_init(struct sup_daemon *d, struct err *e)
 	if (!n)
 		return err_code(e, -ENOMEM, "prepare the network");
 	n->d = d;
+	netns_stay();
 	r = hostconf_in_force(&n->conf, &d->root, e);
 	if (r == 0)
 		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,

@@ -163,6 +163,7 @@ int vps_load(struct sup_vps *v, struct err *e)
 	int r;
 
 	v->config_error.code = 0;
+	v->ephemeral = fd >= 0 && faccessat(fd, HOST_ROOT_EPHEMERAL, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	/* Messages name the file in full, for who has to mend it. */
 	snprintf(file, sizeof(file), "%s/config", host_root_lib(&v->d->root, v->name, dir));
 	r = fd < 0 ? fd : fd_read_file_at(fd, "config", CONFIG_MAX, &text, &len);
@@ -181,7 +182,7 @@ int vps_load(struct sup_vps *v, struct err *e)
 	v->id_base = (uint32_t)config_number(&c, "id.base");
 	owner = config_get(&c, "owner");
 	v->owner = owner && parse_u64(owner, &uid) == 0 ? (uid_t)uid : 0;
-	v->ephemeral = config_number(&c, "ephemeral") != 0;
+	v->ephemeral |= config_number(&c, "ephemeral") != 0;
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "supervisor/worker.h"
 
 #include "base/fd.h"
+#include "base/hostroot.h"
 #include "base/macro.h"
 #include "base/parse.h"
 #include "base/path.h"
@@ -25,6 +26,7 @@ struct place {
 	int vps;        /* lib/vps */
 	int dir;        /* the VPS's own */
 	char tmp[96];   /* .creating-NAME, .destroying-NAME */
+	bool ephemeral;
 	const struct storage_backend *backend;
 	struct storage_root root;
 };
@@ -54,6 +56,7 @@ static int place_open(struct place *p, json_t *job, const char *prefix, struct e
 	snprintf(p->root.lower, sizeof(p->root.lower), "%s", job_text(job, "lower"));
 	p->root.id_base = (uint32_t)json_integer_value(json_object_get(job, "id_base"));
 	p->root.id_count = 65536;
+	p->ephemeral = json_is_true(json_object_get(job, "ephemeral"));
 	return 0;
 }
 
@@ -109,6 +112,17 @@ static void root_down(void *ctx)
 	p->backend->destroy(&p->root, &e);
 }
 
+/*
+ * One that goes when it ends has nothing that a crash of the host must leave, so that nobody waits for
+ * the disk. Files without content may be what is left then: a name alone says that they may go.
+ */
+static int mark_ephemeral(struct place *p, struct err *e)
+{
+	cleanup_close int fd = openat(p->dir, HOST_ROOT_EPHEMERAL, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	return fd < 0 ? err_sys(e, "mark it as ephemeral") : 0;
+}
+
 static int config_up(void *ctx, struct err *e)
 {
 	struct place *p = ctx;
@@ -118,9 +132,11 @@ static int config_up(void *ctx, struct err *e)
 	struct config c = { 0 };
 	int r;
 
-	r = config_parse(&c, text, strlen(text), "config", e);
+	r = p->ephemeral ? mark_ephemeral(p, e) : 0;
 	if (r == 0)
-		r = config_write(&c, p->dir, "config", e);
+		r = config_parse(&c, text, strlen(text), "config", e);
+	if (r == 0)
+		r = config_write(&c, p->dir, "config", !p->ephemeral, e);
 	config_done(&c);
 	if (r < 0 || !command)
 		return r;
@@ -142,7 +158,7 @@ static int publish_up(void *ctx, struct err *e)
 			return err_set(e, ERR_EXISTS, "there is a directory of that name already");
 		return err_sys(e, "give it its name");
 	}
-	return fsync(p->vps) < 0 ? err_sys(e, "write lib/vps") : 0;
+	return !p->ephemeral && fsync(p->vps) < 0 ? err_sys(e, "write lib/vps") : 0;
 }
 
 static void publish_down(void *ctx)

@@ -248,7 +248,7 @@ TEST(files)
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	eq_int(parse(&c, sample, &e), 0, "it is read");
 	umask(022);
-	eq_int(config_write(&c, fd, "config", &e), 0, "written");
+	eq_int(config_write(&c, fd, "config", true, &e), 0, "written");
 	ok(fstatat(fd, "config", &st, 0) == 0 && (st.st_mode & 07777) == 0600, "mode 0600");
 	eq_int(config_read(&d, fd, "config", &e), 0, "read back");
 	text = config_format(&d);
