@@ -18,6 +18,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/pidspaces.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/watch.h"
@@ -305,7 +306,7 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_code(e, -ENOMEM, "copy memory");
-	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .o = o, .oracle = ckpt_oracle_new() };
+	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .level = ckpt_pid_level(init), .o = o, .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
 	r = p->w ? begin(p, e) : -ENOMEM;
 	if (r == 0)
