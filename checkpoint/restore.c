@@ -378,8 +378,6 @@ static int let_go(struct restore *r, struct err *e)
 		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
-	if (n == 0)
-		n = rt_connect(r->vps, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)
@@ -387,7 +385,11 @@ static int let_go(struct restore *r, struct err *e)
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
 	if (n == 0)
-		n = restore_sockets_commit(r, e);
+		n = restore_sockets_unseal(r, e);
+	if (n == 0)
+		n = rt_connect(r->vps, e);
+	if (n == 0)
+		restore_sockets_commit(r);
 	if (n == 0)
 		n = cgroup_thaw(rt_cgroup(r->vps), e);
 	ckpt_time("commit");
