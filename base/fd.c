@@ -46,14 +46,11 @@ int fd_write_full(int fd, const void *buf, size_t size)
 	return 0;
 }
 
-int fd_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+static int read_rest(int fd, size_t max, char **ret, size_t *ret_len)
 {
-	cleanup_close int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
 	cleanup_free char *buf = NULL;
 	size_t room = 4096, have = 0;
 
-	if (fd < 0)
-		return -errno;
 	for (;;) {
 		char *bigger;
 		ssize_t n;
@@ -84,6 +81,18 @@ int fd_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t 
 		*ret_len = have;
 	*ret = TAKE_PTR(buf);
 	return 0;
+}
+
+int fd_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len)
+{
+	cleanup_close int fd = openat(dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY);
+
+	return fd < 0 ? -errno : read_rest(fd, max, ret, ret_len);
+}
+
+int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len)
+{
+	return lseek(fd, 0, SEEK_SET) < 0 ? -errno : read_rest(fd, max, ret, ret_len);
 }
 
 int fd_write_file_at(int dirfd, const char *path, const char *text)
@@ -266,4 +275,22 @@ int fd_memfd(const char *name, const void *data, size_t len)
 	if (lseek(fd, 0, SEEK_SET) < 0)
 		return -errno;
 	return TAKE_FD(fd);
+}
+
+static int later[32];
+static size_t later_count;
+
+void fd_close_later(int *fd)
+{
+	if (*fd >= 0 && later_count < ARRAY_SIZE(later)) {
+		later[later_count++] = *fd;
+		*fd = -EBADF;
+	}
+	fd_close(fd);
+}
+
+void fd_close_due(void)
+{
+	while (later_count)
+		close(later[--later_count]);
 }

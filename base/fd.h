@@ -21,6 +21,9 @@ int fd_write_full(int fd, const void *buf, size_t size);
  */
 int fd_read_file_at(int dirfd, const char *path, size_t max, char **ret, size_t *ret_len);
 
+/* The same of a file that is open, from its beginning on. */
+int fd_read_all(int fd, size_t max, char **ret, size_t *ret_len);
+
 /* Writes a control file (cgroup, /proc) with one write(2); the file must exist. */
 int fd_write_file_at(int dirfd, const char *path, const char *text);
 
@@ -47,6 +50,14 @@ int fd_cloexec_from(unsigned first);
 #define FD_MSG_MAX 16
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nfds);
 ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *nfds);
+
+/*
+ * Closes it when nobody waits: at the next fd_close_due() of this process, at its end at the latest. For sockets
+ * whose last close(2) waits for a grace period of RCU, 10 ms and more (packet sockets; nftables' after
+ * something was deleted). Not for threads.
+ */
+void fd_close_later(int *fd);
+void fd_close_due(void);
 
 /* A sealed memfd (F_SEAL_*, memfd_create(2)) that holds these bytes, positioned at 0. */
 int fd_memfd(const char *name, const void *data, size_t len);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/step.h"
 
+#include "base/proc.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,6 +34,26 @@ static void fault_trace(const char *file, const char *point)
 		dprintf(fd, "%s\n", point);
 }
 
+static int timeline(void)
+{
+	static int looked, fd = -1;
+
+	if (!looked) {
+		const char *file = secure_getenv("VPS_TIMELINE");
+
+		if (file)
+			fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+		looked = 1;
+	}
+	return fd;
+}
+
+void step_mark(const char *point)
+{
+	if (timeline() >= 0)
+		dprintf(timeline(), "%llu %d %s\n", (unsigned long long)now_realtime_us(), (int)getpid(), point);
+}
+
 int fault_point(const char *table, const char *step, struct err *e)
 {
 	static const char *faults, *trace;
@@ -44,9 +66,10 @@ int fault_point(const char *table, const char *step, struct err *e)
 		trace = secure_getenv("VPS_FAULT_TRACE");
 		looked = 1;
 	}
-	if (!faults && !trace)
+	if (!faults && !trace && timeline() < 0)
 		return 0;
 	snprintf(point, sizeof(point), "%s.%s", table, step);
+	step_mark(point);
 	if (trace)
 		fault_trace(trace, point);
 	if (!faults)

@@ -45,4 +45,10 @@ void steps_down(const struct step_table *t, void *ctx);
  */
 int fault_point(const char *table, const char *step, struct err *e);
 
+/*
+ * A moment of which the time is to be known: appended to the file that VPS_TIMELINE names, if any, as
+ * "CLOCK_REALTIME-in-us pid point" (the one clock that all namespaces share). bench/migrate --timeline shows them.
+ */
+void step_mark(const char *point);
+
 #endif

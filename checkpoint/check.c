@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-#define OF_THE_HOST "if it is a file of the host that vps exec was given, end the command, or run it with -t"
+#define OF_THE_HOST "end the command that a client of the API gave this file of the host, or run it by vps exec"
 
 /* What to do about it, by words of the refusal; the first that fits. */
 static const struct {

@@ -13,6 +13,7 @@
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
+#include "checkpoint/times.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -129,7 +130,10 @@ static int ids_collect(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
-typedef int (*collector)(struct ckpt_dump *d, struct err *e);
+struct collector {
+	const char *name; /* for ckpt_time() */
+	int (*run)(struct ckpt_dump *d, struct err *e);
+};
 
 static int pidfds_check(struct ckpt_dump *d, struct err *e)
 {
@@ -159,16 +163,30 @@ static int filters_count(struct ckpt_dump *d, struct err *e)
 }
 
 /* What processes are in, and what is the VPS's own. */
-static const collector surroundings[] = {
-	ids_collect, order, ckpt_group_open, ckpt_groups_collect, ckpt_spaces_collect, filters_count,
-	ckpt_ipc_collect, ckpt_mqueues_collect,
+static const struct collector surroundings[] = {
+	{ "ids", ids_collect },
+	{ "order", order },
+	{ "group", ckpt_group_open },
+	{ "control groups", ckpt_groups_collect },
+	{ "namespaces", ckpt_spaces_collect },
+	{ "filters", filters_count },
+	{ "System V objects", ckpt_ipc_collect },
+	{ "message queues", ckpt_mqueues_collect },
 };
 
 /* What concerns several processes or open files: all of them are there. */
-static const collector relations[] = {
-	ckpt_relate, ckpt_epoll_resolve, ckpt_inotify_resolve, ckpt_pty_resolve, ckpt_terminals_resolve,
-	ckpt_owners_resolve, mqueues_complete, pidfds_check, ckpt_tmpfs_collect, ckpt_sockets_collect,
-	ckpt_network_collect,
+static const struct collector relations[] = {
+	{ "relations", ckpt_relate },
+	{ "epoll", ckpt_epoll_resolve },
+	{ "inotify", ckpt_inotify_resolve },
+	{ "terminals", ckpt_pty_resolve },
+	{ "sessions' terminals", ckpt_terminals_resolve },
+	{ "owners of files", ckpt_owners_resolve },
+	{ "messages", mqueues_complete },
+	{ "pidfds", pidfds_check },
+	{ "tmpfs", ckpt_tmpfs_collect },
+	{ "sockets", ckpt_sockets_collect },
+	{ "network", ckpt_network_collect },
 };
 
 static int collect_tasks(struct ckpt_dump *d, struct err *e)
@@ -190,20 +208,30 @@ static int collect_tasks(struct ckpt_dump *d, struct err *e)
 	return r;
 }
 
+static int collector_run(struct ckpt_dump *d, const struct collector *c, struct err *e)
+{
+	int r = c->run(d, e);
+
+	ckpt_time(c->name);
+	return r;
+}
+
 static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_options *o, struct err *e)
 {
 	int r = ckpt_header_collect(&d->tree.arena, init, o, &d->tree.header, e);
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);
+	ckpt_time("header");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(surroundings); i++)
-		r = surroundings[i](d, e);
+		r = collector_run(d, &surroundings[i], e);
 	if (r == 0)
 		r = collect_tasks(d, e);
+	ckpt_time("processes");
 	if (r == 0 && d->check && d->check->partial)
 		return 0; /* what follows relates processes that are whole */
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(relations); i++)
-		r = ckpt_note(d, relations[i](d, e), 0, -1, e);
+		r = ckpt_note(d, collector_run(d, &relations[i], e), 0, -1, e);
 	return r;
 }
 
@@ -211,16 +239,19 @@ static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable,
 {
 	int r = d->precopy ? ckpt_final_scan(d, e) : ckpt_pages_scan(d, e);
 
+	ckpt_time("scan of pages");
 	if (r == 0)
 		r = ckpt_tree_write(&d->tree, w, e);
 	if (r == 0)
 		r = ckpt_ghosts_write(d, w, e);
+	ckpt_time("records");
 	if (r == 0)
 		r = fault_point("checkpoint", "pages", e);
 	if (r == 0)
 		r = d->precopy ? ckpt_final_pages(d, w, e) : ckpt_pages_dump(d, w, e);
 	if (r == 0)
 		r = ckpt_write_end(w, durable, e);
+	ckpt_time("pages");
 	d->bytes = ckpt_written_bytes(w);
 	return r;
 }
@@ -235,6 +266,7 @@ static void dump_free(struct ckpt_dump *d)
 	fd_close(&d->group);
 	fd_close(&d->proc);
 	ckpt_spaces_done(d);
+	ckpt_ahead_done(&d->ahead);
 	ckpt_collect_done(&d->files);
 	ckpt_flags_done(&d->flags);
 	ckpt_copy_done(&d->copy);
@@ -267,7 +299,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->group = d->proc = -EBADF;
+	d->group = -EBADF;
+	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->init = init;
 	d->cgroup = c;
 	d->spec = o->spec;
@@ -275,8 +308,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
 	d->paused = o->paused;
-	if (d->root < 0) {
-		err_sys(e, "open %s", path);
+	if (d->root < 0 || d->proc < 0) {
+		err_sys(e, "open %s", d->root < 0 ? path : "/proc");
 		dump_free(d);
 		return NULL;
 	}
@@ -287,12 +320,16 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 static int look_ahead(struct ckpt_dump *d, struct err *e)
 {
 	cleanup_free pid_t *pids = NULL;
+	uint8_t vdso[16];
 	size_t n = 0;
 	int r = ckpt_list(d->cgroup, &pids, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
+	if (r == 0)
+		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
+	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }
 
@@ -309,14 +346,18 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		if (!d)
 			return -EIO;
 		d->precopy = p;
+		ckpt_time(NULL);
 		r = look_ahead(d, e);
+		ckpt_time("look ahead");
 		start = now_monotonic_us();
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
+		ckpt_time("freeze");
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
 		if (r == 0)
 			r = ckpt_network_start(d, e);
+		ckpt_time("start of the network");
 		if (r == 0)
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/enter.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/nsfs.h>
 #include <sched.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -82,6 +84,23 @@ int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct er
 		return err_sys(e, "stay dumpable");
 	return in.result == 1 ? err_set(e, ERR_FAIL, "a process in other namespaces was killed") :
 				in.result;
+}
+
+int ckpt_visit(enum ckpt_space_kind kind, int space, int (*run)(void *arg, struct err *e), void *arg, struct err *e)
+{
+	const struct ckpt_space_type *type = &ckpt_space_types[kind];
+	cleanup_close int home = -EBADF;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/thread-self/ns/%s", type->name);
+	home = open(path, O_RDONLY | O_CLOEXEC);
+	if (home < 0 || setns(space, type->flag) < 0)
+		return err_sys(e, "enter a %s namespace", type->name);
+	r = run(arg, e);
+	if (setns(home, type->flag) < 0)
+		abort(); /* it was our own: only the kernel being out of memory gets us here */
+	return r;
 }
 
 int ckpt_space_open(int pid, const char *name, struct err *e)

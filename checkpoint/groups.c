@@ -186,12 +186,9 @@ int ckpt_group_open(struct ckpt_dump *d, struct err *e)
 	char self[64], dir[4096];
 	ssize_t n;
 
-	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->group = cgroup_open(d->cgroup, e);
 	if (d->group < 0)
 		return d->group;
-	if (d->proc < 0)
-		return err_sys(e, "open /proc");
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", d->group);
 	n = readlink(self, dir, sizeof(dir) - 1);
 	dir[n < 0 ? 0 : n] = '\0';

@@ -22,9 +22,11 @@ int ckpt_xattrs_read(struct ckpt_arena *a, const char *path, Ckpt__Setting ***li
 /*
  * A restore, in this order, between which are the births of the tasks: the groups themselves, by
  * the first process in the tenant's own tree of groups (`root` is that); which processes are in
- * which, and which threads elsewhere than their process; settings, which bind from then on (a
- * controller is given to the groups below only while no process is in the group itself). All but
- * the first are done with the rights of the VPS's root (`user` is its user namespace).
+ * which; the controllers of the groups below each, which are given only while no process is in the
+ * group itself, and before there is memory, which stays charged to the group that has it first,
+ * and before files of theirs are opened or watched; which threads are elsewhere than their process;
+ * settings, which bind from then on. All but the first are done with the rights of the VPS's root
+ * (`user` is its user namespace).
  */
 /*
  * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more
@@ -36,6 +38,7 @@ void ckpt_groups_await(pid_t child);
 
 int ckpt_groups_make(const struct ckpt_tree *t, int root, struct err *e);
 int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err *e);
+int ckpt_groups_enable(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_place_threads(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *e);
 

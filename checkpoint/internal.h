@@ -2,6 +2,7 @@
 #ifndef CHECKPOINT_INTERNAL_H
 #define CHECKPOINT_INTERNAL_H
 
+#include "checkpoint/ahead.h"
 #include "checkpoint/batch.h"
 #include "checkpoint/flags.h"
 #include "checkpoint/freeze.h"
@@ -13,7 +14,7 @@
 
 /* Parts of /proc/PID/status and stat. */
 struct ckpt_status {
-	char text[8192];
+	char text[16384]; /* 1024 groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
 /* A file of a process, for reading; a negative errno value. */
@@ -47,12 +48,10 @@ struct ckpt_dump {
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
+	struct ckpt_ahead ahead;
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	void *known_files;      /* of areas.c: of tsearch(3) */
-	pid_t **lockers;        /* the host's pids of those who hold locks of fcntl(2) */
-	size_t locker_count;
-	bool lockers_known;
 	struct ckpt_place {     /* files that were found; by inode (ghosts.c) */
 		dev_t dev;
 		ino_t ino;
@@ -138,11 +137,13 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
-/* What is seen of it from outside; of a thread after its list, as a signal may have been delivered meanwhile.
- * *ret_filters is how many seccomp filters it has. (collect_outside.c) */
-int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
-int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t,
-			unsigned *ret_filters, struct err *e);
+/* What is seen of it from outside, its status read before. *ret_filters is how many seccomp filters a thread has.
+ * (collect_outside.c) */
+int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s, struct err *e);
+int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, const struct ckpt_status *s,
+			Ckpt__Thread *t, unsigned *ret_filters, struct err *e);
+/* Registers, signal mask and what the kernel is told by pointers. (collect_outside.c) */
+int ckpt_registers_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, struct err *e);
 /* Pending signals of a thread, or those of its process. (collect_outside.c) */
 int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared, uint32_t ns_tid,
 			 struct err *e);

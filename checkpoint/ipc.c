@@ -219,7 +219,7 @@ int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
 
 		if (d->spaces.space[i].kind != CKPT_SPACE_IPC)
 			continue;
-		r = ckpt_within(&d->spaces.space[i].fd, 1, collect, &in, e);
+		r = ckpt_visit(CKPT_SPACE_IPC, d->spaces.space[i].fd, collect, &in, e);
 		if (r < 0)
 			return r;
 		/* Process 1's has no owner that an image knows; others must have the VPS's root. */

@@ -175,7 +175,7 @@ static int within(const struct restore *r, const Ckpt__IpcObject *o, int (*run)(
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)r->procs[0].task->pid, restore_fd_space(r, o->space));
 	ns = open(path, O_RDONLY | O_CLOEXEC);
-	return ns < 0 ? err_sys(e, "open an ipc namespace") : ckpt_within(&ns, 1, run, arg, e);
+	return ns < 0 ? err_sys(e, "open an ipc namespace") : ckpt_visit(CKPT_SPACE_IPC, ns, run, arg, e);
 }
 
 struct taking {

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define CKPT_MOUNTINFO_MAX (16 << 20) /* bytes */
+
 /* One line of mountinfo (proc_pid_mountinfo(5)). The strings lie in the text that was parsed. */
 struct ckpt_mountinfo {
 	uint64_t id, parent;

@@ -40,8 +40,20 @@ struct reading {
 static int read_all(void *arg, struct err *e)
 {
 	struct reading *r = arg;
-	int n = fd_read_file_at(r->d->proc, "self/mountinfo", MIB(16), &r->text, NULL);
+	int n = fd_read_file_at(r->d->proc, "self/mountinfo", CKPT_MOUNTINFO_MAX, &r->text, NULL);
 
+	return n < 0 ? err_code(e, n, "read the mounts of a namespace") : 0;
+}
+
+static int read_mounts(struct reading *r, struct err *e)
+{
+	const struct ckpt_seen_space *s = &r->d->spaces.space[r->space - 1];
+	const struct ckpt_ahead_space *known = ckpt_ahead_space(&r->d->ahead, s->ino);
+	int n;
+
+	if (!known)
+		return ckpt_within(&s->fd, 1, read_all, r, e);
+	n = fd_read_all(known->mountinfo, CKPT_MOUNTINFO_MAX, &r->text, NULL);
 	return n < 0 ? err_code(e, n, "read the mounts of a namespace") : 0;
 }
 
@@ -314,7 +326,7 @@ static int add_all(struct reading *r, struct err *e)
 int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
 	struct reading r = { .d = d, .space = space };
-	int n = ckpt_within(&d->spaces.space[space - 1].fd, 1, read_all, &r, e);
+	int n = read_mounts(&r, e);
 
 	if (n == 0)
 		n = ckpt_mountinfo_parse(r.text, &r.m, &r.count, e);

@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/enter.h"
 #include "checkpoint/image/image.h"
 #include "netns/netns.h"
 
@@ -16,7 +17,6 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
 #include <linux/rtnetlink.h>
-#include <sched.h>
 
 #define BIT(n) ((uint64_t)1 << (n))
 #define NFT(msg) (NFNL_SUBSYS_NFTABLES << 8 | (msg))
@@ -323,17 +323,9 @@ static int save_switch(const char *path, const char *value, void *arg)
 }
 
 /* /proc/sys/net shows the namespace of the thread that looks. */
-static int save_switches(struct saving *s, int netns_fd, struct err *e)
+static int save_switches(void *arg, struct err *e)
 {
-	cleanup_close int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	int r;
-
-	if (home < 0 || setns(netns_fd, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the VPS's network namespace");
-	r = net_switches(save_switch, s, e);
-	if (setns(home, CLONE_NEWNET) < 0)
-		abort(); /* it was our own: only the kernel being out of memory gets us here */
-	return r;
+	return net_switches(save_switch, arg, e);
 }
 
 int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret, size_t *ret_count,
@@ -347,7 +339,8 @@ int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt_
 		r = nl_open(&filter, NETLINK_NETFILTER, netns_fd, e);
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
 		e->msg[0] = '\0';
-		r = p == CKPT_NET_SWITCH ? save_switches(&s, netns_fd, e) : net_list(&route, &filter, p, save_message, &s, e);
+		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, netns_fd, save_switches, &s, e) :
+					   net_list(&route, &filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])
 			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
 	}

@@ -43,8 +43,13 @@ int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt_
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
-/* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. */
-int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e);
+/* The 800 switches of a namespace, read while there is time: nobody may change them until they are restored. */
+struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e);
+void ckpt_netlook_free(struct ckpt_netlook *l);
+/* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. `look`:
+ * what was seen of it before, or NULL. */
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
+			  const struct ckpt_netlook *look, struct err *e);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */
 int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err *e);
 

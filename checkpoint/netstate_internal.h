@@ -35,7 +35,10 @@ int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each
 /* /proc/sys/net of the calling thread's namespace. */
 typedef int (*net_switch_fn)(const char *path, const char *value, void *arg);
 int net_switches(net_switch_fn fn, void *arg, struct err *e);
+/* 1: it was another value. */
 int net_switch_set(const char *path, const char *value, struct err *e);
+/* It had this value when it was looked at. `l` may be NULL. */
+bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);
 
 /* The messages of a part in the image, one by one; NULL at the end. */
 struct net_walk {

@@ -66,8 +66,7 @@ static int add(struct ckpt_dump *d, int fd, const char *name, const struct stat 
 		? err_code(e, -ENOMEM, "collect message queues") : 0;
 }
 
-/* Of the namespace that the caller is in: the whole file system. */
-static int mount_queues(void)
+int ckpt_mqueues_mount(void)
 {
 	cleanup_close int fs = (int)syscall(SYS_fsopen, "mqueue", 1);
 
@@ -79,7 +78,9 @@ static int mount_queues(void)
 static int collect(void *arg, struct err *e)
 {
 	struct inside *in = arg;
-	cleanup_close int mnt = mount_queues();
+	const struct ckpt_ahead_space *known = ckpt_ahead_space(&in->d->ahead, in->d->spaces.space[in->space - 1].ino);
+	cleanup_close int own = known ? -EBADF : ckpt_mqueues_mount();
+	int mnt = known ? known->queues : own;
 	int top = mnt < 0 ? -EBADF : openat(mnt, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
 	cleanup_closedir DIR *dir = top < 0 ? NULL : fdopendir(top);
 	const struct dirent *de;
@@ -111,7 +112,7 @@ int ckpt_mqueues_collect(struct ckpt_dump *d, struct err *e)
 
 		if (d->spaces.space[i].kind != CKPT_SPACE_IPC)
 			continue;
-		r = ckpt_within(&d->spaces.space[i].fd, 1, collect, &in, e);
+		r = ckpt_visit(CKPT_SPACE_IPC, d->spaces.space[i].fd, collect, &in, e);
 		if (r == 0 && d->tree.mqueue_count > had && d->tree.spaces[i]->owner &&
 		    d->tree.spaces[i]->owner != d->spaces.main[CKPT_SPACE_USER])
 			return err_set(e, ERR_UNSUPPORTED, "an ipc namespace in a user namespace that the VPS made has message "
@@ -237,7 +238,7 @@ static int read_one(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch 
 
 	if (q->count * 3 + 2 > CKPT_BATCH_MAX || q->count * q->max_size > BYTES_MAX || strlen(q->name) > 255)
 		return err_set(e, ERR_UNSUPPORTED, "the message queue %s holds more than can be saved", q->name);
-	r = ckpt_thread_enter(b, &th, k->pid, e);
+	r = ckpt_thread_enter(b, &th, k->pid, NULL, e);
 	if (r < 0)
 		return r;
 	r = ckpt_batch_map(b, &th, (size + 4095) & ~4095ull, e);

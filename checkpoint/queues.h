@@ -13,6 +13,8 @@
 struct ckpt_batch;
 struct ckpt_dump;
 
+/* All of the ipc namespace that the caller is in, as a mount of its own; a negative errno value. */
+int ckpt_mqueues_mount(void);
 /* All queues that have a name. Once the namespaces are known. */
 int ckpt_mqueues_collect(struct ckpt_dump *d, struct err *e);
 /* The record of the queue that is open; one is added when its name is gone. */

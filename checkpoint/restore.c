@@ -208,6 +208,8 @@ static int build(struct restore *r, struct ckpt_record *rec, int more, struct li
 	/* Before they have memory, which is charged to the group. */
 	if (n == 0)
 		n = ckpt_groups_place(&r->tree, group, user, e);
+	if (n == 0)
+		n = ckpt_groups_enable(&r->tree, group, user, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = restore_join(r, &r->procs[i], l, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)

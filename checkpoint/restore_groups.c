@@ -176,6 +176,34 @@ static int enable(int dir, const Ckpt__Group *g, const char *value, struct err *
 	return copy ? 0 : err_code(e, -ENOMEM, "restore control groups");
 }
 
+static int enable_all(void *arg, struct err *e)
+{
+	const struct work *w = arg;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < w->tree->group_count; i++) {
+		const Ckpt__Group *g = w->tree->groups[i];
+		const Ckpt__Setting *s = find(g, "cgroup.subtree_control");
+		cleanup_free char *value = s && s->value.len ? strndup((const char *)s->value.data, s->value.len) : NULL;
+		cleanup_close int dir = -EBADF;
+
+		if (!s || !s->value.len)
+			continue;
+		if (!value)
+			return err_code(e, -ENOMEM, "restore control groups");
+		dir = open_group(w->group, g, e);
+		n = dir < 0 ? dir : enable(dir, g, value, e);
+	}
+	return n;
+}
+
+int ckpt_groups_enable(const struct ckpt_tree *t, int group, int user, struct err *e)
+{
+	struct work w = { t, group };
+
+	return t->group_count ? ckpt_within(&user, 1, enable_all, &w, e) : 0;
+}
+
 /* Line by line, as such files are written; "" is an empty list. */
 static int write_lines(int dir, const char *name, const char *value)
 {
@@ -203,13 +231,11 @@ static int set_one(int dir, const Ckpt__Group *g, const Ckpt__Setting *s, struct
 
 	if (!value)
 		return err_code(e, -ENOMEM, "restore control groups");
-	if (STREQ(s->name, "cgroup.type"))
+	if (STREQ(s->name, "cgroup.type") || STREQ(s->name, "cgroup.subtree_control"))
 		return 0;
 	n = fd_read_file_at(dir, s->name, KIB(64), &now, NULL);
 	if (n == 0 && STREQ(now, value))
 		return 0;
-	if (STREQ(s->name, "cgroup.subtree_control"))
-		return enable(dir, g, value, e);
 	n = write_lines(dir, s->name, value);
 	return n < 0 ? err_code(e, n, "set %s of the control group %s", s->name, g->path) : 0;
 }

@@ -250,7 +250,7 @@ int ckpt_dump_diag(struct ckpt_dump *d, uint32_t space, struct err *e)
 {
 	struct ckpt_seen_space *s =
 		&d->spaces.space[(space ? space : d->spaces.main[CKPT_SPACE_NET]) - 1];
-	int r = s->diag < 0 ? ckpt_within(&s->fd, 1, open_diag, &s->diag, e) : 0;
+	int r = s->diag < 0 ? ckpt_visit(CKPT_SPACE_NET, s->fd, open_diag, &s->diag, e) : 0;
 
 	return r < 0 ? r : s->diag;
 }

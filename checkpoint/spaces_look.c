@@ -214,6 +214,7 @@ static int need_member(const struct looking *l, struct err *e)
 
 static int look(struct looking *l, bool main, struct err *e)
 {
+	const struct ckpt_ahead_space *known;
 	int r, parent = l->out->owner ? l->d->spaces.space[l->out->owner - 1].fd : -EBADF;
 
 	switch (l->seen->kind) {
@@ -221,18 +222,22 @@ static int look(struct looking *l, bool main, struct err *e)
 		r = main ? 0 : ckpt_within(&l->fd, 1, look_user, l, e);
 		return r == 0 && !main ? ckpt_within(&parent, 1, look_creator, l, e) : r;
 	case CKPT_SPACE_MNT:
-		return ckpt_within(&l->fd, 1, look_mnt, l, e);
+		known = ckpt_ahead_space(&l->d->ahead, l->seen->ino);
+		if (!known)
+			return ckpt_within(&l->fd, 1, look_mnt, l, e);
+		l->seen->root = fcntl(known->root, F_DUPFD_CLOEXEC, 3);
+		return l->seen->root < 0 ? err_sys(e, "keep the root of a mount namespace") : 0;
 	case CKPT_SPACE_NET:
-		return main ? 0 : ckpt_within(&l->fd, 1, look_net, l, e);
+		return main ? 0 : ckpt_visit(CKPT_SPACE_NET, l->fd, look_net, l, e);
 	case CKPT_SPACE_UTS:
-		return ckpt_within(&l->fd, 1, look_uts, l, e);
+		return ckpt_visit(CKPT_SPACE_UTS, l->fd, look_uts, l, e);
 	case CKPT_SPACE_IPC:
-		return ckpt_within(&l->fd, 1, look_ipc, l, e);
+		return ckpt_visit(CKPT_SPACE_IPC, l->fd, look_ipc, l, e);
 	case CKPT_SPACE_CGROUP:
 		r = main ? 0 : need_member(l, e);
 		if (r == 0 && !main)
 			r = ckpt_group_path(l->d, l->seen->pid, l->group, sizeof(l->group), e);
-		return r == 0 && !main ? ckpt_within(&l->fd, 1, look_cgroup, l, e) : r;
+		return r == 0 && !main ? ckpt_visit(CKPT_SPACE_CGROUP, l->fd, look_cgroup, l, e) : r;
 	case CKPT_SPACE_TIME:
 		r = main ? 0 : need_member(l, e);
 		return r == 0 && !main ? look_time(l, e) : r;

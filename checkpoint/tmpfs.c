@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * What lies in the file systems that are in memory, and gone with the VPS. It is read by the
- * VPS's root, in a copy of the mount that nothing covers: owners, ids in access lists and in
- * capabilities are as inside.
+ * What lies in the file systems that are in memory, and gone with the VPS. It is read in a copy of the mount
+ * that nothing covers; attributes by the VPS's root, so that ids in access lists and in capabilities are as inside.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -15,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #define CHUNK MIB(1)
 #define TOTAL_MAX MIB(256) /* it is held in memory */
@@ -22,7 +22,7 @@
 
 struct walk {
 	struct ckpt_dump *d;
-	uint32_t mount, super;
+	uint32_t super;
 	const char *keep; /* the runtime's own */
 	struct name {
 		ino_t ino;
@@ -48,8 +48,8 @@ static int add(struct walk *w, const char *path, const struct stat *st, Ckpt__Tm
 	n->super = w->super;
 	n->path = ckpt_strdup(&t->arena, path);
 	n->mode = st->st_mode;
-	n->uid = st->st_uid;
-	n->gid = st->st_gid;
+	n->uid = ckpt_dump_id(w->d, st->st_uid);
+	n->gid = ckpt_dump_id(w->d, st->st_gid);
 	n->mtime_ns = ns_of(&st->st_mtim);
 	n->atime_ns = ns_of(&st->st_atim);
 	n->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
@@ -122,12 +122,36 @@ static int add_link(struct walk *w, int fd, Ckpt__TmpfsEntry *n, struct err *e)
 	return n->target ? 0 : err_code(e, -ENOMEM, "collect %s", n->path);
 }
 
+struct attributes {
+	struct ckpt_arena *a;
+	Ckpt__TmpfsEntry *n;
+	int proc;
+	const char *self;
+};
+
+static int read_xattrs(void *arg, struct err *e)
+{
+	const struct attributes *x = arg;
+	int r = fchdir(x->proc) < 0 ? -errno : ckpt_xattrs_read(x->a, x->self, &x->n->xattrs, &x->n->n_xattrs);
+
+	return r < 0 ? err_code(e, r, "read the attributes of %s", x->n->path) : 0;
+}
+
+static int add_xattrs(struct walk *w, const char *path, const char *self, Ckpt__TmpfsEntry *n, struct err *e)
+{
+	struct attributes x = { &w->d->tree.arena, n, w->d->proc, self };
+
+	return listxattr(path, NULL, 0) > 0
+		? ckpt_within(&w->d->spaces.space[w->d->spaces.main[CKPT_SPACE_USER] - 1].fd, 1, read_xattrs, &x, e) : 0;
+}
+
 /* One file, opened with O_PATH; a directory's contents follow. */
 static int add_inode(struct walk *w, int fd, const char *path, const struct stat *st, struct err *e)
 {
 	cleanup_close int data = -EBADF;
 	Ckpt__TmpfsEntry *n;
-	char self[64];
+	char proc[64];
+	const char *self = proc + strlen("/proc/");
 	uint32_t other;
 	int r = first_name(w, st, &other);
 
@@ -138,16 +162,16 @@ static int add_inode(struct walk *w, int fd, const char *path, const struct stat
 		n->link = other;
 		return r;
 	}
-	snprintf(self, sizeof(self), "self/fd/%d", fd); /* we stand in the host's /proc */
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	if (!S_ISLNK(st->st_mode))
-		r = ckpt_xattrs_read(&w->d->tree.arena, self, &n->xattrs, &n->n_xattrs);
+		r = add_xattrs(w, proc, self, n, e);
 	if (r < 0)
-		return err_code(e, r, "read the attributes of %s", path);
+		return r;
 	if (S_ISLNK(st->st_mode))
 		return add_link(w, fd, n, e);
 	if (!S_ISREG(st->st_mode))
 		return 0;
-	data = open(self, O_RDONLY | O_NOATIME | O_CLOEXEC);
+	data = open(proc, O_RDONLY | O_NOATIME | O_CLOEXEC);
 	return data < 0 ? err_sys(e, "open %s", path) : add_data(w, data, n, st, e);
 }
 
@@ -192,46 +216,65 @@ static int walk(struct walk *w, int fd, const char *path, int depth, struct err 
 	return r;
 }
 
-static int read_super(void *arg, struct err *e)
+static int read_super(struct walk *w, int root, struct err *e)
 {
-	struct walk *w = arg;
-	cleanup_close int root = ckpt_mount_take(w->d, w->mount, e);
 	struct stat st;
 	int r;
 
-	if (root < 0)
-		return root;
-	if (fchdir(w->d->proc) < 0 || fstat(root, &st) < 0)
+	if (fstat(root, &st) < 0)
 		return err_sys(e, "look at a tmpfs");
 	r = add_inode(w, root, "", &st, e);
 	return r == 0 ? walk(w, root, "", 0, e) : r;
 }
 
-/* By one of its mounts that shows all of it and is not covered. */
-static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
+struct taking {
+	struct ckpt_dump *d;
+	uint32_t mount;
+	int fd;
+};
+
+static int take(void *arg, struct err *e)
+{
+	struct taking *t = arg;
+
+	t->fd = ckpt_mount_take(t->d, t->mount, e);
+	return t->fd < 0 ? t->fd : 0;
+}
+
+/* A copy of one of its mounts that shows all of it. */
+static int open_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 {
 	const struct ckpt_tree *t = &d->tree;
 	const Ckpt__Super *s = t->supers[super - 1];
 
 	for (uint32_t i = 0; i < t->mount_count; i++) {
 		const Ckpt__Mount *m = t->mounts[i];
-		struct walk w = { .d = d, .super = super, .mount = i + 1 };
+		struct taking g = { d, i + 1, -EBADF };
 		int spaces[2] = { d->spaces.space[m->space - 1].fd,
 				  d->spaces.space[d->spaces.main[CKPT_SPACE_USER] - 1].fd };
 		int r;
 
 		if (m->super != super || !STREQ(m->root, "/"))
 			continue;
-		w.keep = ckpt_super_keep(t, super);
-		r = ckpt_within(spaces, 2, read_super, &w, e);
-		free(w.names);
+		r = ckpt_within(spaces, 2, take, &g, e);
 		if (r != -EXDEV)
-			return r;
+			return r < 0 ? r : g.fd;
 	}
 	return err_set(e, ERR_UNSUPPORTED,
 		       "a %s (%s) is mounted in parts alone, or wholly covered, which cannot be "
 		       "saved yet",
 		       s->type, s->source);
+}
+
+static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
+{
+	struct walk w = { .d = d, .super = super, .keep = ckpt_super_keep(&d->tree, super) };
+	int known = ckpt_ahead_super(&d->ahead, d->spaces.super[super - 1].dev);
+	cleanup_close int own = known < 0 ? open_super(d, super, e) : -EBADF;
+	int r = known < 0 && own < 0 ? own : read_super(&w, known < 0 ? own : known, e);
+
+	free(w.names);
+	return r;
 }
 
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e)

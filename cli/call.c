@@ -37,36 +37,18 @@ json_t *cli_name(const struct cli *c)
 	return json_pack("{s:s}", "name", c->args[0]);
 }
 
-static int one_call(struct cli *c, const char *method, json_t *in, json_t **ret, struct err *e)
-{
-	struct client_reply reply;
-	json_t *vps;
-	int r;
-
-	if (!in)
-		return err_set(e, ERR_USAGE, "a word is not UTF-8");
-	r = cli_call(c, method, in, &reply, e);
-	if (r < 0)
-		return r;
-	vps = json_object_get(reply.params, "vps");
-	*ret = json_incref(vps ? vps : reply.params);
-	client_reply_done(&reply);
-	return 0;
-}
-
-int cli_each(struct cli *c, const char *method, json_t *(*make)(struct cli *c, const char *name),
-	     struct err *e)
+int cli_each(struct cli *c, cli_one_fn *one, const void *arg, struct err *e)
 {
 	cleanup_json json_t *all = json_array();
 
 	for (size_t i = 0; i < c->args_count; i++) {
+		const char *name = c->args[i];
 		json_t *result = NULL;
 		int r;
 
-		snprintf(c->subject, sizeof(c->subject), "%s%s%.100s", c->cmd->name,
-			 *c->args[i] ? " " : "", c->args[i]);
-		r = one_call(c, method, make(c, c->args[i]), &result, e);
-		if (r < 0 && c->args_count == 1)
+		snprintf(c->subject, sizeof(c->subject), "%s%s%.100s", c->cmd->name, *name ? " " : "", name);
+		r = one(c, name, arg, &result, e);
+		if (r < 0 && (c->args_count == 1 || e->code == ERR_CANCELLED))
 			return r;
 		if (r < 0) {
 			if (!c->json)
@@ -80,4 +62,34 @@ int cli_each(struct cli *c, const char *method, json_t *(*make)(struct cli *c, c
 	if (c->json)
 		cli_json(c->args_count == 1 ? json_array_get(all, 0) : all);
 	return 0;
+}
+
+struct each_call {
+	const char *method;
+	json_t *(*make)(struct cli *c, const char *name);
+};
+
+static int one_call(struct cli *c, const char *name, const void *arg, json_t **ret, struct err *e)
+{
+	cleanup_reply struct client_reply reply = { 0 };
+	const struct each_call *call = arg;
+	json_t *in = call->make(c, name), *vps;
+	int r;
+
+	if (!in)
+		return err_set(e, ERR_USAGE, "a word is not UTF-8");
+	r = cli_call(c, call->method, in, &reply, e);
+	if (r < 0)
+		return r;
+	vps = json_object_get(reply.params, "vps");
+	*ret = json_incref(vps ? vps : reply.params);
+	return 0;
+}
+
+int cli_call_each(struct cli *c, const char *method,
+		  json_t *(*make)(struct cli *c, const char *name), struct err *e)
+{
+	const struct each_call call = { method, make };
+
+	return cli_each(c, one_call, &call, e);
 }

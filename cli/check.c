@@ -25,18 +25,19 @@ static void print(json_t *o, const char *name)
 	putchar('\n');
 }
 
-static int check(struct cli *c, const char *name, json_t *all, struct err *e)
+static int check(struct cli *c, const char *name, const void *arg, json_t **ret, struct err *e)
 {
 	cleanup_reply struct client_reply reply = { 0 };
 	json_t *list, *o;
 	size_t i;
 	int r = cli_call(c, "Movable", json_pack("{s:s}", "name", name), &reply, e);
 
+	(void)arg;
 	if (r < 0)
 		return r;
 	list = json_object_get(reply.params, "obstacles");
 	json_object_set_new(reply.params, "name", json_string(name));
-	json_array_append(all, reply.params);
+	*ret = json_incref(reply.params);
 	if (json_array_size(list) && !c->status)
 		c->status = ERR_UNSUPPORTED;
 	json_array_foreach(list, i, o)
@@ -47,23 +48,5 @@ static int check(struct cli *c, const char *name, json_t *all, struct err *e)
 
 int cmd_check(struct cli *c, struct err *e)
 {
-	cleanup_json json_t *all = json_array();
-
-	for (size_t i = 0; i < c->args_count; i++) {
-		int r;
-
-		snprintf(c->subject, sizeof(c->subject), "check %.100s", c->args[i]);
-		r = check(c, c->args[i], all, e);
-		if (r < 0 && c->args_count == 1)
-			return r;
-		if (r < 0) {
-			if (!c->json)
-				cli_error(c, e);
-			c->status = e->code;
-			json_array_append_new(all, cli_json_error(c, e));
-		}
-	}
-	if (c->json)
-		cli_json(c->args_count == 1 ? json_array_get(all, 0) : all);
-	return 0;
+	return cli_each(c, check, NULL, e);
 }

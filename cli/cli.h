@@ -133,12 +133,15 @@ int cli_follow(struct cli *c, const char *method, json_t *in, const int *fds, si
 /* {name: args[0]} for calls on one VPS. */
 json_t *cli_name(const struct cli *c);
 /*
- * Runs one call for each name among the arguments: `make` gives its parameters. Errors are
- * reported at once, and the others go on; the first one's status is the verb's. With --json the
- * reply's member `vps`, one object for one name, an array for several.
+ * Does `one` for each name among the arguments; it sets *ret, what --json prints of that name. Errors are
+ * reported at once, and the others go on, but after an interruption; the first one's status is the verb's.
+ * With --json one object for one name, an array for several.
  */
-int cli_each(struct cli *c, const char *method, json_t *(*make)(struct cli *c, const char *name),
-	     struct err *e);
+typedef int cli_one_fn(struct cli *c, const char *name, const void *arg, json_t **ret, struct err *e);
+int cli_each(struct cli *c, cli_one_fn *one, const void *arg, struct err *e);
+/* One call for each, with the parameters that `make` gives; --json prints the reply's member `vps`. */
+int cli_call_each(struct cli *c, const char *method,
+		  json_t *(*make)(struct cli *c, const char *name), struct err *e);
 
 /* output.c */
 void cli_error(const struct cli *c, const struct err *e); /* the one line, or the JSON object */

@@ -8,5 +8,5 @@ static json_t *parameters(struct cli *c, const char *name)
 
 int cmd_destroy(struct cli *c, struct err *e)
 {
-	return cli_each(c, "Destroy", parameters, e);
+	return cli_call_each(c, "Destroy", parameters, e);
 }

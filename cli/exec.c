@@ -106,7 +106,7 @@ static int call(struct cli *c, const char *method, json_t *in, struct attach *a,
 int exec_session(struct cli *c, const char *method, json_t *in, bool tty, char ret_name[64],
 		 struct err *e)
 {
-	struct attach_stdio stdio = { { 0, 1, 2 }, { -EBADF, -EBADF, -EBADF } };
+	struct attach_stdio stdio = ATTACH_STDIO_INIT;
 	struct attach a = { .kind = ATTACH_COMMAND, .tty = tty, .lines = -1,
 			    .run = STREQ(method, "Run") };
 	int r;

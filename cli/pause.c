@@ -9,5 +9,5 @@ static json_t *parameters(struct cli *c, const char *name)
 
 int cmd_pause(struct cli *c, struct err *e)
 {
-	return cli_each(c, "Pause", parameters, e);
+	return cli_call_each(c, "Pause", parameters, e);
 }

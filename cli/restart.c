@@ -16,5 +16,5 @@ int cmd_restart(struct cli *c, struct err *e)
 	cleanup_json json_t *us = NULL;
 	int r = cli_duration(c, "timeout", &us, e);
 
-	return r < 0 ? r : cli_each(c, "Restart", parameters, e);
+	return r < 0 ? r : cli_call_each(c, "Restart", parameters, e);
 }

@@ -9,5 +9,5 @@ static json_t *parameters(struct cli *c, const char *name)
 
 int cmd_resume(struct cli *c, struct err *e)
 {
-	return cli_each(c, "Resume", parameters, e);
+	return cli_call_each(c, "Resume", parameters, e);
 }

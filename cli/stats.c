@@ -112,45 +112,24 @@ static int stats_all(struct cli *c, struct err *e)
 	return 0;
 }
 
-/* One of several: an error with one does not keep us from the next. */
-static int stats_one(struct cli *c, const char *name, json_t *all, struct err *e)
+static int stats_one(struct cli *c, const char *name, const void *arg, json_t **ret, struct err *e)
 {
 	cleanup_reply struct client_reply reply = { 0 };
-	json_t *stats;
-	int r;
+	int r = cli_call(c, "Stats", json_pack("{s:s}", "name", name), &reply, e);
 
-	snprintf(c->subject, sizeof(c->subject), "stats %.100s", name);
-	r = cli_call(c, "Stats", json_pack("{s:s}", "name", name), &reply, e);
-	if (r < 0 && c->args_count == 1)
+	(void)arg;
+	if (r < 0)
 		return r;
-	if (r < 0) {
-		if (!c->json)
-			cli_error(c, e);
-		if (!c->status)
-			c->status = e->code;
-		json_array_append_new(all, cli_json_error(c, e));
+	*ret = json_incref(json_object_get(reply.params, "stats"));
+	if (c->json)
 		return 0;
-	}
-	stats = json_object_get(reply.params, "stats");
-	json_array_append(all, stats);
-	if (!c->json) {
-		if (json_array_size(all) > 1)
-			putchar('\n');
-		show_all("", stats);
-	}
+	if (name != c->args[0])
+		putchar('\n');
+	show_all("", *ret);
 	return 0;
 }
 
 int cmd_stats(struct cli *c, struct err *e)
 {
-	cleanup_json json_t *all = json_array();
-	int r = 0;
-
-	if (!c->args_count)
-		return stats_all(c, e);
-	for (size_t i = 0; r == 0 && i < c->args_count; i++)
-		r = stats_one(c, c->args[i], all, e);
-	if (r == 0 && c->json)
-		cli_json(c->args_count == 1 ? json_array_get(all, 0) : all);
-	return r;
+	return c->args_count ? cli_each(c, stats_one, NULL, e) : stats_all(c, e);
 }

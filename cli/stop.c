@@ -16,5 +16,5 @@ int cmd_stop(struct cli *c, struct err *e)
 	cleanup_json json_t *us = NULL;
 	int r = cli_duration(c, "timeout", &us, e);
 
-	return r < 0 ? r : cli_each(c, "Stop", parameters, e);
+	return r < 0 ? r : cli_call_each(c, "Stop", parameters, e);
 }

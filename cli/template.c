@@ -111,5 +111,5 @@ static json_t *parameters(struct cli *c, const char *name)
 
 int cmd_template_remove(struct cli *c, struct err *e)
 {
-	return cli_each(c, "TemplateRemove", parameters, e);
+	return cli_call_each(c, "TemplateRemove", parameters, e);
 }

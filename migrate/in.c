@@ -365,6 +365,7 @@ static int publish_up(void *ctx, struct err *e)
 	ret = r->named ? r->i->arrival->commit(r->i->ctx, e) : 0;
 	if (ret < 0)
 		return ret;
+	step_mark("receive.runs");
 	mig_in_pass_packets(r);
 	r->i->report.state = MIG_IS_MOVED;
 	r->i->report.total_us = now_monotonic_us() - r->from_us;

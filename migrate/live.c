@@ -182,6 +182,7 @@ static int on_stopped(void *arg, struct err *e)
 	int r;
 
 	s->frozen_at_us = now_monotonic_us();
+	step_mark("live.frozen");
 	r = s->hold ? netns_hold_begin(s->hold, e) : 0;
 	if (r == 0)
 		r = fault_point("live", "stopped", e);
@@ -189,6 +190,7 @@ static int on_stopped(void *arg, struct err *e)
 		r = mig_mapped_files(s->o->live, s->upper, &mapped, &count, e);
 	if (r == 0)
 		r = files_pass(s, mapped, count, true, &pass, e);
+	step_mark("live.disk");
 	free(mapped);
 	return r;
 }
@@ -208,6 +210,7 @@ static int send_image(struct mig_sending *s, struct err *e)
 		return ckpt_dump_prepare(&v->cgroup, v->init, s->pump.out, &o, &s->dump, NULL, e);
 	r = memory_rounds(s, e);
 	s->status.stage = "switch-over";
+	step_mark("live.rounds");
 	return r < 0 ? r : ckpt_precopy_finish(s->precopy, &s->dump, NULL, e);
 }
 

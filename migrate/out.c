@@ -264,6 +264,7 @@ static int commit_up(void *ctx, struct err *e)
 		r = mig_recv_json(s->c, MIG_COMMITTED, &answer, e);
 	json_decref(answer);
 	note_pause(s);
+	step_mark("send.committed");
 	if (r < 0 || !gives_up(s->o))
 		return r;
 	/* What came since; that it does not get there is no matter of who has the VPS. */

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "netns/internal.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 
 #include <arpa/inet.h>
+#include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/icmp6.h>
@@ -94,21 +97,25 @@ static size_t make_na(struct na_frame *f, const uint8_t mac[6], const struct net
 	return sizeof(*f);
 }
 
+void netns_await_carrier(int fd, const char *link)
+{
+	struct ethtool_value v = { .cmd = ETHTOOL_GLINK };
+	struct ifreq ifr = { .ifr_data = (void *)&v };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", link);
+	ioctl(fd, SIOCETHTOOL, &ifr);
+}
+
 /* From inside, as the VPS itself would: rules of the host that look at who sends what see it. */
-static void announce(const struct netns_if *i, int netns_fd)
+static void announce(const struct netns_if *i, int fd)
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET };
-	struct err ignored;
-	cleanup_close int fd = netns_socket(netns_fd, AF_PACKET, SOCK_RAW, 0, &ignored);
 	struct ifreq ifr = { 0 };
-	int on = 1;
 
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", i->name);
-	if (fd < 0 || ioctl(fd, SIOCGIFINDEX, &ifr) < 0)
+	if (ioctl(fd, SIOCGIFINDEX, &ifr) < 0)
 		return;
 	to.sll_ifindex = ifr.ifr_ifindex;
-	/* Past the queue, which a link that has just come up may not have yet. */
-	setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on));
 	for (size_t k = 0; k < i->addr_count; k++) {
 		union {
 			struct arp_frame arp;
@@ -124,7 +131,18 @@ static void announce(const struct netns_if *i, int netns_fd)
 
 void netns_announce(const struct netns_vps *v, int netns_fd)
 {
-	for (unsigned i = 0; i < v->if_count; i++)
-		if (v->ifs[i].mode != NETNS_NONE && v->ifs[i].mode != NETNS_HOST)
-			announce(&v->ifs[i], netns_fd);
+	struct err ignored;
+	int fd = netns_socket(netns_fd, AF_PACKET, SOCK_RAW, 0, &ignored), on = 1;
+
+	if (fd < 0)
+		return;
+	/* Past the queue, which a link that has just come up may not have yet. */
+	setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on));
+	for (unsigned i = 0; i < v->if_count; i++) {
+		if (v->ifs[i].mode == NETNS_NONE || v->ifs[i].mode == NETNS_HOST)
+			continue;
+		netns_await_carrier(fd, v->ifs[i].name);
+		announce(&v->ifs[i], fd);
+	}
+	fd_close_later(&fd);
 }

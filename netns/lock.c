@@ -3,6 +3,7 @@
 /* Connections stand still while their ends are saved, and until they are all there again. */
 #include "netns/netns.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "netns/nft.h"
 
@@ -61,5 +62,10 @@ int netns_seal(int netns_fd, bool on, struct err *e)
 		nl_ignore(&n, ENOENT);
 		nft_end(&n);
 	}
-	return r == 0 ? nl_talk(&n, "the seal", NULL, NULL, e) : r;
+	if (r == 0)
+		r = nl_talk(&n, "the seal", NULL, NULL, e);
+	/* What was deleted is waited for. */
+	if (!on)
+		fd_close_later(&n.fd);
+	return r;
 }

@@ -39,7 +39,9 @@ static int by_ino(const void *a, const void *b)
 	const struct delta_file *x = *(struct delta_file *const *)a;
 	const struct delta_file *y = *(struct delta_file *const *)b;
 
-	return x->ino < y->ino ? -1 : x->ino > y->ino;
+	if (x->ino != y->ino)
+		return x->ino < y->ino ? -1 : 1;
+	return x->type < y->type ? -1 : x->type > y->type;
 }
 
 struct delta_item *delta_find(const struct delta_catalogue *c, const char *path)
@@ -50,9 +52,18 @@ struct delta_item *delta_find(const struct delta_catalogue *c, const char *path)
 	return c->count ? bsearch(&key, c->item, c->count, sizeof(key), by_path) : NULL;
 }
 
-struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino)
+struct delta_item *delta_find_above(const struct delta_catalogue *c, const char *path)
 {
-	const struct delta_file key = { .ino = ino }, *k = &key;
+	char above[DELTA_PATH_MAX + 1];
+	const char *slash = strrchr(path, '/');
+
+	snprintf(above, sizeof(above), "%.*s", slash ? (int)(slash - path) : 0, path);
+	return delta_find(c, above);
+}
+
+struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino, mode_t mode)
+{
+	const struct delta_file key = { .ino = ino, .type = mode & S_IFMT }, *k = &key;
 	struct delta_file **f;
 
 	f = c->files ? bsearch(&k, c->file, c->files, sizeof(*c->file), by_ino) : NULL;
@@ -138,9 +149,11 @@ static int scan_dir(struct scan *s, const char *path, struct err *e)
 		close(fd);
 		return err_code(e, -ENOMEM, "list %s", path);
 	}
-	while (r == 0 && (d = readdir(dir)))
+	while (r == 0 && (errno = 0, d = readdir(dir)))
 		if (!STREQ(d->d_name, ".") && !STREQ(d->d_name, ".."))
 			r = scan_entry(s, dirfd(dir), path, d->d_name, e);
+	if (r == 0 && errno && (s->last || errno != ENOENT))
+		return err_sys(e, "list %s", path);
 	return r;
 }
 
@@ -159,8 +172,8 @@ static int add_file(struct delta_catalogue *c, struct delta_file *f)
 	return 0;
 }
 
-/* One for each inode number, and each name's item pointing to it. */
-static int collect_files(struct delta_catalogue *c, struct delta_catalogue *before)
+/* One for each file, and each name's item pointing to it. */
+static int collect_files(struct delta_catalogue *c)
 {
 	size_t kept = 0;
 
@@ -181,25 +194,66 @@ static int collect_files(struct delta_catalogue *c, struct delta_catalogue *befo
 	if (c->files)
 		qsort(c->file, c->files, sizeof(*c->file), by_ino);
 	for (size_t i = 0; i < c->files; i++) {
-		if (kept && c->file[kept - 1]->ino == c->file[i]->ino)
+		if (kept && by_ino(&c->file[kept - 1], &c->file[i]) == 0)
 			free(c->file[i]);
 		else
 			c->file[kept++] = c->file[i];
 	}
 	c->files = kept;
-	for (size_t i = 0; i < c->count; i++)
-		if (!S_ISDIR(c->item[i].st.st_mode))
-			c->item[i].file = delta_find_file(c, c->item[i].st.st_ino);
-	for (size_t i = 0; i < c->files; i++) {
-		struct delta_file *f = c->file[i], *old = delta_find_file(before, f->ino);
+	for (size_t i = 0; i < c->count; i++) {
+		const struct stat *st = &c->item[i].st;
 
-		if (!old || old->type != f->type)
+		if (!S_ISDIR(st->st_mode))
+			c->item[i].file = delta_find_file(c, st->st_ino, st->st_mode);
+	}
+	return 0;
+}
+
+static void take_digests(struct delta_catalogue *c, const struct delta_catalogue *before)
+{
+	for (size_t i = 0; i < c->files; i++) {
+		struct delta_file *f = c->file[i], *old = delta_find_file(before, f->ino, f->type);
+
+		if (!old)
 			continue;
 		f->hash = TAKE_PTR(old->hash);
 		f->blocks = old->blocks;
 		old->blocks = 0;
 	}
-	return 0;
+}
+
+void delta_forget_absent(struct delta_catalogue *c)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < c->count; i++) {
+		if (c->item[i].absent)
+			free(c->item[i].path);
+		else
+			c->item[kept++] = c->item[i];
+	}
+	c->count = kept;
+}
+
+/* While names change a directory may list one twice, and as different things: one is kept, and
+ * nothing that is below it when that is no directory. */
+static void make_tree(struct delta_catalogue *c)
+{
+	bool twice = false;
+
+	qsort(c->item, c->count, sizeof(*c->item), by_path);
+	for (size_t i = 1; i < c->count; i++)
+		if (by_path(&c->item[i - 1], &c->item[i]) == 0)
+			c->item[i].absent = twice = true;
+	if (!twice)
+		return;
+	delta_forget_absent(c);
+	for (size_t i = 1; i < c->count; i++) { /* the first is the top */
+		const struct delta_item *dir = delta_find_above(c, c->item[i].path);
+
+		c->item[i].absent = !dir || dir->absent || !S_ISDIR(dir->st.st_mode);
+	}
+	delta_forget_absent(c);
 }
 
 int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta_catalogue *before,
@@ -219,10 +273,12 @@ int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta
 		if (S_ISDIR(ret->item[i].st.st_mode))
 			r = scan_dir(&s, ret->item[i].path, e);
 	if (r == 0) {
-		qsort(ret->item, ret->count, sizeof(*ret->item), by_path);
-		r = collect_files(ret, before);
+		make_tree(ret);
+		r = collect_files(ret);
 		if (r < 0)
 			err_code(e, r, "list the tree");
+		else
+			take_digests(ret, before);
 	}
 	if (r < 0)
 		delta_catalogue_done(ret);

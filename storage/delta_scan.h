@@ -8,14 +8,17 @@
 
 /* The sender's notes: what was seen, and so what the receiver has. */
 
-/* A file, by whatever names. */
+/* A file, by whatever names. Its number alone does not tell which: while the tree is walked a file
+ * may go and its number be given to one of another type. */
 struct delta_file {
 	uint64_t ino;
 	mode_t type;
 	XXH128_hash_t *hash; /* of each block that was sent; all zero: a hole */
 	size_t blocks;
-	const char *where;   /* a name that the receiver has it under; NULL: none */
-	bool parked, told;   /* in this pass */
+	/* In this pass: */
+	const char *where; /* a name that the receiver has it under; NULL: none */
+	uint64_t parked;   /* the number that it was put aside under; 0: it was not */
+	bool told;
 };
 
 struct delta_item {
@@ -24,6 +27,7 @@ struct delta_item {
 	struct delta_file *file; /* NULL: a directory */
 	bool dirty;  /* may change without a sign in what stat(2) tells */
 	bool absent; /* gone before it could be sent */
+	bool touched; /* a directory whose entries this pass changed, and so its times */
 };
 
 struct delta_catalogue {
@@ -33,12 +37,16 @@ struct delta_catalogue {
 	size_t files, files_room;
 };
 
-/* Walks the tree. Files that `before` knows take their block digests along, out of `before`.
+/* Walks the tree. Each path is there once, in a directory that is there, too. Files that `before` knows take their block digests along, out of `before`.
  * Device nodes but whiteouts are counted and left out. */
 int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta_catalogue *before,
 	       struct delta_catalogue *ret, uint64_t *ret_left_out, struct err *e);
 void delta_catalogue_done(struct delta_catalogue *c);
 struct delta_item *delta_find(const struct delta_catalogue *c, const char *path);
-struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino);
+/* The directory that `path` lies in. */
+struct delta_item *delta_find_above(const struct delta_catalogue *c, const char *path);
+struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino, mode_t mode);
+/* Takes the items out that are marked as absent. */
+void delta_forget_absent(struct delta_catalogue *c);
 
 #endif

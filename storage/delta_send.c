@@ -20,11 +20,13 @@ struct storage_send {
 	struct buf out;
 	char *block;
 	/* Of the pass under way. */
+	struct delta_catalogue now;
 	struct storage_pass pass;
 	const uint64_t *mapped;
 	size_t mapped_count;
 	bool last;
-	bool absent; /* a directory could not be sent */
+	uint64_t parks; /* files put aside so far */
+	bool absent;    /* a directory could not be sent */
 };
 
 int storage_send_new(int rootfd, const struct storage_ids *ids, enum storage_delta_kind kind,
@@ -82,6 +84,22 @@ static int tell_path(struct storage_send *s, enum delta_op op, const char *path,
 	snprintf(rec->path, sizeof(rec->path), "%s", path);
 	snprintf(rec->target, sizeof(rec->target), "%s", target ? target : "");
 	return tell(s, rec, e);
+}
+
+/* One name more or less gives its directory other times at the receiver. */
+static void note_touched(struct storage_send *s, const char *path)
+{
+	struct delta_item *dir = delta_find_above(&s->now, path);
+
+	if (dir)
+		dir->touched = true;
+}
+
+static int tell_name(struct storage_send *s, enum delta_op op, const char *path, const char *target,
+		     uint64_t number, struct err *e)
+{
+	note_touched(s, path);
+	return tell_path(s, op, path, target, number, e);
 }
 
 static bool is_mapped(const struct storage_send *s, uint64_t ino)
@@ -162,7 +180,8 @@ static int send_block(struct storage_send *s, struct delta_record *rec, struct d
 	return tell(s, rec, e);
 }
 
-/* Holes need not be read; a block of zeros becomes one. */
+/* Holes need not be read; a block of zeros becomes one. What lies past `size`, because the file grows
+ * meanwhile, is not read: the receiver cuts it off, and the digest would speak of what it has not. */
 static int send_content(struct storage_send *s, struct delta_record *rec, struct delta_file *f, int fd,
 			off_t size, struct err *e)
 {
@@ -173,6 +192,7 @@ static int send_content(struct storage_send *s, struct delta_record *rec, struct
 		return err_code(e, r, "send %s", rec->path);
 	for (size_t i = 0; r == 0 && i < f->blocks; i++) {
 		off_t at = (off_t)i * DELTA_BLOCK;
+		size_t len = size - at < (off_t)DELTA_BLOCK ? (size_t)(size - at) : DELTA_BLOCK;
 		ssize_t n = 0;
 
 		if (data < at + (off_t)DELTA_BLOCK) {
@@ -181,7 +201,7 @@ static int send_content(struct storage_send *s, struct delta_record *rec, struct
 				data = errno == ENXIO ? INT64_MAX : at;
 		}
 		if (data < at + (off_t)DELTA_BLOCK)
-			n = pread(fd, s->block, DELTA_BLOCK, at);
+			n = pread(fd, s->block, len, at);
 		if (n < 0)
 			return err_sys(e, "read %s", rec->path);
 		if (hash_is_hole(&f->hash[i]) && n == 0)
@@ -229,8 +249,9 @@ static int open_item(struct storage_send *s, struct delta_item *item, const char
 	} else if (fstatat(parent, *ret_name, st, AT_SYMLINK_NOFOLLOW) < 0) {
 		r = -errno;
 	}
-	/* Another file may have come in its place: what it holds is not to be taken for this one's. */
-	if (r == 0 && ((st->st_mode & S_IFMT) != type || (item->file && st->st_ino != item->st.st_ino)))
+	/* Another may have come in its place, for a while and with no trace when a directory above was
+	 * moved: what it holds is not to be taken for this one's. */
+	if (r == 0 && ((st->st_mode & S_IFMT) != type || st->st_ino != item->st.st_ino))
 		r = -ESTALE;
 	return r < 0 ? gone(s, item, r, e) : 0;
 }
@@ -259,6 +280,7 @@ static int send_item(struct storage_send *s, struct delta_item *item, bool fresh
 	}
 	s->pass.changed++;
 	if (fresh) {
+		note_touched(s, item->path);
 		rec->op = !f ? DELTA_DIR : S_ISREG(st.st_mode) ? DELTA_FILE : DELTA_NODE;
 		r = tell(s, rec, e);
 	}
@@ -283,10 +305,10 @@ static bool is_same(const struct delta_item *old, const struct delta_item *now)
 }
 
 /* Names that are as they were tell where the receiver has a file. */
-static void note_kept(struct storage_send *s, struct delta_catalogue *now)
+static void note_kept(struct storage_send *s)
 {
 	for (size_t i = 0; i < s->has.count; i++) {
-		struct delta_item *old = &s->has.item[i], *new = delta_find(now, old->path);
+		struct delta_item *old = &s->has.item[i], *new = delta_find(&s->now, old->path);
 
 		if (is_same(old, new) && new->file && !new->file->where)
 			new->file->where = new->path;
@@ -295,7 +317,7 @@ static void note_kept(struct storage_send *s, struct delta_catalogue *now)
 
 /* Takes away what is not there any more, what lies in a directory before it. A file that goes on
  * under a new name is put aside. */
-static int send_gone(struct storage_send *s, struct delta_catalogue *now, struct err *e)
+static int send_gone(struct storage_send *s, struct err *e)
 {
 	int r = 0;
 
@@ -303,17 +325,17 @@ static int send_gone(struct storage_send *s, struct delta_catalogue *now, struct
 		struct delta_item *old = &s->has.item[i];
 		struct delta_file *f;
 
-		if (is_same(old, delta_find(now, old->path)))
+		if (is_same(old, delta_find(&s->now, old->path)))
 			continue;
 		s->pass.changed++;
-		f = old->file ? delta_find_file(now, old->st.st_ino) : NULL;
+		f = old->file ? delta_find_file(&s->now, old->file->ino, old->file->type) : NULL;
 		if (!old->file) {
-			r = tell_path(s, DELTA_RMDIR, old->path, NULL, 0, e);
-		} else if (f && f->type == old->file->type && !S_ISLNK(f->type) && !f->where && !f->parked) {
-			f->parked = true;
-			r = tell_path(s, DELTA_PARK, old->path, NULL, f->ino, e);
+			r = tell_name(s, DELTA_RMDIR, old->path, NULL, 0, e);
+		} else if (f && !S_ISLNK(f->type) && !f->where && !f->parked) {
+			f->parked = ++s->parks;
+			r = tell_name(s, DELTA_PARK, old->path, NULL, f->parked, e);
 		} else {
-			r = tell_path(s, DELTA_REMOVE, old->path, NULL, 0, e);
+			r = tell_name(s, DELTA_REMOVE, old->path, NULL, 0, e);
 		}
 	}
 	return r;
@@ -326,9 +348,9 @@ static int send_name(struct storage_send *s, struct delta_item *item, struct err
 	int r;
 
 	if (f->where) {
-		r = tell_path(s, DELTA_LINK, item->path, f->where, 0, e);
+		r = tell_name(s, DELTA_LINK, item->path, f->where, 0, e);
 	} else if (f->parked) {
-		r = tell_path(s, DELTA_UNPARK, item->path, NULL, f->ino, e);
+		r = tell_name(s, DELTA_UNPARK, item->path, NULL, f->parked, e);
 	} else {
 		/* Another file had its number before. */
 		f->blocks = 0;
@@ -345,29 +367,20 @@ static int send_name(struct storage_send *s, struct delta_item *item, struct err
 }
 
 /* The receiver did not get the directory that it lies in, or lay in when it was seen. */
-static bool is_orphan(const struct delta_catalogue *now, const struct delta_item *item)
+static bool is_orphan(const struct storage_send *s, const struct delta_item *item)
 {
-	char above[DELTA_PATH_MAX + 1];
-	const struct delta_item *dir;
-	char *slash;
+	const struct delta_item *dir = delta_find_above(&s->now, item->path);
 
-	snprintf(above, sizeof(above), "%s", item->path);
-	slash = strrchr(above, '/');
-	if (!slash)
-		return false;
-	*slash = '\0';
-	dir = delta_find(now, above);
 	return !dir || dir->absent;
 }
 
-static int send_entry(struct storage_send *s, const struct delta_catalogue *now,
-		      struct delta_item *item, struct err *e)
+static int send_entry(struct storage_send *s, struct delta_item *item, struct err *e)
 {
 	const struct delta_item *old = delta_find(&s->has, item->path);
 	bool kept = old && is_same(old, item), unchanged = kept && is_unchanged(s, old, item);
 	int r = 0;
 
-	item->absent = s->absent && !kept && is_orphan(now, item);
+	item->absent = s->absent && !kept && is_orphan(s, item);
 	if (item->absent)
 		return 0;
 	if (!item->file) {
@@ -387,38 +400,24 @@ static int send_entry(struct storage_send *s, const struct delta_catalogue *now,
 }
 
 /* Last, because what was put into a directory has changed its times. */
-static int send_dirs(struct storage_send *s, struct delta_catalogue *now, struct err *e)
+static int send_dirs(struct storage_send *s, struct err *e)
 {
 	int r = 0;
 
-	for (size_t i = now->count; r >= 0 && i-- > 0;) {
-		struct delta_item *item = &now->item[i];
+	for (size_t i = s->now.count; r >= 0 && i-- > 0;) {
+		struct delta_item *item = &s->now.item[i];
 
-		if (!item->file && !item->absent &&
-		    !is_unchanged(s, delta_find(&s->has, item->path), item))
+		if (item->file || item->absent)
+			continue;
+		if (item->touched || !is_unchanged(s, delta_find(&s->has, item->path), item))
 			r = send_item(s, item, false, e);
 	}
 	return r < 0 ? r : 0;
 }
 
-/* What could not be sent is no part of what the receiver has. */
-static void forget_absent(struct delta_catalogue *c)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < c->count; i++) {
-		if (c->item[i].absent)
-			free(c->item[i].path);
-		else
-			c->item[kept++] = c->item[i];
-	}
-	c->count = kept;
-}
-
 int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t mapped_count, bool last,
 		      struct storage_pass *ret, struct err *e)
 {
-	struct delta_catalogue now;
 	int r;
 
 	s->pass = (struct storage_pass){ 0 };
@@ -427,23 +426,23 @@ int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t map
 	s->last = last;
 	s->absent = false;
 	storage_parent_done(&s->cache);
-	r = delta_scan(s->rootfd, s->kind, last, &s->has, &now, &s->pass.left_out, e);
+	r = delta_scan(s->rootfd, s->kind, last, &s->has, &s->now, &s->pass.left_out, e);
 	if (r < 0)
 		return r;
-	note_kept(s, &now);
-	r = send_gone(s, &now, e);
-	for (size_t i = 0; r == 0 && i < now.count; i++)
-		r = send_entry(s, &now, &now.item[i], e);
+	note_kept(s);
+	r = send_gone(s, e);
+	for (size_t i = 0; r == 0 && i < s->now.count; i++)
+		r = send_entry(s, &s->now.item[i], e);
 	if (r == 0)
-		r = send_dirs(s, &now, e);
+		r = send_dirs(s, e);
 	if (r == 0)
 		r = tell_path(s, DELTA_END, "", NULL, 0, e);
-	s->pass.entries = now.count;
-	forget_absent(&now);
+	s->pass.entries = s->now.count;
+	/* What could not be sent is no part of what the receiver has. */
+	delta_forget_absent(&s->now);
 	delta_catalogue_done(&s->has);
-	s->has = now;
-	for (size_t i = 0; i < now.files; i++)
-		now.file[i]->where = NULL, now.file[i]->parked = now.file[i]->told = false;
+	s->has = s->now;
+	s->now = (struct delta_catalogue){ 0 };
 	*ret = s->pass;
 	return r;
 }

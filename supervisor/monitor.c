@@ -315,6 +315,7 @@ static void serve(struct mon *m, int *ret_status)
 		size_t n;
 
 		mon_watch_due(m);
+		fd_close_due();
 		n = fill_poll(m, p);
 
 		if (poll(p, n, poll_timeout(m)) < 0 && errno != EINTR)

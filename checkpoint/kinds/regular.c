@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What has a path in the VPS's root: files, directories, FIFOs, and those devices that hold nothing. */
+#include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -31,12 +33,38 @@ static bool is(const struct ckpt_fd *f)
 	return S_ISREG(m) || S_ISDIR(m);
 }
 
+/* One that `vps exec` was given is the host's: the VPS's own, which does the same, takes its place. */
+static bool is_of_host(struct ckpt_dump *d, const struct ckpt_fd *f, char **ret_path)
+{
+	static const struct {
+		unsigned number;
+		char path[16];
+	} devices[] = { { 3, "/dev/null" }, { 5, "/dev/zero" }, { 7, "/dev/full" },
+			{ 8, "/dev/random" }, { 9, "/dev/urandom" } };
+
+	for (size_t i = 0; S_ISCHR(f->st.st_mode) && i < ARRAY_SIZE(devices); i++) {
+		cleanup_close int fd = -EBADF;
+		struct stat st;
+
+		if (devices[i].number != minor(f->st.st_rdev))
+			continue;
+		fd = path_open_in_root(ckpt_space_root(d, 0), devices[i].path, O_PATH | O_NOFOLLOW, 0);
+		if (fd < 0 || fstat(fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != f->st.st_rdev)
+			return false;
+		*ret_path = ckpt_strdup(&d->tree.arena, devices[i].path);
+		return *ret_path != NULL;
+	}
+	return false;
+}
+
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	char proc[64];
+	int r;
 
 	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)f->pid, f->fd);
-	return ckpt_place_find(d, proc, f->link, &f->st, &out->path, &out->ghost, &out->space, e);
+	r = ckpt_place_find(d, proc, f->link, &f->st, &out->path, &out->ghost, &out->space, e);
+	return r < 0 && is_of_host(d, f, &out->path) ? 0 : r;
 }
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)

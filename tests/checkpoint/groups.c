@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -90,9 +91,46 @@ static int threaded(int *ret_tid)
 	return pid;
 }
 
+/* With the tenant's own controllers there are files that are not there without, and that are watched
+ * (unified hosts have them). */
+static bool has_memory;
+static int memory_watch;
+
+static int watch_memory(int watch)
+{
+	has_memory = strstr(get(TOP "/cgroup.controllers"), "memory") != NULL;
+	if (!has_memory)
+		return -1;
+	put(TOP "/cgroup.subtree_control", "+memory +pids");
+	put(TOP "/a.slice/cgroup.subtree_control", "+memory");
+	put(TOP "/a.slice/b.service/memory.high", "33554432");
+	memory_watch = inotify_add_watch(watch, TOP "/a.slice/b.service/memory.events", IN_MODIFY);
+	CHECK(memory_watch > 0);
+	return open(TOP "/a.slice/b.service/memory.max", O_RDWR);
+}
+
+static void check_memory(int watch, int max)
+{
+	struct inotify_event e = { 0 };
+
+	if (!has_memory)
+		return;
+	CHECK(strcmp(get(TOP "/a.slice/cgroup.subtree_control"), "memory\n") == 0);
+	CHECK(strcmp(get(TOP "/a.slice/b.service/memory.high"), "33554432\n") == 0);
+	CHECK(atol(get(TOP "/a.slice/b.service/memory.current")) > 0);
+	CHECK(pwrite(max, "1048576", 7, 0) == 7 &&
+	      strcmp(get(TOP "/a.slice/b.service/memory.max"), "1048576\n") == 0);
+	/* As it has more than none, one that may have none is an event: one among others, as the
+	 * group above was frozen, and is empty when the kernel has ended who had more. */
+	put(TOP "/a.slice/b.service/memory.max", "0");
+	while (e.wd != memory_watch && read(watch, &e, sizeof(e)) == sizeof(e))
+		continue;
+	CHECK(e.wd == memory_watch && e.mask == IN_MODIFY);
+}
+
 int main(void)
 {
-	int pid, two, own_tid, dir, events, list;
+	int pid, two, own_tid, dir, events, list, max, watch = inotify_init1(IN_CLOEXEC);
 	char value[64] = { 0 }, text[256];
 	struct stat st;
 
@@ -114,6 +152,8 @@ int main(void)
 	dir = open(TOP "/a.slice", O_RDONLY | O_DIRECTORY);
 	events = open(TOP "/a.slice/cgroup.events", O_RDONLY);
 	list = open(TOP "/init.scope/cgroup.procs", O_RDWR);
+	CHECK(inotify_add_watch(watch, TOP "/a.slice/cgroup.events", IN_MODIFY) > 0);
+	max = watch_memory(watch);
 	wait_for_restore();
 	CHECK(is_in(TOP "/init.scope/cgroup.procs", 1) &&
 	      !is_in(TOP "/init.scope/cgroup.procs", pid));
@@ -136,6 +176,7 @@ int main(void)
 	CHECK(pread(events, text, sizeof(text), 0) > 0 && strncmp(text, "populated 1\n", 12) == 0);
 	CHECK(openat(dir, "b.service", O_PATH | O_DIRECTORY) >= 0);
 	CHECK(pread(list, text, sizeof(text), 0) == 2 && memcmp(text, "1\n", 2) == 0);
+	check_memory(watch, max);
 	/* It is in a group that can be used on. */
 	kill(pid, SIGKILL);
 	CHECK(waitpid(pid, NULL, 0) == pid && rmdir(TOP "/a.slice/b.service") == 0);

@@ -17,8 +17,9 @@ teardown() {
 
 # A command whose output is a file of the host: it cannot go anywhere with the VPS.
 begin_outside() {
-	"$VPS_BUILD/vps" exec web1 -- sh -c 'sleep 1000 & sleep 1000; :' \
-		</dev/null >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/out" &
+	mkfifo "$BATS_TEST_TMPDIR/hold"
+	"$VPS_TOP/tests/cli/exec_by_api" "$VPS_ROOT/run/vpsd.sock" web1 "$BATS_TEST_TMPDIR/out" \
+		sh -c 'sleep 1000 & sleep 1000; :' <>"$BATS_TEST_TMPDIR/hold" &
 	client=$!
 	wait_until 20 two_sleep
 }
@@ -41,8 +42,8 @@ two_sleep() {
 	assert_status 11
 	[ "${#lines[@]}" -ge 4 ] || fail "$output"
 	for l in "${lines[@]}"; do
-		[[ $l =~ ^web1,\ process\ [0-9]+\ \[[0-9]+\],\ fd\ [0-9]+:\ .*/out,?\ .*\ \(.*vps\ exec.*\)$ ]] ||
-			[[ $l =~ /dev/null ]] || fail "$l"
+		[[ $l =~ ^web1,\ process\ [0-9]+\ \[[0-9]+\],\ fd\ [12]:\ .*/out,?\ .*\ \(end\ the\ command.*\)$ ]] ||
+			fail "$l"
 	done
 	run vps check --json web1
 	assert_status 11

@@ -114,6 +114,33 @@ setup_file() {
 	refute_match 'is one'
 }
 
+@test "the tenant never holds a file or socket of ours" {
+	local dir=$BATS_TEST_TMPDIR
+	echo line >"$dir/in"
+	vps exec web1 -- sh -c 'ls -l /proc/self/fd; (sleep 100 & echo $! >/tmp/left)' <"$dir/in" >"$dir/out" 2>&1
+	run cat "$dir/out"
+	assert_equal "$(grep -c 'pipe:' "$dir/out")" 3
+	refute_match "$dir"
+	run vps exec web1 -- sh -c 'ls -l /proc/$(cat /tmp/left)/fd; kill $(cat /tmp/left)'
+	assert_status 0
+	refute_match "$dir"
+}
+
+@test "output and errors that go to one file keep their order" {
+	vps exec web1 -- sh -c 'for i in 1 2 3; do echo out $i; echo err $i >&2; done' >"$BATS_TEST_TMPDIR/out" 2>&1
+	assert_equal "$(tr '\n' ' ' <"$BATS_TEST_TMPDIR/out")" "out 1 err 1 out 2 err 2 out 3 err 3 "
+}
+
+@test "what a command does not read of a file is there for the next" {
+	local dir=$BATS_TEST_TMPDIR
+	printf '%s\n' 1 2 3 4 >"$dir/in"
+	while read -r line; do
+		echo "we $line"
+		vps exec web1 -- sh -c 'test '"$line"' = 3 || { read x; echo "it $x"; }'
+	done <"$dir/in" >"$dir/out"
+	assert_equal "$(tr '\n' ' ' <"$dir/out")" "we 1 it 2 we 3 we 4 it  "
+}
+
 @test "enter: a login shell" {
 	run "$VPS_TOP/tests/cli/on_tty" send:'echo "$0 $((6*7))"; exit 4\n' expect:'-[a-z]*sh 42|sh 42' \
 		-- "$VPS_BUILD/vps" enter web1

@@ -8,7 +8,10 @@ setup() {
 	vps create web1
 	give_counter web1
 }
-teardown() { vps_clean; }
+teardown() {
+	[ -z "${client-}" ] || kill "$client" 2>/dev/null || true
+	vps_clean
+}
 
 lib() {
 	echo "$VPS_ROOT/lib/vps/web1"
@@ -135,8 +138,8 @@ goes_on() {
 
 @test "a command of exec goes on, and its client is told" {
 	vps start web1
-	"$VPS_BUILD/vps" exec web1 -- sh -c 'exec <>/dev/null >&0 2>&0; echo begun >/done
-		while [ ! -e /go ]; do sleep 0.1; done; echo over >/done' 2>"$BATS_TEST_TMPDIR/err" &
+	"$VPS_BUILD/vps" exec web1 -- sh -c 'echo begun >/done; while [ ! -e /go ]; do sleep 0.1; done
+		echo over >/done' </dev/null >/dev/null 2>"$BATS_TEST_TMPDIR/err" &
 	client=$!
 	wait_until 20 goes_on begun
 	succeeds vps suspend web1
@@ -167,8 +170,9 @@ goes_on() {
 
 @test "what cannot be saved is named, and runs on" {
 	vps start web1
-	"$VPS_BUILD/vps" exec web1 -- sh -c 'echo begun >/done; while [ ! -e /go ]; do sleep 0.1; done
-		echo over >/done; echo said' >"$BATS_TEST_TMPDIR/out" &
+	mkfifo "$BATS_TEST_TMPDIR/hold"
+	"$VPS_TOP/tests/cli/exec_by_api" "$VPS_ROOT/run/vpsd.sock" web1 "$BATS_TEST_TMPDIR/out" sh -c 'echo begun >/done
+		while [ ! -e /go ]; do sleep 0.1; done; echo said; echo over >/done' <>"$BATS_TEST_TMPDIR/hold" &
 	client=$!
 	wait_until 20 goes_on begun
 	pid=$(vps_pid web1)
@@ -180,6 +184,7 @@ goes_on() {
 	[ ! -e "$(lib)/image.tmp" ]
 	# What ran meanwhile was not disturbed.
 	vps exec web1 -- touch /go
-	wait "$client"
+	wait_until 20 goes_on over
 	assert_equal "$(cat "$BATS_TEST_TMPDIR/out")" said
+	kill "$client"
 }

@@ -10,7 +10,7 @@
 load ../lib
 
 tree() {
-	echo "$VPS_BUILD/cache/services.tar"
+	echo "${VPS_TEST_FILES:-$VPS_BUILD/cache}/services.tar"
 }
 
 setup_file() {

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -41,7 +42,11 @@ struct pair {
 	struct storage_receive *receive;
 	struct storage_pass pass;
 	size_t largest;
+	bool busy; /* the tenant changes something between any two records */
 };
+
+static unsigned any(unsigned below);
+static void any_change(int dir);
 
 static int take(void *ctx, const void *record, size_t len, struct err *err)
 {
@@ -49,6 +54,8 @@ static int take(void *ctx, const void *record, size_t len, struct err *err)
 
 	if (len > p->largest)
 		p->largest = len;
+	for (unsigned k = p->busy ? any(4) : 0; k > 0; k--)
+		any_change(p->from);
 	return storage_receive_put(p->receive, record, len, err);
 }
 
@@ -473,26 +480,61 @@ TEST(anything_goes) {
 	pair_done(&p);
 }
 
-/* The passes before the last run beside the tenant. */
+static unsigned long seed_of_run(void)
+{
+	const char *seed = getenv("VPS_TEST_SEED");
+
+	return seed ? strtoul(seed, NULL, 0) << 16 : 0;
+}
+
+TEST(changes_between_records) {
+	bool good = true;
+	struct pair p;
+
+	state ^= seed_of_run();
+	for (int round = 0; round < 20 && good; round++) {
+		pair_init(&p);
+		p.busy = true;
+		for (int i = 0; i < 20 && good; i++)
+			good = storage_send_pass(p.send, NULL, 0, false, &p.pass, &e) == 0;
+		if (!good)
+			diag("%s", e.msg);
+		p.busy = false;
+		good = good && pass(&p, NULL, 0) == 0 && is_equal(&p);
+		pair_done(&p);
+	}
+	ok(good, "20 times 20 passes with changes between records, the same after the last");
+}
+
+/* The passes before the last run beside the tenant, which has changed something before each. */
 TEST(a_tree_that_changes_meanwhile) {
+	unsigned long *changes = mmap(NULL, sizeof(*changes), PROT_READ | PROT_WRITE,
+				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int r = 0, status;
 	struct pair p;
 	pid_t pid;
 
+	state ^= seed_of_run();
 	pair_init(&p);
 	pid = fork();
 	if (pid == 0) {
-		for (;;)
+		for (;; __atomic_add_fetch(changes, 1, __ATOMIC_RELAXED))
 			any_change(p.from);
 	}
-	for (int i = 0; i < 8 && r == 0; i++)
+	for (int i = 0; i < 100 && r == 0; i++) {
+		unsigned long seen = __atomic_load_n(changes, __ATOMIC_RELAXED);
+
+		while (__atomic_load_n(changes, __ATOMIC_RELAXED) - seen < 20)
+			sched_yield();
 		r = storage_send_pass(p.send, NULL, 0, false, &p.pass, &e);
+	}
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
-	eq_int(r, 0, "8 passes beside changes: %s", r < 0 ? e.msg : "");
+	eq_int(r, 0, "100 passes beside changes: %s", r < 0 ? e.msg : "");
 	eq_int(pass(&p, NULL, 0), 0, "the last pass");
 	ok(is_equal(&p), "both trees are the same");
 	pair_done(&p);
+	munmap(changes, sizeof(*changes));
 }
 
 /* ---- a hostile peer ---- */

@@ -21,7 +21,8 @@ vm_tree_files() {
 }
 
 # vm_work_disk DIR ORDER [FILE=GUESTPATH...]: makes DIR/work.img; ORDER is the text of the script
-# that the guest runs in the tree's directory. Further files go under vm/files.
+# that the guest runs in the tree's directory. Further files go under vm/files. VPS_VM_ROOM: MiB that
+# are free on it.
 vm_work_disk() {
 	local dir=$1 order=$2 file
 	shift 2
@@ -33,7 +34,7 @@ vm_work_disk() {
 	for file in "$@"; do
 		cp --sparse=always "${file%%=*}" "$dir/work/files/${file#*=}"
 	done
-	local size=$(($(du -sm "$dir/work" | cut -f1) * 12 / 10 + 256))
+	local size=$(($(du -sm "$dir/work" | cut -f1) * 12 / 10 + ${VPS_VM_ROOM:-256}))
 	rm -f "$dir/work.img"
 	mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$dir/work" "$dir/work.img" "${size}M" >/dev/null
 	rm -rf "$dir/work"

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/ahead.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/mountfs.h"
+#include "checkpoint/queues.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/mount.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+const struct ckpt_ahead_space *ckpt_ahead_space(const struct ckpt_ahead *a, ino_t ino)
+{
+	for (size_t i = 0; i < a->count; i++)
+		if (a->space[i].ino == ino)
+			return &a->space[i];
+	return NULL;
+}
+
+int ckpt_ahead_super(const struct ckpt_ahead *a, dev_t dev)
+{
+	for (size_t i = 0; i < a->super_count; i++)
+		if (a->super[i].dev == dev)
+			return a->super[i].fd;
+	return -EBADF;
+}
+
+/* A copy of a mount without those on it. Private: what the VPS mounts meanwhile does not appear in it. */
+static int copy_alone(const char *at, uint64_t id)
+{
+	struct mount_attr private = { .propagation = MS_PRIVATE };
+	cleanup_close int fd = open(at, O_PATH | O_NOFOLLOW | O_CLOEXEC), copy = -EBADF;
+	struct statx sx;
+
+	if (fd < 0 || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 || sx.stx_mnt_id != id)
+		return -ENOENT; /* another lies upon it */
+	copy = (int)syscall(SYS_open_tree, fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (copy < 0 || syscall(SYS_mount_setattr, copy, "", AT_EMPTY_PATH, &private, sizeof(private)) < 0)
+		return -errno;
+	return TAKE_FD(copy);
+}
+
+static int add_supers(struct ckpt_ahead *a, char *text, struct err *e)
+{
+	cleanup_free struct ckpt_mountinfo *m = NULL;
+	size_t count;
+	int r = ckpt_mountinfo_parse(text, &m, &count, e);
+
+	for (size_t i = 0; r == 0 && i < count; i++) {
+		const struct ckpt_mountfs *fs = ckpt_mountfs_find(m[i].type);
+		struct ckpt_ahead_super *grown;
+		int fd;
+
+		if (!fs || !fs->contents || !STREQ(m[i].root, "/") || ckpt_ahead_super(a, m[i].dev) >= 0)
+			continue;
+		fd = copy_alone(m[i].at, m[i].id);
+		grown = fd < 0 ? NULL : reallocarray(a->super, a->super_count + 1, sizeof(*grown));
+		if (!grown) {
+			fd_close(&fd);
+			continue;
+		}
+		a->super = grown;
+		grown[a->super_count++] = (struct ckpt_ahead_super){ m[i].dev, fd };
+	}
+	return r;
+}
+
+struct looking {
+	struct ckpt_ahead *a;
+	struct ckpt_ahead_space *space;
+	int proc; /* ours, which a process in another mount namespace has not got */
+};
+
+static int look_mnt(void *arg, struct err *e)
+{
+	const struct looking *l = arg;
+	cleanup_free char *text = NULL;
+
+	l->space->root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	l->space->mountinfo = openat(l->proc, "self/mountinfo", O_RDONLY | O_CLOEXEC);
+	if (fd_read_file_at(l->proc, "self/mountinfo", CKPT_MOUNTINFO_MAX, &text, NULL) == 0)
+		return add_supers(l->a, text, e);
+	return 0;
+}
+
+static int look_ipc(void *arg, struct err *e)
+{
+	const struct looking *l = arg;
+
+	(void)e;
+	l->space->queues = ckpt_mqueues_mount();
+	return 0;
+}
+
+static void space_done(struct ckpt_ahead_space *s)
+{
+	fd_close(&s->root);
+	fd_close(&s->mountinfo);
+	fd_close(&s->queues);
+}
+
+/* The namespace of that kind that a process is in, unless it is known. */
+static void look_space(struct ckpt_ahead *a, int proc, pid_t pid, enum ckpt_space_kind kind)
+{
+	struct ckpt_ahead_space *s = reallocarray(a->space, a->count + 1, sizeof(*s));
+	cleanup_close int fd = -EBADF;
+	struct looking l = { a, NULL, proc };
+	struct err ignored;
+	struct stat st;
+
+	if (!s)
+		return;
+	a->space = s;
+	fd = ckpt_space_open((int)pid, ckpt_space_types[kind].name, &ignored);
+	if (fd < 0 || fstat(fd, &st) < 0 || ckpt_ahead_space(a, st.st_ino))
+		return;
+	l.space = &s[a->count];
+	*l.space = (struct ckpt_ahead_space){ st.st_ino, -EBADF, -EBADF, -EBADF };
+	if (kind == CKPT_SPACE_MNT)
+		ckpt_within(&fd, 1, look_mnt, &l, &ignored);
+	else
+		ckpt_visit(kind, fd, look_ipc, &l, &ignored);
+	if (l.space->queues >= 0 || (l.space->root >= 0 && l.space->mountinfo >= 0))
+		a->count++;
+	else
+		space_done(l.space);
+}
+
+void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		look_space(a, proc, pids[i], CKPT_SPACE_MNT);
+		look_space(a, proc, pids[i], CKPT_SPACE_IPC);
+	}
+}
+
+void ckpt_ahead_done(struct ckpt_ahead *a)
+{
+	for (size_t i = 0; i < a->count; i++)
+		space_done(&a->space[i]);
+	for (size_t i = 0; i < a->super_count; i++)
+		fd_close(&a->super[i].fd);
+	free(a->space);
+	free(a->super);
+	*a = (struct ckpt_ahead){ 0 };
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_AHEAD_H
+#define CHECKPOINT_AHEAD_H
+
+#include "checkpoint/mountinfo.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+/*
+ * Ways into the namespaces of a VPS, opened while it runs: what takes a process of ours that enters them, and
+ * mounts of ours whose end the kernel makes us wait for. At the stop only contents are read through them. What is
+ * not here, as it has come since, is opened then. They are closed when the VPS runs on.
+ */
+struct ckpt_ahead {
+	struct ckpt_ahead_space {
+		ino_t ino;
+		int root;      /* of a mount namespace: "/", O_PATH */
+		int mountinfo; /* as a process of it sees it; read from the beginning */
+		int queues;    /* of an ipc namespace: its message queues */
+	} *space;
+	size_t count;
+	struct ckpt_ahead_super {
+		dev_t dev;
+		int fd; /* all of a file system that is in memory, which nothing covers */
+	} *super;
+	size_t super_count;
+};
+
+/* Looks at the namespaces of these processes; `proc` is the host's /proc. What cannot be opened is left out. */
+void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n);
+/* NULL: it is not known. */
+const struct ckpt_ahead_space *ckpt_ahead_space(const struct ckpt_ahead *a, ino_t ino);
+/* -EBADF; else still ours. */
+int ckpt_ahead_super(const struct ckpt_ahead *a, dev_t dev);
+void ckpt_ahead_done(struct ckpt_ahead *a);
+
+#endif
