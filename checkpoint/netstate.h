@@ -60,6 +60,8 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
+/* Users of theirs as the VPS numbers them; `base` is the host's number of its root. */
+void ckpt_netstate_localize(Ckpt__NetState *const *states, size_t count, uint32_t base);
 /* The 800 switches of a namespace, read while there is time: nobody may change them until they are restored. */
 struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e);
 void ckpt_netlook_free(struct ckpt_netlook *l);

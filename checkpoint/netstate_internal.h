@@ -64,6 +64,8 @@ int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
 /* ERR_UNSUPPORTED for those that cannot be made. */
 int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count,
 		     struct err *e);
+/* Ids of users in them, which the kernel has told as the host's, become the VPS's, which begin at `base`. */
+void net_links_localize(const struct net_walk *all, uint32_t base);
 /* Rules of nftables and tracked connections. */
 int net_filter_restore(struct nl *filter, const struct net_walk *w, struct err *e);
 

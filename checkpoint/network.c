@@ -127,6 +127,7 @@ int ckpt_network_collect(struct ckpt_dump *d, struct err *e)
 	}
 	d->tree.nets = n->states;
 	d->tree.net_count = n->count;
+	ckpt_netstate_localize(n->states, n->count, d->uid_base);
 	return refuse(d, e);
 }
 
