@@ -236,8 +236,13 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 		const struct watched *w = p->procs[i];
 		struct ckpt_ranges l = { 0 };
 
-		for (size_t k = 0; w->there && k < w->areas.count; k++)
-			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end, CKPT_SCAN_WRITTEN, &l, NULL);
+		for (size_t k = 0; w->there && k < w->areas.count; k++) {
+			const struct area *a = &w->areas.a[k];
+
+			if (ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_WRITTEN | CKPT_SCAN_WATCHED, &l,
+					  NULL) == -EPERM)
+				ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_WRITTEN, &l, NULL);
+		}
 		for (size_t k = 0; k < l.count; k++)
 			pages += (l.r[k].end - l.r[k].start) / CKPT_PAGE;
 		ckpt_ranges_done(&l);

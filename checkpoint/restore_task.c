@@ -106,7 +106,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 			lim.rlim_max = now.rlim_max;
 		if (lim.rlim_cur > lim.rlim_max)
 			lim.rlim_cur = lim.rlim_max;
-		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
+		if ((lim.rlim_cur != now.rlim_cur || lim.rlim_max != now.rlim_max) &&
+		    prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
 			return err_sys(e, "set the limits of process %u", k->pid);
 	}
 	return n == 0 ? restore_attributes_outside(p, e) : n;
