@@ -22,6 +22,7 @@ struct scan_arg {
 #define IS_PRESENT (1u << 3)
 #define IS_SWAPPED (1u << 4)
 #define IS_PFNZERO (1u << 5)
+#define IS_SOFT_DIRTY (1u << 7)
 #define IS_GUARD (1u << 8)
 
 #define REGIONS 512
@@ -140,7 +141,7 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 		  struct ckpt_ranges *guards)
 {
 	struct page_region regions[REGIONS];
-	uint64_t guard = guard_category(pagemap);
+	uint64_t guard = guard_category(pagemap), written = how & CKPT_SCAN_SOFT ? IS_SOFT_DIRTY : IS_WRITTEN;
 
 	/* Present or swapped must be asked for: scans that only ask for what is written match holes, too,
 	 * and give them page tables when they protect. */
@@ -151,9 +152,9 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 				 (how & CKPT_SCAN_WATCHED ? CHECK_WPASYNC : 0),
 			.vec = (uint64_t)(uintptr_t)regions, .vec_len = REGIONS,
 			.category_inverted = IS_FILE | IS_PFNZERO,
-			.category_mask = IS_FILE | IS_PFNZERO | (how & CKPT_SCAN_WRITTEN ? IS_WRITTEN : 0),
+			.category_mask = IS_FILE | IS_PFNZERO | (how & CKPT_SCAN_WRITTEN ? written : 0),
 			.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
-			.return_mask = IS_WRITTEN | guard | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
+			.return_mask = written | guard | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
 		};
 		int n = ioctl(pagemap, SCAN, &s), r = 0;
 
