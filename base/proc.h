@@ -26,6 +26,10 @@ int proc_random_uuid(char buf[37]);
 int pidfd_open_pid(pid_t pid);
 int pidfd_signal(int pidfd, int sig);
 
+/* Gives the kernel back what this thread needs no longer: free memory of the heap, and the pages of the
+ * main thread's stack below its caller, which keep what was there. */
+void proc_slim(void);
+
 /* Now on CLOCK_MONOTONIC, CLOCK_BOOTTIME and CLOCK_REALTIME, in microseconds. */
 uint64_t now_monotonic_us(void);
 uint64_t now_boottime_us(void);

@@ -75,40 +75,36 @@ static int files_collect(struct ckpt_task *k, Ckpt__ProcessMore *m, struct err *
 	return r < 0 ? err_code(e, r, "read %s", path) : 0;
 }
 
-static int ask(struct ckpt_batch *b, struct ckpt_thread *th, Ckpt__ThreadMore *m,
-	       Ckpt__ProcessMore *p, struct err *e)
+void ckpt_attributes_ask(struct ckpt_asking *q, struct ckpt_attribute_places *at)
 {
-	uint64_t room = b->scratch + CKPT_BATCH_LIST;
-	struct ckpt_call c[] = {
-		{ SYS_prctl, { PR_GET_TSC, room } },
-		{ SYS_prctl, { PR_GET_TIMERSLACK } },
-		{ SYS_prctl, { PR_MCE_KILL_GET } },
-		{ SYS_arch_prctl, { K_GET_CPUID } },
-		{ SYS_prctl, { K_GET_MDWE } },
-		{ SYS_prctl, { PR_GET_SPECULATION_CTRL, 0 } },
-		{ SYS_prctl, { PR_GET_SPECULATION_CTRL, 1 } },
-		{ SYS_prctl, { PR_GET_SPECULATION_CTRL, 2 } },
-	};
-	uint32_t tsc = 0;
-	int r = ckpt_batch_run(b, th, c, ARRAY_SIZE(c), e);
+	at->tsc = ckpt_ask_room(q, sizeof(uint32_t));
+	at->first = ckpt_ask(q, SYS_prctl, PR_GET_TSC, at->tsc, 0, 0);
+	ckpt_ask(q, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0);
+	ckpt_ask(q, SYS_prctl, PR_MCE_KILL_GET, 0, 0, 0);
+	ckpt_ask(q, SYS_arch_prctl, K_GET_CPUID, 0, 0, 0);
+	ckpt_ask(q, SYS_prctl, K_GET_MDWE, 0, 0, 0);
+	for (uint64_t i = 0; i < SPECULATIONS; i++)
+		ckpt_ask(q, SYS_prctl, PR_GET_SPECULATION_CTRL, i, 0, 0);
+}
 
-	if (r == 0 && c[0].ret == 0 && ckpt_mem_read(b->pid, room, &tsc, sizeof(tsc)) < 0)
-		r = err_code(e, -EFAULT, "read from process %d", (int)b->pid);
-	if (r < 0)
-		return r;
-	m->tsc = tsc;
+void ckpt_attributes_take(const struct ckpt_asking *q, const struct ckpt_attribute_places *at, const Ckpt__Thread *t,
+			  struct ckpt_task *leads)
+{
+	const struct ckpt_call *c = &q->call[at->first];
+	Ckpt__ThreadMore *m = t->more;
+
+	memcpy(&m->tsc, ckpt_ask_answer(q, at->tsc), sizeof(m->tsc));
 	m->timer_slack = (uint64_t)c[1].ret;
 	m->mce_kill = c[2].ret > 0 ? (uint32_t)c[2].ret : PR_MCE_KILL_DEFAULT;
 	m->no_cpuid = c[3].ret == 0;
-	if (p)
-		p->mdwe = c[4].ret > 0 ? (uint32_t)c[4].ret : 0;
+	if (leads)
+		leads->process->more->mdwe = c[4].ret > 0 ? (uint32_t)c[4].ret : 0;
 	for (size_t i = 0; i < SPECULATIONS; i++)
 		m->speculation[m->n_speculation++] = c[5 + i].ret > 0 ? (uint32_t)c[5 + i].ret : 0;
-	return 0;
 }
 
-int ckpt_attributes_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b,
-			    struct ckpt_thread *th, Ckpt__Thread *t, bool leader, struct err *e)
+int ckpt_attributes_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_thread *th, Ckpt__Thread *t,
+			    bool leader, struct err *e)
 {
 	struct ckpt_arena *a = &d->tree.arena;
 	Ckpt__ThreadMore *m = ckpt_alloc(a, sizeof(*m));
@@ -133,7 +129,7 @@ int ckpt_attributes_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckp
 		k->process->more = p;
 		r = r == 0 ? files_collect(k, p, e) : r;
 	}
-	return r == 0 ? ask(b, th, m, p, e) : r;
+	return r;
 }
 
 int ckpt_attributes_check(const struct ckpt_task *k, const Ckpt__Thread *t, struct err *e)

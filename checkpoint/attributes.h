@@ -2,6 +2,7 @@
 #ifndef CHECKPOINT_ATTRIBUTES_H
 #define CHECKPOINT_ATTRIBUTES_H
 
+#include "checkpoint/ask.h"
 #include "checkpoint/internal.h"
 
 /*
@@ -12,9 +13,18 @@
 struct list;
 struct restoring;
 
-/* In a stopped thread whose list may run; the leader is asked for its process too. */
-int ckpt_attributes_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b,
-			    struct ckpt_thread *th, Ckpt__Thread *t, bool leader, struct err *e);
+/* From outside, of a thread that is entered; the leader stands for its process too. */
+int ckpt_attributes_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_thread *th, Ckpt__Thread *t,
+			    bool leader, struct err *e);
+/* What only it can tell: before its list, and after that and the above. `leads` is its process, or NULL when it is
+ * another thread. */
+struct ckpt_attribute_places {
+	uint64_t tsc;
+	size_t first;
+};
+void ckpt_attributes_ask(struct ckpt_asking *q, struct ckpt_attribute_places *at);
+void ckpt_attributes_take(const struct ckpt_asking *q, const struct ckpt_attribute_places *at, const Ckpt__Thread *t,
+			  struct ckpt_task *leads);
 int ckpt_attributes_check(const struct ckpt_task *k, const Ckpt__Thread *t, struct err *e);
 
 /* Before a thread takes its identity; the last of all for the process's; what is set from outside. */

@@ -54,6 +54,10 @@ struct ckpt_thread {
 	bool seccomp;
 	bool entered;
 	bool in_call;             /* stopped at a system call, not where calls are restarted */
+	bool in_signal;           /* stopped by the signal that ended a list */
+	bool running;             /* in the stub: started, not waited for */
+	bool fast;                /* until that signal, not from call to call */
+	uint64_t call_end;        /* behind the call that matters */
 	uint64_t ignored, caught; /* signals */
 	/* The thread's own. A signal that arrives meanwhile is delivered and changes them: they stand
 	 * at the first instruction of its handler then. */
@@ -78,13 +82,15 @@ int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n
 /* Takes the stub out again. The scratch memory must be unmapped. */
 void ckpt_batch_close(struct ckpt_batch *b);
 
-/* Saves registers and prepares. ERR_UNSUPPORTED for a thread that runs 32-bit code. */
-int ckpt_thread_enter(struct ckpt_batch *b, struct ckpt_thread *t, pid_t tid, struct err *e);
-/* Registers and seccomp as they were; the thread is stopped. Also after errors. */
+/* Saves registers and prepares. `status` is the text of /proc/TID/status, read since it was stopped, or NULL.
+ * ERR_UNSUPPORTED for a thread that runs 32-bit code. */
+int ckpt_thread_enter(struct ckpt_batch *b, struct ckpt_thread *t, pid_t tid, const char *status, struct err *e);
+/* Registers and seccomp as they were; the thread is stopped, to be let go by ckpt_unfreeze() or a detach. Also after
+ * errors, and between a start and its finish. */
 int ckpt_thread_leave(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 
 /* Scratch memory in the task, for the list and what its arguments point to. Before ckpt_batch_run().
- * Its first CKPT_BATCH_LIST bytes are the list's. */
+ * Its first CKPT_BATCH_LIST bytes are the list's. It serves all threads of the process. */
 #define CKPT_BATCH_LIST 32768
 int ckpt_batch_map(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, struct err *e);
 int ckpt_batch_unmap(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
@@ -94,6 +100,14 @@ int ckpt_batch_unmap(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 #define CKPT_BATCH_MAX (CKPT_BATCH_LIST / sizeof(struct ckpt_call))
 int ckpt_batch_run(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n,
 		   struct err *e);
+
+/* The same in two parts: a stop takes tens of microseconds, in which other things can be done. Between the two
+ * nothing of the thread can be looked at by ptrace(2). */
+int ckpt_batch_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *calls, size_t n,
+		     struct err *e);
+int ckpt_batch_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, struct err *e);
+int ckpt_batch_map_start(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, struct err *e);
+int ckpt_batch_map_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 
 /* One call without scratch memory. What it returned is *ret. */
 int ckpt_batch_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c,

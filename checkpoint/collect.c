@@ -3,6 +3,8 @@
 /* What a process and its threads are, but for memory and files, that only they themselves can ask: by lists
  * of calls. */
 #include "base/macro.h"
+#include "checkpoint/aio.h"
+#include "checkpoint/ask.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -19,71 +21,62 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-#define SCRATCH 131072
 #define GROUPS_MAX 1024
+#define FDS_AT_ONCE 256
 
 struct kernel_sigaction {
 	uint64_t handler, flags, restorer, mask;
 };
 
-/* What the calls fill, in the task's scratch memory behind the list. */
-struct answers {
-	uint32_t uid[3], gid[3], groups[GROUPS_MAX];
-	stack_t altstack;
-	uint64_t tid_address;
-	int pdeath, subreaper;
-	struct kernel_sigaction action[65];
-	struct itimerval timer[3];
+/* Where the answers will be: indices of calls, addresses of what they fill. */
+struct places {
+	uint64_t uids, gids, groups, altstack, tid_address, pdeath, subreaper, actions, timers;
+	size_t group_count, fsuid, fsgid, secure, brk, dumpable, thp, persona, fds, fd_count;
 };
 
-struct asking {
-	struct ckpt_call calls[128];
-	size_t count;
-	uint64_t base;
+/* One thread at a time. */
+struct visit {
+	struct ckpt_dump *d;
+	struct ckpt_task *k;
+	struct ckpt_batch *b;
+	struct ckpt_thread th;
+	struct ckpt_status status;
+	struct ckpt_asking q;
+	struct places at;
+	struct ckpt_attribute_places attributes;
+	Ckpt__Thread *t;
+	bool leader;
 };
 
-static size_t ask(struct asking *q, uint64_t nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+static int copy_ids(const struct visit *v)
 {
-	q->calls[q->count] = (struct ckpt_call){ nr, { a, b, c, d }, 0 };
-	return q->count++;
-}
-
-#define AT(q, member) ((q)->base + offsetof(struct answers, member))
-
-static int copy_ids(struct ckpt_arena *a, const struct asking *q, size_t groups, size_t fsuid,
-		    size_t fsgid, const struct answers *ans, Ckpt__Thread *t)
-{
-	int64_t n = q->calls[groups].ret;
+	struct ckpt_arena *a = &v->d->tree.arena;
+	int64_t n = v->q.call[v->at.group_count].ret;
+	Ckpt__Thread *t = v->t;
 
 	if (n < 0 || n > GROUPS_MAX)
 		return -EOVERFLOW;
 	t->uids = ckpt_alloc(a, 4 * sizeof(uint32_t));
 	t->gids = ckpt_alloc(a, 4 * sizeof(uint32_t));
-	t->groups = ckpt_memdup(a, ans->groups, (size_t)n * sizeof(uint32_t));
+	t->groups = ckpt_memdup(a, ckpt_ask_answer(&v->q, v->at.groups), (size_t)n * sizeof(uint32_t));
 	if (!t->uids || !t->gids || !t->groups)
 		return -ENOMEM;
 	t->n_uids = t->n_gids = 4;
 	t->n_groups = (size_t)n;
-	for (int i = 0; i < 3; i++) {
-		t->uids[i] = ans->uid[i];
-		t->gids[i] = ans->gid[i];
-	}
-	t->uids[3] = (uint32_t)q->calls[fsuid].ret;
-	t->gids[3] = (uint32_t)q->calls[fsgid].ret;
+	memcpy(t->uids, ckpt_ask_answer(&v->q, v->at.uids), 3 * sizeof(uint32_t));
+	memcpy(t->gids, ckpt_ask_answer(&v->q, v->at.gids), 3 * sizeof(uint32_t));
+	t->uids[3] = (uint32_t)v->q.call[v->at.fsuid].ret;
+	t->gids[3] = (uint32_t)v->q.call[v->at.fsgid].ret;
 	return 0;
 }
 
-static int copy_process(struct ckpt_arena *a, struct ckpt_task *k, const struct answers *ans)
+static int copy_actions(struct ckpt_arena *a, Ckpt__SignalActions *s, const struct kernel_sigaction *action)
 {
-	Ckpt__SignalActions *s = k->actions;
-	Ckpt__Process *p = k->process;
-
 	s->action = ckpt_alloc(a, 64 * sizeof(*s->action));
-	p->itimers = ckpt_alloc(a, 3 * sizeof(*p->itimers));
-	if (!s->action || !p->itimers)
+	if (!s->action)
 		return -ENOMEM;
 	for (uint32_t i = 1; i <= 64; i++) {
-		const struct kernel_sigaction *ka = &ans->action[i];
+		const struct kernel_sigaction *ka = &action[i - 1];
 		Ckpt__SignalAction *sa;
 
 		if (!ka->handler && !ka->flags)
@@ -95,165 +88,268 @@ static int copy_process(struct ckpt_arena *a, struct ckpt_task *k, const struct 
 		*sa = (Ckpt__SignalAction){ sa->base, i, ka->handler, ka->flags, ka->restorer, ka->mask };
 		s->action[s->n_action++] = sa;
 	}
-	for (int i = 0; i < 3; i++) {
+	return 0;
+}
+
+static int copy_timers(struct ckpt_arena *a, Ckpt__Process *p, const struct itimerval *timer)
+{
+	p->itimers = ckpt_alloc(a, 3 * sizeof(*p->itimers));
+	for (int i = 0; p->itimers && i < 3; i++) {
 		Ckpt__Itimer *t = ckpt_alloc(a, sizeof(*t));
 
 		if (!t)
 			return -ENOMEM;
 		ckpt__itimer__init(t);
-		t->interval_us = (uint64_t)ans->timer[i].it_interval.tv_sec * 1000000 +
-				 (uint64_t)ans->timer[i].it_interval.tv_usec;
-		t->value_us = (uint64_t)ans->timer[i].it_value.tv_sec * 1000000 +
-			      (uint64_t)ans->timer[i].it_value.tv_usec;
+		t->interval_us = (uint64_t)timer[i].it_interval.tv_sec * 1000000 + (uint64_t)timer[i].it_interval.tv_usec;
+		t->value_us = (uint64_t)timer[i].it_value.tv_sec * 1000000 + (uint64_t)timer[i].it_value.tv_usec;
 		p->itimers[p->n_itimers++] = t;
 	}
-	return 0;
+	return p->itimers ? 0 : -ENOMEM;
 }
 
-/* The calls of one thread; the leader's ask for the process too. */
-static int ask_thread(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b,
-		      struct ckpt_thread *th, Ckpt__Thread *t, bool leader, struct err *e)
+static int copy_process(const struct visit *v)
 {
-	cleanup_free struct answers *ans = calloc(1, sizeof(*ans));
-	cleanup_free struct asking *q = calloc(1, sizeof(*q));
-	size_t groups, fsuid, fsgid, secure, brk = 0, dumpable = 0, thp = 0, persona = 0;
-	int r;
+	struct ckpt_task *k = v->k;
+	int subreaper, r = copy_actions(&v->d->tree.arena, k->actions, ckpt_ask_answer(&v->q, v->at.actions));
 
-	if (!ans || !q)
-		return err_code(e, -ENOMEM, "collect process %d", (int)k->pid);
-	q->base = b->scratch + CKPT_BATCH_LIST;
-	ask(q, SYS_getresuid, AT(q, uid), AT(q, uid) + 4, AT(q, uid) + 8, 0);
-	ask(q, SYS_getresgid, AT(q, gid), AT(q, gid) + 4, AT(q, gid) + 8, 0);
-	groups = ask(q, SYS_getgroups, GROUPS_MAX, AT(q, groups), 0, 0);
-	fsuid = ask(q, SYS_setfsuid, UINT32_MAX, 0, 0, 0);
-	fsgid = ask(q, SYS_setfsgid, UINT32_MAX, 0, 0, 0);
-	ask(q, SYS_sigaltstack, 0, AT(q, altstack), 0, 0);
-	ask(q, SYS_prctl, PR_GET_TID_ADDRESS, AT(q, tid_address), 0, 0);
-	ask(q, SYS_prctl, PR_GET_PDEATHSIG, AT(q, pdeath), 0, 0);
-	secure = ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
-	if (leader) {
-		brk = ask(q, SYS_brk, 0, 0, 0, 0);
-		dumpable = ask(q, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0);
-		thp = ask(q, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0);
-		persona = ask(q, SYS_personality, UINT32_MAX, 0, 0, 0);
-		ask(q, SYS_prctl, PR_GET_CHILD_SUBREAPER, AT(q, subreaper), 0, 0);
-		for (uint64_t i = 1; i <= 64; i++)
-			ask(q, SYS_rt_sigaction, i, 0, AT(q, action) + i * 32, 8);
-		for (uint64_t i = 0; i < 3; i++)
-			ask(q, SYS_getitimer, i, AT(q, timer) + i * sizeof(struct itimerval), 0, 0);
-	}
-	r = ckpt_batch_run(b, th, q->calls, q->count, e);
-	if (r < 0)
-		return r;
-	r = ckpt_mem_read(b->pid, q->base, ans, sizeof(*ans));
-	if (r == 0)
-		r = copy_ids(&d->tree.arena, q, groups, fsuid, fsgid, ans, t);
-	t->altstack = (uint64_t)(uintptr_t)ans->altstack.ss_sp;
-	t->altstack_size = ans->altstack.ss_size;
-	t->altstack_flags = (uint32_t)ans->altstack.ss_flags;
-	t->clear_tid = ans->tid_address;
-	t->pdeath_signal = (uint32_t)ans->pdeath;
-	t->securebits = (uint32_t)q->calls[secure].ret;
-	if (leader && r == 0) {
-		k->mm->brk = (uint64_t)q->calls[brk].ret;
-		k->process->dumpable = (int32_t)q->calls[dumpable].ret;
-		k->process->thp_disable = q->calls[thp].ret > 0;
-		k->process->personality = (uint32_t)q->calls[persona].ret;
-		k->process->child_subreaper = ans->subreaper != 0;
-		r = copy_process(&d->tree.arena, k, ans);
-	}
-	return r < 0 ? err_code(e, r, "collect process %d", (int)k->pid) : 0;
+	memcpy(&subreaper, ckpt_ask_answer(&v->q, v->at.subreaper), sizeof(subreaper));
+	k->mm->brk = (uint64_t)v->q.call[v->at.brk].ret;
+	k->process->dumpable = (int32_t)v->q.call[v->at.dumpable].ret;
+	k->process->thp_disable = v->q.call[v->at.thp].ret > 0;
+	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
+	k->process->child_subreaper = subreaper != 0;
+	for (size_t i = 0; i < v->at.fd_count; i++)
+		k->fds->fd[i]->cloexec = v->q.call[v->at.fds + i].ret & FD_CLOEXEC;
+	return r == 0 ? copy_timers(&v->d->tree.arena, k->process, ckpt_ask_answer(&v->q, v->at.timers)) : r;
 }
 
 /*
  * Which fds close on exec. The flags in fdinfo also have the O_CLOEXEC with which the file was opened,
  * even when the fd is a duplicate without it (seen on Linux 6.18).
  */
-static int ask_cloexec(struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e)
+static int ask_more_fds(struct visit *v, struct err *e)
 {
-	cleanup_free struct ckpt_call *calls = calloc(CKPT_BATCH_MAX, sizeof(*calls));
-	int r = calls ? 0 : err_code(e, -ENOMEM, "collect process %d", (int)k->pid);
+	const struct ckpt_task *k = v->k;
+	int r = 0;
 
-	for (size_t at = 0, n; r == 0 && at < k->fds->n_fd; at += n) {
+	for (size_t at = v->at.fd_count, n; r == 0 && at < k->fds->n_fd; at += n) {
 		n = k->fds->n_fd - at < CKPT_BATCH_MAX ? k->fds->n_fd - at : CKPT_BATCH_MAX;
+		ckpt_ask_init(&v->q, v->b);
 		for (size_t i = 0; i < n; i++)
-			calls[i] = (struct ckpt_call){ SYS_fcntl, { k->fds->fd[at + i]->fd, F_GETFD }, 0 };
-		r = ckpt_batch_run(b, th, calls, n, e);
+			ckpt_ask(&v->q, SYS_fcntl, k->fds->fd[at + i]->fd, F_GETFD, 0, 0);
+		r = ckpt_batch_run(v->b, &v->th, v->q.call, n, e);
 		for (size_t i = 0; r == 0 && i < n; i++)
-			k->fds->fd[at + i]->cloexec = calls[i].ret & FD_CLOEXEC;
+			k->fds->fd[at + i]->cloexec = v->q.call[i].ret & FD_CLOEXEC;
 	}
 	return r;
 }
 
-/* Runs the thread's calls; its own registers are back whatever happens. */
-static int thread_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, pid_t tid,
-			  struct err *e)
+static void ask_process(struct visit *v)
 {
-	Ckpt__Thread *t = ckpt_alloc(&d->tree.arena, sizeof(*t));
-	struct ckpt_thread th;
-	unsigned filters = 0;
-	struct err ignored;
-	int r, left;
+	struct ckpt_asking *q = &v->q;
+	struct places *at = &v->at;
+	const Ckpt__FdTable *fds = v->k->fds;
 
-	if (!t)
-		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
-	ckpt__thread__init(t);
-	r = ckpt_thread_enter(b, &th, tid, e);
+	at->brk = ckpt_ask(q, SYS_brk, 0, 0, 0, 0);
+	at->dumpable = ckpt_ask(q, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0);
+	at->thp = ckpt_ask(q, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0);
+	at->persona = ckpt_ask(q, SYS_personality, UINT32_MAX, 0, 0, 0);
+	at->subreaper = ckpt_ask_room(q, sizeof(int));
+	ckpt_ask(q, SYS_prctl, PR_GET_CHILD_SUBREAPER, at->subreaper, 0, 0);
+	at->actions = ckpt_ask_room(q, 64 * sizeof(struct kernel_sigaction));
+	for (uint64_t i = 0; i < 64; i++)
+		ckpt_ask(q, SYS_rt_sigaction, i + 1, 0, at->actions + i * sizeof(struct kernel_sigaction), 8);
+	at->timers = ckpt_ask_room(q, 3 * sizeof(struct itimerval));
+	for (uint64_t i = 0; i < 3; i++)
+		ckpt_ask(q, SYS_getitimer, i, at->timers + i * sizeof(struct itimerval), 0, 0);
+	at->fds = q->count;
+	at->fd_count = fds->n_fd < FDS_AT_ONCE ? fds->n_fd : FDS_AT_ONCE;
+	for (size_t i = 0; i < at->fd_count; i++)
+		ckpt_ask(q, SYS_fcntl, fds->fd[i]->fd, F_GETFD, 0, 0);
+}
+
+/* The calls of one thread; the leader's ask for the process too. */
+static void ask_all(struct visit *v)
+{
+	struct ckpt_asking *q = &v->q;
+	struct places *at = &v->at;
+
+	ckpt_ask_init(q, v->b);
+	at->uids = ckpt_ask_room(q, 3 * sizeof(uint32_t));
+	at->gids = ckpt_ask_room(q, 3 * sizeof(uint32_t));
+	at->groups = ckpt_ask_room(q, GROUPS_MAX * sizeof(uint32_t));
+	ckpt_ask(q, SYS_getresuid, at->uids, at->uids + 4, at->uids + 8, 0);
+	ckpt_ask(q, SYS_getresgid, at->gids, at->gids + 4, at->gids + 8, 0);
+	at->group_count = ckpt_ask(q, SYS_getgroups, GROUPS_MAX, at->groups, 0, 0);
+	at->fsuid = ckpt_ask(q, SYS_setfsuid, UINT32_MAX, 0, 0, 0);
+	at->fsgid = ckpt_ask(q, SYS_setfsgid, UINT32_MAX, 0, 0, 0);
+	at->altstack = ckpt_ask_room(q, sizeof(stack_t));
+	ckpt_ask(q, SYS_sigaltstack, 0, at->altstack, 0, 0);
+	at->tid_address = ckpt_ask_room(q, sizeof(uint64_t));
+	ckpt_ask(q, SYS_prctl, PR_GET_TID_ADDRESS, at->tid_address, 0, 0);
+	at->pdeath = ckpt_ask_room(q, sizeof(int));
+	ckpt_ask(q, SYS_prctl, PR_GET_PDEATHSIG, at->pdeath, 0, 0);
+	at->secure = ckpt_ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
+	ckpt_attributes_ask(q, &v->attributes);
+	if (v->leader)
+		ask_process(v);
+}
+
+static int take_all(struct visit *v, struct err *e)
+{
+	Ckpt__Thread *t = v->t;
+	int pdeath, r = copy_ids(v);
+	stack_t altstack;
+
+	memcpy(&altstack, ckpt_ask_answer(&v->q, v->at.altstack), sizeof(altstack));
+	memcpy(&t->clear_tid, ckpt_ask_answer(&v->q, v->at.tid_address), sizeof(t->clear_tid));
+	memcpy(&pdeath, ckpt_ask_answer(&v->q, v->at.pdeath), sizeof(pdeath));
+	t->altstack = (uint64_t)(uintptr_t)altstack.ss_sp;
+	t->altstack_size = altstack.ss_size;
+	t->altstack_flags = (uint32_t)altstack.ss_flags;
+	t->pdeath_signal = (uint32_t)pdeath;
+	t->securebits = (uint32_t)v->q.call[v->at.secure].ret;
+	if (v->leader && r == 0)
+		r = copy_process(v);
+	ckpt_attributes_take(&v->q, &v->attributes, t, v->leader ? v->k : NULL);
+	if (r < 0)
+		return err_code(e, r, "collect process %d", (int)v->k->pid);
+	return v->leader ? ask_more_fds(v, e) : 0;
+}
+
+/* While the list runs, what the thread itself is not needed for is looked at from outside. */
+static int run_list(struct visit *v, unsigned *filters, struct err *e)
+{
+	int r = v->b->scratch ? 0 : ckpt_batch_map(v->b, &v->th, CKPT_ASK_SCRATCH, e);
+
 	if (r < 0)
 		return r;
-	r = ckpt_batch_map(b, &th, SCRATCH, e);
-	if (r == 0 && k->thread_count == 0)
-		r = ask_cloexec(k, b, &th, e);
+	ask_all(v);
+	r = ckpt_ask_start(&v->q, v->b, &v->th, e);
 	if (r == 0)
-		r = ask_thread(d, k, b, &th, t, k->thread_count == 0, e);
+		r = ckpt_attributes_collect(v->d, v->k, &v->th, v->t, v->leader, e);
 	if (r == 0)
-		r = ckpt_attributes_collect(d, k, b, &th, t, k->thread_count == 0, e);
-	if (r == 0 && k->thread_count == 0)
-		r = ckpt_timers_collect(d, k, b, &th, e);
+		r = ckpt_thread_outside(v->d, v->k, v->th.tid, &v->status, v->t, filters, e);
 	if (r == 0)
-		r = ckpt_batch_unmap(b, &th, e);
-	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
-	if (r < 0 || left < 0)
-		return r < 0 ? r : left;
+		r = ckpt_ask_finish(&v->q, v->b, &v->th, e);
+	if (r == 0)
+		r = take_all(v, e);
+	if (r == 0 && v->leader)
+		r = ckpt_timers_collect(v->d, v->k, v->b, &v->th, e);
+	return r == 0 && v->leader ? ckpt_aio_collect(v->d, v->k, v->b, &v->th, e) : r;
+}
+
+/* The scratch memory is kept for the next thread. But where a stub whose engine has died would unmap it (seccomp
+ * filters keep it from that), nothing may be left when it is not in there. */
+static int put_back(struct visit *v, bool last, struct err *e)
+{
+	return last || !v->th.seccomp ? ckpt_batch_unmap(v->b, &v->th, e) : 0;
+}
+
+static int thread_keep(struct visit *v, unsigned filters, struct err *e)
+{
+	struct ckpt_arena *a = &v->d->tree.arena;
+	pid_t tid = v->th.tid;
 	/* After the list: a signal may have been delivered meanwhile. */
-	r = ckpt_thread_outside(d, k, tid, t, &filters, e);
+	int r = ckpt_registers_collect(a, tid, v->t, e);
+
 	if (r < 0)
 		return r;
-	if (ckpt_push(&d->tree.arena, &k->threads, &k->thread_count, t) < 0)
+	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, v->t) < 0)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
-	r = ckpt_seccomp_collect(d, tid, filters, t, e);
-	return r == 0 ? ckpt_pending_collect(d, k, tid, false, t->tid, e) : r;
+	r = ckpt_seccomp_collect(v->d, tid, filters, v->t, e);
+	return r == 0 ? ckpt_pending_collect(v->d, v->k, tid, false, v->t->tid, e) : r;
+}
+
+static int thread_begin(struct visit *v, pid_t tid, struct err *e)
+{
+	v->t = ckpt_alloc(&v->d->tree.arena, sizeof(*v->t));
+	if (!v->t)
+		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
+	ckpt__thread__init(v->t);
+	v->leader = v->k->thread_count == 0;
+	return ckpt_thread_enter(v->b, &v->th, tid, v->status.text, e);
+}
+
+/* In an entered thread; its own registers are back whatever happens. */
+static int thread_end(struct visit *v, bool last, int r, struct err *e)
+{
+	struct err ignored;
+	unsigned filters = 0;
+	int put, left;
+
+	if (r == 0)
+		r = run_list(v, &filters, e);
+	put = put_back(v, last || r < 0, r < 0 ? &ignored : e);
+	if (r == 0)
+		r = put;
+	left = ckpt_thread_leave(v->b, &v->th, r < 0 ? &ignored : e);
+	if (r == 0)
+		r = left;
+	return r == 0 ? thread_keep(v, filters, e) : r;
+}
+
+static int threads_collect(struct visit *v, const struct ckpt_process *p, struct err *e)
+{
+	/* The first thread maps the scratch memory while we look at open files: only it can tell of these. */
+	int r = thread_begin(v, p->tids[0], e);
+
+	if (r < 0)
+		return r;
+	r = ckpt_batch_map_start(v->b, &v->th, CKPT_ASK_SCRATCH, e);
+	if (r == 0)
+		r = ckpt_fds_collect(v->d, v->k, e);
+	if (r == 0)
+		r = ckpt_batch_map_finish(v->b, &v->th, e);
+	r = thread_end(v, p->count == 1, r, e);
+	for (size_t i = 1; r == 0 && i < p->count; i++) {
+		r = ckpt_status_read(p->tids[i], &v->status);
+		r = r < 0 ? err_code(e, r, "look at thread %d", (int)p->tids[i]) : thread_begin(v, p->tids[i], e);
+		if (r == 0)
+			r = thread_end(v, i == p->count - 1, 0, e);
+	}
+	return r;
+}
+
+static int task_init(struct ckpt_dump *d, struct ckpt_task *k)
+{
+	struct ckpt_arena *a = &d->tree.arena;
+
+	k->process = ckpt_alloc(a, sizeof(*k->process));
+	k->actions = ckpt_alloc(a, sizeof(*k->actions));
+	k->mm = ckpt_alloc(a, sizeof(*k->mm));
+	if (!k->process || !k->actions || !k->mm)
+		return -ENOMEM;
+	ckpt__process__init(k->process);
+	ckpt__signal_actions__init(k->actions);
+	ckpt__mm__init(k->mm);
+	k->process->mm = (uint32_t)(k - d->tree.tasks) + 1;
+	return 0;
 }
 
 int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
 		      struct err *e)
 {
-	struct ckpt_arena *a = &d->tree.arena;
+	cleanup_free struct visit *v = malloc(sizeof(*v));
 	struct ckpt_batch b;
 	int r;
 
 	k->pid = p->pid;
 	k->tids = p->tids;
-	k->process = ckpt_alloc(a, sizeof(*k->process));
-	k->actions = ckpt_alloc(a, sizeof(*k->actions));
-	k->mm = ckpt_alloc(a, sizeof(*k->mm));
-	if (!k->process || !k->actions || !k->mm)
+	if (!v || task_init(d, k) < 0)
 		return err_code(e, -ENOMEM, "collect process %d", (int)p->pid);
-	ckpt__process__init(k->process);
-	ckpt__signal_actions__init(k->actions);
-	ckpt__mm__init(k->mm);
-	k->process->mm = (uint32_t)(k - d->tree.tasks) + 1;
-	r = ckpt_process_outside(d, k, e);
+	v->d = d;
+	v->k = k;
+	v->b = &b;
+	r = ckpt_status_read(p->pid, &v->status);
+	r = r < 0 ? err_code(e, r, "look at process %d", (int)p->pid) : ckpt_process_outside(d, k, &v->status, e);
 	if (r == 0)
 		r = ckpt_areas_collect(d, k, e);
 	if (r < 0)
 		return r;
-	r = ckpt_fds_collect(d, k, e);
-	if (r < 0)
-		return r;
 	r = ckpt_batch_open(&b, p->pid, p->tids, p->count, e);
-	for (size_t i = 0; r == 0 && i < p->count; i++)
-		r = thread_collect(d, k, &b, p->tids[i], e);
+	if (r == 0)
+		r = threads_collect(v, p, e);
 	if (r == 0)
 		r = ckpt_timers_resolve(k, e);
 	if (r == 0)

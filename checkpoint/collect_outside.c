@@ -68,25 +68,23 @@ static int affinity_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 }
 
 /* Ids as process 1's user namespace has them, of a task in another: its own calls tell those of its own. */
-static int outer_collect(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t)
+static int outer_collect(struct ckpt_dump *d, const struct ckpt_status *s, Ckpt__Thread *t)
 {
 	struct ckpt_arena *a = &d->tree.arena;
-	struct ckpt_status s;
 	uint64_t v[GROUPS_MAX];
-	int r = ckpt_status_read(tid, &s);
 	size_t n;
 
 	t->outer_uids = ckpt_alloc(a, 4 * sizeof(uint32_t));
 	t->outer_gids = ckpt_alloc(a, 4 * sizeof(uint32_t));
-	if (r < 0 || !t->outer_uids || !t->outer_gids)
-		return r < 0 ? r : -ENOMEM;
-	t->n_outer_uids = ckpt_status_numbers(&s, "Uid", 10, v, 4);
+	if (!t->outer_uids || !t->outer_gids)
+		return -ENOMEM;
+	t->n_outer_uids = ckpt_status_numbers(s, "Uid", 10, v, 4);
 	for (size_t i = 0; i < t->n_outer_uids; i++)
 		t->outer_uids[i] = (uint32_t)v[i] - d->uid_base;
-	t->n_outer_gids = ckpt_status_numbers(&s, "Gid", 10, v, 4);
+	t->n_outer_gids = ckpt_status_numbers(s, "Gid", 10, v, 4);
 	for (size_t i = 0; i < t->n_outer_gids; i++)
 		t->outer_gids[i] = (uint32_t)v[i] - d->uid_base;
-	n = ckpt_status_numbers(&s, "Groups", 10, v, GROUPS_MAX);
+	n = ckpt_status_numbers(s, "Groups", 10, v, GROUPS_MAX);
 	t->outer_groups = ckpt_alloc(a, (n + 1) * sizeof(uint32_t));
 	for (size_t i = 0; t->outer_groups && i < n; i++)
 		t->outer_groups[i] = (uint32_t)v[i] - d->uid_base;
@@ -95,7 +93,8 @@ static int outer_collect(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t)
 }
 
 /* A thread in other namespaces than its process's first one, or with other ids where those cannot be set. */
-static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t, struct err *e)
+static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, const struct ckpt_status *s,
+			  Ckpt__Thread *t, struct err *e)
 {
 	const Ckpt__Thread *first = k->thread_count ? k->threads[0] : t;
 	int r = ckpt_spaces_of_thread(d, tid, t, e);
@@ -111,38 +110,36 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, C
 				       "cannot be saved yet", (int)tid, (int)k->pid, ckpt_space_types[i].name);
 	if (is_plain)
 		return 0;
-	r = outer_collect(d, tid, t);
+	r = outer_collect(d, s, t);
 	if (r == 0 && memcmp(t->outer_uids, first->outer_uids, 16) + memcmp(t->outer_gids, first->outer_gids, 16))
 		return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has ids of its own in a user namespace, "
 			       "which cannot be saved yet", (int)tid, (int)k->pid);
 	return r < 0 ? err_code(e, r, "read the ids of thread %d", (int)tid) : 0;
 }
 
-static int status_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, unsigned *filters)
+static int status_collect(struct ckpt_arena *a, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t,
+			  unsigned *filters)
 {
 	static const char *const caps[] = { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb" };
-	struct ckpt_status s;
 	uint64_t v[16] = { 0 };
 	char path[64];
 	cleanup_free char *comm = NULL;
 	size_t len, n;
-	int r = ckpt_status_read(tid, &s);
+	int r;
 
-	if (r < 0)
-		return r;
-	n = ckpt_status_numbers(&s, "NSpid", 10, v, 16);
+	n = ckpt_status_numbers(s, "NSpid", 10, v, 16);
 	t->tid = n ? (uint32_t)v[n - 1] : 0;
-	n = ckpt_status_numbers(&s, "NStgid", 10, v, 16);
+	n = ckpt_status_numbers(s, "NStgid", 10, v, 16);
 	t->pid = n ? (uint32_t)v[n - 1] : 0;
 	t->n_caps = ARRAY_SIZE(caps);
 	t->caps = ckpt_alloc(a, sizeof(uint64_t) * ARRAY_SIZE(caps));
 	if (!t->caps)
 		return -ENOMEM;
 	for (size_t i = 0; i < ARRAY_SIZE(caps); i++)
-		ckpt_status_numbers(&s, caps[i], 16, &t->caps[i], 1);
-	if (ckpt_status_numbers(&s, "NoNewPrivs", 10, v, 1))
+		ckpt_status_numbers(s, caps[i], 16, &t->caps[i], 1);
+	if (ckpt_status_numbers(s, "NoNewPrivs", 10, v, 1))
 		t->no_new_privs = (uint32_t)v[0];
-	*filters = ckpt_status_numbers(&s, "Seccomp_filters", 10, v, 1) ? (unsigned)v[0] : 0;
+	*filters = ckpt_status_numbers(s, "Seccomp_filters", 10, v, 1) ? (unsigned)v[0] : 0;
 	snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
 	r = fd_read_file_at(AT_FDCWD, path, 64, &comm, &len);
 	if (r < 0)
@@ -153,19 +150,24 @@ static int status_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, unsi
 	return t->comm ? 0 : -ENOMEM;
 }
 
-int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t,
-			unsigned *ret_filters, struct err *e)
+int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, const struct ckpt_status *s,
+			Ckpt__Thread *t, unsigned *ret_filters, struct err *e)
 {
 	struct ckpt_arena *a = &d->tree.arena;
-	int r = regs_collect(a, tid, t);
+	int r = affinity_collect(a, tid, t);
 
 	if (r == 0)
-		r = affinity_collect(a, tid, t);
-	if (r == 0)
-		r = status_collect(a, tid, t, ret_filters);
+		r = status_collect(a, tid, s, t, ret_filters);
 	if (r < 0)
 		return err_code(e, r, "collect thread %d", (int)tid);
-	return spaces_collect(d, k, tid, t, e);
+	return spaces_collect(d, k, tid, s, t, e);
+}
+
+int ckpt_registers_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, struct err *e)
+{
+	int r = regs_collect(a, tid, t);
+
+	return r < 0 ? err_code(e, r, "collect thread %d", (int)tid) : 0;
 }
 
 /* Pending signals, looked at without being taken (PTRACE_PEEKSIGINFO, Linux 3.10). */
@@ -201,15 +203,12 @@ int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bo
 	return 0;
 }
 
-static int numbers_collect(struct ckpt_task *k)
+static int numbers_collect(struct ckpt_task *k, const struct ckpt_status *s)
 {
 	uint64_t f[53] = { 0 }, v[16];
-	struct ckpt_status s;
 	size_t n;
 	int r = ckpt_stat_read(k->pid, f);
 
-	if (r == 0)
-		r = ckpt_status_read(k->pid, &s);
 	if (r < 0)
 		return r;
 	k->mm->start_code = f[26];
@@ -222,11 +221,11 @@ static int numbers_collect(struct ckpt_task *k)
 	k->mm->arg_end = f[49];
 	k->mm->env_start = f[50];
 	k->mm->env_end = f[51];
-	n = ckpt_status_numbers(&s, "NSpgid", 10, v, 16);
+	n = ckpt_status_numbers(s, "NSpgid", 10, v, 16);
 	k->process->pgid = n ? (uint32_t)v[n - 1] : 0;
-	n = ckpt_status_numbers(&s, "NSsid", 10, v, 16);
+	n = ckpt_status_numbers(s, "NSsid", 10, v, 16);
 	k->process->sid = n ? (uint32_t)v[n - 1] : 0;
-	n = ckpt_status_numbers(&s, "NSpid", 10, v, 16);
+	n = ckpt_status_numbers(s, "NSpid", 10, v, 16);
 	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
 	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
 	k->process->exit_signal = (uint32_t)f[38];
@@ -234,7 +233,7 @@ static int numbers_collect(struct ckpt_task *k)
 	k->host_group = (pid_t)f[5];
 	k->host_terminal = (uint32_t)f[7];
 	k->host_foreground = (pid_t)f[8];
-	n = ckpt_status_numbers(&s, "Umask", 8, v, 1);
+	n = ckpt_status_numbers(s, "Umask", 8, v, 1);
 	k->process->umask = n ? (uint32_t)v[0] : 022;
 	return 0;
 }
@@ -276,12 +275,12 @@ static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *
 	return r;
 }
 
-int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s, struct err *e)
 {
 	char path[64];
 	cleanup_free char *auxv = NULL;
 	size_t len;
-	int r = numbers_collect(k);
+	int r = numbers_collect(k, s);
 
 	if (r == 0)
 		r = limits_collect(&d->tree.arena, k);

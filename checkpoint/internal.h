@@ -14,7 +14,7 @@
 
 /* Parts of /proc/PID/status and stat. */
 struct ckpt_status {
-	char text[8192];
+	char text[16384]; /* 1024 groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
 /* A file of a process, for reading; a negative errno value. */
@@ -63,6 +63,7 @@ struct ckpt_dump {
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_guard *guard;     /* likewise */
+	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */
@@ -137,11 +138,13 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */
 int ckpt_relate(struct ckpt_dump *d, struct err *e);
-/* What is seen of it from outside; of a thread after its list, as a signal may have been delivered meanwhile.
- * *ret_filters is how many seccomp filters it has. (collect_outside.c) */
-int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
-int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, Ckpt__Thread *t,
-			unsigned *ret_filters, struct err *e);
+/* What is seen of it from outside, its status read before. *ret_filters is how many seccomp filters a thread has.
+ * (collect_outside.c) */
+int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s, struct err *e);
+int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, const struct ckpt_status *s,
+			Ckpt__Thread *t, unsigned *ret_filters, struct err *e);
+/* Registers, signal mask and what the kernel is told by pointers. (collect_outside.c) */
+int ckpt_registers_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, struct err *e);
 /* Pending signals of a thread, or those of its process. (collect_outside.c) */
 int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared, uint32_t ns_tid,
 			 struct err *e);
@@ -164,9 +167,10 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 
 /*
  * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
- * is told in hundreds of small files. start() when the VPS is stopped; collect() waits for it, and keeps
- * what it has found in d->tree until done(). (network.c)
+ * is told in hundreds of small files. prepare() while the VPS runs; start() when it is stopped; collect() waits for
+ * it, and keeps what it has found in d->tree until done(), when the VPS is let go. (network.c)
  */
+int ckpt_network_prepare(struct ckpt_dump *d, struct err *e);
 int ckpt_network_start(struct ckpt_dump *d, struct err *e);
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
 void ckpt_network_done(struct ckpt_dump *d);

@@ -3,6 +3,7 @@
 /* What a network namespace had, made again where it has it not from its configuration. */
 #include "checkpoint/netstate_internal.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 
 #include <errno.h>
@@ -193,31 +194,43 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 	return r == 0 ? add_all(n, p, &want, e) : r;
 }
 
-/* Twice: some switches set others with them. */
-static int set_switches(const struct net_walk *all, struct err *e)
+/* 1: some had another value. */
+static int set_all(int root, const struct net_walk *all, const struct ckpt_netlook *look, bool all_must,
+		   struct err *e)
 {
-	struct err ignored;
-	int r = 0;
+	struct net_walk w = *all;
+	const char *path;
+	int changed = 0;
 
-	for (int pass = 0; pass < 2; pass++) {
-		struct net_walk w = *all;
-		const char *path;
+	w.part = CKPT_NET_SWITCH;
+	while ((path = (const char *)net_next(&w))) {
+		const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
+		size_t at = strlen(path) + 1;
+		char value[4096];
+		int r;
 
-		w.part = CKPT_NET_SWITCH;
-		while (r == 0 && (path = (const char *)net_next(&w))) {
-			const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
-			char value[4096];
-			size_t at = strlen(path) + 1;
-
-			snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
-			r = net_switch_set(path, value, pass ? e : &ignored);
-			r = pass ? r : 0;
-		}
+		snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
+		r = net_switch_is(look, path, value) ? 0 : net_switch_set(root, path, value, e);
+		if (r < 0 && all_must)
+			return r;
+		changed |= r != 0;
 	}
-	return r;
+	return changed;
 }
 
-int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, struct err *e)
+/* Twice: some switches set others with them. */
+static int set_switches(const struct net_walk *all, const struct ckpt_netlook *look, struct err *e)
+{
+	cleanup_close int root = net_switches_root(e);
+	int r = root < 0 ? root : set_all(root, all, look, false, e);
+
+	if (r > 0)
+		r = set_all(root, all, NULL, true, e);
+	return r < 0 ? r : 0;
+}
+
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
+			  const struct ckpt_netlook *look, struct err *e)
 {
 	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,
 						    CKPT_NET_ROUTE, CKPT_NET_RULE };
@@ -240,7 +253,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t 
 	if (r == 0)
 		r = net_links_restore(&route, &all, e);
 	if (r == 0)
-		r = set_switches(&all, e);
+		r = set_switches(&all, look, e);
 	if (r == 0)
 		r = net_links_up(&route, &all, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)

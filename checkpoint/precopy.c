@@ -201,6 +201,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
 	s->family = has_family(p, w);
+	p->direct = p->direct || ckpt_direct_find(w->pid);
 	r = scan(p, w, &s->ranges, e);
 	if (r == 0)
 		return 0;
@@ -317,8 +318,11 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	uint64_t shared = 0;
 	int r = begin(p, e);
 
+	p->direct = false;
 	if (r == 0)
 		r = p->soft ? visit_stopped(p, &c, e) : visit_all(p, &c, e);
+	if (r == 0 && p->direct)
+		ckpt_direct_settle();
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)

@@ -58,6 +58,7 @@ struct ckpt_precopy {
 	unsigned rounds;
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
+	bool direct;         /* in this round: the disk may write into some process's memory */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
@@ -79,5 +80,9 @@ int ckpt_shared_take(struct ckpt_precopy *p, int fd);
 int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
 void ckpt_shared_done(struct ckpt_precopy *p);
 
+/* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a
+ * round and its reading. */
+bool ckpt_direct_find(pid_t pid);
+void ckpt_direct_settle(void);
 
 #endif

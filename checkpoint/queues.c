@@ -238,7 +238,7 @@ static int read_one(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch 
 
 	if (q->count * 3 + 2 > CKPT_BATCH_MAX || q->count * q->max_size > BYTES_MAX || strlen(q->name) > 255)
 		return err_set(e, ERR_UNSUPPORTED, "the message queue %s holds more than can be saved", q->name);
-	r = ckpt_thread_enter(b, &th, k->pid, e);
+	r = ckpt_thread_enter(b, &th, k->pid, NULL, e);
 	if (r < 0)
 		return r;
 	r = ckpt_batch_map(b, &th, (size + 4095) & ~4095ull, e);

@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/restore_early.h"
 
 #include <errno.h>
@@ -215,6 +216,7 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 {
 	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, network, open_nothing, stay, r };
 	long pages = sysconf(_SC_PHYS_PAGES);
+	int n;
 
 	r->early = calloc(1, sizeof(*r->early));
 	if (!r->early)
@@ -224,7 +226,16 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 	r->early->loose = ckpt_loose_new(pages > 0 ? (size_t)pages / 2 : 1 << 20);
 	if (!r->early->loose)
 		return err_code(e, -ENOMEM, "restore");
-	return rt_start_restore(spec, stdio, &how, &r->vps, e);
+	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+	if (n < 0 || r->netns < 0)
+		return n;
+	r->early->look = ckpt_netlook_new(r->netns, e);
+	return r->early->look ? 0 : -EIO;
+}
+
+const struct ckpt_netlook *restore_early_look(const struct restore *r)
+{
+	return r->early ? r->early->look : NULL;
 }
 
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
@@ -287,6 +298,7 @@ void restore_early_done(struct restore *r)
 	for (size_t i = 0; i < s->shmem_count; i++)
 		fd_close(&s->shmems[i].fd);
 	free(s->shmems);
+	ckpt_netlook_free(s->look);
 	ckpt_loose_free(s->loose);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

@@ -38,6 +38,7 @@ struct early_set {
 	bool changed;              /* some have been told of since they were looked at */
 	struct early_shmem *shmems;
 	size_t shmem_count;
+	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
 	pthread_mutex_t lock;      /* of `loose` */
 };

@@ -197,7 +197,7 @@ int restore_open(void *restore, struct err *e)
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, &o, e);
 	if (n == 0)
-		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, e);
+		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, restore_early_look(r), e);
 	if (n == 0)
 		n = ckpt_sockets_make(&o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)

@@ -53,6 +53,8 @@ __asm__(
 	"ckpt_stub_one:\n"
 	"	syscall\n"
 	"ckpt_stub_one_called:\n"
+	"	mov %rax, %rbx\n"
+	"	jmp ckpt_stub_listed\n"
 	"ckpt_stub_restore:\n"
 	"	mov ckpt_stub_data+0(%rip), %rdi\n"
 	"	test %rdi, %rdi\n"

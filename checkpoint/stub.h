@@ -19,7 +19,8 @@ extern const uint8_t ckpt_stub_called[];
 extern const uint8_t ckpt_stub_counted[], ckpt_stub_listed[];
 /* Just behind the call that sends the signal. */
 extern const uint8_t ckpt_stub_signalled[];
-/* Entry: one call with the registers as they are. */
+/* Entry: one call with the registers as they are, which must not need %rbx: its result is there when the signal
+ * comes. %r13 to %r15 as above. */
 extern const uint8_t ckpt_stub_one[];
 extern const uint8_t ckpt_stub_one_called[];
 /* Entry: back to the saved registers. */

@@ -164,7 +164,7 @@ int ckpt_undo_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batc
 
 	if (!may_have(d, k->pid, space_of(k)))
 		return 0;
-	r = ckpt_thread_enter(b, &th, k->pid, e);
+	r = ckpt_thread_enter(b, &th, k->pid, NULL, e);
 	if (r < 0)
 		return r;
 	r = ckpt_batch_map(b, &th, SCRATCH, e);

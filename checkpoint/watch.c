@@ -105,7 +105,7 @@ static int make_in(const struct ckpt_process *p, struct err *e)
 
 	if (r < 0)
 		return r;
-	r = ckpt_thread_enter(&b, &t, p->tids[0], e);
+	r = ckpt_thread_enter(&b, &t, p->tids[0], NULL, e);
 	fd = r == 0 ? make(&b, &t, e) : r;
 	if (r == 0 && ckpt_thread_leave(&b, &t, fd < 0 ? &ignored : e) < 0)
 		fd_close(&fd);

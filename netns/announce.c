@@ -5,9 +5,11 @@
 #include "base/macro.h"
 
 #include <arpa/inet.h>
+#include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/icmp6.h>
@@ -95,6 +97,15 @@ static size_t make_na(struct na_frame *f, const uint8_t mac[6], const struct net
 	return sizeof(*f);
 }
 
+void netns_await_carrier(int fd, const char *link)
+{
+	struct ethtool_value v = { .cmd = ETHTOOL_GLINK };
+	struct ifreq ifr = { .ifr_data = (void *)&v };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", link);
+	ioctl(fd, SIOCETHTOOL, &ifr);
+}
+
 /* From inside, as the VPS itself would: rules of the host that look at who sends what see it. */
 static void announce(const struct netns_if *i, int fd)
 {
@@ -127,8 +138,11 @@ void netns_announce(const struct netns_vps *v, int netns_fd)
 		return;
 	/* Past the queue, which a link that has just come up may not have yet. */
 	setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on));
-	for (unsigned i = 0; i < v->if_count; i++)
-		if (v->ifs[i].mode != NETNS_NONE && v->ifs[i].mode != NETNS_HOST)
-			announce(&v->ifs[i], fd);
+	for (unsigned i = 0; i < v->if_count; i++) {
+		if (v->ifs[i].mode == NETNS_NONE || v->ifs[i].mode == NETNS_HOST)
+			continue;
+		netns_await_carrier(fd, v->ifs[i].name);
+		announce(&v->ifs[i], fd);
+	}
 	fd_close_later(&fd);
 }

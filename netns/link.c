@@ -529,6 +529,8 @@ int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int
 		made[k].ifb_index = nl_ifindex(&n, made[k].ifb);
 	}
 	r = dress_host(&n, h, &open, made, e);
+	for (size_t k = 0; k < v->if_count; k++)
+		netns_await_carrier(n.fd, made[k].name);
 	if (r == 0)
 		netns_announce(v, netns_fd);
 	return r;

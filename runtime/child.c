@@ -128,18 +128,20 @@ static int step_time(void *ctx, struct err *e)
 	return 0;
 }
 
-static int step_root(void *ctx, struct err *e)
+/* What lies where only the host's root can go. */
+static int step_host(void *ctx, struct err *e)
 {
 	struct rt_child *c = ctx;
 	char init[4096];
 	int r;
 
 	/* The cgroup namespace's root is the group one is in, so not before clone3 has put us into
-	 * ours and the holder into those of v1 (cgroup_namespaces(7)). */
+	 * ours and we have entered those of v1 (cgroup_namespaces(7)). */
 	if (unshare(CLONE_NEWCGROUP) < 0)
 		return err_sys(e, "make the cgroup namespace");
-	if (move_mount(c->root_fd, "", AT_FDCWD, c->spec->run_dir, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-		return err_sys(e, "mount the root file system");
+	c->run_dir = open(c->spec->run_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (c->run_dir < 0)
+		return err_sys(e, "open %s", c->spec->run_dir);
 	if (c->spec->boot)
 		return 0;
 	r = path_program("vps-init", init, sizeof(init));
@@ -154,7 +156,10 @@ static int step_root(void *ctx, struct err *e)
 /* From the host's root, which is nobody inside, to the tenant's. */
 static int step_identity(void *ctx, struct err *e)
 {
-	(void)ctx;
+	int r = expect(ctx, RT_MSG_MAPPED, NULL, 0, e);
+
+	if (r < 0)
+		return r;
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
 	if (setsid() < 0)
@@ -165,9 +170,26 @@ static int step_identity(void *ctx, struct err *e)
 	return 0;
 }
 
-static int step_mounts(void *ctx, struct err *e)
+/* While the holder makes the root. */
+static int step_make(void *ctx, struct err *e)
 {
 	umask(0022);
+	return rt_mounts_make(ctx, e);
+}
+
+static int step_root(void *ctx, struct err *e)
+{
+	struct rt_child *c = ctx;
+
+	if (move_mount(c->root_fd, "", c->run_dir, "",
+		       MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		return err_sys(e, "mount the root file system");
+	fd_close(&c->run_dir);
+	return 0;
+}
+
+static int step_mounts(void *ctx, struct err *e)
+{
 	return rt_mounts_up(ctx, e);
 }
 
@@ -215,11 +237,11 @@ static int step_notify(void *ctx, struct err *e)
 
 static const struct step child_steps[] = {
 	{ "cgroups", step_cgroups, NULL },   { "time", step_time, NULL },
-	{ "receive", step_receive, NULL },
-	{ "root", step_root, NULL },
-	{ "identity", step_identity, NULL }, { "mounts", step_mounts, NULL },     { "pivot", step_pivot, NULL },
-	{ "hostname", step_hostname, NULL }, { "files", step_files, NULL },
-	{ "notify", step_notify, NULL },
+	{ "host", step_host, NULL },         { "identity", step_identity, NULL },
+	{ "make", step_make, NULL },         { "receive", step_receive, NULL },
+	{ "root", step_root, NULL },         { "mounts", step_mounts, NULL },
+	{ "pivot", step_pivot, NULL },       { "hostname", step_hostname, NULL },
+	{ "files", step_files, NULL },       { "notify", step_notify, NULL },
 };
 static STEP_TABLE(child_table, "tenant", child_steps);
 
@@ -325,9 +347,8 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 	struct rt_child c = {
 		.spec = v->spec, .stdio = &v->stdio, .resolv_conf = v->resolv_conf, .sync = sync,
 		.entry = entry, .host_network = rt_network_is_host(&v->network), .restore = v->restore,
-		.root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF, .pts_fd = -EBADF,
-		.console = -EBADF,
-		.console_slave = -EBADF, .notify = -EBADF,
+		.run_dir = -EBADF, .root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF,
+		.console = -EBADF, .console_slave = -EBADF, .notify = -EBADF,
 	};
 	struct strv argv = { 0 }, env = { 0 };
 	int error_fd = -EBADF;
@@ -336,6 +357,8 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 
 	/* A VPS without its holder could be neither watched nor stopped. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (size_t i = 0; i < RT_FS_COUNT; i++)
+		c.fs[i] = -EBADF;
 	r = steps_up(&child_table, &c, &e);
 	if (r == 0 && !c.spec->boot) {
 		/* vps-init says here why the command could not be started. */

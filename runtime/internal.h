@@ -18,6 +18,7 @@
  * Between the holder of a VPS and the child that becomes its init, on a SOCK_SEQPACKET pair:
  *
  *   holder                                child
+ *   RT_MSG_MAPPED                         becomes root of its ids, makes file systems of its own
  *   RT_MSG_ROOT      + the root mount, the mount of /dev
  *   RT_MSG_VOLUME    + one mount each
  *   RT_MSG_SET_UP                         sets the tenant up
@@ -27,7 +28,8 @@
  * At any time the child may answer RT_MSG_ERROR with a struct err, and exit.
  */
 enum rt_msg_type {
-	RT_MSG_ROOT = 1,
+	RT_MSG_MAPPED = 1,
+	RT_MSG_ROOT,
 	RT_MSG_VOLUME,
 	RT_MSG_SET_UP,
 	RT_MSG_READY,
@@ -69,6 +71,9 @@ struct rt_vps {
 	char *resolv_conf; /* what /etc/resolv.conf is to say */
 };
 
+/* The file systems that a tenant gets new instances of, in the order they are attached in. */
+enum rt_fs { RT_FS_SYS, RT_FS_PROC, RT_FS_CGROUP, RT_FS_SHM, RT_FS_MQUEUE, RT_FS_RUN, RT_FS_PTS, RT_FS_COUNT };
+
 /* What the child works with; it lives in the child's copy of the holder's memory. */
 struct rt_child {
 	const struct rt_spec *spec;
@@ -78,11 +83,12 @@ struct rt_child {
 	const struct cgroup_entry *entry; /* of the v1 hierarchies */
 	bool host_network;
 	int sync;
+	int run_dir;    /* the host's directory that the root is attached on, as long as the host's is / */
 	int root_fd;    /* the root mount, attached in this mount namespace */
 	int dev_fd;     /* detached mount for /dev */
+	int fs[RT_FS_COUNT]; /* of fsopen(2), until they are mounted; -EBADF: /sys of the host's network */
 	int *volumes;   /* detached mounts, as spec->mounts */
 	int init_mount; /* detached mount of vps-init; -EBADF when booting */
-	int pts_fd;     /* root of the tenant's devpts */
 	int console;    /* pty master */
 	int console_slave;
 	int notify;
@@ -96,7 +102,9 @@ int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nf
 /* The child's life, from clone3 to execve. Never returns. */
 _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync);
 
-/* Mounts the tenant's file systems on c->root_fd, which is attached already. (mounts.c) */
+/* Makes the tenant's own file systems before there is a root. (mounts.c) */
+int rt_mounts_make(struct rt_child *c, struct err *e);
+/* Mounts them and the others on c->root_fd, which is attached already. */
 int rt_mounts_up(struct rt_child *c, struct err *e);
 /* Makes the root mount the root of the process and lets go of the host's tree. */
 int rt_pivot(struct rt_child *c, struct err *e);

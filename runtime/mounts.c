@@ -27,13 +27,12 @@
 #define NOEXEC MOUNT_ATTR_NOEXEC
 #define RDONLY MOUNT_ATTR_RDONLY
 
-/* A new file system instance as a detached mount. options: "key=value,key". */
-static int new_mount(const char *type, const char *options, unsigned attrs, struct err *e)
+/* A new file system instance, to be mounted with fsmount(2). options: "key=value,key". */
+static int new_fs(const char *type, const char *options, struct err *e)
 {
 	cleanup_close int fs = fsopen(type, FSOPEN_CLOEXEC);
 	char text[128];
 	char *next = text, *item;
-	int fd;
 
 	if (fs < 0)
 		return err_sys(e, "open file system %s", type);
@@ -51,6 +50,17 @@ static int new_mount(const char *type, const char *options, unsigned attrs, stru
 	}
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return err_sys(e, "mount %s", type);
+	return TAKE_FD(fs);
+}
+
+/* The same as a detached mount. */
+static int new_mount(const char *type, const char *options, unsigned attrs, struct err *e)
+{
+	cleanup_close int fs = new_fs(type, options, e);
+	int fd;
+
+	if (fs < 0)
+		return fs;
 	fd = fsmount(fs, FSMOUNT_CLOEXEC, attrs);
 	return fd < 0 ? err_sys(e, "mount %s", type) : fd;
 }
@@ -128,37 +138,19 @@ static int attach(int mount_fd, int rootfd, const char *path, bool dir, struct e
 	return 0;
 }
 
-struct fs_row {
+/* /sys read-only, or systemd believes that it has devices to manage (ConditionPathIsReadWrite=/sys in
+ * its udev units). */
+static const struct fs_row {
 	const char *type, *path, *options;
 	unsigned attrs;
-};
-
-static int mount_row(int rootfd, const struct fs_row *row, struct err *e)
-{
-	int fd = new_mount(row->type, row->options, row->attrs, e);
-	int r;
-
-	if (fd < 0)
-		return fd;
-	r = attach(fd, rootfd, row->path, true, e);
-	if (r < 0) {
-		close(fd);
-		return r;
-	}
-	return fd;
-}
-
-/* Read-only, or systemd believes that it has devices to manage (ConditionPathIsReadWrite=/sys in its
- * udev units). */
-static const struct fs_row sysfs_row = { "sysfs", "sys", "", NOSUID | NODEV | NOEXEC | RDONLY };
-
-/* The fixed part; those in /dev come after /dev itself. */
-static const struct fs_row fs_rows[] = {
-	{ "proc", "proc", "", NOSUID | NODEV | NOEXEC },
-	{ "cgroup2", "sys/fs/cgroup", "", NOSUID | NODEV | NOEXEC },
-	{ "tmpfs", "dev/shm", "mode=1777", NOSUID | NODEV },
-	{ "mqueue", "dev/mqueue", "", NOSUID | NODEV | NOEXEC },
-	{ "tmpfs", "run", "mode=755", NOSUID | NODEV },
+} fs_rows[RT_FS_COUNT] = {
+	[RT_FS_SYS] = { "sysfs", "sys", "", NOSUID | NODEV | NOEXEC | RDONLY },
+	[RT_FS_PROC] = { "proc", "proc", "", NOSUID | NODEV | NOEXEC },
+	[RT_FS_CGROUP] = { "cgroup2", "sys/fs/cgroup", "", NOSUID | NODEV | NOEXEC },
+	[RT_FS_SHM] = { "tmpfs", "dev/shm", "mode=1777", NOSUID | NODEV },
+	[RT_FS_MQUEUE] = { "mqueue", "dev/mqueue", "", NOSUID | NODEV | NOEXEC },
+	[RT_FS_RUN] = { "tmpfs", "run", "mode=755", NOSUID | NODEV },
+	[RT_FS_PTS] = { "devpts", "dev/pts", "mode=620,ptmxmode=666,gid=5", NOSUID | NOEXEC },
 };
 
 static const struct {
@@ -185,7 +177,7 @@ static const char *const masked[] = {
 static int clone_tree(int dirfd, const char *path, unsigned attrs)
 {
 	struct mount_attr attr = { .attr_set = attrs };
-	int fd = open_tree(dirfd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	int fd = open_tree(dirfd, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
 
 	if (fd < 0)
 		return -errno;
@@ -198,7 +190,22 @@ static int clone_tree(int dirfd, const char *path, unsigned attrs)
 	return fd;
 }
 
-static int mask_one(int rootfd, const char *path, struct err *e)
+/* An empty directory as a detached mount. The first is a file system, and attached from then on; the
+ * others are clones of it: a file system takes some 10 KiB of the kernel's memory. */
+static int empty_dir(int *first, struct err *e)
+{
+	int fd = *first < 0 ? new_mount("tmpfs", "mode=555,nr_inodes=1",
+					NOSUID | NODEV | NOEXEC | RDONLY, e)
+			    : clone_tree(*first, "", 0);
+
+	if (fd < 0)
+		return *first < 0 ? fd : err_code(e, fd, "clone an empty directory");
+	if (*first < 0)
+		*first = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return fd;
+}
+
+static int mask_one(int rootfd, const char *path, int *first, struct err *e)
 {
 	cleanup_close int target = path_open_no_links(rootfd, path, O_PATH, 0, false);
 	cleanup_close int mnt = -EBADF;
@@ -208,8 +215,7 @@ static int mask_one(int rootfd, const char *path, struct err *e)
 		return 0; /* not on this kernel */
 	if (fstat(target, &st) < 0)
 		return err_sys(e, "mask /%s", path);
-	mnt = S_ISDIR(st.st_mode) ? new_mount("tmpfs", "mode=555,nr_inodes=1",
-					      NOSUID | NODEV | NOEXEC | RDONLY, e)
+	mnt = S_ISDIR(st.st_mode) ? empty_dir(first, e)
 				  : clone_tree(AT_FDCWD, "/dev/null", NOSUID | NOEXEC);
 	if (mnt < 0)
 		return S_ISDIR(st.st_mode) ? mnt : err_code(e, mnt, "mask /%s", path);
@@ -255,24 +261,18 @@ static int mount_devices(struct rt_child *c, struct err *e)
 	return r;
 }
 
-/* Private terminals; number 0 is the console when there is one. */
-static int mount_terminals(struct rt_child *c, struct err *e)
+/* Number 0 of the private terminals is the console when there is one. */
+static int mount_console(struct rt_child *c, int pts, struct err *e)
 {
-	static const struct fs_row pts = {
-		"devpts", "dev/pts", "mode=620,ptmxmode=666,gid=5", NOSUID | NOEXEC,
-	};
 	cleanup_close int console = -EBADF;
 	int r;
 
-	c->pts_fd = mount_row(c->root_fd, &pts, e);
-	if (c->pts_fd < 0)
-		return c->pts_fd;
 	if (!c->spec->boot && !c->spec->tty)
 		return 0;
-	r = rt_pty_open(c->pts_fd, "ptmx", &c->console, &c->console_slave, e);
+	r = rt_pty_open(pts, "ptmx", &c->console, &c->console_slave, e);
 	if (r < 0)
 		return r;
-	console = clone_tree(c->pts_fd, "0", 0);
+	console = clone_tree(pts, "0", 0);
 	if (console < 0)
 		return err_code(e, console, "take the console's terminal");
 	return attach(console, c->root_fd, "dev/console", false, e);
@@ -303,25 +303,22 @@ static int mount_volumes(struct rt_child *c, struct err *e)
  * the host's network gets the host's. That is cloned with what is mounted in it, as a copy of a
  * mount tree cannot be taken apart in a user namespace.
  */
-static int mount_sys(struct rt_child *c, struct err *e)
+static int clone_host_sys(struct err *e)
 {
-	struct mount_attr attr = { .attr_set = sysfs_row.attrs };
-	cleanup_close int fd = -EBADF;
+	struct mount_attr attr = { .attr_set = fs_rows[RT_FS_SYS].attrs };
+	cleanup_close int fd = open_tree(AT_FDCWD, "/sys",
+					 OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 
-	if (!c->host_network) {
-		fd = mount_row(c->root_fd, &sysfs_row, e);
-		return fd < 0 ? fd : 0;
-	}
-	fd = open_tree(AT_FDCWD, "/sys", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (fd < 0)
 		return err_sys(e, "take /sys of the host");
 	if (mount_setattr(fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof(attr)) < 0)
 		return err_sys(e, "make /sys read-only");
-	return attach(fd, c->root_fd, "sys", true, e);
+	return TAKE_FD(fd);
 }
 
 static int mount_masks(struct rt_child *c, struct err *e)
 {
+	cleanup_close int first = -EBADF;
 	int r = 0;
 
 	/* A proc or sysfs that is covered in places cannot be mounted anew in a namespace below
@@ -329,7 +326,7 @@ static int mount_masks(struct rt_child *c, struct err *e)
 	if (c->spec->features & RT_FEATURE_NESTING)
 		return 0;
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(masked); i++)
-		r = mask_one(c->root_fd, masked[i], e);
+		r = mask_one(c->root_fd, masked[i], &first, e);
 	return r < 0 ? r : mask_sys_kernel(c->root_fd, e);
 }
 
@@ -373,35 +370,47 @@ static int mount_sold(struct rt_child *c, struct err *e)
 	return 0;
 }
 
-int rt_mounts_up(struct rt_child *c, struct err *e)
+int rt_mounts_make(struct rt_child *c, struct err *e)
 {
+	for (size_t i = 0; i < RT_FS_COUNT; i++) {
+		if (i == RT_FS_SYS && c->host_network)
+			continue;
+		c->fs[i] = new_fs(fs_rows[i].type, fs_rows[i].options, e);
+		if (c->fs[i] < 0)
+			return c->fs[i];
+	}
+	return 0;
+}
+
+/* Mounts are listed in the order they were made in: not before the root. */
+static int mount_own(struct rt_child *c, enum rt_fs i, struct err *e)
+{
+	const struct fs_row *row = &fs_rows[i];
+	cleanup_close int mnt = -EBADF;
 	int r;
 
-	r = mount_devices(c, e);
-	if (r == 0)
-		r = mount_sys(c, e);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < ARRAY_SIZE(fs_rows); i++) {
-		int fd = mount_row(c->root_fd, &fs_rows[i], e);
+	if (c->fs[i] < 0)
+		mnt = clone_host_sys(e);
+	else if ((mnt = fsmount(c->fs[i], FSMOUNT_CLOEXEC, row->attrs)) < 0)
+		err_sys(e, "mount %s", row->type);
+	fd_close(&c->fs[i]);
+	r = mnt < 0 ? -EIO : attach(mnt, c->root_fd, row->path, true, e);
+	return r == 0 && i == RT_FS_PTS ? mount_console(c, mnt, e) : r;
+}
 
-		if (fd < 0)
-			return fd;
-		close(fd);
-	}
-	r = mount_terminals(c, e);
+int rt_mounts_up(struct rt_child *c, struct err *e)
+{
+	int r = mount_devices(c, e);
+
+	for (size_t i = 0; r == 0 && i < RT_FS_COUNT; i++)
+		r = mount_own(c, (enum rt_fs)i, e);
 	if (r == 0)
 		r = mount_masks(c, e);
 	if (r == 0)
 		r = mount_sold(c, e);
-	if (r < 0)
-		return r;
-	if (c->init_mount >= 0) {
+	if (r == 0 && c->init_mount >= 0)
 		r = attach(c->init_mount, c->root_fd, "dev/.vps-init", false, e);
-		if (r < 0)
-			return r;
-	}
-	return mount_volumes(c, e);
+	return r < 0 ? r : mount_volumes(c, e);
 }
 
 int rt_pivot(struct rt_child *c, struct err *e)

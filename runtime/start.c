@@ -170,6 +170,11 @@ static int step_process(void *ctx, struct err *e)
 		if (v->userns_fd < 0)
 			r = err_sys(e, "open the VPS's user namespace");
 	}
+	if (r == 0) {
+		/* A child that gave up has said why before it closed. */
+		r = rt_msg_send(v->sync, RT_MSG_MAPPED, 0, NULL, NULL, 0);
+		r = r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "go on with the start") : 0;
+	}
 	if (r < 0) {
 		blame_child(v, r, e);
 		undo_process(v);

@@ -41,6 +41,7 @@ void mon_watch_due(struct mon *m)
 	m->watch_at_us = 0;
 	if (cgroup_watch_open(&m->watch, rt_cgroup(m->vps), &e) < 0)
 		log_warn("%s: %s", m->spec.name, e.msg);
+	proc_slim(); /* the start is over: a quarter of what it took is needed from now on */
 }
 
 int mon_watch_fd(const struct mon *m)

@@ -24,6 +24,13 @@ none_is_listed() {
 	nothing_there
 }
 
+@test "what goes at its end is not flushed to the disk, anything else is" {
+	succeeds vps run --rm -- grep ' / overlay ' /proc/mounts
+	assert_match '[,=]volatile[, ]'
+	succeeds vps run -n kept -- grep ' / overlay ' /proc/mounts
+	run ! grep -q volatile <<<"$output"
+}
+
 @test "without --rm its files stay" {
 	succeeds vps run -n box -- touch /root/mine
 	vps_is box stopped

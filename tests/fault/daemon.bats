@@ -123,6 +123,20 @@ settled() {
 	succeeds vps exec web -- true
 }
 
+@test "a sandbox whose config a crash of the host has emptied is removed" {
+	vps run --rm -n box -- sleep 600 &
+	client=$!
+	wait_until 20 vps_is box running
+	monitor=$("$VPS_TOP/tests/pids" "$VPS_ROOT" vps-monitor)
+	daemon_kill
+	kill -KILL "$monitor"
+	wait "$client" || true
+	: >"$VPS_ROOT/lib/vps/box/config"
+	gone() { ! vps status box 2>/dev/null && [ ! -e "$VPS_ROOT/lib/vps/box" ]; }
+	wait_until 20 gone
+	wait_until 20 assert_nothing_left --daemon
+}
+
 @test "restart policy: on-failure, and a limit" {
 	vps create web
 	vps set web restart=on-failure restart.delay=0s restart.max=2 'init=/bin/false'

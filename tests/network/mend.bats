@@ -60,6 +60,18 @@ isolated() {
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
 
+@test "rules made many times over, and many stops: connections are still tracked" {
+	for _ in 1 2 3 4 5 6; do
+		in_net nft flush ruleset
+		wait_until 10 works
+		vps restart --force b
+		vps restart --force b
+	done
+	wait_until 10 works
+	wait_until 10 isolated
+	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
+}
+
 @test "one table deleted, one set emptied" {
 	in_net nft delete table inet "$VPS_TAG"
 	wait_until 10 works

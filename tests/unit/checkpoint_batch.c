@@ -289,7 +289,7 @@ static int visit(pid_t pid, pid_t tid, struct err *e)
 	if (r == 0)
 		r = ckpt_batch_open(&b, pid, all, n, e);
 	if (r == 0)
-		r = ckpt_thread_enter(&b, &t, tid, e);
+		r = ckpt_thread_enter(&b, &t, tid, NULL, e);
 	if (r == 0)
 		r = ckpt_batch_map(&b, &t, 65536, e);
 	for (int i = 0; i < 3 && r == 0; i++)
