@@ -27,7 +27,7 @@
 #include <time.h>
 
 #define FREEZE_TIMEOUT_US 5000000
-#define CLOCK_LATE_MAX_NS 10000000000ull
+#define CLOCK_LATE_MAX_NS 60000000000ull
 
 static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 {
