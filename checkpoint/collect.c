@@ -12,6 +12,7 @@
 #include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
+#include "checkpoint/waits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -255,6 +256,7 @@ static int thread_keep(struct visit *v, unsigned filters, struct err *e)
 
 	if (r < 0)
 		return r;
+	ckpt_wait_collect(v->d, tid, v->t);
 	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, v->t) < 0)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
 	r = ckpt_seccomp_collect(v->d, tid, filters, v->t, e);

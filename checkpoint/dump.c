@@ -6,7 +6,6 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
-#include "checkpoint/aio.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
@@ -15,6 +14,7 @@
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
+#include "checkpoint/waits.h"
 #include "checkpoint/times.h"
 
 #include <errno.h>
@@ -330,7 +330,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
-	ckpt_aio_look_ahead(d);
+	ckpt_waits_look_ahead(d);
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
 	if (r == 0)

@@ -18,6 +18,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/pidspaces.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/softdirty.h"
@@ -292,9 +293,13 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 		const struct watched *w = p->procs[i];
 		struct ckpt_ranges l = { 0 };
 
-		for (size_t k = 0; w->there && k < w->areas.count; k++)
-			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end,
-				      CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0), &l, NULL);
+		for (size_t k = 0; w->there && k < w->areas.count; k++) {
+			const struct area *a = &w->areas.a[k];
+			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0);
+
+			if (p->soft || ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
+				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);
+		}
 		for (size_t k = 0; k < l.count; k++)
 			pages += (l.r[k].end - l.r[k].start) / CKPT_PAGE;
 		ckpt_ranges_done(&l);
@@ -367,7 +372,8 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_code(e, -ENOMEM, "copy memory");
-	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .o = o, .soft = soft, .oracle = ckpt_oracle_new() };
+	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .level = ckpt_pid_level(init), .o = o, .soft = soft,
+				    .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
 	r = p->w ? begin(p, e) : -ENOMEM;
 	if (r == 0)

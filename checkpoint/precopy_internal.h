@@ -47,6 +47,7 @@ struct shared {
 struct ckpt_precopy {
 	const struct cgroup *cgroup;
 	pid_t init;
+	size_t level; /* ckpt_pid_level() */
 	const struct ckpt_dump_options *o;
 	struct ckpt_writer *w;
 	struct ckpt_oracle *oracle;
