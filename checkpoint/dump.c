@@ -10,9 +10,11 @@
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/kernel.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
+#include "checkpoint/waits.h"
 #include "checkpoint/times.h"
 
 #include <errno.h>
@@ -278,6 +280,7 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_copy_done(&d->heritage);
 	ckpt_ghosts_done(d);
 	ckpt_areas_done(d);
+	ckpt_kernel_close(d->kernel);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
@@ -332,8 +335,11 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
+	ckpt_waits_look_ahead(d);
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
+	if (r == 0)
+		r = ckpt_network_prepare(d, e);
 	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }

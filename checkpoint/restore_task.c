@@ -12,6 +12,7 @@
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
+#include "checkpoint/waits.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -107,7 +108,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 			lim.rlim_max = now.rlim_max;
 		if (lim.rlim_cur > lim.rlim_max)
 			lim.rlim_cur = lim.rlim_max;
-		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
+		if ((lim.rlim_cur != now.rlim_cur || lim.rlim_max != now.rlim_max) &&
+		    prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
 			return err_sys(e, "set the limits of process %u", k->pid);
 	}
 	return n == 0 ? restore_attributes_outside(p, e) : n;
@@ -300,12 +302,16 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 		n = block_signals(p, e);
 	if (n == 0)
 		n = send_pending(r, p, l, e);
-	return n == 0 ? restore_timers(r, p, l, e) : n;
+	if (n == 0)
+		n = restore_timers(r, p, l, e);
+	list_init(l, r);
+	return n == 0 ? restore_waits(p, l, e) : n;
 }
 
 /*
  * An interrupted call is issued again. The kernel does it, when the task goes on, but for those with
- * a restart block, which stayed with the old task: these begin anew with the arguments they had.
+ * a restart block, which stayed with the old task: these begin anew with the arguments they had, when they
+ * were not given another (waits.h).
  */
 static void mend(struct user_regs_struct *regs)
 {
@@ -325,7 +331,8 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 	int n;
 
 	memcpy(&regs, t->regs.data, sizeof(regs));
-	mend(&regs);
+	if (!th->dozes)
+		mend(&regs);
 	/* Never into the kernel's half, whatever the image says: SETREGS refuses wrong selectors. */
 	n = ckpt_trace_set_regs(th->tid, &regs);
 	if (n == 0 && ptrace(PTRACE_SETREGSET, th->tid, (void *)NT_X86_XSTATE, &iov) < 0)
