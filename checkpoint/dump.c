@@ -118,18 +118,23 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 	return 0;
 }
 
-static int ids_collect(struct ckpt_dump *d, struct err *e)
+int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e)
 {
 	cleanup_free char *map = NULL;
 	unsigned inside;
 	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)init);
 	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u %u", &inside, &d->uid_base, &d->uid_count) != 3 || inside != 0)
+	if (r < 0 || sscanf(map, "%u %u %u", &inside, base, count) != 3 || inside != 0)
 		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
 	return 0;
+}
+
+static int ids_collect(struct ckpt_dump *d, struct err *e)
+{
+	return ckpt_ids_of(d->init, &d->uid_base, &d->uid_count, e);
 }
 
 struct collector {

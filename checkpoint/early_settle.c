@@ -23,6 +23,7 @@ static void keep(struct restoring *p, struct early *w)
 	p->threads[0] = w->thread;
 	p->task->pid = w->task.pid;
 	p->early = w;
+	p->login = w->p.login;
 	w->kept = true;
 }
 

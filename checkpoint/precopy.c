@@ -375,7 +375,9 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .level = ckpt_pid_level(init), .o = o, .soft = soft,
 				    .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
-	r = p->w ? begin(p, e) : -ENOMEM;
+	r = p->w ? ckpt_ids_of(init, &p->uid_base, &p->uid_count, e) : -ENOMEM;
+	if (r == 0)
+		r = begin(p, e);
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
 	if (r < 0) {

@@ -48,6 +48,7 @@ struct ckpt_precopy {
 	const struct cgroup *cgroup;
 	pid_t init;
 	size_t level; /* ckpt_pid_level() */
+	uint32_t uid_base, uid_count;
 	const struct ckpt_dump_options *o;
 	struct ckpt_writer *w;
 	struct ckpt_oracle *oracle;
