@@ -373,9 +373,11 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 			r = collect(d, init, o, e);
 		if (r != -EAGAIN || tries == BUSY_TRIES)
 			break;
-		/* A connection waits to be accepted: let the VPS do it. */
+		/* A connection waits to be accepted: let the VPS do it. The more that takes, the more waits. */
 		ckpt_dump_abort(d);
-		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+		if (o->goes_on)
+			o->goes_on(o->stopped_arg);
+		nanosleep(&(struct timespec){ 0, BUSY_NS * (1 + tries / 4) }, NULL);
 	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);
