@@ -2,8 +2,8 @@
 
 /*
  * Open files of all sorts that are on their way in a socket, some of them nowhere else: eventfd, timerfd, signalfd,
- * epolls (one that another watches, one that watches what is under way with it), inotify, memfd, pidfds of a process
- * that lives, of a zombie and of one that is gone, a pipe's end, a file without a name, a socket with another in it.
+ * epolls (one that another watches, one that watches what is under way with it), inotify, memfd, the pidfd of a process
+ * that is gone (those of a living one and of a zombie are kept), a pipe's end, a file without a name, a socket with another in it.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -105,7 +105,7 @@ int main(void)
 	int event = eventfd(7, 0), kept = dup(event), timer = timerfd_create(CLOCK_MONOTONIC, 0);
 	int outer = epoll_create1(0), inner = epoll_create1(0), own = eventfd(0, 0), alone, inner_kept;
 	int notify = inotify_init1(IN_NONBLOCK), memory = memfd_create("way", MFD_ALLOW_SEALING), ends[2], pair[2];
-	int fds[16], n = 0, status;
+	int fds[16], n = 0, status, lives, ended;
 	struct itimerspec its = { { 0, 0 }, { 5000, 0 } };
 	struct signalfd_siginfo si;
 	pid_t living = child(false), zombie = child(true), gone = child(true);
@@ -136,9 +136,9 @@ int main(void)
 	away(notify);
 	CHECK(write(memory, "remembered", 10) == 10 && fcntl(memory, F_ADD_SEALS, F_SEAL_GROW) == 0);
 	away(memory);
-	away(pidfd(living));
+	lives = pidfd(living);
 	waitid(P_PID, (id_t)zombie, &(siginfo_t){ 0 }, WEXITED | WNOWAIT);
-	away(pidfd(zombie));
+	ended = pidfd(zombie);
 	status = pidfd(gone);
 	CHECK(waitpid(gone, NULL, 0) == gone);
 	away(status);
@@ -150,7 +150,7 @@ int main(void)
 	send_fd(pair[0], kept);
 	away(pair[1]);
 	wait_for_restore();
-	for (; n < 14; n++)
+	for (; n < 12; n++)
 		fds[n] = receive(way[1]);
 	CHECK(read(fds[0], &v, 8) == 8 && v == 7 && write(kept, &(uint64_t){ 2 }, 8) == 8 && read(fds[0], &v, 8) == 8);
 	CHECK(timerfd_gettime(fds[1], &its) == 0 && its.it_value.tv_sec > 4000);
@@ -162,14 +162,14 @@ int main(void)
 	CHECK(read(fds[7], text, sizeof(text)) > (ssize_t)sizeof(struct inotify_event));
 	memset(text, 0, sizeof(text));
 	CHECK(pread(fds[8], text, 20, 0) == 10 && strcmp(text, "remembered") == 0 && ftruncate(fds[8], 20) < 0);
-	CHECK(seen(fds[9]) == 0 && syscall(SYS_pidfd_send_signal, fds[9], SIGKILL, NULL, 0) == 0);
-	CHECK(waitpid(living, &status, 0) == living && seen(fds[9]) & POLLIN);
-	CHECK(seen(fds[10]) & POLLIN && waitpid(zombie, &status, 0) == zombie && WEXITSTATUS(status) == 3);
-	CHECK(syscall(SYS_pidfd_send_signal, fds[11], 0, NULL, 0) < 0 && errno == ESRCH);
+	CHECK(seen(lives) == 0 && syscall(SYS_pidfd_send_signal, lives, SIGKILL, NULL, 0) == 0);
+	CHECK(waitpid(living, &status, 0) == living && seen(lives) & POLLIN);
+	CHECK(seen(ended) & POLLIN && waitpid(zombie, &status, 0) == zombie && WEXITSTATUS(status) == 3);
+	CHECK(syscall(SYS_pidfd_send_signal, fds[9], 0, NULL, 0) < 0 && errno == ESRCH);
 	memset(text, 0, sizeof(text));
-	CHECK(read(fds[12], text, 9) == 5 && strcmp(text, "piped") == 0 && write(ends[1], "!", 1) == 1);
-	CHECK(pread(fds[13], text, 9, 0) == 8 && memcmp(text, "nameless", 8) == 0);
-	fds[14] = receive(receive(way[1]));
-	CHECK(read(fds[14], &v, 8) == 8 && v == 1);
+	CHECK(read(fds[10], text, 9) == 5 && strcmp(text, "piped") == 0 && write(ends[1], "!", 1) == 1);
+	CHECK(pread(fds[11], text, 9, 0) == 8 && memcmp(text, "nameless", 8) == 0);
+	fds[12] = receive(receive(way[1]));
+	CHECK(read(fds[12], &v, 8) == 8 && v == 1);
 	return done();
 }
