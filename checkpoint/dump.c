@@ -181,9 +181,11 @@ static const struct collector surroundings[] = {
 	{ "message queues", ckpt_mqueues_collect },
 };
 
-/* What concerns several processes or open files: all of them are there. */
+/* What concerns several processes or open files: all of them are there, once sockets have told of those that are on
+ * their way. */
 static const struct collector relations[] = {
 	{ "relations", ckpt_relate },
+	{ "sockets", ckpt_sockets_collect },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },
@@ -192,7 +194,6 @@ static const struct collector relations[] = {
 	{ "messages", mqueues_complete },
 	{ "pidfds", pidfds_check },
 	{ "tmpfs", ckpt_tmpfs_collect },
-	{ "sockets", ckpt_sockets_collect },
 	{ "network", ckpt_network_collect },
 };
 
