@@ -77,7 +77,7 @@ static int renew(struct watched *w, struct area *a, struct err *e)
 
 static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret, struct err *e)
 {
-	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : 0);
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
 	size_t before = ret->count;
 	int r;
 
@@ -152,7 +152,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
-	s->family = has_family(p, w);
+	s->family = w->family = has_family(p, w);
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
 		if (!w->areas.a[i].hopeless)
 			r = scan_area(w, &w->areas.a[i], &s->ranges, e);
@@ -235,7 +235,8 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 		struct ckpt_ranges l = { 0 };
 
 		for (size_t k = 0; w->there && k < w->areas.count; k++)
-			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end, CKPT_SCAN_WRITTEN, &l, NULL);
+			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end,
+				      CKPT_SCAN_WRITTEN | (w->areas.a[k].file ? 0 : CKPT_SCAN_ANON), &l, NULL);
 		for (size_t k = 0; k < l.count; k++)
 			pages += (l.r[k].end - l.r[k].start) / CKPT_PAGE;
 		ckpt_ranges_done(&l);
@@ -244,7 +245,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 }
 
 /* The record tells the reader to be done with the pages before it: they may come again. */
-static int begin(struct ckpt_precopy *p, struct err *e)
+int ckpt_round_begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
 	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
@@ -257,7 +258,7 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	struct ckpt_copy c = { .w = p->w, .running = true, .progress = p->o->progress, .oracle = p->oracle };
 	uint64_t start = now_monotonic_us(), before = ckpt_written_bytes(p->w);
 	uint64_t shared = 0;
-	int r = begin(p, e);
+	int r = ckpt_round_begin(p, e);
 
 	if (r == 0)
 		r = visit_all(p, &c, e);
@@ -304,7 +305,7 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 		return err_code(e, -ENOMEM, "copy memory");
 	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .o = o, .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
-	r = p->w ? begin(p, e) : -ENOMEM;
+	r = p->w ? ckpt_round_begin(p, e) : -ENOMEM;
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
 	if (r < 0) {

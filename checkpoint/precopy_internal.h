@@ -28,6 +28,7 @@ struct watched {
 	uint64_t layout;     /* hash of what was told of them */
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
+	bool family;         /* as ckpt_has_family() */
 };
 
 /* Shared memory that was met; it stays open, so that its number stays its own. */
@@ -38,6 +39,7 @@ struct shared {
 	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
 	size_t pages;
 	bool told, unused;
+	bool last;           /* all of it was sent when nobody could write to it any more */
 	uint64_t size;       /* as it was told */
 };
 
@@ -54,10 +56,14 @@ struct ckpt_precopy {
 	size_t shared_count;
 	unsigned rounds;
 	bool finishing;
+	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
 struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err *e);
+
+/* The record before a round's. (precopy.c) */
+int ckpt_round_begin(struct ckpt_precopy *p, struct err *e);
 
 /* (precopy_layout.c) Reads the map: private areas, and shared memory that is met. */
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e);

@@ -329,7 +329,7 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
-	struct rt_restore how = { 0, 0, hold_network, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r };
 	int n;
 
 	if (r->early)
@@ -409,12 +409,18 @@ static void restore_free(struct ckpt_restore *h)
 	free(h);
 }
 
-/* What is to come, when the stream is a file. */
-static uint64_t stream_size(int fd)
+/* *ret_size: what is to come, when the stream is a file; else 0. */
+static struct ckpt_reader *open_stream(int fd, uint64_t *ret_size, struct err *e)
 {
+	struct ckpt_reader *reader = ckpt_reader_new(fd, e);
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	*ret_size = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	if (reader && !*ret_size && ckpt_reader_ahead(reader, e) < 0) {
+		ckpt_reader_free(reader);
+		return NULL;
+	}
+	return reader;
 }
 
 int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd,
@@ -431,8 +437,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	h->r.lender = -EBADF;
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
-	h->r.total = stream_size(fd);
-	h->r.reader = ckpt_reader_new(fd, e);
+	h->r.reader = open_stream(fd, &h->r.total, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
 		ckpt_restore_abort(h);

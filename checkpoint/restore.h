@@ -12,7 +12,7 @@
  * `spec` must outlive the VPS. ptrace(2) is bound to threads: all calls for one handle are made by the
  * same one.
  *
- * Prepare reads to the trailer and returns when everything is there, found good and stopped: nothing of
+ * Prepare reads to the trailer (of a pipe or socket perhaps what follows it, too) and returns when everything is there, found good and stopped: nothing of
  * it has run. A stream with rounds of pre-copy (precopy.h) is read as it comes: memory is put in place
  * while the source runs. On failure no process and no kernel object is left.
  *

@@ -36,7 +36,8 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
  * checkpoint puts another process in its place. Both are copies of the caller's, with its memory.
  */
 struct rt_restore {
-	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start */
+	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start, or */
+	uint64_t at_us;                    /* when the host's CLOCK_MONOTONIC shows this, if it is not 0 */
 	/* In the caller, when the VPS's network namespace is there and nothing in it is up. */
 	int (*network)(void *arg, int netns_fd, struct err *e);
 	int (*open)(void *arg, struct err *e);
