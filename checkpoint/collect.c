@@ -3,6 +3,7 @@
 /* What a process and its threads are, but for memory and files, that only they themselves can ask: by lists
  * of calls. */
 #include "base/macro.h"
+#include "checkpoint/aio.h"
 #include "checkpoint/ask.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/image.pb-c.h"
@@ -233,7 +234,9 @@ static int run_list(struct visit *v, unsigned *filters, struct err *e)
 		r = ckpt_ask_finish(&v->q, v->b, &v->th, e);
 	if (r == 0)
 		r = take_all(v, e);
-	return r == 0 && v->leader ? ckpt_timers_collect(v->d, v->k, v->b, &v->th, e) : r;
+	if (r == 0 && v->leader)
+		r = ckpt_timers_collect(v->d, v->k, v->b, &v->th, e);
+	return r == 0 && v->leader ? ckpt_aio_collect(v->d, v->k, v->b, &v->th, e) : r;
 }
 
 /* The scratch memory is kept for the next thread. But where a stub whose engine has died would unmap it (seccomp
@@ -273,12 +276,13 @@ static int thread_end(struct visit *v, bool last, int r, struct err *e)
 {
 	struct err ignored;
 	unsigned filters = 0;
-	int left;
+	int put, left;
 
 	if (r == 0)
 		r = run_list(v, &filters, e);
+	put = put_back(v, last || r < 0, r < 0 ? &ignored : e);
 	if (r == 0)
-		r = put_back(v, last, e);
+		r = put;
 	left = ckpt_thread_leave(v->b, &v->th, r < 0 ? &ignored : e);
 	if (r == 0)
 		r = left;

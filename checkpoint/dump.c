@@ -6,10 +6,12 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/aio.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/kernel.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
@@ -273,6 +275,7 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_copy_done(&d->heritage);
 	ckpt_ghosts_done(d);
 	ckpt_areas_done(d);
+	ckpt_kernel_close(d->kernel);
 	ckpt_tree_done(&d->tree);
 	free(d);
 }
@@ -327,8 +330,11 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
+	ckpt_aio_look_ahead(d);
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
+	if (r == 0)
+		r = ckpt_network_prepare(d, e);
 	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }

@@ -63,6 +63,7 @@ struct ckpt_dump {
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_guard *guard;     /* likewise */
+	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */
@@ -170,9 +171,10 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 
 /*
  * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
- * is told in hundreds of small files. start() when the VPS is stopped; collect() waits for it, and keeps
- * what it has found in d->tree until done(). (network.c)
+ * is told in hundreds of small files. prepare() while the VPS runs; start() when it is stopped; collect() waits for
+ * it, and keeps what it has found in d->tree until done(), when the VPS is let go. (network.c)
  */
+int ckpt_network_prepare(struct ckpt_dump *d, struct err *e);
 int ckpt_network_start(struct ckpt_dump *d, struct err *e);
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
 void ckpt_network_done(struct ckpt_dump *d);

@@ -153,6 +153,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
 	s->family = w->family = has_family(p, w);
+	p->direct = p->direct || ckpt_direct_find(w->pid);
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
 		if (!w->areas.a[i].hopeless)
 			r = scan_area(w, &w->areas.a[i], &s->ranges, e);
@@ -260,9 +261,11 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	uint64_t shared = 0;
 	int r = ckpt_round_begin(p, e);
 
+	p->direct = false;
 	if (r == 0)
 		r = visit_all(p, &c, e);
-
+	if (r == 0 && p->direct)
+		ckpt_direct_settle();
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)

@@ -57,6 +57,7 @@ struct ckpt_precopy {
 	unsigned rounds;
 	bool finishing;
 	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
+	bool direct;         /* in this round: the disk may write into some process's memory */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
@@ -78,5 +79,9 @@ int ckpt_shared_take(struct ckpt_precopy *p, int fd);
 int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
 void ckpt_shared_done(struct ckpt_precopy *p);
 
+/* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a
+ * round and its reading. */
+bool ckpt_direct_find(pid_t pid);
+void ckpt_direct_settle(void);
 
 #endif

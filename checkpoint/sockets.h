@@ -33,6 +33,8 @@ int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 /* Its domain, or -1 for what is no socket. */
 int ckpt_socket_family(const struct ckpt_fd *f);
 bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
+/* And which of these is for multipath TCP (RFC 8684). */
+bool ckpt_socket_is_multipath(const Ckpt__Socket *s);
 
 /*
  * All sockets of d->tree.files, which grows by what is under way in them. -EAGAIN with ERR_UNSUPPORTED

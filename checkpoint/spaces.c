@@ -165,29 +165,70 @@ static int check_children(struct ckpt_dump *d, pid_t tid, int time, struct err *
 	return children < 0 ? children : 0;
 }
 
-int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
+/* Which namespaces a thread is in, as the links tell. */
+static int read_links(struct ckpt_dump *d, pid_t tid, uint32_t ret[CKPT_SPACE_COUNT], struct err *e)
 {
-	t->spaces = ckpt_alloc(&d->tree.arena, CKPT_SPACE_COUNT * sizeof(*t->spaces));
-	if (!t->spaces)
-		return err_code(e, -ENOMEM, "collect namespaces");
-	t->n_spaces = CKPT_SPACE_COUNT;
 	for (int i = 0; i < CKPT_SPACE_COUNT; i++) {
 		int id = of_link(d, (enum ckpt_space_kind)i, ckpt_space_types[i].name, tid, e);
 
 		if (id < 0)
 			return id;
-		t->spaces[i] = (uint32_t)id;
+		ret[i] = (uint32_t)id;
 	}
 	return 0;
 }
 
+static const struct ckpt_seen_thread *find_thread(struct ckpt_spaces *s, pid_t tid)
+{
+	for (size_t n = 0; n < s->thread_count; n++) {
+		size_t i = (s->thread_last + n) % s->thread_count;
+
+		if (s->thread[i].tid == tid) {
+			s->thread_last = i;
+			return &s->thread[i];
+		}
+	}
+	return NULL;
+}
+
+int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
+{
+	const struct ckpt_seen_thread *known = find_thread(&d->spaces, tid);
+
+	t->spaces = ckpt_alloc(&d->tree.arena, CKPT_SPACE_COUNT * sizeof(*t->spaces));
+	if (!t->spaces)
+		return err_code(e, -ENOMEM, "collect namespaces");
+	t->n_spaces = CKPT_SPACE_COUNT;
+	if (!known)
+		return read_links(d, tid, t->spaces, e);
+	memcpy(t->spaces, known->space, sizeof(known->space));
+	return 0;
+}
+
+static struct ckpt_seen_thread *add_thread(struct ckpt_spaces *s)
+{
+	if (s->thread_count == s->thread_room) {
+		size_t room = s->thread_room ? 2 * s->thread_room : 64;
+		struct ckpt_seen_thread *grown = reallocarray(s->thread, room, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		s->thread = grown;
+		s->thread_room = room;
+	}
+	return &s->thread[s->thread_count];
+}
+
 static int collect_thread(struct ckpt_dump *d, pid_t tid, struct err *e)
 {
-	int id = 0;
+	struct ckpt_seen_thread *t = add_thread(&d->spaces);
+	int r = t ? read_links(d, tid, t->space, e) : err_code(e, -ENOMEM, "collect namespaces");
 
-	for (int i = 0; id >= 0 && i < CKPT_SPACE_COUNT; i++)
-		id = of_link(d, (enum ckpt_space_kind)i, ckpt_space_types[i].name, tid, e);
-	return id < 0 ? id : check_children(d, tid, id, e);
+	if (r < 0)
+		return r;
+	t->tid = tid;
+	d->spaces.thread_count++;
+	return check_children(d, tid, (int)t->space[CKPT_SPACE_TIME], e);
 }
 
 /* Mounts may stand for further namespaces, these may be of mounts. */
@@ -222,6 +263,7 @@ void ckpt_spaces_done(struct ckpt_dump *d)
 	free(d->spaces.space);
 	free(d->spaces.mount);
 	free(d->spaces.super);
+	free(d->spaces.thread);
 	d->spaces = (struct ckpt_spaces){ 0 };
 }
 

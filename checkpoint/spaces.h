@@ -57,6 +57,11 @@ struct ckpt_spaces {
 		dev_t dev;
 	} * super; /* as tree.supers */
 	uint32_t main[CKPT_SPACE_COUNT]; /* process 1's */
+	struct ckpt_seen_thread {
+		pid_t tid;
+		uint32_t space[CKPT_SPACE_COUNT];
+	} *thread; /* in the order in which they are asked for again */
+	size_t thread_count, thread_room, thread_last;
 };
 
 struct ckpt_dump;

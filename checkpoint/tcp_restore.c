@@ -139,6 +139,10 @@ int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e)
 		return listen_again(fd, s, e);
 	if (!has_port(s))
 		return 0;
+	if (ckpt_socket_is_multipath(s)) {
+		r = bind_to(fd, &s->name);
+		return r < 0 ? err_code(e, r, "bind a socket of multipath TCP again") : 0;
+	}
 	/* Repair mode binds to a port whoever else has it. */
 	r = set_int(fd, TCP_REPAIR, TCP_REPAIR_ON);
 	if (r == 0)

@@ -9,8 +9,8 @@ load proof
 
 @test "redis: every acknowledged write is there, for those who read meanwhile, too" {
 	vps create web1 --template services "$ON_WIRE" \
-		init='/usr/bin/redis-server --bind * --protected-mode no --dir /tmp'
-	vps start web1
+		init='/usr/bin/redis-server --bind * --protected-mode no --dir /tmp --save ""'
+	start 6379
 	load_begin redis redis.py "$TENANT" 6379 "$VPS_PROOF_MIB" 20000
 	moves
 	load_end redis

@@ -77,8 +77,8 @@ tree_new() {
 	cat >"$TREE" <<-TREE
 		#!/bin/sh
 		exec nsenter --net="$CLIENT" -- unshare --mount sh -ec '
+		mount -t tmpfs none "$A_ROOT.tree"
 		cd "$A_ROOT.tree"
-		mount -t tmpfs none .
 		mkdir upper work root
 		mount -t overlay -o lowerdir="\$1",upperdir=upper,workdir=work none root
 		shift
@@ -129,6 +129,17 @@ moves_during() {
 inside() { on "$AT" vps exec web1 -- "$@"; }
 
 # --- loads ----------------------------------------------------------------------------------------
+
+# start PORT: web1, until it answers there. Another VPS may have had the address a moment ago.
+start() {
+	vps start web1
+	nsenter --net="$CLIENT" ip neigh flush dev up0
+	wait_until 60 answers "$1"
+}
+
+answers() {
+	nsenter --net="$CLIENT" timeout 2 bash -c "exec 9<>/dev/tcp/$TENANT/$1"
+}
 
 # load_begin NAME CMD [ARG...]: runs CMD READY-FILE STOP-FILE ARG... and returns when it has made the first.
 # It ends when the second is there, prints what it saw, and fails when anything was not as it should be.
