@@ -77,6 +77,9 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 /* The next process in the VPS that asks for no number gets one above this, as if this had been given last. */
 int rt_last_number(struct rt_vps *v, pid_t number, struct err *e);
 
+/* While nothing in the VPS runs: the files of its root have been changed from outside (storage_root_reread()). */
+int rt_root_changed(const struct rt_vps *v, struct err *e);
+
 /* Takes an fd that is to stay open as long as the VPS is there. */
 int rt_keep(struct rt_vps *v, int fd, struct err *e);
 
