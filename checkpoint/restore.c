@@ -338,7 +338,7 @@ static int await_clocks(struct restore *r, struct err *e)
 }
 
 /* Into the freezer of the group, which lets all go on at once. */
-static int let_go(struct restore *r, struct err *e)
+static int let_go(struct restore *r, bool paused, struct err *e)
 {
 	int n = r->early ? await_clocks(r, e) : 0;
 
@@ -356,7 +356,7 @@ static int let_go(struct restore *r, struct err *e)
 		n = fault_point("restore", "thaw", e);
 	if (n == 0)
 		n = restore_sockets_commit(r, e);
-	if (n == 0)
+	if (n == 0 && !paused)
 		n = cgroup_thaw(rt_cgroup(r->vps), e);
 	ckpt_time("commit");
 	return n;
@@ -529,9 +529,9 @@ struct rt_vps *ckpt_restore_vps(const struct ckpt_restore *h)
 	return h->r.vps;
 }
 
-int ckpt_restore_commit(struct ckpt_restore *h, struct rt_vps **ret, struct err *e)
+int ckpt_restore_commit(struct ckpt_restore *h, bool paused, struct rt_vps **ret, struct err *e)
 {
-	int n = let_go(&h->r, e);
+	int n = let_go(&h->r, paused, e);
 
 	if (n < 0) {
 		ckpt_restore_abort(h);
@@ -559,5 +559,5 @@ int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int f
 	struct ckpt_restore *h;
 	int n = ckpt_restore_prepare(spec, stdio, fd, NULL, &h, e);
 
-	return n == 0 ? ckpt_restore_commit(h, ret, e) : n;
+	return n == 0 ? ckpt_restore_commit(h, false, ret, e) : n;
 }

@@ -168,23 +168,6 @@ static int memory_rounds(struct mig_sending *s, struct err *e)
 	return r;
 }
 
-static int send_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
-{
-	struct mig_sending *s = ctx;
-	unsigned char packet[1 + NETNS_FRAME_MAX];
-
-	packet[0] = (unsigned char)i;
-	memcpy(packet + 1, frame, len);
-	return mig_send(s->c, MIG_PACKET, packet, len + 1, e);
-}
-
-int mig_live_frames(struct mig_sending *s, bool last, struct err *e)
-{
-	int r = s->hold ? netns_hold_take(s->hold, send_frame, s, e) : 0;
-
-	return r == 0 && last ? mig_send(s->c, MIG_FRAMES, NULL, 0, e) : r;
-}
-
 /* With everything stopped: the files as they are at this instant. */
 static int on_stopped(void *arg, struct err *e)
 {
@@ -212,11 +195,12 @@ static int send_image(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
-				       .stopped = on_stopped, .stopped_arg = s };
+				       .paused = v->paused, .stopped = on_stopped, .stopped_arg = s };
 	struct err ignored;
 	int r = -EOPNOTSUPP;
 
-	if (v->max_rounds)
+	/* Nothing is written to in one that is paused, and nobody waits for it. */
+	if (v->max_rounds && !v->paused)
 		r = ckpt_precopy_open(&v->cgroup, v->init, s->pump.out, &o, &s->precopy, &ignored);
 	/* A kernel that cannot tell what was written to: all goes in the pause. */
 	if (r < 0)
