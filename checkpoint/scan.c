@@ -22,6 +22,7 @@ struct scan_arg {
 #define IS_PRESENT (1u << 3)
 #define IS_SWAPPED (1u << 4)
 #define IS_PFNZERO (1u << 5)
+#define IS_SOFT_DIRTY (1u << 7)
 #define IS_GUARD (1u << 8)
 
 #define REGIONS 512
@@ -173,13 +174,14 @@ static int take(const struct scanning *sc, const struct page_region *p)
 static int scan_closely(const struct scanning *sc, uint64_t start, uint64_t end)
 {
 	unsigned how = sc->how;
+	uint64_t written = how & CKPT_SCAN_SOFT ? IS_SOFT_DIRTY : IS_WRITTEN;
 	const struct scan_arg s = {
 		.start = start,
 		.flags = (how & CKPT_SCAN_PROTECT ? WP_MATCHING : 0) | (how & CKPT_SCAN_WATCHED ? CHECK_WPASYNC : 0),
 		.category_inverted = IS_FILE | IS_PFNZERO,
-		.category_mask = IS_FILE | IS_PFNZERO | (how & CKPT_SCAN_WRITTEN ? IS_WRITTEN : 0),
+		.category_mask = IS_FILE | IS_PFNZERO | (how & CKPT_SCAN_WRITTEN ? written : 0),
 		.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
-		.return_mask = IS_WRITTEN | guard_category(sc->pagemap) | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
+		.return_mask = written | guard_category(sc->pagemap) | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
 	};
 
 	return scan(sc, s, end, take);
