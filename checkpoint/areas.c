@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/aio.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -170,9 +171,8 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 			a->read_only = is_read_only(k->pid, l->start);
 		return id < 0 ? id : 0;
 	}
-	/* What is under way in it, nobody can tell. */
 	if (STREQ(l->name, "/[aio] (deleted)"))
-		return refuse(e, k, l, "for asynchronous I/O (io_setup), which cannot be saved");
+		return ckpt_aio_area(d, a, e);
 	if (l->name[0] != '/')
 		return refuse(e, k, l, "which cannot be saved yet");
 	if (stat(path, &mapped) < 0)

@@ -3,14 +3,17 @@
 /* What a process and its threads are, but for memory and files, that only they themselves can ask: by lists
  * of calls. */
 #include "base/macro.h"
+#include "checkpoint/aio.h"
 #include "checkpoint/ask.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/queues.h"
+#include "checkpoint/registrations.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
+#include "checkpoint/waits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -43,6 +46,7 @@ struct visit {
 	struct ckpt_asking q;
 	struct places at;
 	struct ckpt_attribute_places attributes;
+	struct ckpt_registration_places registrations;
 	Ckpt__Thread *t;
 	bool leader;
 };
@@ -114,7 +118,7 @@ static int copy_process(const struct visit *v)
 	memcpy(&subreaper, ckpt_ask_answer(&v->q, v->at.subreaper), sizeof(subreaper));
 	k->mm->brk = (uint64_t)v->q.call[v->at.brk].ret;
 	k->process->dumpable = (int32_t)v->q.call[v->at.dumpable].ret;
-	k->process->thp_disable = v->q.call[v->at.thp].ret > 0;
+	k->process->thp_disable = v->q.call[v->at.thp].ret > 0 ? (uint32_t)v->q.call[v->at.thp].ret : 0;
 	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
 	k->process->child_subreaper = subreaper != 0;
 	for (size_t i = 0; i < v->at.fd_count; i++)
@@ -190,6 +194,7 @@ static void ask_all(struct visit *v)
 	ckpt_ask(q, SYS_prctl, PR_GET_PDEATHSIG, at->pdeath, 0, 0);
 	at->secure = ckpt_ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
 	ckpt_attributes_ask(q, &v->attributes);
+	ckpt_registrations_ask(q, &v->registrations, v->leader);
 	if (v->leader)
 		ask_process(v);
 }
@@ -213,7 +218,8 @@ static int take_all(struct visit *v, struct err *e)
 	ckpt_attributes_take(&v->q, &v->attributes, t, v->leader ? v->k : NULL);
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)v->k->pid);
-	return v->leader ? ask_more_fds(v, e) : 0;
+	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
+	return r == 0 && v->leader ? ask_more_fds(v, e) : r;
 }
 
 /* While the list runs, what the thread itself is not needed for is looked at from outside. */
@@ -233,7 +239,9 @@ static int run_list(struct visit *v, unsigned *filters, struct err *e)
 		r = ckpt_ask_finish(&v->q, v->b, &v->th, e);
 	if (r == 0)
 		r = take_all(v, e);
-	return r == 0 && v->leader ? ckpt_timers_collect(v->d, v->k, v->b, &v->th, e) : r;
+	if (r == 0 && v->leader)
+		r = ckpt_timers_collect(v->d, v->k, v->b, &v->th, e);
+	return r == 0 && v->leader ? ckpt_aio_collect(v->d, v->k, v->b, &v->th, e) : r;
 }
 
 /* The scratch memory is kept for the next thread. But where a stub whose engine has died would unmap it (seccomp
@@ -252,6 +260,7 @@ static int thread_keep(struct visit *v, unsigned filters, struct err *e)
 
 	if (r < 0)
 		return r;
+	ckpt_wait_collect(v->d, tid, v->t);
 	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, v->t) < 0)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
 	r = ckpt_seccomp_collect(v->d, tid, filters, v->t, e);
@@ -273,12 +282,13 @@ static int thread_end(struct visit *v, bool last, int r, struct err *e)
 {
 	struct err ignored;
 	unsigned filters = 0;
-	int left;
+	int put, left;
 
 	if (r == 0)
 		r = run_list(v, &filters, e);
+	put = put_back(v, last || r < 0, r < 0 ? &ignored : e);
 	if (r == 0)
-		r = put_back(v, last, e);
+		r = put;
 	left = ckpt_thread_leave(v->b, &v->th, r < 0 ? &ignored : e);
 	if (r == 0)
 		r = left;

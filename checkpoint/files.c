@@ -28,6 +28,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_INET] = &ckpt_kind_inet,
 	[CKPT_FILE_NETLINK] = &ckpt_kind_netlink,
 	[CKPT_FILE_PACKET] = &ckpt_kind_packet,
+	[CKPT_FILE_TUN] = &ckpt_kind_tun,
 	[CKPT_FILE_FOREIGN] = &ckpt_kind_foreign,
 	[CKPT_FILE_REGULAR] = &ckpt_kind_regular,
 	[CKPT_FILE_PTY_MASTER] = &ckpt_kind_pty_master,
@@ -184,7 +185,7 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	out->path = ckpt_strdup(&d->tree.arena, f->link);
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");
-	r = S_ISSOCK(f->st.st_mode) ? ckpt_socket_space(d, f->own, &out->space, e) : 0;
+	r = S_ISSOCK(f->st.st_mode) && !(f->flags & O_PATH) ? ckpt_socket_space(d, f->own, &out->space, e) : 0;
 	if (r == 0)
 		r = ckpt_kinds[out->kind]->dump(d, f, out, e);
 	if (r == 0)
@@ -211,6 +212,11 @@ static int add_file(struct ckpt_dump *d, struct ckpt_fd *f, struct ckpt_seen *s,
 		return err_code(e, -ENOMEM, "collect files");
 	s->file = (uint32_t)d->tree.file_count;
 	return 0;
+}
+
+bool ckpt_file_opens_late(const Ckpt__File *f)
+{
+	return (f->kind == CKPT_FILE_VIRTUAL && !f->value) || (f->kind == CKPT_FILE_PIDFD && f->value);
 }
 
 int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f)

@@ -98,15 +98,19 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	struct ckpt_arena *a = &d->tree.arena;
 	struct ckpt_held *h;
 	Ckpt__Ghost *g;
+	int how = O_RDONLY | O_CLOEXEC | O_NONBLOCK;
 
 	for (size_t i = 0; i < d->ghost_count; i++)
 		if (d->ghosts[i]->dev == st->st_dev && d->ghosts[i]->ino == st->st_ino) {
 			*ret = (uint32_t)i + 1;
 			return 0;
 		}
-	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+	if (!ckpt_ghost_may_be(st->st_mode))
 		return err_set(e, ERR_UNSUPPORTED, "%s, %s, was deleted and is neither file nor directory, which "
 			       "cannot be saved", proc, link);
+	/* Whoever opens a FIFO is seen at its other end. */
+	if (!S_ISREG(st->st_mode) && !S_ISDIR(st->st_mode))
+		how = O_PATH | O_CLOEXEC;
 	g = ckpt_alloc(a, sizeof(*g));
 	h = ckpt_alloc(a, sizeof(*h));
 	if (!g || !h)
@@ -120,7 +124,7 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	g->size = S_ISREG(st->st_mode) ? (uint64_t)st->st_size : 0;
 	g->atime_ns = ns(st->st_atim);
 	g->mtime_ns = ns(st->st_mtim);
-	*h = (struct ckpt_held){ st->st_dev, st->st_ino, open(proc, O_RDONLY | O_CLOEXEC | O_NONBLOCK) };
+	*h = (struct ckpt_held){ st->st_dev, st->st_ino, open(proc, how) };
 	if (h->fd < 0)
 		return err_sys(e, "open %s", proc);
 	if (g->path && !is_mounted(d, g->path, st, h->fd)) {

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 
 /*
- * Ghosts: files and directories without a name that are still open, mapped, executed or somebody's
+ * Ghosts: files, directories and FIFOs without a name that are still open, mapped, executed or somebody's
  * working directory. Their contents go into the image; a restore makes them where they were, and takes
  * their names away again. Files with O_TMPFILE are such too.
  */
@@ -26,6 +26,9 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 /* As above for a link in /proc/PID, like "exe". */
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
 		    uint32_t *ret_ghost, uint32_t *ret_space, struct err *e);
+
+/* Of which types they may be: files, directories, FIFOs, and the names of sockets. */
+bool ckpt_ghost_may_be(uint32_t mode);
 
 /* The contents; behind the records of the tree, before pages. */
 int ckpt_ghosts_write(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);

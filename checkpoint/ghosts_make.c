@@ -44,7 +44,18 @@ int ckpt_ghost_check(const struct ckpt_tree *t, size_t n, struct err *e)
 	const Ckpt__Ghost *g = t->ghosts[n];
 
 	return n >= GHOSTS_MAX || g->path[0] != '/' || strlen(g->path) >= 4096 || g->size > INT64_MAX ||
-	       (!S_ISREG(g->mode) && !S_ISDIR(g->mode)) ? bad(e) : 0;
+	       !ckpt_ghost_may_be(g->mode) ? bad(e) : 0;
+}
+
+bool ckpt_ghost_may_be(uint32_t mode)
+{
+	return S_ISREG(mode) || S_ISDIR(mode) || S_ISFIFO(mode) || S_ISSOCK(mode);
+}
+
+/* A FIFO, or a socket's name; the fd is only its place. */
+static bool is_special(const Ckpt__Ghost *g)
+{
+	return !S_ISREG(g->mode) && !S_ISDIR(g->mode);
 }
 
 /* The directory that it was in, or what is left of the way there; *ret_name is its name. */
@@ -79,14 +90,16 @@ static int make_node(int dir, const char *name, const Ckpt__Ghost *g, char *made
 			snprintf(made, room, "%.200s.deleted%d", name, i);
 		if (S_ISDIR(g->mode))
 			fd = mkdirat(dir, made, 0700) < 0 ? -errno : 0;
+		else if (is_special(g))
+			fd = mknodat(dir, made, (g->mode & S_IFMT) | 0600, 0) < 0 ? -errno : 0;
 		else
 			fd = openat(dir, made, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (fd < 0)
 			fd = -errno;
 	}
-	if (fd < 0 || !S_ISDIR(g->mode))
+	if (fd < 0 || S_ISREG(g->mode))
 		return fd;
-	fd = openat(dir, made, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	fd = openat(dir, made, O_NOFOLLOW | O_CLOEXEC | (is_special(g) ? O_PATH : O_RDONLY | O_DIRECTORY));
 	return fd < 0 ? -errno : fd;
 }
 
@@ -111,21 +124,24 @@ static int fill(const struct ckpt_tree *t, size_t n, int spool, int fd)
 		{ (time_t)(g->atime_ns / 1000000000), (long)(g->atime_ns % 1000000000) },
 		{ (time_t)(g->mtime_ns / 1000000000), (long)(g->mtime_ns % 1000000000) },
 	};
+	char path[64];
 	int r = 0;
 
 	if (!buf)
 		return -ENOMEM;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	if (S_ISREG(g->mode) && ftruncate(fd, (off_t)g->size) < 0)
 		return -errno;
 	for (size_t i = 0; r == 0 && i < t->piece_count; i++)
 		if (t->pieces[i]->ghost == n + 1)
 			r = copy_piece(spool, fd, t->pieces[i], buf);
-	if (r == 0 && (fchown(fd, g->uid, g->gid) < 0 || fchmod(fd, g->mode & 07777) < 0))
+	/* By its path, as an fd that is only a place can be changed in no other way. */
+	if (r == 0 && (chown(path, g->uid, g->gid) < 0 || chmod(path, g->mode & 07777) < 0))
 		r = -errno;
 	for (size_t i = 0; r == 0 && i < g->n_xattrs; i++)
-		if (fsetxattr(fd, g->xattrs[i]->name, g->xattrs[i]->value.data, g->xattrs[i]->value.len, 0) < 0)
+		if (setxattr(path, g->xattrs[i]->name, g->xattrs[i]->value.data, g->xattrs[i]->value.len, 0) < 0)
 			r = -errno;
-	if (r == 0 && futimens(fd, ts) < 0)
+	if (r == 0 && utimensat(AT_FDCWD, path, ts, 0) < 0)
 		r = -errno;
 	return r;
 }

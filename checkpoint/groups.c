@@ -88,10 +88,6 @@ static int add_file(struct ckpt_dump *d, int dirfd, const char *name, const stru
 	size_t len = 0;
 	int r = 0;
 
-	/* The VPS's own group: its limits are the host's, only what is delegated is the
-	 * tenant's. */
-	if (!g->path[0] && !STREQ(name, "cgroup.subtree_control"))
-		return 0;
 	if (g->path[0] && (st->st_uid != d->uid_base || st->st_gid != d->uid_base))
 		r = add_owner(d, g, name, st);
 	if (STREQ(name, "cgroup.freeze") && g->path[0] &&
@@ -105,6 +101,12 @@ static int add_file(struct ckpt_dump *d, int dirfd, const char *name, const stru
 
 static int walk(struct ckpt_dump *d, int fd_take, const char *path, int depth, struct err *e);
 
+/* Of the VPS's own group the limits are the host's, only what is delegated is the tenant's. */
+static bool is_tenants(const Ckpt__Group *g, const char *name)
+{
+	return g->path[0] || STREQ(name, "cgroup.subtree_control");
+}
+
 /* The files of one group, then the groups in it: parents come first. */
 static int read_group(struct ckpt_dump *d, DIR *dir, const char *path, Ckpt__Group *g,
 		      struct err *e)
@@ -115,7 +117,7 @@ static int read_group(struct ckpt_dump *d, DIR *dir, const char *path, Ckpt__Gro
 	int r = 0;
 
 	while (r == 0 && (errno = 0, de = readdir(dir)))
-		if (de->d_type == DT_REG &&
+		if (de->d_type == DT_REG && is_tenants(g, de->d_name) &&
 		    fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			r = add_file(d, dirfd(dir), de->d_name, &st, g);
 	if (r == -EBUSY)

@@ -63,6 +63,7 @@ struct ckpt_dump {
 	size_t ghost_count;
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_guard *guard;     /* likewise */
+	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */
@@ -70,6 +71,7 @@ struct ckpt_dump {
 	} net_lock[16];
 	size_t net_lock_count;
 	pid_t init;
+	size_t level;           /* ckpt_pid_level() */
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
 	const struct rt_spec *spec;
@@ -99,6 +101,8 @@ void ckpt_areas_done(struct ckpt_dump *d);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
+/* Which of the host's ids are the VPS's, in order from its 0 on. (dump.c) */
+int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e);
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
 			Ckpt__Header **ret, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
@@ -166,9 +170,10 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 
 /*
  * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
- * is told in hundreds of small files. start() when the VPS is stopped; collect() waits for it, and keeps
- * what it has found in d->tree until done(). (network.c)
+ * is told in hundreds of small files. prepare() while the VPS runs; start() when it is stopped; collect() waits for
+ * it, and keeps what it has found in d->tree until done(), when the VPS is let go. (network.c)
  */
+int ckpt_network_prepare(struct ckpt_dump *d, struct err *e);
 int ckpt_network_start(struct ckpt_dump *d, struct err *e);
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
 void ckpt_network_done(struct ckpt_dump *d);

@@ -30,6 +30,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_INET = 40,
 	CKPT_FILE_NETLINK,
 	CKPT_FILE_PACKET,
+	CKPT_FILE_TUN,
 	CKPT_FILE_FOREIGN = 49, /* sockets that are refused; in no image */
 	CKPT_FILE_INOTIFY = 50,
 	CKPT_FILE_VIRTUAL,
@@ -122,7 +123,7 @@ struct ckpt_kind {
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
 	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_mqueue, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
-	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet, ckpt_kind_pty_master, ckpt_kind_pty_slave;
+	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet, ckpt_kind_tun, ckpt_kind_pty_master, ckpt_kind_pty_slave;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
 /*
@@ -158,6 +159,8 @@ int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e);
  * is restore_fd_file() in every process until its own fds are placed.
  */
 int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
+/* True when open() will say CKPT_LATE. */
+bool ckpt_file_opens_late(const Ckpt__File *f);
 void ckpt_collect_done(struct ckpt_collect *c);
 /* The first file with the inode that was asked for: while it is collected it is itself. 0: no memory. */
 uint32_t ckpt_first_of(struct ckpt_dump *d, const struct ckpt_fd *f);

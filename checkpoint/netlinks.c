@@ -4,6 +4,7 @@
 #include "checkpoint/netstate_internal.h"
 
 #include "base/macro.h"
+#include "checkpoint/tun.h"
 
 #include <errno.h>
 #include <linux/if_link.h>
@@ -15,7 +16,7 @@
 /* What a tenant can make whose whole description is in the kernel's answer. */
 static const char *const kinds[] = { "dummy",	"bridge",    "veth",  "vlan", "vrf",	"ifb",
 				     "macvlan", "ipip",	     "sit",   "gre",  "gretap", "ip6tnl",
-				     "ip6gre",	"ip6gretap", "vxlan", "bond" };
+				     "ip6gre",	"ip6gretap", "vxlan", "bond", "tun" };
 
 struct link {
 	const struct ifinfomsg *ifi;
@@ -106,6 +107,21 @@ int net_links_refuse(const struct net_walk *all, const char *const *configured, 
 		r = refuse_link(&l, configured, count, e);
 	}
 	return r;
+}
+
+void net_links_localize(const struct net_walk *all, uint32_t base)
+{
+	struct net_walk w = *all;
+	const struct nlmsghdr *m;
+
+	w.part = CKPT_NET_LINK;
+	while ((m = net_next(&w))) {
+		struct link l;
+
+		read_link(m, &l);
+		if (STREQ(l.kind, "tun"))
+			ckpt_tun_localize(l.data, base);
+	}
 }
 
 static bool is_there(uint32_t index)
@@ -209,6 +225,25 @@ static void put_veth(struct nlmsghdr *q, const struct net_walk *all, uint32_t pe
 		mnl_attr_nest_end(q, data);
 		return;
 	}
+}
+
+/* By a program's way, as netlink makes none; then it gets the rest. */
+static int make_tun(struct nl *n, const struct link *l, struct err *e)
+{
+	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
+	struct ckpt_tun t = { .index = (uint32_t)l->ifi->ifi_index, .data = l->data };
+	struct nlmsghdr *q;
+	int r;
+
+	snprintf(t.name, sizeof(t.name), "%s", l->name);
+	r = ckpt_tun_make(&t, e);
+	if (r < 0)
+		return r;
+	q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set");
+	if (q)
+		put_own(q, l);
+	nl_end(n, q);
+	return nl_talk(n, l->name, NULL, NULL, e);
 }
 
 static int make(struct nl *n, const struct net_walk *all, const struct link *l, struct err *e)
@@ -316,7 +351,7 @@ int net_links_restore(struct nl *route, const struct net_walk *all, struct err *
 				left = true;
 				continue;
 			}
-			r = make(route, all, &l, e);
+			r = STREQ(l.kind, "tun") ? make_tun(route, &l, e) : make(route, all, &l, e);
 			if (r == 0 && l.data && STREQ(l.kind, "bridge"))
 				r = settle_bridge(route, &l, e);
 			moved = true;

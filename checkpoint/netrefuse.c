@@ -100,3 +100,10 @@ int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_
 			    "the VPS's network has %s, which cannot be saved yet", f.what);
 	return r;
 }
+
+void ckpt_netstate_localize(Ckpt__NetState *const *states, size_t count, uint32_t base)
+{
+	struct net_walk all = { .states = states, .count = count, .ns = count ? states[0]->ns : 0 };
+
+	net_links_localize(&all, base);
+}

@@ -259,7 +259,7 @@ struct saving {
 	struct ckpt_arena *a;
 	Ckpt__NetState ***states;
 	size_t *count;
-	uint32_t ns;
+	uint32_t ns, id_base, id_count;
 	struct err *e;
 	size_t bytes; /* in the last one */
 };
@@ -310,10 +310,16 @@ static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *ar
 	return n < 0 ? n : put(s, p, buf, (size_t)n);
 }
 
-static int save_switch(const char *path, const char *value, void *arg)
+static int save_switch(const char *path, const char *seen, void *arg)
 {
-	char both[8192];
-	size_t a = strlen(path) + 1, b = strlen(value);
+	const struct saving *s = arg;
+	char both[8192], value[4096];
+	size_t a = strlen(path) + 1, b;
+
+	snprintf(value, sizeof(value), "%s", seen);
+	if (!net_switch_inside(path, value, sizeof(value), s->id_base, s->id_count))
+		return 0;
+	b = strlen(value);
 
 	if (a + b > sizeof(both))
 		return -EMSGSIZE;
@@ -322,25 +328,78 @@ static int save_switch(const char *path, const char *value, void *arg)
 	return put(arg, CKPT_NET_SWITCH, both, a + b);
 }
 
+struct ckpt_netways {
+	struct nl route, filter;
+	struct net_switches *switches; /* or NULL */
+};
+
 /* /proc/sys/net shows the namespace of the thread that looks. */
-static int save_switches(void *arg, struct err *e)
+static int open_switches(void *arg, struct err *e)
 {
-	return net_switches(save_switch, arg, e);
+	struct ckpt_netways *w = arg;
+
+	(void)e;
+	w->switches = net_switches_open();
+	return 0;
 }
 
-int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret, size_t *ret_count,
+struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e)
+{
+	struct ckpt_netways *w = calloc(1, sizeof(*w));
+	int r;
+
+	if (!w) {
+		err_code(e, -ENOMEM, "look at a network");
+		return NULL;
+	}
+	w->route = w->filter = (struct nl)NL_INIT;
+	r = nl_open(&w->route, NETLINK_ROUTE, netns_fd, e);
+	if (r == 0)
+		r = nl_open(&w->filter, NETLINK_NETFILTER, netns_fd, e);
+	if (r == 0 && files)
+		r = ckpt_visit(CKPT_SPACE_NET, netns_fd, open_switches, w, e);
+	if (r == 0)
+		return w;
+	ckpt_netways_close(w);
+	return NULL;
+}
+
+void ckpt_netways_close(struct ckpt_netways *w)
+{
+	if (!w)
+		return;
+	nl_done(&w->route);
+	nl_done(&w->filter);
+	net_switches_close(w->switches);
+	free(w);
+}
+
+struct switching {
+	const struct net_switches *known;
+	struct saving *saving;
+};
+
+static int save_switches(void *arg, struct err *e)
+{
+	struct switching *s = arg;
+
+	return net_switches(s->known, save_switch, s->saving, e);
+}
+
+int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ckpt__NetState ***ret, size_t *ret_count,
 			  struct err *e)
 {
-	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
-	struct saving s = { .a = a, .states = ret, .count = ret_count, .ns = ns, .e = e };
-	int r = nl_open(&route, NETLINK_ROUTE, netns_fd, e);
+	struct saving s = {
+		.a = a, .states = ret, .count = ret_count, .ns = v->ns, .id_base = v->id_base, .id_count = v->id_count, .e = e,
+	};
+	struct ckpt_netways *w = v->ways;
+	struct switching sw = { w->switches, &s };
+	int r = 0;
 
-	if (r == 0)
-		r = nl_open(&filter, NETLINK_NETFILTER, netns_fd, e);
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
 		e->msg[0] = '\0';
-		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, netns_fd, save_switches, &s, e) :
-					   net_list(&route, &filter, p, save_message, &s, e);
+		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, v->netns_fd, save_switches, &sw, e) :
+					   net_list(&w->route, &w->filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])
 			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
 	}

@@ -6,6 +6,7 @@
 #include "checkpoint/tree.h"
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -33,9 +34,25 @@ enum ckpt_net_part {
 	CKPT_NET_PART_COUNT,
 };
 
-/* Of namespace `netns_fd`, into records of number `ns` at the end of *ret. */
-int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt__NetState ***ret,
-			  size_t *ret_count, struct err *e);
+/*
+ * Sockets and files through which the state of a namespace is read. With `files`, those that are hundreds are opened
+ * too, so that a collection that is to be short finds them open. Closing can take long.
+ */
+struct ckpt_netways;
+struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e);
+void ckpt_netways_close(struct ckpt_netways *w);
+
+/* One namespace of a VPS. */
+struct ckpt_netview {
+	int netns_fd;
+	struct ckpt_netways *ways;
+	uint32_t ns;                /* the number of its records */
+	uint32_t id_base, id_count; /* the host's ids of the VPS */
+};
+
+/* Records at the end of *ret. */
+int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ckpt__NetState ***ret, size_t *ret_count,
+			  struct err *e);
 /*
  * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds, or with an end in
  * another namespace (but for `configured`, the names of those that the runtime makes), queueing
@@ -43,6 +60,8 @@ int ckpt_netstate_collect(struct ckpt_arena *a, int netns_fd, uint32_t ns, Ckpt_
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
+/* Users of theirs as the VPS numbers them; `base` is the host's number of its root. */
+void ckpt_netstate_localize(Ckpt__NetState *const *states, size_t count, uint32_t base);
 /* The 800 switches of a namespace, read while there is time: nobody may change them until they are restored. */
 struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e);
 void ckpt_netlook_free(struct ckpt_netlook *l);

@@ -32,11 +32,20 @@ typedef int (*net_each_fn)(enum ckpt_net_part p, const struct nlmsghdr *m, void 
 int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each_fn fn, void *arg,
 	     struct err *e);
 
-/* /proc/sys/net of the calling thread's namespace. */
+/*
+ * /proc/sys/net of the calling thread's namespace: hundreds of files. They can be opened before they are needed
+ * (NULL: they were not): those are read where no file has come or gone since.
+ */
+struct net_switches;
+struct net_switches *net_switches_open(void);
+void net_switches_close(struct net_switches *s);
 typedef int (*net_switch_fn)(const char *path, const char *value, void *arg);
-int net_switches(net_switch_fn fn, void *arg, struct err *e);
-/* 1: it was another value. */
-int net_switch_set(const char *path, const char *value, struct err *e);
+int net_switches(const struct net_switches *known, net_switch_fn fn, void *arg, struct err *e);
+/* As the VPS's root, whose ids begin at the host's `base`, would read it. False: it could not be set from there. */
+bool net_switch_inside(const char *path, char *value, size_t size, uint32_t base, uint32_t count);
+/* An fd of /proc/sys/net; sets one there: 1 when it was another before, 0. */
+int net_switches_root(struct err *e);
+int net_switch_set(int root, const char *path, const char *value, struct err *e);
 /* It had this value when it was looked at. `l` may be NULL. */
 bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);
 
@@ -55,6 +64,8 @@ int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
 /* ERR_UNSUPPORTED for those that cannot be made. */
 int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count,
 		     struct err *e);
+/* Ids of users in them, which the kernel has told as the host's, become the VPS's, which begin at `base`. */
+void net_links_localize(const struct net_walk *all, uint32_t base);
 /* Rules of nftables and tracked connections. */
 int net_filter_restore(struct nl *filter, const struct net_walk *w, struct err *e);
 

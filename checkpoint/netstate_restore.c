@@ -3,6 +3,7 @@
 /* What a network namespace had, made again where it has it not from its configuration. */
 #include "checkpoint/netstate_internal.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 
 #include <errno.h>
@@ -194,7 +195,8 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 }
 
 /* 1: some had another value. */
-static int set_all(const struct net_walk *all, const struct ckpt_netlook *look, bool all_must, struct err *e)
+static int set_all(int root, const struct net_walk *all, const struct ckpt_netlook *look, bool all_must,
+		   struct err *e)
 {
 	struct net_walk w = *all;
 	const char *path;
@@ -208,7 +210,7 @@ static int set_all(const struct net_walk *all, const struct ckpt_netlook *look, 
 		int r;
 
 		snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
-		r = net_switch_is(look, path, value) ? 0 : net_switch_set(path, value, e);
+		r = net_switch_is(look, path, value) ? 0 : net_switch_set(root, path, value, e);
 		if (r < 0 && all_must)
 			return r;
 		changed |= r != 0;
@@ -219,10 +221,11 @@ static int set_all(const struct net_walk *all, const struct ckpt_netlook *look, 
 /* Twice: some switches set others with them. */
 static int set_switches(const struct net_walk *all, const struct ckpt_netlook *look, struct err *e)
 {
-	int r = set_all(all, look, false, e);
+	cleanup_close int root = net_switches_root(e);
+	int r = root < 0 ? root : set_all(root, all, look, false, e);
 
 	if (r > 0)
-		r = set_all(all, NULL, true, e);
+		r = set_all(root, all, NULL, true, e);
 	return r < 0 ? r : 0;
 }
 

@@ -9,9 +9,11 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
+#include "checkpoint/times.h"
 #include "netns/netns.h"
 
 #include <errno.h>
@@ -25,7 +27,7 @@
 #include <time.h>
 
 #define FREEZE_TIMEOUT_US 5000000
-#define CLOCK_LATE_MAX_NS 10000000000ull
+#define CLOCK_LATE_MAX_NS 60000000000ull
 
 static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 {
@@ -171,76 +173,177 @@ static int fill_terminals(struct restore *r, struct err *e)
 	return n;
 }
 
-/* Numbers of processes that have ended are not given again too soon: those below the highest. */
-static int set_last_number(struct restore *r, struct err *e)
+/* Process 1 of each pid namespace last, the innermost first: it says which numbers others' threads get, and may
+ * have no right to that where it goes. */
+static int join_users(struct restore *r, struct list *l, struct err *e)
 {
-	uint32_t last = 1;
+	int n = 0;
 
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++)
-			if (r->tree.tasks[i].threads[k]->tid > last)
-				last = r->tree.tasks[i].threads[k]->tid;
-	return rt_last_number(r->vps, (pid_t)last, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		if (!ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
+			n = restore_join_user(r, &r->procs[i], l, e);
+	for (size_t i = r->tree.task_count; n == 0 && i-- > 0;)
+		if (ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
+			n = restore_join_user(r, &r->procs[i], l, e);
+	return n;
 }
+
+/* Processes before mounts and open files: those with tables of their own fetch these, as they could not inherit
+ * them. */
+static int bear_first(struct restore *r, struct list *l, struct err *e)
+{
+	int n = restore_fork_tree(r, l, e);
+
+	if (n == 0)
+		n = restore_open_by_helper(r, restore_open_last, l, e);
+	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
+		const Ckpt__Process *k = r->tree.tasks[i].process;
+
+		if (k->files_group == k->pid || k->ppid == 0)
+			n = restore_fetch(r, &r->procs[i], false, l, e);
+	}
+	return n;
+}
+
+struct building {
+	struct restore *r;
+	struct ckpt_record *rec; /* the first behind the tree, */
+	int more;                /* and whether it is there */
+	struct list *l;
+	int group, user;
+	pid_t init, warm;
+};
+
+static int heritage(struct building *b, struct err *e)
+{
+	b->warm = ckpt_groups_warm(&b->r->tree, b->group, b->init);
+	b->more = restore_heritage(b->r, b->rec, b->more, e);
+	return b->more < 0 ? b->more : 0;
+}
+
+static int take_over(struct building *b, struct err *e)
+{
+	struct restore *r = b->r;
+
+	return r->early ? restore_early_settle(r, b->l, e) : restore_take_over(r, &r->procs[0], b->init, 1, b->l, e);
+}
+
+static int terminals(struct building *b, struct err *e)
+{
+	return fill_terminals(b->r, e);
+}
+
+static int births_first(struct building *b, struct err *e)
+{
+	return restore_is_nested(b->r) ? bear_first(b->r, b->l, e) : 0;
+}
+
+static int sockets(struct building *b, struct err *e)
+{
+	return restore_sockets_take(b->r, e);
+}
+
+static int births(struct building *b, struct err *e)
+{
+	int n = restore_is_nested(b->r) ? 0 : restore_fork_tree(b->r, b->l, e);
+
+	ckpt_groups_await(b->warm);
+	b->warm = 0;
+	return n;
+}
+
+/* Before they have memory, which is charged to the group. */
+static int place_groups(struct building *b, struct err *e)
+{
+	int n = ckpt_groups_place(&b->r->tree, b->group, b->user, e);
+
+	return n == 0 ? ckpt_groups_enable(&b->r->tree, b->group, b->user, e) : n;
+}
+
+static int contents(struct building *b, struct err *e)
+{
+	int n = fault_point("restore", "pages", e);
+
+	if (n == 0)
+		n = restore_contents(b->r, b->rec, b->more, b->l, e);
+	return n == 0 ? restore_copy_inherited(b->r, e) : n;
+}
+
+static int late(struct building *b, struct err *e)
+{
+	return restore_late(b->r, b->l, e);
+}
+
+static int tables(struct building *b, struct err *e)
+{
+	return restore_tables(b->r, b->l, e);
+}
+
+static int settle_groups(struct building *b, struct err *e)
+{
+	return restore_settle_groups(b->r, b->group, b->user, e);
+}
+
+static int registers(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	(void)l;
+	return restore_registers(r, p, e);
+}
+
+static int users(struct building *b, struct err *e)
+{
+	return join_users(b->r, b->l, e);
+}
+
+static int settle_numbers(struct building *b, struct err *e)
+{
+	return restore_settle_numbers(b->r, e);
+}
+
+/* Once, or for each process. */
+static const struct {
+	const char *name; /* for ckpt_time() */
+	int (*all)(struct building *b, struct err *e);
+	int (*each)(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+} steps[] = {
+	{ "heritage", heritage, NULL },
+	{ "take over", take_over, NULL },
+	{ "terminals", terminals, NULL },
+	{ "births in pid namespaces", births_first, NULL },
+	{ "sockets", sockets, NULL },
+	{ "births", births, NULL },
+	{ "control groups", place_groups, NULL },
+	{ "namespaces", NULL, restore_join },
+	{ "memory areas", NULL, restore_memory },
+	{ "what is not inherited", NULL, restore_disown },
+	{ "contents", contents, NULL },
+	{ "what needs all processes", late, NULL },
+	{ "tables of open files", tables, NULL },
+	{ "user namespaces", users, NULL },
+	{ "processes", NULL, restore_process },
+	{ "threads", NULL, restore_threads },
+	{ "settings of groups", settle_groups, NULL },
+	{ "registers", NULL, registers },
+	{ "last numbers", settle_numbers, NULL },
+};
 
 /* Everything that is there is stopped; nothing of it has run. */
 static int build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e)
 {
 	pid_t init = rt_init_pid(r->vps);
 	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
-	pid_t warm;
+	struct building b = { r, rec, more, l, group, user, init, 0 };
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
-	warm = ckpt_groups_warm(&r->tree, group, init);
-	if (n == 0)
-		more = restore_heritage(r, rec, more, e);
-	if (more < 0)
-		return more;
-	if (n == 0)
-		n = r->early ? restore_early_settle(r, l, e) : restore_take_over(r, &r->procs[0], init, 1, l, e);
-	if (n == 0)
-		n = fill_terminals(r, e);
-	if (n == 0)
-		n = restore_sockets_take(r, e);
-	if (n == 0)
-		n = restore_fork_tree(r, l, e);
-	ckpt_groups_await(warm);
-	/* Before they have memory, which is charged to the group. */
-	if (n == 0)
-		n = ckpt_groups_place(&r->tree, group, user, e);
-	if (n == 0)
-		n = ckpt_groups_enable(&r->tree, group, user, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_join(r, &r->procs[i], l, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_memory(r, &r->procs[i], l, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_disown(r, &r->procs[i], l, e);
-	if (n == 0)
-		n = fault_point("restore", "pages", e);
-	if (n == 0)
-		n = restore_contents(r, rec, more, l, e);
-	if (n == 0)
-		n = restore_copy_inherited(r, e);
-	if (n == 0)
-		n = restore_late(r, l, e);
-	if (n == 0)
-		n = restore_tables(r, l, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_join_user(r, &r->procs[i], l, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_process(r, &r->procs[i], l, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_threads(r, &r->procs[i], l, e);
-	if (n == 0)
-		n = restore_settle_groups(r, group, user, e);
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		n = restore_registers(r, &r->procs[i], e);
-	if (n == 0)
-		n = set_last_number(r, e);
-	if (n == 0)
-		n = fault_point("restore", "commit", e);
-	return n;
+	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(steps); i++) {
+		if (steps[i].all)
+			n = steps[i].all(&b, e);
+		for (size_t k = 0; n == 0 && steps[i].each && k < r->tree.task_count; k++)
+			n = steps[i].each(r, &r->procs[k], l, e);
+		ckpt_time(steps[i].name);
+	}
+	ckpt_groups_await(b.warm);
+	return n == 0 ? fault_point("restore", "commit", e) : n;
 }
 
 /* The clocks of a VPS that was started early began with what they had been a moment before, at the source:
@@ -275,8 +378,6 @@ static int let_go(struct restore *r, struct err *e)
 		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
-	if (n == 0)
-		n = rt_connect(r->vps, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)
@@ -284,8 +385,15 @@ static int let_go(struct restore *r, struct err *e)
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
 	if (n == 0)
-		n = restore_sockets_commit(r, e);
-	return n == 0 ? cgroup_thaw(rt_cgroup(r->vps), e) : n;
+		n = restore_sockets_unseal(r, e);
+	if (n == 0)
+		n = rt_connect(r->vps, e);
+	if (n == 0)
+		restore_sockets_commit(r);
+	if (n == 0)
+		n = cgroup_thaw(rt_cgroup(r->vps), e);
+	ckpt_time("commit");
+	return n;
 }
 
 /* Traced zombies keep the first process from ending. */
@@ -298,8 +406,10 @@ static void end_all(struct restore *r)
 	rt_kill(r->vps, &ignored);
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
-	tids = ckpt_alloc(&r->tree.arena, (room + restore_early_tids(r, NULL)) * sizeof(*tids));
+	tids = ckpt_alloc(&r->tree.arena, (room + 1 + restore_early_tids(r, NULL)) * sizeof(*tids));
 	n = tids ? restore_early_tids(r, tids) : 0;
+	if (tids && r->maker)
+		tids[n++] = r->maker;
 	for (size_t i = 0; tids && r->procs && i < r->plan.count; i++) {
 		const struct restoring *p = &r->procs[i];
 
@@ -338,6 +448,8 @@ static int start(struct restore *r, const struct rt_spec *spec, const struct rt_
 	n = find_region(r, e);
 	if (n < 0)
 		return n;
+	if (restore_is_nested(r))
+		how.open = restore_open_first;
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
 	return rt_start_restore(spec, stdio, &how, &r->vps, e);
@@ -373,16 +485,23 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	r->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (r->proc < 0)
 		return err_sys(e, "open /proc");
+	ckpt_time(NULL);
 	more = read_tree(r, spec, stdio, &rec, l, e);
+	ckpt_time("tree");
 	if (more < 0)
 		return more;
 	n = check_host(r, e);
 	if (n == 0)
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
+		n = ckpt_births_check(&r->tree, &r->plan, e);
+	if (n == 0)
 		n = plan_fds(r, e);
 	if (n == 0)
+		n = restore_births_prepare(r, e);
+	if (n == 0)
 		n = start(r, spec, stdio, e);
+	ckpt_time("start");
 	if (n == 0)
 		n = build(r, &rec, more, l, e);
 	fd_close(&r->proc);

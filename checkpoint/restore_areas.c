@@ -2,6 +2,7 @@
 
 /* The memory of one process: mapped so that it can be filled, and made what it was when it is full. */
 #include "base/macro.h"
+#include "checkpoint/aio.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -71,7 +72,9 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		n = room(p, l, e);
 		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
 			continue; /* when all else has its place */
-		if (a->shmem)
+		if (a->aio) /* likewise; until then nothing else may be put there */
+			flags = (flags & ~(uint64_t)MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS;
+		else if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
 		else if (a->path[0])
 			fd = (uint64_t)p->area_fd[i];
@@ -103,6 +106,8 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n == 0)
 		n = restore_shm(r, p, l, e);
+	if (n == 0)
+		n = restore_aio(p, l, e);
 	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)

@@ -38,6 +38,11 @@ bool ckpt_socket_is_tcp(const Ckpt__Socket *s)
 	return (s->family == AF_INET || s->family == AF_INET6) && s->type == SOCK_STREAM;
 }
 
+bool ckpt_socket_is_multipath(const Ckpt__Socket *s)
+{
+	return ckpt_socket_is_tcp(s) && s->protocol == IPPROTO_MPTCP;
+}
+
 static int number(int fd, int name)
 {
 	int v = 0;
@@ -262,7 +267,7 @@ int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e)
 		const Ckpt__Socket *s = d->tree.files[id - 1]->socket;
 		struct ckpt_sock k;
 
-		if (!s || !ckpt_socket_is_tcp(s) || s->state == TCP_LISTEN)
+		if (!s || !ckpt_socket_is_tcp(s) || ckpt_socket_is_multipath(s) || s->state == TCP_LISTEN)
 			continue;
 		r = reopen(d, id, &k);
 		if (r == 0)

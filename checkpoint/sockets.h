@@ -33,6 +33,8 @@ int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 /* Its domain, or -1 for what is no socket. */
 int ckpt_socket_family(const struct ckpt_fd *f);
 bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
+/* And which of these is for multipath TCP (RFC 8684). */
+bool ckpt_socket_is_multipath(const Ckpt__Socket *s);
 
 /*
  * All sockets of d->tree.files, which grows by what is under way in them. -EAGAIN with ERR_UNSUPPORTED
@@ -82,8 +84,11 @@ Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, siz
 /* By the engine, which holds the network still meanwhile: the contents of TCP connections. */
 struct restore;
 int restore_sockets_take(struct restore *r, struct err *e);
-/* They go on. Nothing has been said to a peer when it fails. */
-int restore_sockets_commit(struct restore *r, struct err *e);
+/* Frames reach them from now on, so it comes before the links are let go: what is dropped after a switch has
+ * learned where the VPS is, is lost. Nothing has been said to a peer when it fails. */
+int restore_sockets_unseal(struct restore *r, struct err *e);
+/* They go on. */
+void restore_sockets_commit(struct restore *r);
 void restore_sockets_done(struct restore *r);
 
 #endif

@@ -58,7 +58,7 @@ static bool is_good_tcp(const Ckpt__Socket *s)
 		return false;
 	if (s->state == TCP_LISTEN || (s->state == TCP_CLOSE && !t))
 		return true;
-	if (!t || s->state == TCP_SYN_RECV || s->state == TCP_TIME_WAIT)
+	if (!t || ckpt_socket_is_multipath(s) || s->state == TCP_SYN_RECV || s->state == TCP_TIME_WAIT)
 		return false;
 	if (s->state == TCP_CLOSE)
 		return true;
@@ -189,6 +189,9 @@ static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 		ckpt_opening_socket(o, f->space, (int)s->family, (int)s->type, (int)s->protocol, e);
 	int r;
 
+	/* Where there is no multipath TCP (any more), programs listen without it. */
+	if (fd < 0 && ckpt_socket_is_multipath(s))
+		fd = ckpt_opening_socket(o, f->space, (int)s->family, (int)s->type, IPPROTO_TCP, e);
 	if (fd < 0)
 		return fd;
 	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
@@ -205,11 +208,11 @@ int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 	return err_set(e, ERR_FAIL, "the image is damaged: a socket, %s", f->path);
 }
 
-/* Who listens comes first: what it accepted has the same port, and is forced onto it. Who hears of the
+/* Who listens comes first, or is bound by multipath TCP: what it accepted has the same port, and is forced onto it. Who hears of the
  * kernel's doings comes last, and hears nothing of ours. */
 static int pass_of(const Ckpt__Socket *s)
 {
-	return s->family == AF_NETLINK ? 2 : s->state != TCP_LISTEN;
+	return s->family == AF_NETLINK ? 2 : s->state != TCP_LISTEN && !ckpt_socket_is_multipath(s);
 }
 
 int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)

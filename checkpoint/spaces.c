@@ -8,6 +8,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/pidspaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT] = {
 	[CKPT_SPACE_IPC] = { "ipc", CLONE_NEWIPC, true },
 	[CKPT_SPACE_CGROUP] = { "cgroup", CLONE_NEWCGROUP, true },
 	[CKPT_SPACE_TIME] = { "time", CLONE_NEWTIME, false },
+	[CKPT_SPACE_PID] = { "pid", CLONE_NEWPID, false },
 };
 
 /* What a process of an ipc namespace finds in /proc/sys (ipc_namespaces(7)). */
@@ -83,7 +85,7 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 	Ckpt__Space *out;
 	struct ckpt_seen_space *grown;
 	struct stat st;
-	int owner, r;
+	int owner, parent, r;
 
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, "look at a namespace");
@@ -91,8 +93,9 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 		if (s->space[i].ino == st.st_ino)
 			return (int)i + 1;
 	owner = find_owner(d, kind, fd, e);
-	if (owner < 0)
-		return owner;
+	parent = owner > 0 && kind == CKPT_SPACE_PID ? ckpt_pidspace_parent(d, fd, e) : 0;
+	if (owner < 0 || parent < 0)
+		return owner < 0 ? owner : parent;
 	if (s->count >= CKPT_SPACES_MAX)
 		return err_set(e, ERR_UNSUPPORTED, "the VPS has more than %d namespaces",
 			       CKPT_SPACES_MAX);
@@ -107,6 +110,7 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 	ckpt__space__init(out);
 	out->kind = kind;
 	out->owner = (uint32_t)owner;
+	out->parent = (uint32_t)parent;
 	if (seen->fd < 0 ||
 	    ckpt_push(&d->tree.arena, &d->tree.spaces, &d->tree.space_count, out) < 0)
 		return err_sys(e, "collect namespaces");
@@ -143,20 +147,8 @@ static int of_link(struct ckpt_dump *d, enum ckpt_space_kind kind, const char *n
 
 static int check_children(struct ckpt_dump *d, pid_t tid, int time, struct err *e)
 {
-	char path[64], mine[64] = { 0 }, its[64] = { 0 };
-	int children;
+	int children = of_link(d, CKPT_SPACE_TIME, "time_for_children", tid, e);
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)d->init);
-	if (readlink(path, mine, sizeof(mine) - 1) < 0)
-		return err_sys(e, "read %s", path);
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid_for_children", (int)tid);
-	if (readlink(path, its, sizeof(its) - 1) < 0 && errno != ENOENT)
-		return err_sys(e, "read %s", path);
-	if (!STREQ(mine, its))
-		return err_set(e, ERR_UNSUPPORTED,
-			       "process %d has a pid namespace of its own, which cannot be saved",
-			       (int)tid);
-	children = of_link(d, CKPT_SPACE_TIME, "time_for_children", tid, e);
 	if (children >= 0 && children != time)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "process %d has a time namespace for its children alone, which "
@@ -165,29 +157,70 @@ static int check_children(struct ckpt_dump *d, pid_t tid, int time, struct err *
 	return children < 0 ? children : 0;
 }
 
-int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
+/* Which namespaces a thread is in, as the links tell. */
+static int read_links(struct ckpt_dump *d, pid_t tid, uint32_t ret[CKPT_SPACE_COUNT], struct err *e)
 {
-	t->spaces = ckpt_alloc(&d->tree.arena, CKPT_SPACE_COUNT * sizeof(*t->spaces));
-	if (!t->spaces)
-		return err_code(e, -ENOMEM, "collect namespaces");
-	t->n_spaces = CKPT_SPACE_COUNT;
 	for (int i = 0; i < CKPT_SPACE_COUNT; i++) {
 		int id = of_link(d, (enum ckpt_space_kind)i, ckpt_space_types[i].name, tid, e);
 
 		if (id < 0)
 			return id;
-		t->spaces[i] = (uint32_t)id;
+		ret[i] = (uint32_t)id;
 	}
 	return 0;
 }
 
+static const struct ckpt_seen_thread *find_thread(struct ckpt_spaces *s, pid_t tid)
+{
+	for (size_t n = 0; n < s->thread_count; n++) {
+		size_t i = (s->thread_last + n) % s->thread_count;
+
+		if (s->thread[i].tid == tid) {
+			s->thread_last = i;
+			return &s->thread[i];
+		}
+	}
+	return NULL;
+}
+
+int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
+{
+	const struct ckpt_seen_thread *known = find_thread(&d->spaces, tid);
+
+	t->spaces = ckpt_alloc(&d->tree.arena, CKPT_SPACE_COUNT * sizeof(*t->spaces));
+	if (!t->spaces)
+		return err_code(e, -ENOMEM, "collect namespaces");
+	t->n_spaces = CKPT_SPACE_COUNT;
+	if (!known)
+		return read_links(d, tid, t->spaces, e);
+	memcpy(t->spaces, known->space, sizeof(known->space));
+	return 0;
+}
+
+static struct ckpt_seen_thread *add_thread(struct ckpt_spaces *s)
+{
+	if (s->thread_count == s->thread_room) {
+		size_t room = s->thread_room ? 2 * s->thread_room : 64;
+		struct ckpt_seen_thread *grown = reallocarray(s->thread, room, sizeof(*grown));
+
+		if (!grown)
+			return NULL;
+		s->thread = grown;
+		s->thread_room = room;
+	}
+	return &s->thread[s->thread_count];
+}
+
 static int collect_thread(struct ckpt_dump *d, pid_t tid, struct err *e)
 {
-	int id = 0;
+	struct ckpt_seen_thread *t = add_thread(&d->spaces);
+	int r = t ? read_links(d, tid, t->space, e) : err_code(e, -ENOMEM, "collect namespaces");
 
-	for (int i = 0; id >= 0 && i < CKPT_SPACE_COUNT; i++)
-		id = of_link(d, (enum ckpt_space_kind)i, ckpt_space_types[i].name, tid, e);
-	return id < 0 ? id : check_children(d, tid, id, e);
+	if (r < 0)
+		return r;
+	t->tid = tid;
+	d->spaces.thread_count++;
+	return check_children(d, tid, (int)t->space[CKPT_SPACE_TIME], e);
 }
 
 /* Mounts may stand for further namespaces, these may be of mounts. */
@@ -205,6 +238,7 @@ int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e)
 {
 	int r = 0;
 
+	d->level = ckpt_pid_level(d->init);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
 		for (size_t k = 0; r == 0 && k < d->frozen.procs[i].count; k++)
 			r = ckpt_note(d, collect_thread(d, d->frozen.procs[i].tids[k], e),
@@ -222,6 +256,7 @@ void ckpt_spaces_done(struct ckpt_dump *d)
 	free(d->spaces.space);
 	free(d->spaces.mount);
 	free(d->spaces.super);
+	free(d->spaces.thread);
 	d->spaces = (struct ckpt_spaces){ 0 };
 }
 

@@ -203,15 +203,19 @@ static int check(const struct ckpt_sock *k, const struct tcp_info *info, struct 
 	char ulp[16] = { 0 };
 	socklen_t len = sizeof(ulp);
 
-	if (k->s->protocol != IPPROTO_TCP && k->s->protocol != 0)
-		return ckpt_sock_refuse(k, "of multipath TCP", e);
-	if (getsockopt(k->fd, SOL_TCP, TCP_ULP, ulp, &len) == 0 && len && ulp[0])
+	/* Of one that listens and one that was not connected yet nothing differs; but its connections have no repair
+	 * mode, those that fell back to TCP neither. Those that were accepted from peers without it are plain ones. */
+	if (ckpt_socket_is_multipath(k->s) &&
+	    (k->s->state == TCP_CLOSE ? was_connected(k) : k->s->state != TCP_LISTEN))
+		return ckpt_sock_refuse(k, "connected by multipath TCP", e);
+	/* Multipath TCP is one, too. */
+	if (!ckpt_socket_is_multipath(k->s) && getsockopt(k->fd, SOL_TCP, TCP_ULP, ulp, &len) == 0 && len && ulp[0])
 		return ckpt_sock_refuse(k, "that the kernel encrypts (ULP)", e);
 	if (k->s->state == TCP_SYN_RECV)
 		return ckpt_sock_busy(k, "in the middle of its handshake", e);
 	if (k->s->state == TCP_LISTEN && info->tcpi_unacked)
 		return ckpt_sock_busy(k, "with connections that were not accepted", e);
-	if (k->s->state != TCP_LISTEN && has_urgent(k->fd))
+	if (k->s->state != TCP_LISTEN && !ckpt_socket_is_multipath(k->s) && has_urgent(k->fd))
 		return ckpt_sock_refuse(k, "with urgent data in it", e);
 	return 0;
 }

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/aio.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/ipc.h"
@@ -322,7 +323,8 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		if (a->start < last || a->end <= a->start || a->end > ADDRESS_MAX ||
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
 		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
-		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a))
+		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a) ||
+		    !ckpt_aio_fits(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}

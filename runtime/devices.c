@@ -50,7 +50,8 @@ static int make_extra(const struct rt_spec *s, int dir, struct err *e)
 		snprintf(name, sizeof(name), "%.*s", (int)strcspn(text + 5, ":"), text + 5);
 		for (slash = strchr(name, '/'); slash; slash = strchr(slash + 1, '/')) {
 			*slash = '\0';
-			if (mkdirat(dir, name, 0755) < 0 && errno != EEXIST)
+			if ((mkdirat(dir, name, 0755) < 0 && errno != EEXIST) ||
+			    fchownat(dir, name, s->root.id_base, s->root.id_base, AT_SYMLINK_NOFOLLOW) < 0)
 				return err_sys(e, "make /dev/%s", name);
 			*slash = '/';
 		}

@@ -193,14 +193,21 @@ static int open_fifo(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 	const Ckpt__File *c = find_content(o->tree, f);
 	int mode = (int)(f->flags & O_ACCMODE), fd, r = 0;
 	cleanup_close int both = -EBADF;
+	int how = O_NONBLOCK | O_CLOEXEC | (f->ghost ? 0 : O_NOFOLLOW);
+	const char *path = f->path;
+	char place[64];
 
+	if (f->ghost) {
+		snprintf(place, sizeof(place), "/proc/self/fd/%d", o->ghosts[f->ghost - 1]);
+		path = place;
+	}
 	/* Writers need a reader, contents a writer; one that came and went is a hangup. */
 	if (mode == O_WRONLY || f->value2 || (c && c->data.len)) {
-		both = open(f->path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+		both = open(path, O_RDWR | how);
 		if (both < 0)
 			return err_sys(e, "open %s again", f->path);
 	}
-	fd = open(f->path, mode | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	fd = open(path, mode | how);
 	if (fd < 0)
 		return err_sys(e, "open %s again", f->path);
 	if (find_end(o, f) < 0)

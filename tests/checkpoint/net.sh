@@ -22,7 +22,7 @@ show() {
 	# Others may come by themselves.
 	grep 'dport=9999' /proc/net/nf_conntrack | sed -E 's/udp +17 [0-9]+/udp/; s/ use=[0-9]+//' | sort
 	grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/ipv4/ip_forward \
-		/proc/sys/net/ipv4/tcp_keepalive_time /proc/sys/net/core/somaxconn |
+		/proc/sys/net/ipv4/ping_group_range /proc/sys/net/ipv4/tcp_keepalive_time /proc/sys/net/core/somaxconn |
 		grep -v -e stable_secret -e mc_forwarding | sort
 }
 
@@ -123,6 +123,7 @@ set)
 	echo 1 >/proc/sys/net/ipv4/ip_forward
 	echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
 	echo 123 >/proc/sys/net/ipv4/tcp_keepalive_time
+	echo "700000 700100" >/proc/sys/net/ipv4/ping_group_range # the host's ids of 0 to 100
 	echo 77 >/proc/sys/net/core/somaxconn
 	echo 0 >/proc/sys/net/ipv4/conf/dummy7/accept_redirects
 	rules

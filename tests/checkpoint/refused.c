@@ -3,8 +3,12 @@
 /* Built once an obstacle (WHAT): it is refused by name, and what has it runs on. */
 #include "tests/checkpoint/guest.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/sockios.h>
+#include <net/if.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/fanotify.h>
@@ -15,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, WAY };
 
 static int ready[2];
 
@@ -46,6 +50,38 @@ static int add_link(void)
 	return r;
 }
 
+/* Half a connection is enough: nobody accepts it. */
+static void connect_multipath(void)
+{
+	int from = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP), to = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in a = { AF_INET, htons(7200), { htonl(INADDR_LOOPBACK) }, { 0 } };
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+
+	ioctl(to, SIOCSIFFLAGS, &lo);
+	CHECK(bind(to, (void *)&a, sizeof(a)) == 0 && listen(to, 1) == 0);
+	CHECK(connect(from, (void *)&a, sizeof(a)) == 0);
+	CHECK(accept(to, NULL, NULL) >= 0);
+}
+
+/* A file of /proc that nobody has but a socket's queue. */
+static void send_away(void)
+{
+	int pair[2], fd = open("/proc/self/status", O_RDONLY);
+	char byte = 0;
+	struct iovec v = { &byte, 1 };
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u = { .room = { 0 } };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = u.room, .msg_controllen = sizeof(u.room) };
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	u.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(&u.align), &fd, sizeof(fd));
+	CHECK(sendmsg(pair[0], &m, 0) == 1);
+	close(fd);
+}
+
 static void child(void)
 {
 	if (WHAT == LINK && add_link() == 0)
@@ -54,7 +90,7 @@ static void child(void)
 		put("/sys/fs/cgroup/frozen/cgroup.procs", "0");
 		stay();
 	}
-	if (WHAT == NAMESPACE && unshare(CLONE_NEWPID) == 0)
+	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0)
 		stay();
 	_exit(0);
 }
@@ -73,7 +109,9 @@ int main(void)
 		CHECK(fcntl(fd, F_SETLEASE, F_RDLCK) == 0 && open("/run/file", O_WRONLY | O_NONBLOCK) < 0);
 	}
 	if (WHAT == SOCKET)
-		socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
+		connect_multipath();
+	if (WHAT == WAY)
+		send_away();
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT) { /* of a directory that is no more */
@@ -91,8 +129,14 @@ int main(void)
 		CHECK(read(ready[0], &c, 1) == 1);
 		put("/sys/fs/cgroup/frozen/cgroup.freeze", "1");
 	}
-	if (WHAT == AIO)
-		CHECK(syscall(SYS_io_setup, 8, &aio) == 0);
+	if (WHAT == AIO) { /* that waits for what nobody writes */
+		struct iocb cb = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (unsigned)ready[0], .aio_buf = POLLIN };
+		struct iocb *list = &cb;
+
+		CHECK(syscall(SYS_io_setup, 8, &aio) == 0 && syscall(SYS_io_submit, aio, 1, &list) == 1);
+		wait_for_restore();
+		return done();
+	}
 	if (WHAT == FANOTIFY)
 		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
 	if (WHAT == SEALED)

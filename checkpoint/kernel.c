@@ -1,0 +1,422 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/kernel.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/btf.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define TYPES "/sys/kernel/btf/vmlinux"
+#define TYPES_MAX MIB(64)
+#define CPUS_MAX 8192u
+#define DEPTH 8     /* of structures without a name in others */
+#define KNOWN 32u   /* members that were asked for */
+
+/* What the program is asked for, and answers. */
+enum question { READ, TASK, PER_CPU };
+struct question_answer {
+	uint64_t what, arg, answer;
+};
+
+struct ckpt_kernel {
+	char *types;          /* BTF */
+	size_t size;
+	bool mapped;
+	uint32_t *type;       /* by number: where it begins */
+	uint32_t count;
+	int program, map;
+	uint64_t per_cpu;     /* as the kernel names the map's memory, which each processor has */
+	uint64_t files;       /* the table of our open files */
+	struct {
+		const char *type, *member;
+		uint32_t offset;
+	} known[KNOWN];       /* constants of our callers; a search takes a millisecond */
+	size_t known_count;
+};
+
+static int sys_bpf(int cmd, union bpf_attr *attr)
+{
+	long r = syscall(SYS_bpf, cmd, attr, sizeof(*attr));
+
+	return r < 0 ? -errno : (int)r;
+}
+
+/* How long what follows a type of this kind is. */
+static size_t tail_of(uint32_t info)
+{
+	size_t n = BTF_INFO_VLEN(info);
+
+	switch (BTF_INFO_KIND(info)) {
+	case BTF_KIND_INT:
+	case BTF_KIND_VAR:
+	case BTF_KIND_DECL_TAG: return 4;
+	case BTF_KIND_ARRAY: return sizeof(struct btf_array);
+	case BTF_KIND_ENUM: return n * sizeof(struct btf_enum);
+	case BTF_KIND_FUNC_PROTO: return n * sizeof(struct btf_param);
+	case BTF_KIND_STRUCT:
+	case BTF_KIND_UNION:
+	case BTF_KIND_DATASEC:
+	case BTF_KIND_ENUM64: return n * 12;
+	default: return 0;
+	}
+}
+
+static const struct btf_type *type_at(const struct ckpt_kernel *k, uint32_t number)
+{
+	return (const void *)(k->types + k->type[number]);
+}
+
+/* Mapped, which Linux 6.16 allows: it is 5 MB. */
+static int open_types(struct ckpt_kernel *k)
+{
+	cleanup_close int fd = open(TYPES, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *map;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+	if (map == MAP_FAILED)
+		return fd_read_file_at(AT_FDCWD, TYPES, TYPES_MAX, &k->types, &k->size);
+	k->types = map;
+	k->size = (size_t)st.st_size;
+	k->mapped = true;
+	return 0;
+}
+
+static int index_types(struct ckpt_kernel *k)
+{
+	const struct btf_header *h = (const void *)k->types;
+	const uint8_t *at, *end;
+
+	if (k->size < sizeof(*h) || h->magic != BTF_MAGIC || h->hdr_len > k->size ||
+	    h->type_off > k->size - h->hdr_len || h->type_len > k->size - h->hdr_len - h->type_off ||
+	    h->str_off > k->size - h->hdr_len || h->str_len > k->size - h->hdr_len - h->str_off || !h->str_len ||
+	    k->types[h->hdr_len + h->str_off + h->str_len - 1])
+		return -EPROTO;
+	at = (const uint8_t *)k->types + h->hdr_len + h->type_off;
+	end = at + h->type_len;
+	k->type = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*k->type));
+	if (!k->type)
+		return -ENOMEM;
+	for (k->count = 1; (size_t)(end - at) >= sizeof(struct btf_type); k->count++) {
+		size_t len = sizeof(struct btf_type) + tail_of(((const struct btf_type *)(const void *)at)->info);
+
+		if (len > (size_t)(end - at))
+			return -EPROTO;
+		k->type[k->count] = (uint32_t)(at - (const uint8_t *)k->types);
+		at += len;
+	}
+	return 0;
+}
+
+/* The last name ends in a NUL, as all do. */
+static const char *name_at(const struct ckpt_kernel *k, uint32_t off)
+{
+	const struct btf_header *h = (const void *)k->types;
+
+	return off < h->str_len ? k->types + h->hdr_len + h->str_off + off : "";
+}
+
+/* What follows the first of several names when it is this one; NULL when it is not. */
+static const char *behind(const char *names, const char *first)
+{
+	size_t len = strlen(first);
+
+	if (strncmp(names, first, len) != 0 || (names[len] && names[len] != '.'))
+		return NULL;
+	return names + len + (names[len] == '.');
+}
+
+static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *name, unsigned depth, uint32_t *ret)
+{
+	const struct btf_type *t = type && type < k->count ? type_at(k, type) : NULL;
+	const struct btf_member *m = t ? (const void *)(t + 1) : NULL;
+
+	if (!t || depth == DEPTH ||
+	    (BTF_INFO_KIND(t->info) != BTF_KIND_STRUCT && BTF_INFO_KIND(t->info) != BTF_KIND_UNION))
+		return false;
+	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
+		uint32_t bits = BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset, in = 0;
+		const char *own = name_at(k, m[i].name_off), *rest = own[0] ? behind(name, own) : name;
+
+		if (rest && (!rest[0] || find_member(k, m[i].type, rest, depth + 1, &in))) {
+			*ret = bits / 8 + in;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Where a member is in a structure, in bytes. */
+static int offset_of(struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret, struct err *e)
+{
+	for (size_t i = 0; i < k->known_count; i++)
+		if (STREQ(k->known[i].type, type) && STREQ(k->known[i].member, member)) {
+			*ret = k->known[i].offset;
+			return 0;
+		}
+	for (uint32_t i = 1; i < k->count; i++) {
+		const struct btf_type *t = type_at(k, i);
+
+		if (BTF_INFO_KIND(t->info) != BTF_KIND_STRUCT || !STREQ(name_at(k, t->name_off), type) ||
+		    !find_member(k, i, member, 0, ret))
+			continue;
+		if (k->known_count < KNOWN) {
+			k->known[k->known_count].type = type;
+			k->known[k->known_count].member = member;
+			k->known[k->known_count++].offset = *ret;
+		}
+		return 0;
+	}
+	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s in its %s", member, type);
+}
+
+#define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
+#define ANSWER offsetof(struct question_answer, answer)
+
+/* Its context, in register 1 and then 6, is a struct question_answer; it returns 0, or what a helper did. */
+static int load(int map)
+{
+	const struct bpf_insn insns[] = {
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),
+		INSN(BPF_LDX | BPF_MEM | BPF_DW, 2, 6, offsetof(struct question_answer, what), 0),
+		INSN(BPF_LDX | BPF_MEM | BPF_DW, 3, 6, offsetof(struct question_answer, arg), 0),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 8, TASK),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 10, PER_CPU),
+		/* bpf_probe_read_kernel(stack, 8, arg) */
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 10, 0, 0),
+		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 0, -8),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, 8),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_probe_read_kernel),
+		INSN(BPF_LDX | BPF_MEM | BPF_DW, 1, 10, -8, 0),
+		INSN(BPF_STX | BPF_MEM | BPF_DW, 6, 1, ANSWER, 0),
+		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		/* bpf_get_current_task() */
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_get_current_task),
+		INSN(BPF_STX | BPF_MEM | BPF_DW, 6, 0, ANSWER, 0),
+		INSN(BPF_JMP | BPF_JA, 0, 0, 8, 0),
+		/* bpf_map_lookup_percpu_elem(map, &0, arg) */
+		INSN(BPF_ST | BPF_MEM | BPF_DW, 10, 0, -8, 0),
+		INSN(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, map),
+		INSN(0, 0, 0, 0, 0),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0),
+		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -8),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, 195 /* BPF_FUNC_map_lookup_percpu_elem, Linux 5.19 */),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1, 0),
+		INSN(BPF_STX | BPF_MEM | BPF_DW, 6, 0, ANSWER, 0),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
+		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+	union bpf_attr attr = {
+		.prog_type = BPF_PROG_TYPE_SYSCALL,
+		.prog_flags = BPF_F_SLEEPABLE,
+		.insn_cnt = ARRAY_SIZE(insns),
+		.insns = (uintptr_t)insns,
+		.license = (uintptr_t)"GPL",
+		.prog_name = "vpskernel",
+	};
+
+	return sys_bpf(BPF_PROG_LOAD, &attr);
+}
+
+static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, uint64_t *ret, struct err *e)
+{
+	struct question_answer q = { what, arg, 0 };
+	union bpf_attr attr = { .test = {
+		.prog_fd = (uint32_t)k->program, .ctx_in = (uintptr_t)&q, .ctx_size_in = sizeof(q),
+	} };
+	int r = sys_bpf(BPF_PROG_TEST_RUN, &attr);
+
+	if (r == 0 && attr.test.retval)
+		r = -EFAULT;
+	*ret = q.answer;
+	return r < 0 ? err_code(e, r, "read what the kernel knows") : 0;
+}
+
+int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
+		      struct err *e)
+{
+	uint32_t off = 0;
+	int r = offset_of(k, type, member, &off, e);
+
+	*ret = at + off;
+	return r;
+}
+
+int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
+		       uint64_t *ret, struct err *e)
+{
+	uint32_t off;
+	int r = offset_of(k, type, member, &off, e);
+
+	if (r == 0)
+		r = ask(k, READ, at + off, ret, e);
+	if (size < 8)
+		*ret &= ((uint64_t)1 << 8 * size) - 1;
+	return r;
+}
+
+static int open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+{
+	uint64_t table, slots;
+	int r = ckpt_kernel_member(k, k->files, "files_struct", "fdt", 8, &table, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(k, table, "fdtable", "fd", 8, &slots, e);
+	return r < 0 ? r : ask(k, READ, slots + 8 * (uint64_t)fd, ret, e);
+}
+
+int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+{
+	uint64_t file;
+	int r = open_file(k, fd, &file, e);
+
+	return r < 0 ? r : ckpt_kernel_member(k, file, "file", "private_data", 8, ret, e);
+}
+
+/* By way of the inode's struct pid (PROC_I() in fs/proc/internal.h); a task hangs in its list by pid_links. */
+int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+{
+	uint64_t file, inode, pid, links;
+	uint32_t in_proc = 0, in_task = 0;
+	int r = open_file(k, fd, &file, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(k, file, "file", "f_inode", 8, &inode, e);
+	if (r == 0)
+		r = offset_of(k, "proc_inode", "vfs_inode", &in_proc, e);
+	if (r == 0)
+		r = ckpt_kernel_member(k, inode - in_proc, "proc_inode", "pid", 8, &pid, e);
+	if (r == 0)
+		r = ckpt_kernel_member(k, pid, "pid", "tasks", 8, &links, e);
+	if (r == 0)
+		r = offset_of(k, "task_struct", "pid_links", &in_task, e);
+	*ret = links - in_task;
+	return r == 0 && !links ? -ESRCH : r;
+}
+
+/* The processors that there may be: "0-3,6". */
+static int each_cpu(struct ckpt_kernel *k, int (*add)(struct ckpt_kernel *k, unsigned cpu, void *arg, struct err *e),
+		    void *arg, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	int r = fd_read_file_at(AT_FDCWD, "/sys/devices/system/cpu/possible", 4096, &text, NULL);
+
+	if (r < 0)
+		return err_code(e, r, "read which processors there may be");
+	for (char *p = text; r == 0 && *p >= '0' && *p <= '9'; p += *p == ',') {
+		unsigned long first = strtoul(p, &p, 10), last = *p == '-' ? strtoul(p + 1, &p, 10) : first;
+
+		for (unsigned long c = first; r == 0 && c <= last && c < CPUS_MAX; c++)
+			r = add(k, (unsigned)c, arg, e);
+	}
+	return r;
+}
+
+struct sum {
+	uint64_t at, total;
+};
+
+static int add_cpu(struct ckpt_kernel *k, unsigned cpu, void *arg, struct err *e)
+{
+	struct sum *s = arg;
+	uint64_t here, v = 0;
+	int r = ask(k, PER_CPU, cpu, &here, e);
+
+	if (r == 0 && !here)
+		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell of processor %u", cpu);
+	if (r == 0)
+		r = ask(k, READ, here - k->per_cpu + s->at, &v, e);
+	s->total += (uint32_t)v;
+	return r;
+}
+
+int ckpt_kernel_sum(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
+		    struct err *e)
+{
+	struct sum s = { at, 0 };
+	uint32_t off;
+	int r = offset_of(k, type, member, &off, e);
+
+	s.at += off;
+	if (r == 0)
+		r = each_cpu(k, add_cpu, &s, e);
+	*ret = s.total;
+	return r;
+}
+
+/* Where we and the map are. */
+static int orient(struct ckpt_kernel *k, struct err *e)
+{
+	uint64_t task, array;
+	int r = ask(k, TASK, 0, &task, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(k, task, "task_struct", "files", 8, &k->files, e);
+	if (r == 0)
+		r = ckpt_kernel_file(k, k->map, &array, e);
+	return r < 0 ? r : ckpt_kernel_member(k, array, "bpf_array", "pptrs", 8, &k->per_cpu, e);
+}
+
+static int open_program(struct ckpt_kernel *k)
+{
+	union bpf_attr attr = {
+		.map_type = BPF_MAP_TYPE_PERCPU_ARRAY, .key_size = 4, .value_size = 8, .max_entries = 1,
+		.map_name = "vpskernel",
+	};
+
+	k->map = sys_bpf(BPF_MAP_CREATE, &attr);
+	if (k->map < 0)
+		return k->map;
+	k->program = load(k->map);
+	return k->program < 0 ? k->program : 0;
+}
+
+int ckpt_kernel_open(struct ckpt_kernel **ret, struct err *e)
+{
+	struct ckpt_kernel *k = calloc(1, sizeof(*k));
+	int r;
+
+	if (!k)
+		return err_code(e, -ENOMEM, "read what the kernel knows");
+	k->program = k->map = -EBADF;
+	r = open_types(k);
+	if (r == 0)
+		r = index_types(k);
+	if (r == 0)
+		r = open_program(k);
+	if (r < 0)
+		r = err_set(e, ERR_UNSUPPORTED, "the kernel does not let its memory be read (bpf, btf: %s)", strerror(-r));
+	else
+		r = orient(k, e);
+	if (r < 0) {
+		ckpt_kernel_close(k);
+		return r;
+	}
+	*ret = k;
+	return 0;
+}
+
+void ckpt_kernel_close(struct ckpt_kernel *k)
+{
+	if (!k)
+		return;
+	fd_close(&k->program);
+	fd_close(&k->map);
+	if (k->mapped)
+		munmap(k->types, k->size);
+	else
+		free(k->types);
+	free(k->type);
+	free(k);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_KERNEL_H
+#define CHECKPOINT_KERNEL_H
+
+#include "base/err.h"
+
+#include <stdint.h>
+
+/*
+ * What the kernel knows and tells nobody: its own memory, read by a program of a few instructions that runs when
+ * it is asked to (BPF_PROG_TYPE_SYSCALL, Linux 5.14), so that nothing is hooked into anything and nothing stays.
+ * Where things are its own description of its types says (/sys/kernel/btf/vmlinux). For what must be known before
+ * something may be saved, and can be known in no other way.
+ */
+struct ckpt_kernel;
+
+/* ERR_UNSUPPORTED where that may not be had: without CAP_BPF and CAP_PERFMON, or when the kernel is locked down. */
+int ckpt_kernel_open(struct ckpt_kernel **ret, struct err *e);
+void ckpt_kernel_close(struct ckpt_kernel *k);
+
+/* A member of a structure that begins at `at`, or "member.member": `size` bytes of it, up to 8, unsigned. Names are constants: where
+ * they are is remembered. */
+int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
+		       uint64_t *ret, struct err *e);
+/* Where that member is. */
+int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
+		      struct err *e);
+/* The task_struct that an open file of ours in /proc/TID speaks of. */
+int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e);
+/* private_data of an open file of ours. */
+int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e);
+/* The sum over all processors of a 32-bit member of what lies at `at` in the memory of each. */
+int ckpt_kernel_sum(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
+		    struct err *e);
+
+#endif

@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Fetches a file over HTTP so slowly that all moves are in it, and says what it got.
+
+usage: download.py READY-FILE STOP-FILE ADDRESS PATH SHA256
+
+Until it is told to end it takes at most nine tenths of the file, a piece every few milliseconds; then the
+rest. The length and the checksum must be right.
+"""
+
+import hashlib
+import http.client
+import sys
+import time
+
+from load import Load, Longest
+
+PIECE = 256 << 10
+
+
+def main():
+    load = Load()
+    address, path, digest = load.args
+    http_connection = http.client.HTTPConnection(address, timeout=120)
+    http_connection.request("GET", path)
+    answer = http_connection.getresponse()
+    size = int(answer.headers["Content-Length"])
+    got, wait, sha256 = 0, Longest(), hashlib.sha256()
+    load.ready()
+    while got < size:
+        if not load.over() and got > size * 9 // 10:
+            time.sleep(0.01)
+            continue
+        before = time.monotonic()
+        piece = answer.read(PIECE)
+        if not piece:
+            sys.exit(f"the connection ended after {got} of {size} bytes")
+        wait.note(before)
+        got += len(piece)
+        sha256.update(piece)
+        if not load.over():
+            time.sleep(0.005)
+    if sha256.hexdigest() != digest:
+        sys.exit("the checksum is wrong")
+    print(f"{size >> 20} MiB in one piece, the longest wait {wait}")
+
+
+main()
