@@ -142,7 +142,7 @@ static void bench_rules(size_t n)
 		v.rules = rule;
 		v.rule_count = 3;
 		v.closed = true;
-		must(netns_vps_change(&host, &t[i].v, &v, &e), &e);
+		must(netns_vps_change(&host, &t[i].v, &v, -EBADF, &e), &e);
 		us[i] = since(at);
 	}
 	show("firewall", us, n);

@@ -71,6 +71,7 @@ struct ckpt_dump {
 	} net_lock[16];
 	size_t net_lock_count;
 	pid_t init;
+	size_t level;           /* ckpt_pid_level() */
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
 	const struct rt_spec *spec;

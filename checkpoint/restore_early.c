@@ -105,13 +105,14 @@ static int bear_first(struct restore *r, struct early *w, struct list *l, struct
 /* A failure is none: its number is taken, perhaps, and its memory finds its place later. */
 static int bear(struct restore *r, struct early *w, struct early *parent, struct list *l, struct err *e)
 {
+	struct restore_numbers number = { { (int32_t)w->pid }, 1 };
 	struct err ignored;
 	pid_t pid = 0;
 	int n;
 
 	list_init(l, r);
-	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, (pid_t)w->pid, &pid,
-			  &ignored) < 0 && pid == 0)
+	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, &number, &pid, &ignored) < 0 &&
+	    pid == 0)
 		return 1;
 	n = ckpt_batch_copy(&w->p.batch, &parent->p.batch, pid, e);
 	if (n == 0)

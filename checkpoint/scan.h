@@ -40,6 +40,7 @@ enum {
 	 * MADV_DONTNEED has dropped looks like that (seen on Linux 6.18), and reads as the file again. */
 	CKPT_SCAN_FILE = 8,
 	CKPT_SCAN_ANEW = 16,   /* all counts as written */
+	CKPT_SCAN_SOFT = 32,   /* written is what has a soft-dirty mark (softdirty.h) */
 };
 
 /*

@@ -83,19 +83,6 @@ static int open_tap(const char *link, char letter, int *ret_fd, int *ret_index, 
 
 static const uint32_t hooks[] = { TC_H_MIN_EGRESS, TC_H_MIN_INGRESS };
 
-static void put_clsact(struct nl *n, int link)
-{
-	struct tcmsg q = { .tcm_ifindex = link, .tcm_parent = TC_H_CLSACT };
-	struct nlmsghdr *m;
-
-	q.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
-	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q), "hold the frames");
-	if (m)
-		mnl_attr_put_strz(m, TCA_KIND, "clsact");
-	nl_end(n, m);
-	nl_ignore(n, EEXIST);
-}
-
 static void put_filter(struct nl *n, int link, uint32_t hook, int tap)
 {
 	/* Without a handle: u32 has one set of them for both hooks. */
@@ -133,6 +120,11 @@ static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vp
 	d->link = nl_ifindex(n, netns_link_name(&hold->host, v->uuid, i, name));
 	if (!d->link)
 		return 0;
+	/* They are there but on a link that was made by an earlier version of this program. */
+	netns_put_clsact(n, d->link);
+	r = nl_talk(n, v->name, NULL, NULL, e);
+	if (r < 0)
+		return r;
 	d->socket = netns_hold_socket(&hold->host, v, i, e);
 	if (d->socket < 0)
 		return d->socket;
@@ -150,7 +142,6 @@ int netns_hold_begin(struct netns_hold *hold, struct err *e)
 	hold->begun = true;
 	for (unsigned i = 0; i < hold->count; i++)
 		if (hold->held[i].tap >= 0) {
-			put_clsact(&n, hold->held[i].link);
 			put_no_filter(&n, hold->held[i].link); /* of a holder that died */
 			put_filter(&n, hold->held[i].link, hooks[0], hold->held[i].tap_index);
 			put_filter(&n, hold->held[i].link, hooks[1], hold->held[i].sink_index);

@@ -228,7 +228,7 @@ static int find_mode_item(const char *text, enum netns_mode *ret, struct err *e)
 
 int netns_if_parse(const char *text, struct netns_if *ret, struct err *e)
 {
-	struct netns_if i = { .name = "eth0" };
+	struct netns_if i = { .name = NETNS_IF_NAME };
 	char copy[NETNS_TEXT_MAX], *next = copy, *item;
 	unsigned seen = 0;
 	int r;

@@ -62,16 +62,18 @@ static void add_gateway_link(struct nl *n, int index, const struct netns_addr *g
 	nl_ignore(n, EEXIST);
 }
 
-/* What is sent from this address goes by this table. */
-static void add_source_rule(struct nl *n, const struct netns_addr *a, uint32_t table)
+/* What is sent from this address goes by this table: adds or deletes the rule. */
+static void source_rule(struct nl *n, uint16_t type, const struct netns_addr *a, uint32_t table)
 {
 	struct fib_rule_hdr fr = {
 		.family = (uint8_t)a->family,
 		.src_len = a->family == AF_INET ? 32 : 128,
 		.action = FR_ACT_TO_TBL,
 	};
-	struct nlmsghdr *m = nl_begin(n, RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, &fr, sizeof(fr),
-				      "add the rule for the interface's routes");
+	bool add = type == RTM_NEWRULE;
+	struct nlmsghdr *m = nl_begin(n, type, add ? NLM_F_CREATE | NLM_F_EXCL : 0, &fr, sizeof(fr),
+				      add ? "add the rule for the interface's routes"
+					  : "remove the rule for the interface's routes");
 
 	if (m) {
 		mnl_attr_put(m, FRA_SRC, netns_addr_len(a), a->bytes);
@@ -79,6 +81,10 @@ static void add_source_rule(struct nl *n, const struct netns_addr *a, uint32_t t
 		mnl_attr_put_u32(m, FRA_PRIORITY, 1000 + table);
 	}
 	nl_end(n, m);
+	if (!add) { /* the tenant may have removed it, or the kernel has no IPv6 */
+		nl_ignore(n, ENOENT);
+		nl_ignore(n, EAFNOSUPPORT);
+	}
 }
 
 static bool gw_in_networks(const struct netns_if *i, const struct netns_addr *gw)
@@ -129,5 +135,21 @@ void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_
 	}
 	for (size_t k = 0; number && k < i->addr_count; k++)
 		if (i->addr[k].family == AF_INET ? i->gw4.family : gw6.family)
-			add_source_rule(n, &i->addr[k], SOURCE_TABLE + number);
+			source_rule(n, RTM_NEWRULE, &i->addr[k], SOURCE_TABLE + number);
+}
+
+void netns_inside_down(struct nl *n, const struct netns_if *i, unsigned number)
+{
+	struct ifinfomsg ifi = { 0 };
+	struct nlmsghdr *m;
+
+	for (size_t k = 0; number && k < i->addr_count; k++)
+		source_rule(n, RTM_DELRULE, &i->addr[k], SOURCE_TABLE + number);
+	if (i->mode != NETNS_MACVLAN)
+		return;
+	m = nl_begin(n, RTM_DELLINK, 0, &ifi, sizeof(ifi), "remove the interface");
+	if (m)
+		mnl_attr_put_strz(m, IFLA_IFNAME, i->name);
+	nl_end(n, m);
+	nl_ignore(n, ENODEV);
 }

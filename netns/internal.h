@@ -26,10 +26,33 @@ bool netns_if_is_ours(const struct netns_if *i);
 /* It has a veth pair. */
 bool netns_if_has_link(const struct netns_if *i);
 
+/* link.c: the links of a VPS in three rounds with the kernel, each for all interfaces but those `kept`. */
+struct netns_made {
+	char name[16]; /* host's end */
+	char ifb[16];
+	int index, ifb_index;
+	uint8_t mac[6]; /* host's end */
+	bool kept; /* it is there, and stays as it is */
+};
+void netns_links_name(const struct netns_host *h, const struct netns_vps *v,
+		      struct netns_made made[NETNS_IF_MAX]);
+int netns_links_make(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
+		     struct netns_made *made, int netns_fd, struct err *e);
+int netns_links_dress(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
+		      const struct netns_made *made, struct err *e);
+int netns_links_inside(const struct netns_vps *v, const struct netns_made *made, int netns_fd,
+		       struct err *e);
+/* Takes away the links, but for those whose bit is set in `kept`. */
+int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsigned kept,
+		     struct err *e);
+
 /* inside.c: sets up an interface of a VPS; `n` speaks in its namespace, `host_mac` is the host's
  * end's, `number` counts the interfaces from 0. */
 void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
 		     unsigned number);
+
+/* Takes away what of an interface does not go with the host's end of its link. */
+void netns_inside_down(struct nl *n, const struct netns_if *i, unsigned number);
 
 /* announce.c: tells the links' neighbours where the addresses are now. */
 /*
@@ -50,6 +73,9 @@ int netns_sysctl(const char *path, const char *value, struct err *e);
 const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
 void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name);
 /* The rest of a request for a filter: all frames are led to that link. */
+/* The hooks where traffic is shaped (ingress) and held for a switch-over (egress). Laid on a link that is up
+ * they cost it all frames of some milliseconds: the kernel takes its queue away meanwhile (Linux 6.18). */
+void netns_put_clsact(struct nl *n, int link);
 void netns_put_redirect(struct nlmsghdr *m, int to_link);
 void netns_shape_in(struct nl *n, int link, uint64_t rate);
 void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);
@@ -78,6 +104,9 @@ const struct netns_count *netns_counts_find(const struct netns_counts *c, uint8_
 /* rules.c: entries of one VPS in the tables, as one transaction. */
 int netns_rules_add(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 int netns_rules_remove(const struct netns_host *h, const struct netns_vps *v, struct err *e);
+/* From one to the other in one transaction; what belongs to the interfaces in `kept` stays. */
+int netns_rules_change(const struct netns_host *h, const struct netns_vps *old,
+		       const struct netns_vps *new, unsigned kept, struct err *e);
 int netns_rules_down(const struct netns_host *h, struct err *e);
 int netns_rules_count(const struct netns_host *h, const struct netns_vps *v, struct netns_stat *ret,
 		      struct err *e);

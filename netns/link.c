@@ -20,13 +20,6 @@
  * in the VPS's namespace saves a move, which costs more than the pair itself.
  */
 
-struct made {
-	char name[16]; /* host's end */
-	char ifb[16];
-	int index, ifb_index;
-	uint8_t mac[6]; /* host's end */
-};
-
 bool netns_if_has_link(const struct netns_if *i)
 {
 	return i->mode == NETNS_BRIDGE || i->mode == NETNS_ROUTED;
@@ -88,7 +81,7 @@ static void put_veth(struct nlmsghdr *m, const struct netns_if *i, int netns_fd)
 	mnl_attr_nest_end(m, info);
 }
 
-static void add_veth(struct nl *n, const struct netns_if *i, const struct made *d, int master,
+static void add_veth(struct nl *n, const struct netns_if *i, const struct netns_made *d, int master,
 		     int netns_fd)
 {
 	struct ifinfomsg ifi = { 0 };
@@ -147,8 +140,8 @@ static int find_master(const struct nl *n, const struct netns_host *h, const str
 	return err_set(e, ERR_NOT_FOUND, "parent=%s: the host has no such interface", name);
 }
 
-static int make_links(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
-		      struct made *made, int netns_fd, struct err *e)
+int netns_links_make(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
+		     struct netns_made *made, int netns_fd, struct err *e)
 {
 	int r;
 
@@ -156,7 +149,7 @@ static int make_links(struct nl *n, const struct netns_host *h, const struct net
 		const struct netns_if *i = &v->ifs[k];
 		int master;
 
-		if (i->mode == NETNS_NONE || i->mode == NETNS_HOST)
+		if (made[k].kept || i->mode == NETNS_NONE || i->mode == NETNS_HOST)
 			continue;
 		r = find_master(n, h, i, &master, e);
 		if (r < 0)
@@ -260,7 +253,7 @@ static void add_fdb(struct nl *n, int index, const uint8_t mac[6])
 }
 
 static void dress_bridged(struct nl *n, const struct netns_host *h, const struct netns_if *i,
-			  const struct made *d, int master)
+			  const struct netns_made *d, int master)
 {
 	add_fdb(n, d->index, i->mac);
 	if (*i->parent)
@@ -273,7 +266,7 @@ static void dress_bridged(struct nl *n, const struct netns_host *h, const struct
 	}
 }
 
-static int dress_routed(struct nl *n, const struct netns_if *i, const struct made *d, struct err *e)
+static int dress_routed(struct nl *n, const struct netns_if *i, const struct netns_made *d, struct err *e)
 {
 	struct netns_addr own;
 	char path[96];
@@ -302,18 +295,19 @@ static int dress_routed(struct nl *n, const struct netns_if *i, const struct mad
 	return 0;
 }
 
-static int dress_host(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
-		      const struct made *made, struct err *e)
+int netns_links_dress(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
+		      const struct netns_made *made, struct err *e)
 {
 	for (size_t k = 0; k < v->if_count; k++) {
 		const struct netns_if *i = &v->ifs[k];
 		int master, r;
 
-		if (!netns_if_has_link(i))
+		if (made[k].kept || !netns_if_has_link(i))
 			continue;
 		r = find_master(n, h, i, &master, e);
 		if (r < 0)
 			return r;
+		netns_put_clsact(n, made[k].index); /* before it is up */
 		dress_link(n, h, v, i, made[k].index);
 		/* Until it is let go the way to it may lead to another host. */
 		if (v->held)
@@ -332,8 +326,8 @@ static int dress_host(struct nl *n, const struct netns_host *h, const struct net
 	return nl_talk(n, v->name, NULL, NULL, e);
 }
 
-static int dress_tenant(const struct netns_vps *v, const struct made *made, int netns_fd,
-			struct err *e)
+int netns_links_inside(const struct netns_vps *v, const struct netns_made *made, int netns_fd,
+		       struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_ROUTE, netns_fd, e);
@@ -343,15 +337,15 @@ static int dress_tenant(const struct netns_vps *v, const struct made *made, int 
 	for (size_t k = 0; k < v->if_count; k++) {
 		const struct netns_if *i = &v->ifs[k];
 
-		if (i->mode == NETNS_NONE || i->mode == NETNS_HOST)
+		if (made[k].kept || i->mode == NETNS_NONE || i->mode == NETNS_HOST)
 			continue;
 		netns_inside_up(&n, i, made[k].mac, nl_ifindex(&n, i->name), (unsigned)k);
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }
 
-static void name_links(const struct netns_host *h, const struct netns_vps *v,
-		       struct made made[NETNS_IF_MAX])
+void netns_links_name(const struct netns_host *h, const struct netns_vps *v,
+		      struct netns_made made[NETNS_IF_MAX])
 {
 	for (unsigned k = 0; k < v->if_count; k++) {
 		char what[32];
@@ -364,7 +358,8 @@ static void name_links(const struct netns_host *h, const struct netns_vps *v,
 	}
 }
 
-static int links_down(const struct netns_host *h, const struct netns_vps *v, struct err *e)
+int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsigned kept,
+		     struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
 	int bridge, r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
@@ -377,7 +372,7 @@ static int links_down(const struct netns_host *h, const struct netns_vps *v, str
 		const struct netns_if *i = &v->ifs[k];
 		int parent = i->mode == NETNS_ROUTED && *i->parent ? nl_ifindex(&n, i->parent) : 0;
 
-		if (!netns_if_has_link(i))
+		if (kept & 1u << k || !netns_if_has_link(i))
 			continue;
 		add_unlink(&n, netns_link_name(h, v->uuid, k, name), "remove the link");
 		if (nl_ifindex(&n, netns_ifb_name(h, v->uuid, k, name)))
@@ -401,7 +396,7 @@ struct start {
 	const struct netns_vps *v;
 	int netns_fd;
 	struct nl nl;
-	struct made made[NETNS_IF_MAX];
+	struct netns_made made[NETNS_IF_MAX];
 };
 
 static int step_rules(void *ctx, struct err *e)
@@ -425,7 +420,7 @@ static void undo_links(void *ctx)
 	struct start *s = ctx;
 	struct err e;
 
-	links_down(s->h, s->v, &e);
+	netns_links_down(s->h, s->v, 0, &e);
 }
 
 static int step_links(void *ctx, struct err *e)
@@ -435,8 +430,8 @@ static int step_links(void *ctx, struct err *e)
 
 	if (r < 0)
 		return r;
-	name_links(s->h, s->v, s->made);
-	r = make_links(&s->nl, s->h, s->v, s->made, s->netns_fd, e);
+	netns_links_name(s->h, s->v, s->made);
+	r = netns_links_make(&s->nl, s->h, s->v, s->made, s->netns_fd, e);
 	if (r < 0)
 		undo_links(s);
 	return r;
@@ -446,14 +441,14 @@ static int step_host(void *ctx, struct err *e)
 {
 	struct start *s = ctx;
 
-	return dress_host(&s->nl, s->h, s->v, s->made, e);
+	return netns_links_dress(&s->nl, s->h, s->v, s->made, e);
 }
 
 static int step_inside(void *ctx, struct err *e)
 {
 	struct start *s = ctx;
 
-	return dress_tenant(s->v, s->made, s->netns_fd, e);
+	return netns_links_inside(s->v, s->made, s->netns_fd, e);
 }
 
 static const struct step start_steps[] = {
@@ -476,7 +471,7 @@ int netns_vps_up(const struct netns_host *h, const struct netns_vps *v, int netn
 int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct err *e)
 {
 	struct err second;
-	int r = links_down(h, v, e); /* first: nothing goes by without rules */
+	int r = netns_links_down(h, v, 0, e); /* first: nothing goes by without rules */
 	int r2 = netns_rules_remove(h, v, r < 0 ? &second : e);
 
 	return r < 0 ? r : r2;
@@ -484,14 +479,14 @@ int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct
 
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e)
 {
-	struct made made[NETNS_IF_MAX] = { 0 };
+	struct netns_made made[NETNS_IF_MAX] = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
 	int bridge, r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 
 	if (r < 0)
 		return r;
 	bridge = nl_ifindex(&n, h->bridge);
-	name_links(h, v, made);
+	netns_links_name(h, v, made);
 	for (size_t k = 0; k < v->if_count && bridge; k++) {
 		const struct netns_if *i = &v->ifs[k];
 
@@ -515,7 +510,7 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
 		      struct err *e)
 {
-	struct made made[NETNS_IF_MAX] = { 0 };
+	struct netns_made made[NETNS_IF_MAX] = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
 	struct netns_vps open = *v;
 	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
@@ -523,12 +518,12 @@ int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int
 	if (r < 0)
 		return r;
 	open.held = false;
-	name_links(h, v, made);
+	netns_links_name(h, v, made);
 	for (size_t k = 0; k < v->if_count; k++) {
 		made[k].index = nl_ifindex(&n, made[k].name);
 		made[k].ifb_index = nl_ifindex(&n, made[k].ifb);
 	}
-	r = dress_host(&n, h, &open, made, e);
+	r = netns_links_dress(&n, h, &open, made, e);
 	for (size_t k = 0; k < v->if_count; k++)
 		netns_await_carrier(n.fd, made[k].name);
 	if (r == 0)

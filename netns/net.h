@@ -15,6 +15,7 @@
  */
 
 #define NETNS_IF_MAX 8 /* interfaces of a VPS */
+#define NETNS_IF_NAME "eth0" /* of one that is given no name */
 #define NETNS_ADDR_MAX 8 /* addresses of an interface */
 #define NETNS_PUBLISH_MAX 256 /* published ports of a VPS */
 #define NETNS_RULE_MAX 64 /* firewall rules of a VPS, and things it may reach */

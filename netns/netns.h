@@ -120,11 +120,14 @@ int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 
 /*
- * Takes a running VPS from one set of published ports, rules, isolation and services to another in
- * one transaction. The interfaces must be the same.
+ * Takes a running VPS from one network to another, both checked by netns_vps_check(): published ports,
+ * rules, isolation and services in one transaction, and the interfaces. Those that are the same at the
+ * same place are left as they are, but for their rates; the others are made anew. `netns_fd` may be
+ * -EBADF when all are the same. On failure the old network is put back. Neither may be the host's own
+ * (NETNS_HOST).
  */
 int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
-		     const struct netns_vps *new, struct err *e);
+		     const struct netns_vps *new, int netns_fd, struct err *e);
 
 /* Shapes interface `i` of a running VPS anew, by v->ifs[i].rate_in and rate_out (0: not at all). */
 int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsigned i,

@@ -19,6 +19,7 @@ struct entries {
 	const struct netns_host *h;
 	const struct netns_vps *v;
 	int what; /* NFT_ADD, NFT_DEL */
+	unsigned kept; /* interfaces whose own entries are left as they are, by bits */
 	const struct netns_counts *counts; /* to go on from; NULL: from 0 */
 };
 
@@ -306,6 +307,8 @@ static int put_vps(const struct entries *x, struct err *e)
 	for (unsigned k = 0; k < x->v->if_count; k++) {
 		const struct netns_if *i = &x->v->ifs[k];
 
+		if (x->kept & 1u << k)
+			continue;
 		if (netns_if_has_link(i))
 			put_identity(x, k);
 		for (size_t a = 0; netns_if_is_ours(i) && a < i->addr_count; a++)
@@ -355,20 +358,20 @@ int netns_rules_remove(const struct netns_host *h, const struct netns_vps *v, st
 	return r == -ENOENT ? 0 : r; /* no tables, no entries */
 }
 
-int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
-		     const struct netns_vps *new, struct err *e)
+int netns_rules_change(const struct netns_host *h, const struct netns_vps *old,
+		       const struct netns_vps *new, unsigned kept, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
-	struct entries del = { .n = &n, .h = h, .v = old, .what = NFT_DEL };
-	struct entries add = { .n = &n, .h = h, .v = new, .what = NFT_ADD };
+	struct entries del = { .n = &n, .h = h, .v = old, .what = NFT_DEL, .kept = kept };
+	struct entries add = { .n = &n, .h = h, .v = new, .what = NFT_ADD, .kept = kept };
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
 	if (r < 0)
 		return r;
 	nft_begin(&n);
-	r = put_changeable(&del, e);
+	r = put_vps(&del, e);
 	if (r == 0)
-		r = put_changeable(&add, e);
+		r = put_vps(&add, e);
 	nft_end(&n);
 	return r < 0 ? r : rules_talk(&n, h, new->name, e);
 }

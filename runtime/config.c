@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "base/str.h"
+#include "netns/net.h"
 #include "runtime/value.h"
 
 #include <stdio.h>
@@ -286,24 +287,44 @@ uint64_t config_number(const struct config *c, const char *key)
 	return s && value ? setting_number(s, value) : 0;
 }
 
-/* True when a list entry is the one meant by `value`: itself or, for K=V entries, of that K. */
-static bool entry_matches(const struct setting *s, const char *entry, const char *value)
+/* What an entry of a list is known by: the K of K=V, the name of an interface, or itself. */
+static const char *entry_key(const struct setting *s, const char *entry, size_t *ret_len)
 {
-	size_t k = strcspn(entry, "=");
+	const char *key = entry;
 
-	if (STREQ(entry, value))
-		return true;
-	return s->flags & SETTING_KEYED && strncmp(entry, value, k) == 0 && value[k] == '\0';
+	if (s->flags & SETTING_KEYED) {
+		*ret_len = strcspn(entry, "=");
+		return entry;
+	}
+	if (!(s->flags & SETTING_NAMED)) {
+		*ret_len = strlen(entry);
+		return entry;
+	}
+	key = strncmp(entry, "name=", 5) == 0 ? entry + 5 : strstr(entry, ",name=");
+	if (!key)
+		key = NETNS_IF_NAME;
+	else if (*key == ',')
+		key += strlen(",name=");
+	*ret_len = strcspn(key, ",");
+	return key;
 }
 
-/* True when two K=V entries, or two other entries, cannot stand side by side. */
+/* True when a list entry is the one meant by `value`: itself, or what it is known by. */
+static bool entry_matches(const struct setting *s, const char *entry, const char *value)
+{
+	size_t len;
+	const char *key = entry_key(s, entry, &len);
+
+	return STREQ(entry, value) || (strlen(value) == len && memcmp(key, value, len) == 0);
+}
+
+/* True when two entries cannot stand side by side. */
 static bool entry_replaces(const struct setting *s, const char *entry, const char *value)
 {
-	size_t k = strcspn(entry, "=");
+	size_t a, b;
+	const char *x = entry_key(s, entry, &a), *y = entry_key(s, value, &b);
 
-	if (!(s->flags & SETTING_KEYED))
-		return STREQ(entry, value);
-	return strncmp(entry, value, k) == 0 && value[k] == '=';
+	return a == b && memcmp(x, y, a) == 0;
 }
 
 static int unset(struct config *c, const struct setting *s, const char *entry, struct err *e)

@@ -59,6 +59,7 @@ struct rt_vps {
 	int userns_fd;
 	int root_fd;
 	int dev_fd;
+	int late_fd;   /* storage_backend.mount */
 	int console;
 	int notify;
 	const struct rt_restore *restore; /* NULL: init is executed */

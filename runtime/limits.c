@@ -89,8 +89,13 @@ int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, 
 	if (r < 0)
 		return err_code(e, r, "apply the limits");
 	r = rt_network_set(v, keys, all, e);
-	if (r == 0)
+	if (r == 0) {
+		struct err ignored;
+
 		r = apply(v, set, count, text, e);
+		if (r < 0)
+			rt_network_set(v, keys, &v->spec->limits, &ignored);
+	}
 	snprintf(note, note_size, "%s", text);
 	return r < 0 ? r : 0;
 }

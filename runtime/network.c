@@ -5,6 +5,7 @@
 #include "runtime/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
 static size_t count_of(const struct config *c, const char *key)
 {
@@ -108,8 +109,24 @@ bool rt_network_is_host(const struct rt_network *n)
 
 static bool is_network(const char *key)
 {
-	return strncmp(key, "net.", 4) == 0 || STREQ(key, "publish") ||
+	return STREQ(key, "net") || strncmp(key, "net.", 4) == 0 || STREQ(key, "publish") ||
 	       STREQ(key, "firewall") || STREQ(key, "firewall.default");
+}
+
+static int change_network(struct rt_vps *v, const struct rt_network *next, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	char path[64];
+
+	if (rt_network_is_host(&v->network) != rt_network_is_host(next))
+		return err_set(e, ERR_STATE, "net: the host's own network is taken or left at a start");
+	if (rt_network_is_host(next))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "open the VPS's network namespace");
+	return netns_vps_change(&v->network.host, &v->network.vps, &next->vps, fd, e);
 }
 
 int rt_network_set(struct rt_vps *v, const struct strv *keys, const struct config *all,
@@ -121,16 +138,12 @@ int rt_network_set(struct rt_vps *v, const struct strv *keys, const struct confi
 
 	for (size_t i = 0; i < keys->count; i++)
 		touched = touched || is_network(keys->item[i]);
-	if (!touched || v->network.vps.if_count == 0)
+	if (!touched)
 		return 0;
 	r = rt_network_parse(&next, &v->network.host, v->spec->name, v->spec->uuid, all, e);
 	if (r < 0)
 		return r;
-	r = netns_vps_change(&v->network.host, &v->network.vps, &next.vps, e);
-	for (unsigned i = 0; r == 0 && i < next.vps.if_count; i++)
-		if (next.ifs[i].rate_in != v->network.ifs[i].rate_in ||
-		    next.ifs[i].rate_out != v->network.ifs[i].rate_out)
-			r = netns_vps_shape(&next.host, &next.vps, i, e);
+	r = change_network(v, &next, e);
 	if (r < 0) {
 		rt_network_done(&next);
 		return r;

@@ -15,6 +15,7 @@
 #define LATER SETTING_LATER
 #define LIMIT SETTING_LIMIT
 #define KEYED SETTING_KEYED
+#define NAMED SETTING_NAMED
 
 #define SECONDS INT64_C(1000000)
 #define HOURS (3600 * SECONDS)
@@ -98,7 +99,7 @@ const struct setting settings[] = {
 	{ "device", SETTING_STRING, LIST | LIMIT, .check = value_device,
 	  .values = "PATH[:rwm]", .help = "A device of the host that it may use" },
 
-	{ "net", SETTING_STRING, LIST | LIMIT, .check = value_net, .max = 1023,
+	{ "net", SETTING_STRING, LIVE | LIST | NAMED | LIMIT, .check = value_net, .max = 1023,
 	  .values = "name=eth0,mode=bridge,ip=ADDRESS/PREFIX,gw=ADDRESS,mac=MAC,rate=RATE",
 	  .help = "A network interface" },
 	{ "publish", SETTING_STRING, LIVE | LIST | LIMIT, .check = value_publish,

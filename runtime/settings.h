@@ -33,6 +33,7 @@ enum setting_flags {
 	SETTING_LATER = 16, /* in the table, refused with ERR_UNSUPPORTED until it is built */
 	SETTING_LIMIT = 32, /* for the cgroup and network layers: part of rt_spec.limits */
 	SETTING_KEYED = 64, /* SETTING_LIST of K=V: an entry takes the place of the one of that K */
+	SETTING_NAMED = 128, /* SETTING_LIST of interfaces, which likewise go by their names */
 };
 
 struct setting {

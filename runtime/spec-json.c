@@ -313,8 +313,10 @@ static int parse_members(const struct member *m, size_t count, json_t *j, void *
 
 		if (value)
 			r = m[i].kind->parse(&m[i], value, (char *)base + m[i].offset, e);
-		else if (!(m[i].flags & OPTIONAL))
-			r = err_set(e, ERR_USAGE, "%s is missing", m[i].name);
+		else if (!(m[i].flags & OPTIONAL)) {
+			err_set(e, ERR_USAGE, "%s is missing", m[i].name);
+			r = err_hint(e, "vpsd is older than vps-monitor: restart vpsd");
+		}
 	}
 	return r;
 }

@@ -145,10 +145,15 @@ static int check_settings(struct create *c, const struct create_request *q, stru
 		const char *key = json_string_value(json_object_get(item, "key"));
 		const char *value = json_string_value(json_object_get(item, "value"));
 		const struct setting *s = setting_find(key, e);
+		size_t before = c->config.count;
 
 		r = s ? may_set(q->owner, s->name, e) : -EINVAL;
 		if (r == 0)
 			r = config_set(&c->config, s->name, value, e);
+		/* The second would take the place of the first. */
+		if (r == 0 && s->flags & SETTING_NAMED && *value && *value != '-' &&
+		    c->config.count == before)
+			r = err_set(e, ERR_USAGE, "%s: two interfaces have the same name", s->name);
 		if (r < 0)
 			return r;
 	}

@@ -376,6 +376,7 @@ static void on_hello(struct sup_vps *v, json_t *msg)
 	int state = name ? sup_state_find(name) : -1;
 
 	set_alive(v, msg);
+	link_heard(v->link, msg);
 	if (json_is_true(json_object_get(msg, "prepared")))
 		on_prepared(v, msg);
 	v->ready = json_is_true(json_object_get(msg, "ready"));

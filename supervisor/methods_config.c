@@ -82,6 +82,7 @@ static void on_applied(void *ctx, const struct err *e, const char *note)
 	struct job_spec job = { .key = g->name, .done = on_put_back, .ctx = g };
 	struct err bad;
 
+	network_release(g->d); /* nobody may need the bridge any longer, or again */
 	if (!e) {
 		if (note)
 			g->note = json_string(note);
@@ -114,6 +115,9 @@ static void apply(struct change *g)
 		return;
 	if (!takes_live(v) || !json_object_size(g->live))
 		change_done(g);
+	/* A first interface on the bridge needs one. */
+	else if (json_object_get(g->live, "net") && network_prepare(v, &v->config, &e) < 0)
+		on_applied(g, &e, NULL);
 	else if (link_request(v->link, json_pack("{s:s, s:O}", "op", "set", "settings", g->live),
 			      NULL, 0, on_applied, g, &e) < 0)
 		on_applied(g, &e, NULL);
@@ -214,6 +218,26 @@ static int check_new_ports(const struct sup_vps *v, const struct config *now, st
 	return r;
 }
 
+/*
+ * Interfaces that wait for the next start: the host's own network is taken or left, addresses are
+ * missing (in a text that was edited), or the monitor is older than that.
+ */
+static int put_off_net(struct sup_vps *v, struct change *g, const struct config *now, struct err *e)
+{
+	if (!json_object_get(g->live, "net"))
+		return 0;
+	if (v->state == SUP_SAVING || v->moving) {
+		err_set(e, ERR_STATE, "net: its interfaces are just being saved");
+		return err_hint(e, "set it when that is done");
+	}
+	if (link_takes(v->link, "net") && !network_is_host(&v->config) && !network_is_host(now) &&
+	    network_is_complete(v, now))
+		return 0;
+	json_object_del(g->live, "net");
+	json_array_append_new(g->pending, json_string("net"));
+	return 0;
+}
+
 /* What the settings mean together. */
 static int check_whole(struct sup_vps *v, struct change *g, struct config *now, struct err *e)
 {
@@ -221,6 +245,8 @@ static int check_whole(struct sup_vps *v, struct change *g, struct config *now, 
 
 	if (r == 0 && takes_live(v))
 		r = check_new_ports(v, now, e);
+	if (r == 0 && takes_live(v))
+		r = put_off_net(v, g, now, e);
 	return r < 0 ? r : live_lists(g, now, e);
 }
 
@@ -245,7 +271,9 @@ static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		r = config_set(copy, s->name, value, e);
 	if (r < 0)
 		return r;
-	if (runtime && (s->flags & (SETTING_LIVE | SETTING_LIMIT)) != (SETTING_LIVE | SETTING_LIMIT)) {
+	/* An interface's addresses are taken by being written down. */
+	if (runtime && ((s->flags & (SETTING_LIVE | SETTING_LIMIT)) != (SETTING_LIVE | SETTING_LIMIT) ||
+			STREQ(s->name, "net"))) {
 		err_set(e, ERR_USAGE, "%s: it cannot be changed for the running VPS alone", s->name);
 		return err_hint(e, "leave --runtime away");
 	}

@@ -74,11 +74,11 @@ void mon_started(struct mon *m, const char *event)
 
 static void say_hello(struct mon *m)
 {
-	mon_tell(m, json_pack("{s:s,s:s,s:I,s:I,s:b,s:i,s:b}", "event", "hello", "state",
+	mon_tell(m, json_pack("{s:s,s:s,s:I,s:I,s:b,s:i,s:b,s:[s]}", "event", "hello", "state",
 			      mon_state_name(m), "pid",
 			      (json_int_t)(m->vps ? rt_init_pid(m->vps) : 0), "started_us",
 			      (json_int_t)m->started_us, "ready", m->ready, "restarts",
-			      (int)m->reboots, "prepared", m->restore != NULL));
+			      (int)m->reboots, "prepared", m->restore != NULL, "takes", "net"));
 }
 
 /* Another vpsd: it replaces the one we had. */

@@ -25,7 +25,9 @@
  *
  * monitor to vpsd:
  *   {"event":"hello","state":"starting|running|paused|stopping","pid":N,"started_us":N,
- *    "ready":bool,"restarts":N,"prepared":bool}        first on a new connection to monitor.sock
+ *    "ready":bool,"restarts":N,"prepared":bool,"takes":["net"]}   first on a new connection to
+ *                                                      monitor.sock; `takes` are settings that
+ *                                                      older monitors could not change live
  *   {"event":"prepared"}                               the image was read to its end; all is there,
  *                                                      stopped, and waits for commit or abort, as
  *                                                      long as it takes, whatever becomes of vpsd

@@ -102,8 +102,10 @@ static int begin(struct mon *m, json_t *msg, const int *fds, size_t count, char 
 	const char *name = json_string_value(json_object_get(msg, "begin"));
 	int r;
 
-	if (!name || !name_is_valid(name))
-		return err_set(e, ERR_DAEMON, "told to begin without a name");
+	if (!name || !name_is_valid(name)) {
+		err_set(e, ERR_DAEMON, "told to begin without a name");
+		return err_hint(e, "vpsd is of another version than vps-monitor: restart vpsd");
+	}
 	show_name(arg, name);
 	r = place_fds(&b, json_object_get(msg, "fds"), fds, count, e);
 	if (r == 0)

@@ -35,6 +35,7 @@ struct sup_link {
 	sd_event_source *io;
 	struct pending *pending;
 	json_int_t last_id;
+	json_t *takes; /* of its hello; NULL: it was started by us */
 };
 
 static void answer(struct pending *p, const struct err *e, const char *note)
@@ -52,6 +53,7 @@ void link_free(struct sup_link *l)
 	sd_event_source_disable_unref(l->io);
 	fd_close(&l->fd);
 	fd_close(&l->pidfd);
+	json_decref(l->takes);
 	while (l->pending) {
 		struct pending *p = l->pending;
 
@@ -253,4 +255,25 @@ void link_kill(struct sup_link *l)
 {
 	if (l && l->pidfd >= 0)
 		pidfd_signal(l->pidfd, SIGKILL);
+}
+
+void link_heard(struct sup_link *l, json_t *hello)
+{
+	json_t *takes = json_object_get(hello, "takes");
+
+	json_decref(l->takes);
+	l->takes = takes ? json_incref(takes) : json_array();
+}
+
+bool link_takes(const struct sup_link *l, const char *setting)
+{
+	json_t *name;
+	size_t i;
+
+	if (!l->takes)
+		return true;
+	json_array_foreach(l->takes, i, name)
+		if (json_is_string(name) && STREQ(json_string_value(name), setting))
+			return true;
+	return false;
 }

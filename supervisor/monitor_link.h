@@ -25,6 +25,11 @@ typedef void (*link_reply)(void *ctx, const struct err *e, const char *note);
  * away, except when this fails. */
 int link_request(struct sup_link *l, json_t *msg, const int *fds, size_t nfds, link_reply done,
 		 void *ctx, struct err *e);
+/* Keeps what `hello` says that this monitor can do. */
+void link_heard(struct sup_link *l, json_t *hello);
+/* Whether this monitor, which may be older than vpsd, can change the setting of a running VPS. Asked for
+ * settings alone that not all monitors could. */
+bool link_takes(const struct sup_link *l, const char *setting);
 /* SIGKILL to the monitor. */
 void link_kill(struct sup_link *l);
 

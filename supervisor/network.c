@@ -148,16 +148,42 @@ static int all_used(struct sup_daemon *d, struct used *u, struct err *e)
 	return r < 0 ? err_code(e, r, "read the addresses in use") : 0;
 }
 
+/* What an interface of this name has from the pool stays its own when it is described anew. */
+static int keep_addresses(struct sup_vps *v, struct netns_if *nif)
+{
+	const struct netns_host *h = &v->d->network->host;
+	bool wants4 = netns_if_wants(nif, AF_INET), wants6 = netns_if_wants(nif, AF_INET6);
+	struct netns_if old;
+	const char *text;
+	struct err ignored;
+	int changed = 0;
+
+	for (size_t i = 0; (text = config_get_nth(&v->config, "net", i)); i++) {
+		if (netns_if_parse(text, &old, &ignored) < 0 || !STREQ(old.name, nif->name))
+			continue;
+		for (size_t k = 0; k < old.addr_count && nif->addr_count < NETNS_ADDR_MAX; k++) {
+			bool four = old.addr[k].family == AF_INET;
+
+			if (!(four ? wants4 : wants6) || !netns_addr_in(&old.addr[k], four ? &h->gw4 : &h->gw6))
+				continue;
+			nif->addr[nif->addr_count++] = old.addr[k];
+			changed = 1;
+		}
+	}
+	return changed;
+}
+
 int network_complete_text(struct sup_vps *v, const char *text, char out[NETNS_TEXT_MAX],
 			  struct err *e)
 {
 	struct used u = { 0 };
 	struct netns_if nif;
-	int r;
+	int r, kept;
 
 	r = netns_if_parse(text, &nif, e);
 	if (r < 0)
 		return err_wrap(e, "net");
+	kept = keep_addresses(v, &nif);
 	r = all_used(v->d, &u, e);
 	if (r == 0)
 		r = complete_if(v, &nif, &u, e);
@@ -165,7 +191,7 @@ int network_complete_text(struct sup_vps *v, const char *text, char out[NETNS_TE
 	if (r < 0)
 		return r;
 	netns_if_format(&nif, out);
-	return r;
+	return r || kept;
 }
 
 int network_complete(struct sup_vps *v, struct config *c, struct err *e)
@@ -200,6 +226,37 @@ int network_complete(struct sup_vps *v, struct config *c, struct err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = config_set(c, "net", out[i], e);
 	return r < 0 ? r : 1;
+}
+
+static bool lacks(const struct netns_if *nif, const struct netns_addr *gw, int family)
+{
+	return gw->family && netns_if_wants(nif, family);
+}
+
+bool network_is_complete(struct sup_vps *v, const struct config *c)
+{
+	const struct netns_host *h = &v->d->network->host;
+	struct netns_if nif;
+	const char *text;
+	struct err ignored;
+
+	for (size_t i = 0; (text = config_get_nth(c, "net", i)); i++)
+		if (netns_if_parse(text, &nif, &ignored) < 0 || lacks(&nif, &h->gw4, AF_INET) ||
+		    lacks(&nif, &h->gw6, AF_INET6))
+			return false;
+	return true;
+}
+
+bool network_is_host(const struct config *c)
+{
+	struct netns_if nif;
+	const char *text;
+	struct err ignored;
+
+	for (size_t i = 0; (text = config_get_nth(c, "net", i)); i++)
+		if (netns_if_parse(text, &nif, &ignored) == 0 && nif.mode == NETNS_HOST)
+			return true;
+	return false;
 }
 
 int network_default(struct sup_vps *v, struct config *c, struct err *e)

@@ -34,13 +34,17 @@ void network_forget(struct sup_vps *v);
  * ERR_NOSPACE when the pool is empty. `v` is the VPS whose config it is to be.
  */
 int network_complete(struct sup_vps *v, struct config *c, struct err *e);
-/* The same for the text of one interface. */
+/* The same for the text of one interface; what one of that name has from the pool is kept. */
 int network_complete_text(struct sup_vps *v, const char *text, char out[NETNS_TEXT_MAX],
 			  struct err *e);
 /* As network_complete(), for a new VPS: one on the bridge when no interface is asked for. Checks. */
 int network_default(struct sup_vps *v, struct config *c, struct err *e);
 /* Whether the settings go together, and leave the other VPSs theirs. */
 int network_check(struct sup_vps *v, const struct config *c, struct err *e);
+/* All its interfaces have the addresses that they are to have. */
+bool network_is_complete(struct sup_vps *v, const struct config *c);
+/* It shares the host's stack. */
+bool network_is_host(const struct config *c);
 /* Puts addresses in the place of names of VPSs (net.allow). */
 int network_resolve(struct sup_daemon *d, struct config *c, struct err *e);
 

@@ -34,7 +34,7 @@ static struct netns_stat stat_of(struct lab_vps *t)
 static bool change(struct lab_vps *t, const struct netns_vps *to)
 {
 	struct err e = { 0 };
-	int r = netns_vps_change(&host, &t->v, to, &e);
+	int r = netns_vps_change(&host, &t->v, to, -EBADF, &e);
 
 	if (r < 0)
 		diag("%s", e.msg);
@@ -224,7 +224,7 @@ TEST(port_taken_by_another_vps)
 	va.publish = vb.publish = &p;
 	va.publish_count = vb.publish_count = 1;
 	ok(change(&a, &va), "the first has the port");
-	ok(netns_vps_change(&host, &b.v, &vb, &e) < 0, "the second is refused: %s", e.msg);
+	ok(netns_vps_change(&host, &b.v, &vb, -EBADF, &e) < 0, "the second is refused: %s", e.msg);
 	eq_int(e.code, ERR_EXISTS, "as taken");
 	ok(change(&a, &olda), "and back");
 }
@@ -395,7 +395,7 @@ TEST(mended)
 	lab_run(-1, "nft flush ruleset");
 	ok(poll(&p, 1, 2000) == 1, "a flush wakes the watch");
 	eq_int(netns_watch_read(w, &e), NETNS_LOST_RULES, "rules lost");
-	ok(netns_vps_change(&host, &a.v, &a.v, &e) == -ENOENT, "a change meanwhile fails: %s",
+	ok(netns_vps_change(&host, &a.v, &a.v, -EBADF, &e) == -ENOENT, "a change meanwhile fails: %s",
 	   e.msg);
 	ok(netns_rules_replace(&host, all, 2, &e) == 0, "mended %s", e.msg);
 	eq_int(netns_watch_read(w, &e), 0, "nothing lost");

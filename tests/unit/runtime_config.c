@@ -190,6 +190,18 @@ TEST(set_list)
 	eq_str(config_get_nth(&c, "env", 0), "AB=1", "the other stays");
 	eq_int(config_set(&c, "env", "-AB=1", &e), 0, "out as a whole");
 	eq_int(c.count, 0, "nothing left");
+
+	eq_int(config_set(&c, "net", "mode=bridge", &e), 0, "an interface");
+	eq_int(config_set(&c, "net", "mode=bridge,name=eth1", &e), 0, "one with a name");
+	eq_int(config_set(&c, "net", "name=eth10", &e), 0, "one with a longer name");
+	eq_int(config_set(&c, "net", "name=eth0,mode=routed", &e), 0, "the first by its name");
+	eq_int(config_set(&c, "net", "name=eth1,mode=routed", &e), 0, "the second again");
+	eq_int(c.count, 3, "each takes its own place");
+	eq_str(config_get_nth(&c, "net", 0), "name=eth0,mode=routed", "the first");
+	eq_str(config_get_nth(&c, "net", 1), "name=eth1,mode=routed", "the second");
+	eq_int(config_set(&c, "net", "-eth1", &e), 0, "out by its name");
+	ok(config_set(&c, "net", "-eth1", &e) < 0, "once");
+	eq_str(config_get_nth(&c, "net", 1), "name=eth10", "the third stays");
 }
 
 TEST(set_refused)
