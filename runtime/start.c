@@ -201,13 +201,18 @@ static int step_rootfs(void *ctx, struct err *e)
 	return 0;
 }
 
+/* The processes, which had it mounted, are gone. */
 static void undo_rootfs(void *ctx)
 {
 	struct rt_vps *v = ctx;
+	struct err ignored;
+	const struct storage_backend *b = storage_backend_find(v->spec->root.backend, &ignored);
 
 	fd_close(&v->root_fd);
 	fd_close(&v->dev_fd);
 	fd_close(&v->late_fd);
+	if (b && b->ended)
+		b->ended(&v->spec->root);
 }
 
 static int step_network(void *ctx, struct err *e)

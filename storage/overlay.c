@@ -368,6 +368,16 @@ int storage_root_reread(int fd, struct err *e)
 	return 0;
 }
 
+/* A mount removes the directory that the one before it worked in and makes it anew, and the file system
+ * may wait for the disk when it frees blocks (ext4 with `discard`). */
+static void overlay_ended(const struct storage_root *r)
+{
+	char path[sizeof(r->dir) + 16];
+
+	snprintf(path, sizeof(path), "%s/work/work", r->dir);
+	rmdir(path); /* not empty after a crash, or not there: the mount sees to it */
+}
+
 static int overlay_usage(const struct storage_root *r, uint64_t *ret_bytes, struct err *e)
 {
 	cleanup_close int dirfd = -EBADF;
@@ -386,5 +396,6 @@ const struct storage_backend storage_overlay = {
 	.create = overlay_create,
 	.destroy = overlay_destroy,
 	.mount = overlay_mount,
+	.ended = overlay_ended,
 	.usage = overlay_usage,
 };

@@ -39,6 +39,8 @@ struct storage_backend {
 	 * *ret_late (may be NULL) is an fd of no use, or -EBADF: to close it takes a grace period of the
 	 * kernel's, which the caller can have when nobody waits. */
 	int (*mount)(const struct storage_root *r, int userns_fd, int *ret_late, struct err *e);
+	/* After its last mount is gone: puts away what the next one would have to wait for. May be NULL. */
+	void (*ended)(const struct storage_root *r);
 	/* Bytes on disk that are the VPS's own. May take long. */
 	int (*usage)(const struct storage_root *r, uint64_t *ret_bytes, struct err *e);
 };

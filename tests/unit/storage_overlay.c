@@ -278,6 +278,29 @@ TEST(file_capabilities)
 	place_done(&p);
 }
 
+TEST(ended)
+{
+	struct place p;
+	char path[1024];
+	struct stat st;
+	int mnt;
+
+	if (!as_root())
+		skip("not root");
+	place_init(&p);
+	storage_overlay.create(&p.r, &e);
+	snprintf(path, sizeof(path), "%s/work/work", p.r.dir);
+	for (int i = 0; i < 2; i++) {
+		mnt = storage_overlay.mount(&p.r, p.userns, NULL, &e);
+		ok(mnt >= 0, "mount");
+		eq_int(stat(path, &st), 0, "it works in a directory");
+		close(mnt);
+		storage_overlay.ended(&p.r);
+		ok(stat(path, &st) < 0, "which does not wait for the next mount");
+	}
+	place_done(&p);
+}
+
 TEST(already_there)
 {
 	struct place p;
