@@ -114,7 +114,8 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, c
 	if (is_plain)
 		return 0;
 	r = outer_collect(d, s, t);
-	if (r == 0 && memcmp(t->outer_uids, first->outer_uids, 16) + memcmp(t->outer_gids, first->outer_gids, 16))
+	if (r == 0 && (memcmp(t->outer_uids, first->outer_uids, 16) != 0 ||
+		       memcmp(t->outer_gids, first->outer_gids, 16) != 0))
 		return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has ids of its own in a user namespace, "
 			       "which cannot be saved yet", (int)tid, (int)k->pid);
 	return r < 0 ? err_code(e, r, "read the ids of thread %d", (int)tid) : 0;

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+/* Memory of a VPS lies below: the top with page tables of four levels (x86-64). */
+#define CKPT_ADDRESS_MAX 0x7ffffffff000ull
+
 /* One line of /proc/PID/maps (proc(5)). */
 struct ckpt_map {
 	uint64_t start, end, offset;

@@ -206,8 +206,10 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	r = scan(p, w, &s->ranges, e);
 	if (r == 0)
 		return 0;
-	if (kill(w->pid, 0) < 0 || r == -ESRCH) {
+	/* Or it becomes another program just now: without its userfaultfd all of it is sent the next time. */
+	if (kill(w->pid, 0) < 0 || r == -ESRCH || r == -EINVAL || r == -EFAULT) {
 		s->ranges.count = 0;
+		w->canary = 0;
 		return 1;
 	}
 	return r;

@@ -13,13 +13,15 @@
 
 /*
  * The map of a process that runs is read in pieces: areas that are joined meanwhile are told again. No
- * page may be in two areas, for two threads would send it at once, the older one last perhaps.
+ * page may be in two areas, for two threads would send it at once, the older one last perhaps. A program
+ * that is being executed has its stack at the very top for a moment, which is higher than anything is
+ * mapped later where page tables have five levels (seen on Linux 6.12): its memory comes in the next round.
  */
 static int area_add(struct area_list *l, const struct ckpt_map *m)
 {
 	uint64_t start = l->count && l->a[l->count - 1].end > m->start ? l->a[l->count - 1].end : m->start;
 
-	if (start >= m->end)
+	if (start >= m->end || m->end > CKPT_ADDRESS_MAX)
 		return 0;
 	if (l->count == l->room) {
 		size_t room = l->room ? 2 * l->room : 64;

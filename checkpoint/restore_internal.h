@@ -3,6 +3,7 @@
 #define CHECKPOINT_RESTORE_INTERNAL_H
 
 #include "checkpoint/internal.h"
+#include "checkpoint/maps.h"
 #include "checkpoint/plan.h"
 #include "runtime/vps.h"
 
@@ -17,7 +18,7 @@
 
 /* Memory of ours in every restored process: a page for the stub, the list, room for arguments. */
 #define RESTORE_REGION 262144u
-#define RESTORE_ADDRESS_MAX 0x7ffffffff000ull
+#define RESTORE_ADDRESS_MAX CKPT_ADDRESS_MAX
 #define RESTORE_ROOM (RESTORE_REGION - CKPT_PAGE - CKPT_BATCH_LIST)
 
 #define RESTORE_FILLERS 4 /* threads */

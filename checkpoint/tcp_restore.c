@@ -349,7 +349,7 @@ static void ask_again(struct restore *r, int fd, uint32_t id)
 	int flags = fcntl(fd, F_GETFL);
 
 	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-	connect(fd, (const void *)s->peer.data, (socklen_t)s->peer.len);
+	(void)connect(fd, (const void *)s->peer.data, (socklen_t)s->peer.len);
 	fcntl(fd, F_SETFL, flags);
 }
 

@@ -163,6 +163,8 @@ int main(void)
 	job = read_job(&e);
 	if (job)
 		r = run(job, &result, &e);
+	if (r < 0 && !e.code) /* the reason was lost on the way, the number was not */
+		err_code(&e, r, "%s", job_text(job, "op"));
 	if (r < 0)
 		worker_say(json_pack("{s:i, s:o, s:o}", "status", e.code, "error",
 			      json_string(e.msg) ?: json_string("?"), "hint",
