@@ -181,9 +181,11 @@ static const struct collector surroundings[] = {
 	{ "message queues", ckpt_mqueues_collect },
 };
 
-/* What concerns several processes or open files: all of them are there. */
+/* What concerns several processes or open files: all of them are there, once sockets have told of those that are on
+ * their way. */
 static const struct collector relations[] = {
 	{ "relations", ckpt_relate },
+	{ "sockets", ckpt_sockets_collect },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },
@@ -192,7 +194,6 @@ static const struct collector relations[] = {
 	{ "messages", mqueues_complete },
 	{ "pidfds", pidfds_check },
 	{ "tmpfs", ckpt_tmpfs_collect },
-	{ "sockets", ckpt_sockets_collect },
 	{ "network", ckpt_network_collect },
 };
 
@@ -349,8 +350,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    struct ckpt_dump_result *result, struct err *e)
 {
 	struct ckpt_dump *d = NULL;
+	struct err ignored;
 	uint64_t start;
-	int r;
+	int r, sent;
 
 	for (unsigned tries = 0;; tries++) {
 		d = dump_new(c, init, o, e);
@@ -366,16 +368,24 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time("freeze");
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
+		if (r == 0 && p)
+			ckpt_last_start(p);
 		if (r == 0)
 			r = ckpt_network_start(d, e);
 		ckpt_time("start of the network");
 		if (r == 0)
 			r = collect(d, init, o, e);
+		sent = p ? ckpt_last_wait(p, r < 0 ? &ignored : e) : 0;
+		if (r == 0)
+			r = sent;
+		ckpt_time("wait for the last round");
 		if (r != -EAGAIN || tries == BUSY_TRIES)
 			break;
-		/* A connection waits to be accepted: let the VPS do it. */
+		/* A connection waits to be accepted: let the VPS do it. The more that takes, the more waits. */
 		ckpt_dump_abort(d);
-		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+		if (o->goes_on)
+			o->goes_on(o->stopped_arg);
+		nanosleep(&(struct timespec){ 0, BUSY_NS * (1 + tries / 4) }, NULL);
 	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);

@@ -410,6 +410,7 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
 		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
 		.root_fd = -EBADF, .dev_fd = -EBADF, .late_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
+		.kept = -EBADF,
 	};
 	/* Our memory is copied into the child, which the tenant must not look into. */
 	prctl(PR_SET_DUMPABLE, 0);
@@ -447,6 +448,16 @@ int rt_connect(struct rt_vps *v, struct err *e)
 	if (fd < 0)
 		return err_sys(e, "open the VPS's network namespace");
 	return netns_vps_release(&v->network.host, &v->network.vps, fd, e);
+}
+
+int rt_root_changed(const struct rt_vps *v, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)v->pid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open the VPS's root") : storage_root_reread(fd, e);
 }
 
 void rt_finish(struct rt_vps *v)

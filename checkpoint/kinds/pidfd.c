@@ -68,6 +68,8 @@ int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e)
 
 		for (size_t k = 0; k < t->task_count && !found; k++)
 			found = t->tasks[k].process->pid == f->value;
+		for (size_t k = 0; k < t->zombie_count && !found; k++)
+			found = t->zombies[k]->pid == f->value;
 		if (!found)
 			return err_set(e, ERR_UNSUPPORTED, "a pidfd of thread or process %llu cannot be saved yet",
 				       (unsigned long long)f->value);
