@@ -38,7 +38,8 @@ static const char *line_of(const char *text, const char *key, size_t *len)
 static int check_interpreter(struct ckpt_dump *d, const char *name, const char *text, struct err *e)
 {
 	size_t len = 0, flag_len = 0;
-	const char *path = line_of(text, "interpreter ", &len), *flags = line_of(text, "flags: ", &flag_len);
+	const char *path = line_of(text, "interpreter ", &len),
+		   *flags = line_of(text, "flags: ", &flag_len);
 	char where[TEXT_MAX];
 	cleanup_close int fd = -EBADF;
 
@@ -46,11 +47,15 @@ static int check_interpreter(struct ckpt_dump *d, const char *name, const char *
 		return 0;
 	snprintf(where, sizeof(where), "%.*s", (int)len, path);
 	fd = path_open_in_root(d->root, where, O_PATH, 0);
-	return fd >= 0 ? 0 : err_set(e, ERR_UNSUPPORTED, "the interpreter %s of the binary format %s is not there any "
-				     "more, which cannot be saved", where, name);
+	return fd >= 0 ? 0 :
+			 err_set(e, ERR_UNSUPPORTED,
+				 "the interpreter %s of the binary format %s is not there any "
+				 "more, which cannot be saved",
+				 where, name);
 }
 
-static int add(struct ckpt_dump *d, uint32_t super, const char *name, const char *text, struct err *e)
+static int add(struct ckpt_dump *d, uint32_t super, const char *name, const char *text,
+	       struct err *e)
 {
 	struct ckpt_arena *a = &d->tree.arena;
 	Ckpt__TmpfsEntry *n = ckpt_alloc(a, sizeof(*n));
@@ -106,8 +111,10 @@ static int compose(const char *name, const char *text, char *out, size_t size)
 {
 	static const char parting[] = "\x1f\x1e\x1d";
 	size_t path_len = 0, flags_len = 0, offset_len = 0, magic_len = 0, mask_len = 0;
-	const char *path = line_of(text, "interpreter ", &path_len), *flags = line_of(text, "flags: ", &flags_len);
-	const char *offset = line_of(text, "offset ", &offset_len), *magic = line_of(text, "magic ", &magic_len);
+	const char *path = line_of(text, "interpreter ", &path_len),
+		   *flags = line_of(text, "flags: ", &flags_len);
+	const char *offset = line_of(text, "offset ", &offset_len),
+		   *magic = line_of(text, "magic ", &magic_len);
 	const char *mask = line_of(text, "mask ", &mask_len), *p = parting;
 	char bytes[REGISTER_MAX] = "", masked[REGISTER_MAX] = "";
 	int n;
@@ -121,10 +128,12 @@ static int compose(const char *name, const char *text, char *out, size_t size)
 	if (offset && (put_bytes(bytes, sizeof(bytes), magic, magic_len) < 0 ||
 		       (mask && put_bytes(masked, sizeof(masked), mask, mask_len) < 0)))
 		return -EINVAL;
-	n = offset ? snprintf(out, size, "%c%s%cM%c%.*s%c%s%c%s%c%.*s%c%.*s", *p, name, *p, *p, (int)offset_len, offset,
-			      *p, bytes, *p, masked, *p, (int)path_len, path, *p, (int)flags_len, flags) :
-		     snprintf(out, size, "%c%s%cE%c%c%.*s%c%c%.*s%c%.*s", *p, name, *p, *p, *p, (int)magic_len, magic, *p,
-			      *p, (int)path_len, path, *p, (int)flags_len, flags);
+	n = offset ? snprintf(out, size, "%c%s%cM%c%.*s%c%s%c%s%c%.*s%c%.*s", *p, name, *p, *p,
+			      (int)offset_len, offset, *p, bytes, *p, masked, *p, (int)path_len,
+			      path, *p, (int)flags_len, flags) :
+		     snprintf(out, size, "%c%s%cE%c%c%.*s%c%c%.*s%c%.*s", *p, name, *p, *p, *p,
+			      (int)magic_len, magic, *p, *p, (int)path_len, path, *p,
+			      (int)flags_len, flags);
 	return (size_t)n < size ? 0 : -EINVAL;
 }
 

@@ -74,6 +74,13 @@ static bool is_given(const struct reading *r, const struct ckpt_mountinfo *m)
 	return STREQ(m->at, "/");
 }
 
+/* What the runtime hides files of /proc and /sys behind. Process 1 may have taken it away where copies of its mounts
+ * still have it. */
+static bool is_mask(const struct ckpt_mountinfo *m)
+{
+	return STREQ(m->type, "devtmpfs") && STREQ(m->root, "/null");
+}
+
 static int add_option(struct ckpt_dump *d, Ckpt__Super *s, const char *key, const char *value)
 {
 	Ckpt__Setting *o = ckpt_alloc(&d->tree.arena, sizeof(*o));
@@ -227,7 +234,7 @@ static int add_super(struct reading *r, struct ckpt_mountinfo *m, uint32_t *ret,
 			*ret = (uint32_t)i + 1;
 			return 0;
 		}
-	if (!fs && !is_given(r, m))
+	if (!fs && !is_given(r, m) && !is_mask(m))
 		return refuse(m, e, "which cannot be saved");
 	s = ckpt_alloc(&d->tree.arena, sizeof(*s));
 	grown = reallocarray(d->spaces.super, d->tree.super_count + 1, sizeof(*grown));

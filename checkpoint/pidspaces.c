@@ -14,7 +14,9 @@ size_t ckpt_pid_level(pid_t pid)
 {
 	uint64_t v[CKPT_PID_LEVELS + 1];
 	struct ckpt_status s;
-	size_t n = ckpt_status_read(pid, &s) == 0 ? ckpt_status_numbers(&s, "NSpid", 10, v, ARRAY_SIZE(v)) : 0;
+	size_t n = ckpt_status_read(pid, &s) == 0 ?
+			   ckpt_status_numbers(&s, "NSpid", 10, v, ARRAY_SIZE(v)) :
+			   0;
 
 	return n ? n - 1 : 0;
 }
@@ -31,10 +33,12 @@ uint32_t ckpt_pid_parents_number(pid_t pid)
 	struct ckpt_status s;
 	size_t level = ckpt_pid_level(pid);
 
-	return level && ckpt_status_read(pid, &s) == 0 ? ckpt_pid_number(&s, "NSpid", level - 1) : 0;
+	return level && ckpt_status_read(pid, &s) == 0 ? ckpt_pid_number(&s, "NSpid", level - 1) :
+							 0;
 }
 
-int ckpt_pid_inner(struct ckpt_dump *d, const struct ckpt_status *s, const char *key, uint32_t **ret, size_t *n)
+int ckpt_pid_inner(struct ckpt_dump *d, const struct ckpt_status *s, const char *key,
+		   uint32_t **ret, size_t *n)
 {
 	uint64_t v[CKPT_PID_LEVELS + 1];
 	size_t count = ckpt_status_numbers(s, key, 10, v, ARRAY_SIZE(v));
@@ -64,7 +68,9 @@ static ino_t link_of(pid_t tid, const char *name)
 	unsigned long long ino = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)tid, name);
-	return readlink(path, text, sizeof(text) - 1) > 0 && sscanf(text, "pid:[%llu]", &ino) == 1 ? ino : 0;
+	return readlink(path, text, sizeof(text) - 1) > 0 && sscanf(text, "pid:[%llu]", &ino) == 1 ?
+		       ino :
+		       0;
 }
 
 /* 0: not one that somebody is in. */
@@ -81,7 +87,8 @@ int ckpt_pid_children(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct er
 	ino_t own = link_of(tid, "pid"), theirs = link_of(tid, "pid_for_children");
 
 	if (!own)
-		return err_set(e, ERR_FAIL, "the pid namespace of thread %d cannot be read", (int)tid);
+		return err_set(e, ERR_FAIL, "the pid namespace of thread %d cannot be read",
+			       (int)tid);
 	if (own == theirs)
 		return 0;
 	/* The kernel shows one only when its process 1 was born. */
@@ -91,8 +98,8 @@ int ckpt_pid_children(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct er
 	return 0;
 }
 
-int ckpt_pid_of_zombie(struct ckpt_dump *d, const struct ckpt_task *parent, pid_t pid, const struct ckpt_status *s,
-		       Ckpt__Zombie *z, struct err *e)
+int ckpt_pid_of_zombie(struct ckpt_dump *d, const struct ckpt_task *parent, pid_t pid,
+		       const struct ckpt_status *s, Ckpt__Zombie *z, struct err *e)
 {
 	ino_t ino = link_of(pid, "pid");
 	uint32_t outside;
@@ -115,7 +122,9 @@ int ckpt_pid_of_zombie(struct ckpt_dump *d, const struct ckpt_task *parent, pid_
 		z->pid_space = outside;
 		return 0;
 	}
-	return err_set(e, ERR_UNSUPPORTED, "process %d has ended and left a pid namespace, which cannot be saved", (int)pid);
+	return err_set(e, ERR_UNSUPPORTED,
+		       "process %d has ended and left a pid namespace, which cannot be saved",
+		       (int)pid);
 }
 
 uint32_t ckpt_pid_space(const struct ckpt_tree *t, const Ckpt__Thread *th)
@@ -128,7 +137,8 @@ uint32_t ckpt_pid_space(const struct ckpt_tree *t, const Ckpt__Thread *th)
 /* 0 for process 1's. */
 static uint32_t above(const struct ckpt_tree *t, uint32_t space, enum ckpt_space_kind kind)
 {
-	uint32_t up = kind == CKPT_SPACE_PID ? t->spaces[space - 1]->parent : t->spaces[space - 1]->owner;
+	uint32_t up =
+		kind == CKPT_SPACE_PID ? t->spaces[space - 1]->parent : t->spaces[space - 1]->owner;
 
 	return up == ckpt_space_main(t, kind) ? 0 : up;
 }
@@ -142,7 +152,8 @@ size_t ckpt_pid_depth(const struct ckpt_tree *t, uint32_t space)
 	return n;
 }
 
-static bool is_below(const struct ckpt_tree *t, uint32_t space, uint32_t up, enum ckpt_space_kind kind)
+static bool is_below(const struct ckpt_tree *t, uint32_t space, uint32_t up,
+		     enum ckpt_space_kind kind)
 {
 	while (space && space != up)
 		space = above(t, space, kind);
@@ -178,7 +189,8 @@ uint32_t ckpt_user_id(const struct ckpt_tree *t, uint32_t user, uint32_t id, boo
 	s = t->spaces[user - 1];
 	id = ckpt_user_id(t, s->owner, id, is_group);
 	p = is_group ? s->gid_map : s->uid_map;
-	for (; id != UINT32_MAX && sscanf(p, "%u %u %u%n", &inside, &outside, &count, &len) == 3; p += len)
+	for (; id != UINT32_MAX && sscanf(p, "%u %u %u%n", &inside, &outside, &count, &len) == 3;
+	     p += len)
 		if (id >= outside && id - outside < count)
 			return inside + (id - outside);
 	return UINT32_MAX;

@@ -21,14 +21,15 @@ uint32_t ckpt_pid_number(const struct ckpt_status *s, const char *key, size_t le
 /* The number of process 1 of a pid namespace in the one above. */
 uint32_t ckpt_pid_parents_number(pid_t pid);
 /* The numbers below the VPS's own level, outermost first. -ENOMEM. */
-int ckpt_pid_inner(struct ckpt_dump *d, const struct ckpt_status *s, const char *key, uint32_t **ret, size_t *n);
+int ckpt_pid_inner(struct ckpt_dump *d, const struct ckpt_status *s, const char *key,
+		   uint32_t **ret, size_t *n);
 /* The record of the pid namespace that one is in. Negative: *e is filled. */
 int ckpt_pidspace_parent(struct ckpt_dump *d, int fd, struct err *e);
 /* Which pid namespace the children of a thread will be in. */
 int ckpt_pid_children(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);
 /* Where a zombie was. */
-int ckpt_pid_of_zombie(struct ckpt_dump *d, const struct ckpt_task *parent, pid_t pid, const struct ckpt_status *s,
-		       Ckpt__Zombie *z, struct err *e);
+int ckpt_pid_of_zombie(struct ckpt_dump *d, const struct ckpt_task *parent, pid_t pid,
+		       const struct ckpt_status *s, Ckpt__Zombie *z, struct err *e);
 
 /* The pid namespace that a thread is in; 0: process 1's. */
 uint32_t ckpt_pid_space(const struct ckpt_tree *t, const Ckpt__Thread *th);

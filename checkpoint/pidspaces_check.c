@@ -19,26 +19,30 @@ static bool are_numbers(const uint32_t *v, size_t n, size_t depth)
 	return n == depth;
 }
 
-static int check_thread(const struct ckpt_tree *t, const Ckpt__Thread *th, uint32_t space, struct err *e)
+static int check_thread(const struct ckpt_tree *t, const Ckpt__Thread *th, uint32_t space,
+			struct err *e)
 {
 	uint32_t main = ckpt_space_main(t, CKPT_SPACE_PID), to = th->pid_children;
-	bool ok = ckpt_pid_space(t, th) == space && are_numbers(th->numbers, th->n_numbers, ckpt_pid_depth(t, space)) &&
+	bool ok = ckpt_pid_space(t, th) == space &&
+		  are_numbers(th->numbers, th->n_numbers, ckpt_pid_depth(t, space)) &&
 		  th->pid_empty < CKPT_PID_EMPTY_COUNT && !(to && th->pid_empty);
 
 	if (ok && to)
-		ok = to <= t->space_count && t->spaces[to - 1]->kind == CKPT_SPACE_PID && to != main &&
-		     to != space && ckpt_pid_is_below(t, to, space);
+		ok = to <= t->space_count && t->spaces[to - 1]->kind == CKPT_SPACE_PID &&
+		     to != main && to != space && ckpt_pid_is_below(t, to, space);
 	return ok ? 0 : bad(e, "thread", th->tid);
 }
 
 static int check_zombie(const struct ckpt_tree *t, const Ckpt__Zombie *z, struct err *e)
 {
-	uint32_t main = ckpt_space_main(t, CKPT_SPACE_PID), space = z->pid_space == main ? 0 : z->pid_space;
-	bool ok = space <= t->space_count && (!space || t->spaces[space - 1]->kind == CKPT_SPACE_PID);
+	uint32_t main = ckpt_space_main(t, CKPT_SPACE_PID),
+		 space = z->pid_space == main ? 0 : z->pid_space;
+	bool ok =
+		space <= t->space_count && (!space || t->spaces[space - 1]->kind == CKPT_SPACE_PID);
 	size_t depth = ok ? ckpt_pid_depth(t, space) : 0;
 
-	ok = ok && are_numbers(z->numbers, z->n_numbers, depth) && z->n_pgids <= depth && z->n_sids <= depth &&
-	     !(depth && z->numbers[depth - 1] == 1);
+	ok = ok && are_numbers(z->numbers, z->n_numbers, depth) && z->n_pgids <= depth &&
+	     z->n_sids <= depth && !(depth && z->numbers[depth - 1] == 1);
 	return ok ? 0 : bad(e, "process", z->pid);
 }
 
@@ -48,7 +52,8 @@ static int check_firsts(const struct ckpt_tree *t, struct err *e)
 	for (uint32_t id = 1; id <= t->space_count; id++) {
 		size_t n = 0;
 
-		if (t->spaces[id - 1]->kind != CKPT_SPACE_PID || id == ckpt_space_main(t, CKPT_SPACE_PID))
+		if (t->spaces[id - 1]->kind != CKPT_SPACE_PID ||
+		    id == ckpt_space_main(t, CKPT_SPACE_PID))
 			continue;
 		for (size_t i = 0; i < t->task_count; i++)
 			n += ckpt_pid_is_first(t, t->tasks[i].threads[0]) &&
@@ -68,7 +73,8 @@ int ckpt_pidspaces_check(const struct ckpt_tree *t, struct err *e)
 		uint32_t space = ckpt_pid_space(t, k->threads[0]);
 		size_t depth = ckpt_pid_depth(t, space);
 
-		if (depth > CKPT_PID_LEVELS || k->process->n_pgids > depth || k->process->n_sids > depth)
+		if (depth > CKPT_PID_LEVELS || k->process->n_pgids > depth ||
+		    k->process->n_sids > depth)
 			r = bad(e, "process", k->process->pid);
 		for (size_t n = 0; r == 0 && n < k->thread_count; n++)
 			r = check_thread(t, k->threads[n], space, e);
@@ -95,8 +101,8 @@ static uint32_t norm(const struct ckpt_tree *t, uint32_t space, enum ckpt_space_
 }
 
 /* The parent is in the pid namespace above a new one, and in its own or one above that of its child. */
-static bool is_reachable(const struct ckpt_tree *t, const struct ckpt_plan_node *n, const struct ckpt_plan_node *by,
-			 bool first)
+static bool is_reachable(const struct ckpt_tree *t, const struct ckpt_plan_node *n,
+			 const struct ckpt_plan_node *by, bool first)
 {
 	if (!first)
 		return ckpt_pid_is_below(t, n->space, by->space);
@@ -104,7 +110,8 @@ static bool is_reachable(const struct ckpt_tree *t, const struct ckpt_plan_node 
 }
 
 /* What else it is in is what it is born with, or its own to enter. Process 1 has been brought there by its maker. */
-static const char *foreign_space(const struct ckpt_tree *t, const Ckpt__Thread *th, const Ckpt__Thread *as, uint32_t user)
+static const char *foreign_space(const struct ckpt_tree *t, const Ckpt__Thread *th,
+				 const Ckpt__Thread *as, uint32_t user)
 {
 	for (uint32_t k = 0; k < th->n_spaces; k++) {
 		uint32_t id = th->spaces[k];
@@ -118,7 +125,8 @@ static const char *foreign_space(const struct ckpt_tree *t, const Ckpt__Thread *
 }
 
 /* Those that it is not born with have numbers where it is. */
-static bool can_have_ids(const struct ckpt_tree *t, const Ckpt__Thread *th, const Ckpt__Thread *as, uint32_t user)
+static bool can_have_ids(const struct ckpt_tree *t, const Ckpt__Thread *th, const Ckpt__Thread *as,
+			 uint32_t user)
 {
 	for (int i = 0; i < 4; i++)
 		if ((th->outer_uids[i] != as->outer_uids[i] &&
@@ -133,12 +141,14 @@ static int refuse(const struct ckpt_tree *t, size_t who, const char *why, struct
 {
 	const struct ckpt_task *k = &t->tasks[who];
 
-	return err_set(e, ERR_UNSUPPORTED, "process %d, in a nested pid namespace, %s, which cannot be saved yet",
+	return err_set(e, ERR_UNSUPPORTED,
+		       "process %d, in a nested pid namespace, %s, which cannot be saved yet",
 		       k->pid ? (int)k->pid : (int)k->process->pid, why);
 }
 
-static int check_birth(const struct ckpt_tree *t, const struct ckpt_plan *p, const struct ckpt_op *o,
-		       const struct born *by, struct born *b, struct err *e)
+static int check_birth(const struct ckpt_tree *t, const struct ckpt_plan *p,
+		       const struct ckpt_op *o, const struct born *by, struct born *b,
+		       struct err *e)
 {
 	const struct ckpt_plan_node *n = &p->nodes[o->who];
 	const Ckpt__Thread *th = leader(t, o->who);
@@ -146,8 +156,10 @@ static int check_birth(const struct ckpt_tree *t, const struct ckpt_plan *p, con
 	const char *space;
 
 	*b = *by;
-	if (n->space && (o->by == CKPT_PLAN_OUTSIDE || !is_reachable(t, n, &p->nodes[o->by], first)))
-		return refuse(t, o->who < t->task_count ? o->who : 0, "has a parent outside it that did not bring it there", e);
+	if (n->space &&
+	    (o->by == CKPT_PLAN_OUTSIDE || !is_reachable(t, n, &p->nodes[o->by], first)))
+		return refuse(t, o->who < t->task_count ? o->who : 0,
+			      "has a parent outside it that did not bring it there", e);
 	if (first && norm(t, t->spaces[n->space - 1]->owner, CKPT_SPACE_USER) != by->user)
 		*b = (struct born){ norm(t, t->spaces[n->space - 1]->owner, CKPT_SPACE_USER), th };
 	if (th && n->space && t->tasks[o->who].process->files_group)
@@ -161,8 +173,11 @@ static int check_birth(const struct ckpt_tree *t, const struct ckpt_plan *p, con
 	if (!can_have_ids(t, th, b->as, b->user))
 		return refuse(t, o->who, "has ids that have no number in it", e);
 	space = foreign_space(t, th, b->as, b->user);
-	return space ? err_set(e, ERR_UNSUPPORTED, "process %u, in a nested user namespace, has a %s namespace from "
-			       "outside that, which cannot be saved yet", n->pid, space) : 0;
+	return space ? err_set(e, ERR_UNSUPPORTED,
+			       "process %u, in a nested user namespace, has a %s namespace from "
+			       "outside that, which cannot be saved yet",
+			       n->pid, space) :
+		       0;
 }
 
 int ckpt_births_check(const struct ckpt_tree *t, const struct ckpt_plan *p, struct err *e)
@@ -175,7 +190,9 @@ int ckpt_births_check(const struct ckpt_tree *t, const struct ckpt_plan *p, stru
 		const struct ckpt_op *o = &p->ops[i];
 
 		if (o->kind == CKPT_OP_BIRTH)
-			r = check_birth(t, p, o, o->by == CKPT_PLAN_OUTSIDE ? &outside : &born[o->by], &born[o->who], e);
+			r = check_birth(t, p, o,
+					o->by == CKPT_PLAN_OUTSIDE ? &outside : &born[o->by],
+					&born[o->who], e);
 	}
 	return r;
 }

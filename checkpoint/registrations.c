@@ -40,8 +40,9 @@ void ckpt_registrations_ask(struct ckpt_asking *q, struct ckpt_registration_plac
 	ckpt_ask(q, SYS_prctl, K_GET_MEMORY_MERGE, 0, 0, 0);
 }
 
-int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q, const struct ckpt_registration_places *at,
-			    Ckpt__Thread *t, struct ckpt_task *leads, struct err *e)
+int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q,
+			    const struct ckpt_registration_places *at, Ckpt__Thread *t,
+			    struct ckpt_task *leads, struct err *e)
 {
 	const struct ckpt_call *c = &q->call[at->first];
 	Ckpt__ProcessMore *m = leads ? leads->process->more : NULL;
@@ -51,7 +52,8 @@ int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q, co
 	if (c[POLICY].ret == 0 && mode) {
 		t->more->policy = (uint32_t)mode;
 		t->more->nodes.len = NODES / 8;
-		t->more->nodes.data = ckpt_memdup(&d->tree.arena, ckpt_ask_answer(q, at->nodes), NODES / 8);
+		t->more->nodes.data =
+			ckpt_memdup(&d->tree.arena, ckpt_ask_answer(q, at->nodes), NODES / 8);
 		if (!t->more->nodes.data)
 			return err_code(e, -ENOMEM, "collect thread %u", t->tid);
 	}
@@ -64,7 +66,8 @@ int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q, co
 	return 0;
 }
 
-int ckpt_registrations_files(const struct ckpt_dump *d, const struct ckpt_task *k, Ckpt__ProcessMore *m, struct err *e)
+int ckpt_registrations_files(const struct ckpt_dump *d, const struct ckpt_task *k,
+			     Ckpt__ProcessMore *m, struct err *e)
 {
 	cleanup_free char *group = NULL;
 	char path[64];
@@ -82,9 +85,11 @@ int ckpt_registrations_check(const struct ckpt_task *k, const Ckpt__Thread *t, s
 {
 	const Ckpt__ProcessMore *m = k->process->more;
 
-	return (t->more->policy && t->more->nodes.len != NODES / 8) || (m->membarrier & ~K_MEMBARRIER_ALL) ||
-			       m->autogroup < -20 || m->autogroup > 19 || m->login > CKPT_PID_MAX ?
-		       err_set(e, ERR_FAIL, "the image is damaged: registrations of thread %u", t->tid) :
+	return (t->more->policy && t->more->nodes.len != NODES / 8) ||
+			       (m->membarrier & ~K_MEMBARRIER_ALL) || m->autogroup < -20 ||
+			       m->autogroup > 19 || m->login > CKPT_PID_MAX ?
+		       err_set(e, ERR_FAIL, "the image is damaged: registrations of thread %u",
+			       t->tid) :
 		       0;
 }
 
@@ -94,10 +99,12 @@ void restore_registrations(const struct ckpt_task *k, struct list *l)
 
 	for (uint32_t bit = 1; bit <= K_MEMBARRIER_ALL; bit <<= 1)
 		if (m->membarrier & bit)
-			list_call(l, "register it with membarrier", SYS_membarrier, bit, 0, 0, 0, 0, 0);
+			list_call(l, "register it with membarrier", SYS_membarrier, bit, 0, 0, 0, 0,
+				  0);
 	/* Before its registers: they may hold such. */
 	if (m->xcomp >> K_XCOMP_TILEDATA & 1)
-		list_call(l, "let it use AMX", SYS_arch_prctl, K_REQ_XCOMP_PERM, K_XCOMP_TILEDATA, 0, 0, 0, 0);
+		list_call(l, "let it use AMX", SYS_arch_prctl, K_REQ_XCOMP_PERM, K_XCOMP_TILEDATA,
+			  0, 0, 0, 0);
 	if (m->merge)
 		list_call(l, NULL, SYS_prctl, K_SET_MEMORY_MERGE, 1, 0, 0, 0, 0);
 }
@@ -130,7 +137,8 @@ int restore_autogroup(const struct restoring *p, struct err *e)
 	return r < 0 && r != -ENOENT ? err_code(e, r, "write %s", path) : 0;
 }
 
-int restore_login(struct restore *r, struct restoring *p, uint32_t login, uint32_t inherited, struct list *l, struct err *e)
+int restore_login(struct restore *r, struct restoring *p, uint32_t login, uint32_t inherited,
+		  struct list *l, struct err *e)
 {
 	static const char path[] = "/proc/thread-self/loginuid";
 	char text[16];
@@ -144,8 +152,10 @@ int restore_login(struct restore *r, struct restoring *p, uint32_t login, uint32
 		return 0;
 	snprintf(text, sizeof(text), "%u", id);
 	list_init(l, r);
-	list_call(l, NULL, SYS_open, list_put(l, path, sizeof(path)), O_WRONLY | O_CLOEXEC, 0, 0, 0, 0);
-	list_call(l, NULL, SYS_write, FREE_FD, list_put(l, text, strlen(text)), strlen(text), 0, 0, 0);
+	list_call(l, NULL, SYS_open, list_put(l, path, sizeof(path)), O_WRONLY | O_CLOEXEC, 0, 0, 0,
+		  0);
+	list_call(l, NULL, SYS_write, FREE_FD, list_put(l, text, strlen(text)), strlen(text), 0, 0,
+		  0);
 	list_call(l, NULL, SYS_close, FREE_FD, 0, 0, 0, 0, 0);
 	return list_run(l, &p->batch, &p->threads[0], e);
 }

@@ -43,7 +43,8 @@ static uint32_t space_above(const struct restore *r, uint32_t pid_space)
 bool restore_is_nested(const struct restore *r)
 {
 	for (size_t i = 0; i < r->tree.space_count; i++)
-		if (r->tree.spaces[i]->kind == CKPT_SPACE_PID && i + 1 != main_of(r, CKPT_SPACE_PID))
+		if (r->tree.spaces[i]->kind == CKPT_SPACE_PID &&
+		    i + 1 != main_of(r, CKPT_SPACE_PID))
 			return true;
 	return false;
 }
@@ -52,7 +53,8 @@ bool restore_is_nested(const struct restore *r)
 static struct restoring *first_of(const struct restore *r, uint32_t space)
 {
 	for (size_t i = 0; space && i < r->tree.task_count; i++)
-		if (r->procs[i].space == space && ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
+		if (r->procs[i].space == space &&
+		    ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
 			return &r->procs[i];
 	return &r->procs[0];
 }
@@ -133,14 +135,16 @@ uint32_t restore_number_for(const struct restore *r, uint32_t number, size_t vie
 	for (size_t i = 0; i < r->plan.count; i++)
 		if (r->plan.nodes[i].pid == number)
 			return r->procs[i].level >= v->level &&
-					       ckpt_pid_is_below(&r->tree, r->procs[i].space, v->space) ?
+					       ckpt_pid_is_below(&r->tree, r->procs[i].space,
+								 v->space) ?
 				       r->procs[i].numbers[v->level - 1] :
 				       0;
 	return 0;
 }
 
 /* Process 1 of a namespace says which was the last number there; as nothing else runs, the next is ours. */
-static int say_last(struct restore *r, uint32_t space, uint32_t number, struct list *l, struct err *e)
+static int say_last(struct restore *r, uint32_t space, uint32_t number, struct list *l,
+		    struct err *e)
 {
 	struct restoring *first = first_of(r, space);
 	char text[16];
@@ -156,8 +160,8 @@ static int say_last(struct restore *r, uint32_t space, uint32_t number, struct l
  * Whoever is in the user namespace `user` may ask for numbers in pid namespaces that this or one below it owns
  * (set_tid asks for rights over each), from the innermost outwards; those further out are made the next.
  */
-static int choose(struct restore *r, uint32_t space, const uint32_t *numbers, uint32_t number, uint32_t user,
-		  struct restore_numbers *ret, struct list *l, struct err *e)
+static int choose(struct restore *r, uint32_t space, const uint32_t *numbers, uint32_t number,
+		  uint32_t user, struct restore_numbers *ret, struct list *l, struct err *e)
 {
 	size_t level = ckpt_pid_depth(&r->tree, space);
 	bool may = true;
@@ -183,8 +187,8 @@ static uint32_t innermost(const uint32_t *numbers, size_t level, uint32_t number
 }
 
 /* Its children's namespace from now on, by way of a process that is in it. */
-static int enter_children(struct restore *r, struct restoring *by, uint32_t space, uint32_t member, struct list *l,
-			  struct err *e)
+static int enter_children(struct restore *r, struct restoring *by, uint32_t space, uint32_t member,
+			  struct list *l, struct err *e)
 {
 	char path[64];
 
@@ -192,9 +196,10 @@ static int enter_children(struct restore *r, struct restoring *by, uint32_t spac
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%u/ns/pid", member);
 	list_init(l, r);
-	list_call(l, "open a pid namespace", SYS_open, list_put(l, path, strlen(path) + 1), O_RDONLY | O_CLOEXEC, 0, 0,
-		  0, 0);
-	list_call(l, "have children in a pid namespace", SYS_setns, FREE_FD, CLONE_NEWPID, 0, 0, 0, 0);
+	list_call(l, "open a pid namespace", SYS_open, list_put(l, path, strlen(path) + 1),
+		  O_RDONLY | O_CLOEXEC, 0, 0, 0, 0);
+	list_call(l, "have children in a pid namespace", SYS_setns, FREE_FD, CLONE_NEWPID, 0, 0, 0,
+		  0);
 	list_call(l, NULL, SYS_close, FREE_FD, 0, 0, 0, 0, 0);
 	by->children = space;
 	return list_run(l, &by->batch, &by->threads[0], e);
@@ -210,8 +215,8 @@ static pid_t own_number(pid_t pid)
 }
 
 /* A process that enters the owner of a new pid namespace, with the identity of whom it makes. */
-static int prepare_maker(struct restore *r, const struct restoring *p, struct restoring *h, uint32_t owner,
-			 struct list *l, struct err *e)
+static int prepare_maker(struct restore *r, const struct restoring *p, struct restoring *h,
+			 uint32_t owner, struct list *l, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[0];
 
@@ -224,7 +229,8 @@ static int prepare_maker(struct restore *r, const struct restoring *p, struct re
 	return list_run(l, &h->batch, &h->threads[0], e);
 }
 
-static int end_maker(struct restore *r, struct restoring *by, struct restoring *h, struct list *l, struct err *e)
+static int end_maker(struct restore *r, struct restoring *by, struct restoring *h, struct list *l,
+		     struct err *e)
 {
 	pid_t tid = h->threads[0].tid, number = own_number(tid);
 
@@ -239,11 +245,14 @@ static int end_maker(struct restore *r, struct restoring *by, struct restoring *
 }
 
 /* Its child is its parent's (CLONE_PARENT), and sends the signal that it would at its end. */
-static int bear_by_maker(struct restore *r, struct restoring *by, struct restoring *p, uint64_t flags,
-			 uint32_t exit_signal, uint32_t number, struct list *l, pid_t *ret, struct err *e)
+static int bear_by_maker(struct restore *r, struct restoring *by, struct restoring *p,
+			 uint64_t flags, uint32_t exit_signal, uint32_t number, struct list *l,
+			 pid_t *ret, struct err *e)
 {
 	struct ckpt_thread thread = { 0 };
-	struct restoring h = { .threads = &thread, .user = by->user, .as = by->as, .batch = { .mem = -EBADF } };
+	struct restoring h = {
+		.threads = &thread, .user = by->user, .as = by->as, .batch = { .mem = -EBADF }
+	};
 	struct restore_numbers numbers;
 	uint32_t owner = owner_of(r, p->space), spare[CKPT_PID_LEVELS] = { 0 };
 	pid_t pid = 0;
@@ -251,10 +260,12 @@ static int bear_by_maker(struct restore *r, struct restoring *by, struct restori
 
 	/* Not one that somebody is to have. */
 	fill_numbers(r, spare, by->level);
-	n = choose(r, by->space, spare, (uint32_t)restore_free_number(&r->tree), by->user, &numbers, l, e);
+	n = choose(r, by->space, spare, (uint32_t)restore_free_number(&r->tree), by->user, &numbers,
+		   l, e);
 	list_init(l, r);
 	if (n == 0)
-		n = restore_clone(l, &by->batch, &by->threads[0], CLONE_FILES, exit_signal, &numbers, &pid, e);
+		n = restore_clone(l, &by->batch, &by->threads[0], CLONE_FILES, exit_signal,
+				  &numbers, &pid, e);
 	r->maker = pid;
 	if (n == 0)
 		n = ckpt_batch_copy(&h.batch, &by->batch, pid, e);
@@ -266,7 +277,8 @@ static int bear_by_maker(struct restore *r, struct restoring *by, struct restori
 		n = choose(r, p->space, p->numbers, number, owner, &numbers, l, e);
 	list_init(l, r);
 	if (n == 0)
-		n = restore_clone(l, &h.batch, &h.threads[0], flags | CLONE_PARENT, 0, &numbers, ret, e);
+		n = restore_clone(l, &h.batch, &h.threads[0], flags | CLONE_PARENT, 0, &numbers,
+				  ret, e);
 	p->user = owner;
 	p->as = p->task->threads[0];
 	if (n == 0)
@@ -280,12 +292,14 @@ static int check_number(pid_t pid, pid_t init, uint32_t number, struct err *e)
 {
 	struct ckpt_status s;
 
-	if (ckpt_status_read(pid, &s) == 0 && ckpt_pid_number(&s, "NSpid", ckpt_pid_level(init)) == number)
+	if (ckpt_status_read(pid, &s) == 0 &&
+	    ckpt_pid_number(&s, "NSpid", ckpt_pid_level(init)) == number)
 		return 0;
 	return err_set(e, ERR_FAIL, "process %u got another number", number);
 }
 
-int restore_bear(struct restore *r, const struct ckpt_op *o, struct list *l, pid_t *ret, struct err *e)
+int restore_bear(struct restore *r, const struct ckpt_op *o, struct list *l, pid_t *ret,
+		 struct err *e)
 {
 	struct restoring *p = &r->procs[o->who], *by = &r->procs[o->by];
 	uint32_t number = r->plan.nodes[o->who].pid, owner = owner_of(r, p->space);
@@ -300,23 +314,26 @@ int restore_bear(struct restore *r, const struct ckpt_op *o, struct list *l, pid
 	if (first)
 		n = enter_children(r, by, by->space, r->plan.nodes[o->by].pid, l, e);
 	else
-		n = enter_children(r, by, p->space, r->plan.nodes[first_of(r, p->space) - r->procs].pid, l, e);
+		n = enter_children(r, by, p->space,
+				   r->plan.nodes[first_of(r, p->space) - r->procs].pid, l, e);
 	list_init(l, r);
 	if (n == 0 && first && owner != by->user) {
-		n = bear_by_maker(r, by, p, flags, restore_exit_signal(r, o->who), number, l, ret, e);
+		n = bear_by_maker(r, by, p, flags, restore_exit_signal(r, o->who), number, l, ret,
+				  e);
 		return n == 0 ? check_number(*ret, rt_init_pid(r->vps), number, e) : n;
 	}
 	if (n == 0)
 		n = choose(r, p->space, p->numbers, number, by->user, &numbers, l, e);
 	list_init(l, r);
 	if (n == 0)
-		n = restore_clone(l, &by->batch, &by->threads[0], flags | (first ? CLONE_NEWPID : 0),
+		n = restore_clone(l, &by->batch, &by->threads[0],
+				  flags | (first ? CLONE_NEWPID : 0),
 				  restore_exit_signal(r, o->who), &numbers, ret, e);
 	return n == 0 && by->user ? check_number(*ret, rt_init_pid(r->vps), number, e) : n;
 }
 
-int restore_bear_thread(struct restore *r, struct restoring *p, size_t i, uint32_t user, struct list *l,
-			struct err *e)
+int restore_bear_thread(struct restore *r, struct restoring *p, size_t i, uint32_t user,
+			struct list *l, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i];
 	struct restore_numbers numbers;
@@ -325,14 +342,16 @@ int restore_bear_thread(struct restore *r, struct restoring *p, size_t i, uint32
 
 	list_init(l, r);
 	if (n == 0)
-		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, &numbers, &born, e);
+		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, &numbers, &born,
+				  e);
 	return n == 0 ? ckpt_thread_adopt(&p->threads[i], born, p->threads[0].ns_tgid,
 					  (pid_t)innermost(t->numbers, t->n_numbers, t->tid), e) :
 			n;
 }
 
 /* Its process 1 has been there, and is no more. */
-static int kill_first(struct restore *r, struct restoring *p, struct ckpt_thread *th, struct list *l, struct err *e)
+static int kill_first(struct restore *r, struct restoring *p, struct ckpt_thread *th,
+		      struct list *l, struct err *e)
 {
 	struct restore_numbers any = { .count = 0 };
 	pid_t pid = 0, number;
@@ -351,7 +370,8 @@ static int kill_first(struct restore *r, struct restoring *p, struct ckpt_thread
 	return list_run(l, &p->batch, th, e);
 }
 
-int restore_children(struct restore *r, struct restoring *p, bool late, struct list *l, struct err *e)
+int restore_children(struct restore *r, struct restoring *p, bool late, struct list *l,
+		     struct err *e)
 {
 	int n = 0;
 
@@ -366,9 +386,11 @@ int restore_children(struct restore *r, struct restoring *p, bool late, struct l
 		list_init(l, r);
 		if (t->pid_children)
 			list_call(l, "have children in a pid namespace", SYS_setns,
-				  (uint64_t)restore_fd_space(r, t->pid_children), CLONE_NEWPID, 0, 0, 0, 0);
+				  (uint64_t)restore_fd_space(r, t->pid_children), CLONE_NEWPID, 0,
+				  0, 0, 0);
 		else if (t->pid_empty)
-			list_call(l, "have a pid namespace for children", SYS_unshare, CLONE_NEWPID, 0, 0, 0, 0, 0);
+			list_call(l, "have a pid namespace for children", SYS_unshare, CLONE_NEWPID,
+				  0, 0, 0, 0, 0);
 		if (l->count)
 			n = list_run(l, &p->batch, &p->threads[i], e);
 		if (n == 0 && t->pid_empty == CKPT_PID_DEAD)
@@ -385,9 +407,11 @@ int restore_take_pidspaces(const struct restore *r, int proc, struct err *e)
 		char path[64];
 		int fd;
 
-		if (r->tree.spaces[id - 1]->kind != CKPT_SPACE_PID || id == main_of(r, CKPT_SPACE_PID))
+		if (r->tree.spaces[id - 1]->kind != CKPT_SPACE_PID ||
+		    id == main_of(r, CKPT_SPACE_PID))
 			continue;
-		snprintf(path, sizeof(path), "%u/ns/pid", r->plan.nodes[first_of(r, id) - r->procs].pid);
+		snprintf(path, sizeof(path), "%u/ns/pid",
+			 r->plan.nodes[first_of(r, id) - r->procs].pid);
 		fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
 		n = fd < 0 ? err_sys(e, "open /proc/%s", path) : restore_space_take(r, id, fd, e);
 	}

@@ -140,20 +140,39 @@ static ssize_t widest(const struct mounting *m, uint32_t super)
 	return best;
 }
 
+/* Where nothing of the runtime's stands for a mount of the image's in process 1's namespace: what it has mounted
+ * elsewhere, of a type that a tenant cannot mount, and of the same part of it. */
+static ssize_t likewise(const struct mounting *m, uint32_t super, const char **ret_root)
+{
+	const char *type = m->tree->supers[super - 1]->type;
+
+	if (ckpt_mountfs_find(type))
+		return -1;
+	for (size_t i = 0; i < m->tree->mount_count; i++)
+		for (size_t k = 0; m->tree->mounts[i]->super == super && k < m->now_count; k++)
+			if (STREQ(m->now[k].type, type) && STREQ(m->now[k].root, m->tree->mounts[i]->root)) {
+				*ret_root = m->tree->mounts[i]->root;
+				return (ssize_t)k;
+			}
+	return -1;
+}
+
 /* File systems that are there: copies of single mounts, before the stage covers one. */
 static int copy_supers(struct mounting *m, struct err *e)
 {
 	for (uint32_t s = 1; s <= m->tree->super_count; s++) {
-		ssize_t i = widest(m, s);
+		ssize_t i = widest(m, s), at;
+		const char *root = i < 0 ? NULL : m->tree->mounts[i]->root;
 
-		if (i < 0)
+		at = i < 0 ? likewise(m, s, &root) : m->found[i];
+		if (at < 0)
 			continue;
 		m->anchor[s - 1] =
-			open_tree(AT_FDCWD, m->now[m->found[i]].at,
+			open_tree(AT_FDCWD, m->now[at].at,
 				  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
 		if (m->anchor[s - 1] < 0)
-			return err_sys(e, "copy what is mounted on %s", m->now[m->found[i]].at);
-		m->top[s - 1] = m->tree->mounts[i]->root;
+			return err_sys(e, "copy what is mounted on %s", m->now[at].at);
+		m->top[s - 1] = root;
 	}
 	return 0;
 }
