@@ -137,8 +137,11 @@ int main(void)
 		wait_for_restore();
 		return done();
 	}
-	if (WHAT == FANOTIFY)
-		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
+	if (WHAT == FANOTIFY) { /* whose events nobody reads */
+		fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY);
+		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/root") == 0);
+		close(open("/root", O_RDONLY));
+	}
 	if (WHAT == SEALED)
 		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
 	if (WHAT == NAMESPACE || WHAT == LINK) {
