@@ -139,8 +139,8 @@ int main(void)
 	}
 	if (WHAT == FANOTIFY) { /* whose events nobody reads */
 		fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY);
-		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/root") == 0);
-		close(open("/root", O_RDONLY));
+		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/test") == 0);
+		close(open("/test", O_RDONLY));
 	}
 	if (WHAT == SEALED)
 		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
