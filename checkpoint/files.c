@@ -125,6 +125,9 @@ static int read_link(struct ckpt_fd *f, struct err *e)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	n = readlink(path, f->link, sizeof(f->link) - 1);
+	if (n < 0 && errno == ENAMETOOLONG)
+		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a file so deep in directories that it has no "
+			       "path, which cannot be saved", f->fd, (int)f->pid);
 	if (n < 0)
 		return err_sys(e, "read %s", path);
 	f->link[n] = '\0';
