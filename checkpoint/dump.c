@@ -119,18 +119,23 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 	return 0;
 }
 
-static int ids_collect(struct ckpt_dump *d, struct err *e)
+int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e)
 {
 	cleanup_free char *map = NULL;
 	unsigned inside;
 	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)init);
 	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u %u", &inside, &d->uid_base, &d->uid_count) != 3 || inside != 0)
+	if (r < 0 || sscanf(map, "%u %u %u", &inside, base, count) != 3 || inside != 0)
 		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
 	return 0;
+}
+
+static int ids_collect(struct ckpt_dump *d, struct err *e)
+{
+	return ckpt_ids_of(d->init, &d->uid_base, &d->uid_count, e);
 }
 
 struct collector {
@@ -347,8 +352,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    struct ckpt_dump_result *result, struct err *e)
 {
 	struct ckpt_dump *d = NULL;
+	struct err ignored;
 	uint64_t start;
-	int r;
+	int r, sent;
 
 	for (unsigned tries = 0;; tries++) {
 		d = dump_new(c, init, o, e);
@@ -364,16 +370,24 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time("freeze");
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
+		if (r == 0 && p)
+			ckpt_last_start(p);
 		if (r == 0)
 			r = ckpt_network_start(d, e);
 		ckpt_time("start of the network");
 		if (r == 0)
 			r = collect(d, init, o, e);
+		sent = p ? ckpt_last_wait(p, r < 0 ? &ignored : e) : 0;
+		if (r == 0)
+			r = sent;
+		ckpt_time("wait for the last round");
 		if (r != -EAGAIN || tries == BUSY_TRIES)
 			break;
-		/* A connection waits to be accepted: let the VPS do it. */
+		/* A connection waits to be accepted: let the VPS do it. The more that takes, the more waits. */
 		ckpt_dump_abort(d);
-		nanosleep(&(struct timespec){ 0, BUSY_NS }, NULL);
+		if (o->goes_on)
+			o->goes_on(o->stopped_arg);
+		nanosleep(&(struct timespec){ 0, BUSY_NS * (1 + tries / 4) }, NULL);
 	}
 	if (r == 0 && p)
 		r = ckpt_final_number(d, e);

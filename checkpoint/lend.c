@@ -114,12 +114,22 @@ static void call_as(struct list *l, const struct restore *r, const struct restor
 	become_nested(l, r, p, p->as->outer_uids[1], p->as->outer_gids[1]);
 }
 
-/* In a nested pid namespace the helper is not seen; process 1, whose table of open files it shares, takes its fds. */
+/* In a nested pid namespace the helper is not seen: the nearest of those that it descends from who do, and whose
+ * table of open files it shares. */
+static struct restoring *seeing(struct restore *r, struct restoring *p)
+{
+	size_t who = (size_t)(p - r->procs);
+
+	while (r->procs[who].space)
+		who = r->plan.nodes[who].parent;
+	return &r->procs[who];
+}
+
 static int take(struct restore *r, struct restoring *p, pid_t helper, const struct ckpt_lend *q, struct list *l,
 		struct err *e)
 {
 	static const char net[] = "/proc/self/ns/net";
-	struct restoring *by = p->space ? &r->procs[0] : p;
+	struct restoring *by = seeing(r, p);
 	int n;
 
 	list_init(l, r);

@@ -150,12 +150,14 @@ static int check_birth(const struct ckpt_tree *t, const struct ckpt_plan *p, con
 		return refuse(t, o->who < t->task_count ? o->who : 0, "has a parent outside it that did not bring it there", e);
 	if (first && norm(t, t->spaces[n->space - 1]->owner, CKPT_SPACE_USER) != by->user)
 		*b = (struct born){ norm(t, t->spaces[n->space - 1]->owner, CKPT_SPACE_USER), th };
+	if (th && n->space && t->tasks[o->who].process->files_group)
+		return refuse(t, o->who, "shares its open files with another", e);
 	if (!th || !b->user)
 		return 0;
 	if (th->n_outer_uids != 4 || !ckpt_user_is_below(t, th->spaces[CKPT_SPACE_USER], b->user))
 		return refuse(t, o->who, "is not in the user namespace that owns that", e);
-	if (t->tasks[o->who].process->files_group || t->tasks[o->who].process->fs_group)
-		return refuse(t, o->who, "shares its open files or directory with another", e);
+	if (t->tasks[o->who].process->fs_group)
+		return refuse(t, o->who, "shares its directory with another", e);
 	if (!can_have_ids(t, th, b->as, b->user))
 		return refuse(t, o->who, "has ids that have no number in it", e);
 	space = foreign_space(t, th, b->as, b->user);

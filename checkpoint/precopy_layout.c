@@ -5,6 +5,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/precopy_internal.h"
+#include "checkpoint/registrations.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -148,6 +149,7 @@ int ckpt_layout_write(struct ckpt_precopy *p, struct watched *w, struct err *e)
 	l.mm = w->mm;
 	if (!number(w->pid, p->level, &l))
 		return 0;
+	l.login = ckpt_login(w->pid, p->uid_base, p->uid_count);
 	w->layout = h;
 	return write_message(p, w, &l, e);
 }

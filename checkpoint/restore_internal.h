@@ -44,6 +44,7 @@ struct restoring {
 	const uint32_t *numbers;
 	size_t level;
 	const Ckpt__Thread *as;
+	uint32_t login;              /* as in ProcessMore, by now */
 };
 
 struct restore {

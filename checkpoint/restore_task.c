@@ -7,6 +7,7 @@
 #include "checkpoint/attributes.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/registrations.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
@@ -94,7 +95,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	if (k->child_subreaper)
 		list_call(l, "adopt orphans", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0);
 	if (k->thp_disable)
-		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
+		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, k->thp_disable & ~1u, 0, 0, 0);
+	restore_registrations(p->task, l);
 	n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n == 0)
 		n = restore_process_locks(p, l, e);

@@ -3,6 +3,7 @@
 /* The processes themselves: the first is taken over, the others are born by their parents. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/registrations.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/seccomp.h"
@@ -132,6 +133,13 @@ uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o)
 	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group);
 }
 
+static int login(struct restore *r, size_t who, uint32_t inherited, struct list *l, struct err *e)
+{
+	const struct ckpt_task *k = r->procs[who].task;
+
+	return restore_login(r, &r->procs[who], k ? k->process->more->login : 0, inherited, l, e);
+}
+
 static void stay(void *arg)
 {
 	(void)arg;
@@ -153,6 +161,8 @@ static int birth_outside(struct restore *r, size_t who, struct list *l, struct e
 	if (n == 0 && (prlimit64(pid, RLIMIT_NOFILE, NULL, &lim) < 0 ||
 		       prlimit64(pid, RLIMIT_NOFILE, &(struct rlimit64){ lim.rlim_max, lim.rlim_max }, NULL) < 0))
 		n = err_sys(e, "raise the limit of open files");
+	if (n == 0)
+		n = login(r, who, 0, l, e);
 	return n == 0 ? restore_fetch(r, p, false, l, e) : n;
 }
 
@@ -191,6 +201,8 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	if (n == 0 && p->task)
 		p->task->pid = pid;
 	p->filters = by->filters;
+	if (n == 0)
+		n = login(r, o->who, by->login, l, e);
 	return n == 0 ? restore_inherit(r, o->by, o->who, e) : n;
 }
 
@@ -389,9 +401,16 @@ int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
 {
 	int n = take_terminal(r, 0, l, e);
 
-	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++)
-		if (!restore_early_is_born(r, &r->plan.ops[i]))
-			n = carry_out[r->plan.ops[i].kind](r, &r->plan.ops[i], l, e);
+	if (n == 0)
+		n = login(r, 0, 0, l, e);
+	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++) {
+		const struct ckpt_op *o = &r->plan.ops[i];
+
+		if (!restore_early_is_born(r, o))
+			n = carry_out[o->kind](r, o, l, e);
+		else if (o->kind == CKPT_OP_BIRTH)
+			n = login(r, o->who, r->procs[o->who].login, l, e);
+	}
 	if (n == 0)
 		n = leave_terminals(r, l, e);
 	return n == 0 ? stop_tasks(r, l, e) : n;
