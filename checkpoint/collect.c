@@ -9,6 +9,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/locked.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/seccomp.h"
@@ -248,6 +249,8 @@ static int run_list(struct visit *v, unsigned *filters, struct err *e)
 	r = take_all(v, e);
 	if (r == 0 && v->leader)
 		r = ckpt_timers_collect(v->d, v->k, v->b, &v->th, e);
+	if (r == 0 && v->leader)
+		ckpt_locked_collect(v->d, v->k);
 	return r == 0 && v->leader ? ckpt_aio_collect(v->d, v->k, v->b, &v->th, e) : r;
 }
 

@@ -11,6 +11,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kernel.h"
+#include "checkpoint/locked.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
@@ -337,6 +338,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
 	ckpt_waits_look_ahead(d);
+	ckpt_locked_look_ahead(d);
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
 	if (r == 0)

@@ -34,6 +34,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_PTY_MASTER] = &ckpt_kind_pty_master,
 	[CKPT_FILE_PTY_SLAVE] = &ckpt_kind_pty_slave,
 	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
+	[CKPT_FILE_FANOTIFY] = &ckpt_kind_fanotify,
 	[CKPT_FILE_VIRTUAL] = &ckpt_kind_virtual,
 	[CKPT_FILE_PIDFD] = &ckpt_kind_pidfd,
 	[CKPT_FILE_MQUEUE] = &ckpt_kind_mqueue,
@@ -124,6 +125,9 @@ static int read_link(struct ckpt_fd *f, struct err *e)
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	n = readlink(path, f->link, sizeof(f->link) - 1);
+	if (n < 0 && errno == ENAMETOOLONG)
+		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a file so deep in directories that it has no "
+			       "path, which cannot be saved", f->fd, (int)f->pid);
 	if (n < 0)
 		return err_sys(e, "read %s", path);
 	f->link[n] = '\0';

@@ -36,6 +36,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_VIRTUAL,
 	CKPT_FILE_PIDFD,
 	CKPT_FILE_MQUEUE,
+	CKPT_FILE_FANOTIFY,
 	CKPT_FILE_KIND_COUNT = 60,
 };
 
@@ -93,6 +94,7 @@ struct ckpt_late;
 int ckpt_late_room(struct ckpt_late *q, size_t calls, size_t bytes);
 void ckpt_late_call(struct ckpt_late *q, const char *what, uint64_t nr, uint64_t a, uint64_t b,
 		    uint64_t c, uint64_t d);
+void ckpt_late_call5(struct ckpt_late *q, const char *what, uint64_t nr, const uint64_t args[5]);
 uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len);
 /* Where the file, or another, is in the first process. */
 uint64_t ckpt_late_fd(const struct ckpt_late *q);
@@ -122,7 +124,7 @@ struct ckpt_kind {
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_virtual, ckpt_kind_mqueue, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
+	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_fanotify, ckpt_kind_virtual, ckpt_kind_mqueue, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
 	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet, ckpt_kind_tun, ckpt_kind_pty_master, ckpt_kind_pty_slave;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 
@@ -170,6 +172,14 @@ int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e);
 int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e);
 /* Likewise for what inotifies watch. (kinds/inotify.c) */
 int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e);
+struct ckpt_handle_places;
+/* From fdinfo's "ino:…" on: what is watched by w, where a path leads to it. Else ckpt_inotify_resolve() looks for it. */
+int ckpt_watch_find(struct ckpt_dump *d, struct ckpt_handle_places *places, const char *ino, Ckpt__Watch *w,
+		    struct err *e);
+/* Places it in the tree, and in late calls: the path to it, after the namespace was entered. */
+bool ckpt_watch_is_good(const struct ckpt_tree *t, const Ckpt__Watch *w);
+int ckpt_watch_place(struct ckpt_late *q, const Ckpt__Watch *w, uint64_t *ret_path);
+int ckpt_fanotify_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
 /* That what an image says of these holds together. */
 int ckpt_epoll_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
 int ckpt_locks_check(const Ckpt__File *f, const Ckpt__FdTable *t, struct err *e);

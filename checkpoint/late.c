@@ -44,6 +44,11 @@ void ckpt_late_call(struct ckpt_late *q, const char *what, uint64_t nr, uint64_t
 	list_call(q->l, what, nr, a, b, c, d, 0, 0);
 }
 
+void ckpt_late_call5(struct ckpt_late *q, const char *what, uint64_t nr, const uint64_t args[5])
+{
+	list_call(q->l, what, nr, args[0], args[1], args[2], args[3], args[4], 0);
+}
+
 uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len)
 {
 	return list_put(q->l, data, len);

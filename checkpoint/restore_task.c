@@ -6,6 +6,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/locked.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
@@ -85,6 +86,7 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 			  0, 0);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
 	set_signals(p->task, l);
+	restore_locked(p->task->mm, l);
 	if (!k->cwd_ghost && p->place < 0)
 		list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0,
 			  0);

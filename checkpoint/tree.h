@@ -36,6 +36,7 @@ typedef struct Ckpt__Space Ckpt__Space;
 typedef struct Ckpt__Super Ckpt__Super;
 typedef struct Ckpt__Thread Ckpt__Thread;
 typedef struct Ckpt__TmpfsEntry Ckpt__TmpfsEntry;
+typedef struct Ckpt__Watch Ckpt__Watch;
 typedef struct Ckpt__Zombie Ckpt__Zombie;
 
 /*

@@ -60,28 +60,39 @@ static void find_path(struct ckpt_dump *d, struct ckpt_handle_places *places, co
 	path[0] = '\0';
 }
 
-static int add_watch(struct ckpt_dump *d, struct ckpt_handle_places *places, const char *line, Ckpt__File *out,
-		     struct err *e)
+int ckpt_watch_find(struct ckpt_dump *d, struct ckpt_handle_places *places, const char *ino, Ckpt__Watch *w,
+		    struct err *e)
 {
-	Ckpt__Watch *w = ckpt_alloc(&d->tree.arena, sizeof(*w));
-	const char *ino = strstr(line, "ino:");
 	struct ckpt_handle h;
 	char path[4096] = "";
-	unsigned wd;
 
-	if (!w)
-		return err_code(e, -ENOMEM, "collect an inotify");
-	ckpt__watch__init(w);
-	if (sscanf(line, "inotify wd:%x ino:%*x sdev:%*x mask:%x", &wd, &w->mask) != 2 || !ino ||
-	    ckpt_handle_parse(ino, &h) < 0)
-		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell what an inotify watches");
-	w->wd = (int32_t)wd;
-	w->mask &= FLAGS;
+	if (!ino || ckpt_handle_parse(ino, &h) < 0)
+		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell what is watched");
 	w->ino = h.ino;
 	w->dev = makedev(h.sdev >> 20, h.sdev & 0xfffff);
 	find_path(d, places, &h, w, path, sizeof(path));
 	w->path = ckpt_strdup(&d->tree.arena, path);
-	if (!w->path || ckpt_push(&d->tree.arena, &out->watches, &out->n_watches, w) < 0)
+	return w->path ? 0 : err_code(e, -ENOMEM, "collect what is watched");
+}
+
+static int add_watch(struct ckpt_dump *d, struct ckpt_handle_places *places, const char *line, Ckpt__File *out,
+		     struct err *e)
+{
+	Ckpt__Watch *w = ckpt_alloc(&d->tree.arena, sizeof(*w));
+	unsigned wd;
+	int r;
+
+	if (!w)
+		return err_code(e, -ENOMEM, "collect an inotify");
+	ckpt__watch__init(w);
+	if (sscanf(line, "inotify wd:%x ino:%*x sdev:%*x mask:%x", &wd, &w->mask) != 2)
+		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell what an inotify watches");
+	w->wd = (int32_t)wd;
+	w->mask &= FLAGS;
+	r = ckpt_watch_find(d, places, strstr(line, "ino:"), w, e);
+	if (r < 0)
+		return r;
+	if (ckpt_push(&d->tree.arena, &out->watches, &out->n_watches, w) < 0)
 		return err_code(e, -ENOMEM, "collect an inotify");
 	return 0;
 }
@@ -111,7 +122,7 @@ int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e)
 			if (!w->path[0])
 				w->file = find_open(d, w);
 			if (!w->path[0] && !w->file)
-				return err_set(e, ERR_UNSUPPORTED, "the inotify that is fd %d of process %d watches a file "
+				return err_set(e, ERR_UNSUPPORTED, "the notifier that is fd %d of process %d watches a file "
 					       "(inode %llu, device %u:%u) that cannot be found",
 					       d->files.by_file[i]->fd, (int)d->files.by_file[i]->pid,
 					       (unsigned long long)w->ino, major(w->dev), minor(w->dev));
@@ -121,14 +132,20 @@ int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
+bool ckpt_watch_is_good(const struct ckpt_tree *t, const Ckpt__Watch *w)
+{
+	return w->space <= t->space_count && (!w->space || t->spaces[w->space - 1]->kind == CKPT_SPACE_MNT) &&
+	       w->file <= t->file_count && strlen(w->path) < 4096 && (w->file || w->path[0] == '/');
+}
+
 int ckpt_inotify_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e)
 {
+	if (f->kind == CKPT_FILE_FANOTIFY)
+		return ckpt_fanotify_check(t, f, e);
 	for (size_t i = 0; i < f->n_watches; i++) {
 		const Ckpt__Watch *w = f->watches[i];
 
-		if (w->space > t->space_count || (w->space && t->spaces[w->space - 1]->kind != CKPT_SPACE_MNT) ||
-		    w->wd < 1 || (w->mask & ~(uint32_t)FLAGS) || w->file > t->file_count ||
-		    strlen(w->path) >= 4096 || (!w->file && w->path[0] != '/'))
+		if (!ckpt_watch_is_good(t, w) || w->wd < 1 || (w->mask & ~(uint32_t)FLAGS))
 			return err_set(e, ERR_FAIL, "the image is damaged: an inotify");
 	}
 	return 0;
@@ -188,6 +205,23 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return fd;
 }
 
+int ckpt_watch_place(struct ckpt_late *q, const Ckpt__Watch *w, uint64_t *ret_path)
+{
+	char path[4096];
+	int r;
+
+	if (w->file)
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", ckpt_late_fd_of(q, w->file));
+	else
+		snprintf(path, sizeof(path), "%s", w->path);
+	r = ckpt_late_room(q, 12, strlen(path) + 64);
+	if (r < 0)
+		return r;
+	ckpt_late_enter(q, w->file ? 0 : w->space);
+	*ret_path = ckpt_late_put(q, path, strlen(path) + 1);
+	return 0;
+}
+
 static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 {
 	int32_t next = 1;
@@ -195,21 +229,14 @@ static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 	(void)e;
 	for (size_t i = 0; i < f->n_watches; i++) {
 		const Ckpt__Watch *w = f->watches[i];
-		char path[4096];
-		int r;
+		uint64_t path;
+		int r = ckpt_watch_place(q, w, &path);
 
-		if (w->file)
-			snprintf(path, sizeof(path), "/proc/self/fd/%d", ckpt_late_fd_of(q, w->file));
-		else
-			snprintf(path, sizeof(path), "%s", w->path);
-		r = ckpt_late_room(q, 12, strlen(path) + 64);
 		if (r < 0)
 			return r;
-		ckpt_late_enter(q, w->file ? 0 : w->space);
 		ckpt_late_call(q, "set the number of a watch", SYS_ioctl, ckpt_late_fd(q), SET_NEXT_WD,
 			       (uint64_t)w->wd, 0);
-		ckpt_late_call(q, "watch a file", SYS_inotify_add_watch, ckpt_late_fd(q),
-			       ckpt_late_put(q, path, strlen(path) + 1),
+		ckpt_late_call(q, "watch a file", SYS_inotify_add_watch, ckpt_late_fd(q), path,
 			       w->mask | (w->file ? 0 : IN_DONT_FOLLOW), 0);
 		if (w->wd >= next && w->wd < INT32_MAX)
 			next = w->wd + 1;

@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, WAY };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, WAY, DEEP };
 
 static int ready[2];
 
@@ -94,6 +94,20 @@ static void send_away(void)
 	close(fd);
 }
 
+/* A file whose path is longer than a path may be. */
+static void descend(void)
+{
+	char name[256];
+	int back = open("/", O_PATH | O_DIRECTORY);
+
+	memset(name, 'd', 255);
+	name[255] = '\0';
+	CHECK(chdir("/tmp") == 0);
+	for (int i = 0; i < 20; i++)
+		CHECK((mkdir(name, 0755) == 0 || errno == EEXIST) && chdir(name) == 0);
+	CHECK(open("deep", O_RDWR | O_CREAT, 0600) >= 0 && fchdir(back) == 0);
+}
+
 static void child(void)
 {
 	if (WHAT == LINK && add_link() == 0)
@@ -125,6 +139,8 @@ int main(void)
 		connect_multipath();
 	if (WHAT == WAY)
 		send_away();
+	if (WHAT == DEEP)
+		descend();
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT) { /* of a directory that is no more */
@@ -150,8 +166,11 @@ int main(void)
 		wait_for_restore();
 		return done();
 	}
-	if (WHAT == FANOTIFY)
-		CHECK(fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY) >= 0);
+	if (WHAT == FANOTIFY) { /* whose events nobody reads */
+		fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID, O_RDONLY);
+		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/test") == 0);
+		close(open("/test", O_RDONLY));
+	}
 	if (WHAT == SEALED)
 		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
 	if (WHAT == NAMESPACE || WHAT == LINK) {
