@@ -3,6 +3,7 @@
 #: make            build into build/; the programs run from there
 #: make demo       build, and run the main job on this machine, shown step by step
 #: make check      build, and run all tests; the last line counts them (T="unit bats" for some)
+#: make proof      moves of large and busy tenants, and between two virtual machines (half an hour)
 #: make install    install, raising itself with sudo (PREFIX=/usr/local, DESTDIR=)
 #: make uninstall  remove what make install put there
 #: make fuzz       run each fuzzer for FUZZ_SECONDS=20
@@ -23,7 +24,7 @@ define as_root
 	else echo "make $@: this needs root and there is no sudo; run it as root" >&2; exit 1; fi
 endef
 
-.PHONY: all help packages asan demo check install uninstall fuzz bench clean distclean
+.PHONY: all help packages asan demo check proof install uninstall fuzz bench clean distclean
 
 all: packages build/build.ninja
 	@ninja -C build
@@ -55,6 +56,15 @@ check:
 	@$(MAKE) --no-print-directory all
 	@$(MAKE) --no-print-directory asan
 	@$(call as_root,tests/run $(T))
+
+# redis with its keys twice: the smaller ones are the file that is fetched, too.
+proof:
+	@tests/install build demo check vm
+	@$(MAKE) --no-print-directory all
+	@$(call as_root,env VPS_TEST_FILE_LIMIT=7200 VPS_TEST_JOBS=1 VPS_PROOF_MACHINES=1 VPS_PROOF_MOVES=20 \
+		VPS_PROOF_MIB=1024 tests/run -v $(wildcard tests/proof/*.bats))
+	@$(call as_root,env VPS_TEST_FILE_LIMIT=7200 VPS_PROOF_MOVES=4 VPS_PROOF_MIB=4096 \
+		tests/run -v tests/proof/data.bats)
 
 # With a prefix other than that of the last time, the paths compiled in are made again.
 install: all

@@ -101,6 +101,21 @@ int fault_point(const char *table, const char *step, struct err *e)
 	return 0;
 }
 
+bool without_feature(const char *name)
+{
+	const char *list = secure_getenv("VPS_WITHOUT");
+	size_t len = strlen(name);
+
+	for (const char *p = list; p && *p; p += strspn(p, ",")) {
+		size_t item = strcspn(p, ",");
+
+		if (item == len && memcmp(p, name, len) == 0)
+			return true;
+		p += item;
+	}
+	return false;
+}
+
 static void undo(const struct step_table *t, size_t done, void *ctx)
 {
 	while (done-- > 0)

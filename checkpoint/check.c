@@ -74,6 +74,9 @@ int ckpt_note(struct ckpt_dump *d, int r, pid_t pid, int fd, struct err *e)
 {
 	if (r >= 0 || !d->check || e->code != ERR_UNSUPPORTED)
 		return r;
+	/* Of those that take turns to wait for a busy server one is always there: the stop lets them pass. */
+	if (r == -EAGAIN)
+		return 0;
 	if (d->check->count == CKPT_OBSTACLES_MAX) {
 		d->check->partial = true;
 		return 0;

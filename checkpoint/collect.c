@@ -10,8 +10,10 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/queues.h"
+#include "checkpoint/registrations.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
+#include "checkpoint/waits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +46,7 @@ struct visit {
 	struct ckpt_asking q;
 	struct places at;
 	struct ckpt_attribute_places attributes;
+	struct ckpt_registration_places registrations;
 	Ckpt__Thread *t;
 	bool leader;
 };
@@ -115,7 +118,7 @@ static int copy_process(const struct visit *v)
 	memcpy(&subreaper, ckpt_ask_answer(&v->q, v->at.subreaper), sizeof(subreaper));
 	k->mm->brk = (uint64_t)v->q.call[v->at.brk].ret;
 	k->process->dumpable = (int32_t)v->q.call[v->at.dumpable].ret;
-	k->process->thp_disable = v->q.call[v->at.thp].ret > 0;
+	k->process->thp_disable = v->q.call[v->at.thp].ret > 0 ? (uint32_t)v->q.call[v->at.thp].ret : 0;
 	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
 	k->process->child_subreaper = subreaper != 0;
 	for (size_t i = 0; i < v->at.fd_count; i++)
@@ -191,6 +194,7 @@ static void ask_all(struct visit *v)
 	ckpt_ask(q, SYS_prctl, PR_GET_PDEATHSIG, at->pdeath, 0, 0);
 	at->secure = ckpt_ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
 	ckpt_attributes_ask(q, &v->attributes);
+	ckpt_registrations_ask(q, &v->registrations, v->leader);
 	if (v->leader)
 		ask_process(v);
 }
@@ -214,7 +218,8 @@ static int take_all(struct visit *v, struct err *e)
 	ckpt_attributes_take(&v->q, &v->attributes, t, v->leader ? v->k : NULL);
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)v->k->pid);
-	return v->leader ? ask_more_fds(v, e) : 0;
+	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
+	return r == 0 && v->leader ? ask_more_fds(v, e) : r;
 }
 
 /* While the list runs, what the thread itself is not needed for is looked at from outside. */
@@ -255,6 +260,7 @@ static int thread_keep(struct visit *v, unsigned filters, struct err *e)
 
 	if (r < 0)
 		return r;
+	ckpt_wait_collect(v->d, tid, v->t);
 	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, v->t) < 0)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
 	r = ckpt_seccomp_collect(v->d, tid, filters, v->t, e);

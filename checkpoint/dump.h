@@ -27,7 +27,10 @@ struct ckpt_dump_options {
 	/* Called once all stands still, before the rest of the stream is written: what else is to be
 	 * saved of this instant (files). Its failure is the dump's. May be NULL. */
 	int (*stopped)(void *arg, struct err *e);
-	void *stopped_arg;
+	/* It runs again for some milliseconds, for what had to be finished first; then it is stopped anew. May be
+	 * NULL. */
+	void (*goes_on)(void *arg);
+	void *stopped_arg; /* of both */
 };
 
 struct ckpt_dump_result {

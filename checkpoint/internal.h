@@ -71,6 +71,7 @@ struct ckpt_dump {
 	} net_lock[16];
 	size_t net_lock_count;
 	pid_t init;
+	size_t level;           /* ckpt_pid_level() */
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
 	const struct rt_spec *spec;
@@ -100,6 +101,8 @@ void ckpt_areas_done(struct ckpt_dump *d);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
+/* Which of the host's ids are the VPS's, in order from its 0 on. (dump.c) */
+int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e);
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
 			Ckpt__Header **ret, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */

@@ -9,6 +9,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/precopy_internal.h"
+#include "checkpoint/softdirty.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,6 +58,8 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 
 		if (!w)
 			return -ENOMEM;
+		if (d->precopy->soft)
+			ckpt_precopy_recognize(w);
 		d->tree.tasks[i].process->mm = w->mm;
 	}
 	return 0;
@@ -70,8 +73,9 @@ static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, 
 	size_t before = ret->count;
 	int r = -EPERM;
 
-	if (w->uffd >= 0)
-		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, ret, &guards);
+	if (w->uffd >= 0 || w->marked)
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | (w->marked ? CKPT_SCAN_SOFT : CKPT_SCAN_WATCHED), ret,
+				  &guards);
 	if (r == -EPERM) {
 		ckpt_ranges_cut(ret, before, a->start);
 		guards.count = 0;
@@ -131,7 +135,7 @@ static void keep_written(struct ckpt_ranges *l)
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
 	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
-	const struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
+	struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
 	struct ckpt_source *s;
 	int r = 0;
 
@@ -141,6 +145,7 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
+	w->marked = d->precopy->soft && ckpt_soft_holds(pagemap, w->canary);
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))

@@ -84,8 +84,11 @@ Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, siz
 /* By the engine, which holds the network still meanwhile: the contents of TCP connections. */
 struct restore;
 int restore_sockets_take(struct restore *r, struct err *e);
-/* They go on. Nothing has been said to a peer when it fails. */
-int restore_sockets_commit(struct restore *r, struct err *e);
+/* Frames reach them from now on, so it comes before the links are let go: what is dropped after a switch has
+ * learned where the VPS is, is lost. Nothing has been said to a peer when it fails. */
+int restore_sockets_unseal(struct restore *r, struct err *e);
+/* They go on. */
+void restore_sockets_commit(struct restore *r);
 void restore_sockets_done(struct restore *r);
 
 #endif

@@ -343,6 +343,16 @@ int restore_sockets_take(struct restore *r, struct err *e)
 	return n;
 }
 
+static void ask_again(struct restore *r, int fd, uint32_t id)
+{
+	const Ckpt__Socket *s = r->tree.files[id - 1]->socket;
+	int flags = fcntl(fd, F_GETFL);
+
+	fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+	connect(fd, (const void *)s->peer.data, (socklen_t)s->peer.len);
+	fcntl(fd, F_SETFL, flags);
+}
+
 /* Nothing of this fails on a connection that is as it was left; were it to, it would be the peer's loss of
  * a connection, against that of a VPS. */
 static void go_on(struct restore *r, int fd, uint32_t id)
@@ -351,14 +361,6 @@ static void go_on(struct restore *r, int fd, uint32_t id)
 	size_t out = queued(&r->tree, id, 1);
 	struct err ignored;
 
-	if (s->state == TCP_SYN_SENT) {
-		int flags = fcntl(fd, F_GETFL);
-
-		fcntl(fd, F_SETFL, flags | O_NONBLOCK);
-		connect(fd, (const void *)s->peer.data, (socklen_t)s->peer.len);
-		fcntl(fd, F_SETFL, flags);
-		return;
-	}
 	/* The probe that this sends is answered with what the peer has got meanwhile. */
 	set_int(fd, TCP_REPAIR, TCP_REPAIR_OFF);
 	ckpt_sockopt_set(fd, s, SOL_SOCKET, SO_REUSEADDR, &ignored);
@@ -374,14 +376,23 @@ static void go_on(struct restore *r, int fd, uint32_t id)
 		shutdown(fd, SHUT_RD);
 }
 
-int restore_sockets_commit(struct restore *r, struct err *e)
+static void for_connections(struct restore *r, bool asking, void (*fn)(struct restore *, int, uint32_t))
 {
-	int n = r->netns < 0 ? 0 : netns_seal(r->netns, false, e);
+	for (uint32_t id = 1; r->tcp && id <= r->tree.file_count; id++)
+		if (r->tcp[id - 1] >= 0 && (r->tree.files[id - 1]->socket->state == TCP_SYN_SENT) == asking)
+			fn(r, r->tcp[id - 1], id);
+}
 
-	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
-		if (r->tcp && r->tcp[id - 1] >= 0)
-			go_on(r, r->tcp[id - 1], id);
-	return n;
+int restore_sockets_unseal(struct restore *r, struct err *e)
+{
+	/* Until it has asked again it is not a connection's, and the answer to what it asked would be reset. */
+	for_connections(r, true, ask_again);
+	return r->netns < 0 ? 0 : netns_seal(r->netns, false, e);
+}
+
+void restore_sockets_commit(struct restore *r)
+{
+	for_connections(r, false, go_on);
 }
 
 void restore_sockets_done(struct restore *r)

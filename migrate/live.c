@@ -177,7 +177,8 @@ static int on_stopped(void *arg, struct err *e)
 	size_t count = 0;
 	int r;
 
-	s->frozen_at_us = now_monotonic_us();
+	if (!s->frozen_at_us)
+		s->frozen_at_us = now_monotonic_us();
 	step_mark("live.frozen");
 	r = s->hold ? netns_hold_begin(s->hold, e) : 0;
 	if (r == 0)
@@ -191,11 +192,21 @@ static int on_stopped(void *arg, struct err *e)
 	return r;
 }
 
+/* It has to finish something first. Nobody gives it anything new meanwhile: that would never end. */
+static void on_going_on(void *arg)
+{
+	struct mig_sending *s = arg;
+
+	if (s->hold)
+		netns_hold_let_speak(s->hold);
+}
+
 static int send_image(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
-				       .paused = v->paused, .stopped = on_stopped, .stopped_arg = s };
+				       .paused = v->paused, .stopped = on_stopped, .goes_on = on_going_on,
+				       .stopped_arg = s };
 	struct err ignored;
 	int r = -EOPNOTSUPP;
 

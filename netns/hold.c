@@ -82,21 +82,6 @@ static int open_tap(const char *link, char letter, int *ret_fd, int *ret_index, 
 	return 0;
 }
 
-static const uint32_t hooks[] = { TC_H_MIN_EGRESS, TC_H_MIN_INGRESS };
-
-static void put_clsact(struct nl *n, int link)
-{
-	struct tcmsg q = { .tcm_ifindex = link, .tcm_parent = TC_H_CLSACT };
-	struct nlmsghdr *m;
-
-	q.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
-	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q), "hold the frames");
-	if (m)
-		mnl_attr_put_strz(m, TCA_KIND, "clsact");
-	nl_end(n, m);
-	nl_ignore(n, EEXIST);
-}
-
 static void put_filter(struct nl *n, int link, uint32_t hook, int tap)
 {
 	/* Without a handle: u32 has one set of them for both hooks. */
@@ -111,17 +96,21 @@ static void put_filter(struct nl *n, int link, uint32_t hook, int tap)
 	nl_end(n, m);
 }
 
-static void put_no_filter(struct nl *n, int link)
+static void put_no_filter(struct nl *n, int link, uint32_t hook)
 {
 	struct tcmsg f = { .tcm_ifindex = link };
 
 	f.tcm_info = TC_H_MAKE((uint32_t)HOLD_PRIO << 16, htons(ETH_P_ALL));
-	for (size_t k = 0; k < ARRAY_SIZE(hooks); k++) {
-		f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, hooks[k]);
-		nl_end(n, nl_begin(n, RTM_DELTFILTER, 0, &f, sizeof(f), "let the frames go"));
-		nl_ignore(n, ENOENT);
-		nl_ignore(n, EINVAL); /* no clsact: nothing was held */
-	}
+	f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, hook);
+	nl_end(n, nl_begin(n, RTM_DELTFILTER, 0, &f, sizeof(f), "let the frames go"));
+	nl_ignore(n, ENOENT);
+	nl_ignore(n, EINVAL); /* no clsact: nothing was held */
+}
+
+static void put_no_filters(struct nl *n, int link)
+{
+	put_no_filter(n, link, TC_H_MIN_EGRESS);
+	put_no_filter(n, link, TC_H_MIN_INGRESS);
 }
 
 static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vps *v, unsigned i,
@@ -134,6 +123,11 @@ static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vp
 	d->link = nl_ifindex(n, netns_link_name(&hold->host, v->uuid, i, name));
 	if (!d->link)
 		return 0;
+	/* They are there but on a link that was made by an earlier version of this program. */
+	netns_put_clsact(n, d->link);
+	r = nl_talk(n, v->name, NULL, NULL, e);
+	if (r < 0)
+		return r;
 	d->socket = netns_hold_socket(&hold->host, v, i, e);
 	if (d->socket < 0)
 		return d->socket;
@@ -148,15 +142,32 @@ int netns_hold_begin(struct netns_hold *hold, struct err *e)
 
 	if (r < 0)
 		return r;
-	hold->begun = true;
-	for (unsigned i = 0; i < hold->count; i++)
-		if (hold->held[i].tap >= 0) {
-			put_clsact(&n, hold->held[i].link);
-			put_no_filter(&n, hold->held[i].link); /* of a holder that died */
-			put_filter(&n, hold->held[i].link, hooks[0], hold->held[i].tap_index);
-			put_filter(&n, hold->held[i].link, hooks[1], hold->held[i].sink_index);
+	for (unsigned i = 0; i < hold->count; i++) {
+		const struct held *d = &hold->held[i];
+
+		if (d->tap < 0)
+			continue;
+		if (!hold->begun) {
+			put_no_filters(&n, d->link); /* of a holder that died */
+			put_filter(&n, d->link, TC_H_MIN_EGRESS, d->tap_index);
 		}
+		put_filter(&n, d->link, TC_H_MIN_INGRESS, d->sink_index);
+	}
+	hold->begun = true;
 	return nl_talk(&n, "the links", NULL, NULL, e);
+}
+
+void netns_hold_let_speak(struct netns_hold *hold)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	struct err ignored;
+
+	if (nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) < 0)
+		return;
+	for (unsigned i = 0; i < hold->count; i++)
+		if (hold->held[i].tap >= 0)
+			put_no_filter(&n, hold->held[i].link, TC_H_MIN_INGRESS);
+	nl_talk(&n, "the links", NULL, NULL, &ignored);
 }
 
 int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
@@ -237,7 +248,7 @@ void netns_hold_end(struct netns_hold *hold, bool replay)
 	if (hold->begun && nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) == 0) {
 		for (unsigned i = 0; i < hold->count; i++)
 			if (hold->held[i].link)
-				put_no_filter(&n, hold->held[i].link);
+				put_no_filters(&n, hold->held[i].link);
 		nl_talk(&n, "", NULL, NULL, &ignored);
 	}
 	if (replay)
@@ -260,7 +271,7 @@ int netns_hold_clear(const struct netns_host *h, const struct netns_vps *v, stru
 		int link = nl_ifindex(&n, netns_link_name(h, v->uuid, i, name));
 
 		if (netns_if_has_link(&v->ifs[i]) && link)
-			put_no_filter(&n, link);
+			put_no_filters(&n, link);
 	}
 	return r < 0 ? r : nl_talk(&n, v->name, NULL, NULL, e);
 }

@@ -22,8 +22,11 @@ struct netns_hold;
 /* Makes what is needed; nothing is held yet. */
 int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
 		    struct err *e);
-/* On failure nothing is held. If its holder dies, frames are lost until netns_hold_clear(). */
+/* Also after netns_hold_let_speak(). On failure nothing is held. If its holder dies, frames are lost until netns_hold_clear(). */
 int netns_hold_begin(struct netns_hold *hold, struct err *e);
+
+/* It runs again, to be held anew soon: what it sends goes out, frames to it are kept as before. */
+void netns_hold_let_speak(struct netns_hold *hold);
 
 /* Takes out what has come; `fn` gets the interface's number and the frame, and stops it with other
  * than 0, which is returned. */

@@ -73,6 +73,9 @@ int netns_sysctl(const char *path, const char *value, struct err *e);
 const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
 void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name);
 /* The rest of a request for a filter: all frames are led to that link. */
+/* The hooks where traffic is shaped (ingress) and held for a switch-over (egress). Laid on a link that is up
+ * they cost it all frames of some milliseconds: the kernel takes its queue away meanwhile (Linux 6.18). */
+void netns_put_clsact(struct nl *n, int link);
 void netns_put_redirect(struct nlmsghdr *m, int to_link);
 void netns_shape_in(struct nl *n, int link, uint64_t rate);
 void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);

@@ -307,6 +307,7 @@ int netns_links_dress(struct nl *n, const struct netns_host *h, const struct net
 		r = find_master(n, h, i, &master, e);
 		if (r < 0)
 			return r;
+		netns_put_clsact(n, made[k].index); /* before it is up */
 		dress_link(n, h, v, i, made[k].index);
 		/* Until it is let go the way to it may lead to another host. */
 		if (v->held)

@@ -137,13 +137,26 @@ void netns_put_redirect(struct nlmsghdr *m, int to_link)
 	mnl_attr_nest_end(m, opt);
 }
 
-void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate)
+void netns_put_clsact(struct nl *n, int link)
 {
 	struct tcmsg q = { .tcm_ifindex = link, .tcm_parent = TC_H_CLSACT };
-	struct tcmsg f = { .tcm_ifindex = link };
 	struct nlmsghdr *m;
 
 	q.tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
+	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q),
+		     "lay the hooks of the link");
+	if (m)
+		mnl_attr_put_strz(m, TCA_KIND, "clsact");
+	nl_end(n, m);
+	nl_ignore(n, EEXIST);
+	nl_ignore(n, ENOENT); /* not in this kernel: who wants to hang something there is told */
+}
+
+void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate)
+{
+	struct tcmsg f = { .tcm_ifindex = link };
+	struct nlmsghdr *m;
+
 	f.tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS);
 	f.tcm_info = TC_H_MAKE((uint32_t)FILTER_PRIO << 16, htons(ETH_P_ALL));
 	if (!rate) {
@@ -152,13 +165,7 @@ void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate)
 		return;
 	}
 	set_tbf(n, ifb, rate);
-	/* clsact, not ingress: its egress half is where a switch-over holds frames. */
-	m = nl_begin(n, RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, &q, sizeof(q),
-		     "shape the traffic");
-	if (m)
-		mnl_attr_put_strz(m, TCA_KIND, "clsact");
-	nl_end(n, m);
-	nl_ignore(n, EEXIST);
+	netns_put_clsact(n, link);
 	f.tcm_handle = FILTER_HANDLE;
 	m = nl_begin(n, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &f, sizeof(f),
 		     "lead the traffic to its shaping interface");

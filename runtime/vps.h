@@ -80,8 +80,14 @@ int rt_last_number(struct rt_vps *v, pid_t number, struct err *e);
 /* While nothing in the VPS runs: the files of its root have been changed from outside (storage_root_reread()). */
 int rt_root_changed(const struct rt_vps *v, struct err *e);
 
-/* Takes an fd that is to stay open as long as the VPS is there. */
+/*
+ * Takes the master of a terminal whose other end processes of the VPS have, and that nobody looks at any more. It is
+ * open as long as one of them has it; what they say is to be read and thrown away, or they would wait for a reader:
+ * rt_kept_fd() (-EBADF when there is none) is readable when rt_kept_read() has something to do.
+ */
 int rt_keep(struct rt_vps *v, int fd, struct err *e);
+int rt_kept_fd(const struct rt_vps *v);
+void rt_kept_read(struct rt_vps *v);
 
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */

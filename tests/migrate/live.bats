@@ -8,6 +8,7 @@ teardown_file() { hosts_done; }
 teardown() {
 	on a vps_clean
 	on b vps_clean
+	[ -z "${VPS_WITHOUT-}" ] || as_without ""
 }
 
 has_memory() {
@@ -53,6 +54,32 @@ has_memory() {
 	done
 	n=$(count a)
 	wait_until 10 counts a "$((n + 3))"
+}
+
+# as_without FEATURES: vpsd begins anew, on a kernel that has them not.
+as_without() {
+	daemon_stop
+	export VPS_WITHOUT=$1
+}
+
+@test "where nothing tells what was written to all goes in the pause" {
+	make_counter
+	as_without userfaultfd,soft-dirty
+	succeeds vps migrate -e "$RSH" --json web1 host-b
+	assert_equal "$(tail -n 1 <<<"$output" | jq .rounds)" 0
+	assert_only_on b web1
+	after=$(count b)
+	wait_until 10 counts b "$((after + 3))"
+}
+
+@test "soft-dirty marks tell it, too" {
+	make_counter
+	as_without userfaultfd
+	succeeds vps migrate -e "$RSH" --json web1 host-b
+	assert_only_on b web1
+	after=$(count b)
+	wait_until 10 counts b "$((after + 3))"
+	[ "$(tail -n 1 <<<"$output" | jq .rounds)" -gt 0 ] || skip "this kernel has none"
 }
 
 @test "what cannot move runs on" {

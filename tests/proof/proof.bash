@@ -3,8 +3,7 @@
 # Tenants move under load, and somebody knows every operation that was acknowledged. How much of it:
 #
 #	VPS_PROOF_MIB       redis' keys and the file that is fetched, in MiB (64)
-#	VPS_PROOF_SECONDS   how long a load lasts that ends by itself (15)
-#	VPS_PROOF_MOVES     moves during those that are told to end (2)
+#	VPS_PROOF_MOVES     moves during each load (2)
 #
 # Small by default, for every day; `make proof` has what is to be shown. Each move and each load says in
 # the TAP what it saw (tests/run -v). A file here begins with
@@ -16,7 +15,7 @@
 #
 # and its tenants are named `web1`, have the address $TENANT, and are made of the tree `services`.
 
-: "${VPS_PROOF_MIB:=64}" "${VPS_PROOF_SECONDS:=15}" "${VPS_PROOF_MOVES:=2}"
+: "${VPS_PROOF_MIB:=64}" "${VPS_PROOF_MOVES:=2}"
 VPS_TEST_TIMEOUT=600
 TENANT=192.0.2.10
 ON_WIRE=net=name=eth0,mode=bridge,parent=br0,ip=$TENANT/24
@@ -114,17 +113,6 @@ moves() {
 	done
 }
 
-# moves_during NAME: there and back as long as that load lasts; at least one move was all in it.
-moves_during() {
-	local n=0
-	while kill -0 "${load_pid[$1]}" 2>/dev/null; do
-		move
-		! kill -0 "${load_pid[$1]}" 2>/dev/null || n=$((n + 1))
-	done
-	[ "$n" -gt 0 ] || fail "$1 was over before it had moved once"
-	say "$n moves during $1"
-}
-
 # inside CMD...: in web1, wherever it is
 inside() { on "$AT" vps exec web1 -- "$@"; }
 
@@ -166,8 +154,8 @@ load_end() { # NAME
 	load_wait "$1"
 }
 
-# load_for NAME CMD...: one that ends by itself; $BATS_FILE_TMPDIR is /mnt in it.
-load_for() {
+# program_begin NAME CMD...: one of the tree's own; $BATS_FILE_TMPDIR is /mnt in it.
+program_begin() {
 	local name=$1
 	shift
 	"$TREE" "$@" >"$BATS_TEST_TMPDIR/$name.out" 2>&1 3>&- &
@@ -180,11 +168,65 @@ load_is_connected() {
 	nsenter --net="$CLIENT" ss -Htn state established dst "$TENANT" | grep -q . || ! kill -0 "${load_pid[$1]}"
 }
 
+# program_end NAME SIGNAL [STATUS]: the signal at which it stops as if its time were up, and how it then ends.
+program_end() {
+	load_is_on "$1"
+	kill -s "$2" "${load_pid[$1]}"
+	load_wait "$1" "${3-0}"
+}
+
+# What wrk saw.
+requests() {
+	awk '$1 == "Latency" && NF > 4 { longest = $4 }
+		/requests in/ { print $1, "requests, the longest wait", longest }' <<<"$load_out"
+}
+
 # Its output is in $load_out.
-load_wait() { # NAME
+load_wait() { # NAME [STATUS]
 	local status=0
 	wait "${load_pid[$1]}" || status=$?
 	unset "load_pid[$1]"
 	load_out=$(cat "$BATS_TEST_TMPDIR/$1.out")
-	[ "$status" -eq 0 ] || { echo "$1: status $status"; tail -n 30 <<<"$load_out"; return 1; } >&2
+	[ "$status" -eq "${2-0}" ] || { echo "$1: status $status"; tail -n 30 <<<"$load_out"; return 1; } >&2
+}
+
+# --- PostgreSQL -----------------------------------------------------------------------------------
+
+# Its settings: it listens to all, and believes them.
+push_postgres() { # NAME
+	echo "listen_addresses = '*'" >"$BATS_TEST_TMPDIR/proof.conf"
+	printf '%s\n' 'local all all trust' 'host all all all trust' >"$BATS_TEST_TMPDIR/pg_hba.conf"
+	vps push "$1" "$BATS_TEST_TMPDIR/proof.conf" /etc/postgresql/15/main/conf.d
+	vps push "$1" "$BATS_TEST_TMPDIR/pg_hba.conf" /etc/postgresql/15/main
+}
+
+# psql ARG...: as its superuser, on the client's side
+psql() { "$TREE" psql -h "$TENANT" -U postgres -qAt "$@"; }
+
+# begin_pgbench CLIENTS ACCOUNTS: each of its transactions says who made it, and its number.
+begin_pgbench() {
+	psql -c 'CREATE TABLE done (client int, number int)' postgres
+	cat >"$BATS_FILE_TMPDIR/script" <<-SQL
+		\\set n :n + 1
+		\\set account random(1, $2)
+		BEGIN;
+		UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid = :account;
+		INSERT INTO done VALUES (:client_id, :n);
+		COMMIT;
+	SQL
+	program_begin pgbench pgbench -h "$TENANT" -U postgres -n -c "$1" -T 36000 -D n=0 -f /mnt/script \
+		-l --log-prefix=/mnt/pgbench.log postgres
+}
+
+# What pgbench says was committed, a line "CLIENT NUMBER" each: its log has one for each transaction.
+logged() { cat "$BATS_FILE_TMPDIR"/pgbench.log.* | awk '{ print $1, ++n[$1] }' | sort; }
+
+# Every transaction that pgbench saw committed is there, and no other.
+end_pgbench() {
+	program_end pgbench ALRM
+	say "$(sed -n 's/^number of transactions actually processed/committed/p; s/^latency average/&/p' <<<"$load_out" |
+		paste -sd,)"
+	[ "$(logged | wc -l)" -gt 0 ]
+	diff <(logged) <(psql -F ' ' -c 'SELECT client, number FROM done' postgres | sort)
+	assert_equal "$(psql -c 'SELECT sum(abalance) FROM pgbench_accounts' postgres)" "$(logged | wc -l)"
 }

@@ -30,20 +30,20 @@ def sequence(seed):
         number += 1024
 
 
-def flood(sock, seed, enough):
-    """Sends until enough() says so; returns the number of bytes that were taken."""
+def flood(sock, seed, over=None):
+    """Sends until over() says so, or else until nothing is taken for a while; returns how many bytes were."""
     sent = 0
     sock.setblocking(False)
     for piece in sequence(seed):
         while piece:
-            if not select.select([], [sock], [], 0.3)[1]:
-                if enough():
-                    sock.setblocking(True)
-                    return sent
-                continue
-            taken = sock.send(piece)
-            sent += taken
-            piece = piece[taken:]
+            room = select.select([], [sock], [], 0.3)[1]
+            if over() if over else not room:
+                sock.setblocking(True)
+                return sent
+            if room:
+                taken = sock.send(piece)
+                sent += taken
+                piece = piece[taken:]
 
 
 def differs(sock, seed, size=None):
@@ -96,8 +96,7 @@ def main():
     down = [connect(address, port) for _ in range(EACH)]
     for sock, what in [(s, b"u") for s in up] + [(s, b"d") for s in down]:
         sock.sendall(what)
-    # All are as full as they get when nothing is taken for a while.
-    sizes = [flood(sock, 1, lambda: True) for sock in up]
+    sizes = [flood(sock, 1) for sock in up]
     load.ready()
     while not load.over():
         time.sleep(0.02)

@@ -1,0 +1,76 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Tenants that make it hard: no memory left, processes that come and go, a fork bomb. A client talks to a server
+# among them all the while, and a count goes on.
+load ../lib
+load ../migrate/hosts
+load ../migrate/wire
+load proof
+
+PORT=7000
+
+# hard NAME=VALUE... SHELL-TEXT: a tenant whose process 1 counts in /srv/n, with no other's help, and echoes,
+# beside what the text begins when it is told to (hard_begin).
+hard() {
+	cat >"$BATS_TEST_TMPDIR/init.sh" <<-INIT
+		trap exit TERM
+		busybox mkfifo /srv/fifo
+		exec 8<>/srv/fifo
+		busybox nc -ll -p $PORT -e cat &
+		{ until [ -e /srv/go ]; do busybox sleep 0.1; done; ${*: -1}; } 2>/dev/null &
+		while :; do n=\$((n + 1)); echo \$n >/srv/n; read -t 0.1 x <&8; done
+	INIT
+	vps create web1 "$ON_WIRE" init='/bin/sh /root/init.sh' stop.signal=SIGTERM "${@:1:$#-1}"
+	vps push web1 "$BATS_TEST_TMPDIR/init.sh" /root
+	start $PORT
+	wait_until 30 has_count_past 3
+}
+
+# Read from outside: in a tenant without a process to spare nothing can be started.
+now_count() {
+	local n=
+	# It may be being written just now.
+	until [ -n "$n" ]; do n=$(cat "$(upper)/srv/n"); done
+	echo "$n"
+}
+
+upper() {
+	if [ "$AT" = a ]; then echo "$A_ROOT/lib/vps/web1/root/upper"; else echo "$B_ROOT/lib/vps/web1/root/upper"; fi
+}
+
+has_count_past() { [ "$(now_count)" -gt "$1" ]; }
+
+# Moves it with clients at work; the count is never behind what it was.
+moves_on() {
+	local n _
+	load_begin crowd crowd.py "$TENANT" $PORT 5
+	inside touch /srv/go
+	for _ in $(seq "$VPS_PROOF_MOVES"); do
+		n=$(now_count)
+		move
+		wait_until 60 has_count_past $((n + 3))
+	done
+	load_end crowd
+	say "$load_out"
+}
+
+@test "processes that are born and end all the time" {
+	hard 'for i in 1 2 3 4; do (while :; do busybox true; (exit 3); done) & done'
+	moves_on
+}
+
+@test "a fork bomb while memory is copied" {
+	hard pids.max=100 'echo "while :; do sh /srv/bomb & done" >/srv/bomb; while :; do sh /srv/bomb; done'
+	moves_on
+}
+
+@test "no memory left" {
+	# An array of its own of half of what it may have, and more of a file than fits beside it.
+	hard memory.max=64M 'dd if=/dev/zero of=/srv/large bs=1M count=80 2>/dev/null
+		awk "BEGIN { for (i = 0; i < 400000; i++) a[i] = i; while (1) { for (i = 0; i < 400000; i++) if (a[i] % 400000 != i) exit 1; else a[i] += 400000 } }" && echo wrong >/srv/wrong &
+		while :; do cat /srv/large >/dev/null; done &'
+	moves_on
+	[ ! -e "$(vps_dir)/root/upper/srv/wrong" ]
+	[ -n "$(inside pidof awk)" ]
+}
