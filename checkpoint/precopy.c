@@ -295,7 +295,8 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 
 		for (size_t k = 0; w->there && k < w->areas.count; k++) {
 			const struct area *a = &w->areas.a[k];
-			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) | (a->file ? 0 : CKPT_SCAN_ANON);
+			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) |
+				       (a->file ? 0 : CKPT_SCAN_ANON);
 
 			if (p->soft || ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
 				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);

@@ -175,6 +175,7 @@ static int scan_closely(const struct scanning *sc, uint64_t start, uint64_t end)
 {
 	unsigned how = sc->how;
 	uint64_t written = how & CKPT_SCAN_SOFT ? IS_SOFT_DIRTY : IS_WRITTEN;
+	/* To tell a file's page the kernel looks at each, which takes several times as long as the rest. */
 	uint64_t none = IS_PFNZERO | (how & CKPT_SCAN_ANON ? 0 : IS_FILE);
 	const struct scan_arg s = {
 		.start = start,

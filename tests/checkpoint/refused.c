@@ -23,6 +23,18 @@ enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, A
 
 static int ready[2];
 
+static size_t count_maps(void)
+{
+	int fd = open("/proc/self/maps", O_RDONLY);
+	size_t lines = 0;
+	char c;
+
+	while (read(fd, &c, 1) == 1)
+		lines += c == '\n';
+	close(fd);
+	return lines;
+}
+
 static _Noreturn void stay(void)
 {
 	if (write(ready[1], "x", 1) == 1)
@@ -98,6 +110,7 @@ static void child(void)
 int main(void)
 {
 	unsigned long aio = 0;
+	size_t maps;
 	int fd;
 
 	CHECK(pipe(ready) == 0);
@@ -148,6 +161,8 @@ int main(void)
 	}
 	close(ready[0]);
 	close(ready[1]);
+	maps = count_maps();
 	wait_for_restore();
+	CHECK(count_maps() == maps); /* nothing of what was begun is left */
 	return done();
 }
