@@ -49,8 +49,9 @@ int mig_pump_start(struct mig_pump *p, struct mig_channel *c, struct err *e)
 	*p = (struct mig_pump){ .channel = c };
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(e, "make a pipe");
-	/* No more than it holds by itself: what the engine has written is to be on its way, as it counts
-	 * then what was written to meanwhile. */
+	/* Not more: what the engine has written is to be on its way, as it counts then what was written to
+	 * meanwhile. */
+	fcntl(fds[1], F_SETPIPE_SZ, PIECE);
 	p->in = fds[0];
 	p->out = fds[1];
 	pthread_mutex_init(&p->lock, NULL);

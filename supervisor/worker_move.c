@@ -8,6 +8,7 @@
 #include "supervisor/jobs.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -20,6 +21,8 @@ enum {
 	FD_WORD = WORKER_FD_FIRST + 2,
 	FD_IMAGE,
 };
+
+#define PIPE_SIZE (1 << 20)
 
 static int is_cancelled(void)
 {
@@ -37,6 +40,9 @@ static void channel_init(struct mig_channel *c, json_t *job)
 	*c = (struct mig_channel){ .in = WORKER_FD_FIRST, .out = WORKER_FD_FIRST + 1,
 				   .peer = job_text(job, "peer"), .cancelled = is_cancelled,
 				   .timeout_ms = 120000 };
+	/* Of 64 KiB each end would wait for the other after every frame. Where they are no pipes there is no harm. */
+	fcntl(c->in, F_SETPIPE_SZ, PIPE_SIZE);
+	fcntl(c->out, F_SETPIPE_SZ, PIPE_SIZE);
 }
 
 /* A round is told of in full; pieces of files ten times a second. */
