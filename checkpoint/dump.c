@@ -385,8 +385,6 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 			break;
 		/* A connection waits to be accepted: let the VPS do it. The more that takes, the more waits. */
 		ckpt_dump_abort(d);
-		if (o->goes_on)
-			o->goes_on(o->stopped_arg);
 		nanosleep(&(struct timespec){ 0, BUSY_NS * (1 + tries / 4) }, NULL);
 	}
 	if (r == 0 && p)

@@ -25,12 +25,10 @@ struct ckpt_dump_options {
 	bool leave_running;     /* ckpt_dump() alone */
 	const struct ckpt_progress *progress; /* NULL: nobody asks */
 	/* Called once all stands still, before the rest of the stream is written: what else is to be
-	 * saved of this instant (files). Its failure is the dump's. May be NULL. */
+	 * saved of this instant (files). Its failure is the dump's. Called again when the VPS had to go on for some
+	 * milliseconds, for what had to be finished first. May be NULL. */
 	int (*stopped)(void *arg, struct err *e);
-	/* It runs again for some milliseconds, for what had to be finished first; then it is stopped anew. May be
-	 * NULL. */
-	void (*goes_on)(void *arg);
-	void *stopped_arg; /* of both */
+	void *stopped_arg;
 };
 
 struct ckpt_dump_result {

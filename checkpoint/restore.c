@@ -16,6 +16,7 @@
 #include "checkpoint/times.h"
 #include "netns/netns.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -26,6 +27,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#define OWN_FDS 64 /* that are opened on the way, at most */
 #define FREEZE_TIMEOUT_US 5000000
 #define CLOCK_LATE_MAX_NS 60000000000ull
 
@@ -70,10 +72,27 @@ static int add_mapped(struct restore *r, char *path, uint32_t space, bool write,
 	return (int)r->mapped_count - 1;
 }
 
+/* Of the fds that are open here: the first process is born with them, and needs some until it is itself. Of each
+ * process that was put in place early there are several. */
+static uint32_t own_highest(void)
+{
+	cleanup_closedir DIR *d = opendir("/proc/self/fd");
+	const struct dirent *entry;
+	uint32_t highest = 0;
+
+	while (d && (entry = readdir(d)) != NULL) {
+		uint32_t n = (uint32_t)strtoul(entry->d_name, NULL, 10);
+
+		if (n > highest)
+			highest = n;
+	}
+	return highest;
+}
+
 /* All numbers of the fds that the first process opens. */
 static int plan_fds(struct restore *r, struct err *e)
 {
-	uint32_t highest = 63;
+	uint32_t highest = own_highest() + OWN_FDS;
 
 	r->procs = ckpt_alloc(&r->tree.arena, r->plan.count * sizeof(*r->procs));
 	if (!r->procs)

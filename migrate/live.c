@@ -192,21 +192,11 @@ static int on_stopped(void *arg, struct err *e)
 	return r;
 }
 
-/* It has to finish something first. Nobody gives it anything new meanwhile: that would never end. */
-static void on_going_on(void *arg)
-{
-	struct mig_sending *s = arg;
-
-	if (s->hold)
-		netns_hold_let_speak(s->hold);
-}
-
 static int send_image(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
-				       .paused = v->paused, .stopped = on_stopped, .goes_on = on_going_on,
-				       .stopped_arg = s };
+				       .paused = v->paused, .stopped = on_stopped, .stopped_arg = s };
 	struct err ignored;
 	int r = -EOPNOTSUPP;
 
@@ -281,7 +271,9 @@ void mig_live_down(void *ctx)
 
 int mig_live_hold(struct mig_sending *s, struct err *e)
 {
-	return s->o->live->hold(s->o->ctx, e);
+	int r = s->hold ? netns_hold_silence(s->hold, e) : 0;
+
+	return r < 0 ? r : s->o->live->hold(s->o->ctx, e);
 }
 
 void mig_live_end(struct mig_sending *s)

@@ -142,32 +142,26 @@ int netns_hold_begin(struct netns_hold *hold, struct err *e)
 
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < hold->count; i++) {
-		const struct held *d = &hold->held[i];
-
-		if (d->tap < 0)
-			continue;
-		if (!hold->begun) {
-			put_no_filters(&n, d->link); /* of a holder that died */
-			put_filter(&n, d->link, TC_H_MIN_EGRESS, d->tap_index);
+	for (unsigned i = 0; i < hold->count && !hold->begun; i++)
+		if (hold->held[i].tap >= 0) {
+			put_no_filters(&n, hold->held[i].link); /* of a holder that died */
+			put_filter(&n, hold->held[i].link, TC_H_MIN_EGRESS, hold->held[i].tap_index);
 		}
-		put_filter(&n, d->link, TC_H_MIN_INGRESS, d->sink_index);
-	}
 	hold->begun = true;
 	return nl_talk(&n, "the links", NULL, NULL, e);
 }
 
-void netns_hold_let_speak(struct netns_hold *hold)
+int netns_hold_silence(struct netns_hold *hold, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
-	struct err ignored;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 
-	if (nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) < 0)
-		return;
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < hold->count; i++)
 		if (hold->held[i].tap >= 0)
-			put_no_filter(&n, hold->held[i].link, TC_H_MIN_INGRESS);
-	nl_talk(&n, "the links", NULL, NULL, &ignored);
+			put_filter(&n, hold->held[i].link, TC_H_MIN_INGRESS, hold->held[i].sink_index);
+	return nl_talk(&n, "the links", NULL, NULL, e);
 }
 
 int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,

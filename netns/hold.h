@@ -11,8 +11,8 @@
  * TCP its retransmission timer (200 ms), a late one what it was late. They leave the host's end of the
  * veth by its clsact egress hook into a TAP of ours, from where we read them.
  *
- * What its stack sends by itself, as it retransmits, is dropped: elsewhere a copy may answer by then, and
- * switches must not take its address for ours. A macvlan interface has no end on the host and is not
+ * What its stack sends by itself once it is given up, as it retransmits, is dropped: elsewhere a copy may answer
+ * by then, and switches must not take its address for ours. A macvlan interface has no end on the host and is not
  * held.
  */
 struct netns_hold;
@@ -22,11 +22,13 @@ struct netns_hold;
 /* Makes what is needed; nothing is held yet. */
 int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
 		    struct err *e);
-/* Also after netns_hold_let_speak(). On failure nothing is held. If its holder dies, frames are lost until netns_hold_clear(). */
+/* Once more does no harm. On failure nothing is held. If its holder dies, frames are lost until netns_hold_clear(). */
 int netns_hold_begin(struct netns_hold *hold, struct err *e);
 
-/* It runs again, to be held anew soon: what it sends goes out, frames to it are kept as before. */
-void netns_hold_let_speak(struct netns_hold *hold);
+/* What its stack sends is dropped from now on. Not before it is given up: what a connection was about to send
+ * goes out until it is saved, and one that runs for a moment more (ckpt_dump_options.stopped is called again
+ * then) is heard. */
+int netns_hold_silence(struct netns_hold *hold, struct err *e);
 
 /* Takes out what has come; `fn` gets the interface's number and the frame, and stops it with other
  * than 0, which is returned. */

@@ -127,6 +127,9 @@ TEST(frames_are_held_and_go_again) {
 	say(0, 5);
 	eq_int(netns_hold_take(hold, count_frame, &taken, &e), 0, "frames are taken out");
 	eq_int(taken, 5, "all of them");
+	eq_int(seen_from(a.ns), 1, "it is heard until it is silenced");
+	eq_int(netns_hold_begin(hold, &e), 0, "to hold it once more does no harm");
+	eq_int(netns_hold_silence(hold, &e), 0, "it is silenced: %s", e.msg);
 	eq_int(seen_from(a.ns), 0, "what its stack sends goes nowhere");
 	netns_hold_end(hold, true);
 	eq_int(heard(server, 0, 50), 0, "what was taken out does not come");
