@@ -55,7 +55,8 @@ bool without_feature(const char *name);
 
 /*
  * A moment of which the time is to be known: appended to the file that VPS_TIMELINE names, if any, as
- * "CLOCK_REALTIME-in-us pid point" (the one clock that all namespaces share). bench/migrate --timeline shows them.
+ * "TIME THREAD CPU POINT": CLOCK_REALTIME, the one clock that all namespaces share, and the thread's own processor
+ * time since its point before, both in microseconds. bench/migrate --timeline shows them.
  */
 void step_mark(const char *point);
 

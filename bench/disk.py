@@ -134,9 +134,10 @@ def main():
             host("daemon", "stop", check=False)
             subprocess.run([HERE.parent / "tests/left", "--remove", work], check=False)
             os.makedirs(work, exist_ok=True)
+    kernel = os.uname().release.split("-")[0]
     text = "\n".join([
         "## The disk inside beside the file system outside\n",
-        f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {args.pairs} "
+        f"Linux {kernel}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {args.pairs} "
         "pairs, host and VPS in turn; medians of a piece of work, and of the ratios of the pairs, with the "
         "bounds in which it lies (95 %). 1 is the host's speed.\n",
         table(["", "host", "VPS", "ratio", "between"], rows)])

@@ -350,8 +350,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    struct ckpt_dump_result *result, struct err *e)
 {
 	struct ckpt_dump *d = NULL;
+	struct err ignored;
 	uint64_t start;
-	int r;
+	int r, sent;
 
 	for (unsigned tries = 0;; tries++) {
 		d = dump_new(c, init, o, e);
@@ -367,11 +368,17 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time("freeze");
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
+		if (r == 0 && p)
+			ckpt_last_start(p);
 		if (r == 0)
 			r = ckpt_network_start(d, e);
 		ckpt_time("start of the network");
 		if (r == 0)
 			r = collect(d, init, o, e);
+		sent = p ? ckpt_last_wait(p, r < 0 ? &ignored : e) : 0;
+		if (r == 0)
+			r = sent;
+		ckpt_time("wait for the last round");
 		if (r != -EAGAIN || tries == BUSY_TRIES)
 			break;
 		/* A connection waits to be accepted: let the VPS do it. The more that takes, the more waits. */

@@ -224,6 +224,9 @@ int restore_early_settle(struct restore *r, struct list *l, struct err *e)
 	for (size_t i = r->early->count; n == 0 && i-- > 0;)
 		if (r->early->all[i]->born && !r->early->all[i]->kept)
 			n = drop(r, r->early->all[i], l, e);
+	/* The last pass over the disk has come before the tree. */
+	if (n == 0)
+		n = rt_root_changed(r->vps, e);
 	return n == 0 ? restore_open_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, l, e) : n;
 }
 

@@ -110,6 +110,10 @@ struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e);
+/* While all is stopped: one more round, by a thread that has the stream until it was waited for. There need not be
+ * one. (precopy_last.c) */
+void ckpt_last_start(struct ckpt_precopy *p);
+int ckpt_last_wait(struct ckpt_precopy *p, struct err *e);
 /* Of a dump after a pre-copy: before and after its objects are collected, and its pages.
  * (precopy_final.c) */
 int ckpt_final_begin(struct ckpt_dump *d, struct err *e);

@@ -22,7 +22,7 @@ static const struct ckpt_mountfs types[] = {
 	{ "mqueue",      no_options,      false, CKPT_SPACE_IPC },
 	{ "devpts",      devpts_options,  false, -1 },
 	{ "overlay",     overlay_options, false, -1 },
-	{ "binfmt_misc", no_options,      false, -1 },
+	{ "binfmt_misc", no_options,      true,  -1 },
 	{ "nsfs",        no_options,      false, -1 },
 };
 

@@ -133,6 +133,8 @@ static int add_standin(struct planner *q, uint32_t number, size_t by, size_t hom
 		.depth = nodes[by].depth + 1,
 		.space = nodes[by].space,
 		.level = nodes[by].level,
+		.group_level = nodes[by].level,
+		.session_level = nodes[by].level,
 	};
 	return birth(q, *ret, by);
 }

@@ -95,7 +95,7 @@ static int scan_soft(const struct watched *w, const struct area *a, struct ckpt_
 
 static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret, struct err *e)
 {
-	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : 0);
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
 	size_t before = ret->count;
 	int r;
 
@@ -201,7 +201,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
-	s->family = has_family(p, w);
+	s->family = w->family = has_family(p, w);
 	p->direct = p->direct || ckpt_direct_find(w->pid);
 	r = scan(p, w, &s->ranges, e);
 	if (r == 0)
@@ -295,7 +295,8 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 
 		for (size_t k = 0; w->there && k < w->areas.count; k++) {
 			const struct area *a = &w->areas.a[k];
-			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0);
+			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) |
+				       (a->file ? 0 : CKPT_SCAN_ANON);
 
 			if (p->soft || ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
 				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);
@@ -308,7 +309,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 }
 
 /* The record tells the reader to be done with the pages before it: they may come again. */
-static int begin(struct ckpt_precopy *p, struct err *e)
+int ckpt_round_begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
 	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
@@ -321,7 +322,7 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	struct ckpt_copy c = { .w = p->w, .running = true, .progress = p->o->progress, .oracle = p->oracle };
 	uint64_t start = now_monotonic_us(), before = ckpt_written_bytes(p->w);
 	uint64_t shared = 0;
-	int r = begin(p, e);
+	int r = ckpt_round_begin(p, e);
 
 	p->direct = false;
 	if (r == 0)
@@ -377,7 +378,7 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	p->w = ckpt_writer_new(fd, o->compression, e);
 	r = p->w ? ckpt_ids_of(init, &p->uid_base, &p->uid_count, e) : -ENOMEM;
 	if (r == 0)
-		r = begin(p, e);
+		r = ckpt_round_begin(p, e);
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
 	if (r < 0) {

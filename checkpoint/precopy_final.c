@@ -20,7 +20,6 @@
 /* Shared memory keeps the numbers it has been sent under. */
 int ckpt_final_begin(struct ckpt_dump *d, struct err *e)
 {
-	d->precopy->finishing = true;
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
 		int fd = fcntl(d->precopy->shared[i].fd, F_DUPFD_CLOEXEC, 0), id;
 
@@ -52,6 +51,7 @@ static void forget_unused(struct ckpt_dump *d)
 
 int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 {
+	d->precopy->finishing = true;
 	forget_unused(d);
 	for (size_t i = 0; i < d->tree.task_count; i++) {
 		struct watched *w = ckpt_precopy_find(d->precopy, d->tree.tasks[i].pid, e);
@@ -68,7 +68,7 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, Ckpt__Area *a,
 		     struct ckpt_ranges *ret)
 {
-	unsigned how = a->flags & MAP_ANONYMOUS ? 0 : CKPT_SCAN_FILE;
+	unsigned how = a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : CKPT_SCAN_FILE;
 	struct ckpt_ranges guards = { 0 };
 	size_t before = ret->count;
 	int r = -EPERM;

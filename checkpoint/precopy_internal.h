@@ -31,6 +31,7 @@ struct watched {
 	uint64_t layout;     /* hash of what was told of them */
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
+	bool family;         /* as ckpt_has_family() */
 };
 
 /* Shared memory that was met; it stays open, so that its number stays its own. */
@@ -41,6 +42,7 @@ struct shared {
 	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
 	size_t pages;
 	bool told, unused;
+	bool last;           /* all of it was sent when nobody could write to it any more */
 	uint64_t size;       /* as it was told */
 };
 
@@ -60,6 +62,7 @@ struct ckpt_precopy {
 	unsigned rounds;
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
+	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
 	bool direct;         /* in this round: the disk may write into some process's memory */
 };
 
@@ -68,6 +71,8 @@ struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err 
 
 /* Another process may have its number now, which has inherited marks that say nothing. (precopy.c) */
 void ckpt_precopy_recognize(struct watched *w);
+/* The record before a round's. (precopy.c) */
+int ckpt_round_begin(struct ckpt_precopy *p, struct err *e);
 
 /* (precopy_layout.c) Reads the map: private areas, and shared memory that is met. */
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e);

@@ -370,7 +370,7 @@ static int await_clocks(struct restore *r, struct err *e)
 }
 
 /* Into the freezer of the group, which lets all go on at once. */
-static int let_go(struct restore *r, struct err *e)
+static int let_go(struct restore *r, bool paused, struct err *e)
 {
 	int n = r->early ? await_clocks(r, e) : 0;
 
@@ -390,7 +390,7 @@ static int let_go(struct restore *r, struct err *e)
 		n = rt_connect(r->vps, e);
 	if (n == 0)
 		restore_sockets_commit(r);
-	if (n == 0)
+	if (n == 0 && !paused)
 		n = cgroup_thaw(rt_cgroup(r->vps), e);
 	ckpt_time("commit");
 	return n;
@@ -439,7 +439,7 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
-	struct rt_restore how = { 0, 0, hold_network, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r };
 	int n;
 
 	if (r->early)
@@ -528,12 +528,18 @@ static void restore_free(struct ckpt_restore *h)
 	free(h);
 }
 
-/* What is to come, when the stream is a file. */
-static uint64_t stream_size(int fd)
+/* *ret_size: what is to come, when the stream is a file; else 0. */
+static struct ckpt_reader *open_stream(int fd, uint64_t *ret_size, struct err *e)
 {
+	struct ckpt_reader *reader = ckpt_reader_new(fd, e);
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	*ret_size = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	if (reader && !*ret_size && ckpt_reader_ahead(reader, e) < 0) {
+		ckpt_reader_free(reader);
+		return NULL;
+	}
+	return reader;
 }
 
 int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd,
@@ -550,8 +556,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	h->r.lender = -EBADF;
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
-	h->r.total = stream_size(fd);
-	h->r.reader = ckpt_reader_new(fd, e);
+	h->r.reader = open_stream(fd, &h->r.total, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
 		ckpt_restore_abort(h);
@@ -566,9 +571,9 @@ struct rt_vps *ckpt_restore_vps(const struct ckpt_restore *h)
 	return h->r.vps;
 }
 
-int ckpt_restore_commit(struct ckpt_restore *h, struct rt_vps **ret, struct err *e)
+int ckpt_restore_commit(struct ckpt_restore *h, bool paused, struct rt_vps **ret, struct err *e)
 {
-	int n = let_go(&h->r, e);
+	int n = let_go(&h->r, paused, e);
 
 	if (n < 0) {
 		ckpt_restore_abort(h);
@@ -596,5 +601,5 @@ int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int f
 	struct ckpt_restore *h;
 	int n = ckpt_restore_prepare(spec, stdio, fd, NULL, &h, e);
 
-	return n == 0 ? ckpt_restore_commit(h, ret, e) : n;
+	return n == 0 ? ckpt_restore_commit(h, false, ret, e) : n;
 }

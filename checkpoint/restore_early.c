@@ -218,7 +218,9 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
 			struct err *e)
 {
-	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, network, open_nothing, stay, r };
+	/* Of now, not of when the VPS is made: what that takes the pause would wait for (await_clocks()). */
+	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, now_monotonic_us(), network,
+				  open_nothing, stay, r };
 	long pages = sysconf(_SC_PHYS_PAGES);
 	int n;
 

@@ -41,6 +41,7 @@ enum {
 	CKPT_SCAN_FILE = 8,
 	CKPT_SCAN_ANEW = 16,   /* all counts as written */
 	CKPT_SCAN_SOFT = 32,   /* written is what has a soft-dirty mark (softdirty.h) */
+	CKPT_SCAN_ANON = 64,   /* memory of no file: it need not be looked for a file's pages, which takes long */
 };
 
 /*

@@ -450,6 +450,16 @@ int rt_connect(struct rt_vps *v, struct err *e)
 	return netns_vps_release(&v->network.host, &v->network.vps, fd, e);
 }
 
+int rt_root_changed(const struct rt_vps *v, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)v->pid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open the VPS's root") : storage_root_reread(fd, e);
+}
+
 void rt_finish(struct rt_vps *v)
 {
 	if (!v)

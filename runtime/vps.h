@@ -36,7 +36,8 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
  * checkpoint puts another process in its place. Both are copies of the caller's, with its memory.
  */
 struct rt_restore {
-	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start */
+	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start, or */
+	uint64_t at_us;                    /* when the host's CLOCK_MONOTONIC shows this, if it is not 0 */
 	/* In the caller, when the VPS's network namespace is there and nothing in it is up. */
 	int (*network)(void *arg, int netns_fd, struct err *e);
 	int (*open)(void *arg, struct err *e);
@@ -75,6 +76,9 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 
 /* The next process in the VPS that asks for no number gets one above this, as if this had been given last. */
 int rt_last_number(struct rt_vps *v, pid_t number, struct err *e);
+
+/* While nothing in the VPS runs: the files of its root have been changed from outside (storage_root_reread()). */
+int rt_root_changed(const struct rt_vps *v, struct err *e);
 
 /*
  * Takes the master of a terminal whose other end processes of the VPS have, and that nobody looks at any more. It is

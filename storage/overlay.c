@@ -6,12 +6,14 @@
 #include "base/path.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -347,6 +349,23 @@ static int overlay_mount(const struct storage_root *r, int userns_fd, int *ret_l
 	if (mnt >= 0)
 		detached_refused = true;
 	return mnt;
+}
+
+/* Reconfiguring a file system, to whatever it was, drops its entries that nobody uses (shrink_dcache_sb() in the kernel's
+ * reconfigure_super()). Overlay keeps nothing else of the layers than in these. */
+int storage_root_reread(int fd, struct err *e)
+{
+	cleanup_close int fs = -EBADF;
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return err_sys(e, "look at the root");
+	if (st.f_type != OVERLAYFS_SUPER_MAGIC)
+		return 0;
+	fs = fspick(fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		return err_sys(e, "have the root's overlay look at its layers again");
+	return 0;
 }
 
 static int overlay_usage(const struct storage_root *r, uint64_t *ret_bytes, struct err *e)

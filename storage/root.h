@@ -47,6 +47,13 @@ struct storage_backend {
 const struct storage_backend *storage_backend_find(const char *name, struct err *e);
 
 /*
+ * The upper layer has changed below the mount whose root is behind `fd`, while nobody used it: what has been looked
+ * up through it, and what was found not to be there, is looked up anew from now on. Directories in use keep what they
+ * were found to be: the root, and those that something is mounted on.
+ */
+int storage_root_reread(int fd, struct err *e);
+
+/*
  * A user namespace with the mapping id_base/id_count for uses outside a running VPS (reading the
  * files of a stopped one): an fd; the helper process that made it has ended.
  */

@@ -93,8 +93,29 @@ as_without() {
 	n=$(count a)
 	wait_until 10 counts a "$((n + 3))"
 	on b vps destroy web1
+}
+
+@test "one that is paused moves, and is paused" {
+	make_counter
 	vps pause web1
-	fails 5 "vps: migrate web1: it is paused (hint: vps resume web1)" vps migrate -e "$RSH" web1 host-b
+	n=$(cat "$A_ROOT/lib/vps/web1/root/upper/srv/n")
+	succeeds vps migrate -e "$RSH" web1 host-b
+	assert_only_on b web1
+	on b vps_is web1 paused
+	assert_equal "$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")" "$n"
+	on b vps resume web1
+	wait_until 10 counts b "$((n + 3))"
+	# A failure leaves it as it was.
+	on b vps pause web1
+	n=$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")
+	daemon_stop
+	VPS_FAULT=receive.prepare:fail vps daemon start >/dev/null
+	fails_like 1 'receive.prepare: fault injected' on b vps migrate -e "$RSH" web1 host-a
+	daemon_stop
+	on b vps_is web1 paused
+	assert_equal "$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")" "$n"
+	on b vps resume web1
+	wait_until 10 counts b "$((n + 3))"
 }
 
 @test "a command that runs inside is named" {

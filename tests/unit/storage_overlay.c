@@ -204,6 +204,34 @@ static void mount_and_use(bool helper)
 	place_done(&p);
 }
 
+/* What a pass of a migration does to the upper below a mount that has been looked at. */
+TEST(changed_below)
+{
+	cleanup_free char *text = NULL;
+	struct place p;
+	char upper[600];
+	int mnt;
+
+	if (!as_root())
+		skip("not root");
+	place_init(&p);
+	ok(storage_overlay.create(&p.r, &e) == 0, "create");
+	mnt = storage_overlay_mount(&p.r, p.userns, true, NULL, &e);
+	ok(mnt >= 0 && faccessat(mnt, "fresh", F_OK, 0) < 0 && faccessat(mnt, "dir/inner", F_OK, 0) == 0, "looked at");
+	snprintf(upper, sizeof(upper), "%s/upper", p.r.dir);
+	put(upper, "fresh", "fresh", 0644);
+	put(upper, "hello", "of the upper", 0644);
+	snprintf(upper, sizeof(upper), "%s/upper/dir", p.r.dir);
+	ok(mkdir(upper, 0755) == 0, "a directory of both layers");
+	put(upper, "beside", "beside", 0644);
+	eq_int(storage_root_reread(mnt, &e), 0, "it looks again");
+	ok(faccessat(mnt, "fresh", F_OK, 0) == 0, "what was not there is");
+	ok(fd_read_file_at(mnt, "hello", 100, &text, NULL) == 0 && STREQ(text, "of the upper"), "a file is the upper's");
+	ok(faccessat(mnt, "dir/beside", F_OK, 0) == 0 && faccessat(mnt, "dir/inner", F_OK, 0) == 0, "a directory is both's");
+	close(mnt);
+	place_done(&p);
+}
+
 TEST(detached_lower)
 {
 	if (!as_root())
