@@ -125,8 +125,8 @@ static uint64_t guard_category(int pagemap)
 		.size = sizeof(s), .start = 4096, .end = 8192, .category_mask = IS_GUARD, .return_mask = IS_GUARD,
 	};
 
-	if (!known)
-		known = ioctl(pagemap, SCAN, &s) < 0 && errno == EINVAL ? 2 : 1;
+	if (!known) /* another failure says nothing about that: the next one tells */
+		known = ioctl(pagemap, SCAN, &s) >= 0 ? 1 : errno == EINVAL ? 2 : 0;
 	return known == 1 ? IS_GUARD : 0;
 }
 
