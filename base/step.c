@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int fault_fire(const char *point, const char *action, size_t action_len, struct err *e)
@@ -50,8 +51,17 @@ static int timeline(void)
 
 void step_mark(const char *point)
 {
-	if (timeline() >= 0)
-		dprintf(timeline(), "%llu %d %s\n", (unsigned long long)now_realtime_us(), (int)getpid(), point);
+	static _Thread_local long long before;
+	struct timespec ts;
+	long long now;
+
+	if (timeline() < 0)
+		return;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	now = (long long)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+	dprintf(timeline(), "%llu %d %lld %s\n", (unsigned long long)now_realtime_us(), (int)gettid(), now - before,
+		point);
+	before = now;
 }
 
 int fault_point(const char *table, const char *step, struct err *e)
@@ -89,6 +99,21 @@ int fault_point(const char *table, const char *step, struct err *e)
 			p++;
 	}
 	return 0;
+}
+
+bool without_feature(const char *name)
+{
+	const char *list = secure_getenv("VPS_WITHOUT");
+	size_t len = strlen(name);
+
+	for (const char *p = list; p && *p; p += strspn(p, ",")) {
+		size_t item = strcspn(p, ",");
+
+		if (item == len && memcmp(p, name, len) == 0)
+			return true;
+		p += item;
+	}
+	return false;
 }
 
 static void undo(const struct step_table *t, size_t done, void *ctx)

@@ -4,6 +4,8 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
+
 /*
  * Kernel state that outlives a function (a cgroup, a link, a mount, a process) is made by a table
  * of steps. When one fails, those already done are undone in reverse. Each step is also a named
@@ -46,8 +48,15 @@ void steps_down(const struct step_table *t, void *ctx);
 int fault_point(const char *table, const char *step, struct err *e);
 
 /*
+ * For tests: whether the environment variable VPS_WITHOUT, a comma-separated list, names this feature
+ * of the kernel. Who asks does what it would do where the kernel has it not.
+ */
+bool without_feature(const char *name);
+
+/*
  * A moment of which the time is to be known: appended to the file that VPS_TIMELINE names, if any, as
- * "CLOCK_REALTIME-in-us pid point" (the one clock that all namespaces share). bench/migrate --timeline shows them.
+ * "TIME THREAD CPU POINT": CLOCK_REALTIME, the one clock that all namespaces share, and the thread's own processor
+ * time since its point before, both in microseconds. bench/migrate --timeline shows them.
  */
 void step_mark(const char *point);
 

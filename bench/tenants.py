@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 
+import disk
 from density import Host, own_network, table, tag_of
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -153,15 +154,15 @@ class Bench:
     # --- overhead -------------------------------------------------------------------------------
 
     def timed(self, argv, inside):
-        """(wall, CPU) seconds."""
+        """CPU seconds."""
         def spent():
             usage = resource.getrusage(resource.RUSAGE_CHILDREN)
             return self.usage("plain") if inside else usage.ru_utime + usage.ru_stime
 
-        before, start = spent(), time.monotonic()
+        before = spent()
         subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-        return time.monotonic() - start, spent() - before
+        return spent() - before
 
     def overhead(self):
         """The same programs on the host and in a VPS, in turn; best of the rounds."""
@@ -170,21 +171,18 @@ class Bench:
         inside = ["env", f"VPS_ROOT={self.host.root}", str(self.host.vps), "exec", "plain", "--", "sh", "-c"]
         rows = []
         busybox = shutil.which("busybox")
-        for what, clock, script in (
-                ("CPU (a loop of the shell), CPU time", 1, "i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done"),
-                ("memory bandwidth (dd of zeros), CPU time", 1, "%s dd if=/dev/zero of=/dev/null bs=8M count=1500"),
-                ("disk (dd, direct), wall time", 0, "%s dd if=/dev/zero of=%s/f bs=1M count=128 oflag=direct")):
+        for what, script in (
+                ("CPU (a loop of the shell), CPU time", "i=0; while [ $i -lt 600000 ]; do i=$((i+1)); done"),
+                ("memory bandwidth (dd of zeros), CPU time", "%s dd if=/dev/zero of=/dev/null bs=8M count=1500")):
             best = {"host": [], "VPS": []}
             for _ in range(self.args.rounds):
-                on_host, in_vps = script, script
-                if script.startswith("%s"):
-                    places = (str(self.host.root), "")[:script.count("%s") - 1]
-                    on_host = script % ((busybox,) + places)
-                    in_vps = script % (("",) + ("",) * len(places))
-                best["host"].append(self.timed(shell + [on_host], False)[clock])
-                best["VPS"].append(self.timed(inside + [in_vps], True)[clock])
+                on_host, in_vps = (script.replace("%s", place) for place in (busybox, ""))
+                best["host"].append(self.timed(shell + [on_host], False))
+                best["VPS"].append(self.timed(inside + [in_vps], True))
             host, vps = min(best["host"]), min(best["VPS"])
             rows.append((what, f"{host:.2f} s", f"{vps:.2f} s", host / vps))
+        rows += [(f"disk: {what}", *times, float(ratio)) for what, *times, ratio, _
+                 in disk.measure(self.host, pathlib.Path(self.host.root), 20 * self.args.rounds)]
         rows += self.overhead_tcp()
         self.gone("plain")
         return rows

@@ -9,7 +9,6 @@
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -39,15 +38,6 @@ static uint64_t waiting(const Ckpt__Area *a)
 	uint64_t n = slots_of(a);
 
 	return (a->aio->tail + n - a->aio->head) % n;
-}
-
-void ckpt_aio_look_ahead(struct ckpt_dump *d)
-{
-	cleanup_free char *text = NULL;
-	struct err ignored;
-
-	if (fd_read_file_at(AT_FDCWD, "/proc/sys/fs/aio-nr", 64, &text, NULL) == 0 && atoll(text) > 0)
-		ckpt_kernel_open(&d->kernel, &ignored);
 }
 
 int ckpt_aio_area(struct ckpt_dump *d, Ckpt__Area *a, struct err *e)

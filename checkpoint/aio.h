@@ -17,8 +17,6 @@ struct ckpt_thread;
 struct list;
 struct restoring;
 
-/* While the VPS runs: what takes long, when there is any on this host. */
-void ckpt_aio_look_ahead(struct ckpt_dump *d);
 /* Its area, whose contents are asked for later. */
 int ckpt_aio_area(struct ckpt_dump *d, Ckpt__Area *a, struct err *e);
 /* The rings of a process, by lists; waits a while for requests that are under way. A ring that a fork left in the

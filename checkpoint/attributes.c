@@ -4,7 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/restore_internal.h"
+#include "checkpoint/registrations.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -128,6 +128,7 @@ int ckpt_attributes_collect(struct ckpt_dump *d, struct ckpt_task *k, const stru
 		ckpt__process_more__init(p);
 		k->process->more = p;
 		r = r == 0 ? files_collect(k, p, e) : r;
+		r = r == 0 ? ckpt_registrations_files(d, k, p, e) : r;
 	}
 	return r;
 }
@@ -141,7 +142,7 @@ int ckpt_attributes_check(const struct ckpt_task *k, const Ckpt__Thread *t, stru
 	    m->n_speculation != SPECULATIONS || m->io_priority >> 13 == IOPRIO_CLASS_RT)
 		return err_set(e, ERR_FAIL, "the image is damaged: attributes of thread %u",
 			       t->tid);
-	return 0;
+	return ckpt_registrations_check(k, t, e);
 }
 
 void restore_attributes(const Ckpt__Thread *t, struct list *l)
@@ -151,6 +152,7 @@ void restore_attributes(const Ckpt__Thread *t, struct list *l)
 
 	memcpy(&s, m->sched.data, sizeof(s));
 	s.size = sizeof(s);
+	restore_policy(t, l);
 	/* May be less than it was: what somebody gave it from outside is not given again. */
 	list_call(l, NULL, SYS_sched_setattr, 0, list_put(l, &s, sizeof(s)), 0, 0, 0, 0);
 	if (s.util_min || (s.util_max && s.util_max != 1024)) {
@@ -199,7 +201,7 @@ int restore_attributes_outside(const struct restoring *p, struct err *e)
 		snprintf(text, sizeof(text), "0x%x", k->more->coredump_filter);
 		r = fd_write_file_at(AT_FDCWD, path, text);
 	}
-	return r < 0 ? err_code(e, r, "write %s", path) : 0;
+	return r < 0 ? err_code(e, r, "write %s", path) : restore_autogroup(p, e);
 }
 
 int restore_dispatch(pid_t tid, const Ckpt__Thread *t)

@@ -53,6 +53,7 @@ struct ckpt_thread {
 	int notify;               /* a signal that ends a list; 0: by PTRACE_SYSCALL */
 	bool seccomp;
 	bool entered;
+	bool dozes;               /* ckpt_thread_doze() */
 	bool in_call;             /* stopped at a system call, not where calls are restarted */
 	bool in_signal;           /* stopped by the signal that ended a list */
 	bool running;             /* in the stub: started, not waited for */
@@ -108,6 +109,13 @@ int ckpt_batch_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct c
 int ckpt_batch_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, struct err *e);
 int ckpt_batch_map_start(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, struct err *e);
 int ckpt_batch_map_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+
+/*
+ * Of an adopted thread that has no signals to fear: it begins a call and is interrupted in it at once. When that is one
+ * that the kernel would go on with (ERESTART_RESTARTBLOCK) t->dozes is true, and a thread with that result among its
+ * registers goes on with it, whatever it was made to call meanwhile; else the call has ended.
+ */
+int ckpt_thread_doze(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e);
 
 /* One call without scratch memory. What it returned is *ret. */
 int ckpt_batch_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c,

@@ -10,8 +10,10 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/queues.h"
+#include "checkpoint/registrations.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
+#include "checkpoint/waits.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +46,7 @@ struct visit {
 	struct ckpt_asking q;
 	struct places at;
 	struct ckpt_attribute_places attributes;
+	struct ckpt_registration_places registrations;
 	Ckpt__Thread *t;
 	bool leader;
 };
@@ -115,7 +118,7 @@ static int copy_process(const struct visit *v)
 	memcpy(&subreaper, ckpt_ask_answer(&v->q, v->at.subreaper), sizeof(subreaper));
 	k->mm->brk = (uint64_t)v->q.call[v->at.brk].ret;
 	k->process->dumpable = (int32_t)v->q.call[v->at.dumpable].ret;
-	k->process->thp_disable = v->q.call[v->at.thp].ret > 0;
+	k->process->thp_disable = v->q.call[v->at.thp].ret > 0 ? (uint32_t)v->q.call[v->at.thp].ret : 0;
 	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
 	k->process->child_subreaper = subreaper != 0;
 	for (size_t i = 0; i < v->at.fd_count; i++)
@@ -191,6 +194,7 @@ static void ask_all(struct visit *v)
 	ckpt_ask(q, SYS_prctl, PR_GET_PDEATHSIG, at->pdeath, 0, 0);
 	at->secure = ckpt_ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
 	ckpt_attributes_ask(q, &v->attributes);
+	ckpt_registrations_ask(q, &v->registrations, v->leader);
 	if (v->leader)
 		ask_process(v);
 }
@@ -214,26 +218,34 @@ static int take_all(struct visit *v, struct err *e)
 	ckpt_attributes_take(&v->q, &v->attributes, t, v->leader ? v->k : NULL);
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)v->k->pid);
-	return v->leader ? ask_more_fds(v, e) : 0;
+	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
+	return r == 0 && v->leader ? ask_more_fds(v, e) : r;
+}
+
+static int look_outside(struct visit *v, unsigned *filters, struct err *e)
+{
+	int r = ckpt_attributes_collect(v->d, v->k, &v->th, v->t, v->leader, e);
+
+	return r == 0 ? ckpt_thread_outside(v->d, v->k, v->th.tid, &v->status, v->t, filters, e) : r;
 }
 
 /* While the list runs, what the thread itself is not needed for is looked at from outside. */
 static int run_list(struct visit *v, unsigned *filters, struct err *e)
 {
-	int r = v->b->scratch ? 0 : ckpt_batch_map(v->b, &v->th, CKPT_ASK_SCRATCH, e);
+	struct err ignored;
+	int seen, r = v->b->scratch ? 0 : ckpt_batch_map(v->b, &v->th, CKPT_ASK_SCRATCH, e);
 
 	if (r < 0)
 		return r;
 	ask_all(v);
 	r = ckpt_ask_start(&v->q, v->b, &v->th, e);
-	if (r == 0)
-		r = ckpt_attributes_collect(v->d, v->k, &v->th, v->t, v->leader, e);
-	if (r == 0)
-		r = ckpt_thread_outside(v->d, v->k, v->th.tid, &v->status, v->t, filters, e);
-	if (r == 0)
-		r = ckpt_ask_finish(&v->q, v->b, &v->th, e);
-	if (r == 0)
-		r = take_all(v, e);
+	if (r < 0)
+		return r;
+	seen = look_outside(v, filters, e);
+	r = ckpt_ask_finish(&v->q, v->b, &v->th, seen < 0 ? &ignored : e);
+	if (seen < 0 || r < 0)
+		return seen < 0 ? seen : r;
+	r = take_all(v, e);
 	if (r == 0 && v->leader)
 		r = ckpt_timers_collect(v->d, v->k, v->b, &v->th, e);
 	return r == 0 && v->leader ? ckpt_aio_collect(v->d, v->k, v->b, &v->th, e) : r;
@@ -255,6 +267,7 @@ static int thread_keep(struct visit *v, unsigned filters, struct err *e)
 
 	if (r < 0)
 		return r;
+	ckpt_wait_collect(v->d, tid, v->t);
 	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, v->t) < 0)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
 	r = ckpt_seccomp_collect(v->d, tid, filters, v->t, e);
@@ -289,25 +302,45 @@ static int thread_end(struct visit *v, bool last, int r, struct err *e)
 	return r == 0 ? thread_keep(v, filters, e) : r;
 }
 
-static int threads_collect(struct visit *v, const struct ckpt_process *p, struct err *e)
+/* The first thread maps the scratch memory while we look at open files: only it can tell of these. */
+static int first_collect(struct visit *v, const struct ckpt_process *p, struct err *e)
 {
-	/* The first thread maps the scratch memory while we look at open files: only it can tell of these. */
-	int r = thread_begin(v, p->tids[0], e);
+	struct err ignored;
+	int files = 0, r = thread_begin(v, p->tids[0], e);
 
 	if (r < 0)
 		return r;
 	r = ckpt_batch_map_start(v->b, &v->th, CKPT_ASK_SCRATCH, e);
-	if (r == 0)
-		r = ckpt_fds_collect(v->d, v->k, e);
-	if (r == 0)
-		r = ckpt_batch_map_finish(v->b, &v->th, e);
-	r = thread_end(v, p->count == 1, r, e);
+	if (r == 0) {
+		files = ckpt_fds_collect(v->d, v->k, e);
+		r = ckpt_batch_map_finish(v->b, &v->th, files < 0 ? &ignored : e);
+	}
+	return thread_end(v, p->count == 1, files < 0 ? files : r, e);
+}
+
+/* What could not be collected must not show. */
+static void drop_scratch(struct visit *v, pid_t tid)
+{
+	struct err ignored;
+
+	if (!v->b->scratch || ckpt_thread_enter(v->b, &v->th, tid, NULL, &ignored) < 0)
+		return;
+	ckpt_batch_unmap(v->b, &v->th, &ignored);
+	ckpt_thread_leave(v->b, &v->th, &ignored);
+}
+
+static int threads_collect(struct visit *v, const struct ckpt_process *p, struct err *e)
+{
+	int r = first_collect(v, p, e);
+
 	for (size_t i = 1; r == 0 && i < p->count; i++) {
 		r = ckpt_status_read(p->tids[i], &v->status);
 		r = r < 0 ? err_code(e, r, "look at thread %d", (int)p->tids[i]) : thread_begin(v, p->tids[i], e);
 		if (r == 0)
 			r = thread_end(v, i == p->count - 1, 0, e);
 	}
+	if (r < 0)
+		drop_scratch(v, p->tids[0]);
 	return r;
 }
 

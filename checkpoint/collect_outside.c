@@ -6,6 +6,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/pidspaces.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -101,6 +102,8 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, c
 	bool is_plain = r == 0 && t->spaces[CKPT_SPACE_USER] == d->spaces.main[CKPT_SPACE_USER];
 
 	if (r == 0)
+		r = ckpt_pid_children(d, tid, t, e);
+	if (r == 0)
 		r = ckpt_group_of_thread(d, tid, t, e);
 	if (r < 0)
 		return r;
@@ -117,20 +120,21 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, c
 	return r < 0 ? err_code(e, r, "read the ids of thread %d", (int)tid) : 0;
 }
 
-static int status_collect(struct ckpt_arena *a, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t,
+static int status_collect(struct ckpt_dump *d, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t,
 			  unsigned *filters)
 {
+	struct ckpt_arena *a = &d->tree.arena;
 	static const char *const caps[] = { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb" };
 	uint64_t v[16] = { 0 };
 	char path[64];
 	cleanup_free char *comm = NULL;
-	size_t len, n;
-	int r;
+	size_t len;
+	int r = ckpt_pid_inner(d, s, "NSpid", &t->numbers, &t->n_numbers);
 
-	n = ckpt_status_numbers(s, "NSpid", 10, v, 16);
-	t->tid = n ? (uint32_t)v[n - 1] : 0;
-	n = ckpt_status_numbers(s, "NStgid", 10, v, 16);
-	t->pid = n ? (uint32_t)v[n - 1] : 0;
+	if (r < 0)
+		return r;
+	t->tid = ckpt_pid_number(s, "NSpid", d->level);
+	t->pid = ckpt_pid_number(s, "NStgid", d->level);
 	t->n_caps = ARRAY_SIZE(caps);
 	t->caps = ckpt_alloc(a, sizeof(uint64_t) * ARRAY_SIZE(caps));
 	if (!t->caps)
@@ -157,7 +161,7 @@ int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, con
 	int r = affinity_collect(a, tid, t);
 
 	if (r == 0)
-		r = status_collect(a, tid, s, t, ret_filters);
+		r = status_collect(d, tid, s, t, ret_filters);
 	if (r < 0)
 		return err_code(e, r, "collect thread %d", (int)tid);
 	return spaces_collect(d, k, tid, s, t, e);
@@ -203,9 +207,9 @@ int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bo
 	return 0;
 }
 
-static int numbers_collect(struct ckpt_task *k, const struct ckpt_status *s)
+static int numbers_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s)
 {
-	uint64_t f[53] = { 0 }, v[16];
+	uint64_t f[53] = { 0 }, v[1];
 	size_t n;
 	int r = ckpt_stat_read(k->pid, f);
 
@@ -221,12 +225,14 @@ static int numbers_collect(struct ckpt_task *k, const struct ckpt_status *s)
 	k->mm->arg_end = f[49];
 	k->mm->env_start = f[50];
 	k->mm->env_end = f[51];
-	n = ckpt_status_numbers(s, "NSpgid", 10, v, 16);
-	k->process->pgid = n ? (uint32_t)v[n - 1] : 0;
-	n = ckpt_status_numbers(s, "NSsid", 10, v, 16);
-	k->process->sid = n ? (uint32_t)v[n - 1] : 0;
-	n = ckpt_status_numbers(s, "NSpid", 10, v, 16);
-	k->process->pid = n ? (uint32_t)v[n - 1] : 0;
+	k->process->pid = ckpt_pid_number(s, "NSpid", d->level);
+	k->process->pgid = ckpt_pid_number(s, "NSpgid", d->level);
+	k->process->sid = ckpt_pid_number(s, "NSsid", d->level);
+	r = ckpt_pid_inner(d, s, "NSpgid", &k->process->pgids, &k->process->n_pgids);
+	if (r == 0)
+		r = ckpt_pid_inner(d, s, "NSsid", &k->process->sids, &k->process->n_sids);
+	if (r < 0)
+		return r;
 	k->process->ppid = (uint32_t)f[4]; /* the host's; translated when all are known */
 	k->process->exit_signal = (uint32_t)f[38];
 	k->process->stop_seen = f[52] == 0; /* matters when it is stopped */
@@ -280,7 +286,7 @@ int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct 
 	char path[64];
 	cleanup_free char *auxv = NULL;
 	size_t len;
-	int r = numbers_collect(k, s);
+	int r = numbers_collect(d, k, s);
 
 	if (r == 0)
 		r = limits_collect(&d->tree.arena, k);

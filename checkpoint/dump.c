@@ -6,7 +6,6 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
-#include "checkpoint/aio.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
@@ -15,6 +14,7 @@
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/sockets.h"
+#include "checkpoint/waits.h"
 #include "checkpoint/times.h"
 
 #include <errno.h>
@@ -118,18 +118,23 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 	return 0;
 }
 
-static int ids_collect(struct ckpt_dump *d, struct err *e)
+int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e)
 {
 	cleanup_free char *map = NULL;
 	unsigned inside;
 	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)d->init);
+	snprintf(path, sizeof(path), "/proc/%d/uid_map", (int)init);
 	r = fd_read_file_at(AT_FDCWD, path, 65536, &map, NULL);
-	if (r < 0 || sscanf(map, "%u %u %u", &inside, &d->uid_base, &d->uid_count) != 3 || inside != 0)
+	if (r < 0 || sscanf(map, "%u %u %u", &inside, base, count) != 3 || inside != 0)
 		return err_set(e, ERR_FAIL, "%s is not as the runtime writes it", path);
 	return 0;
+}
+
+static int ids_collect(struct ckpt_dump *d, struct err *e)
+{
+	return ckpt_ids_of(d->init, &d->uid_base, &d->uid_count, e);
 }
 
 struct collector {
@@ -176,9 +181,11 @@ static const struct collector surroundings[] = {
 	{ "message queues", ckpt_mqueues_collect },
 };
 
-/* What concerns several processes or open files: all of them are there. */
+/* What concerns several processes or open files: all of them are there, once sockets have told of those that are on
+ * their way. */
 static const struct collector relations[] = {
 	{ "relations", ckpt_relate },
+	{ "sockets", ckpt_sockets_collect },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },
@@ -187,7 +194,6 @@ static const struct collector relations[] = {
 	{ "messages", mqueues_complete },
 	{ "pidfds", pidfds_check },
 	{ "tmpfs", ckpt_tmpfs_collect },
-	{ "sockets", ckpt_sockets_collect },
 	{ "network", ckpt_network_collect },
 };
 
@@ -330,7 +336,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
-	ckpt_aio_look_ahead(d);
+	ckpt_waits_look_ahead(d);
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
 	if (r == 0)
@@ -344,8 +350,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    struct ckpt_dump_result *result, struct err *e)
 {
 	struct ckpt_dump *d = NULL;
+	struct err ignored;
 	uint64_t start;
-	int r;
+	int r, sent;
 
 	for (unsigned tries = 0;; tries++) {
 		d = dump_new(c, init, o, e);
@@ -361,11 +368,17 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time("freeze");
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
+		if (r == 0 && p)
+			ckpt_last_start(p);
 		if (r == 0)
 			r = ckpt_network_start(d, e);
 		ckpt_time("start of the network");
 		if (r == 0)
 			r = collect(d, init, o, e);
+		sent = p ? ckpt_last_wait(p, r < 0 ? &ignored : e) : 0;
+		if (r == 0)
+			r = sent;
+		ckpt_time("wait for the last round");
 		if (r != -EAGAIN || tries == BUSY_TRIES)
 			break;
 		/* A connection waits to be accepted: let the VPS do it. The more that takes, the more waits. */

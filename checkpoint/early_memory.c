@@ -31,7 +31,7 @@ static int salvage(struct restore *r, struct early *w, uint64_t start, uint64_t 
 	struct ckpt_ranges own = { 0 };
 	uint8_t page[CKPT_PAGE];
 	cleanup_close int pagemap = ckpt_proc_open(w->task.pid, "pagemap");
-	int n = pagemap < 0 ? pagemap : ckpt_scan_own(pagemap, start, end, 0, &own, NULL);
+	int n = pagemap < 0 ? pagemap : ckpt_scan_own(pagemap, start, end, CKPT_SCAN_ANON, &own, NULL);
 	for (size_t i = 0; n == 0 && i < own.count; i++)
 		for (uint64_t at = own.r[i].start; n == 0 && at < own.r[i].end; at += CKPT_PAGE) {
 			n = ckpt_mem_read(w->task.pid, at, page, CKPT_PAGE);
@@ -247,7 +247,7 @@ int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t 
 		start = start < first ? first : start;
 		end = end > last ? last : end;
 		if (start < end)
-			n = ckpt_scan_own(pagemap, start, end, 0, &own, NULL);
+			n = ckpt_scan_own(pagemap, start, end, CKPT_SCAN_ANON, &own, NULL);
 	}
 	if (n == 0)
 		n = ckpt_ranges_unite(&own);

@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/lend.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_early.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ static void keep(struct restoring *p, struct early *w)
 	p->threads[0] = w->thread;
 	p->task->pid = w->task.pid;
 	p->early = w;
+	p->login = w->p.login;
 	w->kept = true;
 }
 
@@ -151,7 +153,7 @@ static bool is_used(const struct ckpt_tree *t, uint32_t number)
 }
 
 /* From the end, where the VPS's own seldom are. */
-static pid_t free_number(const struct ckpt_tree *t)
+pid_t restore_free_number(const struct ckpt_tree *t)
 {
 	cleanup_free char *text = NULL;
 	long most = 32768;
@@ -168,11 +170,14 @@ struct serving {
 	struct list *l;
 	pid_t helper;
 	int sock;
+	int (*open)(void *restore, struct err *e);
 };
 
 static int run_helper(void *arg, struct err *e)
 {
-	return restore_open(((struct serving *)arg)->r, e);
+	struct serving *s = arg;
+
+	return s->open(s->r, e);
 }
 
 static int serve_helper(void *arg, struct err *e)
@@ -183,10 +188,10 @@ static int serve_helper(void *arg, struct err *e)
 }
 
 /* The first process runs no more code of ours that could: a copy of this one does it in its place. */
-static int open_files(struct restore *r, struct list *l, struct err *e)
+int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct err *e), struct list *l, struct err *e)
 {
-	pid_t helper, number = free_number(&r->tree);
-	struct serving s = { r, l, number, -EBADF };
+	pid_t helper, number = restore_free_number(&r->tree);
+	struct serving s = { r, l, number, -EBADF, open };
 	int pair[2];
 	rlim_t most = (rlim_t)restore_fd_end(r) + 64;
 	struct rlimit lim;
@@ -219,7 +224,10 @@ int restore_early_settle(struct restore *r, struct list *l, struct err *e)
 	for (size_t i = r->early->count; n == 0 && i-- > 0;)
 		if (r->early->all[i]->born && !r->early->all[i]->kept)
 			n = drop(r, r->early->all[i], l, e);
-	return n == 0 ? open_files(r, l, e) : n;
+	/* The last pass over the disk has come before the tree. */
+	if (n == 0)
+		n = rt_root_changed(r->vps, e);
+	return n == 0 ? restore_open_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, l, e) : n;
 }
 
 bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o)

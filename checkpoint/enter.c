@@ -38,26 +38,61 @@ static int become_root(struct err *e)
 	return 0;
 }
 
+/* 1: in another pid namespace, where only a child is. */
 static int enter_all(const struct entering *in)
 {
+	int beyond = 0;
+
 	for (size_t i = 0; i < in->count; i++) {
+		int type;
+
 		if (in->spaces[i] < 0)
 			continue;
 		if (setns(in->spaces[i], 0) < 0)
 			return err_sys(in->e, "enter a namespace");
-		if (ioctl(in->spaces[i], NS_GET_NSTYPE) == CLONE_NEWUSER && become_root(in->e) < 0)
+		type = ioctl(in->spaces[i], NS_GET_NSTYPE);
+		if (type == CLONE_NEWUSER && become_root(in->e) < 0)
 			return -EPERM;
+		beyond = beyond || type == CLONE_NEWPID;
 	}
+	return beyond;
+}
+
+static int spawn(int (*fn)(void *arg), struct entering *in)
+{
+	void *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+	pid_t pid;
+
+	if (stack == MAP_FAILED)
+		return err_sys(in->e, "make a stack");
+	/* Its end sends no signal, and only we wait for it. */
+	pid = clone(fn, (char *)stack + STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, in);
+	if (pid < 0)
+		in->result = err_sys(in->e, "make a process that enters namespaces");
+	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
+		;
+	munmap(stack, STACK);
+	return in->result;
+}
+
+static int grandchild(void *arg)
+{
+	struct entering *in = arg;
+
+	in->result = in->run(in->arg, in->e);
 	return 0;
 }
 
 static int child(void *arg)
 {
 	struct entering *in = arg;
+	int beyond = enter_all(in);
 
-	in->result = enter_all(in);
-	if (in->result == 0)
-		in->result = in->run(in->arg, in->e);
+	if (beyond <= 0)
+		in->result = beyond == 0 ? in->run(in->arg, in->e) : beyond;
+	else
+		spawn(grandchild, in);
 	return 0;
 }
 
@@ -65,25 +100,12 @@ int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct er
 		struct err *e)
 {
 	struct entering in = { spaces, count, run, arg, e, 1 };
-	void *stack = mmap(NULL, STACK, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-	int dumpable = prctl(PR_GET_DUMPABLE);
-	pid_t pid;
+	int dumpable = prctl(PR_GET_DUMPABLE), n = spawn(child, &in);
 
-	if (stack == MAP_FAILED)
-		return err_sys(e, "make a stack");
-	/* Its end sends no signal, and only we wait for it. */
-	pid = clone(child, (char *)stack + STACK, CLONE_VM | CLONE_VFORK | CLONE_FILES, &in);
-	if (pid < 0)
-		in.result = err_sys(e, "make a process that enters namespaces");
-	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
-		;
-	munmap(stack, STACK);
 	/* Another identity has made the memory, which is ours as well, undumpable (prctl(2)). */
 	if (dumpable == 1 && prctl(PR_SET_DUMPABLE, 1) < 0)
 		return err_sys(e, "stay dumpable");
-	return in.result == 1 ? err_set(e, ERR_FAIL, "a process in other namespaces was killed") :
-				in.result;
+	return n == 1 ? err_set(e, ERR_FAIL, "a process in other namespaces was killed") : n;
 }
 
 int ckpt_visit(enum ckpt_space_kind kind, int space, int (*run)(void *arg, struct err *e), void *arg, struct err *e)

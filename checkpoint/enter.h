@@ -10,7 +10,8 @@
 /*
  * Runs a function in a child that shares the caller's memory and fds, but has namespaces, root,
  * working directory and identity of its own; the caller waits. It enters the namespaces first, in
- * the order given (-EBADF: skipped), and becomes root where one of them is a user namespace. What
+ * the order given (-EBADF: skipped), and becomes root where one of them is a user namespace; where
+ * one is a pid namespace the function runs in a child of that child, which has a number there. What
  * the function returns is returned. It must not start threads, nor leave things to atexit(3).
  */
 int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct err *e), void *arg,

@@ -119,6 +119,25 @@ static bool has_ended(pid_t pid)
 	return ckpt_status_read(pid, &s) == 0 && strstr(s.text, "\nState:\tZ");
 }
 
+/* All its threads are on their way out (PF_EXITING, or killed): it is a zombie, but that some are behind. */
+static bool is_leaving(pid_t pid)
+{
+	struct list tids = { 0 };
+	bool leaving = list_threads(&tids, pid) == 0;
+
+	for (size_t i = 0; leaving && i < tids.count; i++) {
+		uint64_t field[53] = { 0 }, pending = 0;
+		struct ckpt_status s;
+
+		if (ckpt_stat_read(tids.id[i], field) < 0 || ckpt_status_read(tids.id[i], &s) < 0)
+			continue; /* gone by now */
+		ckpt_status_numbers(&s, "SigPnd", 16, &pending, 1);
+		leaving = (field[9] & 4) || (pending >> (SIGKILL - 1) & 1);
+	}
+	free(tids.id);
+	return leaving;
+}
+
 static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 {
 	pid_t *tids;
@@ -128,6 +147,8 @@ static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 		r = ckpt_trace_interrupt(tid);
 	if (r == -ESRCH)
 		return 0; /* it has ended meanwhile */
+	if (r == -EPERM && tid == p->pid && has_ended(tid) && is_leaving(tid))
+		return 0;
 	if (r == -EPERM && tid == p->pid && has_ended(tid))
 		return err_set(e, ERR_UNSUPPORTED, "the first thread of process %d has ended before the others, which "
 			       "cannot be saved", (int)tid);

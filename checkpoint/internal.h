@@ -71,6 +71,7 @@ struct ckpt_dump {
 	} net_lock[16];
 	size_t net_lock_count;
 	pid_t init;
+	size_t level;           /* ckpt_pid_level() */
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
 	const struct rt_spec *spec;
@@ -100,6 +101,8 @@ void ckpt_areas_done(struct ckpt_dump *d);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
+/* Which of the host's ids are the VPS's, in order from its 0 on. (dump.c) */
+int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e);
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
 			Ckpt__Header **ret, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
@@ -107,6 +110,10 @@ struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e);
+/* While all is stopped: one more round, by a thread that has the stream until it was waited for. There need not be
+ * one. (precopy_last.c) */
+void ckpt_last_start(struct ckpt_precopy *p);
+int ckpt_last_wait(struct ckpt_precopy *p, struct err *e);
 /* Of a dump after a pre-copy: before and after its objects are collected, and its pages.
  * (precopy_final.c) */
 int ckpt_final_begin(struct ckpt_dump *d, struct err *e);

@@ -6,6 +6,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/pidspaces.h"
 #include "checkpoint/spaces.h"
 
 #include <errno.h>
@@ -99,13 +100,11 @@ static int collect_shm(struct ckpt_dump *d, uint32_t space, struct err *e)
 }
 
 /* A process as the VPS numbers it; 0 when it is gone. */
-static uint32_t number(pid_t pid)
+static uint32_t number(const struct ckpt_dump *d, pid_t pid)
 {
 	struct ckpt_status s;
-	uint64_t v[16];
-	size_t n = pid > 0 && ckpt_status_read(pid, &s) == 0 ? ckpt_status_numbers(&s, "NSpid", 10, v, 16) : 0;
 
-	return n > 1 ? (uint32_t)v[1] : 0;
+	return pid > 0 && ckpt_status_read(pid, &s) == 0 ? ckpt_pid_number(&s, "NSpid", d->level) : 0;
 }
 
 static int fill_sem(struct ckpt_dump *d, Ckpt__IpcObject *o, struct err *e)
@@ -120,7 +119,7 @@ static int fill_sem(struct ckpt_dump *d, Ckpt__IpcObject *o, struct err *e)
 		return err_sys(e, "read semaphores %d", o->id);
 	for (size_t i = 0; i < o->size; i++) {
 		o->values[o->n_values++] = values[i];
-		o->pids[o->n_pids++] = number(semctl(o->id, (int)i, GETPID));
+		o->pids[o->n_pids++] = number(d, semctl(o->id, (int)i, GETPID));
 	}
 	return 0;
 }

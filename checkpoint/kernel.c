@@ -10,13 +10,16 @@
 #include <linux/btf.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define TYPES "/sys/kernel/btf/vmlinux"
 #define TYPES_MAX MIB(64)
 #define CPUS_MAX 8192u
 #define DEPTH 8     /* of structures without a name in others */
-#define KNOWN 16u   /* members that were asked for */
+#define KNOWN 32u   /* members that were asked for */
 
 /* What the program is asked for, and answers. */
 enum question { READ, TASK, PER_CPU };
@@ -27,7 +30,8 @@ struct question_answer {
 struct ckpt_kernel {
 	char *types;          /* BTF */
 	size_t size;
-	const uint8_t **type; /* by number */
+	bool mapped;
+	uint32_t *type;       /* by number: where it begins */
 	uint32_t count;
 	int program, map;
 	uint64_t per_cpu;     /* as the kernel names the map's memory, which each processor has */
@@ -66,6 +70,29 @@ static size_t tail_of(uint32_t info)
 	}
 }
 
+static const struct btf_type *type_at(const struct ckpt_kernel *k, uint32_t number)
+{
+	return (const void *)(k->types + k->type[number]);
+}
+
+/* Mapped, which Linux 6.16 allows: it is 5 MB. */
+static int open_types(struct ckpt_kernel *k)
+{
+	cleanup_close int fd = open(TYPES, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	void *map;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return -errno;
+	map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0);
+	if (map == MAP_FAILED)
+		return fd_read_file_at(AT_FDCWD, TYPES, TYPES_MAX, &k->types, &k->size);
+	k->types = map;
+	k->size = (size_t)st.st_size;
+	k->mapped = true;
+	return 0;
+}
+
 static int index_types(struct ckpt_kernel *k)
 {
 	const struct btf_header *h = (const void *)k->types;
@@ -73,7 +100,8 @@ static int index_types(struct ckpt_kernel *k)
 
 	if (k->size < sizeof(*h) || h->magic != BTF_MAGIC || h->hdr_len > k->size ||
 	    h->type_off > k->size - h->hdr_len || h->type_len > k->size - h->hdr_len - h->type_off ||
-	    h->str_off > k->size - h->hdr_len || h->str_len > k->size - h->hdr_len - h->str_off)
+	    h->str_off > k->size - h->hdr_len || h->str_len > k->size - h->hdr_len - h->str_off || !h->str_len ||
+	    k->types[h->hdr_len + h->str_off + h->str_len - 1])
 		return -EPROTO;
 	at = (const uint8_t *)k->types + h->hdr_len + h->type_off;
 	end = at + h->type_len;
@@ -85,13 +113,13 @@ static int index_types(struct ckpt_kernel *k)
 
 		if (len > (size_t)(end - at))
 			return -EPROTO;
-		k->type[k->count] = at;
+		k->type[k->count] = (uint32_t)(at - (const uint8_t *)k->types);
 		at += len;
 	}
 	return 0;
 }
 
-/* The file ends in a NUL, as fd_read_file_at() leaves it. */
+/* The last name ends in a NUL, as all do. */
 static const char *name_at(const struct ckpt_kernel *k, uint32_t off)
 {
 	const struct btf_header *h = (const void *)k->types;
@@ -99,9 +127,19 @@ static const char *name_at(const struct ckpt_kernel *k, uint32_t off)
 	return off < h->str_len ? k->types + h->hdr_len + h->str_off + off : "";
 }
 
+/* What follows the first of several names when it is this one; NULL when it is not. */
+static const char *behind(const char *names, const char *first)
+{
+	size_t len = strlen(first);
+
+	if (strncmp(names, first, len) != 0 || (names[len] && names[len] != '.'))
+		return NULL;
+	return names + len + (names[len] == '.');
+}
+
 static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *name, unsigned depth, uint32_t *ret)
 {
-	const struct btf_type *t = type < k->count ? (const void *)k->type[type] : NULL;
+	const struct btf_type *t = type && type < k->count ? type_at(k, type) : NULL;
 	const struct btf_member *m = t ? (const void *)(t + 1) : NULL;
 
 	if (!t || depth == DEPTH ||
@@ -109,9 +147,9 @@ static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *
 		return false;
 	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
 		uint32_t bits = BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset, in = 0;
+		const char *own = name_at(k, m[i].name_off), *rest = own[0] ? behind(name, own) : name;
 
-		if (m[i].name_off ? STREQ(name_at(k, m[i].name_off), name)
-				  : find_member(k, m[i].type, name, depth + 1, &in)) {
+		if (rest && (!rest[0] || find_member(k, m[i].type, rest, depth + 1, &in))) {
 			*ret = bits / 8 + in;
 			return true;
 		}
@@ -128,7 +166,7 @@ static int offset_of(struct ckpt_kernel *k, const char *type, const char *member
 			return 0;
 		}
 	for (uint32_t i = 1; i < k->count; i++) {
-		const struct btf_type *t = (const void *)k->type[i];
+		const struct btf_type *t = type_at(k, i);
 
 		if (BTF_INFO_KIND(t->info) != BTF_KIND_STRUCT || !STREQ(name_at(k, t->name_off), type) ||
 		    !find_member(k, i, member, 0, ret))
@@ -205,6 +243,16 @@ static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, ui
 	return r < 0 ? err_code(e, r, "read what the kernel knows") : 0;
 }
 
+int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
+		      struct err *e)
+{
+	uint32_t off = 0;
+	int r = offset_of(k, type, member, &off, e);
+
+	*ret = at + off;
+	return r;
+}
+
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
 		       uint64_t *ret, struct err *e)
 {
@@ -218,16 +266,43 @@ int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, con
 	return r;
 }
 
-int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+static int open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
 {
-	uint64_t table, slots, file;
+	uint64_t table, slots;
 	int r = ckpt_kernel_member(k, k->files, "files_struct", "fdt", 8, &table, e);
 
 	if (r == 0)
 		r = ckpt_kernel_member(k, table, "fdtable", "fd", 8, &slots, e);
-	if (r == 0)
-		r = ask(k, READ, slots + 8 * (uint64_t)fd, &file, e);
+	return r < 0 ? r : ask(k, READ, slots + 8 * (uint64_t)fd, ret, e);
+}
+
+int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+{
+	uint64_t file;
+	int r = open_file(k, fd, &file, e);
+
 	return r < 0 ? r : ckpt_kernel_member(k, file, "file", "private_data", 8, ret, e);
+}
+
+/* By way of the inode's struct pid (PROC_I() in fs/proc/internal.h); a task hangs in its list by pid_links. */
+int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+{
+	uint64_t file, inode, pid, links;
+	uint32_t in_proc = 0, in_task = 0;
+	int r = open_file(k, fd, &file, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(k, file, "file", "f_inode", 8, &inode, e);
+	if (r == 0)
+		r = offset_of(k, "proc_inode", "vfs_inode", &in_proc, e);
+	if (r == 0)
+		r = ckpt_kernel_member(k, inode - in_proc, "proc_inode", "pid", 8, &pid, e);
+	if (r == 0)
+		r = ckpt_kernel_member(k, pid, "pid", "tasks", 8, &links, e);
+	if (r == 0)
+		r = offset_of(k, "task_struct", "pid_links", &in_task, e);
+	*ret = links - in_task;
+	return r == 0 && !links ? -ESRCH : r;
 }
 
 /* The processors that there may be: "0-3,6". */
@@ -315,7 +390,7 @@ int ckpt_kernel_open(struct ckpt_kernel **ret, struct err *e)
 	if (!k)
 		return err_code(e, -ENOMEM, "read what the kernel knows");
 	k->program = k->map = -EBADF;
-	r = fd_read_file_at(AT_FDCWD, "/sys/kernel/btf/vmlinux", TYPES_MAX, &k->types, &k->size);
+	r = open_types(k);
 	if (r == 0)
 		r = index_types(k);
 	if (r == 0)
@@ -338,7 +413,10 @@ void ckpt_kernel_close(struct ckpt_kernel *k)
 		return;
 	fd_close(&k->program);
 	fd_close(&k->map);
-	free(k->types);
+	if (k->mapped)
+		munmap(k->types, k->size);
+	else
+		free(k->types);
 	free(k->type);
 	free(k);
 }

@@ -18,10 +18,15 @@ struct ckpt_kernel;
 int ckpt_kernel_open(struct ckpt_kernel **ret, struct err *e);
 void ckpt_kernel_close(struct ckpt_kernel *k);
 
-/* A member of a structure that begins at `at`: `size` bytes of it, up to 8, unsigned. Names are constants: where
+/* A member of a structure that begins at `at`, or "member.member": `size` bytes of it, up to 8, unsigned. Names are constants: where
  * they are is remembered. */
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
 		       uint64_t *ret, struct err *e);
+/* Where that member is. */
+int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
+		      struct err *e);
+/* The task_struct that an open file of ours in /proc/TID speaks of. */
+int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e);
 /* private_data of an open file of ours. */
 int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e);
 /* The sum over all processors of a 32-bit member of what lies at `at` in the memory of each. */

@@ -159,6 +159,8 @@ int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e);
  * is restore_fd_file() in every process until its own fds are placed.
  */
 int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
+/* True when open() will say CKPT_LATE. */
+bool ckpt_file_opens_late(const Ckpt__File *f);
 void ckpt_collect_done(struct ckpt_collect *c);
 /* The first file with the inode that was asked for: while it is collected it is itself. 0: no memory. */
 uint32_t ckpt_first_of(struct ckpt_dump *d, const struct ckpt_fd *f);

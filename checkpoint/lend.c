@@ -5,7 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/restore_internal.h"
+#include "checkpoint/restore_births.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,29 +89,80 @@ static void make_call(struct list *l, const struct ckpt_lend *q)
 	}
 }
 
-static int lend(struct restore *r, pid_t helper, struct restoring *p, const struct ckpt_lend *q, struct list *l,
+/* Who was born in a nested user namespace: as that has the ids, and back to those it was born with. Those that
+ * have no number there stay. */
+static void become_nested(struct list *l, const struct restore *r, const struct restoring *p, uint32_t uid, uint32_t gid)
+{
+	uint64_t same = UINT32_MAX;
+
+	uid = ckpt_user_id(&r->tree, p->user, uid, false);
+	gid = ckpt_user_id(&r->tree, p->user, gid, true);
+	list_call(l, "set its group id", SYS_setresgid, same, gid, same, 0, 0, 0);
+	list_call(l, "set its user id", SYS_setresuid, same, uid, same, 0, 0, 0);
+}
+
+static void call_as(struct list *l, const struct restore *r, const struct restoring *p, const struct ckpt_lend *q)
+{
+	if (!p->user) {
+		become(l, q->uid, q->gid, q->groups, q->n_groups);
+		make_call(l, q);
+		become(l, 0, 0, NULL, 0);
+		return;
+	}
+	become_nested(l, r, p, q->uid, q->gid);
+	make_call(l, q);
+	become_nested(l, r, p, p->as->outer_uids[1], p->as->outer_gids[1]);
+}
+
+/* In a nested pid namespace the helper is not seen: the nearest of those that it descends from who do, and whose
+ * table of open files it shares. */
+static struct restoring *seeing(struct restore *r, struct restoring *p)
+{
+	size_t who = (size_t)(p - r->procs);
+
+	while (r->procs[who].space)
+		who = r->plan.nodes[who].parent;
+	return &r->procs[who];
+}
+
+static int take(struct restore *r, struct restoring *p, pid_t helper, const struct ckpt_lend *q, struct list *l,
 		struct err *e)
 {
 	static const char net[] = "/proc/self/ns/net";
-	bool elsewhere = q->op == CKPT_LEND_PAIR && q->place >= 0;
+	struct restoring *by = seeing(r, p);
+	int n;
 
 	list_init(l, r);
 	list_call(l, NULL, SYS_close_range, HELPER, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	list_call(l, "open the helper", SYS_pidfd_open, (uint64_t)helper, 0, 0, 0, 0, 0);
 	if (q->op != CKPT_LEND_PAIR)
 		list_call(l, "take a socket", SYS_pidfd_getfd, HELPER, (uint64_t)q->fd, 0, 0, 0, 0);
-	else
+	n = list_run(l, &by->batch, &by->threads[0], e);
+	list_init(l, r);
+	if (q->op == CKPT_LEND_PAIR)
 		list_call(l, "open its network", SYS_open, list_put(l, net, sizeof(net)), O_RDONLY | O_CLOEXEC, 0, 0, 0,
 			  0);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	list_init(l, r);
 	list_call(l, "take a place", SYS_pidfd_getfd, HELPER, (uint64_t)(q->place < 0 ? q->fd : q->place), 0, 0, 0, 0);
+	return n == 0 ? list_run(l, &by->batch, &by->threads[0], e) : n;
+}
+
+static int lend(struct restore *r, pid_t helper, struct restoring *p, const struct ckpt_lend *q, struct list *l,
+		struct err *e)
+{
+	bool elsewhere = q->op == CKPT_LEND_PAIR && q->place >= 0;
+	int n = take(r, p, helper, q, l, e);
+
+	list_init(l, r);
 	if (elsewhere)
 		list_call(l, "enter a network", SYS_setns, PLACE, CLONE_NEWNET, 0, 0, 0, 0);
-	become(l, q->uid, q->gid, q->groups, q->n_groups);
-	make_call(l, q);
-	become(l, 0, 0, NULL, 0);
-	if (elsewhere)
+	call_as(l, r, p, q);
+	/* Out of a nested user namespace it could not go back; it gets its own later. */
+	if (elsewhere && !p->user)
 		list_call(l, "leave a network", SYS_setns, OWN_NET, CLONE_NEWNET, 0, 0, 0, 0);
-	return list_run(l, &p->batch, &p->threads[0], e);
+	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
 static int check(const struct restore *r, const struct ckpt_lend *q, struct restoring **ret)

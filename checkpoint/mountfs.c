@@ -16,13 +16,13 @@ static const char *const overlay_options[] = { "lowerdir", "upperdir", "workdir"
 static const struct ckpt_mountfs types[] = {
 	{ "tmpfs",       tmpfs_options,   true,  -1 },
 	{ "ramfs",       ramfs_options,   true,  -1 },
-	{ "proc",        proc_options,    false, -1 },
+	{ "proc",        proc_options,    false, CKPT_SPACE_PID },
 	{ "sysfs",       no_options,      false, CKPT_SPACE_NET },
 	{ "cgroup2",     no_options,      false, CKPT_SPACE_CGROUP },
 	{ "mqueue",      no_options,      false, CKPT_SPACE_IPC },
 	{ "devpts",      devpts_options,  false, -1 },
 	{ "overlay",     overlay_options, false, -1 },
-	{ "binfmt_misc", no_options,      false, -1 },
+	{ "binfmt_misc", no_options,      true,  -1 },
 	{ "nsfs",        no_options,      false, -1 },
 };
 

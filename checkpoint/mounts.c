@@ -176,6 +176,43 @@ static int refuse(const struct ckpt_mountinfo *m, struct err *e, const char *why
 	return err_set(e, ERR_UNSUPPORTED, "%s is mounted on %s, %s", m->type, m->at, why);
 }
 
+/* What /proc shows is told by process 1 in it, when that can be looked at. */
+static int open_first(void *arg, struct err *e)
+{
+	struct opening *o = arg;
+	char path[4200];
+
+	(void)e;
+	snprintf(path, sizeof(path), "%s/1/ns/pid", o->path);
+	o->fd = open(path, O_RDONLY | O_CLOEXEC);
+	return 0;
+}
+
+static int proc_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__Super *s, struct err *e)
+{
+	struct opening o = { m->at, -EBADF };
+	uint32_t main = r->d->spaces.main[CKPT_SPACE_PID];
+	int n = mounter_spaces(r, s, e), id = 0;
+
+	if (n == 0 && STREQ(m->root, "/"))
+		n = ckpt_within(&r->d->spaces.space[r->space - 1].fd, 1, open_first, &o, e);
+	if (n == 0 && o.fd >= 0)
+		id = ckpt_spaces_add(r->d, CKPT_SPACE_PID, o.fd, 0, e);
+	fd_close(&o.fd);
+	if (n < 0 || id < 0)
+		return n < 0 ? n : id;
+	if (!s->n_spaces)
+		return id && (uint32_t)id != main ? refuse(m, e, "which is of a pid namespace that nobody is in") : 0;
+	if (id)
+		s->spaces[CKPT_SPACE_PID] = (uint32_t)id;
+	/* It belongs to whom that belongs to, whoever has mounted it. */
+	id = (int)s->spaces[CKPT_SPACE_PID];
+	s->owner = (uint32_t)id == main ? 0 : r->d->tree.spaces[id - 1]->owner;
+	if (s->owner == r->d->spaces.main[CKPT_SPACE_USER])
+		s->owner = 0;
+	return 0;
+}
+
 static int add_super(struct reading *r, struct ckpt_mountinfo *m, uint32_t *ret, struct err *e)
 {
 	struct ckpt_dump *d = r->d;
@@ -213,6 +250,8 @@ static int add_super(struct reading *r, struct ckpt_mountinfo *m, uint32_t *ret,
 	*ret = (uint32_t)d->tree.super_count;
 	if (nsfs)
 		return nsfs_space(r, m, s, e);
+	if (fs && fs->space == CKPT_SPACE_PID)
+		return proc_space(r, m, s, e);
 	return fs && fs->space >= 0 ? mounter_spaces(r, s, e) : 0;
 }
 

@@ -17,6 +17,7 @@
 #define VALUE_MAX 4096
 #define DEPTH_MAX 8
 #define KEPT_MAX 4096
+#define HIGH 1024 /* fds of those that are kept begin there, out of the way of others */
 #define UNMAPPED 65534 /* user_namespaces(7) */
 
 /* What does something when it is written, or shows a count. */
@@ -33,7 +34,7 @@ struct net_switches {
 		char *path;
 		int fd;
 	} *file;
-	size_t count, most;
+	size_t count;
 	struct known_dir {
 		DIR *dir;
 		uint64_t names;
@@ -61,16 +62,16 @@ static bool is_kept(int dir, const char *name, const char *path)
 
 static int keep_file(struct net_switches *s, int fd_take, const char *path)
 {
-	cleanup_close int fd = fd_take;
-	struct known_file *f = s->count < s->most ? reallocarray(s->file, s->count + 1, sizeof(*f)) : NULL;
+	cleanup_close int fd = fd_take, high = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
+	struct known_file *f = s->count < KEPT_MAX ? reallocarray(s->file, s->count + 1, sizeof(*f)) : NULL;
 
-	if (!f)
+	if (!f || high < 0)
 		return -ENOMEM;
 	s->file = f;
 	f[s->count].path = strdup(path);
 	if (!f[s->count].path)
 		return -ENOMEM;
-	f[s->count++].fd = TAKE_FD(fd);
+	f[s->count++].fd = TAKE_FD(high);
 	return 0;
 }
 
@@ -87,10 +88,13 @@ static int show(const struct walking *w, int fd, const char *path)
 
 static int take_file(const struct walking *w, int dir, const char *name, const char *path)
 {
-	cleanup_close int fd = is_kept(dir, name, path) ? openat(dir, name, O_RDONLY | O_CLOEXEC) : -EBADF;
+	cleanup_close int fd = -EBADF;
 
-	if (fd < 0)
+	if (!is_kept(dir, name, path))
 		return 0;
+	fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return w->keep ? -errno : 0;
 	return w->keep ? keep_file(w->keep, TAKE_FD(fd), path) : show(w, fd, path);
 }
 
@@ -108,7 +112,7 @@ static uint64_t hash_names(DIR *d)
 
 static int keep_dir(struct net_switches *s, DIR *d)
 {
-	struct known_dir *more = s->dir_count < s->most ? reallocarray(s->dir, s->dir_count + 1, sizeof(*more)) : NULL;
+	struct known_dir *more = s->dir_count < KEPT_MAX ? reallocarray(s->dir, s->dir_count + 1, sizeof(*more)) : NULL;
 
 	if (!more)
 		return -ENOMEM;
@@ -120,12 +124,12 @@ static int keep_dir(struct net_switches *s, DIR *d)
 static int walk(const struct walking *w, int parent, const char *name, const char *at, int depth)
 {
 	cleanup_close int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *d = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+	cleanup_closedir DIR *d = fd < 0 ? NULL : fdopendir(fcntl(fd, F_DUPFD_CLOEXEC, w->keep ? HIGH : 0));
 	const struct dirent *de;
 	int r = 0;
 
 	if (!d)
-		return depth ? 0 : -errno;
+		return depth && !w->keep ? 0 : -errno;
 	while (r == 0 && (de = readdir(d))) {
 		char path[512];
 
@@ -150,15 +154,19 @@ struct net_switches *net_switches_open(void)
 {
 	struct net_switches *s = calloc(1, sizeof(*s));
 	struct walking w = { .keep = s };
-	struct rlimit lim;
+	struct rlimit usual, most;
+	int r;
 
-	/* Others need fds, too. */
-	if (!s || getrlimit(RLIMIT_NOFILE, &lim) < 0) {
+	if (!s || getrlimit(RLIMIT_NOFILE, &usual) < 0) {
 		free(s);
 		return NULL;
 	}
-	s->most = lim.rlim_cur / 4 < KEPT_MAX ? (size_t)lim.rlim_cur / 4 : KEPT_MAX;
-	if (walk(&w, AT_FDCWD, ROOT, "", 0) == 0)
+	/* Only for now, as who is started later inherits it. Fds that are open may lie above it. */
+	most = (struct rlimit){ usual.rlim_max, usual.rlim_max };
+	setrlimit(RLIMIT_NOFILE, &most);
+	r = walk(&w, AT_FDCWD, ROOT, "", 0);
+	setrlimit(RLIMIT_NOFILE, &usual);
+	if (r == 0)
 		return s;
 	net_switches_close(s);
 	return NULL;

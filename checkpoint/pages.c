@@ -32,7 +32,7 @@ int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_r
 static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckpt_ranges *ret)
 {
 	struct ckpt_ranges guards = { 0 };
-	int r = ckpt_scan_own(pagemap, a->start, a->end, 0, ret, &guards);
+	int r = ckpt_scan_own(pagemap, a->start, a->end, a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : 0, ret, &guards);
 
 	if (r == 0)
 		r = ckpt_guards_keep(&d->tree.arena, a, &guards);

@@ -3,6 +3,7 @@
 
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/pidspaces.h"
 
 #include <errno.h>
 
@@ -88,7 +89,8 @@ static int birth(struct planner *q, size_t i, size_t by)
 	struct ckpt_plan_node *n = node(q, i);
 
 	n->born = true;
-	n->session = n->group = by == CKPT_PLAN_OUTSIDE ? 0 : node(q, by)->session;
+	n->session = by == CKPT_PLAN_OUTSIDE ? 0 : node(q, by)->session;
+	n->group = by == CKPT_PLAN_OUTSIDE ? 0 : node(q, by)->group;
 	return emit(q, CKPT_OP_BIRTH, i, by, n->pid);
 }
 
@@ -129,6 +131,10 @@ static int add_standin(struct planner *q, uint32_t number, size_t by, size_t hom
 		.parent = by,
 		.home = home,
 		.depth = nodes[by].depth + 1,
+		.space = nodes[by].space,
+		.level = nodes[by].level,
+		.group_level = nodes[by].level,
+		.session_level = nodes[by].level,
 	};
 	return birth(q, *ret, by);
 }
@@ -163,6 +169,15 @@ static size_t find_standin(const struct planner *q, uint32_t session, size_t hom
 	return CKPT_PLAN_OUTSIDE;
 }
 
+/* How deep in pid namespaces the leader of a session was. */
+static uint32_t session_level(const struct planner *q, uint32_t sid)
+{
+	for (size_t i = 0; i < q->p->given; i++)
+		if (node(q, i)->sid == sid)
+			return node(q, i)->session_level;
+	return 0;
+}
+
 /* The stand-in that leads a session in the place of a process that is no more. 1: not yet. */
 static int leader_standin(struct planner *q, uint32_t sid, size_t *ret)
 {
@@ -175,6 +190,8 @@ static int leader_standin(struct planner *q, uint32_t sid, size_t *ret)
 	home = session_home(q, sid);
 	if (!node(q, home)->born)
 		return 1;
+	if (node(q, home)->level != session_level(q, sid))
+		return -EOPNOTSUPP;
 	r = add_standin(q, sid, home, home, ret);
 	return r == 0 ? begin_session(q, *ret) : r;
 }
@@ -197,8 +214,71 @@ static int adoption(struct planner *q, uint32_t sid, size_t parent, size_t *ret)
 		if (!is_above(q, parent, node(q, leader)->home))
 			return -EOPNOTSUPP;
 	}
+	/* Orphans stay in their parent's pid namespace. */
+	if (node(q, leader)->space != node(q, parent)->space)
+		return -EOPNOTSUPP;
 	*ret = find_standin(q, sid, parent, 0);
 	return *ret == CKPT_PLAN_OUTSIDE ? add_standin(q, 0, leader, parent, ret) : 0;
+}
+
+static int set_group(struct planner *q, size_t i, uint32_t g)
+{
+	node(q, i)->group = g;
+	return emit(q, CKPT_OP_GROUP, i, CKPT_PLAN_OUTSIDE, g);
+}
+
+/* Makes sure that group `g` of `member`'s session is there, whose leader is `level` pid namespaces deep, and stays
+ * until its members have come. */
+static int make_group(struct planner *q, uint32_t g, uint32_t level, size_t member)
+{
+	size_t leader = find(q, g), holder;
+	bool given = leader != CKPT_PLAN_OUTSIDE;
+	int r;
+
+	if (g == node(q, member)->session)
+		return 0;
+	if (g == 0)
+		return -EOPNOTSUPP; /* of a pid namespace above the VPS's */
+	if (!given)
+		leader = find_standin(q, 0, 0, g);
+	if (leader != CKPT_PLAN_OUTSIDE && node(q, leader)->session != node(q, member)->session)
+		return -EOPNOTSUPP;
+	if (leader != CKPT_PLAN_OUTSIDE && node(q, leader)->group == g)
+		return 0;
+	if (leader == CKPT_PLAN_OUTSIDE && node(q, member)->level != level)
+		return -EOPNOTSUPP;
+	r = leader == CKPT_PLAN_OUTSIDE ? add_standin(q, g, member, 0, &leader) : 0;
+	if (r == 0)
+		r = set_group(q, leader, g);
+	if (r < 0 || !given || node(q, leader)->pgid == g)
+		return r;
+	/* Its leader goes on into another group. */
+	r = add_standin(q, 0, leader, 0, &holder);
+	return r == 0 ? set_group(q, holder, g) : r;
+}
+
+static bool is_hidden(const struct ckpt_plan_node *n)
+{
+	return n->group_level < n->level;
+}
+
+/* Who sees no number of its group is born into it, or is put there by a parent who does. 0: it can be; 1: not
+ * yet. */
+static int hidden_group(struct planner *q, size_t i, size_t by)
+{
+	struct ckpt_plan_node *n = node(q, i);
+	size_t leader = find(q, n->pgid);
+
+	if (!is_hidden(n) || node(q, by)->group == n->pgid)
+		return 0;
+	if (node(q, by)->level > n->group_level)
+		return -EOPNOTSUPP;
+	if (node(q, by)->session == n->pgid)
+		return 0;
+	if (leader != CKPT_PLAN_OUTSIDE &&
+	    (!node(q, leader)->born || node(q, leader)->session != node(q, by)->session))
+		return 1;
+	return make_group(q, n->pgid, n->group_level, by);
 }
 
 /* A leader begins its session when all children that it had before are there. */
@@ -246,10 +326,17 @@ static int try_birth(struct planner *q, size_t i)
 		}
 	}
 	if (r == 0)
+		r = hidden_group(q, i, by);
+	if (r == 0)
 		r = birth(q, i, by);
 	if (r == 0)
 		r = settle(q, i);
-	return r == 0 ? settle(q, node(q, i)->parent) : r;
+	n = node(q, i);
+	if (r == 0 && is_hidden(n) && n->group != n->pgid) {
+		n->group = n->pgid;
+		r = emit(q, CKPT_OP_GROUP, i, by, n->pgid);
+	}
+	return r == 0 ? settle(q, n->parent) : r;
 }
 
 /* Parents' indices, sessions of birth. -EINVAL: that is no tree. */
@@ -303,48 +390,15 @@ static void pass_up(struct planner *q)
 	}
 }
 
-static int set_group(struct planner *q, size_t i, uint32_t g)
-{
-	node(q, i)->group = g;
-	return emit(q, CKPT_OP_GROUP, i, CKPT_PLAN_OUTSIDE, g);
-}
-
-/* Makes sure that group `g` of `member`'s session is there, and stays until its members have come. */
-static int make_group(struct planner *q, uint32_t g, size_t member)
-{
-	size_t leader = find(q, g), holder;
-	bool given = leader != CKPT_PLAN_OUTSIDE;
-	int r;
-
-	if (g == node(q, member)->session)
-		return 0;
-	if (g == 0)
-		return -EOPNOTSUPP; /* of another pid namespace */
-	if (!given)
-		leader = find_standin(q, 0, 0, g);
-	if (leader != CKPT_PLAN_OUTSIDE && node(q, leader)->session != node(q, member)->session)
-		return -EOPNOTSUPP;
-	if (leader != CKPT_PLAN_OUTSIDE && node(q, leader)->group == g)
-		return 0;
-	r = leader == CKPT_PLAN_OUTSIDE ? add_standin(q, g, member, 0, &leader) : 0;
-	if (r == 0)
-		r = set_group(q, leader, g);
-	if (r < 0 || !given || node(q, leader)->pgid == g)
-		return r;
-	/* Its leader goes on into another group. */
-	r = add_standin(q, 0, leader, 0, &holder);
-	return r == 0 ? set_group(q, holder, g) : r;
-}
-
 static int groups(struct planner *q, size_t *stuck)
 {
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < q->p->given; i++) {
 		*stuck = i;
-		r = make_group(q, node(q, i)->pgid, i);
+		r = is_hidden(node(q, i)) ? 0 : make_group(q, node(q, i)->pgid, node(q, i)->group_level, i);
 		if (r == 0 && node(q, i)->foreground)
-			r = make_group(q, node(q, i)->foreground, i);
+			r = make_group(q, node(q, i)->foreground, node(q, i)->level, i);
 	}
 	for (size_t i = 0; r == 0 && i < q->p->given; i++) {
 		const struct ckpt_plan_node *n = node(q, i);
@@ -478,6 +532,26 @@ int ckpt_plan_make(struct ckpt_plan *p, struct ckpt_arena *a, const struct ckpt_
 	return r < 0 ? err_code(e, r, "order the processes") : 0;
 }
 
+/* How many of the levels below process 1's have a number. */
+static uint32_t seen(const uint32_t *numbers, size_t n)
+{
+	uint32_t level = 0;
+
+	while (level < n && numbers[level])
+		level++;
+	return level;
+}
+
+static void set_space(const struct ckpt_tree *t, struct ckpt_plan_node *n, const struct ckpt_task *k)
+{
+	const Ckpt__Process *p = k->process;
+
+	n->space = ckpt_pid_space(t, k->threads[0]);
+	n->level = (uint32_t)k->threads[0]->n_numbers;
+	n->group_level = seen(p->pgids, p->n_pgids);
+	n->session_level = seen(p->sids, p->n_sids);
+}
+
 int ckpt_plan_tree(struct ckpt_plan *p, struct ckpt_tree *t, size_t *ret_stuck, struct err *e)
 {
 	size_t count = t->task_count + t->zombie_count, used_count = 0, tids = 0;
@@ -499,6 +573,7 @@ int ckpt_plan_tree(struct ckpt_plan *p, struct ckpt_tree *t, size_t *ret_stuck, 
 			k->sid,
 			k->sid == k->pid && k->terminal ? k->foreground : 0,
 		};
+		set_space(t, &nodes[i], &t->tasks[i]);
 		for (size_t n = 0; n < t->tasks[i].thread_count; n++)
 			used[used_count++] = t->tasks[i].threads[n]->tid;
 	}
@@ -507,6 +582,9 @@ int ckpt_plan_tree(struct ckpt_plan *p, struct ckpt_tree *t, size_t *ret_stuck, 
 
 		nodes[t->task_count + i] = (struct ckpt_plan_node){
 			z->pid, z->ppid, z->pgid, z->sid, .ended = true,
+			.space = z->pid_space == ckpt_space_main(t, CKPT_SPACE_PID) ? 0 : z->pid_space,
+			.level = (uint32_t)z->n_numbers, .group_level = seen(z->pgids, z->n_pgids),
+			.session_level = seen(z->sids, z->n_sids),
 		};
 	}
 	for (size_t i = 0; i < count; i++) {

@@ -27,6 +27,9 @@ struct ckpt_plan_node {
 	uint32_t pid, ppid, pgid, sid; /* as the VPS sees them; ppid 0: outside of it */
 	uint32_t foreground; /* of a leader with a terminal: the group in its foreground; 0: none */
 	bool ended; /* a zombie */
+	/* Pid namespaces (pidspaces.h): its own, which lies so many levels below process 1's; how many of them
+	 * its group's and session's leaders are below it. One that sees no number of its group cannot enter it. */
+	uint32_t space, level, group_level, session_level;
 	/* The plan's own. */
 	size_t parent; /* index; of a stand-in: who makes it */
 	size_t home; /* of a stand-in: who adopts its children */
@@ -40,7 +43,7 @@ struct ckpt_plan_node {
 enum ckpt_op_kind {
 	CKPT_OP_BIRTH, /* `who`, by `by`, or CKPT_PLAN_OUTSIDE */
 	CKPT_OP_SESSION, /* who: setsid(2); and takes its terminal */
-	CKPT_OP_GROUP, /* who: joins or leads group `number` */
+	CKPT_OP_GROUP, /* who: joins or leads group `number`; or its parent `by`, which sees it, puts it there */
 	CKPT_OP_FOREGROUND, /* who: puts group `number` into the foreground of its terminal */
 	CKPT_OP_REAPER, /* who: adopts orphans from now on (number 1) or no more (0) */
 	CKPT_OP_END, /* the stand-in who ends, and `by` waits for it */

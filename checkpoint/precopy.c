@@ -18,15 +18,20 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/pidspaces.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/precopy_internal.h"
+#include "checkpoint/softdirty.h"
 #include "checkpoint/watch.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
+
+#define FREEZE_TIMEOUT_US 10000000
 
 static struct watched *find(struct ckpt_precopy *p, pid_t pid)
 {
@@ -75,16 +80,29 @@ static int renew(struct watched *w, struct area *a, struct err *e)
 	return 0;
 }
 
+static int scanned(const struct watched *w, int r, struct err *e)
+{
+	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)w->pid) : 0;
+}
+
+/* Everything is stopped. */
+static int scan_soft(const struct watched *w, const struct area *a, struct ckpt_ranges *ret, struct err *e)
+{
+	unsigned how = w->marked ? CKPT_SCAN_WRITTEN | CKPT_SCAN_SOFT : CKPT_SCAN_ANEW;
+
+	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, how, ret, NULL), e);
+}
+
 static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret, struct err *e)
 {
-	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : 0);
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
 	size_t before = ret->count;
 	int r;
 
 	/* Watched, but not by us: it shares, or shared, its memory with another process. */
 	r = ckpt_scan_own(w->pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret, NULL);
 	if (r != -EPERM)
-		return r;
+		return scanned(w, r, e);
 	/* All of it counts as written. */
 	if (w->uffd >= 0 && ckpt_watch_range(w->uffd, a->start, a->end) == 0) {
 		ckpt_ranges_cut(ret, before, a->start);
@@ -98,12 +116,12 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, NULL);
 	}
 	if (r != -EPERM)
-		return r;
+		return scanned(w, r, e);
 	/* It waits for the final stop. Marks of a part of it that is watched have been set by the attempts, so
 	 * that all that is there is sent now. */
 	a->hopeless = true;
 	ckpt_ranges_cut(ret, before, a->start);
-	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL);
+	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL), e);
 }
 
 /* As ckpt_has_family(). */
@@ -115,20 +133,51 @@ static bool has_family(const struct ckpt_precopy *p, const struct watched *w)
 	return false;
 }
 
+void ckpt_precopy_recognize(struct watched *w)
+{
+	uint64_t field[53] = { 0 };
+
+	if (ckpt_stat_read(w->pid, field) < 0)
+		field[22] = field[28] = 0;
+	w->stack = field[28];
+	if (w->born != field[22])
+		w->canary = 0;
+	w->born = field[22];
+}
+
 /* All are met before the first is read. */
 static int meet(struct ckpt_precopy *p, const pid_t *pids, size_t n, struct err *e)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct watched *w = pids[i] ? ckpt_precopy_find(p, pids[i], e) : NULL;
-		uint64_t field[53] = { 0 };
 
 		if (!pids[i])
 			continue;
 		if (!w)
 			return -ENOMEM;
-		w->stack = ckpt_stat_read(w->pid, field) == 0 ? field[28] : 0;
+		ckpt_precopy_recognize(w);
 	}
 	return 0;
+}
+
+static int scan(const struct ckpt_precopy *p, struct watched *w, struct ckpt_ranges *ret, struct err *e)
+{
+	int r = 0;
+
+	w->marked = p->soft && ckpt_soft_holds(w->pagemap, w->canary);
+	w->canary = 0;
+	for (size_t i = 0; r == 0 && i < w->areas.count; i++) {
+		struct area *a = &w->areas.a[i];
+
+		if (p->soft && !w->canary && !(a->prot & PROT_WRITE))
+			w->canary = ckpt_soft_choose(w->pagemap, a->start, a->end);
+		if (!a->hopeless)
+			r = p->soft ? scan_soft(w, a, ret, e) : scan_area(w, a, ret, e);
+	}
+	if (r < 0 || !p->soft)
+		return r;
+	r = ckpt_soft_clear(w->pid, w->canary);
+	return r < 0 ? err_code(e, r, "take the marks off the memory of process %d", (int)w->pid) : 0;
 }
 
 /* 1: it has ended meanwhile. */
@@ -152,18 +201,16 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
-	s->family = has_family(p, w);
+	s->family = w->family = has_family(p, w);
 	p->direct = p->direct || ckpt_direct_find(w->pid);
-	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
-		if (!w->areas.a[i].hopeless)
-			r = scan_area(w, &w->areas.a[i], &s->ranges, e);
+	r = scan(p, w, &s->ranges, e);
 	if (r == 0)
 		return 0;
 	if (kill(w->pid, 0) < 0 || r == -ESRCH) {
 		s->ranges.count = 0;
 		return 1;
 	}
-	return r == -ENOMEM ? err_code(e, r, "scan the memory of process %d", (int)w->pid) : r;
+	return r;
 }
 
 /* kcmp(2) orders address spaces. */
@@ -226,6 +273,17 @@ static int visit_all(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
 	return 0;
 }
 
+/* Between the look at a soft-dirty mark and its removal nothing may be written. */
+static int visit_stopped(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
+{
+	struct err ignored;
+	int r = cgroup_freeze(p->cgroup, FREEZE_TIMEOUT_US, e);
+
+	if (r == 0)
+		r = visit_all(p, c, e);
+	return cgroup_thaw(p->cgroup, r < 0 ? &ignored : e) < 0 && r == 0 ? -EIO : r;
+}
+
 /* What the next round would send, but for shared memory. */
 static uint64_t count_dirty(const struct ckpt_precopy *p)
 {
@@ -235,8 +293,14 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 		const struct watched *w = p->procs[i];
 		struct ckpt_ranges l = { 0 };
 
-		for (size_t k = 0; w->there && k < w->areas.count; k++)
-			ckpt_scan_own(w->pagemap, w->areas.a[k].start, w->areas.a[k].end, CKPT_SCAN_WRITTEN, &l, NULL);
+		for (size_t k = 0; w->there && k < w->areas.count; k++) {
+			const struct area *a = &w->areas.a[k];
+			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) |
+				       (a->file ? 0 : CKPT_SCAN_ANON);
+
+			if (p->soft || ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
+				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);
+		}
 		for (size_t k = 0; k < l.count; k++)
 			pages += (l.r[k].end - l.r[k].start) / CKPT_PAGE;
 		ckpt_ranges_done(&l);
@@ -245,7 +309,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 }
 
 /* The record tells the reader to be done with the pages before it: they may come again. */
-static int begin(struct ckpt_precopy *p, struct err *e)
+int ckpt_round_begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
 	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
@@ -258,11 +322,11 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	struct ckpt_copy c = { .w = p->w, .running = true, .progress = p->o->progress, .oracle = p->oracle };
 	uint64_t start = now_monotonic_us(), before = ckpt_written_bytes(p->w);
 	uint64_t shared = 0;
-	int r = begin(p, e);
+	int r = ckpt_round_begin(p, e);
 
 	p->direct = false;
 	if (r == 0)
-		r = visit_all(p, &c, e);
+		r = p->soft ? visit_stopped(p, &c, e) : visit_all(p, &c, e);
 	if (r == 0 && p->direct)
 		ckpt_direct_settle();
 	if (r == 0)
@@ -293,11 +357,15 @@ int ckpt_precopy_finish(struct ckpt_precopy *p, struct ckpt_dump **ret,
 int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
 		      struct ckpt_precopy **ret, struct err *e)
 {
+	bool soft = without_feature("userfaultfd") || !ckpt_watch_known();
 	struct ckpt_precopy *p;
-	int r = ckpt_watch_check(e);
+	int r;
 
-	if (r == 0)
-		r = cgroup_is_frozen(c, e);
+	if (soft && (without_feature("soft-dirty") || !ckpt_soft_known())) {
+		err_set(e, ERR_UNSUPPORTED, "this kernel cannot tell which memory is written to");
+		return err_hint(e, "userfaultfd with UFFD_FEATURE_WP_ASYNC came with Linux 6.7");
+	}
+	r = cgroup_is_frozen(c, e);
 	if (r > 0)
 		return err_set(e, ERR_STATE, "the VPS is frozen: nothing is written to");
 	if (r < 0)
@@ -305,9 +373,12 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_code(e, -ENOMEM, "copy memory");
-	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .o = o, .oracle = ckpt_oracle_new() };
+	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .level = ckpt_pid_level(init), .o = o, .soft = soft,
+				    .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
-	r = p->w ? begin(p, e) : -ENOMEM;
+	r = p->w ? ckpt_ids_of(init, &p->uid_base, &p->uid_count, e) : -ENOMEM;
+	if (r == 0)
+		r = ckpt_round_begin(p, e);
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
 	if (r < 0) {

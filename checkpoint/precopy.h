@@ -18,7 +18,8 @@
  * Writes are seen by userfaultfd(2) in its asynchronous write-protect mode (UFFD_FEATURE_WP_ASYNC) and
  * PAGEMAP_SCAN, both of Linux 6.7: each process is stopped for a moment when it is first met, and pays
  * about a microsecond for the first write to a page in a round. What a process maps later, processes
- * that are born, executed anew or moved with mremap(2) are met in the next round.
+ * that are born, executed anew or moved with mremap(2) are met in the next round. Without the former,
+ * soft-dirty marks tell, and all stands still at the beginning of each round (softdirty.h).
  *
  * All calls for one handle are made by the same thread.
  */

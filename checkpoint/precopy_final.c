@@ -9,6 +9,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/precopy_internal.h"
+#include "checkpoint/softdirty.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +20,6 @@
 /* Shared memory keeps the numbers it has been sent under. */
 int ckpt_final_begin(struct ckpt_dump *d, struct err *e)
 {
-	d->precopy->finishing = true;
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
 		int fd = fcntl(d->precopy->shared[i].fd, F_DUPFD_CLOEXEC, 0), id;
 
@@ -51,12 +51,15 @@ static void forget_unused(struct ckpt_dump *d)
 
 int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 {
+	d->precopy->finishing = true;
 	forget_unused(d);
 	for (size_t i = 0; i < d->tree.task_count; i++) {
 		struct watched *w = ckpt_precopy_find(d->precopy, d->tree.tasks[i].pid, e);
 
 		if (!w)
 			return -ENOMEM;
+		if (d->precopy->soft)
+			ckpt_precopy_recognize(w);
 		d->tree.tasks[i].process->mm = w->mm;
 	}
 	return 0;
@@ -65,13 +68,14 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, Ckpt__Area *a,
 		     struct ckpt_ranges *ret)
 {
-	unsigned how = a->flags & MAP_ANONYMOUS ? 0 : CKPT_SCAN_FILE;
+	unsigned how = a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : CKPT_SCAN_FILE;
 	struct ckpt_ranges guards = { 0 };
 	size_t before = ret->count;
 	int r = -EPERM;
 
-	if (w->uffd >= 0)
-		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, ret, &guards);
+	if (w->uffd >= 0 || w->marked)
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | (w->marked ? CKPT_SCAN_SOFT : CKPT_SCAN_WATCHED), ret,
+				  &guards);
 	if (r == -EPERM) {
 		ckpt_ranges_cut(ret, before, a->start);
 		guards.count = 0;
@@ -131,7 +135,7 @@ static void keep_written(struct ckpt_ranges *l)
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
 	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
-	const struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
+	struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
 	struct ckpt_source *s;
 	int r = 0;
 
@@ -141,6 +145,7 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
+	w->marked = d->precopy->soft && ckpt_soft_holds(pagemap, w->canary);
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))

@@ -24,10 +24,14 @@ struct watched {
 	pid_t pid;
 	uint32_t mm;
 	int uffd, pagemap;
+	uint64_t born;       /* when it began, in the kernel's ticks */
+	uint64_t canary;     /* of its soft-dirty marks (softdirty.h); 0: they say nothing */
+	bool marked;         /* they tell what was written since the last round */
 	struct area_list areas, before; /* `before`: those of the last look */
 	uint64_t layout;     /* hash of what was told of them */
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
+	bool family;         /* as ckpt_has_family() */
 };
 
 /* Shared memory that was met; it stays open, so that its number stays its own. */
@@ -38,12 +42,15 @@ struct shared {
 	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
 	size_t pages;
 	bool told, unused;
+	bool last;           /* all of it was sent when nobody could write to it any more */
 	uint64_t size;       /* as it was told */
 };
 
 struct ckpt_precopy {
 	const struct cgroup *cgroup;
 	pid_t init;
+	size_t level; /* ckpt_pid_level() */
+	uint32_t uid_base, uid_count;
 	const struct ckpt_dump_options *o;
 	struct ckpt_writer *w;
 	struct ckpt_oracle *oracle;
@@ -53,12 +60,19 @@ struct ckpt_precopy {
 	struct shared *shared;
 	size_t shared_count;
 	unsigned rounds;
+	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
+	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
 	bool direct;         /* in this round: the disk may write into some process's memory */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
 struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err *e);
+
+/* Another process may have its number now, which has inherited marks that say nothing. (precopy.c) */
+void ckpt_precopy_recognize(struct watched *w);
+/* The record before a round's. (precopy.c) */
+int ckpt_round_begin(struct ckpt_precopy *p, struct err *e);
 
 /* (precopy_layout.c) Reads the map: private areas, and shared memory that is met. */
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e);

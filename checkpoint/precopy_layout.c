@@ -3,7 +3,9 @@
 /* Which private memory the processes have, and what the other side is told of it. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/pidspaces.h"
 #include "checkpoint/precopy_internal.h"
+#include "checkpoint/registrations.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -76,16 +78,8 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 	return 0;
 }
 
-static uint32_t innermost(const struct ckpt_status *s, const char *key)
-{
-	uint64_t v[16];
-	size_t n = ckpt_status_numbers(s, key, 10, v, 16);
-
-	return n ? (uint32_t)v[n - 1] : 0;
-}
-
 /* As the VPS numbers them; false when the process has ended. */
-static bool number(pid_t pid, Ckpt__Layout *l)
+static bool number(pid_t pid, size_t level, Ckpt__Layout *l)
 {
 	struct ckpt_status s, parent;
 	uint64_t ppid = 0, field[53] = { 0 };
@@ -93,12 +87,14 @@ static bool number(pid_t pid, Ckpt__Layout *l)
 	if (ckpt_status_read(pid, &s) < 0 || ckpt_stat_read(pid, field) < 0)
 		return false;
 	l->terminal = field[7] != 0;
-	l->pid = innermost(&s, "NSpid");
-	l->pgid = innermost(&s, "NSpgid");
-	l->sid = innermost(&s, "NSsid");
-	if (l->pid > 1 && ckpt_status_numbers(&s, "PPid", 10, &ppid, 1) &&
+	l->pid = ckpt_pid_number(&s, "NSpid", level);
+	l->pgid = ckpt_pid_number(&s, "NSpgid", level);
+	l->sid = ckpt_pid_number(&s, "NSsid", level);
+	/* Who is in a nested pid namespace cannot be born before all is known, nor can its children. */
+	if (l->pid > 1 && !ckpt_pid_number(&s, "NSpid", level + 1) &&
+	    ckpt_status_numbers(&s, "PPid", 10, &ppid, 1) &&
 	    ckpt_status_read((pid_t)ppid, &parent) == 0)
-		l->ppid = innermost(&parent, "NSpid");
+		l->ppid = ckpt_pid_number(&parent, "NSpid", level);
 	return true;
 }
 
@@ -151,8 +147,9 @@ int ckpt_layout_write(struct ckpt_precopy *p, struct watched *w, struct err *e)
 		return 0;
 	ckpt__layout__init(&l);
 	l.mm = w->mm;
-	if (!number(w->pid, &l))
+	if (!number(w->pid, p->level, &l))
 		return 0;
+	l.login = ckpt_login(w->pid, p->uid_base, p->uid_count);
 	w->layout = h;
 	return write_message(p, w, &l, e);
 }

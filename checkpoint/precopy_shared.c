@@ -198,7 +198,7 @@ int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
 	int r = buf ? 0 : err_code(e, -ENOMEM, "copy shared memory");
 
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++) {
-		if (p->shared[i].unused)
+		if (p->shared[i].unused || p->shared[i].last)
 			continue;
 		o.s = &p->shared[i];
 		o.mm = CKPT_SHMEM_MM + i;

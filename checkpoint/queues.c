@@ -161,7 +161,7 @@ static uint64_t free_fd(const Ckpt__FdTable *t)
 
 /* Opens it; takes each message, which puts its priority, and process_vm_readv(2) its length, where sending it
  * has them; sends all in the same order; closes it. */
-static size_t compose(const struct ckpt_batch *b, const Ckpt__Mqueue *q, const struct ckpt_task *k,
+static size_t compose(const struct ckpt_batch *b, const struct ckpt_thread *th, const Ckpt__Mqueue *q, const struct ckpt_task *k,
 		      struct ckpt_call *c, struct letter *letters)
 {
 	uint64_t fd = free_fd(k->fds), room = b->scratch + CKPT_BATCH_LIST, n = 0;
@@ -174,7 +174,7 @@ static size_t compose(const struct ckpt_batch *b, const Ckpt__Mqueue *q, const s
 		letters[i] = (struct letter){ { CALL_AT(b, n, ret), 8 }, { CALL_AT(b, send, args[2]), 8 } };
 		c[n++] = (struct ckpt_call){ SYS_mq_timedreceive, { fd, texts + i * q->max_size, q->max_size,
 								    CALL_AT(b, send, args[3]), 0 }, 0 };
-		c[n++] = (struct ckpt_call){ SYS_process_vm_readv, { k->process->pid, letter + 16, 1, letter, 1, 0 }, 0 };
+		c[n++] = (struct ckpt_call){ SYS_process_vm_readv, { (uint64_t)th->ns_tgid, letter + 16, 1, letter, 1, 0 }, 0 };
 		c[send] = (struct ckpt_call){ SYS_mq_timedsend, { fd, texts + i * q->max_size, 0, 0, 0 }, 0 };
 	}
 	n += q->count;
@@ -217,7 +217,7 @@ static int run(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, s
 
 	if (!c || !letters)
 		return err_code(e, -ENOMEM, "collect message queues");
-	n = compose(b, q, k, c, letters);
+	n = compose(b, th, q, k, c, letters);
 	r = ckpt_mem_write(b->pid, room, q->name, strlen(q->name) + 1);
 	if (r == 0)
 		r = ckpt_mem_write(b->pid, room + 256, letters, q->count * sizeof(*letters));
@@ -244,8 +244,8 @@ static int read_one(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch 
 	r = ckpt_batch_map(b, &th, (size + 4095) & ~4095ull, e);
 	if (r == 0)
 		r = run(d, k, b, &th, q, e);
-	if (r == 0)
-		r = ckpt_batch_unmap(b, &th, e);
+	if (ckpt_batch_unmap(b, &th, r < 0 ? &ignored : e) < 0 && r == 0)
+		r = -EIO;
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
 	return r < 0 ? r : left;
 }

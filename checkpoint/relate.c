@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/pidspaces.h"
 #include "checkpoint/plan.h"
 
 #include <errno.h>
@@ -74,14 +75,6 @@ int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e)
 	return 0;
 }
 
-static uint32_t last_number(const struct ckpt_status *s, const char *key)
-{
-	uint64_t v[16] = { 0 };
-	size_t n = ckpt_status_numbers(s, key, 10, v, 16);
-
-	return n ? (uint32_t)v[n - 1] : 0;
-}
-
 static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, pid_t pid,
 			  const struct ckpt_status *s, struct err *e)
 {
@@ -101,10 +94,13 @@ static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, p
 		r = fd_read_file_at(AT_FDCWD, path, 64, &comm, &len);
 	if (r < 0)
 		return err_code(e, r, "look at process %d", (int)pid);
-	z->pid = last_number(s, "NSpid");
+	z->pid = ckpt_pid_number(s, "NSpid", d->level);
 	z->ppid = parent->process->pid;
-	z->pgid = last_number(s, "NSpgid");
-	z->sid = last_number(s, "NSsid");
+	z->pgid = ckpt_pid_number(s, "NSpgid", d->level);
+	z->sid = ckpt_pid_number(s, "NSsid", d->level);
+	r = ckpt_pid_of_zombie(d, parent, pid, s, z, e);
+	if (r < 0)
+		return r;
 	/* There is no core to be left again, so that it is not said that one was. */
 	z->status = f[52] & 0x7f ? f[52] & 0x7f : (uint32_t)f[52] & 0xff00;
 	z->exit_signal = (uint32_t)f[38];
@@ -240,6 +236,8 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 			       "process %d is in a session or group that nothing can bring it "
 			       "into again",
 			       (int)t->tasks[stuck < t->task_count ? stuck : 0].pid);
+	if (r == 0)
+		r = ckpt_births_check(t, &plan, e);
 	for (size_t i = 0; r == 0 && i < plan.op_count; i++) {
 		const struct ckpt_op *o = &plan.ops[i];
 		const Ckpt__Process *k, *by;

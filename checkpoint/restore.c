@@ -9,6 +9,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
@@ -28,7 +29,7 @@
 
 #define OWN_FDS 64 /* that are opened on the way, at most */
 #define FREEZE_TIMEOUT_US 5000000
-#define CLOCK_LATE_MAX_NS 10000000000ull
+#define CLOCK_LATE_MAX_NS 60000000000ull
 
 static bool is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end)
 {
@@ -191,16 +192,36 @@ static int fill_terminals(struct restore *r, struct err *e)
 	return n;
 }
 
-/* Numbers of processes that have ended are not given again too soon: those below the highest. */
-static int set_last_number(struct restore *r, struct err *e)
+/* Process 1 of each pid namespace last, the innermost first: it says which numbers others' threads get, and may
+ * have no right to that where it goes. */
+static int join_users(struct restore *r, struct list *l, struct err *e)
 {
-	uint32_t last = 1;
+	int n = 0;
 
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++)
-			if (r->tree.tasks[i].threads[k]->tid > last)
-				last = r->tree.tasks[i].threads[k]->tid;
-	return rt_last_number(r->vps, (pid_t)last, e);
+	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
+		if (!ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
+			n = restore_join_user(r, &r->procs[i], l, e);
+	for (size_t i = r->tree.task_count; n == 0 && i-- > 0;)
+		if (ckpt_pid_is_first(&r->tree, r->tree.tasks[i].threads[0]))
+			n = restore_join_user(r, &r->procs[i], l, e);
+	return n;
+}
+
+/* Processes before mounts and open files: those with tables of their own fetch these, as they could not inherit
+ * them. */
+static int bear_first(struct restore *r, struct list *l, struct err *e)
+{
+	int n = restore_fork_tree(r, l, e);
+
+	if (n == 0)
+		n = restore_open_by_helper(r, restore_open_last, l, e);
+	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
+		const Ckpt__Process *k = r->tree.tasks[i].process;
+
+		if (k->files_group == k->pid || k->ppid == 0)
+			n = restore_fetch(r, &r->procs[i], false, l, e);
+	}
+	return n;
 }
 
 struct building {
@@ -231,6 +252,11 @@ static int terminals(struct building *b, struct err *e)
 	return fill_terminals(b->r, e);
 }
 
+static int births_first(struct building *b, struct err *e)
+{
+	return restore_is_nested(b->r) ? bear_first(b->r, b->l, e) : 0;
+}
+
 static int sockets(struct building *b, struct err *e)
 {
 	return restore_sockets_take(b->r, e);
@@ -238,7 +264,7 @@ static int sockets(struct building *b, struct err *e)
 
 static int births(struct building *b, struct err *e)
 {
-	int n = restore_fork_tree(b->r, b->l, e);
+	int n = restore_is_nested(b->r) ? 0 : restore_fork_tree(b->r, b->l, e);
 
 	ckpt_groups_await(b->warm);
 	b->warm = 0;
@@ -283,9 +309,14 @@ static int registers(struct restore *r, struct restoring *p, struct list *l, str
 	return restore_registers(r, p, e);
 }
 
-static int last_number(struct building *b, struct err *e)
+static int users(struct building *b, struct err *e)
 {
-	return set_last_number(b->r, e);
+	return join_users(b->r, b->l, e);
+}
+
+static int settle_numbers(struct building *b, struct err *e)
+{
+	return restore_settle_numbers(b->r, e);
 }
 
 /* Once, or for each process. */
@@ -297,6 +328,7 @@ static const struct {
 	{ "heritage", heritage, NULL },
 	{ "take over", take_over, NULL },
 	{ "terminals", terminals, NULL },
+	{ "births in pid namespaces", births_first, NULL },
 	{ "sockets", sockets, NULL },
 	{ "births", births, NULL },
 	{ "control groups", place_groups, NULL },
@@ -306,12 +338,12 @@ static const struct {
 	{ "contents", contents, NULL },
 	{ "what needs all processes", late, NULL },
 	{ "tables of open files", tables, NULL },
-	{ "user namespaces", NULL, restore_join_user },
+	{ "user namespaces", users, NULL },
 	{ "processes", NULL, restore_process },
 	{ "threads", NULL, restore_threads },
 	{ "settings of groups", settle_groups, NULL },
 	{ "registers", NULL, registers },
-	{ "last number", last_number, NULL },
+	{ "last numbers", settle_numbers, NULL },
 };
 
 /* Everything that is there is stopped; nothing of it has run. */
@@ -357,7 +389,7 @@ static int await_clocks(struct restore *r, struct err *e)
 }
 
 /* Into the freezer of the group, which lets all go on at once. */
-static int let_go(struct restore *r, struct err *e)
+static int let_go(struct restore *r, bool paused, struct err *e)
 {
 	int n = r->early ? await_clocks(r, e) : 0;
 
@@ -377,7 +409,7 @@ static int let_go(struct restore *r, struct err *e)
 		n = rt_connect(r->vps, e);
 	if (n == 0)
 		restore_sockets_commit(r);
-	if (n == 0)
+	if (n == 0 && !paused)
 		n = cgroup_thaw(rt_cgroup(r->vps), e);
 	ckpt_time("commit");
 	return n;
@@ -393,8 +425,10 @@ static void end_all(struct restore *r)
 	rt_kill(r->vps, &ignored);
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
-	tids = ckpt_alloc(&r->tree.arena, (room + restore_early_tids(r, NULL)) * sizeof(*tids));
+	tids = ckpt_alloc(&r->tree.arena, (room + 1 + restore_early_tids(r, NULL)) * sizeof(*tids));
 	n = tids ? restore_early_tids(r, tids) : 0;
+	if (tids && r->maker)
+		tids[n++] = r->maker;
 	for (size_t i = 0; tids && r->procs && i < r->plan.count; i++) {
 		const struct restoring *p = &r->procs[i];
 
@@ -424,7 +458,7 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
-	struct rt_restore how = { 0, 0, hold_network, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r };
 	int n;
 
 	if (r->early)
@@ -433,6 +467,8 @@ static int start(struct restore *r, const struct rt_spec *spec, const struct rt_
 	n = find_region(r, e);
 	if (n < 0)
 		return n;
+	if (restore_is_nested(r))
+		how.open = restore_open_first;
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
 	return rt_start_restore(spec, stdio, &how, &r->vps, e);
@@ -477,7 +513,11 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (n == 0)
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
+		n = ckpt_births_check(&r->tree, &r->plan, e);
+	if (n == 0)
 		n = plan_fds(r, e);
+	if (n == 0)
+		n = restore_births_prepare(r, e);
 	if (n == 0)
 		n = start(r, spec, stdio, e);
 	ckpt_time("start");
@@ -507,12 +547,18 @@ static void restore_free(struct ckpt_restore *h)
 	free(h);
 }
 
-/* What is to come, when the stream is a file. */
-static uint64_t stream_size(int fd)
+/* *ret_size: what is to come, when the stream is a file; else 0. */
+static struct ckpt_reader *open_stream(int fd, uint64_t *ret_size, struct err *e)
 {
+	struct ckpt_reader *reader = ckpt_reader_new(fd, e);
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	*ret_size = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	if (reader && !*ret_size && ckpt_reader_ahead(reader, e) < 0) {
+		ckpt_reader_free(reader);
+		return NULL;
+	}
+	return reader;
 }
 
 int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd,
@@ -529,8 +575,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	h->r.lender = -EBADF;
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
-	h->r.total = stream_size(fd);
-	h->r.reader = ckpt_reader_new(fd, e);
+	h->r.reader = open_stream(fd, &h->r.total, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
 		ckpt_restore_abort(h);
@@ -545,9 +590,9 @@ struct rt_vps *ckpt_restore_vps(const struct ckpt_restore *h)
 	return h->r.vps;
 }
 
-int ckpt_restore_commit(struct ckpt_restore *h, struct rt_vps **ret, struct err *e)
+int ckpt_restore_commit(struct ckpt_restore *h, bool paused, struct rt_vps **ret, struct err *e)
 {
-	int n = let_go(&h->r, e);
+	int n = let_go(&h->r, paused, e);
 
 	if (n < 0) {
 		ckpt_restore_abort(h);
@@ -575,5 +620,5 @@ int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int f
 	struct ckpt_restore *h;
 	int n = ckpt_restore_prepare(spec, stdio, fd, NULL, &h, e);
 
-	return n == 0 ? ckpt_restore_commit(h, ret, e) : n;
+	return n == 0 ? ckpt_restore_commit(h, false, ret, e) : n;
 }

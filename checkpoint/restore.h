@@ -12,7 +12,7 @@
  * `spec` must outlive the VPS. ptrace(2) is bound to threads: all calls for one handle are made by the
  * same one.
  *
- * Prepare reads to the trailer and returns when everything is there, found good and stopped: nothing of
+ * Prepare reads to the trailer (of a pipe or socket perhaps what follows it, too) and returns when everything is there, found good and stopped: nothing of
  * it has run. A stream with rounds of pre-copy (precopy.h) is read as it comes: memory is put in place
  * while the source runs. On failure no process and no kernel object is left.
  *
@@ -27,10 +27,10 @@ struct rt_vps *ckpt_restore_vps(const struct ckpt_restore *r);
 
 /*
  * Lets all of it run at the same instant: the write that thaws its group. An engine that dies in here
- * leaves a VPS that has not run at all (killed, or frozen) or one that runs. Frees the handle; on
- * failure nothing is left, as after an abort.
+ * leaves a VPS that has not run at all (killed, or frozen) or one that runs. With `paused` its group stays
+ * frozen: the holder thaws it. Frees the handle; on failure nothing is left, as after an abort.
  */
-int ckpt_restore_commit(struct ckpt_restore *r, struct rt_vps **ret, struct err *e);
+int ckpt_restore_commit(struct ckpt_restore *r, bool paused, struct rt_vps **ret, struct err *e);
 /* Nothing is left, and the handle is freed. NULL is allowed. */
 void ckpt_restore_abort(struct ckpt_restore *r);
 

@@ -6,6 +6,7 @@
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/netstate.h"
+#include "checkpoint/registrations.h"
 #include "checkpoint/restore_early.h"
 
 #include <errno.h>
@@ -62,7 +63,7 @@ static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 		if (!w || ckpt_push(&r->tree.arena, &s->all, &s->count, w) < 0)
 			return err_code(e, -ENOMEM, "restore");
 		*w = (struct early){ .mm = m->mm, .pid = m->pid, .ppid = m->ppid, .sid = m->sid,
-				     .terminal = m->terminal };
+				     .terminal = m->terminal, .login = m->login };
 		w->p.task = &w->task;
 		w->p.threads = &w->thread;
 		w->p.batch.mem = -EBADF;
@@ -105,19 +106,22 @@ static int bear_first(struct restore *r, struct early *w, struct list *l, struct
 /* A failure is none: its number is taken, perhaps, and its memory finds its place later. */
 static int bear(struct restore *r, struct early *w, struct early *parent, struct list *l, struct err *e)
 {
+	struct restore_numbers number = { { (int32_t)w->pid }, 1 };
 	struct err ignored;
 	pid_t pid = 0;
 	int n;
 
 	list_init(l, r);
-	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, (pid_t)w->pid, &pid,
-			  &ignored) < 0 && pid == 0)
+	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, &number, &pid, &ignored) < 0 &&
+	    pid == 0)
 		return 1;
 	n = ckpt_batch_copy(&w->p.batch, &parent->p.batch, pid, e);
 	if (n == 0)
 		n = ckpt_thread_adopt(&w->p.threads[0], pid, (pid_t)w->pid, (pid_t)w->pid, e);
 	w->task.pid = pid;
 	w->session = parent->session;
+	if (n == 0)
+		n = restore_login(r, &w->p, w->login, parent->p.login, l, e);
 	if (n < 0 || w->sid != w->pid)
 		return n;
 	w->leads = true;
@@ -214,7 +218,9 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
 			struct err *e)
 {
-	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, network, open_nothing, stay, r };
+	/* Of now, not of when the VPS is made: what that takes the pause would wait for (await_clocks()). */
+	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, now_monotonic_us(), network,
+				  open_nothing, stay, r };
 	long pages = sysconf(_SC_PHYS_PAGES);
 	int n;
 

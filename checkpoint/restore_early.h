@@ -20,7 +20,7 @@ struct early {
 	bool born, tried, leads;   /* `leads`: it has begun a session */
 	bool terminal;             /* inherited at birth from a leader who has it: not before that is there */
 	bool kept;                 /* it has become one of the tree's */
-	uint32_t session;
+	uint32_t session, login;
 	struct ckpt_ranges wanted, mapped; /* private anonymous areas; `written`: it grows down */
 	struct restoring p;
 	struct ckpt_task task;

@@ -38,6 +38,13 @@ struct restoring {
 	struct early *early;         /* what memory it was born with, in a pre-copy or by its parent; or NULL */
 	bool bequeathed, heir, stranger; /* it has put in place what it leaves; has what it inherits; and more */
 	size_t filters;              /* seccomp filters of its own that its first thread has by now */
+	/* Its pid namespace and its children's by now, and the user namespace that it is in (record ids, 0 for
+	 * process 1's); its numbers in pid namespaces below process 1's; whose identity it was born with there. */
+	uint32_t space, children, user;
+	const uint32_t *numbers;
+	size_t level;
+	const Ckpt__Thread *as;
+	uint32_t login;              /* as in ProcessMore, by now */
 };
 
 struct restore {
@@ -53,6 +60,7 @@ struct restore {
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
 	int base;
+	pid_t maker;                 /* restore_births.c: the one that there is now; 0: none */
 	struct mapped {
 		char *path;
 		bool write;
@@ -113,6 +121,10 @@ static inline int restore_fd_end(const struct restore *r)
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
 int restore_open(void *restore, struct err *e);
+/* The same in two steps, before and after all processes are born (restore_births.h): namespaces but for those of
+ * mounts, and terminals; by a helper that is not process 1 all else. */
+int restore_open_first(void *restore, struct err *e);
+int restore_open_last(void *restore, struct err *e);
 /*
  * Keeps the fds from `first` up to `end`, closes all others but 0 to 2, and waits, in another program: only
  * execve(2) makes an address space that belongs to the VPS's user namespace. Those of all processes are copies of
@@ -196,6 +208,11 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 			struct err *e);
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
 int restore_early_settle(struct restore *r, struct list *l, struct err *e);
+/* One that no task of the tree has. (early_settle.c) */
+pid_t restore_free_number(const struct ckpt_tree *t);
+/* What process 1 runs no code for any more is opened by a helper, and taken by process 1. (early_settle.c) */
+int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct err *e), struct list *l,
+			   struct err *e);
 /* That an op of the plan has been carried out. */
 bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o);
 /* Maps the private anonymous areas that are not there yet; which these are. */
@@ -222,11 +239,16 @@ const struct ckpt_netlook *restore_early_look(const struct restore *r);
 size_t restore_early_tids(const struct restore *r, pid_t *tids);
 void restore_early_done(struct restore *r);
 
-/* clone3(2) of one task with this number (0: any), through `parent`; `exit_signal` is a process's.
- * (restore_list.c) */
+/* The numbers of a new task, in its own pid namespace first; further out, and without any, the next there. */
+struct restore_numbers {
+	int32_t tid[33];
+	size_t count;
+};
+
+/* clone3(2) of one task with these numbers, through `parent`; `exit_signal` is a process's. (restore_list.c) */
 #define RESTORE_THREAD (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
-		  uint32_t exit_signal, pid_t ns_pid, pid_t *ret, struct err *e);
+		  uint32_t exit_signal, const struct restore_numbers *numbers, pid_t *ret, struct err *e);
 
 /* The thread puts its seccomp filters from `from` up to `to` on itself. (restore_task.c) */
 int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,

@@ -4,6 +4,7 @@
 #include "base/macro.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 
@@ -13,38 +14,43 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-/* Identity as the namespace's parent has it; inside some of its ids may have no number. */
-static void enter_user(const struct restore *r, const Ckpt__Thread *t, struct list *l)
+static void put_groups(const struct restore *r, const Ckpt__Thread *t, uint32_t user, struct list *l)
 {
-	list_call(l, "keep capabilities", SYS_prctl, PR_SET_SECUREBITS,
-		  SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0);
+	uint32_t groups[1024];
+
+	for (size_t i = 0; i < t->n_outer_groups; i++)
+		groups[i] = ckpt_user_id(&r->tree, user, t->outer_groups[i], true);
 	list_call(l, "set its groups", SYS_setgroups, t->n_outer_groups,
-		  list_put(l, t->outer_groups, t->n_outer_groups * sizeof(uint32_t)), 0, 0, 0, 0);
-	list_call(l, "set its group ids", SYS_setresgid, t->outer_gids[0], t->outer_gids[1],
-		  t->outer_gids[2], 0, 0, 0);
-	list_call(l, "set its user ids", SYS_setresuid, t->outer_uids[0], t->outer_uids[1],
-		  t->outer_uids[2], 0, 0, 0);
-	list_call(l, "set its file system group", SYS_setfsgid, t->outer_gids[3], 0, 0, 0, 0, 0);
-	list_call(l, "set its file system user", SYS_setfsuid, t->outer_uids[3], 0, 0, 0, 0, 0);
-	list_call(l, "enter its user namespace", SYS_setns,
-		  (uint64_t)restore_fd_space(r, t->spaces[CKPT_SPACE_USER]), 0, 0, 0, 0, 0);
+		  list_put(l, groups, t->n_outer_groups * sizeof(*groups)), 0, 0, 0, 0);
 }
 
-/*
- * In another user namespace nobody may choose a number: process 1 says which was the last
- * (ns_last_pid), and as nothing else runs, the next is ours.
- */
-static int choose_number(struct restore *r, uint32_t tid, struct list *l, struct err *e)
+void restore_enter_user(const struct restore *r, const struct restoring *p, const Ckpt__Thread *t, uint32_t to,
+			struct list *l)
 {
-	struct restoring *first = &r->procs[0];
-	char text[16];
+	uint32_t uid[4], gid[4];
 
-	snprintf(text, sizeof(text), "%u", tid - 1);
-	list_init(l, r);
-	list_call(l, "choose the number of a thread", SYS_pwrite64,
-		  (uint64_t)restore_fd_last_pid(r), list_put(l, text, strlen(text)), strlen(text),
-		  0, 0, 0);
-	return list_run(l, &first->batch, &first->threads[0], e);
+	for (int i = 0; i < 4; i++) {
+		uid[i] = ckpt_user_id(&r->tree, p->user, t->outer_uids[i], false);
+		gid[i] = ckpt_user_id(&r->tree, p->user, t->outer_gids[i], true);
+	}
+	list_call(l, "keep capabilities", SYS_prctl, PR_SET_SECUREBITS,
+		  SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0);
+	if (!p->as || p->as->n_outer_groups != t->n_outer_groups ||
+	    memcmp(p->as->outer_groups, t->outer_groups, t->n_outer_groups * sizeof(uint32_t)) != 0)
+		put_groups(r, t, p->user, l);
+	list_call(l, "set its group ids", SYS_setresgid, gid[0], gid[1], gid[2], 0, 0, 0);
+	list_call(l, "set its user ids", SYS_setresuid, uid[0], uid[1], uid[2], 0, 0, 0);
+	list_call(l, "set its file system group", SYS_setfsgid, gid[3], 0, 0, 0, 0, 0);
+	list_call(l, "set its file system user", SYS_setfsuid, uid[3], 0, 0, 0, 0, 0);
+	list_call(l, "enter its user namespace", SYS_setns,
+		  (uint64_t)restore_fd_space(r, to), 0, 0, 0, 0, 0);
+}
+
+static uint32_t user_of(const struct restore *r, const Ckpt__Thread *t)
+{
+	uint32_t user = t->n_spaces ? t->spaces[CKPT_SPACE_USER] : 0;
+
+	return user == ckpt_space_main(&r->tree, CKPT_SPACE_USER) ? 0 : user;
 }
 
 /* A thread before its time, which enters what it has alone. */
@@ -52,17 +58,8 @@ static int early_thread(struct restore *r, struct restoring *p, size_t i, struct
 			struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i], *leader = p->task->threads[0];
-	bool user = restore_has_own_user(r, p->task);
-	pid_t born;
-	int n = user ? choose_number(r, t->tid, l, e) : 0;
+	int n = restore_bear_thread(r, p, i, user_of(r, leader), l, e);
 
-	list_init(l, r);
-	if (n == 0)
-		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0,
-				  user ? 0 : (pid_t)t->tid, &born, e);
-	if (n == 0)
-		n = ckpt_thread_adopt(&p->threads[i], born, (pid_t)p->task->process->pid,
-				      (pid_t)t->tid, e);
 	list_init(l, r);
 	for (size_t k = 0; n == 0 && k < t->n_spaces; k++)
 		if (t->spaces[k] != leader->spaces[k])
@@ -71,15 +68,32 @@ static int early_thread(struct restore *r, struct restoring *p, size_t i, struct
 	return n == 0 && l->count ? list_run(l, &p->batch, &p->threads[i], e) : n;
 }
 
-bool restore_has_early_threads(const struct restore *r, const struct ckpt_task *k)
+bool restore_has_early_threads(const struct restore *r, const struct restoring *p)
 {
+	const struct ckpt_task *k = p->task;
 	const Ckpt__Thread *leader = k->threads[0];
 
-	for (size_t i = 1; i < k->thread_count; i++)
-		if (leader->n_spaces && memcmp(k->threads[i]->spaces, leader->spaces,
-					       leader->n_spaces * sizeof(*leader->spaces)) != 0)
+	for (size_t i = 0; i < k->thread_count; i++)
+		if (k->threads[i]->pid_children || k->threads[i]->pid_empty ||
+		    (leader->n_spaces && memcmp(k->threads[i]->spaces, leader->spaces,
+						leader->n_spaces * sizeof(*leader->spaces)) != 0))
 			return true;
-	return restore_has_own_user(r, k);
+	return restore_has_own_user(r, p) || (p->user && k->thread_count > 1);
+}
+
+/* Of those who have been in a nested user namespace from birth on: what else they had by then. */
+static bool is_inherited(const struct restore *r, uint32_t space, uint32_t user)
+{
+	return user && !ckpt_user_is_below(&r->tree, r->tree.spaces[space - 1]->owner, user);
+}
+
+void restore_join_outer(const struct restore *r, const Ckpt__Thread *t, uint32_t user, struct list *l)
+{
+	for (uint32_t k = 0; k < t->n_spaces; k++)
+		if (k != CKPT_SPACE_USER && k != CKPT_SPACE_MNT && k != CKPT_SPACE_PID && t->spaces[k] &&
+		    t->spaces[k] != ckpt_space_main(&r->tree, k) && is_inherited(r, t->spaces[k], user))
+			list_call(l, "enter its namespaces", SYS_setns,
+				  (uint64_t)restore_fd_space(r, t->spaces[k]), 0, 0, 0, 0, 0);
 }
 
 int restore_join(struct restore *r, struct restoring *p, struct list *l, struct err *e)
@@ -90,8 +104,13 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 	const Ckpt__Thread *t = p->task->threads[0];
 
 	list_init(l, r);
+	if (p->children != p->space)
+		list_call(l, "have children beside it", SYS_setns,
+			  (uint64_t)restore_fd_space(r, t->spaces[CKPT_SPACE_PID]), CLONE_NEWPID, 0, 0, 0, 0);
+	p->children = p->space;
 	for (size_t i = 0; t->n_spaces && i < ARRAY_SIZE(order); i++)
-		if (t->spaces[order[i]] != ckpt_space_main(&r->tree, order[i]))
+		if (t->spaces[order[i]] != ckpt_space_main(&r->tree, order[i]) &&
+		    !is_inherited(r, t->spaces[order[i]], p->user))
 			list_call(l, "enter its namespaces", SYS_setns,
 				  (uint64_t)restore_fd_space(r, t->spaces[order[i]]), 0, 0, 0, 0,
 				  0);
@@ -110,19 +129,24 @@ int restore_join_user(struct restore *r, struct restoring *p, struct list *l, st
 {
 	int n;
 
-	if (!restore_has_early_threads(r, p->task))
+	if (!restore_has_early_threads(r, p))
 		return 0;
 	list_init(l, r);
 	/* Of those that the tree shares its threads would keep what only it lets go of. */
 	if (!p->task->process->files_group)
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0,
 			  0, 0);
-	if (restore_has_own_user(r, p->task))
-		enter_user(r, p->task->threads[0], l);
 	n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_children(r, p, false, l, e);
+	list_init(l, r);
+	if (n == 0 && restore_has_own_user(r, p)) {
+		restore_enter_user(r, p, p->task->threads[0], user_of(r, p->task->threads[0]), l);
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	}
 	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
 		n = early_thread(r, p, i, l, e);
-	return n;
+	return n == 0 ? restore_children(r, p, true, l, e) : n;
 }
 
 int restore_settle_groups(struct restore *r, int group, int user, struct err *e)
@@ -143,10 +167,9 @@ int restore_settle_groups(struct restore *r, int group, int user, struct err *e)
 	return n == 0 ? ckpt_groups_set(&r->tree, group, user, e) : n;
 }
 
-bool restore_has_own_user(const struct restore *r, const struct ckpt_task *k)
+bool restore_has_own_user(const struct restore *r, const struct restoring *p)
 {
-	const Ckpt__Thread *t = k->threads[0];
+	const Ckpt__Thread *t = p->task->threads[0];
 
-	return t->n_outer_uids && t->n_spaces &&
-	       t->spaces[CKPT_SPACE_USER] != ckpt_space_main(&r->tree, CKPT_SPACE_USER);
+	return t->n_outer_uids && user_of(r, t) != p->user;
 }

@@ -65,16 +65,16 @@ int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct
 }
 
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,
-		  uint32_t exit_signal, pid_t ns_pid, pid_t *ret, struct err *e)
+		  uint32_t exit_signal, const struct restore_numbers *numbers, pid_t *ret, struct err *e)
 {
-	int32_t number = ns_pid;
 	struct clone_args args = {
-		.flags = flags, .exit_signal = exit_signal, .set_tid_size = ns_pid != 0,
+		.flags = flags, .exit_signal = exit_signal, .set_tid_size = numbers->count,
 	};
+	int number = numbers->count ? (int)numbers->tid[numbers->count - 1] : 0;
 	int r;
 
-	if (number)
-		args.set_tid = list_put(l, &number, sizeof(number));
+	if (numbers->count)
+		args.set_tid = list_put(l, numbers->tid, numbers->count * sizeof(*numbers->tid));
 	list_call(l, "make a task of its number", SYS_clone3, list_put(l, &args, sizeof(args)),
 		  sizeof(args), 0, 0, 0, 0);
 	*ret = 0;
@@ -84,8 +84,8 @@ int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *pare
 	r = list_run(l, b, parent, e);
 	parent->born = NULL;
 	if (r == 0 && *ret == 0)
-		return err_set(e, ERR_FAIL, "task %d was not seen to be born", (int)ns_pid);
+		return err_set(e, ERR_FAIL, "task %d was not seen to be born", number);
 	if (r == 0)
-		r = ckpt_trace_wait_event(*ret, NULL) < 0 ? err_sys(e, "wait for task %d", (int)ns_pid) : 0;
+		r = ckpt_trace_wait_event(*ret, NULL) < 0 ? err_sys(e, "wait for task %d", number) : 0;
 	return r;
 }

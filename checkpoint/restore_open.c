@@ -9,6 +9,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/netstate.h"
 #include "checkpoint/restore_spaces.h"
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 static int place(int fd, int at, struct err *e)
 {
@@ -126,11 +128,11 @@ static int reserve(const struct restore *r, struct err *e)
 	return 0;
 }
 
-/* Only for threads in user namespaces of their own: see restore_join(). */
+/* For tasks whose numbers nobody who bears them may choose: see restore_bear_thread(). */
 static int open_last_pid(const struct restore *r, struct err *e)
 {
 	for (size_t i = 0; i < r->tree.task_count; i++)
-		if (r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->tree.tasks[i])) {
+		if (restore_is_nested(r) || (r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->procs[i]))) {
 			int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
 
 			return fd < 0 ? err_sys(e, "open /proc/sys/kernel/ns_last_pid (CONFIG_CHECKPOINT_RESTORE)")
@@ -161,65 +163,165 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 	return n;
 }
 
-int restore_open(void *restore, struct err *e)
+static bool is_terminal(const Ckpt__File *f)
 {
-	struct restore *r = restore;
-	struct ckpt_opening o = { .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				  .end = restore_fd_end(r), .lender = -EBADF };
+	return f->kind == CKPT_FILE_CONSOLE || f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE;
+}
+
+static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
+{
 	int n = raise_limit(r, e);
 
-	o.fds = malloc((r->tree.file_count + 1) * sizeof(int));
-	o.mates = malloc((r->tree.file_count + 1) * sizeof(int));
-	o.shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
-	o.ghosts = malloc((r->tree.ghost_count + 1) * sizeof(int));
-	if (!o.fds || !o.shmems || !o.mates || !o.ghosts)
+	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
+				    .end = restore_fd_end(r), .lender = -EBADF };
+	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
+	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
+	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
+	o->ghosts = malloc((r->tree.ghost_count + 1) * sizeof(int));
+	if (!o->fds || !o->shmems || !o->mates || !o->ghosts)
 		return err_code(e, -ENOMEM, "open files");
 	for (size_t i = 0; i < r->tree.file_count; i++)
-		o.fds[i] = o.mates[i] = -1;
-	if (n == 0 && r->lender >= 0) {
-		o.lender = fcntl(r->lender, F_DUPFD_CLOEXEC, o.end);
-		n = o.lender < 0 ? err_sys(e, "keep the way to the engine") : 0;
-	}
-	if (n == 0)
-		n = reserve(r, e);
+		o->fds[i] = o->mates[i] = -1;
+	return n;
+}
+
+/* What processes are born into: it comes before them when others come after (restore_births.h). */
+static int open_grounds(struct restore *r, struct err *e)
+{
+	int n = reserve(r, e);
+
 	if (n == 0)
 		n = open_last_pid(r, e);
-	if (n == 0)
-		n = restore_spaces(r, e);
-	if (n == 0)
-		n = restore_places(r, e);
+	return n == 0 ? restore_spaces(r, e) : n;
+}
+
+static int open_terminals(const struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	int n = 0;
+
+	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
+		if (is_terminal(r->tree.files[i - 1]))
+			n = open_file(r, o, i, e);
+	return n == 0 ? ckpt_pty_finish(o, e) : n;
+}
+
+static int open_shmems(const struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	int n = 0;
+
 	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
 		if (r->tree.shmems[i - 1]->sysv)
 			continue;
-		o.shmems[i - 1] = restore_fd_shmem(r, i);
+		o->shmems[i - 1] = restore_fd_shmem(r, i);
 		n = open_shmem(r, i, e);
 	}
+	return n;
+}
+
+static int open_mapped(const struct restore *r, size_t i, struct err *e)
+{
+	const struct mapped *m = r->mapped[i];
+	int fd, n;
+
+	if (m->space && restore_enter(r, m->space, e) < 0)
+		return -EPERM;
+	fd = open(m->path, (m->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0)
+		return err_sys(e, "open %s", m->path);
+	n = place(fd, restore_fd_mapped(r, i), e);
+	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
+}
+
+/* Terminals are opened before or, when `terminals` says so, among the others. */
+static int open_rest(struct restore *r, struct ckpt_opening *o, bool terminals, struct err *e)
+{
+	int n = restore_all_mounts(r, e);
+
+	if (n == 0)
+		n = restore_places(r, e);
+	if (n == 0)
+		n = open_shmems(r, o, e);
 	if (n == 0 && r->tree.ghost_count)
-		n = open_ghosts(r, &o, e);
+		n = open_ghosts(r, o, e);
 	if (n == 0)
 		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, restore_early_look(r), e);
 	if (n == 0)
-		n = ckpt_sockets_make(&o, e);
+		n = ckpt_sockets_make(o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
-		n = open_file(r, &o, i, e);
+		if (terminals || !is_terminal(r->tree.files[i - 1]))
+			n = open_file(r, o, i, e);
+	if (n == 0 && terminals)
+		n = ckpt_pty_finish(o, e);
 	if (n == 0)
-		n = ckpt_pty_finish(&o, e);
-	if (n == 0)
-		n = ckpt_sockets_fill(&o, e);
-	for (size_t i = 0; n == 0 && i < r->mapped_count; i++) {
-		const struct mapped *m = r->mapped[i];
-		int fd;
-
-		if (m->space && restore_enter(r, m->space, e) < 0)
-			return -EPERM;
-		fd = open(m->path, (m->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
-		if (fd < 0)
-			return err_sys(e, "open %s", m->path);
-		n = place(fd, restore_fd_mapped(r, i), e);
-		if (n == 0 && m->space)
-			n = restore_enter(r, 0, e);
-	}
+		n = ckpt_sockets_fill(o, e);
+	for (size_t i = 0; n == 0 && i < r->mapped_count; i++)
+		n = open_mapped(r, i, e);
 	return n == 0 ? restore_file_locks(r, e) : n;
+}
+
+static int keep_lender(const struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	o->lender = r->lender < 0 ? -EBADF : fcntl(r->lender, F_DUPFD_CLOEXEC, o->end);
+	return r->lender >= 0 && o->lender < 0 ? err_sys(e, "keep the way to the engine") : 0;
+}
+
+int restore_open(void *restore, struct err *e)
+{
+	struct restore *r = restore;
+	struct ckpt_opening o;
+	int n = begin(r, &o, e);
+
+	if (n == 0)
+		n = keep_lender(r, &o, e);
+	if (n == 0)
+		n = open_grounds(r, e);
+	return n == 0 ? open_rest(r, &o, true, e) : n;
+}
+
+int restore_open_first(void *restore, struct err *e)
+{
+	struct restore *r = restore;
+	struct ckpt_opening o;
+	int n = begin(r, &o, e);
+
+	if (n == 0)
+		n = open_grounds(r, e);
+	return n == 0 ? open_terminals(r, &o, e) : n;
+}
+
+/* From process 1, at the same numbers, what it has by now. */
+static int take_first(const struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	cleanup_close int pidfd = (int)syscall(SYS_pidfd_open, 1, 0);
+
+	for (int at = r->base; at < restore_fd_end(r); at++) {
+		int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, at, 0);
+
+		if (fd < 0)
+			return err_sys(e, "take fd %d of process 1", at);
+		if (place(fd, at, e) < 0)
+			return -EBADF;
+	}
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		if (is_terminal(r->tree.files[i]))
+			o->fds[i] = restore_fd_file(r, (uint32_t)i + 1);
+	return 0;
+}
+
+int restore_open_last(void *restore, struct err *e)
+{
+	struct restore *r = restore;
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct ckpt_opening o;
+	int n = begin(r, &o, e);
+
+	if (n == 0)
+		n = keep_lender(r, &o, e);
+	if (n == 0)
+		n = take_first(r, &o, e);
+	if (n == 0)
+		n = restore_take_pidspaces(r, proc, e);
+	return n == 0 ? open_rest(r, &o, false, e) : n;
 }
 
 void restore_stay(void *restore)

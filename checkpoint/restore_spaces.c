@@ -253,8 +253,8 @@ static int make_one(struct making *m, struct err *e)
 		return adjust(m, e);
 	if (m->space->owner != ckpt_space_main(&m->r->tree, CKPT_SPACE_USER))
 		owner = restore_fd_space(m->r, m->space->owner);
-	if (m->space->kind == CKPT_SPACE_MNT)
-		return 0; /* restore_mounts() */
+	if (m->space->kind == CKPT_SPACE_MNT || m->space->kind == CKPT_SPACE_PID)
+		return 0; /* restore_mounts(), restore_births.c */
 	if (m->space->kind == CKPT_SPACE_CGROUP)
 		return ckpt_within(NULL, 0, make_cgroup, m, e);
 	return ckpt_within(&owner, 1, m->space->kind == CKPT_SPACE_USER ? make_user : make, m, e);
@@ -278,10 +278,17 @@ int restore_spaces(struct restore *r, struct err *e)
 		m.space = r->tree.spaces[i];
 		n = make_one(&m, e);
 	}
-	if (n == 0)
-		n = fault_point("restore", "spaces", e);
-	if (n == 0)
-		n = restore_mounts(r, proc, e);
+	return n == 0 ? fault_point("restore", "spaces", e) : n;
+}
+
+int restore_all_mounts(struct restore *r, struct err *e)
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	int n;
+
+	if (!r->tree.space_count)
+		return 0;
+	n = proc < 0 ? err_sys(e, "open /proc") : restore_mounts(r, proc, e);
 	return n == 0 ? fault_point("restore", "mounts", e) : n;
 }
 

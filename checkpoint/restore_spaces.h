@@ -12,9 +12,10 @@
  * restore_join().
  */
 
-/* Control groups, namespaces, mounts and what lies in them. Afterwards restore_fd_space() is an
+/* Control groups and namespaces; then mounts and what lies in them. Afterwards restore_fd_space() is an
  * fd of each namespace, and the caller is back in its own. */
 int restore_spaces(struct restore *r, struct err *e);
+int restore_all_mounts(struct restore *r, struct err *e);
 /* The directories of those processes that have them elsewhere. */
 int restore_places(const struct restore *r, struct err *e);
 /* Into a mount or network namespace of the image, to open something there; 0: back to process
@@ -35,7 +36,8 @@ int restore_join_user(struct restore *r, struct restoring *p, struct list *l, st
 int restore_settle_groups(struct restore *r, int group, int user, struct err *e);
 /* True when it needs a place: another root, directory or mount namespace than process 1's. */
 bool restore_is_elsewhere(const struct restore *r, const struct ckpt_task *k);
-bool restore_has_early_threads(const struct restore *r, const struct ckpt_task *k);
-bool restore_has_own_user(const struct restore *r, const struct ckpt_task *k);
+bool restore_has_early_threads(const struct restore *r, const struct restoring *p);
+/* True when it is not in its user namespace yet. */
+bool restore_has_own_user(const struct restore *r, const struct restoring *p);
 
 #endif

@@ -6,10 +6,13 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/registrations.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
+#include "checkpoint/waits.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -43,7 +46,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group && !restore_has_early_threads(r, p->task))
+	if (!p->task->process->files_group && !restore_has_early_threads(r, p))
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
@@ -90,7 +93,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	if (k->child_subreaper)
 		list_call(l, "adopt orphans", SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0, 0);
 	if (k->thp_disable)
-		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0, 0);
+		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, k->thp_disable & ~1u, 0, 0, 0);
+	restore_registrations(p->task, l);
 	n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n == 0)
 		n = restore_process_locks(p, l, e);
@@ -104,25 +108,34 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 			lim.rlim_max = now.rlim_max;
 		if (lim.rlim_cur > lim.rlim_max)
 			lim.rlim_cur = lim.rlim_max;
-		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
+		if ((lim.rlim_cur != now.rlim_cur || lim.rlim_max != now.rlim_max) &&
+		    prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
 			return err_sys(e, "set the limits of process %u", k->pid);
 	}
 	return n == 0 ? restore_attributes_outside(p, e) : n;
 }
 
-static void set_ids(const Ckpt__Thread *t, struct list *l)
+/* `as`: who has them as they are, NULL for the VPS's root; what is the same need not be allowed, nor have a
+ * number, in a user namespace that the thread was born in. */
+static void set_ids(const Ckpt__Thread *t, const Ckpt__Thread *as, struct list *l)
 {
-	list_call(l, "set its groups", SYS_setgroups, t->n_groups,
-		  list_put(l, t->groups, t->n_groups * sizeof(uint32_t)), 0, 0, 0, 0);
-	list_call(l, "set its group ids", SYS_setresgid, t->gids[0], t->gids[1], t->gids[2], 0, 0, 0);
-	list_call(l, "set its file system group", SYS_setfsgid, t->gids[3], 0, 0, 0, 0, 0);
-	list_call(l, "set its user ids", SYS_setresuid, t->uids[0], t->uids[1], t->uids[2], 0, 0, 0);
-	list_call(l, "set its file system user", SYS_setfsuid, t->uids[3], 0, 0, 0, 0, 0);
+	if (!as || as->n_outer_groups != t->n_outer_groups ||
+	    memcmp(as->outer_groups, t->outer_groups, t->n_outer_groups * sizeof(uint32_t)) != 0)
+		list_call(l, "set its groups", SYS_setgroups, t->n_groups,
+			  list_put(l, t->groups, t->n_groups * sizeof(uint32_t)), 0, 0, 0, 0);
+	if (!as || memcmp(as->outer_gids, t->outer_gids, 4 * sizeof(uint32_t)) != 0) {
+		list_call(l, "set its group ids", SYS_setresgid, t->gids[0], t->gids[1], t->gids[2], 0, 0, 0);
+		list_call(l, "set its file system group", SYS_setfsgid, t->gids[3], 0, 0, 0, 0, 0);
+	}
+	if (!as || memcmp(as->outer_uids, t->outer_uids, 4 * sizeof(uint32_t)) != 0) {
+		list_call(l, "set its user ids", SYS_setresuid, t->uids[0], t->uids[1], t->uids[2], 0, 0, 0);
+		list_call(l, "set its file system user", SYS_setfsuid, t->uids[3], 0, 0, 0, 0, 0);
+	}
 }
 
 /* Identity comes last of all that a thread does for itself: it may not do much afterwards. Ids and
  * capabilities are the VPS's own; the kernel bounds them by its user namespace and bounding set. */
-static void set_identity(const Ckpt__Thread *t, bool has_ids, struct list *l)
+static void set_identity(const Ckpt__Thread *t, const Ckpt__Thread *as, struct list *l)
 {
 	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct d[2] = {
@@ -135,8 +148,8 @@ static void set_identity(const Ckpt__Thread *t, bool has_ids, struct list *l)
 			list_call(l, NULL, SYS_prctl, PR_CAPBSET_DROP, c, 0, 0, 0, 0);
 	list_call(l, "keep capabilities", SYS_prctl, PR_SET_SECUREBITS,
 		  SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0);
-	if (!has_ids)
-		set_ids(t, l);
+	if (as != t)
+		set_ids(t, as, l);
 	list_call(l, "set its secure bits", SYS_prctl, PR_SET_SECUREBITS, t->securebits, 0, 0, 0, 0);
 	list_call(l, "set its capabilities", SYS_capset, list_put(l, &h, sizeof(h)),
 		  list_put(l, d, sizeof(d)), 0, 0, 0, 0);
@@ -207,7 +220,7 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 		list_call(l, "register its restartable sequences", SYS_rseq, t->rseq, t->rseq_size, 0,
 			  t->rseq_signature, 0, 0);
 	restore_attributes(t, l);
-	set_identity(t, restore_has_own_user(r, p->task), l);
+	set_identity(t, restore_has_own_user(r, p) ? t : p->as, l);
 	/* Another identity undoes these (prctl(2)). The first is tied to its holder. */
 	if (i > 0 || p->task->process->pid != 1)
 		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
@@ -261,10 +274,10 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 			if (!list_fits(l, 1, sizeof(si)))
 				n = list_run(l, &p->batch, &p->threads[who], e);
 			if (s->tid)
-				list_call(l, "send a signal", SYS_rt_tgsigqueueinfo, p->task->process->pid, s->tid,
-					  (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0);
+				list_call(l, "send a signal", SYS_rt_tgsigqueueinfo, (uint64_t)p->threads[who].ns_tgid,
+					  (uint64_t)p->threads[who].ns_tid, (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0);
 			else
-				list_call(l, "send a signal", SYS_rt_sigqueueinfo, p->task->process->pid,
+				list_call(l, "send a signal", SYS_rt_sigqueueinfo, (uint64_t)p->threads[who].ns_tgid,
 					  (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0, 0);
 		}
 		n = n == 0 ? list_run(l, &p->batch, &p->threads[who], e) : n;
@@ -277,18 +290,11 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = restore_has_early_threads(r, k); /* restore_join() has made them */
+	bool there = restore_has_early_threads(r, p); /* restore_join() has made them */
 	int n = there ? 0 : share_filters(r, p, l, e);
 
-	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++) {
-		pid_t tid;
-
-		list_init(l, r);
-		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, (pid_t)k->threads[i]->tid, &tid, e);
-		if (n == 0)
-			n = ckpt_thread_adopt(&p->threads[i], tid, (pid_t)k->process->pid,
-					      (pid_t)k->threads[i]->tid, e);
-	}
+	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++)
+		n = restore_bear_thread(r, p, i, p->user, l, e);
 	/* The first thread last: it makes the others, and may not afterwards. */
 	for (size_t i = k->thread_count; n == 0 && i-- > 0;)
 		n = set_thread(r, p, i, l, e);
@@ -296,12 +302,16 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 		n = block_signals(p, e);
 	if (n == 0)
 		n = send_pending(r, p, l, e);
-	return n == 0 ? restore_timers(r, p, l, e) : n;
+	if (n == 0)
+		n = restore_timers(r, p, l, e);
+	list_init(l, r);
+	return n == 0 ? restore_waits(p, l, e) : n;
 }
 
 /*
  * An interrupted call is issued again. The kernel does it, when the task goes on, but for those with
- * a restart block, which stayed with the old task: these begin anew with the arguments they had.
+ * a restart block, which stayed with the old task: these begin anew with the arguments they had, when they
+ * were not given another (waits.h).
  */
 static void mend(struct user_regs_struct *regs)
 {
@@ -321,7 +331,8 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 	int n;
 
 	memcpy(&regs, t->regs.data, sizeof(regs));
-	mend(&regs);
+	if (!th->dozes)
+		mend(&regs);
 	/* Never into the kernel's half, whatever the image says: SETREGS refuses wrong selectors. */
 	n = ckpt_trace_set_regs(th->tid, &regs);
 	if (n == 0 && ptrace(PTRACE_SETREGSET, th->tid, (void *)NT_X86_XSTATE, &iov) < 0)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/binfmt.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 
@@ -190,8 +191,11 @@ int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, cons
 		       struct err *e)
 {
 	struct filling f = { t, super, root, keep };
-	int r = remove_rest(&f, root, "");
+	int r;
 
+	if (ckpt_binfmt_is(t->supers[super - 1]))
+		return ckpt_binfmt_restore(t, super, root, e);
+	r = remove_rest(&f, root, "");
 	if (r < 0)
 		return err_code(e, r, "clear a tmpfs");
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)

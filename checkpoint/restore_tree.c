@@ -3,6 +3,8 @@
 /* The processes themselves: the first is taken over, the others are born by their parents. */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/registrations.h"
+#include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/seccomp.h"
 
@@ -131,6 +133,13 @@ uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o)
 	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group);
 }
 
+static int login(struct restore *r, size_t who, uint32_t inherited, struct list *l, struct err *e)
+{
+	const struct ckpt_task *k = r->procs[who].task;
+
+	return restore_login(r, &r->procs[who], k ? k->process->more->login : 0, inherited, l, e);
+}
+
 static void stay(void *arg)
 {
 	(void)arg;
@@ -152,13 +161,15 @@ static int birth_outside(struct restore *r, size_t who, struct list *l, struct e
 	if (n == 0 && (prlimit64(pid, RLIMIT_NOFILE, NULL, &lim) < 0 ||
 		       prlimit64(pid, RLIMIT_NOFILE, &(struct rlimit64){ lim.rlim_max, lim.rlim_max }, NULL) < 0))
 		n = err_sys(e, "raise the limit of open files");
+	if (n == 0)
+		n = login(r, who, 0, l, e);
 	return n == 0 ? restore_fetch(r, p, false, l, e) : n;
 }
 
 static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
 	struct restoring *p = &r->procs[o->who], *by;
-	pid_t pid, number = (pid_t)r->plan.nodes[o->who].pid;
+	pid_t pid = 0, number = (pid_t)r->plan.nodes[o->who].pid;
 	size_t shared;
 	int n = 0;
 
@@ -177,17 +188,21 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 		p->threads = ckpt_alloc(&r->tree.arena, sizeof(*p->threads));
 	if (n == 0 && !p->threads)
 		n = err_code(e, -ENOMEM, "restore");
-	list_init(l, r);
 	if (n == 0)
-		n = restore_clone(l, &by->batch, &by->threads[0], restore_share_flags(r, o),
-				  restore_exit_signal(r, o->who), number, &pid, e);
+		n = restore_bear(r, o, l, &pid, e);
+	if (p->threads && pid) /* whatever comes now, it is there */
+		p->threads[0].tid = pid;
 	if (n == 0)
 		n = ckpt_batch_copy(&p->batch, &by->batch, pid, e);
+	if (p->level)
+		number = (pid_t)p->numbers[p->level - 1];
 	if (n == 0)
 		n = ckpt_thread_adopt(&p->threads[0], pid, number, number, e);
 	if (n == 0 && p->task)
 		p->task->pid = pid;
 	p->filters = by->filters;
+	if (n == 0)
+		n = login(r, o->who, by->login, l, e);
 	return n == 0 ? restore_inherit(r, o->by, o->who, e) : n;
 }
 
@@ -220,13 +235,17 @@ static int session(struct restore *r, const struct ckpt_op *o, struct list *l, s
 
 static int group(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
-	return run_one(r, o->who, l, "join its process group", SYS_setpgid, 0, o->number, 0, 0, e);
+	size_t by = o->by == CKPT_PLAN_OUTSIDE ? o->who : o->by;
+	uint32_t who = by == o->who ? 0 : restore_number_for(r, r->plan.nodes[o->who].pid, by);
+
+	return run_one(r, by, l, "join its process group", SYS_setpgid, who,
+		       restore_number_for(r, o->number, by), 0, 0, e);
 }
 
 static int foreground(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
 	uint64_t all = UINT64_MAX, none = 0;
-	int32_t number = (int32_t)o->number;
+	int32_t number = (int32_t)restore_number_for(r, o->number, o->who);
 	int fd = terminal_of(r, r->plan.nodes[o->who].pid);
 
 	list_init(l, r);
@@ -261,7 +280,8 @@ static int end(struct restore *r, const struct ckpt_op *o, struct list *l, struc
 	if (kill(p->threads[0].tid, SIGKILL) < 0)
 		return err_sys(e, "end a stand-in");
 	reap(p);
-	return run_one(r, o->by, l, "wait for a stand-in", SYS_wait4, o->number, 0, 0, 0, e);
+	return run_one(r, o->by, l, "wait for a stand-in", SYS_wait4, restore_number_for(r, o->number, o->by), 0, 0, 0,
+		       e);
 }
 
 /* What SIGCHLD is by default: nothing is to happen when a zombie's parent gets its signal again. */
@@ -300,7 +320,7 @@ static int end_again(struct restore *r, const struct ckpt_op *o, struct list *l,
 	list_call(l, "unblock signals", SYS_rt_sigprocmask, SIG_SETMASK, list_put(l, &unblocked, 8), 0, 8, 0, 0);
 	list_call(l, "set its user ids", SYS_setresuid, z->uid, z->uid, z->uid, 0, 0, 0);
 	if (z->status & 0x7f)
-		list_call(l, NULL, SYS_kill, z->pid, z->status & 0x7f, 0, 0, 0, 0);
+		list_call(l, NULL, SYS_kill, restore_number_for(r, z->pid, o->who), z->status & 0x7f, 0, 0, 0, 0);
 	else
 		list_call(l, NULL, SYS_exit_group, z->status >> 8, 0, 0, 0, 0, 0);
 	if (list_run(l, &p->batch, &p->threads[0], e) != -ESRCH)
@@ -371,7 +391,8 @@ static int stop_tasks(struct restore *r, struct list *l, struct err *e)
 		if (n < 0)
 			err_code(e, n, "stop process %u", k->pid);
 		else if (k->stop_seen && parent != CKPT_PLAN_OUTSIDE)
-			n = run_one(r, parent, l, NULL, SYS_waitid, P_PID, k->pid, 0, WSTOPPED | WNOHANG, e);
+			n = run_one(r, parent, l, NULL, SYS_waitid, P_PID, restore_number_for(r, k->pid, parent), 0,
+				    WSTOPPED | WNOHANG, e);
 	}
 	return n;
 }
@@ -380,9 +401,16 @@ int restore_fork_tree(struct restore *r, struct list *l, struct err *e)
 {
 	int n = take_terminal(r, 0, l, e);
 
-	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++)
-		if (!restore_early_is_born(r, &r->plan.ops[i]))
-			n = carry_out[r->plan.ops[i].kind](r, &r->plan.ops[i], l, e);
+	if (n == 0)
+		n = login(r, 0, 0, l, e);
+	for (size_t i = 0; n == 0 && i < r->plan.op_count; i++) {
+		const struct ckpt_op *o = &r->plan.ops[i];
+
+		if (!restore_early_is_born(r, o))
+			n = carry_out[o->kind](r, o, l, e);
+		else if (o->kind == CKPT_OP_BIRTH)
+			n = login(r, o->who, r->procs[o->who].login, l, e);
+	}
 	if (n == 0)
 		n = leave_terminals(r, l, e);
 	return n == 0 ? stop_tasks(r, l, e) : n;

@@ -104,7 +104,8 @@ static int new_mount(struct mounting *m, const Ckpt__Super *s, const struct moun
 				 AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 		return *ret < 0 ? err_sys(e, "mount a namespace") : 0;
 	}
-	if (fs->space >= 0 && s->n_spaces && s->spaces[fs->space])
+	if (fs->space >= 0 && s->n_spaces > (size_t)fs->space && s->spaces[fs->space] &&
+	    s->spaces[fs->space] != ckpt_space_main(m->tree, CKPT_SPACE_PID))
 		in[1] = restore_fd_space(m->r, s->spaces[fs->space]);
 	n = ckpt_within(in, ARRAY_SIZE(in), new_super, &b, e);
 	*ret = b.fd;

@@ -40,6 +40,8 @@ enum {
 	 * MADV_DONTNEED has dropped looks like that (seen on Linux 6.18), and reads as the file again. */
 	CKPT_SCAN_FILE = 8,
 	CKPT_SCAN_ANEW = 16,   /* all counts as written */
+	CKPT_SCAN_SOFT = 32,   /* written is what has a soft-dirty mark (softdirty.h) */
+	CKPT_SCAN_ANON = 64,   /* memory of no file: it need not be looked for a file's pages, which takes long */
 };
 
 /*

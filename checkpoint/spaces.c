@@ -8,6 +8,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/pidspaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ const struct ckpt_space_type ckpt_space_types[CKPT_SPACE_COUNT] = {
 	[CKPT_SPACE_IPC] = { "ipc", CLONE_NEWIPC, true },
 	[CKPT_SPACE_CGROUP] = { "cgroup", CLONE_NEWCGROUP, true },
 	[CKPT_SPACE_TIME] = { "time", CLONE_NEWTIME, false },
+	[CKPT_SPACE_PID] = { "pid", CLONE_NEWPID, false },
 };
 
 /* What a process of an ipc namespace finds in /proc/sys (ipc_namespaces(7)). */
@@ -83,7 +85,7 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 	Ckpt__Space *out;
 	struct ckpt_seen_space *grown;
 	struct stat st;
-	int owner, r;
+	int owner, parent, r;
 
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, "look at a namespace");
@@ -91,8 +93,9 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 		if (s->space[i].ino == st.st_ino)
 			return (int)i + 1;
 	owner = find_owner(d, kind, fd, e);
-	if (owner < 0)
-		return owner;
+	parent = owner > 0 && kind == CKPT_SPACE_PID ? ckpt_pidspace_parent(d, fd, e) : 0;
+	if (owner < 0 || parent < 0)
+		return owner < 0 ? owner : parent;
 	if (s->count >= CKPT_SPACES_MAX)
 		return err_set(e, ERR_UNSUPPORTED, "the VPS has more than %d namespaces",
 			       CKPT_SPACES_MAX);
@@ -107,6 +110,7 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 	ckpt__space__init(out);
 	out->kind = kind;
 	out->owner = (uint32_t)owner;
+	out->parent = (uint32_t)parent;
 	if (seen->fd < 0 ||
 	    ckpt_push(&d->tree.arena, &d->tree.spaces, &d->tree.space_count, out) < 0)
 		return err_sys(e, "collect namespaces");
@@ -143,20 +147,8 @@ static int of_link(struct ckpt_dump *d, enum ckpt_space_kind kind, const char *n
 
 static int check_children(struct ckpt_dump *d, pid_t tid, int time, struct err *e)
 {
-	char path[64], mine[64] = { 0 }, its[64] = { 0 };
-	int children;
+	int children = of_link(d, CKPT_SPACE_TIME, "time_for_children", tid, e);
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)d->init);
-	if (readlink(path, mine, sizeof(mine) - 1) < 0)
-		return err_sys(e, "read %s", path);
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid_for_children", (int)tid);
-	if (readlink(path, its, sizeof(its) - 1) < 0 && errno != ENOENT)
-		return err_sys(e, "read %s", path);
-	if (!STREQ(mine, its))
-		return err_set(e, ERR_UNSUPPORTED,
-			       "process %d has a pid namespace of its own, which cannot be saved",
-			       (int)tid);
-	children = of_link(d, CKPT_SPACE_TIME, "time_for_children", tid, e);
 	if (children >= 0 && children != time)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "process %d has a time namespace for its children alone, which "
@@ -246,6 +238,7 @@ int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e)
 {
 	int r = 0;
 
+	d->level = ckpt_pid_level(d->init);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
 		for (size_t k = 0; r == 0 && k < d->frozen.procs[i].count; k++)
 			r = ckpt_note(d, collect_thread(d, d->frozen.procs[i].tids[k], e),

@@ -23,6 +23,7 @@ enum ckpt_space_kind {
 	CKPT_SPACE_IPC,
 	CKPT_SPACE_CGROUP,
 	CKPT_SPACE_TIME,
+	CKPT_SPACE_PID, /* pidspaces.h */
 	CKPT_SPACE_COUNT,
 };
 #define CKPT_SPACES_MAX 4096
@@ -68,7 +69,7 @@ struct ckpt_dump;
 struct ckpt_record;
 
 /* Finds all namespaces that threads are in, with their owners and what is in them, before anything
- * else is collected. ERR_UNSUPPORTED for nested pid namespaces. */
+ * else is collected. */
 int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e);
 /* The record of the namespace behind an fd, added if need be. Negative: *e is filled. */
 int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_t pid,

@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/mountfs.h"
+#include "checkpoint/pidspaces.h"
 #include "checkpoint/spaces.h"
 
 #include <errno.h>
@@ -95,12 +96,22 @@ static bool is_space(const struct ckpt_tree *t, uint32_t id, enum ckpt_space_kin
 	return id > 0 && id <= t->space_count && t->spaces[id - 1]->kind == kind;
 }
 
+/* Images that were made before pid namespaces were saved do without them. */
+static bool is_list(size_t n)
+{
+	return n == CKPT_SPACE_COUNT || n == CKPT_SPACE_PID;
+}
+
 static int check_space(const struct ckpt_tree *t, uint32_t id, struct err *e)
 {
 	const Ckpt__Space *s = t->spaces[id - 1];
 	bool main = s->kind < CKPT_SPACE_COUNT && ckpt_space_main(t, s->kind) == id;
 
-	if (s->kind >= CKPT_SPACE_COUNT || main != (s->owner == 0) ||
+	bool in_pid = s->kind == CKPT_SPACE_PID && !main;
+
+	if (s->kind >= CKPT_SPACE_COUNT || main != (s->owner == 0) || s->pid_max > CKPT_PID_MAX ||
+	    in_pid != (s->parent != 0) ||
+	    (in_pid && (s->parent >= id || !is_space(t, s->parent, CKPT_SPACE_PID))) ||
 	    (!main && (s->owner >= id || !is_space(t, s->owner, CKPT_SPACE_USER))) ||
 	    strlen(s->uid_map) > KIB(64) || strlen(s->gid_map) > KIB(64) ||
 	    strlen(s->hostname) > 64 || strlen(s->domainname) > 64 || !is_path(s->group) ||
@@ -120,7 +131,7 @@ static int check_super(const struct ckpt_tree *t, uint32_t id, struct err *e)
 
 	if (s->n_options > SETTINGS_MAX || (s->owner && !is_space(t, s->owner, CKPT_SPACE_USER)) ||
 	    (s->contents && (!fs || !fs->contents)) || (!fs && s->n_options) ||
-	    (nsfs ? s->n_spaces != 1 : s->n_spaces && s->n_spaces != CKPT_SPACE_COUNT))
+	    (nsfs ? s->n_spaces != 1 : s->n_spaces && !is_list(s->n_spaces)))
 		return bad(e, "file system", id);
 	for (size_t i = 0; i < s->n_options; i++)
 		if (!ckpt_mountfs_has_option(fs, s->options[i]->name) ||
@@ -183,7 +194,7 @@ static int check_entry(const struct ckpt_tree *t, size_t i, struct err *e)
 
 static int check_thread(const struct ckpt_tree *t, const Ckpt__Thread *th, struct err *e)
 {
-	bool ok = th->n_spaces == (t->space_count ? (size_t)CKPT_SPACE_COUNT : 0) &&
+	bool ok = (t->space_count ? is_list(th->n_spaces) : !th->n_spaces) &&
 		  th->group <= t->group_count &&
 		  (!th->n_outer_uids || (th->n_outer_uids == 4 && th->n_outer_gids == 4)) &&
 		  th->n_outer_groups <= 1024;
@@ -239,8 +250,8 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		if (!is_mnt(t, t->ghosts[i]->space))
 			r = bad(e, "namespace of deleted file", i + 1);
-	for (int i = 0; r == 0 && t->space_count && i < CKPT_SPACE_COUNT; i++)
+	for (size_t i = 0; r == 0 && i < first->n_spaces; i++)
 		if (first->spaces[i] != ckpt_space_main(t, (enum ckpt_space_kind)i))
 			r = bad(e, "namespaces of process", 1);
-	return r;
+	return r == 0 ? ckpt_pidspaces_check(t, e) : r;
 }

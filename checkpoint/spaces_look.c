@@ -202,6 +202,18 @@ static int look_time(struct looking *l, struct err *e)
 	return l->out->offsets ? 0 : err_code(e, -ENOMEM, "read clocks");
 }
 
+/* Of each namespace since Linux 6.14, of the host before. */
+static int look_pid(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+	cleanup_free char *text = NULL;
+
+	(void)e;
+	if (fd_read_file_at(l->proc, "sys/kernel/pid_max", 64, &text, NULL) == 0)
+		l->out->pid_max = (uint32_t)strtoul(text, NULL, 10);
+	return 0;
+}
+
 /* A process is in it, or it is one that can be looked at without. */
 static int need_member(const struct looking *l, struct err *e)
 {
@@ -241,6 +253,9 @@ static int look(struct looking *l, bool main, struct err *e)
 	case CKPT_SPACE_TIME:
 		r = main ? 0 : need_member(l, e);
 		return r == 0 && !main ? look_time(l, e) : r;
+	case CKPT_SPACE_PID:
+		r = main ? 0 : need_member(l, e);
+		return r == 0 ? ckpt_within(&l->fd, 1, look_pid, l, e) : r;
 	default:
 		return 0;
 	}

@@ -235,6 +235,15 @@ static void set_itimers(const Ckpt__Process *k, struct list *l)
 	}
 }
 
+/* A thread's number as it is in its own pid namespace. */
+static uint32_t own_number(const struct restoring *p, uint32_t tid)
+{
+	for (size_t i = 0; i < p->task->thread_count; i++)
+		if (p->task->threads[i]->tid == tid)
+			return (uint32_t)p->threads[i].ns_tid;
+	return 0;
+}
+
 int restore_timers(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__ProcessMore *m = p->task->process->more;
@@ -253,13 +262,15 @@ int restore_timers(struct restore *r, struct restoring *p, struct list *l, struc
 	list_init(l, r);
 	for (size_t i = 0; n == 0 && i < m->n_timers; i++) {
 		const Ckpt__PosixTimer *t = m->timers[i];
+		Ckpt__PosixTimer own = *t;
 		uint64_t at;
 
+		own.tid = own_number(p, t->tid);
 		if (!asked)
 			n = count_up(p, l, &next, t, e);
 		if (n == 0 && !list_fits(l, 2, 256))
 			n = run(p, l, e);
-		at = create(l, t, t->id);
+		at = create(l, &own, t->id);
 		start(l, t);
 		if (i + 1 < m->n_timers)
 			continue;

@@ -2,6 +2,7 @@
 #include "checkpoint/times.h"
 
 #include "base/macro.h"
+#include "base/step.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@ void ckpt_time(const char *what)
 	static int wanted = -1;
 	const char *env;
 
+	if (what)
+		step_mark(what);
 	if (wanted < 0) {
 		env = getenv("VPS_TIMES");
 		wanted = env && STREQ(env, "1");

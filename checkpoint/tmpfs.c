@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/binfmt.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
@@ -271,7 +272,11 @@ static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 	struct walk w = { .d = d, .super = super, .keep = ckpt_super_keep(&d->tree, super) };
 	int known = ckpt_ahead_super(&d->ahead, d->spaces.super[super - 1].dev);
 	cleanup_close int own = known < 0 ? open_super(d, super, e) : -EBADF;
-	int r = known < 0 && own < 0 ? own : read_super(&w, known < 0 ? own : known, e);
+	int root = known < 0 ? own : known, r = root < 0 ? root : 0;
+
+	if (r == 0)
+		r = ckpt_binfmt_is(d->tree.supers[super - 1]) ? ckpt_binfmt_collect(d, super, root, e) :
+								 read_super(&w, root, e);
 
 	free(w.names);
 	return r;

@@ -26,6 +26,7 @@ typedef struct Ckpt__Mqueue Ckpt__Mqueue;
 typedef struct Ckpt__PendingSignals Ckpt__PendingSignals;
 typedef struct Ckpt__Populated Ckpt__Populated;
 typedef struct Ckpt__Process Ckpt__Process;
+typedef struct Ckpt__ProcessMore Ckpt__ProcessMore;
 typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__Socket Ckpt__Socket;

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,8 +19,8 @@
  * death, takes all marks away.
  */
 
-/* 0 when this kernel can. ERR_UNSUPPORTED. */
-int ckpt_watch_check(struct err *e);
+/* Whether this kernel can. */
+bool ckpt_watch_known(void);
 
 /* The fd, the caller's; -ESRCH when the process has ended, *e filled for all errors. */
 int ckpt_watch_open(pid_t pid, struct err *e);

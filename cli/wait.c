@@ -3,11 +3,25 @@
 
 #include "base/macro.h"
 
+/* A name that is mistyped is said at once, not when the others before it have stopped. */
+static int check_names(struct cli *c, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && c->args_count > 1 && i < c->args_count; i++) {
+		snprintf(c->subject, sizeof(c->subject), "wait %.100s", c->args[i]);
+		r = cli_call(c, "Status", json_pack("{s:s}", "name", c->args[i]), NULL, e);
+	}
+	return r;
+}
+
 int cmd_wait(struct cli *c, struct err *e)
 {
 	cleanup_json json_t *us = NULL, *all = json_array();
 	int r = cli_duration(c, "timeout", &us, e);
 
+	if (r == 0)
+		r = check_names(c, e);
 	for (size_t i = 0; r == 0 && i < c->args_count; i++) {
 		cleanup_reply struct client_reply reply = { 0 };
 		json_t *ended;

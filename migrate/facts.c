@@ -61,7 +61,7 @@ __attribute__((format(printf, 2, 3))) static void obstacle(json_t *list, const c
 
 int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *e)
 {
-	struct ckpt_dump_options o = { .spec = &v->spec };
+	struct ckpt_dump_options o = { .spec = &v->spec, .paused = v->paused };
 	struct ckpt_check c = { 0 };
 	int r = ckpt_check(&v->cgroup, v->init, &o, &c, e);
 

@@ -381,10 +381,10 @@ static int publish_up(void *ctx, struct err *e)
 	if (mig_send_json(r->c, MIG_COMMITTED, mig_record_json(&r->i->report), e) == 0)
 		mig_flush(r->c, e);
 	/* It runs: the clock that counts has stopped. */
-	if (r->named)
-		mig_in_late_packets(r);
 	if (r->named && mig_record_write(r->dir, &r->i->report, e) < 0)
 		return err_set(e, ERR_FAIL, "%s runs, but its record is not written", r->i->offer.name);
+	if (r->named)
+		mig_in_late_packets(r);
 	return 0;
 }
 
@@ -421,7 +421,7 @@ int mig_in_run(struct mig_in *i, struct err *e)
 		return ret;
 	i->told = false;
 	i->report = (struct mig_record){ .role = MIG_DESTINATION, .state = MIG_IS_MOVED,
-					 .live = i->offer.live };
+					 .live = i->offer.live, .paused = i->offer.paused };
 	snprintf(i->report.id, sizeof(i->report.id), "%s", i->offer.id);
 	snprintf(r.entry, sizeof(r.entry), MIG_RECEIVING "%s", i->offer.name);
 	snprintf(r.root.backend, sizeof(r.root.backend), "overlay");

@@ -34,7 +34,8 @@ struct mig_sending {
 	struct netns_hold *hold; /* frames that come for it while it stands */
 	unsigned throttled; /* per cent of its processor time that it is left; 0: all */
 	bool left;          /* only the destination knows */
-	uint64_t frozen_at_us;
+	uint64_t frozen_at_us, over_us; /* it stands; it runs there */
+	uint64_t stray_us;  /* the last frame came for it */
 	uint64_t rate;      /* bytes a second, of the last round that tells; 0: none has */
 	uint64_t files_us;  /* the last pass over the files took */
 };
@@ -52,8 +53,10 @@ int mig_live_up(void *ctx, struct err *e);
 /* Lets it run on, unless it was given up. */
 void mig_live_down(void *ctx);
 int mig_live_hold(struct mig_sending *s, struct err *e);
-/* Frames that were held go to the destination, and with `last` that there are no more. */
-int mig_live_frames(struct mig_sending *s, bool last, struct err *e);
+/* (live_frames.c) Frames that were held go to the destination. */
+int mig_live_frames(struct mig_sending *s, struct err *e);
+/* It runs there: also those that still come here, as long as they come, but not for ever. */
+void mig_live_strays(struct mig_sending *s);
 /* The destination has it: what is left here is killed. */
 void mig_live_end(struct mig_sending *s);
 /* Only the destination knows: it stands still when we are gone. */

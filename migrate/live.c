@@ -21,6 +21,8 @@
 #define BASE_PAUSE_US 8000       /* what is no matter of amounts: stopping, objects, the commit */
 #define THROTTLE_MIN 10          /* per cent of its processor time that it keeps */
 #define SHRINKS_NO_MORE(was, is) ((is) * 10 > (was) * 9)
+#define FEW_PAGES 256            /* a MiB: another round would cost more than they do */
+#define EXTRA_ROUNDS 4           /* beyond what --max-pause asks for */
 
 /* A pass beside the tenant, or with everything stopped the last one. */
 static int files_pass(struct mig_sending *s, const uint64_t *mapped, size_t count, bool last,
@@ -93,17 +95,18 @@ static int sync_with(struct mig_sending *s, enum mig_type what, struct err *e)
 	return r == 0 && f.type != MIG_READY ? err_set(e, ERR_FAIL, "%s ends too early", s->c->peer) : r;
 }
 
+/* Memory last: what is written to it meanwhile goes in the pause. */
 static int one_round(struct mig_sending *s, struct ckpt_precopy_stats *st, struct err *e)
 {
 	struct storage_pass pass;
+	int r = files_pass(s, NULL, 0, false, &pass, e);
 	uint64_t from = now_monotonic_us();
-	int r = ckpt_precopy_round(s->precopy, st, e);
 
+	if (r == 0)
+		r = ckpt_precopy_round(s->precopy, st, e);
 	if (r == 0)
 		r = sync_with(s, MIG_SYNC, e);
 	st->duration_us = now_monotonic_us() - from;
-	if (r == 0)
-		r = files_pass(s, NULL, 0, false, &pass, e);
 	if (r == 0)
 		r = fault_point("live", "round", e);
 	return r < 0 ? r : tell_round(s, st, e);
@@ -132,6 +135,17 @@ static bool slow_down(struct mig_sending *s)
 	return true;
 }
 
+/* Short enough; and some more rounds, as long as each leaves less, make it shorter. */
+static bool is_enough(const struct mig_sending *s, const struct ckpt_precopy_stats *st, uint64_t before,
+		      unsigned *extra)
+{
+	if (s->status.predicted_us > s->o->live->max_pause_us)
+		return false;
+	return st->dirty_pages == 0 ||
+	       (st->round > 1 && (st->dirty_pages < FEW_PAGES || SHRINKS_NO_MORE(before, st->dirty_pages) ||
+				  (*extra)++ == EXTRA_ROUNDS));
+}
+
 /* Until the pause would be short enough. When a round leaves no less to be sent than the one before,
  * the VPS writes faster than the link carries, and is slowed down. */
 static int memory_rounds(struct mig_sending *s, struct err *e)
@@ -139,37 +153,19 @@ static int memory_rounds(struct mig_sending *s, struct err *e)
 	const struct mig_source *v = s->o->live;
 	struct ckpt_precopy_stats st = { 0 };
 	uint64_t before = UINT64_MAX;
+	unsigned extra = 0;
 	int r = 0;
 
 	while (r == 0 && st.round < v->max_rounds) {
 		r = one_round(s, &st, e);
-		if (r < 0)
+		if (r < 0 || is_enough(s, &st, before, &extra))
 			break;
-		/* A second round is short, and makes the pause shorter. */
-		if (s->status.predicted_us <= v->max_pause_us && (st.round > 1 || st.dirty_pages == 0))
-			break;
-		if (SHRINKS_NO_MORE(before, st.dirty_pages) && !slow_down(s))
+		if (s->status.predicted_us > v->max_pause_us && SHRINKS_NO_MORE(before, st.dirty_pages) &&
+		    !slow_down(s))
 			break;
 		before = st.dirty_pages;
 	}
 	return r;
-}
-
-static int send_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
-{
-	struct mig_sending *s = ctx;
-	unsigned char packet[1 + NETNS_FRAME_MAX];
-
-	packet[0] = (unsigned char)i;
-	memcpy(packet + 1, frame, len);
-	return mig_send(s->c, MIG_PACKET, packet, len + 1, e);
-}
-
-int mig_live_frames(struct mig_sending *s, bool last, struct err *e)
-{
-	int r = s->hold ? netns_hold_take(s->hold, send_frame, s, e) : 0;
-
-	return r == 0 && last ? mig_send(s->c, MIG_FRAMES, NULL, 0, e) : r;
 }
 
 /* With everything stopped: the files as they are at this instant. */
@@ -200,11 +196,12 @@ static int send_image(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
-				       .stopped = on_stopped, .stopped_arg = s };
+				       .paused = v->paused, .stopped = on_stopped, .stopped_arg = s };
 	struct err ignored;
 	int r = -EOPNOTSUPP;
 
-	if (v->max_rounds)
+	/* Nothing is written to in one that is paused, and nobody waits for it. */
+	if (v->max_rounds && !v->paused)
 		r = ckpt_precopy_open(&v->cgroup, v->init, s->pump.out, &o, &s->precopy, &ignored);
 	/* A kernel that cannot tell what was written to: all goes in the pause. */
 	if (r < 0)

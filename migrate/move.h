@@ -32,6 +32,7 @@ struct mig_source {
 	struct cgroup cgroup;
 	pid_t init;
 	int pidfd;           /* of init */
+	bool paused;         /* its monitor keeps it frozen */
 	struct rt_network network;
 	uint64_t max_pause_us;
 	unsigned max_rounds; /* 0: all memory goes in the pause */

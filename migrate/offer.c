@@ -50,8 +50,8 @@ static json_t *format_template(const struct storage_template *t)
 
 json_t *mig_offer_format(const struct mig_offer *o)
 {
-	json_t *j = json_pack("{s:s, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I}",
-			      "mode", modes[o->mode], "live", o->live, "dry_run", o->dry_run, "id",
+	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I}",
+			      "mode", modes[o->mode], "live", o->live, "paused", o->paused, "dry_run", o->dry_run, "id",
 			      o->id, "name", o->name, "from", o->from, "version", o->version, "arch",
 			      o->arch, "kernel", o->kernel, "config", o->config ? o->config : "",
 			      "has_template", o->has_template, "template",
@@ -108,6 +108,7 @@ static bool take_all(json_t *j, struct mig_offer *o)
 	if (o->mode == MIG_ASK)
 		return true;
 	o->live = json_is_true(json_object_get(j, "live"));
+	o->paused = o->live && json_is_true(json_object_get(j, "paused"));
 	o->dry_run = json_is_true(json_object_get(j, "dry_run"));
 	o->has_template = json_is_true(json_object_get(j, "has_template"));
 	if (!take_text(j, "name", o->name, sizeof(o->name)) ||

@@ -25,6 +25,7 @@ enum mig_mode {
 struct mig_offer {
 	enum mig_mode mode;
 	bool live, dry_run;
+	bool paused;        /* of a live one: it is, and stays so */
 	char id[37];        /* of this migration */
 	char name[64];      /* what it is to be called */
 	char from[64];      /* what it is called at the source */

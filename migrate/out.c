@@ -188,7 +188,7 @@ static int console_up(void *ctx, struct err *e)
 static void account(struct mig_sending *s)
 {
 	s->o->report.bytes = s->c->sent;
-	s->o->report.total_us = now_monotonic_us() - s->from_us;
+	s->o->report.total_us = (s->over_us ? s->over_us : now_monotonic_us()) - s->from_us;
 }
 
 static json_t *report(struct mig_sending *s)
@@ -256,7 +256,7 @@ static int commit_up(void *ctx, struct err *e)
 
 	if (s->o->offer.mode == MIG_STREAM)
 		return 0;
-	r = mig_live_frames(s, false, e);
+	r = mig_live_frames(s, e);
 	note_pause(s);
 	if (r == 0)
 		r = mig_send_json(s->c, MIG_COMMIT, report(s), e);
@@ -267,14 +267,16 @@ static int commit_up(void *ctx, struct err *e)
 	step_mark("send.committed");
 	if (r < 0 || !gives_up(s->o))
 		return r;
-	/* What came since; that it does not get there is no matter of who has the VPS. */
-	if (s->o->live && mig_live_frames(s, true, &ignored) == 0)
-		mig_flush(s->c, &ignored);
 	if (!s->o->live) {
 		s->o->report.state = MIG_IS_MOVED;
 		return mig_record_write(s->dir, &s->o->report, e);
 	}
+	s->over_us = now_monotonic_us();
+	/* What came since: that it does not get there is no matter of who has the VPS. */
+	if (mig_live_frames(s, &ignored) == 0)
+		mig_flush(s->c, &ignored);
 	r = mig_record_turn(s->dir, MIG_IS_MOVED, e);
+	mig_live_strays(s);
 	if (r == 0)
 		mig_live_end(s);
 	return r;
@@ -339,7 +341,8 @@ int mig_out_run(struct mig_out *o, struct err *e)
 	dir = s.dir = mig_open_dir(vps, o->offer.from, e);
 	if (dir < 0)
 		return dir;
-	o->report = (struct mig_record){ .role = MIG_SOURCE, .keep = o->keep, .live = o->offer.live };
+	o->report = (struct mig_record){ .role = MIG_SOURCE, .keep = o->keep, .live = o->offer.live,
+					 .paused = o->offer.paused };
 	snprintf(o->report.id, sizeof(o->report.id), "%s", o->offer.id);
 	snprintf(o->report.peer, sizeof(o->report.peer), "%s", o->channel->peer);
 	r = o->offer.mode == MIG_ASK ? ask(&s, e) : send_all(&s, e);

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #define PIECE (256u << 10)
 
@@ -77,7 +78,7 @@ int mig_pump_drain(struct mig_pump *p, struct err *e)
 			left = 0;
 		pthread_mutex_unlock(&p->lock);
 		if (r == 0 && left)
-			poll(NULL, 0, 1);
+			nanosleep(&(struct timespec){ 0, 100000 }, NULL);
 	}
 	if (r < 0)
 		*e = p->why;

@@ -30,10 +30,10 @@ const char *mig_state_name(enum mig_state s)
 
 json_t *mig_record_json(const struct mig_record *r)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:b, s:I, s:I, s:I, s:I, s:I}", "id", r->id,
+	return json_pack("{s:s, s:s, s:s, s:i, s:s, s:b, s:b, s:b, s:I, s:I, s:I, s:I, s:I}", "id", r->id,
 			 "role", r->role == MIG_SOURCE ? "source" : "destination", "state",
 			 state_names[r->state], "epoch", (int)r->epoch, "peer", r->peer, "keep",
-			 r->keep, "live", r->live, "at_us", (json_int_t)r->at_us, "pause_us",
+			 r->keep, "live", r->live, "paused", r->paused, "at_us", (json_int_t)r->at_us, "pause_us",
 			 (json_int_t)r->pause_us, "total_us", (json_int_t)r->total_us, "bytes",
 			 (json_int_t)r->bytes, "rounds", (json_int_t)r->rounds);
 }
@@ -65,6 +65,7 @@ int mig_record_parse(json_t *j, struct mig_record *ret)
 	ret->epoch = (unsigned)number(j, "epoch");
 	ret->keep = json_is_true(json_object_get(j, "keep"));
 	ret->live = json_is_true(json_object_get(j, "live"));
+	ret->paused = json_is_true(json_object_get(j, "paused"));
 	ret->at_us = number(j, "at_us");
 	ret->pause_us = number(j, "pause_us");
 	ret->total_us = number(j, "total_us");

@@ -32,7 +32,7 @@ struct mig_record {
 	unsigned epoch;  /* counts the states written */
 	char peer[256];  /* "root@host2" */
 	bool keep;       /* the files stay here when it has moved */
-	bool live;
+	bool live, paused; /* `paused`: and is so when it arrives */
 	uint64_t at_us;  /* CLOCK_REALTIME */
 	uint64_t pause_us, total_us, bytes, rounds;
 };

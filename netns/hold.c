@@ -13,6 +13,7 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -206,6 +207,15 @@ int netns_hold_take(struct netns_hold *hold,
 			r = fn(ctx, i, frame, (size_t)n, e);
 	}
 	return r;
+}
+
+int netns_hold_wait(struct netns_hold *hold, int timeout_ms)
+{
+	struct pollfd p[NETNS_IF_MAX];
+
+	for (unsigned i = 0; i < hold->count; i++)
+		p[i] = (struct pollfd){ .fd = hold->held[i].tap, .events = POLLIN };
+	return poll(p, hold->count, timeout_ms) > 0;
 }
 
 static int again(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)

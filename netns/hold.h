@@ -36,6 +36,9 @@ int netns_hold_take(struct netns_hold *hold,
 		    int (*fn)(void *ctx, unsigned i, const void *frame, size_t len, struct err *e),
 		    void *ctx, struct err *e);
 
+/* Waits until one has come. 1: it has; 0: not in that time. */
+int netns_hold_wait(struct netns_hold *hold, int timeout_ms);
+
 /* Frames go to the VPS again; with `replay` first those that are held. Frees it; NULL is allowed. */
 void netns_hold_end(struct netns_hold *hold, bool replay);
 

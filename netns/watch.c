@@ -82,7 +82,7 @@ static int only_about(struct nl *n, const char *name, struct err *e)
 	size_t words = MNL_ALIGN(want.nla_len) / 4, count = 0;
 
 	memcpy(bytes, &want, sizeof(want));
-	memcpy(bytes + MNL_ATTR_HDRLEN, name, strlen(name));
+	memcpy(bytes + MNL_ATTR_HDRLEN, name, strlen(name) + 1);
 	code[count++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_H | BPF_ABS, ATTR + 2);
 	code[count++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(IFLA_IFNAME), 0,
 						     (uint8_t)(2 * words));

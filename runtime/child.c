@@ -88,9 +88,10 @@ static void offsets_for(const struct rt_restore *how, const struct timespec *mon
 			const struct timespec *boot, char text[128])
 {
 	long long s[2], ns[2];
+	int64_t since = how->at_us ? (int64_t)mono->tv_sec * 1000000000 + mono->tv_nsec - (int64_t)how->at_us * 1000 : 0;
 
-	offset(how->monotonic_ns, mono, &s[0], &ns[0]);
-	offset(how->boottime_ns, boot, &s[1], &ns[1]);
+	offset(how->monotonic_ns + since, mono, &s[0], &ns[0]);
+	offset(how->boottime_ns + since, boot, &s[1], &ns[1]);
 	snprintf(text, 128, "monotonic %lld %lld\nboottime %lld %lld\n", s[0], ns[0], s[1], ns[1]);
 }
 

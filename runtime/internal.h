@@ -59,10 +59,12 @@ struct rt_vps {
 	int userns_fd;
 	int root_fd;
 	int dev_fd;
+	int late_fd;   /* storage_backend.mount */
 	int console;
 	int notify;
 	const struct rt_restore *restore; /* NULL: init is executed */
-	int *kept;         /* fds, by rt_keep() */
+	int kept;          /* epoll over what rt_keep() took */
+	int *kept_fds;
 	size_t kept_count;
 	pid_t *parents;    /* of processes restored from outside */
 	size_t parent_count;

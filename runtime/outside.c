@@ -5,6 +5,7 @@
  * holder would have to wait for each, or the first process of the pid namespace could not end; here a process
  * of their own, one each, does that.
  */
+#include "base/fd.h"
 #include "base/proc.h"
 #include "runtime/internal.h"
 #include "runtime/seccomp.h"
@@ -18,6 +19,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -218,15 +220,37 @@ int rt_last_number(struct rt_vps *v, pid_t number, struct err *e)
 
 int rt_keep(struct rt_vps *v, int fd, struct err *e)
 {
-	int *p = reallocarray(v->kept, v->kept_count + 1, sizeof(*p));
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = v->kept_count };
+	int *p = reallocarray(v->kept_fds, v->kept_count + 1, sizeof(*p));
 
-	if (!p) {
+	if (p)
+		v->kept_fds = p;
+	if (v->kept < 0)
+		v->kept = epoll_create1(EPOLL_CLOEXEC);
+	if (!p || v->kept < 0 || epoll_ctl(v->kept, EPOLL_CTL_ADD, fd, &ev) < 0) {
 		close(fd);
-		return err_code(e, -ENOMEM, "keep a file");
+		return err_code(e, p ? -errno : -ENOMEM, "keep a terminal");
 	}
-	v->kept = p;
 	p[v->kept_count++] = fd;
 	return 0;
+}
+
+int rt_kept_fd(const struct rt_vps *v)
+{
+	return v->kept;
+}
+
+void rt_kept_read(struct rt_vps *v)
+{
+	struct epoll_event ev;
+	char text[4096];
+
+	/* One at a time, so that a flood keeps nobody from what else is to be done. */
+	if (epoll_wait(v->kept, &ev, 1, 0) != 1 || ev.data.u64 >= v->kept_count)
+		return;
+	/* EIO: nobody in the VPS has it any more. */
+	if (!(ev.events & EPOLLIN) || (read(v->kept_fds[ev.data.u64], text, sizeof(text)) < 0 && errno != EAGAIN))
+		fd_close(&v->kept_fds[ev.data.u64]);
 }
 
 void rt_outside_done(struct rt_vps *v)
@@ -235,10 +259,11 @@ void rt_outside_done(struct rt_vps *v)
 		while (waitpid(v->parents[i], NULL, 0) < 0 && errno == EINTR)
 			continue;
 	for (size_t i = 0; i < v->kept_count; i++)
-		close(v->kept[i]);
-	free(v->kept);
+		fd_close(&v->kept_fds[i]);
+	fd_close(&v->kept);
+	free(v->kept_fds);
 	free(v->parents);
-	v->kept = NULL;
+	v->kept_fds = NULL;
 	v->kept_count = 0;
 	v->parents = NULL;
 	v->parent_count = 0;

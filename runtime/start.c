@@ -189,12 +189,13 @@ static int step_rootfs(void *ctx, struct err *e)
 
 	if (!b)
 		return -EINVAL;
-	v->root_fd = b->mount(&v->spec->root, v->userns_fd, e);
+	v->root_fd = b->mount(&v->spec->root, v->userns_fd, &v->late_fd, e);
 	if (v->root_fd < 0)
 		return v->root_fd;
 	v->dev_fd = rt_devices_mount(v->spec, e);
 	if (v->dev_fd < 0) {
 		fd_close(&v->root_fd);
+		fd_close(&v->late_fd);
 		return v->dev_fd;
 	}
 	return 0;
@@ -206,6 +207,7 @@ static void undo_rootfs(void *ctx)
 
 	fd_close(&v->root_fd);
 	fd_close(&v->dev_fd);
+	fd_close(&v->late_fd);
 }
 
 static int step_network(void *ctx, struct err *e)
@@ -348,6 +350,7 @@ static int step_exec(void *ctx, struct err *e)
 	fd_close(&v->sync);
 	fd_close(&v->root_fd); /* the mounts live in the tenant's mount namespace now */
 	fd_close(&v->dev_fd);
+	fd_close(&v->late_fd); /* init runs by now */
 	return r;
 }
 
@@ -406,7 +409,8 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		.restore = how,
 		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
 		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
-		.root_fd = -EBADF, .dev_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
+		.root_fd = -EBADF, .dev_fd = -EBADF, .late_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
+		.kept = -EBADF,
 	};
 	/* Our memory is copied into the child, which the tenant must not look into. */
 	prctl(PR_SET_DUMPABLE, 0);
@@ -444,6 +448,16 @@ int rt_connect(struct rt_vps *v, struct err *e)
 	if (fd < 0)
 		return err_sys(e, "open the VPS's network namespace");
 	return netns_vps_release(&v->network.host, &v->network.vps, fd, e);
+}
+
+int rt_root_changed(const struct rt_vps *v, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)v->pid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open the VPS's root") : storage_root_reread(fd, e);
 }
 
 void rt_finish(struct rt_vps *v)

@@ -36,7 +36,8 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
  * checkpoint puts another process in its place. Both are copies of the caller's, with its memory.
  */
 struct rt_restore {
-	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start */
+	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start, or */
+	uint64_t at_us;                    /* when the host's CLOCK_MONOTONIC shows this, if it is not 0 */
 	/* In the caller, when the VPS's network namespace is there and nothing in it is up. */
 	int (*network)(void *arg, int netns_fd, struct err *e);
 	int (*open)(void *arg, struct err *e);
@@ -76,8 +77,17 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 /* The next process in the VPS that asks for no number gets one above this, as if this had been given last. */
 int rt_last_number(struct rt_vps *v, pid_t number, struct err *e);
 
-/* Takes an fd that is to stay open as long as the VPS is there. */
+/* While nothing in the VPS runs: the files of its root have been changed from outside (storage_root_reread()). */
+int rt_root_changed(const struct rt_vps *v, struct err *e);
+
+/*
+ * Takes the master of a terminal whose other end processes of the VPS have, and that nobody looks at any more. It is
+ * open as long as one of them has it; what they say is to be read and thrown away, or they would wait for a reader:
+ * rt_kept_fd() (-EBADF when there is none) is readable when rt_kept_read() has something to do.
+ */
 int rt_keep(struct rt_vps *v, int fd, struct err *e);
+int rt_kept_fd(const struct rt_vps *v);
+void rt_kept_read(struct rt_vps *v);
 
 pid_t rt_init_pid(const struct rt_vps *v);
 int rt_init_pidfd(const struct rt_vps *v);   /* readable when init has ended; stays the VPS's */

@@ -52,6 +52,22 @@ struct delta_item *delta_find(const struct delta_catalogue *c, const char *path)
 	return c->count ? bsearch(&key, c->item, c->count, sizeof(key), by_path) : NULL;
 }
 
+struct delta_item *delta_find_near(const struct delta_catalogue *c, const char *path, size_t *near)
+{
+	const size_t at[] = { *near + 1, *near - 1, *near };
+	struct delta_item *item;
+
+	for (size_t i = 0; i < ARRAY_SIZE(at); i++)
+		if (at[i] < c->count && STREQ(c->item[at[i]].path, path)) {
+			*near = at[i];
+			return &c->item[at[i]];
+		}
+	item = delta_find(c, path);
+	if (item)
+		*near = (size_t)(item - c->item);
+	return item;
+}
+
 struct delta_item *delta_find_above(const struct delta_catalogue *c, const char *path)
 {
 	char above[DELTA_PATH_MAX + 1];
@@ -267,6 +283,9 @@ int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta
 	clock_gettime(CLOCK_REALTIME_COARSE, &s.now);
 	if (fstat(rootfd, &st) < 0)
 		return err_sys(e, "look at the tree");
+	/* It will be about as large as the last time. */
+	ret->item = before->count ? malloc((before->count + 256) * sizeof(*ret->item)) : NULL;
+	ret->room = ret->item ? before->count + 256 : 0;
 	r = add_item(ret, "", &st, &s.now) < 0 ? err_code(e, -ENOMEM, "list the tree") : 0;
 	/* The list is its own queue: breadth first, and no directory stays open. */
 	for (size_t i = 0; r == 0 && i < ret->count; i++)

@@ -43,6 +43,8 @@ int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta
 	       struct delta_catalogue *ret, uint64_t *ret_left_out, struct err *e);
 void delta_catalogue_done(struct delta_catalogue *c);
 struct delta_item *delta_find(const struct delta_catalogue *c, const char *path);
+/* The same for who looks for one after the other: *near is where the last was, 0 at first. */
+struct delta_item *delta_find_near(const struct delta_catalogue *c, const char *path, size_t *near);
 /* The directory that `path` lies in. */
 struct delta_item *delta_find_above(const struct delta_catalogue *c, const char *path);
 struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino, mode_t mode);

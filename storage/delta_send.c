@@ -307,8 +307,10 @@ static bool is_same(const struct delta_item *old, const struct delta_item *now)
 /* Names that are as they were tell where the receiver has a file. */
 static void note_kept(struct storage_send *s)
 {
+	size_t near = 0;
+
 	for (size_t i = 0; i < s->has.count; i++) {
-		struct delta_item *old = &s->has.item[i], *new = delta_find(&s->now, old->path);
+		struct delta_item *old = &s->has.item[i], *new = delta_find_near(&s->now, old->path, &near);
 
 		if (is_same(old, new) && new->file && !new->file->where)
 			new->file->where = new->path;
@@ -319,13 +321,14 @@ static void note_kept(struct storage_send *s)
  * under a new name is put aside. */
 static int send_gone(struct storage_send *s, struct err *e)
 {
+	size_t near = s->now.count;
 	int r = 0;
 
 	for (size_t i = s->has.count; r == 0 && i-- > 0;) {
 		struct delta_item *old = &s->has.item[i];
 		struct delta_file *f;
 
-		if (is_same(old, delta_find(&s->now, old->path)))
+		if (is_same(old, delta_find_near(&s->now, old->path, &near)))
 			continue;
 		s->pass.changed++;
 		f = old->file ? delta_find_file(&s->now, old->file->ino, old->file->type) : NULL;
@@ -374,9 +377,9 @@ static bool is_orphan(const struct storage_send *s, const struct delta_item *ite
 	return !dir || dir->absent;
 }
 
-static int send_entry(struct storage_send *s, struct delta_item *item, struct err *e)
+static int send_entry(struct storage_send *s, struct delta_item *item, size_t *near, struct err *e)
 {
-	const struct delta_item *old = delta_find(&s->has, item->path);
+	const struct delta_item *old = delta_find_near(&s->has, item->path, near);
 	bool kept = old && is_same(old, item), unchanged = kept && is_unchanged(s, old, item);
 	int r = 0;
 
@@ -406,10 +409,11 @@ static int send_dirs(struct storage_send *s, struct err *e)
 
 	for (size_t i = s->now.count; r >= 0 && i-- > 0;) {
 		struct delta_item *item = &s->now.item[i];
+		size_t near = i;
 
 		if (item->file || item->absent)
 			continue;
-		if (item->touched || !is_unchanged(s, delta_find(&s->has, item->path), item))
+		if (item->touched || !is_unchanged(s, delta_find_near(&s->has, item->path, &near), item))
 			r = send_item(s, item, false, e);
 	}
 	return r < 0 ? r : 0;
@@ -418,6 +422,7 @@ static int send_dirs(struct storage_send *s, struct err *e)
 int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t mapped_count, bool last,
 		      struct storage_pass *ret, struct err *e)
 {
+	size_t near = 0;
 	int r;
 
 	s->pass = (struct storage_pass){ 0 };
@@ -432,7 +437,7 @@ int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t map
 	note_kept(s);
 	r = send_gone(s, e);
 	for (size_t i = 0; r == 0 && i < s->now.count; i++)
-		r = send_entry(s, &s->now.item[i], e);
+		r = send_entry(s, &s->now.item[i], &near, e);
 	if (r == 0)
 		r = send_dirs(s, e);
 	if (r == 0)

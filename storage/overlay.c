@@ -6,12 +6,14 @@
 #include "base/path.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -303,14 +305,19 @@ static int mount_by_helper(struct layers *l)
 	return l->ret;
 }
 
-int storage_overlay_mount(const struct storage_root *r, int userns_fd, bool helper, struct err *e)
+int storage_overlay_mount(const struct storage_root *r, int userns_fd, bool helper, int *ret_late,
+			  struct err *e)
 {
 	cleanup_close int lower = open_lower(r, userns_fd, e);
 	struct layers l = { .r = r, .lower = lower, .e = e };
+	int mnt;
 
 	if (lower < 0)
 		return lower;
-	return helper ? mount_by_helper(&l) : mount_layers(r, lower, e);
+	mnt = helper ? mount_by_helper(&l) : mount_layers(r, lower, e);
+	if (mnt >= 0 && ret_late)
+		*ret_late = TAKE_FD(lower);
+	return mnt;
 }
 
 /* Detached mounts may be layers since Linux 6.15. Where that is known not to be so it is not tried:
@@ -325,21 +332,40 @@ static bool detached_layers_may_work(void)
 	return major > 6 || (major == 6 && minor >= 15);
 }
 
-static int overlay_mount(const struct storage_root *r, int userns_fd, struct err *e)
+static int overlay_mount(const struct storage_root *r, int userns_fd, int *ret_late, struct err *e)
 {
 	static bool detached_refused;
 	int mnt;
 
+	if (ret_late)
+		*ret_late = -EBADF;
 	if (!detached_refused && detached_layers_may_work()) {
-		mnt = storage_overlay_mount(r, userns_fd, false, e);
+		mnt = storage_overlay_mount(r, userns_fd, false, ret_late, e);
 		/* EINVAL is what clone_private_mount() says of a mount it may not take. */
 		if (mnt != -EINVAL)
 			return mnt;
 	}
-	mnt = storage_overlay_mount(r, userns_fd, true, e);
+	mnt = storage_overlay_mount(r, userns_fd, true, ret_late, e);
 	if (mnt >= 0)
 		detached_refused = true;
 	return mnt;
+}
+
+/* Reconfiguring a file system, to whatever it was, drops its entries that nobody uses (shrink_dcache_sb() in the kernel's
+ * reconfigure_super()). Overlay keeps nothing else of the layers than in these. */
+int storage_root_reread(int fd, struct err *e)
+{
+	cleanup_close int fs = -EBADF;
+	struct statfs st;
+
+	if (fstatfs(fd, &st) < 0)
+		return err_sys(e, "look at the root");
+	if (st.f_type != OVERLAYFS_SUPER_MAGIC)
+		return 0;
+	fs = fspick(fd, "", FSPICK_CLOEXEC | FSPICK_EMPTY_PATH);
+	if (fs < 0 || fsconfig(fs, FSCONFIG_CMD_RECONFIGURE, NULL, NULL, 0) < 0)
+		return err_sys(e, "have the root's overlay look at its layers again");
+	return 0;
 }
 
 static int overlay_usage(const struct storage_root *r, uint64_t *ret_bytes, struct err *e)

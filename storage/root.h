@@ -35,14 +35,23 @@ struct storage_backend {
 	int (*destroy)(const struct storage_root *r, struct err *e);
 	/* Returns a detached mount of the root (fsmount(2) or open_tree(2)), close-on-exec, to be
 	 * attached with move_mount(2) in the tenant's mount namespace; closing it unmounts. Nothing
-	 * appears in the caller's mount namespace. `userns_fd` carries the tenant's id mapping. */
-	int (*mount)(const struct storage_root *r, int userns_fd, struct err *e);
+	 * appears in the caller's mount namespace. `userns_fd` carries the tenant's id mapping.
+	 * *ret_late (may be NULL) is an fd of no use, or -EBADF: to close it takes a grace period of the
+	 * kernel's, which the caller can have when nobody waits. */
+	int (*mount)(const struct storage_root *r, int userns_fd, int *ret_late, struct err *e);
 	/* Bytes on disk that are the VPS's own. May take long. */
 	int (*usage)(const struct storage_root *r, uint64_t *ret_bytes, struct err *e);
 };
 
 /* Looks a back end up by name; NULL and ERR_USAGE with the names there are. */
 const struct storage_backend *storage_backend_find(const char *name, struct err *e);
+
+/*
+ * The upper layer has changed below the mount whose root is behind `fd`, while nobody used it: what has been looked
+ * up through it, and what was found not to be there, is looked up anew from now on. Directories in use keep what they
+ * were found to be: the root, and those that something is mounted on.
+ */
+int storage_root_reread(int fd, struct err *e);
 
 /*
  * A user namespace with the mapping id_base/id_count for uses outside a running VPS (reading the

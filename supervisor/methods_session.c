@@ -108,12 +108,13 @@ static bool has_command(const struct server_call *c)
 static void open_session(struct server_call *c, struct sup_vps *v, const char *verb)
 {
 	bool exec = STREQ(verb, "exec");
+	const char *said = call_bool(c, "login") ? "enter" : verb;
 	struct session_wait *s = NULL;
 	json_t *msg;
 	struct err e;
 	int fds[4], r;
 
-	r = vps_check(v, SUP_EV_SESSION, verb, &e);
+	r = vps_check(v, SUP_EV_SESSION, said, &e);
 	if (r == 0 && exec && !has_command(c) && !call_bool(c, "login"))
 		r = err_set(&e, ERR_USAGE, "exec %s: there is no command", v->name);
 	if (r == 0) {

@@ -186,7 +186,7 @@ static bool vps_ended(struct mon *m, int *ret_status)
 	return true;
 }
 
-enum { P_CONTROL, P_LISTEN, P_INIT, P_CONSOLE, P_NOTIFY, P_WATCH, P_FIXED };
+enum { P_CONTROL, P_LISTEN, P_INIT, P_CONSOLE, P_NOTIFY, P_WATCH, P_KEPT, P_FIXED };
 
 static short console_events(struct mon *m)
 {
@@ -204,6 +204,7 @@ static size_t fill_poll(struct mon *m, struct pollfd *p)
 	p[P_INIT] = (struct pollfd){ .fd = m->vps ? rt_init_pidfd(m->vps) : -1, .events = POLLIN };
 	p[P_NOTIFY] = (struct pollfd){ .fd = m->vps ? rt_notify_fd(m->vps) : -1, .events = POLLIN };
 	p[P_WATCH] = (struct pollfd){ .fd = mon_watch_fd(m), .events = POLLIN };
+	p[P_KEPT] = (struct pollfd){ .fd = m->vps ? rt_kept_fd(m->vps) : -1, .events = POLLIN };
 	p[P_CONSOLE] = (struct pollfd){ .fd = -1 };
 	if (m->vps && rt_console_fd(m->vps) >= 0) {
 		p[P_CONSOLE].events = console_events(m);
@@ -325,6 +326,8 @@ static void serve(struct mon *m, int *ret_status)
 			read_notify(m);
 		if (m->vps && p[P_WATCH].revents)
 			mon_watch_read(m);
+		if (m->vps && p[P_KEPT].revents)
+			rt_kept_read(m->vps);
 		if (p[P_CONSOLE].revents & (POLLIN | POLLHUP | POLLERR))
 			mon_console_output(m);
 		if (p[P_CONSOLE].revents & POLLOUT)

@@ -356,6 +356,10 @@ static int op_commit(struct mon *m, struct request *q, struct err *e)
 	(void)q;
 	if (r == 0) {
 		mon_started(m, "started");
+		if (m->was_paused) {
+			m->state = MON_PAUSED;
+			mon_tell_state(m);
+		}
 	} else if (was_ready) {
 		mon_start_failed(m, e);
 		m->over = true;

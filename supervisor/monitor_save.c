@@ -12,6 +12,7 @@
 #include "base/step.h"
 #include "cgroup/cgroup.h"
 #include "checkpoint/restore.h"
+#include "migrate/record.h"
 #include "supervisor/suspend.h"
 
 #include <fcntl.h>
@@ -171,15 +172,27 @@ static void forget_image(struct mon *m)
 		suspend_resumed(lib);
 }
 
+/* From another host, where it was paused. */
+static bool arrives_paused(const struct mon *m)
+{
+	struct mig_record rec = { 0 };
+	struct err ignored;
+	cleanup_close int lib = open_lib(m, &ignored);
+
+	return lib >= 0 && mig_record_read(lib, &rec) == 0 && rec.role == MIG_DESTINATION &&
+	       rec.state == MIG_IS_PREPARED && rec.paused;
+}
+
 int mon_restore_commit(struct mon *m, struct err *e)
 {
 	int r;
 
 	if (m->state != MON_RESTORING || !m->restore)
 		return err_set(e, ERR_STATE, "it is not being restored");
+	m->was_paused = arrives_paused(m);
 	r = take_record_back(m, e);
 	if (r == 0)
-		r = ckpt_restore_commit(TAKE_PTR(m->restore), &m->vps, e);
+		r = ckpt_restore_commit(TAKE_PTR(m->restore), m->was_paused, &m->vps, e);
 	else
 		ckpt_restore_abort(TAKE_PTR(m->restore));
 	if (r < 0) {

@@ -392,6 +392,7 @@ static void add_live(struct server_call *c, struct sup_vps *v, json_t *q)
 	proc_start_time(v->pid, &start);
 	json_object_set_new(q, "run_dir", json_string(host_root_run(&v->d->root, v->name, run)));
 	json_object_set_new(q, "pid", json_integer(v->pid));
+	json_object_set_new(q, "paused", json_boolean(v->state == SUP_PAUSED));
 	json_object_set_new(q, "start", json_integer((json_int_t)start));
 	json_object_set_new(q, "max_pause_us", json_integer(call_int(c, "max_pause_us", MAX_PAUSE_US)));
 	json_object_set_new(q, "max_rounds", json_integer(call_int(c, "max_rounds", MAX_ROUNDS)));
@@ -400,7 +401,7 @@ static void add_live(struct server_call *c, struct sup_vps *v, json_t *q)
 static bool is_to_be_live(struct server_call *c, const struct sup_vps *v)
 {
 	return STREQ(call_string(c, "mode"), "move") && !call_bool(c, "offline") &&
-	       v->moved == SUP_HERE && v->state == SUP_RUNNING;
+	       v->moved == SUP_HERE && (v->state == SUP_RUNNING || v->state == SUP_PAUSED);
 }
 
 static int begin_live(struct moving *m, struct err *e)

@@ -322,7 +322,8 @@ json_t *vps_json(const struct sup_vps *v)
 	char end[64];
 	const char *last = vps_end_text(&v->end, end, sizeof(end));
 	const char *error = v->config_error.code ? v->config_error.msg : v->end.error;
-	double uptime = alive ? (double)((now_boottime_us() - v->started_us) / 1000) / 1000 : 0;
+	uint64_t ms = alive ? (now_boottime_us() - v->started_us) / 1000 : 0;
+	double uptime = (double)ms / 1000;
 	json_t *j;
 
 	j = json_pack("{s:s, s:s, s:s, s:i, s:s, s:f, s:b, s:s, s:b, s:s, s:i, s:I, s:I}",

@@ -37,7 +37,7 @@ static int open_stopped(json_t *job, int *ret_userns, struct err *e)
 	snprintf(root.dir, sizeof(root.dir), "%.255s/vps/%.63s/root", lib, job_text(job, "name"));
 	storage_template_rootfs(lib, &t, root.lower, sizeof(root.lower));
 	*ret_userns = storage_userns(root.id_base, root.id_count, e);
-	return *ret_userns < 0 ? *ret_userns : b->mount(&root, *ret_userns, e);
+	return *ret_userns < 0 ? *ret_userns : b->mount(&root, *ret_userns, NULL, e);
 }
 
 static int open_running(json_t *job, int *ret_userns, struct err *e)

@@ -112,6 +112,7 @@ static int open_source(json_t *job, struct mig_source *s, struct err *e)
 				(uint64_t)json_integer_value(json_object_get(job, "start")), e);
 
 	s->max_pause_us = (uint64_t)json_integer_value(json_object_get(job, "max_pause_us"));
+	s->paused = json_is_true(json_object_get(job, "paused"));
 	s->max_rounds = (unsigned)json_integer_value(json_object_get(job, "max_rounds"));
 	s->hold = hold;
 	return r;
@@ -146,6 +147,7 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e)
 		hurry();
 		r = open_source(job, &source, e);
 		o.live = &source;
+		o.offer.paused = source.paused;
 	}
 	if (r == 0)
 		r = mig_out_run(&o, e);

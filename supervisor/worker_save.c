@@ -135,7 +135,7 @@ static json_t *result_json(const struct saver *s)
 	const struct ckpt_dump_result *r = &s->result;
 
 	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I}", "id", job_text(s->job, "id"), "bytes",
-			 (json_int_t)s->bytes, "frozen_us", (json_int_t)(r->frozen_us + s->files_us),
+			 (json_int_t)s->bytes, "frozen_us", (json_int_t)r->frozen_us + (json_int_t)s->files_us,
 			 "processes", (json_int_t)r->processes, "threads", (json_int_t)r->threads, "files",
 			 (json_int_t)r->files);
 }

@@ -127,6 +127,8 @@ struct ckpt_reader;
 /* Reads the preamble. ERR_UNSUPPORTED for another format, ERR_FAIL for what is no image. */
 struct ckpt_reader *ckpt_reader_new(int fd, struct err *e);
 void ckpt_reader_free(struct ckpt_reader *r);
+/* From now on more than the image may be read from the fd, in large pieces: nothing else comes through it. */
+int ckpt_reader_ahead(struct ckpt_reader *r, struct err *e);
 /* 1: a record; 0: the trailer came, is right, and is the end of the stream (nothing is read behind
  * it). Records that are unknown and not critical are skipped. */
 int ckpt_read(struct ckpt_reader *r, struct ckpt_record *ret, struct err *e);

@@ -16,8 +16,12 @@
 /* Unpacking takes more memory than the payload had (an empty submessage is two bytes there). */
 #define UNPACK_MAX MIB(64)
 
+#define AHEAD KIB(256)
+
 struct ckpt_reader {
 	int fd;
+	uint8_t *ahead; /* what has been read already, from `at` to `have`; NULL: never more than is asked for */
+	size_t at, have;
 	bool ended;
 	XXH3_state_t *hash;
 	uint64_t records;
@@ -47,16 +51,51 @@ static int broken(struct err *e, const char *what)
 	return err_set(e, ERR_FAIL, "the image is damaged: %s", what);
 }
 
+/* Of what was read ahead. */
+static size_t take(struct ckpt_reader *r, uint8_t *to, size_t len)
+{
+	size_t some = r->have - r->at < len ? r->have - r->at : len;
+
+	if (some)
+		memcpy(to, r->ahead + r->at, some);
+	r->at += some;
+	return some;
+}
+
+/* Large parts go past the buffer. */
+static ssize_t read_on(struct ckpt_reader *r, uint8_t *to, size_t len)
+{
+	size_t done = take(r, to, len);
+	ssize_t n;
+
+	while (r->ahead && done < len && len - done < AHEAD) {
+		n = read(r->fd, r->ahead, AHEAD);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : (ssize_t)done;
+		r->at = 0;
+		r->have = (size_t)n;
+		done += take(r, to + done, len - done);
+	}
+	n = fd_read_full(r->fd, to + done, len - done);
+	return n < 0 ? n : (ssize_t)done + n;
+}
+
 /* 0, or broken at the end of the stream. */
 static int get(struct ckpt_reader *r, void *buf, size_t len, struct err *e)
 {
-	ssize_t n = fd_read_full(r->fd, buf, len);
+	ssize_t n = read_on(r, buf, len);
 
 	if (n < 0)
 		return err_code(e, (int)n, "read the image");
-	if ((size_t)n != len)
-		return broken(e, "it ends too early");
-	return 0;
+	return (size_t)n == len ? 0 : broken(e, "it ends too early");
+}
+
+int ckpt_reader_ahead(struct ckpt_reader *r, struct err *e)
+{
+	r->ahead = malloc(AHEAD);
+	return r->ahead ? 0 : err_code(e, -ENOMEM, "read the image");
 }
 
 struct ckpt_decoder *ckpt_decoder_new(struct ckpt_reader *r, struct err *e)
@@ -123,6 +162,7 @@ void ckpt_reader_free(struct ckpt_reader *r)
 		return;
 	ckpt_decoder_free(r->own);
 	XXH3_freeState(r->hash);
+	free(r->ahead);
 	free(r);
 }
 

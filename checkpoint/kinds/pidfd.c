@@ -28,13 +28,20 @@ static bool is(const struct ckpt_fd *f)
 	return STREQ(f->link, "anon_inode:[pidfd]") || strncmp(f->link, "pidfd:[", 7) == 0;
 }
 
-/* 0: it is not in the VPS. */
-static pid_t inside(const struct ckpt_fd *f)
+/* As the VPS numbers it; 0: it is not in it. */
+static pid_t inside(const struct ckpt_dump *d, const struct ckpt_fd *f)
 {
 	const char *l = strstr(f->info, "NSpid:");
-	int outer, inner;
+	char *end = NULL;
+	long number = 0;
 
-	return l && sscanf(l, "NSpid: %d %d", &outer, &inner) == 2 ? inner : 0;
+	l = l ? l + strlen("NSpid:") : "";
+	for (size_t i = 0; i <= d->level; i++, l = end) {
+		number = strtol(l, &end, 10);
+		if (end == l)
+			return 0;
+	}
+	return (pid_t)number;
 }
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
@@ -42,14 +49,13 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	struct info info = { .mask = INFO_EXIT };
 	const char *l = strstr(f->info, "\nPid:");
 
-	(void)d;
 	if (!l)
 		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell of whom a pidfd is");
 	if (strtol(l + 5, NULL, 10) == -1) {
 		out->value2 = ioctl(f->own, GET_INFO, &info) == 0 && (info.mask & INFO_EXIT) ? (uint32_t)info.exit_code : 0;
 		return 0;
 	}
-	out->value = (uint64_t)inside(f);
+	out->value = (uint64_t)inside(d, f);
 	return out->value ? 0 : err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a pidfd of a process outside "
 					"the VPS", f->fd, (int)f->pid);
 }
@@ -62,6 +68,8 @@ int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e)
 
 		for (size_t k = 0; k < t->task_count && !found; k++)
 			found = t->tasks[k].process->pid == f->value;
+		for (size_t k = 0; k < t->zombie_count && !found; k++)
+			found = t->zombies[k]->pid == f->value;
 		if (!found)
 			return err_set(e, ERR_UNSUPPORTED, "a pidfd of thread or process %llu cannot be saved yet",
 				       (unsigned long long)f->value);

@@ -3,7 +3,8 @@
 /*
  * Files of /proc, /sys and control groups: they show what is there when they are opened, so they are
  * opened when everything is. Those of a process that has ended are opened for one of its number that
- * ends too.
+ * ends too. Of a trigger of pressure (the kernel's accounting/psi.rst) nothing tells but that the file
+ * takes no second one: it gets the threshold that systemd's library asks for.
  */
 #include "base/macro.h"
 #include "base/path.h"
@@ -21,6 +22,12 @@
 
 #define KEEP (O_ACCMODE | O_APPEND | O_DIRECTORY | O_NONBLOCK | O_PATH)
 #define DELETED " (deleted)"
+#define TRIGGER "some 200000 2000000" /* microseconds: of stalls, in each so long */
+
+enum {
+	ENDED = 1, /* of a process that has ended, though there may be another of that number */
+	TRIGGERS,  /* a file of pressure with a trigger */
+};
 
 static bool is(const struct ckpt_fd *f)
 {
@@ -62,6 +69,19 @@ static bool is_of_thread(const char *path)
 	return sscanf(path, "/proc/%d/task/%d", &pid, &tid) == 2 && pid != tid;
 }
 
+static bool is_pressure(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	return strncmp(path, "/proc/pressure/", strlen("/proc/pressure/")) == 0 || (dot && STREQ(dot, ".pressure"));
+}
+
+/* What is written is none, so that it is refused as such where there is no trigger yet. */
+static bool has_trigger(const struct ckpt_fd *f)
+{
+	return (f->flags & O_ACCMODE) != O_RDONLY && is_pressure(f->link) && write(f->own, "?", 1) < 0 && errno == EBUSY;
+}
+
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	size_t len = strlen(f->link), tail = strlen(DELETED);
@@ -80,13 +100,15 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 		return refuse(e, f, "which cannot be saved while it is open for writing");
 	if (is_of_thread(f->link))
 		return refuse(e, f, "of a thread, which cannot be saved yet");
-	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == f->st.st_dev && st.st_ino == f->st.st_ino)
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == f->st.st_dev && st.st_ino == f->st.st_ino) {
+		out->value = has_trigger(f) ? TRIGGERS : 0;
 		return 0;
+	}
 	if (subject(f->link) <= 1)
 		return refuse(e, f, "which is hidden or gone, and cannot be saved");
 	if (len > tail && STREQ(f->link + len - tail, DELETED))
 		out->path[len - tail] = '\0';
-	out->value = 1; /* of a process that has ended, though there may be another of that number */
+	out->value = ENDED;
 	return 0;
 }
 
@@ -96,7 +118,7 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	int fd, r;
 
 	(void)o;
-	if (!f->value)
+	if (f->value != ENDED)
 		return CKPT_LATE;
 	r = standin_begin(&p, subject(f->path), e);
 	if (r < 0)
@@ -111,17 +133,20 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 {
 	const char *name = strrchr(f->path, '/');
-	int r = ckpt_late_room(q, 12, strlen(f->path) + 64);
+	int r = ckpt_late_room(q, 12, strlen(f->path) + sizeof(TRIGGER) + 64);
 
 	if (!name)
 		return err_set(e, ERR_FAIL, "the image is damaged: %s", f->path);
-	if (r < 0 || f->value)
+	if (r < 0 || f->value == ENDED)
 		return r;
 	ckpt_late_enter(q, f->space);
 	ckpt_late_call(q, f->path, SYS_openat, (uint64_t)AT_FDCWD, ckpt_late_put(q, f->path, strlen(f->path) + 1),
 		       (f->flags & KEEP) | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0);
 	ckpt_late_opened(q, f->path);
 	ckpt_late_enter(q, 0);
+	if (f->value == TRIGGERS && is_pressure(f->path))
+		ckpt_late_call(q, "set a trigger of pressure", SYS_write, ckpt_late_fd(q),
+			       ckpt_late_put(q, TRIGGER, sizeof(TRIGGER)), sizeof(TRIGGER), 0);
 	if (f->pos && !(f->flags & O_PATH)) /* as far as it goes: the contents are others */
 		ckpt_late_call(q, NULL, SYS_lseek, ckpt_late_fd(q), f->pos, SEEK_SET, 0);
 	if (subject(f->path) && (STREQ(name, "/mountinfo") || STREQ(name, "/mounts") || STREQ(name, "/mountstats")))

@@ -552,7 +552,7 @@ static bool has_device(void)
 int main(int argc, char **argv)
 {
 	struct console *c = calloc(1, sizeof(*c));
-	int opt, failed = 0, n = 0;
+	int opt, r, failed = 0, n = 0;
 	struct err e;
 	char text[1400];
 
@@ -591,7 +591,11 @@ int main(int argc, char **argv)
 		const char *name = strrchr(argv[i], '/') ? strrchr(argv[i], '/') + 1 : argv[i];
 
 		memset(c, 0, sizeof(*c));
-		if (drive(argv[i], c, &e) < 0) {
+		r = drive(argv[i], c, &e);
+		if (r < 0 && getenv("VPS_WITHOUT") && strstr(e.msg, "this kernel cannot tell")) {
+			printf("ok %d - %s # SKIP without %s there is nothing here that tells what was written to\n",
+			       ++n, name, getenv("VPS_WITHOUT"));
+		} else if (r < 0) {
 			failed = 1;
 			printf("not ok %d - %s\n# %s\n", ++n, name, err_format(&e, text, sizeof(text)));
 			for (char *save_ = NULL, *l = strtok_r(c->text, "\r\n", &save_); l;

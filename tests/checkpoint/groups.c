@@ -6,6 +6,7 @@
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -128,9 +129,30 @@ static void check_memory(int watch, int max)
 	CHECK(e.wd == memory_watch && e.mask == IN_MODIFY);
 }
 
+/* Where the kernel accounts for pressure: a file takes one trigger. */
+static int watch_pressure(void)
+{
+	static const char trigger[] = "some 150000 2000000";
+	int fd = open(TOP "/init.scope/memory.pressure", O_RDWR | O_NONBLOCK);
+
+	CHECK(fd < 0 || write(fd, trigger, sizeof(trigger)) == sizeof(trigger));
+	return fd;
+}
+
+static void check_pressure(int fd)
+{
+	static const char other[] = "full 150000 2000000";
+	struct pollfd p = { .fd = fd, .events = POLLPRI };
+
+	if (fd < 0)
+		return;
+	CHECK(write(fd, other, sizeof(other)) < 0 && errno == EBUSY);
+	CHECK(poll(&p, 1, 0) == 0);
+}
+
 int main(void)
 {
-	int pid, two, own_tid, dir, events, list, max, watch = inotify_init1(IN_CLOEXEC);
+	int pid, two, own_tid, dir, events, list, max, pressure, watch = inotify_init1(IN_CLOEXEC);
 	char value[64] = { 0 }, text[256];
 	struct stat st;
 
@@ -154,6 +176,7 @@ int main(void)
 	list = open(TOP "/init.scope/cgroup.procs", O_RDWR);
 	CHECK(inotify_add_watch(watch, TOP "/a.slice/cgroup.events", IN_MODIFY) > 0);
 	max = watch_memory(watch);
+	pressure = watch_pressure();
 	wait_for_restore();
 	CHECK(is_in(TOP "/init.scope/cgroup.procs", 1) &&
 	      !is_in(TOP "/init.scope/cgroup.procs", pid));
@@ -176,6 +199,7 @@ int main(void)
 	CHECK(pread(events, text, sizeof(text), 0) > 0 && strncmp(text, "populated 1\n", 12) == 0);
 	CHECK(openat(dir, "b.service", O_PATH | O_DIRECTORY) >= 0);
 	CHECK(pread(list, text, sizeof(text), 0) == 2 && memcmp(text, "1\n", 2) == 0);
+	check_pressure(pressure);
 	check_memory(watch, max);
 	/* It is in a group that can be used on. */
 	kill(pid, SIGKILL);

@@ -19,9 +19,21 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, WAY };
 
 static int ready[2];
+
+static size_t count_maps(void)
+{
+	int fd = open("/proc/self/maps", O_RDONLY);
+	size_t lines = 0;
+	char c;
+
+	while (read(fd, &c, 1) == 1)
+		lines += c == '\n';
+	close(fd);
+	return lines;
+}
 
 static _Noreturn void stay(void)
 {
@@ -63,6 +75,25 @@ static void connect_multipath(void)
 	CHECK(accept(to, NULL, NULL) >= 0);
 }
 
+/* A file of /proc that nobody has but a socket's queue. */
+static void send_away(void)
+{
+	int pair[2], fd = open("/proc/self/status", O_RDONLY);
+	char byte = 0;
+	struct iovec v = { &byte, 1 };
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} u = { .room = { 0 } };
+	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = u.room, .msg_controllen = sizeof(u.room) };
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	u.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(&u.align), &fd, sizeof(fd));
+	CHECK(sendmsg(pair[0], &m, 0) == 1);
+	close(fd);
+}
+
 static void child(void)
 {
 	if (WHAT == LINK && add_link() == 0)
@@ -71,7 +102,7 @@ static void child(void)
 		put("/sys/fs/cgroup/frozen/cgroup.procs", "0");
 		stay();
 	}
-	if (WHAT == NAMESPACE && unshare(CLONE_NEWPID) == 0)
+	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0)
 		stay();
 	_exit(0);
 }
@@ -79,6 +110,7 @@ static void child(void)
 int main(void)
 {
 	unsigned long aio = 0;
+	size_t maps;
 	int fd;
 
 	CHECK(pipe(ready) == 0);
@@ -91,6 +123,8 @@ int main(void)
 	}
 	if (WHAT == SOCKET)
 		connect_multipath();
+	if (WHAT == WAY)
+		send_away();
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT) { /* of a directory that is no more */
@@ -127,6 +161,8 @@ int main(void)
 	}
 	close(ready[0]);
 	close(ready[1]);
+	maps = count_maps();
 	wait_for_restore();
+	CHECK(count_maps() == maps); /* nothing of what was begun is left */
 	return done();
 }

@@ -141,6 +141,11 @@ setup_file() {
 	assert_equal "$(tr '\n' ' ' <"$dir/out")" "we 1 it 2 we 3 we 4 it  "
 }
 
+@test "enter what does not run" {
+	vps create web2
+	fails 125 "vps: enter web2: it is not running (hint: vps start web2)" vps enter web2
+}
+
 @test "enter: a login shell" {
 	run "$VPS_TOP/tests/cli/on_tty" send:'echo "$0 $((6*7))"; exit 4\n' expect:'-[a-z]*sh 42|sh 42' \
 		-- "$VPS_BUILD/vps" enter web1

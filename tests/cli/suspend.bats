@@ -168,6 +168,19 @@ goes_on() {
 	wait_until 20 goes_on /dev/pts/1
 }
 
+@test "what it says to nobody does not hold it up" {
+	vps start web1
+	"$VPS_TOP/tests/cli/on_tty" expect:'was suspended' -- "$VPS_BUILD/vps" exec -t web1 -- sh -c 'echo begun >/done
+		while [ ! -e /go ]; do sleep 0.1; done; seq 1 50000; echo said >/done' </dev/null >/dev/null 2>&1 &
+	client=$!
+	wait_until 20 goes_on begun
+	succeeds vps suspend web1
+	wait "$client" || true
+	succeeds vps resume web1
+	vps exec web1 -- touch /go
+	wait_until 60 goes_on said
+}
+
 @test "what cannot be saved is named, and runs on" {
 	vps start web1
 	mkfifo "$BATS_TEST_TMPDIR/hold"

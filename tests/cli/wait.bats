@@ -24,6 +24,12 @@ teardown() { vps_clean; }
 	fails_like 3 '^vps: wait web9: there is no VPS named web9' vps wait web9
 }
 
+@test "a name that is not there is said before any is waited for" {
+	vps start web1
+	fails 3 "vps: wait typo: there is no VPS named typo (hint: vps list shows those there are)" \
+		vps wait web1 typo
+}
+
 @test "a client that waits while vpsd dies asks the next one" {
 	vps start web1
 	"$VPS_BUILD/vps" wait web1 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &

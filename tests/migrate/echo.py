@@ -5,6 +5,7 @@
 usage: echo.py ADDRESS PORT READY-FILE STOP-FILE
 
 Sends numbered lines over one TCP connection and waits for each to come back, until STOP-FILE is there.
+READY-FILE is made after the tenth, and holds how many have come back since.
 Prints the number of lines and the longest wait in milliseconds. A line that is lost, doubled or wrong,
 or a connection that ends, is a failure.
 """
@@ -32,7 +33,7 @@ def main():
     sock = connect(address, port)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     lines = sock.makefile("rw", newline="\n")
-    number, longest = 0, 0.0
+    number, longest, progress = 0, 0.0, -1
     while not os.path.exists(stop):
         before = time.monotonic()
         lines.write(f"{number}\n")
@@ -44,7 +45,9 @@ def main():
         longest = max(longest, waited)
         number += 1
         if number == 10:
-            open(ready, "w").close()
+            progress = os.open(ready, os.O_WRONLY | os.O_CREAT, 0o600)
+        if number >= 10:
+            os.pwrite(progress, b"%d" % number, 0)
         time.sleep(0.002)
     print(number, f"{longest * 1000:.1f}")
 

@@ -8,6 +8,7 @@ teardown_file() { hosts_done; }
 teardown() {
 	on a vps_clean
 	on b vps_clean
+	[ -z "${VPS_WITHOUT-}" ] || as_without ""
 }
 
 has_memory() {
@@ -55,6 +56,32 @@ has_memory() {
 	wait_until 10 counts a "$((n + 3))"
 }
 
+# as_without FEATURES: vpsd begins anew, on a kernel that has them not.
+as_without() {
+	daemon_stop
+	export VPS_WITHOUT=$1
+}
+
+@test "where nothing tells what was written to all goes in the pause" {
+	make_counter
+	as_without userfaultfd,soft-dirty
+	succeeds vps migrate -e "$RSH" --json web1 host-b
+	assert_equal "$(tail -n 1 <<<"$output" | jq .rounds)" 0
+	assert_only_on b web1
+	after=$(count b)
+	wait_until 10 counts b "$((after + 3))"
+}
+
+@test "soft-dirty marks tell it, too" {
+	make_counter
+	as_without userfaultfd
+	succeeds vps migrate -e "$RSH" --json web1 host-b
+	assert_only_on b web1
+	after=$(count b)
+	wait_until 10 counts b "$((after + 3))"
+	[ "$(tail -n 1 <<<"$output" | jq .rounds)" -gt 0 ] || skip "this kernel has none"
+}
+
 @test "what cannot move runs on" {
 	make_counter
 	succeeds vps migrate --dry-run -e "$RSH" web1 host-b
@@ -66,8 +93,29 @@ has_memory() {
 	n=$(count a)
 	wait_until 10 counts a "$((n + 3))"
 	on b vps destroy web1
+}
+
+@test "one that is paused moves, and is paused" {
+	make_counter
 	vps pause web1
-	fails 5 "vps: migrate web1: it is paused (hint: vps resume web1)" vps migrate -e "$RSH" web1 host-b
+	n=$(cat "$A_ROOT/lib/vps/web1/root/upper/srv/n")
+	succeeds vps migrate -e "$RSH" web1 host-b
+	assert_only_on b web1
+	on b vps_is web1 paused
+	assert_equal "$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")" "$n"
+	on b vps resume web1
+	wait_until 10 counts b "$((n + 3))"
+	# A failure leaves it as it was.
+	on b vps pause web1
+	n=$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")
+	daemon_stop
+	VPS_FAULT=receive.prepare:fail vps daemon start >/dev/null
+	fails_like 1 'receive.prepare: fault injected' on b vps migrate -e "$RSH" web1 host-a
+	daemon_stop
+	on b vps_is web1 paused
+	assert_equal "$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")" "$n"
+	on b vps resume web1
+	wait_until 10 counts b "$((n + 3))"
 }
 
 @test "a command that runs inside is named" {

@@ -68,3 +68,35 @@ client_end() {
 	wait_until 10 assert_only_on a web1
 	client_end 192.0.2.10 "$v4"
 }
+
+a_worker_hangs() {
+	local pid
+	for pid in $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker); do
+		[ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != T ] || return 0
+	done
+	return 1
+}
+
+@test "frames that still come to the old place are led to the new one" {
+	make_echo
+	client_begin 192.0.2.10
+	v4=$client_pid
+	# A switch that does not learn where it is.
+	mac=$(nsenter --net="$CLIENT" ip -j neigh show 192.0.2.10 | jq -r '.[0].lladdr')
+	port=$(nsenter --net="$WIRE" bridge fdb show br br0 | awk -v mac="$mac" '$1 == mac { print $3; exit }')
+	nsenter --net="$WIRE" bridge fdb replace "$mac" dev "$port" master static sticky
+	daemon_stop
+	VPS_FAULT=live.stopped:hang vps daemon start >/dev/null
+	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >/dev/null 2>&1 &
+	pid=$!
+	wait_until 30 a_worker_hangs
+	before=$(cat "$ready")
+	kill -CONT $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker)
+	wait "$pid"
+	after=$(cat "$ready")
+	assert_only_on b web1
+	[ "$after" -gt $((before + 5)) ] || fail "$before lines had come back, then $after"
+	nsenter --net="$WIRE" bridge fdb del "$mac" dev "$port" master
+	daemon_stop
+	client_end 192.0.2.10 "$v4"
+}

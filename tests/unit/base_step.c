@@ -100,6 +100,16 @@ TEST(fault_points)
 	eq_int(with_fault("letters.second:bark", text), 0, "an unknown action is none");
 }
 
+TEST(features_taken_away)
+{
+	unsetenv("VPS_WITHOUT");
+	ok(!without_feature("b"), "nothing is taken away");
+	setenv("VPS_WITHOUT", "aa,b", 1);
+	ok(without_feature("aa") && without_feature("b"), "each of a list");
+	ok(!without_feature("a") && !without_feature("aa,b"), "and nothing else");
+	unsetenv("VPS_WITHOUT");
+}
+
 TEST(all)
 {
 	struct log l = { 0 };

@@ -58,7 +58,7 @@ static int write_sample(enum ckpt_compression compression)
 }
 
 /* Reads it all; the number of pages that are as they were, or an error. */
-static int read_all(int fd)
+static int read_so(int fd, bool ahead)
 {
 	struct ckpt_reader *r;
 	struct ckpt_record rec;
@@ -67,7 +67,7 @@ static int read_all(int fd)
 
 	lseek(fd, 0, SEEK_SET);
 	r = ckpt_reader_new(fd, &e);
-	if (!r)
+	if (!r || (ahead && ckpt_reader_ahead(r, &e) < 0))
 		return -1;
 	while ((n = ckpt_read(r, &rec, &e)) > 0) {
 		if (rec.type != CKPT_REC_PAGES)
@@ -88,6 +88,11 @@ static int read_all(int fd)
 	return n < 0 ? -1 : same;
 }
 
+static int read_all(int fd)
+{
+	return read_so(fd, false);
+}
+
 TEST(round_trip)
 {
 	static const char *const names[] = { "none", "lz4", "zstd" };
@@ -104,6 +109,23 @@ TEST(round_trip)
 	}
 	ok(size[0] < (off_t)sizeof(memory), "zeros cost nothing");
 	ok(size[1] < size[0] && size[2] < size[0], "compression makes it smaller");
+}
+
+TEST(read_ahead)
+{
+	int fd = write_sample(CKPT_COMPRESS_NONE), more;
+	off_t size = lseek(fd, 0, SEEK_END);
+
+	eq_int(read_so(fd, true), PAGES, "all pages are the same");
+	eq_int(lseek(fd, 0, SEEK_CUR), size, "read to its end");
+	for (off_t len = size - 1; len > 0; len = len * 15 / 16)
+		ok(ftruncate(fd, len) == 0 && read_so(fd, true) < 0, "%ld bytes are no image", (long)len);
+	close(fd);
+	fd = write_sample(CKPT_COMPRESS_NONE);
+	more = (int)lseek(fd, 0, SEEK_END);
+	ok(pwrite(fd, memory, 100000, more) == 100000, "something follows");
+	eq_int(read_so(fd, true), PAGES, "and is none of it");
+	close(fd);
 }
 
 TEST(messages)

@@ -80,6 +80,11 @@ static void sim_exit(struct world *w, struct proc *p)
 	p->zombie = true;
 }
 
+static bool is_outside(const struct ckpt_plan *plan, const struct ckpt_op *o)
+{
+	return plan->nodes[o->by].level <= plan->nodes[o->who].group_level;
+}
+
 /* False when the model, as the kernel would, refuses an operation. */
 static bool carry_out(const struct ckpt_plan *plan, struct world *w)
 {
@@ -98,6 +103,9 @@ static bool carry_out(const struct ckpt_plan *plan, struct world *w)
 			fine = fine && sim_setsid(w, p);
 			break;
 		case CKPT_OP_GROUP:
+			/* Who sees no number of its group needs a parent who does. */
+			fine = fine && (by ? p->ppid == by->pid && is_outside(plan, o) :
+					     plan->nodes[o->who].group_level >= plan->nodes[o->who].level);
 			fine = fine && sim_setpgid(w, p, o->number);
 			break;
 		case CKPT_OP_FOREGROUND:
@@ -190,6 +198,23 @@ TEST(by_hand)
 	CASE("a group's leader in another group", { 1, 0, 1, 1 }, { 5, 1, 6, 1 }, { 6, 1, 5, 1 });
 	CASE("children first", { 1, 0, 1, 1 }, { 9, 5, 9, 5 }, { 5, 1, 5, 5 });
 	CASE("a foreground without members", { 1, 0, 1, 1 }, { 5, 1, 5, 5, .foreground = 30 });
+}
+
+#define INSIDE .space = 2, .level = 1
+#define OWN .group_level = 1, .session_level = 1
+
+TEST(pid_namespaces)
+{
+	CASE("in the group of who began it", { 1, 0, 1, 1 }, { 5, 1, 5, 1 }, { 6, 5, 5, 1, INSIDE },
+	     { 7, 6, 5, 1, INSIDE }, { 8, 6, 8, 8, INSIDE, OWN });
+	CASE("in its session alone", { 1, 0, 1, 1 }, { 5, 1, 5, 5 }, { 6, 5, 5, 5, INSIDE }, { 7, 6, 5, 5, INSIDE });
+	CASE("in a group whose leader has ended", { 1, 0, 1, 1 }, { 5, 1, 4, 1 }, { 6, 5, 4, 1, INSIDE },
+	     { 7, 6, 4, 1, INSIDE });
+	CASE("in one that nobody outside is in any more", { 1, 0, 1, 1 }, { 6, 1, 4, 1, INSIDE });
+	CASE("with a group inside whose leader has ended", { 1, 0, 1, 1 }, { 6, 1, 6, 6, INSIDE, OWN },
+	     { 8, 6, 7, 6, INSIDE, OWN });
+	CASE("with orphans of a session inside", { 1, 0, 1, 1 }, { 6, 1, 6, 6, INSIDE, OWN },
+	     { 8, 6, 7, 7, INSIDE, OWN }, { 9, 6, 7, 7, INSIDE, OWN });
 }
 
 TEST(damaged)

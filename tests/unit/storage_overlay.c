@@ -171,7 +171,7 @@ static void mount_and_use(bool helper)
 	ok(p.userns >= 0, "a user namespace");
 	eq_int(storage_overlay.create(&p.r, &e), 0, "create");
 	before = mountinfo();
-	mnt = storage_overlay_mount(&p.r, p.userns, helper, &e);
+	mnt = storage_overlay_mount(&p.r, p.userns, helper, NULL, &e);
 	if (mnt == -EINVAL && !helper) {
 		place_done(&p);
 		free(before);
@@ -201,6 +201,34 @@ static void mount_and_use(bool helper)
 	eq_int(storage_overlay.destroy(&p.r, &e), 0, "destroy again");
 	free(before);
 	free(after);
+	place_done(&p);
+}
+
+/* What a pass of a migration does to the upper below a mount that has been looked at. */
+TEST(changed_below)
+{
+	cleanup_free char *text = NULL;
+	struct place p;
+	char upper[600];
+	int mnt;
+
+	if (!as_root())
+		skip("not root");
+	place_init(&p);
+	ok(storage_overlay.create(&p.r, &e) == 0, "create");
+	mnt = storage_overlay_mount(&p.r, p.userns, true, NULL, &e);
+	ok(mnt >= 0 && faccessat(mnt, "fresh", F_OK, 0) < 0 && faccessat(mnt, "dir/inner", F_OK, 0) == 0, "looked at");
+	snprintf(upper, sizeof(upper), "%s/upper", p.r.dir);
+	put(upper, "fresh", "fresh", 0644);
+	put(upper, "hello", "of the upper", 0644);
+	snprintf(upper, sizeof(upper), "%s/upper/dir", p.r.dir);
+	ok(mkdir(upper, 0755) == 0, "a directory of both layers");
+	put(upper, "beside", "beside", 0644);
+	eq_int(storage_root_reread(mnt, &e), 0, "it looks again");
+	ok(faccessat(mnt, "fresh", F_OK, 0) == 0, "what was not there is");
+	ok(fd_read_file_at(mnt, "hello", 100, &text, NULL) == 0 && STREQ(text, "of the upper"), "a file is the upper's");
+	ok(faccessat(mnt, "dir/beside", F_OK, 0) == 0 && faccessat(mnt, "dir/inner", F_OK, 0) == 0, "a directory is both's");
+	close(mnt);
 	place_done(&p);
 }
 
@@ -243,7 +271,7 @@ TEST(file_capabilities)
 	snprintf(path, sizeof(path), "%s/hello", p.r.lower);
 	eq_int(setxattr(path, "security.capability", cap, sizeof(cap), 0), 0, "setcap");
 	storage_overlay.create(&p.r, &e);
-	mnt = storage_overlay.mount(&p.r, p.userns, &e);
+	mnt = storage_overlay.mount(&p.r, p.userns, NULL, &e);
 	ok(mnt >= 0, "mount");
 	eq_int(inside(&p, mnt, file_caps), 0, "hold inside as they did in the template");
 	close(mnt);
@@ -319,7 +347,7 @@ static int fails_to_mount_full(struct place *p)
 	do
 		snprintf(dir, sizeof(dir), "%s/small/%d", p->dir, i++);
 	while (mkdir(dir, 0700) == 0);
-	if (storage_overlay.mount(&p->r, p->userns, &e) >= 0)
+	if (storage_overlay.mount(&p->r, p->userns, NULL, &e) >= 0)
 		return 2;
 	diag("%s", e.msg);
 	return e.code == ERR_NOSPACE ? 0 : 3;
@@ -334,7 +362,7 @@ static int fails_to_mount_ro(struct place *p)
 	snprintf(dir, sizeof(dir), "%s/small", p->dir);
 	if (mount(NULL, dir, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
 		return 2;
-	if (storage_overlay.mount(&p->r, p->userns, &e) >= 0)
+	if (storage_overlay.mount(&p->r, p->userns, NULL, &e) >= 0)
 		return 3;
 	diag("%s", e.msg);
 	return e.code == ERR_NOSPACE && strstr(e.msg, "read-only") ? 0 : 4;

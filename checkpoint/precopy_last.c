@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/*
+ * One more round, when all is stopped: a thread sends what was written last while the objects are collected. What
+ * it cannot tell, and what this engine itself changes meanwhile, the final scan finds.
+ */
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/precopy_internal.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+
+struct ckpt_last {
+	struct ckpt_precopy *p;
+	pthread_t thread;
+	int result;
+	struct err why;
+};
+
+/* No process is met anew, as that would take a list in it: the final scan finds them unwatched. */
+static int scan_area(const struct watched *w, const struct area *a, struct ckpt_ranges *ret)
+{
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | CKPT_SCAN_WRITTEN | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
+	size_t before = ret->count;
+	int r = ckpt_scan_own(w->pagemap, a->start, a->end, how, ret, NULL);
+
+	if (r != -EPERM)
+		return r;
+	/* The marks of a part may be set by now. */
+	ckpt_ranges_cut(ret, before, a->start);
+	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL);
+}
+
+static int scan_process(const struct watched *w, struct ckpt_copy *c)
+{
+	cleanup_close int mem = ckpt_proc_open(w->pid, "mem");
+	struct ckpt_source *s = mem < 0 ? NULL : ckpt_copy_add(c, w->mm, w->pid, mem);
+	int r = 0;
+
+	if (mem < 0)
+		return 0; /* it has ended */
+	if (!s)
+		return -ENOMEM;
+	mem = -EBADF;
+	s->family = w->family;
+	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
+		if (!w->areas.a[i].hopeless)
+			r = scan_area(w, &w->areas.a[i], &s->ranges);
+	if (r == -ESRCH) { /* another program, with memory of its own */
+		s->ranges.count = 0;
+		r = 0;
+	}
+	return r;
+}
+
+static int last_round(struct ckpt_precopy *p, struct err *e)
+{
+	struct ckpt_copy c = { .w = p->w, .running = true, .oracle = p->oracle };
+	uint64_t shared;
+	int r = ckpt_round_begin(p, e);
+
+	for (size_t i = 0; r == 0 && i < p->count; i++) {
+		if (!p->procs[i]->there || p->procs[i]->uffd < 0)
+			continue;
+		r = scan_process(p->procs[i], &c);
+		if (r < 0)
+			err_code(e, r, "scan the memory of process %d", (int)p->procs[i]->pid);
+	}
+	if (r == 0)
+		r = ckpt_copy_run(&c, e);
+	if (r == 0)
+		r = ckpt_shared_send(p, &shared, e);
+	for (size_t i = 0; r == 0 && i < p->shared_count; i++)
+		p->shared[i].last = true;
+	if (r == 0)
+		r = ckpt_write_flush(p->w, e);
+	ckpt_copy_done(&c);
+	return r;
+}
+
+static void *run(void *arg)
+{
+	struct ckpt_last *l = arg;
+
+	l->result = last_round(l->p, &l->why);
+	return NULL;
+}
+
+void ckpt_last_start(struct ckpt_precopy *p)
+{
+	struct ckpt_last *l = calloc(1, sizeof(*l));
+	sigset_t all, old;
+
+	for (size_t i = 0; i < p->shared_count; i++)
+		p->shared[i].last = false;
+	if (!l)
+		return;
+	*l = (struct ckpt_last){ .p = p };
+	/* Signals are the main thread's. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (pthread_create(&l->thread, NULL, run, l) == 0)
+		p->last = l;
+	else
+		free(l); /* the end sends it */
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+int ckpt_last_wait(struct ckpt_precopy *p, struct err *e)
+{
+	struct ckpt_last *l = TAKE_PTR(p->last);
+	int r;
+
+	if (!l)
+		return 0;
+	pthread_join(l->thread, NULL);
+	r = l->result;
+	if (r < 0)
+		*e = l->why;
+	free(l);
+	return r;
+}
