@@ -58,21 +58,28 @@ static int scan_process(const struct watched *w, struct ckpt_copy *c)
 static int last_round(struct ckpt_precopy *p, struct err *e)
 {
 	struct ckpt_copy c = { .w = p->w, .running = true, .oracle = p->oracle };
+	bool direct = false;
 	uint64_t shared;
 	int r = ckpt_round_begin(p, e);
 
 	for (size_t i = 0; r == 0 && i < p->count; i++) {
 		if (!p->procs[i]->there || p->procs[i]->uffd < 0)
 			continue;
+		/* The disk may go on writing into its memory until its requests are waited for, while objects are
+		 * collected: the end sends it. */
+		if (ckpt_direct_find(p->procs[i]->pid)) {
+			direct = true;
+			continue;
+		}
 		r = scan_process(p->procs[i], &c);
 		if (r < 0)
 			err_code(e, r, "scan the memory of process %d", (int)p->procs[i]->pid);
 	}
 	if (r == 0)
 		r = ckpt_copy_run(&c, e);
-	if (r == 0)
+	if (r == 0 && !direct)
 		r = ckpt_shared_send(p, &shared, e);
-	for (size_t i = 0; r == 0 && i < p->shared_count; i++)
+	for (size_t i = 0; r == 0 && !direct && i < p->shared_count; i++)
 		p->shared[i].last = true;
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
