@@ -44,6 +44,7 @@ static void *read_on(void *arg)
 static struct iocb cb[POOL];
 static uint8_t *pool[POOL];
 static unsigned turn[POOL];
+static bool under_way[POOL]; /* they do not end in their order */
 
 static void ask(unsigned long ctx, unsigned i, int fd)
 {
@@ -53,6 +54,7 @@ static void ask(unsigned long ctx, unsigned i, int fd)
 			       .aio_buf = (uint64_t)(uintptr_t)pool[i], .aio_nbytes = LEN,
 			       .aio_offset = ++turn[i] % PARTS * LEN };
 	CHECK(syscall(SYS_io_submit, ctx, 1, &list) == 1);
+	under_way[i] = true;
 }
 
 static void *ask_on(void *arg)
@@ -67,10 +69,15 @@ static void *ask_on(void *arg)
 		struct io_event ev;
 		bool more = !guest_failed && !__atomic_load_n(&stop, __ATOMIC_RELAXED);
 
-		for (; more && busy < REQUESTS; busy++, next++)
+		for (; more && busy < REQUESTS; next++) {
+			if (under_way[next % POOL])
+				continue;
 			ask(ctx, next % POOL, *(int *)arg);
+			busy++;
+		}
 		CHECK(syscall(SYS_io_getevents, ctx, 1, 1, &ev, NULL) == 1 && ev.res == LEN && ev.data < POOL);
 		CHECK(is_all(pool[ev.data % POOL], (uint8_t)(turn[ev.data % POOL] % PARTS + 1)));
+		under_way[ev.data % POOL] = false;
 		busy--;
 	} while (busy);
 	for (unsigned i = 0; i < POOL; i++)
