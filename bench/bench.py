@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shutil
 import signal
 import statistics
@@ -588,7 +589,7 @@ def report(results, runtimes, failures, servers):
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         model = next((line.split(":")[1].strip() for line in cpuinfo
                       if line.startswith("model name")), machine.machine)
-    parts = [f"Linux {machine.release}, {os.cpu_count()} CPUs ({model}), "
+    parts = [f"Linux {re.match(r'[0-9.]*[0-9]', machine.release).group(0)}, {os.cpu_count()} CPUs ({model}), "
              + ("unified" if os.path.exists("/sys/fs/cgroup/cgroup.controllers") else "hybrid")
              + f" cgroups; load {os.getloadavg()[0]:.1f} at the end.\n"]
     parts.append(table(["", "version", "as measured"],

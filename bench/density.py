@@ -162,7 +162,7 @@ def report(found, count):
         rows.append([verb, ms(first), ms(last), f"{last / first:.2f}", ms(statistics.median(times)),
                      ms(max(times))])
     text = [f"## {count} busybox VPSs, one after another\n",
-            f"Linux {os.uname().release}, {os.cpu_count()} CPUs. Milliseconds from the start of the "
+            f"Linux {os.uname().release.split('-')[0]}, {os.cpu_count()} CPUs. Milliseconds from the start of the "
             f"client to its end; first and last are medians of {part}. Load at the start: "
             f"{found['load']:.1f}.\n",
             table(["", "first", "last", "ratio", "median", "maximum"], rows)]
