@@ -65,10 +65,18 @@ void ckpt_netstate_localize(Ckpt__NetState *const *states, size_t count, uint32_
 /* The 800 switches of a namespace, read while there is time: nobody may change them until they are restored. */
 struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e);
 void ckpt_netlook_free(struct ckpt_netlook *l);
-/* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. `look`:
- * what was seen of it before, or NULL. */
-int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
-			  const struct ckpt_netlook *look, struct err *e);
+/*
+ * Or compared with the image's beside what else is done. Made before the process is born that will restore them;
+ * NULL, which all of these take, where there is no memory. The states must outlive it; free() waits for the thread.
+ */
+struct ckpt_netsame;
+struct ckpt_netsame *ckpt_netsame_new(Ckpt__NetState *const *states, size_t count, uint32_t ns);
+void ckpt_netsame_start(struct ckpt_netsame *s, int netns_fd);
+void ckpt_netsame_free(struct ckpt_netsame *s);
+/* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. `look` and
+ * `same`: what was seen of it before, or NULL. */
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, const struct ckpt_netlook *look,
+			  const struct ckpt_netsame *same, struct err *e);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */
 int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err *e);
 

@@ -48,6 +48,8 @@ int net_switches_root(struct err *e);
 int net_switch_set(int root, const char *path, const char *value, struct err *e);
 /* It had this value when it was looked at. `l` may be NULL. */
 bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);
+/* The i-th switch of the image had its value there. Waits until that is known. `s` may be NULL. (netsame.c) */
+bool net_same(const struct ckpt_netsame *s, size_t i);
 
 /* The messages of a part in the image, one by one; NULL at the end. */
 struct net_walk {

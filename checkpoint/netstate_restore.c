@@ -194,23 +194,28 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 	return r == 0 ? add_all(n, p, &want, e) : r;
 }
 
+/* What has been seen of switches before they are set. */
+struct seen {
+	const struct ckpt_netlook *look;
+	const struct ckpt_netsame *same;
+};
+
 /* 1: some had another value. */
-static int set_all(int root, const struct net_walk *all, const struct ckpt_netlook *look, bool all_must,
-		   struct err *e)
+static int set_all(int root, const struct net_walk *all, const struct seen *seen, bool all_must, struct err *e)
 {
 	struct net_walk w = *all;
 	const char *path;
 	int changed = 0;
 
 	w.part = CKPT_NET_SWITCH;
-	while ((path = (const char *)net_next(&w))) {
+	for (size_t i = 0; (path = (const char *)net_next(&w)); i++) {
 		const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
 		size_t at = strlen(path) + 1;
 		char value[4096];
 		int r;
 
 		snprintf(value, sizeof(value), "%.*s", (int)(d->len - at), path + at);
-		r = net_switch_is(look, path, value) ? 0 : net_switch_set(root, path, value, e);
+		r = net_same(seen->same, i) || net_switch_is(seen->look, path, value) ? 0 : net_switch_set(root, path, value, e);
 		if (r < 0 && all_must)
 			return r;
 		changed |= r != 0;
@@ -219,24 +224,26 @@ static int set_all(int root, const struct net_walk *all, const struct ckpt_netlo
 }
 
 /* Twice: some switches set others with them. */
-static int set_switches(const struct net_walk *all, const struct ckpt_netlook *look, struct err *e)
+static int set_switches(const struct net_walk *all, const struct seen *seen, struct err *e)
 {
+	static const struct seen nothing;
 	cleanup_close int root = net_switches_root(e);
-	int r = root < 0 ? root : set_all(root, all, look, false, e);
+	int r = root < 0 ? root : set_all(root, all, seen, false, e);
 
 	if (r > 0)
-		r = set_all(root, all, NULL, true, e);
+		r = set_all(root, all, &nothing, true, e);
 	return r < 0 ? r : 0;
 }
 
-int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
-			  const struct ckpt_netlook *look, struct err *e)
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns, const struct ckpt_netlook *look,
+			  const struct ckpt_netsame *same, struct err *e)
 {
 	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,
 						    CKPT_NET_ROUTE, CKPT_NET_RULE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	cleanup_list struct list configured = { 0 };
 	struct net_walk all = { .states = states, .count = count, .ns = ns };
+	const struct seen seen = { look, same };
 	bool any = false;
 	int r;
 
@@ -253,7 +260,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t 
 	if (r == 0)
 		r = net_links_restore(&route, &all, e);
 	if (r == 0)
-		r = set_switches(&all, look, e);
+		r = set_switches(&all, &seen, e);
 	if (r == 0)
 		r = net_links_up(&route, &all, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)

@@ -9,6 +9,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
@@ -456,9 +457,16 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 	return netns_seal(netns_fd, true, e);
 }
 
+static void compare_network(void *restore, int netns_fd)
+{
+	struct restore *r = restore;
+
+	ckpt_netsame_start(r->netsame, netns_fd);
+}
+
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
-	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, 0, hold_network, compare_network, restore_open, restore_stay, r };
 	int n;
 
 	if (r->early)
@@ -469,6 +477,7 @@ static int start(struct restore *r, const struct rt_spec *spec, const struct rt_
 		return n;
 	if (restore_is_nested(r))
 		how.open = restore_open_first;
+	r->netsame = ckpt_netsame_new(r->tree.nets, r->tree.net_count, 0);
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
 	return rt_start_restore(spec, stdio, &how, &r->vps, e);
@@ -537,6 +546,7 @@ static void restore_free(struct ckpt_restore *h)
 
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
+	ckpt_netsame_free(r->netsame);
 	restore_heirs_done(r);
 	restore_early_done(r);
 	for (size_t i = 0; i < RESTORE_FILLERS; i++)

@@ -220,7 +220,7 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 {
 	/* Of now, not of when the VPS is made: what that takes the pause would wait for (await_clocks()). */
 	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, now_monotonic_us(), network,
-				  open_nothing, stay, r };
+				  NULL, open_nothing, stay, r };
 	long pages = sysconf(_SC_PHYS_PAGES);
 	int n;
 

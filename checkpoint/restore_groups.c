@@ -143,18 +143,24 @@ static int place_threads(void *arg, struct err *e)
 	return n;
 }
 
+/* Where all are in the VPS's own group, which has its settings from the host, there is nothing to do. */
+static bool has_more(const struct ckpt_tree *t)
+{
+	return t->group_count > 1;
+}
+
 int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err *e)
 {
 	struct work w = { t, group };
 
-	return t->group_count ? ckpt_within(&user, 1, place, &w, e) : 0;
+	return has_more(t) ? ckpt_within(&user, 1, place, &w, e) : 0;
 }
 
 int ckpt_groups_place_threads(const struct ckpt_tree *t, int group, int user, struct err *e)
 {
 	struct work w = { t, group };
 
-	return t->group_count ? ckpt_within(&user, 1, place_threads, &w, e) : 0;
+	return has_more(t) ? ckpt_within(&user, 1, place_threads, &w, e) : 0;
 }
 
 /* "+cpu" for each controller; one that this host does not have there is an error. */
@@ -197,11 +203,23 @@ static int enable_all(void *arg, struct err *e)
 	return n;
 }
 
+static bool has_controllers(const struct ckpt_tree *t)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < t->group_count; i++) {
+		const Ckpt__Setting *s = find(t->groups[i], "cgroup.subtree_control");
+
+		any = any || (s && s->value.len);
+	}
+	return any;
+}
+
 int ckpt_groups_enable(const struct ckpt_tree *t, int group, int user, struct err *e)
 {
 	struct work w = { t, group };
 
-	return t->group_count ? ckpt_within(&user, 1, enable_all, &w, e) : 0;
+	return has_controllers(t) ? ckpt_within(&user, 1, enable_all, &w, e) : 0;
 }
 
 /* Line by line, as such files are written; "" is an empty list. */
@@ -275,5 +293,5 @@ int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *
 {
 	struct work w = { t, group };
 
-	return t->group_count ? ckpt_within(&user, 1, set, &w, e) : 0;
+	return has_more(t) ? ckpt_within(&user, 1, set, &w, e) : 0;
 }

@@ -75,6 +75,7 @@ struct restore {
 	struct early_set *early;     /* NULL: no pre-copy went before */
 	struct ckpt_loose *heirs;    /* pages that are inherited; NULL: none */
 	pthread_mutex_t heirs_lock;
+	struct ckpt_netsame *netsame; /* which switches need not be set; NULL: it is not known */
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 };

@@ -244,7 +244,7 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, bool terminals, 
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, o, e);
 	if (n == 0)
-		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, restore_early_look(r), e);
+		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, restore_early_look(r), r->netsame, e);
 	if (n == 0)
 		n = ckpt_sockets_make(o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)

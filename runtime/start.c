@@ -233,6 +233,8 @@ static int step_network(void *ctx, struct err *e)
 		r = netns_loopback_up(fd, e);
 	if (r == 0 && v->network.vps.if_count)
 		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
+	if (r == 0 && v->restore && v->restore->networked)
+		v->restore->networked(v->restore->arg, fd);
 	return r;
 }
 

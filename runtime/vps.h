@@ -40,6 +40,7 @@ struct rt_restore {
 	uint64_t at_us;                    /* when the host's CLOCK_MONOTONIC shows this, if it is not 0 */
 	/* In the caller, when the VPS's network namespace is there and nothing in it is up. */
 	int (*network)(void *arg, int netns_fd, struct err *e);
+	void (*networked)(void *arg, int netns_fd); /* and when all of it is; NULL */
 	int (*open)(void *arg, struct err *e);
 	void (*stay)(void *arg);
 	void *arg;
