@@ -21,7 +21,7 @@
  * restarted after a signal handler (pause(2), sigsuspend(2)), when a signal arrives in the same
  * microseconds.
  *
- * 64-bit x86 only. No two threads of one address space may be entered at the same time.
+ * 64-bit x86 only. One thread at a time may be entered at each place of an address space.
  */
 struct ckpt_call {
 	uint64_t nr;
@@ -29,13 +29,14 @@ struct ckpt_call {
 	int64_t ret; /* negative errno value or result */
 };
 
-/* The place in one address space where lists run. */
+/* A place in one address space where lists run. */
 struct ckpt_batch {
 	int mem;           /* /proc/PID/mem */
 	pid_t pid;
 	uint64_t tail;     /* the unused end of the vdso */
 	size_t tail_size;
 	uint64_t code;     /* where the stub is in it */
+	bool used;         /* where another stub was: there was no free place */
 	uint32_t turn;
 	uint64_t scratch;  /* 0: none mapped */
 	size_t size;
@@ -80,6 +81,8 @@ struct ckpt_thread {
  * than ours, or no room in it.
  */
 int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e);
+/* A second place in the same address space. 1: there is no room for it. */
+int ckpt_batch_open_beside(struct ckpt_batch *b, const struct ckpt_batch *first, struct err *e);
 /* Takes the stub out again. The scratch memory must be unmapped. */
 void ckpt_batch_close(struct ckpt_batch *b);
 

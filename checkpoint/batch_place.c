@@ -140,30 +140,38 @@ static int find_vdso(pid_t pid, const struct vdso *own, uint64_t *ret)
 	return -ENOENT;
 }
 
+static void find_tail(struct ckpt_batch *b, const struct vdso *own, uint64_t vdso)
+{
+	size_t first = (own->used + 15) & ~(size_t)15;
+
+	b->tail = vdso + first;
+	b->tail_size = own->size - first;
+}
+
 /*
  * The first slot that is all zero. Others were left behind by engines that died; a thread may still
  * have to come back to one, from a signal handler, so that the oldest is taken when all are used.
  */
-static int pick_slot(struct ckpt_batch *b, const struct vdso *own, uint64_t vdso)
+static int pick_slot(struct ckpt_batch *b)
 {
-	size_t first = (own->used + 15) & ~(size_t)15, room = own->size - first, best = 0;
+	size_t room = b->tail_size, best = 0;
 	uint32_t oldest = UINT32_MAX, newest = 0;
 	uint8_t tail[4096];
 	int r;
 
 	if (room > sizeof(tail))
 		room = sizeof(tail);
-	r = ckpt_mem_read(b->pid, vdso + first, tail, room);
+	r = ckpt_mem_read(b->pid, b->tail, tail, room);
 	if (r < 0)
 		return r;
-	b->tail = vdso + first;
-	b->tail_size = own->size - first;
+	b->used = true;
 	for (size_t pos = 0; pos + stub_size() <= room; pos += stub_size()) {
 		const struct ckpt_stub_data *d = (const void *)(tail + pos + stub_data_offset());
 		uint32_t turn = 0;
 
 		for (size_t i = 0; i < stub_size(); i++)
 			turn |= tail[pos + i];
+		b->used = b->used && turn;
 		if (turn)
 			memcpy(&turn, &d->turn, sizeof(turn));
 		if (turn > newest)
@@ -198,7 +206,8 @@ int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n
 	}
 	if (r < 0)
 		return err_code(e, r, "find the vdso of process %d", (int)pid);
-	r = pick_slot(b, &own, vdso);
+	find_tail(b, &own, vdso);
+	r = pick_slot(b);
 	if (r < 0)
 		return err_code(e, r, "read the vdso of process %d", (int)pid);
 	for (size_t i = 0; i < n; i++) {
@@ -238,6 +247,23 @@ static int open_mem(struct ckpt_batch *b, struct err *e)
 	return b->mem < 0 ? err_sys(e, "open the memory of process %d", (int)b->pid) : 0;
 }
 
+int ckpt_batch_open_beside(struct ckpt_batch *b, const struct ckpt_batch *first, struct err *e)
+{
+	int r;
+
+	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = first->pid, .tail = first->tail, .tail_size = first->tail_size };
+	r = pick_slot(b);
+	if (r < 0 || b->used)
+		return r < 0 ? err_code(e, r, "read the vdso of process %d", (int)b->pid) : 1;
+	r = open_mem(b, e);
+	if (r < 0)
+		return r;
+	r = batch_write_code(b, b->pid, b->code, ckpt_stub_start, stub_size());
+	if (r < 0)
+		fd_close(&b->mem);
+	return r < 0 ? err_code(e, r, "write into the vdso of process %d", (int)b->pid) : 0;
+}
+
 int ckpt_batch_move(struct ckpt_batch *b, uint64_t code, uint64_t scratch, size_t size, struct err *e)
 {
 	int r = batch_write_code(b, b->pid, code, ckpt_stub_start, stub_size());
@@ -260,8 +286,10 @@ int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, struct err *e)
 	struct vdso own = { 0 };
 	int r = read_own_vdso(&own);
 
-	if (r == 0)
-		r = pick_slot(b, &own, vdso_end - own.size);
+	if (r == 0) {
+		find_tail(b, &own, vdso_end - own.size);
+		r = pick_slot(b);
+	}
 	if (r == 0)
 		r = batch_write_code(b, b->pid, b->code, ckpt_stub_start, stub_size());
 	return r < 0 ? err_code(e, r, "write into the vdso of process %d", (int)b->pid) : 0;

@@ -97,15 +97,13 @@ static int step_ask(struct visit *v, struct err *e)
 	return r == 0 ? start_answers(v, e) : r;
 }
 
-/* What the thread itself is not needed for is looked at before its answers are. So is the status of the next one. */
-static int take_answers(struct visit *v, size_t next, struct err *e)
+/* What the thread itself is not needed for is looked at before its answers are. */
+static int take_answers(struct visit *v, struct err *e)
 {
 	int r = ckpt_attributes_collect(v->d, v->k, &v->th, v->t, v->leader, e);
 
 	if (r == 0)
 		r = ckpt_thread_outside(v->d, v->k, v->th.tid, &v->status, v->t, &v->filters, e);
-	if (r == 0 && next < v->p->count)
-		r = thread_status(v, next, e);
 	if (r < 0)
 		return r;
 	v->doing = VISIT_NOTHING;
@@ -114,9 +112,11 @@ static int take_answers(struct visit *v, size_t next, struct err *e)
 }
 
 /* A thread that is not in the stub any more. Not earlier: a signal may have been delivered meanwhile. */
-static int thread_keep(struct visit *v, pid_t tid, Ckpt__Thread *t, unsigned filters, struct err *e)
+static int thread_keep(struct visit *v, struct err *e)
 {
 	struct ckpt_arena *a = &v->d->tree.arena;
+	Ckpt__Thread *t = v->t;
+	pid_t tid = v->th.tid;
 	int r = ckpt_registers_collect(a, tid, t, e);
 
 	if (r < 0)
@@ -124,38 +124,93 @@ static int thread_keep(struct visit *v, pid_t tid, Ckpt__Thread *t, unsigned fil
 	ckpt_wait_collect(v->d, tid, t);
 	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, t) < 0)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
-	r = ckpt_seccomp_collect(v->d, tid, filters, t, e);
+	r = ckpt_seccomp_collect(v->d, tid, v->filters, t, e);
 	return r == 0 ? ckpt_pending_collect(v->d, v->k, tid, false, t->tid, e) : r;
 }
 
-/*
- * The next thread of the same process: two cannot be in the stub at once. The scratch memory is kept for it. But
- * where a stub whose engine has died would unmap it (seccomp filters keep it from that), nothing may be left when it
- * is not in there.
- */
-static int next_thread(struct visit *v, size_t i, struct err *e)
+/* Where a stub whose engine has died would unmap the scratch memory (seccomp filters keep it from that), nothing may
+ * be left when no thread is in there. Else it is kept for the next one. */
+static int thread_end(struct visit *v, struct err *e)
 {
-	pid_t before = v->th.tid;
-	Ckpt__Thread *t = v->t;
-	unsigned filters = v->filters;
 	int r = v->th.seccomp ? 0 : ckpt_batch_unmap(&v->b, &v->th, e);
 
 	if (r == 0)
 		r = ckpt_thread_leave(&v->b, &v->th, e);
+	return r == 0 ? thread_keep(v, e) : r;
+}
+
+/* In place of the one that was there before. */
+static int thread_next(struct visit *v, size_t i, struct err *e)
+{
+	int r = thread_status(v, i, e);
+
 	if (r == 0)
 		r = thread_begin(v, v->p->tids[i], e);
 	if (r == 0 && !v->b.scratch)
 		r = ckpt_batch_map(&v->b, &v->th, CKPT_ASK_SCRATCH, e);
+	return r == 0 ? start_answers(v, e) : r;
+}
+
+/* A second stub for a process of many threads; NULL: there is none. */
+static struct visit *second_place(struct visit *v, struct err *e)
+{
+	struct visit *o = v->spare;
+
+	if (v->p->count < 3 || !v->th.seccomp || ckpt_batch_open_beside(&o->b, &v->b, e) != 0)
+		return NULL;
+	o->d = v->d;
+	o->k = v->k;
+	o->p = v->p;
+	o->doing = VISIT_NOTHING;
+	o->th.entered = false;
+	v->second = o;
+	return o;
+}
+
+static int second_done(struct visit *v, struct err *e)
+{
+	struct visit *o = v->second;
+	int r = take_answers(o, e);
+
 	if (r == 0)
-		r = start_answers(v, e);
+		r = ckpt_batch_unmap(&o->b, &o->th, e);
 	if (r == 0)
-		r = thread_keep(v, before, t, filters, e);
-	return r == 0 ? take_answers(v, i + 1, e) : r;
+		r = thread_end(o, e);
+	if (r == 0) {
+		ckpt_batch_close(&o->b);
+		v->second = NULL;
+	}
+	return r;
+}
+
+/*
+ * The other threads of a process, in order. Where there is room for two stubs they take turns: what one has answered
+ * is looked at while the other runs its list. The last one stays in the first.
+ */
+static int threads_collect(struct visit *v, struct err *e)
+{
+	struct err ignored;
+	struct visit *other = second_place(v, &ignored);
+	int r = 0;
+
+	for (size_t i = 1; r == 0 && i < v->p->count; i++) {
+		struct visit *now = other && (v->p->count - 1 - i) % 2 ? other : v;
+
+		if (now->doing == VISIT_ANSWERS)
+			r = take_answers(now, e);
+		if (r == 0 && now->th.entered)
+			r = thread_end(now, e);
+		if (r == 0)
+			r = thread_next(now, i, e);
+	}
+	if (r == 0 && other)
+		r = second_done(v, e);
+	return r == 0 && v->doing == VISIT_ANSWERS ? take_answers(v, e) : r;
 }
 
 static int step_answers(struct visit *v, struct err *e)
 {
-	int r = take_answers(v, 1, e);
+	int r = take_answers(v, e);
 
 	if (r == 0)
 		r = ckpt_timers_collect(v->d, v->k, &v->b, &v->th, e);
@@ -163,8 +218,8 @@ static int step_answers(struct visit *v, struct err *e)
 		ckpt_locked_collect(v->d, v->k, v->b.mem);
 	if (r == 0)
 		r = ckpt_aio_collect(v->d, v->k, &v->b, &v->th, e);
-	for (size_t i = 1; r == 0 && i < v->p->count; i++)
-		r = next_thread(v, i, e);
+	if (r == 0)
+		r = threads_collect(v, e);
 	if (r == 0)
 		r = ckpt_batch_unmap_start(&v->b, &v->th, e);
 	if (r == 0)
@@ -183,7 +238,7 @@ static int step_end(struct visit *v, struct err *e)
 	if (r == 0)
 		r = ckpt_thread_leave(&v->b, &v->th, e);
 	if (r == 0)
-		r = thread_keep(v, v->th.tid, v->t, v->filters, e);
+		r = thread_keep(v, e);
 	if (r == 0)
 		r = ckpt_timers_resolve(k, e);
 	if (r == 0)
@@ -221,6 +276,9 @@ static void give_up(struct visit *v)
 	}
 	ckpt_batch_close(&v->b);
 	v->over = true;
+	if (v->second)
+		give_up(v->second);
+	v->second = NULL;
 }
 
 static void visit_init(struct visit *v, struct ckpt_dump *d, size_t i)
@@ -229,6 +287,7 @@ static void visit_init(struct visit *v, struct ckpt_dump *d, size_t i)
 	v->k = &d->tree.tasks[i];
 	v->p = &d->frozen.procs[i];
 	v->over = false;
+	v->second = NULL;
 	v->doing = VISIT_NOTHING;
 	v->th.entered = false;
 	v->b = (struct ckpt_batch){ .mem = -EBADF };
@@ -279,15 +338,17 @@ static int run_alone(struct ckpt_dump *d, struct visit *v, size_t i, struct err 
 
 int ckpt_tasks_collect(struct ckpt_dump *d, struct err *e)
 {
-	cleanup_free struct visit *visit = calloc(STEPS, sizeof(*visit));
+	cleanup_free struct visit *visit = calloc(STEPS + 1, sizeof(*visit));
 	struct ckpt_tree *t = &d->tree;
 	int r = 0;
 
 	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
 	if (!t->tasks || !visit)
 		return err_code(e, -ENOMEM, "collect");
-	for (size_t i = 0; i < STEPS; i++)
+	for (size_t i = 0; i < STEPS; i++) {
 		visit[i].over = true;
+		visit[i].spare = &visit[STEPS]; /* one process at a time is in the step that uses it */
+	}
 	if (d->frozen.shared)
 		for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
 			r = run_alone(d, &visit[0], i, e);

@@ -22,6 +22,8 @@ struct visit {
 	struct ckpt_task *k;
 	const struct ckpt_process *p;
 	bool over; /* it has been through all, or was given up */
+	struct visit *second; /* for every other thread of a process; NULL */
+	struct visit *spare;  /* what that may be */
 	enum visit_doing doing;
 	struct ckpt_batch b;
 	struct ckpt_thread th;
