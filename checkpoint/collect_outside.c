@@ -29,6 +29,17 @@ static int bytes(struct ckpt_arena *a, ProtobufCBinaryData *ret, const void *dat
 	return ret->data ? 0 : -ENOMEM;
 }
 
+/* Without what is zero at its end: parts of registers that the thread does not use, 8 KiB of AMX for one. Behind the
+ * legacy area and the header, which are always there. */
+static size_t used_xstate(const uint8_t *x, size_t len)
+{
+	static const uint8_t zero[64];
+
+	while (len >= 576 + 64 && memcmp(x + len - 64, zero, 64) == 0)
+		len -= 64;
+	return len;
+}
+
 static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 {
 	struct user_regs_struct regs;
@@ -47,7 +58,7 @@ static int regs_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 	if (r == 0 && ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
 		r = -errno;
 	if (r == 0)
-		r = bytes(a, &t->xstate, xstate, iov.iov_len);
+		r = bytes(a, &t->xstate, xstate, used_xstate(xstate, iov.iov_len));
 	if (r == 0)
 		r = ckpt_trace_get_mask(tid, &t->sigmask);
 	if (r < 0)

@@ -324,11 +324,25 @@ static void mend(struct user_regs_struct *regs)
 	}
 }
 
+/* The kernel takes all that it knows of, or nothing. The image leaves out what is zero at the end. */
+static int set_xstate(pid_t tid, const ProtobufCBinaryData *x)
+{
+	uint8_t all[65536];
+	struct iovec iov = { all, sizeof(all) };
+
+	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
+		return -errno;
+	if (x->len > iov.iov_len)
+		return -EOPNOTSUPP;
+	memset(all, 0, iov.iov_len);
+	memcpy(all, x->data, x->len);
+	return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0 ? -errno : 0;
+}
+
 static int set_registers(struct restoring *p, size_t i, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i];
 	struct ckpt_thread *th = &p->threads[i];
-	struct iovec iov = { t->xstate.data, t->xstate.len };
 	struct user_regs_struct regs;
 	int n;
 
@@ -337,8 +351,8 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 		mend(&regs);
 	/* Never into the kernel's half, whatever the image says: SETREGS refuses wrong selectors. */
 	n = ckpt_trace_set_regs(th->tid, &regs);
-	if (n == 0 && ptrace(PTRACE_SETREGSET, th->tid, (void *)NT_X86_XSTATE, &iov) < 0)
-		n = -errno;
+	if (n == 0)
+		n = set_xstate(th->tid, &t->xstate);
 	if (n == 0)
 		n = ckpt_trace_set_mask(th->tid, t->sigmask);
 	if (n == 0)
