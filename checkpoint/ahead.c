@@ -118,12 +118,17 @@ static void space_done(struct ckpt_ahead_space *s)
 /* The namespace of that kind that a process is in, unless it is known. */
 static void look_space(struct ckpt_ahead *a, int proc, pid_t pid, enum ckpt_space_kind kind)
 {
-	struct ckpt_ahead_space *s = reallocarray(a->space, a->count + 1, sizeof(*s));
+	struct ckpt_ahead_space *s;
+	char path[64], link[64] = { 0 };
 	cleanup_close int fd = -EBADF;
 	struct looking l = { a, NULL, proc };
 	struct err ignored;
 	struct stat st;
 
+	snprintf(path, sizeof(path), "%d/ns/%s", (int)pid, ckpt_space_types[kind].name);
+	if (readlinkat(proc, path, link, sizeof(link) - 1) < 0 || ckpt_ahead_space(a, ckpt_space_number(link)))
+		return;
+	s = reallocarray(a->space, a->count + 1, sizeof(*s));
 	if (!s)
 		return;
 	a->space = s;

@@ -35,7 +35,7 @@ struct shared {
 	atomic_long seen;
 	atomic_int caught;
 	atomic_int pipe_turns;
-	atomic_int lists; /* that engines have run */
+	atomic_int lists, beside; /* that engines have run */
 	int pipe[2];
 };
 static struct shared *sh;
@@ -272,8 +272,50 @@ static int run_list(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 	return 0;
 }
 
-/* Stops all threads, runs lists in one of them, lets them go. */
-static int visit(pid_t pid, pid_t tid, struct err *e)
+/* In one thread, at its place, which is closed. */
+static int run_lists(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+{
+	int r = 0;
+
+	for (int i = 0; i < 3 && r == 0; i++)
+		r = run_list(b, t, e);
+	if (r == 0)
+		r = ckpt_batch_unmap(b, t, e);
+	if (r == 0)
+		r = ckpt_thread_leave(b, t, e);
+	if (r == 0)
+		ckpt_batch_close(b);
+	return r;
+}
+
+/* While another thread has begun a list at a second place, if there is one. */
+static int run_beside(struct ckpt_batch *first, struct ckpt_thread *t, pid_t tid, struct err *e)
+{
+	struct ckpt_call calls[] = { { SYS_gettid, { 0 }, 0 }, { SYS_getpid, { 0 }, 0 } };
+	struct ckpt_thread other;
+	struct ckpt_batch b;
+	int r = ckpt_batch_open_beside(&b, first, e);
+
+	if (r != 0)
+		return r < 0 ? r : run_lists(first, t, e);
+	r = ckpt_thread_enter(&b, &other, tid, NULL, e);
+	if (r == 0)
+		r = ckpt_batch_map(&b, &other, 65536, e);
+	if (r == 0)
+		r = ckpt_batch_start(&b, &other, calls, ARRAY_SIZE(calls), e);
+	if (r == 0)
+		r = run_lists(first, t, e);
+	if (r == 0)
+		r = ckpt_batch_finish(&b, &other, calls, ARRAY_SIZE(calls), e);
+	if (r == 0 && (calls[0].ret != other.ns_tid || calls[1].ret != other.ns_tgid))
+		return err_set(e, ERR_FAIL, "the second place returned %lld", (long long)calls[0].ret);
+	if (r == 0)
+		sh->beside++;
+	return r == 0 ? run_lists(&b, &other, e) : r;
+}
+
+/* Stops all threads, runs lists in one of them, or in two, lets them go. */
+static int visit(pid_t pid, pid_t tid, pid_t second, struct err *e)
 {
 	struct ckpt_thread t;
 	struct ckpt_batch b;
@@ -292,14 +334,8 @@ static int visit(pid_t pid, pid_t tid, struct err *e)
 		r = ckpt_thread_enter(&b, &t, tid, NULL, e);
 	if (r == 0)
 		r = ckpt_batch_map(&b, &t, 65536, e);
-	for (int i = 0; i < 3 && r == 0; i++)
-		r = run_list(&b, &t, e);
 	if (r == 0)
-		r = ckpt_batch_unmap(&b, &t, e);
-	if (r == 0)
-		r = ckpt_thread_leave(&b, &t, e);
-	if (r == 0)
-		ckpt_batch_close(&b);
+		r = second ? run_beside(&b, &t, second, e) : run_lists(&b, &t, e);
 	if (r == 0)
 		sh->lists++;
 	for (size_t i = 0; i < n && r == 0; i++)
@@ -348,12 +384,36 @@ TEST(lists)
 	int r = 0;
 
 	for (int i = 0; i < 300 && r == 0; i++)
-		r = visit(pid, sh->tid[i % THREADS], &e);
+		r = visit(pid, sh->tid[i % THREADS], i % 2 ? sh->tid[(i + 1) % THREADS] : 0, &e);
 	if (!ok(r == 0, "lists run in all kinds of threads"))
 		diag("%s", err_format(&e, text, sizeof(text)));
+	eq_int(sh->beside, 150, "half of the time in two at once");
 	ok(all_turn(), "no thread noticed");
 	eq_int(count_maps(pid), maps, "as many mappings as before");
 	end_target(pid);
+}
+
+/* Visits until it is killed, `beside` in two threads at once. 0: it failed by itself. */
+static int kill_engine(pid_t pid, unsigned *seed, int turn, bool beside)
+{
+	pid_t engine = fork();
+	struct timespec ts = { 0, rand_r(seed) % 1500000 };
+	int status;
+
+	if (engine == 0) {
+		struct err e;
+		char text[1400];
+
+		for (int k = turn;; k++)
+			if (visit(pid, sh->tid[k % THREADS], beside ? sh->tid[(k + 1) % THREADS] : 0, &e) < 0) {
+				fprintf(stderr, "# %s\n", err_format(&e, text, sizeof(text)));
+				_exit(1);
+			}
+	}
+	nanosleep(&ts, NULL);
+	kill(engine, SIGKILL);
+	waitpid(engine, &status, 0);
+	return WIFSIGNALED(status);
 }
 
 TEST(engine_killed)
@@ -364,25 +424,10 @@ TEST(engine_killed)
 	int died = 0, broke = 0;
 
 	for (int i = 0; i < 400 && !sh->failed && !broke; i++) {
-		pid_t engine = fork();
-		struct timespec ts = { 0, rand_r(&seed) % 1500000 };
-		int status;
+		int killed = kill_engine(pid, &seed, i, false);
 
-		if (engine == 0) {
-			struct err e;
-			char text[1400];
-
-			for (int k = i;; k++)
-				if (visit(pid, sh->tid[k % THREADS], &e) < 0) {
-					fprintf(stderr, "# %s\n", err_format(&e, text, sizeof(text)));
-					_exit(1);
-				}
-		}
-		nanosleep(&ts, NULL);
-		kill(engine, SIGKILL);
-		waitpid(engine, &status, 0);
-		died += WIFSIGNALED(status);
-		broke += !WIFSIGNALED(status);
+		died += killed;
+		broke += !killed;
 	}
 	ok(died > 300, "%d engines were killed after %d visits in all", died, sh->lists);
 	eq_int(broke, 0, "none failed by itself");
@@ -390,6 +435,27 @@ TEST(engine_killed)
 	/* A scratch that was mapped and not yet known to the stub may stay. */
 	ok(count_maps(pid) <= maps + 10, "hardly a mapping is left behind");
 	end_target(pid);
+}
+
+/* What dead engines leave takes the room for a second place: so there are few in each target. */
+TEST(engine_killed_at_two_places)
+{
+	unsigned seed = 54321;
+	int broke = 0, beside = 0;
+	bool fine = true;
+
+	for (int i = 0; i < 30 && fine && !broke; i++) {
+		pid_t pid = start_target();
+
+		for (int k = 0; k < 3 && !broke; k++)
+			broke += !kill_engine(pid, &seed, i + k, true);
+		fine = all_turn();
+		beside += sh->beside;
+		end_target(pid);
+	}
+	eq_int(broke, 0, "none failed by itself");
+	ok(fine, "no thread noticed");
+	diag("%d visits of two threads at once", beside);
 }
 
 static _Noreturn void filtered_main(int out)
@@ -430,7 +496,7 @@ TEST(seccomp)
 		for (int k = 0; k < 70000; k++)
 			if (read(p[0], &c, 1) != 1)
 				r = -1;
-		r = r < 0 ? r : visit(pid, pid, &e);
+		r = r < 0 ? r : visit(pid, pid, 0, &e);
 	}
 	if (!ok(r == 0, "a task that may only write(2) runs lists"))
 		diag("%s", err_format(&e, text, sizeof(text)));
@@ -450,7 +516,7 @@ TEST(stopped_by_a_signal)
 
 	kill(pid, SIGSTOP);
 	waitpid(pid, &status, WUNTRACED);
-	r = visit(pid, sh->tid[1], &e);
+	r = visit(pid, sh->tid[1], 0, &e);
 	if (!ok(r == 0, "a list runs in a stopped process"))
 		diag("%s", err_format(&e, text, sizeof(text)));
 	snprintf(path, sizeof(path), "/proc/%d/stat", sh->tid[1]);
