@@ -150,6 +150,8 @@ int vps_check(const struct sup_vps *v, enum sup_event ev, const char *verb, stru
 /* Whether there is an image that it is suspended in; what it is when nothing of it runs. */
 bool vps_is_suspended(const struct sup_vps *v);
 enum sup_state vps_idle_state(const struct sup_vps *v);
+/* Fills why when the image of one that is suspended is in a file of its user's. */
+int vps_image_is_here(const struct sup_vps *v, struct err *e);
 /* Moves the state on as the table says; false when it says no. */
 bool vps_move(struct sup_vps *v, enum sup_event ev);
 /* Opens lib/vps/NAME. */

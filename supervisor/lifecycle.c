@@ -164,25 +164,14 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 static int open_image(struct sup_vps *v, int *ret, struct err *e)
 {
 	cleanup_close int lib = -EBADF;
-	const char *file;
-	json_t *record;
-	int r = 0;
+	int r;
 
 	*ret = -EBADF;
 	if (v->state != SUP_SUSPENDED)
 		return 0;
-	lib = vps_open_lib(v, e);
-	if (lib < 0)
-		return lib;
-	record = suspend_record(lib);
-	file = json_string_value(json_object_get(record, "file"));
-	if (!record)
-		r = err_set(e, ERR_FAIL, "the record of its image is damaged");
-	else if (file)
-		r = err_set(e, ERR_STATE, "its image is in %.200s", file);
-	if (file)
-		err_hint(e, "vps restore %s --from %.150s", v->name, file);
-	json_decref(record);
+	r = vps_image_is_here(v, e);
+	if (r == 0)
+		r = lib = vps_open_lib(v, e);
 	if (r < 0)
 		return r;
 	*ret = openat(lib, SUSPEND_IMAGE, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);

@@ -213,6 +213,27 @@ bool vps_is_suspended(const struct sup_vps *v)
 	return lib >= 0 && suspend_is(lib);
 }
 
+int vps_image_is_here(const struct sup_vps *v, struct err *e)
+{
+	cleanup_close int lib = vps_open_lib(v, e);
+	const char *file;
+	json_t *record;
+	int r = 0;
+
+	if (lib < 0)
+		return lib;
+	record = suspend_record(lib);
+	file = json_string_value(json_object_get(record, "file"));
+	if (!record)
+		r = err_set(e, ERR_FAIL, "the record of its image is damaged");
+	else if (file)
+		r = err_set(e, ERR_STATE, "its image is in %.200s", file);
+	if (file)
+		err_hint(e, "vps restore %s --from %.150s", v->name, file);
+	json_decref(record);
+	return r;
+}
+
 enum sup_state vps_idle_state(const struct sup_vps *v)
 {
 	return vps_is_suspended(v) ? SUP_SUSPENDED : SUP_STOPPED;
