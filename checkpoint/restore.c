@@ -10,6 +10,7 @@
 #include "checkpoint/groups.h"
 #include "checkpoint/host.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
@@ -436,14 +437,24 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 	return netns_seal(netns_fd, true, e);
 }
 
+/* Programs know interfaces by their numbers. One that was added or changed while it ran has another than a start
+ * would give it. */
+static uint32_t link_number(void *restore, const char *name)
+{
+	struct restore *r = restore;
+
+	return ckpt_netstate_number(r->tree.nets, r->tree.net_count, 0, name);
+}
+
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
-	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r, link_number };
 	int n;
 
+	if (r->early && !is_free(&r->tree, r->region, r->region + RESTORE_REGION))
+		return err_set(e, ERR_FAIL, "no address is free in all processes");
 	if (r->early)
-		return is_free(&r->tree, r->region, r->region + RESTORE_REGION)
-			? 0 : err_set(e, ERR_FAIL, "no address is free in all processes");
+		return rt_renumber(r->vps, link_number, r, e);
 	n = find_region(r, e);
 	if (n < 0)
 		return n;
