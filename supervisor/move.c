@@ -2,6 +2,7 @@
 #include "supervisor/move.h"
 #include "supervisor/network.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/macro.h"
 #include "base/parse.h"
@@ -314,6 +315,7 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool liv
 		 struct err *e)
 {
 	const char *backend = config_get(&v->config, "backend");
+	cleanup_close int image = -EBADF;
 
 	*ret_ask = v->moved == SUP_IN_DOUBT && STREQ(mode, "move");
 	if (*ret_ask)
@@ -324,7 +326,7 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool liv
 		*e = v->config_error;
 		return err_wrap(e, "%s %s", verb, v->name);
 	}
-	if (v->state == SUP_SUSPENDED && vps_image_is_here(v, e) < 0)
+	if (v->state == SUP_SUSPENDED && vps_open_image(v, &image, e) < 0)
 		return err_wrap(e, "%s %s", verb, v->name);
 	if (v->state != SUP_STOPPED && v->state != SUP_SUSPENDED && !live) {
 		err_set(e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));

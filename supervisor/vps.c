@@ -8,6 +8,7 @@
 #include "base/proc.h"
 #include "supervisor/ids.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/network.h"
 #include "supervisor/suspend.h"
 
 #include <fcntl.h>
@@ -108,6 +109,7 @@ void vps_remove(struct sup_vps *v)
 		free(w);
 	}
 	config_done(&v->config);
+	free(v->addr);
 	json_decref(v->moved_report);
 	json_decref(v->arrived);
 	free(v);
@@ -179,6 +181,9 @@ int vps_load(struct sup_vps *v, struct err *e)
 	}
 	config_done(&v->config);
 	v->config = c;
+	r = network_note_addresses(v);
+	if (r < 0)
+		return err_code(e, r, "read %s", file);
 	v->id_base = (uint32_t)config_number(&c, "id.base");
 	owner = config_get(&c, "owner");
 	v->owner = owner && parse_u64(owner, &uid) == 0 ? (uid_t)uid : 0;
@@ -211,27 +216,6 @@ bool vps_is_suspended(const struct sup_vps *v)
 	cleanup_close int lib = vps_open_lib(v, &ignored);
 
 	return lib >= 0 && suspend_is(lib);
-}
-
-int vps_image_is_here(const struct sup_vps *v, struct err *e)
-{
-	cleanup_close int lib = vps_open_lib(v, e);
-	const char *file;
-	json_t *record;
-	int r = 0;
-
-	if (lib < 0)
-		return lib;
-	record = suspend_record(lib);
-	file = json_string_value(json_object_get(record, "file"));
-	if (!record)
-		r = err_set(e, ERR_FAIL, "the record of its image is damaged");
-	else if (file)
-		r = err_set(e, ERR_STATE, "its image is in %.200s", file);
-	if (file)
-		err_hint(e, "vps restore %s --from %.150s", v->name, file);
-	json_decref(record);
-	return r;
 }
 
 enum sup_state vps_idle_state(const struct sup_vps *v)
