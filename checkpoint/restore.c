@@ -512,6 +512,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (n == 0)
 		n = plan_fds(r, e);
 	if (n == 0)
+		n = restore_devpts_plan(r, e);
+	if (n == 0)
 		n = restore_births_prepare(r, e);
 	if (n == 0)
 		n = start(r, spec, stdio, e);

@@ -69,6 +69,8 @@ struct restore {
 	} **mapped;
 	size_t mapped_count;
 	size_t place_count;
+	uint32_t *devpts;            /* records of those that terminals are opened in before anything is mounted */
+	size_t devpts_count;
 	uint64_t region;
 	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
 	struct ckpt_decoder *decoders[RESTORE_FILLERS];
@@ -115,10 +117,20 @@ static inline int restore_fd_ghost(const struct restore *r, uint32_t id)
 	return restore_fd_last_pid(r) + (int)id;
 }
 
+/* Each has two mounts. (restore_devpts.c) */
+static inline int restore_fd_devpts(const struct restore *r, size_t i, int which)
+{
+	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1) + 2 * (int)i + which;
+}
+
 static inline int restore_fd_end(const struct restore *r)
 {
-	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1);
+	return restore_fd_devpts(r, r->devpts_count, 0);
 }
+
+/* Which are needed; makes them, and fills fds (as tree.supers) with those of the first mounts. (restore_devpts.c) */
+int restore_devpts_plan(struct restore *r, struct err *e);
+int restore_devpts_make(struct restore *r, int *fds, struct err *e);
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
 int restore_open(void *restore, struct err *e);

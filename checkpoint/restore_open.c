@@ -64,6 +64,11 @@ static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);
 }
 
+static bool is_terminal(const Ckpt__File *f)
+{
+	return f->kind == CKPT_FILE_CONSOLE || f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE;
+}
+
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
 {
 	const Ckpt__File *f = r->tree.files[id - 1];
@@ -76,10 +81,12 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 	if (!k->open) /* later */
 		return 0;
 	if (o->fds[id - 1] < 0) { /* not made with others */
-		fd = f->space ? restore_enter(r, f->space, e) : 0;
+		uint32_t space = is_terminal(f) ? 0 : f->space;
+
+		fd = space ? restore_enter(r, space, e) : 0;
 		if (fd == 0)
 			fd = k->open(o, f, e);
-		if (fd >= 0 && f->space && restore_enter(r, 0, e) < 0)
+		if (fd >= 0 && space && restore_enter(r, 0, e) < 0)
 			return -EPERM;
 		if (fd == CKPT_LATE)
 			return 0;
@@ -163,11 +170,6 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 	return n;
 }
 
-static bool is_terminal(const Ckpt__File *f)
-{
-	return f->kind == CKPT_FILE_CONSOLE || f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE;
-}
-
 static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = raise_limit(r, e);
@@ -178,8 +180,11 @@ static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
 	o->ghosts = malloc((r->tree.ghost_count + 1) * sizeof(int));
-	if (!o->fds || !o->shmems || !o->mates || !o->ghosts)
+	o->devpts = malloc((r->tree.super_count + 1) * sizeof(int));
+	if (!o->fds || !o->shmems || !o->mates || !o->ghosts || !o->devpts)
 		return err_code(e, -ENOMEM, "open files");
+	for (size_t i = 0; i < r->tree.super_count; i++)
+		o->devpts[i] = -1;
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		o->fds[i] = o->mates[i] = -1;
 	return n;
@@ -195,14 +200,15 @@ static int open_grounds(struct restore *r, struct err *e)
 	return n == 0 ? restore_spaces(r, e) : n;
 }
 
-static int open_terminals(const struct restore *r, struct ckpt_opening *o, struct err *e)
+/* Before anything is mounted, as sessions need them before that. */
+static int open_terminals(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
-	int n = 0;
+	int n = restore_devpts_make(r, o->devpts, e);
 
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		if (is_terminal(r->tree.files[i - 1]))
 			n = open_file(r, o, i, e);
-	return n == 0 ? ckpt_pty_finish(o, e) : n;
+	return n == 0 ? ckpt_pty_fill(o, e) : n;
 }
 
 static int open_shmems(const struct restore *r, struct ckpt_opening *o, struct err *e)
@@ -232,8 +238,7 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
 }
 
-/* Terminals are opened before or, when `terminals` says so, among the others. */
-static int open_rest(struct restore *r, struct ckpt_opening *o, bool terminals, struct err *e)
+static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = restore_all_mounts(r, e);
 
@@ -248,9 +253,9 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, bool terminals, 
 	if (n == 0)
 		n = ckpt_sockets_make(o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
-		if (terminals || !is_terminal(r->tree.files[i - 1]))
+		if (!is_terminal(r->tree.files[i - 1]))
 			n = open_file(r, o, i, e);
-	if (n == 0 && terminals)
+	if (n == 0)
 		n = ckpt_pty_finish(o, e);
 	if (n == 0)
 		n = ckpt_sockets_fill(o, e);
@@ -275,7 +280,9 @@ int restore_open(void *restore, struct err *e)
 		n = keep_lender(r, &o, e);
 	if (n == 0)
 		n = open_grounds(r, e);
-	return n == 0 ? open_rest(r, &o, true, e) : n;
+	if (n == 0)
+		n = open_terminals(r, &o, e);
+	return n == 0 ? open_rest(r, &o, e) : n;
 }
 
 int restore_open_first(void *restore, struct err *e)
@@ -321,7 +328,7 @@ int restore_open_last(void *restore, struct err *e)
 		n = take_first(r, &o, e);
 	if (n == 0)
 		n = restore_take_pidspaces(r, proc, e);
-	return n == 0 ? open_rest(r, &o, false, e) : n;
+	return n == 0 ? open_rest(r, &o, e) : n;
 }
 
 void restore_stay(void *restore)
