@@ -219,7 +219,7 @@ static int bear_first(struct restore *r, struct list *l, struct err *e)
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
 		if (k->files_group == k->pid || k->ppid == 0)
-			n = restore_fetch(r, &r->procs[i], false, l, e);
+			n = restore_fetch(r, &r->procs[i], l, e);
 	}
 	return n;
 }

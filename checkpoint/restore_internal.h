@@ -46,6 +46,7 @@ struct restoring {
 	size_t level;
 	const Ckpt__Thread *as;
 	uint32_t login;              /* as in ProcessMore, by now */
+	bool watched;                /* it has its threads before its open files: watched.h */
 };
 
 struct restore {
@@ -115,9 +116,15 @@ static inline int restore_fd_ghost(const struct restore *r, uint32_t id)
 	return restore_fd_last_pid(r) + (int)id;
 }
 
+/* A pair of sockets, over which open files go from process 1 to who has a table of its own. */
+static inline int restore_fd_pair(const struct restore *r, int i)
+{
+	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1) + i;
+}
+
 static inline int restore_fd_end(const struct restore *r)
 {
-	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1);
+	return restore_fd_pair(r, 2);
 }
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
@@ -186,8 +193,8 @@ int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e)
 /* Those that have open files of their own by now get what restore_late() opened; then nobody shares them who
  * should not. (restore_tables.c) */
 int restore_tables(struct restore *r, struct list *l, struct err *e);
-/* From process 1 to a process that did not inherit them: all that it has opened, or what is opened late. */
-int restore_fetch(struct restore *r, struct restoring *p, bool late, struct list *l, struct err *e);
+/* From process 1 to a process that did not inherit it: all that it has opened. */
+int restore_fetch(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 /* Puts pages where they belong; called by several threads at once. */
 typedef int restore_put(struct restore *r, const struct ckpt_pages *pg, struct err *e);
 /* From the record of pages in `rec` to the next of another kind, which is in `rec` then (1); 0: the trailer.
@@ -254,5 +261,7 @@ int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *pare
 /* The thread puts its seccomp filters from `from` up to `to` on itself. (restore_task.c) */
 int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
 		    struct list *l, struct err *e);
+/* The first thread, those that all threads of its process have. (restore_task.c) */
+int restore_share_filters(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 
 #endif

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 static int place(int fd, int at, struct err *e)
@@ -141,6 +142,16 @@ static int open_last_pid(const struct restore *r, struct err *e)
 	return 0;
 }
 
+static int open_pair(const struct restore *r, struct err *e)
+{
+	int pair[2], n;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "make a pair of sockets");
+	n = place(pair[0], restore_fd_pair(r, 0), e);
+	return n == 0 ? place(pair[1], restore_fd_pair(r, 1), e) : n;
+}
+
 static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	/* Out of the way of what is placed. */
@@ -192,6 +203,8 @@ static int open_grounds(struct restore *r, struct err *e)
 
 	if (n == 0)
 		n = open_last_pid(r, e);
+	if (n == 0)
+		n = open_pair(r, e);
 	return n == 0 ? restore_spaces(r, e) : n;
 }
 
