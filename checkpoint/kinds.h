@@ -82,7 +82,7 @@ struct ckpt_opening {
 	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
 	int end;             /* numbers from here on are nobody's */
 	int lender;          /* asks processes that are there already (lend.h); -EBADF */
-	char scratch[64];    /* a directory for names that are not there any more */
+	const char *scratch; /* a directory for names that are not there any more */
 };
 
 /*

@@ -140,6 +140,19 @@ static int do_kinds(struct ckpt_late *q, enum pass pass)
 	return n;
 }
 
+/* Whoever has the other ends keeps them no longer than that. */
+static int fill_sockets(struct restore *r, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[0];
+	int n = list_run(l, &p->batch, &p->threads[0], e);
+
+	if (n == 0)
+		n = restore_by_helper(r, restore_fill_sockets, false, l, e);
+	list_init(l, r);
+	list_call(l, NULL, SYS_close_range, (uint64_t)restore_fd_mate(r, 0), (uint64_t)restore_fd_end(r) - 1, 0, 0, 0, 0);
+	return n;
+}
+
 int restore_late(struct restore *r, struct list *l, struct err *e)
 {
 	struct ckpt_late q = { .r = r, .l = l, .e = e };
@@ -159,6 +172,8 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 		n = restore_watched(r, l, e);
 	if (n == 0)
 		n = do_kinds(&q, OF_THREADS);
+	if (n == 0 && r->fills_late)
+		n = fill_sockets(r, l, e);
 	if (n == 0)
 		n = do_kinds(&q, WATCHES);
 	/* Last: their numbers may be any. */

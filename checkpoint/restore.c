@@ -23,6 +23,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -108,6 +109,7 @@ static int plan_fds(struct restore *r, struct err *e)
 			if (r->tree.files[i]->targets[k]->fd > highest)
 				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
+	r->fills_late = ckpt_sockets_fill_late(&r->tree);
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
 		const Ckpt__Mm *mm;
@@ -214,7 +216,7 @@ static int bear_first(struct restore *r, struct list *l, struct err *e)
 	int n = restore_fork_tree(r, l, e);
 
 	if (n == 0)
-		n = restore_open_by_helper(r, restore_open_last, l, e);
+		n = restore_by_helper(r, restore_open_last, true, l, e);
 	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
@@ -566,6 +568,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
 	cleanup_free struct list *l = malloc(sizeof(*l));
+	uint64_t token;
 	int n;
 
 	if (!h || !l) {
@@ -573,6 +576,9 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		return err_code(e, -ENOMEM, "restore");
 	}
 	h->r.lender = -EBADF;
+	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
+		token = now_monotonic_us();
+	snprintf(h->r.scratch, sizeof(h->r.scratch), "/run/.vps-restore-%016llx", (unsigned long long)token);
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
 	h->r.reader = open_stream(fd, &h->r.total, e);

@@ -78,6 +78,8 @@ struct restore {
 	pthread_mutex_t heirs_lock;
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
+	char scratch[64];            /* as struct ckpt_opening has it */
+	bool fills_late;             /* sockets are filled when all is open: something opened late is on its way in one */
 };
 
 static inline int restore_fd_file(const struct restore *r, uint32_t id)
@@ -122,9 +124,15 @@ static inline int restore_fd_pair(const struct restore *r, int i)
 	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1) + i;
 }
 
+/* The other end of the socket that is file i + 1, until that is filled late. */
+static inline int restore_fd_mate(const struct restore *r, size_t i)
+{
+	return restore_fd_pair(r, 2) + (int)i;
+}
+
 static inline int restore_fd_end(const struct restore *r)
 {
-	return restore_fd_pair(r, 2);
+	return restore_fd_mate(r, r->fills_late ? r->tree.file_count : 0);
 }
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
@@ -133,6 +141,8 @@ int restore_open(void *restore, struct err *e);
  * mounts, and terminals; by a helper that is not process 1 all else. */
 int restore_open_first(void *restore, struct err *e);
 int restore_open_last(void *restore, struct err *e);
+/* In a helper, when all files are open: the sockets that were left empty. */
+int restore_fill_sockets(void *restore, struct err *e);
 /*
  * Keeps the fds from `first` up to `end`, closes all others but 0 to 2, and waits, in another program: only
  * execve(2) makes an address space that belongs to the VPS's user namespace. Those of all processes are copies of
@@ -218,9 +228,10 @@ int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *
 int restore_early_settle(struct restore *r, struct list *l, struct err *e);
 /* One that no task of the tree has. (early_settle.c) */
 pid_t restore_free_number(const struct ckpt_tree *t);
-/* What process 1 runs no code for any more is opened by a helper, and taken by process 1. (early_settle.c) */
-int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct err *e), struct list *l,
-			   struct err *e);
+/* A copy of ours does something in the VPS for process 1, which runs no code of ours any more; with `take` what it
+ * has opened is taken by that. (early_settle.c) */
+int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e), bool take, struct list *l,
+		      struct err *e);
 /* That an op of the plan has been carried out. */
 bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o);
 /* Maps the private anonymous areas that are not there yet; which these are. */

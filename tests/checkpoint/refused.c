@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, WAY, DEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, DEEP };
 
 static int ready[2];
 
@@ -75,25 +75,6 @@ static void connect_multipath(void)
 	CHECK(accept(to, NULL, NULL) >= 0);
 }
 
-/* A file of /proc that nobody has but a socket's queue. */
-static void send_away(void)
-{
-	int pair[2], fd = open("/proc/self/status", O_RDONLY);
-	char byte = 0;
-	struct iovec v = { &byte, 1 };
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} u = { .room = { 0 } };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = u.room, .msg_controllen = sizeof(u.room) };
-
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-	u.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
-	memcpy(CMSG_DATA(&u.align), &fd, sizeof(fd));
-	CHECK(sendmsg(pair[0], &m, 0) == 1);
-	close(fd);
-}
-
 /* A file whose path is longer than a path may be. */
 static void descend(void)
 {
@@ -137,8 +118,6 @@ int main(void)
 	}
 	if (WHAT == SOCKET)
 		connect_multipath();
-	if (WHAT == WAY)
-		send_away();
 	if (WHAT == DEEP)
 		descend();
 	if (WHAT == NAMESPACE && fork() == 0)
