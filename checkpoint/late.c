@@ -10,7 +10,7 @@
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/spaces.h"
-#include "checkpoint/watched.h"
+#include "checkpoint/subjects.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -169,7 +169,7 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 	if (n == 0)
 		n = run(&q);
 	if (n == 0)
-		n = restore_watched(r, l, e);
+		n = restore_subjects(r, l, e);
 	if (n == 0)
 		n = do_kinds(&q, OF_THREADS);
 	if (n == 0 && r->fills_late)

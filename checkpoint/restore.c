@@ -316,6 +316,11 @@ static int users(struct building *b, struct err *e)
 	return join_users(b->r, b->l, e);
 }
 
+static int freeze_groups(struct building *b, struct err *e)
+{
+	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
+}
+
 static int settle_numbers(struct building *b, struct err *e)
 {
 	return restore_settle_numbers(b->r, e);
@@ -346,6 +351,7 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "registers", NULL, registers },
 	{ "last numbers", settle_numbers, NULL },
+	{ "frozen groups", freeze_groups, NULL },
 };
 
 /* Everything that is there is stopped; nothing of it has run. */

@@ -46,7 +46,7 @@ struct restoring {
 	size_t level;
 	const Ckpt__Thread *as;
 	uint32_t login;              /* as in ProcessMore, by now */
-	bool watched;                /* it has its threads before its open files: watched.h */
+	bool subject;                /* it has its threads before its open files: subjects.h */
 };
 
 struct restore {

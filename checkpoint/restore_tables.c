@@ -89,19 +89,19 @@ static int hand_over(struct restore *r, struct restoring *p, struct list *l, str
 
 int restore_tables(struct restore *r, struct list *l, struct err *e)
 {
-	bool groups = r->procs[0].watched;
+	bool groups = r->procs[0].subject;
 	int n = 0;
 
 	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
 		groups = groups || k->files_group;
-		if (k->files_group == k->pid || k->ppid == 0 || r->procs[i].watched)
+		if (k->files_group == k->pid || k->ppid == 0 || r->procs[i].subject)
 			n = hand_over(r, &r->procs[i], l, e);
 	}
 	/* Before any of those who share one puts its fds there; threads would stay behind in it. */
 	for (size_t i = 1; n == 0 && groups && i < r->tree.task_count; i++) {
-		if (r->tree.tasks[i].process->files_group || r->procs[i].watched)
+		if (r->tree.tasks[i].process->files_group || r->procs[i].subject)
 			continue;
 		list_init(l, r);
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0,

@@ -47,7 +47,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group && !p->watched && !restore_has_early_threads(r, p))
+	if (!p->task->process->files_group && !p->subject && !restore_has_early_threads(r, p))
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
@@ -295,7 +295,7 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = p->watched || restore_has_early_threads(r, p);
+	bool there = p->subject || restore_has_early_threads(r, p);
 	int n = there ? 0 : restore_share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++)

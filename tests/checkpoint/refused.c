@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, DEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, LINK, AIO, DEEP };
 
 static int ready[2];
 
@@ -41,14 +41,6 @@ static _Noreturn void stay(void)
 		for (;;)
 			pause();
 	_exit(1);
-}
-
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
 }
 
 /* A link in a network namespace of its own. */
@@ -93,10 +85,6 @@ static void child(void)
 {
 	if (WHAT == LINK && add_link() == 0)
 		stay();
-	if (WHAT == FROZEN) {
-		put("/sys/fs/cgroup/frozen/cgroup.procs", "0");
-		stay();
-	}
 	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0)
 		stay();
 	_exit(0);
@@ -127,16 +115,8 @@ int main(void)
 		mount("/root/gone", "/tmp", NULL, MS_BIND, NULL);
 		rmdir("/root/gone");
 	}
-	if (WHAT == FROZEN)
-		CHECK(mkdir("/sys/fs/cgroup/frozen", 0755) == 0);
-	if ((WHAT == FROZEN || WHAT == LINK) && fork() == 0)
+	if (WHAT == LINK && fork() == 0)
 		child();
-	if (WHAT == FROZEN) {
-		char c;
-
-		CHECK(read(ready[0], &c, 1) == 1);
-		put("/sys/fs/cgroup/frozen/cgroup.freeze", "1");
-	}
 	if (WHAT == AIO) { /* that waits for what nobody writes */
 		struct iocb cb = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (unsigned)ready[0], .aio_buf = POLLIN };
 		struct iocb *list = &cb;

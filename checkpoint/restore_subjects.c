@@ -8,13 +8,13 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_births.h"
-#include "checkpoint/watched.h"
+#include "checkpoint/subjects.h"
 
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/syscall.h>
 
-uint32_t ckpt_watched_number(const Ckpt__File *f)
+uint32_t ckpt_subject_number(const Ckpt__File *f)
 {
 	const char *task = f->kind == CKPT_FILE_VIRTUAL ? strstr(f->path, "/task/") : NULL;
 	unsigned tid = 0;
@@ -45,7 +45,7 @@ static bool is_thread_of(const struct ckpt_task *k, uint32_t number)
 
 bool ckpt_file_is_of_thread(const struct ckpt_tree *t, const Ckpt__File *f)
 {
-	uint32_t number = ckpt_watched_number(f);
+	uint32_t number = ckpt_subject_number(f);
 
 	for (size_t i = 0; number && i < t->task_count; i++)
 		if (is_thread_of(&t->tasks[i], number))
@@ -53,12 +53,12 @@ bool ckpt_file_is_of_thread(const struct ckpt_tree *t, const Ckpt__File *f)
 	return false;
 }
 
-static bool is_watched(const struct ckpt_tree *t, const struct ckpt_task *k)
+static bool is_subject(const struct ckpt_tree *t, const struct ckpt_task *k)
 {
 	for (size_t i = 0; k->thread_count > 1 && i < t->file_count; i++) {
 		const Ckpt__File *f = t->files[i];
 
-		if (is_thread_of(k, ckpt_watched_number(f)) ||
+		if (is_thread_of(k, ckpt_subject_number(f)) ||
 		    (f->owner_type == F_OWNER_TID && is_thread_of(k, f->owner)))
 			return true;
 	}
@@ -73,14 +73,14 @@ static bool enters_user(const struct ckpt_tree *t, const Ckpt__Thread *th)
 	return th->n_outer_uids && (!space || t->spaces[space - 1]->owner != th->spaces[CKPT_SPACE_USER]);
 }
 
-int ckpt_watched_check(const struct ckpt_tree *t, struct err *e)
+int ckpt_subjects_check(const struct ckpt_tree *t, struct err *e)
 {
 	for (size_t i = 0; i < t->task_count; i++)
-		if (enters_user(t, t->tasks[i].threads[0]) && is_watched(t, &t->tasks[i]))
+		if (enters_user(t, t->tasks[i].threads[0]) && is_subject(t, &t->tasks[i]))
 			return err_set(e, ERR_UNSUPPORTED, "threads of process %d, in a nested user namespace, are open as "
 				       "files (of /proc, pidfds), which cannot be saved", (int)t->tasks[i].pid);
 	/* A process of several threads enters no mount namespace, and the first opens them. */
-	for (size_t i = 0; i < t->file_count && is_watched(t, &t->tasks[0]); i++)
+	for (size_t i = 0; i < t->file_count && is_subject(t, &t->tasks[0]); i++)
 		if (t->files[i]->kind == CKPT_FILE_VIRTUAL && t->files[i]->space && ckpt_file_is_of_thread(t, t->files[i]))
 			return err_set(e, ERR_UNSUPPORTED, "%s, of a thread, is open in a nested mount namespace beside a "
 				       "thread of process 1, which cannot be saved", t->files[i]->path);
@@ -101,16 +101,16 @@ static int bear(struct restore *r, struct restoring *p, struct list *l, struct e
 	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
 		n = restore_bear_thread(r, p, i, p->user, l, e);
 	list_init(l, r);
-	p->watched = true;
+	p->subject = true;
 	return n;
 }
 
-int restore_watched(struct restore *r, struct list *l, struct err *e)
+int restore_subjects(struct restore *r, struct list *l, struct err *e)
 {
 	int n = 0;
 
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
-		if (is_watched(&r->tree, &r->tree.tasks[i]))
+		if (is_subject(&r->tree, &r->tree.tasks[i]))
 			n = bear(r, &r->procs[i], l, e);
 	return n;
 }
