@@ -9,6 +9,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/subjects.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
@@ -146,7 +147,9 @@ struct collector {
 
 static int pidfds_check(struct ckpt_dump *d, struct err *e)
 {
-	return ckpt_pidfds_check(&d->tree, e);
+	int r = ckpt_pidfds_check(&d->tree, e);
+
+	return r == 0 ? ckpt_subjects_check(&d->tree, e) : r;
 }
 
 static int mqueues_complete(struct ckpt_dump *d, struct err *e)

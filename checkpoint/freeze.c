@@ -24,6 +24,7 @@
 struct list {
 	pid_t *id;
 	size_t count, room;
+	struct ckpt_iced *iced; /* or NULL */
 };
 
 static int list_add(struct list *l, pid_t id)
@@ -43,7 +44,7 @@ static int list_add(struct list *l, pid_t id)
 	return 0;
 }
 
-/* All processes of a group and those below. */
+/* All processes of a group and those below; which of those the tenant has frozen. */
 static int list_group(struct list *l, int dirfd, int depth)
 {
 	cleanup_closedir DIR *d = NULL;
@@ -78,7 +79,9 @@ static int list_group(struct list *l, int dirfd, int depth)
 		sub = openat(dirfd, de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (sub < 0 && errno == ENOENT)
 			continue;
-		r = sub < 0 ? -errno : list_group(l, sub, depth + 1);
+		r = sub < 0 ? -errno : l->iced ? ckpt_iced_look(l->iced, sub) : 0;
+		if (r == 0)
+			r = list_group(l, sub, depth + 1);
 		if (r < 0)
 			return r;
 	}
@@ -324,13 +327,13 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 }
 
 /* Freezes the group at a moment when nobody in it is in a vfork(2), which takes microseconds as a rule. */
-static int freeze_group(const struct cgroup *c, int group, struct err *e)
+static int freeze_group(const struct cgroup *c, int group, struct ckpt_iced *iced, struct err *e)
 {
 	uint64_t end = now_monotonic_us() + VFORK_TIMEOUT_US;
 
 	for (;;) {
 		struct timespec ts = { 0, 1000000 };
-		struct list procs = { 0 };
+		struct list procs = { .iced = iced };
 		pid_t parent, child;
 		bool found;
 		int r = cgroup_freeze(c, FREEZE_TIMEOUT_US, e);
@@ -347,6 +350,7 @@ static int freeze_group(const struct cgroup *c, int group, struct err *e)
 		else if (now_monotonic_us() > end)
 			r = err_set(e, ERR_UNSUPPORTED, "process %d waits for its child %d to become another "
 				    "program (vfork)", (int)parent, (int)child);
+		ckpt_iced_done(iced);
 		cgroup_thaw(c, r < 0 ? &(struct err){ 0 } : e);
 		if (r < 0)
 			return r;
@@ -364,7 +368,7 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	group = cgroup_open(c, e);
 	if (group < 0)
 		return group;
-	r = freeze_group(c, group, e);
+	r = freeze_group(c, group, &ret->iced, e);
 	if (r < 0)
 		return r;
 	/* Interrupted while the group is frozen: a task goes from one stop into the other without running
@@ -376,6 +380,8 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 		return r;
 	}
 	r = cgroup_thaw(c, e);
+	if (r == 0)
+		r = ckpt_iced_thaw(&ret->iced, e);
 	if (r < 0)
 		ckpt_unfreeze(ret);
 	return r;
@@ -428,11 +434,13 @@ static void frozen_done(struct ckpt_frozen *f)
 	for (size_t i = 0; i < f->count; i++)
 		free(f->procs[i].tids);
 	free(f->procs);
+	ckpt_iced_done(&f->iced);
 	*f = (struct ckpt_frozen){ 0 };
 }
 
 void ckpt_unfreeze(struct ckpt_frozen *f)
 {
+	ckpt_iced_freeze(&f->iced);
 	for (size_t i = 0; i < f->count; i++)
 		for (size_t k = 0; k < f->procs[i].count; k++) {
 			pid_t tid = f->procs[i].tids[k];

@@ -20,6 +20,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/oracle.h"
+#include "checkpoint/iced.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/softdirty.h"
 #include "checkpoint/watch.h"
@@ -189,7 +190,8 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 
 	fd_close(&w->pagemap);
 	w->pagemap = ckpt_proc_open(w->pid, "pagemap");
-	w->renewed = false;
+	/* A process that was frozen from inside runs nothing for us, and writes nothing. */
+	w->renewed = ckpt_is_iced(p->cgroup, w->pid);
 	if (mem < 0 || w->pagemap < 0)
 		return 1;
 	r = ckpt_layout_read(p, w, e);

@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -110,6 +111,7 @@ static int plan_fds(struct restore *r, struct err *e)
 			if (r->tree.files[i]->targets[k]->fd > highest)
 				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
+	r->fills_late = ckpt_sockets_fill_late(&r->tree);
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
 		const Ckpt__Mm *mm;
@@ -195,12 +197,12 @@ static int bear_first(struct restore *r, struct list *l, struct err *e)
 	int n = restore_fork_tree(r, l, e);
 
 	if (n == 0)
-		n = restore_open_by_helper(r, restore_open_last, l, e);
+		n = restore_by_helper(r, restore_open_last, true, l, e);
 	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
 		if (k->files_group == k->pid || k->ppid == 0)
-			n = restore_fetch(r, &r->procs[i], false, l, e);
+			n = restore_fetch(r, &r->procs[i], l, e);
 	}
 	return n;
 }
@@ -295,6 +297,11 @@ static int users(struct building *b, struct err *e)
 	return join_users(b->r, b->l, e);
 }
 
+static int freeze_groups(struct building *b, struct err *e)
+{
+	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
+}
+
 static int settle_numbers(struct building *b, struct err *e)
 {
 	return restore_settle_numbers(b->r, e);
@@ -325,6 +332,7 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "registers", NULL, registers },
 	{ "last numbers", settle_numbers, NULL },
+	{ "frozen groups", freeze_groups, NULL },
 };
 
 /* Everything that is there is stopped; nothing of it has run. */
@@ -563,6 +571,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
 	cleanup_free struct list *l = malloc(sizeof(*l));
+	uint64_t token;
 	int n;
 
 	if (!h || !l) {
@@ -570,6 +579,9 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		return err_code(e, -ENOMEM, "restore");
 	}
 	h->r.lender = -EBADF;
+	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
+		token = now_monotonic_us();
+	snprintf(h->r.scratch, sizeof(h->r.scratch), "/run/.vps-restore-%016llx", (unsigned long long)token);
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
 	h->r.reader = open_stream(fd, &h->r.total, e);

@@ -19,6 +19,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static int place(int fd, int at, struct err *e)
@@ -148,6 +150,16 @@ static int open_last_pid(const struct restore *r, struct err *e)
 	return 0;
 }
 
+static int open_pair(const struct restore *r, struct err *e)
+{
+	int pair[2], n;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "make a pair of sockets");
+	n = place(pair[0], restore_fd_pair(r, 0), e);
+	return n == 0 ? place(pair[1], restore_fd_pair(r, 1), e) : n;
+}
+
 static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	/* Out of the way of what is placed. */
@@ -175,7 +187,7 @@ static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 	int n = raise_limit(r, e);
 
 	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				    .end = restore_fd_end(r), .lender = -EBADF };
+				    .end = restore_fd_end(r), .lender = -EBADF, .scratch = r->scratch };
 	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
@@ -197,6 +209,8 @@ static int open_grounds(struct restore *r, struct err *e)
 
 	if (n == 0)
 		n = open_last_pid(r, e);
+	if (n == 0)
+		n = open_pair(r, e);
 	return n == 0 ? restore_spaces(r, e) : n;
 }
 
@@ -238,6 +252,14 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
 }
 
+static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)
+{
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		if (o->mates[i] >= 0 && dup3(o->mates[i], restore_fd_mate(r, i), O_CLOEXEC) < 0)
+			return err_sys(e, "keep the other end of a socket");
+	return 0;
+}
+
 static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = restore_all_mounts(r, e);
@@ -258,7 +280,7 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 	if (n == 0)
 		n = ckpt_pty_finish(o, e);
 	if (n == 0)
-		n = ckpt_sockets_fill(o, e);
+		n = r->fills_late ? keep_mates(r, o, e) : ckpt_sockets_fill(o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++)
 		n = open_mapped(r, i, e);
 	return n == 0 ? restore_file_locks(r, e) : n;
@@ -329,6 +351,26 @@ int restore_open_last(void *restore, struct err *e)
 	if (n == 0)
 		n = restore_take_pidspaces(r, proc, e);
 	return n == 0 ? open_rest(r, &o, e) : n;
+}
+
+int restore_fill_sockets(void *restore, struct err *e)
+{
+	struct restore *r = restore;
+	struct ckpt_opening o;
+	struct stat st;
+	int n = begin(r, &o, e);
+
+	if (n == 0)
+		n = keep_lender(r, &o, e);
+	if (n == 0)
+		n = take_first(r, &o, e);
+	for (size_t i = 0; n == 0 && i < r->tree.file_count; i++) {
+		int mate = restore_fd_mate(r, i);
+
+		o.fds[i] = restore_fd_file(r, (uint32_t)i + 1);
+		o.mates[i] = fstat(mate, &st) == 0 && S_ISSOCK(st.st_mode) ? mate : -1;
+	}
+	return n == 0 ? ckpt_sockets_fill(&o, e) : n;
 }
 
 void restore_stay(void *restore)
