@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
 
@@ -89,8 +90,7 @@ static int unmap(void *arg, const struct ckpt_range *part)
 static int map(void *arg, const struct ckpt_range *part)
 {
 	struct mapping *m = arg;
-	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE |
-			 (part->written ? MAP_GROWSDOWN : 0);
+	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | part->how;
 	int n = room(m, 2);
 
 	list_call(m->l, "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
@@ -186,12 +186,7 @@ static int put_shared(struct early_set *s, const struct ckpt_pages *pg, struct e
 		return 0; /* it has shrunk meanwhile, or is told of later */
 	if (len > s->shmems[n].size - at)
 		len = s->shmems[n].size - at;
-	if (!pg->data && fallocate(s->shmems[n].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
-				   (off_t)len) < 0)
-		return err_sys(e, "clear shared memory");
-	if (pg->data && pwrite(s->shmems[n].fd, pg->data, len, (off_t)at) != (ssize_t)len)
-		return err_sys(e, "fill shared memory");
-	return 0;
+	return ckpt_shared_put(s->shmems[n].fd, s->shmems[n].huge, NULL, at, pg->data, len, e);
 }
 
 int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)

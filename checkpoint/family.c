@@ -89,7 +89,7 @@ static bool common(const Ckpt__Mm *mine, size_t *i, const Ckpt__Mm *its, size_t 
 			++*i;
 		else
 			++*k;
-		if (ret->start < ret->end && is_plain(a) && is_plain(b) && a->flags == b->flags)
+		if (ret->start < ret->end && is_plain(a) && is_plain(b) && a->flags == b->flags && a->huge == b->huge)
 			return true;
 	}
 	return false;

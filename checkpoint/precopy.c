@@ -193,8 +193,6 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	if (mem < 0 || w->pagemap < 0)
 		return 1;
 	r = ckpt_layout_read(p, w, e);
-	if (r == 0)
-		r = ckpt_layout_write(p, w, e);
 	if (r < 0)
 		return r;
 	s = ckpt_copy_add(c, w->mm, w->pid, mem);
@@ -204,8 +202,8 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	s->family = w->family = has_family(p, w);
 	p->direct = p->direct || ckpt_direct_find(w->pid);
 	r = scan(p, w, &s->ranges, e);
-	if (r == 0)
-		return 0;
+	if (r == 0) /* huge pages that are told of are those that are sent, or more */
+		return ckpt_layout_write(p, w, e);
 	/* Or it becomes another program just now: without its userfaultfd all of it is sent the next time. */
 	if (kill(w->pid, 0) < 0 || r == -ESRCH || r == -EINVAL || r == -EFAULT) {
 		s->ranges.count = 0;

@@ -3,6 +3,7 @@
 /* The memory of one process: mapped so that it can be filled, and made what it was when it is full. */
 #include "base/macro.h"
 #include "checkpoint/aio.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -66,8 +67,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 
 	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
-		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | CKPT_MAP_DROPPABLE | MAP_GROWSDOWN)) |
-				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
+		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | CKPT_MAP_DROPPABLE)) | ckpt_huge_map_flags(a) |
+				 MAP_FIXED_NOREPLACE, fd = UINT64_MAX;
 
 		n = room(p, l, e);
 		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
@@ -104,6 +105,8 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 	n = map_areas(r, p, l, e);
 	if (n == 0)
 		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_huge(r, p, false, l, e);
 	if (n == 0)
 		n = restore_shm(r, p, l, e);
 	if (n == 0)

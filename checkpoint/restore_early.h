@@ -21,7 +21,8 @@ struct early {
 	bool terminal;             /* inherited at birth from a leader who has it: not before that is there */
 	bool kept;                 /* it has become one of the tree's */
 	uint32_t session, login;
-	struct ckpt_ranges wanted, mapped; /* private anonymous areas; `written`: it grows down */
+	struct ckpt_ranges wanted, mapped; /* private anonymous areas, with flags of mmap(2) */
+	struct ckpt_ranges huge;   /* pages that these have, of huge ones */
 	struct restoring p;
 	struct ckpt_task task;
 	struct ckpt_thread thread;
@@ -30,6 +31,8 @@ struct early {
 struct early_shmem {
 	int fd;
 	uint64_t size;
+	uint32_t huge;
+	int its;                   /* its number in process 1 */
 };
 
 struct early_set {
