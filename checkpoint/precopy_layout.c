@@ -206,6 +206,11 @@ static int write_message(struct ckpt_precopy *p, const struct watched *w, const 
 	}
 	if (r < 0)
 		err_code(e, r, "copy memory");
+	if (r == 0 && w->inherited.count) {
+		l->heir_of = w->heir_of;
+		l->inherited = ckpt_runs_write(&arena, &w->inherited, &l->n_inherited);
+		r = l->inherited ? 0 : err_code(e, -ENOMEM, "copy memory");
+	}
 	if (r == 0)
 		r = ckpt_write_message(p->w, CKPT_REC_LAYOUT, l->mm, l, e);
 	free(l->area);

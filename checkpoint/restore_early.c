@@ -51,6 +51,22 @@ static void stay(void *arg)
 	restore_wait(3, 3);
 }
 
+static int read_inherited(const Ckpt__Layout *m, struct ckpt_ranges *ret)
+{
+	return ckpt_runs_read(m->inherited, m->n_inherited, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE, ret);
+}
+
+/* One that will not be born early. */
+static int copy_unborn(struct restore *r, const Ckpt__Layout *m, struct err *e)
+{
+	struct ckpt_ranges l = { 0 };
+	int n = read_inherited(m, &l);
+
+	n = n < 0 ? err_code(e, n, "restore") : early_copy_inherited(r, m->mm, m->heir_of, &l, e);
+	ckpt_ranges_done(&l);
+	return n;
+}
+
 static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 {
 	struct early_set *s = r->early;
@@ -58,7 +74,7 @@ static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 	uint64_t last = 0;
 
 	if (!w && s->count == EARLY_MAX)
-		return 0;
+		return copy_unborn(r, m, e);
 	s->changed = true;
 	if (!w) {
 		w = ckpt_alloc(&r->tree.arena, sizeof(*w));
@@ -69,6 +85,10 @@ static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 		w->p.task = &w->task;
 		w->p.threads = &w->thread;
 		w->p.batch.mem = -EBADF;
+		w->p.early = w;
+		w->heir_of = m->heir_of;
+		if (read_inherited(m, &w->inherited) < 0)
+			return err_set(e, ERR_FAIL, "the image is damaged: what process %u inherits", m->pid);
 	}
 	w->wanted.count = w->huge.count = 0;
 	for (size_t i = 0; i < m->n_area; i++) {
@@ -112,8 +132,10 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 	struct restore_numbers number = { { (int32_t)w->pid }, 1 };
 	struct err ignored;
 	pid_t pid = 0;
-	int n;
+	int n = early_bequeath(r, w, parent, l, e);
 
+	if (n < 0)
+		return n;
 	list_init(l, r);
 	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, &number, &pid, &ignored) < 0 &&
 	    pid == 0)
@@ -123,6 +145,8 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 		n = ckpt_thread_adopt(&w->p.threads[0], pid, (pid_t)w->pid, (pid_t)w->pid, e);
 	w->task.pid = pid;
 	w->session = parent->session;
+	if (n == 0)
+		n = early_inherit(r, w, parent, l, e);
 	if (n == 0)
 		n = restore_login(r, &w->p, w->login, parent->p.login, l, e);
 	if (n < 0 || w->sid != w->pid)
@@ -156,6 +180,13 @@ static int bear_all(struct restore *r, struct list *l, struct err *e)
 				return n;
 			w->born = n == 0;
 		}
+	}
+	for (size_t i = 0; i < s->count; i++) {
+		int n = early_copy_inherited(r, s->all[i]->mm, s->all[i]->heir_of, &s->all[i]->inherited, e);
+
+		ckpt_ranges_done(&s->all[i]->inherited);
+		if (n < 0)
+			return n;
 	}
 	for (size_t i = 0; i < s->count; i++)
 		if (s->all[i]->born && s->all[i]->wanted.count) {
@@ -325,6 +356,7 @@ void restore_early_done(struct restore *r)
 		ckpt_ranges_done(&s->all[i]->wanted);
 		ckpt_ranges_done(&s->all[i]->mapped);
 		ckpt_ranges_done(&s->all[i]->huge);
+		ckpt_ranges_done(&s->all[i]->inherited);
 		if (!s->all[i]->kept)
 			fd_close(&s->all[i]->p.batch.mem);
 	}
