@@ -217,6 +217,7 @@ static int take_flags(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	a->locked = f->locked;
 	a->huge = f->huge;
 	a->no_reserve = f->huge && f->no_reserve;
+	a->sealed = f->sealed;
 	if (f->huge && a->ghost)
 		return refuse(e, k, l, "a file of huge pages without a name, which cannot be saved");
 	if (f->stack)

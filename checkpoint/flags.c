@@ -20,7 +20,6 @@ static const struct {
 	{ " lo", 0, CKPT_LOCKED, NULL },
 	{ " um", 0, 0, "memory whose faults it handles itself (userfaultfd)" },
 	{ " ss", 0, 0, "a shadow stack" },
-	{ " sl", 0, 0, "sealed memory (mseal)" },
 	{ " io", 0, 0, "memory of a device" },
 	{ " pf", 0, 0, "memory of a device" },
 	{ " sf", 0, 0, "memory of a file without a page cache (MAP_SYNC)" },
@@ -31,6 +30,7 @@ static void parse(const char *line, uint64_t rss, uint64_t page, struct ckpt_fla
 	f->stack = strstr(line, " gd");
 	f->droppable = strstr(line, " dp");
 	f->no_reserve = strstr(line, " nr");
+	f->sealed = strstr(line, " sl");
 	f->huge = strstr(line, " ht") && page ? (uint32_t)__builtin_ctzll(page) : 0;
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (!strstr(line, known[i].name))

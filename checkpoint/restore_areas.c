@@ -25,6 +25,9 @@
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT 1
 #endif
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* Linux 6.10 */
+#endif
 #define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL, Linux 6.13 */
 #define NAME_MAX_LEN 80   /* ANON_VMA_NAME_MAX_LEN */
 
@@ -165,6 +168,21 @@ static int allow_locks(const struct restoring *p, struct err *e)
 	return 0;
 }
 
+/* Nothing can be done to it any more afterwards. */
+static int seal(struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Mm *mm = p->task->mm;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
+		if (!mm->area[i]->sealed)
+			continue;
+		n = room(p, l, e);
+		list_call(l, "seal memory", SYS_mseal, mm->area[i]->start, mm->area[i]->end - mm->area[i]->start, 0, 0, 0, 0);
+	}
+	return n;
+}
+
 int restore_dress(struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Mm *mm = p->task->mm;
@@ -185,5 +203,5 @@ int restore_dress(struct restoring *p, struct list *l, struct err *e)
 			list_call(l, "lock memory", SYS_mlock2, a->start, a->end - a->start,
 				  a->locked & CKPT_LOCKED_ONFAULT ? MLOCK_ONFAULT : 0, 0, 0, 0);
 	}
-	return n;
+	return n == 0 ? seal(p, l, e) : n;
 }
