@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
 
@@ -12,7 +13,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-static int keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
+int early_keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
 {
 	int n = 0;
 
@@ -36,7 +37,7 @@ static int salvage(struct restore *r, struct early *w, uint64_t start, uint64_t 
 		for (uint64_t at = own.r[i].start; n == 0 && at < own.r[i].end; at += CKPT_PAGE) {
 			n = ckpt_mem_read(w->task.pid, at, page, CKPT_PAGE);
 			if (n == 0)
-				n = keep_loose(r->early, w->mm, at, at + CKPT_PAGE, page);
+				n = early_keep_loose(r->early, w->mm, at, at + CKPT_PAGE, page);
 		}
 	ckpt_ranges_done(&own);
 	return n;
@@ -89,8 +90,7 @@ static int unmap(void *arg, const struct ckpt_range *part)
 static int map(void *arg, const struct ckpt_range *part)
 {
 	struct mapping *m = arg;
-	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE |
-			 (part->written ? MAP_GROWSDOWN : 0);
+	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | part->how;
 	int n = room(m, 2);
 
 	list_call(m->l, "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
@@ -154,17 +154,17 @@ static uint64_t stretch(const struct early *w, uint64_t at, uint64_t end, bool *
 	return w->born && lo < w->mapped.count && w->mapped.r[lo].start < end ? w->mapped.r[lo].start : end;
 }
 
-/* Pages that hold zeros already, perhaps because nothing was ever there, stay so. */
-static int clear(pid_t pid, uint64_t at, uint64_t end)
+/* Pages that hold zeros already, perhaps because nothing was ever there, stay so; looking leaves them shared (copy.h). */
+static int clear(const struct early *w, uint64_t at, uint64_t end)
 {
 	static const uint8_t zeros[CKPT_PAGE];
 	uint8_t page[CKPT_PAGE];
 	int n = 0;
 
 	for (; n == 0 && at < end; at += CKPT_PAGE) {
-		n = ckpt_mem_read(pid, at, page, CKPT_PAGE);
+		n = pread(w->p.batch.mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE ? 0 : -EFAULT;
 		if (n == 0 && memcmp(page, zeros, CKPT_PAGE) != 0)
-			n = ckpt_mem_write(pid, at, zeros, CKPT_PAGE);
+			n = ckpt_mem_write(w->task.pid, at, zeros, CKPT_PAGE);
 	}
 	return n;
 }
@@ -186,12 +186,7 @@ static int put_shared(struct early_set *s, const struct ckpt_pages *pg, struct e
 		return 0; /* it has shrunk meanwhile, or is told of later */
 	if (len > s->shmems[n].size - at)
 		len = s->shmems[n].size - at;
-	if (!pg->data && fallocate(s->shmems[n].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
-				   (off_t)len) < 0)
-		return err_sys(e, "clear shared memory");
-	if (pg->data && pwrite(s->shmems[n].fd, pg->data, len, (off_t)at) != (ssize_t)len)
-		return err_sys(e, "fill shared memory");
-	return 0;
+	return ckpt_shared_put(s->shmems[n].fd, s->shmems[n].huge, NULL, at, pg->data, len, e);
 }
 
 int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
@@ -212,9 +207,9 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 
 		stop = w ? stretch(w, at, end, &mapped) : end;
 		if (!mapped)
-			n = keep_loose(s, pg->mm, at, stop, data);
+			n = early_keep_loose(s, pg->mm, at, stop, data);
 		else
-			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w->task.pid, at, stop);
+			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w, at, stop);
 		if (n < 0)
 			return err_code(e, n, "fill the memory of process %u", w ? w->pid : 0);
 		if (mapped)

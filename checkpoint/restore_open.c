@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_births.h"
@@ -33,15 +34,16 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
-static int make_memfd(const char *name)
+static int make_memfd(const char *name, uint32_t huge)
 {
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | ckpt_huge_bits(huge) : 0);
 	char part[250];
 	int fd;
 
 	snprintf(part, sizeof(part), "%s", name);
-	fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	fd = memfd_create(part, flags | MFD_EXEC);
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-		fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(part, flags);
 	return fd;
 }
 
@@ -50,14 +52,18 @@ static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
 	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
 	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
-	cleanup_close int fd = early < 0 ? make_memfd(s->name) : early;
+	cleanup_close int fd = early < 0 ? make_memfd(s->name, s->huge) : early;
 	char path[64];
 
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
+	if (ckpt_huge_of(fd) != s->huge)
+		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %u", id);
 	if (ftruncate(fd, (off_t)s->size) < 0 ||
 	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
+	if (ckpt_huge_take(fd, s, e) < 0)
+		return -ENOSPC;
 	if (!(s->seals & F_SEAL_WRITE))
 		return place(TAKE_FD(fd), at, e);
 	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
