@@ -298,6 +298,7 @@ void restore_early_done(struct restore *r)
 	for (size_t i = 0; i < s->count; i++) {
 		ckpt_ranges_done(&s->all[i]->wanted);
 		ckpt_ranges_done(&s->all[i]->mapped);
+		ckpt_ranges_done(&s->all[i]->filled);
 		if (!s->all[i]->kept)
 			fd_close(&s->all[i]->p.batch.mem);
 	}

@@ -22,6 +22,8 @@ struct early {
 	bool kept;                 /* it has become one of the tree's */
 	uint32_t session, login;
 	struct ckpt_ranges wanted, mapped; /* private anonymous areas; `written`: it grows down */
+	struct ckpt_ranges filled; /* where pages were put, perhaps twice; no other is there */
+	size_t filled_room;        /* when there are as many pieces they are put in order */
 	struct restoring p;
 	struct ckpt_task task;
 	struct ckpt_thread thread;
@@ -40,7 +42,7 @@ struct early_set {
 	size_t shmem_count;
 	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
-	pthread_mutex_t lock;      /* of `loose` */
+	pthread_mutex_t lock;      /* of `loose`, and of all `filled` */
 };
 
 /* By its pid, or its number as an address space; NULL. (restore_early.c) */
