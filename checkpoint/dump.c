@@ -351,6 +351,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time(NULL);
 		r = look_ahead(d, e);
 		ckpt_time("look ahead");
+		if (r == 0 && p)
+			r = ckpt_precopy_catch_up(p, e);
+		ckpt_time("rounds before the stop");
 		if (r == 0)
 			rt_hurry(c);
 		start = now_monotonic_us();

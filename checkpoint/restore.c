@@ -482,7 +482,7 @@ static int read_tree(struct restore *r, const struct rt_spec *spec, const struct
 	int n = ckpt_read(r->reader, rec, e);
 
 	if (n > 0 && rec->type == CKPT_REC_PRECOPY) {
-		n = restore_early_begin(r, rec->message, spec, stdio, hold_network, e);
+		n = restore_early_begin(r, rec, spec, stdio, hold_network, e);
 		if (n == 0)
 			n = restore_early_read(r, rec, l, e);
 	}

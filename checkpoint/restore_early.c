@@ -271,15 +271,29 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 	return take_huge(r, &s->shmems[id - 1], m, l, e);
 }
 
-int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
-			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
-			struct err *e)
+/*
+ * Clocks of when the record was read, not of when the VPS is made: what that takes the pause would wait for
+ * (await_clocks()). The first record may have waited for us to begin, the one behind it has not: the last of those that
+ * come together counts.
+ */
+static int read_clocks(struct restore *r, struct ckpt_record *rec, struct rt_restore *how, struct err *e)
 {
-	/* Of now, not of when the VPS is made: what that takes the pause would wait for (await_clocks()). */
-	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, now_monotonic_us(), network,
-				  open_nothing, stay, r };
+	int n = 1;
+
+	while (n > 0 && rec->type == CKPT_REC_PRECOPY) {
+		const Ckpt__Header *h = rec->message;
+
+		how->monotonic_ns = (int64_t)h->monotonic_ns;
+		how->boottime_ns = (int64_t)h->boottime_ns;
+		how->at_us = now_monotonic_us();
+		n = ckpt_read(r->reader, rec, e);
+	}
+	return n == 0 ? err_set(e, ERR_FAIL, "the image is damaged: no header") : n;
+}
+
+static int early_new(struct restore *r, struct err *e)
+{
 	long pages = sysconf(_SC_PHYS_PAGES);
-	int n;
 
 	r->early = calloc(1, sizeof(*r->early));
 	if (!r->early)
@@ -287,9 +301,20 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 	pthread_mutex_init(&r->early->lock, NULL);
 	/* What has no place is held here: a bound against a peer that lies. */
 	r->early->loose = ckpt_loose_new(pages > 0 ? (size_t)pages / 2 : 1 << 20);
-	if (!r->early->loose)
-		return err_code(e, -ENOMEM, "restore");
-	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+	return r->early->loose ? 0 : err_code(e, -ENOMEM, "restore");
+}
+
+int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct rt_spec *spec,
+			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
+			struct err *e)
+{
+	struct rt_restore how = { .network = network, .open = open_nothing, .stay = stay, .arg = r };
+	int n = early_new(r, e);
+
+	if (n == 0)
+		n = read_clocks(r, rec, &how, e);
+	if (n > 0)
+		n = rt_start_restore(spec, stdio, &how, &r->vps, e);
 	if (n < 0 || r->netns < 0)
 		return n;
 	r->early->look = ckpt_netlook_new(r->netns, e);
@@ -303,7 +328,7 @@ const struct ckpt_netlook *restore_early_look(const struct restore *r)
 
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
 {
-	int n = ckpt_read(r->reader, rec, e), done = 0;
+	int n = 1, done = 0;
 
 	while (n > 0 && done == 0 && rec->type != CKPT_REC_HEADER) {
 		bool pages = rec->type == CKPT_REC_PAGES;
@@ -357,6 +382,7 @@ void restore_early_done(struct restore *r)
 		ckpt_ranges_done(&s->all[i]->mapped);
 		ckpt_ranges_done(&s->all[i]->huge);
 		ckpt_ranges_done(&s->all[i]->inherited);
+		ckpt_ranges_done(&s->all[i]->filled);
 		if (!s->all[i]->kept)
 			fd_close(&s->all[i]->p.batch.mem);
 	}

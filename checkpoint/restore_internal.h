@@ -229,11 +229,11 @@ struct restoring *restore_find_mm(struct restore *r, uint64_t mm);
 bool restore_has_private(const Ckpt__Mm *mm, uint64_t at);
 
 /*
- * A stream that begins with a pre-copy. The VPS is started and its memory filled while the source runs
- * (restore_early.c): up to the header, which is in `rec` then (1). When the tree has been read: what is
- * there becomes part of it, and files are opened (early_settle.c).
+ * A stream that begins with a pre-copy, whose first record is in `rec`. The VPS is started and its memory filled while
+ * the source runs (restore_early.c): from the record in `rec` up to the header, which is in it then (1). When the tree
+ * has been read: what is there becomes part of it, and files are opened (early_settle.c).
  */
-int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
+int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct rt_spec *spec,
 			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
 			struct err *e);
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
