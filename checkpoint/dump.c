@@ -9,6 +9,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/subjects.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
@@ -146,7 +147,9 @@ struct collector {
 
 static int pidfds_check(struct ckpt_dump *d, struct err *e)
 {
-	return ckpt_pidfds_check(&d->tree, e);
+	int r = ckpt_pidfds_check(&d->tree, e);
+
+	return r == 0 ? ckpt_subjects_check(&d->tree, e) : r;
 }
 
 static int mqueues_complete(struct ckpt_dump *d, struct err *e)
@@ -316,8 +319,9 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	size_t n = 0;
 	int r = ckpt_list(d->cgroup, &pids, &n, e);
 
-	for (size_t i = 0; r == 0 && i < n; i++)
-		ckpt_warm(d->proc, pids[i]);
+	/* Rounds have met them: what this takes here, more would be written to meanwhile. */
+	for (size_t i = 0; r == 0 && !d->precopy && i < n; i++)
+		ckpt_warm(pids[i]);
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
@@ -348,6 +352,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time(NULL);
 		r = look_ahead(d, e);
 		ckpt_time("look ahead");
+		if (r == 0 && p)
+			r = ckpt_precopy_catch_up(p, e);
+		ckpt_time("rounds before the stop");
 		if (r == 0)
 			rt_hurry(c);
 		start = now_monotonic_us();

@@ -266,13 +266,13 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 }
 
 /* Freezes the group at a moment when nobody in it is in a vfork(2), which takes microseconds as a rule. */
-static int freeze_group(const struct cgroup *c, int group, bool *ret_shared, struct err *e)
+static int freeze_group(const struct cgroup *c, int group, struct ckpt_frozen *f, struct err *e)
 {
 	uint64_t end = now_monotonic_us() + VFORK_TIMEOUT_US;
 
 	for (;;) {
 		struct timespec ts = { 0, 1000000 };
-		struct freeze_list procs = { 0 };
+		struct freeze_list procs = { .iced = &f->iced };
 		pid_t parent, child;
 		bool found;
 		int r = cgroup_freeze(c, FREEZE_TIMEOUT_US, e);
@@ -280,7 +280,7 @@ static int freeze_group(const struct cgroup *c, int group, bool *ret_shared, str
 		if (r < 0)
 			return r;
 		r = freeze_list_group(&procs, group, "cgroup.procs", 0);
-		found = r == 0 && ckpt_vfork_find(procs.id, procs.count, ret_shared, &parent, &child);
+		found = r == 0 && ckpt_vfork_find(procs.id, procs.count, &f->shared, &parent, &child);
 		free(procs.id);
 		if (r < 0)
 			err_code(e, r, "list the processes of the VPS");
@@ -289,6 +289,7 @@ static int freeze_group(const struct cgroup *c, int group, bool *ret_shared, str
 		else if (now_monotonic_us() > end)
 			r = err_set(e, ERR_UNSUPPORTED, "process %d waits for its child %d to become another "
 				    "program (vfork)", (int)parent, (int)child);
+		ckpt_iced_done(&f->iced);
 		cgroup_thaw(c, r < 0 ? &(struct err){ 0 } : e);
 		if (r < 0)
 			return r;
@@ -306,7 +307,7 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	group = cgroup_open(c, e);
 	if (group < 0)
 		return group;
-	r = freeze_group(c, group, &ret->shared, e);
+	r = freeze_group(c, group, ret, e);
 	if (r < 0)
 		return r;
 	/* Interrupted while the group is frozen: a task goes from one stop into the other without running
@@ -318,6 +319,8 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 		return r;
 	}
 	r = cgroup_thaw(c, e);
+	if (r == 0)
+		r = ckpt_iced_thaw(&ret->iced, e);
 	if (r < 0)
 		ckpt_unfreeze(ret);
 	return r;
@@ -365,11 +368,13 @@ static void frozen_done(struct ckpt_frozen *f)
 	for (size_t i = 0; i < f->count; i++)
 		free(f->procs[i].tids);
 	free(f->procs);
+	ckpt_iced_done(&f->iced);
 	*f = (struct ckpt_frozen){ 0 };
 }
 
 void ckpt_unfreeze(struct ckpt_frozen *f)
 {
+	ckpt_iced_freeze(&f->iced);
 	for (size_t i = 0; i < f->count; i++)
 		for (size_t k = 0; k < f->procs[i].count; k++) {
 			pid_t tid = f->procs[i].tids[k];

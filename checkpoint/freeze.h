@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "cgroup/cgroup.h"
+#include "checkpoint/iced.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -19,13 +20,14 @@ struct ckpt_process {
 struct ckpt_frozen {
 	struct ckpt_process *procs;
 	size_t count;
+	struct ckpt_iced iced;
 	bool shared; /* some of them may share their memory */
 };
 
 /*
  * Stops every thread of every process in the group and the groups below it, in PTRACE_EVENT_STOP,
  * traced by the calling thread. The group is frozen while that is done, and thawed afterwards (a
- * frozen task cannot run a list of calls): what enters it later is not stopped. An interrupted call
+ * frozen task cannot run a list of calls), with what the tenant has frozen in it: what enters it later is not stopped. An interrupted call
  * that the kernel would end with EINTR though no handler ran (epoll_wait(2), see signal(7)) is
  * marked to be issued again.
  *

@@ -8,6 +8,7 @@
 struct freeze_list {
 	pid_t *id;
 	size_t count, room;
+	struct ckpt_iced *iced; /* notes which groups the tenant has frozen; or NULL */
 };
 
 /* Negative errno values; -E2BIG. (freeze_list.c) */

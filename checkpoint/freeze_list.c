@@ -71,7 +71,9 @@ int freeze_list_group(struct freeze_list *l, int dirfd, const char *file, int de
 		sub = openat(dirfd, de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 		if (sub < 0 && errno == ENOENT)
 			continue;
-		r = sub < 0 ? -errno : freeze_list_group(l, sub, file, depth + 1);
+		r = sub < 0 ? -errno : l->iced ? ckpt_iced_look(l->iced, sub) : 0;
+		if (r == 0)
+			r = freeze_list_group(l, sub, file, depth + 1);
 		if (r < 0)
 			return r;
 	}

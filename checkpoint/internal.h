@@ -17,9 +17,9 @@ struct ckpt_status {
 	char text[16384]; /* 1024 groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
-/* What a stop will look at of a process and its threads is looked at once: it takes a third of the time then. `proc` is
- * /proc. (warm.c) */
-void ckpt_warm(int proc, pid_t pid);
+/* What a stop will look at of a process and its threads is looked at once: it takes a third of the time then.
+ * (warm.c) */
+void ckpt_warm(pid_t pid);
 /* A file of a process, for reading; a negative errno value. */
 int ckpt_proc_open(pid_t pid, const char *name);
 /* What follows "Key:", which is not the first line's; NULL. */
@@ -115,6 +115,8 @@ struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e);
+/* Right before that: rounds for what was written while things were looked at. (precopy.c) */
+int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e);
 /* While all is stopped: one more round, by a thread that has the stream until it was waited for. There need not be
  * one. (precopy_last.c) */
 void ckpt_last_start(struct ckpt_precopy *p);

@@ -225,39 +225,69 @@ static int proc_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__S
 	return 0;
 }
 
+static uint32_t find_super(const struct ckpt_dump *d, dev_t dev)
+{
+	for (size_t i = 0; i < d->tree.super_count; i++)
+		if (d->spaces.super[i].dev == dev)
+			return (uint32_t)i + 1;
+	return 0;
+}
+
+/* The next record; NULL: out of memory. */
+static Ckpt__Super *new_super(struct ckpt_dump *d, dev_t dev, const char *type, const char *source)
+{
+	Ckpt__Super *s = ckpt_alloc(&d->tree.arena, sizeof(*s));
+	struct ckpt_seen_super *grown =
+		reallocarray(d->spaces.super, d->tree.super_count + 1, sizeof(*grown));
+
+	if (grown)
+		d->spaces.super = grown;
+	if (!s || !grown)
+		return NULL;
+	grown[d->tree.super_count].dev = dev;
+	ckpt__super__init(s);
+	s->type = ckpt_strdup(&d->tree.arena, type);
+	s->source = ckpt_strdup(&d->tree.arena, source);
+	return s->type && s->source &&
+			       ckpt_push(&d->tree.arena, &d->tree.supers, &d->tree.super_count, s) == 0 ?
+		       s :
+		       NULL;
+}
+
+int ckpt_super_of(struct ckpt_dump *d, dev_t dev, const char *type, uint32_t *ret, struct err *e)
+{
+	*ret = find_super(d, dev);
+	if (*ret)
+		return 0;
+	if (!new_super(d, dev, type, "none"))
+		return err_code(e, -ENOMEM, "collect file systems");
+	*ret = (uint32_t)d->tree.super_count;
+	return 0;
+}
+
 static int add_super(struct reading *r, struct ckpt_mountinfo *m, uint32_t *ret, struct err *e)
 {
 	struct ckpt_dump *d = r->d;
 	const struct ckpt_mountfs *fs = ckpt_mountfs_find(m->type);
-	struct ckpt_seen_super *grown;
 	Ckpt__Super *s;
 	int n = 0;
 	bool nsfs = STREQ(m->type, "nsfs"); /* all of them in one file system */
 
-	for (size_t i = 0; i < d->tree.super_count; i++)
-		if (d->spaces.super[i].dev == m->dev && !nsfs) {
-			*ret = (uint32_t)i + 1;
-			return 0;
-		}
+	*ret = nsfs ? 0 : find_super(d, m->dev);
+	if (*ret)
+		return 0;
 	if (!fs && !is_given(r, m) && !is_mask(m))
 		return refuse(m, e, "which cannot be saved");
-	s = ckpt_alloc(&d->tree.arena, sizeof(*s));
-	grown = reallocarray(d->spaces.super, d->tree.super_count + 1, sizeof(*grown));
-	if (!s || !grown)
+	s = new_super(d, m->dev, m->type, m->source);
+	if (!s)
 		return err_code(e, -ENOMEM, "collect mounts");
-	d->spaces.super = grown;
-	grown[d->tree.super_count].dev = m->dev;
-	ckpt__super__init(s);
-	s->type = ckpt_strdup(&d->tree.arena, m->type);
-	s->source = ckpt_strdup(&d->tree.arena, m->source);
 	s->contents = fs && fs->contents;
 	/* Seen among mounts of a nested user namespace first, it is taken to be its own. */
 	if (d->tree.spaces[r->space - 1]->owner != d->spaces.main[CKPT_SPACE_USER])
 		s->owner = d->tree.spaces[r->space - 1]->owner;
 	if (fs && !STREQ(m->at, "/"))
 		n = add_options(d, fs, s, m->options);
-	if (n < 0 || !s->type || !s->source ||
-	    ckpt_push(&d->tree.arena, &d->tree.supers, &d->tree.super_count, s) < 0)
+	if (n < 0)
 		return err_code(e, -ENOMEM, "collect mounts");
 	*ret = (uint32_t)d->tree.super_count;
 	if (nsfs)

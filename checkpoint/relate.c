@@ -271,7 +271,7 @@ int ckpt_relate(struct ckpt_dump *d, struct err *e)
 	return r == 0 ? ckpt_note(d, check_plan(&d->tree, e), 0, -1, e) : r;
 }
 
-/* One that nobody has open is opened now. */
+/* One that nobody has open is opened now: those of nested containers always are. */
 static int open_terminal(struct ckpt_dump *d, uint32_t index, uint32_t *ret, struct err *e)
 {
 	char path[64];
@@ -282,30 +282,37 @@ static int open_terminal(struct ckpt_dump *d, uint32_t index, uint32_t *ret, str
 	return fd < 0 ? err_code(e, fd, "open terminal %s", path) : ckpt_file_add(d, fd, ret, e);
 }
 
+static int find_terminal(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
+{
+	uint32_t nr = k->host_terminal, devpts, index;
+	dev_t device = makedev(nr >> 8 & 0xfff, (nr & 0xff) | (nr >> 12 & 0xfff00));
+
+	if (!ckpt_pty_is_device(device))
+		return err_set(e, ERR_UNSUPPORTED, "process %d has a terminal that is not the VPS's",
+			       (int)k->pid);
+	index = ckpt_pty_index(device);
+	devpts = ckpt_pty_of_session(&d->tree, index, getsid(k->pid));
+	k->process->terminal = ckpt_pty_find(&d->tree, devpts, index);
+	if (!k->process->terminal && devpts)
+		return err_set(e, ERR_UNSUPPORTED, "the terminal %u of process %d is open nowhere in the VPS",
+			       index, (int)k->pid);
+	return k->process->terminal ? 0 : open_terminal(d, index, &k->process->terminal, e);
+}
+
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e)
 {
 	struct ckpt_tree *t = &d->tree;
 
 	for (size_t i = 0; i < t->task_count; i++) {
 		const struct ckpt_task *k = &t->tasks[i];
-		uint32_t nr = k->host_terminal, major = nr >> 8 & 0xfff,
-			 minor = (nr & 0xff) | (nr >> 12 & 0xfff00);
-		int r = 0;
+		int r = k->host_terminal ? find_terminal(d, k, e) : 0;
 
-		if (!nr)
-			continue;
-		if (major < 136 || major > 143)
-			return err_set(e, ERR_UNSUPPORTED,
-				       "process %d has a terminal that is not the VPS's",
-				       (int)k->pid);
-		k->process->terminal = ckpt_pty_find(t, (major - 136) * 256 + minor);
-		if (!k->process->terminal)
-			r = open_terminal(d, (major - 136) * 256 + minor, &k->process->terminal, e);
 		if (r < 0)
 			return r;
-		for (size_t n = 0; n < t->task_count; n++)
+		for (size_t n = 0; k->host_terminal && n < t->task_count; n++)
 			if (t->tasks[n].host_group == k->host_foreground)
 				k->process->foreground = t->tasks[n].process->pgid;
 	}
+	ckpt_pty_forget_sessions(t);
 	return 0;
 }

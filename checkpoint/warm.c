@@ -30,31 +30,32 @@ static void touch(int dirfd, const char *const *names, size_t n)
 		(void)!fstatat(dirfd, names[i], &ignored, AT_SYMLINK_NOFOLLOW);
 }
 
-static void warm_directory(int proc, const char *path, const char *const *names, size_t n)
+static void warm_directory(const char *path, const char *const *names, size_t n)
 {
-	cleanup_close int fd = openat(proc, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
 	if (fd >= 0)
 		touch(fd, names, n);
 }
 
-void ckpt_warm(int proc, pid_t pid)
+void ckpt_warm(pid_t pid)
 {
 	cleanup_closedir DIR *d = NULL;
 	const struct dirent *de;
 	char path[64];
-	int fd;
 
-	snprintf(path, sizeof(path), "%d", (int)pid);
-	warm_directory(proc, path, of_processes, ARRAY_SIZE(of_processes));
-	snprintf(path, sizeof(path), "%d/task", (int)pid);
-	fd = openat(proc, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
+	snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+	warm_directory(path, of_processes, ARRAY_SIZE(of_processes));
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
 	while (d && (de = readdir(d))) {
+		int tid = atoi(de->d_name);
+
 		if (de->d_name[0] == '.')
 			continue;
-		warm_directory(proc, de->d_name, of_threads, ARRAY_SIZE(of_threads)); /* as /proc/TID */
-		snprintf(path, sizeof(path), "%d/task/%d", (int)pid, atoi(de->d_name));
-		warm_directory(proc, path, below_task, ARRAY_SIZE(below_task));
+		snprintf(path, sizeof(path), "/proc/%d", tid);
+		warm_directory(path, of_threads, ARRAY_SIZE(of_threads));
+		snprintf(path, sizeof(path), "/proc/%d/task/%d", (int)pid, tid);
+		warm_directory(path, below_task, ARRAY_SIZE(below_task));
 	}
 }
