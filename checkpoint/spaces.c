@@ -165,11 +165,18 @@ static int check_children(struct ckpt_dump *d, pid_t tid, int time, struct err *
 	return children < 0 ? children : 0;
 }
 
-/* Which namespaces a thread is in, as the links tell. */
-static int read_links(struct ckpt_dump *d, pid_t tid, uint32_t ret[CKPT_SPACE_COUNT], struct err *e)
+/* Nobody goes into one of these who has other threads, and threads are born into that of the others (Linux 5.6). */
+static bool is_of_process(enum ckpt_space_kind kind)
 {
-	for (int i = 0; i < CKPT_SPACE_COUNT; i++) {
-		int id = of_link(d, (enum ckpt_space_kind)i, ckpt_space_types[i].name, tid, e);
+	return kind == CKPT_SPACE_USER || kind == CKPT_SPACE_TIME || kind == CKPT_SPACE_PID;
+}
+
+/* Which namespaces a thread is in, as the links tell. `first`: what the process's first thread is in, or NULL. */
+static int read_links(struct ckpt_dump *d, pid_t tid, const uint32_t *first, uint32_t ret[CKPT_SPACE_COUNT],
+		      struct err *e)
+{
+	for (enum ckpt_space_kind i = 0; i < CKPT_SPACE_COUNT; i++) {
+		int id = first && is_of_process(i) ? (int)first[i] : of_link(d, i, ckpt_space_types[i].name, tid, e);
 
 		if (id < 0)
 			return id;
@@ -200,7 +207,7 @@ int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struc
 		return err_code(e, -ENOMEM, "collect namespaces");
 	t->n_spaces = CKPT_SPACE_COUNT;
 	if (!known)
-		return read_links(d, tid, t->spaces, e);
+		return read_links(d, tid, NULL, t->spaces, e);
 	memcpy(t->spaces, known->space, sizeof(known->space));
 	return 0;
 }
@@ -219,10 +226,12 @@ static struct ckpt_seen_thread *add_thread(struct ckpt_spaces *s)
 	return &s->thread[s->thread_count];
 }
 
-static int collect_thread(struct ckpt_dump *d, pid_t tid, struct err *e)
+static int collect_thread(struct ckpt_dump *d, const struct ckpt_process *p, size_t k, struct err *e)
 {
 	struct ckpt_seen_thread *t = add_thread(&d->spaces);
-	int r = t ? read_links(d, tid, t->space, e) : err_code(e, -ENOMEM, "collect namespaces");
+	const struct ckpt_seen_thread *first = k ? find_thread(&d->spaces, p->tids[0]) : NULL;
+	pid_t tid = p->tids[k];
+	int r = t ? read_links(d, tid, first ? first->space : NULL, t->space, e) : err_code(e, -ENOMEM, "collect namespaces");
 
 	if (r < 0)
 		return r;
@@ -249,7 +258,7 @@ int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e)
 	d->level = ckpt_pid_level(d->init);
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
 		for (size_t k = 0; r == 0 && k < d->frozen.procs[i].count; k++)
-			r = ckpt_note(d, collect_thread(d, d->frozen.procs[i].tids[k], e),
+			r = ckpt_note(d, collect_thread(d, &d->frozen.procs[i], k, e),
 				      d->frozen.procs[i].pid, -1, e);
 	return r == 0 ? collect_mounts(d, e) : r;
 }
