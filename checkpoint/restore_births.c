@@ -454,10 +454,36 @@ static uint32_t highest(const struct restore *r, uint32_t space, size_t level)
 	return last;
 }
 
+bool restore_counts_up(const struct restore *r)
+{
+	bool any = restore_is_nested(r);
+
+	for (size_t i = 0; !any && i < r->tree.task_count; i++)
+		any = r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->procs[i]);
+	return any;
+}
+
+static bool is_settled_first(const struct restore *r)
+{
+	return !r->early && !restore_counts_up(r);
+}
+
+int restore_settle_own_numbers(const struct restore *r, struct err *e)
+{
+	char text[16];
+	int n;
+
+	if (!is_settled_first(r))
+		return 0;
+	snprintf(text, sizeof(text), "%u", highest(r, 0, 0));
+	n = fd_write_file_at(r->proc, "sys/kernel/ns_last_pid", text);
+	return n < 0 ? err_code(e, n, "set the last number of the VPS's processes") : 0;
+}
+
 int restore_settle_numbers(struct restore *r, struct err *e)
 {
 	uint32_t main = main_of(r, CKPT_SPACE_PID);
-	int n = rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e);
+	int n = is_settled_first(r) ? 0 : rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e);
 
 	for (uint32_t id = 1; n == 0 && id <= r->tree.space_count; id++) {
 		cleanup_close int fd = -EBADF;

@@ -146,14 +146,13 @@ static int reserve(const struct restore *r, struct err *e)
 /* For tasks whose numbers nobody who bears them may choose: see restore_bear_thread(). */
 static int open_last_pid(const struct restore *r, struct err *e)
 {
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		if (restore_is_nested(r) || (r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->procs[i]))) {
-			int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	int fd;
 
-			return fd < 0 ? err_sys(e, "open /proc/sys/kernel/ns_last_pid (CONFIG_CHECKPOINT_RESTORE)")
-				      : place(fd, restore_fd_last_pid(r), e);
-		}
-	return 0;
+	if (!restore_counts_up(r))
+		return 0;
+	fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open /proc/sys/kernel/ns_last_pid (CONFIG_CHECKPOINT_RESTORE)")
+		      : place(fd, restore_fd_last_pid(r), e);
 }
 
 static int open_pair(const struct restore *r, struct err *e)
@@ -310,7 +309,9 @@ int restore_open(void *restore, struct err *e)
 		n = open_grounds(r, e);
 	if (n == 0)
 		n = open_terminals(r, &o, e);
-	return n == 0 ? open_rest(r, &o, e) : n;
+	if (n == 0)
+		n = open_rest(r, &o, e);
+	return n == 0 ? restore_settle_own_numbers(r, e) : n;
 }
 
 int restore_open_first(void *restore, struct err *e)

@@ -102,6 +102,25 @@ static _Noreturn void many(void)
 	_exit(guest_failed ? 1 : 14);
 }
 
+static pid_t end_at_once(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	CHECK(waitpid(pid, NULL, 0) == pid);
+	return pid;
+}
+
+/* The next number is higher than those that there are: none that was given not long ago is given again. */
+static void check_next(const pid_t *pid, int n)
+{
+	pid_t next = end_at_once();
+
+	for (int i = 0; i < n; i++)
+		CHECK(next > pid[i]);
+}
+
 int main(void)
 {
 	static const int codes[] = { 11, 13, 14 };
@@ -109,6 +128,8 @@ int main(void)
 	pid_t pid[3];
 
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	for (int i = 0; i < 20; i++) /* numbers that are free again */
+		CHECK(end_at_once() > 0);
 	for (int i = 0; i < 3; i++) {
 		pid[i] = fork();
 		if (pid[i] == 0)
@@ -119,6 +140,7 @@ int main(void)
 	note(&sh->facts[0]);
 	wait_for_restore();
 	CHECK(same(&sh->facts[0]));
+	check_next(pid, 3);
 	sh->go = 1;
 	for (int i = 0; i < 3; i++) {
 		int status = 0;
