@@ -154,6 +154,16 @@ static ssize_t likewise(const struct mounting *m, uint32_t super, const char **r
 	return -1;
 }
 
+/* Something is to be put into it, or it is mounted where the runtime has not. */
+static bool is_used(const struct mounting *m, uint32_t super)
+{
+	bool used = m->tree->supers[super - 1]->contents;
+
+	for (size_t i = 0; !used && i < m->tree->mount_count; i++)
+		used = m->tree->mounts[i]->super == super && m->found[i] < 0;
+	return used;
+}
+
 /* File systems that are there: copies of single mounts, before the stage covers one. */
 static int copy_supers(struct mounting *m, struct err *e)
 {
@@ -161,6 +171,8 @@ static int copy_supers(struct mounting *m, struct err *e)
 		ssize_t i = widest(m, s), at;
 		const char *root = i < 0 ? NULL : m->tree->mounts[i]->root;
 
+		if (!is_used(m, s))
+			continue;
 		at = i < 0 ? likewise(m, s, &root) : m->found[i];
 		if (at < 0)
 			continue;
