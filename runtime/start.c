@@ -309,7 +309,7 @@ static void undo_network(void *ctx)
 	struct err e;
 
 	if (!rt_network_is_host(&v->network) && v->network.vps.if_count &&
-	    netns_vps_down(&v->network.host, &v->network.vps, &e) < 0)
+	    netns_vps_leave(&v->network.host, &v->network.vps, &e) < 0)
 		log_warn("%s: %s", v->spec->name, e.msg);
 }
 
@@ -474,9 +474,9 @@ void rt_finish(struct rt_vps *v)
 {
 	if (!v)
 		return;
+	rt_leave_pidns(v); /* its own is at its end, and nobody is born there */
 	steps_down(&start_table, v);
 	rt_outside_done(v);
-	rt_leave_pidns(v);
 	rt_network_done(&v->network);
 	free(v->resolv_conf);
 	free(v);
