@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "netns/hold.h"
 #include "netns/internal.h"
 
 #include "base/macro.h"
-#include "base/step.h"
 #include "netns/rt.h"
 
 #include <linux/if_bridge.h>
@@ -60,15 +58,17 @@ void netns_add_unlink(struct nl *n, const char *name, const char *what)
 	nl_ignore(n, ENODEV);
 }
 
-static void put_veth(struct nlmsghdr *m, const struct netns_if *i, int netns_fd)
+static void put_veth(struct nlmsghdr *m, const struct netns_if *i, uint32_t number, int netns_fd)
 {
 	struct nlattr *info, *data, *peer;
+	struct ifinfomsg *ifi;
 
 	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
 	mnl_attr_put_strz(m, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(m, IFLA_INFO_DATA);
 	peer = mnl_attr_nest_start(m, VETH_INFO_PEER);
-	mnl_nlmsg_put_extra_header(m, sizeof(struct ifinfomsg));
+	ifi = mnl_nlmsg_put_extra_header(m, sizeof(*ifi));
+	ifi->ifi_index = (int)number;
 	mnl_attr_put_strz(m, IFLA_IFNAME, i->name);
 	mnl_attr_put(m, IFLA_ADDRESS, 6, i->mac);
 	mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
@@ -82,9 +82,11 @@ static void put_veth(struct nlmsghdr *m, const struct netns_if *i, int netns_fd)
 }
 
 static void add_veth(struct nl *n, const struct netns_if *i, const struct netns_made *d, int master,
-		     int netns_fd)
+		     uint32_t number, int netns_fd)
 {
-	struct ifinfomsg ifi = { 0 };
+	/* The kernel (6.18) numbers the peer as it is told only when this end is given a number, too: any that is
+	 * far from those which it gives itself. */
+	struct ifinfomsg ifi = { .ifi_index = number ? (int)(0x40000000u | arc4random() >> 2) : 0 };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
 				      "add the link");
 
@@ -98,14 +100,14 @@ static void add_veth(struct nl *n, const struct netns_if *i, const struct netns_
 			mnl_attr_put_u32(m, IFLA_MTU, i->mtu);
 		if (master)
 			mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)master);
-		put_veth(m, i, netns_fd);
+		put_veth(m, i, number, netns_fd);
 	}
 	nl_end(n, m);
 }
 
-static void add_macvlan(struct nl *n, const struct netns_if *i, int parent, int netns_fd)
+static void add_macvlan(struct nl *n, const struct netns_if *i, int parent, uint32_t number, int netns_fd)
 {
-	struct ifinfomsg ifi = { 0 };
+	struct ifinfomsg ifi = { .ifi_index = (int)number };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
 				      "add the macvlan");
 	struct nlattr *info, *data;
@@ -155,11 +157,11 @@ int netns_links_make(struct nl *n, const struct netns_host *h, const struct netn
 		if (r < 0)
 			return r;
 		if (i->mode == NETNS_MACVLAN) {
-			add_macvlan(n, i, master, netns_fd);
+			add_macvlan(n, i, master, v->number[k], netns_fd);
 			continue;
 		}
 		netns_add_unlink(n, made[k].name, "remove the earlier link");
-		add_veth(n, i, &made[k], i->mode == NETNS_BRIDGE ? master : 0, netns_fd);
+		add_veth(n, i, &made[k], i->mode == NETNS_BRIDGE ? master : 0, v->number[k], netns_fd);
 		if (i->rate_out)
 			netns_ifb_add(n, h, made[k].ifb);
 	}
@@ -391,92 +393,6 @@ int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsi
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }
 
-struct start {
-	const struct netns_host *h;
-	const struct netns_vps *v;
-	int netns_fd;
-	struct nl nl;
-	struct netns_made made[NETNS_IF_MAX];
-};
-
-static int step_rules(void *ctx, struct err *e)
-{
-	struct start *s = ctx;
-
-	return netns_rules_add(s->h, s->v, e);
-}
-
-static void undo_rules(void *ctx)
-{
-	struct start *s = ctx;
-	struct err e;
-
-	netns_rules_remove(s->h, s->v, &e);
-}
-
-/* Also what the next step has made. */
-static void undo_links(void *ctx)
-{
-	struct start *s = ctx;
-	struct err e;
-
-	netns_links_down(s->h, s->v, 0, &e);
-}
-
-static int step_links(void *ctx, struct err *e)
-{
-	struct start *s = ctx;
-	int r = nl_open(&s->nl, NETLINK_ROUTE, -EBADF, e);
-
-	if (r < 0)
-		return r;
-	netns_links_name(s->h, s->v, s->made);
-	r = netns_links_make(&s->nl, s->h, s->v, s->made, s->netns_fd, e);
-	if (r < 0)
-		undo_links(s);
-	return r;
-}
-
-static int step_host(void *ctx, struct err *e)
-{
-	struct start *s = ctx;
-
-	return netns_links_dress(&s->nl, s->h, s->v, s->made, e);
-}
-
-static int step_inside(void *ctx, struct err *e)
-{
-	struct start *s = ctx;
-
-	return netns_links_inside(s->v, s->made, s->netns_fd, e);
-}
-
-static const struct step start_steps[] = {
-	{ "rules", step_rules, undo_rules },
-	{ "links", step_links, undo_links },
-	{ "host", step_host, NULL },
-	{ "inside", step_inside, NULL },
-};
-static STEP_TABLE(start_table, "netns", start_steps);
-
-int netns_vps_up(const struct netns_host *h, const struct netns_vps *v, int netns_fd, struct err *e)
-{
-	struct start s = { .h = h, .v = v, .netns_fd = netns_fd, .nl = NL_INIT };
-	int r = steps_up(&start_table, &s, e);
-
-	nl_done(&s.nl);
-	return r;
-}
-
-int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct err *e)
-{
-	struct err second;
-	int r = netns_links_down(h, v, 0, e); /* first: nothing goes by without rules */
-	int r2 = netns_rules_remove(h, v, r < 0 ? &second : e);
-
-	return r < 0 ? r : r2;
-}
-
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e)
 {
 	struct netns_made made[NETNS_IF_MAX] = { 0 };
@@ -505,30 +421,6 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 		dress_bridged(&n, h, i, &made[k], bridge);
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
-}
-
-int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
-		      struct err *e)
-{
-	struct netns_made made[NETNS_IF_MAX] = { 0 };
-	cleanup_nl struct nl n = NL_INIT;
-	struct netns_vps open = *v;
-	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
-
-	if (r < 0)
-		return r;
-	open.held = false;
-	netns_links_name(h, v, made);
-	for (size_t k = 0; k < v->if_count; k++) {
-		made[k].index = nl_ifindex(&n, made[k].name);
-		made[k].ifb_index = nl_ifindex(&n, made[k].ifb);
-	}
-	r = netns_links_dress(&n, h, &open, made, e);
-	for (size_t k = 0; k < v->if_count; k++)
-		netns_await_carrier(n.fd, made[k].name);
-	if (r == 0)
-		netns_announce(v, netns_fd);
-	return r;
 }
 
 int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsigned i,
