@@ -54,7 +54,7 @@ turn() {
 
 # try POINT source|destination: with the fault there, then without.
 try() {
-	local point=$1 host from to n last
+	local point=$1 host from to last
 	turn
 	host=$from
 	[ "$2" = source ] || host=$to
