@@ -238,6 +238,23 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
 }
 
+static int restore_networks(const struct restore *r, struct err *e)
+{
+	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_NET);
+	cleanup_close int own = main ? fcntl(restore_fd_space(r, main), F_DUPFD_CLOEXEC, restore_fd_end(r)) :
+				       open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	cleanup_free int *fd = malloc((r->tree.space_count + 1) * sizeof(*fd));
+	struct ckpt_netplaces at = { fd, r->tree.space_count + 1 };
+
+	if (!fd || own < 0)
+		return err_code(e, fd ? -errno : -ENOMEM, "restore the network");
+	fd[0] = own;
+	for (uint32_t id = 1; id <= r->tree.space_count; id++)
+		fd[id] = r->tree.spaces[id - 1]->kind == CKPT_SPACE_NET && id != main ? restore_fd_space(r, id) :
+											 -EBADF;
+	return ckpt_netstate_restore(r->tree.nets, r->tree.net_count, &at, restore_early_look(r), e);
+}
+
 static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = restore_all_mounts(r, e);
@@ -249,7 +266,7 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, o, e);
 	if (n == 0)
-		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, restore_early_look(r), e);
+		n = restore_networks(r, e);
 	if (n == 0)
 		n = ckpt_sockets_make(o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)

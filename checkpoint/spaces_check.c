@@ -242,7 +242,8 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = check_task(t, &t->tasks[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
-		if ((!is_mnt(t, t->files[i]->space) &&
+		if ((t->files[i]->net && !is_space(t, t->files[i]->net, CKPT_SPACE_NET)) ||
+		    (!is_mnt(t, t->files[i]->space) &&
 		     !is_space(t, t->files[i]->space, CKPT_SPACE_NET)) ||
 		    (t->files[i]->socket && t->files[i]->socket->local &&
 		     !is_mnt(t, t->files[i]->socket->local->space)))

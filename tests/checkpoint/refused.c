@@ -6,7 +6,9 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
-#include <linux/sockios.h>
+#include <linux/netlink.h>
+#include <linux/nexthop.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -19,7 +21,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, WAY, DEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, NEXTHOP, AIO, WAY, DEEP };
 
 static int ready[2];
 
@@ -51,13 +53,34 @@ static void put(const char *file, const char *text)
 	close(fd);
 }
 
-/* A link in a network namespace of its own. */
-static int add_link(void)
+/* A nexthop object in a network namespace of its own. */
+static int add_nexthop(void)
 {
+	struct {
+		struct nlmsghdr h;
+		struct nhmsg nh;
+		struct nlattr id;
+		uint32_t number;
+		struct nlattr blackhole;
+	} m = { { sizeof(m), RTM_NEWNEXTHOP, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK, 1, 0 },
+		{ .nh_family = AF_INET },
+		{ 8, NHA_ID },
+		7,
+		{ 4, NHA_BLACKHOLE } };
+	struct {
+		struct nlmsghdr h;
+		int error;
+		char more[512];
+	} answer = { .error = -1 };
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
 	int fd, r = unshare(CLONE_NEWNET);
 
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	r = r < 0 ? r : ioctl(fd, SIOCBRADDBR, "other");
+	r = r < 0 ? r : ioctl(fd, SIOCSIFFLAGS, &lo);
+	close(fd);
+	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	r = r < 0 || send(fd, &m, sizeof(m), 0) < 0 || recv(fd, &answer, sizeof(answer), 0) < 0 ? -1 :
+											       answer.error;
 	close(fd);
 	return r;
 }
@@ -110,7 +133,7 @@ static void descend(void)
 
 static void child(void)
 {
-	if (WHAT == LINK && add_link() == 0)
+	if (WHAT == NEXTHOP && add_nexthop() == 0)
 		stay();
 	if (WHAT == FROZEN) {
 		put("/sys/fs/cgroup/frozen/cgroup.procs", "0");
@@ -150,7 +173,7 @@ int main(void)
 	}
 	if (WHAT == FROZEN)
 		CHECK(mkdir("/sys/fs/cgroup/frozen", 0755) == 0);
-	if ((WHAT == FROZEN || WHAT == LINK) && fork() == 0)
+	if ((WHAT == FROZEN || WHAT == NEXTHOP) && fork() == 0)
 		child();
 	if (WHAT == FROZEN) {
 		char c;
@@ -173,7 +196,7 @@ int main(void)
 	}
 	if (WHAT == SEALED)
 		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
-	if (WHAT == NAMESPACE || WHAT == LINK) {
+	if (WHAT == NAMESPACE || WHAT == NEXTHOP) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);
