@@ -230,9 +230,11 @@ static int collect_nested(struct ckpt_dump *d, uint32_t id, struct err *e)
 
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e)
 {
+	int r = d->network ? 0 : ckpt_network_start(d, e); /* a check has not */
 	struct ckpt_network *n = d->network;
-	int r = 0;
 
+	if (r < 0)
+		return r;
 	wait_for(n);
 	if (has_own(n))
 		r = ckpt_note(d, keep(d, &n->seen[0], e), 0, -1, e);

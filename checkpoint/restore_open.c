@@ -148,6 +148,43 @@ static int open_last_pid(const struct restore *r, struct err *e)
 	return 0;
 }
 
+static bool is_same(int a, int b)
+{
+	struct stat s, t;
+
+	return fstat(a, &s) == 0 && fstat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+}
+
+/* What is mounted without a name was made in the workshop: from now on it is what one of its mounts shows, as a file
+ * that was opened there cannot be saved again. */
+static int find_mounted(const struct restore *r, uint32_t ghost, struct err *e)
+{
+	const struct ckpt_tree *t = &r->tree;
+	uint32_t mode = t->ghosts[ghost - 1]->mode;
+	int how = S_ISDIR(mode)  ? O_RDONLY | O_DIRECTORY :
+		  !S_ISREG(mode) ? O_PATH :
+		  t->ghosts[ghost - 1]->executed ? O_RDONLY :
+						   O_RDWR;
+
+	for (uint32_t id = 1; id <= t->mount_count; id++) {
+		cleanup_close int fd = -EBADF;
+		char path[4096] = "";
+		bool found;
+
+		if (t->mounts[id - 1]->ghost != ghost || ckpt_mount_path(t, id, path, sizeof(path)) < 0)
+			continue;
+		if (restore_enter(r, t->mounts[id - 1]->space, e) < 0)
+			return -EPERM;
+		fd = open(path, how | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		found = fd >= 0 && is_same(fd, restore_fd_ghost(r, ghost));
+		if (restore_enter(r, 0, e) < 0)
+			return -EPERM;
+		if (found)
+			return place(TAKE_FD(fd), restore_fd_ghost(r, ghost), e);
+	}
+	return 0;
+}
+
 static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	/* Out of the way of what is placed. */
@@ -156,12 +193,18 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 	if (spool < 0)
 		return err_sys(e, "keep what deleted files hold");
 	for (uint32_t i = 1; n == 0 && i <= r->tree.ghost_count; i++) {
-		uint32_t space = r->tree.ghosts[i - 1]->space;
-		int fd = space ? restore_enter(r, space, e) : 0;
+		const Ckpt__Ghost *g = r->tree.ghosts[i - 1];
+		uint32_t space = g->space;
+		int fd;
 
+		o->ghosts[i - 1] = restore_fd_ghost(r, i);
+		if (g->super) {
+			n = find_mounted(r, i, e);
+			continue;
+		}
+		fd = space ? restore_enter(r, space, e) : 0;
 		if (fd == 0)
 			fd = ckpt_ghost_make(&r->tree, i - 1, spool, e);
-		o->ghosts[i - 1] = restore_fd_ghost(r, i);
 		n = fd < 0 ? fd : place(fd, o->ghosts[i - 1], e);
 		if (n == 0 && space)
 			n = restore_enter(r, 0, e);

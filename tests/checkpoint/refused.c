@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, NEXTHOP, AIO, WAY, DEEP };
 
@@ -166,10 +167,15 @@ int main(void)
 		descend();
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
-	if (WHAT == MOUNT) { /* of a directory that is no more */
-		mkdir("/root/gone", 0700);
-		mount("/root/gone", "/tmp", NULL, MS_BIND, NULL);
-		rmdir("/root/gone");
+	if (WHAT == MOUNT) { /* of what is known of a process that is no more */
+		char path[32];
+		pid_t pid = fork();
+
+		if (pid == 0)
+			stay();
+		snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+		CHECK(mount(path, "/tmp", NULL, MS_BIND, NULL) == 0);
+		CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid && access(path, F_OK) < 0);
 	}
 	if (WHAT == FROZEN)
 		CHECK(mkdir("/sys/fs/cgroup/frozen", 0755) == 0);
