@@ -17,7 +17,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -180,29 +182,32 @@ static int refuse(const struct ckpt_mountinfo *m, struct err *e, const char *why
 	return err_set(e, ERR_UNSUPPORTED, "%s is mounted on %s, %s", m->type, m->at, why);
 }
 
-/* What /proc shows is told by process 1 in it, when that can be looked at. */
-static int open_first(void *arg, struct err *e)
+/* What /proc shows is told by process 1 in it, when that can be looked at: an fd of its pid namespace, or -EBADF.
+ * From outside, and nothing else that lies in the way is believed. */
+static int proc_first(const struct reading *r, const struct ckpt_mountinfo *m)
 {
-	struct opening *o = arg;
+	cleanup_close int dir = -EBADF, fd = -EBADF;
 	char path[4200];
+	struct stat st;
 
-	(void)e;
-	snprintf(path, sizeof(path), "%s/1/ns/pid", o->path);
-	o->fd = open(path, O_RDONLY | O_CLOEXEC);
-	return 0;
+	snprintf(path, sizeof(path), "%s/1/ns", m->at);
+	dir = path_open_no_links(ckpt_space_root(r->d, r->space), path, O_PATH | O_DIRECTORY, 0, false);
+	if (dir < 0 || fstat(dir, &st) < 0 || st.st_dev != m->dev)
+		return -EBADF;
+	fd = openat(dir, "pid", O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWPID ? TAKE_FD(fd) : -EBADF;
 }
 
 static int proc_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__Super *s, struct err *e)
 {
-	struct opening o = { m->at, -EBADF };
+	cleanup_close int first = -EBADF;
 	uint32_t main = r->d->spaces.main[CKPT_SPACE_PID];
 	int n = mounter_spaces(r, s, e), id = 0;
 
 	if (n == 0 && STREQ(m->root, "/"))
-		n = ckpt_within(&r->d->spaces.space[r->space - 1].fd, 1, open_first, &o, e);
-	if (n == 0 && o.fd >= 0)
-		id = ckpt_spaces_add(r->d, CKPT_SPACE_PID, o.fd, 0, e);
-	fd_close(&o.fd);
+		first = proc_first(r, m);
+	if (first >= 0)
+		id = ckpt_spaces_add(r->d, CKPT_SPACE_PID, first, 0, e);
 	if (n < 0 || id < 0)
 		return n < 0 ? n : id;
 	if (!s->n_spaces)

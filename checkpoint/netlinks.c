@@ -132,6 +132,21 @@ void net_links_localize(const struct net_walk *all, uint32_t base)
 	}
 }
 
+uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint32_t ns, const char *name)
+{
+	struct net_walk w = { .states = states, .count = count, .ns = ns, .part = CKPT_NET_LINK };
+	const struct nlmsghdr *m;
+
+	while ((m = net_next(&w))) {
+		struct net_link l;
+
+		net_link_read(m, &l);
+		if (STREQ(l.name, name))
+			return l.ifi->ifi_index > 0 ? (uint32_t)l.ifi->ifi_index : 0;
+	}
+	return 0;
+}
+
 #define FLAGS (IFF_UP | IFF_NOARP | IFF_PROMISC | IFF_ALLMULTI | IFF_MULTICAST)
 
 static int set_up(struct nl *n, const struct net_link *l, struct err *e)

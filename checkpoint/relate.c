@@ -118,6 +118,8 @@ static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, p
 /* They are in no control group; the kernel lists them with their parents. */
 int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
+	size_t last = (size_t)(k - d->tree.tasks);
+
 	for (size_t i = 0; i < k->thread_count; i++) {
 		cleanup_free char *text = NULL;
 		char path[64];
@@ -133,7 +135,7 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 
 			if (end == p)
 				break;
-			if (ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
+			if (!ckpt_is_frozen(&d->frozen, (pid_t)pid, &last) && ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
 				r = zombie_collect(d, k, (pid_t)pid, &s, e);
 			if (r < 0)
 				return r;
@@ -198,12 +200,14 @@ static int share(const struct ckpt_tree *t, int what, size_t *first, struct err 
 	return 0;
 }
 
-static int shares(struct ckpt_tree *t, struct err *e)
+static int shares(struct ckpt_tree *t, bool may_share_memory, struct err *e)
 {
 	cleanup_free size_t *first = calloc(t->task_count, sizeof(*first));
-	int r = first ? share(t, KCMP_VM, first, e) : err_code(e, -ENOMEM, "collect");
+	int r = first ? 0 : err_code(e, -ENOMEM, "collect");
 
-	for (size_t i = 0; r == 0 && i < t->task_count; i++)
+	if (r == 0 && may_share_memory)
+		r = share(t, KCMP_VM, first, e);
+	for (size_t i = 0; r == 0 && may_share_memory && i < t->task_count; i++)
 		if (first[i] != i)
 			return err_set(
 				e, ERR_UNSUPPORTED,
@@ -263,7 +267,7 @@ int ckpt_relate(struct ckpt_dump *d, struct err *e)
 	int r = ckpt_note(d, parents(&d->tree, e), 0, -1, e);
 
 	if (r == 0)
-		r = ckpt_note(d, shares(&d->tree, e), 0, -1, e);
+		r = ckpt_note(d, shares(&d->tree, d->frozen.shared, e), 0, -1, e);
 	return r == 0 ? ckpt_note(d, check_plan(&d->tree, e), 0, -1, e) : r;
 }
 

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_births.h"
@@ -19,6 +20,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static int place(int fd, int at, struct err *e)
@@ -31,15 +34,16 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
-static int make_memfd(const char *name)
+static int make_memfd(const char *name, uint32_t huge)
 {
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | ckpt_huge_bits(huge) : 0);
 	char part[250];
 	int fd;
 
 	snprintf(part, sizeof(part), "%s", name);
-	fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	fd = memfd_create(part, flags | MFD_EXEC);
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-		fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(part, flags);
 	return fd;
 }
 
@@ -48,14 +52,18 @@ static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
 	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
 	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
-	cleanup_close int fd = early < 0 ? make_memfd(s->name) : early;
+	cleanup_close int fd = early < 0 ? make_memfd(s->name, s->huge) : early;
 	char path[64];
 
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
+	if (ckpt_huge_of(fd) != s->huge)
+		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %u", id);
 	if (ftruncate(fd, (off_t)s->size) < 0 ||
 	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
+	if (ckpt_huge_take(fd, s, e) < 0)
+		return -ENOSPC;
 	if (!(s->seals & F_SEAL_WRITE))
 		return place(TAKE_FD(fd), at, e);
 	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
@@ -185,6 +193,16 @@ static int find_mounted(const struct restore *r, uint32_t ghost, struct err *e)
 	return 0;
 }
 
+static int open_pair(const struct restore *r, struct err *e)
+{
+	int pair[2], n;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "make a pair of sockets");
+	n = place(pair[0], restore_fd_pair(r, 0), e);
+	return n == 0 ? place(pair[1], restore_fd_pair(r, 1), e) : n;
+}
+
 static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	/* Out of the way of what is placed. */
@@ -218,7 +236,7 @@ static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 	int n = raise_limit(r, e);
 
 	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				    .end = restore_fd_end(r), .lender = -EBADF };
+				    .end = restore_fd_end(r), .lender = -EBADF, .scratch = r->scratch };
 	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
@@ -240,6 +258,8 @@ static int open_grounds(struct restore *r, struct err *e)
 
 	if (n == 0)
 		n = open_last_pid(r, e);
+	if (n == 0)
+		n = open_pair(r, e);
 	return n == 0 ? restore_spaces(r, e) : n;
 }
 
@@ -298,6 +318,14 @@ static int restore_networks(const struct restore *r, struct err *e)
 	return ckpt_netstate_restore(r->tree.nets, r->tree.net_count, &at, restore_early_look(r), e);
 }
 
+static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)
+{
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		if (o->mates[i] >= 0 && dup3(o->mates[i], restore_fd_mate(r, i), O_CLOEXEC) < 0)
+			return err_sys(e, "keep the other end of a socket");
+	return 0;
+}
+
 static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = restore_all_mounts(r, e);
@@ -318,7 +346,7 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 	if (n == 0)
 		n = ckpt_pty_finish(o, e);
 	if (n == 0)
-		n = ckpt_sockets_fill(o, e);
+		n = r->fills_late ? keep_mates(r, o, e) : ckpt_sockets_fill(o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++)
 		n = open_mapped(r, i, e);
 	return n == 0 ? restore_file_locks(r, e) : n;
@@ -389,6 +417,26 @@ int restore_open_last(void *restore, struct err *e)
 	if (n == 0)
 		n = restore_take_pidspaces(r, proc, e);
 	return n == 0 ? open_rest(r, &o, e) : n;
+}
+
+int restore_fill_sockets(void *restore, struct err *e)
+{
+	struct restore *r = restore;
+	struct ckpt_opening o;
+	struct stat st;
+	int n = begin(r, &o, e);
+
+	if (n == 0)
+		n = keep_lender(r, &o, e);
+	if (n == 0)
+		n = take_first(r, &o, e);
+	for (size_t i = 0; n == 0 && i < r->tree.file_count; i++) {
+		int mate = restore_fd_mate(r, i);
+
+		o.fds[i] = restore_fd_file(r, (uint32_t)i + 1);
+		o.mates[i] = fstat(mate, &st) == 0 && S_ISSOCK(st.st_mode) ? mate : -1;
+	}
+	return n == 0 ? ckpt_sockets_fill(&o, e) : n;
 }
 
 void restore_stay(void *restore)

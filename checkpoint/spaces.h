@@ -77,6 +77,8 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 /* Fills in what it is by itself. (spaces_look.c) */
 int ckpt_space_look(struct ckpt_dump *d, struct ckpt_seen_space *seen, Ckpt__Space *out,
 		    struct err *e);
+/* Its number in such a link of /proc/PID/ns; 0: there is none. */
+ino_t ckpt_space_number(const char *link);
 /* Which namespaces a thread is in. */
 int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);
 void ckpt_spaces_done(struct ckpt_dump *d);
