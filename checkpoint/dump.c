@@ -329,7 +329,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
 	if (r == 0)
-		r = ckpt_network_prepare(d, e);
+		r = ckpt_network_prepare(d, pids, n, e);
 	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }

@@ -73,7 +73,7 @@ struct ckpt_dump {
 	struct {
 		uint32_t space; /* as File.space */
 		int fd;         /* netns_lock() */
-	} net_lock[16];
+	} net_lock[256];
 	size_t net_lock_count;
 	pid_t init;
 	size_t level;           /* ckpt_pid_level() */
@@ -181,9 +181,10 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 /*
  * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
  * is told in hundreds of small files. prepare() while the VPS runs; start() when it is stopped; collect() waits for
- * it, and keeps what it has found in d->tree until done(), when the VPS is let go. (network.c)
+ * it, and keeps what it has found in d->tree until done(), when the VPS is let go. Nested namespaces likewise: those that processes are in are
+ * known ahead. (network.c)
  */
-int ckpt_network_prepare(struct ckpt_dump *d, struct err *e);
+int ckpt_network_prepare(struct ckpt_dump *d, const pid_t *pids, size_t n, struct err *e);
 int ckpt_network_start(struct ckpt_dump *d, struct err *e);
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
 void ckpt_network_done(struct ckpt_dump *d);

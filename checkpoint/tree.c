@@ -448,7 +448,7 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
-	if (ckpt_spaces_check(t, e) < 0)
+	if (ckpt_spaces_check(t, e) < 0 || ckpt_netpeers_check(t, e) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < t->zombie_count; i++) {
 		int x = check_zombie(t, t->zombies[i], e);
