@@ -8,6 +8,7 @@
 #include "checkpoint/attributes.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/queues.h"
@@ -131,19 +132,18 @@ static int copy_process(const struct visit *v)
  * Which fds close on exec. The flags in fdinfo also have the O_CLOEXEC with which the file was opened,
  * even when the fd is a duplicate without it (seen on Linux 6.18).
  */
-static int ask_more_fds(struct visit *v, struct err *e)
+static int ask_fds(struct visit *v, const Ckpt__FdTable *t, size_t from, struct err *e)
 {
-	const struct ckpt_task *k = v->k;
 	int r = 0;
 
-	for (size_t at = v->at.fd_count, n; r == 0 && at < k->fds->n_fd; at += n) {
-		n = k->fds->n_fd - at < CKPT_BATCH_MAX ? k->fds->n_fd - at : CKPT_BATCH_MAX;
+	for (size_t at = from, n; r == 0 && at < t->n_fd; at += n) {
+		n = t->n_fd - at < CKPT_BATCH_MAX ? t->n_fd - at : CKPT_BATCH_MAX;
 		ckpt_ask_init(&v->q, v->b);
 		for (size_t i = 0; i < n; i++)
-			ckpt_ask(&v->q, SYS_fcntl, k->fds->fd[at + i]->fd, F_GETFD, 0, 0);
+			ckpt_ask(&v->q, SYS_fcntl, t->fd[at + i]->fd, F_GETFD, 0, 0);
 		r = ckpt_batch_run(v->b, &v->th, v->q.call, n, e);
 		for (size_t i = 0; r == 0 && i < n; i++)
-			k->fds->fd[at + i]->cloexec = v->q.call[i].ret & FD_CLOEXEC;
+			t->fd[at + i]->cloexec = v->q.call[i].ret & FD_CLOEXEC;
 	}
 	return r;
 }
@@ -220,7 +220,9 @@ static int take_all(struct visit *v, struct err *e)
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)v->k->pid);
 	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
-	return r == 0 && v->leader ? ask_more_fds(v, e) : r;
+	if (r == 0 && v->leader)
+		return ask_fds(v, v->k->fds, v->at.fd_count, e);
+	return r == 0 && t->own && t->own->fds ? ask_fds(v, t->own->fds, 0, e) : r;
 }
 
 static int look_outside(struct visit *v, unsigned *filters, struct err *e)
@@ -340,7 +342,7 @@ static int threads_collect(struct visit *v, const struct ckpt_process *p, struct
 		r = ckpt_status_read(p->tids[i], &v->status);
 		r = r < 0 ? err_code(e, r, "look at thread %d", (int)p->tids[i]) : thread_begin(v, p->tids[i], e);
 		if (r == 0)
-			r = thread_end(v, i == p->count - 1, 0, e);
+			r = thread_end(v, i == p->count - 1, ckpt_own_collect(v->d, v->k, p->tids[i], v->t, e), e);
 	}
 	if (r < 0)
 		drop_scratch(v, p->tids[0]);

@@ -213,7 +213,7 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 static int reopen(const struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret)
 {
 	const struct ckpt_seen *s = d->files.by_file[id - 1];
-	cleanup_close int pidfd = pidfd_open_pid(s->pid);
+	cleanup_close int pidfd = ckpt_task_pidfd(s->pid);
 
 	*ret = (struct ckpt_sock){ .fd = -EBADF,
 				   .id = id,

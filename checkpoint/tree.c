@@ -2,6 +2,7 @@
 #include "checkpoint/aio.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/queues.h"
@@ -358,7 +359,9 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
 		    th->n_groups > 1024)
 			return bad(e, "thread", th->tid);
-		r = ckpt_seccomp_check(t, th, e);
+		r = ckpt_own_check(t, k, th, e);
+		if (r == 0)
+			r = ckpt_seccomp_check(t, th, e);
 		if (r == 0)
 			r = ckpt_attributes_check(k, th, e);
 		if (r < 0)
