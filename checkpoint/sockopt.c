@@ -12,7 +12,8 @@
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
-#define VALUE_MAX 2048 /* a header of IPv6 */
+#define VALUE_MAX 64
+#define HEADER_MAX 2048
 
 /* Newer than some headers. */
 enum { SO_PASSPIDFD_ = 76, SO_PASSRIGHTS_ = 83, SO_INQ_ = 84, SO_BUF_LOCK_ = 72, SO_RCVMARK_ = 75,
@@ -26,6 +27,7 @@ enum {
 	PACKETS = 32, /* none of streams, which inherit something there all the same */
 	MAY_FAIL = 8, /* what the host must grant, or have: it goes on without */
 	BUFFER = 16,  /* kept as twice what it is told (socket(7)); set when the owner did, or it is less */
+	HEADER = 128, /* of IPv6: up to HEADER_MAX bytes */
 	LESS = 64,    /* of sockets that are not idle the kernel chooses it, unless it is less than that */
 };
 
@@ -97,10 +99,10 @@ static const struct row {
 	{ SOL_IPV6, IPV6_RECVPATHMTU, 0 },
 	{ SOL_IPV6, IPV6_RECVORIGDSTADDR, 0 },
 	{ SOL_IPV6, IPV6_RECVFRAGSIZE, 0 },
-	{ SOL_IPV6, IPV6_HOPOPTS, 0 },
-	{ SOL_IPV6, IPV6_RTHDR, 0 },
-	{ SOL_IPV6, IPV6_RTHDRDSTOPTS, 0 },
-	{ SOL_IPV6, IPV6_DSTOPTS, 0 },
+	{ SOL_IPV6, IPV6_HOPOPTS, HEADER },
+	{ SOL_IPV6, IPV6_RTHDR, HEADER },
+	{ SOL_IPV6, IPV6_RTHDRDSTOPTS, HEADER },
+	{ SOL_IPV6, IPV6_DSTOPTS, HEADER },
 	{ SOL_IPV6, IPV6_AUTOFLOWLABEL, 0 },
 	{ SOL_IPV6, 33 /* IPV6_FLOWINFO_SEND */, 0 },
 	{ SOL_IPV6, IPV6_DONTFRAG, 0 },
@@ -269,7 +271,7 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++) {
-		uint8_t value[VALUE_MAX];
+		uint8_t value[HEADER_MAX];
 		socklen_t len = sizeof(value);
 		size_t bytes;
 
@@ -331,7 +333,7 @@ static bool grew(const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketO
 static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o,
 	       struct err *e)
 {
-	uint8_t now[VALUE_MAX];
+	uint8_t now[HEADER_MAX];
 	socklen_t len = sizeof(now);
 	int n = 0;
 
@@ -378,7 +380,7 @@ bool ckpt_sockopts_are_good(const Ckpt__Socket *s)
 	for (size_t i = 0; i < s->n_option; i++) {
 		const Ckpt__SocketOption *o = s->option[i];
 		const struct row *r = find(o->level, o->name);
-		size_t max = VALUE_MAX;
+		size_t max = r && r->flags & HEADER ? HEADER_MAX : VALUE_MAX;
 
 		if (r && r->level == SOL_SOCKET && r->name == SO_ATTACH_FILTER)
 			max = BPF_MAXINSNS * sizeof(struct sock_filter);
