@@ -5,6 +5,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/sockets.h"
 #include "checkpoint/maps.h"
 
 #include <errno.h>
@@ -173,6 +174,11 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 	}
 	if (STREQ(l->name, "/[aio] (deleted)"))
 		return ckpt_aio_area(d, a, e);
+	if (strncmp(l->name, "socket:[", 8) == 0) { /* which is known when all sockets are */
+		a->memfd_file = CKPT_AREA_SOCKET;
+		a->offset = l->ino;
+		return 0;
+	}
 	if (l->name[0] != '/')
 		return refuse(e, k, l, "which cannot be saved yet");
 	if (stat(path, &mapped) < 0)

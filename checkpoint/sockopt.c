@@ -160,7 +160,7 @@ static const struct row {
 	{ SOL_PACKET, PACKET_TX_HAS_OFF, 0 },
 	{ SOL_PACKET, PACKET_QDISC_BYPASS, 0 },
 	{ SOL_PACKET, PACKET_IGNORE_OUTGOING, 0 },
-	{ SOL_PACKET, PACKET_FANOUT, 0 },
+	{ SOL_PACKET, PACKET_FANOUT, LAST }, /* who has joined others may not be bound again */
 	{ SOL_SOCKET, SO_PRIORITY, 0 },
 	{ SOL_SOCKET, SO_KEEPALIVE, 0 },
 	{ SOL_SOCKET, SO_BROADCAST, 0 },

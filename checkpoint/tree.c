@@ -325,7 +325,7 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
 		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
 		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a) ||
-		    !ckpt_aio_fits(a))
+		    (a->memfd_file && t->files[a->memfd_file - 1]->kind != CKPT_FILE_PACKET) || !ckpt_aio_fits(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
