@@ -266,7 +266,7 @@ int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, con
 	return r;
 }
 
-static int open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+int ckpt_kernel_open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
 {
 	uint64_t table, slots;
 	int r = ckpt_kernel_member(k, k->files, "files_struct", "fdt", 8, &table, e);
@@ -279,7 +279,7 @@ static int open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
 {
 	uint64_t file;
-	int r = open_file(k, fd, &file, e);
+	int r = ckpt_kernel_open_file(k, fd, &file, e);
 
 	return r < 0 ? r : ckpt_kernel_member(k, file, "file", "private_data", 8, ret, e);
 }
@@ -289,7 +289,7 @@ int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 {
 	uint64_t file, inode, pid, links;
 	uint32_t in_proc = 0, in_task = 0;
-	int r = open_file(k, fd, &file, e);
+	int r = ckpt_kernel_open_file(k, fd, &file, e);
 
 	if (r == 0)
 		r = ckpt_kernel_member(k, file, "file", "f_inode", 8, &inode, e);

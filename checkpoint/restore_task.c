@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/attributes.h"
+#include "checkpoint/dnotify.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/own.h"
@@ -104,7 +105,9 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	if (k->thp_disable)
 		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, k->thp_disable & ~1u, 0, 0, 0);
 	restore_registrations(p->task, l);
-	n = list_run(l, &p->batch, &p->threads[0], e);
+	n = restore_dnotify(r, p, l, e);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n == 0)
 		n = restore_table_locks(p, 0, p->task->fds, l, e);
 	for (size_t i = 0; n == 0 && i < k->n_rlimits; i++) {
