@@ -206,7 +206,8 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 	r = lock(k->d, k->file->space, e);
 	if (r < 0)
 		return r;
-	return ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);
+	r = ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);
+	return r == 0 ? ckpt_reuseport_collect(k, e) : r;
 }
 
 /* One's own copy of the open file that file `id` was seen as. */

@@ -62,6 +62,8 @@ int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
 bool ckpt_inet_is_good(const Ckpt__Socket *s);
+/* What chooses among all of its port. (reuseport.c) */
+int ckpt_reuseport_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_netlink_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_netlink_make(int fd, const Ckpt__File *f, struct err *e);
 bool ckpt_netlink_is_good(const Ckpt__Socket *s);

@@ -199,6 +199,7 @@ static const struct row {
 	{ SOL_SOCKET, SO_RCVBUF, BUFFER | MAY_FAIL },
 	{ SOL_SOCKET, SO_BUF_LOCK_, 0 },
 	{ SOL_SOCKET, SO_PEEK_OFF, LAST },
+	{ SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, LAST }, /* reuseport.c; when all are in the group */
 	{ SOL_SOCKET, SO_ATTACH_FILTER, LAST },
 	{ SOL_SOCKET, SO_LOCK_FILTER, LAST },
 };
@@ -292,12 +293,25 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 	return r < 0 ? err_code(e, r, "read the options of a socket") : 0;
 }
 
+int ckpt_sockopt_keep(struct ckpt_arena *a, Ckpt__Socket *s, int level, int name, const void *value, size_t len,
+		      struct err *e)
+{
+	const struct row *r = find((uint32_t)level, (uint32_t)name);
+
+	return r && add(a, s, r, value, len) < 0 ? err_code(e, -ENOMEM, "read the options of a socket") : 0;
+}
+
+static bool is_program(const struct row *r)
+{
+	return r->level == SOL_SOCKET && (r->name == SO_ATTACH_FILTER || r->name == SO_ATTACH_REUSEPORT_CBPF);
+}
+
 static int attach(int fd, const Ckpt__SocketOption *o)
 {
 	struct sock_fprog p = { (unsigned short)(o->value.len / sizeof(struct sock_filter)),
 				(void *)o->value.data };
 
-	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p)) < 0 ? -errno : 0;
+	return setsockopt(fd, SOL_SOCKET, (int)o->name, &p, sizeof(p)) < 0 ? -errno : 0;
 }
 
 static int number_of(const Ckpt__SocketOption *o)
@@ -337,7 +351,7 @@ static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__S
 	socklen_t len = sizeof(now);
 	int n = 0;
 
-	if (r->name == SO_ATTACH_FILTER && r->level == SOL_SOCKET)
+	if (is_program(r))
 		n = attach(fd, o);
 	else if (r->flags & BUFFER)
 		n = set_buffer(fd, s, r, o);
@@ -382,7 +396,7 @@ bool ckpt_sockopts_are_good(const Ckpt__Socket *s)
 		const struct row *r = find(o->level, o->name);
 		size_t max = r && r->flags & HEADER ? HEADER_MAX : VALUE_MAX;
 
-		if (r && r->level == SOL_SOCKET && r->name == SO_ATTACH_FILTER)
+		if (r && is_program(r))
 			max = BPF_MAXINSNS * sizeof(struct sock_filter);
 		if (!r || o->value.len == 0 || o->value.len > max)
 			return false;
