@@ -62,6 +62,12 @@ int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
 bool ckpt_inet_is_good(const Ckpt__Socket *s);
+/* One's own copy of the open file that file `id` was seen as. Negative errno value; ret names it all the same. */
+int ckpt_sock_reopen(struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret);
+/* Keys of all TCP sockets; what an image says of them; set on a new one. (tcp_md5.c) */
+int ckpt_md5_collect(struct ckpt_dump *d, struct err *e);
+bool ckpt_md5_is_good(const Ckpt__Socket *s);
+int ckpt_md5_set(int fd, const Ckpt__Socket *s, struct err *e);
 /* What chooses among all of its port. (reuseport.c) */
 int ckpt_reuseport_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_netlink_collect(const struct ckpt_sock *k, struct err *e);

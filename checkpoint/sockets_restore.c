@@ -92,7 +92,7 @@ static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t
 		if (!is_address(&s->name, s->family, families[i].addr_max) ||
 		    !is_address(&s->peer, s->family, families[i].addr_max))
 			return bad("an address", id, e);
-		if (!ckpt_sockopts_are_good(s))
+		if (!ckpt_sockopts_are_good(s) || !ckpt_md5_is_good(s))
 			return bad("an option", id, e);
 		return is_good(t, f) ? 0 : bad("a socket", id, e);
 	}
@@ -196,6 +196,8 @@ static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 	if (fd < 0)
 		return fd;
 	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
+	if (r == 0)
+		r = ckpt_md5_set(fd, s, e);
 	if (r == 0)
 		r = make(fd, f, (uint32_t)i + 1, e);
 	if (r == 0)
