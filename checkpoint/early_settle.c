@@ -3,6 +3,7 @@
 /* When the tree of processes is there: which of those that were born early are its own. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/lend.h"
 #include "checkpoint/restore_births.h"
@@ -251,7 +252,7 @@ int restore_early_map(struct restore *r, struct restoring *p, struct list *l, st
 	for (size_t i = 0; i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
 
-		if (is_plain(a) && ckpt_ranges_add(&w->wanted, a->start, a->end, a->flags & MAP_GROWSDOWN) < 0)
+		if (is_plain(a) && ckpt_ranges_add_how(&w->wanted, a->start, a->end, ckpt_huge_map_flags(a)) < 0)
 			return err_code(e, -ENOMEM, "restore");
 	}
 	return early_sync(r, w, p, true, l, e);

@@ -238,8 +238,13 @@ int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size
 int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
 {
 	char path[4096];
-	int r = ckpt_group_path(d, tid, path, sizeof(path), e);
+	int r;
 
+	if (d->tree.group_count == 1) { /* it was found in that */
+		t->group = 1;
+		return 0;
+	}
+	r = ckpt_group_path(d, tid, path, sizeof(path), e);
 	for (size_t i = 0; r == 0 && i < d->tree.group_count; i++)
 		if (STREQ(d->tree.groups[i]->path, path)) {
 			t->group = (uint32_t)i + 1;

@@ -79,6 +79,7 @@ struct ckpt_opening {
 	int *shmems;         /* as tree->shmems */
 	int spaces;          /* the fd of the first namespace; those of the others follow it */
 	int *ghosts;         /* as tree->ghosts */
+	int *devpts;         /* as tree->supers: one that was made for terminals, detached; -1: none */
 	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
 	int end;             /* numbers from here on are nobody's */
 	int lender;          /* asks processes that are there already (lend.h); -EBADF */

@@ -33,6 +33,8 @@
 #include <sys/syscall.h>
 
 #define FREEZE_TIMEOUT_US 10000000
+#define CATCH_UP_MAX 3
+#define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
 static struct watched *find(struct ckpt_precopy *p, pid_t pid)
 {
@@ -139,7 +141,8 @@ void ckpt_precopy_recognize(struct watched *w)
 	uint64_t field[53] = { 0 };
 
 	if (ckpt_stat_read(w->pid, field) < 0)
-		field[22] = field[28] = 0;
+		field[4] = field[22] = field[28] = 0;
+	w->ppid = (pid_t)field[4];
 	w->stack = field[28];
 	if (w->born != field[22])
 		w->canary = 0;
@@ -195,8 +198,6 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	if (mem < 0 || w->pagemap < 0)
 		return 1;
 	r = ckpt_layout_read(p, w, e);
-	if (r == 0)
-		r = ckpt_layout_write(p, w, e);
 	if (r < 0)
 		return r;
 	s = ckpt_copy_add(c, w->mm, w->pid, mem);
@@ -334,6 +335,8 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	if (r == 0 && p->direct)
 		ckpt_direct_settle();
 	if (r == 0)
+		r = ckpt_layouts_tell(p, &c, e);
+	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)
 		r = fault_point("precopy", "round", e);
@@ -345,10 +348,29 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	if (r < 0)
 		return r;
 	*ret = (struct ckpt_precopy_stats){
-		.round = ++p->rounds, .pages = shared + c.done / CKPT_PAGE,
+		.round = ++p->rounds, .pages = shared + (c.before + c.done) / CKPT_PAGE,
 		.bytes = ckpt_written_bytes(p->w) - before,
 		.duration_us = now_monotonic_us() - start, .dirty_pages = count_dirty(p),
 	};
+	return 0;
+}
+
+/* What comes right before the stop reads the page tables of all memory, for flags that are told nowhere else: 9 ms a
+ * GiB, in which as much is written to as in a round or two. */
+int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
+{
+	struct ckpt_precopy_stats st;
+	uint64_t before = 0;
+
+	for (unsigned i = 0; i < CATCH_UP_MAX; i++) {
+		int r = ckpt_precopy_round(p, &st, e);
+
+		if (r < 0)
+			return r;
+		if (st.dirty_pages < FEW_PAGES || (i && st.dirty_pages * 4 > before * 3))
+			break;
+		before = st.dirty_pages;
+	}
 	return 0;
 }
 
@@ -402,6 +424,7 @@ void ckpt_precopy_close(struct ckpt_precopy *p)
 		fd_close(&p->procs[i]->pagemap);
 		free(p->procs[i]->areas.a);
 		free(p->procs[i]->before.a);
+		ckpt_ranges_done(&p->procs[i]->inherited);
 		free(p->procs[i]);
 	}
 	free(p->procs);

@@ -71,6 +71,8 @@ struct restore {
 	} **mapped;
 	size_t mapped_count;
 	size_t place_count;
+	uint32_t *devpts;            /* records of those that terminals are opened in before anything is mounted */
+	size_t devpts_count;
 	uint64_t region;
 	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
 	struct ckpt_decoder *decoders[RESTORE_FILLERS];
@@ -131,10 +133,20 @@ static inline int restore_fd_mate(const struct restore *r, size_t i)
 	return restore_fd_pair(r, 2) + (int)i;
 }
 
+/* Each has two mounts. (restore_devpts.c) */
+static inline int restore_fd_devpts(const struct restore *r, size_t i, int which)
+{
+	return restore_fd_mate(r, r->fills_late ? r->tree.file_count : 0) + 2 * (int)i + which;
+}
+
 static inline int restore_fd_end(const struct restore *r)
 {
-	return restore_fd_mate(r, r->fills_late ? r->tree.file_count : 0);
+	return restore_fd_devpts(r, r->devpts_count, 0);
 }
+
+/* Which are needed; makes them, and fills fds (as tree.supers) with those of the first mounts. (restore_devpts.c) */
+int restore_devpts_plan(struct restore *r, struct err *e);
+int restore_devpts_make(struct restore *r, int *fds, struct err *e);
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
 int restore_open(void *restore, struct err *e);
@@ -221,11 +233,11 @@ struct restoring *restore_find_mm(struct restore *r, uint64_t mm);
 bool restore_has_private(const Ckpt__Mm *mm, uint64_t at);
 
 /*
- * A stream that begins with a pre-copy. The VPS is started and its memory filled while the source runs
- * (restore_early.c): up to the header, which is in `rec` then (1). When the tree has been read: what is
- * there becomes part of it, and files are opened (early_settle.c).
+ * A stream that begins with a pre-copy, whose first record is in `rec`. The VPS is started and its memory filled while
+ * the source runs (restore_early.c): from the record in `rec` up to the header, which is in it then (1). When the tree
+ * has been read: what is there becomes part of it, and files are opened (early_settle.c).
  */
-int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
+int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct rt_spec *spec,
 			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
 			struct err *e);
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);

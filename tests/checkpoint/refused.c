@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, LINK, AIO, DEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, LINK, AIO, DEEP };
 
 static int ready[2];
 
@@ -130,8 +130,6 @@ int main(void)
 		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/test") == 0);
 		close(open("/test", O_RDONLY));
 	}
-	if (WHAT == SEALED)
-		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
 	if (WHAT == NAMESPACE || WHAT == LINK) {
 		char c;
 
