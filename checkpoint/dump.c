@@ -191,6 +191,8 @@ static const struct collector surroundings[] = {
 static const struct collector relations[] = {
 	{ "relations", ckpt_relate },
 	{ "sockets", ckpt_sockets_collect },
+	{ "keys of sockets", ckpt_md5_collect },
+	{ "rings of sockets", ckpt_ring_areas_resolve },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },

@@ -80,6 +80,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 			flags = (flags & ~(uint64_t)MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS;
 		else if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
+		else if (a->memfd_file)
+			fd = (uint64_t)restore_fd_file(r, a->memfd_file);
 		else if (a->path[0])
 			fd = (uint64_t)p->area_fd[i];
 		else
