@@ -3,6 +3,7 @@
 #define CHECKPOINT_HUGETLB_H
 
 #include "base/err.h"
+#include "checkpoint/check.h"
 #include "checkpoint/tree.h"
 
 #include <stdbool.h>
@@ -49,6 +50,9 @@ uint32_t ckpt_huge_map_flags(const Ckpt__Area *a);
 /* Notes which pages of an area, and of all shared memory, are there. */
 int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a);
 int ckpt_huge_keep_shared(struct ckpt_dump *d, struct err *e);
+
+/* What processes and shared memory take and have reserved, at the least: bytes, added by size of page. */
+void ckpt_huge_need(const struct ckpt_dump *d, uint64_t need[CKPT_HUGE_SIZES]);
 
 /* Of an image: size, places, and pages that are said to be there. */
 bool ckpt_huge_area_fits(const Ckpt__Area *a);

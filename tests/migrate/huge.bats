@@ -1,0 +1,60 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+load ../lib
+load hosts
+
+# Both hosts are this machine, and have one pool of huge pages.
+POOL=/proc/sys/vm/nr_hugepages
+
+setup_file() {
+	HAD=$(cat "$POOL" 2>/dev/null) || skip "this kernel has no huge pages"
+	export HAD
+	hosts_new
+}
+
+teardown_file() {
+	local left=0
+	[ -z "$HAD" ] || echo "$HAD" >"$POOL"
+	hosts_done || left=1
+	return "$left"
+}
+
+teardown() {
+	on a vps_clean
+	on b vps_clean
+}
+
+# pool PAGES: so many are free.
+pool() {
+	local used
+	used=$(($(cat "$POOL") - $(awk '/^HugePages_Free/ { print $2 }' /proc/meminfo)))
+	echo $((used + $1)) 2>/dev/null >"$POOL"
+	[ "$(cat "$POOL")" -eq $((used + $1)) ] || skip "the kernel gives no $1 huge pages"
+}
+
+counted() {
+	[ "$(on "$1" vps exec web1 -- cat /srv/n)" -ge "$2" ]
+}
+
+@test "huge pages go along, where the other host has as many" {
+	pool 8
+	vps create web1
+	vps start web1
+	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_BUILD/tests/checkpoint/checkpoint_holder"
+	vps exec web1 -- sh -c '/srv/holder 8 /srv/n </dev/null >/dev/null 2>&1 &'
+	wait_until 10 counted a 2
+	run vps migrate --dry-run -e "$RSH" web1 host-b
+	assert_status 5
+	assert_match 'there are not enough huge pages of 2.0 MiB: 16.0 MiB are needed, 0 B are free'
+	fails_like 5 'there are not enough huge pages' vps migrate -e "$RSH" web1 host-b
+	assert_only_on a web1
+	pool 8
+	succeeds vps migrate -e "$RSH" web1 host-b
+	assert_only_on b web1
+	n=$(on b vps exec web1 -- cat /srv/n)
+	wait_until 10 counted b $((n + 3))
+	pool 0
+	succeeds on b vps suspend web1
+	succeeds on b vps resume web1
+	wait_until 10 counted b $((n + 6))
+}
