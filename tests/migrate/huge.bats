@@ -36,6 +36,11 @@ counted() {
 	[ "$(on "$1" vps exec web1 -- cat /srv/n)" -ge "$2" ]
 }
 
+# held a|b: bytes of huge pages that the VPS is charged for; nothing where there is no such controller.
+held() {
+	on "$1" vps status --counters web1 --json | jq '.counters[]? | select(.name == "hugetlb") | .held'
+}
+
 @test "huge pages go along, where the other host has as many" {
 	pool 8
 	vps create web1
@@ -43,6 +48,8 @@ counted() {
 	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_BUILD/tests/checkpoint/checkpoint_holder"
 	vps exec web1 -- sh -c '/srv/holder 8 /srv/n </dev/null >/dev/null 2>&1 &'
 	wait_until 10 counted a 2
+	charged=$(held a)
+	echo "charged: $charged"
 	run vps migrate --dry-run -e "$RSH" web1 host-b
 	assert_status 5
 	assert_match 'there are not enough huge pages of 2.0 MiB: 16.0 MiB are needed, 0 B are free'
@@ -53,8 +60,10 @@ counted() {
 	assert_only_on b web1
 	n=$(on b vps exec web1 -- cat /srv/n)
 	wait_until 10 counted b $((n + 3))
+	assert_equal "$(held b)" "$charged"
 	pool 0
 	succeeds on b vps suspend web1
 	succeeds on b vps resume web1
 	wait_until 10 counted b $((n + 6))
+	assert_equal "$(held b)" "$charged"
 }
