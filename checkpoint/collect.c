@@ -10,6 +10,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/seccomp.h"
@@ -48,6 +49,7 @@ struct visit {
 	struct places at;
 	struct ckpt_attribute_places attributes;
 	struct ckpt_registration_places registrations;
+	struct ckpt_policy_places policies;
 	Ckpt__Thread *t;
 	bool leader;
 };
@@ -198,6 +200,8 @@ static void ask_all(struct visit *v)
 	ckpt_registrations_ask(q, &v->registrations, v->leader);
 	if (v->leader)
 		ask_process(v);
+	if (v->leader)
+		ckpt_policies_ask(q, v->k, &v->policies); /* last: what fits */
 }
 
 static int take_all(struct visit *v, struct err *e)
@@ -220,7 +224,11 @@ static int take_all(struct visit *v, struct err *e)
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)v->k->pid);
 	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
-	return r == 0 && v->leader ? ask_more_fds(v, e) : r;
+	if (r < 0 || !v->leader)
+		return r;
+	ckpt_policies_take(&v->q, v->k, &v->policies);
+	r = ask_more_fds(v, e);
+	return r == 0 ? ckpt_policies_finish(v->d, &v->q, v->k, &v->policies, v->b, &v->th, e) : r;
 }
 
 static int look_outside(struct visit *v, unsigned *filters, struct err *e)
@@ -284,6 +292,7 @@ static int thread_begin(struct visit *v, pid_t tid, struct err *e)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
 	ckpt__thread__init(v->t);
 	v->leader = v->k->thread_count == 0;
+	v->policies = (struct ckpt_policy_places){ 0 };
 	return ckpt_thread_enter(v->b, &v->th, tid, v->status.text, e);
 }
 
