@@ -18,6 +18,7 @@
 #include "checkpoint/sockets.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
+#include "runtime/vps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -365,6 +366,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time(NULL);
 		r = look_ahead(d, e);
 		ckpt_time("look ahead");
+		if (r == 0)
+			rt_hurry(c);
 		start = now_monotonic_us();
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
