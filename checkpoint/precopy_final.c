@@ -39,14 +39,16 @@ static void forget_unused(struct ckpt_dump *d)
 	struct ckpt_tree *t = &d->tree;
 
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
-		bool used = t->shmems[i]->memfd || t->shmems[i]->sysv;
+		bool used = t->shmems[i]->memfd;
 
+		for (size_t k = 0; !used && k < t->ipc_count; k++)
+			used = t->ipc[k]->shmem == i + 1;
 		for (size_t k = 0; !used && k < t->task_count; k++)
 			for (size_t n = 0; !used && n < t->tasks[k].mm->n_area; n++)
 				used = t->tasks[k].mm->area[n]->shmem == i + 1;
 		d->precopy->shared[i].unused = !used;
 		if (!used)
-			t->shmems[i]->size = 0;
+			t->shmems[i]->size = t->shmems[i]->sysv = 0;
 	}
 }
 

@@ -48,7 +48,9 @@ struct shared {
 	int fd;
 	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
 	size_t pages;
-	bool told, unused;
+	uint8_t *map;        /* ours, for reading; NULL: it is not mapped */
+	uint64_t map_size;
+	bool told, unused, sysv;
 	uint64_t present;    /* hash of which huge pages were told to be there */
 	bool last;           /* all of it was sent when nobody could write to it any more */
 	uint64_t size;       /* as it was told */
@@ -70,6 +72,7 @@ struct ckpt_precopy {
 	unsigned rounds;
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
+	bool stopped;        /* nothing runs any more */
 	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
 	bool direct;         /* in this round: the disk may write into some process's memory */
 };
@@ -101,6 +104,15 @@ int ckpt_shared_take(struct ckpt_precopy *p, int fd);
 /* Writes the pages that are not as they were sent. */
 int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
 void ckpt_shared_done(struct ckpt_precopy *p);
+/* Of a page; never 0. */
+uint64_t ckpt_shared_hash(const uint8_t *page);
+
+/* (precopy_compare.c) Maps it ahead, with the pages that have data; no failure matters. */
+void ckpt_shared_map(struct shared *s, uint64_t size, const struct ckpt_ranges *data);
+void ckpt_shared_unmap(struct shared *s);
+/* That it is mapped as it is now; then, which of its data is not what its hashes say. All must be stopped. -ENOMEM. */
+bool ckpt_shared_can_compare(const struct shared *s, uint64_t size, const struct ckpt_ranges *data);
+int ckpt_shared_compare(const struct shared *s, const struct ckpt_ranges *data, struct ckpt_ranges *ret);
 
 /* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a
  * round and its reading. */
