@@ -164,7 +164,7 @@ int ckpt_final_scan(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
 		r = scan_task(d, &d->tree.tasks[i], e);
-	return r;
+	return r == 0 ? ckpt_final_heirs(d, e) : r;
 }
 
 /* Memory that was not met in a round (only held by an fd, or made since). */

@@ -97,6 +97,9 @@ int ckpt_layouts_tell(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e
 /* Of where they are. (precopy_layout.c) */
 uint64_t ckpt_ranges_hash(const struct ckpt_ranges *l);
 
+/* (precopy_heirs.c) After the final scan, whose sources are as the tree's processes. */
+int ckpt_final_heirs(struct ckpt_dump *d, struct err *e);
+
 /* (precopy_shared.c) -ENOMEM. Memory that is no file's and mapped by this line of the map. */
 int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m);
 /* Appends memory by its fd, which is taken. */
