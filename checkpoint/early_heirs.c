@@ -63,7 +63,7 @@ int early_bequeath(struct restore *r, struct early *w, struct early *parent, str
 	return n < 0 ? err_code(e, n, "restore") : advise(r, &parent->p, &w->mapped, MADV_DOFORK, l, e);
 }
 
-/* What it should have and was not born with: it had no place in its parent. */
+/* What it was born with is in its place; what it should have been and was not had none in its parent. */
 static int copy_missing(struct restore *r, struct early *w, struct err *e)
 {
 	cleanup_close int pagemap = ckpt_proc_open(w->task.pid, "pagemap");
@@ -74,6 +74,10 @@ static int copy_missing(struct restore *r, struct early *w, struct err *e)
 		n = ckpt_scan_own(pagemap, w->mapped.r[i].start, w->mapped.r[i].end, 0, &own, NULL);
 	if (n == 0)
 		n = ckpt_ranges_unite(&own);
+	pthread_mutex_lock(&r->early->lock);
+	for (size_t i = 0; n == 0 && i < own.count; i++)
+		n = early_note_filled(w, own.r[i].start, own.r[i].end);
+	pthread_mutex_unlock(&r->early->lock);
 	if (n == 0)
 		n = ckpt_ranges_take_out(&w->inherited, &own, NULL);
 	n = n < 0 ? err_code(e, n, "look at the memory of process %u", w->pid)
@@ -92,7 +96,7 @@ int early_inherit(struct restore *r, struct early *w, struct early *parent, stru
 	if (n == 0)
 		n = advise(r, &w->p, &w->mapped, MADV_DONTFORK, l, e);
 	if (n == 0)
-		n = early_drop(r, &w->p, 0, RESTORE_ADDRESS_MAX, &w->inherited, l, e);
+		n = early_drop(r, &w->p, &w->inherited, l, e);
 	if (n == 0)
 		n = copy_missing(r, w, e);
 	w->inherited.count = 0;
@@ -137,7 +141,7 @@ int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *
 	n = advise(r, &r->procs[by], &p->early->mapped, MADV_DONTFORK, l, e);
 	if (n == 0)
 		n = advise(r, p, &p->early->mapped, MADV_DONTFORK, l, e);
-	return n == 0 ? early_drop(r, p, 0, RESTORE_ADDRESS_MAX, &p->early->inherited, l, e) : n;
+	return n == 0 ? early_drop(r, p, &p->early->inherited, l, e) : n;
 }
 
 /* A page of an address space, wherever it is: 1; 0: nowhere, it reads as zeros. */

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#define FILLED_MIN 4096 /* pieces; as many as are put in order in a millisecond */
+
 int early_keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
 {
 	int n = 0;
@@ -135,23 +137,38 @@ int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inh
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
-/* How many of `count` pages from `at` on are mapped, or how many are not: *ret_mapped. */
-static uint64_t stretch(const struct early *w, uint64_t at, uint64_t end, bool *ret_mapped)
+/* How far from `at` on it is all in the list, or none of it: *ret_in. */
+static const struct ckpt_range *stretch(const struct ckpt_ranges *l, uint64_t at, uint64_t *end, bool *ret_in)
 {
-	size_t lo = 0, hi = w->mapped.count;
+	size_t lo = 0, hi = l->count;
+	uint64_t stop;
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 
-		if (w->mapped.r[mid].end <= at)
+		if (l->r[mid].end <= at)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	*ret_mapped = w->born && lo < w->mapped.count && w->mapped.r[lo].start <= at;
-	if (*ret_mapped)
-		return w->mapped.r[lo].end < end ? w->mapped.r[lo].end : end;
-	return w->born && lo < w->mapped.count && w->mapped.r[lo].start < end ? w->mapped.r[lo].start : end;
+	*ret_in = lo < l->count && l->r[lo].start <= at;
+	stop = *ret_in ? l->r[lo].end : lo < l->count ? l->r[lo].start : *end;
+	*end = stop < *end ? stop : *end;
+	return *ret_in ? &l->r[lo] : NULL;
+}
+
+/* The end of what can be written from `at` on, or of what cannot: a huge page that nobody has taken must not be. */
+static uint64_t mapped_until(const struct early *w, uint64_t at, uint64_t end, bool *ret_mapped)
+{
+	const struct ckpt_range *m;
+
+	*ret_mapped = false;
+	if (!w->born)
+		return end;
+	m = stretch(&w->mapped, at, &end, ret_mapped);
+	if (m && (m->how & MAP_HUGETLB))
+		stretch(&w->huge, at, &end, ret_mapped);
+	return end;
 }
 
 /* Pages that hold zeros already, perhaps because nothing was ever there, stay so; looking leaves them shared (copy.h). */
@@ -169,13 +186,29 @@ static int clear(const struct early *w, uint64_t at, uint64_t end)
 	return n;
 }
 
-/* They are in their place: older ones that were loose count no more. */
-static void drop_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end)
+/* In order now and then, so that it does not grow with the number of rounds. */
+int early_note_filled(struct early *w, uint64_t start, uint64_t end)
 {
+	int n = ckpt_ranges_add(&w->filled, start, end, false);
+
+	if (n < 0 || w->filled.count < w->filled_room)
+		return n;
+	n = ckpt_ranges_unite(&w->filled);
+	w->filled_room = 2 * w->filled.count + FILLED_MIN;
+	return n;
+}
+
+/* They are in their place: older ones that were loose count no more. Zeros are only written over what was put. */
+static int placed(struct early_set *s, struct early *w, uint64_t at, uint64_t end, bool zeros)
+{
+	int n;
+
 	pthread_mutex_lock(&s->lock);
+	n = zeros ? 0 : early_note_filled(w, at, end);
 	for (; !ckpt_loose_is_empty(s->loose) && at < end; at += CKPT_PAGE)
-		ckpt_loose_drop(s->loose, mm, at / CKPT_PAGE);
+		ckpt_loose_drop(s->loose, w->mm, at / CKPT_PAGE);
 	pthread_mutex_unlock(&s->lock);
+	return n;
 }
 
 static int put_shared(struct early_set *s, const struct ckpt_pages *pg, struct err *e)
@@ -194,7 +227,7 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 	struct early_set *s = r->early;
 	uint64_t at = pg->first * CKPT_PAGE, end = at + (uint64_t)pg->count * CKPT_PAGE, stop;
 	const uint8_t *data = pg->data;
-	const struct early *w;
+	struct early *w;
 
 	if (pg->mm >= CKPT_SHMEM_MM)
 		return put_shared(s, pg, e);
@@ -205,15 +238,15 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 		bool mapped = false;
 		int n;
 
-		stop = w ? stretch(w, at, end, &mapped) : end;
+		stop = w ? mapped_until(w, at, end, &mapped) : end;
 		if (!mapped)
 			n = early_keep_loose(s, pg->mm, at, stop, data);
 		else
 			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w, at, stop);
+		if (n == 0 && mapped)
+			n = placed(s, w, at, stop, !data);
 		if (n < 0)
 			return err_code(e, n, "fill the memory of process %u", w ? w->pid : 0);
-		if (mapped)
-			drop_loose(s, w->mm, at, stop);
 		data = data ? data + (stop - at) : NULL;
 	}
 	return 0;
@@ -228,31 +261,70 @@ static int drop(void *arg, const struct ckpt_range *part)
 	return n;
 }
 
-int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
-	       const struct ckpt_ranges *there, struct list *l, struct err *e)
+/* What lies between two addresses, of memory that is mapped still. */
+static int cut_filled(const struct early *w, uint64_t first, uint64_t last, struct ckpt_ranges *ret)
+{
+	size_t k = 0;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < w->mapped.count; i++) {
+		uint64_t from = w->mapped.r[i].start < first ? first : w->mapped.r[i].start;
+		uint64_t to = w->mapped.r[i].end > last ? last : w->mapped.r[i].end;
+
+		while (k < w->filled.count && w->filled.r[k].end <= from)
+			k++;
+		for (size_t j = k; n == 0 && j < w->filled.count && w->filled.r[j].start < to; j++) {
+			uint64_t start = w->filled.r[j].start < from ? from : w->filled.r[j].start;
+			uint64_t end = w->filled.r[j].end > to ? to : w->filled.r[j].end;
+
+			n = start < end ? ckpt_ranges_add(ret, start, end, false) : 0;
+		}
+	}
+	return n;
+}
+
+/* Those of `own`, which are emptied, that are not in `there`. */
+static int drop_others(struct restore *r, struct restoring *p, struct ckpt_ranges *own, const struct ckpt_ranges *there,
+		       struct list *l, struct err *e)
 {
 	struct mapping mapping = { r, p->early, p, true, l, e };
+	int n;
+
+	list_init(l, r);
+	n = ckpt_ranges_subtract(own, there, drop, &mapping);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	return n;
+}
+
+int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e)
+{
 	struct ckpt_ranges own = { 0 };
 	cleanup_close int pagemap = ckpt_proc_open(p->task->pid, "pagemap");
 	int n = pagemap < 0 ? pagemap : 0;
 
-	for (size_t i = 0; n == 0 && i < p->early->mapped.count; i++) {
-		uint64_t start = p->early->mapped.r[i].start, end = p->early->mapped.r[i].end;
-
-		start = start < first ? first : start;
-		end = end > last ? last : end;
-		if (start < end)
-			n = ckpt_scan_own(pagemap, start, end, CKPT_SCAN_ANON, &own, NULL);
-	}
+	for (size_t i = 0; n == 0 && i < p->early->mapped.count; i++)
+		n = ckpt_scan_own(pagemap, p->early->mapped.r[i].start, p->early->mapped.r[i].end, CKPT_SCAN_ANON, &own,
+				  NULL);
 	if (n == 0)
 		n = ckpt_ranges_unite(&own);
-	list_init(l, r);
-	if (n < 0)
-		err_code(e, n, "look at the memory of process %u", p->task->process->pid);
+	n = n < 0 ? err_code(e, n, "look at the memory of process %d", (int)p->task->pid)
+		  : drop_others(r, p, &own, there, l, e);
+	ckpt_ranges_done(&own);
+	return n;
+}
+
+/* What it has is what was put there: the page tables of all of it are not looked at in the pause. */
+static int drop_filled(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
+		       const struct ckpt_ranges *there, struct list *l, struct err *e)
+{
+	struct ckpt_ranges own = { 0 };
+	int n = ckpt_ranges_unite(&p->early->filled);
+
 	if (n == 0)
-		n = ckpt_ranges_subtract(&own, there, drop, &mapping);
-	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
+		n = cut_filled(p->early, first, last, &own);
+	n = n < 0 ? err_code(e, n, "look at the memory of process %d", (int)p->task->pid)
+		  : drop_others(r, p, &own, there, l, e);
 	ckpt_ranges_done(&own);
 	return n;
 }
@@ -288,7 +360,7 @@ int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l
 	if (n < 0)
 		err_set(e, ERR_FAIL, "the image is damaged: which pages are there");
 	if (n == 0 && p->early)
-		n = early_drop(r, p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &there, l, e);
+		n = drop_filled(r, p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &there, l, e);
 	if (n == 0) {
 		n = ckpt_loose_each(r->early->loose, m->mm, m->first, m->end, place_page, &o);
 		if (n < 0)

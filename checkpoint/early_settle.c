@@ -171,14 +171,14 @@ struct serving {
 	struct list *l;
 	pid_t helper;
 	int sock;
-	int (*open)(void *restore, struct err *e);
+	int (*fn)(void *restore, struct err *e);
 };
 
 static int run_helper(void *arg, struct err *e)
 {
 	struct serving *s = arg;
 
-	return s->open(s->r, e);
+	return s->fn(s->r, e);
 }
 
 static int serve_helper(void *arg, struct err *e)
@@ -188,11 +188,11 @@ static int serve_helper(void *arg, struct err *e)
 	return restore_lend(s->r, s->helper, s->sock, s->l, e);
 }
 
-/* The first process runs no more code of ours that could: a copy of this one does it in its place. */
-int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct err *e), struct list *l, struct err *e)
+int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e), bool take, struct list *l,
+		      struct err *e)
 {
 	pid_t helper, number = restore_free_number(&r->tree);
-	struct serving s = { r, l, number, -EBADF, open };
+	struct serving s = { r, l, number, -EBADF, fn };
 	int pair[2];
 	rlim_t most = (rlim_t)restore_fd_end(r) + 64;
 	struct rlimit lim;
@@ -213,7 +213,7 @@ int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct 
 	close(pair[1]);
 	if (n < 0)
 		return n;
-	n = fetch(r, number, l, e);
+	n = take ? fetch(r, number, l, e) : 0;
 	rt_helper_end(helper);
 	return n;
 }
@@ -228,7 +228,7 @@ int restore_early_settle(struct restore *r, struct list *l, struct err *e)
 	/* The last pass over the disk has come before the tree. */
 	if (n == 0)
 		n = rt_root_changed(r->vps, e);
-	return n == 0 ? restore_open_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, l, e) : n;
+	return n == 0 ? restore_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, true, l, e) : n;
 }
 
 bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o)

@@ -181,7 +181,7 @@ int restore_disown(struct restore *r, struct restoring *p, struct list *l, struc
 	if (n < 0)
 		err_code(e, n, "restore the memory of process %u", p->task->process->pid);
 	if (n == 0)
-		n = early_drop(r, p, 0, RESTORE_ADDRESS_MAX, &own, l, e);
+		n = early_drop(r, p, &own, l, e);
 	ckpt_ranges_done(&own);
 	return n;
 }

@@ -20,6 +20,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/oracle.h"
+#include "checkpoint/iced.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/softdirty.h"
 #include "checkpoint/watch.h"
@@ -32,6 +33,8 @@
 #include <sys/syscall.h>
 
 #define FREEZE_TIMEOUT_US 10000000
+#define CATCH_UP_MAX 3
+#define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
 static struct watched *find(struct ckpt_precopy *p, pid_t pid)
 {
@@ -190,7 +193,8 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 
 	fd_close(&w->pagemap);
 	w->pagemap = ckpt_proc_open(w->pid, "pagemap");
-	w->renewed = false;
+	/* A process that was frozen from inside runs nothing for us, and writes nothing. */
+	w->renewed = ckpt_is_iced(p->cgroup, w->pid);
 	if (mem < 0 || w->pagemap < 0)
 		return 1;
 	r = ckpt_layout_read(p, w, e);
@@ -348,6 +352,25 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 		.bytes = ckpt_written_bytes(p->w) - before,
 		.duration_us = now_monotonic_us() - start, .dirty_pages = count_dirty(p),
 	};
+	return 0;
+}
+
+/* What comes right before the stop reads the page tables of all memory, for flags that are told nowhere else: 9 ms a
+ * GiB, in which as much is written to as in a round or two. */
+int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
+{
+	struct ckpt_precopy_stats st;
+	uint64_t before = 0;
+
+	for (unsigned i = 0; i < CATCH_UP_MAX; i++) {
+		int r = ckpt_precopy_round(p, &st, e);
+
+		if (r < 0)
+			return r;
+		if (st.dirty_pages < FEW_PAGES || (i && st.dirty_pages * 4 > before * 3))
+			break;
+		before = st.dirty_pages;
+	}
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/precopy_internal.h"
+#include "checkpoint/times.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -62,6 +63,7 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 	uint64_t shared;
 	int r = ckpt_round_begin(p, e);
 
+	ckpt_time(NULL);
 	for (size_t i = 0; r == 0 && i < p->count; i++) {
 		if (!p->procs[i]->there || p->procs[i]->uffd < 0)
 			continue;
@@ -75,6 +77,7 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 		if (r < 0)
 			err_code(e, r, "scan the memory of process %d", (int)p->procs[i]->pid);
 	}
+	ckpt_time("last round: scan");
 	if (r == 0)
 		r = ckpt_copy_run(&c, e);
 	if (r == 0 && !direct)
@@ -83,6 +86,7 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 		p->shared[i].last = true;
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
+	ckpt_time("last round: pages");
 	ckpt_copy_done(&c);
 	return r;
 }

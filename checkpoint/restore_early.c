@@ -158,6 +158,17 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 	return list_run(l, &w->p.batch, &w->p.threads[0], e);
 }
 
+/* Its huge pages are taken, so that they are there, filled or not. */
+static int take_huge(struct early *w, struct list *l, struct err *e)
+{
+	int n = restore_huge_pages(&w->p, &w->mapped, &w->huge, l, e);
+
+	for (size_t i = 0; n == 0 && i < w->huge.count; i++)
+		if (early_note_filled(w, w->huge.r[i].start, w->huge.r[i].end) < 0)
+			n = err_code(e, -ENOMEM, "restore");
+	return n;
+}
+
 /* Those whose parent is there, in the session it had. */
 static int bear_all(struct restore *r, struct list *l, struct err *e)
 {
@@ -193,7 +204,7 @@ static int bear_all(struct restore *r, struct list *l, struct err *e)
 			int n = early_sync(r, s->all[i], &s->all[i]->p, false, l, e);
 
 			if (n == 0)
-				n = restore_huge_pages(&s->all[i]->p, &s->all[i]->mapped, &s->all[i]->huge, l, e);
+				n = take_huge(s->all[i], l, e);
 			if (n < 0)
 				return n;
 		}
@@ -227,7 +238,7 @@ static int make_shmem(struct restore *r, const Ckpt__Shmem *m, int *ret_its, str
 }
 
 /* Process 1 takes the huge pages that there are, so that the VPS pays for them. */
-static int take_huge(struct restore *r, const struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e)
+static int take_huge_shared(struct restore *r, const struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e)
 {
 	struct early *first = early_by_pid(r->early, 1);
 	uint64_t page = 0;
@@ -268,18 +279,32 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 	if (ftruncate(s->shmems[id - 1].fd, (off_t)m->size) < 0)
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)m->size);
 	s->shmems[id - 1].size = m->size;
-	return take_huge(r, &s->shmems[id - 1], m, l, e);
+	return take_huge_shared(r, &s->shmems[id - 1], m, l, e);
 }
 
-int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
-			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
-			struct err *e)
+/*
+ * Clocks of when the record was read, not of when the VPS is made: what that takes the pause would wait for
+ * (await_clocks()). The first record may have waited for us to begin, the one behind it has not: the last of those that
+ * come together counts.
+ */
+static int read_clocks(struct restore *r, struct ckpt_record *rec, struct rt_restore *how, struct err *e)
 {
-	/* Of now, not of when the VPS is made: what that takes the pause would wait for (await_clocks()). */
-	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, now_monotonic_us(), network,
-				  open_nothing, stay, r };
+	int n = 1;
+
+	while (n > 0 && rec->type == CKPT_REC_PRECOPY) {
+		const Ckpt__Header *h = rec->message;
+
+		how->monotonic_ns = (int64_t)h->monotonic_ns;
+		how->boottime_ns = (int64_t)h->boottime_ns;
+		how->at_us = now_monotonic_us();
+		n = ckpt_read(r->reader, rec, e);
+	}
+	return n == 0 ? err_set(e, ERR_FAIL, "the image is damaged: no header") : n;
+}
+
+static int early_new(struct restore *r, struct err *e)
+{
 	long pages = sysconf(_SC_PHYS_PAGES);
-	int n;
 
 	r->early = calloc(1, sizeof(*r->early));
 	if (!r->early)
@@ -287,9 +312,20 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 	pthread_mutex_init(&r->early->lock, NULL);
 	/* What has no place is held here: a bound against a peer that lies. */
 	r->early->loose = ckpt_loose_new(pages > 0 ? (size_t)pages / 2 : 1 << 20);
-	if (!r->early->loose)
-		return err_code(e, -ENOMEM, "restore");
-	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+	return r->early->loose ? 0 : err_code(e, -ENOMEM, "restore");
+}
+
+int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct rt_spec *spec,
+			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
+			struct err *e)
+{
+	struct rt_restore how = { .network = network, .open = open_nothing, .stay = stay, .arg = r };
+	int n = early_new(r, e);
+
+	if (n == 0)
+		n = read_clocks(r, rec, &how, e);
+	if (n > 0)
+		n = rt_start_restore(spec, stdio, &how, &r->vps, e);
 	if (n < 0 || r->netns < 0)
 		return n;
 	r->early->look = ckpt_netlook_new(r->netns, e);
@@ -303,7 +339,7 @@ const struct ckpt_netlook *restore_early_look(const struct restore *r)
 
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
 {
-	int n = ckpt_read(r->reader, rec, e), done = 0;
+	int n = 1, done = 0;
 
 	while (n > 0 && done == 0 && rec->type != CKPT_REC_HEADER) {
 		bool pages = rec->type == CKPT_REC_PAGES;
@@ -357,6 +393,7 @@ void restore_early_done(struct restore *r)
 		ckpt_ranges_done(&s->all[i]->mapped);
 		ckpt_ranges_done(&s->all[i]->huge);
 		ckpt_ranges_done(&s->all[i]->inherited);
+		ckpt_ranges_done(&s->all[i]->filled);
 		if (!s->all[i]->kept)
 			fd_close(&s->all[i]->p.batch.mem);
 	}

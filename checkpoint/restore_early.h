@@ -25,6 +25,8 @@ struct early {
 	struct ckpt_ranges inherited; /* these, until it has been born or they were copied */
 	struct ckpt_ranges wanted, mapped; /* private anonymous areas, with flags of mmap(2) */
 	struct ckpt_ranges huge;   /* pages that these have, of huge ones */
+	struct ckpt_ranges filled; /* where pages were put, perhaps twice; no other is there */
+	size_t filled_room;        /* when there are as many pieces they are put in order */
 	struct restoring p;
 	struct ckpt_task task;
 	struct ckpt_thread thread;
@@ -45,7 +47,7 @@ struct early_set {
 	size_t shmem_count;
 	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
-	pthread_mutex_t lock;      /* of `loose` */
+	pthread_mutex_t lock;      /* of `loose`, and of all `filled` */
 };
 
 /* By its pid, or its number as an address space; NULL. (restore_early.c) */
@@ -66,8 +68,9 @@ int early_keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end
 restore_put early_put;
 /* What is in its memory becomes loose. (early_memory.c) */
 int early_salvage(struct restore *r, struct early *w, struct err *e);
-/* Drops the pages of its mapped memory between two addresses that are not in `there`. (early_memory.c) */
-int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
-	       const struct ckpt_ranges *there, struct list *l, struct err *e);
+/* Drops the pages of its mapped memory that are not in `there`. (early_memory.c) */
+int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e);
+/* Remembers that pages were put there; with the lock. (early_memory.c) */
+int early_note_filled(struct early *w, uint64_t start, uint64_t end);
 
 #endif

@@ -44,6 +44,7 @@ enum {
 	CKPT_SCAN_ANEW = 16,   /* all counts as written */
 	CKPT_SCAN_SOFT = 32,   /* written is what has a soft-dirty mark (softdirty.h) */
 	CKPT_SCAN_ANON = 64,   /* memory of no file: it need not be looked for a file's pages, which takes long */
+	CKPT_SCAN_MARKS = 128, /* as where ckpt_scan_marks_tell(), whether that is known or not */
 };
 
 /*
@@ -54,6 +55,14 @@ enum {
  */
 int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret,
 		  struct ckpt_ranges *guards);
+
+/*
+ * Whether this kernel counts as written all that is no page: holes, with page tables and without (Linux 6.18.44, not
+ * before), guard pages, and what is swapped out and not protected (Linux 6.12). Then what does not count as written is
+ * there, and is known without asking whether it is, which takes four times as long. It is tried once, on memory of the
+ * caller's. (scan_trial.c)
+ */
+bool ckpt_scan_marks_tell(void);
 
 /* The pages of shared memory that are no holes. Moves the file's position. */
 int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret);
