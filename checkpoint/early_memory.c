@@ -95,7 +95,7 @@ static int map(void *arg, const struct ckpt_range *part)
 	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | part->how;
 	int n = room(m, 2);
 
-	list_call(m->l, "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
+	list_call(m->l, part->how & MAP_HUGETLB ? CKPT_HUGE_MAP : "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
 		  flags, UINT64_MAX, 0);
 	if (!m->inherit)
 		list_call(m->l, "keep memory from children", SYS_madvise, part->start, part->end - part->start,

@@ -44,6 +44,9 @@ static inline uint32_t ckpt_huge_bits(uint32_t huge)
  */
 int ckpt_huge_scan(int fd, uint64_t size, uint32_t huge, struct ckpt_ranges *ret);
 
+/* What is said when that fails. */
+#define CKPT_HUGE_MAP "map memory of huge pages (are there enough?)"
+#define CKPT_HUGE_TAKE "take huge pages (are there enough?)"
 /* The flags of mmap(2) that make an area of private anonymous memory again. */
 uint32_t ckpt_huge_map_flags(const Ckpt__Area *a);
 

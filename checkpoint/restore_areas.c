@@ -86,7 +86,7 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		else
 			flags |= MAP_ANONYMOUS;
 		if (!restore_early_has(p, a))
-			list_call(l, "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
+			list_call(l, a->huge ? CKPT_HUGE_MAP : "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
 				  fd, a->offset);
 		advise(a, true, l);
 		restore_area_policy(a, l);

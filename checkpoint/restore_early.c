@@ -248,7 +248,7 @@ static int take_huge_shared(struct restore *r, const struct early_shmem *s, cons
 	for (size_t i = 0; n == 0 && i + 1 < m->n_present; i += 2) {
 		page += m->present[i];
 		n = list_fits(l, 1, 0) ? 0 : list_run(l, &first->p.batch, &first->p.threads[0], e);
-		list_call(l, "take huge pages (are there enough?)", SYS_fallocate, (uint64_t)s->its, 0, page * CKPT_PAGE,
+		list_call(l, CKPT_HUGE_TAKE, SYS_fallocate, (uint64_t)s->its, 0, page * CKPT_PAGE,
 			  m->present[i + 1] * CKPT_PAGE, 0, 0);
 		page += m->present[i + 1];
 	}

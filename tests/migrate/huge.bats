@@ -63,6 +63,14 @@ held() {
 	assert_equal "$(held b)" "$charged"
 	pool 0
 	succeeds on b vps suspend web1
+	# Without its pages it stays where it is.
+	pool 4
+	run on b vps resume web1
+	[ "$status" -ne 0 ]
+	assert_match 'are there enough'
+	assert_equal "$(on b vps list --json | jq -r '.[0].state')" suspended
+	[ "$(awk '/^HugePages_Rsvd|^HugePages_Total|^HugePages_Free/ { n = n " " $2 } END { print n }' /proc/meminfo)" = " $(cat "$POOL") 4 0" ]
+	pool 8
 	succeeds on b vps resume web1
 	wait_until 10 counted b $((n + 6))
 	assert_equal "$(held b)" "$charged"
