@@ -22,6 +22,7 @@ teardown_file() {
 teardown() {
 	on a vps_clean
 	on b vps_clean
+	! mountpoint -q "$BATS_TEST_TMPDIR/huge" || umount "$BATS_TEST_TMPDIR/huge"
 }
 
 # pool PAGES: so many are free.
@@ -74,4 +75,19 @@ held() {
 	succeeds on b vps resume web1
 	wait_until 10 counted b $((n + 6))
 	assert_equal "$(held b)" "$charged"
+}
+
+@test "a file of a hugetlbfs that the host shows inside" {
+	pool 6
+	mkdir "$BATS_TEST_TMPDIR/huge"
+	mount -t hugetlbfs -o mode=1777 none "$BATS_TEST_TMPDIR/huge"
+	vps create web1 "mount=$BATS_TEST_TMPDIR/huge:/mnt"
+	vps start web1
+	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_BUILD/tests/checkpoint/checkpoint_holder"
+	vps exec web1 -- sh -c '/srv/holder 4 /srv/n /mnt/file </dev/null >/dev/null 2>&1 &'
+	wait_until 10 counted a 2
+	succeeds vps suspend web1
+	succeeds vps resume web1
+	n=$(vps exec web1 -- cat /srv/n)
+	wait_until 10 counted a $((n + 3))
 }
