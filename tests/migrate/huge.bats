@@ -7,7 +7,10 @@ load hosts
 POOL=/proc/sys/vm/nr_hugepages
 
 setup_file() {
-	HAD=$(cat "$POOL" 2>/dev/null) || skip "this kernel has no huge pages"
+	[ -e "$POOL" ] || skip "this kernel has no huge pages"
+	exec 9<"$POOL"
+	flock 9 # who else wants a pool waits
+	HAD=$(cat "$POOL")
 	export HAD
 	hosts_new
 }
@@ -16,6 +19,7 @@ teardown_file() {
 	local left=0
 	[ -z "$HAD" ] || echo "$HAD" >"$POOL"
 	hosts_done || left=1
+	exec 9<&-
 	return "$left"
 }
 
