@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#define ENTRY_PRESENT (1ull << 63)
 #define ENTRY_EXCLUSIVE (1ull << 56)
 
 /* Has this process the memory from its parent? Then the reservation is the parent's. */
@@ -33,11 +32,15 @@ static bool is_inherited(const struct ckpt_tree *t, const struct ckpt_task *k, c
 static uint64_t own_bytes(int pagemap, const Ckpt__Area *a)
 {
 	uint64_t bytes = 0, size = 1ull << a->huge, entry;
+	struct ckpt_ranges l = { 0 };
+	int r = ckpt_scan_own(pagemap, a->start, a->end, 0, &l, NULL);
 
-	for (uint64_t at = a->start; at < a->end; at += size)
-		if (pread(pagemap, &entry, sizeof(entry), (off_t)(at / CKPT_PAGE * sizeof(entry))) == sizeof(entry) &&
-		    (entry & ENTRY_PRESENT) && (entry & ENTRY_EXCLUSIVE))
-			bytes += size;
+	for (size_t i = 0; r == 0 && i < l.count; i++)
+		for (uint64_t at = l.r[i].start; at < l.r[i].end; at += size)
+			if (pread(pagemap, &entry, sizeof(entry), (off_t)(at / CKPT_PAGE * sizeof(entry))) == sizeof(entry) &&
+			    (entry & ENTRY_EXCLUSIVE))
+				bytes += size;
+	ckpt_ranges_done(&l);
 	return bytes;
 }
 

@@ -53,7 +53,13 @@ static void stay(void *arg)
 
 static int read_inherited(const Ckpt__Layout *m, struct ckpt_ranges *ret)
 {
-	return ckpt_runs_read(m->inherited, m->n_inherited, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE, ret);
+	long most = 2 * sysconf(_SC_PHYS_PAGES); /* they are in memory, or swapped out */
+	uint64_t pages = 0;
+	int n = ckpt_runs_read(m->inherited, m->n_inherited, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE, ret);
+
+	for (size_t i = 0; n == 0 && i < ret->count; i++)
+		pages += (ret->r[i].end - ret->r[i].start) / CKPT_PAGE;
+	return n == 0 && most > 0 && pages > (uint64_t)most ? -EPROTO : n;
 }
 
 /* One that will not be born early. */
