@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/dump.h"
 
@@ -417,6 +418,8 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 	r = ckpt_freeze(c, &d->frozen, e);
 	if (r == 0)
 		r = collect(d, init, o, e);
+	if (r == 0)
+		ckpt_huge_need(d, check->huge);
 	ckpt_dump_abort(d);
 	return r;
 }

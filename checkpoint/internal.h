@@ -105,6 +105,7 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 void ckpt_areas_done(struct ckpt_dump *d);
+bool ckpt_shmem_is_sysv(int fd);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);

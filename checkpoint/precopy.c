@@ -329,7 +329,7 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	uint64_t shared = 0;
 	int r = ckpt_round_begin(p, e);
 
-	p->direct = false;
+	p->direct = p->stopped = false;
 	if (r == 0)
 		r = p->soft ? visit_stopped(p, &c, e) : visit_all(p, &c, e);
 	if (r == 0 && p->direct)

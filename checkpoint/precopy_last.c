@@ -104,6 +104,7 @@ void ckpt_last_start(struct ckpt_precopy *p)
 	struct ckpt_last *l = calloc(1, sizeof(*l));
 	sigset_t all, old;
 
+	p->stopped = true;
 	for (size_t i = 0; i < p->shared_count; i++)
 		p->shared[i].last = false;
 	if (!l)

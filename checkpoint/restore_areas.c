@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/restore_internal.h"
 
 #include <asm/prctl.h>
@@ -51,7 +52,7 @@ static const struct {
 /* Lists are run when they are full: room for all calls of one area. */
 static int room(struct restoring *p, struct list *l, struct err *e)
 {
-	return list_fits(l, ARRAY_SIZE(advices) + 4, NAME_MAX_LEN + 1)
+	return list_fits(l, ARRAY_SIZE(advices) + 5, NAME_MAX_LEN + 17 + CKPT_POLICY_BYTES)
 		? 0 : list_run(l, &p->batch, &p->threads[0], e);
 }
 
@@ -87,9 +88,10 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		else
 			flags |= MAP_ANONYMOUS;
 		if (!restore_early_has(p, a))
-			list_call(l, "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
+			list_call(l, a->huge ? CKPT_HUGE_MAP : "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
 				  fd, a->offset);
 		advise(a, true, l);
+		restore_area_policy(a, l);
 	}
 	return n;
 }

@@ -6,6 +6,7 @@
 #include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/attributes.h"
@@ -329,7 +330,7 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
 		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a) ||
 		    (a->memfd_file && t->files[a->memfd_file - 1]->kind != CKPT_FILE_PACKET) ||
-		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a))
+		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a) || !ckpt_policy_fits(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
