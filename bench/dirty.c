@@ -2,9 +2,11 @@
 
 /*
  * The tenant that bench/migrate moves: PID 1 of a VPS that holds memory, writes to so many of its pages
- * a second, and answers each byte of a TCP client with one. usage: dirty MIB PAGES-A-SECOND PORT
+ * a second, and answers each byte of a TCP client with one. Its children stand for what else a VPS has: each with
+ * memory and open files of its own, asleep. usage: dirty MIB PAGES-A-SECOND PORT PROCESSES
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
@@ -62,6 +64,24 @@ static void answer(struct pollfd *client)
 	}
 }
 
+/* A daemon as most are: its own session, a little memory, a pipe, a socket and a file, and waits for them. */
+static void be_another(void)
+{
+	int pipes[2], n = 0;
+	struct pollfd p[2] = { { .events = POLLIN }, { .events = POLLIN } };
+	char *memory = malloc(1 << 20);
+
+	setsid();
+	memset(memory, 1, 1 << 20);
+	if (pipe(pipes) < 0 || open("/proc/self/exe", O_RDONLY) < 0)
+		exit(1);
+	p[0].fd = pipes[0];
+	p[1].fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	while (poll(p, 2, 1000) >= 0)
+		memory[n++ % 256 << 12]++;
+	exit(1);
+}
+
 int main(int argc, char **argv)
 {
 	size_t size = argc > 3 ? (size_t)atol(argv[1]) << 20 : 0, pages = size / PAGE;
@@ -71,6 +91,9 @@ int main(int argc, char **argv)
 	int on = 1;
 
 	signal(SIGPIPE, SIG_IGN);
+	for (int i = 1; i < (argc > 4 ? atoi(argv[4]) : 1); i++)
+		if (fork() == 0)
+			be_another();
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!size || memory == MAP_FAILED)
 		return 1;
