@@ -37,6 +37,16 @@ int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, boo
 			     (same_mount ? RESOLVE_NO_XDEV : 0));
 }
 
+DIR *path_opendir_at(int dirfd, const char *name)
+{
+	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir && fd >= 0)
+		close(fd);
+	return dir;
+}
+
 int path_mkdirs_at(int dirfd, const char *path, mode_t mode)
 {
 	char part[4096];
@@ -83,17 +93,11 @@ static int remove_entry(int dirfd, const char *name)
  * `name`), or -ENOENT when nothing is left. */
 static int remove_entries(int fd, char name[256])
 {
-	int dup_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	cleanup_closedir DIR *dir = NULL;
+	cleanup_closedir DIR *dir = path_opendir_at(fd, ".");
 	struct dirent *d;
 
-	if (dup_fd < 0)
+	if (!dir)
 		return -errno;
-	dir = fdopendir(dup_fd);
-	if (!dir) {
-		close(dup_fd);
-		return -ENOMEM;
-	}
 	while ((d = readdir(dir))) {
 		int r;
 

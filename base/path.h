@@ -2,6 +2,7 @@
 #ifndef BASE_PATH_H
 #define BASE_PATH_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -18,6 +19,10 @@ int path_open_in_root(int rootfd, const char *path, int flags, mode_t mode);
 /* As above, but a symbolic link anywhere in the path is an error (-ELOOP), and so is crossing a
  * mount point (-EXDEV) when `same_mount`. */
 int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, bool same_mount);
+
+/* Opens a directory to be read, itself or ("." for dirfd's own) anew: no other reader shares its place.
+ * Never through a symbolic link as the last part. NULL with errno. */
+DIR *path_opendir_at(int dirfd, const char *name);
 
 /* mkdir -p below dirfd for paths of our own (never a tenant's). 0 also when it is there. */
 int path_mkdirs_at(int dirfd, const char *path, mode_t mode);

@@ -2,11 +2,11 @@
 
 /*
  * The tenant that bench/migrate moves: PID 1 of a VPS that holds memory, writes to so many of its pages
- * a second, and answers each byte of a TCP client with one. Its children stand for what else a VPS has: each with
- * memory and open files of its own, asleep. usage: dirty MIB PAGES-A-SECOND PORT PROCESSES
+ * a second, and answers each byte of a TCP client with one. Beside it so many processes do what most of a
+ * server's do: hold a little memory and a socket, and wake up now and then. usage: dirty MIB PAGES-A-SECOND
+ * PORT PROCESSES
  */
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define MEMORY_OF_OTHERS (1 << 20)
 
 static int listen_on(int port)
 {
@@ -64,36 +65,45 @@ static void answer(struct pollfd *client)
 	}
 }
 
-/* A daemon as most are: its own session, a little memory, a pipe, a socket and a file, and waits for them. */
-static void be_another(void)
+/* One of the others: ends with process 1. */
+static void stay(int sock)
 {
-	int pipes[2], n = 0;
-	struct pollfd p[2] = { { .events = POLLIN }, { .events = POLLIN } };
-	char *memory = malloc(1 << 20);
+	char *memory = malloc(MEMORY_OF_OTHERS);
+	struct pollfd p = { .fd = sock, .events = POLLIN };
 
-	setsid();
-	memset(memory, 1, 1 << 20);
-	if (pipe(pipes) < 0 || open("/proc/self/exe", O_RDONLY) < 0)
-		exit(1);
-	p[0].fd = pipes[0];
-	p[1].fd = socket(AF_UNIX, SOCK_DGRAM, 0);
-	while (poll(p, 2, 1000) >= 0)
-		memory[n++ % 256 << 12]++;
-	exit(1);
+	for (unsigned n = 0; memory; n++) {
+		memset(memory, (int)n, n ? PAGE : MEMORY_OF_OTHERS);
+		poll(&p, 1, 200);
+	}
+}
+
+static void start_others(long count)
+{
+	int pair[2];
+
+	while (count-- > 0) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+			exit(1);
+		if (fork() == 0) {
+			close(pair[1]);
+			stay(pair[0]);
+			_exit(1);
+		}
+		close(pair[0]);
+	}
 }
 
 int main(int argc, char **argv)
 {
-	size_t size = argc > 3 ? (size_t)atol(argv[1]) << 20 : 0, pages = size / PAGE;
+	size_t size = argc > 4 ? (size_t)atol(argv[1]) << 20 : 0, pages = size / PAGE;
 	uint64_t rate = size ? (uint64_t)atol(argv[2]) : 0, last, due = 0;
 	struct pollfd p[2] = { { .events = POLLIN }, { .fd = -1, .events = POLLIN } };
 	uint64_t *memory;
 	int on = 1;
 
 	signal(SIGPIPE, SIG_IGN);
-	for (int i = 1; i < (argc > 4 ? atoi(argv[4]) : 1); i++)
-		if (fork() == 0)
-			be_another();
+	if (size)
+		start_others(atol(argv[4]) - 1);
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!size || memory == MAP_FAILED)
 		return 1;

@@ -4,6 +4,7 @@
 #include "cgroup/internal.h"
 
 #include "base/macro.h"
+#include "base/path.h"
 
 #include <errno.h>
 
@@ -215,18 +216,12 @@ static void count_memory(struct cgroup_counters *b, const struct cgroup *c, int 
 static void count_hugetlb(struct cgroup_counters *b, int dir, bool two)
 {
 	const char *held_suffix = two ? ".current" : ".usage_in_bytes";
-	cleanup_closedir DIR *d = NULL;
+	cleanup_closedir DIR *d = dir < 0 ? NULL : path_opendir_at(dir, ".");
 	uint64_t held = 0, peak = 0, limit = UINT64_MAX, fails = 0, v;
 	struct dirent *de;
-	int fd = dir < 0 ? -1 : dup(dir);
 
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d) {
-		if (fd >= 0)
-			close(fd);
+	if (!d)
 		return;
-	}
-	rewinddir(d);
 	while ((de = readdir(d))) {
 		char size[32], name[96];
 		const char *dot;

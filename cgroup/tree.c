@@ -2,6 +2,7 @@
 #include "cgroup/internal.h"
 
 #include "base/macro.h"
+#include "base/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,17 +35,11 @@ static int open_dir(int dirfd, const char *name)
  * when none is left. */
 static int remove_leaves(struct walk *w)
 {
-	cleanup_closedir DIR *dir = NULL;
-	int fd = open_dir(w->fd, ".");
+	cleanup_closedir DIR *dir = path_opendir_at(w->fd, ".");
 	struct dirent *d;
 
-	if (fd < 0)
-		return fd;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (!dir)
+		return -errno;
 	while ((d = readdir(dir))) {
 		int r;
 

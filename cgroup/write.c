@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,18 +81,13 @@ int cgroup_job_keyed(struct cgroup_job *j, int hierarchy, const char *file, cons
 
 DIR *cgroup_job_opendir(struct cgroup_job *j, int hierarchy)
 {
-	int dir = cgroup_job_open(j, hierarchy), fd;
-	DIR *d;
+	int dir = cgroup_job_open(j, hierarchy);
 
 	if (dir < 0) {
 		errno = -dir;
 		return NULL;
 	}
-	fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d && fd >= 0)
-		close(fd);
-	return d;
+	return path_opendir_at(dir, ".");
 }
 
 /*

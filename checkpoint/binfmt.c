@@ -77,11 +77,10 @@ static int add(struct ckpt_dump *d, uint32_t super, const char *name, const char
 
 int ckpt_binfmt_collect(struct ckpt_dump *d, uint32_t super, int root, struct err *e)
 {
-	cleanup_closedir DIR *dir = NULL;
+	cleanup_closedir DIR *dir = path_opendir_at(root, ".");
 	const struct dirent *de;
-	int own = openat(root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0;
+	int r = 0;
 
-	dir = own < 0 ? NULL : fdopendir(own);
 	if (!dir)
 		return err_sys(e, "read a binfmt_misc");
 	while (r == 0 && (de = readdir(dir))) {

@@ -17,6 +17,7 @@
 #include "checkpoint/sockets.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
+#include "runtime/vps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -367,6 +368,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		if (r == 0 && p)
 			r = ckpt_precopy_catch_up(p, e);
 		ckpt_time("rounds before the stop");
+		if (r == 0)
+			rt_hurry(c);
 		start = now_monotonic_us();
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);

@@ -397,6 +397,8 @@ static int let_go(struct restore *r, bool paused, struct err *e)
 		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
+	if (n == 0)
+		n = rt_unhurry(r->vps, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)

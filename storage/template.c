@@ -32,17 +32,11 @@ static int by_name(const void *a, const void *b)
 /* The entries of a directory, sorted. */
 static int list_dir(int dirfd, const char *name, struct strv *names)
 {
-	cleanup_closedir DIR *dir = NULL;
+	cleanup_closedir DIR *dir = path_opendir_at(dirfd, name);
 	struct dirent *d;
-	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-	if (fd < 0)
+	if (!dir)
 		return -errno;
-	dir = fdopendir(fd);
-	if (!dir) {
-		close(fd);
-		return -ENOMEM;
-	}
 	while ((d = readdir(dir)))
 		if (!STREQ(d->d_name, ".") && !STREQ(d->d_name, "..") &&
 		    strv_add(names, d->d_name) < 0)

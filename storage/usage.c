@@ -40,7 +40,6 @@ static int enter(struct walk *w, int fd)
 	struct level *l;
 	struct dirent *d;
 	struct stat st;
-	int dup_fd;
 
 	if (w->depth == w->room) {
 		size_t room = w->room ? w->room * 2 : 16;
@@ -57,14 +56,9 @@ static int enter(struct walk *w, int fd)
 	*l = (struct level){ .dev = st.st_dev, .ino = st.st_ino };
 	w->bytes += (uint64_t)st.st_blocks * 512;
 
-	dup_fd = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dup_fd < 0)
+	dir = path_opendir_at(fd, ".");
+	if (!dir)
 		return -errno;
-	dir = fdopendir(dup_fd);
-	if (!dir) {
-		close(dup_fd);
-		return -ENOMEM;
-	}
 	while ((d = readdir(dir))) {
 		if (STREQ(d->d_name, ".") || STREQ(d->d_name, ".."))
 			continue;

@@ -61,6 +61,8 @@ struct sup_vps {
 	enum sup_state state;
 	struct config config;
 	struct err config_error; /* code is 0 when the file is good */
+	struct netns_addr *addr; /* of its interfaces, by the config; see network_note_addresses() */
+	size_t addr_count;
 	uid_t owner;
 	uint32_t id_base;
 	bool ephemeral;
@@ -168,11 +170,27 @@ bool wait_for_restart(struct sup_waiter *w, const struct err *e);
 bool wait_for_state(struct sup_waiter *w, const struct err *e);
 bool wait_for_destroy(struct sup_waiter *w, const struct err *e);
 
-/* lifecycle.c */
+/* launch.c */
 struct vps_stdio {
 	int session; /* -EBADF: none */
 	int fd[3];
 };
+/* Spawns its monitor, which starts it, or puts the processes of `image` back (-EBADF: none). `io` may
+ * be NULL; its fds and the image's stay the caller's. `verb` is for the error. */
+int vps_launch(struct sup_vps *v, const struct vps_stdio *io, int image, const char *verb,
+	       struct err *e);
+/* Opens what it is suspended in; -EBADF when it is not. */
+int vps_open_image(struct sup_vps *v, int *ret, struct err *e);
+/* Removes run/vps/NAME. */
+void vps_remove_run_dir(struct sup_vps *v);
+
+/* monitor_told.c */
+/* From the link: what the monitor says. */
+void vps_on_event(struct sup_vps *v, const char *event, json_t *msg);
+/* How it ended, as the monitor tells and records it. */
+void vps_take_end(struct sup_end *end, json_t *msg);
+
+/* lifecycle.c */
 /* Spawns the monitor. `io` may be NULL; its fds stay the caller's. */
 int vps_start(struct sup_vps *v, const struct vps_stdio *io, struct err *e);
 int vps_stop(struct sup_vps *v, uint64_t timeout_us, bool force, struct err *e);
@@ -180,8 +198,7 @@ int vps_stop(struct sup_vps *v, uint64_t timeout_us, bool force, struct err *e);
  * caller's. */
 int vps_arrive(struct sup_vps *v, int image, struct err *e);
 uint64_t vps_stop_timeout(const struct sup_vps *v);
-/* From the link: what the monitor says, and that it is gone. */
-void vps_on_event(struct sup_vps *v, const char *event, json_t *msg);
+/* From the link: the monitor is gone. */
 void vps_on_gone(struct sup_vps *v);
 /* It has ended while no vpsd looked. */
 void vps_ended(struct sup_vps *v);

@@ -28,6 +28,8 @@ void network_mend(struct sup_daemon *d);
  * not its links', which network_mend() cannot know. */
 void network_forget(struct sup_vps *v);
 
+/* Remembers which addresses v->config gives it; for whoever has read or changed that. -ENOMEM. */
+int network_note_addresses(struct sup_vps *v);
 /*
  * Gives the interfaces in `c` the addresses that they are to have from the pool and do not have yet.
  * Returns 1 when `c` was changed, 0 when not; ERR_EXISTS when an address is another VPS's,

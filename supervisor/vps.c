@@ -8,6 +8,7 @@
 #include "base/proc.h"
 #include "supervisor/ids.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/network.h"
 #include "supervisor/suspend.h"
 
 #include <fcntl.h>
@@ -108,6 +109,7 @@ void vps_remove(struct sup_vps *v)
 		free(w);
 	}
 	config_done(&v->config);
+	free(v->addr);
 	json_decref(v->moved_report);
 	json_decref(v->arrived);
 	free(v);
@@ -179,6 +181,9 @@ int vps_load(struct sup_vps *v, struct err *e)
 	}
 	config_done(&v->config);
 	v->config = c;
+	r = network_note_addresses(v);
+	if (r < 0)
+		return err_code(e, r, "read %s", file);
 	v->id_base = (uint32_t)config_number(&c, "id.base");
 	owner = config_get(&c, "owner");
 	v->owner = owner && parse_u64(owner, &uid) == 0 ? (uid_t)uid : 0;

@@ -163,7 +163,7 @@ restarted() {
 	wait_until 20 vps_is early running
 	vps_is never stopped
 	succeeds vps list --json
-	# Started one after the other, up in whatever order: the inits' pids tell.
-	[ "$(echo "$output" | jq 'map({ (.name): .pid }) | add | .early < .late')" = true ] ||
+	# Started one after the other, up in whatever order.
+	[ "$(echo "$output" | jq 'map({ (.name): .uptime_s }) | add | .early > .late')" = true ] ||
 		fail "$output"
 }
