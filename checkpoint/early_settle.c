@@ -254,7 +254,7 @@ int restore_early_map(struct restore *r, struct restoring *p, struct list *l, st
 		if (is_plain(a) && ckpt_ranges_add(&w->wanted, a->start, a->end, a->flags & MAP_GROWSDOWN) < 0)
 			return err_code(e, -ENOMEM, "restore");
 	}
-	return early_sync(r, w, p, true, l, e);
+	return early_sync_later(r, w, p, true, l, e);
 }
 
 bool restore_early_has(const struct restoring *p, const Ckpt__Area *a)

@@ -53,6 +53,9 @@ struct early *early_by_mm(const struct early_set *s, uint64_t mm);
  * complete, children are kept from inheriting it: it is theirs no more than its pages. (early_memory.c) */
 int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
 	       struct err *e);
+/* The same, when the caller runs the list. */
+int early_sync_later(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+		     struct err *e);
 /* Pages, from any thread. (early_memory.c) */
 restore_put early_put;
 /* What is in its memory becomes loose. (early_memory.c) */
