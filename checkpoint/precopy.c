@@ -32,6 +32,7 @@
 #include <sys/syscall.h>
 
 #define FREEZE_TIMEOUT_US 10000000
+#define FILES 4096
 #define CATCH_UP_MAX 3
 #define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
@@ -312,13 +313,16 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 	return pages;
 }
 
-/* The record tells the reader to be done with the pages before it: they may come again. */
+/* The record tells the reader to be done with the pages before it: they may come again. It has the clocks, too, and so
+ * is on its way at once. */
 int ckpt_round_begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
 	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
 
-	return r == 0 ? ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e) : r;
+	if (r == 0)
+		r = ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e);
+	return r == 0 ? ckpt_write_flush(p->w, e) : r;
 }
 
 int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, struct err *e)
@@ -393,6 +397,8 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 		return err_set(e, ERR_STATE, "the VPS is frozen: nothing is written to");
 	if (r < 0)
 		return r;
+	/* Of three for each process some are opened in the pause, with other threads about. */
+	fd_reserve(FILES);
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_code(e, -ENOMEM, "copy memory");
@@ -402,8 +408,6 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	r = p->w ? ckpt_ids_of(init, &p->uid_base, &p->uid_count, e) : -ENOMEM;
 	if (r == 0)
 		r = ckpt_round_begin(p, e);
-	if (r == 0)
-		r = ckpt_write_flush(p->w, e);
 	if (r < 0) {
 		ckpt_precopy_close(p);
 		return r;

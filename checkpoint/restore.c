@@ -3,6 +3,7 @@
 #include "checkpoint/dump.h"
 #include "checkpoint/restore.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
@@ -28,6 +29,7 @@
 #include <time.h>
 
 #define OWN_FDS 64 /* that are opened on the way, at most */
+#define FILES 1024 /* of ours, and mem of each process */
 #define FREEZE_TIMEOUT_US 5000000
 #define CLOCK_LATE_MAX_NS 60000000000ull
 
@@ -574,6 +576,8 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		free(h);
 		return err_code(e, -ENOMEM, "restore");
 	}
+	/* Before a thread reads ahead. */
+	fd_reserve(FILES);
 	h->r.lender = -EBADF;
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
