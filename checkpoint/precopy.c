@@ -205,7 +205,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
 	s->family = w->family = has_family(p, w);
-	p->direct = p->direct || ckpt_direct_find(w->pid);
+	w->direct = ckpt_direct_find(w->pid);
 	r = scan(p, w, &s->ranges, e);
 	if (r == 0)
 		return 0;
@@ -332,11 +332,11 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	uint64_t shared = 0;
 	int r = ckpt_round_begin(p, e);
 
-	p->direct = false;
+	p->rings = false;
 	if (r == 0)
 		r = p->soft ? visit_stopped(p, &c, e) : visit_all(p, &c, e);
-	if (r == 0 && p->direct)
-		ckpt_direct_settle();
+	if (r == 0)
+		ckpt_direct_settle(p);
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)
@@ -363,7 +363,8 @@ int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 	struct ckpt_precopy_stats st;
 	uint64_t before = 0;
 
-	for (unsigned i = 0; i < CATCH_UP_MAX; i++) {
+	/* Where a round waits for requests, more is written to in one than before it. */
+	for (unsigned i = 0; !p->rings && i < CATCH_UP_MAX; i++) {
 		int r = ckpt_precopy_round(p, &st, e);
 
 		if (r < 0)

@@ -32,6 +32,7 @@ struct watched {
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
 	bool family;         /* as ckpt_has_family() */
+	bool direct;         /* the disk may write into its memory: it has a file open with O_DIRECT */
 };
 
 /* Shared memory that was met; it stays open, so that its number stays its own. */
@@ -63,7 +64,7 @@ struct ckpt_precopy {
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
 	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
-	bool direct;         /* in this round: the disk may write into some process's memory */
+	bool rings;          /* in this round: somebody has asynchronous requests */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
@@ -87,9 +88,10 @@ int ckpt_shared_take(struct ckpt_precopy *p, int fd);
 int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
 void ckpt_shared_done(struct ckpt_precopy *p);
 
-/* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a
- * round and its reading. */
+/* (precopy_direct.c) True when a process has a file open with O_DIRECT; when somebody on the host may ask for such
+ * a file asynchronously; and what then comes between the marks of a round and its reading. */
 bool ckpt_direct_find(pid_t pid);
-void ckpt_direct_settle(void);
+bool ckpt_direct_is_asynchronous(void);
+void ckpt_direct_settle(const struct ckpt_precopy *p);
 
 #endif
