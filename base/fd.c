@@ -302,6 +302,11 @@ void fd_close_later(int *fd)
 	fd_close(fd);
 }
 
+bool fd_close_is_due(void)
+{
+	return later_count > 0;
+}
+
 void fd_close_due(void)
 {
 	while (later_count)

@@ -64,6 +64,8 @@ ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size
  */
 void fd_close_later(int *fd);
 void fd_close_due(void);
+/* There is one to be closed. */
+bool fd_close_is_due(void);
 
 /* A sealed memfd (F_SEAL_*, memfd_create(2)) that holds these bytes, positioned at 0. */
 int fd_memfd(const char *name, const void *data, size_t len);

@@ -124,6 +124,21 @@ void net_links_localize(const struct net_walk *all, uint32_t base)
 	}
 }
 
+uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint32_t ns, const char *name)
+{
+	struct net_walk w = { .states = states, .count = count, .ns = ns, .part = CKPT_NET_LINK };
+	const struct nlmsghdr *m;
+
+	while ((m = net_next(&w))) {
+		struct link l;
+
+		read_link(m, &l);
+		if (STREQ(l.name, name))
+			return l.ifi->ifi_index > 0 ? (uint32_t)l.ifi->ifi_index : 0;
+	}
+	return 0;
+}
+
 static bool is_there(uint32_t index)
 {
 	char name[IF_NAMESIZE];

@@ -69,6 +69,8 @@ void ckpt_netlook_free(struct ckpt_netlook *l);
  * what was seen of it before, or NULL. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
 			  const struct ckpt_netlook *look, struct err *e);
+/* What the interface of this name was numbered in namespace `ns`; 0: there was none. */
+uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint32_t ns, const char *name);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */
 int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err *e);
 

@@ -20,6 +20,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/oracle.h"
+#include "checkpoint/iced.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/softdirty.h"
 #include "checkpoint/watch.h"
@@ -141,7 +142,8 @@ void ckpt_precopy_recognize(struct watched *w)
 	uint64_t field[53] = { 0 };
 
 	if (ckpt_stat_read(w->pid, field) < 0)
-		field[22] = field[28] = 0;
+		field[4] = field[22] = field[28] = 0;
+	w->ppid = (pid_t)field[4];
 	w->stack = field[28];
 	if (w->born != field[22])
 		w->canary = 0;
@@ -192,12 +194,11 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 
 	fd_close(&w->pagemap);
 	w->pagemap = ckpt_proc_open(w->pid, "pagemap");
-	w->renewed = false;
+	/* A process that was frozen from inside runs nothing for us, and writes nothing. */
+	w->renewed = ckpt_is_iced(p->cgroup, w->pid);
 	if (mem < 0 || w->pagemap < 0)
 		return 1;
 	r = ckpt_layout_read(p, w, e);
-	if (r == 0)
-		r = ckpt_layout_write(p, w, e);
 	if (r < 0)
 		return r;
 	s = ckpt_copy_add(c, w->mm, w->pid, mem);
@@ -338,6 +339,8 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	if (r == 0)
 		ckpt_direct_settle(p);
 	if (r == 0)
+		r = ckpt_layouts_tell(p, &c, e);
+	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)
 		r = fault_point("precopy", "round", e);
@@ -349,7 +352,7 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	if (r < 0)
 		return r;
 	*ret = (struct ckpt_precopy_stats){
-		.round = ++p->rounds, .pages = shared + c.done / CKPT_PAGE,
+		.round = ++p->rounds, .pages = shared + (c.before + c.done) / CKPT_PAGE,
 		.bytes = ckpt_written_bytes(p->w) - before,
 		.duration_us = now_monotonic_us() - start, .dirty_pages = count_dirty(p),
 	};
@@ -426,6 +429,7 @@ void ckpt_precopy_close(struct ckpt_precopy *p)
 		fd_close(&p->procs[i]->pagemap);
 		free(p->procs[i]->areas.a);
 		free(p->procs[i]->before.a);
+		ckpt_ranges_done(&p->procs[i]->inherited);
 		free(p->procs[i]);
 	}
 	free(p->procs);

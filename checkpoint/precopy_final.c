@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/precopy_internal.h"
@@ -83,6 +84,8 @@ static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, 
 	}
 	if (r == 0)
 		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+	if (r == 0)
+		r = ckpt_huge_keep(d, pagemap, a);
 	ckpt_ranges_done(&guards);
 	return r;
 }
@@ -155,7 +158,7 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 
 int ckpt_final_scan(struct ckpt_dump *d, struct err *e)
 {
-	int r = 0;
+	int r = ckpt_huge_keep_shared(d, e);
 
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
 		r = scan_task(d, &d->tree.tasks[i], e);

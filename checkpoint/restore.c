@@ -9,7 +9,9 @@
 #include "base/step.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
+#include "checkpoint/host.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
@@ -24,6 +26,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -110,6 +113,7 @@ static int plan_fds(struct restore *r, struct err *e)
 			if (r->tree.files[i]->targets[k]->fd > highest)
 				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
+	r->fills_late = ckpt_sockets_fill_late(&r->tree);
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
 		const Ckpt__Mm *mm;
@@ -155,27 +159,6 @@ static int plan_fds(struct restore *r, struct err *e)
 	return 0;
 }
 
-static int check_host(const struct restore *r, struct err *e)
-{
-	const Ckpt__Header *h = r->tree.header;
-	uint8_t digest[16];
-
-	/* A thread may be in the middle of its code, and programs remember where its functions are. */
-	if (h->vdso_digest.len == sizeof(digest) && ckpt_vdso_digest(digest) == 0 &&
-	    memcmp(digest, h->vdso_digest.data, sizeof(digest)) != 0) {
-		err_set(e, ERR_UNSUPPORTED, "the image is of another kernel (%.64s): its vdso is not this one's",
-			h->kernel);
-		return err_hint(e, "both hosts need the same kernel and the same model of processor");
-	}
-	if (h->page_size != CKPT_PAGE)
-		return err_set(e, ERR_UNSUPPORTED, "the image has pages of %u bytes", h->page_size);
-	if (h->xsave_mask & ~ckpt_xsave_mask())
-		return err_set(e, ERR_UNSUPPORTED, "this processor lacks registers that the image has "
-			       "(XCR0 is %#llx, not %#llx)", (unsigned long long)ckpt_xsave_mask(),
-			       (unsigned long long)h->xsave_mask);
-	return 0;
-}
-
 /* The holder has the masters that nobody inside has: the console's, and those of clients who are gone. */
 static int fill_terminals(struct restore *r, struct err *e)
 {
@@ -216,12 +199,12 @@ static int bear_first(struct restore *r, struct list *l, struct err *e)
 	int n = restore_fork_tree(r, l, e);
 
 	if (n == 0)
-		n = restore_open_by_helper(r, restore_open_last, l, e);
+		n = restore_by_helper(r, restore_open_last, true, l, e);
 	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
 		if (k->files_group == k->pid || k->ppid == 0)
-			n = restore_fetch(r, &r->procs[i], false, l, e);
+			n = restore_fetch(r, &r->procs[i], l, e);
 	}
 	return n;
 }
@@ -316,6 +299,11 @@ static int users(struct building *b, struct err *e)
 	return join_users(b->r, b->l, e);
 }
 
+static int freeze_groups(struct building *b, struct err *e)
+{
+	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
+}
+
 static int settle_numbers(struct building *b, struct err *e)
 {
 	return restore_settle_numbers(b->r, e);
@@ -346,6 +334,7 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "registers", NULL, registers },
 	{ "last numbers", settle_numbers, NULL },
+	{ "frozen groups", freeze_groups, NULL },
 };
 
 /* Everything that is there is stopped; nothing of it has run. */
@@ -460,14 +449,24 @@ static int hold_network(void *restore, int netns_fd, struct err *e)
 	return netns_seal(netns_fd, true, e);
 }
 
+/* Programs know interfaces by their numbers. One that was added or changed while it ran has another than a start
+ * would give it. */
+static uint32_t link_number(void *restore, const char *name)
+{
+	struct restore *r = restore;
+
+	return ckpt_netstate_number(r->tree.nets, r->tree.net_count, 0, name);
+}
+
 static int start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
-	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r };
+	struct rt_restore how = { 0, 0, 0, hold_network, restore_open, restore_stay, r, link_number };
 	int n;
 
+	if (r->early && !is_free(&r->tree, r->region, r->region + RESTORE_REGION))
+		return err_set(e, ERR_FAIL, "no address is free in all processes");
 	if (r->early)
-		return is_free(&r->tree, r->region, r->region + RESTORE_REGION)
-			? 0 : err_set(e, ERR_FAIL, "no address is free in all processes");
+		return rt_renumber(r->vps, link_number, r, e);
 	n = find_region(r, e);
 	if (n < 0)
 		return n;
@@ -498,6 +497,7 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		   struct list *l, struct err *e)
 {
 	struct ckpt_record rec;
+	struct ckpt_host host;
 	int more, n;
 
 	/* What deleted files hold lies in one that has no name, until they are made again. */
@@ -513,13 +513,16 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	ckpt_time("tree");
 	if (more < 0)
 		return more;
-	n = check_host(r, e);
+	ckpt_host_of(r->tree.header, &host);
+	n = ckpt_host_check(&host, e);
 	if (n == 0)
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
 		n = ckpt_births_check(&r->tree, &r->plan, e);
 	if (n == 0)
 		n = plan_fds(r, e);
+	if (n == 0)
+		n = restore_devpts_plan(r, e);
 	if (n == 0)
 		n = restore_births_prepare(r, e);
 	if (n == 0)
@@ -570,6 +573,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
 	cleanup_free struct list *l = malloc(sizeof(*l));
+	uint64_t token;
 	int n;
 
 	if (!h || !l) {
@@ -579,6 +583,9 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	/* Before a thread reads ahead. */
 	fd_reserve(FILES);
 	h->r.lender = -EBADF;
+	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
+		token = now_monotonic_us();
+	snprintf(h->r.scratch, sizeof(h->r.scratch), "/run/.vps-restore-%016llx", (unsigned long long)token);
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
 	h->r.reader = open_stream(fd, &h->r.total, e);

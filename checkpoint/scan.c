@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/scan.h"
 
+#include "checkpoint/hugetlb.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Not in the headers of Linux 6.1. */
@@ -28,12 +31,12 @@ struct scan_arg {
 #define REGIONS 512
 #define CLOSE_BY (64 * 4096) /* as long as a call takes */
 
-int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written)
+static int append(struct ckpt_ranges *l, const struct ckpt_range *new)
 {
 	struct ckpt_range *last = l->count ? &l->r[l->count - 1] : NULL;
 
-	if (last && last->end == start && last->written == written) {
-		last->end = end;
+	if (last && last->end == new->start && last->written == new->written && last->how == new->how) {
+		last->end = new->end;
 		return 0;
 	}
 	if (l->count == l->room) {
@@ -45,8 +48,23 @@ int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool wr
 		l->r = r;
 		l->room = room;
 	}
-	l->r[l->count++] = (struct ckpt_range){ start, end, written };
+	l->r[l->count++] = *new;
 	return 0;
+}
+
+int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written)
+{
+	return append(l, &(struct ckpt_range){ start, end, written, 0 });
+}
+
+int ckpt_ranges_add_how(struct ckpt_ranges *l, uint64_t start, uint64_t end, uint32_t how)
+{
+	return append(l, &(struct ckpt_range){ start, end, false, how });
+}
+
+static bool is_alike(const struct ckpt_range *a, const struct ckpt_range *b)
+{
+	return a->written == b->written && !((a->how ^ b->how) & ~(uint32_t)MAP_NORESERVE);
 }
 
 void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at)
@@ -71,7 +89,7 @@ int ckpt_ranges_subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *
 			struct ckpt_range here = part;
 			int r;
 
-			if (other && other->written != part.written && other->start < part.end)
+			if (other && !is_alike(other, &part) && other->start < part.end)
 				continue;
 			if (other && other->start < part.end)
 				here.end = other->start;
@@ -266,9 +284,12 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 
 int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret)
 {
+	uint32_t huge = ckpt_huge_of(fd);
 	off_t at = 0, hole;
 	int r = 0;
 
+	if (huge)
+		return ckpt_huge_scan(fd, size, huge, ret);
 	while (r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0 && (uint64_t)at < size) {
 		hole = lseek(fd, at, SEEK_HOLE);
 		if (hole < 0)

@@ -14,6 +14,7 @@
 struct ckpt_range {
 	uint64_t start, end; /* addresses */
 	bool written;
+	uint32_t how;        /* of memory to be mapped: flags of mmap(2) */
 };
 
 /* In order; ranges that touch and are alike are one. */
@@ -22,12 +23,13 @@ struct ckpt_ranges {
 	size_t count, room;
 };
 int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written);
+int ckpt_ranges_add_how(struct ckpt_ranges *l, uint64_t start, uint64_t end, uint32_t how);
 /* Puts them in order, each page once; `written` is not set. -ENOMEM. */
 int ckpt_ranges_unite(struct ckpt_ranges *l);
 /* Back to `count` ranges, as they were before anything from address `at` on was added. */
 void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at);
-/* Calls `each` for the parts of `a` that are not in `b`, or in it with another `written`; both are in order.
- * Stops at a negative value. */
+/* Calls `each` for the parts of `a` that are not in `b`, or in it with another `written` or `how`, reservations
+ * (MAP_NORESERVE) aside; both are in order. Stops at a negative value. */
 int ckpt_ranges_subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *b,
 			 int (*each)(void *arg, const struct ckpt_range *part), void *arg);
 void ckpt_ranges_done(struct ckpt_ranges *l);

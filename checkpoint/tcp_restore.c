@@ -221,13 +221,17 @@ static void make_room(int fd, int name, size_t len, int *was)
 
 static void unmake_room(int fd, int name, const Ckpt__Socket *s, int was)
 {
-	int lock = ckpt_sockopt_number(s, SOL_SOCKET, 72 /* SO_BUF_LOCK */), half = was / 2;
+	int lock = ckpt_sockopt_number(s, SOL_SOCKET, 72 /* SO_BUF_LOCK */), half;
 
 	if (!was)
 		return;
-	if (lock & (name == SO_SNDBUF ? 1 : 2))
-		setsockopt(fd, SOL_SOCKET, name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE,
-			   &half, sizeof(half));
+	/* What nobody has set the kernel had let grow; left at the room made here it would take in more after each
+	 * restore. */
+	if (!(lock & (name == SO_SNDBUF ? 1 : 2)))
+		was = ckpt_sockopt_number(s, SOL_SOCKET, name);
+	half = (was < (128 << 20) ? was : 128 << 20) / 2;
+	if (half > 0)
+		setsockopt(fd, SOL_SOCKET, name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, &half, sizeof(half));
 	setsockopt(fd, SOL_SOCKET, 72, &lock, sizeof(lock));
 }
 

@@ -209,6 +209,8 @@ static int live_options(struct cli *c, json_t *in, struct err *e)
 
 	if (cli_has(c, "offline"))
 		json_object_set_new(in, "offline", json_true());
+	if (cli_has(c, "resume"))
+		json_object_set_new(in, "resume", json_true());
 	if (rounds && (parse_u64(rounds, &n) < 0 || n > 1000))
 		return err_set(e, ERR_USAGE, "--max-rounds: %s is not a number from 0 to 1000", rounds);
 	if (rounds)

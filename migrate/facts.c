@@ -5,11 +5,13 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "cgroup/stats.h"
+#include "base/str.h"
 #include "checkpoint/check.h"
+#include "checkpoint/host.h"
 
 #include <fcntl.h>
-#include <stdarg.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <xxhash.h>
 
@@ -48,15 +50,60 @@ int mig_offer_live(struct mig_offer *o, const struct mig_source *v, struct err *
 	return o->cpu ? 0 : err_code(e, -ENOMEM, "make an offer");
 }
 
-__attribute__((format(printf, 2, 3))) static void obstacle(json_t *list, const char *fmt, ...)
+/* Of the host that the image was made on, which need not be this one. */
+int mig_offer_image(struct mig_offer *o, int image, struct err *e)
 {
-	char text[512];
-	va_list ap;
+	struct ckpt_host h;
+	struct stat st;
+	char vdso[33] = "";
+	int r = ckpt_host_read(image, &h, e);
 
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	json_array_append_new(list, json_string(text));
+	if (r < 0)
+		return r;
+	if (fstat(image, &st) < 0 || lseek(image, 0, SEEK_SET) < 0)
+		return err_sys(e, "read its image");
+	for (size_t i = 0; h.has_vdso && i < sizeof(h.vdso); i++)
+		snprintf(vdso + 2 * i, 3, "%02x", h.vdso[i]);
+	o->image = (uint64_t)st.st_size;
+	o->bytes += o->image;
+	o->cpu = json_pack("{s:I, s:s, s:s, s:I}", "xsave", (json_int_t)h.xsave_mask, "vdso", vdso, "kernel",
+			   h.kernel, "page", (json_int_t)h.page_size);
+	return o->cpu ? 0 : err_code(e, -ENOMEM, "make an offer");
+}
+
+static int digit(char c)
+{
+	const char *digits = "0123456789abcdef", *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+static bool take_digest(const char *text, uint8_t ret[16])
+{
+	for (size_t i = 0; i < 32; i++) {
+		int d = digit(text[i]);
+
+		if (d < 0)
+			return false;
+		ret[i / 2] = (uint8_t)(ret[i / 2] << 4 | d);
+	}
+	return text[32] == '\0';
+}
+
+void mig_check_image(const struct mig_offer *o, json_t *obstacles)
+{
+	const char *vdso = json_string_value(json_object_get(o->cpu, "vdso"));
+	const char *kernel = json_string_value(json_object_get(o->cpu, "kernel"));
+	struct ckpt_host h = {
+		.xsave_mask = (uint64_t)json_integer_value(json_object_get(o->cpu, "xsave")),
+		.page_size = (uint32_t)json_integer_value(json_object_get(o->cpu, "page")),
+	};
+	struct err e;
+
+	snprintf(h.kernel, sizeof(h.kernel), "%s", kernel && str_is_printable(kernel) ? kernel : "?");
+	h.has_vdso = vdso && take_digest(vdso, h.vdso);
+	if (ckpt_host_check(&h, &e) < 0)
+		mig_obstacle(obstacles, "%s", e.msg);
 }
 
 int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *e)
@@ -66,7 +113,7 @@ int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *
 	int r = ckpt_check(&v->cgroup, v->init, &o, &c, e);
 
 	for (size_t i = 0; r == 0 && i < c.count; i++)
-		obstacle(obstacles, "%s", c.list[i].what);
+		mig_obstacle(obstacles, "%s", c.list[i].what);
 	ckpt_check_done(&c);
 	return r;
 }
@@ -92,12 +139,12 @@ void mig_check_live(const struct mig_offer *o, json_t *obstacles)
 	char a[32], b[32];
 
 	if ((uint64_t)xsave & ~ckpt_xsave_mask())
-		obstacle(obstacles, "this processor lacks registers that the VPS uses (XCR0 is %#llx, not %#llx)",
+		mig_obstacle(obstacles, "this processor lacks registers that the VPS uses (XCR0 is %#llx, not %#llx)",
 			 (unsigned long long)ckpt_xsave_mask(), (unsigned long long)xsave);
 	if (!vdso || !STREQ(vdso, json_string_value(json_object_get(ours, "vdso"))))
-		obstacle(obstacles, "the kernels' vdso differ: the VPS runs on %s", o->kernel);
+		mig_obstacle(obstacles, "the kernels' vdso differ: the VPS runs on %s", o->kernel);
 	if (room < o->memory)
-		obstacle(obstacles, "there is no room: %s of memory are needed, %s are free",
+		mig_obstacle(obstacles, "there is no room: %s of memory are needed, %s are free",
 			 format_size(o->memory, a, sizeof(a)), format_size(room, b, sizeof(b)));
 	json_decref(ours);
 }

@@ -41,17 +41,6 @@ int mig_in_next(struct mig_receiving *r, struct err *e)
 
 /* ---- agreement ---- */
 
-__attribute__((format(printf, 2, 3))) static void obstacle(struct mig_in *i, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	json_array_append_new(i->obstacles, json_string(text));
-}
-
 static void check_room(struct mig_in *i, bool template)
 {
 	uint64_t need = i->offer.bytes + i->offer.entries * 4096 + (template ? i->offer.template.size : 0);
@@ -63,10 +52,10 @@ static void check_room(struct mig_in *i, bool template)
 		return;
 	room = (uint64_t)st.f_bavail * st.f_frsize;
 	if (room < need)
-		obstacle(i, "there is no room: %s are needed, %s are free",
+		mig_obstacle(i->obstacles, "there is no room: %s are needed, %s are free",
 			 format_size(need, a, sizeof(a)), format_size(room, b, sizeof(b)));
 	if (st.f_files && st.f_favail < i->offer.entries)
-		obstacle(i, "there is no room: %llu files are needed, %llu are free",
+		mig_obstacle(i->obstacles, "there is no room: %llu files are needed, %llu are free",
 			 (unsigned long long)i->offer.entries, (unsigned long long)st.f_favail);
 }
 
@@ -101,13 +90,15 @@ static int agree(struct mig_in *i, struct err *e)
 
 	mig_offer_host(&us);
 	if (!STREQ(us.arch, i->offer.arch))
-		obstacle(i, "this host is %s, the VPS is for %s", us.arch, i->offer.arch);
+		mig_obstacle(i->obstacles, "this host is %s, the VPS is for %s", us.arch, i->offer.arch);
 	if (!here && stream && !i->offer.has_template)
-		obstacle(i, "template %s with digest %.12s… is not here", i->offer.template.name,
+		mig_obstacle(i->obstacles, "template %s with digest %.12s… is not here", i->offer.template.name,
 			 i->offer.template.digest);
 	check_room(i, !here);
 	if (i->offer.live)
 		mig_check_live(&i->offer, i->obstacles);
+	if (i->offer.image)
+		mig_check_image(&i->offer, i->obstacles);
 	if (stream)
 		return json_array_size(i->obstacles) ? refuse_stream(i, e) : 0;
 	r = answer(i, !here, e);
@@ -143,7 +134,7 @@ static void place_down(void *ctx)
 		path_remove_tree_at(r->vps, r->entry);
 }
 
-static int template_told(void *ctx, const char *stage, uint64_t done, uint64_t total)
+int mig_in_told(void *ctx, const char *stage, uint64_t done, uint64_t total)
 {
 	struct mig_receiving *r = ctx;
 	uint64_t now = now_monotonic_us();
@@ -180,7 +171,7 @@ static int template_up(void *ctx, struct err *e)
 			ret = mig_in_next(r, e);
 	}
 	if (ret == 0 && r->template)
-		ret = storage_template_in_done(r->template, template_told, r, e);
+		ret = storage_template_in_done(r->template, mig_in_told, r, e);
 	return ret;
 }
 
@@ -266,7 +257,7 @@ static int content_up(void *ctx, struct err *e)
 		else if (r->frame.type == MIG_SIDE)
 			ret = put_side(r, e);
 		else if (r->frame.type == MIG_IMAGE)
-			ret = mig_in_image(r, e);
+			ret = r->i->offer.image ? mig_in_image_piece(r, e) : mig_in_image(r, e);
 		else if (r->frame.type == MIG_BEGIN || r->frame.type == MIG_SYNC)
 			ret = mig_in_ready(r, e);
 		else
@@ -311,6 +302,8 @@ static int prepare_up(void *ctx, struct err *e)
 	struct mig_receiving *r = ctx;
 	int ret = take_report(r, e);
 
+	if (ret == 0 && r->i->offer.image)
+		ret = mig_in_image_end(r, e);
 	if (ret == 0 && r->named)
 		ret = r->i->arrival->prepared(r->i->ctx, e);
 	else if (ret == 0)
@@ -404,6 +397,8 @@ static int receive_all(struct mig_receiving *r, struct err *e)
 	buf_done(&r->packets);
 	fd_close(&r->upper);
 	fd_close(&r->limbo);
+	if (r->i->offer.image)
+		fd_close(&r->image);
 	fd_close(&r->dir);
 	return ret;
 }

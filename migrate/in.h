@@ -19,7 +19,8 @@ struct mig_receiving {
 	struct storage_template_in *template;
 	struct storage_receive *files;
 	struct mig_frame frame; /* the next one to be looked at */
-	int image;          /* to the monitor; -EBADF before it is started */
+	int image;          /* to the monitor, or a file; -EBADF before it is begun */
+	uint64_t image_len; /* of what has come, in a file */
 	struct buf packets;
 	bool named;         /* it has its name, and is not ours yet */
 	bool taken;         /* it is ours: nothing may be undone */
@@ -32,6 +33,13 @@ int mig_in_bad(struct err *e);
 int mig_in_write_config(struct mig_receiving *r, struct err *e);
 /* `entry` below lib/vps gets the name of a VPS. */
 int mig_in_give_name(int vps, const char *entry, const char *name, struct err *e);
+
+/* Now and then when it takes long, so that the source hears that we go on. */
+int mig_in_told(void *ctx, const char *stage, uint64_t done, uint64_t total);
+
+/* image.c: of one that comes suspended: a piece of its image; all have come. */
+int mig_in_image_piece(struct mig_receiving *r, struct err *e);
+int mig_in_image_end(struct mig_receiving *r, struct err *e);
 
 /* in_live.c: of one that comes running. */
 /* Answers MIG_BEGIN and MIG_SYNC. */

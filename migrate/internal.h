@@ -44,10 +44,15 @@ struct mig_sending {
 int mig_offer_live(struct mig_offer *o, const struct mig_source *v, struct err *e);
 /* Adds what of it cannot be saved. It stands still for a moment. */
 int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *e);
+/* The same for one that is suspended, and what of it this host has not. */
+int mig_offer_image(struct mig_offer *o, int image, struct err *e);
+void mig_check_image(const struct mig_offer *o, json_t *obstacles);
 /* Adds what this host has not. */
 void mig_check_live(const struct mig_offer *o, json_t *obstacles);
 
 int mig_send_tell(struct mig_sending *s, struct err *e);
+/* (image.c) The image of one that is suspended. */
+int mig_send_image(struct mig_sending *s, struct err *e);
 /* live.c: instead of the steps for one that stands. */
 int mig_live_up(void *ctx, struct err *e);
 /* Lets it run on, unless it was given up. */

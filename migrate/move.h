@@ -3,6 +3,7 @@
 #define MIGRATE_MOVE_H
 
 #include "cgroup/cgroup.h"
+#include "checkpoint/verify.h"
 #include "migrate/channel.h"
 #include "migrate/offer.h"
 #include "migrate/record.h"
@@ -53,6 +54,7 @@ struct mig_out {
 	uint32_t id_base;
 	bool keep;
 	struct mig_source *live; /* NULL: it does not run */
+	int image;         /* that it is suspended in; -EBADF: it is not */
 	mig_tell tell;
 	void *ctx;
 	/* Results. */
@@ -69,7 +71,7 @@ struct mig_out {
 int mig_out_run(struct mig_out *o, struct err *e);
 void mig_out_done(struct mig_out *o);
 
-/* What the destination's vpsd and monitor do for a VPS that arrives running. */
+/* What the destination's vpsd and monitor do for a VPS that arrives with its processes. */
 struct mig_arrival {
 	/* Its files have their name; the monitor is started. Returns the fd that it reads the image
 	 * from, which stays the callee's. */
@@ -80,6 +82,10 @@ struct mig_arrival {
 	int (*commit)(void *ctx, struct err *e);
 	/* A frame that was on its way to interface `i`; may be lost. */
 	void (*frame)(void *ctx, unsigned i, const void *frame, size_t len);
+	/* Of one that is suspended, whose own directory will be `dir`. Opens the file that its image goes into, for
+	 * reading and writing; and, when that is whole and good, makes it what the VPS is suspended in. */
+	int (*image_file)(void *ctx, int dir, struct err *e);
+	int (*suspended)(void *ctx, int dir, const struct ckpt_facts *f, uint64_t bytes, struct err *e);
 };
 
 struct mig_in {

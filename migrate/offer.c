@@ -7,6 +7,7 @@
 #include "migrate/record.h"
 #include "runtime/config.h"
 
+#include <stdarg.h>
 #include <sys/utsname.h>
 
 static const char *const modes[] = {
@@ -27,6 +28,18 @@ int mig_mode_find(const char *name)
 		if (STREQ(modes[i], name))
 			return (int)i;
 	return -EINVAL;
+}
+
+void mig_obstacle(json_t *list, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	/* One that was cut inside a character is none to JSON, and must not be lost. */
+	json_array_append_new(list, json_string(text) ?: json_string("something that cannot be told stands in the way"));
 }
 
 void mig_offer_host(struct mig_offer *o)
@@ -50,13 +63,14 @@ static json_t *format_template(const struct storage_template *t)
 
 json_t *mig_offer_format(const struct mig_offer *o)
 {
-	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I}",
-			      "mode", modes[o->mode], "live", o->live, "paused", o->paused, "dry_run", o->dry_run, "id",
-			      o->id, "name", o->name, "from", o->from, "version", o->version, "arch",
+	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I, s:I}",
+			      "mode", modes[o->mode], "live", o->live, "paused", o->paused, "resume",
+			      o->resume, "dry_run", o->dry_run, "id", o->id, "name", o->name, "from", o->from, "version", o->version, "arch",
 			      o->arch, "kernel", o->kernel, "config", o->config ? o->config : "",
 			      "has_template", o->has_template, "template",
 			      format_template(&o->template), "bytes", (json_int_t)o->bytes,
-			      "entries", (json_int_t)o->entries, "memory", (json_int_t)o->memory);
+			      "entries", (json_int_t)o->entries, "memory", (json_int_t)o->memory,
+			      "image", (json_int_t)o->image);
 
 	if (j && o->cpu)
 		json_object_set(j, "cpu", o->cpu);
@@ -96,6 +110,15 @@ static bool take_template(json_t *j, struct storage_template *t)
 	       take_number(j, "size", &t->size);
 }
 
+/* Sources of before say nothing of one. */
+static bool take_image(json_t *j, struct mig_offer *o)
+{
+	if (!json_object_get(j, "image"))
+		return true;
+	o->resume = json_is_true(json_object_get(j, "resume"));
+	return take_number(j, "image", &o->image) && !(o->image && o->live);
+}
+
 static bool take_all(json_t *j, struct mig_offer *o)
 {
 	const char *mode = json_string_value(json_object_get(j, "mode"));
@@ -124,6 +147,8 @@ static bool take_all(json_t *j, struct mig_offer *o)
 		return false;
 	o->config = strdup(config);
 	o->cpu = json_incref(json_object_get(j, "cpu"));
+	if (!take_image(j, o))
+		return false;
 	return o->config != NULL;
 }
 

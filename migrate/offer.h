@@ -26,6 +26,7 @@ struct mig_offer {
 	enum mig_mode mode;
 	bool live, dry_run;
 	bool paused;        /* of a live one: it is, and stays so */
+	bool resume;        /* of a suspended one: it is to be resumed when it is there */
 	char id[37];        /* of this migration */
 	char name[64];      /* what it is to be called */
 	char from[64];      /* what it is called at the source */
@@ -37,6 +38,7 @@ struct mig_offer {
 	struct storage_template template;
 	uint64_t bytes, entries; /* of the root's own files, about */
 	uint64_t memory;         /* that it uses now */
+	uint64_t image;          /* bytes of the image that it is suspended in; 0: it is not */
 	json_t *cpu;             /* checkpoint's own facts; may be NULL */
 };
 
@@ -46,6 +48,9 @@ int mig_offer_parse(json_t *j, struct mig_offer *ret, struct err *e);
 /* Fills what is said of this host. */
 void mig_offer_host(struct mig_offer *o);
 void mig_offer_done(struct mig_offer *o);
+
+/* Adds a text to a list of what stands in the way. */
+__attribute__((format(printf, 2, 3))) void mig_obstacle(json_t *list, const char *fmt, ...);
 
 const char *mig_mode_name(enum mig_mode m);
 int mig_mode_find(const char *name); /* -EINVAL */

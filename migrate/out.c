@@ -46,6 +46,8 @@ static int offer_up(void *ctx, struct err *e)
 	/* For the destination to see whether it has room. */
 	if (r == 0)
 		r = storage_send_size(s->files, &o->bytes, &o->entries, e);
+	if (r == 0 && s->o->image >= 0)
+		r = mig_offer_image(o, s->o->image, e);
 	if (r == 0 && s->o->live)
 		r = mig_offer_live(o, s->o->live, e);
 	if (r == 0 && s->o->live)
@@ -177,6 +179,13 @@ static int send_sides(struct mig_sending *s, bool consoles, struct err *e)
 static int sides_up(void *ctx, struct err *e)
 {
 	return send_sides(ctx, false, e);
+}
+
+static int image_up(void *ctx, struct err *e)
+{
+	struct mig_sending *s = ctx;
+
+	return s->o->image >= 0 ? mig_send_image(s, e) : 0;
 }
 
 /* One that runs may have written something meanwhile. */
@@ -316,7 +325,8 @@ static int send_all(struct mig_sending *s, struct err *e)
 	static const STEP_TABLE(offer_table, "send", offer_steps);
 	static const struct step steps[] = {
 		{ "template", template_up, NULL }, { "files", files_up, NULL },
-		{ "sides", sides_up, NULL },       { "live", mig_live_up, mig_live_down },
+		{ "sides", sides_up, NULL },       { "image", image_up, NULL },
+		{ "live", mig_live_up, mig_live_down },
 		{ "console", console_up, NULL },   { "prepare", prepare_up, NULL },
 		{ "record", record_up, given_up }, { "commit", commit_up, NULL },
 	};

@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 
 /*
- * "These addresses are here now", in the name of a VPS that has come from elsewhere: an ARP request for
+ * "These addresses are here now", in the name of a VPS that has begun, or has come from elsewhere: an ARP request for
  * its own address (RFC 5227, announcement), and a neighbour advertisement that nobody asked for
  * (RFC 4861, 7.2.6).
  */
@@ -106,13 +106,13 @@ void netns_await_carrier(int fd, const char *link)
 	ioctl(fd, SIOCETHTOOL, &ifr);
 }
 
-/* From inside, as the VPS itself would: rules of the host that look at who sends what see it. */
-static void announce(const struct netns_if *i, int fd)
+/* The addresses of an interface are told on `link`, which has this MAC; `fd` is of the link's namespace. */
+static void tell(const struct netns_if *i, int fd, const char *link, const uint8_t mac[6])
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET };
 	struct ifreq ifr = { 0 };
 
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", i->name);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", link);
 	if (ioctl(fd, SIOCGIFINDEX, &ifr) < 0)
 		return;
 	to.sll_ifindex = ifr.ifr_ifindex;
@@ -121,28 +121,58 @@ static void announce(const struct netns_if *i, int fd)
 			struct arp_frame arp;
 			struct na_frame na;
 		} f;
-		size_t len = i->addr[k].family == AF_INET ? make_arp(&f.arp, i->mac, &i->addr[k])
-							   : make_na(&f.na, i->mac, &i->addr[k]);
+		size_t len = i->addr[k].family == AF_INET ? make_arp(&f.arp, mac, &i->addr[k])
+							   : make_na(&f.na, mac, &i->addr[k]);
 
 		/* It is a courtesy: who does not hear it asks. */
 		sendto(fd, &f, len, MSG_DONTWAIT, (struct sockaddr *)&to, sizeof(to));
 	}
 }
 
-void netns_announce(const struct netns_vps *v, int netns_fd)
+/* For addresses that are routed to the VPS the host answers, on the link outside and with the link's own MAC. */
+static void tell_for_routed(const struct netns_if *i, int fd)
+{
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", i->parent);
+	if (ioctl(fd, SIOCGIFHWADDR, &ifr) == 0 && ifr.ifr_hwaddr.sa_family == ARPHRD_ETHER)
+		tell(i, fd, i->parent, (const uint8_t *)ifr.ifr_hwaddr.sa_data);
+}
+
+static int open_socket(int netns_fd)
 {
 	struct err ignored;
 	int fd = netns_socket(netns_fd, AF_PACKET, SOCK_RAW, 0, &ignored), on = 1;
 
-	if (fd < 0)
-		return;
 	/* Past the queue, which a link that has just come up may not have yet. */
-	setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on));
+	if (fd >= 0)
+		setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on));
+	return fd;
+}
+
+/* From inside, as the VPS itself would: rules of the host that look at who sends what see it. */
+void netns_announce(const struct netns_vps *v, int netns_fd)
+{
+	int inside = -EBADF, outside = -EBADF;
+
 	for (unsigned i = 0; i < v->if_count; i++) {
-		if (v->ifs[i].mode == NETNS_NONE || v->ifs[i].mode == NETNS_HOST)
+		const struct netns_if *f = &v->ifs[i];
+		bool routed = f->mode == NETNS_ROUTED;
+		int *fd = routed ? &outside : &inside;
+
+		if (f->mode == NETNS_NONE || f->mode == NETNS_HOST || !f->addr_count || (routed && !*f->parent))
 			continue;
-		netns_await_carrier(fd, v->ifs[i].name);
-		announce(&v->ifs[i], fd);
+		if (*fd < 0)
+			*fd = open_socket(routed ? -EBADF : netns_fd);
+		if (*fd < 0)
+			continue;
+		if (routed) {
+			tell_for_routed(f, *fd);
+			continue;
+		}
+		netns_await_carrier(*fd, f->name);
+		tell(f, *fd, f->name, f->mac);
 	}
-	fd_close_later(&fd);
+	fd_close_later(&inside);
+	fd_close_later(&outside);
 }

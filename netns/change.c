@@ -155,14 +155,45 @@ static const struct step rule_steps[] = {
 };
 static STEP_TABLE(rule_table, "rules", rule_steps);
 
+/* 1: one is numbered otherwise. */
+static int is_numbered_otherwise(const struct netns_vps *v, int netns_fd, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	int r = nl_open(&n, NETLINK_ROUTE, netns_fd, e);
+
+	for (size_t k = 0; r == 0 && k < v->if_count; k++)
+		if (v->number[k])
+			r = v->number[k] != (uint32_t)nl_ifindex(&n, v->ifs[k].name);
+	return r;
+}
+
+int netns_vps_renumber(const struct netns_host *h, const struct netns_vps *v, int netns_fd, struct err *e)
+{
+	static const struct step steps[] = {
+		{ "old", step_old, undo_old },
+		{ "new", step_new, undo_new },
+	};
+	static const STEP_TABLE(table, "renumber", steps);
+	struct netns_vps as_comes = *v;
+	struct change c = { .h = h, .old = &as_comes, .new = v, .netns_fd = netns_fd, .nl = NL_INIT };
+	int r = is_numbered_otherwise(v, netns_fd, e);
+
+	memset(as_comes.number, 0, sizeof(as_comes.number));
+	return r > 0 ? steps_up(&table, &c, e) : r;
+}
+
 int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
 		     const struct netns_vps *new, int netns_fd, struct err *e)
 {
 	struct change c = { .h = h, .old = old, .new = new, .netns_fd = netns_fd, .nl = NL_INIT };
 	bool links = old->if_count != new->if_count;
+	int r;
 
 	c.kept = same_interfaces(old, new);
 	for (size_t k = 0; k < new->if_count; k++)
 		links = links || !(c.kept & 1u << k);
-	return steps_up(links ? &change_table : &rule_table, &c, e);
+	r = steps_up(links ? &change_table : &rule_table, &c, e);
+	if (r == 0 && links && new->if_count)
+		netns_announce(new, netns_fd);
+	return r;
 }

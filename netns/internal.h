@@ -54,13 +54,11 @@ void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_
 /* Takes away what of an interface does not go with the host's end of its link. */
 void netns_inside_down(struct nl *n, const struct netns_if *i, unsigned number);
 
-/* announce.c: tells the links' neighbours where the addresses are now. */
 /*
  * A link that has just got its carrier passes no frame before the kernel's link watch, which runs at its
  * leisure, has taken note: who asks for the carrier makes it do so (Linux 6.8). `fd`: any socket in its namespace.
  */
 void netns_await_carrier(int fd, const char *link);
-void netns_announce(const struct netns_vps *v, int netns_fd);
 
 /* bridge.c */
 int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e);

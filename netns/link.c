@@ -58,15 +58,17 @@ static void add_unlink(struct nl *n, const char *name, const char *what)
 	nl_ignore(n, ENODEV);
 }
 
-static void put_veth(struct nlmsghdr *m, const struct netns_if *i, int netns_fd)
+static void put_veth(struct nlmsghdr *m, const struct netns_if *i, uint32_t number, int netns_fd)
 {
 	struct nlattr *info, *data, *peer;
+	struct ifinfomsg *ifi;
 
 	info = mnl_attr_nest_start(m, IFLA_LINKINFO);
 	mnl_attr_put_strz(m, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(m, IFLA_INFO_DATA);
 	peer = mnl_attr_nest_start(m, VETH_INFO_PEER);
-	mnl_nlmsg_put_extra_header(m, sizeof(struct ifinfomsg));
+	ifi = mnl_nlmsg_put_extra_header(m, sizeof(*ifi));
+	ifi->ifi_index = (int)number;
 	mnl_attr_put_strz(m, IFLA_IFNAME, i->name);
 	mnl_attr_put(m, IFLA_ADDRESS, 6, i->mac);
 	mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
@@ -80,9 +82,11 @@ static void put_veth(struct nlmsghdr *m, const struct netns_if *i, int netns_fd)
 }
 
 static void add_veth(struct nl *n, const struct netns_if *i, const struct netns_made *d, int master,
-		     int netns_fd)
+		     uint32_t number, int netns_fd)
 {
-	struct ifinfomsg ifi = { 0 };
+	/* The kernel (6.18) numbers the peer as it is told only when this end is given a number, too: any that is
+	 * far from those which it gives itself. */
+	struct ifinfomsg ifi = { .ifi_index = number ? (int)(0x40000000u | arc4random() >> 2) : 0 };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
 				      "add the link");
 
@@ -96,14 +100,14 @@ static void add_veth(struct nl *n, const struct netns_if *i, const struct netns_
 			mnl_attr_put_u32(m, IFLA_MTU, i->mtu);
 		if (master)
 			mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)master);
-		put_veth(m, i, netns_fd);
+		put_veth(m, i, number, netns_fd);
 	}
 	nl_end(n, m);
 }
 
-static void add_macvlan(struct nl *n, const struct netns_if *i, int parent, int netns_fd)
+static void add_macvlan(struct nl *n, const struct netns_if *i, int parent, uint32_t number, int netns_fd)
 {
-	struct ifinfomsg ifi = { 0 };
+	struct ifinfomsg ifi = { .ifi_index = (int)number };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
 				      "add the macvlan");
 	struct nlattr *info, *data;
@@ -153,11 +157,11 @@ int netns_links_make(struct nl *n, const struct netns_host *h, const struct netn
 		if (r < 0)
 			return r;
 		if (i->mode == NETNS_MACVLAN) {
-			add_macvlan(n, i, master, netns_fd);
+			add_macvlan(n, i, master, v->number[k], netns_fd);
 			continue;
 		}
 		add_unlink(n, made[k].name, "remove the earlier link");
-		add_veth(n, i, &made[k], i->mode == NETNS_BRIDGE ? master : 0, netns_fd);
+		add_veth(n, i, &made[k], i->mode == NETNS_BRIDGE ? master : 0, v->number[k], netns_fd);
 		if (i->rate_out)
 			netns_ifb_add(n, h, made[k].ifb);
 	}

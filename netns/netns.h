@@ -58,6 +58,7 @@ struct netns_vps {
 	char uuid[37]; /* link names and MACs come from it: they survive a rename */
 	struct netns_if *ifs;
 	size_t if_count;
+	uint32_t number[NETNS_IF_MAX]; /* what an interface is to be numbered inside; 0: as comes */
 	const struct netns_publish *publish;
 	size_t publish_count;
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
@@ -128,6 +129,19 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
  */
 int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
 		     const struct netns_vps *new, int netns_fd, struct err *e);
+
+/*
+ * Makes the interfaces of a VPS anew when one is not numbered inside as v->number says; what its rules are stays.
+ * On failure those are put back that were there.
+ */
+int netns_vps_renumber(const struct netns_host *h, const struct netns_vps *v, int netns_fd, struct err *e);
+
+/*
+ * Tells the neighbours of a running VPS where its addresses are (gratuitous ARP, unsolicited neighbour
+ * advertisement): whoever knew them elsewhere would go on sending there until its entry is too old. `netns_fd` is its
+ * network namespace. A courtesy: failures are nobody's concern. Costs some 50 µs; a socket is left to fd_close_due().
+ */
+void netns_announce(const struct netns_vps *v, int netns_fd);
 
 /* Shapes interface `i` of a running VPS anew, by v->ifs[i].rate_in and rate_out (0: not at all). */
 int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsigned i,

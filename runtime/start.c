@@ -215,17 +215,33 @@ static void undo_rootfs(void *ctx)
 		b->ended(&v->spec->root);
 }
 
+static int open_netns(const struct rt_vps *v)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int number_links(struct rt_vps *v, int netns_fd, uint32_t (*number)(void *arg, const char *name), void *arg,
+			struct err *e)
+{
+	struct netns_vps *n = &v->network.vps;
+
+	for (size_t i = 0; i < n->if_count; i++)
+		n->number[i] = number(arg, n->ifs[i].name);
+	return netns_vps_renumber(&v->network.host, n, netns_fd, e);
+}
+
 static int step_network(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
 	cleanup_close int fd = -EBADF;
-	char path[64];
 	int r;
 
 	if (rt_network_is_host(&v->network))
 		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open_netns(v);
 	if (fd < 0)
 		return blame_child(v, err_sys(e, "open the VPS's network namespace"), e);
 	r = v->restore ? v->restore->network(v->restore->arg, fd, e) : 0;
@@ -233,6 +249,8 @@ static int step_network(void *ctx, struct err *e)
 		r = netns_loopback_up(fd, e);
 	if (r == 0 && v->network.vps.if_count)
 		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
+	if (r == 0 && v->restore && v->restore->number)
+		r = number_links(v, fd, v->restore->number, v->restore->arg, e);
 	return r;
 }
 
@@ -441,15 +459,36 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 	return 0;
 }
 
+int rt_renumber(struct rt_vps *v, uint32_t (*number)(void *arg, const char *name), void *arg, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+
+	if (rt_network_is_host(&v->network) || !v->network.vps.if_count)
+		return 0;
+	fd = open_netns(v);
+	if (fd < 0)
+		return err_sys(e, "open the VPS's network namespace");
+	return number_links(v, fd, number, arg, e);
+}
+
+void rt_announce(const struct rt_vps *v)
+{
+	cleanup_close int fd = -EBADF;
+
+	if (rt_network_is_host(&v->network) || !v->network.vps.if_count)
+		return;
+	fd = open_netns(v);
+	if (fd >= 0)
+		netns_announce(&v->network.vps, fd);
+}
+
 int rt_connect(struct rt_vps *v, struct err *e)
 {
 	cleanup_close int fd = -EBADF;
-	char path[64];
 
 	if (rt_network_is_host(&v->network) || !v->network.vps.held)
 		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open_netns(v);
 	if (fd < 0)
 		return err_sys(e, "open the VPS's network namespace");
 	return netns_vps_release(&v->network.host, &v->network.vps, fd, e);

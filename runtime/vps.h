@@ -43,13 +43,21 @@ struct rt_restore {
 	int (*open)(void *arg, struct err *e);
 	void (*stay)(void *arg);
 	void *arg;
+	/* In the caller: what an interface is to be numbered inside, 0: as comes. NULL: it is not known yet. */
+	uint32_t (*number)(void *arg, const char *name);
 };
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
+/* The same for one that was started before it was known. */
+int rt_renumber(struct rt_vps *v, uint32_t (*number)(void *arg, const char *name), void *arg, struct err *e);
+
 /* Until then no frame reaches one that is put back from a checkpoint; then its addresses are announced.
  * Nothing to be done for one that was started. */
 int rt_connect(struct rt_vps *v, struct err *e);
+/* Its addresses are made known to its neighbours, who may have known them elsewhere. For one that was started: it has
+ * begun by then. */
+void rt_announce(const struct rt_vps *v);
 /*
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its

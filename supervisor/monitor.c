@@ -23,6 +23,7 @@
 #include <sys/wait.h>
 
 #define REBOOT_MIN_US 2000000 /* a VPS that reboots sooner waits until then */
+#define IDLE_MS 200           /* nobody is about to want something */
 
 /* Capabilities that a monitor never uses. */
 static void drop_capabilities(void)
@@ -54,6 +55,7 @@ static int start_vps(struct mon *m, const char *event, struct err *e)
 	if (r < 0)
 		return err_wrap(e, "start %s", m->spec.name);
 	mon_started(m, event);
+	rt_announce(m->vps);
 	return 0;
 }
 
@@ -308,6 +310,19 @@ static bool serve_reboot(struct mon *m, int *ret_status)
 	return false;
 }
 
+/* As poll(2). What takes long to close is closed when nobody has wanted anything for a while. */
+static int await(struct mon *m, struct pollfd *p, size_t n)
+{
+	int timeout = poll_timeout(m), r;
+
+	if (!fd_close_is_due() || (timeout >= 0 && timeout <= IDLE_MS))
+		return poll(p, n, timeout);
+	r = poll(p, n, IDLE_MS);
+	if (r == 0)
+		fd_close_due();
+	return r;
+}
+
 static void serve(struct mon *m, int *ret_status)
 {
 	struct pollfd p[P_FIXED + 2 * MON_SESSIONS_MAX];
@@ -316,10 +331,9 @@ static void serve(struct mon *m, int *ret_status)
 		size_t n;
 
 		mon_watch_due(m);
-		fd_close_due();
 		n = fill_poll(m, p);
 
-		if (poll(p, n, poll_timeout(m)) < 0 && errno != EINTR)
+		if (await(m, p, n) < 0 && errno != EINTR)
 			return;
 		serve_sessions(m, p);
 		if (m->vps && p[P_NOTIFY].revents)

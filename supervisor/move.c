@@ -2,6 +2,7 @@
 #include "supervisor/move.h"
 #include "supervisor/network.h"
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/macro.h"
 #include "base/parse.h"
@@ -314,6 +315,7 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool liv
 		 struct err *e)
 {
 	const char *backend = config_get(&v->config, "backend");
+	cleanup_close int image = -EBADF;
 
 	*ret_ask = v->moved == SUP_IN_DOUBT && STREQ(mode, "move");
 	if (*ret_ask)
@@ -324,7 +326,9 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool liv
 		*e = v->config_error;
 		return err_wrap(e, "%s %s", verb, v->name);
 	}
-	if (v->state != SUP_STOPPED && !live) {
+	if (v->state == SUP_SUSPENDED && vps_open_image(v, &image, e) < 0)
+		return err_wrap(e, "%s %s", verb, v->name);
+	if (v->state != SUP_STOPPED && v->state != SUP_SUSPENDED && !live) {
 		err_set(e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
 		return err_hint(e, "vps %s %s", v->state == SUP_PAUSED ? "resume" : "stop", v->name);
 	}
@@ -367,14 +371,14 @@ static json_t *request(struct server_call *c, struct sup_vps *v, const char *mod
 		err_code(e, r < 0 ? r : -ENOMEM, "prepare a migration");
 		return NULL;
 	}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:s}",
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:s}",
 			 "op", "move-out", "lib", v->d->root.lib, "mode", ask ? "ask" : mode, "id", id,
 			 "name", v->name, "new_name", to ? to : v->name, "config", text, "template",
 			 or_empty(config_get(&v->config, "template")), "digest",
 			 or_empty(config_get(&v->config, "template.digest")), "compress",
 			 compress ? compress : "none", "bandwidth", call_int(c, "bandwidth", 0),
 			 "id_base", (json_int_t)v->id_base, "dry_run", call_bool(c, "dry_run"), "keep",
-			 call_bool(c, "keep"), "with_template", !call_bool(c, "without_template"),
+			 call_bool(c, "keep"), "suspended", v->state == SUP_SUSPENDED, "resume", call_bool(c, "resume"), "with_template", !call_bool(c, "without_template"),
 			 "peer", or_empty(call_string(c, "peer")));
 }
 

@@ -63,8 +63,18 @@ static int appear(struct sup_vps *v, struct err *e)
 	vps_load_end(v);
 	move_load(v);
 	vps_move(v, SUP_EV_CREATED);
+	v->state = vps_idle_state(v);
 	event_emit(v->d, "received", v->name, NULL);
 	return 0;
+}
+
+/* It is ours all the same when it cannot be resumed. */
+static void go_on(struct sup_vps *v)
+{
+	struct err e;
+
+	if (v->state == SUP_SUSPENDED && vps_start(v, NULL, &e) < 0)
+		log_error("%s", e.msg);
 }
 
 struct recovering {
@@ -135,6 +145,8 @@ static void on_received(void *ctx, json_t *result, const struct err *e)
 		refuse(r, e);
 		return;
 	}
+	if (received && r->vps && r->offer.resume)
+		go_on(r->vps);
 	json_object_set_new(result, "name", json_string(r->name));
 	server_reply(r->call, json_incref(result), NULL, 0);
 	receiving_free(r);

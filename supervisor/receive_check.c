@@ -7,7 +7,6 @@
 #include "base/proc.h"
 
 #include <net/if.h>
-#include <stdarg.h>
 
 /*
  * What the source says of the config is a stranger's word: keys and values are checked as anybody's, and
@@ -15,23 +14,12 @@
  * taken from it.
  */
 
-__attribute__((format(printf, 2, 3))) static void obstacle(struct receiving *r, const char *fmt, ...)
-{
-	char text[1024];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	json_array_append_new(r->obstacles, json_string(text));
-}
-
 static void check_name(struct receiving *r)
 {
 	if (!name_is_valid(r->name))
-		obstacle(r, "%.80s is not a name", r->name);
+		mig_obstacle(r->obstacles, "%.80s is not a name", r->name);
 	else if (vps_find(r->d, r->name))
-		obstacle(r, "there is a VPS named %s already", r->name);
+		mig_obstacle(r->obstacles, "there is a VPS named %s already", r->name);
 }
 
 /* Settings that reach out of the VPS. */
@@ -44,14 +32,14 @@ static void check_reach(struct receiving *r)
 
 	for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
 		for (size_t i = 0; (text = config_get_nth(&r->config, keys[k], i)); i++)
-			obstacle(r, "%s = %s is not taken from another host", keys[k], text);
+			mig_obstacle(r->obstacles, "%s = %s is not taken from another host", keys[k], text);
 	for (size_t i = 0; (text = config_get_nth(&r->config, "net", i)); i++) {
 		if (netns_if_parse(text, &nif, &ignored) < 0)
 			continue;
 		if (nif.mode == NETNS_HOST)
-			obstacle(r, "net = host is not taken from another host");
+			mig_obstacle(r->obstacles, "net = host is not taken from another host");
 		else if (nif.parent[0] && !if_nametoindex(nif.parent))
-			obstacle(r, "there is no link %s, which its interface %s needs", nif.parent,
+			mig_obstacle(r->obstacles, "there is no link %s, which its interface %s needs", nif.parent,
 				 nif.name);
 	}
 }
@@ -148,7 +136,7 @@ static void check_config(struct receiving *r)
 	if (ret >= 0)
 		ret = network_check(&probe, &r->config, &e);
 	if (ret < 0)
-		obstacle(r, "%s", e.msg);
+		mig_obstacle(r->obstacles, "%s", e.msg);
 }
 
 void receive_check(struct receiving *r)

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "supervisor/move.h"
 #include "supervisor/save.h"
 
 #include "base/log.h"
@@ -89,6 +90,8 @@ int restore_begin(struct sup_vps *v, int fd, const char *file, struct server_cal
 	int n;
 
 	n = vps_check(v, SUP_EV_RESTORE, "restore", e);
+	if (n == 0)
+		n = move_check(v, "restore", e);
 	if (n == 0 && v->copying)
 		n = err_set(e, ERR_STATE, "restore %s: files are being copied into or out of it", v->name);
 	if (n == 0 && !r)

@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/move.h"
 #include "supervisor/suspend.h"
 
 #include <errno.h>
@@ -131,8 +132,12 @@ int save_discard(struct sup_vps *v, struct err *e)
 	char lib[512];
 	int r = vps_check(v, SUP_EV_DISCARD, "stop", e);
 
+	if (r == 0)
+		r = move_check(v, "stop", e);
 	if (r < 0)
 		return r;
+	if (v->copying)
+		return err_set(e, ERR_STATE, "stop %s: files are being copied into or out of it", v->name);
 	job.request = json_pack("{s:s, s:s}", "op", "discard", "lib_dir",
 				host_root_lib(&v->d->root, v->name, lib));
 	r = job_submit(v->d->jobs, &job, NULL, e);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "supervisor/worker.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "base/parse.h"
 #include "migrate/move.h"
 #include "netns/hold.h"
 #include "supervisor/jobs.h"
+#include "supervisor/suspend.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,6 +90,7 @@ static int fill_offer(json_t *job, struct mig_offer *o, struct err *e)
 	o->has_template = json_is_true(json_object_get(job, "with_template"));
 	snprintf(o->id, sizeof(o->id), "%s", job_text(job, "id"));
 	snprintf(o->from, sizeof(o->from), "%s", job_text(job, "name"));
+	o->resume = json_is_true(json_object_get(job, "resume"));
 	snprintf(o->name, sizeof(o->name), "%s", job_text(job, "new_name"));
 	o->config = strdup(job_text(job, "config"));
 	return o->config ? take_template(job, o, e) : err_code(e, -ENOMEM, "make an offer");
@@ -138,10 +141,22 @@ static int fill_channel(json_t *job, struct mig_channel *c, const struct mig_off
 	return 0;
 }
 
+/* What it is suspended in. */
+static int open_image(json_t *job, int *ret, struct err *e)
+{
+	char path[512];
+
+	if (!json_is_true(json_object_get(job, "suspended")))
+		return 0;
+	snprintf(path, sizeof(path), "%s/vps/%s/" SUSPEND_IMAGE, job_text(job, "lib"), job_text(job, "name"));
+	*ret = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	return *ret < 0 ? err_sys(e, "open its image") : 0;
+}
+
 int worker_move_out(json_t *job, json_t **ret, struct err *e)
 {
 	struct mig_channel c = { .in = -EBADF, .out = -EBADF };
-	struct mig_out o = { .channel = &c, .lib = job_text(job, "lib"), .tell = tell };
+	struct mig_out o = { .channel = &c, .lib = job_text(job, "lib"), .image = -EBADF, .tell = tell };
 	struct mig_source source = { .pidfd = -EBADF };
 	int r = fill_offer(job, &o.offer, e);
 
@@ -156,12 +171,15 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e)
 		o.offer.paused = source.paused;
 	}
 	if (r == 0)
+		r = open_image(job, &o.image, e);
+	if (r == 0)
 		r = mig_out_run(&o, e);
 	if (r == 0) {
 		*ret = report(&o.report, o.obstacles);
 		if (o.offer.mode == MIG_ASK)
 			json_object_set_new(*ret, "taken", json_boolean(o.taken));
 	}
+	fd_close(&o.image);
 	mig_out_done(&o);
 	mig_source_done(&source);
 	mig_channel_done(&c);
@@ -305,9 +323,29 @@ static void close_links(struct links *l)
 		rt_network_done(&l->network);
 }
 
+static int open_image_file(void *ctx, int dir, struct err *e)
+{
+	int fd = openat(dir, SUSPEND_IMAGE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+	(void)ctx;
+	return fd < 0 ? err_sys(e, "make its image") : fd;
+}
+
+static int on_suspended(void *ctx, int dir, const struct ckpt_facts *f, uint64_t bytes, struct err *e)
+{
+	json_t *record = json_pack("{s:s, s:I, s:I}", "id", f->id, "at",
+				   (json_int_t)(f->realtime_ns / 1000000000), "bytes", (json_int_t)bytes);
+	int r = record ? suspend_commit(dir, record, e) : err_set(e, ERR_FAIL, "its image has no name");
+
+	(void)ctx;
+	json_decref(record);
+	return r;
+}
+
 int worker_move_in(json_t *job, json_t **ret, struct err *e)
 {
-	static const struct mig_arrival arrival = { on_image, on_complete, on_ours, on_frame };
+	static const struct mig_arrival arrival = { on_image, on_complete, on_ours, on_frame, open_image_file,
+						    on_suspended };
 	struct links links = { .job = job };
 	struct mig_channel c;
 	struct mig_in i = { .channel = &c, .lib = job_text(job, "lib"), .tell = tell, .ctx = &links };

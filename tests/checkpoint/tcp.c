@@ -316,6 +316,34 @@ static void accept_all(void)
 	until(conn['K'], TCP_CLOSING);
 }
 
+static int room(int role, int name)
+{
+	int n = 0;
+	socklen_t len = sizeof(n);
+
+	CHECK(getsockopt(conn[role], SOL_SOCKET, name, &n, &len) == 0);
+	return n;
+}
+
+/* Of those whose queues are full: each restore that gave them more room would find more in them the next time. */
+static int rooms[3][2];
+
+static void note_rooms(void)
+{
+	for (int i = 0; i < 3; i++) {
+		rooms[i][0] = room("B6M"[i], SO_RCVBUF);
+		rooms[i][1] = room("B6M"[i], SO_SNDBUF);
+	}
+}
+
+static void verify_rooms(void)
+{
+	for (int i = 0; i < 3; i++) {
+		CHECK(room("B6M"[i], SO_RCVBUF) <= rooms[i][0]);
+		CHECK(room("B6M"[i], SO_SNDBUF) <= rooms[i][1]);
+	}
+}
+
 static void verify_states(void)
 {
 	struct sockaddr_in6 sa;
@@ -343,8 +371,10 @@ int main(int argc, char **argv)
 	accept_all();
 	syn = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
 	CHECK(connect(syn, (struct sockaddr *)&later, sizeof(later)) < 0 && errno == EINPROGRESS);
+	note_rooms();
 	wait_for_restore();
 	verify_states();
+	verify_rooms();
 	say(conn['C'], "g");
 	signal(SIGALRM, too_long);
 	alarm(25);

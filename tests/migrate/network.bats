@@ -100,3 +100,25 @@ a_worker_hangs() {
 	daemon_stop
 	client_end 192.0.2.10 "$v4"
 }
+
+# What links there are, by number.
+numbers() { on "$1" vps exec web1 -- ip -o link | cut -d: -f1,2 | sed 's/@.*//'; }
+
+@test "interfaces that came and went while it ran keep their numbers" {
+	local second=net=name=eth1,mode=bridge,parent=br0,ip=198.51.100.2/24 before
+	make_echo
+	vps exec web1 -- ip link add v0 type veth peer name v1
+	vps set web1 "$second"
+	vps set web1 net=name=eth0,mode=bridge,parent=br0,ip=192.0.2.12/24 "$second"
+	before=$(numbers a)
+	assert_equal "$(wc -l <<<"$before")" 5
+	client_begin 192.0.2.12
+	succeeds vps migrate -e "$RSH" web1 host-b
+	assert_equal "$(numbers b)" "$before"
+	client_end 192.0.2.12 "$client_pid"
+	on b vps suspend web1
+	on b vps resume web1
+	assert_equal "$(numbers b)" "$before"
+	client_begin 192.0.2.12
+	client_end 192.0.2.12 "$client_pid"
+}

@@ -103,6 +103,34 @@ for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
 	in_net ip link del br7
 }
 
+# stale ADDRESS: the outside believes it somewhere else
+stale() { outside ip neigh replace "$1" lladdr 02:00:00:00:00:99 dev up1 nud stale; }
+# known ADDRESS MAC: it knows it there
+known() { [ "$(outside ip -j neigh show "$1" | jq -r '.[0].lladdr')" = "$2" ]; }
+
+@test "who knew its addresses elsewhere learns where they are" {
+	local mac address
+	vps create m --net name=eth0,mode=macvlan,parent=up0,ip=192.0.2.61/24,ip=2001:db8::61/64 \
+		--net name=eth1,mode=routed,parent=up0,ip=192.0.2.62,ip=2001:db8::62
+	for address in 192.0.2.61 2001:db8::61 192.0.2.62 2001:db8::62 192.0.2.63; do
+		stale "$address"
+	done
+	vps start m
+	mac=$(vps exec m -- cat /sys/class/net/eth0/address)
+	wait_until 5 known 192.0.2.61 "$mac"
+	wait_until 5 known 2001:db8::61 "$mac"
+	mac=$(in_net ip -j link show up0 | jq -r '.[0].address')
+	wait_until 5 known 192.0.2.62 "$mac"
+	wait_until 5 known 2001:db8::62 "$mac"
+	# And another one that it gets while it runs; and when it goes on after it was suspended.
+	vps set m net=name=eth0,mode=macvlan,parent=up0,ip=192.0.2.63/24
+	wait_until 5 known 192.0.2.63 "$(vps exec m -- cat /sys/class/net/eth0/address)"
+	vps suspend m
+	stale 192.0.2.63
+	vps resume m
+	wait_until 5 known 192.0.2.63 "$(vps exec m -- cat /sys/class/net/eth0/address)"
+}
+
 @test "mixed: a bridge with addresses and a routed one" {
 	vps create mix --net name=eth0 --net name=pub,mode=routed,parent=up0,ip=192.0.2.51
 	vps start mix
