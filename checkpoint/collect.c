@@ -10,6 +10,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/own.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
@@ -146,6 +147,8 @@ static int thread_next(struct visit *v, size_t i, struct err *e)
 
 	if (r == 0)
 		r = thread_begin(v, v->p->tids[i], e);
+	if (r == 0)
+		r = ckpt_own_collect(v->d, v->k, v->p->tids[i], v->t, e);
 	if (r == 0 && !v->b.scratch)
 		r = ckpt_batch_map(&v->b, &v->th, CKPT_ASK_SCRATCH, e);
 	return r == 0 ? start_answers(v, e) : r;
