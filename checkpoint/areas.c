@@ -22,7 +22,7 @@ static int refuse(struct err *e, const struct ckpt_task *k, const struct ckpt_ma
 }
 
 /* Inode numbers of System V memory are its own; others may have the same. */
-static bool is_sysv(int fd)
+bool ckpt_shmem_is_sysv(int fd)
 {
 	char path[64], link[16] = { 0 };
 
@@ -53,7 +53,7 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 	Ckpt__Shmem *s;
 	struct stat st;
 	size_t n = d->tree.shmem_count;
-	bool sysv = is_sysv(fd);
+	bool sysv = ckpt_shmem_is_sysv(fd);
 
 	if (fstat(fd, &st) < 0) {
 		err_sys(e, "look at shared memory");

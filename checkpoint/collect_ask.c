@@ -164,8 +164,11 @@ void visit_ask(struct visit *v)
 	at->secure = ckpt_ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
 	ckpt_attributes_ask(q, &v->attributes);
 	ckpt_registrations_ask(q, &v->registrations, v->leader);
-	if (v->leader)
-		ask_process(v);
+	if (!v->leader)
+		return;
+	ask_process(v);
+	v->policies = (struct ckpt_policy_places){ 0 };
+	ckpt_policies_ask(q, v->k, &v->policies); /* last: what fits */
 }
 
 int visit_take(struct visit *v, struct err *e)
@@ -189,6 +192,12 @@ int visit_take(struct visit *v, struct err *e)
 		return err_code(e, r, "collect process %d", (int)v->k->pid);
 	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
 	if (r == 0 && v->leader)
-		return ask_fds(v, v->k->fds, v->at.fd_count, e);
-	return r == 0 && t->own && t->own->fds ? ask_fds(v, t->own->fds, 0, e) : r;
+		ckpt_policies_take(&v->q, v->k, &v->policies);
+	/* Lists of their own, over what was answered. */
+	if (r == 0 && t->own && t->own->fds)
+		r = ask_fds(v, t->own->fds, 0, e);
+	if (r < 0 || !v->leader)
+		return r;
+	r = ask_fds(v, v->k->fds, v->at.fd_count, e);
+	return r == 0 ? ckpt_policies_finish(v->d, &v->q, v->k, &v->policies, &v->b, &v->th, e) : r;
 }

@@ -3,6 +3,7 @@
 #include "checkpoint/dump.h"
 #include "checkpoint/restore.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
@@ -31,6 +32,7 @@
 #include <time.h>
 
 #define OWN_FDS 64 /* that are opened on the way, at most */
+#define FILES 1024 /* of ours, and mem of each process */
 #define FREEZE_TIMEOUT_US 5000000
 #define CLOCK_LATE_MAX_NS 60000000000ull
 
@@ -602,6 +604,8 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		free(h);
 		return err_code(e, -ENOMEM, "restore");
 	}
+	/* Before a thread reads ahead. */
+	fd_reserve(FILES);
 	h->r.lender = -EBADF;
 	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
 		token = now_monotonic_us();

@@ -261,6 +261,10 @@ bool restore_early_has(const struct restoring *p, const Ckpt__Area *a);
 int restore_heritage(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
 int restore_bequeath(struct restore *r, size_t who, struct list *l, struct err *e);
 int restore_inherit(struct restore *r, size_t by, size_t who, struct err *e);
+/* Of a parent that was born early, by a child that was not told of before the end: before and after its birth; what
+ * it could not be born with is copied, too. (early_heirs.c) */
+int restore_late_bequeath(struct restore *r, size_t by, size_t who, struct list *l, struct err *e);
+int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *l, struct err *e);
 int restore_disown(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_copy_inherited(struct restore *r, struct err *e);
 void restore_heirs_done(struct restore *r);

@@ -152,7 +152,8 @@ static int check_mount(const struct ckpt_tree *t, uint32_t id, struct err *e)
 		  m->super <= t->super_count && is_path(m->at) &&
 		  !(m->attributes & ~(uint64_t)ATTRIBUTES) &&
 		  (!m->parent || t->mounts[m->parent - 1]->space == m->space) &&
-		  (m->parent || !m->at[0]);
+		  (m->parent || !m->at[0]) &&
+		  (!m->ghost || (m->ghost <= t->ghost_count && t->ghosts[m->ghost - 1]->super == m->super));
 
 	if (ok && !STREQ(t->supers[m->super - 1]->type, "nsfs"))
 		ok = STREQ(m->root, "/") || (m->root[0] && is_path(m->root));
@@ -242,13 +243,14 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)
 		r = check_task(t, &t->tasks[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
-		if ((!ckpt_space_is_mnt(t, t->files[i]->space) &&
+		if ((t->files[i]->net && !is_space(t, t->files[i]->net, CKPT_SPACE_NET)) ||
+		    (!ckpt_space_is_mnt(t, t->files[i]->space) &&
 		     !is_space(t, t->files[i]->space, CKPT_SPACE_NET)) ||
 		    (t->files[i]->socket && t->files[i]->socket->local &&
 		     !ckpt_space_is_mnt(t, t->files[i]->socket->local->space)))
 			r = bad(e, "namespace of file", i + 1);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
-		if (!ckpt_space_is_mnt(t, t->ghosts[i]->space))
+		if (!ckpt_space_is_mnt(t, t->ghosts[i]->space) || t->ghosts[i]->super > t->super_count)
 			r = bad(e, "namespace of deleted file", i + 1);
 	for (size_t i = 0; r == 0 && i < first->n_spaces; i++)
 		if (first->spaces[i] != ckpt_space_main(t, (enum ckpt_space_kind)i))

@@ -6,6 +6,7 @@
 #include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/attributes.h"
@@ -329,7 +330,7 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
 		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a) ||
 		    (a->memfd_file && t->files[a->memfd_file - 1]->kind != CKPT_FILE_PACKET) ||
-		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a))
+		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a) || !ckpt_policy_fits(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
@@ -452,7 +453,7 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
-	if (ckpt_spaces_check(t, e) < 0)
+	if (ckpt_spaces_check(t, e) < 0 || ckpt_netpeers_check(t, e) < 0)
 		return -EINVAL;
 	for (size_t i = 0; i < t->zombie_count; i++) {
 		int x = check_zombie(t, t->zombies[i], e);
