@@ -62,8 +62,12 @@ static int take_mark(struct ckpt_dump *d, uint64_t mark, uint64_t file, Ckpt__Fi
 static int look(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	uint64_t file, inode, connector, node, in_mark;
+	struct err ignored;
 	int r = d->kernel ? 0 : ckpt_kernel_open(&d->kernel, e);
 
+	/* A kernel without it. */
+	if (r == 0 && ckpt_kernel_place(d->kernel, 0, "dnotify_mark", "dn", &node, &ignored) < 0)
+		return 0;
 	if (r == 0)
 		r = ckpt_kernel_open_file(d->kernel, f->own, &file, e);
 	if (r == 0)

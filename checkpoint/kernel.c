@@ -307,7 +307,7 @@ int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 /* By way of the inode's struct pid (PROC_I() in fs/proc/internal.h); a task hangs in its list by pid_links. */
 int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
 {
-	uint64_t file, inode, pid, links;
+	uint64_t file, inode, pid, links = 0;
 	uint32_t in_proc = 0, in_task = 0;
 	int r = ckpt_kernel_open_file(k, fd, &file, e);
 

@@ -23,29 +23,13 @@ struct inside {
 	uint32_t space;
 };
 
-/* State that only a read of the file tells (mq_overview(7)). */
-static int check_notify(int fd, const char *name, struct err *e)
-{
-	char text[256] = { 0 };
-	const char *pid;
-
-	if (pread(fd, text, sizeof(text) - 1, 0) < 0)
-		return err_sys(e, "look at the message queue %s", name);
-	pid = strstr(text, "NOTIFY_PID:");
-	return pid && atoi(pid + 11)
-		? err_set(e, ERR_UNSUPPORTED, "process %d is to be notified (mq_notify) of messages in %s, which cannot be "
-			  "saved yet", atoi(pid + 11), name) : 0;
-}
-
 static int add(struct ckpt_dump *d, int fd, const char *name, const struct stat *st, uint32_t space,
 	       Ckpt__Mqueue **ret, struct err *e)
 {
 	Ckpt__Mqueue *q = ckpt_alloc(&d->tree.arena, sizeof(*q));
 	struct mq_attr a;
-	int r = check_notify(fd, name, e);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (mq_getattr(fd, &a) < 0)
 		return err_sys(e, "look at the message queue %s", name);
 	if (!q)
@@ -62,7 +46,12 @@ static int add(struct ckpt_dump *d, int fd, const char *name, const struct stat 
 	q->ino = st->st_ino;
 	q->dev = st->st_dev;
 	*ret = q;
-	return !q->name || ckpt_push(&d->tree.arena, &d->tree.mqueues, &d->tree.mqueue_count, q) < 0
+	if (!q->name)
+		return err_code(e, -ENOMEM, "collect message queues");
+	r = ckpt_notify_collect(d, fd, q, e);
+	if (r < 0)
+		return r;
+	return ckpt_push(&d->tree.arena, &d->tree.mqueues, &d->tree.mqueue_count, q) < 0
 		? err_code(e, -ENOMEM, "collect message queues") : 0;
 }
 
@@ -268,11 +257,15 @@ int ckpt_mqueues_complete(const struct ckpt_dump *d, struct err *e)
 {
 	for (size_t i = 0; i < d->tree.mqueue_count; i++) {
 		Ckpt__Mqueue *q = d->tree.mqueues[i];
+		int r;
 
 		if (q->n_messages < q->count)
 			return err_set(e, ERR_UNSUPPORTED, "the message queue %s has messages that no process of the VPS may read",
 				       q->name);
 		q->dev = q->ino = 0;
+		r = ckpt_notify_resolve(d, (uint32_t)i + 1, e);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -283,7 +276,8 @@ int ckpt_mqueues_check(const struct ckpt_tree *t, struct err *e)
 		const Ckpt__Mqueue *q = t->mqueues[i];
 
 		if (i >= QUEUES_MAX || q->space == 0 || q->space > t->space_count || !q->name[0] || strlen(q->name) > 4096 ||
-		    q->max_messages > INT32_MAX || q->max_size > INT32_MAX || q->n_messages > q->max_messages)
+		    q->max_messages > INT32_MAX || q->max_size > INT32_MAX || q->n_messages > q->max_messages ||
+		    !ckpt_notify_is_good(q->notify))
 			return err_set(e, ERR_FAIL, "the image is damaged: a message queue");
 	}
 	return 0;

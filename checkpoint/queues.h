@@ -25,6 +25,18 @@ int ckpt_mqueues_read(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batc
 int ckpt_mqueues_complete(const struct ckpt_dump *d, struct err *e);
 int ckpt_mqueues_check(const struct ckpt_tree *t, struct err *e);
 
+/* Who is to be notified of messages (mq_notify.c): of a queue of which all else is known, by an fd of ours; whether it
+ * is there. */
+int ckpt_notify_collect(struct ckpt_dump *d, int fd, Ckpt__Mqueue *q, struct err *e);
+int ckpt_notify_resolve(const struct ckpt_dump *d, uint32_t queue, struct err *e);
+struct Ckpt__MqNotify;
+bool ckpt_notify_is_good(const struct Ckpt__MqNotify *n);
+/* The process asks for it itself, when it has its open files. */
+struct restore;
+struct restoring;
+struct list;
+int restore_notify(const struct restore *r, struct restoring *p, struct list *l, struct err *e);
+
 /* In a process of the VPS in that ipc namespace: makes those with a name. */
 int ckpt_mqueues_make(const struct ckpt_tree *t, uint32_t space, struct err *e);
 /* Makes one; its fd. */

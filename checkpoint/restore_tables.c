@@ -17,6 +17,7 @@
 #define PIDFD 3 /* free: nobody has fds of its own yet */
 #define FETCHED 4
 #define HANDED 3
+#define AT_ONCE 32 /* that the sockets' buffers and a list have room for */
 
 static int fetch(struct restoring *p, int number, struct list *l, struct err *e)
 {
@@ -60,30 +61,39 @@ static uint64_t put_message(struct list *l, int fd)
 }
 
 /* Wherever the other is: it need not see process 1, nor have any right over it. */
-static int hand(struct restore *r, struct restoring *p, int number, struct list *l, struct err *e)
+static int hand(struct restore *r, struct restoring *p, const int *numbers, size_t count, struct list *l, struct err *e)
 {
 	struct restoring *first = &r->procs[0];
 	int n;
 
 	list_init(l, r);
-	list_call(l, "hand an open file over", SYS_sendmsg, (uint64_t)restore_fd_pair(r, 0), put_message(l, number), 0, 0, 0,
-		  0);
+	for (size_t i = 0; i < count; i++)
+		list_call(l, "hand an open file over", SYS_sendmsg, (uint64_t)restore_fd_pair(r, 0),
+			  put_message(l, numbers[i]), 0, 0, 0, 0);
 	n = list_run(l, &first->batch, &first->threads[0], e);
 	list_init(l, r);
-	list_call(l, "take an open file", SYS_recvmsg, (uint64_t)restore_fd_pair(r, 1), put_message(l, -1),
-		  MSG_DONTWAIT, 0, 0, 0);
-	list_call(l, "place an open file", SYS_dup3, HANDED, (uint64_t)number, O_CLOEXEC, 0, 0, 0);
-	list_call(l, NULL, SYS_close, HANDED, 0, 0, 0, 0, 0);
+	for (size_t i = 0; i < count; i++) {
+		list_call(l, "take an open file", SYS_recvmsg, (uint64_t)restore_fd_pair(r, 1), put_message(l, -1),
+			  MSG_DONTWAIT, 0, 0, 0);
+		list_call(l, "place an open file", SYS_dup3, HANDED, (uint64_t)numbers[i], O_CLOEXEC, 0, 0, 0);
+		list_call(l, NULL, SYS_close, HANDED, 0, 0, 0, 0, 0);
+	}
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
 static int hand_over(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
-	int n = 0;
+	int numbers[AT_ONCE], n = 0;
+	size_t count = 0;
 
-	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
+	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++) {
 		if (ckpt_file_opens_late(r->tree.files[id - 1]))
-			n = hand(r, p, restore_fd_file(r, id), l, e);
+			numbers[count++] = restore_fd_file(r, id);
+		if (count == AT_ONCE || (count && id == r->tree.file_count)) {
+			n = hand(r, p, numbers, count, l, e);
+			count = 0;
+		}
+	}
 	return n;
 }
 

@@ -9,6 +9,7 @@
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/own.h"
+#include "checkpoint/queues.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
@@ -106,6 +107,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, k->thp_disable & ~1u, 0, 0, 0);
 	restore_registrations(p->task, l);
 	n = restore_dnotify(r, p, l, e);
+	if (n == 0)
+		n = restore_notify(r, p, l, e);
 	if (n == 0)
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n == 0)

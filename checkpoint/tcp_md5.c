@@ -137,10 +137,12 @@ int ckpt_md5_collect(struct ckpt_dump *d, struct err *e)
 {
 	bool any = false;
 	struct err ignored;
+	uint64_t at;
 	int r;
 
-	/* Where it cannot be known, nobody has any: very few do. */
-	if (!d->kernel && ckpt_kernel_open(&d->kernel, &ignored) < 0)
+	/* Where it cannot be known nobody has any, as very few do; or the kernel signs nothing. */
+	if ((!d->kernel && ckpt_kernel_open(&d->kernel, &ignored) < 0) ||
+	    ckpt_kernel_place(d->kernel, 0, "tcp_sock", "md5sig_info", &at, &ignored) < 0)
 		return 0;
 	r = collect(d, true, &any, e);
 	return r == 0 && any ? collect(d, false, &any, e) : r;

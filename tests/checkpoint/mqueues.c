@@ -10,6 +10,7 @@
 #include <mqueue.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -27,6 +28,38 @@ static bool takes(mqd_t q, const char *text, unsigned prio)
 	ssize_t n = mq_receive(q, got, sizeof(got), &p);
 
 	return n == (ssize_t)strlen(text) && memcmp(got, text, (size_t)n) == 0 && p == prio;
+}
+
+static mqd_t notifying, silent;
+
+static mqd_t be_notified(const char *name, int how, int signal, int value)
+{
+	struct sigevent ev = { .sigev_notify = how, .sigev_signo = signal, .sigev_value.sival_int = value };
+	mqd_t q = make(name, O_RDWR | O_NONBLOCK, 4, 64);
+
+	CHECK(q >= 0 && mq_notify(q, &ev) == 0);
+	return q;
+}
+
+static int told(int signal)
+{
+	struct timespec none = { 0, 0 };
+	siginfo_t si;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, signal);
+	return sigtimedwait(&set, &si, &none) == signal && si.si_code == SI_MESGQ ? si.si_value.sival_int : -1;
+}
+
+static void check_notified(void)
+{
+	struct sigevent ev = { .sigev_notify = SIGEV_NONE };
+
+	CHECK(told(SIGRTMIN) == -1 && mq_notify(notifying, &ev) < 0 && errno == EBUSY);
+	CHECK(mq_send(notifying, "one", 3, 0) == 0 && told(SIGRTMIN) == 4711);
+	CHECK(takes(notifying, "one", 0) && mq_send(notifying, "two", 3, 0) == 0 && told(SIGRTMIN) == -1);
+	CHECK(mq_notify(silent, &ev) < 0 && errno == EBUSY && mq_notify(silent, NULL) == 0 && mq_notify(silent, &ev) == 0);
 }
 
 static void elsewhere(int said, int go)
@@ -51,6 +84,7 @@ int main(void)
 	pid_t waiter, far;
 	struct pollfd p;
 	struct stat st;
+	sigset_t set;
 	char c;
 
 	CHECK(pipe(go) == 0 && pipe(said) == 0);
@@ -71,7 +105,13 @@ int main(void)
 	if (far == 0)
 		elsewhere(said[1], go[0]);
 	CHECK(read(said[0], &c, 1) == 1);
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	notifying = be_notified("/notifying", SIGEV_SIGNAL, SIGRTMIN, 4711);
+	silent = be_notified("/silent", SIGEV_NONE, 0, 0);
 	wait_for_restore();
+	check_notified();
 	CHECK(mq_getattr(q, &a) == 0 && a.mq_flags == O_NONBLOCK && a.mq_maxmsg == 8 && a.mq_msgsize == 8192 && a.mq_curmsgs == 4);
 	CHECK(fstat(q, &st) == 0 && st.st_uid == 11 && st.st_gid == 12 && (st.st_mode & 07777) == 0640);
 	CHECK(mq_getattr(reader, &a) == 0 && a.mq_flags == 0 && mq_send(reader, "x", 1, 0) < 0 && errno == EBADF);

@@ -6,11 +6,13 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/fanotify.h>
@@ -22,7 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, NEXTHOP, AIO, DEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, NEXTHOP, AIO, DEEP, TOGETHER, HALF };
 
 static int ready[2];
 
@@ -91,6 +93,46 @@ static void connect_multipath(void)
 	CHECK(accept(to, NULL, NULL) >= 0);
 }
 
+static void *wait_on(void *arg)
+{
+	while (pause() < 0)
+		;
+	return arg;
+}
+
+/* Two threads with a directory that the first one does not have. */
+static void *leave_with(void *arg)
+{
+	pthread_t other;
+
+	CHECK(unshare(CLONE_FS) == 0 && pthread_create(&other, NULL, wait_on, NULL) == 0);
+	close(*(int *)arg);
+	return wait_on(NULL);
+}
+
+static void walk_together(void)
+{
+	int ends[2];
+	pthread_t t;
+	char c;
+
+	CHECK(pipe(ends) == 0 && pthread_create(&t, NULL, leave_with, &ends[1]) == 0);
+	CHECK(read(ends[0], &c, 1) == 0);
+	close(ends[0]);
+}
+
+/* A ring of which only a part is mapped any more. */
+static void map_half(void)
+{
+	struct tpacket_req q = { 4096, 2, 2048, 4 };
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	uint8_t *map;
+
+	CHECK(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &q, sizeof(q)) == 0);
+	map = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(map != MAP_FAILED && munmap(map + 4096, 4096) == 0);
+}
+
 /* A file whose path is longer than a path may be. */
 static void descend(void)
 {
@@ -132,6 +174,10 @@ int main(void)
 		connect_multipath();
 	if (WHAT == DEEP)
 		descend();
+	if (WHAT == TOGETHER)
+		walk_together();
+	if (WHAT == HALF)
+		map_half();
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT) { /* of what is known of a process that is no more */

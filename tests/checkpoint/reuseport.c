@@ -29,17 +29,19 @@ static void open_all(int fds[COUNT], int type, int port)
 	}
 }
 
+/* The only one that has something; -1: none has, or several have. */
 static int readable(const int fds[COUNT])
 {
-	int found = -1;
+	struct pollfd p[COUNT];
 
-	for (int i = 0; i < COUNT; i++) {
-		struct pollfd p = { fds[i], POLLIN, 0 };
-
-		if (poll(&p, 1, found < 0 ? 100 : 0) == 1)
-			found = found < 0 ? i : 99;
-	}
-	return found;
+	for (int i = 0; i < COUNT; i++)
+		p[i] = (struct pollfd){ fds[i], POLLIN, 0 };
+	if (poll(p, COUNT, 5000) != 1)
+		return -1;
+	for (int i = 0; i < COUNT; i++)
+		if (p[i].revents)
+			return i;
+	return -1;
 }
 
 /* Who gets a datagram of this first byte. */

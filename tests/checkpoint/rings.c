@@ -127,8 +127,10 @@ static void transmit(struct ring *r, uint8_t mark)
 
 static int heard(int fd)
 {
+	struct pollfd p = { fd, POLLIN, 0 };
 	uint8_t packet[128];
 
+	poll(&p, 1, 5000);
 	return recv(fd, packet, sizeof(packet), MSG_DONTWAIT) > 14 ? packet[14] : -1;
 }
 
@@ -206,6 +208,7 @@ int main(int argc, char **argv)
 		CHECK(heard(plain) == mark);
 	}
 	send_one(0x88bb, 1);
+	CHECK(poll((struct pollfd[]){ { fan[0].fd, POLLIN, 0 }, { fan[1].fd, POLLIN, 0 } }, 2, 5000) >= 1);
 	CHECK((*status(&fan[0], 0) & TP_STATUS_USER) || (*status(&fan[1], 0) & TP_STATUS_USER));
 	CHECK(getsockopt(fan[1].fd, SOL_PACKET, PACKET_FANOUT, &arg, &len) == 0 && (arg & 0xffff) == 77);
 	unmapped.at = mmap(NULL, 2 * BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED, unmapped.fd, 0);

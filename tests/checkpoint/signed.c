@@ -61,7 +61,7 @@ static int reach(int family, int port, const char *key)
 	struct pollfd p = { fd, POLLOUT, 0 };
 
 	CHECK(!key || give_key(fd, family, key, 0) == 0);
-	connect(fd, (void *)&a, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
+	(void)connect(fd, (void *)&a, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6));
 	if (poll(&p, 1, key ? 5000 : 300) == 1 && !(p.revents & POLLERR))
 		return fd;
 	close(fd);

@@ -20,7 +20,7 @@
 #define SIZE 128
 
 static const int levels[] = { SOL_SOCKET, SOL_IP, SOL_IPV6, SOL_TCP, SOL_UDP, 136 /* SOL_UDPLITE */, SOL_RAW,
-			      SOL_ICMPV6, SOL_NETLINK, SOL_PACKET, 132 /* SOL_SCTP */ };
+			      SOL_ICMPV6, SOL_NETLINK, SOL_PACKET };
 #define LEVELS (sizeof(levels) / sizeof(levels[0]))
 
 enum state { IDLE, BOUND, LISTENS, CONNECTED };
@@ -52,7 +52,6 @@ static const struct kind {
 	{ "netlink", AF_NETLINK, SOCK_RAW, NETLINK_ROUTE, IDLE },
 	{ "packets", AF_PACKET, SOCK_RAW, 0, IDLE },
 	{ "packets of old", AF_PACKET, SOCK_PACKET, 0x0300, IDLE },
-	{ "SCTP", AF_INET, SOCK_STREAM, 132, IDLE },
 };
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
