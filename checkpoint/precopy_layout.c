@@ -95,7 +95,7 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 		if (ckpt_map_is_private(&m))
 			r = area_add(&w->areas, &m);
 		else if (STREQ(m.name, "/[aio] (deleted)"))
-			p->direct = true;
+			p->rings = true;
 		else if (m.perms[3] == 's')
 			r = ckpt_shared_meet(p, w->pid, &m);
 	}
@@ -158,7 +158,7 @@ static int find_huge(const struct watched *w, struct ckpt_ranges *ret)
 
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
 		if (w->areas.a[i].huge)
-			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_ANON, ret, NULL);
+			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret, NULL);
 	return r == 0 ? ckpt_ranges_unite(ret) : r;
 }
 
