@@ -9,15 +9,27 @@ give_init() {
 }
 
 # A VPS whose init counts in its memory, ten times a second, and writes the number to /count; `counts`
-# says that it goes on, `count` where it is.
+# says that it goes on, `count` where it is. `word` is another thing in its memory: "first", or "later" once
+# SIGUSR1 has come.
 give_counter() {
-	give_init "$1" 'trap "exit 0" TERM INT
-i=0; echo 0 >/count
-while :; do i=$((i+1)); echo $i >/count.new; mv /count.new /count; sleep 0.1; done'
+	give_init "$1" 'trap "exit 0" TERM INT; trap "word=later" USR1
+i=0; word=first; echo 0 first >/count
+while :; do i=$((i+1)); echo $i $word >/count.new; mv /count.new /count; sleep 0.1; done'
 }
 
 count() {
-	vps exec "$1" -- cat /count
+	local text
+	text=$(vps exec "$1" -- cat /count) && echo "${text% *}"
+}
+
+word_is() { # NAME WORD
+	local text
+	text=$(vps exec "$1" -- cat /count) && [ "${text#* }" = "$2" ]
+}
+
+change_word() {
+	vps exec "$1" -- kill -USR1 1
+	wait_until 20 word_is "$1" later
 }
 
 counts_past() {
