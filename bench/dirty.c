@@ -2,7 +2,9 @@
 
 /*
  * The tenant that bench/migrate moves: PID 1 of a VPS that holds memory, writes to so many of its pages
- * a second, and answers each byte of a TCP client with one. usage: dirty MIB PAGES-A-SECOND PORT
+ * a second, and answers each byte of a TCP client with one. Beside it so many processes do what most of a
+ * server's do: hold a little memory and a socket, and wake up now and then. usage: dirty MIB PAGES-A-SECOND
+ * PORT PROCESSES
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -18,6 +20,7 @@
 #include <unistd.h>
 
 #define PAGE 4096
+#define MEMORY_OF_OTHERS (1 << 20)
 
 static int listen_on(int port)
 {
@@ -62,15 +65,45 @@ static void answer(struct pollfd *client)
 	}
 }
 
+/* One of the others: ends with process 1. */
+static void stay(int sock)
+{
+	char *memory = malloc(MEMORY_OF_OTHERS);
+	struct pollfd p = { .fd = sock, .events = POLLIN };
+
+	for (unsigned n = 0; memory; n++) {
+		memset(memory, (int)n, n ? PAGE : MEMORY_OF_OTHERS);
+		poll(&p, 1, 200);
+	}
+}
+
+static void start_others(long count)
+{
+	int pair[2];
+
+	while (count-- > 0) {
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+			exit(1);
+		if (fork() == 0) {
+			close(pair[1]);
+			stay(pair[0]);
+			_exit(1);
+		}
+		close(pair[0]);
+	}
+}
+
 int main(int argc, char **argv)
 {
-	size_t size = argc > 3 ? (size_t)atol(argv[1]) << 20 : 0, pages = size / PAGE;
+	size_t size = argc > 4 ? (size_t)atol(argv[1]) << 20 : 0, pages = size / PAGE;
 	uint64_t rate = size ? (uint64_t)atol(argv[2]) : 0, last, due = 0;
 	struct pollfd p[2] = { { .events = POLLIN }, { .fd = -1, .events = POLLIN } };
 	uint64_t *memory;
 	int on = 1;
 
 	signal(SIGPIPE, SIG_IGN);
+	if (size)
+		start_others(atol(argv[4]) - 1);
 	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!size || memory == MAP_FAILED)
 		return 1;

@@ -97,11 +97,22 @@ static int look_ipc(void *arg, struct err *e)
 	return 0;
 }
 
+/* The file speaks of the namespace of who has opened it. */
+static int look_pid(void *arg, struct err *e)
+{
+	const struct looking *l = arg;
+
+	(void)e;
+	l->space->pid_max = openat(l->proc, "sys/kernel/pid_max", O_RDONLY | O_CLOEXEC);
+	return 0;
+}
+
 static void space_done(struct ckpt_ahead_space *s)
 {
 	fd_close(&s->root);
 	fd_close(&s->mountinfo);
 	fd_close(&s->queues);
+	fd_close(&s->pid_max);
 }
 
 /* The namespace of that kind that a process is in, unless it is known. */
@@ -120,12 +131,12 @@ static void look_space(struct ckpt_ahead *a, int proc, pid_t pid, enum ckpt_spac
 	if (fd < 0 || fstat(fd, &st) < 0 || ckpt_ahead_space(a, st.st_ino))
 		return;
 	l.space = &s[a->count];
-	*l.space = (struct ckpt_ahead_space){ st.st_ino, -EBADF, -EBADF, -EBADF };
-	if (kind == CKPT_SPACE_MNT)
-		ckpt_within(&fd, 1, look_mnt, &l, &ignored);
-	else
+	*l.space = (struct ckpt_ahead_space){ st.st_ino, -EBADF, -EBADF, -EBADF, -EBADF };
+	if (kind == CKPT_SPACE_IPC)
 		ckpt_visit(kind, fd, look_ipc, &l, &ignored);
-	if (l.space->queues >= 0 || (l.space->root >= 0 && l.space->mountinfo >= 0))
+	else
+		ckpt_within(&fd, 1, kind == CKPT_SPACE_MNT ? look_mnt : look_pid, &l, &ignored);
+	if (l.space->queues >= 0 || l.space->pid_max >= 0 || (l.space->root >= 0 && l.space->mountinfo >= 0))
 		a->count++;
 	else
 		space_done(l.space);
@@ -136,6 +147,7 @@ void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n
 	for (size_t i = 0; i < n; i++) {
 		look_space(a, proc, pids[i], CKPT_SPACE_MNT);
 		look_space(a, proc, pids[i], CKPT_SPACE_IPC);
+		look_space(a, proc, pids[i], CKPT_SPACE_PID);
 	}
 }
 

@@ -18,6 +18,7 @@ struct ckpt_ahead {
 		int root;      /* of a mount namespace: "/", O_PATH */
 		int mountinfo; /* as a process of it sees it; read from the beginning */
 		int queues;    /* of an ipc namespace: its message queues */
+		int pid_max;   /* of a pid namespace: that file of /proc/sys/kernel */
 	} *space;
 	size_t count;
 	struct ckpt_ahead_super {

@@ -3,6 +3,7 @@
 #include "base/macro.h"
 #include "checkpoint/aio.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
@@ -73,6 +74,7 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 	ckpt__shmem__init(s);
 	s->size = (uint64_t)st.st_size;
 	s->sysv = sysv;
+	s->huge = ckpt_huge_of(fd);
 	s->name = ckpt_strdup(&d->tree.arena, name);
 	d->shmem_dev[n] = st.st_dev;
 	d->shmem_ino[n] = st.st_ino;
@@ -139,14 +141,35 @@ static int remember(struct ckpt_dump *d, const struct ckpt_map *l, const char *n
 	return tsearch(n, &d->known_files, compare) ? 0 : -ENOMEM;
 }
 
+/* Memory of a file that never had a name. */
+static int unnamed_area(struct ckpt_dump *d, const struct ckpt_task *k, const struct ckpt_map *l, const char *path,
+			Ckpt__Area *a, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), id;
+
+	if (fd < 0)
+		return err_sys(e, "open shared memory of process %d", (int)k->pid);
+	if (ckpt_map_is_huge(l) && (a->flags & MAP_PRIVATE) && ckpt_huge_of(fd)) {
+		close(fd);
+		a->flags |= MAP_ANONYMOUS;
+		a->offset = 0;
+		return 0;
+	}
+	id = ckpt_shmem_add(d, fd, "", e);
+	a->shmem = id > 0 ? (uint32_t)id : 0;
+	if (id > 0 && d->tree.shmems[id - 1]->sysv && !(a->prot & PROT_WRITE))
+		a->read_only = is_read_only(k->pid, l->start);
+	return id < 0 ? id : 0;
+}
+
 /* A file that is mapped, by the kernel's own link to it: maps(5) escapes its name. */
 static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l, Ckpt__Area *a,
 		     struct err *e)
 {
 	char path[128], *name;
 	struct stat mapped;
-	int id, r;
 	ssize_t n;
+	int r;
 
 	if (find_known(d, l, a))
 		return 0;
@@ -159,18 +182,8 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 	if (n < 0)
 		return err_sys(e, "read %s", path);
 	l->name[n] = '\0';
-	if (strncmp(l->name, "/memfd:", 7) == 0 || STREQ(l->name, "/dev/zero (deleted)") ||
-	    strncmp(l->name, "/SYSV", 5) == 0) {
-		int shm = open(path, O_RDONLY | O_CLOEXEC);
-
-		if (shm < 0)
-			return err_sys(e, "open shared memory of process %d", (int)k->pid);
-		id = ckpt_shmem_add(d, shm, "", e);
-		a->shmem = id > 0 ? (uint32_t)id : 0;
-		if (id > 0 && d->tree.shmems[id - 1]->sysv && !(a->prot & PROT_WRITE))
-			a->read_only = is_read_only(k->pid, l->start);
-		return id < 0 ? id : 0;
-	}
+	if (ckpt_map_is_unnamed(l))
+		return unnamed_area(d, k, l, path, a, e);
 	if (STREQ(l->name, "/[aio] (deleted)"))
 		return ckpt_aio_area(d, a, e);
 	if (l->name[0] != '/')
@@ -202,6 +215,11 @@ static int take_flags(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 			       (int)k->pid, f->refused, (unsigned long long)l->start);
 	a->advice = f->advice;
 	a->locked = f->locked;
+	a->huge = f->huge;
+	a->no_reserve = f->huge && f->no_reserve;
+	a->sealed = f->sealed;
+	if (f->huge && a->ghost)
+		return refuse(e, k, l, "a file of huge pages without a name, which cannot be saved");
 	if (f->stack)
 		a->flags |= MAP_GROWSDOWN;
 	if (f->droppable)

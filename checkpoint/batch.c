@@ -293,23 +293,35 @@ int ckpt_batch_map(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, str
 	return r == 0 ? ckpt_batch_map_finish(b, t, e) : r;
 }
 
-int ckpt_batch_unmap(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+int ckpt_batch_unmap_start(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
 	struct ckpt_call c = { SYS_munmap, { b->scratch, b->size }, 0 };
-	int64_t ret;
+	int r;
+
+	/* The stub would unmap it a second time, when something else may be there. */
+	b->scratch = 0;
+	r = batch_write_data(b, t);
+	return r < 0 ? err_code(e, r, "prepare thread %d", (int)t->tid) : start_one(b, t, &c, e);
+}
+
+int ckpt_batch_unmap_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+{
+	int64_t ret = 0;
+	int r = finish_one(b, t, &ret, e);
+
+	if (r < 0)
+		return r;
+	return ret < 0 ? err_code(e, (int)ret, "unmap memory in process %d", (int)b->pid) : 0;
+}
+
+int ckpt_batch_unmap(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+{
 	int r;
 
 	if (!b->scratch)
 		return 0;
-	/* The stub would unmap it a second time, when something else may be there. */
-	b->scratch = 0;
-	r = batch_write_data(b, t);
-	if (r < 0)
-		return err_code(e, r, "prepare thread %d", (int)t->tid);
-	r = ckpt_batch_one(b, t, &c, &ret, e);
-	if (r < 0)
-		return r;
-	return ret < 0 ? err_code(e, (int)ret, "unmap memory in process %d", (int)b->pid) : 0;
+	r = ckpt_batch_unmap_start(b, t, e);
+	return r == 0 ? ckpt_batch_unmap_finish(b, t, e) : r;
 }
 
 int ckpt_batch_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *calls, size_t n,

@@ -109,6 +109,8 @@ int ckpt_batch_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct c
 int ckpt_batch_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, struct err *e);
 int ckpt_batch_map_start(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, struct err *e);
 int ckpt_batch_map_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+int ckpt_batch_unmap_start(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+int ckpt_batch_unmap_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 
 /*
  * Of an adopted thread that has no signals to fear: it begins a call and is interrupted in it at once. When that is one

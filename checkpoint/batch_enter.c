@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/batch_internal.h"
+#include "checkpoint/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,20 +25,9 @@ static int trace(int request, pid_t tid, uintptr_t addr, void *data)
 	return ptrace((enum __ptrace_request)request, tid, (void *)addr, data) < 0 ? -errno : 0;
 }
 
-/* The line "Key:\t…" of /proc/TID/status, or NULL. */
-static const char *status_line(const char *text, const char *key)
-{
-	size_t len = strlen(key);
-
-	for (const char *l = text; *l; l += strcspn(l, "\n"), l += *l == '\n')
-		if (strncmp(l, key, len) == 0 && l[len] == ':')
-			return l + len + 1;
-	return NULL;
-}
-
 static uint64_t status_hex(const char *text, const char *key)
 {
-	const char *l = status_line(text, key);
+	const char *l = ckpt_status_line(text, key);
 
 	return l ? strtoull(l, NULL, 16) : 0;
 }
@@ -45,7 +35,7 @@ static uint64_t status_hex(const char *text, const char *key)
 /* The last number of the line: the innermost pid namespace. */
 static pid_t status_ns(const char *text, const char *key)
 {
-	const char *l = status_line(text, key), *last = l;
+	const char *l = ckpt_status_line(text, key), *last = l;
 
 	if (!l)
 		return 0;

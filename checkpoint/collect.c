@@ -1,351 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What a process and its threads are, but for memory and files, that only they themselves can ask: by lists
- * of calls. */
+/*
+ * Processes, one after the other through the same steps. Between two steps a thread runs a list, which takes tens of
+ * microseconds until it is heard of: the next process is looked at meanwhile, so that some are always on their way.
+ */
 #include "base/macro.h"
 #include "checkpoint/aio.h"
-#include "checkpoint/ask.h"
-#include "checkpoint/attributes.h"
+#include "checkpoint/collect_internal.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/queues.h"
-#include "checkpoint/registrations.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
 #include "checkpoint/waits.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/prctl.h>
-#include <signal.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <sys/time.h>
-
-#define GROUPS_MAX 1024
-#define FDS_AT_ONCE 256
-
-struct kernel_sigaction {
-	uint64_t handler, flags, restorer, mask;
-};
-
-/* Where the answers will be: indices of calls, addresses of what they fill. */
-struct places {
-	uint64_t uids, gids, groups, altstack, tid_address, pdeath, subreaper, actions, timers;
-	size_t group_count, fsuid, fsgid, secure, brk, dumpable, thp, persona, fds, fd_count;
-};
-
-/* One thread at a time. */
-struct visit {
-	struct ckpt_dump *d;
-	struct ckpt_task *k;
-	struct ckpt_batch *b;
-	struct ckpt_thread th;
-	struct ckpt_status status;
-	struct ckpt_asking q;
-	struct places at;
-	struct ckpt_attribute_places attributes;
-	struct ckpt_registration_places registrations;
-	Ckpt__Thread *t;
-	bool leader;
-};
-
-static int copy_ids(const struct visit *v)
-{
-	struct ckpt_arena *a = &v->d->tree.arena;
-	int64_t n = v->q.call[v->at.group_count].ret;
-	Ckpt__Thread *t = v->t;
-
-	if (n < 0 || n > GROUPS_MAX)
-		return -EOVERFLOW;
-	t->uids = ckpt_alloc(a, 4 * sizeof(uint32_t));
-	t->gids = ckpt_alloc(a, 4 * sizeof(uint32_t));
-	t->groups = ckpt_memdup(a, ckpt_ask_answer(&v->q, v->at.groups), (size_t)n * sizeof(uint32_t));
-	if (!t->uids || !t->gids || !t->groups)
-		return -ENOMEM;
-	t->n_uids = t->n_gids = 4;
-	t->n_groups = (size_t)n;
-	memcpy(t->uids, ckpt_ask_answer(&v->q, v->at.uids), 3 * sizeof(uint32_t));
-	memcpy(t->gids, ckpt_ask_answer(&v->q, v->at.gids), 3 * sizeof(uint32_t));
-	t->uids[3] = (uint32_t)v->q.call[v->at.fsuid].ret;
-	t->gids[3] = (uint32_t)v->q.call[v->at.fsgid].ret;
-	return 0;
-}
-
-static int copy_actions(struct ckpt_arena *a, Ckpt__SignalActions *s, const struct kernel_sigaction *action)
-{
-	s->action = ckpt_alloc(a, 64 * sizeof(*s->action));
-	if (!s->action)
-		return -ENOMEM;
-	for (uint32_t i = 1; i <= 64; i++) {
-		const struct kernel_sigaction *ka = &action[i - 1];
-		Ckpt__SignalAction *sa;
-
-		if (!ka->handler && !ka->flags)
-			continue;
-		sa = ckpt_alloc(a, sizeof(*sa));
-		if (!sa)
-			return -ENOMEM;
-		ckpt__signal_action__init(sa);
-		*sa = (Ckpt__SignalAction){ sa->base, i, ka->handler, ka->flags, ka->restorer, ka->mask };
-		s->action[s->n_action++] = sa;
-	}
-	return 0;
-}
-
-static int copy_timers(struct ckpt_arena *a, Ckpt__Process *p, const struct itimerval *timer)
-{
-	p->itimers = ckpt_alloc(a, 3 * sizeof(*p->itimers));
-	for (int i = 0; p->itimers && i < 3; i++) {
-		Ckpt__Itimer *t = ckpt_alloc(a, sizeof(*t));
-
-		if (!t)
-			return -ENOMEM;
-		ckpt__itimer__init(t);
-		t->interval_us = (uint64_t)timer[i].it_interval.tv_sec * 1000000 + (uint64_t)timer[i].it_interval.tv_usec;
-		t->value_us = (uint64_t)timer[i].it_value.tv_sec * 1000000 + (uint64_t)timer[i].it_value.tv_usec;
-		p->itimers[p->n_itimers++] = t;
-	}
-	return p->itimers ? 0 : -ENOMEM;
-}
-
-static int copy_process(const struct visit *v)
-{
-	struct ckpt_task *k = v->k;
-	int subreaper, r = copy_actions(&v->d->tree.arena, k->actions, ckpt_ask_answer(&v->q, v->at.actions));
-
-	memcpy(&subreaper, ckpt_ask_answer(&v->q, v->at.subreaper), sizeof(subreaper));
-	k->mm->brk = (uint64_t)v->q.call[v->at.brk].ret;
-	k->process->dumpable = (int32_t)v->q.call[v->at.dumpable].ret;
-	k->process->thp_disable = v->q.call[v->at.thp].ret > 0 ? (uint32_t)v->q.call[v->at.thp].ret : 0;
-	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
-	k->process->child_subreaper = subreaper != 0;
-	for (size_t i = 0; i < v->at.fd_count; i++)
-		k->fds->fd[i]->cloexec = v->q.call[v->at.fds + i].ret & FD_CLOEXEC;
-	return r == 0 ? copy_timers(&v->d->tree.arena, k->process, ckpt_ask_answer(&v->q, v->at.timers)) : r;
-}
-
-/*
- * Which fds close on exec. The flags in fdinfo also have the O_CLOEXEC with which the file was opened,
- * even when the fd is a duplicate without it (seen on Linux 6.18).
- */
-static int ask_more_fds(struct visit *v, struct err *e)
-{
-	const struct ckpt_task *k = v->k;
-	int r = 0;
-
-	for (size_t at = v->at.fd_count, n; r == 0 && at < k->fds->n_fd; at += n) {
-		n = k->fds->n_fd - at < CKPT_BATCH_MAX ? k->fds->n_fd - at : CKPT_BATCH_MAX;
-		ckpt_ask_init(&v->q, v->b);
-		for (size_t i = 0; i < n; i++)
-			ckpt_ask(&v->q, SYS_fcntl, k->fds->fd[at + i]->fd, F_GETFD, 0, 0);
-		r = ckpt_batch_run(v->b, &v->th, v->q.call, n, e);
-		for (size_t i = 0; r == 0 && i < n; i++)
-			k->fds->fd[at + i]->cloexec = v->q.call[i].ret & FD_CLOEXEC;
-	}
-	return r;
-}
-
-static void ask_process(struct visit *v)
-{
-	struct ckpt_asking *q = &v->q;
-	struct places *at = &v->at;
-	const Ckpt__FdTable *fds = v->k->fds;
-
-	at->brk = ckpt_ask(q, SYS_brk, 0, 0, 0, 0);
-	at->dumpable = ckpt_ask(q, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0);
-	at->thp = ckpt_ask(q, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0);
-	at->persona = ckpt_ask(q, SYS_personality, UINT32_MAX, 0, 0, 0);
-	at->subreaper = ckpt_ask_room(q, sizeof(int));
-	ckpt_ask(q, SYS_prctl, PR_GET_CHILD_SUBREAPER, at->subreaper, 0, 0);
-	at->actions = ckpt_ask_room(q, 64 * sizeof(struct kernel_sigaction));
-	for (uint64_t i = 0; i < 64; i++)
-		ckpt_ask(q, SYS_rt_sigaction, i + 1, 0, at->actions + i * sizeof(struct kernel_sigaction), 8);
-	at->timers = ckpt_ask_room(q, 3 * sizeof(struct itimerval));
-	for (uint64_t i = 0; i < 3; i++)
-		ckpt_ask(q, SYS_getitimer, i, at->timers + i * sizeof(struct itimerval), 0, 0);
-	at->fds = q->count;
-	at->fd_count = fds->n_fd < FDS_AT_ONCE ? fds->n_fd : FDS_AT_ONCE;
-	for (size_t i = 0; i < at->fd_count; i++)
-		ckpt_ask(q, SYS_fcntl, fds->fd[i]->fd, F_GETFD, 0, 0);
-}
-
-/* The calls of one thread; the leader's ask for the process too. */
-static void ask_all(struct visit *v)
-{
-	struct ckpt_asking *q = &v->q;
-	struct places *at = &v->at;
-
-	ckpt_ask_init(q, v->b);
-	at->uids = ckpt_ask_room(q, 3 * sizeof(uint32_t));
-	at->gids = ckpt_ask_room(q, 3 * sizeof(uint32_t));
-	at->groups = ckpt_ask_room(q, GROUPS_MAX * sizeof(uint32_t));
-	ckpt_ask(q, SYS_getresuid, at->uids, at->uids + 4, at->uids + 8, 0);
-	ckpt_ask(q, SYS_getresgid, at->gids, at->gids + 4, at->gids + 8, 0);
-	at->group_count = ckpt_ask(q, SYS_getgroups, GROUPS_MAX, at->groups, 0, 0);
-	at->fsuid = ckpt_ask(q, SYS_setfsuid, UINT32_MAX, 0, 0, 0);
-	at->fsgid = ckpt_ask(q, SYS_setfsgid, UINT32_MAX, 0, 0, 0);
-	at->altstack = ckpt_ask_room(q, sizeof(stack_t));
-	ckpt_ask(q, SYS_sigaltstack, 0, at->altstack, 0, 0);
-	at->tid_address = ckpt_ask_room(q, sizeof(uint64_t));
-	ckpt_ask(q, SYS_prctl, PR_GET_TID_ADDRESS, at->tid_address, 0, 0);
-	at->pdeath = ckpt_ask_room(q, sizeof(int));
-	ckpt_ask(q, SYS_prctl, PR_GET_PDEATHSIG, at->pdeath, 0, 0);
-	at->secure = ckpt_ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
-	ckpt_attributes_ask(q, &v->attributes);
-	ckpt_registrations_ask(q, &v->registrations, v->leader);
-	if (v->leader)
-		ask_process(v);
-}
-
-static int take_all(struct visit *v, struct err *e)
-{
-	Ckpt__Thread *t = v->t;
-	int pdeath, r = copy_ids(v);
-	stack_t altstack;
-
-	memcpy(&altstack, ckpt_ask_answer(&v->q, v->at.altstack), sizeof(altstack));
-	memcpy(&t->clear_tid, ckpt_ask_answer(&v->q, v->at.tid_address), sizeof(t->clear_tid));
-	memcpy(&pdeath, ckpt_ask_answer(&v->q, v->at.pdeath), sizeof(pdeath));
-	t->altstack = (uint64_t)(uintptr_t)altstack.ss_sp;
-	t->altstack_size = altstack.ss_size;
-	t->altstack_flags = (uint32_t)altstack.ss_flags;
-	t->pdeath_signal = (uint32_t)pdeath;
-	t->securebits = (uint32_t)v->q.call[v->at.secure].ret;
-	if (v->leader && r == 0)
-		r = copy_process(v);
-	ckpt_attributes_take(&v->q, &v->attributes, t, v->leader ? v->k : NULL);
-	if (r < 0)
-		return err_code(e, r, "collect process %d", (int)v->k->pid);
-	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
-	return r == 0 && v->leader ? ask_more_fds(v, e) : r;
-}
-
-static int look_outside(struct visit *v, unsigned *filters, struct err *e)
-{
-	int r = ckpt_attributes_collect(v->d, v->k, &v->th, v->t, v->leader, e);
-
-	return r == 0 ? ckpt_thread_outside(v->d, v->k, v->th.tid, &v->status, v->t, filters, e) : r;
-}
-
-/* While the list runs, what the thread itself is not needed for is looked at from outside. */
-static int run_list(struct visit *v, unsigned *filters, struct err *e)
-{
-	struct err ignored;
-	int seen, r = v->b->scratch ? 0 : ckpt_batch_map(v->b, &v->th, CKPT_ASK_SCRATCH, e);
-
-	if (r < 0)
-		return r;
-	ask_all(v);
-	r = ckpt_ask_start(&v->q, v->b, &v->th, e);
-	if (r < 0)
-		return r;
-	seen = look_outside(v, filters, e);
-	r = ckpt_ask_finish(&v->q, v->b, &v->th, seen < 0 ? &ignored : e);
-	if (seen < 0 || r < 0)
-		return seen < 0 ? seen : r;
-	r = take_all(v, e);
-	if (r == 0 && v->leader)
-		r = ckpt_timers_collect(v->d, v->k, v->b, &v->th, e);
-	if (r == 0 && v->leader)
-		ckpt_locked_collect(v->d, v->k);
-	return r == 0 && v->leader ? ckpt_aio_collect(v->d, v->k, v->b, &v->th, e) : r;
-}
-
-/* The scratch memory is kept for the next thread. But where a stub whose engine has died would unmap it (seccomp
- * filters keep it from that), nothing may be left when it is not in there. */
-static int put_back(struct visit *v, bool last, struct err *e)
-{
-	return last || !v->th.seccomp ? ckpt_batch_unmap(v->b, &v->th, e) : 0;
-}
-
-static int thread_keep(struct visit *v, unsigned filters, struct err *e)
-{
-	struct ckpt_arena *a = &v->d->tree.arena;
-	pid_t tid = v->th.tid;
-	/* After the list: a signal may have been delivered meanwhile. */
-	int r = ckpt_registers_collect(a, tid, v->t, e);
-
-	if (r < 0)
-		return r;
-	ckpt_wait_collect(v->d, tid, v->t);
-	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, v->t) < 0)
-		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
-	r = ckpt_seccomp_collect(v->d, tid, filters, v->t, e);
-	return r == 0 ? ckpt_pending_collect(v->d, v->k, tid, false, v->t->tid, e) : r;
-}
-
-static int thread_begin(struct visit *v, pid_t tid, struct err *e)
-{
-	v->t = ckpt_alloc(&v->d->tree.arena, sizeof(*v->t));
-	if (!v->t)
-		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
-	ckpt__thread__init(v->t);
-	v->leader = v->k->thread_count == 0;
-	return ckpt_thread_enter(v->b, &v->th, tid, v->status.text, e);
-}
-
-/* In an entered thread; its own registers are back whatever happens. */
-static int thread_end(struct visit *v, bool last, int r, struct err *e)
-{
-	struct err ignored;
-	unsigned filters = 0;
-	int put, left;
-
-	if (r == 0)
-		r = run_list(v, &filters, e);
-	put = put_back(v, last || r < 0, r < 0 ? &ignored : e);
-	if (r == 0)
-		r = put;
-	left = ckpt_thread_leave(v->b, &v->th, r < 0 ? &ignored : e);
-	if (r == 0)
-		r = left;
-	return r == 0 ? thread_keep(v, filters, e) : r;
-}
-
-/* The first thread maps the scratch memory while we look at open files: only it can tell of these. */
-static int first_collect(struct visit *v, const struct ckpt_process *p, struct err *e)
-{
-	struct err ignored;
-	int files = 0, r = thread_begin(v, p->tids[0], e);
-
-	if (r < 0)
-		return r;
-	r = ckpt_batch_map_start(v->b, &v->th, CKPT_ASK_SCRATCH, e);
-	if (r == 0) {
-		files = ckpt_fds_collect(v->d, v->k, e);
-		r = ckpt_batch_map_finish(v->b, &v->th, files < 0 ? &ignored : e);
-	}
-	return thread_end(v, p->count == 1, files < 0 ? files : r, e);
-}
-
-/* What could not be collected must not show. */
-static void drop_scratch(struct visit *v, pid_t tid)
-{
-	struct err ignored;
-
-	if (!v->b->scratch || ckpt_thread_enter(v->b, &v->th, tid, NULL, &ignored) < 0)
-		return;
-	ckpt_batch_unmap(v->b, &v->th, &ignored);
-	ckpt_thread_leave(v->b, &v->th, &ignored);
-}
-
-static int threads_collect(struct visit *v, const struct ckpt_process *p, struct err *e)
-{
-	int r = first_collect(v, p, e);
-
-	for (size_t i = 1; r == 0 && i < p->count; i++) {
-		r = ckpt_status_read(p->tids[i], &v->status);
-		r = r < 0 ? err_code(e, r, "look at thread %d", (int)p->tids[i]) : thread_begin(v, p->tids[i], e);
-		if (r == 0)
-			r = thread_end(v, i == p->count - 1, 0, e);
-	}
-	if (r < 0)
-		drop_scratch(v, p->tids[0]);
-	return r;
-}
 
 static int task_init(struct ckpt_dump *d, struct ckpt_task *k)
 {
@@ -363,37 +33,269 @@ static int task_init(struct ckpt_dump *d, struct ckpt_task *k)
 	return 0;
 }
 
-int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
-		      struct err *e)
+/* A thread whose status has been read goes into the stub. */
+static int thread_begin(struct visit *v, pid_t tid, struct err *e)
 {
-	cleanup_free struct visit *v = malloc(sizeof(*v));
-	struct ckpt_batch b;
+	v->t = ckpt_alloc(&v->d->tree.arena, sizeof(*v->t));
+	if (!v->t)
+		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
+	ckpt__thread__init(v->t);
+	v->leader = tid == v->p->tids[0];
+	return ckpt_thread_enter(&v->b, &v->th, tid, v->status.text, e);
+}
+
+static int thread_status(struct visit *v, size_t i, struct err *e)
+{
+	int r = ckpt_status_read(v->p->tids[i], &v->status);
+
+	return r < 0 ? err_code(e, r, "look at thread %d", (int)v->p->tids[i]) : 0;
+}
+
+/* The first thread maps the scratch memory. No area may be looked at from here on. */
+static int step_begin(struct visit *v, struct err *e)
+{
+	int r = task_init(v->d, v->k);
+
+	if (r < 0)
+		return err_code(e, r, "collect process %d", (int)v->p->pid);
+	r = thread_status(v, 0, e);
+	if (r == 0)
+		r = ckpt_process_outside(v->d, v->k, &v->status, e);
+	if (r == 0)
+		r = ckpt_areas_collect(v->d, v->k, e);
+	if (r == 0)
+		r = ckpt_batch_open(&v->b, v->p->pid, v->p->tids, v->p->count, e);
+	if (r == 0)
+		r = thread_begin(v, v->p->tids[0], e);
+	if (r == 0)
+		r = ckpt_batch_map_start(&v->b, &v->th, CKPT_ASK_SCRATCH, e);
+	if (r == 0)
+		v->doing = VISIT_MAPS;
+	return r;
+}
+
+static int start_answers(struct visit *v, struct err *e)
+{
 	int r;
 
-	k->pid = p->pid;
-	k->tids = p->tids;
-	if (!v || task_init(d, k) < 0)
-		return err_code(e, -ENOMEM, "collect process %d", (int)p->pid);
-	v->d = d;
-	v->k = k;
-	v->b = &b;
-	r = ckpt_status_read(p->pid, &v->status);
-	r = r < 0 ? err_code(e, r, "look at process %d", (int)p->pid) : ckpt_process_outside(d, k, &v->status, e);
+	visit_ask(v);
+	r = ckpt_ask_start(&v->q, &v->b, &v->th, e);
 	if (r == 0)
-		r = ckpt_areas_collect(d, k, e);
+		v->doing = VISIT_ANSWERS;
+	return r;
+}
+
+/* It is asked about its open files, too, which must be known for that. */
+static int step_ask(struct visit *v, struct err *e)
+{
+	int r = ckpt_fds_collect(v->d, v->k, e);
+
 	if (r < 0)
 		return r;
-	r = ckpt_batch_open(&b, p->pid, p->tids, p->count, e);
+	v->doing = VISIT_NOTHING;
+	r = ckpt_batch_map_finish(&v->b, &v->th, e);
+	return r == 0 ? start_answers(v, e) : r;
+}
+
+/* What the thread itself is not needed for is looked at before its answers are. So is the status of the next one. */
+static int take_answers(struct visit *v, size_t next, struct err *e)
+{
+	int r = ckpt_attributes_collect(v->d, v->k, &v->th, v->t, v->leader, e);
+
 	if (r == 0)
-		r = threads_collect(v, p, e);
+		r = ckpt_thread_outside(v->d, v->k, v->th.tid, &v->status, v->t, &v->filters, e);
+	if (r == 0 && next < v->p->count)
+		r = thread_status(v, next, e);
+	if (r < 0)
+		return r;
+	v->doing = VISIT_NOTHING;
+	r = ckpt_ask_finish(&v->q, &v->b, &v->th, e);
+	return r == 0 ? visit_take(v, e) : r;
+}
+
+/* A thread that is not in the stub any more. Not earlier: a signal may have been delivered meanwhile. */
+static int thread_keep(struct visit *v, pid_t tid, Ckpt__Thread *t, unsigned filters, struct err *e)
+{
+	struct ckpt_arena *a = &v->d->tree.arena;
+	int r = ckpt_registers_collect(a, tid, t, e);
+
+	if (r < 0)
+		return r;
+	ckpt_wait_collect(v->d, tid, t);
+	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, t) < 0)
+		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
+	r = ckpt_seccomp_collect(v->d, tid, filters, t, e);
+	return r == 0 ? ckpt_pending_collect(v->d, v->k, tid, false, t->tid, e) : r;
+}
+
+/*
+ * The next thread of the same process: two cannot be in the stub at once. The scratch memory is kept for it. But
+ * where a stub whose engine has died would unmap it (seccomp filters keep it from that), nothing may be left when it
+ * is not in there.
+ */
+static int next_thread(struct visit *v, size_t i, struct err *e)
+{
+	pid_t before = v->th.tid;
+	Ckpt__Thread *t = v->t;
+	unsigned filters = v->filters;
+	int r = v->th.seccomp ? 0 : ckpt_batch_unmap(&v->b, &v->th, e);
+
+	if (r == 0)
+		r = ckpt_thread_leave(&v->b, &v->th, e);
+	if (r == 0)
+		r = thread_begin(v, v->p->tids[i], e);
+	if (r == 0 && !v->b.scratch)
+		r = ckpt_batch_map(&v->b, &v->th, CKPT_ASK_SCRATCH, e);
+	if (r == 0)
+		r = start_answers(v, e);
+	if (r == 0)
+		r = thread_keep(v, before, t, filters, e);
+	return r == 0 ? take_answers(v, i + 1, e) : r;
+}
+
+static int step_answers(struct visit *v, struct err *e)
+{
+	int r = take_answers(v, 1, e);
+
+	if (r == 0)
+		r = ckpt_timers_collect(v->d, v->k, &v->b, &v->th, e);
+	if (r == 0)
+		ckpt_locked_collect(v->d, v->k, v->b.mem);
+	if (r == 0)
+		r = ckpt_aio_collect(v->d, v->k, &v->b, &v->th, e);
+	for (size_t i = 1; r == 0 && i < v->p->count; i++)
+		r = next_thread(v, i, e);
+	if (r == 0)
+		r = ckpt_batch_unmap_start(&v->b, &v->th, e);
+	if (r == 0)
+		v->doing = VISIT_UNMAPS;
+	return r;
+}
+
+static int step_end(struct visit *v, struct err *e)
+{
+	struct ckpt_dump *d = v->d;
+	struct ckpt_task *k = v->k;
+	int r;
+
+	v->doing = VISIT_NOTHING;
+	r = ckpt_batch_unmap_finish(&v->b, &v->th, e);
+	if (r == 0)
+		r = ckpt_thread_leave(&v->b, &v->th, e);
+	if (r == 0)
+		r = thread_keep(v, v->th.tid, v->t, v->filters, e);
 	if (r == 0)
 		r = ckpt_timers_resolve(k, e);
 	if (r == 0)
-		r = ckpt_undo_collect(d, k, &b, e);
+		r = ckpt_undo_collect(d, k, &v->b, e);
 	if (r == 0)
-		r = ckpt_mqueues_read(d, k, &b, e);
-	k->process->stop_signal = (uint32_t)p->stop_signal;
-	k->process->stop_seen = k->process->stop_seen && p->stop_signal;
-	ckpt_batch_close(&b);
-	return r < 0 ? r : ckpt_pending_collect(d, k, p->pid, true, 0, e);
+		r = ckpt_mqueues_read(d, k, &v->b, e);
+	if (r < 0)
+		return r;
+	k->process->stop_signal = (uint32_t)v->p->stop_signal;
+	k->process->stop_seen = k->process->stop_seen && v->p->stop_signal;
+	ckpt_batch_close(&v->b);
+	r = ckpt_pending_collect(d, k, k->pid, true, 0, e);
+	return r == 0 ? ckpt_zombies_collect(d, k, e) : r;
+}
+
+static int (*const steps[])(struct visit *v, struct err *e) = { step_begin, step_ask, step_answers, step_end };
+#define STEPS ARRAY_SIZE(steps)
+
+/* What could not be collected must not show, and goes back to its registers. */
+static void give_up(struct visit *v)
+{
+	struct err ignored;
+
+	if (v->doing == VISIT_MAPS)
+		ckpt_batch_map_finish(&v->b, &v->th, &ignored);
+	if (v->doing == VISIT_ANSWERS)
+		ckpt_ask_finish(&v->q, &v->b, &v->th, &ignored);
+	if (v->doing == VISIT_UNMAPS)
+		ckpt_batch_unmap_finish(&v->b, &v->th, &ignored);
+	if (!v->th.entered && v->b.scratch)
+		ckpt_thread_enter(&v->b, &v->th, v->p->tids[0], NULL, &ignored);
+	if (v->th.entered) {
+		ckpt_batch_unmap(&v->b, &v->th, &ignored);
+		ckpt_thread_leave(&v->b, &v->th, &ignored);
+	}
+	ckpt_batch_close(&v->b);
+	v->over = true;
+}
+
+static void visit_init(struct visit *v, struct ckpt_dump *d, size_t i)
+{
+	v->d = d;
+	v->k = &d->tree.tasks[i];
+	v->p = &d->frozen.procs[i];
+	v->over = false;
+	v->doing = VISIT_NOTHING;
+	v->th.entered = false;
+	v->b = (struct ckpt_batch){ .mem = -EBADF };
+	v->k->pid = v->p->pid;
+	v->k->tids = v->p->tids;
+	d->tree.task_count = i + 1;
+}
+
+static int run_step(struct visit *v, size_t step, struct err *e)
+{
+	int r = v->over ? 0 : steps[step](v, e);
+
+	if (r < 0)
+		give_up(v);
+	if (step == STEPS - 1)
+		v->over = true;
+	return r < 0 ? ckpt_note_cut(v->d, r, v->p->pid, e) : 0;
+}
+
+/* In each turn all that are on their way take one step, the first of them first. */
+static int run_turn(struct ckpt_dump *d, struct visit *visit, size_t turn, struct err *e)
+{
+	int r = 0;
+
+	for (size_t step = STEPS; r == 0 && step-- > 0;) {
+		size_t i = turn - step;
+		struct visit *v = &visit[i % STEPS];
+
+		if (step > turn || i >= d->frozen.count)
+			continue;
+		if (step == 0)
+			visit_init(v, d, i);
+		r = run_step(v, step, e);
+	}
+	return r;
+}
+
+/* Those that share memory, which are refused later, must not be in the stub at once. */
+static int run_alone(struct ckpt_dump *d, struct visit *v, size_t i, struct err *e)
+{
+	int r = 0;
+
+	visit_init(v, d, i);
+	for (size_t step = 0; r == 0 && step < STEPS; step++)
+		r = run_step(v, step, e);
+	return r;
+}
+
+int ckpt_tasks_collect(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_free struct visit *visit = calloc(STEPS, sizeof(*visit));
+	struct ckpt_tree *t = &d->tree;
+	int r = 0;
+
+	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
+	if (!t->tasks || !visit)
+		return err_code(e, -ENOMEM, "collect");
+	for (size_t i = 0; i < STEPS; i++)
+		visit[i].over = true;
+	if (d->frozen.shared)
+		for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
+			r = run_alone(d, &visit[0], i, e);
+	else
+		for (size_t turn = 0; r == 0 && turn < d->frozen.count + STEPS - 1; turn++)
+			r = run_turn(d, visit, turn, e);
+	for (size_t i = 0; i < STEPS; i++)
+		if (!visit[i].over)
+			give_up(&visit[i]);
+	return r;
 }

@@ -121,15 +121,36 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, c
 	return r < 0 ? err_code(e, r, "read the ids of thread %d", (int)tid) : 0;
 }
 
+/* The status has it too, where nothing is written in another way (proc(5)). */
+static int name_collect(struct ckpt_arena *a, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t)
+{
+	cleanup_free char *comm = NULL;
+	const char *name = strncmp(s->text, "Name:\t", 6) == 0 ? s->text + 6 : "\\";
+	size_t len = strcspn(name, "\n");
+	char path[64];
+	int r;
+
+	if (memchr(name, '\\', len)) {
+		snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
+		r = fd_read_file_at(AT_FDCWD, path, 64, &comm, &len);
+		if (r < 0)
+			return r;
+		len -= len && comm[len - 1] == '\n';
+		name = comm;
+	}
+	t->comm = ckpt_alloc(a, len + 1);
+	if (!t->comm)
+		return -ENOMEM;
+	memcpy(t->comm, name, len);
+	return 0;
+}
+
 static int status_collect(struct ckpt_dump *d, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t,
 			  unsigned *filters)
 {
 	struct ckpt_arena *a = &d->tree.arena;
 	static const char *const caps[] = { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb" };
 	uint64_t v[16] = { 0 };
-	char path[64];
-	cleanup_free char *comm = NULL;
-	size_t len;
 	int r = ckpt_pid_inner(d, s, "NSpid", &t->numbers, &t->n_numbers);
 
 	if (r < 0)
@@ -145,14 +166,7 @@ static int status_collect(struct ckpt_dump *d, pid_t tid, const struct ckpt_stat
 	if (ckpt_status_numbers(s, "NoNewPrivs", 10, v, 1))
 		t->no_new_privs = (uint32_t)v[0];
 	*filters = ckpt_status_numbers(s, "Seccomp_filters", 10, v, 1) ? (unsigned)v[0] : 0;
-	snprintf(path, sizeof(path), "/proc/%d/comm", (int)tid);
-	r = fd_read_file_at(AT_FDCWD, path, 64, &comm, &len);
-	if (r < 0)
-		return r;
-	if (len && comm[len - 1] == '\n')
-		comm[len - 1] = '\0';
-	t->comm = ckpt_strdup(a, comm);
-	return t->comm ? 0 : -ENOMEM;
+	return name_collect(a, tid, s, t);
 }
 
 int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, const struct ckpt_status *s,
@@ -175,37 +189,42 @@ int ckpt_registers_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, str
 	return r < 0 ? err_code(e, r, "collect thread %d", (int)tid) : 0;
 }
 
-/* Pending signals, looked at without being taken (PTRACE_PEEKSIGINFO, Linux 3.10). */
+static int pending_keep(struct ckpt_arena *a, Ckpt__PendingSignals *p, pid_t pid, const siginfo_t *si, struct err *e)
+{
+	if (!p->info)
+		p->info = ckpt_alloc(a, PENDING_MAX * sizeof(*p->info));
+	if (p->n_info == PENDING_MAX)
+		return err_set(e, ERR_UNSUPPORTED, "process %d has more than %d pending signals", (int)pid, PENDING_MAX);
+	if (!p->info || bytes(a, &p->info[p->n_info++], si, sizeof(*si)) < 0)
+		return err_code(e, -ENOMEM, "collect signals");
+	return 0;
+}
+
+/* Pending signals, looked at without being taken (PTRACE_PEEKSIGINFO, Linux 3.10). Mostly there are none. */
 int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared,
 			 uint32_t ns_tid, struct err *e)
 {
-	Ckpt__PendingSignals *p = ckpt_alloc(&d->tree.arena, sizeof(*p));
 	struct __ptrace_peeksiginfo_args args = {
 		.flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 1,
 	};
+	Ckpt__PendingSignals *p = NULL;
 	siginfo_t si;
 	long n;
+	int r = 0;
 
-	if (!p)
-		return err_code(e, -ENOMEM, "collect signals");
-	ckpt__pending_signals__init(p);
-	p->tid = shared ? 0 : ns_tid;
-	p->info = ckpt_alloc(&d->tree.arena, PENDING_MAX * sizeof(*p->info));
-	if (!p->info)
-		return err_code(e, -ENOMEM, "collect signals");
-	while ((n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, &si)) == 1) {
-		if (p->n_info == PENDING_MAX)
-			return err_set(e, ERR_UNSUPPORTED, "process %d has more than %d pending signals",
-				       (int)k->pid, PENDING_MAX);
-		if (bytes(&d->tree.arena, &p->info[p->n_info++], &si, sizeof(si)) < 0)
-			return err_code(e, -ENOMEM, "collect signals");
+	while (r == 0 && (n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, &si)) == 1) {
 		args.off++;
+		if (!p && (p = ckpt_alloc(&d->tree.arena, sizeof(*p)))) {
+			ckpt__pending_signals__init(p);
+			p->tid = shared ? 0 : ns_tid;
+		}
+		r = p ? pending_keep(&d->tree.arena, p, k->pid, &si, e) : err_code(e, -ENOMEM, "collect signals");
 	}
-	if (n < 0)
+	if (r == 0 && n < 0)
 		return err_sys(e, "look at the signals of thread %d", (int)tid);
-	if (p->n_info && ckpt_push(&d->tree.arena, &k->pending, &k->pending_count, p) < 0)
+	if (r == 0 && p && ckpt_push(&d->tree.arena, &k->pending, &k->pending_count, p) < 0)
 		return err_code(e, -ENOMEM, "collect signals");
-	return 0;
+	return r;
 }
 
 static int numbers_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s)

@@ -35,6 +35,7 @@ struct ckpt_copy {
 	bool running;        /* what is gone when it is to be read is left out */
 	const struct ckpt_progress *progress;
 	uint64_t done, total; /* bytes; `total` is counted here */
+	uint64_t before;     /* of these, by other copies */
 	struct ckpt_oracle *oracle; /* or NULL */
 };
 

@@ -9,6 +9,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/subjects.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
@@ -17,6 +18,7 @@
 #include "checkpoint/sockets.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
+#include "runtime/vps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -145,7 +147,9 @@ struct collector {
 
 static int pidfds_check(struct ckpt_dump *d, struct err *e)
 {
-	return ckpt_pidfds_check(&d->tree, e);
+	int r = ckpt_pidfds_check(&d->tree, e);
+
+	return r == 0 ? ckpt_subjects_check(&d->tree, e) : r;
 }
 
 static int mqueues_complete(struct ckpt_dump *d, struct err *e)
@@ -198,25 +202,6 @@ static const struct collector relations[] = {
 	{ "network", ckpt_network_collect },
 };
 
-static int collect_tasks(struct ckpt_dump *d, struct err *e)
-{
-	struct ckpt_tree *t = &d->tree;
-	int r = 0;
-
-	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
-	if (!t->tasks)
-		return err_code(e, -ENOMEM, "collect");
-	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
-		pid_t pid = d->frozen.procs[i].pid;
-
-		t->task_count = i + 1;
-		r = ckpt_note_cut(d, ckpt_task_collect(d, &t->tasks[i], &d->frozen.procs[i], e), pid, e);
-		if (r == 0)
-			r = ckpt_note_cut(d, ckpt_zombies_collect(d, &t->tasks[i], e), pid, e);
-	}
-	return r;
-}
-
 static int collector_run(struct ckpt_dump *d, const struct collector *c, struct err *e)
 {
 	int r = c->run(d, e);
@@ -235,7 +220,7 @@ static int collect(struct ckpt_dump *d, pid_t init, const struct ckpt_dump_optio
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(surroundings); i++)
 		r = collector_run(d, &surroundings[i], e);
 	if (r == 0)
-		r = collect_tasks(d, e);
+		r = ckpt_tasks_collect(d, e);
 	ckpt_time("processes");
 	if (r == 0 && d->check && d->check->partial)
 		return 0; /* what follows relates processes that are whole */
@@ -335,6 +320,8 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	int r = ckpt_list(d->cgroup, &pids, &n, e);
 
 	for (size_t i = 0; r == 0 && i < n; i++)
+		ckpt_warm(d->proc, pids[i]);
+	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
 	ckpt_waits_look_ahead(d);
@@ -364,6 +351,11 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time(NULL);
 		r = look_ahead(d, e);
 		ckpt_time("look ahead");
+		if (r == 0 && p)
+			r = ckpt_precopy_catch_up(p, e);
+		ckpt_time("rounds before the stop");
+		if (r == 0)
+			rt_hurry(c);
 		start = now_monotonic_us();
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);

@@ -46,6 +46,9 @@ struct ckpt_dump_result {
  * something cannot be saved, ERR_CANCELLED) the VPS runs on as if nothing had been; what was written to
  * `fd` is no image, as it has no trailer. `result` may be NULL.
  *
+ * It may use all of the host's processors meanwhile (rt_hurry()); who lets it run on sees to it that it
+ * gets its own share again.
+ *
  * An engine that dies before the commit leaves the VPS running untouched, unless it is held.
  */
 struct ckpt_dump;

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
 
@@ -12,7 +13,9 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-static int keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
+#define FILLED_MIN 4096 /* pieces; as many as are put in order in a millisecond */
+
+int early_keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data)
 {
 	int n = 0;
 
@@ -36,7 +39,7 @@ static int salvage(struct restore *r, struct early *w, uint64_t start, uint64_t 
 		for (uint64_t at = own.r[i].start; n == 0 && at < own.r[i].end; at += CKPT_PAGE) {
 			n = ckpt_mem_read(w->task.pid, at, page, CKPT_PAGE);
 			if (n == 0)
-				n = keep_loose(r->early, w->mm, at, at + CKPT_PAGE, page);
+				n = early_keep_loose(r->early, w->mm, at, at + CKPT_PAGE, page);
 		}
 	ckpt_ranges_done(&own);
 	return n;
@@ -89,8 +92,7 @@ static int unmap(void *arg, const struct ckpt_range *part)
 static int map(void *arg, const struct ckpt_range *part)
 {
 	struct mapping *m = arg;
-	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE |
-			 (part->written ? MAP_GROWSDOWN : 0);
+	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | part->how;
 	int n = room(m, 2);
 
 	list_call(m->l, "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
@@ -154,28 +156,44 @@ static uint64_t stretch(const struct early *w, uint64_t at, uint64_t end, bool *
 	return w->born && lo < w->mapped.count && w->mapped.r[lo].start < end ? w->mapped.r[lo].start : end;
 }
 
-/* Pages that hold zeros already, perhaps because nothing was ever there, stay so. */
-static int clear(pid_t pid, uint64_t at, uint64_t end)
+/* Pages that hold zeros already, perhaps because nothing was ever there, stay so; looking leaves them shared (copy.h). */
+static int clear(const struct early *w, uint64_t at, uint64_t end)
 {
 	static const uint8_t zeros[CKPT_PAGE];
 	uint8_t page[CKPT_PAGE];
 	int n = 0;
 
 	for (; n == 0 && at < end; at += CKPT_PAGE) {
-		n = ckpt_mem_read(pid, at, page, CKPT_PAGE);
+		n = pread(w->p.batch.mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE ? 0 : -EFAULT;
 		if (n == 0 && memcmp(page, zeros, CKPT_PAGE) != 0)
-			n = ckpt_mem_write(pid, at, zeros, CKPT_PAGE);
+			n = ckpt_mem_write(w->task.pid, at, zeros, CKPT_PAGE);
 	}
 	return n;
 }
 
-/* They are in their place: older ones that were loose count no more. */
-static void drop_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end)
+/* In order now and then, so that it does not grow with the number of rounds. */
+int early_note_filled(struct early *w, uint64_t start, uint64_t end)
 {
+	int n = ckpt_ranges_add(&w->filled, start, end, false);
+
+	if (n < 0 || w->filled.count < w->filled_room)
+		return n;
+	n = ckpt_ranges_unite(&w->filled);
+	w->filled_room = 2 * w->filled.count + FILLED_MIN;
+	return n;
+}
+
+/* They are in their place: older ones that were loose count no more. Zeros are only written over what was put. */
+static int placed(struct early_set *s, struct early *w, uint64_t at, uint64_t end, bool zeros)
+{
+	int n;
+
 	pthread_mutex_lock(&s->lock);
+	n = zeros ? 0 : early_note_filled(w, at, end);
 	for (; !ckpt_loose_is_empty(s->loose) && at < end; at += CKPT_PAGE)
-		ckpt_loose_drop(s->loose, mm, at / CKPT_PAGE);
+		ckpt_loose_drop(s->loose, w->mm, at / CKPT_PAGE);
 	pthread_mutex_unlock(&s->lock);
+	return n;
 }
 
 static int put_shared(struct early_set *s, const struct ckpt_pages *pg, struct err *e)
@@ -186,12 +204,7 @@ static int put_shared(struct early_set *s, const struct ckpt_pages *pg, struct e
 		return 0; /* it has shrunk meanwhile, or is told of later */
 	if (len > s->shmems[n].size - at)
 		len = s->shmems[n].size - at;
-	if (!pg->data && fallocate(s->shmems[n].fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
-				   (off_t)len) < 0)
-		return err_sys(e, "clear shared memory");
-	if (pg->data && pwrite(s->shmems[n].fd, pg->data, len, (off_t)at) != (ssize_t)len)
-		return err_sys(e, "fill shared memory");
-	return 0;
+	return ckpt_shared_put(s->shmems[n].fd, s->shmems[n].huge, NULL, at, pg->data, len, e);
 }
 
 int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
@@ -199,7 +212,7 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 	struct early_set *s = r->early;
 	uint64_t at = pg->first * CKPT_PAGE, end = at + (uint64_t)pg->count * CKPT_PAGE, stop;
 	const uint8_t *data = pg->data;
-	const struct early *w;
+	struct early *w;
 
 	if (pg->mm >= CKPT_SHMEM_MM)
 		return put_shared(s, pg, e);
@@ -212,13 +225,13 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 
 		stop = w ? stretch(w, at, end, &mapped) : end;
 		if (!mapped)
-			n = keep_loose(s, pg->mm, at, stop, data);
+			n = early_keep_loose(s, pg->mm, at, stop, data);
 		else
-			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w->task.pid, at, stop);
+			n = data ? ckpt_mem_write(w->task.pid, at, data, stop - at) : clear(w, at, stop);
+		if (n == 0 && mapped)
+			n = placed(s, w, at, stop, !data);
 		if (n < 0)
 			return err_code(e, n, "fill the memory of process %u", w ? w->pid : 0);
-		if (mapped)
-			drop_loose(s, w->mm, at, stop);
 		data = data ? data + (stop - at) : NULL;
 	}
 	return 0;
@@ -233,31 +246,80 @@ static int drop(void *arg, const struct ckpt_range *part)
 	return n;
 }
 
-int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
-	       const struct ckpt_ranges *there, struct list *l, struct err *e)
+/* Of an area that is mapped with these flags: the bits of an address within one of its pages. */
+static uint64_t within_page(uint32_t how)
+{
+	return how & MAP_HUGETLB ? (1ull << (how >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)) - 1 : CKPT_PAGE - 1;
+}
+
+/* What lies between two addresses, of memory that is mapped still: whole pages, of which only a part may have been
+ * put there when they are huge. */
+static int cut_filled(const struct early *w, uint64_t first, uint64_t last, struct ckpt_ranges *ret)
+{
+	size_t k = 0;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < w->mapped.count; i++) {
+		uint64_t from = w->mapped.r[i].start < first ? first : w->mapped.r[i].start;
+		uint64_t to = w->mapped.r[i].end > last ? last : w->mapped.r[i].end;
+		uint64_t within = within_page(w->mapped.r[i].how);
+
+		while (k < w->filled.count && w->filled.r[k].end <= from)
+			k++;
+		for (size_t j = k; n == 0 && j < w->filled.count && w->filled.r[j].start < to; j++) {
+			uint64_t start = w->filled.r[j].start & ~within, end = (w->filled.r[j].end + within) & ~within;
+
+			start = start < from ? from : start;
+			end = end > to ? to : end;
+
+			n = start < end ? ckpt_ranges_add(ret, start, end, false) : 0;
+		}
+	}
+	return n == 0 ? ckpt_ranges_unite(ret) : n;
+}
+
+/* Those of `own`, which are emptied, that are not in `there`. */
+static int drop_others(struct restore *r, struct restoring *p, struct ckpt_ranges *own, const struct ckpt_ranges *there,
+		       struct list *l, struct err *e)
 {
 	struct mapping mapping = { r, p->early, p, true, l, e };
+	int n;
+
+	list_init(l, r);
+	n = ckpt_ranges_subtract(own, there, drop, &mapping);
+	if (n == 0)
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	return n;
+}
+
+int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e)
+{
 	struct ckpt_ranges own = { 0 };
 	cleanup_close int pagemap = ckpt_proc_open(p->task->pid, "pagemap");
 	int n = pagemap < 0 ? pagemap : 0;
 
-	for (size_t i = 0; n == 0 && i < p->early->mapped.count; i++) {
-		uint64_t start = p->early->mapped.r[i].start, end = p->early->mapped.r[i].end;
-
-		start = start < first ? first : start;
-		end = end > last ? last : end;
-		if (start < end)
-			n = ckpt_scan_own(pagemap, start, end, CKPT_SCAN_ANON, &own, NULL);
-	}
+	for (size_t i = 0; n == 0 && i < p->early->mapped.count; i++)
+		n = ckpt_scan_own(pagemap, p->early->mapped.r[i].start, p->early->mapped.r[i].end, CKPT_SCAN_ANON, &own,
+				  NULL);
 	if (n == 0)
 		n = ckpt_ranges_unite(&own);
-	list_init(l, r);
-	if (n < 0)
-		err_code(e, n, "look at the memory of process %u", p->task->process->pid);
+	n = n < 0 ? err_code(e, n, "look at the memory of process %d", (int)p->task->pid)
+		  : drop_others(r, p, &own, there, l, e);
+	ckpt_ranges_done(&own);
+	return n;
+}
+
+/* What it has is what was put there: the page tables of all of it are not looked at in the pause. */
+static int drop_filled(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
+		       const struct ckpt_ranges *there, struct list *l, struct err *e)
+{
+	struct ckpt_ranges own = { 0 };
+	int n = ckpt_ranges_unite(&p->early->filled);
+
 	if (n == 0)
-		n = ckpt_ranges_subtract(&own, there, drop, &mapping);
-	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
+		n = cut_filled(p->early, first, last, &own);
+	n = n < 0 ? err_code(e, n, "look at the memory of process %d", (int)p->task->pid)
+		  : drop_others(r, p, &own, there, l, e);
 	ckpt_ranges_done(&own);
 	return n;
 }
@@ -293,7 +355,7 @@ int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l
 	if (n < 0)
 		err_set(e, ERR_FAIL, "the image is damaged: which pages are there");
 	if (n == 0 && p->early)
-		n = early_drop(r, p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &there, l, e);
+		n = drop_filled(r, p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &there, l, e);
 	if (n == 0) {
 		n = ckpt_loose_each(r->early->loose, m->mm, m->first, m->end, place_page, &o);
 		if (n < 0)

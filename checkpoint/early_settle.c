@@ -3,6 +3,7 @@
 /* When the tree of processes is there: which of those that were born early are its own. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/lend.h"
 #include "checkpoint/restore_births.h"
@@ -170,14 +171,14 @@ struct serving {
 	struct list *l;
 	pid_t helper;
 	int sock;
-	int (*open)(void *restore, struct err *e);
+	int (*fn)(void *restore, struct err *e);
 };
 
 static int run_helper(void *arg, struct err *e)
 {
 	struct serving *s = arg;
 
-	return s->open(s->r, e);
+	return s->fn(s->r, e);
 }
 
 static int serve_helper(void *arg, struct err *e)
@@ -187,11 +188,11 @@ static int serve_helper(void *arg, struct err *e)
 	return restore_lend(s->r, s->helper, s->sock, s->l, e);
 }
 
-/* The first process runs no more code of ours that could: a copy of this one does it in its place. */
-int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct err *e), struct list *l, struct err *e)
+int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e), bool take, struct list *l,
+		      struct err *e)
 {
 	pid_t helper, number = restore_free_number(&r->tree);
-	struct serving s = { r, l, number, -EBADF, open };
+	struct serving s = { r, l, number, -EBADF, fn };
 	int pair[2];
 	rlim_t most = (rlim_t)restore_fd_end(r) + 64;
 	struct rlimit lim;
@@ -212,7 +213,7 @@ int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct 
 	close(pair[1]);
 	if (n < 0)
 		return n;
-	n = fetch(r, number, l, e);
+	n = take ? fetch(r, number, l, e) : 0;
 	rt_helper_end(helper);
 	return n;
 }
@@ -227,7 +228,7 @@ int restore_early_settle(struct restore *r, struct list *l, struct err *e)
 	/* The last pass over the disk has come before the tree. */
 	if (n == 0)
 		n = rt_root_changed(r->vps, e);
-	return n == 0 ? restore_open_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, l, e) : n;
+	return n == 0 ? restore_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, true, l, e) : n;
 }
 
 bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o)
@@ -251,7 +252,7 @@ int restore_early_map(struct restore *r, struct restoring *p, struct list *l, st
 	for (size_t i = 0; i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
 
-		if (is_plain(a) && ckpt_ranges_add(&w->wanted, a->start, a->end, a->flags & MAP_GROWSDOWN) < 0)
+		if (is_plain(a) && ckpt_ranges_add_how(&w->wanted, a->start, a->end, ckpt_huge_map_flags(a)) < 0)
 			return err_code(e, -ENOMEM, "restore");
 	}
 	return early_sync(r, w, p, true, l, e);

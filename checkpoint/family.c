@@ -12,7 +12,6 @@
 #define ENTRY_PRESENT (1ull << 63)
 #define ENTRY_EXCLUSIVE (1ull << 56)
 #define ENTRY_FRAME ((1ull << 55) - 1)
-#define BATCH 4096 /* pages */
 
 int ckpt_runs_read(const uint64_t *run, size_t n, uint64_t first, uint64_t end, struct ckpt_ranges *ret)
 {
@@ -44,17 +43,11 @@ uint64_t *ckpt_runs_write(struct ckpt_arena *a, const struct ckpt_ranges *l, siz
 	return run;
 }
 
-struct pair {
-	int child, parent; /* /proc/PID/pagemap */
-	uint64_t mine[BATCH], its[BATCH];
-	struct ckpt_ranges shared;
-};
-
-/* Of [start, end), which is in both. A page that one process alone has mapped is nobody else's. */
-static int compare(struct pair *p, uint64_t start, uint64_t end)
+/* A page that one process alone has mapped is nobody else's. */
+int ckpt_pair_compare(struct ckpt_pair *p, uint64_t start, uint64_t end)
 {
 	for (uint64_t at = start; at < end;) {
-		size_t n = (end - at) / CKPT_PAGE < BATCH ? (end - at) / CKPT_PAGE : BATCH, len = n * sizeof(uint64_t);
+		size_t n = (end - at) / CKPT_PAGE < CKPT_PAIR_PAGES ? (end - at) / CKPT_PAGE : CKPT_PAIR_PAGES, len = n * sizeof(uint64_t);
 		off_t off = (off_t)(at / CKPT_PAGE * sizeof(uint64_t));
 
 		if (pread(p->child, p->mine, len, off) != (ssize_t)len ||
@@ -89,26 +82,26 @@ static bool common(const Ckpt__Mm *mine, size_t *i, const Ckpt__Mm *its, size_t 
 			++*i;
 		else
 			++*k;
-		if (ret->start < ret->end && is_plain(a) && is_plain(b) && a->flags == b->flags)
+		if (ret->start < ret->end && is_plain(a) && is_plain(b) && a->flags == b->flags && a->huge == b->huge)
 			return true;
 	}
 	return false;
 }
 
 /* What of the pages to be sent is in both: holes are not looked at. */
-static int compare_sent(struct pair *p, const struct ckpt_ranges *sent, const struct ckpt_range *in, size_t *k)
+static int compare_sent(struct ckpt_pair *p, const struct ckpt_ranges *sent, const struct ckpt_range *in, size_t *k)
 {
 	int r = 0;
 
 	while (*k < sent->count && sent->r[*k].end <= in->start)
 		++*k;
 	for (size_t i = *k; r == 0 && i < sent->count && sent->r[i].start < in->end; i++)
-		r = compare(p, sent->r[i].start > in->start ? sent->r[i].start : in->start,
+		r = ckpt_pair_compare(p, sent->r[i].start > in->start ? sent->r[i].start : in->start,
 			    sent->r[i].end < in->end ? sent->r[i].end : in->end);
 	return r;
 }
 
-static int find_shared(struct pair *p, const struct ckpt_task *child, const struct ckpt_task *parent,
+static int find_shared(struct ckpt_pair *p, const struct ckpt_task *child, const struct ckpt_task *parent,
 		       const struct ckpt_ranges *sent)
 {
 	cleanup_close int mine = -EBADF, its = -EBADF;
@@ -135,8 +128,7 @@ static int append(void *arg, const struct ckpt_range *part)
 	return ckpt_ranges_add(arg, part->start, part->end, part->written);
 }
 
-/* l = l - without; what is cut off is in *ret_cut when that is not NULL. */
-static int take_out(struct ckpt_ranges *l, const struct ckpt_ranges *without, struct ckpt_ranges *ret_cut)
+int ckpt_ranges_take_out(struct ckpt_ranges *l, const struct ckpt_ranges *without, struct ckpt_ranges *ret_cut)
 {
 	struct ckpt_ranges left = { 0 };
 	int r;
@@ -160,7 +152,7 @@ static size_t parent_of(const struct ckpt_tree *t, size_t i)
 	return k;
 }
 
-static int find_all(struct ckpt_dump *d, size_t first, struct ckpt_ranges *wanted, struct pair *p)
+static int find_all(struct ckpt_dump *d, size_t first, struct ckpt_ranges *wanted, struct ckpt_pair *p)
 {
 	struct ckpt_tree *t = &d->tree;
 	int r = 0;
@@ -174,7 +166,7 @@ static int find_all(struct ckpt_dump *d, size_t first, struct ckpt_ranges *wante
 		r = find_shared(p, &t->tasks[i], &t->tasks[parent], &s->ranges);
 		if (r == 0 && p->shared.count) {
 			t->tasks[i].mm->inherited = ckpt_runs_write(&t->arena, &p->shared, &t->tasks[i].mm->n_inherited);
-			r = t->tasks[i].mm->inherited ? take_out(&s->ranges, &p->shared, NULL) : -ENOMEM;
+			r = t->tasks[i].mm->inherited ? ckpt_ranges_take_out(&s->ranges, &p->shared, NULL) : -ENOMEM;
 		}
 		for (size_t k = 0; r == 0 && k < p->shared.count; k++)
 			r = ckpt_ranges_add(&wanted[parent], p->shared.r[k].start, p->shared.r[k].end, false);
@@ -186,7 +178,7 @@ static int find_all(struct ckpt_dump *d, size_t first, struct ckpt_ranges *wante
 int ckpt_family_find(struct ckpt_dump *d, size_t first, struct ckpt_copy *heritage, struct err *e)
 {
 	struct ckpt_ranges *wanted = calloc(d->tree.task_count, sizeof(*wanted));
-	cleanup_free struct pair *p = malloc(sizeof(*p));
+	cleanup_free struct ckpt_pair *p = malloc(sizeof(*p));
 	int r = wanted && p ? find_all(d, first, wanted, p) : -ENOMEM;
 
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++) {
@@ -203,7 +195,7 @@ int ckpt_family_find(struct ckpt_dump *d, size_t first, struct ckpt_copy *herita
 		else
 			fd_close(&fd);
 		if (r == 0)
-			r = to ? take_out(&from->ranges, &wanted[i], &to->ranges) : -ENOMEM;
+			r = to ? ckpt_ranges_take_out(&from->ranges, &wanted[i], &to->ranges) : -ENOMEM;
 	}
 	for (size_t i = 0; wanted && i < d->tree.task_count; i++)
 		ckpt_ranges_done(&wanted[i]);

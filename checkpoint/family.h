@@ -15,6 +15,19 @@
  * (family.c) */
 int ckpt_family_find(struct ckpt_dump *d, size_t first, struct ckpt_copy *heritage, struct err *e);
 
+/* Two processes and what they have in common. Zeroed but for the files; `shared` is the caller's. */
+#define CKPT_PAIR_PAGES 4096
+struct ckpt_pair {
+	int child, parent; /* /proc/PID/pagemap */
+	uint64_t mine[CKPT_PAIR_PAGES], its[CKPT_PAIR_PAGES];
+	struct ckpt_ranges shared;
+};
+/* Appends the pages of [start, end) that both have from one of them. */
+int ckpt_pair_compare(struct ckpt_pair *p, uint64_t start, uint64_t end);
+
+/* l = l - without; what is cut off is in *ret_cut when that is not NULL. */
+int ckpt_ranges_take_out(struct ckpt_ranges *l, const struct ckpt_ranges *without, struct ckpt_ranges *ret_cut);
+
 /* "In turn: pages that are not, pages that are", as images have it. -EPROTO when they reach too far. */
 int ckpt_runs_read(const uint64_t *run, size_t n, uint64_t first, uint64_t end, struct ckpt_ranges *ret);
 /* NULL when out of memory; *ret_n numbers. */

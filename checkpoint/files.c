@@ -220,7 +220,7 @@ static int add_file(struct ckpt_dump *d, struct ckpt_fd *f, struct ckpt_seen *s,
 
 bool ckpt_file_opens_late(const Ckpt__File *f)
 {
-	return (f->kind == CKPT_FILE_VIRTUAL && !f->value) || (f->kind == CKPT_FILE_PIDFD && f->value);
+	return (f->kind == CKPT_FILE_VIRTUAL && f->value != CKPT_VIRTUAL_ENDED) || (f->kind == CKPT_FILE_PIDFD && f->value);
 }
 
 int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f)

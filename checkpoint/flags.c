@@ -18,19 +18,20 @@ static const struct {
 	{ " nh", CKPT_ADVICE_NOHUGEPAGE, 0, NULL }, { " dd", CKPT_ADVICE_DONTDUMP, 0, NULL },
 	{ " rr", CKPT_ADVICE_RANDOM, 0, NULL },     { " sr", CKPT_ADVICE_SEQUENTIAL, 0, NULL },
 	{ " lo", 0, CKPT_LOCKED, NULL },
-	{ " ht", 0, 0, "memory of huge pages (MAP_HUGETLB)" },
 	{ " um", 0, 0, "memory whose faults it handles itself (userfaultfd)" },
 	{ " ss", 0, 0, "a shadow stack" },
-	{ " sl", 0, 0, "sealed memory (mseal)" },
 	{ " io", 0, 0, "memory of a device" },
 	{ " pf", 0, 0, "memory of a device" },
 	{ " sf", 0, 0, "memory of a file without a page cache (MAP_SYNC)" },
 };
 
-static void parse(const char *line, uint64_t rss, struct ckpt_flag *f)
+static void parse(const char *line, uint64_t rss, uint64_t page, struct ckpt_flag *f)
 {
 	f->stack = strstr(line, " gd");
 	f->droppable = strstr(line, " dp");
+	f->no_reserve = strstr(line, " nr");
+	f->sealed = strstr(line, " sl");
+	f->huge = strstr(line, " ht") && page ? (uint32_t)__builtin_ctzll(page) : 0;
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (!strstr(line, known[i].name))
 			continue;
@@ -40,7 +41,7 @@ static void parse(const char *line, uint64_t rss, struct ckpt_flag *f)
 			f->refused = known[i].refused;
 	}
 	/* mlock2(MLOCK_ONFAULT) has no name there (seen on Linux 6.18); other locks have all pages in memory. */
-	if (f->locked && rss < f->end - f->start)
+	if (f->locked && !f->huge && rss < f->end - f->start) /* huge pages are counted elsewhere */
 		f->locked |= CKPT_LOCKED_ONFAULT;
 	if (f->droppable) /* which these come with */
 		f->advice &= ~(uint32_t)(CKPT_ADVICE_WIPEONFORK | CKPT_ADVICE_DONTDUMP);
@@ -84,7 +85,7 @@ int ckpt_flags_read(struct ckpt_flags *f, pid_t pid)
 	char path[64], line[4600];
 	cleanup_fclose FILE *in = NULL;
 	struct ckpt_flag *now = NULL;
-	unsigned long start, end, kib = 0;
+	unsigned long start, end, kib = 0, page = 0;
 	unsigned key;
 
 	forget(f, pid);
@@ -99,7 +100,9 @@ int ckpt_flags_read(struct ckpt_flags *f, pid_t pid)
 			now->start = start;
 			now->end = end;
 		} else if (now && strncmp(line, "VmFlags:", 8) == 0) {
-			parse(line, (uint64_t)kib * 1024, now);
+			parse(line, (uint64_t)kib * 1024, (uint64_t)page * 1024, now);
+		} else if (now && strncmp(line, "KernelPageSize:", 15) == 0) {
+			page = strtoul(line + 15, NULL, 10);
 		} else if (now && strncmp(line, "Rss:", 4) == 0) {
 			kib = strtoul(line + 4, NULL, 10);
 		} else if (now && sscanf(line, "ProtectionKey: %u", &key) == 1 && key) {

@@ -27,6 +27,9 @@ struct ckpt_flag {
 	uint64_t start, end;
 	uint32_t advice, locked;
 	bool stack, droppable;   /* it grows down; MAP_DROPPABLE (Linux 6.11) */
+	uint32_t huge;           /* as in Area */
+	bool no_reserve;         /* MAP_NORESERVE */
+	bool sealed;             /* mseal(2), Linux 6.10 */
 	const char *refused;     /* why it cannot be saved, or NULL */
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "checkpoint/freeze.h"
+#include "checkpoint/freeze_internal.h"
 
 #include "base/fd.h"
 #include "base/macro.h"
@@ -18,92 +18,6 @@
 
 #define FREEZE_TIMEOUT_US 10000000
 #define VFORK_TIMEOUT_US 2000000
-#define DEPTH_MAX 64       /* of groups below the VPS's; each takes an fd */
-#define PROCS_MAX 65536    /* and threads of one process; id_count of a VPS */
-
-struct list {
-	pid_t *id;
-	size_t count, room;
-};
-
-static int list_add(struct list *l, pid_t id)
-{
-	if (l->count == PROCS_MAX)
-		return -E2BIG;
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-		pid_t *p = reallocarray(l->id, room, sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		l->id = p;
-		l->room = room;
-	}
-	l->id[l->count++] = id;
-	return 0;
-}
-
-/* All processes of a group and those below. */
-static int list_group(struct list *l, int dirfd, int depth)
-{
-	cleanup_closedir DIR *d = NULL;
-	cleanup_free char *text = NULL;
-	const struct dirent *de;
-	int fd, r;
-
-	r = fd_read_file_at(dirfd, "cgroup.procs", 16 * PROCS_MAX, &text, NULL);
-	/* EOPNOTSUPP: a threaded group; its processes are listed at the root of its domain. */
-	if (r < 0 && r != -EOPNOTSUPP)
-		return r;
-	for (char *p = text, *end; p && *p; p = end + (*end == '\n')) {
-		long pid = strtol(p, &end, 10);
-
-		if (end == p)
-			return -EPROTO;
-		r = pid > 0 ? list_add(l, (pid_t)pid) : 0;
-		if (r < 0)
-			return r;
-	}
-	if (depth == DEPTH_MAX)
-		return -ELOOP;
-	fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	d = fd < 0 ? NULL : fdopendir(fd);
-	if (!d)
-		return -errno;
-	while ((de = readdir(d))) {
-		cleanup_close int sub = -EBADF;
-
-		if (de->d_type != DT_DIR || de->d_name[0] == '.')
-			continue;
-		sub = openat(dirfd, de->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-		if (sub < 0 && errno == ENOENT)
-			continue;
-		r = sub < 0 ? -errno : list_group(l, sub, depth + 1);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int list_threads(struct list *l, pid_t pid)
-{
-	cleanup_closedir DIR *d = NULL;
-	const struct dirent *de;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	d = opendir(path);
-	if (!d)
-		return -errno;
-	while ((de = readdir(d))) {
-		int r = de->d_name[0] == '.' ? 0 : list_add(l, (pid_t)atol(de->d_name));
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static bool has(const struct ckpt_process *p, pid_t tid)
 {
 	for (size_t i = 0; i < p->count; i++)
@@ -122,8 +36,8 @@ static bool has_ended(pid_t pid)
 /* All its threads are on their way out (PF_EXITING, or killed): it is a zombie, but that some are behind. */
 static bool is_leaving(pid_t pid)
 {
-	struct list tids = { 0 };
-	bool leaving = list_threads(&tids, pid) == 0;
+	struct freeze_list tids = { 0 };
+	bool leaving = freeze_list_threads(&tids, pid) == 0;
 
 	for (size_t i = 0; leaving && i < tids.count; i++) {
 		uint64_t field[53] = { 0 }, pending = 0;
@@ -189,8 +103,8 @@ static struct ckpt_process *find(struct ckpt_frozen *f, pid_t pid, struct err *e
 /* The threads of one process that have not been seized. */
 static int seize_threads(struct ckpt_process *p, size_t *fresh, struct err *e)
 {
-	struct list tids = { 0 };
-	int r = list_threads(&tids, p->pid);
+	struct freeze_list tids = { 0 };
+	int r = freeze_list_threads(&tids, p->pid);
 
 	if (r == -ENOENT || r == -ESRCH)
 		r = 0;
@@ -210,8 +124,8 @@ static int seize_threads(struct ckpt_process *p, size_t *fresh, struct err *e)
 /* Seizes what has not been seized; *fresh is how many those were. */
 static int seize_all(int group, struct ckpt_frozen *f, size_t *fresh, struct err *e)
 {
-	struct list procs = { 0 };
-	int r = list_group(&procs, group, 0);
+	struct freeze_list procs = { 0 };
+	int r = freeze_list_group(&procs, group, "cgroup.procs", 0);
 
 	*fresh = 0;
 	if (r < 0)
@@ -223,6 +137,32 @@ static int seize_all(int group, struct ckpt_frozen *f, size_t *fresh, struct err
 	}
 	free(procs.id);
 	return r;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Whether the group has a thread that has not been seized: the next look need not go through all processes. */
+static int has_more(int group, const struct ckpt_frozen *f, struct err *e)
+{
+	struct freeze_list all = { 0 }, seized = { 0 };
+	int r = freeze_list_group(&all, group, "cgroup.threads", 0);
+	bool more = false;
+
+	for (size_t i = 0; r == 0 && i < f->count; i++)
+		for (size_t k = 0; r == 0 && k < f->procs[i].count; k++)
+			r = freeze_list_add(&seized, f->procs[i].tids[k]);
+	if (r == 0 && seized.count)
+		qsort(seized.id, seized.count, sizeof(*seized.id), by_number);
+	for (size_t i = 0; r == 0 && !more && i < all.count; i++)
+		more = !seized.count || !bsearch(&all.id[i], seized.id, seized.count, sizeof(*seized.id), by_number);
+	free(all.id);
+	free(seized.id);
+	return r < 0 ? err_code(e, r, "list the threads of the VPS") : more;
 }
 
 /*
@@ -302,7 +242,9 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 	 * by the second look. */
 	do {
 		r = seize_all(group, f, &fresh, e);
-	} while (r == 0 && fresh);
+		if (r == 0 && fresh)
+			r = has_more(group, f, e);
+	} while (r > 0);
 	if (r == 0)
 		r = fault_point("checkpoint", "stop", e);
 	if (r == 0)
@@ -324,21 +266,21 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 }
 
 /* Freezes the group at a moment when nobody in it is in a vfork(2), which takes microseconds as a rule. */
-static int freeze_group(const struct cgroup *c, int group, struct err *e)
+static int freeze_group(const struct cgroup *c, int group, struct ckpt_frozen *f, struct err *e)
 {
 	uint64_t end = now_monotonic_us() + VFORK_TIMEOUT_US;
 
 	for (;;) {
 		struct timespec ts = { 0, 1000000 };
-		struct list procs = { 0 };
+		struct freeze_list procs = { .iced = &f->iced };
 		pid_t parent, child;
 		bool found;
 		int r = cgroup_freeze(c, FREEZE_TIMEOUT_US, e);
 
 		if (r < 0)
 			return r;
-		r = list_group(&procs, group, 0);
-		found = r == 0 && ckpt_vfork_find(procs.id, procs.count, &parent, &child);
+		r = freeze_list_group(&procs, group, "cgroup.procs", 0);
+		found = r == 0 && ckpt_vfork_find(procs.id, procs.count, &f->shared, &parent, &child);
 		free(procs.id);
 		if (r < 0)
 			err_code(e, r, "list the processes of the VPS");
@@ -347,6 +289,7 @@ static int freeze_group(const struct cgroup *c, int group, struct err *e)
 		else if (now_monotonic_us() > end)
 			r = err_set(e, ERR_UNSUPPORTED, "process %d waits for its child %d to become another "
 				    "program (vfork)", (int)parent, (int)child);
+		ckpt_iced_done(&f->iced);
 		cgroup_thaw(c, r < 0 ? &(struct err){ 0 } : e);
 		if (r < 0)
 			return r;
@@ -364,7 +307,7 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	group = cgroup_open(c, e);
 	if (group < 0)
 		return group;
-	r = freeze_group(c, group, e);
+	r = freeze_group(c, group, ret, e);
 	if (r < 0)
 		return r;
 	/* Interrupted while the group is frozen: a task goes from one stop into the other without running
@@ -376,6 +319,8 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 		return r;
 	}
 	r = cgroup_thaw(c, e);
+	if (r == 0)
+		r = ckpt_iced_thaw(&ret->iced, e);
 	if (r < 0)
 		ckpt_unfreeze(ret);
 	return r;
@@ -405,22 +350,17 @@ int ckpt_freeze_one(pid_t pid, struct ckpt_frozen *ret, struct err *e)
 	return r;
 }
 
-int ckpt_list(const struct cgroup *c, pid_t **ret, size_t *count, struct err *e)
+bool ckpt_is_frozen(const struct ckpt_frozen *f, pid_t pid, size_t *at)
 {
-	cleanup_close int group = cgroup_open(c, e);
-	struct list l = { 0 };
-	int r;
+	for (size_t n = 0; n < f->count; n++) {
+		size_t i = (*at + n) % f->count;
 
-	if (group < 0)
-		return group;
-	r = list_group(&l, group, 0);
-	if (r < 0) {
-		free(l.id);
-		return err_code(e, r, "list the processes of the VPS");
+		if (f->procs[i].pid == pid) {
+			*at = i;
+			return true;
+		}
 	}
-	*ret = l.id;
-	*count = l.count;
-	return 0;
+	return false;
 }
 
 static void frozen_done(struct ckpt_frozen *f)
@@ -428,11 +368,13 @@ static void frozen_done(struct ckpt_frozen *f)
 	for (size_t i = 0; i < f->count; i++)
 		free(f->procs[i].tids);
 	free(f->procs);
+	ckpt_iced_done(&f->iced);
 	*f = (struct ckpt_frozen){ 0 };
 }
 
 void ckpt_unfreeze(struct ckpt_frozen *f)
 {
+	ckpt_iced_freeze(&f->iced);
 	for (size_t i = 0; i < f->count; i++)
 		for (size_t k = 0; k < f->procs[i].count; k++) {
 			pid_t tid = f->procs[i].tids[k];
@@ -450,11 +392,11 @@ void ckpt_unfreeze(struct ckpt_frozen *f)
 
 void ckpt_frozen_reap(struct ckpt_frozen *f)
 {
-	struct list all = { 0 };
+	struct freeze_list all = { 0 };
 
 	for (size_t i = 0; i < f->count; i++)
 		for (size_t k = 0; k < f->procs[i].count; k++)
-			if (list_add(&all, f->procs[i].tids[k]) < 0)
+			if (freeze_list_add(&all, f->procs[i].tids[k]) < 0)
 				break;
 	ckpt_trace_reap_all(all.id, all.count);
 	free(all.id);

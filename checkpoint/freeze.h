@@ -4,7 +4,9 @@
 
 #include "base/err.h"
 #include "cgroup/cgroup.h"
+#include "checkpoint/iced.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /* One process, all of whose threads are stopped by us; tids[0] is the leader's. */
@@ -18,12 +20,14 @@ struct ckpt_process {
 struct ckpt_frozen {
 	struct ckpt_process *procs;
 	size_t count;
+	struct ckpt_iced iced;
+	bool shared; /* some of them may share their memory */
 };
 
 /*
  * Stops every thread of every process in the group and the groups below it, in PTRACE_EVENT_STOP,
  * traced by the calling thread. The group is frozen while that is done, and thawed afterwards (a
- * frozen task cannot run a list of calls): what enters it later is not stopped. An interrupted call
+ * frozen task cannot run a list of calls), with what the tenant has frozen in it: what enters it later is not stopped. An interrupted call
  * that the kernel would end with EINTR though no handler ran (epoll_wait(2), see signal(7)) is
  * marked to be issued again.
  *
@@ -37,6 +41,9 @@ int ckpt_freeze_one(pid_t pid, struct ckpt_frozen *ret, struct err *e);
 
 /* The processes of the group and of those below it, as they are now; the caller frees them. */
 int ckpt_list(const struct cgroup *c, pid_t **ret, size_t *count, struct err *e);
+
+/* Whether that process is among them. *at is where it was, and where to look first. */
+bool ckpt_is_frozen(const struct ckpt_frozen *f, pid_t pid, size_t *at);
 
 /* Lets all of them go. Idempotent. */
 void ckpt_unfreeze(struct ckpt_frozen *f);

@@ -90,9 +90,8 @@ static int add_file(struct ckpt_dump *d, int dirfd, const char *name, const stru
 
 	if (g->path[0] && (st->st_uid != d->uid_base || st->st_gid != d->uid_base))
 		r = add_owner(d, g, name, st);
-	if (STREQ(name, "cgroup.freeze") && g->path[0] &&
-	    fd_read_file_at(dirfd, name, 64, &text, NULL) == 0 && text[0] == '1')
-		return -EBUSY;
+	if (STREQ(name, "cgroup.freeze"))
+		g->frozen = ckpt_iced_has(&d->frozen.iced, st);
 	if (r < 0 || !(st->st_mode & 0200) || !ckpt_group_is_setting(name) ||
 	    fd_read_file_at(dirfd, name, KIB(64), &text, &len) < 0)
 		return r;
@@ -120,11 +119,6 @@ static int read_group(struct ckpt_dump *d, DIR *dir, const char *path, Ckpt__Gro
 		if (de->d_type == DT_REG && is_tenants(g, de->d_name) &&
 		    fstatat(dirfd(dir), de->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			r = add_file(d, dirfd(dir), de->d_name, &st, g);
-	if (r == -EBUSY)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "the control group %s has been frozen from inside, which cannot be "
-			       "saved yet",
-			       path);
 	if (r == 0)
 		r = -errno;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", dirfd(dir));
@@ -207,8 +201,7 @@ int ckpt_groups_collect(struct ckpt_dump *d, struct err *e)
 	return fd < 0 ? err_sys(e, "open the VPS's control group") : walk(d, fd, "", 0, e);
 }
 
-/* The path of a task's v2 group, as the engine's cgroup namespace has it. */
-static int v2_path(pid_t tid, char *ret, size_t size)
+int ckpt_group_of(pid_t tid, char *ret, size_t size)
 {
 	cleanup_free char *text = NULL;
 	char path[64], *line;
@@ -230,7 +223,7 @@ int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size
 {
 	size_t len = strlen(d->group_path);
 	char whole[4096];
-	int r = v2_path(tid, whole, sizeof(whole));
+	int r = ckpt_group_of(tid, whole, sizeof(whole));
 
 	if (r < 0)
 		return err_code(e, r, "read the control group of process %d", (int)tid);
@@ -245,8 +238,13 @@ int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size
 int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
 {
 	char path[4096];
-	int r = ckpt_group_path(d, tid, path, sizeof(path), e);
+	int r;
 
+	if (d->tree.group_count == 1) { /* it was found in that */
+		t->group = 1;
+		return 0;
+	}
+	r = ckpt_group_path(d, tid, path, sizeof(path), e);
 	for (size_t i = 0; r == 0 && i < d->tree.group_count; i++)
 		if (STREQ(d->tree.groups[i]->path, path)) {
 			t->group = (uint32_t)i + 1;

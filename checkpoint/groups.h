@@ -16,6 +16,9 @@ typedef struct Ckpt__Setting Ckpt__Setting;
 struct ckpt_dump;
 int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size, struct err *e);
 
+/* As the engine's cgroup namespace has it. Negative errno value. */
+int ckpt_group_of(pid_t tid, char *ret, size_t size);
+
 /* Extended attributes of a file, the link /proc/self/fd/N of an open one, appended to a list. */
 int ckpt_xattrs_read(struct ckpt_arena *a, const char *path, Ckpt__Setting ***list, size_t *count);
 
@@ -41,5 +44,7 @@ int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err
 int ckpt_groups_enable(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_place_threads(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *e);
+/* Those that the tenant had frozen, when nothing in them needs to run any more. */
+int ckpt_groups_freeze(const struct ckpt_tree *t, int group, int user, struct err *e);
 
 #endif

@@ -22,6 +22,8 @@
 struct ckpt_guard {
 	volatile int fd, reuse; /* fd -1: none is in repair mode */
 	int engine; /* a pidfd of it */
+	const int *groups;
+	volatile size_t group_count;
 	pid_t pid;
 	_Alignas(16) uint8_t stack[STACK];
 };
@@ -35,6 +37,12 @@ static int leave(int fd, int reuse)
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0 ? -errno : 0;
 }
 
+static void freeze(const struct ckpt_guard *g)
+{
+	for (size_t i = 0; i < g->group_count; i++)
+		syscall(SYS_pwrite64, g->groups[i], "1", 1, 0);
+}
+
 /* Another thread group of the same memory: nothing of the C library but plain system calls. */
 static int guard(void *arg)
 {
@@ -43,6 +51,7 @@ static int guard(void *arg)
 
 	while (poll(&p, 1, -1) < 0)
 		;
+	freeze(g);
 	if (g->fd >= 0)
 		leave(g->fd, g->reuse);
 	syscall(SYS_exit_group, 0);
@@ -99,4 +108,16 @@ int ckpt_guard_settle(struct ckpt_guard *g)
 
 	g->fd = -1;
 	return r;
+}
+
+void ckpt_guard_freeze(struct ckpt_guard *g, const int *fds, size_t count)
+{
+	g->groups = fds;
+	g->group_count = count;
+}
+
+void ckpt_guard_freeze_now(struct ckpt_guard *g)
+{
+	freeze(g);
+	g->group_count = 0;
 }

@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
 
@@ -85,9 +86,9 @@ static int want(struct early *w, const Ckpt__Mm *mm, const struct ckpt_ranges *w
 		const Ckpt__Area *a = mm->area[n];
 
 		if (!(a->flags & MAP_PRIVATE) || !(a->flags & MAP_ANONYMOUS) ||
-		    (!overlaps(wanted, a, &i) & !overlaps(&w->mapped, a, &k)))
+		    (!overlaps(wanted, a, &i) & !overlaps(&w->mapped, a, &k) & !a->huge))
 			continue;
-		if (ckpt_ranges_add(&w->wanted, a->start, a->end, a->flags & MAP_GROWSDOWN) < 0)
+		if (ckpt_ranges_add_how(&w->wanted, a->start, a->end, ckpt_huge_map_flags(a)) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -126,6 +127,8 @@ int restore_bequeath(struct restore *r, size_t who, struct list *l, struct err *
 			err_code(e, n, "restore");
 		if (n == 0)
 			n = early_sync(r, p->early, p, true, l, e);
+		if (n == 0)
+			n = restore_huge(r, p, true, l, e);
 		if (n == 0) {
 			n = ckpt_loose_each(r->heirs, p->task->process->mm, 0, END, place, p);
 			if (n < 0)
@@ -148,7 +151,7 @@ int restore_inherit(struct restore *r, size_t by, size_t who, struct err *e)
 	for (size_t i = 0; i < parent->early->mapped.count; i++) {
 		const struct ckpt_range *m = &parent->early->mapped.r[i];
 
-		if (ckpt_ranges_add(&p->early->mapped, m->start, m->end, m->written) < 0)
+		if (ckpt_ranges_add_how(&p->early->mapped, m->start, m->end, m->how) < 0)
 			return err_code(e, -ENOMEM, "restore");
 	}
 	p->heir = p->task && parent->task && p->task->process->ppid == parent->task->process->pid;
@@ -178,7 +181,7 @@ int restore_disown(struct restore *r, struct restoring *p, struct list *l, struc
 	if (n < 0)
 		err_code(e, n, "restore the memory of process %u", p->task->process->pid);
 	if (n == 0)
-		n = early_drop(r, p, 0, RESTORE_ADDRESS_MAX, &own, l, e);
+		n = early_drop(r, p, &own, l, e);
 	ckpt_ranges_done(&own);
 	return n;
 }

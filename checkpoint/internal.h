@@ -17,8 +17,13 @@ struct ckpt_status {
 	char text[16384]; /* 1024 groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
+/* What a stop will look at of a process and its threads is looked at once: it takes a third of the time then. `proc` is
+ * /proc. (warm.c) */
+void ckpt_warm(int proc, pid_t pid);
 /* A file of a process, for reading; a negative errno value. */
 int ckpt_proc_open(pid_t pid, const char *name);
+/* What follows "Key:", which is not the first line's; NULL. */
+const char *ckpt_status_line(const char *text, const char *key);
 /* Up to `max` numbers of the line, in base; their count. 0 when there is no such line. */
 size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int base, uint64_t *ret,
 			   size_t max);
@@ -110,6 +115,8 @@ struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e);
+/* Right before that: rounds for what was written while things were looked at. (precopy.c) */
+int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e);
 /* While all is stopped: one more round, by a thread that has the stream until it was waited for. There need not be
  * one. (precopy_last.c) */
 void ckpt_last_start(struct ckpt_precopy *p);
@@ -130,9 +137,8 @@ int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_r
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Registers in restart_syscall(2) become those of the call that it goes on with. (restarted.c) */
 void ckpt_restarted_call(pid_t tid, struct user_regs_struct *regs);
-/* Process, threads, signals. (collect.c) */
-int ckpt_task_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_process *p,
-		      struct err *e);
+/* All processes that were frozen, their threads and signals. (collect.c) */
+int ckpt_tasks_collect(struct ckpt_dump *d, struct err *e);
 /* What lies in the file systems that are in memory. (tmpfs.c) */
 int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 /* There again: everything of file system `super` below the directory `root`, where what is not of the image is
@@ -155,9 +161,9 @@ int ckpt_registers_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, str
 /* Pending signals of a thread, or those of its process. (collect_outside.c) */
 int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared, uint32_t ns_tid,
 			 struct err *e);
-/* Of frozen processes, one that waits for its child to become another program, and the child. Sorts `pids`.
- * (vfork.c) */
-bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child);
+/* Of frozen processes, one that waits for its child to become another program, and the child; whether any share
+ * memory. Sorts `pids`. (vfork.c) */
+bool ckpt_vfork_find(pid_t *pids, size_t count, bool *ret_shared, pid_t *ret_parent, pid_t *ret_child);
 /* Controlling terminals, once all files are collected. (relate.c) */
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);
 /* Locks that belong to an open file, and to the process through one of its fds. (locks.c) */

@@ -6,17 +6,17 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/maps.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
+#include <inttypes.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/shm.h>
-#include <sys/vfs.h>
 
 #define SEMS_MAX 32000          /* semaphores in a set: the kernel's SEMMSL */
 #define MESSAGE_MAX MIB(1)
@@ -49,30 +49,36 @@ static Ckpt__IpcObject *add(struct ckpt_dump *d, enum ckpt_ipc_kind kind, uint32
 	return ckpt_push(&d->tree.arena, &d->tree.ipc, &d->tree.ipc_count, o) < 0 ? NULL : o;
 }
 
+/* Of memory of ours that is attached; it may be of huge pages of any size. */
+static int open_attached(const void *at, int mode)
+{
+	cleanup_fclose FILE *f = ckpt_maps_open(getpid());
+	struct ckpt_map m;
+	char path[96];
+
+	while (f && ckpt_maps_next(f, &m) > 0) {
+		if (m.start != (uint64_t)(uintptr_t)at)
+			continue;
+		snprintf(path, sizeof(path), "/proc/self/map_files/%" PRIx64 "-%" PRIx64, m.start, m.end);
+		return open(path, mode | O_CLOEXEC);
+	}
+	errno = ENOENT;
+	return -1;
+}
+
 /* Through a mapping of our own: there is no other way to the file behind it. */
 int ckpt_shm_open(int id, int mode, struct err *e)
 {
 	void *at = shmat(id, NULL, SHM_RDONLY);
-	cleanup_close int fd = -EBADF;
-	struct shmid_ds ds;
-	struct statfs fs;
-	char path[96];
+	int fd;
 
 	if (at == (void *)-1)
 		return err_sys(e, "attach shared memory %d", id);
-	if (shmctl(id, IPC_STAT, &ds) == 0) {
-		size_t len = (ds.shm_segsz + CKPT_PAGE - 1) & ~(size_t)(CKPT_PAGE - 1);
-
-		snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
-			 (unsigned long)at + len);
-		fd = open(path, mode | O_CLOEXEC);
-	}
+	fd = open_attached(at, mode);
 	if (fd < 0)
-		err_sys(e, "open shared memory %d (huge pages cannot be saved)", id);
+		err_sys(e, "open shared memory %d", id);
 	shmdt(at);
-	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type != TMPFS_MAGIC)
-		return err_set(e, ERR_UNSUPPORTED, "shared memory %d is of huge pages, which cannot be saved", id);
-	return fd < 0 ? -EIO : TAKE_FD(fd);
+	return fd < 0 ? -EIO : fd;
 }
 
 static int collect_shm(struct ckpt_dump *d, uint32_t space, struct err *e)
@@ -230,13 +236,21 @@ int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
+uint64_t ckpt_shm_size(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
+{
+	uint32_t huge = t->shmems[o->shmem - 1]->huge;
+	uint64_t page = huge ? 1ull << huge : 1;
+
+	return (o->size + page - 1) & ~(page - 1);
+}
+
 static bool is_good(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 {
 	if (o->space == 0 || o->space > t->space_count || t->spaces[o->space - 1]->kind != CKPT_SPACE_IPC || o->id < 0 || o->kind < CKPT_IPC_SHM || o->kind > CKPT_IPC_MSG || (o->mode & ~(uint32_t)07777))
 		return false;
 	if (o->kind == CKPT_IPC_SHM)
 		return o->shmem > 0 && o->shmem <= t->shmem_count && t->shmems[o->shmem - 1]->sysv &&
-		       o->size == t->shmems[o->shmem - 1]->size;
+		       o->size <= CKPT_ADDRESS_MAX && ckpt_shm_size(t, o) == t->shmems[o->shmem - 1]->size;
 	if (o->kind == CKPT_IPC_SEM)
 		return o->size > 0 && o->size <= SEMS_MAX && o->n_values == o->size && o->n_pids == o->size;
 	return true;

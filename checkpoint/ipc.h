@@ -23,6 +23,8 @@ int ckpt_undo_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batc
 int ckpt_ipc_check(const struct ckpt_tree *t, struct err *e);
 int ckpt_undo_check(const struct ckpt_tree *t, const struct ckpt_task *k, struct err *e);
 
+/* Bytes of the file behind a shared memory: whole huge pages, where it is of such. */
+uint64_t ckpt_shm_size(const struct ckpt_tree *t, const Ckpt__IpcObject *o);
 /* In its namespace: the file behind a shared memory. */
 int ckpt_shm_open(int id, int mode, struct err *e);
 

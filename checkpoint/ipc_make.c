@@ -2,6 +2,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/enter.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -31,25 +32,27 @@ static int set_next(const Ckpt__IpcObject *o, int proc)
 	return fd_write_file_at(proc, path, text);
 }
 
-static int get(const Ckpt__IpcObject *o)
+/* Memory of huge pages is for who has a right outside, or is of the group in vm.hugetlb_shm_group. */
+static int get(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 {
 	int flags = IPC_CREAT | IPC_EXCL | (int)(o->mode & 0777);
+	uint32_t huge = o->kind == CKPT_IPC_SHM ? t->shmems[o->shmem - 1]->huge : 0;
 
 	switch (o->kind) {
-	case CKPT_IPC_SHM: return shmget(o->key, o->size, flags);
+	case CKPT_IPC_SHM: return shmget(o->key, o->size, flags | (huge ? SHM_HUGETLB | (int)ckpt_huge_bits(huge) : 0));
 	case CKPT_IPC_SEM: return semget(o->key, (int)o->size, flags);
 	default:           return msgget(o->key, flags);
 	}
 }
 
 /* Whoever makes it stays its maker. */
-static int get_as(const Ckpt__IpcObject *o)
+static int get_as(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 {
 	int id, failed;
 
 	if (syscall(SYS_setresgid, -1, o->cgid, -1) < 0 || syscall(SYS_setresuid, -1, o->cuid, 0) < 0)
 		return -1;
-	id = get(o);
+	id = get(t, o);
 	failed = errno;
 	if (syscall(SYS_setresuid, -1, 0, -1) < 0 || syscall(SYS_setresgid, -1, 0, -1) < 0)
 		return -1;
@@ -57,11 +60,31 @@ static int get_as(const Ckpt__IpcObject *o)
 	return id;
 }
 
-static int fill_shm(const Ckpt__IpcObject *o)
+/* A process of the VPS takes the huge pages that it had. */
+static int take_pages(const Ckpt__Shmem *s, int id)
+{
+	char *at = s->n_present ? shmat(id, NULL, 0) : NULL;
+	uint64_t page = 0;
+	int r = 0;
+
+	if (!s->n_present)
+		return 0;
+	if (at == (void *)-1)
+		return -1;
+	for (size_t i = 0; r == 0 && i + 1 < s->n_present; i += 2) {
+		page += s->present[i];
+		r = madvise(at + page * CKPT_PAGE, s->present[i + 1] * CKPT_PAGE, MADV_POPULATE_WRITE);
+		page += s->present[i + 1];
+	}
+	shmdt(at);
+	return r;
+}
+
+static int fill_shm(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 {
 	struct shmid_ds ds = { .shm_perm = { .uid = o->uid, .gid = o->gid, .mode = (unsigned short)(o->mode & 0777) } };
 
-	if (shmctl(o->id, IPC_SET, &ds) < 0)
+	if (take_pages(t->shmems[o->shmem - 1], o->id) < 0 || shmctl(o->id, IPC_SET, &ds) < 0)
 		return -1;
 	return o->mode & LOCKED ? shmctl(o->id, SHM_LOCK, NULL) : 0;
 }
@@ -97,19 +120,19 @@ static int fill_msg(const Ckpt__IpcObject *o)
 	return 0;
 }
 
-static int make(const Ckpt__IpcObject *o, int proc, struct err *e)
+static int make(const struct ckpt_tree *t, const Ckpt__IpcObject *o, int proc, struct err *e)
 {
 	static const char *const what[] = { NULL, "shared memory", "semaphores", "message queue" };
 	int id, r = set_next(o, proc);
 
 	if (r < 0)
 		return err_code(e, r, "write %s", next_ids[o->kind]);
-	id = get_as(o);
+	id = get_as(t, o);
 	if (id < 0)
 		return err_sys(e, "make %s %d again", what[o->kind], o->id);
 	if (id != o->id)
 		return err_set(e, ERR_FAIL, "%s %d was made as %d", what[o->kind], o->id, id);
-	r = o->kind == CKPT_IPC_SHM ? fill_shm(o) : o->kind == CKPT_IPC_SEM ? fill_sem(o) : fill_msg(o);
+	r = o->kind == CKPT_IPC_SHM ? fill_shm(t, o) : o->kind == CKPT_IPC_SEM ? fill_sem(o) : fill_msg(o);
 	return r < 0 ? err_sys(e, "set %s %d", what[o->kind], o->id) : 0;
 }
 
@@ -119,7 +142,7 @@ int ckpt_ipc_make(const struct ckpt_tree *t, uint32_t space, int proc, struct er
 
 	for (size_t i = 0; r == 0 && i < t->ipc_count; i++)
 		if (t->ipc[i]->space == space)
-			r = make(t->ipc[i], proc, e);
+			r = make(t, t->ipc[i], proc, e);
 	return r;
 }
 
@@ -132,9 +155,10 @@ static const Ckpt__IpcObject *find_shm(const struct ckpt_tree *t, uint32_t shmem
 }
 
 /* Attached anywhere; the part that was left is moved to its place, the rest is given up. */
-static int attach(struct restoring *p, const Ckpt__Area *a, const Ckpt__IpcObject *o, struct list *l, struct err *e)
+static int attach(const struct restore *r, struct restoring *p, const Ckpt__Area *a, const Ckpt__IpcObject *o,
+		  struct list *l, struct err *e)
 {
-	uint64_t size = (o->size + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1), len = a->end - a->start, at;
+	uint64_t size = (ckpt_shm_size(&r->tree, o) + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1), len = a->end - a->start, at;
 	uint64_t flags = (a->read_only ? SHM_RDONLY : 0) | (a->prot & PROT_EXEC ? SHM_EXEC : 0);
 	int n;
 
@@ -162,7 +186,7 @@ int restore_shm(struct restore *r, struct restoring *p, struct list *l, struct e
 
 	for (size_t i = 0; n == 0 && i < mm->n_area; i++)
 		if (mm->area[i]->shmem && r->tree.shmems[mm->area[i]->shmem - 1]->sysv)
-			n = attach(p, mm->area[i], find_shm(&r->tree, mm->area[i]->shmem), l, e);
+			n = attach(r, p, mm->area[i], find_shm(&r->tree, mm->area[i]->shmem), l, e);
 	return n;
 }
 

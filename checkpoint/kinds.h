@@ -79,10 +79,11 @@ struct ckpt_opening {
 	int *shmems;         /* as tree->shmems */
 	int spaces;          /* the fd of the first namespace; those of the others follow it */
 	int *ghosts;         /* as tree->ghosts */
+	int *devpts;         /* as tree->supers: one that was made for terminals, detached; -1: none */
 	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
 	int end;             /* numbers from here on are nobody's */
 	int lender;          /* asks processes that are there already (lend.h); -EBADF */
-	char scratch[64];    /* a directory for names that are not there any more */
+	const char *scratch; /* a directory for names that are not there any more */
 };
 
 /*
@@ -161,6 +162,12 @@ int ckpt_fd_info(pid_t pid, int fd, char **ret, struct err *e);
  * is restore_fd_file() in every process until its own fds are placed.
  */
 int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e);
+/* Of virtual files, as their value. */
+enum ckpt_virtual {
+	CKPT_VIRTUAL_PLAIN,
+	CKPT_VIRTUAL_ENDED,    /* of a process that has ended, though there may be another of that number */
+	CKPT_VIRTUAL_TRIGGERS, /* a file of pressure with a trigger */
+};
 /* True when open() will say CKPT_LATE. */
 bool ckpt_file_opens_late(const Ckpt__File *f);
 void ckpt_collect_done(struct ckpt_collect *c);

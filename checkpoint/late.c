@@ -10,6 +10,7 @@
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/spaces.h"
+#include "checkpoint/subjects.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -113,16 +114,42 @@ static int change_mounts(struct ckpt_late *q)
 	return 0;
 }
 
-static int do_kinds(struct ckpt_late *q, bool watches)
+enum pass {
+	OF_PROCESSES,
+	OF_THREADS,
+	WATCHES, /* of what is open by now */
+};
+
+static enum pass pass_of(const struct ckpt_tree *t, const Ckpt__File *f)
+{
+	if (f->n_watches)
+		return WATCHES;
+	return ckpt_file_is_of_thread(t, f) ? OF_THREADS : OF_PROCESSES;
+}
+
+static int do_kinds(struct ckpt_late *q, enum pass pass)
 {
 	int n = 0;
 
 	for (q->id = 1; n == 0 && q->id <= q->r->tree.file_count; q->id++) {
 		const Ckpt__File *f = q->r->tree.files[q->id - 1];
 
-		if (ckpt_kinds[f->kind]->late && (f->n_watches > 0) == watches)
+		if (ckpt_kinds[f->kind]->late && pass_of(&q->r->tree, f) == pass)
 			n = ckpt_kinds[f->kind]->late(q, f, q->e);
 	}
+	return n;
+}
+
+/* Whoever has the other ends keeps them no longer than that. */
+static int fill_sockets(struct restore *r, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[0];
+	int n = list_run(l, &p->batch, &p->threads[0], e);
+
+	if (n == 0)
+		n = restore_by_helper(r, restore_fill_sockets, false, l, e);
+	list_init(l, r);
+	list_call(l, NULL, SYS_close_range, (uint64_t)restore_fd_mate(r, 0), (uint64_t)restore_fd_end(r) - 1, 0, 0, 0, 0);
 	return n;
 }
 
@@ -138,9 +165,17 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 	if (n == 0)
 		n = restore_shm_removed(r, e);
 	if (n == 0)
-		n = do_kinds(&q, false);
+		n = do_kinds(&q, OF_PROCESSES);
 	if (n == 0)
-		n = do_kinds(&q, true); /* of what is open by now */
+		n = run(&q);
+	if (n == 0)
+		n = restore_subjects(r, l, e);
+	if (n == 0)
+		n = do_kinds(&q, OF_THREADS);
+	if (n == 0 && r->fills_late)
+		n = fill_sockets(r, l, e);
+	if (n == 0)
+		n = do_kinds(&q, WATCHES);
 	/* Last: their numbers may be any. */
 	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
 		if (r->tree.files[id - 1]->kind == CKPT_FILE_EPOLL)

@@ -16,24 +16,26 @@
 #define VM_LOCKED 0x2000u
 #define VM_LOCKONFAULT 0x80000u
 
-static uint64_t future_flags(struct ckpt_kernel *kn, pid_t pid)
+/* By an open /proc/PID/mem. */
+static uint64_t future_flags(struct ckpt_kernel *kn, int mem)
 {
-	cleanup_close int mem = kn ? ckpt_proc_open(pid, "mem") : -EBADF;
 	struct err ignored;
 	uint64_t mm, flags;
 
-	return mem >= 0 && ckpt_kernel_file(kn, mem, &mm, &ignored) == 0 &&
+	return kn && mem >= 0 && ckpt_kernel_file(kn, mem, &mm, &ignored) == 0 &&
 	       ckpt_kernel_member(kn, mm, "mm_struct", "def_flags", 8, &flags, &ignored) == 0 ? flags : 0;
 }
 
 void ckpt_locked_look_ahead(struct ckpt_dump *d)
 {
-	future_flags(d->kernel, getpid());
+	cleanup_close int mem = ckpt_proc_open(getpid(), "mem");
+
+	future_flags(d->kernel, mem);
 }
 
-void ckpt_locked_collect(struct ckpt_dump *d, struct ckpt_task *k)
+void ckpt_locked_collect(struct ckpt_dump *d, struct ckpt_task *k, int mem)
 {
-	uint64_t flags = future_flags(d->kernel, k->pid);
+	uint64_t flags = future_flags(d->kernel, mem);
 
 	if (flags & VM_LOCKED)
 		k->mm->lock_future = MCL_FUTURE | (flags & VM_LOCKONFAULT ? MCL_ONFAULT : 0);

@@ -108,6 +108,11 @@ void ckpt_loose_drop(struct ckpt_loose *l, uint64_t mm, uint64_t number)
 	s->data = NULL;
 }
 
+const uint8_t *ckpt_loose_get(const struct ckpt_loose *l, uint64_t mm, uint64_t number)
+{
+	return l->count && !l->sorted ? find(l, mm, number)->data : NULL;
+}
+
 static int in_order(const void *a, const void *b)
 {
 	const struct slot *x = a, *y = b;

@@ -41,6 +41,17 @@ bool ckpt_map_is_private(const struct ckpt_map *m)
 	       !STREQ(m->name, "[uprobes]");
 }
 
+bool ckpt_map_is_huge(const struct ckpt_map *m)
+{
+	return STREQ(m->name, "/anon_hugepage (deleted)");
+}
+
+bool ckpt_map_is_unnamed(const struct ckpt_map *m)
+{
+	return strncmp(m->name, "/memfd:", 7) == 0 || STREQ(m->name, "/dev/zero (deleted)") ||
+	       strncmp(m->name, "/SYSV", 5) == 0 || ckpt_map_is_huge(m);
+}
+
 bool ckpt_map_is_anonymous(const struct ckpt_map *m)
 {
 	return !m->name[0] || STREQ(m->name, "[heap]") || strncmp(m->name, "[stack", 6) == 0 ||

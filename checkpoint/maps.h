@@ -28,6 +28,10 @@ int ckpt_maps_next(FILE *f, struct ckpt_map *ret);
 bool ckpt_map_is_vdso(const struct ckpt_map *m);
 /* Private memory that is the process's: not what the kernel put there. */
 bool ckpt_map_is_private(const struct ckpt_map *m);
+/* Of a file that never had a name: a memfd, shared memory without one, of System V; memory of huge pages (MAP_HUGETLB),
+ * private or shared. A tenant's own file may be called so. */
+bool ckpt_map_is_unnamed(const struct ckpt_map *m);
+bool ckpt_map_is_huge(const struct ckpt_map *m);
 /* Backed by no file; its pages are all the process's own. */
 bool ckpt_map_is_anonymous(const struct ckpt_map *m);
 

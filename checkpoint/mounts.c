@@ -17,7 +17,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/nsfs.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 
@@ -183,29 +185,32 @@ static int refuse(const struct ckpt_mountinfo *m, struct err *e, const char *why
 	return err_set(e, ERR_UNSUPPORTED, "%s is mounted on %s, %s", m->type, m->at, why);
 }
 
-/* What /proc shows is told by process 1 in it, when that can be looked at. */
-static int open_first(void *arg, struct err *e)
+/* What /proc shows is told by process 1 in it, when that can be looked at: an fd of its pid namespace, or -EBADF.
+ * From outside, and nothing else that lies in the way is believed. */
+static int proc_first(const struct reading *r, const struct ckpt_mountinfo *m)
 {
-	struct opening *o = arg;
+	cleanup_close int dir = -EBADF, fd = -EBADF;
 	char path[4200];
+	struct stat st;
 
-	(void)e;
-	snprintf(path, sizeof(path), "%s/1/ns/pid", o->path);
-	o->fd = open(path, O_RDONLY | O_CLOEXEC);
-	return 0;
+	snprintf(path, sizeof(path), "%s/1/ns", m->at);
+	dir = path_open_no_links(ckpt_space_root(r->d, r->space), path, O_PATH | O_DIRECTORY, 0, false);
+	if (dir < 0 || fstat(dir, &st) < 0 || st.st_dev != m->dev)
+		return -EBADF;
+	fd = openat(dir, "pid", O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && ioctl(fd, NS_GET_NSTYPE) == CLONE_NEWPID ? TAKE_FD(fd) : -EBADF;
 }
 
 static int proc_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__Super *s, struct err *e)
 {
-	struct opening o = { m->at, -EBADF };
+	cleanup_close int first = -EBADF;
 	uint32_t main = r->d->spaces.main[CKPT_SPACE_PID];
 	int n = mounter_spaces(r, s, e), id = 0;
 
 	if (n == 0 && STREQ(m->root, "/"))
-		n = ckpt_within(&r->d->spaces.space[r->space - 1].fd, 1, open_first, &o, e);
-	if (n == 0 && o.fd >= 0)
-		id = ckpt_spaces_add(r->d, CKPT_SPACE_PID, o.fd, 0, e);
-	fd_close(&o.fd);
+		first = proc_first(r, m);
+	if (first >= 0)
+		id = ckpt_spaces_add(r->d, CKPT_SPACE_PID, first, 0, e);
 	if (n < 0 || id < 0)
 		return n < 0 ? n : id;
 	if (!s->n_spaces)
@@ -220,39 +225,69 @@ static int proc_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__S
 	return 0;
 }
 
+static uint32_t find_super(const struct ckpt_dump *d, dev_t dev)
+{
+	for (size_t i = 0; i < d->tree.super_count; i++)
+		if (d->spaces.super[i].dev == dev)
+			return (uint32_t)i + 1;
+	return 0;
+}
+
+/* The next record; NULL: out of memory. */
+static Ckpt__Super *new_super(struct ckpt_dump *d, dev_t dev, const char *type, const char *source)
+{
+	Ckpt__Super *s = ckpt_alloc(&d->tree.arena, sizeof(*s));
+	struct ckpt_seen_super *grown =
+		reallocarray(d->spaces.super, d->tree.super_count + 1, sizeof(*grown));
+
+	if (grown)
+		d->spaces.super = grown;
+	if (!s || !grown)
+		return NULL;
+	grown[d->tree.super_count].dev = dev;
+	ckpt__super__init(s);
+	s->type = ckpt_strdup(&d->tree.arena, type);
+	s->source = ckpt_strdup(&d->tree.arena, source);
+	return s->type && s->source &&
+			       ckpt_push(&d->tree.arena, &d->tree.supers, &d->tree.super_count, s) == 0 ?
+		       s :
+		       NULL;
+}
+
+int ckpt_super_of(struct ckpt_dump *d, dev_t dev, const char *type, uint32_t *ret, struct err *e)
+{
+	*ret = find_super(d, dev);
+	if (*ret)
+		return 0;
+	if (!new_super(d, dev, type, "none"))
+		return err_code(e, -ENOMEM, "collect file systems");
+	*ret = (uint32_t)d->tree.super_count;
+	return 0;
+}
+
 static int add_super(struct reading *r, struct ckpt_mountinfo *m, uint32_t *ret, struct err *e)
 {
 	struct ckpt_dump *d = r->d;
 	const struct ckpt_mountfs *fs = ckpt_mountfs_find(m->type);
-	struct ckpt_seen_super *grown;
 	Ckpt__Super *s;
 	int n = 0;
 	bool nsfs = STREQ(m->type, "nsfs"); /* all of them in one file system */
 
-	for (size_t i = 0; i < d->tree.super_count; i++)
-		if (d->spaces.super[i].dev == m->dev && !nsfs) {
-			*ret = (uint32_t)i + 1;
-			return 0;
-		}
+	*ret = nsfs ? 0 : find_super(d, m->dev);
+	if (*ret)
+		return 0;
 	if (!fs && !is_given(r, m) && !is_mask(m))
 		return refuse(m, e, "which cannot be saved");
-	s = ckpt_alloc(&d->tree.arena, sizeof(*s));
-	grown = reallocarray(d->spaces.super, d->tree.super_count + 1, sizeof(*grown));
-	if (!s || !grown)
+	s = new_super(d, m->dev, m->type, m->source);
+	if (!s)
 		return err_code(e, -ENOMEM, "collect mounts");
-	d->spaces.super = grown;
-	grown[d->tree.super_count].dev = m->dev;
-	ckpt__super__init(s);
-	s->type = ckpt_strdup(&d->tree.arena, m->type);
-	s->source = ckpt_strdup(&d->tree.arena, m->source);
 	s->contents = fs && fs->contents;
 	/* Seen among mounts of a nested user namespace first, it is taken to be its own. */
 	if (d->tree.spaces[r->space - 1]->owner != d->spaces.main[CKPT_SPACE_USER])
 		s->owner = d->tree.spaces[r->space - 1]->owner;
 	if (fs && !STREQ(m->at, "/"))
 		n = add_options(d, fs, s, m->options);
-	if (n < 0 || !s->type || !s->source ||
-	    ckpt_push(&d->tree.arena, &d->tree.supers, &d->tree.super_count, s) < 0)
+	if (n < 0)
 		return err_code(e, -ENOMEM, "collect mounts");
 	*ret = (uint32_t)d->tree.super_count;
 	if (nsfs)

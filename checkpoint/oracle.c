@@ -90,6 +90,22 @@ int ckpt_oracle_note(struct ckpt_oracle *o, uint64_t mm, uint64_t start, const u
 	return r;
 }
 
+int ckpt_oracle_inherit(struct ckpt_oracle *o, uint64_t parent, uint64_t child, const struct ckpt_ranges *pages)
+{
+	int r = grow(o);
+
+	for (size_t i = 0; r == 0 && i < pages->count; i++)
+		for (uint64_t n = pages->r[i].start / CKPT_PAGE; r == 0 && n < pages->r[i].end / CKPT_PAGE; n++) {
+			uint64_t hash = find(o, parent, n)->mm ? find(o, parent, n)->hash : 0;
+			struct page *p = find(o, child, n);
+
+			o->count += !p->mm;
+			*p = (struct page){ child, n, hash };
+			r = grow(o);
+		}
+	return r;
+}
+
 /* A page that was never sent is a hole, or zeros. */
 static int compare(const struct ckpt_oracle *o, uint64_t mm, uint64_t at, const uint8_t *data, const char *of,
 		   uint32_t who, struct err *e)
@@ -128,7 +144,7 @@ static int check_area(const struct ckpt_oracle *o, const struct ckpt_tree *t, co
 {
 	struct ckpt_ranges ranges = { 0 };
 	uint8_t page[CKPT_PAGE];
-	int r = ckpt_scan_own(pagemap, a->start, a->end, 0, &ranges, NULL);
+	int r = ckpt_scan_own(pagemap, a->start, a->end, a->huge ? CKPT_SCAN_HUGE : 0, &ranges, NULL);
 
 	if (r < 0)
 		err_code(e, r, "scan the memory of process %d", (int)k->pid);

@@ -47,6 +47,9 @@ static uint32_t inside(const struct ckpt_tree *t, int type, pid_t pid)
 	for (size_t i = 0; i < t->task_count; i++) {
 		const struct ckpt_task *k = &t->tasks[i];
 
+		for (size_t n = 0; type == F_OWNER_TID && n < k->thread_count; n++)
+			if (k->tids[n] == pid)
+				return k->threads[n]->tid;
 		if (type == F_OWNER_PGRP ? getpgid(k->pid) == pid : k->pid == pid)
 			return type == F_OWNER_PGRP ? k->process->pgid : k->process->pid;
 	}
@@ -63,7 +66,7 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e)
 			continue;
 		f->owner = inside(&d->tree, (int)f->owner_type, pid);
 		if (!f->owner)
-			return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d belongs (F_SETOWN) to %d, which is a thread or "
+			return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d belongs (F_SETOWN) to %d, which is "
 				       "outside the VPS, and cannot be saved", d->files.by_file[i]->fd,
 				       (int)d->files.by_file[i]->pid, (int)pid);
 	}

@@ -103,14 +103,27 @@ int ckpt_packet_collect(const struct ckpt_sock *k, struct err *e)
 	return r == 0 ? ask(k, e) : r;
 }
 
+/* Of the old sort (SOCK_PACKET) the interface's name is the address. */
+static int bind_again(int fd, const Ckpt__Socket *s, struct err *e)
+{
+	const struct sockaddr *named = (const void *)s->name.data;
+	struct sockaddr_ll a = { 0 };
+
+	if (s->type == SOCK_PACKET)
+		return named->sa_data[0] && bind(fd, named, (socklen_t)s->name.len) < 0
+			? err_sys(e, "bind a packet socket to interface %.14s again", named->sa_data) : 0;
+	memcpy(&a, s->name.data, s->name.len);
+	return (a.sll_protocol || a.sll_ifindex) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0
+		? err_sys(e, "bind a packet socket to interface %d again", a.sll_ifindex) : 0;
+}
+
 int ckpt_packet_make(int fd, const Ckpt__File *f, struct err *e)
 {
 	const Ckpt__Socket *s = f->socket;
-	struct sockaddr_ll a = { 0 };
+	int r = bind_again(fd, s, e);
 
-	memcpy(&a, s->name.data, s->name.len);
-	if ((a.sll_protocol || a.sll_ifindex) && bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
-		return err_sys(e, "bind a packet socket to interface %d again", a.sll_ifindex);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < s->n_group; i++) {
 		struct packet_mreq m = { .mr_ifindex = (int)s->group[i]->index,
 					 .mr_type = (unsigned short)s->group[i]->mode,
@@ -128,6 +141,8 @@ bool ckpt_packet_is_good(const Ckpt__Socket *s)
 	for (size_t i = 0; i < s->n_group; i++)
 		if (s->group[i]->group.len > sizeof(((struct packet_mreq *)0)->mr_address))
 			return false;
+	if (s->type == SOCK_PACKET)
+		return s->name.len == sizeof(struct sockaddr) && s->n_group <= GROUPS_MAX;
 	return s->name.len >= offsetof(struct sockaddr_ll, sll_addr) && s->n_group <= GROUPS_MAX &&
 	       (s->type == SOCK_RAW || s->type == SOCK_DGRAM);
 }

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/oracle.h"
@@ -36,6 +37,8 @@ static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckp
 
 	if (r == 0)
 		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+	if (r == 0)
+		r = ckpt_huge_keep(d, pagemap, a);
 	ckpt_ranges_done(&guards);
 	return r;
 }
@@ -88,7 +91,7 @@ static int scan_shmem(struct ckpt_dump *d, size_t n, struct err *e)
 
 int ckpt_pages_scan(struct ckpt_dump *d, struct err *e)
 {
-	int r = 0;
+	int r = ckpt_huge_keep_shared(d, e);
 
 	for (size_t i = 0; r == 0 && i < d->tree.shmem_count; i++)
 		r = scan_shmem(d, i, e);

@@ -65,12 +65,9 @@ int ckpt_pidspace_parent(struct ckpt_dump *d, int fd, struct err *e)
 static ino_t link_of(pid_t tid, const char *name)
 {
 	char path[64], text[64] = { 0 };
-	unsigned long long ino = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)tid, name);
-	return readlink(path, text, sizeof(text) - 1) > 0 && sscanf(text, "pid:[%llu]", &ino) == 1 ?
-		       ino :
-		       0;
+	return readlink(path, text, sizeof(text) - 1) > 0 ? ckpt_space_number(text) : 0;
 }
 
 /* 0: not one that somebody is in. */
@@ -84,12 +81,13 @@ static uint32_t find(const struct ckpt_dump *d, ino_t ino)
 
 int ckpt_pid_children(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
 {
-	ino_t own = link_of(tid, "pid"), theirs = link_of(tid, "pid_for_children");
+	uint32_t own = t->spaces[CKPT_SPACE_PID];
+	ino_t theirs = link_of(tid, "pid_for_children");
 
 	if (!own)
 		return err_set(e, ERR_FAIL, "the pid namespace of thread %d cannot be read",
 			       (int)tid);
-	if (own == theirs)
+	if (d->spaces.space[own - 1].ino == theirs)
 		return 0;
 	/* The kernel shows one only when its process 1 was born. */
 	t->pid_children = theirs ? find(d, theirs) : 0;

@@ -5,6 +5,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
 #include "checkpoint/precopy.h"
+#include "checkpoint/scan.h"
 
 #include <stdbool.h>
 
@@ -14,21 +15,33 @@ struct area {
 	uint32_t prot;
 	bool file, stack;    /* `stack`: it grows down */
 	bool hopeless;       /* its writes cannot be seen */
+	bool unnamed;        /* of MAP_HUGETLB, by its name */
+	uint32_t huge;       /* as in Area, if it is so */
+	bool no_reserve;
 };
+/* For ckpt_scan_own(). */
+static inline unsigned area_kind(const struct area *a)
+{
+	return a->huge ? CKPT_SCAN_HUGE : a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON;
+}
+
 struct area_list {
 	struct area *a;
 	size_t count, room;
 };
 
 struct watched {
-	pid_t pid;
+	pid_t pid, ppid;
 	uint32_t mm;
 	int uffd, pagemap;
 	uint64_t born;       /* when it began, in the kernel's ticks */
 	uint64_t canary;     /* of its soft-dirty marks (softdirty.h); 0: they say nothing */
 	bool marked;         /* they tell what was written since the last round */
 	struct area_list areas, before; /* `before`: those of the last look */
-	uint64_t layout;     /* hash of what was told of them */
+	uint64_t layout;     /* hash of what was told of them; 0: it was not told of yet */
+	struct ckpt_ranges inherited; /* pages that it has from its parent when it is told of first */
+	uint32_t heir_of;    /* the parent's number */
+	bool told;           /* in this round */
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
 	bool family;         /* as ckpt_has_family() */
@@ -42,6 +55,7 @@ struct shared {
 	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
 	size_t pages;
 	bool told, unused;
+	uint64_t present;    /* hash of which huge pages were told to be there */
 	bool last;           /* all of it was sent when nobody could write to it any more */
 	uint64_t size;       /* as it was told */
 };
@@ -78,6 +92,13 @@ int ckpt_round_begin(struct ckpt_precopy *p, struct err *e);
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e);
 /* Tells of it when it is new. */
 int ckpt_layout_write(struct ckpt_precopy *p, struct watched *w, struct err *e);
+
+/* (precopy_family.c) Tells of all that were visited, parents first; what new ones have from their parents is sent
+ * before, and taken out of what is to be sent. */
+int ckpt_layouts_tell(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e);
+
+/* Of where they are. (precopy_layout.c) */
+uint64_t ckpt_ranges_hash(const struct ckpt_ranges *l);
 
 /* (precopy_shared.c) -ENOMEM. Memory that is no file's and mapped by this line of the map. */
 int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m);

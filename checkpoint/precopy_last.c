@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/precopy_internal.h"
+#include "checkpoint/times.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,7 +23,7 @@ struct ckpt_last {
 /* No process is met anew, as that would take a list in it: the final scan finds them unwatched. */
 static int scan_area(const struct watched *w, const struct area *a, struct ckpt_ranges *ret)
 {
-	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | CKPT_SCAN_WRITTEN | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | CKPT_SCAN_WRITTEN | area_kind(a);
 	size_t before = ret->count;
 	int r = ckpt_scan_own(w->pagemap, a->start, a->end, how, ret, NULL);
 
@@ -30,7 +31,7 @@ static int scan_area(const struct watched *w, const struct area *a, struct ckpt_
 		return r;
 	/* The marks of a part may be set by now. */
 	ckpt_ranges_cut(ret, before, a->start);
-	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL);
+	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL);
 }
 
 static int scan_process(const struct watched *w, struct ckpt_copy *c)
@@ -62,6 +63,7 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 	uint64_t shared;
 	int r = ckpt_round_begin(p, e);
 
+	ckpt_time(NULL);
 	for (size_t i = 0; r == 0 && i < p->count; i++) {
 		if (!p->procs[i]->there || p->procs[i]->uffd < 0)
 			continue;
@@ -75,6 +77,7 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 		if (r < 0)
 			err_code(e, r, "scan the memory of process %d", (int)p->procs[i]->pid);
 	}
+	ckpt_time("last round: scan");
 	if (r == 0)
 		r = ckpt_copy_run(&c, e);
 	if (r == 0 && !direct)
@@ -83,6 +86,7 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 		p->shared[i].last = true;
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);
+	ckpt_time("last round: pages");
 	ckpt_copy_done(&c);
 	return r;
 }

@@ -2,6 +2,7 @@
 
 /* Which private memory the processes have, and what the other side is told of it. */
 #include "base/macro.h"
+#include "checkpoint/family.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/precopy_internal.h"
@@ -37,6 +38,7 @@ static int area_add(struct area_list *l, const struct ckpt_map *m)
 		.prot = (m->perms[0] == 'r' ? PROT_READ : 0) | (m->perms[1] == 'w' ? PROT_WRITE : 0) |
 			(m->perms[2] == 'x' ? PROT_EXEC : 0),
 		.file = !ckpt_map_is_anonymous(m), .stack = STREQ(m->name, "[stack]"),
+		.unnamed = ckpt_map_is_huge(m),
 	};
 	return 0;
 }
@@ -56,10 +58,32 @@ static void keep_hopeless(struct watched *w)
 	}
 }
 
+/* Size and reservation are told by smaps alone. What is of a memfd (MFD_HUGETLB) stays a file's. */
+static int look_at_huge(struct watched *w)
+{
+	struct ckpt_flags flags = { 0 };
+	int r = ckpt_flags_read(&flags, w->pid);
+
+	for (size_t i = 0; r == 0 && i < w->areas.count; i++) {
+		struct area *a = &w->areas.a[i];
+		struct ckpt_map m = { .start = a->start, .end = a->end };
+		const struct ckpt_flag *f = a->unnamed ? ckpt_flags_find(&flags, w->pid, &m) : NULL;
+
+		if (!f || !f->huge)
+			continue;
+		a->huge = f->huge;
+		a->no_reserve = f->no_reserve;
+		a->file = false;
+	}
+	ckpt_flags_done(&flags);
+	return r;
+}
+
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 {
 	cleanup_fclose FILE *f = ckpt_maps_open(w->pid);
 	struct area_list last = w->before;
+	bool huge = false;
 	struct ckpt_map m;
 	int r = 0;
 
@@ -67,6 +91,7 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 	w->areas = last;
 	w->areas.count = 0;
 	while (f && r == 0 && ckpt_maps_next(f, &m) > 0) {
+		huge = huge || ckpt_map_is_huge(&m);
 		if (ckpt_map_is_private(&m))
 			r = area_add(&w->areas, &m);
 		else if (STREQ(m.name, "/[aio] (deleted)"))
@@ -76,6 +101,8 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 	}
 	if (r < 0)
 		return err_code(e, r, "read the map of process %d", (int)w->pid);
+	if (huge && look_at_huge(w) < 0)
+		return err_code(e, -ENOMEM, "read the map of process %d", (int)w->pid);
 	keep_hopeless(w);
 	return 0;
 }
@@ -100,58 +127,116 @@ static bool number(pid_t pid, size_t level, Ckpt__Layout *l)
 	return true;
 }
 
-static uint64_t hash_of(const struct area_list *l)
+uint64_t ckpt_ranges_hash(const struct ckpt_ranges *l)
 {
 	uint64_t h = 1;
 
 	for (size_t i = 0; i < l->count; i++) {
-		uint64_t v[4] = { l->a[i].start, l->a[i].end, l->a[i].file, h };
+		uint64_t v[3] = { l->r[i].start, l->r[i].end, h };
 
 		h = XXH3_64bits(v, sizeof(v));
 	}
 	return h;
 }
 
-static int write_message(struct ckpt_precopy *p, const struct watched *w, Ckpt__Layout *l, struct err *e)
+static uint64_t hash_of(const struct area_list *l, const struct ckpt_ranges *huge)
+{
+	uint64_t h = ckpt_ranges_hash(huge);
+
+	for (size_t i = 0; i < l->count; i++) {
+		uint64_t v[5] = { l->a[i].start, l->a[i].end, l->a[i].file, l->a[i].huge, h };
+
+		h = XXH3_64bits(v, sizeof(v));
+	}
+	return h;
+}
+
+/* Which of its huge pages there are. */
+static int find_huge(const struct watched *w, struct ckpt_ranges *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
+		if (w->areas.a[i].huge)
+			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret, NULL);
+	return r == 0 ? ckpt_ranges_unite(ret) : r;
+}
+
+static int fill_area(const struct area *a, const struct ckpt_ranges *huge, struct ckpt_arena *arena, Ckpt__Area *out)
+{
+	struct ckpt_ranges own = { 0 };
+	int r = 0;
+
+	ckpt__area__init(out);
+	out->start = a->start;
+	out->end = a->end;
+	out->prot = a->prot;
+	out->flags = MAP_PRIVATE | MAP_ANONYMOUS | (a->stack ? MAP_GROWSDOWN : 0);
+	out->huge = a->huge;
+	out->no_reserve = a->no_reserve;
+	for (size_t i = 0; a->huge && r == 0 && i < huge->count; i++) {
+		uint64_t start = huge->r[i].start > a->start ? huge->r[i].start : a->start;
+		uint64_t end = huge->r[i].end < a->end ? huge->r[i].end : a->end;
+
+		r = start < end ? ckpt_ranges_add(&own, start, end, false) : 0;
+	}
+	if (r == 0 && own.count) {
+		out->present = ckpt_runs_write(arena, &own, &out->n_present);
+		r = out->present ? 0 : -ENOMEM;
+	}
+	ckpt_ranges_done(&own);
+	return r;
+}
+
+static int write_message(struct ckpt_precopy *p, const struct watched *w, const struct ckpt_ranges *huge, Ckpt__Layout *l,
+			 struct err *e)
 {
 	Ckpt__Area *areas = calloc(w->areas.count + 1, sizeof(*areas));
+	struct ckpt_arena arena = { 0 };
 	int r = 0;
 
 	l->area = calloc(w->areas.count + 1, sizeof(*l->area));
-	for (size_t i = 0; areas && l->area && i < w->areas.count; i++) {
-		const struct area *a = &w->areas.a[i];
-		Ckpt__Area *out = &areas[l->n_area];
-
-		if (a->file)
-			continue;
-		ckpt__area__init(out);
-		out->start = a->start;
-		out->end = a->end;
-		out->prot = a->prot;
-		out->flags = MAP_PRIVATE | MAP_ANONYMOUS | (a->stack ? MAP_GROWSDOWN : 0);
-		l->area[l->n_area++] = out;
-	}
 	if (!areas || !l->area)
-		r = err_code(e, -ENOMEM, "copy memory");
+		r = -ENOMEM;
+	for (size_t i = 0; r == 0 && i < w->areas.count; i++) {
+		if (w->areas.a[i].file)
+			continue;
+		l->area[l->n_area] = &areas[l->n_area];
+		r = fill_area(&w->areas.a[i], huge, &arena, l->area[l->n_area++]);
+	}
+	if (r < 0)
+		err_code(e, r, "copy memory");
+	if (r == 0 && w->inherited.count) {
+		l->heir_of = w->heir_of;
+		l->inherited = ckpt_runs_write(&arena, &w->inherited, &l->n_inherited);
+		r = l->inherited ? 0 : err_code(e, -ENOMEM, "copy memory");
+	}
 	if (r == 0)
 		r = ckpt_write_message(p->w, CKPT_REC_LAYOUT, l->mm, l, e);
 	free(l->area);
 	free(areas);
+	ckpt_arena_done(&arena);
 	return r;
 }
 
 int ckpt_layout_write(struct ckpt_precopy *p, struct watched *w, struct err *e)
 {
+	struct ckpt_ranges huge = { 0 };
 	Ckpt__Layout l;
-	uint64_t h = hash_of(&w->areas);
+	int r = find_huge(w, &huge);
+	uint64_t h = hash_of(&w->areas, &huge);
 
-	if (h == w->layout)
-		return 0;
 	ckpt__layout__init(&l);
 	l.mm = w->mm;
-	if (!number(w->pid, p->level, &l))
-		return 0;
-	l.login = ckpt_login(w->pid, p->uid_base, p->uid_count);
-	w->layout = h;
-	return write_message(p, w, &l, e);
+	if (r == -ENOMEM) {
+		err_code(e, r, "copy memory");
+	} else if (r < 0) {
+		r = 0; /* it has ended */
+	} else if (h != w->layout && number(w->pid, p->level, &l)) {
+		l.login = ckpt_login(w->pid, p->uid_base, p->uid_count);
+		w->layout = h;
+		r = write_message(p, w, &huge, &l, e);
+	}
+	ckpt_ranges_done(&huge);
+	return r;
 }

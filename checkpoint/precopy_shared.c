@@ -3,6 +3,8 @@
 /* Shared memory that has no file: read in each round, and sent where it is not what it was. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/family.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/precopy_internal.h"
@@ -44,7 +46,7 @@ int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m
 	struct stat st;
 	int fd;
 
-	if (strncmp(m->name, "/memfd:", 7) != 0 && !STREQ(m->name, "/dev/zero (deleted)"))
+	if (!ckpt_map_is_unnamed(m) || strncmp(m->name, "/SYSV", 5) == 0)
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, m->start, m->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -148,13 +150,15 @@ static int send_holes(struct sending *o, const struct ckpt_ranges *data, struct 
 	return 0;
 }
 
-/* While the tree is not there: its size, and its name. */
-static int tell(struct sending *o, uint64_t size, struct err *e)
+/* While the tree is not there: its size, its name, and which huge pages there are. */
+static int tell(struct sending *o, uint64_t size, const struct ckpt_ranges *data, struct err *e)
 {
+	uint32_t huge = ckpt_huge_of(o->s->fd);
+	uint64_t present = huge ? ckpt_ranges_hash(data) : 0;
 	char path[64], name[300] = "", *end;
 	Ckpt__Shmem m;
 
-	if (o->p->finishing || (o->s->told && o->s->size == size))
+	if (o->p->finishing || (o->s->told && o->s->size == size && o->s->present == present))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", o->s->fd);
 	if (readlink(path, name, sizeof(name) - 1) > 0 && strncmp(name, "/memfd:", 7) == 0) {
@@ -166,6 +170,11 @@ static int tell(struct sending *o, uint64_t size, struct err *e)
 	ckpt__shmem__init(&m);
 	m.size = size;
 	m.name = name;
+	m.huge = huge;
+	m.present = huge ? ckpt_runs_write(&o->p->arena, data, &m.n_present) : NULL;
+	if (huge && !m.present)
+		return err_code(e, -ENOMEM, "copy shared memory");
+	o->s->present = present;
 	o->s->told = true;
 	o->s->size = size;
 	return ckpt_write_message(o->p->w, CKPT_REC_SHMEM, o->mm - CKPT_SHMEM_MM + 1, &m, e);
@@ -182,7 +191,7 @@ static int send_one(struct sending *o, struct err *e)
 	if (r < 0)
 		err_code(e, r, "look for data in shared memory");
 	if (r == 0)
-		r = tell(o, (uint64_t)st.st_size, e);
+		r = tell(o, (uint64_t)st.st_size, &data, e);
 	for (size_t i = 0; r == 0 && i < data.count; i++)
 		r = send_data(o, &data.r[i], e);
 	if (r == 0)

@@ -34,19 +34,22 @@ int ckpt_proc_open(pid_t pid, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
+const char *ckpt_status_line(const char *text, const char *key)
+{
+	char start[32];
+	int len = snprintf(start, sizeof(start), "\n%s:", key);
+	const char *l = strstr(text, start);
+
+	return l ? l + len : NULL;
+}
+
 size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int base, uint64_t *ret,
 			   size_t max)
 {
-	size_t len = strlen(key), n = 0;
-	const char *l = s->text;
+	const char *l = ckpt_status_line(s->text, key);
+	size_t n = 0;
 
-	while (*l && (strncmp(l, key, len) != 0 || l[len] != ':')) {
-		l += strcspn(l, "\n");
-		l += *l == '\n';
-	}
-	if (!*l)
-		return 0;
-	for (l += len + 1; n < max; n++) {
+	for (; l && n < max; n++) {
 		char *end;
 
 		l += strspn(l, " \t");

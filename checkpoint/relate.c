@@ -118,6 +118,8 @@ static int zombie_collect(struct ckpt_dump *d, const struct ckpt_task *parent, p
 /* They are in no control group; the kernel lists them with their parents. */
 int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
+	size_t last = (size_t)(k - d->tree.tasks);
+
 	for (size_t i = 0; i < k->thread_count; i++) {
 		cleanup_free char *text = NULL;
 		char path[64];
@@ -133,7 +135,7 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 
 			if (end == p)
 				break;
-			if (ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
+			if (!ckpt_is_frozen(&d->frozen, (pid_t)pid, &last) && ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
 				r = zombie_collect(d, k, (pid_t)pid, &s, e);
 			if (r < 0)
 				return r;
@@ -198,12 +200,14 @@ static int share(const struct ckpt_tree *t, int what, size_t *first, struct err 
 	return 0;
 }
 
-static int shares(struct ckpt_tree *t, struct err *e)
+static int shares(struct ckpt_tree *t, bool may_share_memory, struct err *e)
 {
 	cleanup_free size_t *first = calloc(t->task_count, sizeof(*first));
-	int r = first ? share(t, KCMP_VM, first, e) : err_code(e, -ENOMEM, "collect");
+	int r = first ? 0 : err_code(e, -ENOMEM, "collect");
 
-	for (size_t i = 0; r == 0 && i < t->task_count; i++)
+	if (r == 0 && may_share_memory)
+		r = share(t, KCMP_VM, first, e);
+	for (size_t i = 0; r == 0 && may_share_memory && i < t->task_count; i++)
 		if (first[i] != i)
 			return err_set(
 				e, ERR_UNSUPPORTED,
@@ -263,11 +267,11 @@ int ckpt_relate(struct ckpt_dump *d, struct err *e)
 	int r = ckpt_note(d, parents(&d->tree, e), 0, -1, e);
 
 	if (r == 0)
-		r = ckpt_note(d, shares(&d->tree, e), 0, -1, e);
+		r = ckpt_note(d, shares(&d->tree, d->frozen.shared, e), 0, -1, e);
 	return r == 0 ? ckpt_note(d, check_plan(&d->tree, e), 0, -1, e) : r;
 }
 
-/* One that nobody has open is opened now. */
+/* One that nobody has open is opened now: those of nested containers always are. */
 static int open_terminal(struct ckpt_dump *d, uint32_t index, uint32_t *ret, struct err *e)
 {
 	char path[64];
@@ -278,30 +282,37 @@ static int open_terminal(struct ckpt_dump *d, uint32_t index, uint32_t *ret, str
 	return fd < 0 ? err_code(e, fd, "open terminal %s", path) : ckpt_file_add(d, fd, ret, e);
 }
 
+static int find_terminal(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
+{
+	uint32_t nr = k->host_terminal, devpts, index;
+	dev_t device = makedev(nr >> 8 & 0xfff, (nr & 0xff) | (nr >> 12 & 0xfff00));
+
+	if (!ckpt_pty_is_device(device))
+		return err_set(e, ERR_UNSUPPORTED, "process %d has a terminal that is not the VPS's",
+			       (int)k->pid);
+	index = ckpt_pty_index(device);
+	devpts = ckpt_pty_of_session(&d->tree, index, getsid(k->pid));
+	k->process->terminal = ckpt_pty_find(&d->tree, devpts, index);
+	if (!k->process->terminal && devpts)
+		return err_set(e, ERR_UNSUPPORTED, "the terminal %u of process %d is open nowhere in the VPS",
+			       index, (int)k->pid);
+	return k->process->terminal ? 0 : open_terminal(d, index, &k->process->terminal, e);
+}
+
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e)
 {
 	struct ckpt_tree *t = &d->tree;
 
 	for (size_t i = 0; i < t->task_count; i++) {
 		const struct ckpt_task *k = &t->tasks[i];
-		uint32_t nr = k->host_terminal, major = nr >> 8 & 0xfff,
-			 minor = (nr & 0xff) | (nr >> 12 & 0xfff00);
-		int r = 0;
+		int r = k->host_terminal ? find_terminal(d, k, e) : 0;
 
-		if (!nr)
-			continue;
-		if (major < 136 || major > 143)
-			return err_set(e, ERR_UNSUPPORTED,
-				       "process %d has a terminal that is not the VPS's",
-				       (int)k->pid);
-		k->process->terminal = ckpt_pty_find(t, (major - 136) * 256 + minor);
-		if (!k->process->terminal)
-			r = open_terminal(d, (major - 136) * 256 + minor, &k->process->terminal, e);
 		if (r < 0)
 			return r;
-		for (size_t n = 0; n < t->task_count; n++)
+		for (size_t n = 0; k->host_terminal && n < t->task_count; n++)
 			if (t->tasks[n].host_group == k->host_foreground)
 				k->process->foreground = t->tasks[n].process->pgid;
 	}
+	ckpt_pty_forget_sessions(t);
 	return 0;
 }

@@ -25,6 +25,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -110,6 +111,7 @@ static int plan_fds(struct restore *r, struct err *e)
 			if (r->tree.files[i]->targets[k]->fd > highest)
 				highest = r->tree.files[i]->targets[k]->fd;
 	r->base = (int)highest + 1;
+	r->fills_late = ckpt_sockets_fill_late(&r->tree);
 	for (size_t i = 0; i < r->tree.task_count; i++) {
 		struct restoring *p = &r->procs[i];
 		const Ckpt__Mm *mm;
@@ -195,12 +197,12 @@ static int bear_first(struct restore *r, struct list *l, struct err *e)
 	int n = restore_fork_tree(r, l, e);
 
 	if (n == 0)
-		n = restore_open_by_helper(r, restore_open_last, l, e);
+		n = restore_by_helper(r, restore_open_last, true, l, e);
 	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
 		if (k->files_group == k->pid || k->ppid == 0)
-			n = restore_fetch(r, &r->procs[i], false, l, e);
+			n = restore_fetch(r, &r->procs[i], l, e);
 	}
 	return n;
 }
@@ -295,6 +297,11 @@ static int users(struct building *b, struct err *e)
 	return join_users(b->r, b->l, e);
 }
 
+static int freeze_groups(struct building *b, struct err *e)
+{
+	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
+}
+
 static int settle_numbers(struct building *b, struct err *e)
 {
 	return restore_settle_numbers(b->r, e);
@@ -325,6 +332,7 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "registers", NULL, registers },
 	{ "last numbers", settle_numbers, NULL },
+	{ "frozen groups", freeze_groups, NULL },
 };
 
 /* Everything that is there is stopped; nothing of it has run. */
@@ -378,6 +386,8 @@ static int let_go(struct restore *r, bool paused, struct err *e)
 		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
+	if (n == 0)
+		n = rt_unhurry(r->vps, e);
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		for (size_t k = 0; n == 0 && k < r->procs[i].task->thread_count; k++)
 			if (ckpt_trace_detach(r->procs[i].threads[k].tid) < 0)
@@ -472,7 +482,7 @@ static int read_tree(struct restore *r, const struct rt_spec *spec, const struct
 	int n = ckpt_read(r->reader, rec, e);
 
 	if (n > 0 && rec->type == CKPT_REC_PRECOPY) {
-		n = restore_early_begin(r, rec->message, spec, stdio, hold_network, e);
+		n = restore_early_begin(r, rec, spec, stdio, hold_network, e);
 		if (n == 0)
 			n = restore_early_read(r, rec, l, e);
 	}
@@ -509,6 +519,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		n = ckpt_births_check(&r->tree, &r->plan, e);
 	if (n == 0)
 		n = plan_fds(r, e);
+	if (n == 0)
+		n = restore_devpts_plan(r, e);
 	if (n == 0)
 		n = restore_births_prepare(r, e);
 	if (n == 0)
@@ -559,6 +571,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
 	cleanup_free struct list *l = malloc(sizeof(*l));
+	uint64_t token;
 	int n;
 
 	if (!h || !l) {
@@ -566,6 +579,9 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		return err_code(e, -ENOMEM, "restore");
 	}
 	h->r.lender = -EBADF;
+	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
+		token = now_monotonic_us();
+	snprintf(h->r.scratch, sizeof(h->r.scratch), "/run/.vps-restore-%016llx", (unsigned long long)token);
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
 	h->r.reader = open_stream(fd, &h->r.total, e);

@@ -3,6 +3,7 @@
 /* The memory of one process: mapped so that it can be filled, and made what it was when it is full. */
 #include "base/macro.h"
 #include "checkpoint/aio.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -23,6 +24,9 @@
 #endif
 #ifndef MLOCK_ONFAULT
 #define MLOCK_ONFAULT 1
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal 462 /* Linux 6.10 */
 #endif
 #define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL, Linux 6.13 */
 #define NAME_MAX_LEN 80   /* ANON_VMA_NAME_MAX_LEN */
@@ -66,8 +70,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 
 	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
-		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | CKPT_MAP_DROPPABLE | MAP_GROWSDOWN)) |
-				 MAP_FIXED_NOREPLACE | MAP_NORESERVE, fd = UINT64_MAX;
+		uint64_t flags = (a->flags & (MAP_SHARED | MAP_PRIVATE | CKPT_MAP_DROPPABLE)) | ckpt_huge_map_flags(a) |
+				 MAP_FIXED_NOREPLACE, fd = UINT64_MAX;
 
 		n = room(p, l, e);
 		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
@@ -104,6 +108,8 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 	n = map_areas(r, p, l, e);
 	if (n == 0)
 		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_huge(r, p, false, l, e);
 	if (n == 0)
 		n = restore_shm(r, p, l, e);
 	if (n == 0)
@@ -162,6 +168,21 @@ static int allow_locks(const struct restoring *p, struct err *e)
 	return 0;
 }
 
+/* Nothing can be done to it any more afterwards. */
+static int seal(struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Mm *mm = p->task->mm;
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
+		if (!mm->area[i]->sealed)
+			continue;
+		n = room(p, l, e);
+		list_call(l, "seal memory", SYS_mseal, mm->area[i]->start, mm->area[i]->end - mm->area[i]->start, 0, 0, 0, 0);
+	}
+	return n;
+}
+
 int restore_dress(struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Mm *mm = p->task->mm;
@@ -182,5 +203,5 @@ int restore_dress(struct restoring *p, struct list *l, struct err *e)
 			list_call(l, "lock memory", SYS_mlock2, a->start, a->end - a->start,
 				  a->locked & CKPT_LOCKED_ONFAULT ? MLOCK_ONFAULT : 0, 0, 0, 0);
 	}
-	return n;
+	return n == 0 ? seal(p, l, e) : n;
 }

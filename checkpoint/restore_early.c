@@ -4,6 +4,8 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/family.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/netstate.h"
 #include "checkpoint/registrations.h"
@@ -49,6 +51,22 @@ static void stay(void *arg)
 	restore_wait(3, 3);
 }
 
+static int read_inherited(const Ckpt__Layout *m, struct ckpt_ranges *ret)
+{
+	return ckpt_runs_read(m->inherited, m->n_inherited, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE, ret);
+}
+
+/* One that will not be born early. */
+static int copy_unborn(struct restore *r, const Ckpt__Layout *m, struct err *e)
+{
+	struct ckpt_ranges l = { 0 };
+	int n = read_inherited(m, &l);
+
+	n = n < 0 ? err_code(e, n, "restore") : early_copy_inherited(r, m->mm, m->heir_of, &l, e);
+	ckpt_ranges_done(&l);
+	return n;
+}
+
 static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 {
 	struct early_set *s = r->early;
@@ -56,7 +74,7 @@ static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 	uint64_t last = 0;
 
 	if (!w && s->count == EARLY_MAX)
-		return 0;
+		return copy_unborn(r, m, e);
 	s->changed = true;
 	if (!w) {
 		w = ckpt_alloc(&r->tree.arena, sizeof(*w));
@@ -67,18 +85,23 @@ static int take_layout(struct restore *r, const Ckpt__Layout *m, struct err *e)
 		w->p.task = &w->task;
 		w->p.threads = &w->thread;
 		w->p.batch.mem = -EBADF;
+		w->p.early = w;
+		w->heir_of = m->heir_of;
+		if (read_inherited(m, &w->inherited) < 0)
+			return err_set(e, ERR_FAIL, "the image is damaged: what process %u inherits", m->pid);
 	}
-	w->wanted.count = 0;
+	w->wanted.count = w->huge.count = 0;
 	for (size_t i = 0; i < m->n_area; i++) {
 		const Ckpt__Area *a = m->area[i];
 
 		if (a->start < last || a->end <= a->start || a->end > RESTORE_ADDRESS_MAX ||
-		    (a->start | a->end) % CKPT_PAGE)
+		    (a->start | a->end) % CKPT_PAGE || !ckpt_huge_area_fits(a))
 			return err_set(e, ERR_FAIL, "the image is damaged: memory of process %u", m->pid);
 		last = a->end;
 		if (r->region && a->start < r->region + RESTORE_REGION && r->region < a->end)
 			continue; /* its pages stay loose, and the end finds out */
-		if (ckpt_ranges_add(&w->wanted, a->start, a->end, a->flags & MAP_GROWSDOWN) < 0)
+		if (ckpt_ranges_add_how(&w->wanted, a->start, a->end, ckpt_huge_map_flags(a)) < 0 ||
+		    ckpt_runs_read(a->present, a->n_present, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE, &w->huge) < 0)
 			return err_code(e, -ENOMEM, "restore");
 	}
 	return 0;
@@ -109,8 +132,10 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 	struct restore_numbers number = { { (int32_t)w->pid }, 1 };
 	struct err ignored;
 	pid_t pid = 0;
-	int n;
+	int n = early_bequeath(r, w, parent, l, e);
 
+	if (n < 0)
+		return n;
 	list_init(l, r);
 	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, &number, &pid, &ignored) < 0 &&
 	    pid == 0)
@@ -120,6 +145,8 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 		n = ckpt_thread_adopt(&w->p.threads[0], pid, (pid_t)w->pid, (pid_t)w->pid, e);
 	w->task.pid = pid;
 	w->session = parent->session;
+	if (n == 0)
+		n = early_inherit(r, w, parent, l, e);
 	if (n == 0)
 		n = restore_login(r, &w->p, w->login, parent->p.login, l, e);
 	if (n < 0 || w->sid != w->pid)
@@ -154,10 +181,19 @@ static int bear_all(struct restore *r, struct list *l, struct err *e)
 			w->born = n == 0;
 		}
 	}
+	for (size_t i = 0; i < s->count; i++) {
+		int n = early_copy_inherited(r, s->all[i]->mm, s->all[i]->heir_of, &s->all[i]->inherited, e);
+
+		ckpt_ranges_done(&s->all[i]->inherited);
+		if (n < 0)
+			return n;
+	}
 	for (size_t i = 0; i < s->count; i++)
 		if (s->all[i]->born && s->all[i]->wanted.count) {
 			int n = early_sync(r, s->all[i], &s->all[i]->p, false, l, e);
 
+			if (n == 0)
+				n = restore_huge_pages(&s->all[i]->p, &s->all[i]->mapped, &s->all[i]->huge, l, e);
 			if (n < 0)
 				return n;
 		}
@@ -165,10 +201,11 @@ static int bear_all(struct restore *r, struct list *l, struct err *e)
 }
 
 /* In the first process, so that it is the VPS's own; and here. */
-static int make_shmem(struct restore *r, const Ckpt__Shmem *m, struct err *e)
+static int make_shmem(struct restore *r, const Ckpt__Shmem *m, int *ret_its, struct err *e)
 {
 	struct early *first = early_by_pid(r->early, 1);
-	struct ckpt_call c = { SYS_memfd_create, { 0, MFD_CLOEXEC | MFD_ALLOW_SEALING }, 0 };
+	uint64_t huge = m->huge ? MFD_HUGETLB | ckpt_huge_bits(m->huge) : 0;
+	struct ckpt_call c = { SYS_memfd_create, { 0, MFD_CLOEXEC | MFD_ALLOW_SEALING | huge }, 0 };
 	cleanup_close int pidfd = -EBADF;
 	char name[250];
 	int64_t its;
@@ -185,19 +222,39 @@ static int make_shmem(struct restore *r, const Ckpt__Shmem *m, struct err *e)
 		return err_code(e, n < 0 ? n : (int)its, "make shared memory");
 	pidfd = pidfd_open_pid(first->task.pid);
 	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)its, 0);
+	*ret_its = (int)its;
 	return fd < 0 ? err_sys(e, "take shared memory") : fd;
 }
 
-static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, struct err *e)
+/* Process 1 takes the huge pages that there are, so that the VPS pays for them. */
+static int take_huge(struct restore *r, const struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e)
+{
+	struct early *first = early_by_pid(r->early, 1);
+	uint64_t page = 0;
+	int n = 0;
+
+	list_init(l, r);
+	for (size_t i = 0; n == 0 && i + 1 < m->n_present; i += 2) {
+		page += m->present[i];
+		n = list_fits(l, 1, 0) ? 0 : list_run(l, &first->p.batch, &first->p.threads[0], e);
+		list_call(l, "take huge pages (are there enough?)", SYS_fallocate, (uint64_t)s->its, 0, page * CKPT_PAGE,
+			  m->present[i + 1] * CKPT_PAGE, 0, 0);
+		page += m->present[i + 1];
+	}
+	return n == 0 ? list_run(l, &first->p.batch, &first->p.threads[0], e) : n;
+}
+
+static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, struct list *l, struct err *e)
 {
 	struct early_set *s = r->early;
 	struct early_shmem *grown;
-	int fd;
+	int fd, its = -1;
 
-	if (id == 0 || id > s->shmem_count + 1 || id > EARLY_MAX)
+	if (id == 0 || id > s->shmem_count + 1 || id > EARLY_MAX || !ckpt_huge_shmem_fits(m) ||
+	    (id <= s->shmem_count && s->shmems[id - 1].huge != m->huge))
 		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %llu", (unsigned long long)id);
 	if (id > s->shmem_count) {
-		fd = make_shmem(r, m, e);
+		fd = make_shmem(r, m, &its, e);
 		if (fd < 0)
 			return fd;
 		grown = reallocarray(s->shmems, id, sizeof(*grown));
@@ -206,23 +263,37 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 			return err_code(e, -ENOMEM, "restore");
 		}
 		s->shmems = grown;
-		s->shmems[s->shmem_count++] = (struct early_shmem){ fd, 0 };
+		s->shmems[s->shmem_count++] = (struct early_shmem){ fd, 0, m->huge, its };
 	}
 	if (ftruncate(s->shmems[id - 1].fd, (off_t)m->size) < 0)
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)m->size);
 	s->shmems[id - 1].size = m->size;
-	return 0;
+	return take_huge(r, &s->shmems[id - 1], m, l, e);
 }
 
-int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
-			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
-			struct err *e)
+/*
+ * Clocks of when the record was read, not of when the VPS is made: what that takes the pause would wait for
+ * (await_clocks()). The first record may have waited for us to begin, the one behind it has not: the last of those that
+ * come together counts.
+ */
+static int read_clocks(struct restore *r, struct ckpt_record *rec, struct rt_restore *how, struct err *e)
 {
-	/* Of now, not of when the VPS is made: what that takes the pause would wait for (await_clocks()). */
-	struct rt_restore how = { (int64_t)h->monotonic_ns, (int64_t)h->boottime_ns, now_monotonic_us(), network,
-				  open_nothing, stay, r };
+	int n = 1;
+
+	while (n > 0 && rec->type == CKPT_REC_PRECOPY) {
+		const Ckpt__Header *h = rec->message;
+
+		how->monotonic_ns = (int64_t)h->monotonic_ns;
+		how->boottime_ns = (int64_t)h->boottime_ns;
+		how->at_us = now_monotonic_us();
+		n = ckpt_read(r->reader, rec, e);
+	}
+	return n == 0 ? err_set(e, ERR_FAIL, "the image is damaged: no header") : n;
+}
+
+static int early_new(struct restore *r, struct err *e)
+{
 	long pages = sysconf(_SC_PHYS_PAGES);
-	int n;
 
 	r->early = calloc(1, sizeof(*r->early));
 	if (!r->early)
@@ -230,9 +301,20 @@ int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct r
 	pthread_mutex_init(&r->early->lock, NULL);
 	/* What has no place is held here: a bound against a peer that lies. */
 	r->early->loose = ckpt_loose_new(pages > 0 ? (size_t)pages / 2 : 1 << 20);
-	if (!r->early->loose)
-		return err_code(e, -ENOMEM, "restore");
-	n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+	return r->early->loose ? 0 : err_code(e, -ENOMEM, "restore");
+}
+
+int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct rt_spec *spec,
+			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
+			struct err *e)
+{
+	struct rt_restore how = { .network = network, .open = open_nothing, .stay = stay, .arg = r };
+	int n = early_new(r, e);
+
+	if (n == 0)
+		n = read_clocks(r, rec, &how, e);
+	if (n > 0)
+		n = rt_start_restore(spec, stdio, &how, &r->vps, e);
 	if (n < 0 || r->netns < 0)
 		return n;
 	r->early->look = ckpt_netlook_new(r->netns, e);
@@ -246,7 +328,7 @@ const struct ckpt_netlook *restore_early_look(const struct restore *r)
 
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
 {
-	int n = ckpt_read(r->reader, rec, e), done = 0;
+	int n = 1, done = 0;
 
 	while (n > 0 && done == 0 && rec->type != CKPT_REC_HEADER) {
 		bool pages = rec->type == CKPT_REC_PAGES;
@@ -256,7 +338,7 @@ int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *
 		if (rec->type == CKPT_REC_LAYOUT)
 			done = take_layout(r, rec->message, e);
 		else if (rec->type == CKPT_REC_SHMEM && done == 0)
-			done = take_shmem(r, rec->id, rec->message, e);
+			done = take_shmem(r, rec->id, rec->message, l, e);
 		else if (!pages && rec->type != CKPT_REC_PRECOPY)
 			done = err_set(e, ERR_FAIL, "the image is damaged: a record before the header");
 		if (done == 0)
@@ -298,6 +380,9 @@ void restore_early_done(struct restore *r)
 	for (size_t i = 0; i < s->count; i++) {
 		ckpt_ranges_done(&s->all[i]->wanted);
 		ckpt_ranges_done(&s->all[i]->mapped);
+		ckpt_ranges_done(&s->all[i]->huge);
+		ckpt_ranges_done(&s->all[i]->inherited);
+		ckpt_ranges_done(&s->all[i]->filled);
 		if (!s->all[i]->kept)
 			fd_close(&s->all[i]->p.batch.mem);
 	}

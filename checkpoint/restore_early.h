@@ -21,7 +21,12 @@ struct early {
 	bool terminal;             /* inherited at birth from a leader who has it: not before that is there */
 	bool kept;                 /* it has become one of the tree's */
 	uint32_t session, login;
-	struct ckpt_ranges wanted, mapped; /* private anonymous areas; `written`: it grows down */
+	uint32_t heir_of;          /* address space that it has pages from */
+	struct ckpt_ranges inherited; /* these, until it has been born or they were copied */
+	struct ckpt_ranges wanted, mapped; /* private anonymous areas, with flags of mmap(2) */
+	struct ckpt_ranges huge;   /* pages that these have, of huge ones */
+	struct ckpt_ranges filled; /* where pages were put, perhaps twice; no other is there */
+	size_t filled_room;        /* when there are as many pieces they are put in order */
 	struct restoring p;
 	struct ckpt_task task;
 	struct ckpt_thread thread;
@@ -30,6 +35,8 @@ struct early {
 struct early_shmem {
 	int fd;
 	uint64_t size;
+	uint32_t huge;
+	int its;                   /* its number in process 1 */
 };
 
 struct early_set {
@@ -40,7 +47,7 @@ struct early_set {
 	size_t shmem_count;
 	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
-	pthread_mutex_t lock;      /* of `loose` */
+	pthread_mutex_t lock;      /* of `loose`, and of all `filled` */
 };
 
 /* By its pid, or its number as an address space; NULL. (restore_early.c) */
@@ -51,12 +58,19 @@ struct early *early_by_mm(const struct early_set *s, uint64_t mm);
  * complete, children are kept from inheriting it: it is theirs no more than its pages. (early_memory.c) */
 int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
 	       struct err *e);
+/* What a child inherits of its parent: before and after its birth; that it shall, and does not. (early_heirs.c) */
+int early_bequeath(struct restore *r, struct early *w, struct early *parent, struct list *l, struct err *e);
+int early_inherit(struct restore *r, struct early *w, struct early *parent, struct list *l, struct err *e);
+int early_copy_inherited(struct restore *r, uint64_t mm, uint64_t from, const struct ckpt_ranges *pages, struct err *e);
+/* A page, or zeros, that has no place yet. (early_memory.c) */
+int early_keep_loose(struct early_set *s, uint64_t mm, uint64_t at, uint64_t end, const uint8_t *data);
 /* Pages, from any thread. (early_memory.c) */
 restore_put early_put;
 /* What is in its memory becomes loose. (early_memory.c) */
 int early_salvage(struct restore *r, struct early *w, struct err *e);
-/* Drops the pages of its mapped memory between two addresses that are not in `there`. (early_memory.c) */
-int early_drop(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
-	       const struct ckpt_ranges *there, struct list *l, struct err *e);
+/* Drops the pages of its mapped memory that are not in `there`. (early_memory.c) */
+int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e);
+/* Remembers that pages were put there; with the lock. (early_memory.c) */
+int early_note_filled(struct early *w, uint64_t start, uint64_t end);
 
 #endif

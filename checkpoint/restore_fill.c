@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -168,7 +169,7 @@ static bool has_area(const Ckpt__Mm *mm, uint64_t start, uint64_t end, bool *ret
 			hi = mid;
 	}
 	if (lo == mm->n_area || mm->area[lo]->start > start || mm->area[lo]->end < end ||
-	    (mm->area[lo]->flags & MAP_SHARED))
+	    (mm->area[lo]->flags & MAP_SHARED) || !ckpt_huge_has_page(mm->area[lo], start))
 		return false;
 	*ret_zero = !mm->area[lo]->path[0] && !mm->area[lo]->shmem;
 	return true;
@@ -203,11 +204,7 @@ static int put_shared(struct restore *r, const struct ckpt_pages *pg, struct err
 			       (unsigned long long)shm);
 	if (at + len > size)
 		len = size - at;
-	if (!pg->data)
-		return fallocate(r->shmem_fd[shm], FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)at,
-				 (off_t)len) < 0 ? err_sys(e, "clear shared memory") : 0;
-	return pwrite(r->shmem_fd[shm], pg->data, len, (off_t)at) == (ssize_t)len
-		? 0 : err_sys(e, "fill shared memory");
+	return ckpt_shared_put(r->shmem_fd[shm], r->tree.shmems[shm]->huge, r->tree.shmems[shm], at, pg->data, len, e);
 }
 
 /* Zeros go into memory that may have something in it: of a file, or filled before. */

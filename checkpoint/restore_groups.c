@@ -277,3 +277,31 @@ int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *
 
 	return t->group_count ? ckpt_within(&user, 1, set, &w, e) : 0;
 }
+
+static int freeze(void *arg, struct err *e)
+{
+	const struct work *w = arg;
+	int n = 0;
+
+	for (size_t i = 1; n == 0 && i < w->tree->group_count; i++) {
+		const Ckpt__Group *g = w->tree->groups[i];
+		cleanup_close int dir = g->frozen ? open_group(w->group, g, e) : -EBADF;
+
+		if (!g->frozen)
+			continue;
+		n = dir < 0 ? dir : fd_write_file_at(dir, "cgroup.freeze", "1");
+		if (dir >= 0 && n < 0)
+			err_code(e, n, "freeze the control group %s", g->path);
+	}
+	return n;
+}
+
+int ckpt_groups_freeze(const struct ckpt_tree *t, int group, int user, struct err *e)
+{
+	struct work w = { t, group };
+	bool any = false;
+
+	for (size_t i = 0; i < t->group_count; i++)
+		any |= t->groups[i]->frozen;
+	return any ? ckpt_within(&user, 1, freeze, &w, e) : 0;
+}

@@ -46,6 +46,7 @@ struct restoring {
 	size_t level;
 	const Ckpt__Thread *as;
 	uint32_t login;              /* as in ProcessMore, by now */
+	bool subject;                /* it has its threads before its open files: subjects.h */
 };
 
 struct restore {
@@ -69,6 +70,8 @@ struct restore {
 	} **mapped;
 	size_t mapped_count;
 	size_t place_count;
+	uint32_t *devpts;            /* records of those that terminals are opened in before anything is mounted */
+	size_t devpts_count;
 	uint64_t region;
 	int *shmem_fd;               /* ours, while they are filled: as tree.shmems */
 	struct ckpt_decoder *decoders[RESTORE_FILLERS];
@@ -77,6 +80,8 @@ struct restore {
 	pthread_mutex_t heirs_lock;
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
+	char scratch[64];            /* as struct ckpt_opening has it */
+	bool fills_late;             /* sockets are filled when all is open: something opened late is on its way in one */
 };
 
 static inline int restore_fd_file(const struct restore *r, uint32_t id)
@@ -115,10 +120,32 @@ static inline int restore_fd_ghost(const struct restore *r, uint32_t id)
 	return restore_fd_last_pid(r) + (int)id;
 }
 
+/* A pair of sockets, over which open files go from process 1 to who has a table of its own. */
+static inline int restore_fd_pair(const struct restore *r, int i)
+{
+	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1) + i;
+}
+
+/* The other end of the socket that is file i + 1, until that is filled late. */
+static inline int restore_fd_mate(const struct restore *r, size_t i)
+{
+	return restore_fd_pair(r, 2) + (int)i;
+}
+
+/* Each has two mounts. (restore_devpts.c) */
+static inline int restore_fd_devpts(const struct restore *r, size_t i, int which)
+{
+	return restore_fd_mate(r, r->fills_late ? r->tree.file_count : 0) + 2 * (int)i + which;
+}
+
 static inline int restore_fd_end(const struct restore *r)
 {
-	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1);
+	return restore_fd_devpts(r, r->devpts_count, 0);
 }
+
+/* Which are needed; makes them, and fills fds (as tree.supers) with those of the first mounts. (restore_devpts.c) */
+int restore_devpts_plan(struct restore *r, struct err *e);
+int restore_devpts_make(struct restore *r, int *fds, struct err *e);
 
 /* In the first process: opens everything; then gives up all else and waits. (restore_open.c) */
 int restore_open(void *restore, struct err *e);
@@ -126,6 +153,8 @@ int restore_open(void *restore, struct err *e);
  * mounts, and terminals; by a helper that is not process 1 all else. */
 int restore_open_first(void *restore, struct err *e);
 int restore_open_last(void *restore, struct err *e);
+/* In a helper, when all files are open: the sockets that were left empty. */
+int restore_fill_sockets(void *restore, struct err *e);
 /*
  * Keeps the fds from `first` up to `end`, closes all others but 0 to 2, and waits, in another program: only
  * execve(2) makes an address space that belongs to the VPS's user namespace. Those of all processes are copies of
@@ -186,8 +215,8 @@ int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e)
 /* Those that have open files of their own by now get what restore_late() opened; then nobody shares them who
  * should not. (restore_tables.c) */
 int restore_tables(struct restore *r, struct list *l, struct err *e);
-/* From process 1 to a process that did not inherit them: all that it has opened, or what is opened late. */
-int restore_fetch(struct restore *r, struct restoring *p, bool late, struct list *l, struct err *e);
+/* From process 1 to a process that did not inherit it: all that it has opened. */
+int restore_fetch(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 /* Puts pages where they belong; called by several threads at once. */
 typedef int restore_put(struct restore *r, const struct ckpt_pages *pg, struct err *e);
 /* From the record of pages in `rec` to the next of another kind, which is in `rec` then (1); 0: the trailer.
@@ -200,20 +229,21 @@ struct restoring *restore_find_mm(struct restore *r, uint64_t mm);
 bool restore_has_private(const Ckpt__Mm *mm, uint64_t at);
 
 /*
- * A stream that begins with a pre-copy. The VPS is started and its memory filled while the source runs
- * (restore_early.c): up to the header, which is in `rec` then (1). When the tree has been read: what is
- * there becomes part of it, and files are opened (early_settle.c).
+ * A stream that begins with a pre-copy, whose first record is in `rec`. The VPS is started and its memory filled while
+ * the source runs (restore_early.c): from the record in `rec` up to the header, which is in it then (1). When the tree
+ * has been read: what is there becomes part of it, and files are opened (early_settle.c).
  */
-int restore_early_begin(struct restore *r, const Ckpt__Header *h, const struct rt_spec *spec,
+int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct rt_spec *spec,
 			const struct rt_stdio *stdio, int (*network)(void *r, int netns_fd, struct err *e),
 			struct err *e);
 int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
 int restore_early_settle(struct restore *r, struct list *l, struct err *e);
 /* One that no task of the tree has. (early_settle.c) */
 pid_t restore_free_number(const struct ckpt_tree *t);
-/* What process 1 runs no code for any more is opened by a helper, and taken by process 1. (early_settle.c) */
-int restore_open_by_helper(struct restore *r, int (*open)(void *restore, struct err *e), struct list *l,
-			   struct err *e);
+/* A copy of ours does something in the VPS for process 1, which runs no code of ours any more; with `take` what it
+ * has opened is taken by that. (early_settle.c) */
+int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e), bool take, struct list *l,
+		      struct err *e);
 /* That an op of the plan has been carried out. */
 bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o);
 /* Maps the private anonymous areas that are not there yet; which these are. */
@@ -254,5 +284,7 @@ int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *pare
 /* The thread puts its seccomp filters from `from` up to `to` on itself. (restore_task.c) */
 int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_t from, size_t to,
 		    struct list *l, struct err *e);
+/* The first thread, those that all threads of its process have. (restore_task.c) */
+int restore_share_filters(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 
 #endif

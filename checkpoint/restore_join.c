@@ -53,12 +53,12 @@ static uint32_t user_of(const struct restore *r, const Ckpt__Thread *t)
 	return user == ckpt_space_main(&r->tree, CKPT_SPACE_USER) ? 0 : user;
 }
 
-/* A thread before its time, which enters what it has alone. */
+/* A thread before its time, if it is not there yet, which enters what it has alone. */
 static int early_thread(struct restore *r, struct restoring *p, size_t i, struct list *l,
 			struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i], *leader = p->task->threads[0];
-	int n = restore_bear_thread(r, p, i, user_of(r, leader), l, e);
+	int n = p->subject ? 0 : restore_bear_thread(r, p, i, user_of(r, leader), l, e);
 
 	list_init(l, r);
 	for (size_t k = 0; n == 0 && k < t->n_spaces; k++)
@@ -133,7 +133,7 @@ int restore_join_user(struct restore *r, struct restoring *p, struct list *l, st
 		return 0;
 	list_init(l, r);
 	/* Of those that the tree shares its threads would keep what only it lets go of. */
-	if (!p->task->process->files_group)
+	if (!p->task->process->files_group && !p->subject)
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0,
 			  0, 0);
 	n = list_run(l, &p->batch, &p->threads[0], e);

@@ -45,13 +45,25 @@ static inline const Ckpt__Mount *restore_mount_of(const struct mounting *m, uint
 
 int restore_hop(int space, struct err *e);
 
+/* A new instance of a file system, as a detached mount. (restore_workshop.c) */
+struct superblock {
+	const Ckpt__Super *s;
+	int fd, root; /* where its paths begin; -EBADF: nowhere else */
+	bool nested; /* it belongs to a nested user namespace */
+};
+int workshop_super(struct superblock *b, struct err *e);
+/* Of a devpts that is there already: what goes to the workshop, and what becomes this mount. An fd of the caller's; -EBADF:
+ * there is no such. (restore_devpts.c) */
+int restore_devpts_anchor(const struct mounting *m, uint32_t super);
+int restore_devpts_home(const struct mounting *m, uint32_t id);
+
 /* Makes the workshop from the caller's mounts, with the file systems that are there, and enters
  * it. Then adds one more, for mounts of `to`. (restore_workshop.c) */
 int workshop_open(struct mounting *m, struct err *e);
 int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *to, struct err *e);
 /* A detached copy of what a mount of the image shows, with its attributes. The caller is in the
  * workshop. */
-int workshop_copy(struct mounting *m, const Ckpt__Mount *k, struct err *e);
+int workshop_copy(struct mounting *m, uint32_t id, struct err *e);
 
 /* The records of the mounts of a namespace, [first, end), and all of them that are not there
  * yet put into their places; those that wait for others, and what is mounted in them, last.

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_births.h"
@@ -19,6 +20,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static int place(int fd, int at, struct err *e)
@@ -31,15 +34,16 @@ static int place(int fd, int at, struct err *e)
 	return r < 0 ? -EBADF : 0;
 }
 
-static int make_memfd(const char *name)
+static int make_memfd(const char *name, uint32_t huge)
 {
+	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | ckpt_huge_bits(huge) : 0);
 	char part[250];
 	int fd;
 
 	snprintf(part, sizeof(part), "%s", name);
-	fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	fd = memfd_create(part, flags | MFD_EXEC);
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-		fd = memfd_create(part, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+		fd = memfd_create(part, flags);
 	return fd;
 }
 
@@ -48,20 +52,29 @@ static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 {
 	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
 	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
-	cleanup_close int fd = early < 0 ? make_memfd(s->name) : early;
+	cleanup_close int fd = early < 0 ? make_memfd(s->name, s->huge) : early;
 	char path[64];
 
 	if (fd < 0)
 		return err_sys(e, "make shared memory");
+	if (ckpt_huge_of(fd) != s->huge)
+		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %u", id);
 	if (ftruncate(fd, (off_t)s->size) < 0 ||
 	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
+	if (ckpt_huge_take(fd, s, e) < 0)
+		return -ENOSPC;
 	if (!(s->seals & F_SEAL_WRITE))
 		return place(TAKE_FD(fd), at, e);
 	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	again = open(path, O_RDONLY | O_CLOEXEC);
 	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);
+}
+
+static bool is_terminal(const Ckpt__File *f)
+{
+	return f->kind == CKPT_FILE_CONSOLE || f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE;
 }
 
 static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t id, struct err *e)
@@ -76,10 +89,12 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 	if (!k->open) /* later */
 		return 0;
 	if (o->fds[id - 1] < 0) { /* not made with others */
-		fd = f->space ? restore_enter(r, f->space, e) : 0;
+		uint32_t space = is_terminal(f) ? 0 : f->space;
+
+		fd = space ? restore_enter(r, space, e) : 0;
 		if (fd == 0)
 			fd = k->open(o, f, e);
-		if (fd >= 0 && f->space && restore_enter(r, 0, e) < 0)
+		if (fd >= 0 && space && restore_enter(r, 0, e) < 0)
 			return -EPERM;
 		if (fd == CKPT_LATE)
 			return 0;
@@ -141,6 +156,16 @@ static int open_last_pid(const struct restore *r, struct err *e)
 	return 0;
 }
 
+static int open_pair(const struct restore *r, struct err *e)
+{
+	int pair[2], n;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_sys(e, "make a pair of sockets");
+	n = place(pair[0], restore_fd_pair(r, 0), e);
+	return n == 0 ? place(pair[1], restore_fd_pair(r, 1), e) : n;
+}
+
 static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	/* Out of the way of what is placed. */
@@ -163,23 +188,21 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 	return n;
 }
 
-static bool is_terminal(const Ckpt__File *f)
-{
-	return f->kind == CKPT_FILE_CONSOLE || f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE;
-}
-
 static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = raise_limit(r, e);
 
 	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				    .end = restore_fd_end(r), .lender = -EBADF };
+				    .end = restore_fd_end(r), .lender = -EBADF, .scratch = r->scratch };
 	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
 	o->ghosts = malloc((r->tree.ghost_count + 1) * sizeof(int));
-	if (!o->fds || !o->shmems || !o->mates || !o->ghosts)
+	o->devpts = malloc((r->tree.super_count + 1) * sizeof(int));
+	if (!o->fds || !o->shmems || !o->mates || !o->ghosts || !o->devpts)
 		return err_code(e, -ENOMEM, "open files");
+	for (size_t i = 0; i < r->tree.super_count; i++)
+		o->devpts[i] = -1;
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		o->fds[i] = o->mates[i] = -1;
 	return n;
@@ -192,17 +215,20 @@ static int open_grounds(struct restore *r, struct err *e)
 
 	if (n == 0)
 		n = open_last_pid(r, e);
+	if (n == 0)
+		n = open_pair(r, e);
 	return n == 0 ? restore_spaces(r, e) : n;
 }
 
-static int open_terminals(const struct restore *r, struct ckpt_opening *o, struct err *e)
+/* Before anything is mounted, as sessions need them before that. */
+static int open_terminals(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
-	int n = 0;
+	int n = restore_devpts_make(r, o->devpts, e);
 
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		if (is_terminal(r->tree.files[i - 1]))
 			n = open_file(r, o, i, e);
-	return n == 0 ? ckpt_pty_finish(o, e) : n;
+	return n == 0 ? ckpt_pty_fill(o, e) : n;
 }
 
 static int open_shmems(const struct restore *r, struct ckpt_opening *o, struct err *e)
@@ -232,8 +258,15 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
 }
 
-/* Terminals are opened before or, when `terminals` says so, among the others. */
-static int open_rest(struct restore *r, struct ckpt_opening *o, bool terminals, struct err *e)
+static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)
+{
+	for (size_t i = 0; i < r->tree.file_count; i++)
+		if (o->mates[i] >= 0 && dup3(o->mates[i], restore_fd_mate(r, i), O_CLOEXEC) < 0)
+			return err_sys(e, "keep the other end of a socket");
+	return 0;
+}
+
+static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = restore_all_mounts(r, e);
 
@@ -248,12 +281,12 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, bool terminals, 
 	if (n == 0)
 		n = ckpt_sockets_make(o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
-		if (terminals || !is_terminal(r->tree.files[i - 1]))
+		if (!is_terminal(r->tree.files[i - 1]))
 			n = open_file(r, o, i, e);
-	if (n == 0 && terminals)
+	if (n == 0)
 		n = ckpt_pty_finish(o, e);
 	if (n == 0)
-		n = ckpt_sockets_fill(o, e);
+		n = r->fills_late ? keep_mates(r, o, e) : ckpt_sockets_fill(o, e);
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++)
 		n = open_mapped(r, i, e);
 	return n == 0 ? restore_file_locks(r, e) : n;
@@ -275,7 +308,9 @@ int restore_open(void *restore, struct err *e)
 		n = keep_lender(r, &o, e);
 	if (n == 0)
 		n = open_grounds(r, e);
-	return n == 0 ? open_rest(r, &o, true, e) : n;
+	if (n == 0)
+		n = open_terminals(r, &o, e);
+	return n == 0 ? open_rest(r, &o, e) : n;
 }
 
 int restore_open_first(void *restore, struct err *e)
@@ -321,7 +356,27 @@ int restore_open_last(void *restore, struct err *e)
 		n = take_first(r, &o, e);
 	if (n == 0)
 		n = restore_take_pidspaces(r, proc, e);
-	return n == 0 ? open_rest(r, &o, false, e) : n;
+	return n == 0 ? open_rest(r, &o, e) : n;
+}
+
+int restore_fill_sockets(void *restore, struct err *e)
+{
+	struct restore *r = restore;
+	struct ckpt_opening o;
+	struct stat st;
+	int n = begin(r, &o, e);
+
+	if (n == 0)
+		n = keep_lender(r, &o, e);
+	if (n == 0)
+		n = take_first(r, &o, e);
+	for (size_t i = 0; n == 0 && i < r->tree.file_count; i++) {
+		int mate = restore_fd_mate(r, i);
+
+		o.fds[i] = restore_fd_file(r, (uint32_t)i + 1);
+		o.mates[i] = fstat(mate, &st) == 0 && S_ISSOCK(st.st_mode) ? mate : -1;
+	}
+	return n == 0 ? ckpt_sockets_fill(&o, e) : n;
 }
 
 void restore_stay(void *restore)

@@ -53,7 +53,7 @@ static int mount_one(struct mounting *m, uint32_t id, const struct mount_target 
 					      restore_hop(m->shop, e);
 
 	if (n == 0)
-		n = m->fd[id - 1] = workshop_copy(m, k, e);
+		n = m->fd[id - 1] = workshop_copy(m, id, e);
 	if (n < 0)
 		return n;
 	if (to->user >= 0)

@@ -11,10 +11,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #define PIDFD 3 /* free: nobody has fds of its own yet */
 #define FETCHED 4
+#define HANDED 3
 
 static int fetch(struct restoring *p, int number, struct list *l, struct err *e)
 {
@@ -27,37 +29,79 @@ static int fetch(struct restoring *p, int number, struct list *l, struct err *e)
 	return n;
 }
 
-int restore_fetch(struct restore *r, struct restoring *p, bool late, struct list *l, struct err *e)
+int restore_fetch(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	int n = 0;
 
 	list_init(l, r);
 	list_call(l, NULL, SYS_close_range, PIDFD, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	list_call(l, "open process 1", SYS_pidfd_open, 1, 0, 0, 0, 0, 0);
-	for (int fd = r->base; n == 0 && !late && fd < restore_fd_end(r); fd++)
+	for (int fd = r->base; n == 0 && fd < restore_fd_end(r); fd++)
 		n = fetch(p, fd, l, e);
-	for (uint32_t id = 1; n == 0 && late && id <= r->tree.file_count; id++)
-		if (ckpt_kinds[r->tree.files[id - 1]->kind]->late)
-			n = fetch(p, restore_fd_file(r, id), l, e);
 	list_call(l, NULL, SYS_close, PIDFD, 0, 0, 0, 0, 0);
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
+/* A message of one byte and, when it is sent, an open file; with room for that. */
+static uint64_t put_message(struct list *l, int fd)
+{
+	union {
+		uint8_t buf[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr head;
+	} c = { .head = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec iov = { .iov_len = 1 };
+	struct msghdr m = { .msg_iovlen = 1, .msg_controllen = sizeof(c) };
+
+	memcpy(CMSG_DATA(&c.head), &fd, sizeof(fd));
+	iov.iov_base = (void *)(uintptr_t)list_put(l, "", 1); /* NOLINT: the task's */
+	m.msg_iov = (void *)(uintptr_t)list_put(l, &iov, sizeof(iov)); /* NOLINT */
+	m.msg_control = (void *)(uintptr_t)list_put(l, &c, sizeof(c)); /* NOLINT */
+	return list_put(l, &m, sizeof(m));
+}
+
+/* Wherever the other is: it need not see process 1, nor have any right over it. */
+static int hand(struct restore *r, struct restoring *p, int number, struct list *l, struct err *e)
+{
+	struct restoring *first = &r->procs[0];
+	int n;
+
+	list_init(l, r);
+	list_call(l, "hand an open file over", SYS_sendmsg, (uint64_t)restore_fd_pair(r, 0), put_message(l, number), 0, 0, 0,
+		  0);
+	n = list_run(l, &first->batch, &first->threads[0], e);
+	list_init(l, r);
+	list_call(l, "take an open file", SYS_recvmsg, (uint64_t)restore_fd_pair(r, 1), put_message(l, -1),
+		  MSG_DONTWAIT, 0, 0, 0);
+	list_call(l, "place an open file", SYS_dup3, HANDED, (uint64_t)number, O_CLOEXEC, 0, 0, 0);
+	list_call(l, NULL, SYS_close, HANDED, 0, 0, 0, 0, 0);
+	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
+}
+
+static int hand_over(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	int n = 0;
+
+	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
+		if (ckpt_file_opens_late(r->tree.files[id - 1]))
+			n = hand(r, p, restore_fd_file(r, id), l, e);
+	return n;
+}
+
 int restore_tables(struct restore *r, struct list *l, struct err *e)
 {
-	bool groups = false;
+	bool groups = r->procs[0].subject;
 	int n = 0;
 
 	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
 		groups = groups || k->files_group;
-		if (k->files_group == k->pid || k->ppid == 0)
-			n = restore_fetch(r, &r->procs[i], true, l, e);
+		if (k->files_group == k->pid || k->ppid == 0 || r->procs[i].subject)
+			n = hand_over(r, &r->procs[i], l, e);
 	}
-	/* Before any of those who share one puts its fds there. */
+	/* Before any of those who share one puts its fds there; threads would stay behind in it. */
 	for (size_t i = 1; n == 0 && groups && i < r->tree.task_count; i++) {
-		if (r->tree.tasks[i].process->files_group)
+		if (r->tree.tasks[i].process->files_group || r->procs[i].subject)
 			continue;
 		list_init(l, r);
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0,

@@ -47,7 +47,7 @@ static int set_fds(struct restore *r, struct restoring *p, struct list *l, struc
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group && !restore_has_early_threads(r, p))
+	if (!p->task->process->files_group && !p->subject && !restore_has_early_threads(r, p))
 		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
@@ -180,7 +180,7 @@ int restore_filters(struct restore *r, struct restoring *p, size_t thread, size_
 
 /* What all threads have in common they inherit: threads whose filters descend from each other may
  * synchronize them (SECCOMP_FILTER_FLAG_TSYNC). */
-static int share_filters(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+int restore_share_filters(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
 	size_t common = k->threads[0]->n_seccomp;
@@ -212,6 +212,9 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	list_init(l, r);
 	snprintf(comm, sizeof(comm), "%.15s", t->comm);
 	list_call(l, "name it", SYS_prctl, PR_SET_NAME, list_put(l, comm, sizeof(comm)), 0, 0, 0, 0);
+	/* It may have been born before its process had this. */
+	if (i > 0)
+		list_call(l, "set its personality", SYS_personality, p->task->process->personality, 0, 0, 0, 0, 0);
 	if (t->altstack_size)
 		list_call(l, "set its signal stack", SYS_sigaltstack, list_put(l, &alt, sizeof(alt)), 0, 0,
 			  0, 0, 0);
@@ -292,8 +295,8 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
-	bool there = restore_has_early_threads(r, p); /* restore_join() has made them */
-	int n = there ? 0 : share_filters(r, p, l, e);
+	bool there = p->subject || restore_has_early_threads(r, p);
+	int n = there ? 0 : restore_share_filters(r, p, l, e);
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++)
 		n = restore_bear_thread(r, p, i, p->user, l, e);

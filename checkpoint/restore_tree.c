@@ -163,7 +163,7 @@ static int birth_outside(struct restore *r, size_t who, struct list *l, struct e
 		n = err_sys(e, "raise the limit of open files");
 	if (n == 0)
 		n = login(r, who, 0, l, e);
-	return n == 0 ? restore_fetch(r, p, false, l, e) : n;
+	return n == 0 ? restore_fetch(r, p, l, e) : n;
 }
 
 static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)

@@ -54,16 +54,8 @@ static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 	return 0;
 }
 
-struct superblock {
-	const Ckpt__Super *s;
-	int fd, root; /* where its paths begin; -EBADF: nowhere else */
-	bool nested; /* it belongs to a nested user namespace */
-};
-
-/* A new instance, as a detached mount. */
-static int new_super(void *arg, struct err *e)
+int workshop_super(struct superblock *b, struct err *e)
 {
-	struct superblock *b = arg;
 	cleanup_close int fs = fsopen(b->s->type, FSOPEN_CLOEXEC);
 
 	if (fs < 0)
@@ -79,6 +71,11 @@ static int new_super(void *arg, struct err *e)
 		return err_sys(e, "mount %s", b->s->type);
 	b->fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
 	return b->fd < 0 ? err_sys(e, "mount %s", b->s->type) : 0;
+}
+
+static int new_super(void *arg, struct err *e)
+{
+	return workshop_super(arg, e);
 }
 
 /*
@@ -115,7 +112,7 @@ static int new_mount(struct mounting *m, const Ckpt__Super *s, const struct moun
 int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *to, struct err *e)
 {
 	const Ckpt__Super *s = m->tree->supers[super - 1];
-	int fd = -EBADF, n = new_mount(m, s, to, &fd, e);
+	int fd = restore_devpts_anchor(m, super), n = fd < 0 ? new_mount(m, s, to, &fd, e) : 0;
 
 	if (n == 0)
 		n = restore_hop(m->shop, e);
@@ -215,9 +212,8 @@ int workshop_open(struct mounting *m, struct err *e)
 	return n == 0 ? fill_supers(m, e) : n;
 }
 
-int workshop_copy(struct mounting *m, const Ckpt__Mount *k, struct err *e)
+static int copy_part(const struct mounting *m, const Ckpt__Mount *k, struct err *e)
 {
-	struct mount_attr attr = { .attr_clr = RESTORE_ATTRIBUTES, .attr_set = k->attributes };
 	int anchor = m->anchor[k->super - 1], fd;
 	const char *below = ckpt_path_below(k->root, m->top[k->super - 1]);
 	cleanup_close int from = -EBADF;
@@ -233,11 +229,19 @@ int workshop_copy(struct mounting *m, const Ckpt__Mount *k, struct err *e)
 	if (from < 0)
 		return err_code(e, from, "find %s, which is to be mounted", k->root);
 	fd = open_tree(from, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	return fd < 0 ? err_sys(e, "copy the mount of %s", k->root) : fd;
+}
+
+int workshop_copy(struct mounting *m, uint32_t id, struct err *e)
+{
+	const Ckpt__Mount *k = restore_mount_of(m, id);
+	struct mount_attr attr = { .attr_clr = RESTORE_ATTRIBUTES, .attr_set = k->attributes };
+	int fd = restore_devpts_home(m, id);
+
 	if (fd < 0)
-		return err_sys(e, "copy the mount of %s", k->root);
-	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0) {
-		close(fd);
-		return err_sys(e, "set the attributes of the mount of %s", k->root);
-	}
-	return fd;
+		fd = copy_part(m, k, e);
+	if (fd < 0 || mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0)
+		return fd;
+	close(fd);
+	return err_sys(e, "set the attributes of the mount of %s", k->root);
 }

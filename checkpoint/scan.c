@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/scan.h"
 
+#include "checkpoint/hugetlb.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 /* Not in the headers of Linux 6.1. */
@@ -26,13 +29,14 @@ struct scan_arg {
 #define IS_GUARD (1u << 8)
 
 #define REGIONS 512
+#define CLOSE_BY (64 * 4096) /* as long as a call takes */
 
-int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written)
+static int append(struct ckpt_ranges *l, const struct ckpt_range *new)
 {
 	struct ckpt_range *last = l->count ? &l->r[l->count - 1] : NULL;
 
-	if (last && last->end == start && last->written == written) {
-		last->end = end;
+	if (last && last->end == new->start && last->written == new->written && last->how == new->how) {
+		last->end = new->end;
 		return 0;
 	}
 	if (l->count == l->room) {
@@ -44,8 +48,23 @@ int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool wr
 		l->r = r;
 		l->room = room;
 	}
-	l->r[l->count++] = (struct ckpt_range){ start, end, written };
+	l->r[l->count++] = *new;
 	return 0;
+}
+
+int ckpt_ranges_add(struct ckpt_ranges *l, uint64_t start, uint64_t end, bool written)
+{
+	return append(l, &(struct ckpt_range){ start, end, written, 0 });
+}
+
+int ckpt_ranges_add_how(struct ckpt_ranges *l, uint64_t start, uint64_t end, uint32_t how)
+{
+	return append(l, &(struct ckpt_range){ start, end, false, how });
+}
+
+static bool is_alike(const struct ckpt_range *a, const struct ckpt_range *b)
+{
+	return a->written == b->written && !((a->how ^ b->how) & ~(uint32_t)MAP_NORESERVE);
 }
 
 void ckpt_ranges_cut(struct ckpt_ranges *l, size_t count, uint64_t at)
@@ -70,7 +89,7 @@ int ckpt_ranges_subtract(const struct ckpt_ranges *a, const struct ckpt_ranges *
 			struct ckpt_range here = part;
 			int r;
 
-			if (other && other->written != part.written && other->start < part.end)
+			if (other && !is_alike(other, &part) && other->start < part.end)
 				continue;
 			if (other && other->start < part.end)
 				here.end = other->start;
@@ -134,11 +153,12 @@ struct scanning {
 	int pagemap;
 	unsigned how;
 	struct ckpt_ranges *ret, *guards;
+	uint64_t from, to; /* what is to be looked at closely, of what has been gone through */
 };
 
 /* Calls each for the regions that match; `s` has the categories. */
-static int scan(const struct scanning *sc, struct scan_arg s, uint64_t end,
-		int (*each)(const struct scanning *sc, const struct page_region *p))
+static int scan(struct scanning *sc, struct scan_arg s, uint64_t end,
+		int (*each)(struct scanning *sc, const struct page_region *p))
 {
 	struct page_region regions[REGIONS];
 
@@ -162,45 +182,67 @@ static int scan(const struct scanning *sc, struct scan_arg s, uint64_t end,
 	return 0;
 }
 
-static int take(const struct scanning *sc, const struct page_region *p)
+static int take(struct scanning *sc, const struct page_region *p)
 {
 	if (p->categories & IS_GUARD)
 		return sc->guards ? ckpt_ranges_add(sc->guards, p->start, p->end, false) : 0;
 	return ckpt_ranges_add(sc->ret, p->start, p->end, sc->how & CKPT_SCAN_ANEW || p->categories);
 }
 
-/* Present or swapped must be asked for: scans that only ask for what is written match holes, too,
- * and give them page tables when they protect. */
-static int scan_closely(const struct scanning *sc, uint64_t start, uint64_t end)
+/*
+ * Present or swapped must be asked for: scans that only ask for what is written match holes, too, and give them page
+ * tables when they protect. Guard pages would be protected like what is swapped out, and then not be told from memory
+ * that is there.
+ */
+static int scan_closely(struct scanning *sc, uint64_t start, uint64_t end)
 {
 	unsigned how = sc->how;
-	uint64_t written = how & CKPT_SCAN_SOFT ? IS_SOFT_DIRTY : IS_WRITTEN;
+	uint64_t written = how & CKPT_SCAN_SOFT ? IS_SOFT_DIRTY : IS_WRITTEN, guard = guard_category(sc->pagemap);
 	/* To tell a file's page the kernel looks at each, which takes several times as long as the rest. */
-	uint64_t none = IS_PFNZERO | (how & CKPT_SCAN_ANON ? 0 : IS_FILE);
+	uint64_t none = IS_PFNZERO | (how & CKPT_SCAN_ANON ? 0 : IS_FILE) | (how & CKPT_SCAN_PROTECT ? guard : 0);
 	const struct scan_arg s = {
 		.start = start,
 		.flags = (how & CKPT_SCAN_PROTECT ? WP_MATCHING : 0) | (how & CKPT_SCAN_WATCHED ? CHECK_WPASYNC : 0),
 		.category_inverted = none,
 		.category_mask = none | (how & CKPT_SCAN_WRITTEN ? written : 0),
-		.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
-		.return_mask = written | guard_category(sc->pagemap) | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
+		.category_anyof_mask = IS_PRESENT | (how & CKPT_SCAN_HUGE ? 0 : IS_SWAPPED),
+		.return_mask = written | guard | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
 	};
 
 	return scan(sc, s, end, take);
 }
 
 /* Only its own pages were ever protected, so what was not written to since is one. */
-static int take_unwritten(const struct scanning *sc, const struct page_region *p)
+static int take_unwritten(struct scanning *sc, const struct page_region *p)
 {
 	return p->categories ? scan_closely(sc, p->start, p->end) : ckpt_ranges_add(sc->ret, p->start, p->end, false);
 }
 
-/*
- * To tell the zero page and those of files the kernel looks at each page's own record: 16 ms a GiB. Whether there
- * is a page, and whether it was written to, is in the page tables: 1.5 ms (Linux 6.18). So only those that were are
- * looked at closely.
- */
-static int scan_watched(const struct scanning *sc, uint64_t start, uint64_t end)
+/* What is left to be looked at, and then up to `end` what was not written to. */
+static int take_before(struct scanning *sc, uint64_t end)
+{
+	int r = sc->from < sc->to ? scan_closely(sc, sc->from, sc->to) : 0;
+
+	if (r == 0 && sc->to < end && !(sc->how & CKPT_SCAN_WRITTEN))
+		r = ckpt_ranges_add(sc->ret, sc->to, end, false);
+	return r;
+}
+
+/* Pieces that lie close to each other are looked at as one, as each takes a call. */
+static int gather(struct scanning *sc, const struct page_region *p)
+{
+	int r = 0;
+
+	if (sc->from == sc->to || p->start - sc->to > CLOSE_BY) {
+		r = take_before(sc, p->start);
+		sc->from = p->start;
+	}
+	sc->to = p->end;
+	return r;
+}
+
+/* Only what the page tables say is asked for, and what is not simply there is looked at closely. */
+static int scan_tables(struct scanning *sc, uint64_t start, uint64_t end)
 {
 	const struct scan_arg s = {
 		.start = start, .flags = CHECK_WPASYNC, .category_anyof_mask = IS_PRESENT | IS_SWAPPED,
@@ -211,20 +253,43 @@ static int scan_watched(const struct scanning *sc, uint64_t start, uint64_t end)
 	return scan(sc, s, end, take_unwritten);
 }
 
+/* Nothing but whether it is neither written to nor a hole. */
+static int scan_marks(struct scanning *sc, uint64_t start, uint64_t end)
+{
+	const struct scan_arg s = {
+		.start = start, .flags = CHECK_WPASYNC, .category_mask = IS_WRITTEN, .return_mask = IS_WRITTEN,
+	};
+	int r;
+
+	sc->from = sc->to = start;
+	r = scan(sc, s, end, gather);
+	return r == 0 ? take_before(sc, end) : r;
+}
+
+/*
+ * To tell the zero page and those of files the kernel looks at each page's own record: 16 ms a GiB. What is there, and
+ * whether it was written to, is in the page tables: 1.4 ms. For marks alone it has a loop of its own: 0.3 ms
+ * (Linux 6.18).
+ */
 int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret,
 		  struct ckpt_ranges *guards)
 {
-	const struct scanning sc = { pagemap, how, ret, guards };
+	struct scanning sc = { pagemap, how, ret, guards, 0, 0 };
 
-	return (how & CKPT_SCAN_WATCHED) && !(how & (CKPT_SCAN_FILE | CKPT_SCAN_ANEW)) ? scan_watched(&sc, start, end)
-										       : scan_closely(&sc, start, end);
+	if (!(how & CKPT_SCAN_WATCHED) || how & (CKPT_SCAN_FILE | CKPT_SCAN_HUGE | CKPT_SCAN_ANEW))
+		return scan_closely(&sc, start, end);
+	return how & CKPT_SCAN_MARKS || ckpt_scan_marks_tell() ? scan_marks(&sc, start, end)
+							       : scan_tables(&sc, start, end);
 }
 
 int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret)
 {
+	uint32_t huge = ckpt_huge_of(fd);
 	off_t at = 0, hole;
 	int r = 0;
 
+	if (huge)
+		return ckpt_huge_scan(fd, size, huge, ret);
 	while (r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0 && (uint64_t)at < size) {
 		hole = lseek(fd, at, SEEK_HOLE);
 		if (hole < 0)

@@ -78,6 +78,8 @@ int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e);
 int ckpt_sockets_make(struct ckpt_opening *o, struct err *e);
 /* What is queued in them, once all files are open. */
 int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e);
+/* True when something is on its way in one that is only opened when all processes are there. */
+bool ckpt_sockets_fill_late(const struct ckpt_tree *t);
 /* Of file `id`: the first of its queued pieces, and how many. */
 Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, size_t *ret_count);
 

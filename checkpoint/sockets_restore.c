@@ -19,6 +19,7 @@
 #include <netinet/in.h>
 #include <netpacket/packet.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 static int bad(const char *what, uint64_t id, struct err *e)
 {
@@ -215,12 +216,20 @@ static int pass_of(const Ckpt__Socket *s)
 	return s->family == AF_NETLINK ? 2 : s->state != TCP_LISTEN && !ckpt_socket_is_multipath(s);
 }
 
+bool ckpt_sockets_fill_late(const struct ckpt_tree *t)
+{
+	for (size_t i = 0; i < t->queue_count; i++)
+		for (size_t k = 0; k < t->queues[i]->n_rights; k++)
+			if (ckpt_file_opens_late(t->files[t->queues[i]->rights[k] - 1]))
+				return true;
+	return false;
+}
+
 int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 {
 	int r = 0;
 
-	snprintf(o->scratch, sizeof(o->scratch), "/run/.vps-restore-XXXXXX");
-	if (!mkdtemp(o->scratch))
+	if (mkdir(o->scratch, 0700) < 0)
 		return err_sys(e, "make a directory in /run");
 	for (int pass = 0; pass < 3; pass++)
 		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {

@@ -12,11 +12,12 @@
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
-#define VALUE_MAX 64
+#define VALUE_MAX 2048 /* a header of IPv6 */
 
 /* Newer than some headers. */
 enum { SO_PASSPIDFD_ = 76, SO_PASSRIGHTS_ = 83, SO_INQ_ = 84, SO_BUF_LOCK_ = 72, SO_RCVMARK_ = 75,
-       SO_TXREHASH_ = 74, SO_PREFER_BUSY_POLL_ = 69, TCP_RTO_MAX_MS_ = 44 };
+       SO_TXREHASH_ = 74, SO_PREFER_BUSY_POLL_ = 69, TCP_RTO_MAX_MS_ = 44, TCP_RTO_MIN_US_ = 45, TCP_DELACK_MAX_US_ = 46,
+       SO_TIMESTAMP_NEW_ = 63, SO_TIMESTAMPNS_NEW_ = 64, SO_TIMESTAMPING_NEW_ = 65, SO_RCVPRIORITY_ = 82 };
 
 enum {
 	EARLY = 1,    /* set before the socket is bound */
@@ -24,7 +25,8 @@ enum {
 	IDLE = 4,     /* of sockets that are closed or listen; of others it is something else, or refused */
 	PACKETS = 32, /* none of streams, which inherit something there all the same */
 	MAY_FAIL = 8, /* what the host must grant, or have: it goes on without */
-	BUFFER = 16,  /* kept as twice what it is told (socket(7)); only set when it was by the owner */
+	BUFFER = 16,  /* kept as twice what it is told (socket(7)); set when the owner did, or it is less */
+	LESS = 64,    /* of sockets that are not idle the kernel chooses it, unless it is less than that */
 };
 
 static const struct row {
@@ -62,22 +64,30 @@ static const struct row {
 	{ SOL_IP, 26 /* IP_RECVERR_RFC4884 */, 0 },
 	{ SOL_IP, IP_MTU_DISCOVER, 0 },
 	{ SOL_IP, IP_MULTICAST_TTL, PACKETS },
-	{ SOL_IP, IP_MULTICAST_LOOP, PACKETS },
+	{ SOL_IP, IP_MULTICAST_LOOP, 0 },
 	{ SOL_IP, IP_MULTICAST_IF, PACKETS },
-	{ SOL_IP, IP_MULTICAST_ALL, PACKETS },
+	{ SOL_IP, IP_MULTICAST_ALL, 0 },
 	{ SOL_IP, IP_UNICAST_IF, 0 },
 	{ SOL_IP, IP_NODEFRAG, 0 },
+	{ SOL_IP, IP_ROUTER_ALERT, 0 },
 	{ SOL_IP, IP_MINTTL, 0 },
 	{ SOL_IPV6, IPV6_TCLASS, 0 },
 	{ SOL_IPV6, IPV6_UNICAST_HOPS, 0 },
 	{ SOL_IPV6, IPV6_MULTICAST_HOPS, PACKETS },
-	{ SOL_IPV6, IPV6_MULTICAST_LOOP, PACKETS },
+	{ SOL_IPV6, IPV6_MULTICAST_LOOP, 0 },
 	{ SOL_IPV6, IPV6_MULTICAST_IF, PACKETS },
-	{ SOL_IPV6, 29 /* IPV6_MULTICAST_ALL */, PACKETS },
+	{ SOL_IPV6, 29 /* IPV6_MULTICAST_ALL */, 0 },
+	{ SOL_IPV6, 30 /* IPV6_ROUTER_ALERT_ISOLATE */, 0 },
 	{ SOL_IPV6, IPV6_UNICAST_IF, 0 },
 	{ SOL_IPV6, IPV6_MTU_DISCOVER, 0 },
 	{ SOL_IPV6, IPV6_RECVERR, 0 },
 	{ SOL_IPV6, 31 /* IPV6_RECVERR_RFC4884 */, 0 },
+	{ SOL_IPV6, IPV6_2292PKTINFO, 0 },
+	{ SOL_IPV6, IPV6_2292HOPOPTS, 0 },
+	{ SOL_IPV6, IPV6_2292DSTOPTS, 0 },
+	{ SOL_IPV6, IPV6_2292RTHDR, 0 },
+	{ SOL_IPV6, IPV6_2292HOPLIMIT, 0 },
+	{ SOL_IPV6, 11 /* IPV6_FLOWINFO */, 0 },
 	{ SOL_IPV6, IPV6_RECVPKTINFO, 0 },
 	{ SOL_IPV6, IPV6_RECVHOPLIMIT, 0 },
 	{ SOL_IPV6, IPV6_RECVTCLASS, 0 },
@@ -87,10 +97,15 @@ static const struct row {
 	{ SOL_IPV6, IPV6_RECVPATHMTU, 0 },
 	{ SOL_IPV6, IPV6_RECVORIGDSTADDR, 0 },
 	{ SOL_IPV6, IPV6_RECVFRAGSIZE, 0 },
+	{ SOL_IPV6, IPV6_HOPOPTS, 0 },
+	{ SOL_IPV6, IPV6_RTHDR, 0 },
+	{ SOL_IPV6, IPV6_RTHDRDSTOPTS, 0 },
+	{ SOL_IPV6, IPV6_DSTOPTS, 0 },
 	{ SOL_IPV6, IPV6_AUTOFLOWLABEL, 0 },
 	{ SOL_IPV6, 33 /* IPV6_FLOWINFO_SEND */, 0 },
 	{ SOL_IPV6, IPV6_DONTFRAG, 0 },
 	{ SOL_IPV6, IPV6_MINHOPCOUNT, 0 },
+	{ SOL_RAW, IPV6_CHECKSUM, 0 }, /* of ICMPv6, where the next is refused (raw.c in the kernel) */
 	{ SOL_IPV6, IPV6_CHECKSUM, 0 },
 	{ SOL_RAW, 1 /* ICMP_FILTER */, 0 },
 	{ SOL_ICMPV6, 1 /* ICMPV6_FILTER */, 0 },
@@ -117,8 +132,10 @@ static const struct row {
 	{ SOL_TCP, TCP_INQ, 0 },
 	{ SOL_TCP, TCP_TX_DELAY, 0 },
 	{ SOL_TCP, TCP_RTO_MAX_MS_, 0 },
+	{ SOL_TCP, TCP_RTO_MIN_US_, 0 },
+	{ SOL_TCP, TCP_DELACK_MAX_US_, 0 },
 	{ SOL_TCP, TCP_MAXSEG, IDLE | MAY_FAIL }, /* what it was last, when nobody has set it */
-	{ SOL_TCP, TCP_WINDOW_CLAMP, IDLE },
+	{ SOL_TCP, TCP_WINDOW_CLAMP, LESS },
 	{ SOL_TCP, TCP_FASTOPEN, IDLE },
 	{ SOL_TCP, TCP_FASTOPEN_CONNECT, IDLE },
 	{ SOL_TCP, TCP_FASTOPEN_NO_COOKIE, IDLE },
@@ -134,6 +151,7 @@ static const struct row {
 	{ SOL_PACKET, PACKET_AUXDATA, 0 },
 	{ SOL_PACKET, PACKET_ORIGDEV, 0 },
 	{ SOL_PACKET, PACKET_RESERVE, 0 },
+	{ SOL_PACKET, PACKET_COPY_THRESH, 0 },
 	{ SOL_PACKET, PACKET_LOSS, 0 },
 	{ SOL_PACKET, PACKET_VNET_HDR, 0 },
 	{ SOL_PACKET, PACKET_TIMESTAMP, 0 },
@@ -159,6 +177,13 @@ static const struct row {
 	{ SOL_SOCKET, SO_TIMESTAMPNS, 0 },
 	{ SOL_SOCKET, SO_TIMESTAMP, 0 },
 	{ SOL_SOCKET, SO_TIMESTAMPING, 0 },
+	/* The same with times of 64 bits: the last one of either sort that was set decides. */
+	{ SOL_SOCKET, SO_TIMESTAMP_NEW_, 0 },
+	{ SOL_SOCKET, SO_TIMESTAMPNS_NEW_, 0 },
+	{ SOL_SOCKET, SO_TIMESTAMPING_NEW_, 0 },
+	{ SOL_SOCKET, SO_RCVPRIORITY_, 0 },
+	{ SOL_SOCKET, SO_WIFI_STATUS, 0 },
+	{ SOL_SOCKET, SO_NOFCS, 0 },
 	{ SOL_SOCKET, SO_RXQ_OVFL, 0 },
 	{ SOL_SOCKET, SO_SELECT_ERR_QUEUE, 0 },
 	{ SOL_SOCKET, SO_RCVMARK_, 0 },
@@ -244,7 +269,7 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++) {
-		uint8_t value[VALUE_MAX] = { 0 };
+		uint8_t value[VALUE_MAX];
 		socklen_t len = sizeof(value);
 		size_t bytes;
 
@@ -273,22 +298,40 @@ static int attach(int fd, const Ckpt__SocketOption *o)
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p)) < 0 ? -errno : 0;
 }
 
+static int number_of(const Ckpt__SocketOption *o)
+{
+	int v = 0;
+
+	memcpy(&v, o->value.data, o->value.len < sizeof(v) ? o->value.len : sizeof(v));
+	return v;
+}
+
+/* One that grew by itself grows again. */
 static int set_buffer(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o)
 {
-	int lock = ckpt_sockopt_number(s, SOL_SOCKET, SO_BUF_LOCK_), v;
+	int lock = ckpt_sockopt_number(s, SOL_SOCKET, SO_BUF_LOCK_), v = number_of(o), now = 0;
+	socklen_t len = sizeof(now);
 
-	if (!(lock & (r->name == SO_SNDBUF ? 1 : 2)) || o->value.len != sizeof(v))
+	if (!(lock & (r->name == SO_SNDBUF ? 1 : 2)) &&
+	    (getsockopt(fd, SOL_SOCKET, r->name, &now, &len) < 0 || v >= now))
 		return 0;
-	memcpy(&v, o->value.data, sizeof(v));
 	v /= 2;
 	return setsockopt(fd, SOL_SOCKET, r->name, &v, sizeof(v)) < 0 ? -errno : 0;
+}
+
+static bool grew(const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o, const uint8_t *now)
+{
+	int v;
+
+	memcpy(&v, now, sizeof(v));
+	return (r->flags & LESS) && !is_idle(s) && number_of(o) >= v;
 }
 
 /* Nothing when it has that value already: most may not even be said without a privilege. */
 static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o,
 	       struct err *e)
 {
-	uint8_t now[VALUE_MAX] = { 0 };
+	uint8_t now[VALUE_MAX];
 	socklen_t len = sizeof(now);
 	int n = 0;
 
@@ -297,7 +340,7 @@ static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__S
 	else if (r->flags & BUFFER)
 		n = set_buffer(fd, s, r, o);
 	else if (getsockopt(fd, r->level, r->name, now, &len) < 0 || len != o->value.len ||
-		 memcmp(now, o->value.data, len) != 0)
+		 (memcmp(now, o->value.data, len) != 0 && !grew(s, r, o, now)))
 		n = setsockopt(fd, r->level, r->name, o->value.data, (socklen_t)o->value.len) < 0 ? -errno : 0;
 	if (n < 0 && !(r->flags & MAY_FAIL))
 		return err_code(e, n, "set option %d of level %d of a socket", r->name, r->level);

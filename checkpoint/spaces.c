@@ -121,6 +121,13 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 	return r < 0 ? r : (int)s->count;
 }
 
+ino_t ckpt_space_number(const char *link)
+{
+	const char *p = strchr(link, '[');
+
+	return p ? strtoull(p + 1, NULL, 10) : 0;
+}
+
 /* The id of the namespace that /proc/PID/ns/`name` stands for. A link is cheap to read, and
  * mostly known. */
 static int of_link(struct ckpt_dump *d, enum ckpt_space_kind kind, const char *name, pid_t tid,
@@ -128,12 +135,13 @@ static int of_link(struct ckpt_dump *d, enum ckpt_space_kind kind, const char *n
 {
 	cleanup_close int fd = -EBADF;
 	char path[64], text[64] = { 0 };
-	unsigned long long ino;
+	ino_t ino;
 
 	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)tid, name);
 	if (readlink(path, text, sizeof(text) - 1) < 0)
 		return errno == ENOENT ? 0 : err_sys(e, "read %s", path); /* a kernel without it */
-	if (sscanf(text, "%*[a-z]:[%llu]", &ino) == 1)
+	ino = ckpt_space_number(text);
+	if (ino)
 		for (size_t i = 0; i < d->spaces.count; i++)
 			if (d->spaces.space[i].ino == ino) {
 				/* Known by an fd or as an owner until now. */

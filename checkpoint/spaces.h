@@ -77,6 +77,8 @@ int ckpt_spaces_add(struct ckpt_dump *d, enum ckpt_space_kind kind, int fd, pid_
 /* Fills in what it is by itself. (spaces_look.c) */
 int ckpt_space_look(struct ckpt_dump *d, struct ckpt_seen_space *seen, Ckpt__Space *out,
 		    struct err *e);
+/* Its number in such a link of /proc/PID/ns; 0: there is none. */
+ino_t ckpt_space_number(const char *link);
 /* Which namespaces a thread is in. */
 int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e);
 void ckpt_spaces_done(struct ckpt_dump *d);
@@ -100,6 +102,8 @@ int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e);
  */
 int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id,
 		     uint32_t *ret, struct err *e);
+/* The record of the file system with this device. One that is mounted nowhere any more gets one. (mounts.c) */
+int ckpt_super_of(struct ckpt_dump *d, dev_t dev, const char *type, uint32_t *ret, struct err *e);
 /* Where a mount is, from the root of its namespace; "" is that. */
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size);
 /* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover.

@@ -202,15 +202,33 @@ static int look_time(struct looking *l, struct err *e)
 	return l->out->offsets ? 0 : err_code(e, -ENOMEM, "read clocks");
 }
 
+static void read_pid_max(struct looking *l, int fd)
+{
+	char text[64];
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	l->out->pid_max = (uint32_t)strtoul(text, NULL, 10);
+}
+
 /* Of each namespace since Linux 6.14, of the host before. */
 static int look_pid(void *arg, struct err *e)
 {
 	struct looking *l = arg;
-	cleanup_free char *text = NULL;
+	cleanup_close int fd = openat(l->proc, "sys/kernel/pid_max", O_RDONLY | O_CLOEXEC);
 
 	(void)e;
-	if (fd_read_file_at(l->proc, "sys/kernel/pid_max", 64, &text, NULL) == 0)
-		l->out->pid_max = (uint32_t)strtoul(text, NULL, 10);
+	read_pid_max(l, fd);
+	return 0;
+}
+
+static int look_at_pid(struct looking *l, struct err *e)
+{
+	const struct ckpt_ahead_space *known = ckpt_ahead_space(&l->d->ahead, l->seen->ino);
+
+	if (!known)
+		return ckpt_within(&l->fd, 1, look_pid, l, e);
+	read_pid_max(l, known->pid_max);
 	return 0;
 }
 
@@ -255,7 +273,7 @@ static int look(struct looking *l, bool main, struct err *e)
 		return r == 0 && !main ? look_time(l, e) : r;
 	case CKPT_SPACE_PID:
 		r = main ? 0 : need_member(l, e);
-		return r == 0 ? ckpt_within(&l->fd, 1, look_pid, l, e) : r;
+		return r == 0 ? look_at_pid(l, e) : r;
 	default:
 		return 0;
 	}

@@ -2,6 +2,7 @@
 #include "checkpoint/aio.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/queues.h"
@@ -264,6 +265,8 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 	case CKPT_REC_SHMEM:
 		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
 			return bad(e, "shared memory", rec->id);
+		if (!ckpt_huge_shmem_fits(m))
+			return bad(e, "shared memory of huge pages", rec->id);
 		r = ckpt_push(&t->arena, &t->shmems, &t->shmem_count, m);
 		break;
 	case CKPT_REC_ZOMBIE:
@@ -324,7 +327,7 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
 		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
 		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a) ||
-		    !ckpt_aio_fits(a))
+		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}

@@ -421,9 +421,6 @@ static int keep_message(struct ckpt_peeked *m, void *arg, struct err *e)
 		m->fds[i] = -EBADF; /* the dump's */
 		if (r < 0)
 			return err_wrap(e, "under way in a unix socket");
-		/* It could not be sent again: sockets are filled before there are processes. */
-		if (ckpt_file_opens_late(k->d->tree.files[q->rights[i] - 1]))
-			return ckpt_sock_busy(k, "with a pidfd or a file of /proc on its way in it", e);
 	}
 	return 0;
 }

@@ -369,7 +369,10 @@ static int wait_again(struct ckpt_opening *o, size_t i, struct err *e)
 
 static int set_options(struct ckpt_opening *o, size_t i, struct err *e)
 {
-	return ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket, CKPT_SOCKOPT_BOUND, e);
+	const Ckpt__Socket *s = o->tree->files[i]->socket;
+	int r = ckpt_sockopts_set(o->fds[i], s, CKPT_SOCKOPT_EARLY, e);
+
+	return r == 0 ? ckpt_sockopts_set(o->fds[i], s, CKPT_SOCKOPT_BOUND, e) : r;
 }
 
 int ckpt_unix_make(struct ckpt_opening *o, struct err *e)

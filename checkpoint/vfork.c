@@ -13,10 +13,12 @@
 #include <linux/kcmp.h>
 #include <sys/syscall.h>
 
-static int by_memory(const void *a, const void *b)
+/* `failed` becomes true where one of them has ended: the order is none then. */
+static int by_memory(const void *a, const void *b, void *failed)
 {
 	long r = syscall(SYS_kcmp, *(const pid_t *)a, *(const pid_t *)b, KCMP_VM, 0, 0);
 
+	*(bool *)failed = *(bool *)failed || r < 0;
 	return r == 1 ? -1 : r == 2;
 }
 
@@ -49,13 +51,15 @@ static bool has_waiting(pid_t pid)
 	return false;
 }
 
-bool ckpt_vfork_find(pid_t *pids, size_t count, pid_t *ret_parent, pid_t *ret_child)
+bool ckpt_vfork_find(pid_t *pids, size_t count, bool *ret_shared, pid_t *ret_parent, pid_t *ret_child)
 {
+	*ret_shared = false;
 	/* A child still shares its parent's memory: few do, so that few need be looked at. */
-	qsort(pids, count, sizeof(*pids), by_memory);
+	qsort_r(pids, count, sizeof(*pids), by_memory, ret_shared);
 	for (size_t i = 1; i < count; i++) {
-		if (by_memory(&pids[i - 1], &pids[i]) != 0)
+		if (by_memory(&pids[i - 1], &pids[i], ret_shared) != 0)
 			continue;
+		*ret_shared = true;
 		for (size_t k = i - 1; k <= i; k++)
 			if (has_waiting(pids[k])) {
 				*ret_parent = pids[k];

@@ -30,11 +30,19 @@ static int enable(int uffd)
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
 }
 
-bool ckpt_watch_known(void)
+int ckpt_watch_own(void)
 {
 	cleanup_close int fd = (int)syscall(SYS_userfaultfd, FLAGS);
+	int r = fd < 0 ? -errno : enable(fd);
 
-	return fd >= 0 && enable(fd) == 0;
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+bool ckpt_watch_known(void)
+{
+	cleanup_close int fd = ckpt_watch_own();
+
+	return fd >= 0;
 }
 
 struct making {

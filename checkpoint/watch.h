@@ -22,6 +22,9 @@
 /* Whether this kernel can. */
 bool ckpt_watch_known(void);
 
+/* A leaf. One for the caller's own memory. */
+int ckpt_watch_own(void);
+
 /* The fd, the caller's; -ESRCH when the process has ended, *e filled for all errors. */
 int ckpt_watch_open(pid_t pid, struct err *e);
 

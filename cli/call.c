@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/macro.h"
+#include "cli/ahead.h"
 
 int cli_root(struct cli *c, struct err *e)
 {
@@ -14,6 +15,8 @@ int cli_client(struct cli *c, struct err *e)
 
 	if (c->client || r < 0)
 		return r;
+	if (ahead.sent)
+		return client_adopt(&c->client, &c->root, ahead.fd, ahead.text, e);
 	return client_open(&c->client, &c->root, c->cmd->flags & CMD_NO_START ? 0 : CLIENT_START, e);
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/exec.h"
 
+#include "cli/ahead.h"
 #include "cli/attach.h"
 #include "cli/term.h"
 
@@ -103,6 +104,17 @@ static int call(struct cli *c, const char *method, json_t *in, struct attach *a,
 	return 0;
 }
 
+static int open_stdio(struct attach_stdio *stdio, struct err *e)
+{
+	int r = 0;
+
+	if (ahead.sent)
+		*stdio = ahead.stdio;
+	else
+		r = attach_stdio_open(stdio);
+	return r < 0 ? err_code(e, r, "prepare standard input and output") : 0;
+}
+
 int exec_session(struct cli *c, const char *method, json_t *in, bool tty, char ret_name[64],
 		 struct err *e)
 {
@@ -119,9 +131,8 @@ int exec_session(struct cli *c, const char *method, json_t *in, bool tty, char r
 	}
 	if (!tty) {
 		a.stdio = &stdio;
-		r = attach_stdio_open(&stdio, e);
+		r = open_stdio(&stdio, e);
 		if (r < 0) {
-			attach_stdio_done(&stdio);
 			json_decref(in);
 			return r;
 		}

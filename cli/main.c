@@ -3,6 +3,7 @@
 
 #include "base/macro.h"
 #include "base/str.h"
+#include "cli/attach_stdio.h"
 #include "cli/help.h"
 
 static void print_verbs(void)
@@ -235,6 +236,7 @@ int main(int argc, char **argv)
 	struct err e = { 0 };
 	int status;
 
+	attach_stdio_hold();
 	if (run(&c, argc - 1, argv + 1, &e) < 0) {
 		cli_error(&c, &e);
 		status = exit_status(&c, &e);

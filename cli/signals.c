@@ -2,14 +2,14 @@
 #include "cli/cli.h"
 
 #include "base/macro.h"
+#include "cli/signals.h"
 
-#include <signal.h>
 #include <sys/signalfd.h>
 
 int cli_signals(struct cli *c, bool terminal, struct err *e)
 {
-	static const int end[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
-	static const int more[] = { SIGUSR1, SIGUSR2, SIGALRM, SIGCONT, SIGWINCH };
+	static const int end[] = { SIGNALS_END };
+	static const int more[] = { SIGNALS_TERMINAL };
 	sigset_t set;
 	int fd;
 

@@ -5,6 +5,10 @@
 #include "base/macro.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
 
 #define PACKETS_MAX (16u << 20) /* bytes of frames that wait for it to run */
 
@@ -49,6 +53,16 @@ int mig_in_image(struct mig_receiving *r, struct err *e)
 	return ret < 0 ? err_code(e, ret, "pass the image on") : 0;
 }
 
+/* The monitor has taken all that it was passed, or reads no more. */
+static void await_reader(const struct mig_receiving *r)
+{
+	struct pollfd gone = { .fd = r->image };
+	int left = 0;
+
+	while (ioctl(r->image, FIONREAD, &left) == 0 && left && poll(&gone, 1, 0) == 0)
+		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+}
+
 int mig_in_ready(struct mig_receiving *r, struct err *e)
 {
 	int ret = 0;
@@ -57,6 +71,8 @@ int mig_in_ready(struct mig_receiving *r, struct err *e)
 		return mig_in_bad(e);
 	if (r->frame.type == MIG_BEGIN)
 		ret = r->named ? mig_in_bad(e) : begin_image(r, e);
+	else if (r->image >= 0)
+		await_reader(r);
 	if (ret == 0)
 		ret = mig_send(r->c, MIG_READY, NULL, 0, e);
 	return ret < 0 ? ret : mig_flush(r->c, e);

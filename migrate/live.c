@@ -208,7 +208,11 @@ static int send_image(struct mig_sending *s, struct err *e)
 	/* A kernel that cannot tell what was written to: all goes in the pause. */
 	if (r < 0)
 		return ckpt_dump_prepare(&v->cgroup, v->init, s->pump.out, &o, &s->dump, NULL, e);
-	r = memory_rounds(s, e);
+	/* Somebody reads at the other end when the first round says what the clocks are: they begin there as late as
+	 * that comes, and the pause ends no sooner than they have caught up. */
+	r = sync_with(s, MIG_SYNC, e);
+	if (r == 0)
+		r = memory_rounds(s, e);
 	s->status.stage = "switch-over";
 	step_mark("live.rounds");
 	return r < 0 ? r : ckpt_precopy_finish(s->precopy, &s->dump, NULL, e);

@@ -8,7 +8,7 @@
 
 /* Frames from the network that come to the source for a VPS that is about to run elsewhere, or does by now. */
 
-#define STRAYS_QUIET_MS 200      /* nobody sends to the old place any more */
+#define STRAYS_QUIET_US 200000 /* nobody sends to the old place any more */
 #define STRAYS_MAX_US 3000000
 
 static int send_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
@@ -37,20 +37,31 @@ static int send_stray(void *ctx, unsigned i, const void *frame, size_t len, stru
 	return send_frame(ctx, i, frame, len, e);
 }
 
-/* Switches and routers go on sending here until they have learnt, or were told, where it is now. */
+/*
+ * Switches and routers go on sending here until they have learnt, or were told, where it is now. Who was not
+ * answered during the pause waits about as long again before it sends once more (RFC 6298, 5.5).
+ */
+static uint64_t quiet_us(const struct mig_sending *s)
+{
+	uint64_t pause = s->o->report.pause_us;
+
+	return pause > STRAYS_QUIET_US ? pause : STRAYS_QUIET_US;
+}
+
 static int send_strays(struct mig_sending *s, struct err *e)
 {
-	uint64_t now = now_monotonic_us(), end = now + STRAYS_MAX_US;
+	uint64_t now = now_monotonic_us(), last = now + STRAYS_MAX_US, end = now + quiet_us(s);
 	int r = 0;
 
-	s->stray_us = now;
-	while (r == 0 && now < end && now < s->stray_us + STRAYS_QUIET_MS * 1000) {
-		int left = (int)((s->stray_us + STRAYS_QUIET_MS * 1000 - now) / 1000) + 1;
-
-		if (netns_hold_wait(s->hold, left))
+	while (r == 0 && now < end && now < last) {
+		if (end > last)
+			end = last;
+		if (netns_hold_wait(s->hold, (int)((end - now) / 1000) + 1))
 			r = netns_hold_take(s->hold, send_stray, s, e);
 		if (r == 0)
 			r = mig_flush(s->c, e);
+		if (s->stray_us >= now)
+			end = s->stray_us + quiet_us(s);
 		now = now_monotonic_us();
 	}
 	return r;

@@ -12,28 +12,39 @@
 
 #define PIECE (256u << 10)
 
+/*
+ * Under the lock. When the pipe is empty the engine may be long about what comes next: while it scans, or collects in
+ * the pause. What it has written is not to wait for that, above all the first record, which has the clocks.
+ */
+static int pass_on(struct mig_pump *p, char *data, ssize_t *ret)
+{
+	int r;
+
+	*ret = read(p->in, data, PIECE);
+	if (*ret < 0 && errno != EINTR)
+		return err_sys(&p->why, "send the image");
+	if (*ret <= 0)
+		return 0;
+	r = mig_send(p->channel, MIG_IMAGE, data, (size_t)*ret, &p->why);
+	return r == 0 && *ret < (ssize_t)PIECE ? mig_flush(p->channel, &p->why) : r;
+}
+
 static void *run(void *arg)
 {
 	struct mig_pump *p = arg;
 	cleanup_free char *data = malloc(PIECE);
-	ssize_t n = 0;
+	ssize_t n = -1;
 
 	if (!data)
 		p->result = err_code(&p->why, -ENOMEM, "send the image");
 	/* Read under the lock: what is not in the pipe any more is in a frame. */
-	while (p->result == 0) {
+	while (p->result == 0 && n != 0) {
 		struct pollfd ready = { .fd = p->in, .events = POLLIN };
 
 		poll(&ready, 1, -1);
 		pthread_mutex_lock(&p->lock);
-		n = read(p->in, data, PIECE);
-		if (n > 0)
-			p->result = mig_send(p->channel, MIG_IMAGE, data, (size_t)n, &p->why);
-		else if (n < 0 && errno != EINTR)
-			p->result = err_sys(&p->why, "send the image");
+		p->result = pass_on(p, data, &n);
 		pthread_mutex_unlock(&p->lock);
-		if (n == 0)
-			break;
 	}
 	pthread_mutex_lock(&p->lock);
 	fd_close(&p->in); /* the writer hears of a failure by EPIPE */

@@ -135,9 +135,9 @@ const struct ruleset_rule ruleset_rules[] = {
 
 	/* What cannot be read (a frame cut short) matches no rule, so each list ends in a refusal.
 	 * A DHCP client asks before it has an address; that is no attack, only useless here. */
-	{ RS_BRIDGE, "from4", "ether.type =0x0800 ip.saddr =0.0.0.0 l4proto =17 dport =67 drop" },
 	{ RS_BRIDGE, "from4", "l4proto =17 sport =67 goto spoof" },
 	{ RS_BRIDGE, "from4", "ether.type =0x0800 iifname . ip.saddr @addr4 accept" },
+	{ RS_BRIDGE, "from4", "ether.type =0x0800 ip.saddr =0.0.0.0 l4proto =17 dport =67 drop" },
 	{ RS_BRIDGE, "from4", "goto spoof" },
 
 	{ RS_BRIDGE, "from6", "ether.type =0x86dd l4proto =58 goto icmp6" },
@@ -168,7 +168,7 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_BRIDGE, "spoof", "drop" },
 
 	/* The bridge has route_localnet, for ports published on 127.0.0.1. */
-	{ RS_INET, "pre", "iifname @link nfproto =2 ip.daddr/255.0.0.0 =127.0.0.0 drop" },
+	{ RS_INET, "pre", "nfproto =2 ip.daddr/255.0.0.0 =127.0.0.0 iifname @link drop" },
 	{ RS_INET, "pre", "iifname @routed goto routed_from" },
 	{ RS_INET, "routed_from", "nfproto =2 iifname . ip.saddr @addr4 accept" },
 	{ RS_INET, "routed_from", "nfproto =10 ip6.saddr =:: l4proto =58 accept" },
@@ -197,8 +197,9 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "nat_post", "nfproto =2 ip.saddr . ip.daddr @itself4 masquerade" },
 	{ RS_INET, "nat_post", "nfproto =10 ip6.saddr . ip6.daddr @itself6 masquerade" },
 
+	/* Most packets are of connections that were let through: they are asked nothing else. */
+	{ RS_INET, "input", "ct.state &6 accept" }, /* established, related */
 	{ RS_INET, "input", "iifname @link goto to_host" },
-	{ RS_INET, "to_host", "ct.state &6 accept" }, /* established, related */
 	{ RS_INET, "to_host",
 	  "ct.state &8 nfproto =2 ip.saddr @tenant4 ip.saddr +@busy4 goto refuse_from" },
 	{ RS_INET, "to_host",
@@ -218,6 +219,7 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "to_host", "pkttype !=0 drop" }, /* broadcast and multicast: nobody is asked */
 	{ RS_INET, "to_host", "goto refuse_from" },
 
+	{ RS_INET, "forward", "ct.state &6 accept" },
 	/* The host's table of connections is everybody's: no address of a VPS may fill it. */
 	{ RS_INET, "forward",
 	  "ct.state &8 iifname @link nfproto =2 ip.saddr @tenant4 ip.saddr +@busy4 "
@@ -232,7 +234,6 @@ const struct ruleset_rule ruleset_rules[] = {
 	  "ct.state &8 oifname @link nfproto =10 ip6.daddr @tenant6 ip6.daddr +@busy6 "
 	  "goto refuse_to" },
 	{ RS_INET, "forward", "oifname @link goto to_tenant" },
-	{ RS_INET, "to_tenant", "ct.state &6 accept" },
 	{ RS_INET, "to_tenant", "nfproto =2 goto to4" },
 	{ RS_INET, "to_tenant", "nfproto =10 goto to6" },
 

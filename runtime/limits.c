@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #define SETTINGS_MAX 32
+#define CPU_WEIGHT_MAX 10000
 
 static int add(struct cgroup_setting *set, size_t *count, const struct config *c, const char *name)
 {
@@ -74,7 +75,35 @@ int rt_limits_up(struct rt_vps *v, struct err *e)
 	r = apply(v, set, count, note, e);
 	if (r > 0)
 		log_warn("%s: %s", v->spec->name, note);
+	if (r >= 0 && v->restore)
+		rt_hurry(&v->cgroup);
 	return r < 0 ? r : 0;
+}
+
+static const struct cgroup_setting hurried[] = {
+	{ .name = "cpu.max", .number = CGROUP_UNLIMITED },
+	{ .name = "cpu.weight", .number = CPU_WEIGHT_MAX },
+};
+
+void rt_hurry(const struct cgroup *c)
+{
+	char note[CGROUP_NOTE_MAX];
+	struct err ignored;
+
+	for (size_t i = 0; i < ARRAY_SIZE(hurried); i++)
+		cgroup_apply(c, &hurried[i], 1, NULL, note, &ignored);
+}
+
+int rt_unhurry(struct rt_vps *v, struct err *e)
+{
+	cleanup_strv struct strv keys = { 0 };
+	char note[CGROUP_NOTE_MAX];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(hurried); i++)
+		r = strv_add(&keys, hurried[i].name);
+	return r < 0 ? err_code(e, r, "apply the limits")
+		     : rt_set(v, &keys, &v->spec->limits, note, sizeof(note), e);
 }
 
 int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, char *note,

@@ -132,6 +132,15 @@ int rt_kill(struct rt_vps *v, struct err *e); /* SIGKILL to everything inside */
 int rt_set(struct rt_vps *v, const struct strv *keys, const struct config *all, char *note,
 	   size_t note_size, struct err *e);
 
+/*
+ * What the checkpoint engine has the tasks of a VPS do while all stands still is not the tenant's work:
+ * it gets as much of the processors as the host has. Without that a VPS that has used up its share
+ * (cpu.max) would stand still for periods of 100 ms each. Best effort; until rt_unhurry(), for which
+ * whoever holds the VPS is answerable.
+ */
+void rt_hurry(const struct cgroup *c);
+int rt_unhurry(struct rt_vps *v, struct err *e);
+
 /* A command in a running VPS. */
 struct rt_exec {
 	struct strv argv;

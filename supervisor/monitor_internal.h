@@ -131,8 +131,8 @@ void mon_save_alone(struct mon *m);
 /* monitor_move.c: to another host, after mon_save(). It is given up from here on: frozen, and the record
  * of the migration (migrate/record.h) says so. On failure it runs on. */
 int mon_move_commit(struct mon *m, int worker, struct err *e);
-/* A worker that was to move it may have slowed it down. */
-void mon_full_speed(struct mon *m);
+/* A worker that was to save or move it may have slowed it down, or given it more than its share. */
+void mon_own_speed(struct mon *m);
 /* It is known who has it: it is killed, or runs on. */
 int mon_move_finish(struct mon *m, bool taken, struct err *e);
 

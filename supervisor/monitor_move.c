@@ -7,9 +7,7 @@
 #include "supervisor/monitor_internal.h"
 
 #include "base/log.h"
-#include "base/macro.h"
 #include "base/step.h"
-#include "cgroup/resources.h"
 #include "migrate/record.h"
 
 #include <fcntl.h>
@@ -21,14 +19,11 @@ static int open_lib(const struct mon *m, struct err *e)
 	return fd < 0 ? err_sys(e, "open %s", m->spec.lib_dir) : fd;
 }
 
-void mon_full_speed(struct mon *m)
+void mon_own_speed(struct mon *m)
 {
-	cleanup_strv struct strv keys = { 0 };
-	char note[CGROUP_NOTE_MAX];
-	struct err e = { 0 };
+	struct err e;
 
-	if (strv_add(&keys, "cpu.max") < 0 ||
-	    rt_set(m->vps, &keys, &m->spec.limits, note, sizeof(note), &e) < 0)
+	if (rt_unhurry(m->vps, &e) < 0)
 		log_warn("%s: %s", m->spec.name, e.msg);
 }
 

@@ -55,7 +55,7 @@ void mon_save_abort(struct mon *m)
 	lib = open_lib(m, &e);
 	if (lib >= 0)
 		suspend_abort(lib);
-	mon_full_speed(m);
+	mon_own_speed(m);
 	/* What the worker stopped it lets go, dead or alive. */
 	r = m->was_paused ? rt_freeze(m->vps, &e) : rt_thaw(m->vps, &e);
 	if (r < 0)

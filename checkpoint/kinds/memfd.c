@@ -4,10 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 static bool is(const struct ckpt_fd *f)
@@ -20,18 +18,12 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	char path[64], name[256];
 	int fd, seals, id;
 	Ckpt__Shmem *s;
-	struct statfs fs;
 
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, "open a memfd of process %d", (int)f->pid);
 	seals = fcntl(fd, F_GET_SEALS);
-	if (fstatfs(fd, &fs) < 0 || fs.f_type != TMPFS_MAGIC) {
-		close(fd);
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a memfd of huge pages, which cannot be saved "
-			       "yet", f->fd, (int)f->pid);
-	}
 	snprintf(name, sizeof(name), "%s", f->link + 7);
 	if (strlen(name) > 10)
 		name[strlen(name) - 10] = '\0'; /* " (deleted)" */

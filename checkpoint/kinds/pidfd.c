@@ -60,6 +60,14 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 					"the VPS", f->fd, (int)f->pid);
 }
 
+static bool has_thread(const struct ckpt_task *k, uint64_t number)
+{
+	for (size_t i = 0; i < k->thread_count; i++)
+		if (k->threads[i]->tid == number)
+			return true;
+	return false;
+}
+
 int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e)
 {
 	for (size_t i = 0; i < t->file_count; i++) {
@@ -67,11 +75,11 @@ int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e)
 		bool found = f->kind != CKPT_FILE_PIDFD || !f->value;
 
 		for (size_t k = 0; k < t->task_count && !found; k++)
-			found = t->tasks[k].process->pid == f->value;
+			found = has_thread(&t->tasks[k], f->value);
 		for (size_t k = 0; k < t->zombie_count && !found; k++)
 			found = t->zombies[k]->pid == f->value;
 		if (!found)
-			return err_set(e, ERR_UNSUPPORTED, "a pidfd of thread or process %llu cannot be saved yet",
+			return err_set(e, ERR_UNSUPPORTED, "a pidfd of process %llu, which is in no group of the VPS, cannot be saved",
 				       (unsigned long long)f->value);
 	}
 	return 0;

@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,22 +17,11 @@
 #include <termios.h>
 
 #define QUEUE_MAX 131072 /* the kernel's buffers hold 64 KiB and a page */
-#define SLAVE_MAJOR 136 /* and seven more */
 
 #define GET_DEVICE 0x80045432u /* TIOCGDEV */
 #define GET_EXCLUSIVE 0x80045440u
 #define GET_PACKET 0x80045438u
 #define GET_LOCK 0x80045439u
-
-static bool is_slave_device(dev_t rdev)
-{
-	return major(rdev) >= SLAVE_MAJOR && major(rdev) < SLAVE_MAJOR + 8;
-}
-
-static uint32_t index_of(dev_t rdev)
-{
-	return (major(rdev) - SLAVE_MAJOR) * 256 + minor(rdev);
-}
 
 /* What is queued, and read without waiting. */
 static int drain(int fd, ProtobufCBinaryData *ret, struct ckpt_arena *a, const char *what,
@@ -70,12 +60,12 @@ static int type_again(int slave, const ProtobufCBinaryData *in, bool lines)
 }
 
 /*
- * What was typed and not read. A line that is not complete cannot be seen before the terminal is without
- * lines, and would be a complete one when it has them again: so all is taken out, and typed again.
+ * A line that is not complete cannot be seen before the terminal is without lines, and would be a complete one when it
+ * has them again: so all is taken out, and typed again.
  */
-static int input(struct ckpt_dump *d, int slave, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
-		 struct err *e)
+int ckpt_pty_input(struct ckpt_dump *d, int slave, Ckpt__Pty *pty, struct err *e)
 {
+	const struct ckpt_pty_modes *m = (const void *)pty->modes.data;
 	bool lines = m->lflag & ICANON;
 	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, false, true),
 			      again = ckpt_pty_transparent(m, lines, false);
@@ -111,36 +101,17 @@ static Ckpt__Pty *new_pty(struct ckpt_dump *d, Ckpt__File *out, const struct ckp
 	return pty->modes.data && pty->size.data ? pty : NULL;
 }
 
-static bool first_of(const struct ckpt_tree *t, uint32_t index, bool master)
+/* Whether one of the pair has been seen by now: of its masters, or of its other files. */
+static bool is_first(const struct ckpt_tree *t, const Ckpt__Pty *pty, bool master)
 {
-	for (size_t i = 0; i < t->file_count; i++)
-		if (t->files[i]->pty && t->files[i]->pty->index == index &&
-		    !t->files[i]->pty->hung_up &&
+	for (size_t i = 0; i < t->file_count; i++) {
+		const Ckpt__Pty *p = t->files[i]->pty;
+
+		if (p && p != pty && ckpt_pty_same(p, pty) &&
 		    (t->files[i]->kind == CKPT_FILE_PTY_MASTER) == master)
 			return false;
+	}
 	return true;
-}
-
-/* Whose the terminal is: login(1) and others give it away. And that it is one of the VPS's own devpts. */
-static int owner(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__Pty *pty, struct err *e)
-{
-	cleanup_close int fd = -EBADF;
-	char path[64];
-	struct stat st;
-
-	snprintf(path, sizeof(path), "/dev/pts/%u", pty->index);
-	fd = path_open_in_root(ckpt_dump_root(d), path, O_PATH, 0);
-	if (fd < 0 || fstat(fd, &st) < 0 || !is_slave_device(st.st_rdev) ||
-	    index_of(st.st_rdev) != pty->index ||
-	    (f->st.st_rdev != makedev(5, 0) && f->st.st_dev != st.st_dev))
-		return err_set(e, ERR_UNSUPPORTED,
-			       "fd %d of process %d, %s, is a terminal of another devpts than "
-			       "that of the VPS",
-			       f->fd, (int)f->pid, f->link);
-	pty->mode = st.st_mode & 07777;
-	pty->uid = ckpt_dump_id(d, st.st_uid);
-	pty->gid = ckpt_dump_id(d, st.st_gid);
-	return 0;
 }
 
 static int look(const struct ckpt_fd *f, struct ckpt_pty_modes *m, struct winsize *ws,
@@ -184,47 +155,50 @@ int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out
 	pty = new_pty(d, out, &m, &ws);
 	if (!pty)
 		return err_code(e, -ENOMEM, "collect terminals");
-	pty->index =
-		index_of(makedev(device >> 8 & 0xfff, (device & 0xff) | (device >> 12 & 0xfff00)));
+	pty->index = ckpt_pty_index(
+		makedev(device >> 8 & 0xfff, (device & 0xff) | (device >> 12 & 0xfff00)));
 	if (ioctl(f->own, GET_EXCLUSIVE, &pty->exclusive) < 0)
 		pty->exclusive = 0;
-	r = owner(d, f, pty, e);
-	out->pty = NULL;
-	if (r < 0 || !first_of(ckpt_dump_tree(d), pty->index, false)) {
-		out->pty = pty;
+	r = ckpt_pty_instance(d, f, pty, e);
+	if (r < 0 || pty->devpts == CKPT_PTY_UNKNOWN || !is_first(ckpt_dump_tree(d), pty, false))
 		return r;
-	}
-	out->pty = pty;
 	/* By a file of ours: theirs may be for writing alone. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->own);
 	again = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 	if (again < 0)
 		return err_sys(e, "open terminal %s of process %d", f->link, (int)f->pid);
-	return input(d, again, &m, pty, e);
+	return ckpt_pty_input(d, again, pty, e);
 }
 
-bool ckpt_pty_is_console(struct ckpt_dump *d, dev_t rdev)
+bool ckpt_pty_is_console(struct ckpt_dump *d, const Ckpt__Pty *pty)
 {
 	cleanup_close int fd = path_open_in_root(ckpt_dump_root(d), "/dev/console", O_PATH, 0);
 	struct stat st;
 
-	return fd >= 0 && fstat(fd, &st) == 0 && is_slave_device(rdev) && st.st_rdev == rdev;
+	return fd >= 0 && fstat(fd, &st) == 0 && ckpt_pty_is_device(st.st_rdev) && !pty->devpts &&
+	       ckpt_pty_index(st.st_rdev) == pty->index;
 }
 
 static bool is_slave(const struct ckpt_fd *f)
 {
 	return S_ISCHR(f->st.st_mode) && !STREQ(f->link, "/dev/console") &&
-	       (is_slave_device(f->st.st_rdev) || f->st.st_rdev == makedev(5, 0));
+	       (ckpt_pty_is_device(f->st.st_rdev) || f->st.st_rdev == makedev(5, 0));
 }
 
-static int dump_slave(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
+int ckpt_pty_dump_slave(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
+	char proc[64];
+	struct err ignored;
+	uint64_t id;
 	int r = ckpt_pty_state(d, f, out, e);
 
-	if (r == 0 && !out->pty->hung_up)
-		out->pty->console = ckpt_pty_is_console(
-			d, makedev(SLAVE_MAJOR + out->pty->index / 256, out->pty->index % 256));
-	return r;
+	if (r < 0 || out->pty->hung_up)
+		return r;
+	out->pty->console = ckpt_pty_is_console(d, out->pty);
+	snprintf(proc, sizeof(proc), "/proc/%d/fd/%d", (int)f->pid, f->fd);
+	if (ckpt_mount_space(d, proc, f->link, &id, &out->space, &ignored) < 0)
+		out->path = ckpt_strdup(ckpt_dump_arena(d), "unmounted"); /* no way leads to it */
+	return out->path ? 0 : err_code(e, -ENOMEM, "collect terminals");
 }
 
 static bool is_master(const struct ckpt_fd *f)
@@ -282,42 +256,52 @@ static int dump_master(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File 
 	    ioctl(f->own, GET_EXCLUSIVE, &pty->exclusive) < 0)
 		return err_sys(e, "look at terminal %u of process %d", pty->index, (int)f->pid);
 	pty->other_closed = poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
-	r = owner(d, f, pty, e);
+	r = ckpt_pty_instance(d, f, pty, e);
 	return r == 0 ? output(d, f->own, &m, pty, e) : r;
+}
+
+/* Of those that nobody in the VPS has: only its own devpts is where the holder makes terminals. */
+static int add_master(struct ckpt_dump *d, const Ckpt__File *f, struct err *e)
+{
+	Ckpt__File *out;
+
+	if (f->pty->devpts)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "terminal %s has a master outside the VPS, which cannot be saved", f->path);
+	out = ckpt_alloc(ckpt_dump_arena(d), sizeof(*out));
+	if (!out)
+		return err_code(e, -ENOMEM, "collect terminals");
+	ckpt__file__init(out);
+	out->kind = CKPT_FILE_PTY_MASTER;
+	out->flags = O_RDWR | O_NONBLOCK;
+	out->path = ckpt_strdup(ckpt_dump_arena(d), "/dev/pts/ptmx");
+	out->pty = ckpt_memdup(ckpt_dump_arena(d), f->pty, sizeof(*f->pty));
+	if (!out->path || !out->pty || ckpt_file_push(d, out) < 0)
+		return err_code(e, -ENOMEM, "collect terminals");
+	out->pty->input.len = out->pty->exclusive = 0;
+	out->pty->outside = 1;
+	return 0;
 }
 
 int ckpt_pty_resolve(struct ckpt_dump *d, struct err *e)
 {
 	const struct ckpt_tree *t = ckpt_dump_tree(d);
+	int r = ckpt_pty_tell_apart(d, e);
 
-	for (size_t i = 0; i < t->file_count; i++) {
+	for (size_t i = 0; r == 0 && i < t->file_count; i++) {
 		const Ckpt__File *f = t->files[i];
-		Ckpt__File *out;
 
-		if (f->kind != CKPT_FILE_PTY_SLAVE || f->pty->hung_up || f->pty->console ||
-		    !first_of(t, f->pty->index, true))
-			continue;
-		out = ckpt_alloc(ckpt_dump_arena(d), sizeof(*out));
-		if (!out)
-			return err_code(e, -ENOMEM, "collect terminals");
-		ckpt__file__init(out);
-		out->kind = CKPT_FILE_PTY_MASTER;
-		out->flags = O_RDWR | O_NONBLOCK;
-		out->path = ckpt_strdup(ckpt_dump_arena(d), "/dev/pts/ptmx");
-		out->pty = ckpt_memdup(ckpt_dump_arena(d), f->pty, sizeof(*f->pty));
-		if (!out->path || !out->pty || ckpt_file_push(d, out) < 0)
-			return err_code(e, -ENOMEM, "collect terminals");
-		out->pty->input.len = out->pty->exclusive = 0;
-		out->pty->outside = 1;
+		if (f->kind == CKPT_FILE_PTY_SLAVE && !f->pty->hung_up && !f->pty->console &&
+		    is_first(t, f->pty, true))
+			r = add_master(d, f, e);
 	}
-	return 0;
+	return r;
 }
 
 int ckpt_pty_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e)
 {
 	const Ckpt__Pty *p = f->pty;
 
-	(void)t;
 	if (!p)
 		return f->kind == CKPT_FILE_PTY_MASTER || f->kind == CKPT_FILE_PTY_SLAVE ?
 			       err_set(e, ERR_FAIL,
@@ -325,12 +309,14 @@ int ckpt_pty_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e
 			       0;
 	if (p->index >= CKPT_PTY_MAX || p->modes.len != sizeof(struct ckpt_pty_modes) ||
 	    p->size.len != sizeof(struct winsize) || p->input.len > QUEUE_MAX ||
-	    p->output.len > QUEUE_MAX || p->mode > 07777 || p->uid > 65535 || p->gid > 65535)
+	    p->output.len > QUEUE_MAX || p->mode > 07777 || p->uid > 65535 || p->gid > 65535 ||
+	    p->devpts > t->super_count || p->mount > t->mount_count ||
+	    (p->devpts && !STREQ(t->supers[p->devpts - 1]->type, "devpts")))
 		return err_set(e, ERR_FAIL, "the image is damaged: terminal %u", p->index);
 	return 0;
 }
 
-uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index)
+uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t devpts, uint32_t index)
 {
 	uint32_t found = 0;
 
@@ -338,7 +324,7 @@ uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index)
 		const Ckpt__File *f = t->files[i];
 
 		if ((f->kind != CKPT_FILE_PTY_SLAVE && f->kind != CKPT_FILE_CONSOLE) || !f->pty ||
-		    f->pty->hung_up || f->pty->index != index)
+		    f->pty->hung_up || f->pty->index != index || f->pty->devpts != devpts)
 			continue;
 		if ((f->flags & O_ACCMODE) != O_WRONLY)
 			return i + 1;
@@ -349,5 +335,5 @@ uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index)
 
 const struct ckpt_kind ckpt_kind_pty_master = { "terminal-master", is_master, dump_master,
 						ckpt_pty_open_master, .complete = false };
-const struct ckpt_kind ckpt_kind_pty_slave = { "terminal", is_slave, dump_slave,
+const struct ckpt_kind ckpt_kind_pty_slave = { "terminal", is_slave, ckpt_pty_dump_slave,
 					       ckpt_pty_open_slave, .complete = false };

@@ -2,12 +2,14 @@
 #ifndef CHECKPOINT_KINDS_PTY_H
 #define CHECKPOINT_KINDS_PTY_H
 
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds.h"
 
 /*
- * Terminals of the VPS's own devpts. A pair has a master, which at most one open file stands for, and any
- * number of open files of its other end. What the pair holds is with the first of each. The console's
- * master is the holder's; that of `vps exec -t` was the client's, who is gone: the holder keeps another.
+ * Terminals, of the VPS's own devpts and of those that nested containers mount. A pair has a master, which at most
+ * one open file stands for, and any number of open files of its other end. What the pair holds is with the first of
+ * each. The console's master is the holder's; that of `vps exec -t` was the client's, who is gone: the holder keeps
+ * another.
  */
 
 /* struct termios2 and its calls; the kernel's header does not go together with libc's. */
@@ -19,6 +21,7 @@ struct ckpt_pty_modes {
 #define CKPT_PTY_GET 0x802c542au
 #define CKPT_PTY_SET 0x402c542bu
 #define CKPT_PTY_MAX 4096 /* pairs */
+#define CKPT_PTY_UNKNOWN UINT32_MAX /* the devpts of what /dev/tty has opened, until all files are there */
 
 /* Modes in which nothing is done to what goes through, nor does it go back; in lines when it is in lines. */
 struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
@@ -31,17 +34,40 @@ int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err 
 /* Fills out->pty from a terminal's file (not a master's). What is queued as input is taken out and put back. */
 int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
 
-/* Whether a device number is that of the console. */
-bool ckpt_pty_is_console(struct ckpt_dump *d, dev_t rdev);
+int ckpt_pty_dump_slave(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
+
+/* What was typed and not read, into `pty`, whose modes are known; by a file of ours that can be read. */
+int ckpt_pty_input(struct ckpt_dump *d, int slave, Ckpt__Pty *pty, struct err *e);
+
+/* A device number of a terminal, and which it is. */
+bool ckpt_pty_is_device(dev_t rdev);
+uint32_t ckpt_pty_index(dev_t rdev);
+/* Whether it is the console. */
+bool ckpt_pty_is_console(struct ckpt_dump *d, const Ckpt__Pty *pty);
+/* One and the same terminal, as far as that is known by now. */
+bool ckpt_pty_same(const Ckpt__Pty *a, const Ckpt__Pty *b);
+/* Which devpts it is of, and whose it is: login(1) and others give it away. What /dev/tty has opened is told when all
+ * files are collected, by ckpt_pty_tell_apart(). (kinds/pty_instance.c) */
+int ckpt_pty_instance(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__Pty *pty, struct err *e);
+int ckpt_pty_tell_apart(struct ckpt_dump *d, struct err *e);
+/* The devpts of the terminal with this number that controls a session, which is the host's number. */
+uint32_t ckpt_pty_of_session(const struct ckpt_tree *t, uint32_t index, pid_t session);
+/* These are nobody's business once that was asked. */
+void ckpt_pty_forget_sessions(const struct ckpt_tree *t);
 
 /* Masters that nobody in the VPS has, once all files are collected. */
 int ckpt_pty_resolve(struct ckpt_dump *d, struct err *e);
 int ckpt_pty_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
 
 /* The id of an open file of the terminal with this number; 0: there is none. */
-uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t index);
+uint32_t ckpt_pty_find(const struct ckpt_tree *t, uint32_t devpts, uint32_t index);
 
-/* In the first process: what all pairs hold, and terminals that were hung up, once all are opened. */
+/*
+ * In the first process, when all terminals are opened and nothing is mounted yet: what all pairs hold, and
+ * terminals that were hung up. When everything is mounted: those that a path leads to are opened by that, so that
+ * ttyname(3) finds it; and what would prevent that is set.
+ */
+int ckpt_pty_fill(struct ckpt_opening *o, struct err *e);
 int ckpt_pty_finish(struct ckpt_opening *o, struct err *e);
 /* In the holder: the console, by its master. */
 int ckpt_pty_console(const struct ckpt_tree *t, int master, struct err *e);

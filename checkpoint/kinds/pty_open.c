@@ -28,10 +28,19 @@ struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool 
 	return t;
 }
 
+/* Its file system: that of the runtime's, which the VPS may cover later, or one that was made for it. */
+static int open_instance(const struct ckpt_opening *o, const Ckpt__Pty *pty, struct err *e)
+{
+	int fd = pty->devpts ? fcntl(o->devpts[pty->devpts - 1], F_DUPFD_CLOEXEC, 3) :
+			       open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? err_sys(e, "open the devpts of terminal %u", pty->index) : fd;
+}
+
 /*
  * A pair gets the lowest number that is free: those in the way are held until it has come.
  */
-static int open_pair(const char *path, uint32_t index, struct err *e)
+static int open_pair(int devpts, uint32_t index, struct err *e)
 {
 	cleanup_free int *held = malloc(CKPT_PTY_MAX * sizeof(*held));
 	size_t count = 0;
@@ -41,12 +50,12 @@ static int open_pair(const char *path, uint32_t index, struct err *e)
 	while (held && count < CKPT_PTY_MAX) {
 		struct stat st;
 
-		fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+		fd = openat(devpts, "ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
 		if (fd < 0)
-			r = err_sys(e, "open %s", path);
+			r = err_sys(e, "open a terminal");
 		else if (fstat(fd, &st) < 0 || st.st_rdev != makedev(5, 2) ||
 			 ioctl(fd, TIOCGPTN, &got) < 0)
-			r = err_set(e, ERR_FAIL, "%s is no terminal multiplexer", path);
+			r = err_set(e, ERR_FAIL, "ptmx is no terminal multiplexer");
 		if (r < 0 || got >= index)
 			break;
 		held[count++] = fd;
@@ -63,6 +72,7 @@ static int open_pair(const char *path, uint32_t index, struct err *e)
 
 int ckpt_pty_open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
+	cleanup_close int devpts = -EBADF;
 	uint32_t id = 0;
 	int off = 0, fd;
 
@@ -70,7 +80,8 @@ int ckpt_pty_open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err
 		id++;
 	if (o->mates[id] >= 0)
 		return TAKE_FD(o->mates[id]);
-	fd = open_pair(f->path, f->pty->index, e);
+	devpts = open_instance(o, f->pty, e);
+	fd = devpts < 0 ? devpts : open_pair(devpts, f->pty->index, e);
 	if (fd >= 0 && ioctl(fd, TIOCSPTLCK, &off) < 0) {
 		err_sys(e, "unlock terminal %u", f->pty->index);
 		fd_close(&fd);
@@ -80,12 +91,12 @@ int ckpt_pty_open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err
 }
 
 /* Its master's fd, which may be there, or has to be made now and kept for it. */
-static int master_of(struct ckpt_opening *o, uint32_t index, struct err *e)
+static int master_of(struct ckpt_opening *o, const Ckpt__Pty *pty, struct err *e)
 {
 	for (size_t i = 0; i < o->tree->file_count; i++) {
 		const Ckpt__File *f = o->tree->files[i];
 
-		if (f->kind != CKPT_FILE_PTY_MASTER || f->pty->index != index)
+		if (f->kind != CKPT_FILE_PTY_MASTER || !ckpt_pty_same(f->pty, pty))
 			continue;
 		if (o->fds[i] >= 0)
 			return o->fds[i];
@@ -100,7 +111,8 @@ static int master_of(struct ckpt_opening *o, uint32_t index, struct err *e)
 		}
 		return o->mates[i] < 0 ? err_sys(e, "keep a terminal") : o->mates[i];
 	}
-	return err_set(e, ERR_FAIL, "the image is damaged: terminal %u has no other end", index);
+	return err_set(e, ERR_FAIL, "the image is damaged: terminal %u has no other end",
+		       pty->index);
 }
 
 int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
@@ -110,11 +122,9 @@ int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err 
 	if (f->pty->hung_up) /* in its place for now */
 		fd = open("/dev/null", flags);
 	else if (f->pty->console)
-		fd = open(f->path[0] == '/' && !STREQ(f->path, "/dev/tty") ? f->path :
-									     "/dev/console",
-			  flags);
+		fd = open(!f->space && strncmp(f->path, "/dev/pts/", 9) == 0 ? f->path : "/dev/console", flags);
 	else {
-		master = master_of(o, f->pty->index, e);
+		master = master_of(o, f->pty, e);
 		if (master < 0)
 			return master;
 		fd = ioctl(master, TIOCGPTPEER, flags);
@@ -122,14 +132,19 @@ int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err 
 	return fd < 0 ? err_sys(e, "open terminal %u", f->pty->index) : fd;
 }
 
-static void give_away(const Ckpt__Pty *pty)
+static int give_away(const struct ckpt_opening *o, const Ckpt__Pty *pty, struct err *e)
 {
-	char path[64];
+	cleanup_close int devpts = open_instance(o, pty, e);
+	char name[16];
 
-	snprintf(path, sizeof(path), "/dev/pts/%u", pty->index);
+	snprintf(name, sizeof(name), "%u", pty->index);
 	/* Whoever has the number may have been chosen freely by the image; the kernel bounds it. */
-	if (chown(path, pty->uid, pty->gid) == 0)
-		chmod(path, pty->mode);
+	if (devpts < 0)
+		return devpts;
+	if (fchownat(devpts, name, pty->uid, pty->gid, AT_SYMLINK_NOFOLLOW) == 0 &&
+	    fchmodat(devpts, name, pty->mode, 0) < 0)
+		return err_sys(e, "give terminal %u away", pty->index);
+	return 0;
 }
 
 static int write_all(int fd, const ProtobufCBinaryData *data, bool lines)
@@ -165,26 +180,35 @@ static int fill(int master, const Ckpt__Pty *pty, const ProtobufCBinaryData *sai
 	return r < 0 ? err_code(e, r, "fill terminal %u", pty->index) : 0;
 }
 
-static int finish_master(struct ckpt_opening *o, uint32_t id, struct err *e)
+static int fill_pair(struct ckpt_opening *o, uint32_t id, struct err *e)
 {
 	const Ckpt__Pty *pty = o->tree->files[id]->pty;
-	uint32_t slave = ckpt_pty_find(o->tree, pty->index);
-	int master = o->fds[id], on = 1, r, fd;
+	uint32_t slave = ckpt_pty_find(o->tree, pty->devpts, pty->index);
+	const Ckpt__Pty *other = slave ? o->tree->files[slave - 1]->pty : pty;
+	int r = fill(o->fds[id], other, &pty->output, e), fd;
 
-	r = fill(master, slave ? o->tree->files[slave - 1]->pty : pty, &pty->output, e);
-	if (r < 0)
-		return r;
-	give_away(pty);
-	if (!slave && pty->other_closed) {
-		fd = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (r == 0)
+		r = give_away(o, pty->mode ? pty : other, e);
+	if (r == 0 && !slave && pty->other_closed) {
+		fd = ioctl(o->fds[id], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 		fd_close(&fd);
 	}
+	return r;
+}
+
+/* From here on it may not be opened any more. */
+static int close_up(struct ckpt_opening *o, uint32_t id, struct err *e)
+{
+	const Ckpt__Pty *pty = o->tree->files[id]->pty;
+	uint32_t slave = ckpt_pty_find(o->tree, pty->devpts, pty->index);
+	int on = 1;
+
 	if (slave && o->tree->files[slave - 1]->pty->exclusive)
 		ioctl(o->fds[slave - 1], TIOCEXCL);
 	if (pty->exclusive)
-		ioctl(master, TIOCEXCL);
-	if ((pty->packet && ioctl(master, TIOCPKT, &on) < 0) ||
-	    (pty->locked && ioctl(master, TIOCSPTLCK, &on) < 0))
+		ioctl(o->fds[id], TIOCEXCL);
+	if ((pty->packet && ioctl(o->fds[id], TIOCPKT, &on) < 0) ||
+	    (pty->locked && ioctl(o->fds[id], TIOCSPTLCK, &on) < 0))
 		return err_sys(e, "set up terminal %u", pty->index);
 	return 0;
 }
@@ -203,13 +227,13 @@ static int finish_hung_up(struct ckpt_opening *o, uint32_t id, struct err *e)
 	return r;
 }
 
-int ckpt_pty_finish(struct ckpt_opening *o, struct err *e)
+int ckpt_pty_fill(struct ckpt_opening *o, struct err *e)
 {
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->kind == CKPT_FILE_PTY_MASTER)
-			r = finish_master(o, i, e);
+			r = fill_pair(o, i, e);
 	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->kind == CKPT_FILE_PTY_SLAVE &&
 		    o->tree->files[i]->pty->hung_up)
@@ -218,8 +242,44 @@ int ckpt_pty_finish(struct ckpt_opening *o, struct err *e)
 		const Ckpt__Pty *pty = o->tree->files[i]->pty;
 
 		if (pty && (pty->console || o->tree->files[i]->kind == CKPT_FILE_CONSOLE))
-			give_away(pty);
+			r = give_away(o, pty, e);
 	}
+	return r;
+}
+
+/* Where its path leads to the same terminal; else it stays as it is. */
+static int open_by_path(const struct ckpt_opening *o, uint32_t id, struct err *e)
+{
+	const Ckpt__File *f = o->tree->files[id];
+	cleanup_close int fd = -EBADF;
+	struct stat a, b;
+
+	if (f->path[0] != '/' || ckpt_opening_enter(o, f->space, e) < 0)
+		return f->path[0] != '/' ? 0 : -EPERM;
+	fd = open(f->path, (int)(f->flags & O_ACCMODE) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	if (ckpt_opening_enter(o, 0, e) < 0)
+		return -EPERM;
+	if (fd < 0 || fstat(fd, &a) < 0 || fstat(o->fds[id], &b) < 0 || a.st_dev != b.st_dev ||
+	    a.st_ino != b.st_ino || !S_ISCHR(a.st_mode))
+		return 0;
+	if (fcntl(fd, F_SETFL, fcntl(o->fds[id], F_GETFL)) < 0 || dup3(fd, o->fds[id], O_CLOEXEC) < 0)
+		return err_sys(e, "open terminal %s", f->path);
+	return 0;
+}
+
+int ckpt_pty_finish(struct ckpt_opening *o, struct err *e)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++) {
+		const Ckpt__File *f = o->tree->files[i];
+
+		if (f->kind == CKPT_FILE_PTY_SLAVE && !f->pty->hung_up && (f->space || f->pty->devpts))
+			r = open_by_path(o, i, e);
+	}
+	for (uint32_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->kind == CKPT_FILE_PTY_MASTER)
+			r = close_up(o, i, e);
 	return r;
 }
 

@@ -19,30 +19,19 @@
  * memory. On machines other than x86-64 the C library makes the system calls.
  */
 
+#include "base/rawcall.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 enum step { STEP_EXEC = 0, STEP_DIRECTORY = 1, STEP_USER = 2, STEP_TERMINAL = 3 };
 
 #if defined(__x86_64__)
-static long sys(long nr, long a, long b, long c, long d)
-{
-	register long r10 __asm__("r10") = d;
-	long ret;
-
-	__asm__ volatile("syscall"
-			 : "=a"(ret)
-			 : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10)
-			 : "rcx", "r11", "memory");
-	return ret;
-}
-
 /* The kernel leaves argc, argv and the environment on the stack, which is 16-byte aligned. */
 __asm__(".globl _start\n"
 	"_start:\n"
@@ -50,17 +39,7 @@ __asm__(".globl _start\n"
 	"	movq %rsp, %rdi\n"
 	"	call start\n"
 	"	hlt\n");
-#else
-#include <unistd.h>
-static long sys(long nr, long a, long b, long c, long d)
-{
-	long r = syscall(nr, a, b, c, d);
-
-	return r < 0 ? -errno : r;
-}
 #endif
-
-#define SYS(nr, a, b, c, d) sys(SYS_##nr, (long)(a), (long)(b), (long)(c), (long)(d))
 
 #define GROUPS_MAX 65536 /* NGROUPS_MAX */
 #define PATH_SIZE 4096
@@ -92,12 +71,12 @@ static size_t length(const char *s)
 static _Noreturn void leave(int status)
 {
 	for (;;)
-		SYS(exit_group, status, 0, 0, 0);
+		SYS(exit_group, status);
 }
 
 static void say(const char *text)
 {
-	SYS(write, 2, text, length(text), 0);
+	SYS(write, 2, text, length(text));
 }
 
 static _Noreturn void usage(void)
@@ -213,7 +192,7 @@ static _Noreturn void fail(const struct options *o, enum step step, long neg_err
 	uint32_t word = (uint32_t)-neg_errno | (uint32_t)step << 16;
 
 	if (o->error_fd >= 0) {
-		SYS(write, o->error_fd, &word, sizeof(word), 0);
+		SYS(write, o->error_fd, &word, sizeof(word));
 	} else {
 		say("vps-init: ");
 		say(what[step]);
@@ -246,7 +225,7 @@ static long execute(char **command, char **env)
 
 	for (; *s; s++)
 		if (*s == '/')
-			return SYS(execve, command[0], command, env, 0);
+			return SYS(execve, command[0], command, env);
 	if (name_len == 0)
 		return -ENOENT;
 	for (path = find_path(env);; path++) {
@@ -265,7 +244,7 @@ static long execute(char **command, char **env)
 				path_buf[n + i] = command[0][i];
 				__asm__ volatile("" ::: "memory");
 			}
-			r = SYS(execve, path_buf, command, env, 0);
+			r = SYS(execve, path_buf, command, env);
 			if (r != -ENOENT && r != -ENOTDIR && r != -EACCES)
 				return r;
 			if (r == -EACCES)
@@ -283,23 +262,23 @@ static _Noreturn void child(const struct options *o, char **env)
 	uint64_t none = 0;
 	long r;
 
-	SYS(setsid, 0, 0, 0, 0);
+	SYS(setsid);
 	if (o->tty) {
-		r = SYS(ioctl, 0, TIOCSCTTY, 0, 0);
+		r = SYS(ioctl, 0, TIOCSCTTY, 0);
 		if (r < 0)
 			fail(o, STEP_TERMINAL, r);
 	}
 	r = 0;
 	if (o->has_uid || o->has_gid || o->has_groups)
-		r = SYS(setgroups, o->group_count, groups, 0, 0);
+		r = SYS(setgroups, o->group_count, groups);
 	if (r == 0 && o->has_gid)
-		r = SYS(setresgid, o->gid, o->gid, o->gid, 0);
+		r = SYS(setresgid, o->gid, o->gid, o->gid);
 	if (r == 0 && o->has_uid)
-		r = SYS(setresuid, o->uid, o->uid, o->uid, 0);
+		r = SYS(setresuid, o->uid, o->uid, o->uid);
 	if (r < 0)
 		fail(o, STEP_USER, r);
 	/* As the user: a directory that is closed to it is no place to start in. */
-	r = o->dir ? SYS(chdir, o->dir, 0, 0, 0) : 0;
+	r = o->dir ? SYS(chdir, o->dir) : 0;
 	if (r < 0)
 		fail(o, STEP_DIRECTORY, r);
 	SYS(rt_sigprocmask, SIG_SETMASK, &none, 0, sizeof(none));
@@ -312,7 +291,7 @@ static int reap(long command)
 	int status = 0, ret = -1;
 	long pid;
 
-	while ((pid = SYS(wait4, -1, &status, WNOHANG, 0)) > 0) {
+	while ((pid = SYS(wait4, -1, &status, WNOHANG)) > 0) {
 		if (pid != command)
 			continue;
 		ret = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
@@ -329,17 +308,17 @@ static _Noreturn void run(struct options *o, char **env)
 
 	SYS(rt_sigprocmask, SIG_SETMASK, &all, 0, sizeof(all));
 	if (o->error_fd >= 0)
-		SYS(fcntl, o->error_fd, F_SETFD, FD_CLOEXEC, 0);
-	command = SYS(clone, SIGCHLD, 0, 0, 0);
+		SYS(fcntl, o->error_fd, F_SETFD, FD_CLOEXEC);
+	command = SYS(clone, SIGCHLD);
 	if (command == 0)
 		child(o, env);
 	if (command < 0)
 		fail(o, STEP_EXEC, command);
 	/* The command's alone: who is at the other end must see when it closes them. */
 	if (o->error_fd >= 0)
-		SYS(close, o->error_fd, 0, 0, 0);
+		SYS(close, o->error_fd);
 	for (int fd = 0; fd < 3; fd++)
-		SYS(close, fd, 0, 0, 0);
+		SYS(close, fd);
 	for (;;) {
 		long sig = SYS(rt_sigtimedwait, &all, 0, 0, sizeof(all));
 		int status;
@@ -348,8 +327,8 @@ static _Noreturn void run(struct options *o, char **env)
 			status = reap(command);
 			if (status >= 0)
 				leave(status);
-		} else if (sig > 0 && SYS(kill, -command, sig, 0, 0) == -ESRCH) {
-			SYS(kill, command, sig, 0, 0); /* before its setsid() */
+		} else if (sig > 0 && SYS(kill, -command, sig) == -ESRCH) {
+			SYS(kill, command, sig); /* before its setsid() */
 		}
 	}
 }

@@ -27,6 +27,7 @@ struct client {
 	const struct idl_member *method; /* of the last call */
 	bool more;
 	uint64_t deadline_us; /* CLOCK_MONOTONIC; 0: none */
+	const char *ahead;    /* the call that was sent already */
 	struct buf in;
 	size_t scanned;  /* bytes of `in` known to have no NUL */
 	int fds[FD_MSG_MAX];
@@ -166,12 +167,11 @@ static int reconnect(struct client *c, struct err *e)
 	return r == -ENOENT ? not_running(c, e) : r;
 }
 
-int client_open(struct client **ret, const struct host_root *root, unsigned flags, struct err *e)
+static int client_new(struct client **ret, const struct host_root *root, unsigned flags, struct err *e)
 {
 	const char *limit = getenv("VPS_TIMEOUT");
 	cleanup_client struct client *c = calloc(1, sizeof(*c));
 	uint64_t us;
-	int r;
 
 	if (!c)
 		return err_code(e, -ENOMEM, "connect to vpsd");
@@ -185,10 +185,31 @@ int client_open(struct client **ret, const struct host_root *root, unsigned flag
 		c->timeout_ms = (int)(us / 1000);
 	}
 	snprintf(c->path, sizeof(c->path), "%s/vpsd.sock", root->run);
-	r = reconnect(c, e);
+	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+int client_open(struct client **ret, const struct host_root *root, unsigned flags, struct err *e)
+{
+	cleanup_client struct client *c = NULL;
+	int r = client_new(&c, root, flags, e);
+
+	if (r == 0)
+		r = reconnect(c, e);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(c);
+	return 0;
+}
+
+int client_adopt(struct client **ret, const struct host_root *root, int fd, const char *text, struct err *e)
+{
+	int r = client_new(ret, root, 0, e);
+
+	if (r < 0)
+		return r;
+	(*ret)->fd = fd;
+	(*ret)->ahead = text;
 	return 0;
 }
 
@@ -274,6 +295,15 @@ static int check_call(struct client *c, const char *method, json_t *in, struct e
 	return idl_check(c->method->type, in, path, sizeof(path), e);
 }
 
+/* It was written by who knew less of what is asked: the two must not differ. */
+static int sent_ahead(struct client *c, const char *text, struct err *e)
+{
+	bool same = STREQ(c->ahead, text);
+
+	c->ahead = NULL;
+	return same ? 0 : err_set(e, ERR_FAIL, "vpsd was asked for something else");
+}
+
 int client_send(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
 		bool more, struct err *e)
 {
@@ -298,6 +328,8 @@ int client_send(struct client *c, const char *method, json_t *in, const int *fds
 			       PROTOCOL_MESSAGE_MAX >> 20);
 	fd_set_nonblock(c->fd, true);
 	c->more = more;
+	if (c->ahead)
+		return sent_ahead(c, text, e);
 	c->deadline_us = read_kind(method) == READ_QUICK ?
 				 now_monotonic_us() + (uint64_t)c->timeout_ms * 1000 :
 				 0;

@@ -40,6 +40,11 @@ enum client_flags {
  * a socket that is not there (-ESRCH then), with a hint how to start vpsd. *ret is freed with client_free().
  */
 int client_open(struct client **ret, const struct host_root *root, unsigned flags, struct err *e);
+/*
+ * The same on a connection over which the first call has been sent already, for one that is not a read: `text`
+ * is that message, which stays the caller's. client_send() of the same call then sends nothing.
+ */
+int client_adopt(struct client **ret, const struct host_root *root, int fd, const char *text, struct err *e);
 void client_free(struct client *c);
 
 /*

@@ -4,8 +4,10 @@
  * kernel's own words about each are compared, and what it does. */
 #include "tests/checkpoint/guest.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #ifndef PR_SET_VMA
@@ -15,6 +17,7 @@
 #define SIZE (64 * 4096)
 #define GUARD_INSTALL 102
 #define DROPPABLE 0x08
+#define MSEAL 462
 
 static const struct {
 	const char *name, *flag;
@@ -106,8 +109,8 @@ static long locked(void)
 int main(void)
 {
 	char *area[COUNT], before[COUNT][256], now[256], place[256], none[256], *guarded, *large, *stack, *lock, *lazy;
-	char *drop = map(SIZE, DROPPABLE), *named = map(SIZE, MAP_PRIVATE), *grown;
-	int has_guards, has_name, has_lock, status;
+	char *drop = map(SIZE, DROPPABLE), *named = map(SIZE, MAP_PRIVATE), *grown, *sealed, *code;
+	int has_guards, has_name, has_lock, has_seal, status;
 	pid_t pid;
 
 	for (size_t i = 0; i < COUNT; i++) {
@@ -119,6 +122,10 @@ int main(void)
 	guarded = map(SIZE, MAP_PRIVATE);
 	has_guards = madvise(guarded + 8192, 8192, GUARD_INSTALL) == 0 && madvise(guarded + 40960, 4096, GUARD_INSTALL) == 0;
 	has_name = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, named, SIZE, "the name") == 0;
+	sealed = map(SIZE, MAP_PRIVATE);
+	code = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE, open("/test", O_RDONLY), 0);
+	CHECK(code != MAP_FAILED && mprotect(sealed, 4096, PROT_NONE) == 0);
+	has_seal = syscall(MSEAL, sealed, SIZE, 0) == 0 && syscall(MSEAL, code, 4096, 0) == 0;
 	lock = map(SIZE, MAP_PRIVATE);
 	lazy = map(SIZE, MAP_PRIVATE);
 	has_lock = mlock(lock, SIZE) == 0 && mlock2(lazy, SIZE, MLOCK_ONFAULT) == 0;
@@ -140,6 +147,13 @@ int main(void)
 	if (has_guards)
 		CHECK(is_readable(guarded) && !is_readable(guarded + 8192) && !is_readable(guarded + 12288) &&
 		      is_readable(guarded + 16384) && !is_readable(guarded + 40960) && guarded[5] == 55);
+	/* What is sealed is as it is for good; what lies beside it is not. */
+	CHECK(sealed[4096] == 0 && code[0] == 0x7f && !is_readable(sealed));
+	if (has_seal)
+		CHECK(munmap(sealed, 4096) < 0 && errno == EPERM && mprotect(sealed + 4096, 4096, PROT_READ) < 0 &&
+		      munmap(code, 4096) < 0);
+	sealed[8192] = 5;
+	CHECK(mprotect(code + 4096, 4096, PROT_READ) == 0 && munmap(code + 4096, 4096) == 0);
 	look(named, place, none);
 	CHECK(named[5] == 55 && (!has_name || strstr(place, "[anon:the name]")));
 	look(lock, place, now);

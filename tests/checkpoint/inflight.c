@@ -2,8 +2,9 @@
 
 /*
  * Open files of all sorts that are on their way in a socket, some of them nowhere else: eventfd, timerfd, signalfd,
- * epolls (one that another watches, one that watches what is under way with it), inotify, memfd, the pidfd of a process
- * that is gone (those of a living one and of a zombie are kept), a pipe's end, a file without a name, a socket with another in it.
+ * epolls (one that another watches, one that watches what is under way with it), inotify, memfd, pidfds of a process
+ * that is gone, of a living one and of a zombie, files of /proc (watched by an epoll beside them; where who sent them has
+ * closed its end; with data of others before and behind), a pipe's end, a file without a name, a socket with another in it.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -80,6 +81,11 @@ static int pidfd(pid_t pid)
 	return (int)syscall(SYS_pidfd_open, pid, 0);
 }
 
+static void send_text(int over, const char *text)
+{
+	CHECK(send(over, text, strlen(text), 0) == (ssize_t)strlen(text));
+}
+
 static short seen(int fd)
 {
 	struct pollfd p = { fd, POLLIN, 0 };
@@ -98,6 +104,56 @@ static pid_t child(bool ends)
 	if (pid == 0)
 		_exit(3);
 	return pid;
+}
+
+static int late[2], closed[2], gram[2], watcher;
+
+/* What can only be opened when all processes are there. */
+static void send_late(pid_t living, pid_t zombie)
+{
+	int zombies = pidfd(zombie), self = open("/proc/self/status", O_RDONLY), mounts = open("/proc/self/mounts", O_RDONLY);
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, late) == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET, 0, closed) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, gram) == 0);
+	watcher = epoll_create1(0);
+	watch(watcher, zombies, 44);
+	send_text(late[0], "before");
+	send_fd(late[0], pidfd(living));
+	send_text(late[0], "behind");
+	send_fd(late[0], zombies);
+	close(zombies);
+	shutdown(late[0], SHUT_WR);
+	send_text(closed[0], "first");
+	send_fd(closed[0], self);
+	close(self);
+	close(closed[0]);
+	send_fd(gram[0], mounts);
+	close(mounts);
+	send_text(gram[0], "datagram");
+	send_text(gram[1], "other way");
+}
+
+static void check_late(pid_t living, pid_t zombie)
+{
+	char text[4096] = { 0 };
+	int fd;
+
+	CHECK(read(late[1], text, 6) == 6 && memcmp(text, "before", 6) == 0);
+	fd = receive(late[1]);
+	CHECK(fd >= 0 && seen(fd) == 0 && syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) == 0 && kill(living, 0) == 0);
+	CHECK(read(late[1], text, 6) == 6 && memcmp(text, "behind", 6) == 0);
+	CHECK(ready(watcher) == 44);
+	fd = receive(late[1]);
+	CHECK(fd >= 0 && seen(fd) & POLLIN && read(late[1], text, 1) == 0);
+	CHECK(read(closed[1], text, 64) == 5 && memcmp(text, "first", 5) == 0);
+	fd = receive(closed[1]);
+	CHECK(pread(fd, text, sizeof(text) - 1, 0) > 0 && strstr(text, "\nPid:\t1\n"));
+	CHECK(read(closed[1], text, 1) == 0 && seen(closed[1]) & POLLHUP);
+	fd = receive(gram[1]);
+	CHECK(pread(fd, text, sizeof(text) - 1, 0) > 0 && strstr(text, " /proc "));
+	CHECK(read(gram[1], text, 64) == 8 && memcmp(text, "datagram", 8) == 0);
+	CHECK(read(gram[0], text, 64) == 9 && memcmp(text, "other way", 9) == 0);
+	CHECK(kill(zombie, 0) == 0);
 }
 
 int main(void)
@@ -149,7 +205,9 @@ int main(void)
 	away(status);
 	send_fd(pair[0], kept);
 	away(pair[1]);
+	send_late(living, zombie);
 	wait_for_restore();
+	check_late(living, zombie);
 	for (; n < 12; n++)
 		fds[n] = receive(way[1]);
 	CHECK(read(fds[0], &v, 8) == 8 && v == 7 && write(kept, &(uint64_t){ 2 }, 8) == 8 && read(fds[0], &v, 8) == 8);

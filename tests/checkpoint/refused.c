@@ -19,7 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, SEALED, MOUNT, FROZEN, LINK, AIO, WAY, DEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, LINK, AIO, DEEP };
 
 static int ready[2];
 
@@ -41,14 +41,6 @@ static _Noreturn void stay(void)
 		for (;;)
 			pause();
 	_exit(1);
-}
-
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
 }
 
 /* A link in a network namespace of its own. */
@@ -75,25 +67,6 @@ static void connect_multipath(void)
 	CHECK(accept(to, NULL, NULL) >= 0);
 }
 
-/* A file of /proc that nobody has but a socket's queue. */
-static void send_away(void)
-{
-	int pair[2], fd = open("/proc/self/status", O_RDONLY);
-	char byte = 0;
-	struct iovec v = { &byte, 1 };
-	union {
-		char room[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} u = { .room = { 0 } };
-	struct msghdr m = { .msg_iov = &v, .msg_iovlen = 1, .msg_control = u.room, .msg_controllen = sizeof(u.room) };
-
-	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
-	u.align = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
-	memcpy(CMSG_DATA(&u.align), &fd, sizeof(fd));
-	CHECK(sendmsg(pair[0], &m, 0) == 1);
-	close(fd);
-}
-
 /* A file whose path is longer than a path may be. */
 static void descend(void)
 {
@@ -112,10 +85,6 @@ static void child(void)
 {
 	if (WHAT == LINK && add_link() == 0)
 		stay();
-	if (WHAT == FROZEN) {
-		put("/sys/fs/cgroup/frozen/cgroup.procs", "0");
-		stay();
-	}
 	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0)
 		stay();
 	_exit(0);
@@ -137,8 +106,6 @@ int main(void)
 	}
 	if (WHAT == SOCKET)
 		connect_multipath();
-	if (WHAT == WAY)
-		send_away();
 	if (WHAT == DEEP)
 		descend();
 	if (WHAT == NAMESPACE && fork() == 0)
@@ -148,16 +115,8 @@ int main(void)
 		mount("/root/gone", "/tmp", NULL, MS_BIND, NULL);
 		rmdir("/root/gone");
 	}
-	if (WHAT == FROZEN)
-		CHECK(mkdir("/sys/fs/cgroup/frozen", 0755) == 0);
-	if ((WHAT == FROZEN || WHAT == LINK) && fork() == 0)
+	if (WHAT == LINK && fork() == 0)
 		child();
-	if (WHAT == FROZEN) {
-		char c;
-
-		CHECK(read(ready[0], &c, 1) == 1);
-		put("/sys/fs/cgroup/frozen/cgroup.freeze", "1");
-	}
 	if (WHAT == AIO) { /* that waits for what nobody writes */
 		struct iocb cb = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (unsigned)ready[0], .aio_buf = POLLIN };
 		struct iocb *list = &cb;
@@ -171,8 +130,6 @@ int main(void)
 		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/test") == 0);
 		close(open("/test", O_RDONLY));
 	}
-	if (WHAT == SEALED)
-		syscall(462, mmap(NULL, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), 4096, 0); /* mseal(2) */
 	if (WHAT == NAMESPACE || WHAT == LINK) {
 		char c;
 

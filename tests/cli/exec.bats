@@ -31,6 +31,25 @@ setup_file() {
 	assert_equal "$(head -c 1000000 /dev/zero | tr '\0' x | vps exec web1 -- cat | sha256sum)" "$want"
 }
 
+@test "words of all kinds arrive as they are" {
+	# The plain ones are sent before main() (cli/ahead.c), the others by it.
+	for word in 'a "b" \c' "it's \$HOME" $'two\nlines\ttab' "naïve" "" - -- --json "$(head -c 9000 /dev/zero | tr '\0' x)"; do
+		succeeds vps exec web1 -- sh -c 'printf "%s|" "$@"' sh "$word" end
+		assert_output "$word|end|"
+	done
+	fails 125 "vps: exec: word 3 after the verb is not UTF-8" vps exec web1 -- $'\xff'
+}
+
+@test "a standard descriptor that is closed gives its number to nothing else" {
+	succeeds sh -c '"$0" exec web1 -- readlink /proc/self/fd/0 <&-' "$VPS_BUILD/vps"
+	assert_output /dev/null
+	succeeds sh -c '"$0" exec web1 -- sh -c "f=\$(readlink /proc/\$\$/fd/1); echo \$f >&2" 2>&1 >&-' "$VPS_BUILD/vps"
+	assert_output /dev/null
+	succeeds sh -c '"$0" exec -w / web1 -- sh -c "f=\$(readlink /proc/\$\$/fd/1); echo \$f >&2" 2>&1 <&- >&-' "$VPS_BUILD/vps"
+	assert_output /dev/null
+	fails 1 "vps: list: write to standard output: Bad file descriptor" sh -c '"$0" list >&-' "$VPS_BUILD/vps"
+}
+
 @test "user, directory and variables" {
 	succeeds vps exec -u 1000:2000 -w /tmp -e A=b -e C=d web1 -- sh -c 'echo $(id -u) $(id -g) $PWD $A $C'
 	assert_output "1000 2000 /tmp b d"

@@ -21,8 +21,21 @@ setup_file() {
 
 setup() {
 	requires root kernel 6.7
-	vps create web
+	web_new
+}
+
+web_new() {
+	vps create web cpu.max=0.9 cpu.weight=90
 	give_counter web
+}
+
+# What it has of the processors, as the kernel knows it.
+share() {
+	if is_unified; then
+		cat "$(group_file web cpu cpu.max)" "$(group_file web cpu cpu.weight)"
+	else
+		cat "$(group_file web cpu cpu.cfs_quota_us)" "$(group_file web cpu cpu.shares)"
+	fi
 }
 
 teardown() {
@@ -54,6 +67,7 @@ start_under() {
 	wait_until 20 counts_past web 2
 	before=$(count web)
 	pid=$(vps_pid web)
+	own_share=$(share)
 }
 
 files_are() {
@@ -64,6 +78,7 @@ runs_untouched() {
 	wait_until 20 vps_is web running
 	assert_equal "$(vps_pid web)" "$pid"
 	counts web
+	assert_equal "$(share)" "$own_share"
 	files_are "image* suspended* resuming*"
 }
 
@@ -78,14 +93,14 @@ is_suspended() {
 	after=$(count web)
 	[ "$after" -ge "$before" ] && [ "$after" -lt $((before + 200)) ] || fail "$before, then $after"
 	counts web
+	assert_equal "$(share)" "$own_share"
 	files_are "image* suspended* resuming*"
 }
 
 again() {
 	vps destroy --force web
 	daemon_stop
-	vps create web
-	give_counter web
+	web_new
 }
 
 stopped_processes() {

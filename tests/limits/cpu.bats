@@ -116,3 +116,21 @@ allowed() {
 	assert_equal "$(vps config slow)" "$before"
 	assert_equal "$(allowed slow)" 200
 }
+
+# The weight, as the kernel has it.
+weight() {
+	if is_unified; then
+		cat "$(group_file "$1" cpu cpu.weight)"
+	else
+		echo $(($(cat "$(group_file "$1" cpu cpu.shares)") * 100 / 1024))
+	fi
+}
+
+@test "what it is saved and restored with is its own share again" {
+	vps set slow cpu.max=0.1 cpu.weight=50
+	vps checkpoint --leave-running slow
+	assert_equal "$(allowed slow) $(weight slow)" "100 50"
+	vps suspend slow
+	vps resume slow
+	assert_equal "$(allowed slow) $(weight slow)" "100 50"
+}

@@ -82,14 +82,17 @@ vm_status() {
 	echo "$last"
 }
 
-# vm_wait DIR PID SECONDS: waits for the machine to power off. 1 when it had to be ended.
+# vm_wait DIR PID SECONDS: waits for the machine to power off. 1 when it had to be ended, as it had printed
+# nothing for so long.
 vm_wait() {
-	local dir=$1 pid=$2 end=$((SECONDS + $3))
+	local dir=$1 pid=$2 end=$((SECONDS + $3)) printed=0 now
 	while kill -0 "$pid" 2>/dev/null; do
+		now=$(stat -c %s "$dir/output")
+		[ "$now" -eq "$printed" ] || printed=$now end=$((SECONDS + $3))
 		if [ "$SECONDS" -ge "$end" ]; then
 			kill -KILL "$pid"
 			wait "$pid" 2>/dev/null
-			echo "# the machine was ended after $3 seconds" >>"$dir/console.log"
+			echo "# the machine was ended: it had printed nothing for $3 seconds" >>"$dir/console.log"
 			return 1
 		fi
 		sleep 0.2
