@@ -10,6 +10,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/handles.h"
+#include "storage/handle.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -127,6 +128,20 @@ bool ckpt_handle_is_lower(const char *proc)
 	return fd >= 0 && name_to_handle_at(fd, "", &got.h, &mount, AT_EMPTY_PATH | HANDLE_FID) == 0 &&
 	       got.h.handle_type == OVERLAY_TYPE && got.h.handle_bytes > OVERLAY_FID &&
 	       !(got.h.f_handle[OVERLAY_FLAGS] & OVERLAY_IS_UPPER);
+}
+
+int ckpt_handle_upper(int dirfd, const char *path, uint64_t *ret)
+{
+	union room got = { .h.handle_bytes = CKPT_HANDLE_MAX };
+	const unsigned char *data = got.h.f_handle;
+	int mount;
+
+	if (name_to_handle_at(dirfd, path, &got.h, &mount, AT_SYMLINK_FOLLOW | HANDLE_FID) < 0)
+		return errno == EINVAL ? -EOPNOTSUPP : errno == EOPNOTSUPP ? 0 : -errno;
+	if (got.h.handle_type != OVERLAY_TYPE || got.h.handle_bytes <= OVERLAY_FID || !(data[OVERLAY_FLAGS] & OVERLAY_IS_UPPER))
+		return 0;
+	return storage_handle_ino(data[OVERLAY_FID_TYPE], data + OVERLAY_FID, got.h.handle_bytes - OVERLAY_FID, ret)
+		       ? 1 : -EOPNOTSUPP;
 }
 
 /* Any mount of the file system that the VPS's first process has. */

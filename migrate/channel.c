@@ -67,13 +67,27 @@ static int wait_for(struct mig_channel *c, int fd, short events, struct err *e)
 	}
 }
 
-/* While writing only an error can come; it is why nobody reads any more. */
+static int recv_one(struct mig_channel *c, struct mig_frame *ret, struct err *e);
+
+/* An error can come; it is why nobody reads any more. */
 static int hear_error(struct mig_channel *c, struct err *e)
 {
 	struct mig_frame f;
 	int r = c->in < 0 ? peer_gone(c, e) : mig_recv(c, &f, e);
 
 	if (r < 0)
+		return r;
+	return f.type == MIG_TYPE_COUNT ? peer_gone(c, e)
+					: err_set(e, ERR_USAGE, "the peer speaks out of turn");
+}
+
+/* The peer says something while we write: 0 when it is only that it goes on. */
+static int hear(struct mig_channel *c, struct err *e)
+{
+	struct mig_frame f;
+	int r = recv_one(c, &f, e);
+
+	if (r < 0 || f.type == MIG_ALIVE)
 		return r;
 	return f.type == MIG_TYPE_COUNT ? peer_gone(c, e)
 					: err_set(e, ERR_USAGE, "the peer speaks out of turn");
@@ -102,29 +116,30 @@ static int keep_rate(struct mig_channel *c, size_t len, struct err *e)
 	return 0;
 }
 
+/* Pieces that a pipe with room for something takes at once or in part. */
+static int write_some(struct mig_channel *c, const char **data, size_t *len, struct err *e)
+{
+	ssize_t n = write(c->out, *data, *len < 65536 ? *len : 65536);
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (n < 0)
+		return errno == EPIPE ? hear_error(c, e) : err_sys(e, "send");
+	*data += n;
+	*len -= (size_t)n;
+	c->sent += (uint64_t)n;
+	return keep_rate(c, (size_t)n, e);
+}
+
 static int write_all(struct mig_channel *c, const char *data, size_t len, struct err *e)
 {
 	while (len) {
 		int r = wait_for(c, c->out, POLLOUT, e);
-		/* Pieces that a pipe with room for something takes at once or in part. */
-		size_t piece = len < 65536 ? len : 65536;
-		ssize_t n;
 
 		if (r > 0)
-			return hear_error(c, e);
-		if (r < 0)
-			return r;
-		n = write(c->out, data, piece);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
-			continue;
-		if (n < 0 && errno == EPIPE)
-			return hear_error(c, e);
-		if (n < 0)
-			return err_sys(e, "send");
-		data += n;
-		len -= (size_t)n;
-		c->sent += (uint64_t)n;
-		r = keep_rate(c, (size_t)n, e);
+			r = hear(c, e);
+		else if (r == 0)
+			r = write_some(c, &data, &len, e);
 		if (r < 0)
 			return r;
 	}
@@ -365,18 +380,23 @@ static int take_error(struct mig_channel *c, const struct mig_frame *f, struct e
 	return -EREMOTEIO;
 }
 
+static int recv_one(struct mig_channel *c, struct mig_frame *ret, struct err *e)
+{
+	int r = c->greeted ? 0 : read_magic(c, e);
+
+	if (r == 0)
+		r = read_frame(c, ret, e);
+	return r == 0 && ret->type == MIG_ERROR ? take_error(c, ret, e) : r;
+}
+
 int mig_recv(struct mig_channel *c, struct mig_frame *ret, struct err *e)
 {
 	int r = c->queue.len ? mig_flush(c, e) : 0;
 
-	if (r == 0 && !c->greeted)
-		r = read_magic(c, e);
 	do {
 		if (r == 0)
-			r = read_frame(c, ret, e);
+			r = recv_one(c, ret, e);
 	} while (r == 0 && ret->type == MIG_ALIVE);
-	if (r == 0 && ret->type == MIG_ERROR)
-		return take_error(c, ret, e);
 	return r;
 }
 

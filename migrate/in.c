@@ -140,11 +140,11 @@ int mig_in_told(void *ctx, const char *stage, uint64_t done, uint64_t total)
 	uint64_t now = now_monotonic_us();
 	struct err e;
 
-	/* The source hears that we go on. */
+	/* The source hears that we go on; why it does not shows when we read from it. */
 	if (r->i->offer.mode != MIG_STREAM && now - r->told_us > 5000000) {
 		r->told_us = now;
-		if (mig_send(r->c, MIG_ALIVE, NULL, 0, &e) < 0 || mig_flush(r->c, &e) < 0)
-			return 1;
+		if (mig_send(r->c, MIG_ALIVE, NULL, 0, &e) == 0)
+			mig_flush(r->c, &e);
 	}
 	return tell(r, stage, done, total, &e);
 }
@@ -246,6 +246,12 @@ int mig_in_write_config(struct mig_receiving *r, struct err *e)
 	return ret < 0 ? err_code(e, ret, "write the config") : 0;
 }
 
+/* Each file may have to be on the disk before the next one is taken. */
+static int heard(struct mig_receiving *r, struct err *e)
+{
+	return mig_in_told(r, "files", r->c->received, r->i->offer.bytes) ? err_set(e, ERR_CANCELLED, "cancelled") : 0;
+}
+
 static int content_up(void *ctx, struct err *e)
 {
 	struct mig_receiving *r = ctx;
@@ -263,7 +269,7 @@ static int content_up(void *ctx, struct err *e)
 		else
 			ret = mig_in_bad(e);
 		if (ret == 0)
-			ret = tell(r, "files", r->c->received, r->i->offer.bytes, e);
+			ret = heard(r, e);
 		if (ret == 0)
 			ret = mig_in_next(r, e);
 	}
@@ -315,8 +321,8 @@ static int prepare_up(void *ctx, struct err *e)
 	if (ret == 0 && !r->named && r->i->offer.mode != MIG_STREAM)
 		ret = mig_taken_prepare(r->i->lib, r->i->offer.id, r->i->offer.name, e);
 	/* The files of one that runs are there already, see mig_in_ready(). */
-	if (ret == 0 && !r->named && syncfs(r->dir) < 0)
-		ret = err_sys(e, "write it to the disk");
+	if (ret == 0 && !r->named)
+		ret = mig_in_sync(r, e);
 	if (ret < 0 || r->i->offer.mode == MIG_STREAM)
 		return ret;
 	ret = mig_send_json(r->c, MIG_PREPARED, json_object(), e);

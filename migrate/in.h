@@ -37,6 +37,9 @@ int mig_in_give_name(int vps, const char *entry, const char *name, struct err *e
 /* Now and then when it takes long, so that the source hears that we go on. */
 int mig_in_told(void *ctx, const char *stage, uint64_t done, uint64_t total);
 
+/* in_sync.c: all is on the disk when this returns. */
+int mig_in_sync(struct mig_receiving *r, struct err *e);
+
 /* image.c: of one that comes suspended: a piece of its image; all have come. */
 int mig_in_image_piece(struct mig_receiving *r, struct err *e);
 int mig_in_image_end(struct mig_receiving *r, struct err *e);

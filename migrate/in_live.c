@@ -21,8 +21,8 @@ static int begin_image(struct mig_receiving *r, struct err *e)
 	int ret = r->i->offer.live && storage_receive_is_whole(r->files) ? 0 : mig_in_bad(e);
 
 	/* What comes from now on is little, and goes to the disk pass by pass. */
-	if (ret == 0 && syncfs(r->dir) < 0)
-		ret = err_sys(e, "write it to the disk");
+	if (ret == 0)
+		ret = mig_in_sync(r, e);
 	storage_receive_durable(r->files);
 	if (ret == 0)
 		ret = mig_in_write_config(r, e);

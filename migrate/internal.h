@@ -26,6 +26,7 @@ struct mig_sending {
 	int dir;            /* lib/vps/NAME */
 	int upper;
 	struct storage_send *files;
+	bool watching;      /* passes over them look only at what was changed */
 	uint64_t from_us;
 	/* Of one that runs. */
 	struct mig_pump pump;
@@ -67,9 +68,13 @@ void mig_live_end(struct mig_sending *s);
 /* Only the destination knows: it stands still when we are gone. */
 void mig_live_leave(struct mig_sending *s);
 
-/* Files of the upper layer that a process has mapped shared and writable: sorted inode numbers. */
-int mig_mapped_files(const struct mig_source *v, int upper, uint64_t **ret, size_t *ret_count,
-		     struct err *e);
+/*
+ * Files of the upper layer that its processes have mapped shared and could write through; with `all` also those that
+ * are open for writing: ret->all, unless there are some that cannot be found. While it stands still. *ret needs
+ * mig_writers_done() in any case.
+ */
+int mig_find_writers(const struct mig_source *v, int upper, bool all, struct storage_writers *ret, struct err *e);
+void mig_writers_done(struct storage_writers *w);
 
 /* lib/vps. */
 int mig_open_vps(const char *lib, struct err *e);

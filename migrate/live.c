@@ -18,6 +18,7 @@
 #define PAGE 4096
 #define RATE_FROM (1u << 20)     /* bytes of a round that tells the rate */
 #define PASSES_MAX 8             /* over the files before the rounds of memory */
+#define WATCH_FROM 4096          /* entries: with fewer a walk costs less than to look for files that are open */
 #define BASE_PAUSE_US 8000       /* what is no matter of amounts: stopping, objects, the commit */
 #define THROTTLE_MIN 10          /* per cent of its processor time that it keeps */
 #define SHRINKS_NO_MORE(was, is) ((is) * 10 > (was) * 9)
@@ -45,9 +46,11 @@ static int files_pass(struct mig_sending *s, const struct storage_writers *w, bo
 static int files_rounds(struct mig_sending *s, struct err *e)
 {
 	struct storage_pass pass, before = { 0 };
+	struct err ignored;
 	int r = 0;
 
 	s->status = (struct mig_status){ .stage = "files", .total = s->c->sent + s->o->offer.bytes };
+	s->watching = s->o->offer.entries >= WATCH_FROM && storage_send_watch(s->files, s->dir, &ignored) == 0;
 	for (unsigned i = 0; r == 0 && i < PASSES_MAX; i++) {
 		r = files_pass(s, NULL, false, &pass, e);
 		if (r == 0)
@@ -183,11 +186,11 @@ static int on_stopped(void *arg, struct err *e)
 	if (r == 0)
 		r = fault_point("live", "stopped", e);
 	if (r == 0)
-		r = mig_mapped_files(s->o->live, s->upper, &w.mapped, &w.mapped_count, e);
+		r = mig_find_writers(s->o->live, s->upper, s->watching, &w, e);
 	if (r == 0)
 		r = files_pass(s, &w, true, &pass, e);
 	step_mark("live.disk");
-	free(w.mapped);
+	mig_writers_done(&w);
 	return r;
 }
 

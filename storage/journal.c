@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "base/step.h"
+#include "storage/handle.h"
 
 #include <fcntl.h>
 #include <sys/fanotify.h>
@@ -34,8 +35,7 @@ static int unsupported(struct err *e, const char *why)
 	return err_set(e, ERR_UNSUPPORTED, "what is changed is not told here: %s", why);
 }
 
-/* ext4, xfs, tmpfs and others: linux/exportfs.h, FILEID_INO32_GEN (with its parent: + 1), FILEID_INO64_GEN. */
-static bool ino_of(int type, const unsigned char *handle, size_t len, uint64_t *ret)
+bool storage_handle_ino(int type, const void *handle, size_t len, uint64_t *ret)
 {
 	uint32_t n32;
 
@@ -63,7 +63,7 @@ static bool can_tell(int rootfd)
 	int mount;
 
 	return name_to_handle_at(rootfd, "", &f.h, &mount, AT_EMPTY_PATH) == 0 && fstat(rootfd, &st) == 0 &&
-	       ino_of(f.h.handle_type, f.h.f_handle, f.h.handle_bytes, &ino) && ino == st.st_ino;
+	       storage_handle_ino(f.h.handle_type, f.h.f_handle, f.h.handle_bytes, &ino) && ino == st.st_ino;
 }
 
 static int add(struct storage_journal *j, uint64_t ino)
@@ -92,7 +92,7 @@ static int take_event(struct storage_journal *j, const struct fanotify_event_met
 	if (m->event_len < sizeof(*m) + sizeof(*fid) + sizeof(*h) ||
 	    m->event_len < sizeof(*m) + sizeof(*fid) + sizeof(*h) + h->handle_bytes)
 		return 0;
-	if (ino_of(h->handle_type, h->f_handle, h->handle_bytes, &ino))
+	if (storage_handle_ino(h->handle_type, h->f_handle, h->handle_bytes, &ino))
 		return add(j, ino);
 	j->lost = true;
 	return 0;

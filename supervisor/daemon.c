@@ -270,6 +270,8 @@ static void scan_run(struct sup_daemon *d)
 	for (size_t i = 0; i < d->count; i++) {
 		struct sup_vps *v = d->vps[i];
 
+		if (v->state == SUP_CREATING) /* a worker finds out what becomes of it */
+			continue;
 		if (access(host_root_run(&d->root, v->name, path), F_OK) < 0) {
 			recover_image(v);
 			continue;

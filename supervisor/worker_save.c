@@ -5,10 +5,10 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
-#include "cgroup/cgroup.h"
 #include "checkpoint/check.h"
 #include "checkpoint/dump.h"
 #include "checkpoint/freeze.h"
+#include "migrate/move.h"
 #include "supervisor/disk.h"
 #include "supervisor/jobs.h"
 #include "supervisor/suspend.h"
@@ -24,11 +24,7 @@
  */
 struct saver {
 	json_t *job;
-	struct rt_spec spec;
-	struct cgroup_host host;
-	struct cgroup cgroup;
-	pid_t init;
-	int pidfd;  /* of init */
+	struct mig_source vps;
 	int lib;    /* lib/vps/NAME */
 	int fd;     /* the image */
 	bool leave; /* it goes on afterwards */
@@ -43,36 +39,16 @@ struct saver {
 static void saver_done(struct saver *s)
 {
 	disk_save_free(s->disk);
-	fd_close(&s->pidfd);
 	fd_close(&s->lib);
 	fd_close(&s->fd);
-	rt_spec_done(&s->spec);
+	mig_source_done(&s->vps);
 }
 
-/* The spec as its monitor has written it down, and its group. */
 static int find_vps(struct saver *s, struct err *e)
 {
-	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	cleanup_free char *text = NULL;
-	char path[600];
-	size_t len;
-	int r;
-
-	snprintf(path, sizeof(path), "%s/spec", job_text(s->job, "run_dir"));
-	r = fd_read_file_at(AT_FDCWD, path, RT_SPEC_MAX, &text, &len);
-	if (r < 0)
-		return err_code(e, r, "read %s", path);
-	r = rt_spec_parse(&s->spec, text, len, e);
-	if (r == 0)
-		r = proc < 0 ? err_sys(e, "open /proc") : cgroup_host_read(&s->host, proc, e);
-	if (r < 0)
-		return r;
-	s->cgroup.host = &s->host;
-	snprintf(s->cgroup.parent, sizeof(s->cgroup.parent), "%s", s->spec.cgroup_parent);
-	snprintf(s->cgroup.name, sizeof(s->cgroup.name), "%s", s->spec.name);
-	s->init = (pid_t)json_integer_value(json_object_get(s->job, "pid"));
-	s->pidfd = proc_open(s->init, (uint64_t)json_integer_value(json_object_get(s->job, "start")));
-	return s->pidfd < 0 ? err_set(e, ERR_STATE, "it has stopped") : 0;
+	return mig_source_open(&s->vps, job_text(s->job, "run_dir"),
+			       (pid_t)json_integer_value(json_object_get(s->job, "pid")),
+			       (uint64_t)json_integer_value(json_object_get(s->job, "start")), e);
 }
 
 static enum ckpt_compression compression(const char *name)
@@ -115,11 +91,11 @@ static int prepare(struct saver *s, struct err *e)
 {
 	s->progress = (struct ckpt_progress){ tell, NULL };
 	s->options = (struct ckpt_dump_options){
-		.spec = &s->spec, .id = job_text(s->job, "id"), .files = s->disk != NULL,
+		.spec = &s->vps.spec, .id = job_text(s->job, "id"), .files = s->disk != NULL,
 		.compression = compression(job_text(s->job, "compress")), .durable = !s->leave,
 		.progress = &s->progress, .paused = is_paused(s->job),
 	};
-	return ckpt_dump_prepare(&s->cgroup, s->init, s->fd, &s->options, &s->dump, &s->result, e);
+	return ckpt_dump_prepare(&s->vps.cgroup, s->vps.init, s->fd, &s->options, &s->dump, &s->result, e);
 }
 
 /* vpsd's word, when the record is on disk. Its end, or a cancellation: no. */
@@ -200,7 +176,7 @@ static bool any_maps_files(const struct saver *s)
 	size_t count = 0;
 	struct err ignored;
 
-	if (ckpt_list(&s->cgroup, &pids, &count, &ignored) < 0)
+	if (ckpt_list(&s->vps.cgroup, &pids, &count, &ignored) < 0)
 		return true;
 	for (size_t i = 0; i < count; i++)
 		if (maps_files(pids[i]))
@@ -214,7 +190,7 @@ static int begin_files(struct saver *s, struct err *e)
 
 	if (!json_is_true(json_object_get(s->job, "files")))
 		return 0;
-	r = disk_save_new(&s->spec.root, s->lib, worker_progress, &s->disk, e);
+	r = disk_save_new(&s->vps.spec.root, s->lib, worker_progress, &s->disk, e);
 	if (r == 0 && !any_maps_files(s))
 		r = disk_save_pass(s->disk, false, e);
 	return r;
@@ -257,7 +233,7 @@ static int checkpoint(struct saver *s, struct err *e)
 int worker_save(json_t *job, json_t **ret, struct err *e)
 {
 	struct saver s = { .job = job, .leave = json_is_true(json_object_get(job, "leave")),
-			   .pidfd = -EBADF, .lib = -EBADF, .fd = -EBADF };
+			   .vps.pidfd = -EBADF, .lib = -EBADF, .fd = -EBADF };
 	int r = find_vps(&s, e);
 
 	if (r == 0)
@@ -291,8 +267,8 @@ static int check(struct saver *s, json_t *list, struct err *e)
 	struct ckpt_check c;
 	int r;
 
-	s->options = (struct ckpt_dump_options){ .spec = &s->spec, .paused = is_paused(s->job) };
-	r = ckpt_check(&s->cgroup, s->init, &s->options, &c, e);
+	s->options = (struct ckpt_dump_options){ .spec = &s->vps.spec, .paused = is_paused(s->job) };
+	r = ckpt_check(&s->vps.cgroup, s->vps.init, &s->options, &c, e);
 	for (size_t i = 0; r == 0 && i < c.count; i++)
 		json_array_append_new(list, obstacle_json(&c.list[i]));
 	ckpt_check_done(&c);
@@ -301,7 +277,7 @@ static int check(struct saver *s, json_t *list, struct err *e)
 
 int worker_check(json_t *job, json_t **ret, struct err *e)
 {
-	struct saver s = { .job = job, .pidfd = -EBADF, .lib = -EBADF, .fd = -EBADF };
+	struct saver s = { .job = job, .vps.pidfd = -EBADF, .lib = -EBADF, .fd = -EBADF };
 	json_t *list = json_array();
 	int r = find_vps(&s, e);
 

@@ -170,7 +170,7 @@ something_hangs() {
 	for point in live.stopped send.prepare send.record.after send.commit.after; do
 		hang "$point" source
 	done
-	for point in receive.content.after receive.prepare.after receive.taken receive.taken.after; do
+	for point in receive.root receive.content.after receive.prepare.after receive.taken receive.taken.after; do
 		hang "$point" destination
 	done
 }

@@ -105,6 +105,36 @@ has_passed() { [ "$(last "$1" "$2")" -gt "$3" ]; }
 	wait_until 10 has_passed b web1 $((n + 3))
 }
 
+is_on() { case " $(names "$1") " in *" web1 "*) ;; *) return 1 ;; esac; }
+settled() { [ -z "$(ls -A "$A_ROOT/lib/vps" "$B_ROOT/lib/vps" | grep '^\.')" ]; }
+
+@test "whoever is killed: it is suspended on one host, and the next try succeeds" {
+	local point
+	make_suspended
+	for point in send.image.after send.record.after send.commit.after receive.content receive.prepare.after \
+		receive.taken.after receive.publish; do
+		echo "--- $point"
+		daemon_stop
+		on b daemon_stop
+		VPS_FAULT=$point:kill vps daemon start >/dev/null
+		VPS_FAULT=$point:kill on b vps daemon start >/dev/null
+		vps migrate -e "$RSH" web1 host-b && echo "it succeeded all the same"
+		daemon_stop
+		on b daemon_stop
+		for _ in 1 2 3; do
+			! is_on a || vps migrate -e "$RSH" web1 host-b || true
+			wait_until 20 settled
+		done
+		assert_only_on b web1
+		on b vps_is web1 suspended
+		assert_equal "$(last b web1)" "$n"
+		succeeds on b vps migrate -e "$RSH" web1 host-a
+		assert_only_on a web1
+	done
+	vps resume web1
+	wait_until 10 has_passed a web1 $((n + 3))
+}
+
 # An image that says something else than its checksums.
 @test "a damaged image stays where it is" {
 	make_suspended

@@ -7,9 +7,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 /* Two ends in one process, by sockets or through a file. */
 
@@ -151,6 +153,37 @@ TEST(errors_come_from_the_other_end) {
 	for (int i = 0, r = 0; i < 100 && r == 0; i++)
 		r = mig_send(&p.a, MIG_FILES, data, sizeof(data), &e) < 0 ? -1 : mig_flush(&p.a, &e);
 	ok(STREQ(e.msg, "b: the disk is full"), "also while we write: %s", e.msg);
+	pair_done(&p);
+}
+
+/* A peer that only says that it goes on is no reason to wait for what else it has to say. */
+TEST(who_goes_on_is_sent_more) {
+	static const char data[100000];
+	struct mig_frame f = { 0 };
+	struct pair p;
+	int status = 0;
+	pid_t pid;
+
+	pair_init(&p);
+	pid = fork();
+	if (pid == 0) {
+		int n = 0;
+
+		for (int i = 0; i < 3; i++)
+			if (mig_send(&p.b, MIG_ALIVE, NULL, 0, &e) < 0 || mig_flush(&p.b, &e) < 0)
+				_exit(1);
+		/* The other end writes, and finds no more room, before it is read from. */
+		while (poll(&(struct pollfd){ p.b.in, POLLIN, 0 }, 1, 10000) == 1 && n < 20) {
+			if (mig_recv(&p.b, &f, &e) < 0)
+				_exit(2);
+			n += f.type == MIG_FILES;
+		}
+		_exit(n == 20 ? 0 : 3);
+	}
+	for (int i = 0, r = 0; i < 20 && r == 0; i++)
+		r = mig_send(&p.a, MIG_FILES, data, sizeof(data), &e) < 0 ? -1 : mig_flush(&p.a, &e);
+	waitpid(pid, &status, 0);
+	eq_int(status, 0, "all of it was read: %s", e.msg);
 	pair_done(&p);
 }
 
