@@ -50,6 +50,13 @@ uint32_t ckpt_huge_map_flags(const Ckpt__Area *a);
 int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a);
 int ckpt_huge_keep_shared(struct ckpt_dump *d, struct err *e);
 
+/*
+ * Of the ranges from `first` on, pages of an area that was watched: those that hold only zeros count as written. One
+ * that was dropped (MADV_DONTNEED) keeps its mark, and still has it when it is read after that (Linux 6.18). It is
+ * the process's alone then; those that several processes have are left as they are.
+ */
+int ckpt_huge_mistrust(int pagemap, int mem, const Ckpt__Area *a, struct ckpt_ranges *l, size_t first);
+
 /* Of an image: size, places, and pages that are said to be there. */
 bool ckpt_huge_area_fits(const Ckpt__Area *a);
 bool ckpt_huge_shmem_fits(const Ckpt__Shmem *s);

@@ -66,10 +66,10 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
-static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, Ckpt__Area *a,
+static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, int mem, Ckpt__Area *a,
 		     struct ckpt_ranges *ret)
 {
-	unsigned how = a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : CKPT_SCAN_FILE;
+	unsigned how = a->huge ? CKPT_SCAN_HUGE : a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : CKPT_SCAN_FILE;
 	struct ckpt_ranges guards = { 0 };
 	size_t before = ret->count;
 	int r = -EPERM;
@@ -82,6 +82,8 @@ static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, 
 		guards.count = 0;
 		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, &guards);
 	}
+	if (r == 0 && a->huge)
+		r = ckpt_huge_mistrust(pagemap, mem, a, ret, before);
 	if (r == 0)
 		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
 	if (r == 0)
@@ -152,7 +154,7 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
-			r = scan_area(d, w, pagemap, k->mm->area[i], &s->ranges);
+			r = scan_area(d, w, pagemap, s->fd, k->mm->area[i], &s->ranges);
 	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;
 }
 
