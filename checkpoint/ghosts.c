@@ -193,6 +193,22 @@ static unsigned long names_left(const char *proc, const struct stat *st)
 	return st->st_nlink - (st->st_nlink > 0 && ckpt_handle_is_lower(proc));
 }
 
+/* Its mount is in no namespace, as `e` says. */
+static int find_unmounted(struct ckpt_dump *d, int r, const char *link, const struct stat *st, char **ret_path,
+			  uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
+{
+	struct err other;
+	int found = S_ISREG(st->st_mode) || S_ISDIR(st->st_mode) ?
+			    ckpt_hidden_unmounted(d, link, st, ret_ghost, &other) :
+			    0;
+
+	if (found != 1)
+		return r;
+	*ret_space = 0;
+	*ret_path = ckpt_strdup(&d->tree.arena, link);
+	return *ret_path ? 0 : err_code(e, -ENOMEM, "collect files");
+}
+
 int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
 		    char **ret_path, uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
@@ -201,10 +217,10 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 	char *path;
 	int root, r = ckpt_mount_space(d, proc, link, &mount, ret_space, e);
 
-	if (r < 0)
-		return r;
-	root = ckpt_space_root(d, *ret_space);
 	*ret_ghost = 0;
+	if (r < 0)
+		return find_unmounted(d, r, link, st, ret_path, ret_ghost, ret_space, e);
+	root = ckpt_space_root(d, *ret_space);
 	place = known(d, link, st, mount);
 	if (!*place && leads_to(root, link, st, mount) && remember(d, place, link, st, mount) < 0)
 		return err_code(e, -ENOMEM, "collect files");
@@ -215,9 +231,13 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 	path = strip(&d->tree.arena, link);
 	if (!path)
 		return err_code(e, -ENOMEM, "collect files");
-	if (STREQ(path, link))
-		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which is hidden by a mount or has another file in its "
-			       "place", proc, link);
+	*ret_path = path;
+	if (STREQ(path, link)) {
+		r = ckpt_hidden_covered(d, d->spaces.mount[d->spaces.last].record, link, st, ret_ghost, e);
+		return r ? (r < 0 ? r : 0) :
+			   err_set(e, ERR_UNSUPPORTED,
+				   "%s is %s, which is hidden by a mount or has another file in its place", proc, link);
+	}
 	if (!S_ISDIR(st->st_mode) && names_left(proc, st) > 0) {
 		*ret_path = ckpt_name_find(d, root, path, st);
 		return *ret_path ? 0 : err_set(e, ERR_UNSUPPORTED, "%s, %s, has another name that cannot be found",
@@ -281,7 +301,7 @@ int ckpt_ghosts_write(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
 	if (d->ghost_count && !buf)
 		return err_code(e, -ENOMEM, "save deleted files");
 	for (size_t i = 0; r == 0 && i < d->ghost_count; i++)
-		if (S_ISREG(d->tree.ghosts[i]->mode))
+		if (S_ISREG(d->tree.ghosts[i]->mode) && !d->tree.ghosts[i]->hidden)
 			r = write_pieces(d, i, buf, w, e);
 	return r;
 }

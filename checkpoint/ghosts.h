@@ -30,6 +30,14 @@ int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret
 /* Of what a mount shows, though it was deleted: `fd` leads to it (O_PATH), `path` is where in the file system it was. */
 int ckpt_ghost_mounted(struct ckpt_dump *d, int fd, const char *path, uint32_t super, uint32_t *ret, struct err *e);
 
+/*
+ * What has a name that no path leads to: `link` is that of /proc. In this mount (a record) behind others, or in none any more.
+ * 1: *ret is its ghost; 0: it is not found. (hidden.c)
+ */
+int ckpt_hidden_covered(struct ckpt_dump *d, uint32_t mount, const char *link, const struct stat *st, uint32_t *ret,
+			struct err *e);
+int ckpt_hidden_unmounted(struct ckpt_dump *d, const char *link, const struct stat *st, uint32_t *ret, struct err *e);
+
 /* Of which types they may be: files, directories, FIFOs, and the names of sockets. */
 bool ckpt_ghost_may_be(uint32_t mode);
 

@@ -45,7 +45,7 @@ int ckpt_ghost_check(const struct ckpt_tree *t, size_t n, struct err *e)
 	const Ckpt__Ghost *g = t->ghosts[n];
 
 	return n >= GHOSTS_MAX || g->path[0] != '/' || strlen(g->path) >= 4096 || g->size > INT64_MAX ||
-	       !ckpt_ghost_may_be(g->mode) ? bad(e) : 0;
+	       (!g->hidden && !ckpt_ghost_may_be(g->mode)) ? bad(e) : 0;
 }
 
 bool ckpt_ghost_may_be(uint32_t mode)

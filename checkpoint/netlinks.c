@@ -21,7 +21,8 @@ static const char *const given[] = { "tunl0",	"gre0",	    "gretap0", "erspan0", 
 
 static void read_info(const struct nlattr *info, struct net_link *l)
 {
-	const struct nlattr *a;
+	const struct nlattr *a, *port = NULL;
+	const char *master = "";
 
 	mnl_attr_for_each_nested(a, info)
 	{
@@ -30,7 +31,13 @@ static void read_info(const struct nlattr *info, struct net_link *l)
 			l->kind = mnl_attr_get_str(a);
 		else if (mnl_attr_get_type(a) == IFLA_INFO_DATA)
 			l->data = a;
+		else if (mnl_attr_get_type(a) == IFLA_INFO_SLAVE_KIND &&
+			 mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
+			master = mnl_attr_get_str(a);
+		else if (mnl_attr_get_type(a) == IFLA_INFO_SLAVE_DATA)
+			port = a;
 	}
+	l->port = STREQ(master, "bridge") ? port : NULL;
 }
 
 static uint32_t number(const struct nlattr *a)

@@ -12,6 +12,7 @@ struct net_link {
 	const struct ifinfomsg *ifi;
 	const char *name, *kind;
 	const struct nlattr *data; /* of its kind */
+	const struct nlattr *port; /* what its bridge is told of it; NULL: it is no port of one */
 	const struct nlattr *attr[64];
 	uint32_t parent, master;
 	bool away;      /* its parent, or its other end, is in another namespace: */
@@ -27,5 +28,7 @@ bool net_link_is_given(const struct net_link *l);
 bool net_link_is_there(uint32_t index);
 /* An attribute of the image may be longer than what it should hold, and than the room for the message. */
 void net_link_copy(struct nlmsghdr *q, const struct nlattr *a, size_t max);
+/* Among those nested in `data` is one that is the same. */
+bool net_link_has(const struct nlattr *data, const struct nlattr *a);
 
 #endif

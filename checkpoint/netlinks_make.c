@@ -54,7 +54,7 @@ static bool is_told(const struct net_link *l, uint16_t type)
 		type == 48 /* IFLA_BR_FDB_N_LEARNED */);
 }
 
-static bool has_same(const struct nlattr *data, const struct nlattr *a)
+bool net_link_has(const struct nlattr *data, const struct nlattr *a)
 {
 	const struct nlattr *b;
 
@@ -107,7 +107,7 @@ static void put_data(struct nlmsghdr *q, const struct net_link *l, const struct 
 	mnl_attr_for_each_nested(a, l->data)
 	{
 		if (!put_vlan_flags(q, l, a) && !put_vxlan_flag(q, l, a) && !is_told(l, mnl_attr_get_type(a)) &&
-		    !(fresh && has_same(fresh, a)))
+		    !(fresh && net_link_has(fresh, a)))
 			net_link_copy(q, a, SIZE_MAX);
 	}
 	mnl_attr_nest_end(q, data);

@@ -273,6 +273,8 @@ static int fill(void *arg, struct err *e)
 		r = set_switches(&f->all, &f->seen, e);
 	if (r == 0)
 		r = net_links_up(&route, &f->all, e);
+	if (r == 0)
+		r = net_ports_restore(&route, &f->all, netns, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
 		r = sync_part(&route, parts[i], &f->all, f->configured, e);
 	return r == 0 ? net_filter_restore(&filter, &f->all, e) : r;

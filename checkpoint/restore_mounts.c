@@ -108,6 +108,9 @@ static int restore_main(struct mounting *m, struct err *e)
 	for (uint32_t i = first; n == 0 && i < end; i++)
 		if (m->found[i - 1] >= 0)
 			n = adjust(m, i, e);
+	for (uint32_t i = first; n == 0 && i < end; i++)
+		if (m->found[i - 1] >= 0)
+			n = restore_hidden(m, i, e);
 	return n == 0 ? restore_mount_range(m, first, end, &to, e) : n;
 }
 
@@ -120,6 +123,8 @@ static int restore_all(struct mounting *m, struct err *e)
 			n = restore_nested_mounts(m, i, e);
 	if (n == 0)
 		n = restore_propagation(m, e);
+	if (n == 0)
+		n = restore_hidden_unmounted(m, e);
 	return n == 0 ? workshop_unname(m, e) : n;
 }
 

@@ -67,6 +67,9 @@ int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *
  * workshop. */
 int workshop_copy(struct mounting *m, uint32_t id, struct err *e);
 
+/* What others are to cover, as soon as the mount is there; and what lies in no mount any more. (restore_hidden.c) */
+int restore_hidden(const struct mounting *m, uint32_t mount, struct err *e);
+int restore_hidden_unmounted(const struct mounting *m, struct err *e);
 /* When all is mounted: what has lost its name loses it again. */
 int workshop_unname(struct mounting *m, struct err *e);
 

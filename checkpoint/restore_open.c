@@ -215,6 +215,8 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 		int fd;
 
 		o->ghosts[i - 1] = restore_fd_ghost(r, i);
+		if (g->hidden) /* opened already (restore_hidden.c) */
+			continue;
 		if (g->super) {
 			n = find_mounted(r, i, e);
 			continue;

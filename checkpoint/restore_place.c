@@ -56,10 +56,13 @@ static int mount_one(struct mounting *m, uint32_t id, const struct mount_target 
 		n = m->fd[id - 1] = workshop_copy(m, id, e);
 	if (n < 0)
 		return n;
-	if (to->user >= 0)
-		return ckpt_within(in, 2, attach, &p, e);
-	n = restore_hop(to->space, e);
-	return n == 0 ? attach(&p, e) : n;
+	if (to->user >= 0) {
+		n = ckpt_within(in, 2, attach, &p, e);
+	} else {
+		n = restore_hop(to->space, e);
+		n = n == 0 ? attach(&p, e) : n;
+	}
+	return n == 0 ? restore_hidden(m, id, e) : n;
 }
 
 /* An overlay's layers are paths that are looked up when it is made. */

@@ -153,7 +153,8 @@ static int check_mount(const struct ckpt_tree *t, uint32_t id, struct err *e)
 		  !(m->attributes & ~(uint64_t)ATTRIBUTES) &&
 		  (!m->parent || t->mounts[m->parent - 1]->space == m->space) &&
 		  (m->parent || !m->at[0]) &&
-		  (!m->ghost || (m->ghost <= t->ghost_count && t->ghosts[m->ghost - 1]->super == m->super));
+		  (!m->ghost || (m->ghost <= t->ghost_count && t->ghosts[m->ghost - 1]->super == m->super &&
+				 !t->ghosts[m->ghost - 1]->hidden));
 
 	if (ok && !STREQ(t->supers[m->super - 1]->type, "nsfs"))
 		ok = STREQ(m->root, "/") || (m->root[0] && is_path(m->root));
@@ -250,7 +251,9 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 		     !ckpt_space_is_mnt(t, t->files[i]->socket->local->space)))
 			r = bad(e, "namespace of file", i + 1);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
-		if (!ckpt_space_is_mnt(t, t->ghosts[i]->space) || t->ghosts[i]->super > t->super_count)
+		if (!ckpt_space_is_mnt(t, t->ghosts[i]->space) || t->ghosts[i]->super > t->super_count ||
+		    t->ghosts[i]->mount > t->mount_count ||
+		    (t->ghosts[i]->hidden && !t->ghosts[i]->mount == !t->ghosts[i]->super))
 			r = bad(e, "namespace of deleted file", i + 1);
 	for (size_t i = 0; r == 0 && i < first->n_spaces; i++)
 		if (first->spaces[i] != ckpt_space_main(t, (enum ckpt_space_kind)i))

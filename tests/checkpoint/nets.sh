@@ -46,6 +46,7 @@ join_container() {
 	ip link set docker0 up
 	ip link add veth1 type veth peer name eth0 address 02:42:0a:58:00:02 netns "$container"
 	ip link set veth1 master docker0 up
+	ip link set veth1 type bridge_slave hairpin on learning off priority 5 isolated on
 	in_container ip link set lo up
 	in_container ip addr add 10.88.0.2/16 dev eth0
 	in_container ip link set eth0 mtu 1400 up
