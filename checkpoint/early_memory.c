@@ -261,7 +261,14 @@ static int drop(void *arg, const struct ckpt_range *part)
 	return n;
 }
 
-/* What lies between two addresses, of memory that is mapped still. */
+/* Of an area that is mapped with these flags: the bits of an address within one of its pages. */
+static uint64_t within_page(uint32_t how)
+{
+	return how & MAP_HUGETLB ? (1ull << (how >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)) - 1 : CKPT_PAGE - 1;
+}
+
+/* What lies between two addresses, of memory that is mapped still: whole pages, of which only a part may have been
+ * put there when they are huge. */
 static int cut_filled(const struct early *w, uint64_t first, uint64_t last, struct ckpt_ranges *ret)
 {
 	size_t k = 0;
@@ -270,17 +277,20 @@ static int cut_filled(const struct early *w, uint64_t first, uint64_t last, stru
 	for (size_t i = 0; n == 0 && i < w->mapped.count; i++) {
 		uint64_t from = w->mapped.r[i].start < first ? first : w->mapped.r[i].start;
 		uint64_t to = w->mapped.r[i].end > last ? last : w->mapped.r[i].end;
+		uint64_t within = within_page(w->mapped.r[i].how);
 
 		while (k < w->filled.count && w->filled.r[k].end <= from)
 			k++;
 		for (size_t j = k; n == 0 && j < w->filled.count && w->filled.r[j].start < to; j++) {
-			uint64_t start = w->filled.r[j].start < from ? from : w->filled.r[j].start;
-			uint64_t end = w->filled.r[j].end > to ? to : w->filled.r[j].end;
+			uint64_t start = w->filled.r[j].start & ~within, end = (w->filled.r[j].end + within) & ~within;
+
+			start = start < from ? from : start;
+			end = end > to ? to : end;
 
 			n = start < end ? ckpt_ranges_add(ret, start, end, false) : 0;
 		}
 	}
-	return n;
+	return n == 0 ? ckpt_ranges_unite(ret) : n;
 }
 
 /* Those of `own`, which are emptied, that are not in `there`. */

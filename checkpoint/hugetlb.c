@@ -99,7 +99,7 @@ int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
 
 	if (!a->huge || (a->flags & MAP_SHARED))
 		return 0;
-	r = ckpt_scan_own(pagemap, a->start, a->end, 0, &own, NULL);
+	r = ckpt_scan_own(pagemap, a->start, a->end, CKPT_SCAN_HUGE, &own, NULL);
 	if (r == 0)
 		r = ckpt_ranges_unite(&own);
 	if (r == 0) {
@@ -107,6 +107,29 @@ int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
 		r = a->present ? 0 : -ENOMEM;
 	}
 	ckpt_ranges_done(&own);
+	return r;
+}
+
+static bool is_zero(int mem, uint64_t at, uint64_t size)
+{
+	static const uint8_t zeros[16 * CKPT_PAGE];
+	uint8_t data[sizeof(zeros)];
+	uint64_t n = CKPT_PAGE; /* most show at once that they are not */
+
+	for (uint64_t end = at + size; at < end; at += n, n = end - at < sizeof(data) ? end - at : sizeof(data))
+		if (pread(mem, data, n, (off_t)at) != (ssize_t)n || memcmp(data, zeros, n) != 0)
+			return false;
+	return true;
+}
+
+int ckpt_huge_mistrust(int mem, const Ckpt__Area *a, const struct ckpt_ranges *told, struct ckpt_ranges *ret)
+{
+	uint64_t size = 1ull << a->huge;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < told->count; i++)
+		for (uint64_t at = told->r[i].start; r == 0 && at < told->r[i].end; at += size)
+			r = ckpt_ranges_add(ret, at, at + size, told->r[i].written || is_zero(mem, at, size));
 	return r;
 }
 

@@ -57,6 +57,12 @@ int ckpt_huge_keep_shared(struct ckpt_dump *d, struct err *e);
 /* What processes and shared memory take and have reserved, at the least: bytes, added by size of page. */
 void ckpt_huge_need(const struct ckpt_dump *d, uint64_t need[CKPT_HUGE_SIZES]);
 
+/*
+ * Appends what a scan told of an area that was watched; pages that hold only zeros count as written. One that was dropped
+ * (MADV_DONTNEED) keeps its mark, and still has it when it is read after that (Linux 6.18), or shared by a fork.
+ */
+int ckpt_huge_mistrust(int mem, const Ckpt__Area *a, const struct ckpt_ranges *told, struct ckpt_ranges *ret);
+
 /* Of an image: size, places, and pages that are said to be there. */
 bool ckpt_huge_area_fits(const Ckpt__Area *a);
 bool ckpt_huge_shmem_fits(const Ckpt__Shmem *s);

@@ -98,7 +98,7 @@ static int scan_soft(const struct watched *w, const struct area *a, struct ckpt_
 
 static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret, struct err *e)
 {
-	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | area_kind(a);
 	size_t before = ret->count;
 	int r;
 
@@ -124,7 +124,7 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	 * that all that is there is sent now. */
 	a->hopeless = true;
 	ckpt_ranges_cut(ret, before, a->start);
-	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL), e);
+	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL), e);
 }
 
 /* As ckpt_has_family(). */
@@ -301,7 +301,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 		for (size_t k = 0; w->there && k < w->areas.count; k++) {
 			const struct area *a = &w->areas.a[k];
 			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) |
-				       (a->file ? 0 : CKPT_SCAN_ANON);
+				       (area_kind(a) & ~(unsigned)CKPT_SCAN_FILE);
 
 			if (p->soft || ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
 				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);

@@ -19,6 +19,12 @@ struct area {
 	uint32_t huge;       /* as in Area, if it is so */
 	bool no_reserve;
 };
+/* For ckpt_scan_own(). */
+static inline unsigned area_kind(const struct area *a)
+{
+	return a->huge ? CKPT_SCAN_HUGE : a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON;
+}
+
 struct area_list {
 	struct area *a;
 	size_t count, room;
