@@ -63,6 +63,9 @@ void ckpt_huge_need(const struct ckpt_dump *d, uint64_t need[CKPT_HUGE_SIZES]);
  */
 int ckpt_huge_mistrust(int mem, const Ckpt__Area *a, const struct ckpt_ranges *told, struct ckpt_ranges *ret);
 
+/* The same goes into the header. */
+int ckpt_huge_tell(struct ckpt_dump *d, struct err *e);
+
 /* Of an image: size, places, and pages that are said to be there. */
 bool ckpt_huge_area_fits(const Ckpt__Area *a);
 bool ckpt_huge_shmem_fits(const Ckpt__Shmem *s);
