@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/sockets.h"
 #include "checkpoint/maps.h"
 
 #include <errno.h>
@@ -186,6 +187,11 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 		return unnamed_area(d, k, l, path, a, e);
 	if (STREQ(l->name, "/[aio] (deleted)"))
 		return ckpt_aio_area(d, a, e);
+	if (strncmp(l->name, "socket:[", 8) == 0) { /* which is known when all sockets are */
+		a->memfd_file = CKPT_AREA_SOCKET;
+		a->offset = l->ino;
+		return 0;
+	}
 	if (l->name[0] != '/')
 		return refuse(e, k, l, "which cannot be saved yet");
 	if (stat(path, &mapped) < 0)

@@ -192,6 +192,8 @@ static const struct collector surroundings[] = {
 static const struct collector relations[] = {
 	{ "relations", ckpt_relate },
 	{ "sockets", ckpt_sockets_collect },
+	{ "keys of sockets", ckpt_md5_collect },
+	{ "rings of sockets", ckpt_ring_areas_resolve },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },
@@ -333,7 +335,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	if (r == 0)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
 	if (r == 0)
-		r = ckpt_network_prepare(d, e);
+		r = ckpt_network_prepare(d, pids, n, e);
 	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }

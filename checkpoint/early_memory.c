@@ -118,22 +118,28 @@ static int let_inherit(struct mapping *m, const struct ckpt_ranges *mapped)
 	return 0;
 }
 
-int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
-	       struct err *e)
+int early_sync_later(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+		     struct err *e)
 {
 	struct mapping m = { r, w, p, inherit, l, e };
 	struct ckpt_ranges was = w->mapped;
-	int n;
+	int n = ckpt_ranges_subtract(&w->mapped, &w->wanted, unmap, &m);
 
-	list_init(l, r);
-	n = ckpt_ranges_subtract(&w->mapped, &w->wanted, unmap, &m);
 	if (n == 0)
 		n = ckpt_ranges_subtract(&w->wanted, &w->mapped, map, &m);
 	w->mapped = w->wanted;
 	w->wanted = was;
 	w->wanted.count = 0;
-	if (n == 0 && inherit)
-		n = let_inherit(&m, &w->mapped);
+	return n == 0 && inherit ? let_inherit(&m, &w->mapped) : n;
+}
+
+int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+	       struct err *e)
+{
+	int n;
+
+	list_init(l, r);
+	n = early_sync_later(r, w, p, inherit, l, e);
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 

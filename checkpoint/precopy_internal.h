@@ -45,6 +45,7 @@ struct watched {
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
 	bool family;         /* as ckpt_has_family() */
+	bool direct;         /* the disk may write into its memory: it has a file open with O_DIRECT */
 };
 
 /* Shared memory that was met; it stays open, so that its number stays its own. */
@@ -80,7 +81,7 @@ struct ckpt_precopy {
 	bool finishing;
 	bool stopped;        /* nothing runs any more */
 	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
-	bool direct;         /* in this round: the disk may write into some process's memory */
+	bool rings;          /* in this round: somebody has asynchronous requests */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
@@ -123,9 +124,10 @@ void ckpt_shared_unmap(struct shared *s);
 bool ckpt_shared_can_compare(const struct shared *s, uint64_t size, const struct ckpt_ranges *data);
 int ckpt_shared_compare(const struct shared *s, const struct ckpt_ranges *data, struct ckpt_ranges *ret);
 
-/* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a
- * round and its reading. */
+/* (precopy_direct.c) True when a process has a file open with O_DIRECT; when somebody on the host may ask for such
+ * a file asynchronously; and what then comes between the marks of a round and its reading. */
 bool ckpt_direct_find(pid_t pid);
-void ckpt_direct_settle(void);
+bool ckpt_direct_is_asynchronous(void);
+void ckpt_direct_settle(const struct ckpt_precopy *p);
 
 #endif

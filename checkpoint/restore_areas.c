@@ -81,6 +81,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 			flags = (flags & ~(uint64_t)MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS;
 		else if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
+		else if (a->memfd_file)
+			fd = (uint64_t)restore_fd_file(r, a->memfd_file);
 		else if (a->path[0])
 			fd = (uint64_t)p->area_fd[i];
 		else
@@ -92,6 +94,26 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		restore_area_policy(a, l);
 	}
 	return n;
+}
+
+/* What the kernel itself maps, when all else has its place. */
+static int map_objects(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Mm *mm = p->task->mm;
+	bool any = false;
+	int n;
+
+	for (size_t i = 0; i < mm->n_area; i++)
+		any |= mm->area[i]->aio || mm->area[i]->huge ||
+		       (mm->area[i]->shmem && r->tree.shmems[mm->area[i]->shmem - 1]->sysv);
+	if (!any)
+		return 0;
+	n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_huge(r, p, false, l, e);
+	if (n == 0)
+		n = restore_shm(r, p, l, e);
+	return n == 0 ? restore_aio(p, l, e) : n;
 }
 
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e)
@@ -109,13 +131,7 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 	list_init(l, r);
 	n = map_areas(r, p, l, e);
 	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	if (n == 0)
-		n = restore_huge(r, p, false, l, e);
-	if (n == 0)
-		n = restore_shm(r, p, l, e);
-	if (n == 0)
-		n = restore_aio(p, l, e);
+		n = map_objects(r, p, l, e);
 	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
