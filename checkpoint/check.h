@@ -30,8 +30,8 @@ struct ckpt_check {
 
 #define CKPT_OBSTACLES_MAX 1000
 
-/* Bytes that this host has left in huge pages of a size (hugetlb.h). */
-uint64_t ckpt_huge_free(uint32_t huge);
+/* Whether this host has as many bytes left in huge pages of a size (hugetlb.h); ERR_STATE. */
+int ckpt_huge_room(uint64_t huge, uint64_t bytes, struct err *e);
 
 /*
  * Looks at all that a dump would save and gathers what it would refuse: all of it, not the first only.

@@ -236,6 +236,9 @@ static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable,
 {
 	int r = d->precopy ? ckpt_final_scan(d, e) : ckpt_pages_scan(d, e);
 
+	/* After a pre-copy the other side has taken them by now. */
+	if (r == 0 && !d->precopy)
+		r = ckpt_huge_tell(d, e);
 	ckpt_time("scan of pages");
 	if (r == 0)
 		r = ckpt_tree_write(&d->tree, w, e);

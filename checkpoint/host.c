@@ -7,6 +7,8 @@
 #include "checkpoint/dump.h"
 #include "checkpoint/image/image.h"
 
+#include <errno.h>
+
 void ckpt_host_of(const Ckpt__Header *h, struct ckpt_host *ret)
 {
 	*ret = (struct ckpt_host){ .page_size = h->page_size, .xsave_mask = h->xsave_mask,
@@ -14,6 +16,9 @@ void ckpt_host_of(const Ckpt__Header *h, struct ckpt_host *ret)
 	snprintf(ret->kernel, sizeof(ret->kernel), "%s", h->kernel);
 	if (ret->has_vdso)
 		memcpy(ret->vdso, h->vdso_digest.data, sizeof(ret->vdso));
+	for (size_t i = 0; i + 1 < h->n_huge; i += 2)
+		if (h->huge[i] < CKPT_HUGE_SIZES)
+			ret->huge[h->huge[i]] = h->huge[i + 1];
 }
 
 int ckpt_host_read(int fd, struct ckpt_host *ret, struct err *e)
@@ -48,5 +53,8 @@ int ckpt_host_check(const struct ckpt_host *h, struct err *e)
 		return err_set(e, ERR_UNSUPPORTED, "this processor lacks registers that the image has "
 			       "(XCR0 is %#llx, not %#llx)", (unsigned long long)ckpt_xsave_mask(),
 			       (unsigned long long)h->xsave_mask);
+	for (unsigned i = 0; i < CKPT_HUGE_SIZES; i++)
+		if (h->huge[i] && ckpt_huge_room(i, h->huge[i], e) < 0)
+			return -ENOMEM;
 	return 0;
 }

@@ -3,6 +3,7 @@
 #define CHECKPOINT_HOST_H
 
 #include "base/err.h"
+#include "checkpoint/check.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +18,7 @@ struct ckpt_host {
 	uint64_t xsave_mask; /* XCR0 */
 	uint8_t vdso[16];    /* XXH3-128 */
 	bool has_vdso;
+	uint64_t huge[CKPT_HUGE_SIZES]; /* bytes in huge pages, by the logarithm of their size */
 };
 
 struct Ckpt__Header;

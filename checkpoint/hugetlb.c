@@ -19,7 +19,6 @@
 #include <sys/vfs.h>
 
 #define HUGE_MAX 30 /* 1 GiB: the largest of x86-64 */
-#define MAPPED_ONCE (1ull << 56) /* in pagemap: Linux 4.2, admin-guide/mm/pagemap.rst */
 #define LAST_PAGE (CKPT_ADDRESS_MAX / CKPT_PAGE)
 #define PROBES_MAX (1 << 20) /* pages of a file, a second's work */
 
@@ -123,28 +122,14 @@ static bool is_zero(int mem, uint64_t at, uint64_t size)
 	return true;
 }
 
-static bool is_alone(int pagemap, uint64_t at)
-{
-	uint64_t entry;
-
-	return pread(pagemap, &entry, sizeof(entry), (off_t)(at / CKPT_PAGE * sizeof(entry))) == sizeof(entry) &&
-	       entry & MAPPED_ONCE;
-}
-
-int ckpt_huge_mistrust(int pagemap, int mem, const Ckpt__Area *a, struct ckpt_ranges *l, size_t first)
+int ckpt_huge_mistrust(int mem, const Ckpt__Area *a, const struct ckpt_ranges *told, struct ckpt_ranges *ret)
 {
 	uint64_t size = 1ull << a->huge;
-	struct ckpt_ranges told = { 0 };
 	int r = 0;
 
-	for (size_t i = first; r == 0 && i < l->count; i++)
-		r = ckpt_ranges_add(&told, l->r[i].start, l->r[i].end, l->r[i].written);
-	if (r == 0)
-		l->count = first;
-	for (size_t i = 0; r == 0 && i < told.count; i++)
-		for (uint64_t at = told.r[i].start; r == 0 && at < told.r[i].end; at += size)
-			r = ckpt_ranges_add(l, at, at + size, told.r[i].written || (is_alone(pagemap, at) && is_zero(mem, at, size)));
-	ckpt_ranges_done(&told);
+	for (size_t i = 0; r == 0 && i < told->count; i++)
+		for (uint64_t at = told->r[i].start; r == 0 && at < told->r[i].end; at += size)
+			r = ckpt_ranges_add(ret, at, at + size, told->r[i].written || is_zero(mem, at, size));
 	return r;
 }
 

@@ -55,13 +55,15 @@ int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a);
 int ckpt_huge_keep_shared(struct ckpt_dump *d, struct err *e);
 
 /*
- * Of the ranges from `first` on, pages of an area that was watched: those that hold only zeros count as written. One
- * that was dropped (MADV_DONTNEED) keeps its mark, and still has it when it is read after that (Linux 6.18). It is
- * the process's alone then; those that several processes have are left as they are.
+ * Appends what a scan told of an area that was watched; pages that hold only zeros count as written. One that was dropped
+ * (MADV_DONTNEED) keeps its mark, and still has it when it is read after that (Linux 6.18), or shared by a fork.
  */
-int ckpt_huge_mistrust(int pagemap, int mem, const Ckpt__Area *a, struct ckpt_ranges *l, size_t first);
-/* What processes and shared memory take and have reserved, at the least: bytes, added by size of page. */
+int ckpt_huge_mistrust(int mem, const Ckpt__Area *a, const struct ckpt_ranges *told, struct ckpt_ranges *ret);
+
+/* What processes and shared memory take and have reserved, at the least: bytes, added by size of page. And what goes
+ * into the header of it. */
 void ckpt_huge_need(const struct ckpt_dump *d, uint64_t need[CKPT_HUGE_SIZES]);
+int ckpt_huge_tell(struct ckpt_dump *d, struct err *e);
 
 /* Of an image: size, places, and pages that are said to be there. */
 bool ckpt_huge_area_fits(const Ckpt__Area *a);

@@ -3,6 +3,7 @@
 /* How many huge pages a VPS takes, so that another host can say beforehand whether it has them. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/parse.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -91,7 +92,24 @@ static uint64_t read_count(int dir, const char *name)
 	return fd_read_file_at(dir, name, 64, &text, NULL) < 0 ? 0 : strtoull(text, NULL, 10);
 }
 
-uint64_t ckpt_huge_free(uint32_t huge)
+int ckpt_huge_tell(struct ckpt_dump *d, struct err *e)
+{
+	uint64_t need[CKPT_HUGE_SIZES] = { 0 };
+	Ckpt__Header *h = d->tree.header;
+
+	ckpt_huge_need(d, need);
+	h->huge = ckpt_alloc(&d->tree.arena, sizeof(need) * 2);
+	if (!h->huge)
+		return err_code(e, -ENOMEM, "collect");
+	for (uint64_t i = 0; i < CKPT_HUGE_SIZES; i++)
+		if (need[i]) {
+			h->huge[h->n_huge++] = i;
+			h->huge[h->n_huge++] = need[i];
+		}
+	return 0;
+}
+
+static uint64_t room_of(uint32_t huge)
 {
 	cleanup_close int dir = -EBADF;
 	uint64_t unused, reserved, more, surplus;
@@ -107,4 +125,18 @@ uint64_t ckpt_huge_free(uint32_t huge)
 	surplus = read_count(dir, "surplus_hugepages");
 	unused = unused > reserved ? unused - reserved : 0;
 	return (unused + (more > surplus ? more - surplus : 0)) << huge;
+}
+
+int ckpt_huge_room(uint64_t huge, uint64_t bytes, struct err *e)
+{
+	uint64_t room = huge < CKPT_HUGE_SIZES ? room_of((uint32_t)huge) : 0;
+	char a[32], b[32], c[32];
+
+	if (huge >= CKPT_HUGE_SIZES)
+		return err_set(e, ERR_STATE, "huge pages are needed of a size that is none");
+	if (bytes <= room)
+		return 0;
+	return err_set(e, ERR_STATE, "there are not enough huge pages of %s: %s are needed, %s are free",
+		       format_size(1ull << huge, a, sizeof(a)), format_size(bytes, b, sizeof(b)),
+		       format_size(room, c, sizeof(c)));
 }

@@ -72,24 +72,25 @@ static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, 
 		     struct ckpt_ranges *ret)
 {
 	unsigned how = a->huge ? CKPT_SCAN_HUGE : a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : CKPT_SCAN_FILE;
-	struct ckpt_ranges guards = { 0 };
-	size_t before = ret->count;
+	struct ckpt_ranges guards = { 0 }, huge = { 0 }, *to = a->huge ? &huge : ret;
+	size_t before = to->count;
 	int r = -EPERM;
 
 	if (w->uffd >= 0 || w->marked)
-		r = ckpt_scan_own(pagemap, a->start, a->end, how | (w->marked ? CKPT_SCAN_SOFT : CKPT_SCAN_WATCHED), ret,
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | (w->marked ? CKPT_SCAN_SOFT : CKPT_SCAN_WATCHED), to,
 				  &guards);
 	if (r == -EPERM) {
-		ckpt_ranges_cut(ret, before, a->start);
+		ckpt_ranges_cut(to, before, a->start);
 		guards.count = 0;
-		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, &guards);
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, to, &guards);
 	}
 	if (r == 0 && a->huge)
-		r = ckpt_huge_mistrust(pagemap, mem, a, ret, before);
+		r = ckpt_huge_mistrust(mem, a, &huge, ret);
 	if (r == 0)
 		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
 	if (r == 0)
 		r = ckpt_huge_keep(d, pagemap, a);
+	ckpt_ranges_done(&huge);
 	ckpt_ranges_done(&guards);
 	return r;
 }

@@ -51,6 +51,20 @@ int mig_offer_live(struct mig_offer *o, const struct mig_source *v, struct err *
 }
 
 /* Of the host that the image was made on, which need not be this one. */
+/* By the logarithm of their size, as text. */
+static json_t *huge_needs(const uint64_t need[CKPT_HUGE_SIZES])
+{
+	json_t *j = json_object();
+	char size[16];
+
+	for (unsigned i = 0; i < CKPT_HUGE_SIZES; i++) {
+		snprintf(size, sizeof(size), "%u", i);
+		if (need[i])
+			json_object_set_new(j, size, json_integer((json_int_t)need[i]));
+	}
+	return j;
+}
+
 int mig_offer_image(struct mig_offer *o, int image, struct err *e)
 {
 	struct ckpt_host h;
@@ -68,6 +82,7 @@ int mig_offer_image(struct mig_offer *o, int image, struct err *e)
 	o->bytes += o->image;
 	o->cpu = json_pack("{s:I, s:s, s:s, s:I}", "xsave", (json_int_t)h.xsave_mask, "vdso", vdso, "kernel",
 			   h.kernel, "page", (json_int_t)h.page_size);
+	json_object_set_new(o->cpu, "huge", huge_needs(h.huge));
 	return o->cpu ? 0 : err_code(e, -ENOMEM, "make an offer");
 }
 
@@ -90,6 +105,18 @@ static bool take_digest(const char *text, uint8_t ret[16])
 	return text[32] == '\0';
 }
 
+/* A peer that is older does not tell. */
+static void check_huge(json_t *needs, json_t *obstacles)
+{
+	const char *size;
+	struct err e;
+	json_t *need;
+
+	json_object_foreach(needs, size, need)
+		if (ckpt_huge_room(strtoull(size, NULL, 10), (uint64_t)json_integer_value(need), &e) < 0)
+			mig_obstacle(obstacles, "%s", e.msg);
+}
+
 void mig_check_image(const struct mig_offer *o, json_t *obstacles)
 {
 	const char *vdso = json_string_value(json_object_get(o->cpu, "vdso"));
@@ -104,20 +131,7 @@ void mig_check_image(const struct mig_offer *o, json_t *obstacles)
 	h.has_vdso = vdso && take_digest(vdso, h.vdso);
 	if (ckpt_host_check(&h, &e) < 0)
 		mig_obstacle(obstacles, "%s", e.msg);
-}
-
-/* By the logarithm of their size, as text. */
-static json_t *huge_needs(const struct ckpt_check *c)
-{
-	json_t *j = json_object();
-	char size[16];
-
-	for (unsigned i = 0; i < CKPT_HUGE_SIZES; i++) {
-		snprintf(size, sizeof(size), "%u", i);
-		if (c->huge[i])
-			json_object_set_new(j, size, json_integer((json_int_t)c->huge[i]));
-	}
-	return j;
+	check_huge(json_object_get(o->cpu, "huge"), obstacles);
 }
 
 int mig_check_source(const struct mig_source *v, struct mig_offer *offer, json_t *obstacles, struct err *e)
@@ -129,7 +143,7 @@ int mig_check_source(const struct mig_source *v, struct mig_offer *offer, json_t
 	for (size_t i = 0; r == 0 && i < c.count; i++)
 		mig_obstacle(obstacles, "%s", c.list[i].what);
 	if (r == 0)
-		json_object_set_new(offer->cpu, "huge", huge_needs(&c));
+		json_object_set_new(offer->cpu, "huge", huge_needs(c.huge));
 	ckpt_check_done(&c);
 	return r;
 }
@@ -144,26 +158,6 @@ static uint64_t memory_available(void)
 		return UINT64_MAX;
 	line = strstr(text, "MemAvailable:");
 	return line && sscanf(line, "MemAvailable: %llu", &kb) == 1 ? kb * 1024 : UINT64_MAX;
-}
-
-/* A peer that is older does not tell. */
-static void check_huge(json_t *needs, json_t *obstacles)
-{
-	const char *size;
-	json_t *need;
-
-	json_object_foreach(needs, size, need) {
-		uint64_t page = strtoull(size, NULL, 10), bytes = (uint64_t)json_integer_value(need), room;
-		char a[32], b[32], c[32];
-
-		room = page < CKPT_HUGE_SIZES ? ckpt_huge_free((uint32_t)page) : 0;
-		if (page >= CKPT_HUGE_SIZES)
-			mig_obstacle(obstacles, "huge pages are needed of a size that is none");
-		else if (bytes > room)
-			mig_obstacle(obstacles, "there are not enough huge pages of %s: %s are needed, %s are free",
-				 format_size(1ull << page, a, sizeof(a)), format_size(bytes, b, sizeof(b)),
-				 format_size(room, c, sizeof(c)));
-	}
 }
 
 void mig_check_live(const struct mig_offer *o, json_t *obstacles)

@@ -7,7 +7,9 @@
 #include "tests/checkpoint/guest.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 
 #define HUGE ((size_t)2 << 20)
 #define PAGES 4
@@ -15,6 +17,25 @@
 static char *volatile memory;
 static volatile int stop;
 static volatile unsigned turn; /* which of the pages is there: turn % PAGES, with `turn` in it */
+
+static pid_t child;
+
+static void end_child(void)
+{
+	if (child) {
+		CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child);
+		child = 0;
+	}
+}
+
+/* Shares what was dropped, and is there again for having been read. */
+static void have_child(char zero)
+{
+	CHECK(zero == 0);
+	child = fork();
+	while (child == 0)
+		pause();
+}
 
 static void *come_and_go(void *arg)
 {
@@ -24,8 +45,11 @@ static void *come_and_go(void *arg)
 
 		for (unsigned i = 0; i < 5; i++)
 			*(volatile unsigned *)(page + 4096 * (3 + 7 * i)) = turn + 1;
+		end_child();
 		CHECK(madvise(memory + turn % PAGES * HUGE, HUGE, MADV_DONTNEED) == 0);
 		turn++;
+		if (turn % 4 == 0)
+			have_child(memory[(turn + PAGES - 1) % PAGES * HUGE]);
 		usleep(20000);
 	}
 	return NULL;
@@ -45,6 +69,7 @@ int main(void)
 	wait_for_restore();
 	stop = 1;
 	pthread_join(t, NULL);
+	end_child();
 	for (unsigned k = 0; k < PAGES; k++)
 		for (unsigned i = 0; i < 5; i++)
 			CHECK(*(unsigned *)(memory + k * HUGE + 4096 * (3 + 7 * i)) == (k == turn % PAGES ? turn : 0));

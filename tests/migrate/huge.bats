@@ -72,7 +72,8 @@ held() {
 	pool 4
 	run on b vps resume web1
 	[ "$status" -ne 0 ]
-	assert_match 'are there enough'
+	assert_match 'there are not enough huge pages of 2.0 MiB: 16.0 MiB are needed, 8.0 MiB are free'
+	fails_like 5 'there are not enough huge pages' on b vps migrate -e "$RSH" web1 host-a
 	assert_equal "$(on b vps list --json | jq -r '.[0].state')" suspended
 	[ "$(awk '/^HugePages_Rsvd|^HugePages_Total|^HugePages_Free/ { n = n " " $2 } END { print n }' /proc/meminfo)" = " $(cat "$POOL") 4 0" ]
 	pool 8
