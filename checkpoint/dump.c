@@ -29,6 +29,7 @@
 #include <time.h>
 
 #define BUSY_TRIES 20
+#define SURPRISES 4 /* of these tries */
 #define BUSY_NS 10000000
 #define HOLD_TIMEOUT_US 1000000
 
@@ -360,6 +361,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
 		ckpt_time("freeze");
+		if (r == 0 && p && tries < SURPRISES && ckpt_precopy_is_surprised(p, &d->frozen))
+			r = -EAGAIN; /* one more round */
 		if (r == 0 && o->stopped)
 			r = o->stopped(o->stopped_arg, e);
 		if (r == 0 && p)

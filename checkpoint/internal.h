@@ -117,6 +117,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		    struct ckpt_dump_result *result, struct err *e);
 /* Right before that: rounds for what was written while things were looked at. (precopy.c) */
 int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e);
+/* And right after it: a process with much memory has not been met in any round. A child has as much as its parent at
+ * once, all of which would be sent in the pause. (precopy.c) */
+bool ckpt_precopy_is_surprised(struct ckpt_precopy *p, const struct ckpt_frozen *f);
 /* While all is stopped: one more round, by a thread that has the stream until it was waited for. There need not be
  * one. (precopy_last.c) */
 void ckpt_last_start(struct ckpt_precopy *p);

@@ -35,6 +35,7 @@
 #define FREEZE_TIMEOUT_US 10000000
 #define FILES 4096
 #define CATCH_UP_MAX 3
+#define MANY_PAGES 4096 /* 16 MiB: sent in the pause they would be most of it */
 #define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
 static struct watched *find(struct ckpt_precopy *p, pid_t pid)
@@ -364,10 +365,12 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 {
 	struct ckpt_precopy_stats st;
+	/* Where a round waits for requests more is written to in one than before it; where it begins with a stop each is
+	 * a pause of its own. */
+	unsigned most = p->rings ? 0 : p->soft ? 1 : CATCH_UP_MAX;
 	uint64_t before = 0;
 
-	/* Where a round waits for requests, more is written to in one than before it. */
-	for (unsigned i = 0; !p->rings && i < CATCH_UP_MAX; i++) {
+	for (unsigned i = 0; i < most; i++) {
 		int r = ckpt_precopy_round(p, &st, e);
 
 		if (r < 0)
@@ -377,6 +380,28 @@ int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 		before = st.dirty_pages;
 	}
 	return 0;
+}
+
+static uint64_t resident_pages(pid_t pid)
+{
+	cleanup_free char *text = NULL;
+	unsigned long long size, pages = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	return fd_read_file_at(AT_FDCWD, path, 256, &text, NULL) == 0 && sscanf(text, "%llu %llu", &size, &pages) == 2
+		? pages : 0;
+}
+
+bool ckpt_precopy_is_surprised(struct ckpt_precopy *p, const struct ckpt_frozen *f)
+{
+	for (size_t i = 0; i < f->count; i++) {
+		const struct watched *w = find(p, f->procs[i].pid);
+
+		if (!(w && w->there) && resident_pages(f->procs[i].pid) > MANY_PAGES)
+			return true;
+	}
+	return false;
 }
 
 int ckpt_precopy_finish(struct ckpt_precopy *p, struct ckpt_dump **ret,
