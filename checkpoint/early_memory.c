@@ -95,7 +95,7 @@ static int map(void *arg, const struct ckpt_range *part)
 	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | part->how;
 	int n = room(m, 2);
 
-	list_call(m->l, "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
+	list_call(m->l, part->how & MAP_HUGETLB ? CKPT_HUGE_MAP : "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
 		  flags, UINT64_MAX, 0);
 	if (!m->inherit)
 		list_call(m->l, "keep memory from children", SYS_madvise, part->start, part->end - part->start,
@@ -143,23 +143,38 @@ int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inh
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
-/* How many of `count` pages from `at` on are mapped, or how many are not: *ret_mapped. */
-static uint64_t stretch(const struct early *w, uint64_t at, uint64_t end, bool *ret_mapped)
+/* How far from `at` on it is all in the list, or none of it: *ret_in. */
+static const struct ckpt_range *stretch(const struct ckpt_ranges *l, uint64_t at, uint64_t *end, bool *ret_in)
 {
-	size_t lo = 0, hi = w->mapped.count;
+	size_t lo = 0, hi = l->count;
+	uint64_t stop;
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 
-		if (w->mapped.r[mid].end <= at)
+		if (l->r[mid].end <= at)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	*ret_mapped = w->born && lo < w->mapped.count && w->mapped.r[lo].start <= at;
-	if (*ret_mapped)
-		return w->mapped.r[lo].end < end ? w->mapped.r[lo].end : end;
-	return w->born && lo < w->mapped.count && w->mapped.r[lo].start < end ? w->mapped.r[lo].start : end;
+	*ret_in = lo < l->count && l->r[lo].start <= at;
+	stop = *ret_in ? l->r[lo].end : lo < l->count ? l->r[lo].start : *end;
+	*end = stop < *end ? stop : *end;
+	return *ret_in ? &l->r[lo] : NULL;
+}
+
+/* The end of what can be written from `at` on, or of what cannot: a huge page that nobody has taken must not be. */
+static uint64_t mapped_until(const struct early *w, uint64_t at, uint64_t end, bool *ret_mapped)
+{
+	const struct ckpt_range *m;
+
+	*ret_mapped = false;
+	if (!w->born)
+		return end;
+	m = stretch(&w->mapped, at, &end, ret_mapped);
+	if (m && (m->how & MAP_HUGETLB))
+		stretch(&w->huge, at, &end, ret_mapped);
+	return end;
 }
 
 /* Pages that hold zeros already, perhaps because nothing was ever there, stay so; looking leaves them shared (copy.h). */
@@ -229,7 +244,7 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 		bool mapped = false;
 		int n;
 
-		stop = w ? stretch(w, at, end, &mapped) : end;
+		stop = w ? mapped_until(w, at, end, &mapped) : end;
 		if (!mapped)
 			n = early_keep_loose(s, pg->mm, at, stop, data);
 		else
@@ -252,7 +267,14 @@ static int drop(void *arg, const struct ckpt_range *part)
 	return n;
 }
 
-/* What lies between two addresses, of memory that is mapped still. */
+/* Of an area that is mapped with these flags: the bits of an address within one of its pages. */
+static uint64_t within_page(uint32_t how)
+{
+	return how & MAP_HUGETLB ? (1ull << (how >> MAP_HUGE_SHIFT & MAP_HUGE_MASK)) - 1 : CKPT_PAGE - 1;
+}
+
+/* What lies between two addresses, of memory that is mapped still: whole pages, of which only a part may have been
+ * put there when they are huge. */
 static int cut_filled(const struct early *w, uint64_t first, uint64_t last, struct ckpt_ranges *ret)
 {
 	size_t k = 0;
@@ -261,17 +283,20 @@ static int cut_filled(const struct early *w, uint64_t first, uint64_t last, stru
 	for (size_t i = 0; n == 0 && i < w->mapped.count; i++) {
 		uint64_t from = w->mapped.r[i].start < first ? first : w->mapped.r[i].start;
 		uint64_t to = w->mapped.r[i].end > last ? last : w->mapped.r[i].end;
+		uint64_t within = within_page(w->mapped.r[i].how);
 
 		while (k < w->filled.count && w->filled.r[k].end <= from)
 			k++;
 		for (size_t j = k; n == 0 && j < w->filled.count && w->filled.r[j].start < to; j++) {
-			uint64_t start = w->filled.r[j].start < from ? from : w->filled.r[j].start;
-			uint64_t end = w->filled.r[j].end > to ? to : w->filled.r[j].end;
+			uint64_t start = w->filled.r[j].start & ~within, end = (w->filled.r[j].end + within) & ~within;
+
+			start = start < from ? from : start;
+			end = end > to ? to : end;
 
 			n = start < end ? ckpt_ranges_add(ret, start, end, false) : 0;
 		}
 	}
-	return n;
+	return n == 0 ? ckpt_ranges_unite(ret) : n;
 }
 
 /* Those of `own`, which are emptied, that are not in `there`. */

@@ -19,7 +19,9 @@
 #include <sys/vfs.h>
 
 #define HUGE_MAX 30 /* 1 GiB: the largest of x86-64 */
+#define MAPPED_ONCE (1ull << 56) /* in pagemap: Linux 4.2, admin-guide/mm/pagemap.rst */
 #define LAST_PAGE (CKPT_ADDRESS_MAX / CKPT_PAGE)
+#define PROBES_MAX (1 << 20) /* pages of a file, a second's work */
 
 uint32_t ckpt_huge_of(int fd)
 {
@@ -56,21 +58,28 @@ int ckpt_huge_scan(int fd, uint64_t size, uint32_t huge, struct ckpt_ranges *ret
 {
 	cleanup_close int faults = -EBADF;
 	struct stat st;
+	uint64_t left;
 	char *at;
 	int r = 0;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (size == 0 || st.st_blocks == 0)
+	left = (uint64_t)st.st_blocks * 512;
+	if (size == 0 || left == 0)
 		return 0;
+	if (size >> huge > PROBES_MAX)
+		return -EFBIG;
 	/* Private: a sealed file may be mapped so, too; without a reservation, and nothing is written. */
 	at = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
 	if (at == MAP_FAILED)
 		return -errno;
 	faults = fail_faults(at, size);
-	for (uint64_t n = 0; r == 0 && n < size; n += 1ull << huge)
-		if (faults < 0 || is_there(at + n))
-			r = ckpt_ranges_add(ret, n, n + (1ull << huge), true);
+	for (uint64_t n = 0; r == 0 && n < size && left; n += 1ull << huge) {
+		if (faults >= 0 && !is_there(at + n))
+			continue;
+		r = ckpt_ranges_add(ret, n, n + (1ull << huge), true);
+		left -= faults < 0 ? 0 : left < 1ull << huge ? left : 1ull << huge;
+	}
 	munmap(at, size);
 	return r;
 }
@@ -91,7 +100,7 @@ int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
 
 	if (!a->huge || (a->flags & MAP_SHARED))
 		return 0;
-	r = ckpt_scan_own(pagemap, a->start, a->end, 0, &own, NULL);
+	r = ckpt_scan_own(pagemap, a->start, a->end, CKPT_SCAN_HUGE, &own, NULL);
 	if (r == 0)
 		r = ckpt_ranges_unite(&own);
 	if (r == 0) {
@@ -99,6 +108,43 @@ int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
 		r = a->present ? 0 : -ENOMEM;
 	}
 	ckpt_ranges_done(&own);
+	return r;
+}
+
+static bool is_zero(int mem, uint64_t at, uint64_t size)
+{
+	static const uint8_t zeros[16 * CKPT_PAGE];
+	uint8_t data[sizeof(zeros)];
+	uint64_t n = CKPT_PAGE; /* most show at once that they are not */
+
+	for (uint64_t end = at + size; at < end; at += n, n = end - at < sizeof(data) ? end - at : sizeof(data))
+		if (pread(mem, data, n, (off_t)at) != (ssize_t)n || memcmp(data, zeros, n) != 0)
+			return false;
+	return true;
+}
+
+static bool is_alone(int pagemap, uint64_t at)
+{
+	uint64_t entry;
+
+	return pread(pagemap, &entry, sizeof(entry), (off_t)(at / CKPT_PAGE * sizeof(entry))) == sizeof(entry) &&
+	       entry & MAPPED_ONCE;
+}
+
+int ckpt_huge_mistrust(int pagemap, int mem, const Ckpt__Area *a, struct ckpt_ranges *l, size_t first)
+{
+	uint64_t size = 1ull << a->huge;
+	struct ckpt_ranges told = { 0 };
+	int r = 0;
+
+	for (size_t i = first; r == 0 && i < l->count; i++)
+		r = ckpt_ranges_add(&told, l->r[i].start, l->r[i].end, l->r[i].written);
+	if (r == 0)
+		l->count = first;
+	for (size_t i = 0; r == 0 && i < told.count; i++)
+		for (uint64_t at = told.r[i].start; r == 0 && at < told.r[i].end; at += size)
+			r = ckpt_ranges_add(l, at, at + size, told.r[i].written || (is_alone(pagemap, at) && is_zero(mem, at, size)));
+	ckpt_ranges_done(&told);
 	return r;
 }
 

@@ -144,7 +144,7 @@ static int check_area(const struct ckpt_oracle *o, const struct ckpt_tree *t, co
 {
 	struct ckpt_ranges ranges = { 0 };
 	uint8_t page[CKPT_PAGE];
-	int r = ckpt_scan_own(pagemap, a->start, a->end, 0, &ranges, NULL);
+	int r = ckpt_scan_own(pagemap, a->start, a->end, a->huge ? CKPT_SCAN_HUGE : 0, &ranges, NULL);
 
 	if (r < 0)
 		err_code(e, r, "scan the memory of process %d", (int)k->pid);

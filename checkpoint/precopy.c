@@ -35,7 +35,6 @@
 #define FREEZE_TIMEOUT_US 10000000
 #define FILES 4096
 #define CATCH_UP_MAX 3
-#define MANY_PAGES 4096 /* 16 MiB: sent in the pause they would be most of it */
 #define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
 static struct watched *find(struct ckpt_precopy *p, pid_t pid)
@@ -100,7 +99,7 @@ static int scan_soft(const struct watched *w, const struct area *a, struct ckpt_
 
 static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret, struct err *e)
 {
-	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | area_kind(a);
 	size_t before = ret->count;
 	int r;
 
@@ -126,7 +125,7 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	 * that all that is there is sent now. */
 	a->hopeless = true;
 	ckpt_ranges_cut(ret, before, a->start);
-	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL), e);
+	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL), e);
 }
 
 /* As ckpt_has_family(). */
@@ -303,7 +302,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 		for (size_t k = 0; w->there && k < w->areas.count; k++) {
 			const struct area *a = &w->areas.a[k];
 			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) |
-				       (a->file ? 0 : CKPT_SCAN_ANON);
+				       (area_kind(a) & ~(unsigned)CKPT_SCAN_FILE);
 
 			if (p->soft || ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
 				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);
@@ -334,7 +333,7 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	uint64_t shared = 0;
 	int r = ckpt_round_begin(p, e);
 
-	p->rings = false;
+	p->rings = p->stopped = false;
 	if (r == 0)
 		r = p->soft ? visit_stopped(p, &c, e) : visit_all(p, &c, e);
 	if (r == 0)
@@ -380,28 +379,6 @@ int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 		before = st.dirty_pages;
 	}
 	return 0;
-}
-
-static uint64_t resident_pages(pid_t pid)
-{
-	cleanup_free char *text = NULL;
-	unsigned long long size, pages = 0;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	return fd_read_file_at(AT_FDCWD, path, 256, &text, NULL) == 0 && sscanf(text, "%llu %llu", &size, &pages) == 2
-		? pages : 0;
-}
-
-bool ckpt_precopy_is_surprised(struct ckpt_precopy *p, const struct ckpt_frozen *f)
-{
-	for (size_t i = 0; i < f->count; i++) {
-		const struct watched *w = find(p, f->procs[i].pid);
-
-		if (!(w && w->there) && resident_pages(f->procs[i].pid) > MANY_PAGES)
-			return true;
-	}
-	return false;
 }
 
 int ckpt_precopy_finish(struct ckpt_precopy *p, struct ckpt_dump **ret,

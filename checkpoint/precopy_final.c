@@ -39,14 +39,16 @@ static void forget_unused(struct ckpt_dump *d)
 	struct ckpt_tree *t = &d->tree;
 
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
-		bool used = t->shmems[i]->memfd || t->shmems[i]->sysv;
+		bool used = t->shmems[i]->memfd;
 
+		for (size_t k = 0; !used && k < t->ipc_count; k++)
+			used = t->ipc[k]->shmem == i + 1;
 		for (size_t k = 0; !used && k < t->task_count; k++)
 			for (size_t n = 0; !used && n < t->tasks[k].mm->n_area; n++)
 				used = t->tasks[k].mm->area[n]->shmem == i + 1;
 		d->precopy->shared[i].unused = !used;
 		if (!used)
-			t->shmems[i]->size = 0;
+			t->shmems[i]->size = t->shmems[i]->sysv = 0;
 	}
 }
 
@@ -66,10 +68,10 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
-static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, Ckpt__Area *a,
+static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, int mem, Ckpt__Area *a,
 		     struct ckpt_ranges *ret)
 {
-	unsigned how = a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : CKPT_SCAN_FILE;
+	unsigned how = a->huge ? CKPT_SCAN_HUGE : a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : CKPT_SCAN_FILE;
 	struct ckpt_ranges guards = { 0 };
 	size_t before = ret->count;
 	int r = -EPERM;
@@ -82,6 +84,8 @@ static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, 
 		guards.count = 0;
 		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, &guards);
 	}
+	if (r == 0 && a->huge)
+		r = ckpt_huge_mistrust(pagemap, mem, a, ret, before);
 	if (r == 0)
 		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
 	if (r == 0)
@@ -152,7 +156,7 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (!(k->mm->area[i]->flags & MAP_SHARED))
-			r = scan_area(d, w, pagemap, k->mm->area[i], &s->ranges);
+			r = scan_area(d, w, pagemap, s->fd, k->mm->area[i], &s->ranges);
 	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;
 }
 
@@ -162,7 +166,7 @@ int ckpt_final_scan(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
 		r = scan_task(d, &d->tree.tasks[i], e);
-	return r;
+	return r == 0 ? ckpt_final_heirs(d, e) : r;
 }
 
 /* Memory that was not met in a round (only held by an fd, or made since). */

@@ -23,7 +23,7 @@ struct ckpt_last {
 /* No process is met anew, as that would take a list in it: the final scan finds them unwatched. */
 static int scan_area(const struct watched *w, const struct area *a, struct ckpt_ranges *ret)
 {
-	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | CKPT_SCAN_WRITTEN | (a->file ? CKPT_SCAN_FILE : CKPT_SCAN_ANON);
+	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | CKPT_SCAN_WRITTEN | area_kind(a);
 	size_t before = ret->count;
 	int r = ckpt_scan_own(w->pagemap, a->start, a->end, how, ret, NULL);
 
@@ -31,7 +31,7 @@ static int scan_area(const struct watched *w, const struct area *a, struct ckpt_
 		return r;
 	/* The marks of a part may be set by now. */
 	ckpt_ranges_cut(ret, before, a->start);
-	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW, ret, NULL);
+	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL);
 }
 
 static int scan_process(const struct watched *w, struct ckpt_copy *c)
@@ -104,6 +104,7 @@ void ckpt_last_start(struct ckpt_precopy *p)
 	struct ckpt_last *l = calloc(1, sizeof(*l));
 	sigset_t all, old;
 
+	p->stopped = true;
 	for (size_t i = 0; i < p->shared_count; i++)
 		p->shared[i].last = false;
 	if (!l)

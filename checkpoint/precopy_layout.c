@@ -158,7 +158,7 @@ static int find_huge(const struct watched *w, struct ckpt_ranges *ret)
 
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
 		if (w->areas.a[i].huge)
-			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_ANON, ret, NULL);
+			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret, NULL);
 	return r == 0 ? ckpt_ranges_unite(ret) : r;
 }
 

@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/restore_internal.h"
 
 #include <asm/prctl.h>
@@ -51,7 +52,7 @@ static const struct {
 /* Lists are run when they are full: room for all calls of one area. */
 static int room(struct restoring *p, struct list *l, struct err *e)
 {
-	return list_fits(l, ARRAY_SIZE(advices) + 4, NAME_MAX_LEN + 1)
+	return list_fits(l, ARRAY_SIZE(advices) + 5, NAME_MAX_LEN + 17 + CKPT_POLICY_BYTES)
 		? 0 : list_run(l, &p->batch, &p->threads[0], e);
 }
 
@@ -80,14 +81,17 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 			flags = (flags & ~(uint64_t)MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS;
 		else if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
+		else if (a->memfd_file)
+			fd = (uint64_t)restore_fd_file(r, a->memfd_file);
 		else if (a->path[0])
 			fd = (uint64_t)p->area_fd[i];
 		else
 			flags |= MAP_ANONYMOUS;
 		if (!restore_early_has(p, a))
-			list_call(l, "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
+			list_call(l, a->huge ? CKPT_HUGE_MAP : "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
 				  fd, a->offset);
 		advise(a, true, l);
+		restore_area_policy(a, l);
 	}
 	return n;
 }

@@ -205,7 +205,7 @@ static int scan_closely(struct scanning *sc, uint64_t start, uint64_t end)
 		.flags = (how & CKPT_SCAN_PROTECT ? WP_MATCHING : 0) | (how & CKPT_SCAN_WATCHED ? CHECK_WPASYNC : 0),
 		.category_inverted = none,
 		.category_mask = none | (how & CKPT_SCAN_WRITTEN ? written : 0),
-		.category_anyof_mask = IS_PRESENT | IS_SWAPPED,
+		.category_anyof_mask = IS_PRESENT | (how & CKPT_SCAN_HUGE ? 0 : IS_SWAPPED),
 		.return_mask = written | guard | (how & CKPT_SCAN_FILE ? IS_SWAPPED : 0),
 	};
 
@@ -276,7 +276,7 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 {
 	struct scanning sc = { pagemap, how, ret, guards, 0, 0 };
 
-	if (!(how & CKPT_SCAN_WATCHED) || how & (CKPT_SCAN_FILE | CKPT_SCAN_ANEW))
+	if (!(how & CKPT_SCAN_WATCHED) || how & (CKPT_SCAN_FILE | CKPT_SCAN_HUGE | CKPT_SCAN_ANEW))
 		return scan_closely(&sc, start, end);
 	return how & CKPT_SCAN_MARKS || ckpt_scan_marks_tell() ? scan_marks(&sc, start, end)
 							       : scan_tables(&sc, start, end);
