@@ -365,10 +365,12 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 {
 	struct ckpt_precopy_stats st;
+	/* Where a round waits for requests more is written to in one than before it; where it begins with a stop each is
+	 * a pause of its own. */
+	unsigned most = p->rings ? 0 : p->soft ? 1 : CATCH_UP_MAX;
 	uint64_t before = 0;
 
-	/* Where a round waits for requests, more is written to in one than before it. */
-	for (unsigned i = 0; !p->rings && i < CATCH_UP_MAX; i++) {
+	for (unsigned i = 0; i < most; i++) {
 		int r = ckpt_precopy_round(p, &st, e);
 
 		if (r < 0)
