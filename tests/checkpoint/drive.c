@@ -33,6 +33,7 @@
 
 #define ID_BASE 700000
 #define WAIT_MS 30000
+#define LAST_WORD_MS 1000
 
 static struct {
 	bool wanted, tty;
@@ -70,7 +71,8 @@ static int expect(const struct rt_vps *v, struct console *c, const char *word, s
 		if (n > 0)
 			c->len += (size_t)n;
 		c->text[c->len] = '\0';
-		if (n <= 0 && p[1].revents)
+		/* What it said last may still be on its way through the terminal. */
+		if (n <= 0 && p[1].revents && (p[0].revents || poll(p, 1, LAST_WORD_MS) <= 0))
 			return err_set(e, ERR_FAIL, "it ended before it said \"%s\"", word);
 		if (strstr(c->text, "failed:") && strstr(c->text, "bad\r\n"))
 			return err_set(e, ERR_FAIL, "it has found a fault");

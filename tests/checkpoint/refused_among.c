@@ -32,7 +32,7 @@ static size_t count_maps(void)
 }
 
 /* It says that it is ready, and waits in a call that must go on where it was. */
-static int stay(int odd)
+static int stay(int odd, int looks)
 {
 	char c = 'x';
 	size_t maps;
@@ -42,47 +42,68 @@ static int stay(int odd)
 				    AT_FDCWD, "/test") == 0);
 		close(open("/test", O_RDONLY));
 	}
-	if (odd && WHAT == THREAD)
-		CHECK(unshare(CLONE_NEWNS) == 0);
+	if (odd && WHAT == THREAD) /* in a nested user namespace: see main() */
+		CHECK(unshare(CLONE_NEWUTS) == 0);
 	maps = count_maps();
 	CHECK(write(ready[1], &c, 1) == 1);
 	CHECK(read(go[0], &c, 1) == 1 && c == 'g');
-	if (WHAT == PROCESS)
-		CHECK(count_maps() == maps);
+	CHECK(!looks || count_maps() == maps); /* nothing of what was begun is left */
 	return guest_failed;
 }
 
 static void *thread(void *arg)
 {
-	stay(arg != NULL);
+	stay(arg != NULL, 0);
+	CHECK(write(ready[1], "x", 1) == 1);
+	for (;;)
+		pause();
 	return NULL;
+}
+
+static void put(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY);
+
+	CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
+	close(fd);
+}
+
+/* A process of many threads; the first looks when all others are there. */
+static int threads(void)
+{
+	pthread_t t[COUNT];
+	char c;
+
+	CHECK(unshare(CLONE_NEWUSER) == 0);
+	put("/proc/self/setgroups", "deny");
+	put("/proc/self/uid_map", "0 0 1");
+	put("/proc/self/gid_map", "0 0 1");
+	for (int i = 0; i < COUNT; i++)
+		CHECK(pthread_create(&t[i], NULL, thread, i == ODD ? &t : NULL) == 0);
+	stay(0, 1);
+	for (int i = 0; i < COUNT; i++)
+		CHECK(read(ready[0], &c, 1) == 1);
+	return guest_failed;
 }
 
 int main(void)
 {
-	pthread_t t[COUNT];
+	const int processes = WHAT == THREAD ? 1 : COUNT, all = WHAT == THREAD ? COUNT + 1 : COUNT;
 	size_t maps;
 	char c;
 
 	CHECK(pipe(ready) == 0 && pipe(go) == 0);
-	for (int i = 0; i < COUNT; i++) {
-		if (WHAT == THREAD)
-			CHECK(pthread_create(&t[i], NULL, thread, i == ODD ? &t : NULL) == 0);
-		else if (fork() == 0)
-			_exit(stay(i == ODD));
-	}
-	for (int i = 0; i < COUNT; i++)
+	for (int i = 0; i < processes; i++)
+		if (fork() == 0)
+			_exit(WHAT == THREAD ? threads() : stay(i == ODD, 1));
+	for (int i = 0; i < all; i++)
 		CHECK(read(ready[0], &c, 1) == 1);
 	maps = count_maps();
 	wait_for_restore();
-	CHECK(count_maps() == maps); /* nothing of what was begun is left */
-	for (int i = 0; i < COUNT; i++)
+	CHECK(count_maps() == maps);
+	for (int i = 0; i < all; i++)
 		CHECK(write(go[1], "g", 1) == 1);
-	for (int i = 0, status; i < COUNT; i++) {
-		if (WHAT == THREAD)
-			CHECK(pthread_join(t[i], NULL) == 0);
-		else
-			CHECK(wait(&status) > 0 && status == 0);
-	}
+	for (int i = 0, status; i < processes; i++)
+		CHECK(wait(&status) > 0 && status == 0);
 	return done();
 }
