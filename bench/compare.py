@@ -51,7 +51,11 @@ def tag_of(root):
 
 def allow(group, microseconds):
     with contextlib.suppress(FileNotFoundError):
-        (group / "cpu.rt_runtime_us").write_text(str(microseconds))
+        fd = os.open(f"{group}/cpu.rt_runtime_us", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, str(microseconds).encode())
+        finally:
+            os.close(fd)
 
 
 class RealTimeTools(Tools):
@@ -64,20 +68,22 @@ class Groups(multiprocessing.Process):
 
     def __init__(self, group):
         super().__init__(daemon=True)
-        self.group = group
+        self.group, self.ready = group, multiprocessing.Event()
         libc = ctypes.CDLL(None, use_errno=True)
         self.fd = libc.inotify_init1(os.O_CLOEXEC)
         libc.inotify_add_watch(self.fd, os.fsencode(group), IN_CREATE)
 
     def run(self):
         real_time(0, 30)
+        allow(self.group / "keep", 40000)  # what has run once is quick
+        self.ready.set()
         while True:
             data, at = os.read(self.fd, 8192), 0
             while at < len(data):
                 length = struct.unpack_from("iIII", data, at)[3]
                 name = data[at + 16:at + 16 + length].rstrip(b"\0").decode()
                 with contextlib.suppress(OSError):
-                    allow(self.group / name, 40000)
+                    allow(f"{self.group}/{name}", 40000)
                 at += 16 + length
 
 
@@ -97,8 +103,9 @@ class Build:
         group = CPU / tag_of(self.host)
         if (group / "cpu.rt_runtime_us").exists():
             allow(group, 300000)
-            allow(group / "keep", 40000)
-            Groups(group).start()
+            groups = Groups(group)
+            groups.start()
+            groups.ready.wait()
         self.stamp = self.host / "lib/vps/b0/root/upper/stamp"
 
     def call(self, *argv):

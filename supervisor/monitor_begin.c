@@ -128,6 +128,7 @@ int mon_begin(struct mon *m, char *arg, struct err *e)
 		return err_set(e, ERR_USAGE, "vps-monitor is run by vpsd");
 	m->control = MONITOR_FD_CONTROL;
 	prctl(PR_SET_NAME, MONITOR_COMM_SPARE);
+	json_object_seed(0); /* opens a file: not when somebody waits for the start */
 	n = fd_recv(m->control, packet, sizeof(packet), fds, ARRAY_SIZE(fds), &count);
 	if (n == 0 || n == -ECONNRESET)
 		return MON_NOT_NEEDED;
