@@ -92,8 +92,9 @@ static int collect_xattrs(struct ckpt_dump *d, Ckpt__Ghost *g, int fd, struct er
 		? ckpt_within(&d->spaces.space[d->spaces.main[CKPT_SPACE_USER] - 1].fd, 1, read_xattrs, &r, e) : 0;
 }
 
+/* `super`: of what is mounted by itself, else 0. */
 static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
-		     uint32_t *ret, struct err *e)
+		     uint32_t super, uint32_t *ret, struct err *e)
 {
 	struct ckpt_arena *a = &d->tree.arena;
 	struct ckpt_held *h;
@@ -117,7 +118,7 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 		return err_code(e, -ENOMEM, "collect deleted files");
 	ckpt__ghost__init(g);
 	g->path = strip(a, link);
-	g->tmpfile = S_ISREG(st->st_mode) && is_nameless(g->path);
+	g->tmpfile = !super && S_ISREG(st->st_mode) && is_nameless(g->path);
 	g->mode = st->st_mode;
 	g->uid = st->st_uid - d->uid_base;
 	g->gid = st->st_gid - d->uid_base;
@@ -127,7 +128,8 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	*h = (struct ckpt_held){ st->st_dev, st->st_ino, open(proc, how) };
 	if (h->fd < 0)
 		return err_sys(e, "open %s", proc);
-	if (g->path && !is_mounted(d, g->path, st, h->fd)) {
+	g->super = super;
+	if (g->path && !super && !is_mounted(d, g->path, st, h->fd)) {
 		close(h->fd);
 		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which cannot be saved", proc, link);
 	}
@@ -138,6 +140,17 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	}
 	*ret = (uint32_t)d->ghost_count;
 	return collect_xattrs(d, g, h->fd, e);
+}
+
+int ckpt_ghost_mounted(struct ckpt_dump *d, int fd, const char *path, uint32_t super, uint32_t *ret, struct err *e)
+{
+	char proc[64];
+	struct stat st;
+
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &st) < 0)
+		return err_sys(e, "look at %s, which was deleted", path);
+	return add_ghost(d, proc, path, &st, super, ret, e);
 }
 
 static bool leads_to(int root, const char *path, const struct stat *st, uint64_t mount)
@@ -211,7 +224,7 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 					       proc, link);
 	}
 	*ret_path = path;
-	r = add_ghost(d, proc, link, st, ret_ghost, e);
+	r = add_ghost(d, proc, link, st, 0, ret_ghost, e);
 	if (r == 0)
 		d->tree.ghosts[*ret_ghost - 1]->space = *ret_space;
 	return r;

@@ -27,6 +27,9 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
 		    uint32_t *ret_ghost, uint32_t *ret_space, struct err *e);
 
+/* Of what a mount shows, though it was deleted: `fd` leads to it (O_PATH), `path` is where in the file system it was. */
+int ckpt_ghost_mounted(struct ckpt_dump *d, int fd, const char *path, uint32_t super, uint32_t *ret, struct err *e);
+
 /* Of which types they may be: files, directories, FIFOs, and the names of sockets. */
 bool ckpt_ghost_may_be(uint32_t mode);
 
@@ -40,5 +43,16 @@ int ckpt_ghost_take(struct ckpt_tree *t, const struct ckpt_record *rec, struct e
 int ckpt_ghost_check(const struct ckpt_tree *t, size_t n, struct err *e);
 /* In the first process: makes ghost n (from 0); a new fd. `spool` is t->spool, there. */
 int ckpt_ghost_make(const struct ckpt_tree *t, size_t n, int spool, struct err *e);
+/* The same for what is to be mounted, below the directory `root` and without links. It keeps a name until then, as nothing
+ * without one can be: ckpt_ghost_unname() takes that away. */
+struct ckpt_ghost_name {
+	int dir;
+	char name[256];
+	bool is_dir;
+	struct timespec times[2]; /* of the directory, before */
+};
+int ckpt_ghost_make_named(const struct ckpt_tree *t, size_t n, int root, const char *path, int spool,
+			  struct ckpt_ghost_name *ret, struct err *e);
+int ckpt_ghost_unname(struct ckpt_ghost_name *g);
 
 #endif

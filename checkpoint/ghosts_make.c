@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 
 #include <errno.h>
@@ -59,7 +60,7 @@ static bool is_special(const Ckpt__Ghost *g)
 }
 
 /* The directory that it was in, or what is left of the way there; *ret_name is its name. */
-static int open_parent(const char *path, const char **ret_name)
+static int open_parent(int root, const char *path, const char **ret_name)
 {
 	char dir[4096];
 	char *slash;
@@ -69,7 +70,10 @@ static int open_parent(const char *path, const char **ret_name)
 	*ret_name = strrchr(path, '/') + 1;
 	while (fd < 0 && (slash = strrchr(dir, '/'))) {
 		*slash = '\0';
-		fd = open(slash == dir ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+		if (root >= 0)
+			fd = path_open_no_links(root, slash == dir ? "." : dir + 1, O_RDONLY | O_DIRECTORY, 0, false);
+		else
+			fd = open(slash == dir ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	}
 	return fd;
 }
@@ -146,36 +150,70 @@ static int fill(const struct ckpt_tree *t, size_t n, int spool, int fd)
 	return r;
 }
 
-int ckpt_ghost_make(const struct ckpt_tree *t, size_t n, int spool, struct err *e)
+int ckpt_ghost_unname(struct ckpt_ghost_name *g)
+{
+	int r = unlinkat(g->dir, g->name, g->is_dir ? AT_REMOVEDIR : 0) < 0 ? -errno : 0;
+
+	futimens(g->dir, g->times);
+	fd_close(&g->dir);
+	return r;
+}
+
+int ckpt_ghost_make_named(const struct ckpt_tree *t, size_t n, int root, const char *path, int spool,
+			  struct ckpt_ghost_name *ret, struct err *e)
 {
 	const Ckpt__Ghost *g = t->ghosts[n];
-	char made[256];
 	const char *name;
-	cleanup_close int dir = open_parent(g->path, &name), fd = -EBADF;
+	cleanup_close int dir = open_parent(root, path, &name), fd = -EBADF;
 	struct stat st;
-	int r = 0;
+	int r;
 
 	if (dir < 0 || fstat(dir, &st) < 0)
 		return err_sys(e, "open the directory of %s", g->path);
-	fd = make_node(dir, name, g, made, sizeof(made));
+	fd = make_node(dir, name, g, ret->name, sizeof(ret->name));
 	if (fd < 0)
 		return err_code(e, fd, "make %s, which was deleted, again", g->path);
+	ret->dir = TAKE_FD(dir);
+	ret->is_dir = S_ISDIR(g->mode);
+	ret->times[0] = st.st_atim;
+	ret->times[1] = st.st_mtim;
 	r = fill(t, n, spool, fd);
-	if (!g->tmpfile) {
-		struct timespec ts[2] = { st.st_atim, st.st_mtim };
+	if (r == 0)
+		return TAKE_FD(fd);
+	if (!g->tmpfile)
+		ckpt_ghost_unname(ret);
+	return err_code(e, r, "fill %s, which was deleted", g->path);
+}
 
-		if (unlinkat(dir, made, S_ISDIR(g->mode) ? AT_REMOVEDIR : 0) < 0 && r == 0)
-			r = -errno;
-		futimens(dir, ts);
-	}
-	if (r == 0 && g->executed) {
-		char path[64];
-		int again;
+/* A file that is open for writing is not executed. */
+static int open_for_reading(int fd, const Ckpt__Ghost *g, struct err *e)
+{
+	char path[64];
+	int again;
 
-		/* A file that is open for writing is not executed. */
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		again = open(path, O_RDONLY | O_CLOEXEC);
-		return again < 0 ? err_sys(e, "open %s, which was deleted", g->path) : again;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	again = open(path, O_RDONLY | O_CLOEXEC);
+	close(fd);
+	return again < 0 ? err_sys(e, "open %s, which was deleted", g->path) : again;
+}
+
+int ckpt_ghost_make(const struct ckpt_tree *t, size_t n, int spool, struct err *e)
+{
+	const Ckpt__Ghost *g = t->ghosts[n];
+	struct ckpt_ghost_name name = { .dir = -EBADF };
+	int fd = ckpt_ghost_make_named(t, n, -EBADF, g->path, spool, &name, e), r = 0;
+
+	if (fd < 0) {
+		fd_close(&name.dir);
+		return fd;
 	}
-	return r < 0 ? err_code(e, r, "fill %s, which was deleted", g->path) : TAKE_FD(fd);
+	if (g->tmpfile)
+		fd_close(&name.dir);
+	else
+		r = ckpt_ghost_unname(&name);
+	if (r < 0) {
+		close(fd);
+		return err_code(e, r, "delete %s again", g->path);
+	}
+	return g->executed ? open_for_reading(fd, g, e) : fd;
 }

@@ -23,12 +23,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#ifndef OPEN_TREE_CLONE
-#define OPEN_TREE_CLONE 1
-#endif
-
 #define DEPTH_MAX 256 /* of mounts in mounts */
 #define MOUNTS_MAX 8192 /* in one namespace */
+#define DELETED "//deleted" /* behind the root of a mount whose directory entry is no more */
 
 struct reading {
 	struct ckpt_dump *d;
@@ -312,26 +309,38 @@ static int remember(struct ckpt_dump *d, uint64_t id)
 	return 0;
 }
 
+/* It goes into the image like a deleted file that is open, when all mounts are known. */
+static int check_deleted(const struct ckpt_mountinfo *m, struct err *e)
+{
+	const struct ckpt_mountfs *fs = ckpt_mountfs_find(m->type);
+
+	return !fs || fs->contents || STREQ(m->type, "overlay") ?
+		       0 :
+		       refuse(m, e, "from a directory or file that is gone, which cannot be saved");
+}
+
 static int add_mount(struct reading *r, size_t i, const char *at, uint32_t parent, struct err *e)
 {
 	struct ckpt_arena *a = &r->d->tree.arena;
 	struct ckpt_mountinfo *m = &r->m[i];
 	Ckpt__Mount *out = ckpt_alloc(a, sizeof(*out));
+	char *deleted = strstr(m->root, DELETED);
 	const char *root = m->root;
 	int n;
 
+	if (deleted)
+		*deleted = '\0';
 	if (!out)
 		return err_code(e, -ENOMEM, "collect mounts");
 	ckpt__mount__init(out);
-	if (strstr(m->root, "//deleted"))
-		return refuse(
-			m, e,
-			"from a directory or file that has been deleted, which cannot be saved yet");
 	if (m->idmapped && !is_given(r, m) && ckpt_mountfs_find(m->type))
 		return refuse(m, e, "with ids of its own, which cannot be saved yet");
 	n = add_super(r, m, &out->super, e);
+	if (n == 0 && deleted)
+		n = check_deleted(m, e);
 	if (n < 0)
 		return n;
+	out->ghost = deleted ? CKPT_MOUNT_DELETED : 0;
 	if (STREQ(m->type, "cgroup2")) {
 		const char *below = ckpt_path_below(m->root, r->d->group_path);
 
@@ -426,16 +435,6 @@ int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e)
 	return n;
 }
 
-static int mount_id(int fd, uint64_t *ret)
-{
-	struct statx sx;
-
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0)
-		return -errno;
-	*ret = sx.stx_mnt_id;
-	return 0;
-}
-
 int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id,
 		     uint32_t *ret, struct err *e)
 {
@@ -472,56 +471,4 @@ int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t si
 	len = m->parent ? strlen(ret) : 0;
 	return (size_t)snprintf(ret + len, size - len, "%s", m->at) < size - len ? 0 :
 										   -ENAMETOOLONG;
-}
-
-static bool is_ancestor(const struct ckpt_tree *t, uint32_t id, uint32_t of)
-{
-	while (of && of != id)
-		of = t->mounts[of - 1]->parent;
-	return of == id;
-}
-
-/*
- * In a copy of the namespace everything is taken away but the mount and those that it is mounted
- * in. In the reverse order of the records a mount is never covered by one that is still there.
- */
-static int uncover(const struct ckpt_tree *t, uint32_t id, struct err *e)
-{
-	char path[4096];
-
-	if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-		return err_sys(e, "make a copy of a mount namespace");
-	for (uint32_t i = (uint32_t)t->mount_count; i > 0; i--) {
-		path[0] = '\0';
-		if (t->mounts[i - 1]->space == t->mounts[id - 1]->space && !is_ancestor(t, i, id) &&
-		    ckpt_mount_path(t, i, path, sizeof(path)) == 0)
-			umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW); /* what stays is seen below */
-	}
-	return 0;
-}
-
-int ckpt_mount_take(struct ckpt_dump *d, uint32_t id, struct err *e)
-{
-	dev_t dev = d->spaces.super[d->tree.mounts[id - 1]->super - 1].dev;
-	char path[4096] = "";
-	cleanup_close int fd = -EBADF;
-	uint64_t there = 0;
-	struct stat st;
-	int clone;
-
-	if (ckpt_mount_path(&d->tree, id, path, sizeof(path)) < 0)
-		return err_set(e, ERR_UNSUPPORTED, "a mount has too long a path");
-	fd = open(path[0] ? path : "/", O_PATH | O_CLOEXEC);
-	if (fd >= 0 && mount_id(fd, &there) < 0)
-		return err_sys(e, "look at %s", path);
-	if (there != d->spaces.mount[id - 1].id) {
-		fd_close(&fd);
-		if (uncover(&d->tree, id, e) < 0)
-			return -EPERM;
-		fd = open(path[0] ? path : "/", O_PATH | O_CLOEXEC);
-		if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != dev)
-			return -EXDEV;
-	}
-	clone = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-	return clone < 0 ? err_sys(e, "take what is mounted on %s", path) : clone;
 }

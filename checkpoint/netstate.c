@@ -112,12 +112,14 @@ static void settle_address(struct nlmsghdr *m)
 int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_MESSAGE_MAX])
 {
 	const struct net_part *part = &net_parts[p];
-	struct nlmsghdr *out = mnl_nlmsg_put_header(ret);
+	struct nlmsghdr *out;
 	const struct nlattr *a;
 	struct rtmsg *rt;
 
 	if (m->nlmsg_len < NLMSG_LENGTH(part->fixed) || m->nlmsg_len > NET_MESSAGE_MAX - 64)
 		return -EMSGSIZE;
+	memset(ret, 0, m->nlmsg_len + 64); /* libmnl leaves what pads attributes as it is */
+	out = mnl_nlmsg_put_header(ret);
 	out->nlmsg_type = part->add;
 	rt = mnl_nlmsg_put_extra_header(out, part->fixed);
 	memcpy(rt, mnl_nlmsg_get_payload(m), part->fixed);
@@ -372,6 +374,11 @@ void ckpt_netways_close(struct ckpt_netways *w)
 	nl_done(&w->filter);
 	net_switches_close(w->switches);
 	free(w);
+}
+
+struct nl *net_ways_route(struct ckpt_netways *w)
+{
+	return &w->route;
 }
 
 struct switching {

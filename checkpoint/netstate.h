@@ -54,9 +54,8 @@ struct ckpt_netview {
 int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ckpt__NetState ***ret, size_t *ret_count,
 			  struct err *e);
 /*
- * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds, or with an end in
- * another namespace (but for `configured`, the names of those that the runtime makes), queueing
- * disciplines, nexthop objects, tables of iptables' older kind.
+ * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds (but for `configured`, the
+ * names of those that the runtime makes), queueing disciplines, nexthop objects, tables of iptables' older kind.
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
@@ -65,9 +64,24 @@ void ckpt_netstate_localize(Ckpt__NetState *const *states, size_t count, uint32_
 /* The 800 switches of a namespace, read while there is time: nobody may change them until they are restored. */
 struct ckpt_netlook *ckpt_netlook_new(int netns_fd, struct err *e);
 void ckpt_netlook_free(struct ckpt_netlook *l);
-/* In the caller's namespace: the records of number `ns`. CAP_NET_ADMIN over it is all that is used. `look`:
- * what was seen of it before, or NULL. */
-int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
+/*
+ * Links may be in one namespace and stand on, or lead to, another of the VPS's: an image says which by its number in
+ * place of the kernel's (IFLA_LINK_NETNSID). Puts that in; ERR_UNSUPPORTED for those that lead out of the VPS, but
+ * for `configured`. (netpeers.c)
+ */
+struct ckpt_dump;
+int ckpt_netpeers_find(const struct ckpt_dump *d, struct ckpt_netways *ways, Ckpt__NetState *const *states,
+		       size_t count, const char *const *configured, size_t configured_count, struct err *e);
+int ckpt_netpeers_check(const struct ckpt_tree *t, struct err *e);
+
+/* Namespaces by their numbers in the image; 0 is the VPS's own, which the caller is in. -EBADF: none. */
+struct ckpt_netplaces {
+	const int *fd;
+	size_t count;
+};
+/* All records. CAP_NET_ADMIN over the namespaces is all that is used. `look`: what was seen of the VPS's own before,
+ * or NULL. */
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const struct ckpt_netplaces *at,
 			  const struct ckpt_netlook *look, struct err *e);
 /* What the interface of this name was numbered in namespace `ns`; 0: there was none. */
 uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint32_t ns, const char *name);

@@ -49,6 +49,8 @@ int net_switch_set(int root, const char *path, const char *value, struct err *e)
 /* It had this value when it was looked at. `l` may be NULL. */
 bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);
 
+struct nl *net_ways_route(struct ckpt_netways *w);
+
 /* The messages of a part in the image, one by one; NULL at the end. */
 struct net_walk {
 	Ckpt__NetState *const *states;
@@ -58,8 +60,12 @@ struct net_walk {
 };
 const struct nlmsghdr *net_next(struct net_walk *w);
 
-/* Makes links that the namespace has not got; then, the switches being set, brings all as far up as they were. */
-int net_links_restore(struct nl *route, const struct net_walk *all, struct err *e);
+/* In the namespace `ns`, and back in `home`. */
+int net_within(const struct ckpt_netplaces *at, uint32_t ns, uint32_t home, int (*run)(void *arg, struct err *e),
+	       void *arg, struct err *e);
+/* Makes links that the namespaces have not got (netlinks_make.c); then, the switches of one being set, brings all of
+ * it as far up as they were. */
+int net_links_restore(const struct ckpt_netplaces *at, const struct net_walk *all, struct err *e);
 int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
 /* ERR_UNSUPPORTED for those that cannot be made. */
 int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count,

@@ -7,6 +7,7 @@
 #include "base/macro.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
@@ -229,34 +230,78 @@ static int set_switches(const struct net_walk *all, const struct ckpt_netlook *l
 	return r < 0 ? r : 0;
 }
 
-int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, uint32_t ns,
-			  const struct ckpt_netlook *look, struct err *e)
+int net_within(const struct ckpt_netplaces *at, uint32_t ns, uint32_t home, int (*run)(void *arg, struct err *e),
+	       void *arg, struct err *e)
+{
+	int r;
+
+	if (ns >= at->count || at->fd[ns] < 0)
+		return bad("a namespace", e);
+	if (ns != home && setns(at->fd[ns], CLONE_NEWNET) < 0)
+		return err_sys(e, "enter a network namespace");
+	r = run(arg, e);
+	if (ns != home && setns(at->fd[home], CLONE_NEWNET) < 0)
+		return err_sys(e, "return from a network namespace");
+	return r;
+}
+
+struct filling {
+	const struct ckpt_netplaces *at;
+	struct net_walk all;
+	const struct ckpt_netlook *look;
+	const struct list *configured;
+};
+
+/* What the links of one have, and what is beside them. */
+static int fill(void *arg, struct err *e)
 {
 	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,
 						    CKPT_NET_ROUTE, CKPT_NET_RULE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
-	cleanup_list struct list configured = { 0 };
-	struct net_walk all = { .states = states, .count = count, .ns = ns };
-	bool any = false;
+	const struct filling *f = arg;
+	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
+
+	if (r == 0)
+		r = nl_open(&filter, NETLINK_NETFILTER, netns, e);
+	if (r == 0)
+		r = set_switches(&f->all, f->look, e);
+	if (r == 0)
+		r = net_links_up(&route, &f->all, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
+		r = sync_part(&route, parts[i], &f->all, f->configured, e);
+	return r == 0 ? net_filter_restore(&filter, &f->all, e) : r;
+}
+
+static bool has_any(Ckpt__NetState *const *states, size_t count, uint32_t ns)
+{
+	for (size_t i = 0; i < count; i++)
+		if (states[i]->ns == ns)
+			return true;
+	return false;
+}
+
+/* Of one that has the host's network nothing was saved, and nothing is touched. */
+int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const struct ckpt_netplaces *at,
+			  const struct ckpt_netlook *look, struct err *e)
+{
+	cleanup_nl struct nl route = NL_INIT;
+	cleanup_list struct list configured = { 0 }, none = { 0 };
+	struct net_walk all = { .states = states, .count = count };
 	int r;
 
-	/* Of one that has the host's network nothing was saved, and nothing is touched. */
-	for (size_t i = 0; i < count; i++)
-		any |= states[i]->ns == ns;
-	if (!any)
+	if (!count)
 		return 0;
-	r = nl_open(&route, NETLINK_ROUTE, -1, e);
-	if (r == 0)
-		r = nl_open(&filter, NETLINK_NETFILTER, -1, e);
+	r = nl_open(&route, NETLINK_ROUTE, at->fd[0], e);
 	if (r == 0)
 		r = net_list(&route, NULL, CKPT_NET_LINK, list_add, &configured, e);
 	if (r == 0)
-		r = net_links_restore(&route, &all, e);
-	if (r == 0)
-		r = set_switches(&all, look, e);
-	if (r == 0)
-		r = net_links_up(&route, &all, e);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
-		r = sync_part(&route, parts[i], &all, &configured, e);
-	return r == 0 ? net_filter_restore(&filter, &all, e) : r;
+		r = net_links_restore(at, &all, e);
+	for (uint32_t ns = 0; r == 0 && ns < at->count; ns++) {
+		struct filling f = { at, all, ns ? NULL : look, ns ? &none : &configured };
+
+		f.all.ns = ns;
+		if (has_any(states, count, ns))
+			r = net_within(at, ns, 0, fill, &f, e);
+	}
+	return r;
 }

@@ -118,7 +118,9 @@ static int restore_all(struct mounting *m, struct err *e)
 	for (uint32_t i = 1; n == 0 && i <= m->tree->space_count; i++)
 		if (m->tree->spaces[i - 1]->kind == CKPT_SPACE_MNT && i != m->main)
 			n = restore_nested_mounts(m, i, e);
-	return n == 0 ? restore_propagation(m, e) : n;
+	if (n == 0)
+		n = restore_propagation(m, e);
+	return n == 0 ? workshop_unname(m, e) : n;
 }
 
 static int prepare(struct mounting *m, struct err *e)
@@ -131,8 +133,11 @@ static int prepare(struct mounting *m, struct err *e)
 	m->fd = malloc((t->mount_count + 1) * sizeof(int));
 	m->found = calloc(t->mount_count + 1, sizeof(*m->found));
 	m->later = calloc(t->mount_count + 1, sizeof(*m->later));
-	if (n < 0 || !m->later || !m->anchor || !m->top || !m->fd || !m->found)
+	m->made = malloc((t->ghost_count + 1) * sizeof(*m->made));
+	if (n < 0 || !m->later || !m->made || !m->anchor || !m->top || !m->fd || !m->found)
 		return err_code(e, n < 0 ? n : -ENOMEM, "restore mounts");
+	for (size_t i = 0; i < t->ghost_count; i++)
+		m->made[i].dir = -EBADF;
 	memset(m->anchor, 0xff, t->super_count * sizeof(int));
 	memset(m->fd, 0xff, t->mount_count * sizeof(int));
 	n = ckpt_mountinfo_parse(m->text, &m->now, &m->now_count, e);
@@ -165,6 +170,8 @@ int restore_mounts(struct restore *r, int proc, struct err *e)
 		fd_close(&m.fd[i]);
 	for (size_t i = 0; m.anchor && i < r->tree.super_count; i++)
 		fd_close(&m.anchor[i]);
+	for (size_t i = 0; m.made && i < r->tree.ghost_count; i++)
+		fd_close(&m.made[i].dir);
 	fd_close(&m.shop);
 	fd_close(&m.stage);
 	free(m.anchor);
@@ -173,6 +180,7 @@ int restore_mounts(struct restore *r, int proc, struct err *e)
 	free(m.found);
 	free(m.used);
 	free(m.later);
+	free(m.made);
 	free(m.now);
 	free(m.text);
 	return n;

@@ -2,6 +2,7 @@
 #ifndef CHECKPOINT_RESTORE_MOUNTS_H
 #define CHECKPOINT_RESTORE_MOUNTS_H
 
+#include "checkpoint/ghosts.h"
 #include "checkpoint/mountinfo.h"
 #include "checkpoint/restore_spaces.h"
 
@@ -24,6 +25,7 @@ struct mounting {
 	const char **top; /* likewise: what of it the anchor shows */
 	int *fd; /* as tree->mounts: in its place, or -1 */
 	bool *later; /* likewise: not to be mounted now */
+	struct ckpt_ghost_name *made; /* as tree->ghosts: those that mounts show, by now; NULL: none */
 };
 
 #define WORKSHOP_STAGE "/dev/shm" /* the runtime always mounts it */
@@ -64,6 +66,9 @@ int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *
 /* A detached copy of what a mount of the image shows, with its attributes. The caller is in the
  * workshop. */
 int workshop_copy(struct mounting *m, uint32_t id, struct err *e);
+
+/* When all is mounted: what has lost its name loses it again. */
+int workshop_unname(struct mounting *m, struct err *e);
 
 /* The records of the mounts of a namespace, [first, end), and all of them that are not there
  * yet put into their places; those that wait for others, and what is mounted in them, last.

@@ -156,6 +156,43 @@ static int open_last_pid(const struct restore *r, struct err *e)
 	return 0;
 }
 
+static bool is_same(int a, int b)
+{
+	struct stat s, t;
+
+	return fstat(a, &s) == 0 && fstat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
+}
+
+/* What is mounted without a name was made in the workshop: from now on it is what one of its mounts shows, as a file
+ * that was opened there cannot be saved again. */
+static int find_mounted(const struct restore *r, uint32_t ghost, struct err *e)
+{
+	const struct ckpt_tree *t = &r->tree;
+	uint32_t mode = t->ghosts[ghost - 1]->mode;
+	int how = S_ISDIR(mode)  ? O_RDONLY | O_DIRECTORY :
+		  !S_ISREG(mode) ? O_PATH :
+		  t->ghosts[ghost - 1]->executed ? O_RDONLY :
+						   O_RDWR;
+
+	for (uint32_t id = 1; id <= t->mount_count; id++) {
+		cleanup_close int fd = -EBADF;
+		char path[4096] = "";
+		bool found;
+
+		if (t->mounts[id - 1]->ghost != ghost || ckpt_mount_path(t, id, path, sizeof(path)) < 0)
+			continue;
+		if (restore_enter(r, t->mounts[id - 1]->space, e) < 0)
+			return -EPERM;
+		fd = open(path, how | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		found = fd >= 0 && is_same(fd, restore_fd_ghost(r, ghost));
+		if (restore_enter(r, 0, e) < 0)
+			return -EPERM;
+		if (found)
+			return place(TAKE_FD(fd), restore_fd_ghost(r, ghost), e);
+	}
+	return 0;
+}
+
 static int open_pair(const struct restore *r, struct err *e)
 {
 	int pair[2], n;
@@ -174,12 +211,18 @@ static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct e
 	if (spool < 0)
 		return err_sys(e, "keep what deleted files hold");
 	for (uint32_t i = 1; n == 0 && i <= r->tree.ghost_count; i++) {
-		uint32_t space = r->tree.ghosts[i - 1]->space;
-		int fd = space ? restore_enter(r, space, e) : 0;
+		const Ckpt__Ghost *g = r->tree.ghosts[i - 1];
+		uint32_t space = g->space;
+		int fd;
 
+		o->ghosts[i - 1] = restore_fd_ghost(r, i);
+		if (g->super) {
+			n = find_mounted(r, i, e);
+			continue;
+		}
+		fd = space ? restore_enter(r, space, e) : 0;
 		if (fd == 0)
 			fd = ckpt_ghost_make(&r->tree, i - 1, spool, e);
-		o->ghosts[i - 1] = restore_fd_ghost(r, i);
 		n = fd < 0 ? fd : place(fd, o->ghosts[i - 1], e);
 		if (n == 0 && space)
 			n = restore_enter(r, 0, e);
@@ -258,6 +301,23 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
 }
 
+static int restore_networks(const struct restore *r, struct err *e)
+{
+	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_NET);
+	cleanup_close int own = main ? fcntl(restore_fd_space(r, main), F_DUPFD_CLOEXEC, restore_fd_end(r)) :
+				       open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	cleanup_free int *fd = malloc((r->tree.space_count + 1) * sizeof(*fd));
+	struct ckpt_netplaces at = { fd, r->tree.space_count + 1 };
+
+	if (!fd || own < 0)
+		return err_code(e, fd ? -errno : -ENOMEM, "restore the network");
+	fd[0] = own;
+	for (uint32_t id = 1; id <= r->tree.space_count; id++)
+		fd[id] = r->tree.spaces[id - 1]->kind == CKPT_SPACE_NET && id != main ? restore_fd_space(r, id) :
+											 -EBADF;
+	return ckpt_netstate_restore(r->tree.nets, r->tree.net_count, &at, restore_early_look(r), e);
+}
+
 static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)
 {
 	for (size_t i = 0; i < r->tree.file_count; i++)
@@ -277,7 +337,7 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, o, e);
 	if (n == 0)
-		n = ckpt_netstate_restore(r->tree.nets, r->tree.net_count, 0, restore_early_look(r), e);
+		n = restore_networks(r, e);
 	if (n == 0)
 		n = ckpt_sockets_make(o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)

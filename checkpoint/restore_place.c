@@ -181,7 +181,7 @@ static bool is_inherited(const struct mounting *m, uint32_t id)
 	for (uint32_t i = 1; i <= m->tree->mount_count; i++) {
 		const Ckpt__Mount *other = restore_mount_of(m, i);
 
-		if (other->space == m->main && other->super == k->super &&
+		if (other->space == m->main && other->super == k->super && other->ghost == k->ghost &&
 		    STREQ(other->root, k->root) && same_path(m, i, id))
 			return true;
 	}

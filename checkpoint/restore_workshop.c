@@ -212,7 +212,41 @@ int workshop_open(struct mounting *m, struct err *e)
 	return n == 0 ? fill_supers(m, e) : n;
 }
 
-static int copy_part(const struct mounting *m, const Ckpt__Mount *k, struct err *e)
+static int make_ghost(struct mounting *m, const Ckpt__Mount *k, struct err *e)
+{
+	const Ckpt__Ghost *g = m->tree->ghosts[k->ghost - 1];
+	const char *below = ckpt_path_below(g->path, m->top[k->super - 1]);
+	/* Out of the way of what is placed. */
+	cleanup_close int spool = fcntl(m->tree->spool, F_DUPFD_CLOEXEC, restore_fd_end(m->r)), fd = -EBADF;
+
+	if (spool < 0)
+		return err_sys(e, "keep what deleted files hold");
+	fd = ckpt_ghost_make_named(m->tree, k->ghost - 1, m->anchor[k->super - 1], below && below[0] ? below : g->path,
+				   spool, &m->made[k->ghost - 1], e);
+	if (fd < 0)
+		return fd;
+	return dup3(fd, restore_fd_ghost(m->r, k->ghost), O_CLOEXEC) < 0 ? err_sys(e, "place a deleted file") : 0;
+}
+
+/* What has lost its name is made, once, where it was on its file system. */
+static int open_ghost(struct mounting *m, const Ckpt__Mount *k, struct err *e)
+{
+	int n = m->made[k->ghost - 1].dir < 0 ? make_ghost(m, k, e) : 0;
+
+	return n < 0 ? n : fcntl(restore_fd_ghost(m->r, k->ghost), F_DUPFD_CLOEXEC, 3);
+}
+
+int workshop_unname(struct mounting *m, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < m->tree->ghost_count; i++)
+		if (m->made[i].dir >= 0)
+			n = ckpt_ghost_unname(&m->made[i]);
+	return n < 0 ? err_code(e, n, "delete what is mounted again") : 0;
+}
+
+static int copy_part(struct mounting *m, const Ckpt__Mount *k, struct err *e)
 {
 	int anchor = m->anchor[k->super - 1], fd;
 	const char *below = ckpt_path_below(k->root, m->top[k->super - 1]);
@@ -220,14 +254,17 @@ static int copy_part(const struct mounting *m, const Ckpt__Mount *k, struct err 
 
 	if (STREQ(m->tree->supers[k->super - 1]->type, "nsfs"))
 		below = "";
-	if (!below)
+	if (!below && !k->ghost)
 		return err_set(e, ERR_UNSUPPORTED,
 			       "%s of a file system %s, of which less is mounted here", k->root,
 			       m->tree->supers[k->super - 1]->type);
-	from = below[0] ? path_open_no_links(anchor, below + 1, O_PATH, 0, true) :
-			  fcntl(anchor, F_DUPFD_CLOEXEC, 3);
+	if (k->ghost)
+		from = open_ghost(m, k, e);
+	else
+		from = below[0] ? path_open_no_links(anchor, below + 1, O_PATH, 0, true) :
+				  fcntl(anchor, F_DUPFD_CLOEXEC, 3);
 	if (from < 0)
-		return err_code(e, from, "find %s, which is to be mounted", k->root);
+		return k->ghost ? from : err_code(e, from, "find %s, which is to be mounted", k->root);
 	fd = open_tree(from, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 	return fd < 0 ? err_sys(e, "copy the mount of %s", k->root) : fd;
 }

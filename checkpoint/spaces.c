@@ -239,7 +239,7 @@ static int collect_mounts(struct ckpt_dump *d, struct err *e)
 	for (size_t i = 0; r == 0 && i < d->spaces.count; i++)
 		if (d->spaces.space[i].kind == CKPT_SPACE_MNT)
 			r = ckpt_mounts_collect(d, (uint32_t)i + 1, e);
-	return r;
+	return r == 0 ? ckpt_mounts_deleted(d, e) : r;
 }
 
 int ckpt_spaces_collect(struct ckpt_dump *d, struct err *e)

@@ -106,10 +106,12 @@ int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, ui
 int ckpt_super_of(struct ckpt_dump *d, dev_t dev, const char *type, uint32_t *ret, struct err *e);
 /* Where a mount is, from the root of its namespace; "" is that. */
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size);
-/* Within its namespace: a detached copy of a mount, alone, with all that other mounts cover.
- * -EXDEV, and *e is as it was, when no way leads to it. The caller may be in a copy of the
- * namespace afterwards. */
+/* A detached copy of a mount, alone, with all that other mounts cover. -EXDEV, and *e is as it was, when no way
+ * leads to it. (mounts_take.c) */
 int ckpt_mount_take(struct ckpt_dump *d, uint32_t id, struct err *e);
+/* When all mounts are known: what those show whose directory or file was deleted. (mounts_take.c) */
+#define CKPT_MOUNT_DELETED UINT32_MAX /* Mount.ghost, until then */
+int ckpt_mounts_deleted(struct ckpt_dump *d, struct err *e);
 /* "/" of that namespace. */
 int ckpt_space_root(const struct ckpt_dump *d, uint32_t space);
 /* The mount namespace of a process, as images have it. */
@@ -127,6 +129,8 @@ int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct
  * (spaces_check.c) */
 int ckpt_spaces_take(struct ckpt_tree *t, const struct ckpt_record *rec, void *message,
 		     struct err *e);
+/* True for 0, process 1's, too. */
+bool ckpt_space_is_mnt(const struct ckpt_tree *t, uint32_t id);
 int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e);
 
 #endif

@@ -102,14 +102,16 @@ static int look_ipc(void *arg, struct err *e)
 	return 0;
 }
 
-static int look_loopback(Ckpt__Space *out, struct err *e)
+/* All else is told by network.c. */
+static int look_net(void *arg, struct err *e)
 {
+	struct looking *l = arg;
 	struct ifreq r = { .ifr_name = "lo" };
 	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &r) < 0)
 		return err_sys(e, "look at the loopback of a network namespace");
-	out->loopback = (r.ifr_flags & IFF_UP) != 0;
+	l->out->loopback = (r.ifr_flags & IFF_UP) != 0;
 	return 0;
 }
 
@@ -139,35 +141,6 @@ static int look_cgroup(void *arg, struct err *e)
 	l->group[n - m] = '\0';
 	l->out->group = ckpt_strdup(&l->d->tree.arena, l->group);
 	return l->out->group ? 0 : err_code(e, -ENOMEM, "read a control group");
-}
-
-/* What a new one has, the loopback and what the kernel puts into each by itself, can be made
- * again. */
-static int look_net(void *arg, struct err *e)
-{
-	static const char *const usual[] = { "lo",	"tunl0",    "gre0", "gretap0", "erspan0",
-					     "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0" };
-	struct looking *l = arg;
-	cleanup_free char *text = NULL;
-	char *save = NULL, name[16];
-
-	if (fd_read_file_at(l->proc, "self/net/dev", MIB(1), &text, NULL) < 0)
-		return err_sys(e, "read the links of a network namespace");
-	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
-		size_t i = 0;
-
-		if (!strchr(line, ':') || sscanf(line, " %15[^:]", name) != 1)
-			continue; /* headings */
-		while (i < ARRAY_SIZE(usual) && !STREQ(usual[i], name))
-			i++;
-		if (i == ARRAY_SIZE(usual))
-			return err_set(
-				e, ERR_UNSUPPORTED,
-				"a network namespace that the VPS made has the link %s, which "
-				"cannot be saved yet",
-				name);
-	}
-	return look_loopback(l->out, e);
 }
 
 static int look_mnt(void *arg, struct err *e)

@@ -228,20 +228,6 @@ static int read_super(struct walk *w, int root, struct err *e)
 	return r == 0 ? walk(w, root, "", 0, e) : r;
 }
 
-struct taking {
-	struct ckpt_dump *d;
-	uint32_t mount;
-	int fd;
-};
-
-static int take(void *arg, struct err *e)
-{
-	struct taking *t = arg;
-
-	t->fd = ckpt_mount_take(t->d, t->mount, e);
-	return t->fd < 0 ? t->fd : 0;
-}
-
 /* A copy of one of its mounts that shows all of it. */
 static int open_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 {
@@ -250,16 +236,13 @@ static int open_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 
 	for (uint32_t i = 0; i < t->mount_count; i++) {
 		const Ckpt__Mount *m = t->mounts[i];
-		struct taking g = { d, i + 1, -EBADF };
-		int spaces[2] = { d->spaces.space[m->space - 1].fd,
-				  d->spaces.space[d->spaces.main[CKPT_SPACE_USER] - 1].fd };
 		int r;
 
 		if (m->super != super || !STREQ(m->root, "/"))
 			continue;
-		r = ckpt_within(spaces, 2, take, &g, e);
+		r = ckpt_mount_take(d, i + 1, e);
 		if (r != -EXDEV)
-			return r < 0 ? r : g.fd;
+			return r;
 	}
 	return err_set(e, ERR_UNSUPPORTED,
 		       "a %s (%s) is mounted in parts alone, or wholly covered, which cannot be "

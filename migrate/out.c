@@ -51,7 +51,7 @@ static int offer_up(void *ctx, struct err *e)
 	if (r == 0 && s->o->live)
 		r = mig_offer_live(o, s->o->live, e);
 	if (r == 0 && s->o->live)
-		r = mig_check_source(s->o->live, s->o->obstacles, e);
+		r = mig_check_source(s->o->live, o, s->o->obstacles, e);
 	if (r < 0)
 		return r;
 	/* The destination is to say what it has against it all the same. */

@@ -69,7 +69,6 @@ static bool is_filtered(int fd)
 	return ioctl(fd, TUNGETFILTER, &p) == 0 && p.len;
 }
 
-/* Attached; in process 1's network namespace, as interfaces of others are refused. */
 static int dump_attached(struct ckpt_dump *d, const struct ckpt_fd *f, const struct ifreq *q, Ckpt__File *out,
 			 struct err *e)
 {
@@ -80,9 +79,7 @@ static int dump_attached(struct ckpt_dump *d, const struct ckpt_fd *f, const str
 
 	if (id < 0)
 		return id;
-	if ((uint32_t)id != d->spaces.main[CKPT_SPACE_NET])
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is interface %s of another network namespace, "
-			       "which cannot be saved", f->fd, (int)f->pid, q->ifr_name);
+	out->net = (uint32_t)id == d->spaces.main[CKPT_SPACE_NET] ? 0 : (uint32_t)id;
 	if (is_filtered(f->own))
 		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d filters what interface %s gets "
 			       "(TUNATTACHFILTER), which cannot be saved", f->fd, (int)f->pid, q->ifr_name);
@@ -155,14 +152,19 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 {
 	int fd, r = 0;
 
-	(void)o;
 	if (f->name.len && (f->name.len >= IF_NAMESIZE || f->n_more != FACTS))
 		return err_set(e, ERR_FAIL, "the image is damaged: an interface");
 	fd = open(f->path, (int)(f->flags & O_ACCMODE) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, "open %s again", f->path);
+	if (f->net && ckpt_opening_enter(o, f->net, e) < 0) {
+		close(fd);
+		return -EPERM;
+	}
 	if (f->name.len)
 		r = attach(fd, f);
+	if (f->net && ckpt_opening_enter(o, 0, e) < 0)
+		r = -EPERM;
 	if (r < 0)
 		close(fd);
 	return r < 0 ? err_code(e, r, "attach to interface %.*s again", (int)f->name.len, (const char *)f->name.data)

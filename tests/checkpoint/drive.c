@@ -9,7 +9,7 @@
  * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
  * typed on the console before. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
  * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
- * network namespace, with a directory for their notes.
+ * network namespace, with a directory for their notes, and VPS_INIT for the number of its process 1.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -189,19 +189,21 @@ static int end_peer(pid_t pid, int r, struct err *e)
 /* The host's programs, in the VPS's network namespace. */
 static int run_hook(const struct rt_vps *v, const char *what, struct err *e)
 {
-	char path[64];
+	char path[64], init[16];
 	int status;
 	pid_t pid;
 
 	if (!hook)
 		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)rt_init_pid(v));
+	snprintf(init, sizeof(init), "%d", (int)rt_init_pid(v));
+	snprintf(path, sizeof(path), "/proc/%s/ns/net", init);
 	pid = fork();
 	if (pid == 0) {
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 
 		if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
 			_exit(126);
+		setenv("VPS_INIT", init, 1);
 		execl("/bin/sh", "sh", hook, what, dir, NULL);
 		_exit(127);
 	}

@@ -6,7 +6,9 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
-#include <linux/sockios.h>
+#include <linux/netlink.h>
+#include <linux/nexthop.h>
+#include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
 #include <sched.h>
@@ -18,8 +20,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, LINK, AIO, DEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, NEXTHOP, AIO, DEEP };
 
 static int ready[2];
 
@@ -43,13 +46,34 @@ static _Noreturn void stay(void)
 	_exit(1);
 }
 
-/* A link in a network namespace of its own. */
-static int add_link(void)
+/* A nexthop object in a network namespace of its own. */
+static int add_nexthop(void)
 {
+	struct {
+		struct nlmsghdr h;
+		struct nhmsg nh;
+		struct nlattr id;
+		uint32_t number;
+		struct nlattr blackhole;
+	} m = { { sizeof(m), RTM_NEWNEXTHOP, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK, 1, 0 },
+		{ .nh_family = AF_INET },
+		{ 8, NHA_ID },
+		7,
+		{ 4, NHA_BLACKHOLE } };
+	struct {
+		struct nlmsghdr h;
+		int error;
+		char more[512];
+	} answer = { .error = -1 };
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
 	int fd, r = unshare(CLONE_NEWNET);
 
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	r = r < 0 ? r : ioctl(fd, SIOCBRADDBR, "other");
+	r = r < 0 ? r : ioctl(fd, SIOCSIFFLAGS, &lo);
+	close(fd);
+	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	r = r < 0 || send(fd, &m, sizeof(m), 0) < 0 || recv(fd, &answer, sizeof(answer), 0) < 0 ? -1 :
+											       answer.error;
 	close(fd);
 	return r;
 }
@@ -83,7 +107,7 @@ static void descend(void)
 
 static void child(void)
 {
-	if (WHAT == LINK && add_link() == 0)
+	if (WHAT == NEXTHOP && add_nexthop() == 0)
 		stay();
 	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0)
 		stay();
@@ -110,12 +134,17 @@ int main(void)
 		descend();
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
-	if (WHAT == MOUNT) { /* of a directory that is no more */
-		mkdir("/root/gone", 0700);
-		mount("/root/gone", "/tmp", NULL, MS_BIND, NULL);
-		rmdir("/root/gone");
+	if (WHAT == MOUNT) { /* of what is known of a process that is no more */
+		char path[32];
+		pid_t pid = fork();
+
+		if (pid == 0)
+			stay();
+		snprintf(path, sizeof(path), "/proc/%d", (int)pid);
+		CHECK(mount(path, "/tmp", NULL, MS_BIND, NULL) == 0);
+		CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid && access(path, F_OK) < 0);
 	}
-	if (WHAT == LINK && fork() == 0)
+	if (WHAT == NEXTHOP && fork() == 0)
 		child();
 	if (WHAT == AIO) { /* that waits for what nobody writes */
 		struct iocb cb = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (unsigned)ready[0], .aio_buf = POLLIN };
@@ -130,7 +159,7 @@ int main(void)
 		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/test") == 0);
 		close(open("/test", O_RDONLY));
 	}
-	if (WHAT == NAMESPACE || WHAT == LINK) {
+	if (WHAT == NAMESPACE || WHAT == NEXTHOP) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_NETLINKS_H
+#define CHECKPOINT_NETLINKS_H
+
+#include "checkpoint/netstate_internal.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A link as the kernel tells it. The strings and attributes lie in the message. */
+struct net_link {
+	const struct ifinfomsg *ifi;
+	const char *name, *kind;
+	const struct nlattr *data; /* of its kind */
+	const struct nlattr *attr[64];
+	uint32_t parent, master;
+	bool away;      /* its parent, or its other end, is in another namespace: */
+	uint32_t where; /* in an image, that one's number */
+};
+
+void net_link_read(const struct nlmsghdr *m, struct net_link *l);
+/* The kernel can be asked for one of its kind. */
+bool net_link_is_made(const struct net_link *l);
+/* What the kernel puts into each namespace by itself, when it has the module. */
+bool net_link_is_given(const struct net_link *l);
+/* With this index in the caller's namespace. */
+bool net_link_is_there(uint32_t index);
+/* An attribute of the image may be longer than what it should hold, and than the room for the message. */
+void net_link_copy(struct nlmsghdr *q, const struct nlattr *a, size_t max);
+
+#endif
