@@ -53,6 +53,7 @@ struct storage_pass {
 	uint64_t bytes;            /* of contents sent */
 	uint64_t left_out;         /* device nodes */
 	bool part;                 /* it looked only at what was changed */
+	bool lost;                 /* more had been changed than could be noted */
 };
 
 /*

@@ -507,6 +507,7 @@ static int take_journal(struct storage_send *s, uint64_t **ret, size_t *ret_coun
 	if (!s->journal)
 		return 0;
 	r = storage_journal_take(s->journal, ret, ret_count, e);
+	s->pass.lost = r > 0;
 	return r < 0 ? r : r == 0 && known;
 }
 

@@ -50,32 +50,40 @@ static int enqueue(struct delta_touched *t, size_t i)
 	return 0;
 }
 
-static int include(struct delta_touched *t, size_t i);
+/* With its directory, whose times change when it does. */
+static int include_one(struct delta_touched *t, size_t i)
+{
+	const struct delta_item *above;
+	int r = 0;
 
+	while (r == 0 && !(t->in[i] & IN)) {
+		t->in[i] |= IN;
+		r = t->in[i] & GONE_WITH ? 0 : enqueue(t, i);
+		above = *t->has->item[i].path ? delta_find_above(t->has, t->has->item[i].path) : NULL;
+		if (!above)
+			break;
+		i = place(t, above);
+	}
+	return r;
+}
+
+/* Of a file's names all are in, or none. */
 static int include_names(struct delta_touched *t, const struct delta_file *f)
 {
 	int r = 0;
 
+	if (f->first && t->in[f->first - 1] & IN)
+		return 0;
 	for (size_t k = f->first; r == 0 && k; k = t->has->item[k - 1].next)
-		r = include(t, k - 1);
+		r = include_one(t, k - 1);
 	return r;
 }
 
-/* With its directory, whose times change when it does, and its file's other names. */
 static int include(struct delta_touched *t, size_t i)
 {
-	const struct delta_item *item = &t->has->item[i], *above;
-	int r;
+	const struct delta_item *item = &t->has->item[i];
 
-	if (t->in[i] & IN)
-		return 0;
-	t->in[i] |= IN;
-	r = t->in[i] & GONE_WITH ? 0 : enqueue(t, i);
-	if (r == 0 && *item->path) {
-		above = delta_find_above(t->has, item->path);
-		r = above ? include(t, place(t, above)) : 0;
-	}
-	return r == 0 && item->file ? include_names(t, item->file) : r;
+	return is_dir(item) ? include_one(t, i) : include_names(t, item->file);
 }
 
 /* What lay in a directory that is not there any more. */

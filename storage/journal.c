@@ -81,9 +81,10 @@ static int add(struct storage_journal *j, uint64_t ino)
 	return 0;
 }
 
-static int take_event(struct storage_journal *j, const struct fanotify_event_metadata *m)
+/* `at`: where the kernel has put it, which need not be aligned as the structure wants. */
+static int take_event(struct storage_journal *j, const struct fanotify_event_metadata *m, const char *at)
 {
-	const struct fanotify_event_info_fid *fid = (const void *)(m + 1);
+	const struct fanotify_event_info_fid *fid = (const void *)(at + sizeof(*m));
 	const struct file_handle *h = (const void *)fid->handle;
 	uint64_t ino;
 
@@ -103,15 +104,19 @@ static int drain(struct storage_journal *j)
 {
 	for (size_t seen = 0; seen < j->queue;) {
 		ssize_t n = read(j->fd, j->buf, sizeof(j->buf));
-		const struct fanotify_event_metadata *m = (const void *)j->buf;
+		struct fanotify_event_metadata m;
 
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
 			return n < 0 && errno != EAGAIN ? -errno : 0;
-		for (; FAN_EVENT_OK(m, n); m = FAN_EVENT_NEXT(m, n), seen++)
-			if (take_event(j, m) < 0)
+		for (const char *at = j->buf; at + sizeof(m) <= j->buf + n; at += m.event_len, seen++) {
+			memcpy(&m, at, sizeof(m));
+			if (m.event_len < sizeof(m) || m.event_len > (size_t)(j->buf + n - at))
+				return -EPROTO;
+			if (take_event(j, &m, at) < 0)
 				return -ENOMEM;
+		}
 	}
 	return 0;
 }

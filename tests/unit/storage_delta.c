@@ -582,6 +582,12 @@ TEST(changes_of_all_kinds_that_are_noted) {
 	watching = false;
 }
 
+/* Others may change so much on the same file system just then that it cannot all be noted. */
+static bool is_part(const struct pair *p)
+{
+	return p->pass.part != p->pass.lost;
+}
+
 TEST(a_part_of_a_large_tree) {
 	char name[32];
 	struct pair p;
@@ -604,12 +610,12 @@ TEST(a_part_of_a_large_tree) {
 	eq_int(pass(&p, NULL, 0), 0, "a first pass");
 	ok(!p.pass.part && p.pass.entries == 20 * 51 + 1, "looks at all");
 	eq_int(pass(&p, NULL, 0), 0, "a second pass");
-	ok(p.pass.part && p.pass.entries < 3, "looks at nothing");
+	ok(is_part(&p) && (p.pass.lost || p.pass.entries < 3), "looks at nothing");
 	put(p.from, "d3/f7", 0, "changed", 7);
 	must(renameat(p.from, "d5", p.from, "d4/moved"));
 	must(linkat(p.from, "d6/f1", p.from, "d7/g", 0));
 	eq_int(pass(&p, NULL, 0), 0, "a third pass");
-	ok(p.pass.part && p.pass.entries < 80, "looks at what was changed (%d entries)", (int)p.pass.entries);
+	ok(is_part(&p) && (p.pass.lost || p.pass.entries < 80), "looks at what was changed (%d entries)", (int)p.pass.entries);
 	ok(is_equal(&p), "both trees are the same");
 	pair_done(&p);
 }
@@ -636,7 +642,7 @@ TEST(a_name_that_is_gone) {
 	eq_int(pass(&p, NULL, 0), 0, "a first pass");
 	must(pwrite(fd, "after!", 6, 0));
 	eq_int(pass(&p, NULL, 0), 0, "a second pass");
-	ok(p.pass.part && is_equal(&p), "sees what was written by the other name");
+	ok(is_part(&p) && is_equal(&p), "sees what was written by the other name");
 	fstat(fd, &st);
 	close(fd);
 	pair_done(&p);
@@ -668,7 +674,7 @@ TEST(files_that_are_open) {
 	w.open = &ino;
 	w.open_count = 1;
 	eq_int(storage_send_pass(p.send, &w, true, &p.pass, &e), 0, "a pass that is told what is open");
-	ok(p.pass.part && is_equal(&p), "sees it");
+	ok(is_part(&p) && is_equal(&p), "sees it");
 	w.all = false;
 	eq_int(storage_send_pass(p.send, &w, true, &p.pass, &e), 0, "one that is not told all");
 	ok(!p.pass.part && is_equal(&p), "looks at all");
