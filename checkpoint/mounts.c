@@ -133,8 +133,18 @@ static int open_it(void *arg, struct err *e)
 	return o->fd < 0 ? err_sys(e, "open %s", o->path) : 0;
 }
 
-static int nsfs_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__Super *s,
-		      struct err *e)
+/* By its number, when it is known: the mount may be covered here. */
+static int known_space(const struct ckpt_dump *d, const char *root)
+{
+	unsigned long long ino;
+
+	for (size_t i = 0; sscanf(root, "%*[a-z]:[%llu]", &ino) == 1 && i < d->spaces.count; i++)
+		if (d->spaces.space[i].ino == ino)
+			return (int)i + 1;
+	return 0;
+}
+
+static int open_space(struct reading *r, const struct ckpt_mountinfo *m, struct err *e)
 {
 	struct opening o = { m->at, -EBADF };
 	size_t len = strcspn(m->root, ":");
@@ -151,6 +161,16 @@ static int nsfs_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__S
 	if (id == 0)
 		id = ckpt_spaces_add(r->d, (enum ckpt_space_kind)kind, o.fd, 0, e);
 	fd_close(&o.fd);
+	return id;
+}
+
+static int nsfs_space(struct reading *r, const struct ckpt_mountinfo *m, Ckpt__Super *s,
+		      struct err *e)
+{
+	int id = known_space(r->d, m->root);
+
+	if (!id)
+		id = open_space(r, m, e);
 	if (id < 0)
 		return id;
 	s->n_spaces = 1;

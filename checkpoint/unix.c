@@ -183,6 +183,7 @@ static void collect_bound(const struct ckpt_sock *k, const struct ckpt_unix_diag
 	at = find_path(k, &sa, &st);
 	/* Overlays give inodes numbers of their own: then the last one that is bound there has it. */
 	u->bound = at ? CKPT_UNIX_LIVE : CKPT_UNIX_GONE;
+	u->at = at;
 	k->file->value2 = at && g->has_vfs && (uint32_t)at == g->vfs_ino;
 	u->uid = at ? ckpt_dump_id(k->d, st.st_uid) : 0;
 	u->gid = at ? ckpt_dump_id(k->d, st.st_gid) : 0;
@@ -305,6 +306,7 @@ static void relate_name(struct ckpt_dump *d, size_t i)
 		listener |= o->socket->state == TCP_LISTEN;
 		if (s->local->bound == CKPT_UNIX_LIVE &&
 		    o->socket->local->bound == CKPT_UNIX_LIVE &&
+		    o->socket->local->at == s->local->at && /* in a container it may be another's */
 		    o->socket->state != TCP_ESTABLISHED &&
 		    ((o->value2 & 1) > (f->value2 & 1) ||
 		     ((o->value2 & 1) == (f->value2 & 1) && o->value > f->value)))
@@ -394,7 +396,7 @@ int ckpt_unix_relate(struct ckpt_dump *d, struct err *e)
 		}
 	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++)
 		if (is_unix(d->tree.files[i]))
-			d->tree.files[i]->value = d->tree.files[i]->value2 = 0;
+			d->tree.files[i]->value = d->tree.files[i]->value2 = d->tree.files[i]->socket->local->at = 0;
 	return r;
 }
 

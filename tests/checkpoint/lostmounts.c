@@ -49,6 +49,21 @@ static int count(const char *root, const char *at)
 	return n;
 }
 
+/* The group that a mount propagates to; 0: none. */
+static int peers(const char *at)
+{
+	char line[4096], where[1024];
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	int n = 0;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%*d %*d %*s %*s %1023s", where) == 1 && strcmp(where, at) == 0 &&
+		    strstr(line, " shared:"))
+			n = atoi(strstr(line, " shared:") + 8);
+	fclose(f);
+	return n;
+}
+
 static void bind(const char *from, const char *to)
 {
 	CHECK(mount(from, to, NULL, MS_BIND, NULL) == 0);
@@ -106,6 +121,17 @@ int main(void)
 	bind("/var/mem/dir/file", "/etc/one");
 	bind("/var/mem/dir/file", "/opt/two");
 	CHECK(mount("cover", "/opt", "tmpfs", 0, NULL) == 0);
+	/* Peers that show nothing of each other: what they are parts of is unmounted. */
+	mkdir("/var/wide", 0755);
+	mkdir("/var/one", 0755);
+	mkdir("/var/two", 0755);
+	mkdir("/var/wide/one", 0755);
+	mkdir("/var/wide/two", 0755);
+	bind("/var/wide", "/var/wide");
+	CHECK(mount(NULL, "/var/wide", NULL, MS_SHARED, NULL) == 0);
+	bind("/var/wide/one", "/var/one");
+	bind("/var/wide/two", "/var/two");
+	CHECK(umount("/var/wide") == 0 && peers("/var/one") && peers("/var/one") == peers("/var/two"));
 	CHECK(unlink("/var/mem/dir/file") == 0 && rmdir("/var/dir") == 0 && unlink("/var/file") == 0);
 	fd = open("/etc/one", O_RDWR);
 	if (fork() == 0)
@@ -124,5 +150,6 @@ int main(void)
 	CHECK(has("/etc/place", "of the root"));
 	CHECK(stat("/var/place", &st) == 0 && (st.st_mode & 07777) == 0750);
 	CHECK(mkdir("/var/place/new", 0755) < 0 && errno == ENOENT);
+	CHECK(peers("/var/one") && peers("/var/one") == peers("/var/two"));
 	return done();
 }

@@ -14,6 +14,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 
 static struct shared {
@@ -28,21 +29,50 @@ static void put(const char *file, const char *text)
 	close(fd);
 }
 
+/* The same path in each container is another socket. */
+static int listen_at(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	CHECK(bind(fd, (void *)&a, sizeof(a)) == 0 && listen(fd, 4) == 0);
+	return fd;
+}
+
+static void check_listener(int listener, const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0), other;
+	char c;
+
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
+	CHECK(connect(fd, (void *)&a, sizeof(a)) == 0);
+	other = accept(listener, NULL, NULL);
+	CHECK(write(other, "x", 1) == 1 && read(fd, &c, 1) == 1);
+	close(other);
+	close(fd);
+}
+
 /* In the container: says what it is told. */
 static _Noreturn void echo(void)
 {
 	struct sockaddr_in a = { AF_INET, htons(7000), { INADDR_ANY }, { 0 } };
-	int fd, listener;
+	int fd, listener, local;
 	char text[64];
 	ssize_t n;
 
-	CHECK(unshare(CLONE_NEWNET) == 0 && prctl(PR_SET_NAME, "container") == 0);
+	CHECK(unshare(CLONE_NEWNET | CLONE_NEWNS) == 0 && prctl(PR_SET_NAME, "container") == 0);
+	CHECK(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 && mount("run", "/run", "tmpfs", 0, NULL) == 0);
+	local = listen_at("/run/socket");
 	listener = socket(AF_INET, SOCK_STREAM, 0);
 	CHECK(bind(listener, (void *)&a, sizeof(a)) == 0 && listen(listener, 4) == 0);
 	sh->ready++;
 	fd = accept(listener, NULL, NULL);
-	while ((n = read(fd, text, sizeof(text))) > 0)
-		CHECK(write(fd, text, (size_t)n) == n);
+	while ((n = read(fd, text, sizeof(text))) > 0) {
+		check_listener(local, "/run/socket");
+		CHECK(!guest_failed && write(fd, text, (size_t)n) == n);
+	}
 	for (;;)
 		pause();
 }
@@ -94,11 +124,12 @@ static int connect_to_it(void)
 int main(void)
 {
 	char text[16] = "";
-	int to[2], from[2];
+	int to[2], from[2], local;
 
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	CHECK(pipe(to) == 0 && pipe(from) == 0);
 	keep();
+	local = listen_at("/run/socket");
 	if (fork() == 0)
 		echo();
 	if (fork() == 0)
@@ -114,6 +145,7 @@ int main(void)
 	while (sh->ready < 2)
 		usleep(1000);
 	wait_for_restore();
+	check_listener(local, "/run/socket");
 	CHECK(write(to[1], "hello", 5) == 5 && read(from[0], text, 5) == 5 && strcmp(text, "hello") == 0);
 	return done();
 }
