@@ -35,6 +35,7 @@
 #define FREEZE_TIMEOUT_US 10000000
 #define FILES 4096
 #define CATCH_UP_MAX 3
+#define MANY_PAGES 16384
 #define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
 static struct watched *find(struct ckpt_precopy *p, pid_t pid)
@@ -361,23 +362,24 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 }
 
 /* What comes right before the stop reads the page tables of all memory, for flags that are told nowhere else: 9 ms a
- * GiB, in which as much is written to as in a round or two. */
+ * GiB, in which as much is written to as in a round or two. Where it is far more, that makes no difference. */
 int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 {
-	struct ckpt_precopy_stats st;
 	/* Where a round waits for requests more is written to in one than before it; where it begins with a stop each is
 	 * a pause of its own. */
 	unsigned most = p->rings ? 0 : p->soft ? 1 : CATCH_UP_MAX;
-	uint64_t before = 0;
+	uint64_t before, dirty = count_dirty(p);
 
-	for (unsigned i = 0; i < most; i++) {
+	for (unsigned i = 0; i < most && dirty < MANY_PAGES; i++) {
+		struct ckpt_precopy_stats st;
 		int r = ckpt_precopy_round(p, &st, e);
 
 		if (r < 0)
 			return r;
-		if (st.dirty_pages < FEW_PAGES || (i && st.dirty_pages * 4 > before * 3))
+		before = dirty;
+		dirty = st.dirty_pages;
+		if (dirty < FEW_PAGES || (i && dirty * 4 > before * 3))
 			break;
-		before = st.dirty_pages;
 	}
 	return 0;
 }
