@@ -7,7 +7,9 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -179,6 +181,17 @@ int fd_set_nonblock(int fd, bool on)
 int fd_cloexec_from(unsigned first)
 {
 	return close_range(first, ~0U, CLOSE_RANGE_CLOEXEC) < 0 ? -errno : 0;
+}
+
+void fd_reserve(unsigned count)
+{
+	cleanup_close int some = eventfd(0, EFD_CLOEXEC), high = -EBADF;
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && count > lim.rlim_cur)
+		count = (unsigned)lim.rlim_cur;
+	if (some >= 0 && count)
+		high = fcntl(some, F_DUPFD_CLOEXEC, (int)count - 1);
 }
 
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nfds)

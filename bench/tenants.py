@@ -128,6 +128,7 @@ class Bench:
         return rows
 
     def iperf(self, server, client, address, *options):
+        """Bytes a second, and CPU seconds of both ends for a byte: in them is the way between, too."""
         # One test each; the port is another every time, so that none waits for the last.
         self.port = getattr(self, "port", 5300) + 1
         serving = subprocess.Popen([*server, "iperf3", "-s", "-1", "-p", str(self.port)],
@@ -139,14 +140,17 @@ class Bench:
         serving.wait(timeout=10)
         if done.returncode:
             raise RuntimeError(json.loads(done.stdout).get("error", done.stderr))
-        return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 8
+        end = json.loads(done.stdout)["end"]
+        rate = end["sum_received"]["bits_per_second"] / 8
+        busy = end["cpu_utilization_percent"]
+        return rate, (busy["host_total"] + busy["remote_total"]) / 100 / rate
 
     def limit_net(self):
         self.new("net", "net.rate-in=10MiB/s", "net.rate-out=10MiB/s")
         inside, address = self.inside("net"), self.address("net")
         rows = []
         for key, options in (("net.rate-in", []), ("net.rate-out", ["-R"])):
-            rate = self.iperf(inside, [], address, *options) / MIB
+            rate = self.iperf(inside, [], address, *options)[0] / MIB
             rows.append((f"{key}=10MiB/s, TCP", "10.0 MiB/s", f"{rate:.1f} MiB/s", rate / 10))
         self.gone("net")
         return rows
@@ -202,9 +206,11 @@ class Bench:
             pairs = [(self.iperf(there, [], "198.51.100.2", *options),
                       self.iperf(self.inside("plain"), [], self.address("plain"), *options))
                      for _ in range(3 * self.args.rounds)]
-            host, vps = (statistics.median(p[i] * 8 / 1e9 for p in pairs) for i in (0, 1))
+            host, vps = (statistics.median(p[i][0] * 8 / 1e9 for p in pairs) for i in (0, 1))
             rows.append((f"TCP {what} (iperf3; bare veth pair and bridge)", f"{host:.1f} Gbit/s",
-                         f"{vps:.1f} Gbit/s", statistics.median(v / h for h, v in pairs)))
+                         f"{vps:.1f} Gbit/s", statistics.median(v[0] / h[0] for h, v in pairs)))
+            host, vps = (statistics.median(p[i][1] * 1e9 for p in pairs) for i in (0, 1))
+            rows.append(("the same, CPU time of both ends for a GB", f"{host:.2f} s", f"{vps:.2f} s", host / vps))
         bare.terminate()
         return rows
 

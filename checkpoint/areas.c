@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/sockets.h"
 #include "checkpoint/maps.h"
 
 #include <errno.h>
@@ -21,7 +22,7 @@ static int refuse(struct err *e, const struct ckpt_task *k, const struct ckpt_ma
 }
 
 /* Inode numbers of System V memory are its own; others may have the same. */
-static bool is_sysv(int fd)
+bool ckpt_shmem_is_sysv(int fd)
 {
 	char path[64], link[16] = { 0 };
 
@@ -52,7 +53,7 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 	Ckpt__Shmem *s;
 	struct stat st;
 	size_t n = d->tree.shmem_count;
-	bool sysv = is_sysv(fd);
+	bool sysv = ckpt_shmem_is_sysv(fd);
 
 	if (fstat(fd, &st) < 0) {
 		err_sys(e, "look at shared memory");
@@ -186,6 +187,11 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 		return unnamed_area(d, k, l, path, a, e);
 	if (STREQ(l->name, "/[aio] (deleted)"))
 		return ckpt_aio_area(d, a, e);
+	if (strncmp(l->name, "socket:[", 8) == 0) { /* which is known when all sockets are */
+		a->memfd_file = CKPT_AREA_SOCKET;
+		a->offset = l->ino;
+		return 0;
+	}
 	if (l->name[0] != '/')
 		return refuse(e, k, l, "which cannot be saved yet");
 	if (stat(path, &mapped) < 0)

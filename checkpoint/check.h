@@ -5,7 +5,9 @@
 #include "base/err.h"
 #include "checkpoint/dump.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* Something that a dump would refuse. */
@@ -17,13 +19,19 @@ struct ckpt_obstacle {
 	int fd;          /* -1: no open file */
 };
 
+#define CKPT_HUGE_SIZES 31 /* up to 1 GiB; by the logarithm */
+
 struct ckpt_check {
 	struct ckpt_obstacle *list;
 	size_t count;
 	bool partial; /* something could not be looked at to its end: there may be more */
+	uint64_t huge[CKPT_HUGE_SIZES]; /* bytes that it takes in huge pages of each size, at the least */
 };
 
 #define CKPT_OBSTACLES_MAX 1000
+
+/* Bytes that this host has left in huge pages of a size (hugetlb.h). */
+uint64_t ckpt_huge_free(uint32_t huge);
 
 /*
  * Looks at all that a dump would save and gathers what it would refuse: all of it, not the first only.

@@ -10,6 +10,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/own.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
@@ -144,6 +145,8 @@ static int next_thread(struct visit *v, size_t i, struct err *e)
 		r = ckpt_thread_leave(&v->b, &v->th, e);
 	if (r == 0)
 		r = thread_begin(v, v->p->tids[i], e);
+	if (r == 0)
+		r = ckpt_own_collect(v->d, v->k, v->p->tids[i], v->t, e);
 	if (r == 0 && !v->b.scratch)
 		r = ckpt_batch_map(&v->b, &v->th, CKPT_ASK_SCRATCH, e);
 	if (r == 0)

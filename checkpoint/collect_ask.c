@@ -99,19 +99,18 @@ static int copy_process(const struct visit *v)
  * Which fds close on exec. The flags in fdinfo also have the O_CLOEXEC with which the file was opened,
  * even when the fd is a duplicate without it (seen on Linux 6.18).
  */
-static int ask_more_fds(struct visit *v, struct err *e)
+static int ask_fds(struct visit *v, const Ckpt__FdTable *t, size_t from, struct err *e)
 {
-	const struct ckpt_task *k = v->k;
 	int r = 0;
 
-	for (size_t at = v->at.fd_count, n; r == 0 && at < k->fds->n_fd; at += n) {
-		n = k->fds->n_fd - at < CKPT_BATCH_MAX ? k->fds->n_fd - at : CKPT_BATCH_MAX;
+	for (size_t at = from, n; r == 0 && at < t->n_fd; at += n) {
+		n = t->n_fd - at < CKPT_BATCH_MAX ? t->n_fd - at : CKPT_BATCH_MAX;
 		ckpt_ask_init(&v->q, &v->b);
 		for (size_t i = 0; i < n; i++)
-			ckpt_ask(&v->q, SYS_fcntl, k->fds->fd[at + i]->fd, F_GETFD, 0, 0);
+			ckpt_ask(&v->q, SYS_fcntl, t->fd[at + i]->fd, F_GETFD, 0, 0);
 		r = ckpt_batch_run(&v->b, &v->th, v->q.call, n, e);
 		for (size_t i = 0; r == 0 && i < n; i++)
-			k->fds->fd[at + i]->cloexec = v->q.call[i].ret & FD_CLOEXEC;
+			t->fd[at + i]->cloexec = v->q.call[i].ret & FD_CLOEXEC;
 	}
 	return r;
 }
@@ -165,8 +164,11 @@ void visit_ask(struct visit *v)
 	at->secure = ckpt_ask(q, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0);
 	ckpt_attributes_ask(q, &v->attributes);
 	ckpt_registrations_ask(q, &v->registrations, v->leader);
-	if (v->leader)
-		ask_process(v);
+	if (!v->leader)
+		return;
+	ask_process(v);
+	v->policies = (struct ckpt_policy_places){ 0 };
+	ckpt_policies_ask(q, v->k, &v->policies); /* last: what fits */
 }
 
 int visit_take(struct visit *v, struct err *e)
@@ -189,5 +191,13 @@ int visit_take(struct visit *v, struct err *e)
 	if (r < 0)
 		return err_code(e, r, "collect process %d", (int)v->k->pid);
 	r = ckpt_registrations_take(v->d, &v->q, &v->registrations, t, v->leader ? v->k : NULL, e);
-	return r == 0 && v->leader ? ask_more_fds(v, e) : r;
+	if (r == 0 && v->leader)
+		ckpt_policies_take(&v->q, v->k, &v->policies);
+	/* Lists of their own, over what was answered. */
+	if (r == 0 && t->own && t->own->fds)
+		r = ask_fds(v, t->own->fds, 0, e);
+	if (r < 0 || !v->leader)
+		return r;
+	r = ask_fds(v, v->k->fds, v->at.fd_count, e);
+	return r == 0 ? ckpt_policies_finish(v->d, &v->q, v->k, &v->policies, &v->b, &v->th, e) : r;
 }

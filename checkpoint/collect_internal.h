@@ -5,6 +5,7 @@
 #include "checkpoint/ask.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/registrations.h"
 
 /* Where the answers will be: indices of calls, addresses of what they fill. */
@@ -31,6 +32,7 @@ struct visit {
 	struct places at;
 	struct ckpt_attribute_places attributes;
 	struct ckpt_registration_places registrations;
+	struct ckpt_policy_places policies;
 	struct ckpt_status status;
 	struct ckpt_asking q;
 };

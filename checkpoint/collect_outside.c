@@ -93,6 +93,11 @@ static int outer_collect(struct ckpt_dump *d, const struct ckpt_status *s, Ckpt_
 	return t->outer_groups && t->n_outer_uids == 4 && t->n_outer_gids == 4 ? 0 : -EPROTO;
 }
 
+static bool may_differ(size_t kind, const Ckpt__Thread *t)
+{
+	return ckpt_space_types[kind].of_thread || (kind == CKPT_SPACE_MNT && t->own && t->own->fs);
+}
+
 /* A thread in other namespaces than its process's first one, or with other ids where those cannot be set. */
 static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, const struct ckpt_status *s,
 			  Ckpt__Thread *t, struct err *e)
@@ -108,7 +113,7 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, c
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < t->n_spaces; i++)
-		if (t->spaces[i] != first->spaces[i] && !(ckpt_space_types[i].of_thread && is_plain))
+		if (t->spaces[i] != first->spaces[i] && !(may_differ(i, t) && is_plain))
 			return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has a %s namespace of its own, which "
 				       "cannot be saved yet", (int)tid, (int)k->pid, ckpt_space_types[i].name);
 	if (is_plain)

@@ -121,6 +121,17 @@ static int read_part(const struct ckpt_source *s, uint64_t start, uint8_t *to, s
 	return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EFAULT;
 }
 
+/* Some of it may have gone meanwhile. */
+static int copy_pages(struct worker *w, const struct ckpt_range *t, struct err *e)
+{
+	int r = 0;
+
+	for (uint64_t at = t->start; r == 0 && at < t->end; at += CKPT_PAGE)
+		if (read_part(w->piece.s, at, w->buf, CKPT_PAGE) == 0)
+			r = put(w, at, CKPT_PAGE, w->buf, e);
+	return r;
+}
+
 /* What cannot be read at once, or could not: part by part, page by page. */
 static int copy_slowly(struct worker *w, struct err *e)
 {
@@ -128,19 +139,12 @@ static int copy_slowly(struct worker *w, struct err *e)
 
 	for (size_t i = 0; i < p->count; i++) {
 		const struct ckpt_range *t = &p->part[i];
-		size_t len = t->end - t->start;
-		int r = read_part(p->s, t->start, w->buf, len);
+		int r = read_part(p->s, t->start, w->buf, t->end - t->start);
 
-		if (r == 0)
-			r = put(w, t->start, len, w->buf, e);
-		else if (!w->j->c->running)
+		if (r < 0 && !w->j->c->running)
 			return err_code(e, r, "read the memory of process %d at %#llx", (int)p->s->pid,
 					(unsigned long long)t->start);
-		else
-			r = 0;
-		for (uint64_t at = t->start; r == 0 && len > CKPT_PAGE && at < t->end; at += CKPT_PAGE)
-			if (w->j->c->running && read_part(p->s, at, w->buf, CKPT_PAGE) == 0)
-				r = put(w, at, CKPT_PAGE, w->buf, e);
+		r = r == 0 ? put(w, t->start, t->end - t->start, w->buf, e) : copy_pages(w, t, e);
 		if (r < 0)
 			return r;
 	}

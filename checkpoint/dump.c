@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/dump.h"
 
@@ -191,6 +192,8 @@ static const struct collector surroundings[] = {
 static const struct collector relations[] = {
 	{ "relations", ckpt_relate },
 	{ "sockets", ckpt_sockets_collect },
+	{ "keys of sockets", ckpt_md5_collect },
+	{ "rings of sockets", ckpt_ring_areas_resolve },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },
@@ -415,6 +418,8 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 	r = ckpt_freeze(c, &d->frozen, e);
 	if (r == 0)
 		r = collect(d, init, o, e);
+	if (r == 0)
+		ckpt_huge_need(d, check->huge);
 	ckpt_dump_abort(d);
 	return r;
 }

@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
 
 #include <errno.h>
@@ -100,6 +101,47 @@ int early_inherit(struct restore *r, struct early *w, struct early *parent, stru
 		n = copy_missing(r, w, e);
 	w->inherited.count = 0;
 	return n;
+}
+
+static bool is_late_heir(const struct restore *r, size_t by, size_t who)
+{
+	const struct restoring *parent = &r->procs[by], *p = &r->procs[who];
+
+	return r->early && p->task && p->task->mm->n_inherited && parent->task && parent->early &&
+	       p->task->process->ppid == parent->task->process->pid;
+}
+
+int restore_late_bequeath(struct restore *r, size_t by, size_t who, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[who];
+	struct early *w;
+	int n;
+
+	if (!is_late_heir(r, by, who))
+		return 0;
+	w = ckpt_alloc(&r->tree.arena, sizeof(*w));
+	n = w ? ckpt_runs_read(p->task->mm->inherited, p->task->mm->n_inherited, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE,
+			       &w->inherited) : -ENOMEM;
+	if (n == 0)
+		n = pick(r->procs[by].early, &w->inherited, &w->mapped);
+	p->early = w;
+	return n < 0 ? err_code(e, n, "restore") : advise(r, &r->procs[by], &w->mapped, MADV_DOFORK, l, e);
+}
+
+int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *l, struct err *e)
+{
+	struct restoring *p = &r->procs[who];
+	int n;
+
+	if (!is_late_heir(r, by, who))
+		return 0;
+	p->early->mm = p->task->process->mm;
+	p->early->pid = p->task->process->pid;
+	p->early->task.pid = p->task->pid;
+	n = advise(r, &r->procs[by], &p->early->mapped, MADV_DONTFORK, l, e);
+	if (n == 0)
+		n = advise(r, p, &p->early->mapped, MADV_DONTFORK, l, e);
+	return n == 0 ? early_drop(r, p, &p->early->inherited, l, e) : n;
 }
 
 /* A page of an address space, wherever it is: 1; 0: nowhere, it reads as zeros. */

@@ -95,7 +95,7 @@ static int map(void *arg, const struct ckpt_range *part)
 	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | part->how;
 	int n = room(m, 2);
 
-	list_call(m->l, "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
+	list_call(m->l, part->how & MAP_HUGETLB ? CKPT_HUGE_MAP : "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
 		  flags, UINT64_MAX, 0);
 	if (!m->inherit)
 		list_call(m->l, "keep memory from children", SYS_madvise, part->start, part->end - part->start,
@@ -118,42 +118,63 @@ static int let_inherit(struct mapping *m, const struct ckpt_ranges *mapped)
 	return 0;
 }
 
-int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
-	       struct err *e)
+int early_sync_later(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+		     struct err *e)
 {
 	struct mapping m = { r, w, p, inherit, l, e };
 	struct ckpt_ranges was = w->mapped;
-	int n;
+	int n = ckpt_ranges_subtract(&w->mapped, &w->wanted, unmap, &m);
 
-	list_init(l, r);
-	n = ckpt_ranges_subtract(&w->mapped, &w->wanted, unmap, &m);
 	if (n == 0)
 		n = ckpt_ranges_subtract(&w->wanted, &w->mapped, map, &m);
 	w->mapped = w->wanted;
 	w->wanted = was;
 	w->wanted.count = 0;
-	if (n == 0 && inherit)
-		n = let_inherit(&m, &w->mapped);
+	return n == 0 && inherit ? let_inherit(&m, &w->mapped) : n;
+}
+
+int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+	       struct err *e)
+{
+	int n;
+
+	list_init(l, r);
+	n = early_sync_later(r, w, p, inherit, l, e);
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
-/* How many of `count` pages from `at` on are mapped, or how many are not: *ret_mapped. */
-static uint64_t stretch(const struct early *w, uint64_t at, uint64_t end, bool *ret_mapped)
+/* How far from `at` on it is all in the list, or none of it: *ret_in. */
+static const struct ckpt_range *stretch(const struct ckpt_ranges *l, uint64_t at, uint64_t *end, bool *ret_in)
 {
-	size_t lo = 0, hi = w->mapped.count;
+	size_t lo = 0, hi = l->count;
+	uint64_t stop;
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 
-		if (w->mapped.r[mid].end <= at)
+		if (l->r[mid].end <= at)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	*ret_mapped = w->born && lo < w->mapped.count && w->mapped.r[lo].start <= at;
-	if (*ret_mapped)
-		return w->mapped.r[lo].end < end ? w->mapped.r[lo].end : end;
-	return w->born && lo < w->mapped.count && w->mapped.r[lo].start < end ? w->mapped.r[lo].start : end;
+	*ret_in = lo < l->count && l->r[lo].start <= at;
+	stop = *ret_in ? l->r[lo].end : lo < l->count ? l->r[lo].start : *end;
+	*end = stop < *end ? stop : *end;
+	return *ret_in ? &l->r[lo] : NULL;
+}
+
+/* The end of what can be written from `at` on, or of what cannot: a huge page that nobody has taken must not be. */
+static uint64_t mapped_until(const struct early *w, uint64_t at, uint64_t end, bool *ret_mapped)
+{
+	const struct ckpt_range *m;
+
+	*ret_mapped = false;
+	if (!w->born)
+		return end;
+	m = stretch(&w->mapped, at, &end, ret_mapped);
+	if (m && (m->how & MAP_HUGETLB))
+		stretch(&w->huge, at, &end, ret_mapped);
+	return end;
 }
 
 /* Pages that hold zeros already, perhaps because nothing was ever there, stay so; looking leaves them shared (copy.h). */
@@ -223,7 +244,7 @@ int early_put(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 		bool mapped = false;
 		int n;
 
-		stop = w ? stretch(w, at, end, &mapped) : end;
+		stop = w ? mapped_until(w, at, end, &mapped) : end;
 		if (!mapped)
 			n = early_keep_loose(s, pg->mm, at, stop, data);
 		else

@@ -255,7 +255,7 @@ int restore_early_map(struct restore *r, struct restoring *p, struct list *l, st
 		if (is_plain(a) && ckpt_ranges_add_how(&w->wanted, a->start, a->end, ckpt_huge_map_flags(a)) < 0)
 			return err_code(e, -ENOMEM, "restore");
 	}
-	return early_sync(r, w, p, true, l, e);
+	return early_sync_later(r, w, p, true, l, e);
 }
 
 bool restore_early_has(const struct restoring *p, const Ckpt__Area *a)

@@ -101,7 +101,7 @@ static int compare_sent(struct ckpt_pair *p, const struct ckpt_ranges *sent, con
 	return r;
 }
 
-static int find_shared(struct ckpt_pair *p, const struct ckpt_task *child, const struct ckpt_task *parent,
+int ckpt_family_shared(struct ckpt_pair *p, const struct ckpt_task *child, const struct ckpt_task *parent,
 		       const struct ckpt_ranges *sent)
 {
 	cleanup_close int mine = -EBADF, its = -EBADF;
@@ -163,7 +163,7 @@ static int find_all(struct ckpt_dump *d, size_t first, struct ckpt_ranges *wante
 
 		if (parent == t->task_count)
 			continue;
-		r = find_shared(p, &t->tasks[i], &t->tasks[parent], &s->ranges);
+		r = ckpt_family_shared(p, &t->tasks[i], &t->tasks[parent], &s->ranges);
 		if (r == 0 && p->shared.count) {
 			t->tasks[i].mm->inherited = ckpt_runs_write(&t->arena, &p->shared, &t->tasks[i].mm->n_inherited);
 			r = t->tasks[i].mm->inherited ? ckpt_ranges_take_out(&s->ranges, &p->shared, NULL) : -ENOMEM;

@@ -25,6 +25,10 @@ struct ckpt_pair {
 /* Appends the pages of [start, end) that both have from one of them. */
 int ckpt_pair_compare(struct ckpt_pair *p, uint64_t start, uint64_t end);
 
+/* Which of the pages in `sent` a child has from its parent: in p->shared, which need not be set before. */
+int ckpt_family_shared(struct ckpt_pair *p, const struct ckpt_task *child, const struct ckpt_task *parent,
+		       const struct ckpt_ranges *sent);
+
 /* l = l - without; what is cut off is in *ret_cut when that is not NULL. */
 int ckpt_ranges_take_out(struct ckpt_ranges *l, const struct ckpt_ranges *without, struct ckpt_ranges *ret_cut);
 

@@ -269,7 +269,7 @@ int ckpt_file_add(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e)
 	return r;
 }
 
-static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, struct ckpt_fd *f, int number,
+static int add_fd(struct ckpt_dump *d, Ckpt__FdTable *t, int pidfd, struct ckpt_fd *f, int number,
 		  struct err *e)
 {
 	Ckpt__Fd *out = ckpt_alloc(&d->tree.arena, sizeof(*out));
@@ -279,41 +279,47 @@ static int add_fd(struct ckpt_dump *d, struct ckpt_task *k, int pidfd, struct ck
 		return err_code(e, -ENOMEM, "collect files");
 	ckpt__fd__init(out);
 	out->fd = (uint32_t)number;
-	f->pid = k->pid;
 	f->fd = number;
 	f->own = (int)syscall(SYS_pidfd_getfd, pidfd, number, 0);
 	if (f->own < 0)
-		return err_sys(e, "take fd %d of process %d", number, (int)k->pid);
+		return err_sys(e, "take fd %d of process %d", number, (int)f->pid);
 	r = find_or_add(d, f, &out->file, e);
 	if (r == 0)
-		r = ckpt_fd_locks(d, f, k->fds, e);
+		r = ckpt_fd_locks(d, f, t, e);
 	fd_close(&f->own);
-	if (r == 0 && ckpt_push(&d->tree.arena, &k->fds->fd, &k->fds->n_fd, out) < 0)
+	if (r == 0 && ckpt_push(&d->tree.arena, &t->fd, &t->n_fd, out) < 0)
 		r = err_code(e, -ENOMEM, "collect files");
 	return r;
 }
 
-int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+int ckpt_table_collect(struct ckpt_dump *d, pid_t tid, Ckpt__FdTable *t, struct err *e)
 {
 	cleanup_free struct ckpt_fd *f = calloc(1, sizeof(*f));
-	cleanup_close int pidfd = pidfd_open_pid(k->pid);
+	cleanup_close int pidfd = ckpt_task_pidfd(tid);
 	cleanup_closedir DIR *dir = NULL;
 	const struct dirent *de;
 	char path[64];
 	int r = 0;
 
-	k->fds = ckpt_alloc(&d->tree.arena, sizeof(*k->fds));
-	if (!f || !k->fds)
+	if (!f)
 		return err_code(e, -ENOMEM, "collect files");
-	ckpt__fd_table__init(k->fds);
-	k->fds->pid = k->process->pid;
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)k->pid);
+	f->pid = tid;
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)tid);
 	dir = opendir(path);
 	if (pidfd < 0 || !dir)
 		return err_sys(e, "open %s", path);
 	while (r == 0 && (de = readdir(dir)))
 		if (de->d_name[0] != '.')
-			r = ckpt_note(d, add_fd(d, k, pidfd, f, atoi(de->d_name), e), k->pid,
-				      atoi(de->d_name), e);
+			r = ckpt_note(d, add_fd(d, t, pidfd, f, atoi(de->d_name), e), tid, atoi(de->d_name), e);
 	return r;
+}
+
+int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+{
+	k->fds = ckpt_alloc(&d->tree.arena, sizeof(*k->fds));
+	if (!k->fds)
+		return err_code(e, -ENOMEM, "collect files");
+	ckpt__fd_table__init(k->fds);
+	k->fds->pid = k->process->pid;
+	return ckpt_table_collect(d, k->pid, k->fds, e);
 }

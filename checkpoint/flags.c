@@ -80,18 +80,15 @@ static int in_order(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-int ckpt_flags_read(struct ckpt_flags *f, pid_t pid)
+int ckpt_flags_parse(struct ckpt_flags *f, pid_t pid, FILE *in)
 {
-	char path[64], line[4600];
-	cleanup_fclose FILE *in = NULL;
 	struct ckpt_flag *now = NULL;
+	char line[4600];
 	unsigned long start, end, kib = 0, page = 0;
 	unsigned key;
 
-	forget(f, pid);
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	in = fopen(path, "re");
-	while (in && fgets(line, sizeof(line), in)) {
+	f->sorted = false;
+	while (fgets(line, sizeof(line), in)) {
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
 			now = add(f);
 			if (!now)
@@ -109,8 +106,18 @@ int ckpt_flags_read(struct ckpt_flags *f, pid_t pid)
 			now->refused = "memory with a protection key (pkey_mprotect)";
 		}
 	}
-	f->sorted = false;
 	return 0;
+}
+
+int ckpt_flags_read(struct ckpt_flags *f, pid_t pid)
+{
+	cleanup_fclose FILE *in = NULL;
+	char path[64];
+
+	forget(f, pid);
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
+	in = fopen(path, "re");
+	return in ? ckpt_flags_parse(f, pid, in) : 0;
 }
 
 const struct ckpt_flag *ckpt_flags_find(struct ckpt_flags *f, pid_t pid, const struct ckpt_map *m)

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 /*
@@ -41,6 +42,8 @@ struct ckpt_flags {
 
 /* All of a process; what was known of it is forgotten. A process that has ended has none. -ENOMEM. */
 int ckpt_flags_read(struct ckpt_flags *f, pid_t pid);
+/* Appends what a file of this form (proc_pid_smaps(5)) says. -ENOMEM. */
+int ckpt_flags_parse(struct ckpt_flags *f, pid_t pid, FILE *in);
 /* That of an area, if it is where it was, or a part of what it was; NULL. */
 const struct ckpt_flag *ckpt_flags_find(struct ckpt_flags *f, pid_t pid, const struct ckpt_map *m);
 void ckpt_flags_done(struct ckpt_flags *f);

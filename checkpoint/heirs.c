@@ -202,10 +202,27 @@ static int copy_range(const struct restoring *from, const struct restoring *to, 
 	return n;
 }
 
+/* After a pre-copy some of it may be there. */
+static int read_missing(const struct restoring *p, struct ckpt_ranges *ret)
+{
+	cleanup_close int pagemap = ckpt_proc_open(p->task->pid, "pagemap");
+	struct ckpt_ranges own = { 0 };
+	int n = pagemap < 0 ? pagemap : read_inherited(p->task, ret);
+
+	for (size_t i = 0; n == 0 && i < ret->count; i++)
+		n = ckpt_scan_own(pagemap, ret->r[i].start, ret->r[i].end, 0, &own, NULL);
+	if (n == 0)
+		n = ckpt_ranges_unite(&own);
+	if (n == 0)
+		n = ckpt_ranges_take_out(ret, &own, NULL);
+	ckpt_ranges_done(&own);
+	return n;
+}
+
 /* Parents are complete before their children are looked at: they come first. */
 int restore_copy_inherited(struct restore *r, struct err *e)
 {
-	for (size_t i = 0; r->heirs && i < r->tree.task_count; i++) {
+	for (size_t i = 0; (r->heirs || r->early) && i < r->tree.task_count; i++) {
 		const struct restoring *p = &r->procs[i], *from = NULL;
 		struct ckpt_ranges l = { 0 };
 		int n = 0;
@@ -215,7 +232,7 @@ int restore_copy_inherited(struct restore *r, struct err *e)
 		for (size_t k = 0; k < i; k++)
 			if (r->tree.tasks[k].process->pid == p->task->process->ppid)
 				from = &r->procs[k];
-		n = from ? read_inherited(p->task, &l) : -EPROTO;
+		n = from ? read_missing(p, &l) : -EPROTO;
 		for (size_t k = 0; n == 0 && k < l.count; k++)
 			n = copy_range(from, p, &l.r[k]);
 		ckpt_ranges_done(&l);
@@ -227,13 +244,14 @@ int restore_copy_inherited(struct restore *r, struct err *e)
 
 void restore_heirs_done(struct restore *r)
 {
-	if (!r->heirs)
-		return;
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		if (r->procs[i].early) {
 			ckpt_ranges_done(&r->procs[i].early->mapped);
 			ckpt_ranges_done(&r->procs[i].early->wanted);
+			ckpt_ranges_done(&r->procs[i].early->inherited);
 		}
+	if (!r->heirs)
+		return;
 	ckpt_loose_free(r->heirs);
 	pthread_mutex_destroy(&r->heirs_lock);
 }

@@ -21,6 +21,7 @@
 #define HUGE_MAX 30 /* 1 GiB: the largest of x86-64 */
 #define MAPPED_ONCE (1ull << 56) /* in pagemap: Linux 4.2, admin-guide/mm/pagemap.rst */
 #define LAST_PAGE (CKPT_ADDRESS_MAX / CKPT_PAGE)
+#define PROBES_MAX (1 << 20) /* pages of a file, a second's work */
 
 uint32_t ckpt_huge_of(int fd)
 {
@@ -57,21 +58,28 @@ int ckpt_huge_scan(int fd, uint64_t size, uint32_t huge, struct ckpt_ranges *ret
 {
 	cleanup_close int faults = -EBADF;
 	struct stat st;
+	uint64_t left;
 	char *at;
 	int r = 0;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
-	if (size == 0 || st.st_blocks == 0)
+	left = (uint64_t)st.st_blocks * 512;
+	if (size == 0 || left == 0)
 		return 0;
+	if (size >> huge > PROBES_MAX)
+		return -EFBIG;
 	/* Private: a sealed file may be mapped so, too; without a reservation, and nothing is written. */
 	at = mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
 	if (at == MAP_FAILED)
 		return -errno;
 	faults = fail_faults(at, size);
-	for (uint64_t n = 0; r == 0 && n < size; n += 1ull << huge)
-		if (faults < 0 || is_there(at + n))
-			r = ckpt_ranges_add(ret, n, n + (1ull << huge), true);
+	for (uint64_t n = 0; r == 0 && n < size && left; n += 1ull << huge) {
+		if (faults >= 0 && !is_there(at + n))
+			continue;
+		r = ckpt_ranges_add(ret, n, n + (1ull << huge), true);
+		left -= faults < 0 ? 0 : left < 1ull << huge ? left : 1ull << huge;
+	}
 	munmap(at, size);
 	return r;
 }

@@ -3,6 +3,7 @@
 #define CHECKPOINT_HUGETLB_H
 
 #include "base/err.h"
+#include "checkpoint/check.h"
 #include "checkpoint/tree.h"
 
 #include <stdbool.h>
@@ -43,6 +44,9 @@ static inline uint32_t ckpt_huge_bits(uint32_t huge)
  */
 int ckpt_huge_scan(int fd, uint64_t size, uint32_t huge, struct ckpt_ranges *ret);
 
+/* What is said when that fails. */
+#define CKPT_HUGE_MAP "map memory of huge pages (are there enough?)"
+#define CKPT_HUGE_TAKE "take huge pages (are there enough?)"
 /* The flags of mmap(2) that make an area of private anonymous memory again. */
 uint32_t ckpt_huge_map_flags(const Ckpt__Area *a);
 
@@ -56,6 +60,8 @@ int ckpt_huge_keep_shared(struct ckpt_dump *d, struct err *e);
  * the process's alone then; those that several processes have are left as they are.
  */
 int ckpt_huge_mistrust(int pagemap, int mem, const Ckpt__Area *a, struct ckpt_ranges *l, size_t first);
+/* What processes and shared memory take and have reserved, at the least: bytes, added by size of page. */
+void ckpt_huge_need(const struct ckpt_dump *d, uint64_t need[CKPT_HUGE_SIZES]);
 
 /* Of an image: size, places, and pages that are said to be there. */
 bool ckpt_huge_area_fits(const Ckpt__Area *a);

@@ -23,7 +23,7 @@ static int take(void *arg, const struct ckpt_range *part)
 	struct taking *t = arg;
 	int n = list_fits(t->l, 1, 0) ? 0 : list_run(t->l, &t->p->batch, &t->p->threads[0], t->e);
 
-	list_call(t->l, "take huge pages (are there enough?)", SYS_madvise, part->start, part->end - part->start,
+	list_call(t->l, CKPT_HUGE_TAKE, SYS_madvise, part->start, part->end - part->start,
 		  MADV_POPULATE_WRITE, 0, 0, 0);
 	return n;
 }

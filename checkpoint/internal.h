@@ -17,6 +17,8 @@ struct ckpt_status {
 	char text[16384]; /* 1024 groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
+/* A pidfd of a process or a thread; a negative errno value. */
+int ckpt_task_pidfd(pid_t tid);
 /* What a stop will look at of a process and its threads is looked at once: it takes a third of the time then. `proc` is
  * /proc. (warm.c) */
 void ckpt_warm(int proc, pid_t pid);
@@ -103,6 +105,7 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 /* Memory areas of a process, by /proc/PID/maps. (areas.c) */
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 void ckpt_areas_done(struct ckpt_dump *d);
+bool ckpt_shmem_is_sysv(int fd);
 /* Kernel, processor and clocks of the VPS now. (dump.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
@@ -175,7 +178,8 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e);
 /* Another path of a file whose name `lost` is gone, in the namespace with this root; NULL when none is found.
  * (names.c) */
 char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const struct stat *st);
-/* The file descriptors. (files.c) */
+/* The file descriptors, of a process and of a task that has a table. (files.c) */
+int ckpt_table_collect(struct ckpt_dump *d, pid_t tid, Ckpt__FdTable *t, struct err *e);
 int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 
 /*

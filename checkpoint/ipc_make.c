@@ -5,6 +5,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -176,6 +177,7 @@ static int attach(const struct restore *r, struct restoring *p, const Ckpt__Area
 	if (a->offset + len < size)
 		list_call(l, "give up shared memory", SYS_munmap, at + a->offset + len, size - a->offset - len, 0, 0, 0, 0);
 	list_call(l, "protect memory", SYS_mprotect, a->start, len, a->prot, 0, 0, 0);
+	restore_area_policy(a, l);
 	return list_run(l, &p->batch, &p->threads[0], e);
 }
 

@@ -19,7 +19,8 @@
 #define TYPES_MAX MIB(64)
 #define CPUS_MAX 8192u
 #define DEPTH 8     /* of structures without a name in others */
-#define KNOWN 32u   /* members that were asked for */
+#define KNOWN 64u   /* members that were asked for */
+#define BUCKETS 8192u /* of structures by their names, of which there are ten thousand */
 
 /* What the program is asked for, and answers. */
 enum question { READ, TASK, PER_CPU };
@@ -32,6 +33,8 @@ struct ckpt_kernel {
 	size_t size;
 	bool mapped;
 	uint32_t *type;       /* by number: where it begins */
+	uint32_t *next;       /* by number, of a structure: the next in its bucket; 0: none */
+	uint32_t bucket[BUCKETS];
 	uint32_t count;
 	int program, map;
 	uint64_t per_cpu;     /* as the kernel names the map's memory, which each processor has */
@@ -39,7 +42,7 @@ struct ckpt_kernel {
 	struct {
 		const char *type, *member;
 		uint32_t offset;
-	} known[KNOWN];       /* constants of our callers; a search takes a millisecond */
+	} known[KNOWN];       /* constants of our callers */
 	size_t known_count;
 };
 
@@ -93,6 +96,31 @@ static int open_types(struct ckpt_kernel *k)
 	return 0;
 }
 
+/* The last name ends in a NUL, as all do. */
+static const char *name_at(const struct ckpt_kernel *k, uint32_t off)
+{
+	const struct btf_header *h = (const void *)k->types;
+
+	return off < h->str_len ? k->types + h->hdr_len + h->str_off + off : "";
+}
+
+static uint32_t *bucket_of(struct ckpt_kernel *k, const char *name)
+{
+	uint32_t hash = 5381;
+
+	while (*name)
+		hash = hash * 33 + (uint8_t)*name++;
+	return &k->bucket[hash % BUCKETS];
+}
+
+static void add_struct(struct ckpt_kernel *k, uint32_t number)
+{
+	uint32_t *bucket = bucket_of(k, name_at(k, type_at(k, number)->name_off));
+
+	k->next[number] = *bucket;
+	*bucket = number;
+}
+
 static int index_types(struct ckpt_kernel *k)
 {
 	const struct btf_header *h = (const void *)k->types;
@@ -106,7 +134,8 @@ static int index_types(struct ckpt_kernel *k)
 	at = (const uint8_t *)k->types + h->hdr_len + h->type_off;
 	end = at + h->type_len;
 	k->type = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*k->type));
-	if (!k->type)
+	k->next = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*k->next));
+	if (!k->type || !k->next)
 		return -ENOMEM;
 	for (k->count = 1; (size_t)(end - at) >= sizeof(struct btf_type); k->count++) {
 		size_t len = sizeof(struct btf_type) + tail_of(((const struct btf_type *)(const void *)at)->info);
@@ -114,17 +143,11 @@ static int index_types(struct ckpt_kernel *k)
 		if (len > (size_t)(end - at))
 			return -EPROTO;
 		k->type[k->count] = (uint32_t)(at - (const uint8_t *)k->types);
+		if (BTF_INFO_KIND(type_at(k, k->count)->info) == BTF_KIND_STRUCT)
+			add_struct(k, k->count);
 		at += len;
 	}
 	return 0;
-}
-
-/* The last name ends in a NUL, as all do. */
-static const char *name_at(const struct ckpt_kernel *k, uint32_t off)
-{
-	const struct btf_header *h = (const void *)k->types;
-
-	return off < h->str_len ? k->types + h->hdr_len + h->str_off + off : "";
 }
 
 /* What follows the first of several names when it is this one; NULL when it is not. */
@@ -165,11 +188,8 @@ static int offset_of(struct ckpt_kernel *k, const char *type, const char *member
 			*ret = k->known[i].offset;
 			return 0;
 		}
-	for (uint32_t i = 1; i < k->count; i++) {
-		const struct btf_type *t = type_at(k, i);
-
-		if (BTF_INFO_KIND(t->info) != BTF_KIND_STRUCT || !STREQ(name_at(k, t->name_off), type) ||
-		    !find_member(k, i, member, 0, ret))
+	for (uint32_t i = *bucket_of(k, type); i; i = k->next[i]) {
+		if (!STREQ(name_at(k, type_at(k, i)->name_off), type) || !find_member(k, i, member, 0, ret))
 			continue;
 		if (k->known_count < KNOWN) {
 			k->known[k->known_count].type = type;
@@ -266,7 +286,7 @@ int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, con
 	return r;
 }
 
-static int open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
+int ckpt_kernel_open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
 {
 	uint64_t table, slots;
 	int r = ckpt_kernel_member(k, k->files, "files_struct", "fdt", 8, &table, e);
@@ -279,7 +299,7 @@ static int open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e)
 {
 	uint64_t file;
-	int r = open_file(k, fd, &file, e);
+	int r = ckpt_kernel_open_file(k, fd, &file, e);
 
 	return r < 0 ? r : ckpt_kernel_member(k, file, "file", "private_data", 8, ret, e);
 }
@@ -289,7 +309,7 @@ int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 {
 	uint64_t file, inode, pid, links;
 	uint32_t in_proc = 0, in_task = 0;
-	int r = open_file(k, fd, &file, e);
+	int r = ckpt_kernel_open_file(k, fd, &file, e);
 
 	if (r == 0)
 		r = ckpt_kernel_member(k, file, "file", "f_inode", 8, &inode, e);
@@ -418,5 +438,6 @@ void ckpt_kernel_close(struct ckpt_kernel *k)
 	else
 		free(k->types);
 	free(k->type);
+	free(k->next);
 	free(k);
 }

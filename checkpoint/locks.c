@@ -145,18 +145,17 @@ int restore_file_locks(const struct restore *r, struct err *e)
 	return 0;
 }
 
-int restore_process_locks(struct restoring *p, struct list *l, struct err *e)
+int restore_table_locks(struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l, struct err *e)
 {
-	const Ckpt__FdTable *t = p->task->fds;
 	int n = 0;
 
 	for (size_t i = 0; n == 0 && i < t->n_locks; i++) {
 		struct flock lk = range(t->locks[i]);
 
 		if (!list_fits(l, 1, sizeof(lk)))
-			n = list_run(l, &p->batch, &p->threads[0], e);
+			n = list_run(l, &p->batch, &p->threads[thread], e);
 		list_call(l, "lock a file again", SYS_fcntl, t->locks[i]->fd, F_SETLK, list_put(l, &lk, sizeof(lk)), 0, 0,
 			  0);
 	}
-	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
+	return n == 0 ? list_run(l, &p->batch, &p->threads[thread], e) : n;
 }

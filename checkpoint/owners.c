@@ -5,6 +5,7 @@
  */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/dnotify.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -38,7 +39,7 @@ int ckpt_owner_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File 
 		return err_code(e, -ENOMEM, "collect files");
 	for (int i = 0; i < 2; i++)
 		out->owner_uids[i] -= d->uid_base;
-	return 0;
+	return ckpt_dnotify_collect(d, f, out, e);
 }
 
 /* As the VPS numbers it; 0: it is not there. */
@@ -70,7 +71,7 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e)
 				       "outside the VPS, and cannot be saved", d->files.by_file[i]->fd,
 				       (int)d->files.by_file[i]->pid, (int)pid);
 	}
-	return 0;
+	return ckpt_dnotify_resolve(d, e);
 }
 
 int ckpt_owner_check(const Ckpt__File *f, struct err *e)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Sockets of packet(7). What they have caught is lost, as when there is no room for it. */
+/* Sockets of packet(7). What they have caught is lost, as when there is no room for it, but in rings. */
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
@@ -8,6 +8,7 @@
 #include "checkpoint/sockets.h"
 #include "checkpoint/sockopt.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
@@ -48,10 +49,17 @@ static int take(const struct ckpt_sock *k, const struct nlmsghdr *h, struct err 
 
 	if (left < 0 || m->pdiag_ino != (uint32_t)k->file->value)
 		return 0;
+	/* Its address does not say which, and it is told no other afterwards. */
+	if (k->s->type == SOCK_PACKET)
+		k->s->protocol = htons(m->pdiag_num);
 	for (const struct rtattr *a = (const void *)(m + 1); r == 0 && RTA_OK(a, left);
 	     a = RTA_NEXT(a, left)) {
-		if (a->rta_type == PACKET_DIAG_RX_RING || a->rta_type == PACKET_DIAG_TX_RING)
-			return ckpt_sock_refuse(k, "for packets with a ring in memory", e);
+		if ((a->rta_type == PACKET_DIAG_RX_RING || a->rta_type == PACKET_DIAG_TX_RING) &&
+		    RTA_PAYLOAD(a) >= sizeof(struct packet_diag_ring)) {
+			r = ckpt_ring_add(k, a->rta_type == PACKET_DIAG_TX_RING, RTA_DATA(a), e);
+			if (r < 0)
+				return r;
+		}
 		if (a->rta_type == PACKET_DIAG_MCLIST)
 			r = add_groups(k, a);
 	}
@@ -100,11 +108,13 @@ int ckpt_packet_collect(const struct ckpt_sock *k, struct err *e)
 
 	if (r == 0)
 		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
-	return r == 0 ? ask(k, e) : r;
+	if (r == 0)
+		r = ask(k, e);
+	return r == 0 ? ckpt_rings_collect(k, e) : r;
 }
 
 /* Of the old sort (SOCK_PACKET) the interface's name is the address. */
-static int bind_again(int fd, const Ckpt__Socket *s, struct err *e)
+int ckpt_packet_bind(int fd, const Ckpt__Socket *s, struct err *e)
 {
 	const struct sockaddr *named = (const void *)s->name.data;
 	struct sockaddr_ll a = { 0 };
@@ -120,10 +130,7 @@ static int bind_again(int fd, const Ckpt__Socket *s, struct err *e)
 int ckpt_packet_make(int fd, const Ckpt__File *f, struct err *e)
 {
 	const Ckpt__Socket *s = f->socket;
-	int r = bind_again(fd, s, e);
 
-	if (r < 0)
-		return r;
 	for (size_t i = 0; i < s->n_group; i++) {
 		struct packet_mreq m = { .mr_ifindex = (int)s->group[i]->index,
 					 .mr_type = (unsigned short)s->group[i]->mode,
@@ -138,6 +145,8 @@ int ckpt_packet_make(int fd, const Ckpt__File *f, struct err *e)
 
 bool ckpt_packet_is_good(const Ckpt__Socket *s)
 {
+	if (!ckpt_rings_are_good(s))
+		return false;
 	for (size_t i = 0; i < s->n_group; i++)
 		if (s->group[i]->group.len > sizeof(((struct packet_mreq *)0)->mr_address))
 			return false;

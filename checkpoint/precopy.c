@@ -33,6 +33,7 @@
 #include <sys/syscall.h>
 
 #define FREEZE_TIMEOUT_US 10000000
+#define FILES 4096
 #define CATCH_UP_MAX 3
 #define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
@@ -205,7 +206,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 		return err_code(e, -ENOMEM, "copy memory");
 	mem = -EBADF;
 	s->family = w->family = has_family(p, w);
-	p->direct = p->direct || ckpt_direct_find(w->pid);
+	w->direct = ckpt_direct_find(w->pid);
 	r = scan(p, w, &s->ranges, e);
 	if (r == 0)
 		return 0;
@@ -313,13 +314,16 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 	return pages;
 }
 
-/* The record tells the reader to be done with the pages before it: they may come again. */
+/* The record tells the reader to be done with the pages before it: they may come again. It has the clocks, too, and so
+ * is on its way at once. */
 int ckpt_round_begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
 	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
 
-	return r == 0 ? ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e) : r;
+	if (r == 0)
+		r = ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e);
+	return r == 0 ? ckpt_write_flush(p->w, e) : r;
 }
 
 int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, struct err *e)
@@ -329,11 +333,11 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	uint64_t shared = 0;
 	int r = ckpt_round_begin(p, e);
 
-	p->direct = false;
+	p->rings = p->stopped = false;
 	if (r == 0)
 		r = p->soft ? visit_stopped(p, &c, e) : visit_all(p, &c, e);
-	if (r == 0 && p->direct)
-		ckpt_direct_settle();
+	if (r == 0)
+		ckpt_direct_settle(p);
 	if (r == 0)
 		r = ckpt_layouts_tell(p, &c, e);
 	if (r == 0)
@@ -362,7 +366,8 @@ int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 	struct ckpt_precopy_stats st;
 	uint64_t before = 0;
 
-	for (unsigned i = 0; i < CATCH_UP_MAX; i++) {
+	/* Where a round waits for requests, more is written to in one than before it. */
+	for (unsigned i = 0; !p->rings && i < CATCH_UP_MAX; i++) {
 		int r = ckpt_precopy_round(p, &st, e);
 
 		if (r < 0)
@@ -396,6 +401,8 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 		return err_set(e, ERR_STATE, "the VPS is frozen: nothing is written to");
 	if (r < 0)
 		return r;
+	/* Of three for each process some are opened in the pause, with other threads about. */
+	fd_reserve(FILES);
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_code(e, -ENOMEM, "copy memory");
@@ -405,8 +412,6 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	r = p->w ? ckpt_ids_of(init, &p->uid_base, &p->uid_count, e) : -ENOMEM;
 	if (r == 0)
 		r = ckpt_round_begin(p, e);
-	if (r == 0)
-		r = ckpt_write_flush(p->w, e);
 	if (r < 0) {
 		ckpt_precopy_close(p);
 		return r;

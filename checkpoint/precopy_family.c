@@ -178,14 +178,28 @@ static bool waits(const struct ckpt_precopy *p, const struct watched *w)
 	return false;
 }
 
+/* Begins a round: whether somebody is new. */
+static bool begin(struct ckpt_precopy *p)
+{
+	bool new = false;
+
+	for (size_t i = 0; i < p->count; i++) {
+		p->procs[i]->told = false;
+		new = new || (p->procs[i]->there && !p->procs[i]->layout);
+	}
+	return new;
+}
+
 int ckpt_layouts_tell(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
 {
 	cleanup_free struct ckpt_pair *pair = malloc(sizeof(*pair));
-	bool more = true;
+	bool more = begin(p);
 	int r = pair ? 0 : err_code(e, -ENOMEM, "copy memory");
 
-	for (size_t i = 0; i < p->count; i++)
-		p->procs[i]->told = false;
+	/* Mostly nobody is, and any order will do. */
+	for (size_t i = 0; r == 0 && !more && i < p->count; i++)
+		if (p->procs[i]->there)
+			r = ckpt_layout_write(p, p->procs[i], e);
 	while (r == 0 && more) {
 		more = false;
 		for (size_t i = 0; r == 0 && i < p->count; i++) {

@@ -39,14 +39,16 @@ static void forget_unused(struct ckpt_dump *d)
 	struct ckpt_tree *t = &d->tree;
 
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
-		bool used = t->shmems[i]->memfd || t->shmems[i]->sysv;
+		bool used = t->shmems[i]->memfd;
 
+		for (size_t k = 0; !used && k < t->ipc_count; k++)
+			used = t->ipc[k]->shmem == i + 1;
 		for (size_t k = 0; !used && k < t->task_count; k++)
 			for (size_t n = 0; !used && n < t->tasks[k].mm->n_area; n++)
 				used = t->tasks[k].mm->area[n]->shmem == i + 1;
 		d->precopy->shared[i].unused = !used;
 		if (!used)
-			t->shmems[i]->size = 0;
+			t->shmems[i]->size = t->shmems[i]->sysv = 0;
 	}
 }
 
@@ -164,7 +166,7 @@ int ckpt_final_scan(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
 		r = scan_task(d, &d->tree.tasks[i], e);
-	return r;
+	return r == 0 ? ckpt_final_heirs(d, e) : r;
 }
 
 /* Memory that was not met in a round (only held by an fd, or made since). */

@@ -45,6 +45,7 @@ struct watched {
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
 	bool family;         /* as ckpt_has_family() */
+	bool direct;         /* the disk may write into its memory: it has a file open with O_DIRECT */
 };
 
 /* Shared memory that was met; it stays open, so that its number stays its own. */
@@ -54,7 +55,9 @@ struct shared {
 	int fd;
 	uint64_t *hash;      /* of each page that was sent; 0: it is a hole there */
 	size_t pages;
-	bool told, unused;
+	uint8_t *map;        /* ours, for reading; NULL: it is not mapped */
+	uint64_t map_size;
+	bool told, unused, sysv;
 	uint64_t present;    /* hash of which huge pages were told to be there */
 	bool last;           /* all of it was sent when nobody could write to it any more */
 	uint64_t size;       /* as it was told */
@@ -76,8 +79,9 @@ struct ckpt_precopy {
 	unsigned rounds;
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
+	bool stopped;        /* nothing runs any more */
 	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
-	bool direct;         /* in this round: the disk may write into some process's memory */
+	bool rings;          /* in this round: somebody has asynchronous requests */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
@@ -100,6 +104,9 @@ int ckpt_layouts_tell(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e
 /* Of where they are. (precopy_layout.c) */
 uint64_t ckpt_ranges_hash(const struct ckpt_ranges *l);
 
+/* (precopy_heirs.c) After the final scan, whose sources are as the tree's processes. */
+int ckpt_final_heirs(struct ckpt_dump *d, struct err *e);
+
 /* (precopy_shared.c) -ENOMEM. Memory that is no file's and mapped by this line of the map. */
 int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m);
 /* Appends memory by its fd, which is taken. */
@@ -107,10 +114,20 @@ int ckpt_shared_take(struct ckpt_precopy *p, int fd);
 /* Writes the pages that are not as they were sent. */
 int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
 void ckpt_shared_done(struct ckpt_precopy *p);
+/* Of a page; never 0. */
+uint64_t ckpt_shared_hash(const uint8_t *page);
 
-/* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a
- * round and its reading. */
+/* (precopy_compare.c) Maps it ahead, with the pages that have data; no failure matters. */
+void ckpt_shared_map(struct shared *s, uint64_t size, const struct ckpt_ranges *data);
+void ckpt_shared_unmap(struct shared *s);
+/* That it is mapped as it is now; then, which of its data is not what its hashes say. All must be stopped. -ENOMEM. */
+bool ckpt_shared_can_compare(const struct shared *s, uint64_t size, const struct ckpt_ranges *data);
+int ckpt_shared_compare(const struct shared *s, const struct ckpt_ranges *data, struct ckpt_ranges *ret);
+
+/* (precopy_direct.c) True when a process has a file open with O_DIRECT; when somebody on the host may ask for such
+ * a file asynchronously; and what then comes between the marks of a round and its reading. */
 bool ckpt_direct_find(pid_t pid);
-void ckpt_direct_settle(void);
+bool ckpt_direct_is_asynchronous(void);
+void ckpt_direct_settle(const struct ckpt_precopy *p);
 
 #endif

@@ -59,7 +59,7 @@ static int scan_process(const struct watched *w, struct ckpt_copy *c)
 static int last_round(struct ckpt_precopy *p, struct err *e)
 {
 	struct ckpt_copy c = { .w = p->w, .running = true, .oracle = p->oracle };
-	bool direct = false;
+	bool asynchronous = ckpt_direct_is_asynchronous(), direct = false;
 	uint64_t shared;
 	int r = ckpt_round_begin(p, e);
 
@@ -69,7 +69,7 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 			continue;
 		/* The disk may go on writing into its memory until its requests are waited for, while objects are
 		 * collected: the end sends it. */
-		if (ckpt_direct_find(p->procs[i]->pid)) {
+		if (asynchronous && ckpt_direct_find(p->procs[i]->pid)) {
 			direct = true;
 			continue;
 		}
@@ -104,6 +104,7 @@ void ckpt_last_start(struct ckpt_precopy *p)
 	struct ckpt_last *l = calloc(1, sizeof(*l));
 	sigset_t all, old;
 
+	p->stopped = true;
 	for (size_t i = 0; i < p->shared_count; i++)
 		p->shared[i].last = false;
 	if (!l)

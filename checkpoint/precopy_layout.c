@@ -95,7 +95,7 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 		if (ckpt_map_is_private(&m))
 			r = area_add(&w->areas, &m);
 		else if (STREQ(m.name, "/[aio] (deleted)"))
-			p->direct = true;
+			p->rings = true;
 		else if (m.perms[3] == 's')
 			r = ckpt_shared_meet(p, w->pid, &m);
 	}

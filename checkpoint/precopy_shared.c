@@ -18,10 +18,11 @@
 #define PIECE MIB(1)
 #define SHARED_MAX 1024 /* as a dump */
 
-static bool is_known(const struct ckpt_precopy *p, const struct stat *st)
+/* Inode numbers of System V memory are its own. */
+static bool is_known(const struct ckpt_precopy *p, const struct stat *st, bool sysv)
 {
 	for (size_t i = 0; i < p->shared_count; i++)
-		if (p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino)
+		if (p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino && p->shared[i].sysv == sysv)
 			return true;
 	return false;
 }
@@ -36,7 +37,8 @@ int ckpt_shared_take(struct ckpt_precopy *p, int fd)
 		return -ENOMEM;
 	}
 	p->shared = grown;
-	p->shared[p->shared_count++] = (struct shared){ .dev = st.st_dev, .ino = st.st_ino, .fd = fd };
+	p->shared[p->shared_count++] = (struct shared){ .dev = st.st_dev, .ino = st.st_ino, .fd = fd,
+							.sysv = ckpt_shmem_is_sysv(fd) };
 	return 0;
 }
 
@@ -46,13 +48,15 @@ int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m
 	struct stat st;
 	int fd;
 
-	if (!ckpt_map_is_unnamed(m) || strncmp(m->name, "/SYSV", 5) == 0)
+	if (!ckpt_map_is_unnamed(m))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, m->start, m->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return 0; /* it has gone; what is there at the end is collected then */
-	if (fstat(fd, &st) == 0 && !is_known(p, &st) && p->shared_count < SHARED_MAX)
+	/* System V memory is filled by a copy of what has come before, which huge pages are too dear for. */
+	if (fstat(fd, &st) == 0 && !is_known(p, &st, ckpt_shmem_is_sysv(fd)) && p->shared_count < SHARED_MAX &&
+	    !(ckpt_shmem_is_sysv(fd) && ckpt_huge_of(fd)))
 		return ckpt_shared_take(p, fd);
 	close(fd);
 	return 0;
@@ -91,13 +95,18 @@ static int send(struct sending *o, uint64_t at, const uint8_t *data, size_t len,
 	return ckpt_write_pages(o->p->w, o->mm, at / CKPT_PAGE, data, len / CKPT_PAGE, e);
 }
 
+uint64_t ckpt_shared_hash(const uint8_t *page)
+{
+	return XXH3_64bits(page, CKPT_PAGE) | 1;
+}
+
 /* Runs of pages whose hash has changed, of `len` bytes in the buffer. */
 static int send_changed(struct sending *o, uint64_t at, size_t len, struct err *e)
 {
 	size_t from = 0, i;
 
 	for (i = 0; i < len; i += CKPT_PAGE) {
-		uint64_t *was = &o->s->hash[(at + i) / CKPT_PAGE], is = XXH3_64bits(o->buf + i, CKPT_PAGE) | 1;
+		uint64_t *was = &o->s->hash[(at + i) / CKPT_PAGE], is = ckpt_shared_hash(o->buf + i);
 		bool same = *was == is;
 		int r;
 
@@ -180,22 +189,39 @@ static int tell(struct sending *o, uint64_t size, const struct ckpt_ranges *data
 	return ckpt_write_message(o->p->w, CKPT_REC_SHMEM, o->mm - CKPT_SHMEM_MM + 1, &m, e);
 }
 
+/* What is to be looked at: all of its data, or that of which it is known by now that it has changed. */
+static int find_changed(const struct sending *o, uint64_t size, const struct ckpt_ranges *data, struct ckpt_ranges *ret,
+			const struct ckpt_ranges **ret_which)
+{
+	*ret_which = data;
+	if (!o->p->stopped || !ckpt_shared_can_compare(o->s, size, data))
+		return 0;
+	*ret_which = ret;
+	return ckpt_shared_compare(o->s, data, ret);
+}
+
 static int send_one(struct sending *o, struct err *e)
 {
-	struct ckpt_ranges data = { 0 };
+	struct ckpt_ranges data = { 0 }, changed = { 0 };
+	const struct ckpt_ranges *which;
 	struct stat st;
 	int r = fstat(o->s->fd, &st) < 0 ? -errno : ckpt_scan_shared(o->s->fd, (uint64_t)st.st_size, &data);
 
 	if (r == 0 && data.count)
 		r = fit(o->s, data.r[data.count - 1].end / CKPT_PAGE);
+	if (r == 0)
+		r = find_changed(o, (uint64_t)st.st_size, &data, &changed, &which);
 	if (r < 0)
 		err_code(e, r, "look for data in shared memory");
 	if (r == 0)
 		r = tell(o, (uint64_t)st.st_size, &data, e);
-	for (size_t i = 0; r == 0 && i < data.count; i++)
-		r = send_data(o, &data.r[i], e);
+	for (size_t i = 0; r == 0 && i < which->count; i++)
+		r = send_data(o, &which->r[i], e);
 	if (r == 0)
 		r = send_holes(o, &data, e);
+	if (r == 0 && !o->p->stopped)
+		ckpt_shared_map(o->s, (uint64_t)st.st_size, &data);
+	ckpt_ranges_done(&changed);
 	ckpt_ranges_done(&data);
 	return r;
 }
@@ -220,6 +246,7 @@ int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
 void ckpt_shared_done(struct ckpt_precopy *p)
 {
 	for (size_t i = 0; i < p->shared_count; i++) {
+		ckpt_shared_unmap(&p->shared[i]);
 		fd_close(&p->shared[i].fd);
 		free(p->shared[i].hash);
 	}

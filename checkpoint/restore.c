@@ -3,6 +3,7 @@
 #include "checkpoint/dump.h"
 #include "checkpoint/restore.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
@@ -31,6 +32,7 @@
 #include <time.h>
 
 #define OWN_FDS 64 /* that are opened on the way, at most */
+#define FILES 1024 /* of ours, and mem of each process */
 #define FREEZE_TIMEOUT_US 5000000
 #define CLOCK_LATE_MAX_NS 60000000000ull
 
@@ -92,6 +94,32 @@ static uint32_t own_highest(void)
 	return highest;
 }
 
+static uint32_t highest_fd(const struct ckpt_task *k, uint32_t highest)
+{
+	for (size_t i = 0; i < k->thread_count; i++) {
+		const Ckpt__ThreadOwn *own = k->threads[i]->own;
+		const Ckpt__FdTable *t = i == 0 ? k->fds : own ? own->fds : NULL;
+
+		for (size_t n = 0; t && n < t->n_fd; n++)
+			if (t->fd[n]->fd > highest)
+				highest = t->fd[n]->fd;
+	}
+	return highest;
+}
+
+static int plan_own(struct restore *r, struct restoring *p)
+{
+	const struct ckpt_task *k = p->task;
+
+	p->own_place = ckpt_alloc(&r->tree.arena, k->thread_count * sizeof(*p->own_place));
+	for (size_t i = 0; p->own_place && i < k->thread_count; i++)
+		if (k->threads[i]->own && k->threads[i]->own->fs) {
+			p->own_place[i] = (int)r->place_count;
+			r->place_count += 2;
+		}
+	return p->own_place ? 0 : -ENOMEM;
+}
+
 /* All numbers of the fds that the first process opens. */
 static int plan_fds(struct restore *r, struct err *e)
 {
@@ -103,9 +131,7 @@ static int plan_fds(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->plan.count; i++)
 		r->procs[i].batch.mem = -EBADF;
 	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->tree.tasks[i].fds->n_fd; k++)
-			if (r->tree.tasks[i].fds->fd[k]->fd > highest)
-				highest = r->tree.tasks[i].fds->fd[k]->fd;
+		highest = highest_fd(&r->tree.tasks[i], highest);
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		for (size_t k = 0; k < r->tree.files[i]->n_targets; k++)
 			if (r->tree.files[i]->targets[k]->fd > highest)
@@ -121,7 +147,7 @@ static int plan_fds(struct restore *r, struct err *e)
 		mm = p->task->mm;
 		p->threads = ckpt_alloc(&r->tree.arena, p->task->thread_count * sizeof(*p->threads));
 		p->area_fd = ckpt_alloc(&r->tree.arena, (mm->n_area + 1) * sizeof(int));
-		if (!p->threads || !p->area_fd)
+		if (!p->threads || !p->area_fd || plan_own(r, p) < 0)
 			return err_code(e, -ENOMEM, "restore");
 		for (size_t k = 0; k < mm->n_area; k++) {
 			const Ckpt__Area *a = mm->area[k];
@@ -578,6 +604,8 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 		free(h);
 		return err_code(e, -ENOMEM, "restore");
 	}
+	/* Before a thread reads ahead. */
+	fd_reserve(FILES);
 	h->r.lender = -EBADF;
 	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
 		token = now_monotonic_us();

@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/restore_internal.h"
 
 #include <asm/prctl.h>
@@ -51,7 +52,7 @@ static const struct {
 /* Lists are run when they are full: room for all calls of one area. */
 static int room(struct restoring *p, struct list *l, struct err *e)
 {
-	return list_fits(l, ARRAY_SIZE(advices) + 4, NAME_MAX_LEN + 1)
+	return list_fits(l, ARRAY_SIZE(advices) + 5, NAME_MAX_LEN + 17 + CKPT_POLICY_BYTES)
 		? 0 : list_run(l, &p->batch, &p->threads[0], e);
 }
 
@@ -80,16 +81,39 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 			flags = (flags & ~(uint64_t)MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS;
 		else if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
+		else if (a->memfd_file)
+			fd = (uint64_t)restore_fd_file(r, a->memfd_file);
 		else if (a->path[0])
 			fd = (uint64_t)p->area_fd[i];
 		else
 			flags |= MAP_ANONYMOUS;
 		if (!restore_early_has(p, a))
-			list_call(l, "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
+			list_call(l, a->huge ? CKPT_HUGE_MAP : "map memory", SYS_mmap, a->start, a->end - a->start, filling_prot(a), flags,
 				  fd, a->offset);
 		advise(a, true, l);
+		restore_area_policy(a, l);
 	}
 	return n;
+}
+
+/* What the kernel itself maps, when all else has its place. */
+static int map_objects(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Mm *mm = p->task->mm;
+	bool any = false;
+	int n;
+
+	for (size_t i = 0; i < mm->n_area; i++)
+		any |= mm->area[i]->aio || mm->area[i]->huge ||
+		       (mm->area[i]->shmem && r->tree.shmems[mm->area[i]->shmem - 1]->sysv);
+	if (!any)
+		return 0;
+	n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_huge(r, p, false, l, e);
+	if (n == 0)
+		n = restore_shm(r, p, l, e);
+	return n == 0 ? restore_aio(p, l, e) : n;
 }
 
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e)
@@ -107,13 +131,7 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 	list_init(l, r);
 	n = map_areas(r, p, l, e);
 	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	if (n == 0)
-		n = restore_huge(r, p, false, l, e);
-	if (n == 0)
-		n = restore_shm(r, p, l, e);
-	if (n == 0)
-		n = restore_aio(p, l, e);
+		n = map_objects(r, p, l, e);
 	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)

@@ -20,6 +20,7 @@
 #include <sys/syscall.h>
 
 #define EARLY_MAX 4096 /* others are born when the tree is there */
+#define FILES 1024     /* of a VPS of some services; 8 KiB that it keeps */
 
 struct early *early_by_pid(const struct early_set *s, uint32_t pid)
 {
@@ -48,12 +49,20 @@ static int open_nothing(void *arg, struct err *e)
 static void stay(void *arg)
 {
 	(void)arg;
+	/* All that are born share its table, which gets every open file in the pause. */
+	fd_reserve(FILES);
 	restore_wait(3, 3);
 }
 
 static int read_inherited(const Ckpt__Layout *m, struct ckpt_ranges *ret)
 {
-	return ckpt_runs_read(m->inherited, m->n_inherited, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE, ret);
+	long most = 2 * sysconf(_SC_PHYS_PAGES); /* they are in memory, or swapped out */
+	uint64_t pages = 0;
+	int n = ckpt_runs_read(m->inherited, m->n_inherited, 0, RESTORE_ADDRESS_MAX / CKPT_PAGE, ret);
+
+	for (size_t i = 0; n == 0 && i < ret->count; i++)
+		pages += (ret->r[i].end - ret->r[i].start) / CKPT_PAGE;
+	return n == 0 && most > 0 && pages > (uint64_t)most ? -EPROTO : n;
 }
 
 /* One that will not be born early. */
@@ -158,6 +167,17 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 	return list_run(l, &w->p.batch, &w->p.threads[0], e);
 }
 
+/* Its huge pages are taken, so that they are there, filled or not. */
+static int take_huge(struct early *w, struct list *l, struct err *e)
+{
+	int n = restore_huge_pages(&w->p, &w->mapped, &w->huge, l, e);
+
+	for (size_t i = 0; n == 0 && i < w->huge.count; i++)
+		if (early_note_filled(w, w->huge.r[i].start, w->huge.r[i].end) < 0)
+			n = err_code(e, -ENOMEM, "restore");
+	return n;
+}
+
 /* Those whose parent is there, in the session it had. */
 static int bear_all(struct restore *r, struct list *l, struct err *e)
 {
@@ -193,7 +213,7 @@ static int bear_all(struct restore *r, struct list *l, struct err *e)
 			int n = early_sync(r, s->all[i], &s->all[i]->p, false, l, e);
 
 			if (n == 0)
-				n = restore_huge_pages(&s->all[i]->p, &s->all[i]->mapped, &s->all[i]->huge, l, e);
+				n = take_huge(s->all[i], l, e);
 			if (n < 0)
 				return n;
 		}
@@ -227,7 +247,7 @@ static int make_shmem(struct restore *r, const Ckpt__Shmem *m, int *ret_its, str
 }
 
 /* Process 1 takes the huge pages that there are, so that the VPS pays for them. */
-static int take_huge(struct restore *r, const struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e)
+static int take_huge_shared(struct restore *r, const struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e)
 {
 	struct early *first = early_by_pid(r->early, 1);
 	uint64_t page = 0;
@@ -237,7 +257,7 @@ static int take_huge(struct restore *r, const struct early_shmem *s, const Ckpt_
 	for (size_t i = 0; n == 0 && i + 1 < m->n_present; i += 2) {
 		page += m->present[i];
 		n = list_fits(l, 1, 0) ? 0 : list_run(l, &first->p.batch, &first->p.threads[0], e);
-		list_call(l, "take huge pages (are there enough?)", SYS_fallocate, (uint64_t)s->its, 0, page * CKPT_PAGE,
+		list_call(l, CKPT_HUGE_TAKE, SYS_fallocate, (uint64_t)s->its, 0, page * CKPT_PAGE,
 			  m->present[i + 1] * CKPT_PAGE, 0, 0);
 		page += m->present[i + 1];
 	}
@@ -268,7 +288,7 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 	if (ftruncate(s->shmems[id - 1].fd, (off_t)m->size) < 0)
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)m->size);
 	s->shmems[id - 1].size = m->size;
-	return take_huge(r, &s->shmems[id - 1], m, l, e);
+	return take_huge_shared(r, &s->shmems[id - 1], m, l, e);
 }
 
 /*

@@ -58,6 +58,9 @@ struct early *early_by_mm(const struct early_set *s, uint64_t mm);
  * complete, children are kept from inheriting it: it is theirs no more than its pages. (early_memory.c) */
 int early_sync(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
 	       struct err *e);
+/* The same, when the caller runs the list. */
+int early_sync_later(struct restore *r, struct early *w, struct restoring *p, bool inherit, struct list *l,
+		     struct err *e);
 /* What a child inherits of its parent: before and after its birth; that it shall, and does not. (early_heirs.c) */
 int early_bequeath(struct restore *r, struct early *w, struct early *parent, struct list *l, struct err *e);
 int early_inherit(struct restore *r, struct early *w, struct early *parent, struct list *l, struct err *e);

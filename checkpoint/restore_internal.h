@@ -35,6 +35,7 @@ struct restoring {
 	int *area_fd;                /* of the first process: the fd that holds each area's file, or -1 */
 	int exe_fd;
 	int place;                   /* which of the places is its root, the next its directory; -1: as usual */
+	int *own_place;              /* likewise of each thread that has its own, else 0 */
 	bool parent;                 /* it has children already */
 	struct early *early;         /* what memory it was born with, in a pre-copy or by its parent; or NULL */
 	bool bequeathed, heir, stranger; /* it has put in place what it leaves; has what it inherits; and more */
@@ -207,7 +208,10 @@ int restore_late(struct restore *r, struct list *l, struct err *e);
 /* Locks of open files, in the first process once all are open; and of a process, when it closes no fd any
  * more. (locks.c) */
 int restore_file_locks(const struct restore *r, struct err *e);
-int restore_process_locks(struct restoring *p, struct list *l, struct err *e);
+int restore_table_locks(struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l, struct err *e);
+/* The thread puts what is open where its table has it. (restore_task.c) */
+int restore_place_fds(struct restore *r, struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l,
+		      struct err *e);
 /* Who is sent signals for open files; last of all that is late. (owners.c) */
 int restore_owners(struct restore *r, struct list *l, struct err *e);
 /* Adds what an epoll watches. (kinds/epoll.c) */
@@ -257,6 +261,10 @@ bool restore_early_has(const struct restoring *p, const Ckpt__Area *a);
 int restore_heritage(struct restore *r, struct ckpt_record *rec, int more, struct err *e);
 int restore_bequeath(struct restore *r, size_t who, struct list *l, struct err *e);
 int restore_inherit(struct restore *r, size_t by, size_t who, struct err *e);
+/* Of a parent that was born early, by a child that was not told of before the end: before and after its birth; what
+ * it could not be born with is copied, too. (early_heirs.c) */
+int restore_late_bequeath(struct restore *r, size_t by, size_t who, struct list *l, struct err *e);
+int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *l, struct err *e);
 int restore_disown(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_copy_inherited(struct restore *r, struct err *e);
 void restore_heirs_done(struct restore *r);

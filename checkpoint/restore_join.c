@@ -62,7 +62,7 @@ static int early_thread(struct restore *r, struct restoring *p, size_t i, struct
 
 	list_init(l, r);
 	for (size_t k = 0; n == 0 && k < t->n_spaces; k++)
-		if (t->spaces[k] != leader->spaces[k])
+		if (k != CKPT_SPACE_MNT && t->spaces[k] != leader->spaces[k]) /* that comes with its directory */
 			list_call(l, "enter a thread's namespace", SYS_setns,
 				  (uint64_t)restore_fd_space(r, t->spaces[k]), 0, 0, 0, 0, 0);
 	return n == 0 && l->count ? list_run(l, &p->batch, &p->threads[i], e) : n;

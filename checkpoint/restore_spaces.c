@@ -317,6 +317,23 @@ static int open_place(const struct restore *r, const char *path, uint32_t space,
 	return n == 0 ? restore_enter(r, 0, e) : n;
 }
 
+static int open_own_places(const struct restore *r, const struct restoring *p, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++) {
+		const Ckpt__ThreadOwn *own = p->task->threads[i]->own;
+		int at = restore_fd_place(r, p->own_place[i]);
+
+		if (!own || !own->fs)
+			continue;
+		n = open_place(r, own->fs->root, own->fs->root_space, at, e);
+		if (n == 0 && !own->fs->cwd_ghost)
+			n = open_place(r, own->fs->cwd, own->fs->cwd_space, at + 1, e);
+	}
+	return n;
+}
+
 int restore_places(const struct restore *r, struct err *e)
 {
 	int n = 0;
@@ -325,7 +342,8 @@ int restore_places(const struct restore *r, struct err *e)
 		const struct restoring *p = &r->procs[i];
 		const Ckpt__Process *k = p->task->process;
 
-		if (p->place < 0)
+		n = open_own_places(r, p, e);
+		if (n < 0 || p->place < 0)
 			continue;
 		n = open_place(r, k->root, k->root_space, restore_fd_place(r, p->place), e);
 		/* One that has been deleted is gone to later. */

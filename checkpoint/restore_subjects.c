@@ -3,11 +3,13 @@
 /*
  * Threads that open files speak of: pidfds, files of /proc, whom signals are sent to. These threads are born
  * before the files are opened, and with them all of their process; others when their process has all else. They
- * share its table of open files, so that it needs one of its own by then.
+ * share its table of open files, so that it needs one of its own by then. Likewise threads that have what their
+ * process does not share with them (own.h).
  */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_births.h"
+#include "checkpoint/own.h"
 #include "checkpoint/subjects.h"
 
 #include <fcntl.h>
@@ -55,6 +57,8 @@ bool ckpt_file_is_of_thread(const struct ckpt_tree *t, const Ckpt__File *f)
 
 static bool is_subject(const struct ckpt_tree *t, const struct ckpt_task *k)
 {
+	if (ckpt_has_own(k))
+		return true;
 	for (size_t i = 0; k->thread_count > 1 && i < t->file_count; i++) {
 		const Ckpt__File *f = t->files[i];
 
@@ -78,7 +82,8 @@ int ckpt_subjects_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; i < t->task_count; i++)
 		if (enters_user(t, t->tasks[i].threads[0]) && is_subject(t, &t->tasks[i]))
 			return err_set(e, ERR_UNSUPPORTED, "threads of process %d, in a nested user namespace, are open as "
-				       "files (of /proc, pidfds), which cannot be saved", (int)t->tasks[i].pid);
+				       "files (of /proc, pidfds) or have open files or a directory of their own, which cannot "
+				       "be saved", (int)t->tasks[i].pid);
 	/* A process of several threads enters no mount namespace, and the first opens them. */
 	for (size_t i = 0; i < t->file_count && is_subject(t, &t->tasks[0]); i++)
 		if (t->files[i]->kind == CKPT_FILE_VIRTUAL && t->files[i]->space && ckpt_file_is_of_thread(t, t->files[i]))

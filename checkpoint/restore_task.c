@@ -5,8 +5,10 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/attributes.h"
+#include "checkpoint/dnotify.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/own.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
@@ -41,40 +43,46 @@ static void set_signals(const struct ckpt_task *k, struct list *l)
 	}
 }
 
-static int set_fds(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+int restore_place_fds(struct restore *r, struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l,
+		      struct err *e)
 {
-	const Ckpt__FdTable *t = p->task->fds;
 	bool std[3] = { false };
 	int n = 0;
 
-	if (!p->task->process->files_group && !p->subject && !restore_has_early_threads(r, p))
-		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	for (size_t i = 0; n == 0 && i < t->n_fd; i++) {
 		const Ckpt__Fd *f = t->fd[i];
 
 		if (f->fd < 3)
 			std[f->fd] = true;
 		if (!list_fits(l, 1, 0))
-			n = list_run(l, &p->batch, &p->threads[0], e);
+			n = list_run(l, &p->batch, &p->threads[thread], e);
 		list_call(l, "place an open file", SYS_dup3, (uint64_t)restore_fd_file(r, f->file), f->fd,
 			  f->cloexec ? 02000000 : 0, 0, 0, 0);
 	}
 	for (uint64_t i = 0; n == 0 && i < 3; i++) {
 		if (!list_fits(l, 1, 0))
-			n = list_run(l, &p->batch, &p->threads[0], e);
+			n = list_run(l, &p->batch, &p->threads[thread], e);
 		if (!std[i])
 			list_call(l, NULL, SYS_close, i, 0, 0, 0, 0, 0);
 	}
 	return n;
 }
 
+static int set_fds(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	if (!p->task->process->files_group && !p->subject && !restore_has_early_threads(r, p))
+		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
+	return restore_place_fds(r, p, 0, p->task->fds, l, e);
+}
+
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Process *k = p->task->process;
-	int n;
+	int n = restore_own(r, p, l, e);
 
 	list_init(l, r);
-	n = restore_dress(p, l, e);
+	if (n == 0)
+		n = restore_dress(p, l, e);
 	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
@@ -97,9 +105,11 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	if (k->thp_disable)
 		list_call(l, "do without huge pages", SYS_prctl, PR_SET_THP_DISABLE, 1, k->thp_disable & ~1u, 0, 0, 0);
 	restore_registrations(p->task, l);
-	n = list_run(l, &p->batch, &p->threads[0], e);
+	n = restore_dnotify(r, p, l, e);
 	if (n == 0)
-		n = restore_process_locks(p, l, e);
+		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0)
+		n = restore_table_locks(p, 0, p->task->fds, l, e);
 	for (size_t i = 0; n == 0 && i < k->n_rlimits; i++) {
 		struct rlimit64 now, lim = { k->rlimits[i]->soft, k->rlimits[i]->hard };
 

@@ -184,6 +184,8 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	}
 	if (n == 0)
 		n = restore_bequeath(r, o->by, l, e);
+	if (n == 0)
+		n = restore_late_bequeath(r, o->by, o->who, l, e);
 	if (n == 0 && !p->threads)
 		p->threads = ckpt_alloc(&r->tree.arena, sizeof(*p->threads));
 	if (n == 0 && !p->threads)
@@ -203,6 +205,8 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	p->filters = by->filters;
 	if (n == 0)
 		n = login(r, o->who, by->login, l, e);
+	if (n == 0)
+		n = restore_late_inherit(r, o->by, o->who, l, e);
 	return n == 0 ? restore_inherit(r, o->by, o->who, e) : n;
 }
 

@@ -206,16 +206,17 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 	r = lock(k->d, k->file->space, e);
 	if (r < 0)
 		return r;
-	return ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);
+	r = ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);
+	return r == 0 ? ckpt_reuseport_collect(k, e) : r;
 }
 
-/* One's own copy of the open file that file `id` was seen as. */
-static int reopen(const struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret)
+int ckpt_sock_reopen(struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret)
 {
 	const struct ckpt_seen *s = d->files.by_file[id - 1];
-	cleanup_close int pidfd = pidfd_open_pid(s->pid);
+	cleanup_close int pidfd = ckpt_task_pidfd(s->pid);
 
-	*ret = (struct ckpt_sock){ .fd = -EBADF,
+	*ret = (struct ckpt_sock){ .d = d,
+				   .fd = -EBADF,
 				   .id = id,
 				   .file = d->tree.files[id - 1],
 				   .pid = s->pid,
@@ -234,7 +235,7 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 
 		if (!d->tree.files[id - 1]->socket)
 			continue;
-		r = reopen(d, id, &k);
+		r = ckpt_sock_reopen(d, id, &k);
 		if (r < 0)
 			return err_code(e, r, "take fd %d of process %d", k.number, (int)k.pid);
 		k.d = d;
@@ -269,7 +270,7 @@ int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e)
 
 		if (!s || !ckpt_socket_is_tcp(s) || ckpt_socket_is_multipath(s) || s->state == TCP_LISTEN)
 			continue;
-		r = reopen(d, id, &k);
+		r = ckpt_sock_reopen(d, id, &k);
 		if (r == 0)
 			r = ckpt_tcp_silence(&k, silent);
 		fd_close(&k.fd);

@@ -62,12 +62,32 @@ int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
 bool ckpt_inet_is_good(const Ckpt__Socket *s);
+/* One's own copy of the open file that file `id` was seen as. Negative errno value; ret names it all the same. */
+int ckpt_sock_reopen(struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret);
+/* Keys of all TCP sockets; what an image says of them; set on a new one. (tcp_md5.c) */
+int ckpt_md5_collect(struct ckpt_dump *d, struct err *e);
+bool ckpt_md5_is_good(const Ckpt__Socket *s);
+int ckpt_md5_set(int fd, const Ckpt__Socket *s, struct err *e);
+/* What chooses among all of its port. (reuseport.c) */
+int ckpt_reuseport_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_netlink_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_netlink_make(int fd, const Ckpt__File *f, struct err *e);
 bool ckpt_netlink_is_good(const Ckpt__Socket *s);
 int ckpt_packet_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_packet_make(int fd, const Ckpt__File *f, struct err *e);
+/* When all are there: some send packets on the way (packet_ring.c), which others are not to see. */
+int ckpt_packet_bind(int fd, const Ckpt__Socket *s, struct err *e);
 bool ckpt_packet_is_good(const Ckpt__Socket *s);
+/* Rings of a packet socket: one that sock_diag(7) tells of; what is in them, when all are known. (packet_ring.c) */
+struct packet_diag_ring;
+int ckpt_ring_add(const struct ckpt_sock *k, bool tx, const struct packet_diag_ring *g, struct err *e);
+int ckpt_rings_collect(const struct ckpt_sock *k, struct err *e);
+bool ckpt_rings_are_good(const Ckpt__Socket *s);
+/* After the options, before others join the socket. */
+int ckpt_rings_make(const struct ckpt_opening *o, int fd, uint32_t id, struct err *e);
+/* Memory areas that are such, by now of the socket with the inode that is their offset. */
+#define CKPT_AREA_SOCKET UINT32_MAX /* as Area.memfd_file */
+int ckpt_ring_areas_resolve(struct ckpt_dump *d, struct err *e);
 
 /* What an image says of them holds together. (tree.c) */
 int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e);

@@ -92,7 +92,7 @@ static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t
 		if (!is_address(&s->name, s->family, families[i].addr_max) ||
 		    !is_address(&s->peer, s->family, families[i].addr_max))
 			return bad("an address", id, e);
-		if (!ckpt_sockopts_are_good(s))
+		if (!ckpt_sockopts_are_good(s) || !ckpt_md5_is_good(s))
 			return bad("an option", id, e);
 		return is_good(t, f) ? 0 : bad("a socket", id, e);
 	}
@@ -197,9 +197,13 @@ static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 		return fd;
 	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
 	if (r == 0)
+		r = ckpt_md5_set(fd, s, e);
+	if (r == 0)
 		r = make(fd, f, (uint32_t)i + 1, e);
 	if (r == 0)
 		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_BOUND, e);
+	if (r == 0 && s->n_ring)
+		r = ckpt_rings_make(o, fd, (uint32_t)i + 1, e);
 	return r == 0 ? ckpt_socket_place(o, i, fd, e) : r;
 }
 
@@ -238,6 +242,9 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 			if (s && s->family != AF_UNIX && pass_of(s) == pass)
 				r = make_one(o, i, e);
 		}
+	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->kind == CKPT_FILE_PACKET)
+			r = ckpt_packet_bind(o->fds[i], o->tree->files[i]->socket, e);
 	return r == 0 ? ckpt_unix_make(o, e) : r;
 }
 

@@ -12,7 +12,8 @@
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
-#define VALUE_MAX 2048 /* a header of IPv6 */
+#define VALUE_MAX 64
+#define HEADER_MAX 2048
 
 /* Newer than some headers. */
 enum { SO_PASSPIDFD_ = 76, SO_PASSRIGHTS_ = 83, SO_INQ_ = 84, SO_BUF_LOCK_ = 72, SO_RCVMARK_ = 75,
@@ -26,6 +27,7 @@ enum {
 	PACKETS = 32, /* none of streams, which inherit something there all the same */
 	MAY_FAIL = 8, /* what the host must grant, or have: it goes on without */
 	BUFFER = 16,  /* kept as twice what it is told (socket(7)); set when the owner did, or it is less */
+	HEADER = 128, /* of IPv6: up to HEADER_MAX bytes */
 	LESS = 64,    /* of sockets that are not idle the kernel chooses it, unless it is less than that */
 };
 
@@ -97,10 +99,10 @@ static const struct row {
 	{ SOL_IPV6, IPV6_RECVPATHMTU, 0 },
 	{ SOL_IPV6, IPV6_RECVORIGDSTADDR, 0 },
 	{ SOL_IPV6, IPV6_RECVFRAGSIZE, 0 },
-	{ SOL_IPV6, IPV6_HOPOPTS, 0 },
-	{ SOL_IPV6, IPV6_RTHDR, 0 },
-	{ SOL_IPV6, IPV6_RTHDRDSTOPTS, 0 },
-	{ SOL_IPV6, IPV6_DSTOPTS, 0 },
+	{ SOL_IPV6, IPV6_HOPOPTS, HEADER },
+	{ SOL_IPV6, IPV6_RTHDR, HEADER },
+	{ SOL_IPV6, IPV6_RTHDRDSTOPTS, HEADER },
+	{ SOL_IPV6, IPV6_DSTOPTS, HEADER },
 	{ SOL_IPV6, IPV6_AUTOFLOWLABEL, 0 },
 	{ SOL_IPV6, 33 /* IPV6_FLOWINFO_SEND */, 0 },
 	{ SOL_IPV6, IPV6_DONTFRAG, 0 },
@@ -158,7 +160,7 @@ static const struct row {
 	{ SOL_PACKET, PACKET_TX_HAS_OFF, 0 },
 	{ SOL_PACKET, PACKET_QDISC_BYPASS, 0 },
 	{ SOL_PACKET, PACKET_IGNORE_OUTGOING, 0 },
-	{ SOL_PACKET, PACKET_FANOUT, 0 },
+	{ SOL_PACKET, PACKET_FANOUT, LAST }, /* who has joined others may not be bound again */
 	{ SOL_SOCKET, SO_PRIORITY, 0 },
 	{ SOL_SOCKET, SO_KEEPALIVE, 0 },
 	{ SOL_SOCKET, SO_BROADCAST, 0 },
@@ -197,6 +199,7 @@ static const struct row {
 	{ SOL_SOCKET, SO_RCVBUF, BUFFER | MAY_FAIL },
 	{ SOL_SOCKET, SO_BUF_LOCK_, 0 },
 	{ SOL_SOCKET, SO_PEEK_OFF, LAST },
+	{ SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, LAST }, /* reuseport.c; when all are in the group */
 	{ SOL_SOCKET, SO_ATTACH_FILTER, LAST },
 	{ SOL_SOCKET, SO_LOCK_FILTER, LAST },
 };
@@ -258,6 +261,12 @@ static int add(struct ckpt_arena *a, Ckpt__Socket *s, const struct row *r, const
 	return o->value.data ? ckpt_push(a, &s->option, &s->n_option, o) : -ENOMEM;
 }
 
+/* Of unix sockets no other level exists: a hundred calls less for each. */
+static bool has_level(const Ckpt__Socket *s, int level)
+{
+	return s->family != AF_UNIX || level == SOL_SOCKET;
+}
+
 static bool is_idle(const Ckpt__Socket *s)
 {
 	return s->state == TCP_CLOSE || s->state == TCP_LISTEN;
@@ -269,11 +278,11 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++) {
-		uint8_t value[VALUE_MAX];
+		uint8_t value[HEADER_MAX];
 		socklen_t len = sizeof(value);
 		size_t bytes;
 
-		if (((rows[i].flags & IDLE) && !is_idle(s)) ||
+		if (((rows[i].flags & IDLE) && !is_idle(s)) || !has_level(s, rows[i].level) ||
 		    ((rows[i].flags & PACKETS) && s->type == SOCK_STREAM))
 			continue;
 		if (rows[i].level == SOL_SOCKET && rows[i].name == SO_ATTACH_FILTER) {
@@ -290,12 +299,25 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 	return r < 0 ? err_code(e, r, "read the options of a socket") : 0;
 }
 
+int ckpt_sockopt_keep(struct ckpt_arena *a, Ckpt__Socket *s, int level, int name, const void *value, size_t len,
+		      struct err *e)
+{
+	const struct row *r = find((uint32_t)level, (uint32_t)name);
+
+	return r && add(a, s, r, value, len) < 0 ? err_code(e, -ENOMEM, "read the options of a socket") : 0;
+}
+
+static bool is_program(const struct row *r)
+{
+	return r->level == SOL_SOCKET && (r->name == SO_ATTACH_FILTER || r->name == SO_ATTACH_REUSEPORT_CBPF);
+}
+
 static int attach(int fd, const Ckpt__SocketOption *o)
 {
 	struct sock_fprog p = { (unsigned short)(o->value.len / sizeof(struct sock_filter)),
 				(void *)o->value.data };
 
-	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &p, sizeof(p)) < 0 ? -errno : 0;
+	return setsockopt(fd, SOL_SOCKET, (int)o->name, &p, sizeof(p)) < 0 ? -errno : 0;
 }
 
 static int number_of(const Ckpt__SocketOption *o)
@@ -331,11 +353,11 @@ static bool grew(const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketO
 static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o,
 	       struct err *e)
 {
-	uint8_t now[VALUE_MAX];
+	uint8_t now[HEADER_MAX];
 	socklen_t len = sizeof(now);
 	int n = 0;
 
-	if (r->name == SO_ATTACH_FILTER && r->level == SOL_SOCKET)
+	if (is_program(r))
 		n = attach(fd, o);
 	else if (r->flags & BUFFER)
 		n = set_buffer(fd, s, r, o);
@@ -378,9 +400,9 @@ bool ckpt_sockopts_are_good(const Ckpt__Socket *s)
 	for (size_t i = 0; i < s->n_option; i++) {
 		const Ckpt__SocketOption *o = s->option[i];
 		const struct row *r = find(o->level, o->name);
-		size_t max = VALUE_MAX;
+		size_t max = r && r->flags & HEADER ? HEADER_MAX : VALUE_MAX;
 
-		if (r && r->level == SOL_SOCKET && r->name == SO_ATTACH_FILTER)
+		if (r && is_program(r))
 			max = BPF_MAXINSNS * sizeof(struct sock_filter);
 		if (!r || o->value.len == 0 || o->value.len > max)
 			return false;

@@ -25,6 +25,9 @@ int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct 
 /* Its saved value as a number, 0 when it was not saved. */
 int ckpt_sockopt_number(const Ckpt__Socket *s, int level, int name);
 /* Every one is in the table, with a length that may be. */
+/* One that getsockopt(2) does not tell. -ENOMEM. */
+int ckpt_sockopt_keep(struct ckpt_arena *a, Ckpt__Socket *s, int level, int name, const void *value, size_t len,
+		      struct err *e);
 bool ckpt_sockopts_are_good(const Ckpt__Socket *s);
 
 #endif

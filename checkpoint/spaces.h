@@ -129,6 +129,8 @@ int ckpt_group_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct
  * (spaces_check.c) */
 int ckpt_spaces_take(struct ckpt_tree *t, const struct ckpt_record *rec, void *message,
 		     struct err *e);
+/* True for 0, process 1's, too. */
+bool ckpt_space_is_mnt(const struct ckpt_tree *t, uint32_t id);
 int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e);
 
 #endif

@@ -206,7 +206,7 @@ static int check_thread(const struct ckpt_tree *t, const Ckpt__Thread *th, struc
 	return ok ? 0 : bad(e, "namespaces of thread", th->tid);
 }
 
-static bool is_mnt(const struct ckpt_tree *t, uint32_t id)
+bool ckpt_space_is_mnt(const struct ckpt_tree *t, uint32_t id)
 {
 	return !id || is_space(t, id, CKPT_SPACE_MNT);
 }
@@ -215,11 +215,11 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 {
 	int r = 0;
 
-	if (!is_mnt(t, k->process->cwd_space) || !is_mnt(t, k->process->root_space) ||
-	    !is_mnt(t, k->mm->exe_space))
+	if (!ckpt_space_is_mnt(t, k->process->cwd_space) || !ckpt_space_is_mnt(t, k->process->root_space) ||
+	    !ckpt_space_is_mnt(t, k->mm->exe_space))
 		return bad(e, "places of process", k->process->pid);
 	for (size_t i = 0; i < k->mm->n_area; i++)
-		if (!is_mnt(t, k->mm->area[i]->space))
+		if (!ckpt_space_is_mnt(t, k->mm->area[i]->space))
 			return bad(e, "memory area at", k->mm->area[i]->start);
 	for (size_t i = 0; r == 0 && i < k->thread_count; i++)
 		r = check_thread(t, k->threads[i], e);
@@ -245,13 +245,13 @@ int ckpt_spaces_check(const struct ckpt_tree *t, struct err *e)
 		r = check_task(t, &t->tasks[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
 		if ((t->files[i]->net && !is_space(t, t->files[i]->net, CKPT_SPACE_NET)) ||
-		    (!is_mnt(t, t->files[i]->space) &&
+		    (!ckpt_space_is_mnt(t, t->files[i]->space) &&
 		     !is_space(t, t->files[i]->space, CKPT_SPACE_NET)) ||
 		    (t->files[i]->socket && t->files[i]->socket->local &&
-		     !is_mnt(t, t->files[i]->socket->local->space)))
+		     !ckpt_space_is_mnt(t, t->files[i]->socket->local->space)))
 			r = bad(e, "namespace of file", i + 1);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
-		if (!is_mnt(t, t->ghosts[i]->space) || t->ghosts[i]->super > t->super_count ||
+		if (!ckpt_space_is_mnt(t, t->ghosts[i]->space) || t->ghosts[i]->super > t->super_count ||
 		    t->ghosts[i]->mount > t->mount_count ||
 		    (t->ghosts[i]->hidden && !t->ghosts[i]->mount == !t->ghosts[i]->super))
 			r = bad(e, "namespace of deleted file", i + 1);

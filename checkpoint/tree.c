@@ -3,8 +3,10 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
+#include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds.h"
+#include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/attributes.h"
@@ -327,7 +329,8 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
 		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
 		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a) ||
-		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a))
+		    (a->memfd_file && t->files[a->memfd_file - 1]->kind != CKPT_FILE_PACKET) ||
+		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a) || !ckpt_policy_fits(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
 	}
@@ -361,7 +364,9 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
 		    th->n_groups > 1024)
 			return bad(e, "thread", th->tid);
-		r = ckpt_seccomp_check(t, th, e);
+		r = ckpt_own_check(t, k, th, e);
+		if (r == 0)
+			r = ckpt_seccomp_check(t, th, e);
 		if (r == 0)
 			r = ckpt_attributes_check(k, th, e);
 		if (r < 0)

@@ -106,7 +106,21 @@ void mig_check_image(const struct mig_offer *o, json_t *obstacles)
 		mig_obstacle(obstacles, "%s", e.msg);
 }
 
-int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *e)
+/* By the logarithm of their size, as text. */
+static json_t *huge_needs(const struct ckpt_check *c)
+{
+	json_t *j = json_object();
+	char size[16];
+
+	for (unsigned i = 0; i < CKPT_HUGE_SIZES; i++) {
+		snprintf(size, sizeof(size), "%u", i);
+		if (c->huge[i])
+			json_object_set_new(j, size, json_integer((json_int_t)c->huge[i]));
+	}
+	return j;
+}
+
+int mig_check_source(const struct mig_source *v, struct mig_offer *offer, json_t *obstacles, struct err *e)
 {
 	struct ckpt_dump_options o = { .spec = &v->spec, .paused = v->paused };
 	struct ckpt_check c = { 0 };
@@ -114,6 +128,8 @@ int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *
 
 	for (size_t i = 0; r == 0 && i < c.count; i++)
 		mig_obstacle(obstacles, "%s", c.list[i].what);
+	if (r == 0)
+		json_object_set_new(offer->cpu, "huge", huge_needs(&c));
 	ckpt_check_done(&c);
 	return r;
 }
@@ -128,6 +144,26 @@ static uint64_t memory_available(void)
 		return UINT64_MAX;
 	line = strstr(text, "MemAvailable:");
 	return line && sscanf(line, "MemAvailable: %llu", &kb) == 1 ? kb * 1024 : UINT64_MAX;
+}
+
+/* A peer that is older does not tell. */
+static void check_huge(json_t *needs, json_t *obstacles)
+{
+	const char *size;
+	json_t *need;
+
+	json_object_foreach(needs, size, need) {
+		uint64_t page = strtoull(size, NULL, 10), bytes = (uint64_t)json_integer_value(need), room;
+		char a[32], b[32], c[32];
+
+		room = page < CKPT_HUGE_SIZES ? ckpt_huge_free((uint32_t)page) : 0;
+		if (page >= CKPT_HUGE_SIZES)
+			mig_obstacle(obstacles, "huge pages are needed of a size that is none");
+		else if (bytes > room)
+			mig_obstacle(obstacles, "there are not enough huge pages of %s: %s are needed, %s are free",
+				 format_size(1ull << page, a, sizeof(a)), format_size(bytes, b, sizeof(b)),
+				 format_size(room, c, sizeof(c)));
+	}
 }
 
 void mig_check_live(const struct mig_offer *o, json_t *obstacles)
@@ -146,5 +182,6 @@ void mig_check_live(const struct mig_offer *o, json_t *obstacles)
 	if (room < o->memory)
 		mig_obstacle(obstacles, "there is no room: %s of memory are needed, %s are free",
 			 format_size(o->memory, a, sizeof(a)), format_size(room, b, sizeof(b)));
+	check_huge(json_object_get(o->cpu, "huge"), obstacles);
 	json_decref(ours);
 }

@@ -42,8 +42,8 @@ struct mig_sending {
 
 /* What the destination has to have for a VPS that runs. */
 int mig_offer_live(struct mig_offer *o, const struct mig_source *v, struct err *e);
-/* Adds what of it cannot be saved. It stands still for a moment. */
-int mig_check_source(const struct mig_source *v, json_t *obstacles, struct err *e);
+/* Adds what of it cannot be saved, and to the offer what huge pages it takes. It stands still for a moment. */
+int mig_check_source(const struct mig_source *v, struct mig_offer *o, json_t *obstacles, struct err *e);
 /* The same for one that is suspended, and what of it this host has not. */
 int mig_offer_image(struct mig_offer *o, int image, struct err *e);
 void mig_check_image(const struct mig_offer *o, json_t *obstacles);

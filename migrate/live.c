@@ -25,8 +25,8 @@
 #define EXTRA_ROUNDS 4           /* beyond what --max-pause asks for */
 
 /* A pass beside the tenant, or with everything stopped the last one. */
-static int files_pass(struct mig_sending *s, const uint64_t *mapped, size_t count, bool last,
-		      struct storage_pass *ret, struct err *e)
+static int files_pass(struct mig_sending *s, const struct storage_writers *w, bool last, struct storage_pass *ret,
+		      struct err *e)
 {
 	uint64_t from = now_monotonic_us();
 	int r;
@@ -34,7 +34,7 @@ static int files_pass(struct mig_sending *s, const uint64_t *mapped, size_t coun
 	s->type = MIG_FILES;
 	if (s->pump.runs)
 		pthread_mutex_lock(&s->pump.lock);
-	r = storage_send_pass(s->files, mapped, count, last, ret, e);
+	r = storage_send_pass(s->files, w, last, ret, e);
 	if (s->pump.runs)
 		pthread_mutex_unlock(&s->pump.lock);
 	s->files_us = now_monotonic_us() - from;
@@ -49,7 +49,7 @@ static int files_rounds(struct mig_sending *s, struct err *e)
 
 	s->status = (struct mig_status){ .stage = "files", .total = s->c->sent + s->o->offer.bytes };
 	for (unsigned i = 0; r == 0 && i < PASSES_MAX; i++) {
-		r = files_pass(s, NULL, 0, false, &pass, e);
+		r = files_pass(s, NULL, false, &pass, e);
 		if (r == 0)
 			r = fault_point("live", "files", e);
 		if (pass.changed < 32 || (i && SHRINKS_NO_MORE(before.bytes, pass.bytes)))
@@ -99,7 +99,7 @@ static int sync_with(struct mig_sending *s, enum mig_type what, struct err *e)
 static int one_round(struct mig_sending *s, struct ckpt_precopy_stats *st, struct err *e)
 {
 	struct storage_pass pass;
-	int r = files_pass(s, NULL, 0, false, &pass, e);
+	int r = files_pass(s, NULL, false, &pass, e);
 	uint64_t from = now_monotonic_us();
 
 	if (r == 0)
@@ -173,8 +173,7 @@ static int on_stopped(void *arg, struct err *e)
 {
 	struct mig_sending *s = arg;
 	struct storage_pass pass;
-	uint64_t *mapped = NULL;
-	size_t count = 0;
+	struct storage_writers w = { 0 };
 	int r;
 
 	if (!s->frozen_at_us)
@@ -184,11 +183,11 @@ static int on_stopped(void *arg, struct err *e)
 	if (r == 0)
 		r = fault_point("live", "stopped", e);
 	if (r == 0)
-		r = mig_mapped_files(s->o->live, s->upper, &mapped, &count, e);
+		r = mig_mapped_files(s->o->live, s->upper, &w.mapped, &w.mapped_count, e);
 	if (r == 0)
-		r = files_pass(s, mapped, count, true, &pass, e);
+		r = files_pass(s, &w, true, &pass, e);
 	step_mark("live.disk");
-	free(mapped);
+	free(w.mapped);
 	return r;
 }
 

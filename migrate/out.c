@@ -51,7 +51,7 @@ static int offer_up(void *ctx, struct err *e)
 	if (r == 0 && s->o->live)
 		r = mig_offer_live(o, s->o->live, e);
 	if (r == 0 && s->o->live)
-		r = mig_check_source(s->o->live, s->o->obstacles, e);
+		r = mig_check_source(s->o->live, o, s->o->obstacles, e);
 	if (r < 0)
 		return r;
 	/* The destination is to say what it has against it all the same. */
@@ -127,7 +127,7 @@ static int template_up(void *ctx, struct err *e)
 	r = storage_send_new(top, &ids, STORAGE_TEMPLATE, put_record, s, &send, e);
 	if (r < 0)
 		return r;
-	r = storage_send_pass(send, NULL, 0, true, &pass, e);
+	r = storage_send_pass(send, NULL, true, &pass, e);
 	storage_send_free(send);
 	return r;
 }
@@ -141,7 +141,7 @@ static int files_up(void *ctx, struct err *e)
 		return 0;
 	s->type = MIG_FILES;
 	s->status = (struct mig_status){ .stage = "files", .total = s->c->sent + s->o->offer.bytes };
-	return storage_send_pass(s->files, NULL, 0, true, &pass, e);
+	return storage_send_pass(s->files, NULL, true, &pass, e);
 }
 
 static int send_side(struct mig_sending *s, const char *name, struct err *e)

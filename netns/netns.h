@@ -117,6 +117,11 @@ int netns_vps_up(const struct netns_host *h, const struct netns_vps *v, int netn
 /* Idempotent; needs the same description as up did, the namespace may be gone. Goes on after a
  * failure and returns the first. */
 int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct err *e);
+/*
+ * The same, by a process that the caller does not wait for as soon as nothing is to be seen any more. For a caller
+ * whose children are born in its own pid namespace.
+ */
+int netns_vps_leave(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 /* After the bridge was mended: the host's ends into it again, with their neighbours and routes. */
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 

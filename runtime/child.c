@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * The child that becomes the init of a VPS: from clone3 to execve. It starts with the host's root
- * file system in a mount namespace of its own and all capabilities over its own user namespace,
- * and none over the host's; it trusts the holder and nobody else.
+ * The child that becomes the init of a VPS: from clone3 to execve. It starts in the host's namespaces but
+ * for those of users and pids, with all capabilities over its own user namespace and none over the host's,
+ * and makes the others; it trusts the holder and nobody else.
  */
 #include "base/path.h"
 #include "base/step.h"
@@ -73,6 +73,27 @@ static int step_receive(void *ctx, struct err *e)
 			return r;
 	}
 	return expect(c, RT_MSG_SET_UP, NULL, 0, e);
+}
+
+/*
+ * The network's takes as long to make as all others: meanwhile the holder makes the root. It is not before the
+ * ids are mapped, so that what the kernel makes in them belongs to the VPS's root.
+ */
+static int step_spaces(void *ctx, struct err *e)
+{
+	struct rt_child *c = ctx;
+	int r = expect(c, RT_MSG_MAPPED, NULL, 0, e);
+
+	if (r < 0)
+		return r;
+	if (!c->host_network && unshare(CLONE_NEWNET) < 0)
+		return err_sys(e, "make the network namespace");
+	r = rt_msg_send(c->sync, RT_MSG_SPACES, 0, NULL, NULL, 0);
+	if (r < 0)
+		return err_code(e, r, "tell the holder");
+	if (unshare(CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC) < 0)
+		return err_sys(e, "make the VPS's namespaces");
+	return 0;
 }
 
 static void offset(int64_t want_ns, const struct timespec *now, long long *s, long long *ns)
@@ -157,10 +178,7 @@ static int step_host(void *ctx, struct err *e)
 /* From the host's root, which is nobody inside, to the tenant's. */
 static int step_identity(void *ctx, struct err *e)
 {
-	int r = expect(ctx, RT_MSG_MAPPED, NULL, 0, e);
-
-	if (r < 0)
-		return r;
+	(void)ctx;
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
 	if (setsid() < 0)
@@ -237,12 +255,13 @@ static int step_notify(void *ctx, struct err *e)
 }
 
 static const struct step child_steps[] = {
-	{ "cgroups", step_cgroups, NULL },   { "time", step_time, NULL },
-	{ "host", step_host, NULL },         { "identity", step_identity, NULL },
-	{ "make", step_make, NULL },         { "receive", step_receive, NULL },
-	{ "root", step_root, NULL },         { "mounts", step_mounts, NULL },
-	{ "pivot", step_pivot, NULL },       { "hostname", step_hostname, NULL },
-	{ "files", step_files, NULL },       { "notify", step_notify, NULL },
+	{ "cgroups", step_cgroups, NULL },   { "spaces", step_spaces, NULL },
+	{ "time", step_time, NULL },         { "host", step_host, NULL },
+	{ "identity", step_identity, NULL }, { "make", step_make, NULL },
+	{ "receive", step_receive, NULL },   { "root", step_root, NULL },
+	{ "mounts", step_mounts, NULL },     { "pivot", step_pivot, NULL },
+	{ "hostname", step_hostname, NULL }, { "files", step_files, NULL },
+	{ "notify", step_notify, NULL },
 };
 static STEP_TABLE(child_table, "tenant", child_steps);
 

@@ -18,7 +18,9 @@
  * Between the holder of a VPS and the child that becomes its init, on a SOCK_SEQPACKET pair:
  *
  *   holder                                child
- *   RT_MSG_MAPPED                         becomes root of its ids, makes file systems of its own
+ *   RT_MSG_MAPPED                         makes the network namespace
+ *                                         RT_MSG_SPACES, then makes the others, becomes root of its
+ *                                         ids, makes file systems of its own
  *   RT_MSG_ROOT      + the root mount, the mount of /dev
  *   RT_MSG_VOLUME    + one mount each
  *   RT_MSG_SET_UP                         sets the tenant up
@@ -29,6 +31,7 @@
  */
 enum rt_msg_type {
 	RT_MSG_MAPPED = 1,
+	RT_MSG_SPACES,
 	RT_MSG_ROOT,
 	RT_MSG_VOLUME,
 	RT_MSG_SET_UP,

@@ -95,8 +95,7 @@ static void undo_process(void *ctx)
 static int clone_child(struct rt_vps *v, struct err *e)
 {
 	struct clone_args args = {
-		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP | CLONE_NEWUSER | CLONE_NEWPID |
-			 CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC,
+		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP | CLONE_NEWUSER | CLONE_NEWPID,
 		.pidfd = (uint64_t)(uintptr_t)&v->pidfd,
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)v->cgroup_fd,
@@ -105,8 +104,6 @@ static int clone_child(struct rt_vps *v, struct err *e)
 	int pair[2], r;
 	long pid;
 
-	if (!rt_network_is_host(&v->network))
-		args.flags |= CLONE_NEWNET;
 	r = cgroup_entry_open(&v->cgroup, &entry, e);
 	if (r < 0)
 		return r;
@@ -215,55 +212,6 @@ static void undo_rootfs(void *ctx)
 		b->ended(&v->spec->root);
 }
 
-static int open_netns(const struct rt_vps *v)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static int number_links(struct rt_vps *v, int netns_fd, uint32_t (*number)(void *arg, const char *name), void *arg,
-			struct err *e)
-{
-	struct netns_vps *n = &v->network.vps;
-
-	for (size_t i = 0; i < n->if_count; i++)
-		n->number[i] = number(arg, n->ifs[i].name);
-	return netns_vps_renumber(&v->network.host, n, netns_fd, e);
-}
-
-static int step_network(void *ctx, struct err *e)
-{
-	struct rt_vps *v = ctx;
-	cleanup_close int fd = -EBADF;
-	int r;
-
-	if (rt_network_is_host(&v->network))
-		return 0;
-	fd = open_netns(v);
-	if (fd < 0)
-		return blame_child(v, err_sys(e, "open the VPS's network namespace"), e);
-	r = v->restore ? v->restore->network(v->restore->arg, fd, e) : 0;
-	if (r == 0)
-		r = netns_loopback_up(fd, e);
-	if (r == 0 && v->network.vps.if_count)
-		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
-	if (r == 0 && v->restore && v->restore->number)
-		r = number_links(v, fd, v->restore->number, v->restore->arg, e);
-	return r;
-}
-
-static void undo_network(void *ctx)
-{
-	struct rt_vps *v = ctx;
-	struct err e;
-
-	if (!rt_network_is_host(&v->network) && v->network.vps.if_count &&
-	    netns_vps_down(&v->network.host, &v->network.vps, &e) < 0)
-		log_warn("%s: %s", v->spec->name, e.msg);
-}
-
 /* A directory or file of the host as a detached mount on which the tenant's ids stand for the same
  * ids outside: root inside writes as the host's root. Where the file system cannot map ids the
  * tenant meets it as nobody. */
@@ -331,6 +279,58 @@ static int step_volumes(void *ctx, struct err *e)
 	return r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "send the mounts") : 0;
 }
 
+static int open_netns(const struct rt_vps *v)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static int number_links(struct rt_vps *v, int netns_fd, uint32_t (*number)(void *arg, const char *name), void *arg,
+			struct err *e)
+{
+	struct netns_vps *n = &v->network.vps;
+
+	for (size_t i = 0; i < n->if_count; i++)
+		n->number[i] = number(arg, n->ifs[i].name);
+	return netns_vps_renumber(&v->network.host, n, netns_fd, e);
+}
+
+static int step_network(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	cleanup_close int fd = -EBADF;
+	struct rt_msg m;
+	int fds[2], r;
+	size_t nfds;
+
+	r = hear_child(v, RT_MSG_SPACES, &m, fds, &nfds, e);
+	if (r < 0 || rt_network_is_host(&v->network))
+		return r;
+	fd = open_netns(v);
+	if (fd < 0)
+		return blame_child(v, err_sys(e, "open the VPS's network namespace"), e);
+	r = v->restore ? v->restore->network(v->restore->arg, fd, e) : 0;
+	if (r == 0)
+		r = netns_loopback_up(fd, e);
+	if (r == 0 && v->network.vps.if_count)
+		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
+	if (r == 0 && v->restore && v->restore->number)
+		r = number_links(v, fd, v->restore->number, v->restore->arg, e);
+	return r;
+}
+
+static void undo_network(void *ctx)
+{
+	struct rt_vps *v = ctx;
+	struct err e;
+
+	if (!rt_network_is_host(&v->network) && v->network.vps.if_count &&
+	    netns_vps_leave(&v->network.host, &v->network.vps, &e) < 0)
+		log_warn("%s: %s", v->spec->name, e.msg);
+}
+
 static int step_tenant(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -379,9 +379,13 @@ static int step_exec(void *ctx, struct err *e)
 
 static int step_limits(void *ctx, struct err *e)
 {
-	int r = rt_limits_up(ctx, e);
+	return rt_limits_up(ctx, e);
+}
 
-	return r < 0 ? r : rt_devices_allow(ctx, e);
+/* The kernel takes its time to check and to compile the rules: while the child makes its namespaces. */
+static int step_devices(void *ctx, struct err *e)
+{
+	return rt_devices_allow(ctx, e);
 }
 
 static const struct step start_steps[] = {
@@ -390,6 +394,7 @@ static const struct step start_steps[] = {
 	{ "process", step_process, undo_process },
 	{ "rootfs", step_rootfs, undo_rootfs },
 	{ "volumes", step_volumes, NULL },
+	{ "devices", step_devices, NULL },
 	{ "network", step_network, undo_network },
 	{ "tenant", step_tenant, undo_tenant },
 	{ "exec", step_exec, NULL },
@@ -508,9 +513,9 @@ void rt_finish(struct rt_vps *v)
 {
 	if (!v)
 		return;
+	rt_leave_pidns(v); /* its own is at its end, and nobody is born there */
 	steps_down(&start_table, v);
 	rt_outside_done(v);
-	rt_leave_pidns(v);
 	rt_network_done(&v->network);
 	free(v->resolv_conf);
 	free(v);

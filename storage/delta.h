@@ -17,7 +17,7 @@
  * What has changed is told by inode number, size and ctime, which nobody can set back. Two things
  * escape them and are compared by content: a file changed within a tick of the clock after it was
  * looked at, and one that is mapped shared and writable, whose second write to a dirty page leaves
- * the ctime as it was (the caller names those). Content is compared by the digests of blocks that
+ * the ctime as it was (the caller names those: storage_writers). Content is compared by the digests of blocks that
  * the sender keeps of what it sent, so that of a large file only the blocks travel that differ.
  *
  * Kept: owners (as the tenant's ids), modes, times of modification, hard links, holes, symbolic
@@ -52,15 +52,34 @@ struct storage_pass {
 	uint64_t entries, changed; /* seen; told of */
 	uint64_t bytes;            /* of contents sent */
 	uint64_t left_out;         /* device nodes */
+	bool part;                 /* it looked only at what was changed */
 };
 
 /*
- * One pass. `mapped`: sorted inode numbers of files (as stat(2) of the tree has them) whose contents
- * are to be compared whatever their ctime says. `last`: nobody changes the tree any more, so what
- * cannot be read is an error and not a file that has gone meanwhile.
+ * From now on it is noted what is changed (journal.h), and once a pass has seen all, later ones look at that alone: what
+ * they cost does not go by the number of entries. Where too much was changed to be noted, the next one looks at all
+ * again. `scratch`: a directory of the same file system, for a trial. ERR_UNSUPPORTED, and all passes look at all, where
+ * the kernel or the file system does not tell.
  */
-int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t mapped_count, bool last,
-		      struct storage_pass *ret, struct err *e);
+int storage_send_watch(struct storage_send *s, int scratch, struct err *e);
+
+/* Who may have changed a file without a sign: sorted inode numbers, as stat(2) of the tree has them. */
+struct storage_writers {
+	/* Files that are mapped shared and writable: their contents are compared whatever their ctime says. */
+	uint64_t *mapped;
+	size_t mapped_count;
+	/* Files that are open for writing: of what was written it may not have been told (sendfile(2), AIO). */
+	uint64_t *open;
+	size_t open_count;
+	bool all; /* that there are; else the last pass looks at all files */
+};
+
+/*
+ * One pass. `w` may be NULL. `last`: nobody changes the tree any more, so what cannot be read is an error and not a file
+ * that has gone meanwhile.
+ */
+int storage_send_pass(struct storage_send *s, const struct storage_writers *w, bool last, struct storage_pass *ret,
+		      struct err *e);
 
 /* An upper bound of what a first pass would send, for progress and for the room it needs. */
 int storage_send_size(struct storage_send *s, uint64_t *ret_bytes, uint64_t *ret_entries,

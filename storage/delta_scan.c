@@ -24,17 +24,18 @@ void delta_catalogue_done(struct delta_catalogue *c)
 	}
 	free(c->item);
 	free(c->file);
+	free(c->dir);
 	*c = (struct delta_catalogue){ 0 };
 }
 
-static int by_path(const void *a, const void *b)
+int delta_by_path(const void *a, const void *b)
 {
 	const struct delta_item *x = a, *y = b;
 
 	return strcmp(x->path, y->path);
 }
 
-static int by_ino(const void *a, const void *b)
+int delta_by_ino(const void *a, const void *b)
 {
 	const struct delta_file *x = *(struct delta_file *const *)a;
 	const struct delta_file *y = *(struct delta_file *const *)b;
@@ -49,7 +50,7 @@ struct delta_item *delta_find(const struct delta_catalogue *c, const char *path)
 	struct delta_item key;
 
 	key.path = (char *)(uintptr_t)path; /* only read */
-	return c->count ? bsearch(&key, c->item, c->count, sizeof(key), by_path) : NULL;
+	return c->count ? bsearch(&key, c->item, c->count, sizeof(key), delta_by_path) : NULL;
 }
 
 struct delta_item *delta_find_near(const struct delta_catalogue *c, const char *path, size_t *near)
@@ -82,7 +83,7 @@ struct delta_file *delta_find_file(const struct delta_catalogue *c, uint64_t ino
 	const struct delta_file key = { .ino = ino, .type = mode & S_IFMT }, *k = &key;
 	struct delta_file **f;
 
-	f = c->files ? bsearch(&k, c->file, c->files, sizeof(*c->file), by_ino) : NULL;
+	f = c->files ? bsearch(&k, c->file, c->files, sizeof(*c->file), delta_by_ino) : NULL;
 	return f ? *f : NULL;
 }
 
@@ -92,6 +93,12 @@ static bool is_recent(const struct stat *st, const struct timespec *now)
 		     (now->tv_nsec - st->st_ctim.tv_nsec);
 
 	return ns < TICK_NS;
+}
+
+bool delta_is_gone(int r)
+{
+	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -ENXIO || r == -ESTALE ||
+	       r == -EXDEV;
 }
 
 static int add_item(struct delta_catalogue *c, const char *path, const struct stat *st,
@@ -114,23 +121,15 @@ static int add_item(struct delta_catalogue *c, const char *path, const struct st
 	return item->path ? 0 : -ENOMEM;
 }
 
-struct scan {
-	int rootfd;
-	enum storage_delta_kind kind;
-	bool last;
-	struct delta_catalogue *c;
-	struct timespec now;
-	uint64_t left_out;
-};
-
-static bool is_left_out(const struct scan *s, const struct stat *st)
+static bool is_left_out(const struct delta_scan *s, const struct stat *st)
 {
 	if (S_ISCHR(st->st_mode))
 		return s->kind != STORAGE_UPPER || st->st_rdev != makedev(0, 0);
 	return S_ISBLK(st->st_mode);
 }
 
-static int scan_entry(struct scan *s, int dir, const char *above, const char *name, struct err *e)
+int delta_scan_entry(struct delta_scan *s, int dir, const char *above, const char *name, bool may_be_gone,
+		     struct err *e)
 {
 	char path[DELTA_PATH_MAX + 1];
 	struct stat st;
@@ -142,7 +141,7 @@ static int scan_entry(struct scan *s, int dir, const char *above, const char *na
 	if (s->c->count >= DELTA_ENTRIES_MAX)
 		return err_set(e, ERR_USAGE, "the tree has more than %u entries", DELTA_ENTRIES_MAX);
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return errno == ENOENT && !s->last ? 0 : err_sys(e, "look at %s", path);
+		return errno == ENOENT && (may_be_gone || !s->last) ? 0 : err_sys(e, "look at %s", path);
 	if (is_left_out(s, &st)) {
 		s->left_out++;
 		return 0;
@@ -151,7 +150,7 @@ static int scan_entry(struct scan *s, int dir, const char *above, const char *na
 }
 
 /* Lists one directory ("": the top). It may have gone meanwhile, or be one no more. */
-static int scan_dir(struct scan *s, const char *path, struct err *e)
+static int scan_dir(struct delta_scan *s, const char *path, struct err *e)
 {
 	int fd = path_open_no_links(s->rootfd, *path ? path : ".",
 				    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK, 0, true);
@@ -167,7 +166,7 @@ static int scan_dir(struct scan *s, const char *path, struct err *e)
 	}
 	while (r == 0 && (errno = 0, d = readdir(dir)))
 		if (!STREQ(d->d_name, ".") && !STREQ(d->d_name, ".."))
-			r = scan_entry(s, dirfd(dir), path, d->d_name, e);
+			r = delta_scan_entry(s, dirfd(dir), path, d->d_name, false, e);
 	if (r == 0 && errno && (s->last || errno != ENOENT))
 		return err_sys(e, "list %s", path);
 	return r;
@@ -208,9 +207,9 @@ static int collect_files(struct delta_catalogue *c)
 		f->type = st->st_mode & S_IFMT;
 	}
 	if (c->files)
-		qsort(c->file, c->files, sizeof(*c->file), by_ino);
+		qsort(c->file, c->files, sizeof(*c->file), delta_by_ino);
 	for (size_t i = 0; i < c->files; i++) {
-		if (kept && by_ino(&c->file[kept - 1], &c->file[i]) == 0)
+		if (kept && delta_by_ino(&c->file[kept - 1], &c->file[i]) == 0)
 			free(c->file[i]);
 		else
 			c->file[kept++] = c->file[i];
@@ -253,13 +252,12 @@ void delta_forget_absent(struct delta_catalogue *c)
 
 /* While names change a directory may list one twice, and as different things: one is kept, and
  * nothing that is below it when that is no directory. */
-static void make_tree(struct delta_catalogue *c)
+static void make_tree(struct delta_catalogue *c, bool twice)
 {
-	bool twice = false;
 
-	qsort(c->item, c->count, sizeof(*c->item), by_path);
+	qsort(c->item, c->count, sizeof(*c->item), delta_by_path);
 	for (size_t i = 1; i < c->count; i++)
-		if (by_path(&c->item[i - 1], &c->item[i]) == 0)
+		if (delta_by_path(&c->item[i - 1], &c->item[i]) == 0)
 			c->item[i].absent = twice = true;
 	if (!twice)
 		return;
@@ -272,33 +270,86 @@ static void make_tree(struct delta_catalogue *c)
 	delta_forget_absent(c);
 }
 
+int delta_scan_top(struct delta_scan *s, struct err *e)
+{
+	struct stat st;
+
+	if (fstat(s->rootfd, &st) < 0)
+		return err_sys(e, "look at the tree");
+	return add_item(s->c, "", &st, &s->now) < 0 ? err_code(e, -ENOMEM, "list the tree") : 0;
+}
+
+int delta_scan_below(struct delta_scan *s, size_t from, struct err *e)
+{
+	int r = 0;
+
+	/* The list is its own queue: breadth first, and no directory stays open. */
+	for (size_t i = from; r == 0 && i < s->c->count; i++)
+		if (S_ISDIR(s->c->item[i].st.st_mode))
+			r = scan_dir(s, s->c->item[i].path, e);
+	return r;
+}
+
+static int dirs_by_ino(const void *a, const void *b, void *arg)
+{
+	const struct delta_catalogue *c = arg;
+	const struct stat *x = &c->item[*(const size_t *)a].st, *y = &c->item[*(const size_t *)b].st;
+
+	return x->st_ino < y->st_ino ? -1 : x->st_ino > y->st_ino;
+}
+
+int delta_index(struct delta_catalogue *c)
+{
+	size_t *dir = reallocarray(c->dir, c->count + 1, sizeof(*dir));
+
+	if (!dir)
+		return -ENOMEM;
+	c->dir = dir;
+	c->dirs = 0;
+	for (size_t i = 0; i < c->files; i++)
+		c->file[i]->first = 0;
+	for (size_t i = 0; i < c->count; i++) {
+		struct delta_item *item = &c->item[i];
+
+		if (!item->file) {
+			dir[c->dirs++] = i;
+			continue;
+		}
+		item->next = item->file->first;
+		item->file->first = i + 1;
+	}
+	qsort_r(dir, c->dirs, sizeof(*dir), dirs_by_ino, c);
+	return 0;
+}
+
+int delta_scan_done(struct delta_scan *s, struct delta_catalogue *before, struct err *e)
+{
+	int r;
+
+	make_tree(s->c, s->part);
+	r = collect_files(s->c);
+	if (r < 0)
+		return err_code(e, r, "list the tree");
+	take_digests(s->c, before);
+	return 0;
+}
+
 int delta_scan(int rootfd, enum storage_delta_kind kind, bool last, struct delta_catalogue *before,
 	       struct delta_catalogue *ret, uint64_t *ret_left_out, struct err *e)
 {
-	struct scan s = { .rootfd = rootfd, .kind = kind, .last = last, .c = ret };
-	struct stat st;
+	struct delta_scan s = { .rootfd = rootfd, .kind = kind, .last = last, .c = ret };
 	int r;
 
 	*ret = (struct delta_catalogue){ 0 };
 	clock_gettime(CLOCK_REALTIME_COARSE, &s.now);
-	if (fstat(rootfd, &st) < 0)
-		return err_sys(e, "look at the tree");
 	/* It will be about as large as the last time. */
 	ret->item = before->count ? malloc((before->count + 256) * sizeof(*ret->item)) : NULL;
 	ret->room = ret->item ? before->count + 256 : 0;
-	r = add_item(ret, "", &st, &s.now) < 0 ? err_code(e, -ENOMEM, "list the tree") : 0;
-	/* The list is its own queue: breadth first, and no directory stays open. */
-	for (size_t i = 0; r == 0 && i < ret->count; i++)
-		if (S_ISDIR(ret->item[i].st.st_mode))
-			r = scan_dir(&s, ret->item[i].path, e);
-	if (r == 0) {
-		make_tree(ret);
-		r = collect_files(ret);
-		if (r < 0)
-			err_code(e, r, "list the tree");
-		else
-			take_digests(ret, before);
-	}
+	r = delta_scan_top(&s, e);
+	if (r == 0)
+		r = delta_scan_below(&s, 0, e);
+	if (r == 0)
+		r = delta_scan_done(&s, before, e);
 	if (r < 0)
 		delta_catalogue_done(ret);
 	*ret_left_out = s.left_out;

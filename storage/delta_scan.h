@@ -15,6 +15,7 @@ struct delta_file {
 	mode_t type;
 	XXH128_hash_t *hash; /* of each block that was sent; all zero: a hole */
 	size_t blocks;
+	size_t first;      /* the place, from 1 on, of an item that is a name of it */
 	/* In this pass: */
 	const char *where; /* a name that the receiver has it under; NULL: none */
 	uint64_t parked;   /* the number that it was put aside under; 0: it was not */
@@ -25,6 +26,7 @@ struct delta_item {
 	char *path;
 	struct stat st;
 	struct delta_file *file; /* NULL: a directory */
+	size_t next; /* the place, from 1 on, of another name of the file; 0: there is none */
 	bool dirty;  /* may change without a sign in what stat(2) tells */
 	bool absent; /* gone before it could be sent */
 	bool touched; /* a directory whose entries this pass changed, and so its times */
@@ -35,7 +37,35 @@ struct delta_catalogue {
 	size_t count, room;
 	struct delta_file **file; /* by inode number */
 	size_t files, files_room;
+	size_t *dir; /* places of the directories, by inode number */
+	size_t dirs;
 };
+
+/* A walk under way. */
+struct delta_scan {
+	int rootfd;
+	enum storage_delta_kind kind;
+	bool last;
+	bool part;                 /* of a tree: an entry may come without its directory, and is left out */
+	struct delta_catalogue *c; /* gets what is found */
+	struct timespec now;
+	uint64_t left_out;
+};
+/* Adds the tree's top. */
+int delta_scan_top(struct delta_scan *s, struct err *e);
+/* Adds the entry of that name of the directory `dir`, which is at the path `above`. Before the last pass it may have gone
+ * meanwhile; `may_be_gone`: then, too. */
+int delta_scan_entry(struct delta_scan *s, int dir, const char *above, const char *name, bool may_be_gone,
+		     struct err *e);
+/* Adds what lies below the directories that were added at the place `from` and later. */
+int delta_scan_below(struct delta_scan *s, size_t from, struct err *e);
+/* Puts what was added in order, as delta_scan() does. */
+int delta_scan_done(struct delta_scan *s, struct delta_catalogue *before, struct err *e);
+/* Finds again which items are directories, and names of a file. */
+int delta_index(struct delta_catalogue *c);
+bool delta_is_gone(int r); /* what a file system says of a name that is gone, or is something else now */
+int delta_by_path(const void *a, const void *b); /* for qsort(3), of items */
+int delta_by_ino(const void *a, const void *b);  /* of pointers to files */
 
 /* Walks the tree. Each path is there once, in a directory that is there, too. Files that `before` knows take their block digests along, out of `before`.
  * Device nodes but whiteouts are counted and left out. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "storage/delta_scan.h"
+#include "storage/delta_touched.h"
 
 #include "base/macro.h"
 #include "base/path.h"
 #include "storage/catalogue.h"
+#include "storage/journal.h"
 
 #include <fcntl.h>
 #include <sys/random.h>
@@ -22,11 +23,16 @@ struct storage_send {
 	/* Of the pass under way. */
 	struct delta_catalogue now;
 	struct storage_pass pass;
-	const uint64_t *mapped;
-	size_t mapped_count;
+	const struct storage_writers *writers;
 	bool last;
 	uint64_t parks; /* files put aside so far */
 	bool absent;    /* a directory could not be sent */
+	/* Of passes that look at a part. */
+	struct storage_journal *journal;
+	bool seen;    /* all there was when it began: `has` and what it notes are all there is */
+	bool pending; /* the last pass's part is to be put into `has` */
+	struct delta_touched part;
+	struct delta_catalogue part_now;
 };
 
 int storage_send_new(int rootfd, const struct storage_ids *ids, enum storage_delta_kind kind,
@@ -58,6 +64,10 @@ void storage_send_free(struct storage_send *s)
 {
 	if (!s)
 		return;
+	storage_journal_close(s->journal);
+	if (s->pending)
+		delta_touched_done(&s->part);
+	delta_catalogue_done(&s->part_now);
 	delta_catalogue_done(&s->has);
 	storage_parent_done(&s->cache);
 	buf_done(&s->out);
@@ -104,17 +114,18 @@ static int tell_name(struct storage_send *s, enum delta_op op, const char *path,
 
 static bool is_mapped(const struct storage_send *s, uint64_t ino)
 {
-	size_t lo = 0, hi = s->mapped_count;
+	const struct storage_writers *w = s->writers;
+	size_t lo = 0, hi = w ? w->mapped_count : 0;
 
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 
-		if (s->mapped[mid] < ino)
+		if (w->mapped[mid] < ino)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return lo < s->mapped_count && s->mapped[lo] == ino;
+	return w && lo < w->mapped_count && w->mapped[lo] == ino;
 }
 
 static bool time_equal(const struct timespec *a, const struct timespec *b)
@@ -213,17 +224,10 @@ static int send_content(struct storage_send *s, struct delta_record *rec, struct
 
 /* ---- entries ---- */
 
-/* What a file system says of a name that is gone, or is something else now. */
-static bool is_gone(int r)
-{
-	return r == -ENOENT || r == -ENOTDIR || r == -ELOOP || r == -ENXIO || r == -ESTALE ||
-	       r == -EXDEV;
-}
-
 /* 1: it has gone meanwhile, which is no error before the last pass. */
 static int gone(const struct storage_send *s, struct delta_item *item, int r, struct err *e)
 {
-	if (s->last || !is_gone(r))
+	if (s->last || !delta_is_gone(r))
 		return err_code(e, r, "read %s", *item->path ? item->path : "the tree");
 	item->dirty = true;
 	return 1;
@@ -419,21 +423,17 @@ static int send_dirs(struct storage_send *s, struct err *e)
 	return r < 0 ? r : 0;
 }
 
-int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t mapped_count, bool last,
-		      struct storage_pass *ret, struct err *e)
+int storage_send_watch(struct storage_send *s, int scratch, struct err *e)
+{
+	return s->journal ? 0 : storage_journal_open(s->rootfd, scratch, &s->journal, e);
+}
+
+/* What differs between s->has and s->now. */
+static int tell_all(struct storage_send *s, struct err *e)
 {
 	size_t near = 0;
 	int r;
 
-	s->pass = (struct storage_pass){ 0 };
-	s->mapped = mapped;
-	s->mapped_count = mapped_count;
-	s->last = last;
-	s->absent = false;
-	storage_parent_done(&s->cache);
-	r = delta_scan(s->rootfd, s->kind, last, &s->has, &s->now, &s->pass.left_out, e);
-	if (r < 0)
-		return r;
 	note_kept(s);
 	r = send_gone(s, e);
 	for (size_t i = 0; r == 0 && i < s->now.count; i++)
@@ -445,9 +445,89 @@ int storage_send_pass(struct storage_send *s, const uint64_t *mapped, size_t map
 	s->pass.entries = s->now.count;
 	/* What could not be sent is no part of what the receiver has. */
 	delta_forget_absent(&s->now);
+	return r;
+}
+
+static int whole_pass(struct storage_send *s, struct err *e)
+{
+	int r = delta_scan(s->rootfd, s->kind, s->last, &s->has, &s->now, &s->pass.left_out, e);
+
+	if (r < 0)
+		return r;
+	r = tell_all(s, e);
 	delta_catalogue_done(&s->has);
 	s->has = s->now;
 	s->now = (struct delta_catalogue){ 0 };
+	if (r == 0 && s->journal && delta_index(&s->has) < 0)
+		r = err_code(e, -ENOMEM, "list the tree");
+	s->seen = r == 0 && s->journal;
+	return r;
+}
+
+static int merge_pending(struct storage_send *s, struct err *e)
+{
+	s->pending = false;
+	return delta_touched_merge(&s->part, &s->part_now, e);
+}
+
+/* The whole is brought up to date when there is time: after the last pass there is none. */
+static int part_pass(struct storage_send *s, const struct delta_numbers *changed, struct err *e)
+{
+	struct delta_catalogue whole;
+	struct delta_numbers open = { 0 }, mapped = { 0 };
+	int r;
+
+	if (s->writers) {
+		open = (struct delta_numbers){ s->writers->open, s->writers->open_count };
+		mapped = (struct delta_numbers){ s->writers->mapped, s->writers->mapped_count };
+	}
+	s->pass.part = true;
+	r = delta_touched_find(&s->part, s->rootfd, s->kind, s->last, &s->has, changed,
+			       (const struct delta_numbers[]){ open, mapped }, 2, &s->now, e);
+	if (r < 0)
+		return r;
+	whole = s->has;
+	s->has = s->part.old;
+	r = tell_all(s, e);
+	s->has = whole;
+	s->part_now = s->now;
+	s->now = (struct delta_catalogue){ 0 };
+	s->pending = true;
+	return r < 0 || s->last ? r : merge_pending(s, e);
+}
+
+/* 1: all that was changed since the last pass is in *ret. What is noted from here on is for the next one. */
+static int take_journal(struct storage_send *s, uint64_t **ret, size_t *ret_count, struct err *e)
+{
+	bool known = s->seen && !(s->last && !(s->writers && s->writers->all));
+	int r;
+
+	*ret = NULL;
+	*ret_count = 0;
+	if (!s->journal)
+		return 0;
+	r = storage_journal_take(s->journal, ret, ret_count, e);
+	return r < 0 ? r : r == 0 && known;
+}
+
+int storage_send_pass(struct storage_send *s, const struct storage_writers *w, bool last, struct storage_pass *ret,
+		      struct err *e)
+{
+	cleanup_free uint64_t *ino = NULL;
+	struct delta_numbers changed = { 0 };
+	int r;
+
+	s->pass = (struct storage_pass){ 0 };
+	s->writers = w;
+	s->last = last;
+	s->absent = false;
+	storage_parent_done(&s->cache);
+	r = s->pending ? merge_pending(s, e) : 0;
+	if (r == 0)
+		r = take_journal(s, &ino, &changed.count, e);
+	changed.ino = ino;
+	if (r >= 0)
+		r = r ? part_pass(s, &changed, e) : whole_pass(s, e);
 	*ret = s->pass;
 	return r;
 }

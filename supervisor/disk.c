@@ -91,7 +91,7 @@ int disk_save_pass(struct disk_save *s, bool last, struct err *e)
 {
 	struct storage_pass pass;
 
-	return storage_send_pass(s->send, NULL, 0, last, &pass, e);
+	return storage_send_pass(s->send, NULL, last, &pass, e);
 }
 
 int disk_save_append(struct disk_save *s, int fd, struct err *e)

@@ -144,7 +144,7 @@ vps() {
 VPS_TEST_TIMEOUT=${VPS_TEST_TIMEOUT:-60}
 
 # wait_until SECONDS CMD...: until it succeeds; fails at the deadline, with what it printed last.
-# Polls every 20 ms.
+# Polls every 20 ms; a slower machine less often, as each look takes from what is waited for.
 wait_until() {
 	local limit=$(($1 * VPS_TEST_SLOW)) start=$SECONDS log=${BATS_FILE_TMPDIR:-/tmp}/wait.$BASHPID
 	shift
@@ -155,11 +155,12 @@ wait_until() {
 			rm -f "$log"
 			return 1
 		fi
-		sleep 0.02
+		sleep "$VPS_TEST_POLL"
 	done
 	cat "$log"
 	rm -f "$log"
 }
+printf -v VPS_TEST_POLL '%d.%02d' $((VPS_TEST_SLOW * 2 / 100)) $((VPS_TEST_SLOW * 2 % 100))
 
 # vps_is NAME STATE
 vps_is() {

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/wait.h>
 
 #define PAGES 2048
@@ -25,6 +26,9 @@ struct memory {
 	uint64_t *shared;
 	uint64_t shared_count[64];
 	int memfd;
+	int shm;                /* System V memory, which is attached, too */
+	uint64_t *seg;
+	uint64_t seg_count[64];
 	uint64_t turns;
 };
 
@@ -76,6 +80,41 @@ static void touch_shared(struct memory *m, unsigned n, uint64_t count)
 	m->shared_count[n] = count;
 }
 
+/* Through a mapping that is gone when anybody looks; of it, or of a child's. */
+static void touch_briefly(struct memory *m, unsigned n, uint64_t count)
+{
+	uint64_t *p;
+
+	if (count % 64 == 0) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			write_page(m->shared + n * WORDS, n, count);
+			_exit(0);
+		}
+		CHECK(waitpid(pid, NULL, 0) == pid);
+		m->shared_count[n] = count;
+		return;
+	}
+	p = shmat(m->shm, NULL, 0);
+	CHECK(p != (void *)-1);
+	write_page(p + n * WORDS, n, count);
+	m->seg_count[n] = count;
+	CHECK(shmdt(p) == 0);
+}
+
+/* Memory that is met in a round, perhaps, and gone at the end. */
+static void have_briefly(void)
+{
+	int id = shmget(IPC_PRIVATE, 16 * 4096, 0600);
+	char *p = shmat(id, NULL, 0);
+
+	CHECK(p != (void *)-1);
+	memset(p, 5, 16 * 4096);
+	usleep(1000);
+	CHECK(shmctl(id, IPC_RMID, NULL) == 0 && shmdt(p) == 0);
+}
+
 static void turn(struct memory *m, unsigned *seed)
 {
 	unsigned n = (unsigned)rand_r(seed) % PAGES, f = n % FILE_PAGES;
@@ -104,6 +143,9 @@ static void turn(struct memory *m, unsigned *seed)
 	case 6:
 		touch_shared(m, f, count);
 		break;
+	case 8:
+		touch_briefly(m, f, count);
+		break;
 	case 7:
 		CHECK(mprotect(m->page[n], 4096, count % 2 ? PROT_NONE : PROT_READ) == 0);
 		CHECK(mprotect(m->page[n], 4096, PROT_READ | PROT_WRITE) == 0);
@@ -126,7 +168,8 @@ static void verify(const struct memory *m)
 		CHECK(m->file_count[i] ? is_page(m->file + i * WORDS, i, m->file_count[i])
 				       : m->file[i * WORDS] == m->original[i]);
 	for (unsigned i = 0; i < 64; i++)
-		CHECK(!m->shared_count[i] || is_page(m->shared + i * WORDS, i, m->shared_count[i]));
+		CHECK((!m->shared_count[i] || is_page(m->shared + i * WORDS, i, m->shared_count[i])) &&
+		      (!m->seg_count[i] || is_page(m->seg + i * WORDS, i, m->seg_count[i])));
 }
 
 static void set_up(struct memory *m)
@@ -142,6 +185,9 @@ static void set_up(struct memory *m)
 	m->memfd = memfd_create("rounds", MFD_CLOEXEC);
 	CHECK(ftruncate(m->memfd, 64 * 4096) == 0);
 	m->shared = mmap(NULL, 64 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, m->memfd, 0);
+	m->shm = shmget(IPC_PRIVATE, 64 * 4096, 0600);
+	m->seg = shmat(m->shm, NULL, 0);
+	CHECK(m->seg != (void *)-1);
 	close(fd);
 }
 
@@ -154,6 +200,8 @@ static void *write_on(void *arg)
 		for (int i = 0; i < 50; i++)
 			turn(&own, &seed);
 		pthread_mutex_unlock(&lock);
+		if (own.turns % 10000 == 0)
+			have_briefly();
 		usleep(100);
 	}
 	return arg;
@@ -181,6 +229,7 @@ static pid_t start_child(int ready, int go)
 	memset(own.count, 0, sizeof(own.count));
 	memset(own.file_count, 0, sizeof(own.file_count));
 	memset(own.shared_count, 0, sizeof(own.shared_count));
+	memset(own.seg_count, 0, sizeof(own.seg_count));
 	fcntl(go, F_SETFL, O_NONBLOCK);
 	CHECK(write(ready, "r", 1) == 1);
 	while (read(go, &c, 1) != 1) {

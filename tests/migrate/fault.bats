@@ -46,31 +46,45 @@ where() {
 	[ "$b" = no ] || echo b
 }
 
-# try POINT HOST: with the fault there, then without.
+# It moves on from the host where it is: $from and $to.
+turn() {
+	from=a to=b
+	has a || from=b to=a
+}
+
+# try POINT source|destination: with the fault there, then without.
 try() {
-	local point=$1 host=$2 n last
-	echo "--- $point on $host"
-	has a || on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
-	last=$(count a)
+	local point=$1 host from to last
+	turn
+	host=$from
+	[ "$2" = source ] || host=$to
+	echo "--- $point on $host, the $2"
+	last=$(count "$from")
 	fault "$host" "$point"
-	vps migrate -e "$RSH" web1 host-b && echo "it succeeded all the same"
+	on "$from" vps migrate -e "$RSH" web1 "host-$to" && echo "it succeeded all the same"
 	where
 	fault "$host" ""
+	arrives "$last"
+}
+
+# arrives COUNT: whatever went wrong, the next tries bring it there, and it has counted on.
+arrives() {
+	local n
 	# A killed vpsd or worker is cleaned up after.
 	wait_until 20 settled
 	# In doubt, the first asks who has it.
 	for n in 1 2 3; do
-		! has a || vps migrate -e "$RSH" web1 host-b || true
-		! has a || wait_until 5 settled
+		has "$from" || break
+		on "$from" vps migrate -e "$RSH" web1 "host-$to" || true
+		! has "$from" || wait_until 5 settled
 	done
-	assert_only_on b web1
-	runs b
-	n=$(count b)
-	[ "$n" -ge "$last" ] || fail "it counted to $last, then $n"
-	wait_until 10 counts b "$((n + 2))"
-	on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
-	assert_only_on a web1
-	assert_clean
+	assert_only_on "$to" web1
+	runs "$to"
+	n=$(count "$to")
+	[ "$n" -ge "$1" ] || fail "it counted to $1, then $n"
+	wait_until 10 counts "$to" "$((n + 2))"
+	wait_until 20 settled
+	wait_until 10 on "$from" assert_nothing_left --daemon
 }
 
 # Nothing half done: no VPS that starts or is received, no staging.
@@ -84,16 +98,11 @@ settled() {
 	esac
 }
 
-assert_clean() {
-	wait_until 20 settled
-	wait_until 10 on b assert_nothing_left --daemon
-}
-
 @test "the source fails" {
 	make_counter
 	for point in send.offer send.answer send.template send.sides live.files live.stopped live.round \
 		send.live.after send.console send.prepare send.record send.record.after send.commit; do
-		try "$point:fail" a
+		try "$point:fail" source
 	done
 }
 
@@ -101,7 +110,7 @@ assert_clean() {
 	make_counter
 	for point in send.answer live.files live.stopped live.round send.live.after send.prepare.after \
 		send.record.after send.commit send.commit.after; do
-		try "$point:kill" a
+		try "$point:kill" source
 	done
 }
 
@@ -109,7 +118,7 @@ assert_clean() {
 	make_counter
 	for point in receive.place receive.template receive.root receive.content receive.prepare \
 		receive.commit receive.taken receive.taken.after restore.pages restore.commit; do
-		try "$point:fail" b
+		try "$point:fail" destination
 	done
 }
 
@@ -117,18 +126,24 @@ assert_clean() {
 	make_counter
 	for point in receive.place.after receive.content receive.content.after receive.prepare.after \
 		receive.commit.after receive.taken.after restore.pages resume.prepared; do
-		try "$point:kill" b
+		try "$point:kill" destination
 	done
 }
 
-# hang POINT HOST: the process stops at the point; then that host's vpsd is killed, and comes again.
+# hang POINT source|destination: the process stops at the point; then that host's vpsd is killed, and comes
+# again.
 hang() {
-	local point=$1 host=$2 last pid
-	echo "--- $point on $host, and its vpsd is killed"
-	last=$(count a)
+	local point=$1 host from to last pid root
+	turn
+	host=$from
+	[ "$2" = source ] || host=$to
+	echo "--- $point on $host, the $2, and its vpsd is killed"
+	last=$(count "$from")
 	fault "$host" "$point:hang"
+	root=$A_ROOT
+	[ "$from" = a ] || root=$B_ROOT
 	# Its own process group: nothing waits for it but us.
-	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >/dev/null 2>&1 &
+	"$VPS_BUILD/vps" --root "$root" migrate -e "$RSH" web1 "host-$to" >/dev/null 2>&1 &
 	pid=$!
 	wait_until 30 something_hangs
 	on "$host" daemon_kill
@@ -136,17 +151,7 @@ hang() {
 	fault "$host" ""
 	wait_until 20 settled
 	where
-	for n in 1 2 3; do
-		! has a || vps migrate -e "$RSH" web1 host-b || true
-		! has a || wait_until 5 settled
-	done
-	assert_only_on b web1
-	runs b
-	n=$(count b)
-	[ "$n" -ge "$last" ] || fail "it counted to $last, then $n"
-	on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
-	assert_only_on a web1
-	assert_clean
+	arrives "$last"
 }
 
 # A worker of ours that is stopped (state T, not t: that is a tracer's doing).
@@ -163,10 +168,10 @@ something_hangs() {
 @test "a vpsd is killed" {
 	make_counter
 	for point in live.stopped send.prepare send.record.after send.commit.after; do
-		hang "$point" a
+		hang "$point" source
 	done
 	for point in receive.content.after receive.prepare.after receive.taken receive.taken.after; do
-		hang "$point" b
+		hang "$point" destination
 	done
 }
 

@@ -128,6 +128,26 @@ TEST(sealed)
 	eq_int(fcntl(fd, F_ADD_SEALS, 0), -1, "nor are its seals to be changed");
 }
 
+static unsigned table_size(void)
+{
+	cleanup_free char *text = NULL;
+	const char *at;
+
+	fd_read_file_at(AT_FDCWD, "/proc/self/status", 65536, &text, NULL);
+	at = text ? strstr(text, "FDSize:") : NULL;
+	return at ? (unsigned)strtoul(at + 7, NULL, 10) : 0;
+}
+
+TEST(reserved)
+{
+	unsigned before = open_fds();
+
+	fd_reserve(1000);
+	ok(table_size() >= 1000, "the table has room");
+	eq_int(open_fds(), before, "nothing is open for it");
+	ok(fcntl(999, F_GETFD) < 0, "up there, too");
+}
+
 TEST(flags)
 {
 	cleanup_close int fd = dup(0), high = fcntl(0, F_DUPFD, 100);

@@ -483,8 +483,8 @@ TEST(down)
 {
 	struct err e = { 0 };
 
-	eq_int(netns_vps_down(&host, &a.v, &e), 0, "down %s", e.msg);
-	eq_int(netns_vps_down(&host, &a.v, &e), 0, "twice %s", e.msg);
+	eq_int(netns_vps_leave(&host, &a.v, &e), 0, "down %s", e.msg);
+	eq_int(netns_vps_leave(&host, &a.v, &e), 0, "twice %s", e.msg);
 	ok(lab_run(-1, "nft list table inet vps-test | grep -v \"ct count\" | grep -q 10.20.0.5") != 0,
 	   "no entries are left");
 	ok(lab_run(-1, "nft list table bridge vps-test | grep -q elements") != 0, "none at all");

@@ -125,8 +125,9 @@ TEST(gone)
 
 	if (!*link_name)
 		skip("no shaping");
-	ok(netns_vps_down(&host, &a.v, &e) == 0, "down %s", e.msg);
-	ok(lab_run(-1, "ip link show %s >/dev/null 2>&1", ifb_name) != 0, "no ifb is left");
+	ok(netns_vps_leave(&host, &a.v, &e) == 0, "down %s", e.msg);
+	ok(!if_nametoindex(link_name) && !if_nametoindex(ifb_name), "neither link nor ifb is left");
+	ok(waitpid(-1, NULL, 0) == -1 && errno == ECHILD, "nor anybody to be waited for");
 	ok(netns_vps_shape(&host, &a.v, 0, &e) < 0 && e.code == ERR_STATE, "then: %s", e.msg);
 	netns_host_down(&host, &e);
 }

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
@@ -65,6 +66,24 @@ static int make_dir(int top, const char *name)
 	return openat(top, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
+static bool watching; /* what is changed is noted, and passes look at that alone */
+
+/* Not every kernel and file system tells. */
+static bool can_watch(void)
+{
+	const char *tmp = getenv("TMPDIR");
+	cleanup_close int top = open(tmp ? tmp : "/var/tmp", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	const struct storage_ids ids = { FROM, 65536 };
+	struct storage_send *s;
+	int r;
+
+	if (storage_send_new(top, &ids, STORAGE_UPPER, NULL, NULL, &s, &e) < 0)
+		abort();
+	r = storage_send_watch(s, top, &e);
+	storage_send_free(s);
+	return r == 0;
+}
+
 static void pair_init(struct pair *p)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -80,6 +99,8 @@ static void pair_init(struct pair *p)
 	p->limbo = make_dir(p->top, "limbo");
 	if (storage_send_new(p->from, &from, STORAGE_UPPER, take, p, &p->send, &e) < 0 ||
 	    storage_receive_new(p->to, p->limbo, &to, STORAGE_UPPER, &p->receive, &e) < 0)
+		abort();
+	if (watching && storage_send_watch(p->send, p->top, &e) < 0)
 		abort();
 }
 
@@ -97,12 +118,13 @@ static void pair_done(struct pair *p)
 	close(p->top);
 }
 
-static int pass(struct pair *p, const uint64_t *mapped, size_t count)
+static int pass(struct pair *p, uint64_t *mapped, size_t count)
 {
+	const struct storage_writers w = { .mapped = mapped, .mapped_count = count, .all = true };
 	int r;
 
 	e.msg[0] = '\0';
-	r = storage_send_pass(p->send, mapped, count, true, &p->pass, &e);
+	r = storage_send_pass(p->send, &w, true, &p->pass, &e);
 	if (r < 0)
 		diag("%s", e.msg);
 	return r;
@@ -466,7 +488,8 @@ static void any_change(int dir)
 	}
 }
 
-TEST(anything_goes) {
+static void anything_goes(void)
+{
 	bool good = true;
 	struct pair p;
 
@@ -487,7 +510,8 @@ static unsigned long seed_of_run(void)
 	return seed ? strtoul(seed, NULL, 0) << 16 : 0;
 }
 
-TEST(changes_between_records) {
+static void changes_between_records(void)
+{
 	bool good = true;
 	struct pair p;
 
@@ -496,7 +520,7 @@ TEST(changes_between_records) {
 		pair_init(&p);
 		p.busy = true;
 		for (int i = 0; i < 20 && good; i++)
-			good = storage_send_pass(p.send, NULL, 0, false, &p.pass, &e) == 0;
+			good = storage_send_pass(p.send, NULL, false, &p.pass, &e) == 0;
 		if (!good)
 			diag("%s", e.msg);
 		p.busy = false;
@@ -507,7 +531,8 @@ TEST(changes_between_records) {
 }
 
 /* The passes before the last run beside the tenant, which has changed something before each. */
-TEST(a_tree_that_changes_meanwhile) {
+static void a_tree_that_changes_meanwhile(void)
+{
 	unsigned long *changes = mmap(NULL, sizeof(*changes), PROT_READ | PROT_WRITE,
 				      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int r = 0, status;
@@ -526,7 +551,7 @@ TEST(a_tree_that_changes_meanwhile) {
 
 		while (__atomic_load_n(changes, __ATOMIC_RELAXED) - seen < 20)
 			sched_yield();
-		r = storage_send_pass(p.send, NULL, 0, false, &p.pass, &e);
+		r = storage_send_pass(p.send, NULL, false, &p.pass, &e);
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
@@ -535,6 +560,121 @@ TEST(a_tree_that_changes_meanwhile) {
 	ok(is_equal(&p), "both trees are the same");
 	pair_done(&p);
 	munmap(changes, sizeof(*changes));
+}
+
+TEST(changes_of_all_kinds) {
+	anything_goes();
+	changes_between_records();
+	a_tree_that_changes_meanwhile();
+}
+
+/* ---- passes that look at what was changed ---- */
+
+TEST(changes_of_all_kinds_that_are_noted) {
+	if (!can_watch()) {
+		skip("%s", e.msg);
+		return;
+	}
+	watching = true;
+	anything_goes();
+	changes_between_records();
+	a_tree_that_changes_meanwhile();
+	watching = false;
+}
+
+TEST(a_part_of_a_large_tree) {
+	char name[32];
+	struct pair p;
+
+	if (!can_watch()) {
+		skip("%s", e.msg);
+		return;
+	}
+	watching = true;
+	pair_init(&p);
+	watching = false;
+	for (int i = 0; i < 20; i++) {
+		snprintf(name, sizeof(name), "d%d", i);
+		must(mkdirat(p.from, name, 0755));
+		for (int k = 0; k < 50; k++) {
+			snprintf(name, sizeof(name), "d%d/f%d", i, k);
+			put(p.from, name, 0, name, sizeof(name));
+		}
+	}
+	eq_int(pass(&p, NULL, 0), 0, "a first pass");
+	ok(!p.pass.part && p.pass.entries == 20 * 51 + 1, "looks at all");
+	eq_int(pass(&p, NULL, 0), 0, "a second pass");
+	ok(p.pass.part && p.pass.entries < 3, "looks at nothing");
+	put(p.from, "d3/f7", 0, "changed", 7);
+	must(renameat(p.from, "d5", p.from, "d4/moved"));
+	must(linkat(p.from, "d6/f1", p.from, "d7/g", 0));
+	eq_int(pass(&p, NULL, 0), 0, "a third pass");
+	ok(p.pass.part && p.pass.entries < 80, "looks at what was changed (%d entries)", (int)p.pass.entries);
+	ok(is_equal(&p), "both trees are the same");
+	pair_done(&p);
+}
+
+/* A file that was written through by a name that is gone has still another. */
+TEST(a_name_that_is_gone) {
+	struct stat st;
+	struct pair p;
+	int fd;
+
+	if (!can_watch()) {
+		skip("%s", e.msg);
+		return;
+	}
+	watching = true;
+	pair_init(&p);
+	watching = false;
+	must(mkdirat(p.from, "gone", 0755));
+	put(p.from, "gone/f", 0, "before", 6);
+	must(linkat(p.from, "gone/f", p.from, "kept", 0));
+	fd = openat(p.from, "gone/f", O_RDWR | O_CLOEXEC);
+	must(unlinkat(p.from, "gone/f", 0));
+	must(unlinkat(p.from, "gone", AT_REMOVEDIR));
+	eq_int(pass(&p, NULL, 0), 0, "a first pass");
+	must(pwrite(fd, "after!", 6, 0));
+	eq_int(pass(&p, NULL, 0), 0, "a second pass");
+	ok(p.pass.part && is_equal(&p), "sees what was written by the other name");
+	fstat(fd, &st);
+	close(fd);
+	pair_done(&p);
+}
+
+/* What sendfile(2) writes is told of when the file is closed: one that is open is looked at all the same. */
+TEST(files_that_are_open) {
+	struct storage_writers w = { .all = true };
+	struct pair p;
+	struct stat st;
+	uint64_t ino;
+	int from, to;
+
+	if (!can_watch()) {
+		skip("%s", e.msg);
+		return;
+	}
+	watching = true;
+	pair_init(&p);
+	watching = false;
+	put(p.from, "source", 0, "written by the kernel", 21);
+	put(p.from, "target", 0, "", 0);
+	from = openat(p.from, "source", O_RDONLY | O_CLOEXEC);
+	to = openat(p.from, "target", O_WRONLY | O_CLOEXEC);
+	fstat(to, &st);
+	ino = st.st_ino;
+	eq_int(pass(&p, NULL, 0), 0, "a first pass");
+	must(sendfile(to, from, NULL, 21));
+	w.open = &ino;
+	w.open_count = 1;
+	eq_int(storage_send_pass(p.send, &w, true, &p.pass, &e), 0, "a pass that is told what is open");
+	ok(p.pass.part && is_equal(&p), "sees it");
+	w.all = false;
+	eq_int(storage_send_pass(p.send, &w, true, &p.pass, &e), 0, "one that is not told all");
+	ok(!p.pass.part && is_equal(&p), "looks at all");
+	close(from);
+	close(to);
+	pair_done(&p);
 }
 
 /* ---- a hostile peer ---- */
