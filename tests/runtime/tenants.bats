@@ -50,7 +50,7 @@ load() {
 	cd / && su postgres -c "pgbench -i -q -s 2 postgres" 2>/dev/null
 	echo "<?php echo getmypid();" >/var/www/html/index.php'
 	# A bench is going on, and somebody follows the journal.
-	inside 'systemd-run -q --unit=bench -p User=postgres /usr/lib/postgresql/15/bin/pgbench -c 4 -T 1000 postgres
+	inside 'systemd-run -q --unit=bench -p User=postgres /usr/lib/postgresql/15/bin/pgbench -c 4 -T 1000000 postgres
 	systemd-run -q --unit=follow sh -c "exec journalctl -f -n 0 >/run/follow"'
 	wait_until 30 moves
 }
