@@ -8,9 +8,12 @@
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <time.h>
 
 /* The VPS's end of an interface, in its own namespace. */
 
+#define MAC_PAUSE_NS 5000000
+#define MAC_TRIES 1000
 #define SOURCE_TABLE 100 /* table 101 is the second interface's */
 
 /* `table` 0: the main one, unless another interface's default route is there. */
@@ -95,6 +98,36 @@ static bool gw_in_networks(const struct netns_if *i, const struct netns_addr *gw
 	return false;
 }
 
+/* Gives it its addresses, and sets it up. */
+static void raise_link(struct nl *n, const struct netns_if *i, int index)
+{
+	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
+	struct netns_addr own;
+
+	/* Before the link goes up: the kernel would add the same one, and wait a second for
+	 * duplicate address detection. No IPv6 in this kernel: EOPNOTSUPP. */
+	netns_link_local(i->mac, &own);
+	netns_rt_addr(n, index, &own, true);
+	nl_ignore(n, EOPNOTSUPP);
+	for (size_t k = 0; k < i->addr_count; k++)
+		netns_rt_addr(n, index, &i->addr[k], !netns_if_is_ours(i));
+	nl_end(n, nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the interface"));
+}
+
+int netns_inside_await(struct nl *n, const struct netns_if *i, int index, const char *subject, struct err *e)
+{
+	const struct timespec pause = { 0, MAC_PAUSE_NS };
+	int r;
+
+	for (unsigned k = 0;; k++) {
+		raise_link(n, i, index);
+		r = nl_talk(n, subject, NULL, NULL, e);
+		if (r != -EADDRINUSE || k == MAC_TRIES)
+			return r;
+		nanosleep(&pause, NULL);
+	}
+}
+
 /*
  * The default route is the first interface's. What answers from the address of another must leave
  * by that one, or it would be taken for false: each further one has a table of its own, asked by
@@ -104,18 +137,9 @@ void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_
 		     unsigned number)
 {
 	struct netns_addr gw6 = i->gw6;
-	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = IFF_UP, .ifi_change = IFF_UP };
 	bool ours = netns_if_is_ours(i);
-	struct netns_addr own;
 
-	/* Before the link goes up: the kernel would add the same one, and wait a second for
-	 * duplicate address detection. No IPv6 in this kernel: EOPNOTSUPP. */
-	netns_link_local(i->mac, &own);
-	netns_rt_addr(n, index, &own, true);
-	nl_ignore(n, EOPNOTSUPP);
-	for (size_t k = 0; k < i->addr_count; k++)
-		netns_rt_addr(n, index, &i->addr[k], !ours);
-	nl_end(n, nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the interface"));
+	raise_link(n, i, index);
 	if (i->mode == NETNS_ROUTED && !gw6.family)
 		netns_link_local(host_mac, &gw6);
 	for (int f = 0; f < 2; f++) {

@@ -53,6 +53,10 @@ int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsi
 void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
 		     unsigned number);
 
+/* Before that, of a macvlan: its MAC is free. The kernel takes the links of a network namespace away some time after it
+ * has ended, and tells nobody outside: the one that the VPS had when it ran last may still be there. */
+int netns_inside_await(struct nl *n, const struct netns_if *i, int index, const char *subject, struct err *e);
+
 /* Takes away what of an interface does not go with the host's end of its link. */
 void netns_inside_down(struct nl *n, const struct netns_if *i, unsigned number);
 

@@ -341,6 +341,10 @@ int netns_links_inside(const struct netns_vps *v, const struct netns_made *made,
 
 		if (made[k].kept || i->mode == NETNS_NONE || i->mode == NETNS_HOST)
 			continue;
+		if (i->mode == NETNS_MACVLAN)
+			r = netns_inside_await(&n, i, nl_ifindex(&n, i->name), v->name, e);
+		if (r < 0)
+			return r;
 		netns_inside_up(&n, i, made[k].mac, nl_ifindex(&n, i->name), (unsigned)k);
 	}
 	return nl_talk(&n, v->name, NULL, NULL, e);
