@@ -202,21 +202,15 @@ static int copy_range(const struct restoring *from, const struct restoring *to, 
 	return n;
 }
 
-/* After a pre-copy some of it may be there. */
+/* After a pre-copy some of it may be there. Not all that is mapped was put there: where the kernel makes huge pages by
+ * itself, one comes with the first of its pages. */
 static int read_missing(const struct restoring *p, struct ckpt_ranges *ret)
 {
-	cleanup_close int pagemap = ckpt_proc_open(p->task->pid, "pagemap");
-	struct ckpt_ranges own = { 0 };
-	int n = pagemap < 0 ? pagemap : read_inherited(p->task, ret);
+	int n = read_inherited(p->task, ret);
 
-	for (size_t i = 0; n == 0 && i < ret->count; i++)
-		n = ckpt_scan_own(pagemap, ret->r[i].start, ret->r[i].end, 0, &own, NULL);
-	if (n == 0)
-		n = ckpt_ranges_unite(&own);
-	if (n == 0)
-		n = ckpt_ranges_take_out(ret, &own, NULL);
-	ckpt_ranges_done(&own);
-	return n;
+	if (n == 0 && p->early)
+		n = ckpt_ranges_unite(&p->early->filled);
+	return n == 0 && p->early ? ckpt_ranges_take_out(ret, &p->early->filled, NULL) : n;
 }
 
 /* Parents are complete before their children are looked at: they come first. */
