@@ -165,11 +165,14 @@ static int attach(const struct restore *r, struct restoring *p, const Ckpt__Area
 
 	if (a->offset > size || len > size - a->offset)
 		return err_set(e, ERR_FAIL, "the image is damaged: shared memory at %#llx", (unsigned long long)a->start);
+	/* The kernel must not choose a place that overlaps the one that it is to be moved to (mremap(2), EINVAL). */
+	list_call(l, "keep the place of shared memory", SYS_mmap, a->start, len, PROT_NONE,
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, UINT64_MAX, 0);
 	list_call(l, "attach shared memory", SYS_shmat, (uint64_t)o->id, 0, flags, 0, 0, 0);
 	n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
 		return n;
-	at = (uint64_t)l->calls[0].ret;
+	at = (uint64_t)l->calls[1].ret;
 	list_call(l, "move shared memory", SYS_mremap, at + a->offset, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
 		  a->start, 0);
 	if (a->offset)
