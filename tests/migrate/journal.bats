@@ -11,6 +11,7 @@ VPS_TEST_TIMEOUT=600
 # The writer is a program in Python, which the smaller trees do not have.
 setup_file() {
 	local tar
+	export VPS_JOURNAL=1 # of the daemons, which the first command starts
 	hosts_new
 	[ "$(id -u)" -eq 0 ] && tar=$(debian_tree services nginx-light redis-server openssh-server cron postgresql php-fpm \
 		python3 wrk iperf3 iputils-ping) || return 0
