@@ -20,47 +20,52 @@
 
 #define PATIENCE_MS 2000 /* for somebody else who holds the lock of rtnetlink */
 
-/* The names of those that are there. */
-struct names {
-	char name[2 * NETNS_IF_MAX][16];
+/* Those that are there, by number: a later start of the VPS may use the names by the time they are deleted. */
+struct links {
+	int index[2 * NETNS_IF_MAX];
 	size_t count;
 };
 
-static void look(const struct nl *n, const struct netns_host *h, const struct netns_vps *v, struct names *ret)
+static void look(const struct nl *n, const struct netns_host *h, const struct netns_vps *v, struct links *ret)
 {
+	char name[16];
+
 	ret->count = 0;
 	for (unsigned k = 0; k < v->if_count; k++) {
 		if (!netns_if_has_link(&v->ifs[k]))
 			continue;
-		if (nl_ifindex(n, netns_link_name(h, v->uuid, k, ret->name[ret->count])))
-			ret->count++;
-		if (nl_ifindex(n, netns_ifb_name(h, v->uuid, k, ret->name[ret->count])))
-			ret->count++;
+		ret->index[ret->count] = nl_ifindex(n, netns_link_name(h, v->uuid, k, name));
+		ret->count += ret->index[ret->count] != 0;
+		ret->index[ret->count] = nl_ifindex(n, netns_ifb_name(h, v->uuid, k, name));
+		ret->count += ret->index[ret->count] != 0;
 	}
 }
 
-/* Of names that are not there now nothing is said: a later start of the VPS may use them by then. */
-static void delete_all(const struct names *names)
+static void delete_all(const struct links *links)
 {
 	struct nl n = NL_INIT;
 	struct err ignored;
 
 	if (nl_open_own(&n, NETLINK_ROUTE, -EBADF, &ignored) < 0)
 		return;
-	for (size_t i = 0; i < names->count; i++)
-		netns_add_unlink(&n, names->name[i], "remove the link");
+	for (size_t i = 0; i < links->count; i++) {
+		struct ifinfomsg ifi = { .ifi_index = links->index[i] };
+
+		nl_end(&n, nl_begin(&n, RTM_DELLINK, 0, &ifi, sizeof(ifi), "remove the link"));
+		nl_ignore(&n, ENODEV);
+	}
 	nl_talk(&n, "", NULL, NULL, &ignored);
 }
 
 /* Forks twice, so that nobody has to wait for the second. */
-static int delete_apart(const struct names *names)
+static int delete_apart(const struct links *links)
 {
 	pid_t pid = fork();
 
 	if (pid == 0) {
 		close_range(0, ~0U, 0); /* what ends with the caller's fds must not wait for this one */
 		if (fork() == 0)
-			delete_all(names);
+			delete_all(links);
 		_exit(0);
 	}
 	if (pid < 0)
@@ -75,7 +80,7 @@ static int delete_apart(const struct names *names)
 static void wait_gone(const struct nl *watch, const struct netns_host *h, const struct netns_vps *v)
 {
 	struct pollfd p = { .fd = watch->fd, .events = POLLIN };
-	struct names left;
+	struct links left;
 	char drop[8192];
 
 	for (look(watch, h, v, &left); left.count; look(watch, h, v, &left)) {
@@ -88,15 +93,15 @@ static void wait_gone(const struct nl *watch, const struct netns_host *h, const 
 
 int netns_vps_leave(const struct netns_host *h, const struct netns_vps *v, struct err *e)
 {
-	const struct sockaddr_nl links = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
+	const struct sockaddr_nl group = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK };
 	cleanup_nl struct nl watch = NL_INIT;
-	struct names names = { 0 };
+	struct links links = { 0 };
 	struct err ignored;
 
 	if (nl_open_own(&watch, NETLINK_ROUTE, -EBADF, &ignored) == 0)
-		look(&watch, h, v, &names);
-	if (names.count && bind(watch.fd, (const struct sockaddr *)&links, sizeof(links)) == 0 &&
-	    delete_apart(&names) == 0)
+		look(&watch, h, v, &links);
+	if (links.count && bind(watch.fd, (const struct sockaddr *)&group, sizeof(group)) == 0 &&
+	    delete_apart(&links) == 0)
 		wait_gone(&watch, h, v);
 	/* What is left, were it all of it. */
 	return netns_vps_down(h, v, e);

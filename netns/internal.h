@@ -42,8 +42,6 @@ int netns_links_dress(struct nl *n, const struct netns_host *h, const struct net
 		      const struct netns_made *made, struct err *e);
 int netns_links_inside(const struct netns_vps *v, const struct netns_made *made, int netns_fd,
 		       struct err *e);
-/* A request to delete the link of that name, if there is one. */
-void netns_add_unlink(struct nl *n, const char *name, const char *what);
 /* Takes away the links, but for those whose bit is set in `kept`. */
 int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsigned kept,
 		     struct err *e);

@@ -47,7 +47,7 @@ const char *netns_link_name(const struct netns_host *h, const char *uuid, unsign
 	return buf;
 }
 
-void netns_add_unlink(struct nl *n, const char *name, const char *what)
+static void add_unlink(struct nl *n, const char *name, const char *what)
 {
 	struct ifinfomsg ifi = { 0 };
 	struct nlmsghdr *m = nl_begin(n, RTM_DELLINK, 0, &ifi, sizeof(ifi), what);
@@ -160,7 +160,7 @@ int netns_links_make(struct nl *n, const struct netns_host *h, const struct netn
 			add_macvlan(n, i, master, v->number[k], netns_fd);
 			continue;
 		}
-		netns_add_unlink(n, made[k].name, "remove the earlier link");
+		add_unlink(n, made[k].name, "remove the earlier link");
 		add_veth(n, i, &made[k], i->mode == NETNS_BRIDGE ? master : 0, v->number[k], netns_fd);
 		if (i->rate_out)
 			netns_ifb_add(n, h, made[k].ifb);
@@ -380,9 +380,9 @@ int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsi
 
 		if (kept & 1u << k || !netns_if_has_link(i))
 			continue;
-		netns_add_unlink(&n, netns_link_name(h, v->uuid, k, name), "remove the link");
+		add_unlink(&n, netns_link_name(h, v->uuid, k, name), "remove the link");
 		if (nl_ifindex(&n, netns_ifb_name(h, v->uuid, k, name)))
-			netns_add_unlink(&n, name, "remove the shaping interface");
+			add_unlink(&n, name, "remove the shaping interface");
 		for (size_t a = 0; a < i->addr_count; a++) {
 			if (parent)
 				netns_rt_no_neighbour(&n, parent, &i->addr[a], true);
@@ -455,6 +455,6 @@ int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsig
 	if (shaper)
 		netns_shape_out(&n, link, shaper, f->rate_out);
 	if (shaper && !f->rate_out)
-		netns_add_unlink(&n, ifb, "remove the shaping interface");
+		add_unlink(&n, ifb, "remove the shaping interface");
 	return nl_talk(&n, v->name, NULL, NULL, e);
 }
