@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 
 #include <inttypes.h>
+#include <poll.h>
+
+#define END_MS 10000
 
 static void show(struct cli *c, json_t *v)
 {
@@ -43,6 +48,29 @@ int cmd_daemon_status(struct cli *c, struct err *e)
 	return r;
 }
 
+/* That of the process which answers: behind a socket of systemd's the peer is systemd. */
+static int pidfd_of_daemon(struct cli *c, struct err *e)
+{
+	cleanup_reply struct client_reply reply = { 0 };
+	int r = cli_call(c, "Version", NULL, &reply, e);
+
+	return r < 0 ? r : pidfd_open_pid((pid_t)json_integer_value(json_object_get(reply.params, "pid")));
+}
+
+/* It holds its log until it has ended, and who asked may want to unmount what that lies on. */
+static int shut_down(struct cli *c, struct err *e)
+{
+	cleanup_close int pidfd = pidfd_of_daemon(c, e);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	int r = cli_call(c, "Shutdown", NULL, NULL, e);
+
+	if (r == 0)
+		r = client_drain(c->client, e);
+	if (r == 0)
+		poll(&p, 1, END_MS);
+	return r;
+}
+
 /* Nobody there to stop is what was wanted; anything else that answers badly is not. */
 int cmd_daemon_stop(struct cli *c, struct err *e)
 {
@@ -51,9 +79,7 @@ int cmd_daemon_stop(struct cli *c, struct err *e)
 	if (r == -ESRCH)
 		r = 0;
 	else if (r == 0)
-		r = cli_call(c, "Shutdown", NULL, NULL, e);
-	if (r == 0 && c->client)
-		r = client_drain(c->client, e);
+		r = shut_down(c, e);
 	if (r == 0 && c->json)
 		puts("{}");
 	return r;

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #define LATER_US 10000 /* a client that has started a VPS has something to do with it now */
+#define END_MS 1000
 
 struct spare {
 	int fd; /* -EBADF: there is none */
@@ -135,10 +136,14 @@ void spare_prepare(struct sup_daemon *d)
 void spare_done(struct sup_daemon *d)
 {
 	struct spare *s = TAKE_PTR(d->spare);
+	struct pollfd end;
 
 	if (!s)
 		return;
 	sd_event_source_disable_unref(s->timer);
+	fd_close(&s->fd);
+	end = (struct pollfd){ .fd = s->pidfd, .events = POLLIN };
+	poll(&end, 1, END_MS); /* it writes to the same log */
 	drop(s);
 	free(s);
 }
