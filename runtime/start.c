@@ -10,12 +10,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -96,32 +94,22 @@ static int clone_child(struct rt_vps *v, struct err *e)
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)v->cgroup_fd,
 	};
-	struct cgroup_entry entry;
-	int pair[2], r;
-	long pid;
+	struct rt_birth b;
+	int r = rt_birth_begin(v, &b, e);
+	pid_t pid;
 
-	r = cgroup_entry_open(&v->cgroup, &entry, e);
 	if (r < 0)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		cgroup_entry_close(&entry);
-		return err_sys(e, "make a socket pair");
-	}
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid == 0) {
-		close(pair[0]);
-		rt_child_main(v, &entry, pair[1]);
-	}
-	cgroup_entry_close(&entry);
+	pid = rt_birth_clone(&b, &args);
+	if (pid == 0)
+		rt_child_main(v, &b.entry, b.theirs);
+	v->sync = rt_birth_end(&b);
 	if (pid < 0) {
-		err_sys(e, "make the VPS's namespaces");
-		close(pair[0]);
-		close(pair[1]);
+		fd_close(&v->sync);
+		err_code(e, pid, "make the VPS's namespaces");
 		return err_hint(e, "vps doctor says what this kernel lacks");
 	}
-	close(pair[1]);
-	v->pid = (pid_t)pid;
-	v->sync = pair[0];
+	v->pid = pid;
 	v->reaped = false;
 	return 0;
 }
