@@ -571,14 +571,19 @@ TEST(changes_of_all_kinds) {
 /* ---- passes that look at what was changed ---- */
 
 TEST(changes_of_all_kinds_that_are_noted) {
-	if (!can_watch()) {
+	if (!can_watch())
 		skip("%s", e.msg);
-		return;
-	}
 	watching = true;
 	anything_goes();
 	changes_between_records();
 	a_tree_that_changes_meanwhile();
+	watching = false;
+}
+
+static void watched_init(struct pair *p)
+{
+	watching = true;
+	pair_init(p);
 	watching = false;
 }
 
@@ -592,13 +597,9 @@ TEST(a_part_of_a_large_tree) {
 	char name[32];
 	struct pair p;
 
-	if (!can_watch()) {
+	if (!can_watch())
 		skip("%s", e.msg);
-		return;
-	}
-	watching = true;
-	pair_init(&p);
-	watching = false;
+	watched_init(&p);
 	for (int i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "d%d", i);
 		must(mkdirat(p.from, name, 0755));
@@ -626,13 +627,9 @@ TEST(a_name_that_is_gone) {
 	struct pair p;
 	int fd;
 
-	if (!can_watch()) {
+	if (!can_watch())
 		skip("%s", e.msg);
-		return;
-	}
-	watching = true;
-	pair_init(&p);
-	watching = false;
+	watched_init(&p);
 	must(mkdirat(p.from, "gone", 0755));
 	put(p.from, "gone/f", 0, "before", 6);
 	must(linkat(p.from, "gone/f", p.from, "kept", 0));
@@ -656,13 +653,9 @@ TEST(files_that_are_open) {
 	uint64_t ino;
 	int from, to;
 
-	if (!can_watch()) {
+	if (!can_watch())
 		skip("%s", e.msg);
-		return;
-	}
-	watching = true;
-	pair_init(&p);
-	watching = false;
+	watched_init(&p);
 	put(p.from, "source", 0, "written by the kernel", 21);
 	put(p.from, "target", 0, "", 0);
 	from = openat(p.from, "source", O_RDONLY | O_CLOEXEC);
