@@ -229,7 +229,7 @@ static int gone(const struct storage_send *s, struct delta_item *item, int r, st
 {
 	if (s->last || !delta_is_gone(r))
 		return err_code(e, r, "read %s", *item->path ? item->path : "the tree");
-	item->dirty = true;
+	item->dirty = item->missed = true;
 	return 1;
 }
 
@@ -428,6 +428,18 @@ int storage_send_watch(struct storage_send *s, int scratch, struct err *e)
 	return s->journal ? 0 : storage_journal_open(s->rootfd, scratch, &s->journal, e);
 }
 
+/* What could not be sent is no part of what the receiver has: the next pass finds it anew, where it lies. */
+static void forget_absent(struct storage_send *s)
+{
+	for (size_t i = 0; i < s->now.count; i++) {
+		struct delta_item *dir = s->now.item[i].absent ? delta_find_above(&s->now, s->now.item[i].path) : NULL;
+
+		if (dir)
+			dir->missed = true;
+	}
+	delta_forget_absent(&s->now);
+}
+
 /* What differs between s->has and s->now. */
 static int tell_all(struct storage_send *s, struct err *e)
 {
@@ -443,8 +455,7 @@ static int tell_all(struct storage_send *s, struct err *e)
 	if (r == 0)
 		r = tell_path(s, DELTA_END, "", NULL, 0, e);
 	s->pass.entries = s->now.count;
-	/* What could not be sent is no part of what the receiver has. */
-	delta_forget_absent(&s->now);
+	forget_absent(s);
 	return r;
 }
 

@@ -44,6 +44,7 @@ struct pair {
 	struct storage_pass pass;
 	size_t largest;
 	bool busy; /* the tenant changes something between any two records */
+	bool away; /* after the first record of a pass the directory `a` is elsewhere, until it ends */
 };
 
 static unsigned any(unsigned below);
@@ -57,6 +58,10 @@ static int take(void *ctx, const void *record, size_t len, struct err *err)
 		p->largest = len;
 	for (unsigned k = p->busy ? any(4) : 0; k > 0; k--)
 		any_change(p->from);
+	if (p->away && *(const unsigned char *)record != DELTA_END)
+		renameat(p->from, "a", p->from, "elsewhere");
+	else if (p->away)
+		renameat(p->from, "elsewhere", p->from, "a");
 	return storage_receive_put(p->receive, record, len, err);
 }
 
@@ -620,6 +625,11 @@ TEST(a_part_of_a_large_tree) {
 	pair_done(&p);
 }
 
+static bool is_there(const struct pair *p, const char *path)
+{
+	return faccessat(p->to, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* A file that was written through by a name that is gone has still another. */
 TEST(a_name_that_is_gone) {
 	struct stat st;
@@ -645,6 +655,37 @@ TEST(a_name_that_is_gone) {
 	ok(is_part(&p) && is_equal(&p), "sees what was written by the other name");
 	fstat(fd, &st);
 	close(fd);
+	pair_done(&p);
+}
+
+/* That it went and came changes neither the directory nor what lies in it. */
+TEST(a_directory_that_is_away_for_a_moment) {
+	struct pair p;
+
+	if (!can_watch()) {
+		skip("%s", e.msg);
+		return;
+	}
+	watching = true;
+	pair_init(&p);
+	watching = false;
+	must(mkdirat(p.from, "a", 0755));
+	put(p.from, "0", 0, "before", 6);
+	put(p.from, "a/f", 0, "before", 6);
+	eq_int(pass(&p, NULL, 0), 0, "a first pass");
+	/* What is changed in a tick of the clock is looked at again in any case. */
+	usleep(50000);
+	eq_int(pass(&p, NULL, 0), 0, "a second pass");
+	put(p.from, "0", 0, "after!", 6);
+	put(p.from, "a/f", 0, "after!", 6);
+	put(p.from, "a/new", 0, "after!", 6);
+	usleep(50000);
+	p.away = true;
+	eq_int(storage_send_pass(p.send, NULL, false, &p.pass, &e), 0, "a pass that does not meet it");
+	p.away = false;
+	ok(!is_there(&p, "a/new"), "does not have what is in it");
+	eq_int(pass(&p, NULL, 0), 0, "the next pass");
+	ok(is_part(&p) && is_equal(&p), "has it");
 	pair_done(&p);
 }
 
