@@ -28,6 +28,7 @@ struct delta_item {
 	struct delta_file *file; /* NULL: a directory */
 	size_t next; /* the place, from 1 on, of another name of the file; 0: there is none */
 	bool dirty;  /* may change without a sign in what stat(2) tells */
+	bool mapped; /* it was when the pass began: what was written since to a dirty page has left no sign */
 	bool missed; /* it could not be looked at as it was seen: the next pass does, whatever was changed */
 	bool absent; /* gone before it could be sent */
 	bool touched; /* a directory whose entries this pass changed, and so its times */

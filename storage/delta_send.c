@@ -133,12 +133,14 @@ static bool time_equal(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+/* One that is still mapped has time until it is not, or until the last pass: it may be large. */
 static bool is_unchanged(const struct storage_send *s, const struct delta_item *old,
 			 const struct delta_item *now)
 {
 	return old && !old->dirty && old->st.st_ino == now->st.st_ino &&
 	       time_equal(&old->st.st_ctim, &now->st.st_ctim) &&
-	       old->st.st_size == now->st.st_size && !is_mapped(s, now->st.st_ino);
+	       old->st.st_size == now->st.st_size &&
+	       !(is_mapped(s, now->st.st_ino) ? s->last : old->mapped);
 }
 
 /* ---- contents ---- */
@@ -428,6 +430,13 @@ int storage_send_watch(struct storage_send *s, int scratch, struct err *e)
 	return s->journal ? 0 : storage_journal_open(s->rootfd, scratch, &s->journal, e);
 }
 
+/* Before anything is read: a mapping that is made later changes the file's times when it is first written through. */
+static void note_mapped(struct storage_send *s)
+{
+	for (size_t i = 0; s->writers && s->writers->mapped_count && i < s->now.count; i++)
+		s->now.item[i].mapped = s->now.item[i].file && is_mapped(s, s->now.item[i].st.st_ino);
+}
+
 /* What could not be sent is no part of what the receiver has: the next pass finds it anew, where it lies. */
 static void forget_absent(struct storage_send *s)
 {
@@ -447,6 +456,7 @@ static int tell_all(struct storage_send *s, struct err *e)
 	int r;
 
 	note_kept(s);
+	note_mapped(s);
 	r = send_gone(s, e);
 	for (size_t i = 0; r == 0 && i < s->now.count; i++)
 		r = send_entry(s, &s->now.item[i], &near, e);

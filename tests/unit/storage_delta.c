@@ -429,6 +429,46 @@ TEST(mapped_files) {
 	pair_done(&p);
 }
 
+static void written_before_it_is_unmapped(bool whole)
+{
+	struct storage_writers w = { .all = !whole };
+	struct timespec tick = { 0, 50000000 };
+	struct pair p;
+	struct stat st;
+	uint64_t ino;
+	char *map;
+	int fd;
+
+	pair_init(&p);
+	put(p.from, "m", 0, "0123456789", 10);
+	fd = openat(p.from, "m", O_RDWR | O_CLOEXEC);
+	must(fstat(fd, &st));
+	ino = st.st_ino;
+	map = mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	map[0] = 'a';
+	nanosleep(&tick, NULL);
+	w.mapped = &ino;
+	w.mapped_count = 1;
+	for (int i = 0; i < 2; i++)
+		eq_int(storage_send_pass(p.send, &w, false, &p.pass, &e), 0, "a pass that is told what is mapped");
+	eq_int(p.pass.bytes, 0, "does not read it again as long as it is");
+	map[1] = 'b';
+	munmap(map, 10);
+	w.mapped_count = 0;
+	eq_int(storage_send_pass(p.send, &w, true, &p.pass, &e), 0, "the last pass, when it is mapped no more");
+	ok(is_equal(&p), "sees the write");
+	pair_done(&p);
+}
+
+TEST(a_mapping_that_is_gone) {
+	written_before_it_is_unmapped(true);
+	watching = can_watch();
+	written_before_it_is_unmapped(true);
+	written_before_it_is_unmapped(false);
+	watching = false;
+}
+
 /* ---- anything ---- */
 
 static unsigned long state = 88172645463325252;
