@@ -52,7 +52,7 @@ static int files_rounds(struct mig_sending *s, struct err *e)
 	int r = 0;
 
 	s->status = (struct mig_status){ .stage = "files", .total = s->c->sent + s->o->offer.bytes };
-	s->watching = secure_getenv("VPS_JOURNAL") && s->o->offer.entries >= WATCH_FROM &&
+	s->watching = s->o->offer.entries >= WATCH_FROM &&
 		      storage_send_watch(s->files, s->dir, &ignored) == 0;
 	for (unsigned i = 0; r == 0 && i < PASSES_MAX; i++) {
 		r = files_pass(s, false, &pass, e);
