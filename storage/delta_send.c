@@ -105,12 +105,14 @@ static bool time_equal(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+/* One that is still mapped has time until it is not, or until the last pass: it may be large. */
 static bool is_unchanged(const struct storage_send *s, const struct delta_item *old,
 			 const struct delta_item *now)
 {
 	return old && !old->dirty && old->st.st_ino == now->st.st_ino &&
 	       time_equal(&old->st.st_ctim, &now->st.st_ctim) &&
-	       old->st.st_size == now->st.st_size && !is_mapped(s, now->st.st_ino);
+	       old->st.st_size == now->st.st_size &&
+	       !(is_mapped(s, now->st.st_ino) ? s->last : old->mapped);
 }
 
 /* 1: it has gone meanwhile, which is no error before the last pass. */
@@ -118,7 +120,7 @@ static int gone(const struct storage_send *s, struct delta_item *item, int r, st
 {
 	if (s->last || !delta_is_gone(r))
 		return err_code(e, r, "read %s", *item->path ? item->path : "the tree");
-	item->dirty = true;
+	item->dirty = item->missed = true;
 	return 1;
 }
 
@@ -317,6 +319,25 @@ int storage_send_watch(struct storage_send *s, int scratch, struct err *e)
 	return s->journal ? 0 : storage_journal_open(s->rootfd, scratch, &s->journal, e);
 }
 
+/* Before anything is read: a mapping that is made later changes the file's times when it is first written through. */
+static void note_mapped(struct storage_send *s)
+{
+	for (size_t i = 0; s->writers && s->writers->mapped_count && i < s->now.count; i++)
+		s->now.item[i].mapped = s->now.item[i].file && is_mapped(s, s->now.item[i].st.st_ino);
+}
+
+/* What could not be sent is no part of what the receiver has: the next pass finds it anew, where it lies. */
+static void forget_absent(struct storage_send *s)
+{
+	for (size_t i = 0; i < s->now.count; i++) {
+		struct delta_item *dir = s->now.item[i].absent ? delta_find_above(&s->now, s->now.item[i].path) : NULL;
+
+		if (dir)
+			dir->missed = true;
+	}
+	delta_forget_absent(&s->now);
+}
+
 /* What differs between s->has and s->now. */
 static int tell_all(struct storage_send *s, struct err *e)
 {
@@ -324,6 +345,7 @@ static int tell_all(struct storage_send *s, struct err *e)
 	int r;
 
 	note_kept(s);
+	note_mapped(s);
 	r = send_gone(s, e);
 	for (size_t i = 0; r == 0 && i < s->now.count; i++)
 		r = send_entry(s, &s->now.item[i], &near, e);
@@ -332,8 +354,7 @@ static int tell_all(struct storage_send *s, struct err *e)
 	if (r == 0)
 		r = tell_path(s, DELTA_END, "", NULL, 0, e);
 	s->pass.entries = s->now.count;
-	/* What could not be sent is no part of what the receiver has. */
-	delta_forget_absent(&s->now);
+	forget_absent(s);
 	return r;
 }
 
