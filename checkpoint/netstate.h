@@ -87,10 +87,15 @@ struct ckpt_netplaces {
 	const int *fd;
 	size_t count;
 };
-/* All records. CAP_NET_ADMIN over the namespaces is all that is used. `look` and `same`: what was seen of the VPS's own
- * before, or NULL. */
+struct ckpt_moved;
+struct ckpt_netseen {
+	const struct ckpt_netlook *look; /* what was seen of the VPS's own switches before, or NULL; likewise */
+	const struct ckpt_netsame *same;
+	const struct ckpt_moved *moved;  /* which of its own addresses are others now (netgiven.h) */
+};
+/* All records. CAP_NET_ADMIN over the namespaces is all that is used. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const struct ckpt_netplaces *at,
-			  const struct ckpt_netlook *look, const struct ckpt_netsame *same, struct err *e);
+			  const struct ckpt_netseen *seen, struct err *e);
 /* What the interface of this name was numbered in namespace `ns`; 0: there was none. */
 uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint32_t ns, const char *name);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */

@@ -420,6 +420,8 @@ static int let_go(struct restore *r, bool paused, struct err *e)
 				n = err_sys(e, "let process %u run", r->procs[i].task->process->pid);
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
+	if (n == 0 && r->netns >= 0)
+		n = ckpt_moved_leave(&r->moved, r->netns, e);
 	if (n == 0)
 		n = restore_sockets_unseal(r, e);
 	if (n == 0)
@@ -460,7 +462,7 @@ static void end_all(struct restore *r)
 static int hold_network(void *restore, int netns_fd, struct err *e)
 {
 	struct restore *r = restore;
-	bool any = r->early != NULL; /* what sockets there will be is not known */
+	bool any = r->early != NULL || r->moved.gone.count; /* early: what sockets there will be is not known */
 
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		any |= r->tree.files[i]->kind == CKPT_FILE_INET;
@@ -550,6 +552,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		return more;
 	ckpt_host_of(r->tree.header, &host);
 	n = ckpt_host_check(&host, e);
+	if (n == 0)
+		n = ckpt_moved_find(r->tree.header, spec, &r->moved, e);
 	if (n == 0)
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
