@@ -31,6 +31,8 @@ enum ckpt_net_part {
 	CKPT_NET_ELEMENT,
 	CKPT_NET_FILTER, /* a rule of nftables */
 	CKPT_NET_TRACKED,
+	CKPT_NET_NEXTHOP, /* of routing again: objects that routes lead to */
+	CKPT_NET_DISCIPLINE, /* for queueing, of those without classes */
 	CKPT_NET_PART_COUNT,
 };
 
@@ -55,7 +57,8 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 			  struct err *e);
 /*
  * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds (but for `configured`, the
- * names of those that the runtime makes), queueing disciplines, nexthop objects, tables of iptables' older kind.
+ * names of those that the runtime makes), queueing disciplines with classes, resilient groups of nexthops, tables of
+ * iptables' older kind.
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);

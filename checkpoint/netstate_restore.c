@@ -156,7 +156,7 @@ static bool is_removable(enum ckpt_net_part p, const struct item *it, const stru
 
 static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct err *e)
 {
-	uint16_t flags = p == CKPT_NET_ROUTE ? NLM_F_CREATE | NLM_F_APPEND : NLM_F_CREATE;
+	uint16_t flags = NLM_F_CREATE | (p == CKPT_NET_ROUTE ? NLM_F_APPEND : 0);
 	bool moved = true, left = true;
 	int r = 0;
 
@@ -206,7 +206,10 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 		if (!have.item[i].there && is_removable(p, &have.item[i], configured) &&
 		    !is_new(p, &have.item[i], moved))
 			r = say(n, &have.item[i], net_parts[p].del, 0, p, "remove", ENOENT, e);
-	return r == 0 ? add_all(n, p, &want, e) : r;
+	if (r == 0)
+		r = add_all(n, p, &want, e);
+	/* What led by way of an earlier address may lead nowhere now. */
+	return moved && moved->gone.count && (p == CKPT_NET_ROUTE || p == CKPT_NET_NEXTHOP) ? 0 : r;
 }
 
 /* 1: some had another value. */
@@ -269,8 +272,8 @@ struct filling {
 /* What the links of one have, and what is beside them. */
 static int fill(void *arg, struct err *e)
 {
-	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,
-						    CKPT_NET_ROUTE, CKPT_NET_RULE };
+	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,  CKPT_NET_NEXTHOP,
+						    CKPT_NET_ROUTE,   CKPT_NET_RULE,	   CKPT_NET_DISCIPLINE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	const struct filling *f = arg;
 	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
