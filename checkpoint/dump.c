@@ -10,6 +10,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/netgiven.h"
 #include "checkpoint/subjects.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kernel.h"
@@ -119,7 +120,7 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)offset[1];
 	h->realtime_ns = now_realtime_us() * 1000;
 	*ret = h;
-	return 0;
+	return ckpt_given_save(o->spec, a, h, e);
 }
 
 int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e)

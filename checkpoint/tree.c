@@ -17,6 +17,7 @@
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
+#include "checkpoint/netgiven.h"
 #include "checkpoint/netstate.h"
 #include "checkpoint/sockets.h"
 
@@ -436,7 +437,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
-	if (ckpt_sockets_check(t, e) < 0 || ckpt_netstate_check(t->nets, t->net_count, e) < 0)
+	if (ckpt_sockets_check(t, e) < 0 || ckpt_netstate_check(t->nets, t->net_count, e) < 0 ||
+	    ckpt_given_check(t->header, e) < 0)
 		return -EPROTO;
 	for (size_t i = 0; n >= 0 && i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);
