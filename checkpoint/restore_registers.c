@@ -141,6 +141,26 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 	return n < 0 ? err_code(e, n, "set the registers of thread %u", t->tid) : 0;
 }
 
+/* A signal that the first thread would not notice ends its last list with one stop; all others wait on. */
+static int choose_notice(const struct restoring *p, struct err *e)
+{
+	const Ckpt__Thread *t = p->task->threads[0];
+	const Ckpt__SignalActions *actions = p->task->actions;
+	struct ckpt_thread *th = &p->threads[0];
+	int n;
+
+	for (size_t i = 0; i < actions->n_action; i++) {
+		const Ckpt__SignalAction *a = actions->action[i];
+		uint64_t bit = 1ull << (a->signal - 1);
+
+		th->ignored |= a->handler == 1 /* SIG_IGN */ ? bit : 0;
+		th->caught |= a->handler > 1 ? bit : 0;
+	}
+	th->notify = batch_notify(th, t->sigmask);
+	n = th->notify ? ckpt_trace_set_mask(th->tid, ~(1ull << (th->notify - 1))) : 0;
+	return n < 0 ? err_code(e, n, "block the signals of thread %u", t->tid) : 0;
+}
+
 int restore_unmap_own(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_call c = { SYS_munmap, { r->region, RESTORE_REGION }, 0 };
@@ -150,6 +170,8 @@ int restore_unmap_own(struct restore *r, struct restoring *p, struct list *l, st
 	(void)l;
 	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
 		n = ckpt_thread_settle(&p->threads[i], e);
+	if (n == 0)
+		n = choose_notice(p, e);
 	if (n == 0)
 		n = ckpt_batch_to_vdso(&p->batch, mm->vdso + mm->vdso_size, e);
 	p->batch.scratch = 0;
