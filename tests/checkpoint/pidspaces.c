@@ -127,7 +127,7 @@ static void check_fork(void)
 
 /* Threads, and a timer that one of them is sent signals by. */
 static volatile int rung;
-static int threads_tid;
+static volatile int threads_tid;
 
 static void ring(int sig, siginfo_t *si, void *context)
 {
