@@ -7,7 +7,6 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/timers.h"
-#include "checkpoint/waits.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -87,8 +86,7 @@ int restore_signals(struct restore *r, struct restoring *p, struct list *l, stru
 		n = send_pending(r, p, l, e);
 	if (n == 0)
 		n = restore_timers(r, p, l, e);
-	list_init(l, r);
-	return n == 0 ? restore_waits(p, l, e) : n;
+	return n;
 }
 
 /*
