@@ -36,19 +36,34 @@ struct ckpt_chunk {
 	_Alignas(16) uint8_t data[];
 };
 
+/* Filled from its end, so that what is left is all that is to be known. */
+static int add_chunk(struct ckpt_arena *a, struct ckpt_chunk *c, size_t room)
+{
+	if (!c)
+		return -ENOMEM;
+	c->next = a->chunks;
+	a->chunks = c;
+	a->left = room;
+	return 0;
+}
+
+int ckpt_arena_reserve(struct ckpt_arena *a, size_t size)
+{
+	struct ckpt_chunk *c = malloc(sizeof(*c) + size);
+
+	if (c)
+		explicit_bzero(c, sizeof(*c) + size); /* not calloc(3), which leaves it to the kernel */
+	return add_chunk(a, c, size);
+}
+
 void *ckpt_alloc(struct ckpt_arena *a, size_t size)
 {
 	size = (size + 15) & ~(size_t)15;
 	if (size > a->left) {
 		size_t room = size > CHUNK / 4 ? size : CHUNK;
-		struct ckpt_chunk *c = calloc(1, sizeof(*c) + room);
 
-		if (!c)
+		if (add_chunk(a, calloc(1, sizeof(struct ckpt_chunk) + room), room) < 0)
 			return NULL;
-		c->next = a->chunks;
-		a->chunks = c;
-		a->left = room;
-		/* Filled from its end, so that what is left is all that is to be known. */
 	}
 	a->left -= size;
 	return a->chunks->data + a->left;
