@@ -28,9 +28,9 @@ DIR *path_opendir_at(int dirfd, const char *name);
 int path_mkdirs_at(int dirfd, const char *path, mode_t mode);
 
 /*
- * Removes `name` below dirfd with all that is in it; the way there, when it has one, is ours. Never follows a symbolic link, never leaves
- * the mount `name` lies on (-EBUSY names a mount point inside). 0 when it does not exist. The tree
- * may be hostile (deep, changing); depth costs one fd for each level at most.
+ * Removes `name` below dirfd with all that is in it; the way there, when it has one, is ours. Never follows a
+ * symbolic link, never leaves the mount `name` lies on (-EBUSY names a mount point inside). 0 when it does not exist.
+ * The tree may be hostile (deep, changing); depth costs one fd for each level at most.
  */
 int path_remove_tree_at(int dirfd, const char *name);
 

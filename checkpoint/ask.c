@@ -40,7 +40,8 @@ int ckpt_ask_start(struct ckpt_asking *q, struct ckpt_batch *b, struct ckpt_thre
 	/* Another thread's answers may be there. */
 	int r = ckpt_mem_write(b->pid, q->base, q->answers, q->size);
 
-	return r < 0 ? err_code(e, r, "write into process %d", (int)b->pid) : ckpt_batch_start(b, t, q->call, q->count, e);
+	return r < 0 ? err_code(e, r, "write into process %d", (int)b->pid) :
+		       ckpt_batch_start(b, t, q->call, q->count, e);
 }
 
 int ckpt_ask_finish(struct ckpt_asking *q, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)

@@ -72,7 +72,8 @@ static int copy_timers(struct ckpt_arena *a, Ckpt__Process *p, const struct itim
 		if (!t)
 			return -ENOMEM;
 		ckpt__itimer__init(t);
-		t->interval_us = (uint64_t)timer[i].it_interval.tv_sec * 1000000 + (uint64_t)timer[i].it_interval.tv_usec;
+		t->interval_us =
+			(uint64_t)timer[i].it_interval.tv_sec * 1000000 + (uint64_t)timer[i].it_interval.tv_usec;
 		t->value_us = (uint64_t)timer[i].it_value.tv_sec * 1000000 + (uint64_t)timer[i].it_value.tv_usec;
 		p->itimers[p->n_itimers++] = t;
 	}

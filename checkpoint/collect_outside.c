@@ -125,8 +125,10 @@ static int spaces_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, c
 		return r;
 	for (size_t i = 0; i < t->n_spaces; i++)
 		if (t->spaces[i] != first->spaces[i] && !(may_differ(i, t) && is_plain))
-			return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has a %s namespace of its own, which "
-				       "cannot be saved yet", (int)tid, (int)k->pid, ckpt_space_types[i].name);
+			return err_set(e, ERR_UNSUPPORTED,
+				       "thread %d of process %d has a %s namespace of its own, which "
+				       "cannot be saved yet",
+				       (int)tid, (int)k->pid, ckpt_space_types[i].name);
 	if (is_plain)
 		return 0;
 	r = outer_collect(d, s, t);
@@ -210,7 +212,8 @@ static int pending_keep(struct ckpt_arena *a, Ckpt__PendingSignals *p, pid_t pid
 	if (!p->info)
 		p->info = ckpt_alloc(a, PENDING_MAX * sizeof(*p->info));
 	if (p->n_info == PENDING_MAX)
-		return err_set(e, ERR_UNSUPPORTED, "process %d has more than %d pending signals", (int)pid, PENDING_MAX);
+		return err_set(e, ERR_UNSUPPORTED, "process %d has more than %d pending signals", (int)pid,
+			       PENDING_MAX);
 	if (!p->info || bytes(a, &p->info[p->n_info++], si, sizeof(*si)) < 0)
 		return err_code(e, -ENOMEM, "collect signals");
 	return 0;
@@ -308,8 +311,10 @@ static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *
 	if (r == 0)
 		r = ckpt_place_link(d, k->pid, "root", &p->root, &ghost, &p->root_space, e);
 	if (r == 0 && ghost)
-		return err_set(e, ERR_UNSUPPORTED, "the root of process %d, %s, has been deleted, which cannot be saved "
-			       "yet", (int)k->pid, p->root);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "the root of process %d, %s, has been deleted, which cannot be saved "
+			       "yet",
+			       (int)k->pid, p->root);
 	if (r == 0)
 		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
 	if (r == 0 && k->mm->exe_ghost)

@@ -116,8 +116,10 @@ int ckpt_dnotify_resolve(struct ckpt_dump *d, struct err *e)
 				    (!w->pid || t->tasks[i].process->pid == t->files[id - 1]->owner))
 					w->pid = t->tasks[i].process->pid;
 			if (!w->pid)
-				return err_set(e, ERR_UNSUPPORTED, "%s is watched (F_NOTIFY) through an fd that is closed, "
-					       "which cannot be saved", t->files[id - 1]->path);
+				return err_set(e, ERR_UNSUPPORTED,
+					       "%s is watched (F_NOTIFY) through an fd that is closed, "
+					       "which cannot be saved",
+					       t->files[id - 1]->path);
 		}
 	return 0;
 }

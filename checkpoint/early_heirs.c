@@ -41,8 +41,8 @@ static int advise(struct restore *r, struct restoring *p, const struct ckpt_rang
 	list_init(l, r);
 	for (size_t i = 0; n == 0 && i < areas->count; i++) {
 		n = list_fits(l, 1, 0) ? 0 : list_run(l, &p->batch, &p->threads[0], e);
-		list_call(l, "let a child have memory", SYS_madvise, areas->r[i].start, areas->r[i].end - areas->r[i].start,
-			  (uint64_t)advice, 0, 0, 0);
+		list_call(l, "let a child have memory", SYS_madvise, areas->r[i].start,
+			  areas->r[i].end - areas->r[i].start, (uint64_t)advice, 0, 0, 0);
 	}
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
@@ -161,7 +161,8 @@ static int read_page(const struct early_set *s, uint64_t mm, const struct early 
 	return pread(from->p.batch.mem, page, CKPT_PAGE, (off_t)(number * CKPT_PAGE)) == CKPT_PAGE ? 1 : -EFAULT;
 }
 
-int early_copy_inherited(struct restore *r, uint64_t mm, uint64_t heir_of, const struct ckpt_ranges *pages, struct err *e)
+int early_copy_inherited(struct restore *r, uint64_t mm, uint64_t heir_of, const struct ckpt_ranges *pages,
+			 struct err *e)
 {
 	struct early_set *s = r->early;
 	const struct early *from = pages->count ? early_by_mm(s, heir_of) : NULL;

@@ -95,8 +95,8 @@ static int map(void *arg, const struct ckpt_range *part)
 	uint64_t flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | part->how;
 	int n = room(m, 2);
 
-	list_call(m->l, part->how & MAP_HUGETLB ? CKPT_HUGE_MAP : "map memory", SYS_mmap, part->start, part->end - part->start, PROT_READ | PROT_WRITE,
-		  flags, UINT64_MAX, 0);
+	list_call(m->l, part->how & MAP_HUGETLB ? CKPT_HUGE_MAP : "map memory", SYS_mmap, part->start,
+		  part->end - part->start, PROT_READ | PROT_WRITE, flags, UINT64_MAX, 0);
 	if (!m->inherit)
 		list_call(m->l, "keep memory from children", SYS_madvise, part->start, part->end - part->start,
 			  MADV_DONTFORK, 0, 0, 0);
@@ -177,7 +177,8 @@ static uint64_t mapped_until(const struct early *w, uint64_t at, uint64_t end, b
 	return end;
 }
 
-/* Pages that hold zeros already, perhaps because nothing was ever there, stay so; looking leaves them shared (copy.h). */
+/* Pages that hold zeros already, perhaps because nothing was ever there, stay so; looking leaves them shared
+ * (copy.h). */
 static int clear(const struct early *w, uint64_t at, uint64_t end)
 {
 	static const uint8_t zeros[CKPT_PAGE];

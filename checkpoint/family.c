@@ -47,7 +47,8 @@ uint64_t *ckpt_runs_write(struct ckpt_arena *a, const struct ckpt_ranges *l, siz
 int ckpt_pair_compare(struct ckpt_pair *p, uint64_t start, uint64_t end)
 {
 	for (uint64_t at = start; at < end;) {
-		size_t n = (end - at) / CKPT_PAGE < CKPT_PAIR_PAGES ? (end - at) / CKPT_PAGE : CKPT_PAIR_PAGES, len = n * sizeof(uint64_t);
+		size_t n = (end - at) / CKPT_PAGE < CKPT_PAIR_PAGES ? (end - at) / CKPT_PAGE : CKPT_PAIR_PAGES,
+		       len = n * sizeof(uint64_t);
 		off_t off = (off_t)(at / CKPT_PAGE * sizeof(uint64_t));
 
 		if (pread(p->child, p->mine, len, off) != (ssize_t)len ||
@@ -165,7 +166,8 @@ static int find_all(struct ckpt_dump *d, size_t first, struct ckpt_ranges *wante
 			continue;
 		r = ckpt_family_shared(p, &t->tasks[i], &t->tasks[parent], &s->ranges);
 		if (r == 0 && p->shared.count) {
-			t->tasks[i].mm->inherited = ckpt_runs_write(&t->arena, &p->shared, &t->tasks[i].mm->n_inherited);
+			t->tasks[i].mm->inherited =
+				ckpt_runs_write(&t->arena, &p->shared, &t->tasks[i].mm->n_inherited);
 			r = t->tasks[i].mm->inherited ? ckpt_ranges_take_out(&s->ranges, &p->shared, NULL) : -ENOMEM;
 		}
 		for (size_t k = 0; r == 0 && k < p->shared.count; k++)

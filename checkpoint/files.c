@@ -126,8 +126,10 @@ static int read_link(struct ckpt_fd *f, struct err *e)
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
 	n = readlink(path, f->link, sizeof(f->link) - 1);
 	if (n < 0 && errno == ENAMETOOLONG)
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a file so deep in directories that it has no "
-			       "path, which cannot be saved", f->fd, (int)f->pid);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "fd %d of process %d is a file so deep in directories that it has no "
+			       "path, which cannot be saved",
+			       f->fd, (int)f->pid);
 	if (n < 0)
 		return err_sys(e, "read %s", path);
 	f->link[n] = '\0';
@@ -220,7 +222,8 @@ static int add_file(struct ckpt_dump *d, struct ckpt_fd *f, struct ckpt_seen *s,
 
 bool ckpt_file_opens_late(const Ckpt__File *f)
 {
-	return (f->kind == CKPT_FILE_VIRTUAL && f->value != CKPT_VIRTUAL_ENDED) || (f->kind == CKPT_FILE_PIDFD && f->value);
+	return (f->kind == CKPT_FILE_VIRTUAL && f->value != CKPT_VIRTUAL_ENDED) ||
+	       (f->kind == CKPT_FILE_PIDFD && f->value);
 }
 
 int ckpt_file_push(struct ckpt_dump *d, Ckpt__File *f)

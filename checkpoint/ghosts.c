@@ -260,8 +260,10 @@ int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret
 	snprintf(proc, sizeof(proc), "/proc/%d/%s", (int)pid, name);
 	n = readlink(proc, link, sizeof(link) - 1);
 	if (n < 0 && errno == ENAMETOOLONG)
-		return err_set(e, ERR_UNSUPPORTED, "%s of process %d is so deep in directories that it has no path, which "
-			       "cannot be saved", name, (int)pid);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "%s of process %d is so deep in directories that it has no path, which "
+			       "cannot be saved",
+			       name, (int)pid);
 	if (n < 0 || stat(proc, &st) < 0)
 		return err_sys(e, "look at %s", proc);
 	link[n] = '\0';

@@ -27,12 +27,13 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
 		    uint32_t *ret_ghost, uint32_t *ret_space, struct err *e);
 
-/* Of what a mount shows, though it was deleted: `fd` leads to it (O_PATH), `path` is where in the file system it was. */
+/* Of what a mount shows, though it was deleted: `fd` leads to it (O_PATH), `path` is where in the file system it
+ * was. */
 int ckpt_ghost_mounted(struct ckpt_dump *d, int fd, const char *path, uint32_t super, uint32_t *ret, struct err *e);
 
 /*
- * What has a name that no path leads to: `link` is that of /proc. In this mount (a record) behind others, or in none any more.
- * 1: *ret is its ghost; 0: it is not found. (hidden.c)
+ * What has a name that no path leads to: `link` is that of /proc. In this mount (a record) behind others, or in none
+ * any more. 1: *ret is its ghost; 0: it is not found. (hidden.c)
  */
 int ckpt_hidden_covered(struct ckpt_dump *d, uint32_t mount, const char *link, const struct stat *st, uint32_t *ret,
 			struct err *e);
@@ -51,8 +52,8 @@ int ckpt_ghost_take(struct ckpt_tree *t, const struct ckpt_record *rec, struct e
 int ckpt_ghost_check(const struct ckpt_tree *t, size_t n, struct err *e);
 /* In the first process: makes ghost n (from 0); a new fd. `spool` is t->spool, there. */
 int ckpt_ghost_make(const struct ckpt_tree *t, size_t n, int spool, struct err *e);
-/* The same for what is to be mounted, below the directory `root` and without links. It keeps a name until then, as nothing
- * without one can be: ckpt_ghost_unname() takes that away. */
+/* The same for what is to be mounted, below the directory `root` and without links. It keeps a name until then, as
+ * nothing without one can be: ckpt_ghost_unname() takes that away. */
 struct ckpt_ghost_name {
 	int dir;
 	char name[256];

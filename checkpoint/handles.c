@@ -138,7 +138,8 @@ int ckpt_handle_upper(int dirfd, const char *path, uint64_t *ret)
 
 	if (name_to_handle_at(dirfd, path, &got.h, &mount, AT_SYMLINK_FOLLOW | HANDLE_FID) < 0)
 		return errno == EINVAL ? -EOPNOTSUPP : errno == EOPNOTSUPP ? 0 : -errno;
-	if (got.h.handle_type != OVERLAY_TYPE || got.h.handle_bytes <= OVERLAY_FID || !(data[OVERLAY_FLAGS] & OVERLAY_IS_UPPER))
+	if (got.h.handle_type != OVERLAY_TYPE || got.h.handle_bytes <= OVERLAY_FID ||
+	    !(data[OVERLAY_FLAGS] & OVERLAY_IS_UPPER))
 		return 0;
 	return storage_handle_ino(data[OVERLAY_FID_TYPE], data + OVERLAY_FID, got.h.handle_bytes - OVERLAY_FID, ret)
 		       ? 1 : -EOPNOTSUPP;

@@ -37,8 +37,8 @@ bool ckpt_handle_is_lower(const char *proc);
 
 /*
  * The number that a file of an overlay has in the upper layer, as stat(2) has it there, by whatever path and mount it
- * was reached: `path`, of /proc, is followed from `dirfd`. 1: there it is; 0: it is none of an upper layer; -EOPNOTSUPP:
- * this kernel (before 6.5) or the layer's file system does not tell; or why it cannot be looked at.
+ * was reached: `path`, of /proc, is followed from `dirfd`. 1: there it is; 0: it is none of an upper layer;
+ * -EOPNOTSUPP: this kernel (before 6.5) or the layer's file system does not tell; or why it cannot be looked at.
  */
 int ckpt_handle_upper(int dirfd, const char *path, uint64_t *ret);
 

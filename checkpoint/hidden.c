@@ -2,8 +2,8 @@
 
 /*
  * Files that no path leads to though they have a name: another mount covers them, or theirs has been unmounted while
- * they were open. They are ghosts (ghosts.h) of which nothing need be kept but the way: through a mount, before anything
- * is mounted on it, or from their file system, by a mount that goes again.
+ * they were open. They are ghosts (ghosts.h) of which nothing need be kept but the way: through a mount, before
+ * anything is mounted on it, or from their file system, by a mount that goes again.
  */
 #include "base/fd.h"
 #include "base/macro.h"

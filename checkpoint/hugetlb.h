@@ -55,8 +55,9 @@ int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a);
 int ckpt_huge_keep_shared(struct ckpt_dump *d, struct err *e);
 
 /*
- * Appends what a scan told of an area that was watched; pages that hold only zeros count as written. One that was dropped
- * (MADV_DONTNEED) keeps its mark, and still has it when it is read after that (Linux 6.18), or shared by a fork.
+ * Appends what a scan told of an area that was watched; pages that hold only zeros count as written. One that was
+ * dropped (MADV_DONTNEED) keeps its mark, and still has it when it is read after that (Linux 6.18), or shared by a
+ * fork.
  */
 int ckpt_huge_mistrust(int mem, const Ckpt__Area *a, const struct ckpt_ranges *told, struct ckpt_ranges *ret);
 
@@ -73,7 +74,8 @@ bool ckpt_huge_has_page(const Ckpt__Area *a, uint64_t at);
 
 /* In a process of the VPS: shared memory gets the pages that it had, and no others. */
 int ckpt_huge_take(int fd, const Ckpt__Shmem *s, struct err *e);
-/* To shared memory of any pages: data, or zeros when it is NULL. `present`: the huge pages that it may have; NULL: all. */
+/* To shared memory of any pages: data, or zeros when it is NULL. `present`: the huge pages that it may have; NULL:
+ * all. */
 int ckpt_shared_put(int fd, uint32_t huge, const Ckpt__Shmem *present, uint64_t at, const uint8_t *data, uint64_t len,
 		    struct err *e);
 

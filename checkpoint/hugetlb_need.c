@@ -38,7 +38,8 @@ static uint64_t own_bytes(int pagemap, const Ckpt__Area *a)
 
 	for (size_t i = 0; r == 0 && i < l.count; i++)
 		for (uint64_t at = l.r[i].start; at < l.r[i].end; at += size)
-			if (pread(pagemap, &entry, sizeof(entry), (off_t)(at / CKPT_PAGE * sizeof(entry))) == sizeof(entry) &&
+			if (pread(pagemap, &entry, sizeof(entry), (off_t)(at / CKPT_PAGE * sizeof(entry))) ==
+				    sizeof(entry) &&
 			    (entry & ENTRY_EXCLUSIVE))
 				bytes += size;
 	ckpt_ranges_done(&l);
@@ -82,7 +83,8 @@ void ckpt_huge_need(const struct ckpt_dump *d, uint64_t need[CKPT_HUGE_SIZES])
 			count_task(t, &t->tasks[i], need);
 	for (size_t i = 0; i < t->shmem_count; i++)
 		if (t->shmems[i]->huge && t->shmems[i]->huge < CKPT_HUGE_SIZES && fstat(d->shmem_fd[i], &st) == 0)
-			need[t->shmems[i]->huge] += is_reserved(t, i) ? t->shmems[i]->size : (uint64_t)st.st_blocks * 512;
+			need[t->shmems[i]->huge] +=
+				is_reserved(t, i) ? t->shmems[i]->size : (uint64_t)st.st_blocks * 512;
 }
 
 static uint64_t read_count(int dir, const char *name)

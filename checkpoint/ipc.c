@@ -230,7 +230,8 @@ int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
 		/* Process 1's has no owner that an image knows; others must have the VPS's root. */
 		if (d->tree.ipc_count > had && d->tree.spaces[i]->owner &&
 		    d->tree.spaces[i]->owner != d->spaces.main[CKPT_SPACE_USER])
-			return err_set(e, ERR_UNSUPPORTED, "an ipc namespace in a user namespace that the VPS made has System V "
+			return err_set(e, ERR_UNSUPPORTED,
+				       "an ipc namespace in a user namespace that the VPS made has System V "
 				       "objects, which cannot be saved yet");
 	}
 	return 0;
@@ -246,7 +247,8 @@ uint64_t ckpt_shm_size(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 
 static bool is_good(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 {
-	if (o->space == 0 || o->space > t->space_count || t->spaces[o->space - 1]->kind != CKPT_SPACE_IPC || o->id < 0 || o->kind < CKPT_IPC_SHM || o->kind > CKPT_IPC_MSG || (o->mode & ~(uint32_t)07777))
+	if (o->space == 0 || o->space > t->space_count || t->spaces[o->space - 1]->kind != CKPT_SPACE_IPC ||
+	    o->id < 0 || o->kind < CKPT_IPC_SHM || o->kind > CKPT_IPC_MSG || (o->mode & ~(uint32_t)07777))
 		return false;
 	if (o->kind == CKPT_IPC_SHM)
 		return o->shmem > 0 && o->shmem <= t->shmem_count && t->shmems[o->shmem - 1]->sysv &&

@@ -416,7 +416,8 @@ int ckpt_kernel_open(struct ckpt_kernel **ret, struct err *e)
 	if (r == 0)
 		r = open_program(k);
 	if (r < 0)
-		r = err_set(e, ERR_UNSUPPORTED, "the kernel does not let its memory be read (bpf, btf: %s)", strerror(-r));
+		r = err_set(e, ERR_UNSUPPORTED, "the kernel does not let its memory be read (bpf, btf: %s)",
+			    strerror(-r));
 	else
 		r = orient(k, e);
 	if (r < 0) {

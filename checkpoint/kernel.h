@@ -18,8 +18,8 @@ struct ckpt_kernel;
 int ckpt_kernel_open(struct ckpt_kernel **ret, struct err *e);
 void ckpt_kernel_close(struct ckpt_kernel *k);
 
-/* A member of a structure that begins at `at`, or "member.member": `size` bytes of it, up to 8, unsigned. Names are constants: where
- * they are is remembered. */
+/* A member of a structure that begins at `at`, or "member.member": `size` bytes of it, up to 8, unsigned. Names are
+ * constants: where they are is remembered. */
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
 		       uint64_t *ret, struct err *e);
 /* Where that member is. */

@@ -149,7 +149,8 @@ static int fill_sockets(struct restore *r, struct list *l, struct err *e)
 	if (n == 0)
 		n = restore_by_helper(r, restore_fill_sockets, false, l, e);
 	list_init(l, r);
-	list_call(l, NULL, SYS_close_range, (uint64_t)restore_fd_mate(r, 0), (uint64_t)restore_fd_end(r) - 1, 0, 0, 0, 0);
+	list_call(l, NULL, SYS_close_range, (uint64_t)restore_fd_mate(r, 0), (uint64_t)restore_fd_end(r) - 1, 0, 0, 0,
+		  0);
 	return n;
 }
 

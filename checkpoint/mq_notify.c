@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Who is to be told of the next message in an empty queue (mq_notify(3)). A read of the queue says who (mq_overview(7)),
- * the kernel's memory which value comes along with the signal.
+ * Who is to be told of the next message in an empty queue (mq_notify(3)). A read of the queue says who
+ * (mq_overview(7)), the kernel's memory which value comes along with the signal.
  */
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
@@ -62,11 +62,15 @@ int ckpt_notify_collect(struct ckpt_dump *d, int fd, Ckpt__Mqueue *q, struct err
 	r = read_event(d, fd, q->notify, e);
 	/* The C library's threads hear of it by a netlink socket; what was received and sent again would be told of. */
 	if (r == 0 && q->notify->how != SIGEV_SIGNAL && q->notify->how != SIGEV_NONE)
-		return err_set(e, ERR_UNSUPPORTED, "process %d is to be notified by a thread (mq_notify) of messages in %s, "
-			       "which cannot be saved", (int)q->notify->pid, q->name);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "process %d is to be notified by a thread (mq_notify) of messages in %s, "
+			       "which cannot be saved",
+			       (int)q->notify->pid, q->name);
 	if (r == 0 && q->count)
-		return err_set(e, ERR_UNSUPPORTED, "process %d is to be notified (mq_notify) of messages in %s beside those "
-			       "that are there, which cannot be saved", (int)q->notify->pid, q->name);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "process %d is to be notified (mq_notify) of messages in %s beside those "
+			       "that are there, which cannot be saved",
+			       (int)q->notify->pid, q->name);
 	return r;
 }
 
@@ -91,8 +95,11 @@ int ckpt_notify_resolve(const struct ckpt_dump *d, uint32_t queue, struct err *e
 			n->pid = d->tree.tasks[i].process->pid;
 			return 0;
 		}
-	return !n ? 0 : err_set(e, ERR_UNSUPPORTED, "process %d is to be notified (mq_notify) of messages in %s, which it does "
-				"not have open, and cannot be saved", (int)n->pid, d->tree.mqueues[queue - 1]->name);
+	return !n ? 0 :
+		    err_set(e, ERR_UNSUPPORTED,
+			    "process %d is to be notified (mq_notify) of messages in %s, which it does "
+			    "not have open, and cannot be saved",
+			    (int)n->pid, d->tree.mqueues[queue - 1]->name);
 }
 
 bool ckpt_notify_is_good(const Ckpt__MqNotify *n)
@@ -115,7 +122,8 @@ int restore_notify(const struct restore *r, struct restoring *p, struct list *l,
 		ev.sigev_signo = (int)q->signal;
 		ev.sigev_value.sival_ptr = (void *)(uintptr_t)q->value; /* NOLINT: the process's */
 		n = list_fits(l, 1, sizeof(ev)) ? 0 : list_run(l, &p->batch, &p->threads[0], e);
-		list_call(l, "be notified of messages", SYS_mq_notify, (uint64_t)fd, list_put(l, &ev, sizeof(ev)), 0, 0, 0, 0);
+		list_call(l, "be notified of messages", SYS_mq_notify, (uint64_t)fd, list_put(l, &ev, sizeof(ev)), 0, 0,
+			  0, 0);
 	}
 	return n;
 }

@@ -68,8 +68,9 @@ bool net_link_has(const struct nlattr *data, const struct nlattr *a)
 	return false;
 }
 
-/* The kernel tells a VLAN's flags with a mask of all ones, and takes none with more than it knows (EINVAL, 6.12). Bound
- * to the link below it a VLAN goes up with that, asked or not: net_links_up() binds it when all are up that are to be. */
+/* The kernel tells a VLAN's flags with a mask of all ones, and takes none with more than it knows (EINVAL, 6.12).
+ * Bound to the link below it a VLAN goes up with that, asked or not: net_links_up() binds it when all are up that are
+ * to be. */
 static bool put_vlan_flags(struct nlmsghdr *q, const struct net_link *l, const struct nlattr *a)
 {
 	struct ifla_vlan_flags flags;

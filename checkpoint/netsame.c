@@ -67,7 +67,8 @@ static int look(void *arg, struct err *e)
 		char now[4096];
 		ssize_t n = fd < 0 ? -1 : read(fd, now, sizeof(now));
 
-		s->shared->same[i] = n >= 0 && (size_t)n == strnlen(path + at, d->len - at) && memcmp(now, path + at, (size_t)n) == 0;
+		s->shared->same[i] = n >= 0 && (size_t)n == strnlen(path + at, d->len - at) &&
+				     memcmp(now, path + at, (size_t)n) == 0;
 	}
 	return root < 0 ? root : 0;
 }

@@ -25,7 +25,8 @@ int ckpt_owner_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File 
 
 	/* Neither is possible for a place (O_PATH). */
 	if (sig < 0 || fcntl(f->own, F_GETOWN_EX, &o) < 0)
-		return f->flags & O_PATH ? 0 : err_sys(e, "ask for the owner of fd %d of process %d", f->fd, (int)f->pid);
+		return f->flags & O_PATH ? 0 :
+					   err_sys(e, "ask for the owner of fd %d of process %d", f->fd, (int)f->pid);
 	out->signal = (uint32_t)sig;
 	if (!o.pid)
 		return 0;

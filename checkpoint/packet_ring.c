@@ -88,7 +88,8 @@ static int position(const struct ckpt_sock *k, Ckpt__PacketRing *r, struct err *
 	if (n == 0 && has_blocks(k->s, r))
 		n = ckpt_kernel_member(k->d->kernel, sk, "packet_sock", "rx_ring.prb_bdqc.kactive_blk_num", 2, &at, e);
 	else if (n == 0)
-		n = ckpt_kernel_member(k->d->kernel, sk, "packet_sock", r->tx ? "tx_ring.head" : "rx_ring.head", 4, &at, e);
+		n = ckpt_kernel_member(k->d->kernel, sk, "packet_sock", r->tx ? "tx_ring.head" : "rx_ring.head", 4, &at,
+				       e);
 	r->head = n == 0 ? (uint32_t)at : 0;
 	return n;
 }
@@ -136,8 +137,10 @@ int ckpt_ring_areas_resolve(struct ckpt_dump *d, struct err *e)
 							    d->tree.files[id - 1]->value != a->offset))
 				id++;
 			if (id > d->tree.file_count || a->end - a->start != total_of(d->tree.files[id - 1]->socket))
-				return err_set(e, ERR_UNSUPPORTED, "process %d has mapped a socket, not all of it or one "
-					       "that nobody has open, which cannot be saved", (int)d->tree.tasks[i].pid);
+				return err_set(e, ERR_UNSUPPORTED,
+					       "process %d has mapped a socket, not all of it or one "
+					       "that nobody has open, which cannot be saved",
+					       (int)d->tree.tasks[i].pid);
 			a->memfd_file = id;
 			a->offset = 0;
 		}
@@ -191,7 +194,8 @@ static uint8_t *frame(const struct moving *m, uint32_t n)
 	return m->at + (size_t)(n / in_block) * m->r->block_size + (size_t)(n % in_block) * m->r->frame_size;
 }
 
-/* Where the kernel says whose turn it is: of a block, of a frame. A long of the first version is as good in its half. */
+/* Where the kernel says whose turn it is: of a block, of a frame. A long of the first version is as good in its
+ * half. */
 static volatile uint32_t *status(const struct moving *m, uint32_t n)
 {
 	if (has_blocks(m->s, m->r))
@@ -310,13 +314,16 @@ static void put_frame(const struct moving *m, uint32_t n)
 
 	if (version == TPACKET_V1) {
 		*(struct tpacket_hdr *)p = (struct tpacket_hdr){ .tp_len = SMALL };
-		((struct tpacket_hdr *)p)->tp_mac = ((struct tpacket_hdr *)p)->tp_net = TPACKET_HDRLEN - sizeof(struct sockaddr_ll);
+		((struct tpacket_hdr *)p)->tp_mac = ((struct tpacket_hdr *)p)->tp_net =
+			TPACKET_HDRLEN - sizeof(struct sockaddr_ll);
 	} else if (version == TPACKET_V2) {
 		*(struct tpacket2_hdr *)p = (struct tpacket2_hdr){ .tp_len = SMALL };
-		((struct tpacket2_hdr *)p)->tp_mac = ((struct tpacket2_hdr *)p)->tp_net = TPACKET2_HDRLEN - sizeof(struct sockaddr_ll);
+		((struct tpacket2_hdr *)p)->tp_mac = ((struct tpacket2_hdr *)p)->tp_net =
+			TPACKET2_HDRLEN - sizeof(struct sockaddr_ll);
 	} else {
 		*(struct tpacket3_hdr *)p = (struct tpacket3_hdr){ .tp_len = SMALL };
-		((struct tpacket3_hdr *)p)->tp_mac = ((struct tpacket3_hdr *)p)->tp_net = TPACKET3_HDRLEN - sizeof(struct sockaddr_ll);
+		((struct tpacket3_hdr *)p)->tp_mac = ((struct tpacket3_hdr *)p)->tp_net =
+			TPACKET3_HDRLEN - sizeof(struct sockaddr_ll);
 	}
 	*status(m, n) = TP_STATUS_SEND_REQUEST;
 }

@@ -64,7 +64,9 @@ int plan_groups(struct planner *q, size_t *stuck)
 
 	for (size_t i = 0; r == 0 && i < q->p->given; i++) {
 		*stuck = i;
-		r = plan_is_hidden(plan_node(q, i)) ? 0 : make_group(q, plan_node(q, i)->pgid, plan_node(q, i)->group_level, i);
+		r = plan_is_hidden(plan_node(q, i)) ?
+			    0 :
+			    make_group(q, plan_node(q, i)->pgid, plan_node(q, i)->group_level, i);
 		if (r == 0 && plan_node(q, i)->foreground)
 			r = make_group(q, plan_node(q, i)->foreground, plan_node(q, i)->level, i);
 	}

@@ -6,9 +6,10 @@
 #include "checkpoint/internal.h"
 
 /*
- * On which nodes single areas of memory are to lie: mbind(2). /proc/PID/numa_maps tells, but looks at each page and does not
- * tell an area's policy from the process's: the process is asked (get_mempolicy(2), MPOL_F_ADDR). Most have none, so the
- * nodes are asked for afterwards. Of shared memory, parts of which may have policies of their own, that of its beginning.
+ * On which nodes single areas of memory are to lie: mbind(2). /proc/PID/numa_maps tells, but looks at each page and
+ * does not tell an area's policy from the process's: the process is asked (get_mempolicy(2), MPOL_F_ADDR). Most have
+ * none, so the nodes are asked for afterwards. Of shared memory, parts of which may have policies of their own, that
+ * of its beginning.
  */
 struct ckpt_policy_places {
 	size_t area, end;  /* those that are asked about */

@@ -106,7 +106,8 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	int r;
 
 	/* Watched, but not by us: it shares, or shared, its memory with another process. */
-	r = ckpt_scan_own(w->pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret, NULL);
+	r = ckpt_scan_own(w->pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret,
+			  NULL);
 	if (r != -EPERM)
 		return scanned(w, r, e);
 	/* All of it counts as written. */
@@ -127,7 +128,8 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	 * that all that is there is sent now. */
 	a->hopeless = true;
 	ckpt_ranges_cut(ret, before, a->start);
-	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL), e);
+	return scanned(
+		w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL), e);
 }
 
 /* As ckpt_has_family(). */
@@ -306,7 +308,8 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) |
 				       (area_kind(a) & ~(unsigned)CKPT_SCAN_FILE);
 
-			if (p->soft || ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
+			if (p->soft ||
+			    ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
 				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);
 		}
 		for (size_t k = 0; k < l.count; k++)
@@ -365,8 +368,8 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
  * GiB, in which as much is written to as in a round or two. Where it is far more, that makes no difference. */
 int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
 {
-	/* Where a round waits for requests more is written to in one than before it; where it begins with a stop each is
-	 * a pause of its own. */
+	/* Where a round waits for requests more is written to in one than before it; where it begins with a stop each
+	 * is a pause of its own. */
 	unsigned most = p->rings ? 0 : p->soft ? 1 : CATCH_UP_MAX;
 	uint64_t before, dirty = count_dirty(p);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Which pages of shared memory are not what was sent, when all is stopped: by their hashes, where they lie, by several
- * threads. Who writes to it cannot be watched: a process may map it, write and be gone between two looks, and write(2)
- * leaves no mark in any page table. While the VPS runs it is read instead (precopy_shared.c), as memory that a tenant cuts
- * off while we look would be a signal for us; mapped ahead it may be, and its pages with it.
+ * Which pages of shared memory are not what was sent, when all is stopped: by their hashes, where they lie, by
+ * several threads. Who writes to it cannot be watched: a process may map it, write and be gone between two looks, and
+ * write(2) leaves no mark in any page table. While the VPS runs it is read instead (precopy_shared.c), as memory that
+ * a tenant cuts off while we look would be a signal for us; mapped ahead it may be, and its pages with it.
  */
 #include "base/macro.h"
 #include "checkpoint/precopy_internal.h"

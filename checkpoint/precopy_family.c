@@ -48,7 +48,8 @@ static int compare(struct ckpt_pair *pair, const struct watched *child, const st
 }
 
 /* -ESRCH and the like when one of them has ended: nothing is shared then. */
-static int look(struct ckpt_pair *pair, const struct watched *child, const struct watched *parent, struct ckpt_ranges *l)
+static int look(struct ckpt_pair *pair, const struct watched *child, const struct watched *parent,
+		struct ckpt_ranges *l)
 {
 	int r;
 

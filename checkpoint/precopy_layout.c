@@ -158,7 +158,8 @@ static int find_huge(const struct watched *w, struct ckpt_ranges *ret)
 
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
 		if (w->areas.a[i].huge)
-			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret, NULL);
+			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret,
+					  NULL);
 	return r == 0 ? ckpt_ranges_unite(ret) : r;
 }
 
@@ -188,8 +189,8 @@ static int fill_area(const struct area *a, const struct ckpt_ranges *huge, struc
 	return r;
 }
 
-static int write_message(struct ckpt_precopy *p, const struct watched *w, const struct ckpt_ranges *huge, Ckpt__Layout *l,
-			 struct err *e)
+static int write_message(struct ckpt_precopy *p, const struct watched *w, const struct ckpt_ranges *huge,
+			 Ckpt__Layout *l, struct err *e)
 {
 	Ckpt__Area *areas = calloc(w->areas.count + 1, sizeof(*areas));
 	struct ckpt_arena arena = { 0 };

@@ -104,7 +104,8 @@ int ckpt_mqueues_collect(struct ckpt_dump *d, struct err *e)
 		r = ckpt_visit(CKPT_SPACE_IPC, d->spaces.space[i].fd, collect, &in, e);
 		if (r == 0 && d->tree.mqueue_count > had && d->tree.spaces[i]->owner &&
 		    d->tree.spaces[i]->owner != d->spaces.main[CKPT_SPACE_USER])
-			return err_set(e, ERR_UNSUPPORTED, "an ipc namespace in a user namespace that the VPS made has message "
+			return err_set(e, ERR_UNSUPPORTED,
+				       "an ipc namespace in a user namespace that the VPS made has message "
 				       "queues, which cannot be saved yet");
 	}
 	return r;
@@ -120,8 +121,10 @@ int ckpt_mqueue_find(struct ckpt_dump *d, const struct ckpt_fd *f, uint32_t *ret
 		if (q->dev != f->st.st_dev || q->ino != f->st.st_ino)
 			continue;
 		if (q->space != d->spaces.main[CKPT_SPACE_IPC])
-			return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a message queue of another ipc namespace "
-				       "than the VPS's own, which cannot be saved yet", f->fd, (int)f->pid);
+			return err_set(e, ERR_UNSUPPORTED,
+				       "fd %d of process %d is a message queue of another ipc namespace "
+				       "than the VPS's own, which cannot be saved yet",
+				       f->fd, (int)f->pid);
 		*ret = (uint32_t)i + 1;
 		return 0;
 	}
@@ -150,8 +153,8 @@ static uint64_t free_fd(const Ckpt__FdTable *t)
 
 /* Opens it; takes each message, which puts its priority, and process_vm_readv(2) its length, where sending it
  * has them; sends all in the same order; closes it. */
-static size_t compose(const struct ckpt_batch *b, const struct ckpt_thread *th, const Ckpt__Mqueue *q, const struct ckpt_task *k,
-		      struct ckpt_call *c, struct letter *letters)
+static size_t compose(const struct ckpt_batch *b, const struct ckpt_thread *th, const Ckpt__Mqueue *q,
+		      const struct ckpt_task *k, struct ckpt_call *c, struct letter *letters)
 {
 	uint64_t fd = free_fd(k->fds), room = b->scratch + CKPT_BATCH_LIST, n = 0;
 	uint64_t texts = room + 256 + q->count * sizeof(struct letter);
@@ -163,7 +166,9 @@ static size_t compose(const struct ckpt_batch *b, const struct ckpt_thread *th, 
 		letters[i] = (struct letter){ { CALL_AT(b, n, ret), 8 }, { CALL_AT(b, send, args[2]), 8 } };
 		c[n++] = (struct ckpt_call){ SYS_mq_timedreceive, { fd, texts + i * q->max_size, q->max_size,
 								    CALL_AT(b, send, args[3]), 0 }, 0 };
-		c[n++] = (struct ckpt_call){ SYS_process_vm_readv, { (uint64_t)th->ns_tgid, letter + 16, 1, letter, 1, 0 }, 0 };
+		c[n++] = (struct ckpt_call){ SYS_process_vm_readv,
+					     { (uint64_t)th->ns_tgid, letter + 16, 1, letter, 1, 0 },
+					     0 };
 		c[send] = (struct ckpt_call){ SYS_mq_timedsend, { fd, texts + i * q->max_size, 0, 0, 0 }, 0 };
 	}
 	n += q->count;
@@ -260,7 +265,8 @@ int ckpt_mqueues_complete(const struct ckpt_dump *d, struct err *e)
 		int r;
 
 		if (q->n_messages < q->count)
-			return err_set(e, ERR_UNSUPPORTED, "the message queue %s has messages that no process of the VPS may read",
+			return err_set(e, ERR_UNSUPPORTED,
+				       "the message queue %s has messages that no process of the VPS may read",
 				       q->name);
 		q->dev = q->ino = 0;
 		r = ckpt_notify_resolve(d, (uint32_t)i + 1, e);
@@ -275,9 +281,9 @@ int ckpt_mqueues_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; i < t->mqueue_count; i++) {
 		const Ckpt__Mqueue *q = t->mqueues[i];
 
-		if (i >= QUEUES_MAX || q->space == 0 || q->space > t->space_count || !q->name[0] || strlen(q->name) > 4096 ||
-		    q->max_messages > INT32_MAX || q->max_size > INT32_MAX || q->n_messages > q->max_messages ||
-		    !ckpt_notify_is_good(q->notify))
+		if (i >= QUEUES_MAX || q->space == 0 || q->space > t->space_count || !q->name[0] ||
+		    strlen(q->name) > 4096 || q->max_messages > INT32_MAX || q->max_size > INT32_MAX ||
+		    q->n_messages > q->max_messages || !ckpt_notify_is_good(q->notify))
 			return err_set(e, ERR_FAIL, "the image is damaged: a message queue");
 	}
 	return 0;
@@ -295,7 +301,8 @@ int ckpt_mqueue_make(const Ckpt__Mqueue *q, const char *name, struct err *e)
 	int fd = -1;
 
 	if (set_owner(q->uid, q->gid) == 0)
-		fd = (int)syscall(SYS_mq_open, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, q->mode & 0777, &a);
+		fd = (int)syscall(SYS_mq_open, name, O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK | O_CLOEXEC, q->mode & 0777,
+				  &a);
 	if (fd < 0)
 		err_sys(e, "make the message queue %s", name);
 	umask(mask);

@@ -135,7 +135,8 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 
 			if (end == p)
 				break;
-			if (!ckpt_is_frozen(&d->frozen, (pid_t)pid, &last) && ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
+			if (!ckpt_is_frozen(&d->frozen, (pid_t)pid, &last) && ckpt_status_read((pid_t)pid, &s) == 0 &&
+			    strstr(s.text, "\nState:\tZ"))
 				r = zombie_collect(d, k, (pid_t)pid, &s, e);
 			if (r < 0)
 				return r;

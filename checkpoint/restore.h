@@ -7,14 +7,13 @@
 #include "runtime/vps.h"
 
 /*
- * Builds the VPS `spec` with the processes of the stream that `fd` holds, in the place of init.
- * Namespaces, limits, seccomp and devices are the spec's, never the stream's. `stdio` as for rt_start();
- * `spec` must outlive the VPS. ptrace(2) is bound to threads: all calls for one handle are made by the
- * same one.
+ * Builds the VPS `spec` with the processes of the stream that `fd` holds, in the place of init. Namespaces, limits,
+ * seccomp and devices are the spec's, never the stream's. `stdio` as for rt_start(); `spec` must outlive the VPS.
+ * ptrace(2) is bound to threads: all calls for one handle are made by the same one.
  *
- * Prepare reads to the trailer (of a pipe or socket perhaps what follows it, too) and returns when everything is there, found good and stopped: nothing of
- * it has run. A stream with rounds of pre-copy (precopy.h) is read as it comes: memory is put in place
- * while the source runs. On failure no process and no kernel object is left.
+ * Prepare reads to the trailer (of a pipe or socket perhaps what follows it, too) and returns when everything is
+ * there, found good and stopped: nothing of it has run. A stream with rounds of pre-copy (precopy.h) is read as it
+ * comes: memory is put in place while the source runs. On failure no process and no kernel object is left.
  *
  * If the engine dies before the commit, everything is killed with it.
  */

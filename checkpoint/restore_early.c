@@ -146,7 +146,8 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 	if (n < 0)
 		return n;
 	list_init(l, r);
-	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, &number, &pid, &ignored) < 0 &&
+	if (restore_clone(l, &parent->p.batch, &parent->p.threads[0], CLONE_FILES, SIGCHLD, &number, &pid, &ignored) <
+		    0 &&
 	    pid == 0)
 		return 1;
 	n = ckpt_batch_copy(&w->p.batch, &parent->p.batch, pid, e);
@@ -247,7 +248,8 @@ static int make_shmem(struct restore *r, const Ckpt__Shmem *m, int *ret_its, str
 }
 
 /* Process 1 takes the huge pages that there are, so that the VPS pays for them. */
-static int take_huge_shared(struct restore *r, const struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e)
+static int take_huge_shared(struct restore *r, const struct early_shmem *s, const Ckpt__Shmem *m, struct list *l,
+			    struct err *e)
 {
 	struct early *first = early_by_pid(r->early, 1);
 	uint64_t page = 0;

@@ -216,7 +216,8 @@ static int put_zeros(const struct restoring *p, uint64_t at, bool fresh, struct 
 	static const uint8_t zeros[CKPT_PAGE];
 	uint8_t page[CKPT_PAGE];
 
-	if (fresh && pread(p->batch.mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE && memcmp(page, zeros, CKPT_PAGE) == 0)
+	if (fresh && pread(p->batch.mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE &&
+	    memcmp(page, zeros, CKPT_PAGE) == 0)
 		return 0;
 	return ckpt_mem_write(p->task->pid, at, zeros, CKPT_PAGE) < 0
 		? err_sys(e, "fill the memory of process %u", p->task->process->pid) : 0;

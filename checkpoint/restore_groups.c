@@ -190,7 +190,8 @@ static int enable_all(void *arg, struct err *e)
 	for (size_t i = 0; n == 0 && i < w->tree->group_count; i++) {
 		const Ckpt__Group *g = w->tree->groups[i];
 		const Ckpt__Setting *s = find(g, "cgroup.subtree_control");
-		cleanup_free char *value = s && s->value.len ? strndup((const char *)s->value.data, s->value.len) : NULL;
+		cleanup_free char *value =
+			s && s->value.len ? strndup((const char *)s->value.data, s->value.len) : NULL;
 		cleanup_close int dir = -EBADF;
 
 		if (!s || !s->value.len)

@@ -53,8 +53,8 @@ int restore_hidden(const struct mounting *m, uint32_t mount, struct err *e)
 static int take_unmounted(const struct mounting *m, uint32_t ghost, struct err *e)
 {
 	int anchor = m->anchor[m->tree->ghosts[ghost - 1]->super - 1];
-	cleanup_close int root = anchor < 0 ? -EBADF :
-					      open_tree(anchor, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	cleanup_close int root =
+		anchor < 0 ? -EBADF : open_tree(anchor, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (root < 0)
 		return err_sys(e, "open %s, whose mount is gone", m->tree->ghosts[ghost - 1]->path);

@@ -54,8 +54,8 @@ struct superblock {
 	bool nested; /* it belongs to a nested user namespace */
 };
 int workshop_super(struct superblock *b, struct err *e);
-/* Of a devpts that is there already: what goes to the workshop, and what becomes this mount. An fd of the caller's; -EBADF:
- * there is no such. (restore_devpts.c) */
+/* Of a devpts that is there already: what goes to the workshop, and what becomes this mount. An fd of the caller's;
+ * -EBADF: there is no such. (restore_devpts.c) */
 int restore_devpts_anchor(const struct mounting *m, uint32_t super);
 int restore_devpts_home(const struct mounting *m, uint32_t id);
 

@@ -23,9 +23,9 @@
 #endif
 
 /*
- * The mount that stands for a group is the one of its peers that shows most. Where it shows less than some of them, or
- * of those that receive from it, as the one that they were bound from is gone, a mount of the whole file system stands for
- * them while they are joined.
+ * The mount that stands for a group is the one of its peers that shows most. Where it shows less than some of them,
+ * or of those that receive from it, as the one that they were bound from is gone, a mount of the whole file system
+ * stands for them while they are joined.
  */
 struct group {
 	uint32_t id, first; /* the peer that shows most; 0: nobody here is in it */

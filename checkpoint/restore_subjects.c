@@ -81,14 +81,20 @@ int ckpt_subjects_check(const struct ckpt_tree *t, struct err *e)
 {
 	for (size_t i = 0; i < t->task_count; i++)
 		if (enters_user(t, t->tasks[i].threads[0]) && is_subject(t, &t->tasks[i]))
-			return err_set(e, ERR_UNSUPPORTED, "threads of process %d, in a nested user namespace, are open as "
-				       "files (of /proc, pidfds) or have open files or a directory of their own, which cannot "
-				       "be saved", (int)t->tasks[i].pid);
+			return err_set(
+				e, ERR_UNSUPPORTED,
+				"threads of process %d, in a nested user namespace, are open as "
+				"files (of /proc, pidfds) or have open files or a directory of their own, which cannot "
+				"be saved",
+				(int)t->tasks[i].pid);
 	/* A process of several threads enters no mount namespace, and the first opens them. */
 	for (size_t i = 0; i < t->file_count && is_subject(t, &t->tasks[0]); i++)
-		if (t->files[i]->kind == CKPT_FILE_VIRTUAL && t->files[i]->space && ckpt_file_is_of_thread(t, t->files[i]))
-			return err_set(e, ERR_UNSUPPORTED, "%s, of a thread, is open in a nested mount namespace beside a "
-				       "thread of process 1, which cannot be saved", t->files[i]->path);
+		if (t->files[i]->kind == CKPT_FILE_VIRTUAL && t->files[i]->space &&
+		    ckpt_file_is_of_thread(t, t->files[i]))
+			return err_set(e, ERR_UNSUPPORTED,
+				       "%s, of a thread, is open in a nested mount namespace beside a "
+				       "thread of process 1, which cannot be saved",
+				       t->files[i]->path);
 	return 0;
 }
 

@@ -44,7 +44,8 @@ enum {
 	CKPT_SCAN_ANEW = 16,   /* all counts as written */
 	CKPT_SCAN_SOFT = 32,   /* written is what has a soft-dirty mark (softdirty.h) */
 	CKPT_SCAN_ANON = 64,   /* memory of no file: it need not be looked for a file's pages, which takes long */
-	/* Of huge pages, which are never swapped out: the mark of a protected one that MADV_DONTNEED has dropped looks so. */
+	/* Of huge pages, which are never swapped out: the mark of a protected one that MADV_DONTNEED has dropped
+	 * looks so. */
 	CKPT_SCAN_HUGE = 256,
 	CKPT_SCAN_MARKS = 128, /* as where ckpt_scan_marks_tell(), whether that is known or not */
 };

@@ -213,8 +213,8 @@ int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 	return err_set(e, ERR_FAIL, "the image is damaged: a socket, %s", f->path);
 }
 
-/* Who listens comes first, or is bound by multipath TCP: what it accepted has the same port, and is forced onto it. Who hears of the
- * kernel's doings comes last, and hears nothing of ours. */
+/* Who listens comes first, or is bound by multipath TCP: what it accepted has the same port, and is forced onto it.
+ * Who hears of the kernel's doings comes last, and hears nothing of ours. */
 static int pass_of(const Ckpt__Socket *s)
 {
 	return s->family == AF_NETLINK ? 2 : s->state != TCP_LISTEN && !ckpt_socket_is_multipath(s);

@@ -59,7 +59,9 @@ int ckpt_soft_clear(pid_t pid, uint64_t canary)
 		return r;
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
 	mem = open(path, O_RDWR | O_CLOEXEC);
-	return mem >= 0 && pread(mem, &byte, 1, (off_t)canary) == 1 && pwrite(mem, &byte, 1, (off_t)canary) == 1 ? 0 : -errno;
+	return mem >= 0 && pread(mem, &byte, 1, (off_t)canary) == 1 && pwrite(mem, &byte, 1, (off_t)canary) == 1 ?
+		       0 :
+		       -errno;
 }
 
 bool ckpt_soft_holds(int pagemap, uint64_t canary)

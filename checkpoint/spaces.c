@@ -231,7 +231,8 @@ static int collect_thread(struct ckpt_dump *d, const struct ckpt_process *p, siz
 	struct ckpt_seen_thread *t = add_thread(&d->spaces);
 	const struct ckpt_seen_thread *first = k ? find_thread(&d->spaces, p->tids[0]) : NULL;
 	pid_t tid = p->tids[k];
-	int r = t ? read_links(d, tid, first ? first->space : NULL, t->space, e) : err_code(e, -ENOMEM, "collect namespaces");
+	int r = t ? read_links(d, tid, first ? first->space : NULL, t->space, e) :
+		    err_code(e, -ENOMEM, "collect namespaces");
 
 	if (r < 0)
 		return r;

@@ -142,8 +142,10 @@ static int add_xattrs(struct walk *w, const char *path, const char *self, Ckpt__
 {
 	struct attributes x = { &w->d->tree.arena, n, w->d->proc, self };
 
-	return listxattr(path, NULL, 0) > 0
-		? ckpt_within(&w->d->spaces.space[w->d->spaces.main[CKPT_SPACE_USER] - 1].fd, 1, read_xattrs, &x, e) : 0;
+	return listxattr(path, NULL, 0) > 0 ?
+		       ckpt_within(&w->d->spaces.space[w->d->spaces.main[CKPT_SPACE_USER] - 1].fd, 1, read_xattrs, &x,
+				   e) :
+		       0;
 }
 
 /* One file, opened with O_PATH; a directory's contents follow. */

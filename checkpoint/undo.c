@@ -117,7 +117,8 @@ static int find_all(struct ckpt_dump *d, struct ckpt_task *k, struct asking *q, 
 {
 	for (size_t i = 0; i < d->tree.ipc_count; i++) {
 		q->set = d->tree.ipc[i];
-		for (size_t n = 0; q->set->kind == CKPT_IPC_SEM && q->set->space == space && n < q->set->n_values; n++) {
+		for (size_t n = 0; q->set->kind == CKPT_IPC_SEM && q->set->space == space && n < q->set->n_values;
+		     n++) {
 			Ckpt__Undo *u;
 			int adjust, r;
 
@@ -236,7 +237,8 @@ static int touch(const struct ckpt_tree *t, struct restoring *p, struct list *l,
 	for (size_t i = 0; i < t->ipc_count; i++) {
 		const Ckpt__IpcObject *o = t->ipc[i];
 
-		for (size_t k = 0; n == 0 && o->kind == CKPT_IPC_SEM && o->space == space_of(p->task) && k < o->n_pids; k++)
+		for (size_t k = 0; n == 0 && o->kind == CKPT_IPC_SEM && o->space == space_of(p->task) && k < o->n_pids;
+		     k++)
 			if (o->pids[k] == p->task->process->pid)
 				n = twice(p, l, o->id, (uint16_t)k, (int)o->values[k], 1, 0, e);
 	}

@@ -6,8 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What others write to the same disk goes with it, and so it takes as long as it takes: the source hears meanwhile that we
- * are there. */
+/* What others write to the same disk goes with it, and so it takes as long as it takes: the source hears meanwhile
+ * that we are there. */
 
 struct sync_job {
 	int fd, error;

@@ -39,7 +39,8 @@ void mig_obstacle(json_t *list, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	/* One that was cut inside a character is none to JSON, and must not be lost. */
-	json_array_append_new(list, json_string(text) ?: json_string("something that cannot be told stands in the way"));
+	json_array_append_new(list,
+			      json_string(text) ?: json_string("something that cannot be told stands in the way"));
 }
 
 void mig_offer_host(struct mig_offer *o)
@@ -63,14 +64,14 @@ static json_t *format_template(const struct storage_template *t)
 
 json_t *mig_offer_format(const struct mig_offer *o)
 {
-	json_t *j = json_pack("{s:s, s:b, s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I, s:I}",
-			      "mode", modes[o->mode], "live", o->live, "paused", o->paused, "resume",
-			      o->resume, "dry_run", o->dry_run, "id", o->id, "name", o->name, "from", o->from, "version", o->version, "arch",
-			      o->arch, "kernel", o->kernel, "config", o->config ? o->config : "",
-			      "has_template", o->has_template, "template",
-			      format_template(&o->template), "bytes", (json_int_t)o->bytes,
-			      "entries", (json_int_t)o->entries, "memory", (json_int_t)o->memory,
-			      "image", (json_int_t)o->image);
+	json_t *j =
+		json_pack("{s:s, s:b, s:b, s:b, s:b, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:o, s:I, s:I, s:I, s:I}",
+			  "mode", modes[o->mode], "live", o->live, "paused", o->paused, "resume", o->resume, "dry_run",
+			  o->dry_run, "id", o->id, "name", o->name, "from", o->from, "version", o->version, "arch",
+			  o->arch, "kernel", o->kernel, "config", o->config ? o->config : "", "has_template",
+			  o->has_template, "template", format_template(&o->template), "bytes", (json_int_t)o->bytes,
+			  "entries", (json_int_t)o->entries, "memory", (json_int_t)o->memory, "image",
+			  (json_int_t)o->image);
 
 	if (j && o->cpu)
 		json_object_set(j, "cpu", o->cpu);

@@ -13,9 +13,9 @@
  * oversight.
  *
  * Who writes and who reads may be of different versions while a package is upgraded. A member that is new must
- * therefore be MEMBER_OPTIONAL, with the old behaviour at zero; and MEMBER_IGNORABLE when a reader that has never heard of it may go
- * on all the same. The names of those travel along, in `may_ignore`: whatever else is unknown to the reader is refused,
- * for it may be a bound.
+ * therefore be MEMBER_OPTIONAL, with the old behaviour at zero; and MEMBER_IGNORABLE when a reader that has never
+ * heard of it may go on all the same. The names of those travel along, in `may_ignore`: whatever else is unknown to
+ * the reader is refused, for it may be a bound.
  */
 struct member;
 

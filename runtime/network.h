@@ -20,9 +20,9 @@ struct rt_network {
 };
 
 /*
- * Reads the settings; `host` is the state root's network and is copied. Without a `net` line there is loopback alone: it is
- * `create` that gives a VPS its first interface. What belongs together is checked
- * (netns_vps_check()). ERR_USAGE. Empty on failure.
+ * Reads the settings; `host` is the state root's network and is copied. Without a `net` line there is loopback alone:
+ * it is `create` that gives a VPS its first interface. What belongs together is checked (netns_vps_check()).
+ * ERR_USAGE. Empty on failure.
  */
 int rt_network_parse(struct rt_network *n, const struct netns_host *host, const char *name,
 		     const char *uuid, const struct config *c, struct err *e);

@@ -59,8 +59,8 @@ const struct setting *setting_find(const char *name, struct err *e);
 /* As setting_find() without an error to fill. */
 const struct setting *setting_lookup(const char *name);
 
-/* 0 when the text is a value of this setting, ERR_UNSUPPORTED when it is one of a SETTING_LATER, else ERR_USAGE: "memory.max: 12Q is not a size" with
- * a hint of what is (an example with a unit). */
+/* 0 when the text is a value of this setting, ERR_UNSUPPORTED when it is one of a SETTING_LATER, else ERR_USAGE:
+ * "memory.max: 12Q is not a size" with a hint of what is (an example with a unit). */
 int setting_check(const struct setting *s, const char *value, struct err *e);
 
 /* The value as setting_check()ed text says it, in the type's unit; only for types with numbers

@@ -108,9 +108,9 @@ int storage_staging_publish(struct staging *s, struct storage_template *t, struc
 /* lib/templates, made if it is not there. */
 int storage_templates_open(const char *lib, struct err *e);
 
-/* Runs a program in pid and mount namespaces of its own, so that nothing of it is left when it
- * ends, is cancelled, or we die. argv[0] is its path, its working directory `cwd`, its TMPDIR
- * `tmp`, both absolute. Lines that it writes to fd 3 are stages. On failure the error has the last lines it wrote to standard error. */
+/* Runs a program in pid and mount namespaces of its own, so that nothing of it is left when it ends, is cancelled, or
+ * we die. argv[0] is its path, its working directory `cwd`, its TMPDIR `tmp`, both absolute. Lines that it writes to
+ * fd 3 are stages. On failure the error has the last lines it wrote to standard error. */
 int storage_script_run(const char *const *argv, const char *cwd, const char *tmp,
 		       struct tell *tell, struct err *e);
 

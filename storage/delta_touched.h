@@ -31,8 +31,9 @@ struct delta_touched {
  * whose files may have been written to, in `open_lists` lists. Nothing that is told twice is looked at twice.
  */
 int delta_touched_find(struct delta_touched *t, int rootfd, enum storage_delta_kind kind, bool last,
-		       struct delta_catalogue *has, const struct delta_numbers *changed, const struct delta_numbers *open,
-		       size_t open_lists, struct delta_catalogue *ret_now, struct err *e);
+		       struct delta_catalogue *has, const struct delta_numbers *changed,
+		       const struct delta_numbers *open, size_t open_lists, struct delta_catalogue *ret_now,
+		       struct err *e);
 /* The receiver has `now` in the place of the part: the whole becomes that, `now` is empty. */
 int delta_touched_merge(struct delta_touched *t, struct delta_catalogue *now, struct err *e);
 void delta_touched_done(struct delta_touched *t);

@@ -351,8 +351,8 @@ static int overlay_mount(const struct storage_root *r, int userns_fd, int *ret_l
 	return mnt;
 }
 
-/* Reconfiguring a file system, to whatever it was, drops its entries that nobody uses (shrink_dcache_sb() in the kernel's
- * reconfigure_super()). Overlay keeps nothing else of the layers than in these. */
+/* Reconfiguring a file system, to whatever it was, drops its entries that nobody uses (shrink_dcache_sb() in the
+ * kernel's reconfigure_super()). Overlay keeps nothing else of the layers than in these. */
 int storage_root_reread(int fd, struct err *e)
 {
 	cleanup_close int fs = -EBADF;

@@ -316,7 +316,8 @@ int daemon_scan(struct sup_daemon *d, struct err *e)
 		struct sup_vps *v = d->vps[i];
 		struct err bad;
 
-		if (v->state == SUP_STOPPED && (v->ephemeral || v->moved == SUP_MOVED || v->moved == SUP_ARRIVING) && vps_destroy(v, &bad) < 0)
+		if (v->state == SUP_STOPPED && (v->ephemeral || v->moved == SUP_MOVED || v->moved == SUP_ARRIVING) &&
+		    vps_destroy(v, &bad) < 0)
 			log_error("%s", bad.msg);
 	}
 	d->sweep_templates = true;

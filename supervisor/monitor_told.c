@@ -32,7 +32,8 @@ static void on_prepared(struct sup_vps *v, json_t *msg)
 		return;
 	/* Of one that was being received when the vpsd before died it is known whose it is. */
 	v->destroy_next = v->moved == SUP_ARRIVING;
-	if (link_request(v->link, json_pack("{s:s}", "op", v->destroy_next ? "abort" : "commit"), NULL, 0, on_told, v, &e) < 0)
+	if (link_request(v->link, json_pack("{s:s}", "op", v->destroy_next ? "abort" : "commit"), NULL, 0, on_told, v,
+			 &e) < 0)
 		log_error("%s: %s", v->name, e.msg);
 }
 

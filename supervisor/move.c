@@ -372,14 +372,14 @@ static json_t *request(struct server_call *c, struct sup_vps *v, const char *mod
 		return NULL;
 	}
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:b, s:b, s:b, s:b, s:s}",
-			 "op", "move-out", "lib", v->d->root.lib, "mode", ask ? "ask" : mode, "id", id,
-			 "name", v->name, "new_name", to ? to : v->name, "config", text, "template",
+			 "op", "move-out", "lib", v->d->root.lib, "mode", ask ? "ask" : mode, "id", id, "name", v->name,
+			 "new_name", to ? to : v->name, "config", text, "template",
 			 or_empty(config_get(&v->config, "template")), "digest",
-			 or_empty(config_get(&v->config, "template.digest")), "compress",
-			 compress ? compress : "none", "bandwidth", call_int(c, "bandwidth", 0),
-			 "id_base", (json_int_t)v->id_base, "dry_run", call_bool(c, "dry_run"), "keep",
-			 call_bool(c, "keep"), "suspended", v->state == SUP_SUSPENDED, "resume", call_bool(c, "resume"), "with_template", !call_bool(c, "without_template"),
-			 "peer", or_empty(call_string(c, "peer")));
+			 or_empty(config_get(&v->config, "template.digest")), "compress", compress ? compress : "none",
+			 "bandwidth", call_int(c, "bandwidth", 0), "id_base", (json_int_t)v->id_base, "dry_run",
+			 call_bool(c, "dry_run"), "keep", call_bool(c, "keep"), "suspended", v->state == SUP_SUSPENDED,
+			 "resume", call_bool(c, "resume"), "with_template", !call_bool(c, "without_template"), "peer",
+			 or_empty(call_string(c, "peer")));
 }
 
 static const char *verb_of(const char *mode)

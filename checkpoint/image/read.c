@@ -85,7 +85,7 @@ static ssize_t read_on(struct ckpt_reader *r, uint8_t *to, size_t len)
 /* 0, or broken at the end of the stream. */
 static int get(struct ckpt_reader *r, void *buf, size_t len, struct err *e)
 {
-	ssize_t n = read_on(r, buf, len);
+	ssize_t n = len ? read_on(r, buf, len) : 0;
 
 	if (n < 0)
 		return err_code(e, (int)n, "read the image");

@@ -163,9 +163,11 @@ static int resolve(struct ckpt_dump *d, const struct ckpt_seen *epoll, const Ckp
 			t->file = find(d, &w);
 	}
 	t->ino = t->dev = 0;
-	return t->file ? 0
-		: err_set(e, ERR_UNSUPPORTED, "the epoll that is fd %d of process %d watches a file, once fd %u, that no "
-			  "process of the VPS has open", epoll->fd, (int)epoll->pid, t->fd);
+	return t->file ? 0 :
+			 err_set(e, ERR_UNSUPPORTED,
+				 "the epoll that is fd %d of process %d watches a file, once fd %u, that no "
+				 "process of the VPS has open",
+				 epoll->fd, (int)epoll->pid, t->fd);
 }
 
 int ckpt_epoll_resolve(struct ckpt_dump *d, struct err *e)

@@ -32,8 +32,10 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	int r = ckpt_socket_dump(d, f, out, e);
 
 	if (r == 0 && !is_known(out->socket))
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a socket of internet protocol %u, which cannot be "
-			       "saved", f->fd, (int)f->pid, out->socket->protocol);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "fd %d of process %d is a socket of internet protocol %u, which cannot be "
+			       "saved",
+			       f->fd, (int)f->pid, out->socket->protocol);
 	return r;
 }
 

@@ -122,7 +122,8 @@ int ckpt_inotify_resolve(struct ckpt_dump *d, struct err *e)
 			if (!w->path[0])
 				w->file = find_open(d, w);
 			if (!w->path[0] && !w->file)
-				return err_set(e, ERR_UNSUPPORTED, "the notifier that is fd %d of process %d watches a file "
+				return err_set(e, ERR_UNSUPPORTED,
+					       "the notifier that is fd %d of process %d watches a file "
 					       "(inode %llu, device %u:%u) that cannot be found",
 					       d->files.by_file[i]->fd, (int)d->files.by_file[i]->pid,
 					       (unsigned long long)w->ino, major(w->dev), minor(w->dev));

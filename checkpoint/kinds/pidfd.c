@@ -52,7 +52,8 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	if (!l)
 		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell of whom a pidfd is");
 	if (strtol(l + 5, NULL, 10) == -1) {
-		out->value2 = ioctl(f->own, GET_INFO, &info) == 0 && (info.mask & INFO_EXIT) ? (uint32_t)info.exit_code : 0;
+		out->value2 =
+			ioctl(f->own, GET_INFO, &info) == 0 && (info.mask & INFO_EXIT) ? (uint32_t)info.exit_code : 0;
 		return 0;
 	}
 	out->value = (uint64_t)inside(d, f);
@@ -79,7 +80,8 @@ int ckpt_pidfds_check(const struct ckpt_tree *t, struct err *e)
 		for (size_t k = 0; k < t->zombie_count && !found; k++)
 			found = t->zombies[k]->pid == f->value;
 		if (!found)
-			return err_set(e, ERR_UNSUPPORTED, "a pidfd of process %llu, which is in no group of the VPS, cannot be saved",
+			return err_set(e, ERR_UNSUPPORTED,
+				       "a pidfd of process %llu, which is in no group of the VPS, cannot be saved",
 				       (unsigned long long)f->value);
 	}
 	return 0;

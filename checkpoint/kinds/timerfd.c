@@ -70,7 +70,8 @@ static int read_running(const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 			return r;
 		if (!info || read_state(info, out) < 0)
 			return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell the state of a timerfd");
-		if (out->more[M_VALUE] || out->more[M_VALUE_NS] || (!out->more[M_INTERVAL] && !out->more[M_INTERVAL_NS]))
+		if (out->more[M_VALUE] || out->more[M_VALUE_NS] ||
+		    (!out->more[M_INTERVAL] && !out->more[M_INTERVAL_NS]))
 			return 0;
 	}
 	/* Faster than it can be looked at: any moment will do. */
@@ -121,8 +122,10 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	out->n_more = M_COUNT;
 	r = read_running(f, out, e);
 	if (r == 0 && out->value != CLOCK_REALTIME && out->value != CLOCK_MONOTONIC && out->value != CLOCK_BOOTTIME)
-		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is a timer that wakes the machine, which cannot "
-			       "be saved", f->fd, (int)f->pid);
+		return err_set(e, ERR_UNSUPPORTED,
+			       "fd %d of process %d is a timer that wakes the machine, which cannot "
+			       "be saved",
+			       f->fd, (int)f->pid);
 	return r == 0 ? make_absolute(d, out, e) : r;
 }
 

@@ -94,7 +94,8 @@ static bool is_pressure(const char *path)
 /* What is written is none, so that it is refused as such where there is no trigger yet. */
 static bool has_trigger(const struct ckpt_fd *f)
 {
-	return (f->flags & O_ACCMODE) != O_RDONLY && is_pressure(f->link) && write(f->own, "?", 1) < 0 && errno == EBUSY;
+	return (f->flags & O_ACCMODE) != O_RDONLY && is_pressure(f->link) && write(f->own, "?", 1) < 0 &&
+	       errno == EBUSY;
 }
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
@@ -207,7 +208,8 @@ static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 			       ckpt_late_put(q, TRIGGER, sizeof(TRIGGER)), sizeof(TRIGGER), 0);
 	if (f->pos && !(f->flags & O_PATH)) /* as far as it goes: the contents are others */
 		ckpt_late_call(q, NULL, SYS_lseek, ckpt_late_fd(q), f->pos, SEEK_SET, 0);
-	if (subject(f->path, NULL) && (STREQ(name, "/mountinfo") || STREQ(name, "/mounts") || STREQ(name, "/mountstats")))
+	if (subject(f->path, NULL) &&
+	    (STREQ(name, "/mountinfo") || STREQ(name, "/mounts") || STREQ(name, "/mountstats")))
 		ckpt_late_mounts(q);
 	return 0;
 }

@@ -120,7 +120,8 @@ int main(void)
 		CHECK(strstr(before[i], advices[i].flag));
 	}
 	guarded = map(SIZE, MAP_PRIVATE);
-	has_guards = madvise(guarded + 8192, 8192, GUARD_INSTALL) == 0 && madvise(guarded + 40960, 4096, GUARD_INSTALL) == 0;
+	has_guards =
+		madvise(guarded + 8192, 8192, GUARD_INSTALL) == 0 && madvise(guarded + 40960, 4096, GUARD_INSTALL) == 0;
 	has_name = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, named, SIZE, "the name") == 0;
 	sealed = map(SIZE, MAP_PRIVATE);
 	code = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE, open("/test", O_RDONLY), 0);

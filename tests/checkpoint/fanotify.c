@@ -44,7 +44,8 @@ static void change(const char *path)
 
 int main(void)
 {
-	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_NONBLOCK, O_RDONLY), gone, epoll = epoll_create1(0);
+	int fd = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_FID | FAN_NONBLOCK, O_RDONLY), gone,
+	    epoll = epoll_create1(0);
 	int names = fanotify_init(FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME | FAN_NONBLOCK, O_RDONLY);
 	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = 5 };
 

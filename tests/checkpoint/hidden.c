@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * What no path leads to any more: open and mapped files, and a working directory, that mounts have covered since, in process
- * 1's namespace and in another; a file whose mount has been unmounted.
+ * What no path leads to any more: open and mapped files, and a working directory, that mounts have covered since, in
+ * process 1's namespace and in another; a file whose mount has been unmounted.
  */
 #include "tests/checkpoint/crew.h"
 

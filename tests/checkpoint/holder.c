@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* holder PAGES FILE [HUGE]: has so many huge pages, looks at them ten times a second, and counts that in FILE; it ends when
- * they are not what they were. HUGE is a file of a hugetlbfs that they are to be of; one more is private then, and in place
- * of the file's. For tests/migrate/huge.bats. */
+/* holder PAGES FILE [HUGE]: has so many huge pages, looks at them ten times a second, and counts that in FILE; it
+ * ends when they are not what they were. HUGE is a file of a hugetlbfs that they are to be of; one more is private
+ * then, and in place of the file's. For tests/migrate/huge.bats. */
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,7 +15,8 @@
 int main(int argc, char **argv)
 {
 	size_t pages = argc > 2 ? strtoul(argv[1], NULL, 10) : 0;
-	int fd = argc > 2 ? open(argv[2], O_WRONLY | O_CREAT, 0644) : -1, huge = argc > 3 ? open(argv[3], O_RDWR | O_CREAT, 0600) : -1;
+	int fd = argc > 2 ? open(argv[2], O_WRONLY | O_CREAT, 0644) : -1,
+	    huge = argc > 3 ? open(argv[3], O_RDWR | O_CREAT, 0600) : -1;
 	uint64_t *p = mmap(NULL, pages * HUGE, PROT_READ | PROT_WRITE,
 			   huge < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB : MAP_SHARED, huge, 0);
 	volatile uint64_t *own = huge < 0 ? p : mmap(NULL, HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE, huge, 0);

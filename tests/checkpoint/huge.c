@@ -106,7 +106,8 @@ static int has_sysv(int *id)
 int main(void)
 {
 	char *own = map(3, MAP_PRIVATE | ANON, -1), *lazy = map(4, MAP_PRIVATE | ANON | MAP_NORESERVE, -1);
-	char *shared = map(2, MAP_SHARED | ANON, -1), *cut = map(4, MAP_PRIVATE | ANON, -1), *busy = map(1, MAP_PRIVATE | ANON, -1);
+	char *shared = map(2, MAP_SHARED | ANON, -1), *cut = map(4, MAP_PRIVATE | ANON, -1),
+	     *busy = map(1, MAP_PRIVATE | ANON, -1);
 	int file = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_ALLOW_SEALING), id, ready[2], go[2], status;
 	int alone = memfd_create("alone", MFD_HUGETLB), sysv = has_sysv(&id);
 	char *whole, *mine, *seg = NULL, c, byte;
@@ -159,15 +160,20 @@ int main(void)
 	pthread_join(t, NULL);
 	for (int i = 0; i < 3; i++)
 		CHECK(moving[i][262143] == counts[i]);
-	CHECK(own[0] == 'p' && own[HUGE] == 'p' && exclusive(own) == KEPT_APART && exclusive(own + HUGE) && !is_present(own + 2 * HUGE));
+	CHECK(own[0] == 'p' && own[HUGE] == 'p' && exclusive(own) == KEPT_APART && exclusive(own + HUGE) &&
+	      !is_present(own + 2 * HUGE));
 	CHECK(is_present(lazy) && lazy[0] == 0 && !is_present(lazy + HUGE) && lazy[3 * HUGE - 1] == 'l');
-	CHECK(cut[0] == 'k' && cut[3 * HUGE] == 'k' && mmap(cut + HUGE, HUGE, PROT_READ, MAP_PRIVATE | ANON | MAP_FIXED_NOREPLACE, -1, 0) == cut + HUGE);
+	CHECK(cut[0] == 'k' && cut[3 * HUGE] == 'k' &&
+	      mmap(cut + HUGE, HUGE, PROT_READ, MAP_PRIVATE | ANON | MAP_FIXED_NOREPLACE, -1, 0) == cut + HUGE);
 	CHECK(mprotect(cut + 2 * HUGE, HUGE, PROT_READ) == 0 && cut[2 * HUGE] == 'k');
-	CHECK(whole[HUGE] == 'w' && byte == 'w' && mine[HUGE] == 'w' && mine[0] == 'm' && whole[0] == 0 && fstat(file, &st) == 0);
-	CHECK(st.st_size == 4 * (off_t)HUGE && fcntl(file, F_GET_SEALS) == F_SEAL_GROW && ftruncate(file, 5 * HUGE) < 0);
+	CHECK(whole[HUGE] == 'w' && byte == 'w' && mine[HUGE] == 'w' && mine[0] == 'm' && whole[0] == 0 &&
+	      fstat(file, &st) == 0);
+	CHECK(st.st_size == 4 * (off_t)HUGE && fcntl(file, F_GET_SEALS) == F_SEAL_GROW &&
+	      ftruncate(file, 5 * HUGE) < 0);
 	CHECK(fstat(alone, &st) == 0 && st.st_size == 2 * (off_t)HUGE && st.st_blocks == HUGE / 512);
 	if (sysv)
-		CHECK(seg[3] == 'v' && shmctl(id, IPC_STAT, &ds) == 0 && ds.shm_segsz == 3 * HUGE - 5000 && ds.shm_nattch == 2);
+		CHECK(seg[3] == 'v' && shmctl(id, IPC_STAT, &ds) == 0 && ds.shm_segsz == 3 * HUGE - 5000 &&
+		      ds.shm_nattch == 2);
 	CHECK(write(go[1], "g", 1) == 1 && waitpid(pid, &status, 0) == pid && status == 0 && shared[6] == 't');
 	return done();
 }

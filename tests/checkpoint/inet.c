@@ -94,7 +94,8 @@ static void check_options(int fd, int type)
 	len = sizeof(v);
 	CHECK(getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &v, &len) == 0 && v == 40000);
 	len = sizeof(cc);
-	CHECK(type != SOCK_STREAM || (getsockopt(fd, SOL_TCP, TCP_CONGESTION, cc, &len) == 0 && strcmp(cc, "reno") == 0));
+	CHECK(type != SOCK_STREAM ||
+	      (getsockopt(fd, SOL_TCP, TCP_CONGESTION, cc, &len) == 0 && strcmp(cc, "reno") == 0));
 }
 
 static void expect_port(int fd, int port)
@@ -284,7 +285,8 @@ static uint32_t port;
 
 static void set_kernel(void)
 {
-	struct sockaddr_nl a = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_IFADDR }, own = a;
+	struct sockaddr_nl a = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_ROUTE | RTMGRP_IPV4_IFADDR },
+			   own = a;
 	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_protocol = htons(0x88b5),
 				  .sll_ifindex = (int)if_nametoindex("eth0") };
 	struct packet_mreq m = { .mr_ifindex = ll.sll_ifindex, .mr_type = PACKET_MR_PROMISC };

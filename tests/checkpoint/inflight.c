@@ -3,8 +3,9 @@
 /*
  * Open files of all sorts that are on their way in a socket, some of them nowhere else: eventfd, timerfd, signalfd,
  * epolls (one that another watches, one that watches what is under way with it), inotify, memfd, pidfds of a process
- * that is gone, of a living one and of a zombie, files of /proc (watched by an epoll beside them; where who sent them has
- * closed its end; with data of others before and behind), a pipe's end, a file without a name, a socket with another in it.
+ * that is gone, of a living one and of a zombie, files of /proc (watched by an epoll beside them; where who sent them
+ * has closed its end; with data of others before and behind), a pipe's end, a file without a name, a socket with
+ * another in it.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -111,7 +112,8 @@ static int late[2], closed[2], gram[2], watcher;
 /* What can only be opened when all processes are there. */
 static void send_late(pid_t living, pid_t zombie)
 {
-	int zombies = pidfd(zombie), self = open("/proc/self/status", O_RDONLY), mounts = open("/proc/self/mounts", O_RDONLY);
+	int zombies = pidfd(zombie), self = open("/proc/self/status", O_RDONLY),
+	    mounts = open("/proc/self/mounts", O_RDONLY);
 
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, late) == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET, 0, closed) == 0);
 	CHECK(socketpair(AF_UNIX, SOCK_DGRAM, 0, gram) == 0);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * inotify: watches on files of the root, of tmpfs and of control groups, under numbers with gaps; a deleted
- * file that is still open; a symbolic link; one that is watched once; a file of the template that was
- * changed afterwards; a file that only another mount namespace has; events that nobody has read; an epoll that waits for them.
+ * inotify: watches on files of the root, of tmpfs and of control groups, under numbers with gaps; a deleted file that
+ * is still open; a symbolic link; one that is watched once; a file of the template that was changed afterwards; a
+ * file that only another mount namespace has; events that nobody has read; an epoll that waits for them.
  */
 #include "tests/checkpoint/guest.h"
 

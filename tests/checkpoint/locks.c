@@ -109,7 +109,8 @@ int main(void)
 	wait_for_restore();
 	CHECK(fcntl(pair[0], F_GETSIG) == SIGUSR2 && fcntl(pair[0], F_GETOWN_EX, &own) == 0);
 	CHECK(own.type == F_OWNER_PGRP && own.pid == getpgrp() && fcntl(pair[0], 17, uids) == 0);
-	CHECK(uids[0] == 0 && uids[1] == 12 && (fcntl(pair[0], F_GETFL) & (O_ASYNC | O_NONBLOCK)) == (O_ASYNC | O_NONBLOCK));
+	CHECK(uids[0] == 0 && uids[1] == 12 &&
+	      (fcntl(pair[0], F_GETFL) & (O_ASYNC | O_NONBLOCK)) == (O_ASYNC | O_NONBLOCK));
 	heard = 0;
 	CHECK(setresuid(-1, 0, -1) == 0 && write(pair[1], "x", 1) == 1 && heard == SIGUSR2);
 	CHECK(lock(ofd2, F_OFD_SETLK, F_WRLCK, 3, 1) < 0 && lock(ofd, F_OFD_SETLK, F_WRLCK, 200, 1) < 0);

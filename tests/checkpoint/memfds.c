@@ -32,7 +32,8 @@ static int again(int fd, int flags)
 
 int main(void)
 {
-	int sealed = make("sealed", MFD_ALLOW_SEALING), future = make("future", MFD_ALLOW_SEALING), plain = make("plain", 0);
+	int sealed = make("sealed", MFD_ALLOW_SEALING), future = make("future", MFD_ALLOW_SEALING),
+	    plain = make("plain", 0);
 	int noexec = memfd_create("noexec", NOEXEC), reader, append;
 	char *ro, *rw, *own, link[64] = { 0 }, path[64];
 	struct stat st;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What listens, is bound or new by multipath TCP, as programs in Go listen; and what it has accepted from plain peers. */
+/* What listens, is bound or new by multipath TCP, as programs in Go listen; and what it has accepted from plain
+ * peers. */
 #include "tests/checkpoint/guest.h"
 
 #include <arpa/inet.h>

@@ -55,7 +55,8 @@ static void check_notified(void)
 	CHECK(told(SIGRTMIN) == -1 && mq_notify(notifying, &ev) < 0 && errno == EBUSY);
 	CHECK(mq_send(notifying, "one", 3, 0) == 0 && told(SIGRTMIN) == 4711);
 	CHECK(takes(notifying, "one", 0) && mq_send(notifying, "two", 3, 0) == 0 && told(SIGRTMIN) == -1);
-	CHECK(mq_notify(silent, &ev) < 0 && errno == EBUSY && mq_notify(silent, NULL) == 0 && mq_notify(silent, &ev) == 0);
+	CHECK(mq_notify(silent, &ev) < 0 && errno == EBUSY && mq_notify(silent, NULL) == 0 &&
+	      mq_notify(silent, &ev) == 0);
 }
 
 static void elsewhere(int said, int go)
@@ -108,7 +109,8 @@ int main(void)
 	silent = be_notified("/silent", SIGEV_NONE, 0, 0);
 	wait_for_restore();
 	check_notified();
-	CHECK(mq_getattr(q, &a) == 0 && a.mq_flags == O_NONBLOCK && a.mq_maxmsg == 8 && a.mq_msgsize == 8192 && a.mq_curmsgs == 4);
+	CHECK(mq_getattr(q, &a) == 0 && a.mq_flags == O_NONBLOCK && a.mq_maxmsg == 8 && a.mq_msgsize == 8192 &&
+	      a.mq_curmsgs == 4);
 	CHECK(fstat(q, &st) == 0 && st.st_uid == 11 && st.st_gid == 12 && (st.st_mode & 07777) == 0640);
 	CHECK(mq_getattr(reader, &a) == 0 && a.mq_flags == 0 && mq_send(reader, "x", 1, 0) < 0 && errno == EBADF);
 	p = (struct pollfd){ reader, POLLIN, 0 };

@@ -26,7 +26,8 @@ static int set(void *at, unsigned mode)
 {
 	unsigned long nodes[16] = { 1 };
 
-	return syscall(SYS_mbind, at, 4096UL, (unsigned long)mode, mode == LOCAL ? NULL : nodes, mode == LOCAL ? 0UL : 1025UL, 0UL) == 0;
+	return syscall(SYS_mbind, at, 4096UL, (unsigned long)mode, mode == LOCAL ? NULL : nodes,
+		       mode == LOCAL ? 0UL : 1025UL, 0UL) == 0;
 }
 
 static int is(void *at, unsigned mode)
@@ -34,13 +35,14 @@ static int is(void *at, unsigned mode)
 	unsigned long nodes[16] = { 0 };
 	int now = -1;
 
-	return syscall(SYS_get_mempolicy, &now, nodes, 1025UL, at, (unsigned long)MPOL_F_ADDR) == 0 && (unsigned)now == mode &&
-	       (mode == 0 || mode == LOCAL || nodes[0] == 1);
+	return syscall(SYS_get_mempolicy, &now, nodes, 1025UL, at, (unsigned long)MPOL_F_ADDR) == 0 &&
+	       (unsigned)now == mode && (mode == 0 || mode == LOCAL || nodes[0] == 1);
 }
 
 int main(void)
 {
-	char *all = mmap(NULL, AREAS * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *area[COUNT], *seg;
+	char *all = mmap(NULL, AREAS * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), *area[COUNT],
+	     *seg;
 	char *shared = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int has[COUNT], id = shmget(IPC_PRIVATE, 8192, 0600), others;
 	unsigned long one = 1;

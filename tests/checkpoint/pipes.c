@@ -38,7 +38,8 @@ static void set_up(void)
 	loff_t at = 0;
 
 	CHECK(pipe2(packets, O_DIRECT | O_NONBLOCK) == 0);
-	CHECK(write(packets[1], "first", 5) == 5 && write(packets[1], "2", 1) == 1 && write(packets[1], "third", 5) == 5);
+	CHECK(write(packets[1], "first", 5) == 5 && write(packets[1], "2", 1) == 1 &&
+	      write(packets[1], "third", 5) == 5);
 	CHECK(pipe(pages) == 0 && write(file, "of a file", 9) == 9);
 	CHECK(splice(file, &at, pages[1], NULL, 9, 0) == 9);
 	iov.iov_base = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

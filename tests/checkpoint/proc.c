@@ -57,7 +57,8 @@ static void elsewhere(int said, int go)
 int main(void)
 {
 	int mounts = open("/proc/self/mountinfo", O_RDONLY), self = open("/proc/self/status", O_RDONLY), of_child, fds;
-	int of_dead, host = open("/proc/sys/kernel/hostname", O_RDONLY | O_NONBLOCK), up = open("/proc/uptime", O_RDONLY);
+	int of_dead, host = open("/proc/sys/kernel/hostname", O_RDONLY | O_NONBLOCK),
+		     up = open("/proc/uptime", O_RDONLY);
 	int sys = open("/sys/class/net", O_RDONLY | O_DIRECTORY), group = open("/sys/fs/cgroup", O_PATH | O_DIRECTORY);
 	int live, dead, killed, place, link, etc, ep = epoll_create1(0), go[2], said[2], end[2], sock, status;
 	struct epoll_event e = { EPOLLPRI, { .u64 = 1 } }, got;

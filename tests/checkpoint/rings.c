@@ -28,7 +28,9 @@ static int sender;
 
 static struct sockaddr_ll lo(int protocol)
 {
-	return (struct sockaddr_ll){ .sll_family = AF_PACKET, .sll_ifindex = 1, .sll_protocol = htons((uint16_t)protocol) };
+	return (struct sockaddr_ll){ .sll_family = AF_PACKET,
+				     .sll_ifindex = 1,
+				     .sll_protocol = htons((uint16_t)protocol) };
 }
 
 static void send_one(int protocol, uint8_t mark)
@@ -103,7 +105,8 @@ static void give(const struct ring *r, uint8_t from, uint8_t to)
 		send_one(r->protocol, mark);
 		/* Until its block is handed over. */
 		for (int i = 0; r->version == TPACKET_V3 && i < 1000 &&
-				!(*status(r, (r->next + mark - r->marked - 1u) % (uint32_t)r->blocks) & TP_STATUS_USER); i++)
+				!(*status(r, (r->next + mark - r->marked - 1u) % (uint32_t)r->blocks) & TP_STATUS_USER);
+		     i++)
 			usleep(1000);
 	}
 }

@@ -123,7 +123,8 @@ static pid_t child(long n, bool own)
 
 int main(void)
 {
-	int live, again, dead, leader, status, dir, gone, of_child, in_child, zombie_maps, zombie_status, of_gone, closed;
+	int live, again, dead, leader, status, dir, gone, of_child, in_child, zombie_maps, zombie_status, of_gone,
+		closed;
 	int fdinfo, ep = epoll_create1(0), pipe_fd[2], zombie_fd, result, nowhere;
 	struct epoll_event ev = { EPOLLIN, { .u64 = 7 } };
 	struct f_owner_ex owner = { F_OWNER_TID, 0 };

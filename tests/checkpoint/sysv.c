@@ -86,7 +86,8 @@ static void make_memory(int gap)
 	reader = shmat(shared, NULL, SHM_RDONLY);
 	strcpy(one + 4 * PAGE, "the same");
 	part = shmat(shared, NULL, 0);
-	CHECK(munmap(part, PAGE) == 0 && munmap(part + 3 * PAGE, 2 * PAGE) == 0 && mprotect(part + PAGE, PAGE, PROT_READ) == 0);
+	CHECK(munmap(part, PAGE) == 0 && munmap(part + 3 * PAGE, 2 * PAGE) == 0 &&
+	      mprotect(part + PAGE, PAGE, PROT_READ) == 0);
 	left = mmap(part, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	strcpy(left, "not shared");
 	removed = shmget(IPC_PRIVATE, 100, 0600);
@@ -188,7 +189,8 @@ static void make_queues(void)
 	struct msqid_ds md;
 
 	queue = msgget(0x55, IPC_CREAT | 0620);
-	CHECK(msgsnd(queue, &first, 4, 0) == 0 && msgsnd(queue, &second, 3, 0) == 0 && msgsnd(queue, &empty, 0, 0) == 0);
+	CHECK(msgsnd(queue, &first, 4, 0) == 0 && msgsnd(queue, &second, 3, 0) == 0 &&
+	      msgsnd(queue, &empty, 0, 0) == 0);
 	small = msgget(IPC_PRIVATE, 0600);
 	msgctl(small, IPC_STAT, &md);
 	md.msg_qbytes = 1000;

@@ -62,7 +62,8 @@ int main(void)
 		while (read(of[i].soon, &n, 8) != 8)
 			CHECK(errno == EAGAIN);
 		CHECK(n == 1 && clock_gettime(clocks[i], &t) == 0 && !is_before(t, of[i].due));
-		CHECK(timerfd_gettime(of[i].relative, &its) == 0 && its.it_value.tv_sec > 3500 && its.it_value.tv_sec <= 3600);
+		CHECK(timerfd_gettime(of[i].relative, &its) == 0 && its.it_value.tv_sec > 3500 &&
+		      its.it_value.tv_sec <= 3600);
 		CHECK(read(of[i].periodic, &n, 8) == 8 && n >= 3);
 		CHECK(timerfd_gettime(of[i].periodic, &its) == 0 && its.it_interval.tv_nsec == 50000000);
 		CHECK(its.it_value.tv_sec == 0 && its.it_value.tv_nsec > 0 && its.it_value.tv_nsec <= 50000000);

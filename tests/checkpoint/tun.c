@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Interfaces that programs make (/dev/net/tun), as VPNs and virtual machines have them: one that goes with its open file
- * and has an address, one of two queues with headers, one that lasts and belongs to a user; an open file that is
+ * Interfaces that programs make (/dev/net/tun), as VPNs and virtual machines have them: one that goes with its open
+ * file and has an address, one of two queues with headers, one that lasts and belongs to a user; an open file that is
  * attached to none, one in a child.
  */
 #include "tests/checkpoint/guest.h"
@@ -78,9 +78,15 @@ struct packet {
 static void talk(int fd, int udp)
 {
 	struct sockaddr_in to = { AF_INET, htons(5000), { inet_addr(OTHER) }, { 0 } };
-	struct packet p = { .ip = { .version = 4, .ihl = 5, .ttl = 9, .protocol = IPPROTO_UDP, .saddr = inet_addr(OTHER),
-				    .daddr = inet_addr(OWN), .tot_len = htons(sizeof(p)) },
-			    .udp = { .source = htons(5000), .dest = htons(5001), .len = htons(16) }, .text = "inwards" };
+	struct packet p = { .ip = { .version = 4,
+				    .ihl = 5,
+				    .ttl = 9,
+				    .protocol = IPPROTO_UDP,
+				    .saddr = inet_addr(OTHER),
+				    .daddr = inet_addr(OWN),
+				    .tot_len = htons(sizeof(p)) },
+			    .udp = { .source = htons(5000), .dest = htons(5001), .len = htons(16) },
+			    .text = "inwards" };
 	struct pollfd in = { fd, POLLIN, 0 };
 	char got[2048] = { 0 };
 	ssize_t n;

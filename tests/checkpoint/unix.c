@@ -77,8 +77,10 @@ int main(void)
 	CHECK(read(st[0], t, 10) == 4 && memcmp(t, "back", 4) == 0);
 	CHECK(read(st[0], t, 10) < 0 && errno == EAGAIN);
 	CHECK(write(st[1], "more", 4) == 4 && read(st[0], t, 10) == 4);
-	CHECK(write(dg[0], "a", 1) == 1 && write(dg[0], "bc", 2) == 2 && read(dg[1], t, 9) == 1 && read(dg[1], t, 9) == 2);
-	CHECK(write(sq[1], "abc", 3) == 3 && write(sq[1], "d", 1) == 1 && read(sq[0], t, 9) == 3 && read(sq[0], t, 9) == 1);
+	CHECK(write(dg[0], "a", 1) == 1 && write(dg[0], "bc", 2) == 2 && read(dg[1], t, 9) == 1 &&
+	      read(dg[1], t, 9) == 2);
+	CHECK(write(sq[1], "abc", 3) == 3 && write(sq[1], "d", 1) == 1 && read(sq[0], t, 9) == 3 &&
+	      read(sq[0], t, 9) == 1);
 	CHECK(read(gone[0], t, 9) == 3 && memcmp(t, "bye", 3) == 0 && read(gone[0], t, 9) == 0);
 	CHECK(read(half[0], t, 9) == 4 && read(half[0], t, 9) == 0);
 	CHECK(write(half[0], "on", 2) == 2 && read(half[1], t, 9) == 2);

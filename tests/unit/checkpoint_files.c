@@ -32,8 +32,12 @@ TEST(handles)
 TEST(handles_garbage)
 {
 	static const char *const bad[] = {
-		"", "ino:", "ino:1", "ino:1 sdev:2 fhandle-bytes:81 fhandle-type:1 f_handle:00",
-		"ino:1 sdev:2 fhandle-bytes:8 fhandle-type:1 f_handle:0011", "ino:1 sdev:2 fhandle-bytes:2 fhandle-type:1 f_handle:zz",
+		"",
+		"ino:",
+		"ino:1",
+		"ino:1 sdev:2 fhandle-bytes:81 fhandle-type:1 f_handle:00",
+		"ino:1 sdev:2 fhandle-bytes:8 fhandle-type:1 f_handle:0011",
+		"ino:1 sdev:2 fhandle-bytes:2 fhandle-type:1 f_handle:zz",
 	};
 	struct ckpt_handle h;
 
@@ -169,7 +173,8 @@ TEST(system_v)
 	BAD(s->object.size = 1, ckpt_ipc_check(&s->t, &e), "another size than its contents");
 	BAD(s->shmem.sysv = 0, ckpt_ipc_check(&s->t, &e), "a memfd's contents");
 	BAD(s->t.ipc_count = 0, ckpt_ipc_check(&s->t, &e), "contents of nobody");
-	BAD((s->shmem.sysv = 0, s->object.kind = CKPT_IPC_SEM), ckpt_ipc_check(&s->t, &e), "more semaphores than values");
+	BAD((s->shmem.sysv = 0, s->object.kind = CKPT_IPC_SEM), ckpt_ipc_check(&s->t, &e),
+	    "more semaphores than values");
 	BAD((s->shmem.sysv = 0, s->object.kind = CKPT_IPC_SEM, s->object.size = 0), ckpt_ipc_check(&s->t, &e),
 	    "no semaphore");
 }

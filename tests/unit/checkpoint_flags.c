@@ -27,9 +27,11 @@ TEST(plain)
 
 	ok(f && !f->refused && !f->advice && !f->locked && !f->huge && !f->sealed && !f->no_reserve, "nothing special");
 	f = parse(AREA_OF("4", "8", "", "rd wr mr mw me lo hg ac sl "));
-	ok(f->locked == (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) && f->advice == CKPT_ADVICE_HUGEPAGE && f->sealed && !f->huge,
+	ok(f->locked == (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) && f->advice == CKPT_ADVICE_HUGEPAGE && f->sealed &&
+		   !f->huge,
 	   "locked when it comes, advised, sealed");
-	ok(!parse("7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nVmFlags: rd \n"), "a part of it says nothing of all");
+	ok(!parse("7f0000000000-7f0000100000 rw-p 00000000 00:00 0 \nVmFlags: rd \n"),
+	   "a part of it says nothing of all");
 }
 
 TEST(huge)
@@ -38,7 +40,8 @@ TEST(huge)
 
 	ok(f && f->huge == 21 && f->no_reserve && !f->refused, "pages of 2 MiB, without a reservation");
 	f = parse(AREA_OF("1048576", "0", "", "rd wr mr mw me lo de ht "));
-	ok(f->huge == 30 && !f->no_reserve && f->locked == CKPT_LOCKED, "pages of 1 GiB, locked though none is counted");
+	ok(f->huge == 30 && !f->no_reserve && f->locked == CKPT_LOCKED,
+	   "pages of 1 GiB, locked though none is counted");
 }
 
 TEST(refused)

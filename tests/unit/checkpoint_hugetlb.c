@@ -42,11 +42,14 @@ TEST(areas)
 	ok(area_fits(4 * HUGE, 4, 21, 0) && area_fits(4 * HUGE, 4, 21, 2, P(4), P(4)), "none of them, all");
 	ok(area_fits(4 * HUGE, 4, 21, 4, P(5), P(1), P(1), P(1)), "some");
 	ok(!area_fits(4 * HUGE, 4, 21, 2, P(3), P(1)) && !area_fits(4 * HUGE, 4, 21, 2, P(7), P(2)), "not beside it");
-	ok(!area_fits(4 * HUGE, 4, 21, 2, P(4) + 1, P(1)) && !area_fits(4 * HUGE, 4, 21, 2, P(4), P(1) - 1), "no parts of pages");
+	ok(!area_fits(4 * HUGE, 4, 21, 2, P(4) + 1, P(1)) && !area_fits(4 * HUGE, 4, 21, 2, P(4), P(1) - 1),
+	   "no parts of pages");
 	ok(!area_fits(4 * HUGE, 4, 21, 1, P(4)), "no odd list");
-	ok(!area_fits(4 * HUGE, 4, 21, 2, UINT64_MAX, P(1)) && !area_fits(4 * HUGE, 4, 21, 2, P(4), UINT64_MAX), "no overflow");
-	ok(!area_fits(4 * HUGE + 4096, 4, 21, 0) && !area_fits(4 * HUGE, 4, 22 + 10, 0) && !area_fits(4 * HUGE, 4, 12, 0) &&
-	   !area_fits(4 * HUGE, 4, 255, 0), "sizes that are none, places that are not theirs");
+	ok(!area_fits(4 * HUGE, 4, 21, 2, UINT64_MAX, P(1)) && !area_fits(4 * HUGE, 4, 21, 2, P(4), UINT64_MAX),
+	   "no overflow");
+	ok(!area_fits(4 * HUGE + 4096, 4, 21, 0) && !area_fits(4 * HUGE, 4, 22 + 10, 0) &&
+		   !area_fits(4 * HUGE, 4, 12, 0) && !area_fits(4 * HUGE, 4, 255, 0),
+	   "sizes that are none, places that are not theirs");
 	ok(!area_fits(HUGE, 1, 30, 0), "nor those of larger ones");
 }
 

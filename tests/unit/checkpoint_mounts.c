@@ -16,10 +16,11 @@ static struct err e;
 
 TEST(mountinfo_lines)
 {
-	char text[] = "67 42 0:40 / / rw,nodev,relatime - overlay overlay rw,lowerdir=/a:/b\n"
-		      "93 67 8:1 /sub\\040dir /mnt/a\\134b ro,nosuid,noexec,nodiratime shared:15 master:7 propagate_from:2 - "
-		      "ext4 /dev/sda1 rw\n"
-		      "94 93 0:5 / /x rw unbindable - tmpfs none rw,size=5k\n";
+	char text[] =
+		"67 42 0:40 / / rw,nodev,relatime - overlay overlay rw,lowerdir=/a:/b\n"
+		"93 67 8:1 /sub\\040dir /mnt/a\\134b ro,nosuid,noexec,nodiratime shared:15 master:7 propagate_from:2 - "
+		"ext4 /dev/sda1 rw\n"
+		"94 93 0:5 / /x rw unbindable - tmpfs none rw,size=5k\n";
 	struct ckpt_mountinfo *m;
 	size_t n;
 
@@ -70,7 +71,8 @@ TEST(file_systems)
 	ok(ckpt_mountfs_find("tmpfs")->contents && !ckpt_mountfs_find("proc")->contents, "what is in memory");
 	ok(ckpt_mountfs_has_option(ckpt_mountfs_find("tmpfs"), "size"), "an option");
 	ok(!ckpt_mountfs_has_option(ckpt_mountfs_find("proc"), "size"), "of another");
-	ok(!ckpt_mountfs_find("ext4") && !ckpt_mountfs_find("fuse") && !ckpt_mountfs_find("nfs"), "what no tenant mounts");
+	ok(!ckpt_mountfs_find("ext4") && !ckpt_mountfs_find("fuse") && !ckpt_mountfs_find("nfs"),
+	   "what no tenant mounts");
 }
 
 /* An image that is good, to be spoiled in one place. */
@@ -185,7 +187,8 @@ TEST(hostile_namespaces)
 	SPOILED(g.thread.group = 3, "a group that is not there");
 	SPOILED(g.process.cwd_space = 1, "a directory in a user namespace");
 	SPOILED(g.file.space = 99, "a file nowhere");
-	SPOILED((g.setting.name = str("kernel/core_pattern"), g.space[4].sysctls = g.settings, g.space[4].n_sysctls = 1),
+	SPOILED((g.setting.name = str("kernel/core_pattern"), g.space[4].sysctls = g.settings,
+		 g.space[4].n_sysctls = 1),
 		"a sysctl of others");
 }
 

@@ -59,7 +59,8 @@ static unsigned draw(unsigned below)
 /* What programs do with their memory, to a few pages or to the whole of several page tables. */
 static void change(void)
 {
-	size_t count = draw(8) ? 1 + draw(40) : 1024, at = draw(PAGES - (unsigned)count) & (count == 1024 ? ~511u : ~0u);
+	size_t count = draw(8) ? 1 + draw(40) : 1024,
+	       at = draw(PAGES - (unsigned)count) & (count == 1024 ? ~511u : ~0u);
 	char *start = memory + at * PAGE;
 
 	switch (draw(6)) {

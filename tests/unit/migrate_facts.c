@@ -32,10 +32,10 @@ TEST(huge_pages)
 	eq_str(second(NULL), "", "an offer of an older vps says nothing of huge pages");
 	eq_str(second("{}"), "", "none are needed");
 	eq_str(second("{\"21\": 0}"), "", "none of a size are needed");
-	ok(strstr(second("{\"21\": 1125899906842624}"), "huge pages of 2.0 MiB: 1.0 PiB are needed, "), "more than there are: %s",
-	   second("{\"21\": 1125899906842624}"));
-	ok(strstr(second("{\"14\": 16384}"), "huge pages of 16.0 KiB: 16.0 KiB are needed, 0 B are free"), "a size that is not here: %s",
-	   second("{\"14\": 16384}"));
+	ok(strstr(second("{\"21\": 1125899906842624}"), "huge pages of 2.0 MiB: 1.0 PiB are needed, "),
+	   "more than there are: %s", second("{\"21\": 1125899906842624}"));
+	ok(strstr(second("{\"14\": 16384}"), "huge pages of 16.0 KiB: 16.0 KiB are needed, 0 B are free"),
+	   "a size that is not here: %s", second("{\"14\": 16384}"));
 	eq_str(second("[1]"), "", "what is no object is none");
 	ok(strstr(second("{\"99\": 1}"), "a size that is none"), "no size: %s", second("{\"99\": 1}"));
 }

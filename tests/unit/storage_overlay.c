@@ -226,8 +226,10 @@ TEST(changed_below)
 	put(upper, "beside", "beside", 0644);
 	eq_int(storage_root_reread(mnt, &e), 0, "it looks again");
 	ok(faccessat(mnt, "fresh", F_OK, 0) == 0, "what was not there is");
-	ok(fd_read_file_at(mnt, "hello", 100, &text, NULL) == 0 && STREQ(text, "of the upper"), "a file is the upper's");
-	ok(faccessat(mnt, "dir/beside", F_OK, 0) == 0 && faccessat(mnt, "dir/inner", F_OK, 0) == 0, "a directory is both's");
+	ok(fd_read_file_at(mnt, "hello", 100, &text, NULL) == 0 && STREQ(text, "of the upper"),
+	   "a file is the upper's");
+	ok(faccessat(mnt, "dir/beside", F_OK, 0) == 0 && faccessat(mnt, "dir/inner", F_OK, 0) == 0,
+	   "a directory is both's");
 	close(mnt);
 	place_done(&p);
 }

@@ -227,14 +227,11 @@ TEST(refuses)
 		  "{\"error\":\"org.varlink.service.InterfaceNotFound\",\"parameters\":{\"interface\":\"org.other\"}}|" },
 		{ "{\"method\":\"nodots\"}",
 		  "{\"error\":\"org.varlink.service.MethodNotFound\",\"parameters\":{\"method\":\"nodots\"}}|" },
-		{ CALL("Many"),
-		  "{\"error\":\"org.varlink.service.ExpectedMore\",\"parameters\":{}}|" },
-		{ CALL("Fds"),
-		  "{\"error\":\"org.test.T.Failed\",\"parameters\":{\"status\":2,\"error\":"
-		  "\"Fds: 2 file descriptors must come with the call, not 0\",\"hint\":\"\"}}|" },
-		{ CALL("Bad"),
-		  "{\"error\":\"org.test.T.Failed\",\"parameters\":{\"status\":1,\"error\":"
-		  "\"Bad: vpsd made a reply that its interface does not allow\",\"hint\":\"\"}}|" },
+		{ CALL("Many"), "{\"error\":\"org.varlink.service.ExpectedMore\",\"parameters\":{}}|" },
+		{ CALL("Fds"), "{\"error\":\"org.test.T.Failed\",\"parameters\":{\"status\":2,\"error\":"
+			       "\"Fds: 2 file descriptors must come with the call, not 0\",\"hint\":\"\"}}|" },
+		{ CALL("Bad"), "{\"error\":\"org.test.T.Failed\",\"parameters\":{\"status\":1,\"error\":"
+			       "\"Bad: vpsd made a reply that its interface does not allow\",\"hint\":\"\"}}|" },
 	};
 	struct lab l;
 	int fd;
