@@ -194,6 +194,16 @@ void fd_reserve(unsigned count)
 		high = fcntl(some, F_DUPFD_CLOEXEC, (int)count - 1);
 }
 
+void fd_limit_raise(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nfds)
 {
 	union {

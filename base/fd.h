@@ -46,6 +46,8 @@ int fd_cloexec_from(unsigned first);
  * machine (Linux 6.18). It never shrinks.
  */
 void fd_reserve(unsigned count);
+/* As many fds as this process may have (RLIMIT_NOFILE). What it starts afterwards may, too. */
+void fd_limit_raise(void);
 
 /*
  * One message with up to FD_MSG_MAX fds (SCM_RIGHTS, unix(7)). Send returns the byte count;

@@ -22,7 +22,6 @@
 #include <grp.h>
 #include <signal.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
@@ -206,17 +205,6 @@ static int set_signals(struct sup_daemon *d, struct err *e)
 	return r < 0 ? err_code(e, r, "watch for signals") : 0;
 }
 
-/* A few fds for each VPS, and for each client: the soft limit of 1024 would be reached early. */
-static void raise_fd_limit(void)
-{
-	struct rlimit l;
-
-	if (getrlimit(RLIMIT_NOFILE, &l) == 0) {
-		l.rlim_cur = l.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
-}
-
 static int set_up(struct sup_daemon *d, struct err *e)
 {
 	const struct idl *idl;
@@ -283,7 +271,7 @@ int main(int argc, char **argv)
 		if (args.ready_fd >= 0)
 			fd_set_cloexec(args.ready_fd, true);
 		umask(022);
-		raise_fd_limit();
+		fd_limit_raise(); /* a few for each VPS, and for each client */
 		r = run(&d, &e);
 	}
 	if (r < 0) {

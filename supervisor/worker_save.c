@@ -236,6 +236,7 @@ int worker_save(json_t *job, json_t **ret, struct err *e)
 			   .vps.pidfd = -EBADF, .lib = -EBADF, .fd = -EBADF };
 	int r = find_vps(&s, e);
 
+	fd_limit_raise(); /* the memory of each process is open */
 	if (r == 0)
 		r = open_image(&s, e);
 	if (r == 0)

@@ -23,7 +23,7 @@ import time
 libc = ctypes.CDLL(None, use_errno=True)
 TOP = b"/srv/odd"
 LOWER = [d for d in (b"/usr/share/zoneinfo", b"/usr/share/doc", b"/usr/share/perl5", b"/usr/share/man") if os.path.isdir(d)]
-MAPPED = b"mapped-"
+KEPT = b"kept-"
 EXCHANGE = 2
 PUNCH = 3
 WORKERS = 3
@@ -41,14 +41,15 @@ def path(depth=3):
     top = random.choice([TOP, TOP, TOP] + LOWER)
     names = [random.choice((b"a", b"b", b"c", b"d", b"e")) for _ in range(1 + near(depth))]
     if top != TOP and near(2):
-        found = [e.path for e in os.scandir(top) if not e.name.startswith(MAPPED)]
+        found = [e.path for e in os.scandir(top) if not e.name.startswith(KEPT)]
         return random.choice(found) if found else top + b"/a"
     return b"/".join([top] + names)
 
 
-def mapped_path():
-    """Of a file that nobody makes shorter: who writes to what is mapped past its end is killed."""
-    return os.path.dirname(path(2)) + b"/" + MAPPED + b"%d" % near(5)
+def kept_path():
+    """Of a file that nobody makes shorter (who writes to what is mapped past its end is killed) or gives another name,
+    which an open file that is removed must not have to be moved."""
+    return os.path.dirname(path(2)) + b"/" + KEPT + b"%d" % near(5)
 
 
 @contextlib.contextmanager
@@ -71,7 +72,7 @@ class Held:
         self.fds, self.maps, self.pairs = [], [], []
 
     def open(self):
-        with opened(os.O_RDWR | os.O_CREAT) as fd:
+        with opened(os.O_RDWR | os.O_CREAT, kept_path()) as fd:
             self.fds.append(os.dup(fd))
         if len(self.fds) > 6:
             os.close(self.fds.pop(near(6)))
@@ -102,7 +103,7 @@ class Held:
         if len(self.pairs) > 1:
             for s in self.pairs.pop(0):
                 s.close()
-        with opened(os.O_RDWR | os.O_CREAT) as fd:
+        with opened(os.O_RDWR | os.O_CREAT, kept_path()) as fd:
             socket.send_fds(a, [b"x"], [fd])
             os.pwrite(fd, data(), 0)
 
@@ -113,7 +114,7 @@ class Held:
 
 
 def mapped():
-    with opened(os.O_RDWR | os.O_CREAT, mapped_path()) as fd:
+    with opened(os.O_RDWR | os.O_CREAT, kept_path()) as fd:
         os.ftruncate(fd, 8192)
         return mmap.mmap(fd, 8192)
 
@@ -198,7 +199,8 @@ def change(held):
         held.open, held.map, held.write, held.write, held.write_maps, held.write_maps, held.send_file, by_mapping,
         lambda: write(os.O_WRONLY | os.O_CREAT), lambda: write(os.O_WRONLY | os.O_CREAT | os.O_TRUNC),
         lambda: write(os.O_WRONLY), lambda: write(os.O_WRONLY | os.O_APPEND),
-        lambda: os.truncate(path(), near(100000)), punch, copy_range, away_and_back, replace, same_number, attributes,
+        lambda: os.truncate(path(), near(100000)), lambda: os.unlink(kept_path()), punch, copy_range, away_and_back,
+        replace, same_number, attributes,
         lambda: os.mkdir(path()), lambda: os.makedirs(path()), lambda: os.mkdir(path()), lambda: os.unlink(path()),
         lambda: os.rename(path(), path()), lambda: os.rename(path(), path()), lambda: exchange(path(), path()),
         lambda: os.link(path(), path(), follow_symlinks=False), lambda: os.symlink(b"x" * near(50), path()),

@@ -77,8 +77,10 @@ assert_same() {
 	! grep -v '^etc' "$BATS_TEST_TMPDIR/same" || fail "they differ"
 }
 
+worker_hangs_or_ended() { worker_hangs "$1" || process_is_gone "$2"; }
+
 @test "files that are changed at random: both hosts have the same when it stands still" {
-	local at=a to=b seed=$RANDOM n pid
+	local at=a to=b seed=$RANDOM n=0 pid
 	echo "seed $seed"
 	daemon_with_fault a receive.publish:hang
 	daemon_with_fault b receive.publish:hang
@@ -86,14 +88,19 @@ assert_same() {
 	vps push web1 "$BATS_TEST_DIRNAME/churn.py" /root
 	vps start web1
 	wait_until 60 test -e "$(upper a)/srv/ready"
-	for ((n = 0; n < ${VPS_PROOF_MOVES:-2}; n++)); do
+	while ((n < ${VPS_PROOF_MOVES:-2})); do
 		on "$at" vps migrate -e "$RSH" web1 "host-$to" >"$BATS_TEST_TMPDIR/out" 2>&1 &
 		pid=$!
-		wait_until 60 worker_hangs "$to" || { cat "$BATS_TEST_TMPDIR/out"; false; }
-		assert_same "$to"
-		worker_goes_on "$to"
-		wait "$pid" || { cat "$BATS_TEST_TMPDIR/out"; false; }
-		on "$to" vps_is web1 running || { on "$to" vps logs web1; false; }
-		read -r at to <<<"$to $at"
+		wait_until 60 worker_hangs_or_ended "$to" "$pid"
+		if worker_hangs "$to"; then
+			assert_same "$to"
+			worker_goes_on "$to"
+			wait "$pid" || { cat "$BATS_TEST_TMPDIR/out"; false; }
+			on "$to" vps_is web1 running || { on "$to" vps logs web1; false; }
+			read -r at to <<<"$to $at"
+			n=$((n + 1))
+		else # an open file that was removed and has other names, which are not looked for everywhere
+			grep 'has another name that cannot be found' "$BATS_TEST_TMPDIR/out" || { cat "$BATS_TEST_TMPDIR/out"; false; }
+		fi
 	done
 }

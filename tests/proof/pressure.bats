@@ -68,6 +68,11 @@ are_many() { [ "$(processes)" -ge "$1" ]; }
 	moves_on are_many 7
 }
 
+@test "more processes than a program may usually have files open" {
+	hard 'for i in $(busybox seq 1100); do busybox sleep 100000 & done; wait'
+	moves_on are_many 1100
+}
+
 @test "a fork bomb while memory is copied" {
 	# Each makes others as long as it lives, and none ends because it cannot.
 	hard pids.max=60 cpu.max=1 'echo "BEGIN { while (1) system(\"awk -f /srv/bomb &\") }" >/srv/bomb; exec awk -f /srv/bomb'
