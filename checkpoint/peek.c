@@ -154,6 +154,12 @@ static int send_answer(struct looking *l)
 	return n < 0 ? -errno : 0;
 }
 
+/* Messages may be empty: of sequenced ones a sender tells, who is told of with each when that is asked for. */
+static bool is_end(const struct looking *l)
+{
+	return l->type == SOCK_STREAM || (l->type == SOCK_SEQPACKET && !l->a.has_sender);
+}
+
 /* Reading behind the last message, or any datagram, would take the error that waits for its owner. */
 static ssize_t look_all(struct looking *l)
 {
@@ -166,11 +172,10 @@ static ssize_t look_all(struct looking *l)
 		return -errno;
 	if ((p.revents & POLLERR) && l->type != SOCK_STREAM)
 		return total ? -EIO : 0;
-	while (l->type == SOCK_DGRAM || off < total) {
+	while (l->type != SOCK_STREAM || off < total) {
 		ssize_t n = l->type == SOCK_STREAM ? look_stream(l, off) : look(l, CKPT_PEEK_MAX);
 
-		/* Datagrams may be empty. */
-		if (n < 0 || (n == 0 && l->type != SOCK_DGRAM))
+		if (n < 0 || (n == 0 && is_end(l)))
 			return n == -EAGAIN ? 0 : n;
 		off += (int)n;
 		l->a.result = 1;
@@ -183,12 +188,17 @@ static ssize_t look_all(struct looking *l)
 
 static void answer_queue(struct looking *l)
 {
-	int was = -1;
+	int was = -1, told = 1, on = 1;
 	socklen_t len = sizeof(was);
 
 	getsockopt(l->fd, SOL_SOCKET, SO_PEEK_OFF, &was, &len);
+	getsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &told, &len);
 	set_offset(l->fd, 0);
+	if (!told && l->type == SOCK_SEQPACKET)
+		setsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on));
 	l->a.result = (int)look_all(l);
+	if (!told && l->type == SOCK_SEQPACKET)
+		setsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &told, sizeof(told));
 	set_offset(l->fd, was);
 	let_go(l);
 	send_answer(l);

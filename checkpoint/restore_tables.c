@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
@@ -30,10 +31,24 @@ static int fetch(struct restoring *p, int number, struct list *l, struct err *e)
 	return n;
 }
 
+/* Numbers that the tenant uses may lie above the limit that a process was born with, and ours above those. Its own comes last. */
+static int raise_limit(struct restoring *p, struct err *e)
+{
+	struct rlimit lim;
+	int n = prlimit(p->batch.pid, RLIMIT_NOFILE, NULL, &lim);
+
+	lim.rlim_cur = lim.rlim_max;
+	if (n < 0 || prlimit(p->batch.pid, RLIMIT_NOFILE, &lim, NULL) < 0)
+		return err_sys(e, "raise the limit of open files of process %d", (int)p->batch.pid);
+	return 0;
+}
+
 int restore_fetch(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
-	int n = 0;
+	int n = raise_limit(p, e);
 
+	if (n < 0)
+		return n;
 	list_init(l, r);
 	list_call(l, NULL, SYS_close_range, PIDFD, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	list_call(l, "open process 1", SYS_pidfd_open, 1, 0, 0, 0, 0, 0);
@@ -105,6 +120,9 @@ int restore_tables(struct restore *r, struct list *l, struct err *e)
 	for (size_t i = 1; n == 0 && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
+		n = raise_limit(&r->procs[i], e);
+		if (n < 0)
+			return n;
 		groups = groups || k->files_group;
 		if (k->files_group == k->pid || k->ppid == 0 || r->procs[i].subject)
 			n = hand_over(r, &r->procs[i], l, e);

@@ -151,16 +151,11 @@ static int birth_outside(struct restore *r, size_t who, struct list *l, struct e
 {
 	struct restoring *p = &r->procs[who];
 	uint32_t number = r->plan.nodes[who].pid;
-	struct rlimit64 lim;
 	pid_t pid;
 	int n = rt_outside(r->vps, (pid_t)number, stay, NULL, &pid, e);
 
 	if (n == 0)
 		n = restore_take_over(r, p, pid, number, l, e);
-	/* As restore_open() has it. */
-	if (n == 0 && (prlimit64(pid, RLIMIT_NOFILE, NULL, &lim) < 0 ||
-		       prlimit64(pid, RLIMIT_NOFILE, &(struct rlimit64){ lim.rlim_max, lim.rlim_max }, NULL) < 0))
-		n = err_sys(e, "raise the limit of open files");
 	if (n == 0)
 		n = login(r, who, 0, l, e);
 	return n == 0 ? restore_fetch(r, p, l, e) : n;

@@ -271,6 +271,18 @@ static int say(const struct restore *r, uint32_t id, unsigned flags, uint32_t ac
 	return ckpt_segment_send(&g, e);
 }
 
+/*
+ * The end of what the peer has to say, and once more: the first one's acknowledgement is put off by 40 ms, the second one's is
+ * not, and so comes while nothing arrives. Later it might reach a peer that has forgotten the connection by now, as who has
+ * closed his end may, and which would answer with a reset.
+ */
+static int say_last(struct restore *r, uint32_t id, uint32_t ack, struct err *e)
+{
+	int n = say(r, id, CKPT_SEGMENT_FIN, ack, e);
+
+	return n < 0 ? n : say(r, id, CKPT_SEGMENT_FIN, ack, e);
+}
+
 /* Into the state behind ESTABLISHED (RFC 9293, 3.3.2). Where our FIN was not acknowledged, go_on() does the
  * rest: there may be data before it that was never sent. */
 static int advance(struct restore *r, int fd, uint32_t id, struct err *e)
@@ -284,8 +296,10 @@ static int advance(struct restore *r, int fd, uint32_t id, struct err *e)
 	if (acknowledged &&
 	    (set_int(fd, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) < 0 || shutdown(fd, SHUT_WR) < 0))
 		return err_sys(e, "close a TCP connection again");
-	if (s->state == TCP_CLOSE || s->state == TCP_CLOSE_WAIT || s->state == TCP_LAST_ACK)
+	if (s->state == TCP_CLOSE)
 		return say(r, id, CKPT_SEGMENT_FIN, ack + acknowledged, e);
+	if (s->state == TCP_CLOSE_WAIT || s->state == TCP_LAST_ACK)
+		return say_last(r, id, ack, e);
 	return acknowledged ? say(r, id, 0, ack + 1, e) : 0;
 }
 

@@ -316,7 +316,8 @@ bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 		return true;
 	if (u->peer)
 		peer = t->files[u->peer - 1]->socket;
-	if (!peer || peer == s || peer->family != AF_UNIX || !peer->local || peer->type != s->type)
+	/* It may send to itself. */
+	if (!peer || (peer == s && u->link != CKPT_UNIX_TO) || peer->family != AF_UNIX || !peer->local || peer->type != s->type)
 		return false;
 	if (u->link == CKPT_UNIX_PAIR)
 		return peer->local->link == CKPT_UNIX_PAIR && peer->local->peer &&

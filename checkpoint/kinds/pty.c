@@ -167,7 +167,11 @@ int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out
 	again = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 	if (again < 0)
 		return err_sys(e, "open terminal %s of process %d", f->link, (int)f->pid);
-	return ckpt_pty_input(d, again, pty, e);
+	pty->stopped = ckpt_pty_stopped(again);
+	r = ckpt_pty_input(d, again, pty, e);
+	/* Other modes let it go on. */
+	ckpt_pty_stop(-EBADF, again, &m, pty->stopped);
+	return r;
 }
 
 bool ckpt_pty_is_console(struct ckpt_dump *d, const Ckpt__Pty *pty)
@@ -206,28 +210,37 @@ static bool is_master(const struct ckpt_fd *f)
 	return S_ISCHR(f->st.st_mode) && f->st.st_rdev == makedev(5, 2);
 }
 
-/* What was written to the terminal and its master has not read: taken out, and written again. */
-static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
-		  struct err *e)
+static int put_back(int master, int slave, const struct ckpt_pty_modes *m, const Ckpt__Pty *pty, struct err *e)
 {
 	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, m->lflag & ICANON, false);
-	int off = 0, on = 1, r, slave;
 	ssize_t n;
 
 	bare.lflag = m->lflag;
+	ioctl(master, CKPT_PTY_SET, &bare);
+	n = write(slave, pty->output.data, pty->output.len);
+	ioctl(master, CKPT_PTY_SET, m);
+	return n == (ssize_t)pty->output.len ? 0 : err_sys(e, "put back what a terminal said");
+}
+
+/* What was written to the terminal and its master has not read: taken out, and written again. And what stops more of it. */
+static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
+		  struct err *e)
+{
+	int off = 0, on = 1, r, n, slave;
+	struct err ignored;
+
 	if (pty->packet)
 		ioctl(master, TIOCPKT, &off);
 	r = drain(master, &pty->output, ckpt_dump_arena(d), "a terminal's output", e);
 	if (pty->output.len) {
-		ioctl(master, CKPT_PTY_SET, &bare);
 		if (pty->locked)
 			ioctl(master, TIOCSPTLCK, &off);
 		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-		n = slave < 0 ? -1 : write(slave, pty->output.data, pty->output.len);
-		if (n != (ssize_t)pty->output.len && r == 0)
-			r = err_sys(e, "put back what a terminal said");
+		pty->stopped = slave < 0 ? CKPT_PTY_RUNS : ckpt_pty_start(slave);
+		n = put_back(master, slave, m, pty, r < 0 ? &ignored : e);
+		ckpt_pty_stop(master, slave, m, pty->stopped);
+		r = r < 0 ? r : n;
 		fd_close(&slave);
-		ioctl(master, CKPT_PTY_SET, m);
 		if (pty->locked)
 			ioctl(master, TIOCSPTLCK, &on);
 	}
@@ -309,7 +322,7 @@ int ckpt_pty_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e
 			       0;
 	if (p->index >= CKPT_PTY_MAX || p->modes.len != sizeof(struct ckpt_pty_modes) ||
 	    p->size.len != sizeof(struct winsize) || p->input.len > QUEUE_MAX ||
-	    p->output.len > QUEUE_MAX || p->mode > 07777 || p->uid > 65535 || p->gid > 65535 ||
+	    p->output.len > QUEUE_MAX || p->stopped >= CKPT_PTY_STOPPED_COUNT || p->mode > 07777 || p->uid > 65535 || p->gid > 65535 ||
 	    p->devpts > t->super_count || p->mount > t->mount_count ||
 	    (p->devpts && !STREQ(t->supers[p->devpts - 1]->type, "devpts")))
 		return err_set(e, ERR_FAIL, "the image is damaged: terminal %u", p->index);

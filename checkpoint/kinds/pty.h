@@ -39,6 +39,15 @@ int ckpt_pty_dump_slave(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File
 /* What was typed and not read, into `pty`, whose modes are known; by a file of ours that can be read. */
 int ckpt_pty_input(struct ckpt_dump *d, int slave, Ckpt__Pty *pty, struct err *e);
 
+/* Lets a terminal of which nothing waits to be read go on, by a file of ours that does not wait: what had stopped it. And stops it
+ * like that again, unless it is; its modes are as `m` says. `master` may be -EBADF where we may type for others (TIOCSTI).
+ * (kinds/pty_stop.c) */
+enum { CKPT_PTY_RUNS, CKPT_PTY_STOPPED_BY_CALL, CKPT_PTY_STOPPED_BY_KEY, CKPT_PTY_STOPPED_COUNT };
+unsigned ckpt_pty_start(int slave);
+/* The same, and it stays so. One that is full of what waits to be read looks as if stopped by a key. */
+unsigned ckpt_pty_stopped(int slave);
+void ckpt_pty_stop(int master, int slave, const struct ckpt_pty_modes *m, unsigned how);
+
 /* A device number of a terminal, and which it is. */
 bool ckpt_pty_is_device(dev_t rdev);
 uint32_t ckpt_pty_index(dev_t rdev);

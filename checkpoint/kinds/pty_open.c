@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Terminals, put back. */
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
@@ -180,6 +181,22 @@ static int fill(int master, const Ckpt__Pty *pty, const ProtobufCBinaryData *sai
 	return r < 0 ? err_code(e, r, "fill terminal %u", pty->index) : 0;
 }
 
+/* Only one that is open can have been stopped. */
+static int stop_again(int master, const Ckpt__Pty *pty, unsigned how, struct err *e)
+{
+	cleanup_close int slave = -EBADF;
+	struct ckpt_pty_modes m;
+
+	if (how == CKPT_PTY_RUNS)
+		return 0;
+	memcpy(&m, pty->modes.data, sizeof(m));
+	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+	if (slave < 0)
+		return err_sys(e, "stop terminal %u", pty->index);
+	ckpt_pty_stop(master, slave, &m, how);
+	return 0;
+}
+
 static int fill_pair(struct ckpt_opening *o, uint32_t id, struct err *e)
 {
 	const Ckpt__Pty *pty = o->tree->files[id]->pty;
@@ -189,6 +206,8 @@ static int fill_pair(struct ckpt_opening *o, uint32_t id, struct err *e)
 
 	if (r == 0)
 		r = give_away(o, pty->mode ? pty : other, e);
+	if (r == 0)
+		r = stop_again(o->fds[id], other, pty->output.len ? pty->stopped : other->stopped, e);
 	if (r == 0 && !slave && pty->other_closed) {
 		fd = ioctl(o->fds[id], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 		fd_close(&fd);
