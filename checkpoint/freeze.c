@@ -6,6 +6,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/times.h"
 #include "checkpoint/trace.h"
 
 #include <errno.h>
@@ -308,6 +309,7 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	if (group < 0)
 		return group;
 	r = freeze_group(c, group, ret, e);
+	ckpt_time("the group is frozen");
 	if (r < 0)
 		return r;
 	/* Interrupted while the group is frozen: a task goes from one stop into the other without running
