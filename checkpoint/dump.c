@@ -371,17 +371,19 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 			rt_hurry(c);
 		if (r == 0)
 			ckpt_freeze_look(c, &d->frozen);
+		ckpt_time("hurry");
 		start = now_monotonic_us();
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
 		ckpt_time("freeze");
-		if (r == 0 && o->stopped)
-			r = o->stopped(o->stopped_arg, e);
+		/* Threads, which have begun when the caller does what it has to. */
 		if (r == 0 && p)
 			ckpt_last_start(p);
 		if (r == 0)
 			r = ckpt_network_start(d, e);
 		ckpt_time("start of the network");
+		if (r == 0 && o->stopped)
+			r = o->stopped(o->stopped_arg, e);
 		if (r == 0)
 			r = collect(d, init, o, e);
 		sent = p ? ckpt_last_wait(p, r < 0 ? &ignored : e) : 0;

@@ -6,6 +6,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/times.h"
 #include "checkpoint/trace.h"
 
 #include <errno.h>
@@ -331,6 +332,7 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	ret->stops = 2;
 	group = cgroup_open(c, e);
 	r = group < 0 ? group : freeze_group(c, group, ret, e);
+	ckpt_time("the group is frozen");
 	if (r < 0) {
 		frozen_done(ret);
 		return r;

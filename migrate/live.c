@@ -193,11 +193,34 @@ static int on_stopped(void *arg, struct err *e)
 	return r;
 }
 
+/* The pause begins with the stop, which takes its time, too; with the first one, when it had to go on in between. */
+static void note_stop(struct mig_sending *s, const struct ckpt_dump_result *res)
+{
+	uint64_t at = now_monotonic_us() - res->frozen_us;
+
+	if (at < s->frozen_at_us)
+		s->frozen_at_us = at;
+}
+
+static int send_in_rounds(struct mig_sending *s, struct ckpt_dump_result *ret, struct err *e)
+{
+	/* Somebody reads at the other end when the first round says what the clocks are: they begin there as late as
+	 * that comes, and the pause ends no sooner than they have caught up. */
+	int r = sync_with(s, MIG_SYNC, e);
+
+	if (r == 0)
+		r = memory_rounds(s, e);
+	s->status.stage = "switch-over";
+	step_mark("live.rounds");
+	return r < 0 ? r : ckpt_precopy_finish(s->precopy, &s->dump, ret, e);
+}
+
 static int send_image(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
 				       .paused = v->paused, .stopped = on_stopped, .stopped_arg = s };
+	struct ckpt_dump_result res;
 	struct err ignored;
 	int r = -EOPNOTSUPP;
 
@@ -205,16 +228,11 @@ static int send_image(struct mig_sending *s, struct err *e)
 	if (v->max_rounds && !v->paused)
 		r = ckpt_precopy_open(&v->cgroup, v->init, s->pump.out, &o, &s->precopy, &ignored);
 	/* A kernel that cannot tell what was written to: all goes in the pause. */
-	if (r < 0)
-		return ckpt_dump_prepare(&v->cgroup, v->init, s->pump.out, &o, &s->dump, NULL, e);
-	/* Somebody reads at the other end when the first round says what the clocks are: they begin there as late as
-	 * that comes, and the pause ends no sooner than they have caught up. */
-	r = sync_with(s, MIG_SYNC, e);
+	r = r == 0 ? send_in_rounds(s, &res, e)
+		   : ckpt_dump_prepare(&v->cgroup, v->init, s->pump.out, &o, &s->dump, &res, e);
 	if (r == 0)
-		r = memory_rounds(s, e);
-	s->status.stage = "switch-over";
-	step_mark("live.rounds");
-	return r < 0 ? r : ckpt_precopy_finish(s->precopy, &s->dump, NULL, e);
+		note_stop(s, &res);
+	return r;
 }
 
 /* All that need not be done in the pause. */
