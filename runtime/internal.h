@@ -23,9 +23,10 @@
  *                                         ids, makes file systems of its own
  *   RT_MSG_ROOT      + the root mount, the mount of /dev
  *   RT_MSG_VOLUME    + one mount each
- *   RT_MSG_SET_UP                         sets the tenant up
+ *   RT_MSG_SET_UP                         sets the tenant up, but for what needs names in sysfs
+ *   RT_MSG_GO, when the network is up     that, too
  *                                         RT_MSG_READY + console master, notify socket
- *   RT_MSG_EXEC                           execve: the socket closes
+ *                                         execve: the socket closes
  *
  * At any time the child may answer RT_MSG_ERROR with a struct err, and exit.
  */
@@ -36,7 +37,7 @@ enum rt_msg_type {
 	RT_MSG_VOLUME,
 	RT_MSG_SET_UP,
 	RT_MSG_READY,
-	RT_MSG_EXEC,
+	RT_MSG_GO,
 	RT_MSG_ERROR,
 };
 
@@ -54,7 +55,8 @@ struct rt_vps {
 	struct rt_stdio stdio;
 	struct cgroup_host cgroup_host;
 	struct cgroup cgroup;
-	int cgroup_fd;
+	int cgroup_fd; /* -EBADF: the groups are not there */
+	struct cgroup_entry entry; /* of the v1 hierarchies, until init's process is made */
 	int sync;      /* our end of the pair; -EBADF once init runs */
 	pid_t pid;
 	int pidfd;
@@ -93,6 +95,8 @@ struct rt_child {
 	int dev_fd;     /* detached mount for /dev */
 	int fs[RT_FS_COUNT]; /* of fsopen(2), until they are mounted; -EBADF: /sys of the host's network */
 	int *volumes;   /* detached mounts, as spec->mounts */
+	int empty;      /* an empty directory that masks are clones of, once there is one */
+	bool sys_done;  /* rt_mounts_in_sys() */
 	int init_mount; /* detached mount of vps-init; -EBADF when booting */
 	int console;    /* pty master */
 	int console_slave;
@@ -104,13 +108,23 @@ int rt_msg_send(int sock, enum rt_msg_type type, uint32_t value, const struct er
 /* 0, or -EPIPE at the end of the stream. */
 int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nfds);
 
+/* Where the groups of a VPS are. (prepare.c) */
+int rt_cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *name, const char *parent, struct err *e);
+/* One of which nothing is there yet; NULL with *e filled. */
+struct rt_vps *rt_vps_new(const char *name, const char *cgroup_parent, struct err *e);
+/* Its groups, open for its first process; nobody's but root's. */
+int rt_groups_up(struct rt_vps *v, struct err *e);
+int rt_groups_down(struct rt_vps *v, struct err *e);
+
 /* The child's life, from clone3 to execve. Never returns. */
-_Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync);
+_Noreturn void rt_child_main(struct rt_vps *v, int sync);
 
 /* Makes the tenant's own file systems before there is a root. (mounts.c) */
 int rt_mounts_make(struct rt_child *c, struct err *e);
 /* Mounts them and the others on c->root_fd, which is attached already. */
 int rt_mounts_up(struct rt_child *c, struct err *e);
+/* What has to look up names in sysfs, where the network's links get theirs: best when they are there. */
+int rt_mounts_in_sys(struct rt_child *c, struct err *e);
 /* Makes the root mount the root of the process and lets go of the host's tree. */
 int rt_pivot(struct rt_child *c, struct err *e);
 

@@ -26,32 +26,27 @@
 
 #define END_TIMEOUT_US 30000000 /* for processes that were sent SIGKILL to go */
 
+/* They may be there already: rt_prepare(). Whose they are is known now. */
 static int step_cgroup(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
 	uid_t root = v->spec->root.id_base;
-	int r;
+	struct err ignored;
+	int r = v->cgroup_fd >= 0 ? 0 : rt_groups_up(v, e);
 
-	r = cgroup_create(&v->cgroup, root, root, e);
 	if (r < 0)
 		return r;
-	v->cgroup_fd = cgroup_open(&v->cgroup, e);
-	if (v->cgroup_fd < 0) {
-		struct err ignored;
-
-		cgroup_remove(&v->cgroup, &ignored);
-		return v->cgroup_fd;
-	}
-	return 0;
+	r = cgroup_delegate(&v->cgroup, root, root, e);
+	if (r < 0)
+		rt_groups_down(v, &ignored);
+	return r;
 }
 
 static void undo_cgroup(void *ctx)
 {
-	struct rt_vps *v = ctx;
 	struct err ignored;
 
-	fd_close(&v->cgroup_fd);
-	cgroup_remove(&v->cgroup, &ignored);
+	rt_groups_down(ctx, &ignored);
 }
 
 static int write_id_map(pid_t pid, const char *file, const struct storage_root *r, struct err *e)
@@ -100,23 +95,17 @@ static int clone_child(struct rt_vps *v, struct err *e)
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)v->cgroup_fd,
 	};
-	struct cgroup_entry entry;
-	int pair[2], r;
+	int pair[2];
 	long pid;
 
-	r = cgroup_entry_open(&v->cgroup, &entry, e);
-	if (r < 0)
-		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		cgroup_entry_close(&entry);
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "make a socket pair");
-	}
 	pid = syscall(SYS_clone3, &args, sizeof(args));
 	if (pid == 0) {
 		close(pair[0]);
-		rt_child_main(v, &entry, pair[1]);
+		rt_child_main(v, pair[1]);
 	}
-	cgroup_entry_close(&entry);
+	cgroup_entry_close(&v->entry);
 	if (pid < 0) {
 		err_sys(e, "make the VPS's namespaces");
 		close(pair[0]);
@@ -241,7 +230,7 @@ static int hear_child(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fd
 {
 	int r = rt_msg_recv(v->sync, m, fds, 2, nfds);
 
-	if (r == -EPIPE && want == RT_MSG_EXEC)
+	if (r == -EPIPE && want == RT_MSG_GO)
 		return 0; /* execve closed it */
 	if (r < 0)
 		return err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
@@ -333,6 +322,16 @@ static void undo_network(void *ctx)
 		log_warn("%s: %s", v->spec->name, e.msg);
 }
 
+/* The network is the last that the child may have to wait for: when it is ready it need not ask and sleep. */
+static int step_go(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	int r = rt_msg_send(v->sync, RT_MSG_GO, 0, NULL, NULL, 0);
+
+	/* A child that gave up has said why before it closed. */
+	return r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "let init run") : 0;
+}
+
 static int step_tenant(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -368,10 +367,7 @@ static int step_exec(void *ctx, struct err *e)
 	size_t nfds;
 	int fds[2], r;
 
-	r = rt_msg_send(v->sync, RT_MSG_EXEC, 0, NULL, NULL, 0);
-	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
-		return err_code(e, r, "let init run");
-	r = hear_child(v, RT_MSG_EXEC, &m, fds, &nfds, e);
+	r = hear_child(v, RT_MSG_GO, &m, fds, &nfds, e);
 	fd_close(&v->sync);
 	fd_close(&v->root_fd); /* the mounts live in the tenant's mount namespace now */
 	fd_close(&v->dev_fd);
@@ -398,72 +394,65 @@ static const struct step start_steps[] = {
 	{ "volumes", step_volumes, NULL },
 	{ "devices", step_devices, NULL },
 	{ "network", step_network, undo_network },
+	{ "go", step_go, NULL },
 	{ "tenant", step_tenant, undo_tenant },
 	{ "exec", step_exec, NULL },
 };
 static STEP_TABLE(start_table, "start", start_steps);
 
-static int cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *name,
-		     const char *parent, struct err *e)
+static int start(struct rt_vps *v, struct err *e)
 {
-	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r;
+	int r = rt_spec_network(v->spec, &v->network, e);
 
-	if (proc < 0)
-		return err_sys(e, "open /proc");
-	r = cgroup_host_read(host, proc, e);
 	if (r < 0)
 		return r;
-	c->host = host;
-	snprintf(c->name, sizeof(c->name), "%s", name);
-	snprintf(c->parent, sizeof(c->parent), "%s", parent);
-	return 0;
+	/* Nothing may reach it before it can answer: else connections are reset. */
+	v->network.vps.held = v->restore != NULL;
+	v->resolv_conf = rt_resolv_conf(v->spec);
+	if (!v->resolv_conf)
+		return err_code(e, -ENOMEM, "start %s", v->spec->name);
+	return steps_up(&start_table, v, e);
 }
 
-int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
-	     struct err *e)
+/* Takes v over. */
+static int start_this(struct rt_vps *v, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		      const struct rt_restore *how, struct rt_vps **ret, struct err *e)
 {
-	return rt_start_restore(spec, stdio, NULL, ret, e);
+	struct err ignored;
+	int r;
+
+	v->spec = spec;
+	v->restore = how;
+	if (stdio)
+		v->stdio = *stdio;
+	/* Our memory is copied into the child, which the tenant must not look into. */
+	prctl(PR_SET_DUMPABLE, 0);
+	r = start(v, e);
+	if (r == 0) {
+		*ret = v;
+		return 0;
+	}
+	rt_network_done(&v->network);
+	free(v->resolv_conf);
+	if (v->cgroup_fd >= 0) /* no step has come as far as to take them */
+		rt_groups_down(v, &ignored);
+	free(v);
+	return r;
+}
+
+int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
+	     struct rt_vps **ret, struct err *e)
+{
+	return prepared ? start_this(prepared, spec, stdio, NULL, ret, e)
+			: rt_start_restore(spec, stdio, NULL, ret, e);
 }
 
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e)
 {
-	struct rt_vps *v = calloc(1, sizeof(*v));
-	int r;
+	struct rt_vps *v = rt_vps_new(spec->name, spec->cgroup_parent, e);
 
-	if (!v)
-		return err_code(e, -ENOMEM, "start %s", spec->name);
-	*v = (struct rt_vps){
-		.spec = spec,
-		.restore = how,
-		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
-		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
-		.root_fd = -EBADF, .dev_fd = -EBADF, .late_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
-		.kept = -EBADF,
-	};
-	/* Our memory is copied into the child, which the tenant must not look into. */
-	prctl(PR_SET_DUMPABLE, 0);
-	r = cgroup_of(&v->cgroup_host, &v->cgroup, spec->name, spec->cgroup_parent, e);
-	if (r == 0)
-		r = rt_spec_network(spec, &v->network, e);
-	/* Nothing may reach it before it can answer: else connections are reset. */
-	v->network.vps.held = how != NULL;
-	if (r == 0) {
-		v->resolv_conf = rt_resolv_conf(spec);
-		if (!v->resolv_conf)
-			r = err_code(e, -ENOMEM, "start %s", spec->name);
-	}
-	if (r == 0)
-		r = steps_up(&start_table, v, e);
-	if (r < 0) {
-		rt_network_done(&v->network);
-		free(v->resolv_conf);
-		free(v);
-		return r;
-	}
-	*ret = v;
-	return 0;
+	return v ? start_this(v, spec, stdio, how, ret, e) : err_errno((enum err_status)e->code);
 }
 
 int rt_renumber(struct rt_vps *v, uint32_t (*number)(void *arg, const char *name), void *arg, struct err *e)
@@ -530,7 +519,7 @@ int rt_cleanup(const char *name, const char *cgroup_parent, const char *run_dir,
 	int r;
 
 	(void)run_dir;
-	r = cgroup_of(&host, &c, name, cgroup_parent, e);
+	r = rt_cgroup_of(&host, &c, name, cgroup_parent, e);
 	if (r == 0)
 		r = cgroup_kill(&c, e);
 	if (r == 0)
