@@ -375,11 +375,11 @@ static int tie_to_holder(const struct rt_child *c, struct err *e)
 	return 0;
 }
 
-_Noreturn void rt_child_main(struct rt_vps *v, int sync)
+_Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync)
 {
 	struct rt_child c = {
 		.spec = v->spec, .stdio = &v->stdio, .resolv_conf = v->resolv_conf, .sync = sync,
-		.entry = &v->entry, .host_network = rt_network_is_host(&v->network), .restore = v->restore,
+		.entry = entry, .host_network = rt_network_is_host(&v->network), .restore = v->restore,
 		.run_dir = -EBADF, .root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF, .empty = -EBADF,
 		.console = -EBADF, .console_slave = -EBADF, .notify = -EBADF,
 	};

@@ -59,7 +59,7 @@ struct rt_vps *rt_vps_new(const char *name, const char *cgroup_parent, struct er
 		.stdio = { { -EBADF, -EBADF, -EBADF } },
 		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
 		.root_fd = -EBADF, .dev_fd = -EBADF, .late_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
-		.kept = -EBADF,
+		.kept = -EBADF, .birth.ours = -EBADF,
 	};
 	if (rt_cgroup_of(&v->cgroup_host, &v->cgroup, name, cgroup_parent, e) == 0)
 		return v;
@@ -90,7 +90,7 @@ int rt_groups_up(struct rt_vps *v, struct err *e)
 	if (r < 0)
 		return r;
 	v->cgroup_fd = cgroup_open(&v->cgroup, e);
-	r = v->cgroup_fd < 0 ? v->cgroup_fd : cgroup_entry_open(&v->cgroup, &v->entry, e);
+	r = v->cgroup_fd < 0 ? v->cgroup_fd : rt_birth_begin(v, &v->birth, e);
 	if (r < 0) {
 		struct err ignored;
 
@@ -102,8 +102,9 @@ int rt_groups_up(struct rt_vps *v, struct err *e)
 
 int rt_groups_down(struct rt_vps *v, struct err *e)
 {
-	if (v->cgroup_fd >= 0)
-		cgroup_entry_close(&v->entry);
+	if (v->birth.ours >= 0) /* it was never born */
+		close(rt_birth_end(&v->birth));
+	v->birth.ours = -EBADF;
 	fd_close(&v->cgroup_fd);
 	return cgroup_remove(&v->cgroup, e);
 }
