@@ -37,7 +37,7 @@ def real_time(pid, priority=10):
 def is_program(pid, name):
     try:
         return program_of(pid) == name
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False  # it has ended
 
 

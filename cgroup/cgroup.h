@@ -81,6 +81,8 @@ struct cgroup {
 #define CGROUP_MAX_DESCENDANTS 10000
 #define CGROUP_MAX_DEPTH 64
 int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e);
+/* The last of it, for a group that was made for 0:0. */
+int cgroup_delegate(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e);
 
 /* An O_PATH|O_DIRECTORY fd of the v2 group for clone3(CLONE_INTO_CGROUP), Linux 5.7. */
 int cgroup_open(const struct cgroup *c, struct err *e);

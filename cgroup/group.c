@@ -204,7 +204,7 @@ static int make_group(const struct cgroup *c, int hierarchy, struct err *e)
 		if (r < 0)
 			return r;
 		if (mkdir(path, 0755) == 0)
-			return chmod(path, 0755) < 0 ? err_sys(e, "chmod %s", path) : 0;
+			return 0;
 		if (errno == EEXIST)
 			return err_set(e, ERR_EXISTS, "the control group %s exists", path);
 		if (errno != ENOENT && errno != ENODEV)
@@ -255,7 +255,16 @@ static int set_up_payload(const struct cgroup *c, uid_t uid, gid_t gid, struct e
 	return delegate(dir, uid, gid, path, e);
 }
 
-int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e)
+int cgroup_delegate(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e)
+{
+	cleanup_close int dir = cgroup_open_dir(c, CGROUP_V2);
+	char path[PATH_MAX];
+
+	cgroup_path(c, CGROUP_V2, path);
+	return dir < 0 ? err_code(e, dir, "open %s", path) : delegate(dir, uid, gid, path, e);
+}
+
+static int make_groups(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e)
 {
 	int r = cgroup_check(c, e), h;
 
@@ -272,6 +281,15 @@ int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e)
 	while (--h >= CGROUP_V2)
 		if (h == CGROUP_V2 || cgroup_v1_in_use(c->host, h))
 			remove_group(c, h);
+	return r;
+}
+
+int cgroup_create(const struct cgroup *c, uid_t uid, gid_t gid, struct err *e)
+{
+	mode_t was = umask(022);
+	int r = make_groups(c, uid, gid, e);
+
+	umask(was);
 	return r;
 }
 

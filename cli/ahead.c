@@ -8,8 +8,9 @@
  *	vps [--root DIR] start NAME
  *	vps [--root DIR] exec NAME [--] WORD...
  *
- * is sent at once, and vpsd works on it while the library begins. main() finds it sent, and goes on as after a
- * call of its own (client_adopt()). Whatever is not plain, and whatever goes wrong, is left to main(): then
+ * is sent at once. While vpsd works on an exec the library begins; main() finds it sent, and goes on as after a
+ * call of its own (client_adopt()). A start has both processors to itself, as its halves run beside each other,
+ * and when its answer says no more than yes, the library is not begun at all. Whatever is not plain, and whatever goes wrong, is left to main(): then
  * nothing was sent.
  *
  * There is no C library here yet, no thread-local storage, and no address is relocated: cli/meson.build tells
@@ -47,6 +48,8 @@ __attribute__((visibility("hidden"))) void ahead_stack(char **stack)
 	char **argv = stack + 1;
 
 	ahead_send(&ahead, argv, argv + (intptr_t)*stack + 1);
+	if (ahead_is_done(&ahead))
+		SYS(exit_group, 0);
 }
 #endif
 
@@ -252,7 +255,23 @@ void ahead_send(struct ahead *a, char **argv, char **env)
 	a->fd = reach(w.root);
 	if (a->fd < 0)
 		return;
+	a->quiet = !w.command;
 	a->sent = w.command ? send_with_stdio(a) : send_text(a, false);
 	if (!a->sent)
 		SYS(close, a->fd);
+}
+
+/* The answer stays where it is, for main(). */
+bool ahead_is_done(const struct ahead *a)
+{
+	static const char yes[] = "{\"parameters\":";
+	char text[AHEAD_MAX];
+	long n, i = 0;
+
+	if (!a->sent || !a->quiet)
+		return false;
+	n = SYS(recvfrom, a->fd, text, sizeof(text), MSG_PEEK);
+	while (i < n && i < (long)sizeof(yes) - 1 && text[i] == yes[i])
+		i++;
+	return i == (long)sizeof(yes) - 1 && text[n - 1] == '\0';
 }

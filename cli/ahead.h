@@ -12,6 +12,7 @@
 /* A call that vpsd got before main() began. */
 struct ahead {
 	bool sent;
+	bool quiet;                /* of an answer that says yes nothing is to be shown */
 	int fd;                    /* the connection: of who goes on with it */
 	struct attach_stdio stdio; /* as was sent with an Exec */
 	size_t len;                /* of the text, without its NUL */
@@ -25,5 +26,7 @@ extern struct ahead ahead;
  * was sent. Runs before the C library, and needs nothing of it.
  */
 void ahead_send(struct ahead *a, char **argv, char **env);
+/* Waits for the answer to what was sent, unless main() is to do that. Whether nothing is left to be done. */
+bool ahead_is_done(const struct ahead *a);
 
 #endif

@@ -254,6 +254,14 @@ static int step_notify(void *ctx, struct err *e)
 	return 0;
 }
 
+/* When the network is up. */
+static int step_sys(void *ctx, struct err *e)
+{
+	int r = expect(ctx, RT_MSG_GO, NULL, 0, e);
+
+	return r < 0 ? r : rt_mounts_in_sys(ctx, e);
+}
+
 static const struct step child_steps[] = {
 	{ "cgroups", step_cgroups, NULL },   { "spaces", step_spaces, NULL },
 	{ "time", step_time, NULL },         { "host", step_host, NULL },
@@ -261,14 +269,13 @@ static const struct step child_steps[] = {
 	{ "receive", step_receive, NULL },   { "root", step_root, NULL },
 	{ "mounts", step_mounts, NULL },     { "pivot", step_pivot, NULL },
 	{ "hostname", step_hostname, NULL }, { "files", step_files, NULL },
-	{ "notify", step_notify, NULL },
+	{ "notify", step_notify, NULL },     { "sys", step_sys, NULL },
 };
 static STEP_TABLE(child_table, "tenant", child_steps);
 
-/* Tells the holder that all is set up, and waits until init may run. */
+/* Tells the holder that all is set up. */
 static int report_ready(struct rt_child *c, struct err *e)
 {
-	struct rt_msg m;
 	uint32_t which = 0;
 	int fds[2];
 	size_t nfds = 0;
@@ -283,13 +290,7 @@ static int report_ready(struct rt_child *c, struct err *e)
 		fds[nfds++] = c->notify;
 	}
 	r = rt_msg_send(c->sync, RT_MSG_READY, which, NULL, fds, nfds);
-	if (r == 0)
-		r = rt_msg_recv(c->sync, &m, NULL, 0, &nfds);
-	if (r < 0)
-		return err_code(e, r, "wait for the holder");
-	if (m.type != RT_MSG_EXEC)
-		return err_set(e, ERR_FAIL, "unexpected message %u from the holder", m.type);
-	return 0;
+	return r < 0 ? err_code(e, r, "tell the holder") : 0;
 }
 
 /* argv and env of what execve runs: init itself, or vps-init with the command behind it. */
@@ -362,12 +363,24 @@ static int enter_confinement(struct rt_child *c, struct err *e)
 	return rt_seccomp_apply(c->spec->features, e);
 }
 
+/* Changing the identity has cleared it (prctl(2)). A holder that died before has closed its end. */
+static int tie_to_holder(const struct rt_child *c, struct err *e)
+{
+	char any;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return err_sys(e, "tie the VPS to its holder");
+	if (recv(c->sync, &any, sizeof(any), MSG_PEEK | MSG_DONTWAIT) >= 0)
+		return err_set(e, ERR_FAIL, "the VPS's holder is gone");
+	return 0;
+}
+
 _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync)
 {
 	struct rt_child c = {
 		.spec = v->spec, .stdio = &v->stdio, .resolv_conf = v->resolv_conf, .sync = sync,
 		.entry = entry, .host_network = rt_network_is_host(&v->network), .restore = v->restore,
-		.run_dir = -EBADF, .root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF,
+		.run_dir = -EBADF, .root_fd = -EBADF, .dev_fd = -EBADF, .init_mount = -EBADF, .empty = -EBADF,
 		.console = -EBADF, .console_slave = -EBADF, .notify = -EBADF,
 	};
 	struct strv argv = { 0 }, env = { 0 };
@@ -396,9 +409,8 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 		r = enter_confinement(&c, &e);
 	if (r == 0 && error_fd >= 0)
 		fd_set_cloexec(error_fd, false);
-	/* Changing the identity cleared it (prctl(2)). */
-	if (r == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		r = err_sys(&e, "tie the VPS to its holder");
+	if (r == 0)
+		r = tie_to_holder(&c, &e);
 	if (r == 0)
 		r = fault_point("tenant", "exec", &e);
 	if (r == 0 && c.restore)

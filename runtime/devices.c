@@ -22,13 +22,48 @@ static const struct {
 	{ "random", 1, 8 }, { "urandom", 1, 9 }, { "tty", 5, 0 },
 };
 
+static const struct {
+	const char *name, *target;
+} links[] = {
+	{ "fd", "/proc/self/fd" },        { "stdin", "/proc/self/fd/0" },
+	{ "stdout", "/proc/self/fd/1" },  { "stderr", "/proc/self/fd/2" },
+	{ "ptmx", "pts/ptmx" },           { "core", "/proc/kcore" },
+};
+
+/* Where others are mounted. Made here, as the tenant's first process is waited for, and this is not. */
+static const char *const places[] = { "shm", "mqueue", "pts" };
+
+static int give(int dir, const char *name, uid_t owner, struct err *e)
+{
+	return fchownat(dir, name, owner, owner, AT_SYMLINK_NOFOLLOW) < 0 ? err_sys(e, "make /dev/%s", name) : 0;
+}
+
 static int make_node(int dir, const char *name, mode_t mode, dev_t dev, uid_t owner, struct err *e)
 {
-	if (mknodat(dir, name, mode, dev) < 0 ||
-	    fchownat(dir, name, owner, owner, AT_SYMLINK_NOFOLLOW) < 0 ||
-	    fchmodat(dir, name, mode & 0777, 0) < 0)
-		return err_sys(e, "make /dev/%s", name);
-	return 0;
+	return mknodat(dir, name, mode, dev) < 0 ? err_sys(e, "make /dev/%s", name) : give(dir, name, owner, e);
+}
+
+static int make_links(int dir, uid_t owner, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(links); i++)
+		r = symlinkat(links[i].target, dir, links[i].name) < 0 ? err_sys(e, "make /dev/%s", links[i].name)
+								       : give(dir, links[i].name, owner, e);
+	return r;
+}
+
+static int make_places(int dir, const struct rt_spec *s, struct err *e)
+{
+	uid_t owner = s->root.id_base;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(places); i++)
+		r = mkdirat(dir, places[i], 0755) < 0 ? err_sys(e, "make /dev/%s", places[i])
+						      : give(dir, places[i], owner, e);
+	if (r == 0 && (s->boot || s->tty))
+		r = make_node(dir, "console", S_IFREG | 0644, 0, owner, e);
+	return r;
 }
 
 /* The `device` settings: nodes that the tenant's root may use, at the path they have on the host. */
@@ -96,16 +131,25 @@ static int new_tmpfs(uid_t owner, struct err *e)
 	return fd < 0 ? err_sys(e, "mount /dev") : fd;
 }
 
+static int fill(int dir, const struct rt_spec *s, struct err *e)
+{
+	int r = make_links(dir, s->root.id_base, e);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(nodes); i++)
+		r = make_node(dir, nodes[i].name, S_IFCHR | 0666, makedev(nodes[i].major, nodes[i].minor),
+			      s->root.id_base, e);
+	if (r == 0)
+		r = make_places(dir, s, e);
+	return r < 0 ? r : make_extra(s, dir, e);
+}
+
 int rt_devices_mount(const struct rt_spec *s, struct err *e)
 {
 	cleanup_close int fd = new_tmpfs(s->root.id_base, e);
-	int r = fd < 0 ? fd : 0;
+	mode_t was = umask(0);
+	int r = fd < 0 ? fd : fill(fd, s, e);
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(nodes); i++)
-		r = make_node(fd, nodes[i].name, S_IFCHR | 0666,
-			      makedev(nodes[i].major, nodes[i].minor), s->root.id_base, e);
-	if (r == 0)
-		r = make_extra(s, fd, e);
+	umask(was);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 

@@ -24,9 +24,10 @@
  *                                         ids, makes file systems of its own
  *   RT_MSG_ROOT      + the root mount, the mount of /dev
  *   RT_MSG_VOLUME    + one mount each
- *   RT_MSG_SET_UP                         sets the tenant up
+ *   RT_MSG_SET_UP                         sets the tenant up, but for what needs names in sysfs
+ *   RT_MSG_GO, when the network is up     that, too
  *                                         RT_MSG_READY + console master, notify socket
- *   RT_MSG_EXEC                           execve: the socket closes
+ *                                         execve: the socket closes
  *
  * At any time the child may answer RT_MSG_ERROR with a struct err, and exit.
  */
@@ -37,7 +38,7 @@ enum rt_msg_type {
 	RT_MSG_VOLUME,
 	RT_MSG_SET_UP,
 	RT_MSG_READY,
-	RT_MSG_EXEC,
+	RT_MSG_GO,
 	RT_MSG_ERROR,
 };
 
@@ -50,12 +51,19 @@ struct rt_msg {
 
 enum { RT_READY_CONSOLE = 1, RT_READY_NOTIFY = 2 };
 
+/* See rt_birth_begin(). */
+struct rt_birth {
+	struct cgroup_entry entry; /* of the v1 hierarchies */
+	int ours, theirs;
+};
+
 struct rt_vps {
 	const struct rt_spec *spec;
 	struct rt_stdio stdio;
 	struct cgroup_host cgroup_host;
 	struct cgroup cgroup;
-	int cgroup_fd;
+	int cgroup_fd; /* -EBADF: the groups are not there */
+	struct rt_birth birth; /* init's, begun when the groups are there; `ours` is -EBADF else */
 	int sync;      /* our end of the pair; -EBADF once init runs */
 	pid_t pid;
 	int pidfd;
@@ -94,6 +102,8 @@ struct rt_child {
 	int dev_fd;     /* detached mount for /dev */
 	int fs[RT_FS_COUNT]; /* of fsopen(2), until they are mounted; -EBADF: /sys of the host's network */
 	int *volumes;   /* detached mounts, as spec->mounts */
+	int empty;      /* an empty directory that masks are clones of, once there is one */
+	bool sys_done;  /* rt_mounts_in_sys() */
 	int init_mount; /* detached mount of vps-init; -EBADF when booting */
 	int console;    /* pty master */
 	int console_slave;
@@ -112,15 +122,19 @@ int rt_blame(struct rt_vps *v, int r, struct err *e);
 
 /* What the holder gives a child that is born in the VPS: a way to enter the groups that clone3(2) does not
  * choose, and one end of a socket for messages. (birth.c) */
-struct rt_birth {
-	struct cgroup_entry entry; /* of the v1 hierarchies */
-	int ours, theirs;
-};
 int rt_birth_begin(const struct rt_vps *v, struct rt_birth *b, struct err *e);
 /* clone3(2): 0 in the child, where our end is closed; in the holder its pid, or a negative errno. */
 pid_t rt_birth_clone(struct rt_birth *b, const struct clone_args *args);
 /* In the holder: lets go of what is the child's, and returns our end. */
 int rt_birth_end(struct rt_birth *b);
+
+/* Where the groups of a VPS are. (prepare.c) */
+int rt_cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *name, const char *parent, struct err *e);
+/* One of which nothing is there yet; NULL with *e filled. */
+struct rt_vps *rt_vps_new(const char *name, const char *cgroup_parent, struct err *e);
+/* Its groups, open for its first process; nobody's but root's. */
+int rt_groups_up(struct rt_vps *v, struct err *e);
+int rt_groups_down(struct rt_vps *v, struct err *e);
 
 /* The child's life, from clone3 to execve. Never returns. */
 _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync);
@@ -129,6 +143,8 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 int rt_mounts_make(struct rt_child *c, struct err *e);
 /* Mounts them and the others on c->root_fd, which is attached already. */
 int rt_mounts_up(struct rt_child *c, struct err *e);
+/* What has to look up names in sysfs, where the network's links get theirs: best when they are there. */
+int rt_mounts_in_sys(struct rt_child *c, struct err *e);
 /* Makes the root mount the root of the process and lets go of the host's tree. */
 int rt_pivot(struct rt_child *c, struct err *e);
 

@@ -153,14 +153,6 @@ static const struct fs_row {
 	[RT_FS_PTS] = { "devpts", "dev/pts", "mode=620,ptmxmode=666,gid=5", NOSUID | NOEXEC },
 };
 
-static const struct {
-	const char *name, *target;
-} dev_links[] = {
-	{ "fd", "/proc/self/fd" },        { "stdin", "/proc/self/fd/0" },
-	{ "stdout", "/proc/self/fd/1" },  { "stderr", "/proc/self/fd/2" },
-	{ "ptmx", "pts/ptmx" },           { "core", "/proc/kcore" },
-};
-
 /*
  * Entries that say things about the host or reach into it. The user namespace denies already what
  * they could be used for (their owner is the host's root); this is the second lock. Directories
@@ -251,16 +243,6 @@ static int mask_sys_kernel(int rootfd, struct err *e)
 	return 0;
 }
 
-static int mount_devices(struct rt_child *c, struct err *e)
-{
-	int r = attach(c->dev_fd, c->root_fd, "dev", true, e);
-
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(dev_links); i++)
-		if (symlinkat(dev_links[i].target, c->dev_fd, dev_links[i].name) < 0)
-			return err_sys(e, "make /dev/%s", dev_links[i].name);
-	return r;
-}
-
 /* Number 0 of the private terminals is the console when there is one. */
 static int mount_console(struct rt_child *c, int pts, struct err *e)
 {
@@ -316,18 +298,22 @@ static int clone_host_sys(struct err *e)
 	return TAKE_FD(fd);
 }
 
-static int mount_masks(struct rt_child *c, struct err *e)
+/* A proc or sysfs that is covered in places cannot be mounted anew in a namespace below
+ * (mount_too_revealing() in fs/namespace.c), which is what nested containers do. */
+static bool has_masks(const struct rt_child *c)
 {
-	cleanup_close int first = -EBADF;
+	return !(c->spec->features & RT_FEATURE_NESTING);
+}
+
+/* Those of one file system: `below` is "proc/" or "sys/". */
+static int mount_masks(struct rt_child *c, const char *below, struct err *e)
+{
 	int r = 0;
 
-	/* A proc or sysfs that is covered in places cannot be mounted anew in a namespace below
-	 * (mount_too_revealing() in fs/namespace.c), which is what nested containers do. */
-	if (c->spec->features & RT_FEATURE_NESTING)
-		return 0;
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(masked); i++)
-		r = mask_one(c->root_fd, masked[i], &first, e);
-	return r < 0 ? r : mask_sys_kernel(c->root_fd, e);
+	for (size_t i = 0; r == 0 && has_masks(c) && i < ARRAY_SIZE(masked); i++)
+		if (strncmp(masked[i], below, strlen(below)) == 0)
+			r = mask_one(c->root_fd, masked[i], &c->empty, e);
+	return r;
 }
 
 /*
@@ -350,9 +336,7 @@ static int mount_sold(struct rt_child *c, struct err *e)
 {
 	struct statfs fs;
 
-	/* Nesting: as with the masks. */
-	if (c->spec->features & RT_FEATURE_NESTING || statfs(LXCFS, &fs) < 0 ||
-	    fs.f_type != FUSE_SUPER_MAGIC)
+	if (!has_masks(c) || statfs(LXCFS, &fs) < 0 || fs.f_type != FUSE_SUPER_MAGIC)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(sold); i++) {
 		cleanup_close int target = path_open_no_links(c->root_fd, sold[i], O_PATH, 0, false);
@@ -398,16 +382,45 @@ static int mount_own(struct rt_child *c, enum rt_fs i, struct err *e)
 	return r == 0 && i == RT_FS_PTS ? mount_console(c, mnt, e) : r;
 }
 
+/*
+ * Each of its links costs the holder some hundred entries in sysfs, and who adds some and who looks names up take
+ * turns at one lock (kernfs_rwsem): each sleeps for the other's every turn (seen on 6.18).
+ */
+int rt_mounts_in_sys(struct rt_child *c, struct err *e)
+{
+	int r = c->sys_done ? 0 : mount_own(c, RT_FS_CGROUP, e);
+
+	if (r < 0 || c->sys_done)
+		return r;
+	r = mount_masks(c, "sys/", e);
+	if (r == 0 && has_masks(c))
+		r = mask_sys_kernel(c->root_fd, e);
+	fd_close(&c->empty);
+	c->sys_done = true;
+	return r;
+}
+
+static bool has_volume_in_sys(const struct rt_child *c)
+{
+	for (size_t i = 0; i < c->spec->mount_count; i++)
+		if (strncmp(c->spec->mounts[i].guest, "/sys/", 5) == 0)
+			return true;
+	return false;
+}
+
 int rt_mounts_up(struct rt_child *c, struct err *e)
 {
-	int r = mount_devices(c, e);
+	int r = attach(c->dev_fd, c->root_fd, "dev", true, e);
 
 	for (size_t i = 0; r == 0 && i < RT_FS_COUNT; i++)
-		r = mount_own(c, (enum rt_fs)i, e);
+		if (i != RT_FS_CGROUP)
+			r = mount_own(c, (enum rt_fs)i, e);
 	if (r == 0)
-		r = mount_masks(c, e);
+		r = mount_masks(c, "proc/", e);
 	if (r == 0)
 		r = mount_sold(c, e);
+	if (r == 0 && has_volume_in_sys(c))
+		r = rt_mounts_in_sys(c, e);
 	if (r == 0 && c->init_mount >= 0)
 		r = attach(c->init_mount, c->root_fd, "dev/.vps-init", false, e);
 	return r < 0 ? r : mount_volumes(c, e);

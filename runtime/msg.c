@@ -72,7 +72,7 @@ int rt_hear(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fds, size_t 
 {
 	int r = rt_msg_recv(v->sync, m, fds, 2, nfds);
 
-	if (r == -EPIPE && want == RT_MSG_EXEC)
+	if (r == -EPIPE && want == RT_MSG_GO)
 		return 0; /* execve closed it */
 	if (r < 0)
 		return err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");

@@ -20,32 +20,27 @@
 
 #define END_TIMEOUT_US 30000000 /* for processes that were sent SIGKILL to go */
 
+/* They may be there already: rt_prepare(). Whose they are is known now. */
 static int step_cgroup(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
 	uid_t root = v->spec->root.id_base;
-	int r;
+	struct err ignored;
+	int r = v->cgroup_fd >= 0 ? 0 : rt_groups_up(v, e);
 
-	r = cgroup_create(&v->cgroup, root, root, e);
 	if (r < 0)
 		return r;
-	v->cgroup_fd = cgroup_open(&v->cgroup, e);
-	if (v->cgroup_fd < 0) {
-		struct err ignored;
-
-		cgroup_remove(&v->cgroup, &ignored);
-		return v->cgroup_fd;
-	}
-	return 0;
+	r = cgroup_delegate(&v->cgroup, root, root, e);
+	if (r < 0)
+		rt_groups_down(v, &ignored);
+	return r;
 }
 
 static void undo_cgroup(void *ctx)
 {
-	struct rt_vps *v = ctx;
 	struct err ignored;
 
-	fd_close(&v->cgroup_fd);
-	cgroup_remove(&v->cgroup, &ignored);
+	rt_groups_down(ctx, &ignored);
 }
 
 static int write_id_map(pid_t pid, const char *file, const struct storage_root *r, struct err *e)
@@ -94,16 +89,12 @@ static int clone_child(struct rt_vps *v, struct err *e)
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)v->cgroup_fd,
 	};
-	struct rt_birth b;
-	int r = rt_birth_begin(v, &b, e);
-	pid_t pid;
+	pid_t pid = rt_birth_clone(&v->birth, &args);
 
-	if (r < 0)
-		return r;
-	pid = rt_birth_clone(&b, &args);
 	if (pid == 0)
-		rt_child_main(v, &b.entry, b.theirs);
-	v->sync = rt_birth_end(&b);
+		rt_child_main(v, &v->birth.entry, v->birth.theirs);
+	v->sync = rt_birth_end(&v->birth);
+	v->birth.ours = -EBADF;
 	if (pid < 0) {
 		fd_close(&v->sync);
 		err_code(e, pid, "make the VPS's namespaces");
@@ -222,6 +213,16 @@ static int step_volumes(void *ctx, struct err *e)
 	return r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "send the mounts") : 0;
 }
 
+/* The network is the last that the child may have to wait for: when it is ready it need not ask and sleep. */
+static int step_go(void *ctx, struct err *e)
+{
+	struct rt_vps *v = ctx;
+	int r = rt_msg_send(v->sync, RT_MSG_GO, 0, NULL, NULL, 0);
+
+	/* A child that gave up has said why before it closed. */
+	return r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "let init run") : 0;
+}
+
 static int step_tenant(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -257,10 +258,7 @@ static int step_exec(void *ctx, struct err *e)
 	size_t nfds;
 	int fds[2], r;
 
-	r = rt_msg_send(v->sync, RT_MSG_EXEC, 0, NULL, NULL, 0);
-	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
-		return err_code(e, r, "let init run");
-	r = rt_hear(v, RT_MSG_EXEC, &m, fds, &nfds, e);
+	r = rt_hear(v, RT_MSG_GO, &m, fds, &nfds, e);
 	fd_close(&v->sync);
 	fd_close(&v->root_fd); /* the mounts live in the tenant's mount namespace now */
 	fd_close(&v->dev_fd);
@@ -287,50 +285,11 @@ static const struct step start_steps[] = {
 	{ "volumes", step_volumes, NULL },
 	{ "devices", step_devices, NULL },
 	{ "network", rt_network_up, rt_network_down },
+	{ "go", step_go, NULL },
 	{ "tenant", step_tenant, undo_tenant },
 	{ "exec", step_exec, NULL },
 };
 static STEP_TABLE(start_table, "start", start_steps);
-
-static int cgroup_of(struct cgroup_host *host, struct cgroup *c, const char *name,
-		     const char *parent, struct err *e)
-{
-	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r;
-
-	if (proc < 0)
-		return err_sys(e, "open /proc");
-	r = cgroup_host_read(host, proc, e);
-	if (r < 0)
-		return r;
-	c->host = host;
-	snprintf(c->name, sizeof(c->name), "%s", name);
-	snprintf(c->parent, sizeof(c->parent), "%s", parent);
-	return 0;
-}
-
-int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
-	     struct err *e)
-{
-	return rt_start_restore(spec, stdio, NULL, ret, e);
-}
-
-static struct rt_vps *vps_new(const struct rt_spec *spec, const struct rt_stdio *stdio, const struct rt_restore *how)
-{
-	struct rt_vps *v = calloc(1, sizeof(*v));
-
-	if (!v)
-		return NULL;
-	*v = (struct rt_vps){
-		.spec = spec,
-		.restore = how,
-		.stdio = stdio ? *stdio : (struct rt_stdio){ { -EBADF, -EBADF, -EBADF } },
-		.cgroup_fd = -EBADF, .sync = -EBADF, .pidfd = -EBADF, .userns_fd = -EBADF,
-		.root_fd = -EBADF, .dev_fd = -EBADF, .late_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
-		.kept = -EBADF,
-	};
-	return v;
-}
 
 static void vps_free(struct rt_vps *v)
 {
@@ -342,10 +301,8 @@ static void vps_free(struct rt_vps *v)
 /* What the steps work with, from the spec. */
 static int vps_read(struct rt_vps *v, struct err *e)
 {
-	int r = cgroup_of(&v->cgroup_host, &v->cgroup, v->spec->name, v->spec->cgroup_parent, e);
+	int r = rt_spec_network(v->spec, &v->network, e);
 
-	if (r == 0)
-		r = rt_spec_network(v->spec, &v->network, e);
 	if (r < 0)
 		return r;
 	/* Nothing may reach it before it can answer: else connections are reset. */
@@ -354,25 +311,45 @@ static int vps_read(struct rt_vps *v, struct err *e)
 	return v->resolv_conf ? 0 : err_code(e, -ENOMEM, "start %s", v->spec->name);
 }
 
-int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
-		     const struct rt_restore *how, struct rt_vps **ret, struct err *e)
+/* Takes v over. */
+static int start_this(struct rt_vps *v, const struct rt_spec *spec, const struct rt_stdio *stdio,
+		      const struct rt_restore *how, struct rt_vps **ret, struct err *e)
 {
-	struct rt_vps *v = vps_new(spec, stdio, how);
+	struct err ignored;
 	int r;
 
-	if (!v)
-		return err_code(e, -ENOMEM, "start %s", spec->name);
+	v->spec = spec;
+	v->restore = how;
+	if (stdio)
+		v->stdio = *stdio;
 	/* Our memory is copied into the child, which the tenant must not look into. */
 	prctl(PR_SET_DUMPABLE, 0);
 	r = vps_read(v, e);
 	if (r == 0)
 		r = steps_up(&start_table, v, e);
-	if (r < 0) {
-		vps_free(v);
-		return r;
+	if (r == 0) {
+		*ret = v;
+		return 0;
 	}
-	*ret = v;
-	return 0;
+	if (v->cgroup_fd >= 0) /* no step has come as far as to take them */
+		rt_groups_down(v, &ignored);
+	vps_free(v);
+	return r;
+}
+
+int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
+	     struct rt_vps **ret, struct err *e)
+{
+	return prepared ? start_this(prepared, spec, stdio, NULL, ret, e)
+			: rt_start_restore(spec, stdio, NULL, ret, e);
+}
+
+int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
+		     const struct rt_restore *how, struct rt_vps **ret, struct err *e)
+{
+	struct rt_vps *v = rt_vps_new(spec->name, spec->cgroup_parent, e);
+
+	return v ? start_this(v, spec, stdio, how, ret, e) : err_errno((enum err_status)e->code);
 }
 
 void rt_finish(struct rt_vps *v)
@@ -392,7 +369,7 @@ int rt_cleanup(const char *name, const char *cgroup_parent, const char *run_dir,
 	int r;
 
 	(void)run_dir;
-	r = cgroup_of(&host, &c, name, cgroup_parent, e);
+	r = rt_cgroup_of(&host, &c, name, cgroup_parent, e);
 	if (r == 0)
 		r = cgroup_kill(&c, e);
 	if (r == 0)

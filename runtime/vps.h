@@ -21,13 +21,24 @@ struct rt_stdio {
 	int fd[3];
 };
 
+/* What of a start is the host's alone, ahead of the start: where its control groups are. */
+void rt_look_ahead(void);
+
+/*
+ * What of a start needs no spec, before that is there: the groups. NULL with *e filled when that fails: then
+ * nothing is there. It is for rt_start() with a spec of this name and parent, or to be undone.
+ */
+struct rt_vps *rt_prepare(const char *name, const char *cgroup_parent, struct err *e);
+int rt_prepare_undo(struct rt_vps *v, struct err *e);
+
 /*
  * Runs the start steps up to init's execve and returns when that has succeeded. Any failure is
  * undone (nothing stays behind) and described in *e; ERR_NOCMD and ERR_NOEXEC when argv[0] is
- * missing or cannot be executed. Blocks for milliseconds. `spec` must outlive the VPS.
+ * missing or cannot be executed. Blocks for milliseconds. `spec` must outlive the VPS. `prepared` is
+ * taken over, or NULL.
  */
-int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps **ret,
-	     struct err *e);
+int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
+	     struct rt_vps **ret, struct err *e);
 
 /*
  * As rt_start(), but init is not executed: the first process of the VPS, set up and confined, runs

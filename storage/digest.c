@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* libcrypto has a type of this name; ours is a status of base/err.h. */
-#define ERR_STATE openssl_err_state
-#include <openssl/evp.h>
-#undef ERR_STATE
-
 #include "storage/catalogue.h"
+#include "storage/sum.h"
 
 #include "base/macro.h"
 #include "base/path.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -26,7 +23,7 @@
 #define XATTR_LIST_MAX 65536 /* xattr(7): XATTR_LIST_MAX, and as much for a value */
 
 struct digest {
-	EVP_MD_CTX *ctx;
+	struct storage_sum *sum;
 	struct tell *tell;
 	char *buf; /* KIB(256) */
 	uint64_t done, entries;
@@ -38,13 +35,13 @@ static void put_u64(struct digest *d, uint64_t v)
 
 	for (int i = 0; i < 8; i++)
 		b[i] = (unsigned char)(v >> (56 - 8 * i));
-	EVP_DigestUpdate(d->ctx, b, sizeof(b));
+	storage_sum_add(d->sum, b, sizeof(b));
 }
 
 static void put_bytes(struct digest *d, const void *data, size_t len)
 {
 	put_u64(d, len);
-	EVP_DigestUpdate(d->ctx, data, len);
+	storage_sum_add(d->sum, data, len);
 }
 
 static int by_name(const void *a, const void *b)
@@ -97,7 +94,7 @@ static int put_content(struct digest *d, int parent, const char *name, uint64_t 
 	while ((n = read(fd, d->buf, KIB(256))) > 0) {
 		int r;
 
-		EVP_DigestUpdate(d->ctx, d->buf, (size_t)n);
+		storage_sum_add(d->sum, d->buf, (size_t)n);
 		have += (uint64_t)n;
 		d->done += (uint64_t)n;
 		r = storage_tell(d->tell, "digest", d->done, 0, e);
@@ -142,7 +139,7 @@ static int put_tree(struct digest *d, int rootfd, const struct strv *paths, stru
 	struct parent_cache cache = { .fd = -EBADF };
 	int r;
 
-	EVP_DigestUpdate(d->ctx, LISTING_HEAD, strlen(LISTING_HEAD));
+	storage_sum_add(d->sum, LISTING_HEAD, strlen(LISTING_HEAD));
 	r = put_entry(d, rootfd, ".", "", e);
 	for (size_t i = 0; r == 0 && i < paths->count; i++) {
 		const char *name;
@@ -158,19 +155,21 @@ int storage_tree_digest(int rootfd, struct strv *paths, struct tell *tell, char 
 			uint64_t *ret_size, struct err *e)
 {
 	cleanup_free char *buf = malloc(KIB(256));
-	struct digest d = { .ctx = EVP_MD_CTX_new(), .tell = tell, .buf = buf };
+	struct digest d = { .tell = tell, .buf = buf };
 	unsigned char sum[32] = { 0 };
 	int r;
 
+	if (!buf)
+		return err_code(e, -ENOMEM, "make a digest");
 	if (paths->count)
 		qsort(paths->item, paths->count, sizeof(*paths->item), by_name);
-	if (!buf || !d.ctx || EVP_DigestInit_ex(d.ctx, EVP_sha256(), NULL) != 1)
-		r = err_set(e, ERR_FAIL, "make a digest: out of memory");
-	else
-		r = put_tree(&d, rootfd, paths, e);
-	if (r == 0 && EVP_DigestFinal_ex(d.ctx, sum, NULL) != 1)
-		r = err_set(e, ERR_FAIL, "make a digest: libcrypto refused");
-	EVP_MD_CTX_free(d.ctx);
+	r = storage_sum_new(&d.sum, e);
+	if (r < 0)
+		return r;
+	r = put_tree(&d, rootfd, paths, e);
+	if (r == 0)
+		r = storage_sum_end(d.sum, sum, e);
+	storage_sum_free(d.sum);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < sizeof(sum); i++)

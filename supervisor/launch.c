@@ -9,6 +9,7 @@
 #include "storage/template.h"
 #include "supervisor/monitor_link.h"
 #include "supervisor/network.h"
+#include "supervisor/spare.h"
 #include "supervisor/suspend.h"
 
 #include <fcntl.h>
@@ -185,33 +186,59 @@ int vps_open_image(struct sup_vps *v, int *ret, struct err *e)
 	return *ret < 0 ? err_sys(e, "open its image") : 0;
 }
 
-static int spawn_monitor(struct sup_vps *v, const struct rt_spec *s, const struct vps_stdio *io,
-			 int image, struct err *e)
+/* A monitor, which makes the groups of one that is to be started while its spec is put together. */
+static int take_monitor(struct sup_vps *v, bool prepares, int *ret_lock, struct err *e)
+{
+	cleanup_close int lock = -EBADF;
+	char dir[512];
+	int r;
+
+	lock = make_run_dir(v, host_root_run(&v->d->root, v->name, dir), e);
+	r = lock < 0 ? lock : link_spawn(v, e);
+	if (r < 0)
+		return r;
+	if (prepares)
+		link_prepare(v, lock);
+	*ret_lock = TAKE_FD(lock);
+	return 0;
+}
+
+static int begin(struct sup_vps *v, const struct rt_spec *s, const struct vps_stdio *io, int lock, int image,
+		 struct err *e)
 {
 	cleanup_free char *text = rt_spec_format(s);
-	cleanup_close int spec = -EBADF, lock = -EBADF;
+	cleanup_close int spec = text ? fd_memfd("vps-spec", text, strlen(text)) : -ENOMEM;
 
-	spec = text ? fd_memfd("vps-spec", text, strlen(text)) : -ENOMEM;
 	if (spec < 0)
 		return err_code(e, spec, "prepare the start");
-	lock = make_run_dir(v, s->run_dir, e);
-	if (lock < 0)
-		return lock;
-	return link_spawn(v, spec, lock, image, io, e);
+	return link_begin(v, spec, image < 0 ? -EBADF : lock, image, io, e);
+}
+
+static void give_up(struct sup_vps *v)
+{
+	bool clean = !v->link || link_dismiss(v);
+
+	spare_prepare(v->d);
+	vps_remove_run_dir(v);
+	network_release(v->d);
+	if (!clean)
+		vps_clean_up(v, "its monitor died");
 }
 
 int vps_launch(struct sup_vps *v, const struct vps_stdio *io, int image, const char *verb,
 		  struct err *e)
 {
+	cleanup_close int lock = -EBADF;
 	struct rt_spec s = { 0 };
-	int r = make_spec(v, &s, e);
+	int r = take_monitor(v, image < 0, &lock, e);
 
 	if (r == 0)
-		r = spawn_monitor(v, &s, io, image, e);
+		r = make_spec(v, &s, e);
+	if (r == 0)
+		r = begin(v, &s, io, lock, image, e);
 	rt_spec_done(&s);
 	if (r < 0) {
-		vps_remove_run_dir(v);
-		network_release(v->d);
+		give_up(v);
 		return err_wrap(e, "%s %s", verb, v->name);
 	}
 	v->down = v->ready = v->unattended = false;

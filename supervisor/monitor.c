@@ -51,7 +51,7 @@ static int start_vps(struct mon *m, const char *event, struct err *e)
 
 	m->state = MON_STARTING;
 	m->ready = false;
-	r = rt_start(&m->spec, &m->stdio, &m->vps, e);
+	r = rt_start(&m->spec, &m->stdio, TAKE_PTR(m->prepared), &m->vps, e);
 	if (r < 0)
 		return err_wrap(e, "start %s", m->spec.name);
 	mon_started(m, event);
@@ -419,6 +419,7 @@ int main(int argc, char **argv)
 	if (r == 0)
 		r = prepare(&m, &e);
 	if (r < 0) {
+		mon_unprepare(&m);
 		log_error("%s", e.msg);
 		mon_start_failed(&m, &e);
 		return 1;

@@ -7,13 +7,16 @@
  * MONITOR_PACKET_MAX bytes), with fds where said. Both ends are root's; still both check.
  *
  * vpsd runs `vps-monitor` with MONITOR_FD_CONTROL connected to itself, standard input from /dev/null,
- * standard error its log. It waits for its first packet, and ends when vpsd hangs up before that:
+ * standard error its log. It waits for `begin`, and ends when vpsd hangs up before that, with status 0 when
+ * nothing is left of what it made until then:
  *
+ *   {"prepare":NAME,"cgroup_parent":…}     with the lock (below). May come before `begin`, of the same name: the
+ *              control groups are made while vpsd puts the spec together
  *   {"begin":NAME,"fds":[…]}    the fds that come with it, in this order, are:
  *     spec     a sealed memfd with the spec's JSON (runtime/spec.h); always there
- *     lock     run/vps/NAME/lock, locked (flock(2)); always there. It stays open, close-on-exec, for as
- *              long as the monitor lives, so that a vpsd that comes after knows whether there is one,
- *              also in the moments before it listens
+ *     lock     run/vps/NAME/lock, locked (flock(2)); always there, unless it came before. It stays open,
+ *              close-on-exec, for as long as the monitor lives, so that a vpsd that comes after knows whether
+ *              there is one, also in the moments before it listens
  *     session  for `run` (the command's exit is its SESSION_EXIT; when the client hangs up, the VPS is
  *              stopped)
  *     image    a checkpoint (checkpoint/image/image.h: a file, a pipe or a socket) that is put back in

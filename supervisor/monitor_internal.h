@@ -54,6 +54,7 @@ struct mon {
 	struct rt_spec spec;
 	struct rt_stdio stdio;
 	struct rt_vps *vps;
+	struct rt_vps *prepared; /* what was made before the spec came; NULL */
 	enum mon_state state;
 	int image;             /* to be restored; -EBADF */
 	struct ckpt_restore *restore;
@@ -89,9 +90,11 @@ struct mon {
 };
 
 /* monitor_begin.c: waits for the VPS that it is to run. `arg` is where its name is shown. Fills spec,
- * stdio, control and the session. Returns MON_NOT_NEEDED when vpsd has hung up. */
+ * stdio, control, prepared and the session. Returns MON_NOT_NEEDED when vpsd has hung up: nothing is left then. */
 #define MON_NOT_NEEDED 1
 int mon_begin(struct mon *m, char *arg, struct err *e);
+/* Undoes what was made before the spec came; negative, and said in the log, when something is left. */
+int mon_unprepare(struct mon *m);
 
 /* monitor_record.c: run/vps/NAME/state and exit, and the packets of monitor.h to vpsd. */
 void mon_record_state(struct mon *m);

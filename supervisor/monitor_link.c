@@ -10,6 +10,7 @@
 #include "supervisor/spare.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -27,6 +28,7 @@ struct begin_fd {
 	int fd; /* negative: not there */
 };
 #define BEGIN_FDS_MAX 8
+#define DISMISS_MS 1000
 
 struct sup_link {
 	struct sup_vps *vps;
@@ -176,7 +178,34 @@ static int send_begin(struct sup_link *l, const char *name, const struct begin_f
 	return r < 0 ? (int)r : 0;
 }
 
-int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
+int link_spawn(struct sup_vps *v, struct err *e)
+{
+	int fd, pidfd, r;
+
+	r = spare_take(v->d, &fd, &pidfd, e);
+	if (r < 0)
+		return r;
+	r = link_new(v, fd, pidfd);
+	return r < 0 ? err_code(e, r, "watch the monitor") : 0;
+}
+
+/* A monitor that died meanwhile is found by the loop. */
+static bool is_gone(ssize_t n)
+{
+	return n == -EPIPE || n == -ECONNRESET;
+}
+
+void link_prepare(struct sup_vps *v, int lock_fd)
+{
+	json_t *msg = json_pack("{s:s, s:s}", "prepare", v->name, "cgroup_parent", v->d->root.tag);
+	cleanup_free char *text = json_dumps(msg, JSON_COMPACT);
+
+	json_decref(msg);
+	if (text)
+		fd_send(v->link->fd, text, strlen(text), &lock_fd, 1);
+}
+
+int link_begin(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
 	       struct err *e)
 {
 	const struct begin_fd fds[] = {
@@ -188,20 +217,36 @@ int link_spawn(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const 
 		{ "stdout", io ? io->fd[1] : -EBADF },
 		{ "stderr", io ? io->fd[2] : -EBADF },
 	};
-	int fd, pidfd, r;
+	int r;
 
 	static_assert(ARRAY_SIZE(fds) <= BEGIN_FDS_MAX, "a packet has room for them");
-	r = spare_take(v->d, &fd, &pidfd, e);
-	if (r < 0)
-		return r;
-	r = link_new(v, fd, pidfd);
-	if (r < 0)
-		return err_code(e, r, "watch the monitor");
 	r = send_begin(v->link, v->name, fds, ARRAY_SIZE(fds));
-	if (r == 0)
-		return 0;
-	link_free(TAKE_PTR(v->link));
-	return err_code(e, r, "tell the monitor");
+	return r < 0 && !is_gone(r) ? err_code(e, r, "tell the monitor") : 0;
+}
+
+/* Its end is left to be reaped. */
+static bool has_succeeded(int pidfd, int timeout_ms)
+{
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+	siginfo_t info;
+
+	return poll(&end, 1, timeout_ms) == 1 &&
+	       waitid(P_PIDFD, (id_t)pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_code == CLD_EXITED && info.si_status == 0;
+}
+
+bool link_dismiss(struct sup_vps *v)
+{
+	struct sup_link *l = TAKE_PTR(v->link);
+	bool done;
+
+	l->io = sd_event_source_disable_unref(l->io);
+	fd_close(&l->fd);
+	done = has_succeeded(l->pidfd, DISMISS_MS);
+	if (!done && l->pidfd >= 0)
+		pidfd_signal(l->pidfd, SIGKILL);
+	link_free(l);
+	return done;
 }
 
 int link_connect(struct sup_vps *v)

@@ -5,8 +5,8 @@
 #include "supervisor/daemon.h"
 
 /*
- * One vps-monitor that has been started already and waits for its VPS (monitor.h, `begin`): to run
- * a program and link it costs more than a millisecond, which no start has to wait for. It holds
+ * One vps-monitor that has been started already and waits for its VPS (monitor.h, `prepare`): to
+ * run a program and link it costs more than a millisecond, which no start has to wait for. It holds
  * nothing and ends with vpsd.
  */
 

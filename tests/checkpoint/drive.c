@@ -538,7 +538,7 @@ static int drive(const char *program, struct console *c, struct err *e)
 	if (r == 0 && device)
 		r = config_set(&s.limits, "device", device, e);
 	if (r == 0)
-		r = rt_start(&s, NULL, &v, e);
+		r = rt_start(&s, NULL, NULL, &v, e);
 	if (r == 0 && command.wanted)
 		r = run_command(v, e);
 	if (r == 0 && networked && !hook)

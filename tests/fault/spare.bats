@@ -55,6 +55,48 @@ teardown() {
 	succeeds vps start a
 }
 
+# Its monitor has been told the name, and makes its groups, when the config is found to be of no use.
+refused() {
+	config=$VPS_ROOT/lib/vps/a/config
+	cp "$config" "$VPS_ROOT/config"
+	sed -i '/^template =/d' "$config"
+	fails_like 2 'there is no template in it' vps start a
+	cp "$VPS_ROOT/config" "$config"
+}
+
+@test "a start that is refused takes it, and leaves nothing behind" {
+	was=$(spare)
+	refused
+	assert_nothing_left --daemon --keep a
+	vps_is a stopped
+	wait_until 10 process_is_gone "$was"
+	succeeds vps start a
+	wait_until 10 there_is_one
+}
+
+@test "one that hangs while a start is refused is killed" {
+	was=$(spare)
+	kill -STOP "$was"
+	refused
+	wait_until 10 process_is_gone "$was"
+	wait_until 10 vps_is a stopped
+	assert_nothing_left --daemon --keep a
+	succeeds vps start a
+}
+
+@test "one that is killed when it has made the groups costs that start, and nothing more" {
+	is_unified && skip "there are no v1 hierarchies, of which the first is where it dies"
+	daemon_stop
+	VPS_FAULT=cgroup.v1:kill vps daemon start
+	wait_until 10 there_is_one
+	fails 5 "vps: start a: it stopped while it was starting: its monitor died" vps start a
+	wait_until 10 vps_is a stopped
+	daemon_stop
+	vps daemon start
+	wait_until 10 assert_nothing_left --daemon --keep a
+	succeeds vps start a
+}
+
 @test "it goes with vpsd, killed or stopped" {
 	was=$(spare)
 	daemon_kill

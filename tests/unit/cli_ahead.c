@@ -149,6 +149,44 @@ TEST(left_to_main)
 	remove_root();
 }
 
+/* Whether a call of these words needs no more than this answer, which is left to be read. */
+static bool answered(int server, char **argv, const char *answer, size_t len)
+{
+	cleanup_close int conn = -EBADF;
+	struct ahead a = { 0 };
+	char text[256];
+	bool done;
+
+	ahead_send(&a, argv, env);
+	conn = accept4(server, NULL, NULL, SOCK_CLOEXEC);
+	if (!ok(a.sent && write(conn, answer, len) == (ssize_t)len, "asked and answered"))
+		return false;
+	done = ahead_is_done(&a);
+	eq_int(recv(a.fd, text, sizeof(text), MSG_DONTWAIT), (ssize_t)len, "the answer is there for main()");
+	close(a.fd);
+	if (!a.quiet)
+		attach_stdio_done(&a.stdio);
+	return done;
+}
+
+TEST(what_is_answered)
+{
+	static const char yes[] = "{\"parameters\":{\"vps\":{}}}", no[] = "{\"error\":\"io.vps.Manager.Failed\"}";
+	cleanup_close int server = listener();
+	char **start = WORDS((char *)"start", (char *)"a");
+	sigset_t before;
+
+	ok(answered(server, start, yes, sizeof(yes)), "yes: nothing is left to be done");
+	ok(!answered(server, start, no, sizeof(no)), "no: main() says why");
+	ok(!answered(server, start, yes, sizeof(yes) - 1), "a part of it: main() waits for the rest");
+	ok(!answered(server, start, "", 1), "not an answer");
+	sigprocmask(SIG_BLOCK, NULL, &before);
+	ok(!answered(server, WORDS((char *)"exec", (char *)"a", (char *)"true"), yes, sizeof(yes)),
+	   "the answer to an exec is the beginning");
+	sigprocmask(SIG_SETMASK, &before, NULL);
+	remove_root();
+}
+
 TEST(nobody_listens)
 {
 	struct ahead a = { 0 };
