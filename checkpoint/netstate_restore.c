@@ -269,6 +269,20 @@ struct filling {
 	const struct list *configured;
 };
 
+/* Its switches, and its links. */
+static int raise_links(void *arg, struct err *e)
+{
+	cleanup_nl struct nl route = NL_INIT;
+	const struct filling *f = arg;
+	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
+
+	if (r == 0)
+		r = set_switches(&f->all, &f->seen, e);
+	if (r == 0)
+		r = net_links_up(&route, &f->all, e);
+	return r == 0 ? net_ports_restore(&route, &f->all, netns, e) : r;
+}
+
 /* What the links of one have, and what is beside them. */
 static int fill(void *arg, struct err *e)
 {
@@ -280,12 +294,6 @@ static int fill(void *arg, struct err *e)
 
 	if (r == 0)
 		r = nl_open(&filter, NETLINK_NETFILTER, netns, e);
-	if (r == 0)
-		r = set_switches(&f->all, &f->seen, e);
-	if (r == 0)
-		r = net_links_up(&route, &f->all, e);
-	if (r == 0)
-		r = net_ports_restore(&route, &f->all, netns, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
 		r = sync_part(&route, parts[i], &f->all, f->configured, f->seen.moved, e);
 	return r == 0 ? net_filter_restore(&filter, &f->all, e) : r;
@@ -303,6 +311,7 @@ static bool has_any(Ckpt__NetState *const *states, size_t count, uint32_t ns)
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const struct ckpt_netplaces *at,
 			  const struct ckpt_netseen *seen, struct err *e)
 {
+	static int (*const passes[])(void *arg, struct err *e) = { raise_links, fill };
 	cleanup_nl struct nl route = NL_INIT;
 	cleanup_list struct list configured = { 0 }, none = { 0 };
 	struct net_walk all = { .states = states, .count = count };
@@ -315,14 +324,16 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 		r = net_list(&route, NULL, CKPT_NET_LINK, list_add, &configured, e);
 	if (r == 0)
 		r = net_links_restore(at, &all, e);
-	for (uint32_t ns = 0; r == 0 && ns < at->count; ns++) {
-		struct filling f = { at, all, { NULL, NULL, NULL }, ns ? &none : &configured };
+	/* Nexthops want links with carriers: those at their other ends are up before. */
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(passes); i++)
+		for (uint32_t ns = 0; r == 0 && ns < at->count; ns++) {
+			struct filling f = { at, all, { NULL, NULL, NULL }, ns ? &none : &configured };
 
-		if (!ns)
-			f.seen = *seen;
-		f.all.ns = ns;
-		if (has_any(states, count, ns))
-			r = net_within(at, ns, 0, fill, &f, e);
-	}
+			if (!ns)
+				f.seen = *seen;
+			f.all.ns = ns;
+			if (has_any(states, count, ns))
+				r = net_within(at, ns, 0, passes[i], &f, e);
+		}
 	return r;
 }

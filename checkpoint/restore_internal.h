@@ -85,6 +85,7 @@ struct restore {
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 	char scratch[64];            /* as struct ckpt_opening has it */
+	bool *paired;                /* as tree.files: it and its other end are in process 1's table already (pairs.h) */
 	bool fills_late;             /* sockets are filled when all is open: something opened late is on its way in one */
 };
 
@@ -177,6 +178,8 @@ struct list {
 	size_t used;
 	uint64_t room_at;                 /* in the task */
 	bool overflow;                    /* something did not fit: it will not run */
+	struct ckpt_batch *place;         /* where it runs, and who runs it; NULL: it does not */
+	struct ckpt_thread *thread;
 };
 void list_init(struct list *l, const struct restore *r);
 void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
@@ -185,7 +188,11 @@ void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64
 uint64_t list_put(struct list *l, const void *data, size_t len);
 /* True when `calls` more and `bytes` of arguments fit. */
 int list_fits(const struct list *l, size_t calls, size_t bytes);
-/* Runs it, empties it. */
+/* How many lists are under way at a time. */
+#define RESTORE_LISTS 16
+/* Runs it, empties it. Or in two parts: what it does meanwhile, others are given something to do in. */
+int list_start(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+int list_finish(struct list *l, struct err *e); /* also when it does not run */
 int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 
 /* The first process, as the runtime has made it, becomes an empty address space with our memory in it; then
@@ -201,15 +208,23 @@ uint32_t restore_exit_signal(const struct restore *r, size_t who);
  * names, locks. (restore_areas.c) */
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_dress(struct restoring *p, struct list *l, struct err *e);
-/* The steps of a task. (restore_task.c) */
+/*
+ * The steps of a task. What each of them has the task do last may be under way when it returns, by the list in `l`: it
+ * is for list_finish() to say how that went. First what it does for itself, then what is done to it from outside, then
+ * its threads. (restore_task.c)
+ */
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_outside(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
-int restore_registers(struct restore *r, struct restoring *p, struct err *e);
+/* Signals that wait, and timers; our memory goes; registers. (restore_registers.c) */
+int restore_signals(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_unmap_own(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_registers(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 
 /* What open files need when all processes are there. (late.c) */
 int restore_late(struct restore *r, struct list *l, struct err *e);
-/* Locks of open files, in the first process once all are open; and of a process, when it closes no fd any
- * more. (locks.c) */
+/* Locks of open files, in the first process once all are open; and into the list of a process, when that closes no fd
+ * any more. (locks.c) */
 int restore_file_locks(const struct restore *r, struct err *e);
 int restore_table_locks(struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l, struct err *e);
 /* The thread puts what is open where its table has it. (restore_task.c) */
@@ -247,6 +262,8 @@ int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *
 int restore_early_settle(struct restore *r, struct list *l, struct err *e);
 /* One that no task of the tree has. (early_settle.c) */
 pid_t restore_free_number(const struct ckpt_tree *t);
+/* So that it may have all those that are planned. (early_settle.c) */
+int restore_raise_files(const struct restore *r, const struct restoring *p, struct err *e);
 /* A copy of ours does something in the VPS for process 1, which runs no code of ours any more; with `take` what it
  * has opened is taken by that. (early_settle.c) */
 int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e), bool take, struct list *l,

@@ -17,6 +17,8 @@ teardown_file() {
 }
 
 teardown() {
+	kill ${clients-} 2>/dev/null || true
+	hosts_unfault
 	on a vps_clean
 	on b vps_clean
 }
@@ -33,12 +35,13 @@ make_echo() {
 client_begin() {
 	ready=$BATS_TEST_TMPDIR/ready.$1 stop=$BATS_TEST_TMPDIR/stop.$1 out=$BATS_TEST_TMPDIR/out.$1
 	nsenter --net="$CLIENT" python3 "$BATS_TEST_DIRNAME/echo.py" "$1" 7000 "$ready" "$stop" >"$out" 2>&1 &
-	client_pid=$!
+	client_pid=$! clients="${clients-} $!"
 	wait_until 20 test -e "$ready"
 }
 
 client_end() {
 	touch "$BATS_TEST_TMPDIR/stop.$1"
+	clients=${clients/ $2/}
 	wait "$2" || { cat "$BATS_TEST_TMPDIR/out.$1"; return 1; }
 	echo "client of $1: $(cat "$BATS_TEST_TMPDIR/out.$1")"
 }
@@ -118,20 +121,10 @@ refute_tables() {
 	make_echo
 	client_begin 192.0.2.10
 	v4=$client_pid
-	on b daemon_stop
-	VPS_FAULT=receive.prepare:fail on b vps daemon start >/dev/null
+	daemon_with_fault b receive.prepare:fail
 	fails_like 1 'receive.prepare: fault injected' vps migrate -e "$RSH" web1 host-b
-	on b daemon_stop
-	wait_until 10 assert_only_on a web1
+	wait_until 20 assert_only_on a web1
 	client_end 192.0.2.10 "$v4"
-}
-
-a_worker_hangs() {
-	local pid
-	for pid in $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker); do
-		[ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != T ] || return 0
-	done
-	return 1
 }
 
 @test "frames that still come to the old place are led to the new one" {
@@ -142,19 +135,17 @@ a_worker_hangs() {
 	mac=$(nsenter --net="$CLIENT" ip -j neigh show 192.0.2.10 | jq -r '.[0].lladdr')
 	port=$(nsenter --net="$WIRE" bridge fdb show br br0 | awk -v mac="$mac" '$1 == mac { print $3; exit }')
 	nsenter --net="$WIRE" bridge fdb replace "$mac" dev "$port" master static sticky
-	daemon_stop
-	VPS_FAULT=live.stopped:hang vps daemon start >/dev/null
+	daemon_with_fault a live.stopped:hang
 	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >/dev/null 2>&1 &
 	pid=$!
-	wait_until 30 a_worker_hangs
+	wait_until 30 worker_hangs a
 	before=$(cat "$ready")
-	kill -CONT $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker)
+	worker_goes_on a
 	wait "$pid"
 	after=$(cat "$ready")
 	assert_only_on b web1
 	[ "$after" -gt $((before + 5)) ] || fail "$before lines had come back, then $after"
 	nsenter --net="$WIRE" bridge fdb del "$mac" dev "$port" master
-	daemon_stop
 	client_end 192.0.2.10 "$v4"
 }
 
