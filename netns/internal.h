@@ -76,10 +76,10 @@ int netns_sysctl(const char *path, const char *value, struct err *e);
 /* shape.c: requests that nl_talk() sends. */
 const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
 void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name);
-/* The rest of a request for a filter: all frames are led to that link, to be sent by it or as if they had come in there. */
 /* The hooks where traffic is shaped (ingress) and held for a switch-over (egress). Laid on a link that is up
  * they cost it all frames of some milliseconds: the kernel takes its queue away meanwhile (Linux 6.18). */
 void netns_put_clsact(struct nl *n, int link);
+/* The rest of a request for a filter: all frames are led to that link, to be sent by it or as if they had come in there. */
 void netns_put_redirect(struct nlmsghdr *m, int to_link, bool as_received);
 void netns_shape_in(struct nl *n, int link, uint64_t rate);
 void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);
