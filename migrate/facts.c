@@ -8,6 +8,7 @@
 #include "base/str.h"
 #include "checkpoint/check.h"
 #include "checkpoint/host.h"
+#include "netns/hold.h"
 
 #include <fcntl.h>
 #include <sys/auxv.h>
@@ -134,12 +135,27 @@ void mig_check_image(const struct mig_offer *o, json_t *obstacles)
 	check_huge(json_object_get(o->cpu, "huge"), obstacles);
 }
 
+/* A look at its connections keeps frames from them, as at a stop: who is not answered waits for 200 ms. */
+static struct netns_hold *hold_frames(const struct mig_source *v)
+{
+	struct netns_hold *hold = NULL;
+	struct err ignored;
+
+	if (access("/dev/net/tun", F_OK) < 0 ||
+	    netns_hold_open(&v->network.host, &v->network.vps, &hold, &ignored) < 0)
+		return NULL;
+	netns_hold_begin(hold, &ignored);
+	return hold;
+}
+
 int mig_check_source(const struct mig_source *v, struct mig_offer *offer, json_t *obstacles, struct err *e)
 {
 	struct ckpt_dump_options o = { .spec = &v->spec, .paused = v->paused };
+	struct netns_hold *hold = hold_frames(v);
 	struct ckpt_check c = { 0 };
 	int r = ckpt_check(&v->cgroup, v->init, &o, &c, e);
 
+	netns_hold_end(hold, true);
 	for (size_t i = 0; r == 0 && i < c.count; i++)
 		mig_obstacle(obstacles, "%s", c.list[i].what);
 	if (r == 0)

@@ -21,7 +21,9 @@
 #define QUEUE 10000 /* frames that a TAP keeps; its default of 500 is 10 ms of a gigabit */
 
 struct held {
-	int link;       /* index */
+	int link;       /* index; 0: of a macvlan, which has no end on the host */
+	struct netns_if macvlan;
+	struct nl rules; /* its frames meet on their parent */
 	int tap, sink;  /* fds: frames to the VPS are read from the one, those from it vanish in the other */
 	int tap_index, sink_index;
 	int socket;     /* to the VPS */
@@ -34,6 +36,8 @@ struct netns_hold {
 	bool begun;
 };
 
+static int open_injector(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e);
+
 int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e)
 {
 	struct sockaddr_ll to = { .sll_family = AF_PACKET };
@@ -41,11 +45,13 @@ int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, uns
 	char name[16];
 	int on = 1;
 
+	if (v->ifs[i].mode == NETNS_MACVLAN)
+		return open_injector(h, v, i, e);
 	to.sll_ifindex = (int)if_nametoindex(netns_link_name(h, v->uuid, i, name));
 	if (!to.sll_ifindex)
 		return err_set(e, ERR_STATE, "%s: its link %s is not there", v->name, name);
 	/* Of no protocol: it is to send only. */
-	fd = netns_socket(-EBADF, AF_PACKET, SOCK_RAW, 0, e);
+	fd = netns_socket(-EBADF, AF_PACKET, SOCK_RAW | SOCK_NONBLOCK, 0, e);
 	if (fd < 0)
 		return fd;
 	/* Past the egress hook, where the hold is. */
@@ -82,7 +88,7 @@ static int open_tap(const char *link, char letter, int *ret_fd, int *ret_index, 
 	return 0;
 }
 
-static void put_filter(struct nl *n, int link, uint32_t hook, int tap)
+static void put_filter(struct nl *n, int link, uint32_t hook, int to, bool as_received)
 {
 	/* Without a handle: u32 has one set of them for both hooks. */
 	struct tcmsg f = { .tcm_ifindex = link };
@@ -92,7 +98,7 @@ static void put_filter(struct nl *n, int link, uint32_t hook, int tap)
 	f.tcm_info = TC_H_MAKE((uint32_t)HOLD_PRIO << 16, htons(ETH_P_ALL));
 	m = nl_begin(n, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &f, sizeof(f), "hold the frames");
 	if (m)
-		netns_put_redirect(m, tap);
+		netns_put_redirect(m, to, as_received);
 	nl_end(n, m);
 }
 
@@ -113,6 +119,27 @@ static void put_no_filters(struct nl *n, int link)
 	put_no_filter(n, link, TC_H_MIN_INGRESS);
 }
 
+/*
+ * Frames written to it are received by the parent of a macvlan, from where they get to it: what comes in by a TAP is led
+ * there. All of it goes with the fd.
+ */
+static int open_injector(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	cleanup_close int fd = -EBADF;
+	int index, r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	char name[16];
+
+	if (r == 0)
+		r = open_tap(netns_link_name(h, v->uuid, i, name), 'm', &fd, &index, e);
+	if (r < 0)
+		return r;
+	netns_put_clsact(&n, index);
+	put_filter(&n, index, TC_H_MIN_INGRESS, nl_ifindex(&n, v->ifs[i].parent), true);
+	r = nl_talk(&n, v->name, NULL, NULL, e);
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
 static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vps *v, unsigned i,
 		    struct err *e)
 {
@@ -120,14 +147,18 @@ static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vp
 	char name[16];
 	int r;
 
-	d->link = nl_ifindex(n, netns_link_name(&hold->host, v->uuid, i, name));
-	if (!d->link)
-		return 0;
-	/* They are there but on a link that was made by an earlier version of this program. */
-	netns_put_clsact(n, d->link);
-	r = nl_talk(n, v->name, NULL, NULL, e);
-	if (r < 0)
-		return r;
+	netns_link_name(&hold->host, v->uuid, i, name);
+	d->macvlan = v->ifs[i];
+	if (v->ifs[i].mode != NETNS_MACVLAN) {
+		d->link = nl_ifindex(n, name);
+		if (!d->link)
+			return 0;
+		/* They are there but on a link that was made by an earlier version of this program. */
+		netns_put_clsact(n, d->link);
+		r = nl_talk(n, v->name, NULL, NULL, e);
+		if (r < 0)
+			return r;
+	}
 	d->socket = netns_hold_socket(&hold->host, v, i, e);
 	if (d->socket < 0)
 		return d->socket;
@@ -135,20 +166,29 @@ static int open_one(struct netns_hold *hold, struct nl *n, const struct netns_vp
 	return r < 0 ? r : open_tap(name, 's', &d->sink, &d->sink_index, e);
 }
 
+/* Where the kernel cannot keep them they are lost, and the peers send them again. */
+static int or_not(int r)
+{
+	return r == -ENOENT || r == -EOPNOTSUPP ? 0 : r;
+}
+
 int netns_hold_begin(struct netns_hold *hold, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < hold->count && !hold->begun; i++)
-		if (hold->held[i].tap >= 0) {
-			put_no_filters(&n, hold->held[i].link); /* of a holder that died */
-			put_filter(&n, hold->held[i].link, TC_H_MIN_EGRESS, hold->held[i].tap_index);
+	for (unsigned i = 0; r == 0 && i < hold->count && !hold->begun; i++) {
+		struct held *d = &hold->held[i];
+
+		if (d->link && d->tap >= 0) {
+			put_no_filters(&n, d->link); /* of a holder that died */
+			put_filter(&n, d->link, TC_H_MIN_EGRESS, d->tap_index, false);
+		} else if (d->tap >= 0) {
+			r = or_not(netns_parent_hold(&d->rules, &d->macvlan, d->tap_index, e));
 		}
+	}
 	hold->begun = true;
-	return nl_talk(&n, "the links", NULL, NULL, e);
+	return r < 0 ? r : nl_talk(&n, "the links", NULL, NULL, e);
 }
 
 int netns_hold_silence(struct netns_hold *hold, struct err *e)
@@ -156,12 +196,15 @@ int netns_hold_silence(struct netns_hold *hold, struct err *e)
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 
-	if (r < 0)
-		return r;
-	for (unsigned i = 0; i < hold->count; i++)
-		if (hold->held[i].tap >= 0)
-			put_filter(&n, hold->held[i].link, TC_H_MIN_INGRESS, hold->held[i].sink_index);
-	return nl_talk(&n, "the links", NULL, NULL, e);
+	for (unsigned i = 0; r == 0 && i < hold->count; i++) {
+		struct held *d = &hold->held[i];
+
+		if (d->link && d->tap >= 0)
+			put_filter(&n, d->link, TC_H_MIN_INGRESS, d->sink_index, false);
+		else if (d->rules.fd >= 0)
+			r = or_not(netns_parent_silence(&d->rules, &d->macvlan, e));
+	}
+	return r < 0 ? r : nl_talk(&n, "the links", NULL, NULL, e);
 }
 
 int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struct netns_hold **ret,
@@ -177,10 +220,10 @@ int netns_hold_open(const struct netns_host *h, const struct netns_vps *v, struc
 	hold->count = (unsigned)v->if_count;
 	for (unsigned i = 0; i < hold->count; i++)
 		hold->held[i] = (struct held){ .tap = -EBADF, .sink = -EBADF,
-						 .socket = -EBADF };
+						 .socket = -EBADF, .rules = NL_INIT };
 	r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 	for (unsigned i = 0; r == 0 && i < hold->count; i++)
-		if (netns_if_has_link(&v->ifs[i]))
+		if (netns_if_has_link(&v->ifs[i]) || v->ifs[i].mode == NETNS_MACVLAN)
 			r = open_one(hold, &n, v, i, e);
 	if (r < 0) {
 		netns_hold_end(hold, false);
@@ -224,7 +267,7 @@ static int again(void *ctx, unsigned i, const void *frame, size_t len, struct er
 
 	(void)e;
 	/* One that does not get there now is lost as any frame may be. */
-	send(hold->held[i].socket, frame, len, MSG_DONTWAIT);
+	(void)!write(hold->held[i].socket, frame, len);
 	return 0;
 }
 
@@ -236,7 +279,10 @@ void netns_hold_end(struct netns_hold *hold, bool replay)
 	if (!hold)
 		return;
 	/* Those that waited go before those that come: none overtakes another. What comes between the
-	 * last look and the end of the filter is taken out after it. */
+	 * last look and the end of the filter is taken out after it. On the parent of a macvlan the rule
+	 * would meet again what is sent again, so that it goes first. */
+	for (unsigned i = 0; i < hold->count; i++)
+		nl_done(&hold->held[i].rules);
 	if (replay)
 		netns_hold_take(hold, again, hold, &ignored);
 	if (hold->begun && nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) == 0) {

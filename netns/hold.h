@@ -12,8 +12,9 @@
  * veth by its clsact egress hook into a TAP of ours, from where we read them.
  *
  * What its stack sends by itself once it is given up, as it retransmits, is dropped: elsewhere a copy may answer
- * by then, and switches must not take its address for ours. A macvlan interface has no end on the host and is not
- * held.
+ * by then, and switches must not take its address for ours. A macvlan interface has no end on the host: its frames are
+ * told by their MAC, where its parent receives and sends. (What another macvlan of the same parent sends to it does not come
+ * by there, and is lost while it stands still.)
  */
 struct netns_hold;
 
@@ -45,8 +46,8 @@ void netns_hold_end(struct netns_hold *hold, bool replay);
 /* What a holder that died has left: frames go through again. Idempotent. */
 int netns_hold_clear(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 
-/* A socket by which frames can be sent to interface `i` of the VPS, past shaping and holding:
- * send(2) one frame. */
+/* An fd by which frames can be sent to interface `i` of the VPS, past shaping and, but for a macvlan's, holding:
+ * write(2) one frame; it does not wait. */
 int netns_hold_socket(const struct netns_host *h, const struct netns_vps *v, unsigned i, struct err *e);
 
 /*

@@ -114,6 +114,18 @@ static void raise_link(struct nl *n, const struct netns_if *i, int index)
 	nl_end(n, nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the interface"));
 }
 
+/* Up, but without carrier: it can have addresses and routes, and switches hear nothing of it. */
+void netns_inside_mute(struct nl *n, int index, bool on)
+{
+	struct ifinfomsg ifi = { .ifi_index = index };
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "hold the interface");
+
+	if (m)
+		mnl_attr_put_u8(m, IFLA_PROTO_DOWN, on);
+	nl_end(n, m);
+	nl_ignore(n, EOPNOTSUPP); /* before Linux 4.2; it is heard too early then */
+}
+
 int netns_inside_await(struct nl *n, const struct netns_if *i, int index, const char *subject, struct err *e)
 {
 	const struct timespec pause = { 0, MAC_PAUSE_NS };

@@ -54,6 +54,9 @@ void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_
  * has ended, and tells nobody outside: the one that the VPS had when it ran last may still be there. */
 int netns_inside_await(struct nl *n, const struct netns_if *i, int index, const char *subject, struct err *e);
 
+/* A macvlan, which has no end on the host that could be left down: from before it goes up until it is let go. */
+void netns_inside_mute(struct nl *n, int index, bool on);
+
 /* Takes away what of an interface does not go with the host's end of its link. */
 void netns_inside_down(struct nl *n, const struct netns_if *i, unsigned number);
 
@@ -73,13 +76,21 @@ int netns_sysctl(const char *path, const char *value, struct err *e);
 /* shape.c: requests that nl_talk() sends. */
 const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
 void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name);
-/* The rest of a request for a filter: all frames are led to that link. */
 /* The hooks where traffic is shaped (ingress) and held for a switch-over (egress). Laid on a link that is up
  * they cost it all frames of some milliseconds: the kernel takes its queue away meanwhile (Linux 6.18). */
 void netns_put_clsact(struct nl *n, int link);
-void netns_put_redirect(struct nlmsghdr *m, int to_link);
+/* The rest of a request for a filter: all frames are led to that link, to be sent by it or as if they had come in there. */
+void netns_put_redirect(struct nlmsghdr *m, int to_link, bool as_received);
 void netns_shape_in(struct nl *n, int link, uint64_t rate);
 void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate);
+
+/*
+ * hold_parent.c: a macvlan's frames, told by its MAC where its parent receives and sends. They go to the link `to`, or, of
+ * those that it sends, nowhere. What does it is a table of the socket's in `n`, and goes with it. Unlike a qdisc's hooks it costs
+ * what else the parent has to do nothing. -ENOENT, -EOPNOTSUPP: not with this kernel.
+ */
+int netns_parent_hold(struct nl *n, const struct netns_if *i, int to, struct err *e);
+int netns_parent_silence(struct nl *n, const struct netns_if *i, struct err *e);
 
 /* query.c: 1 when there is a table of ours in this family (RS_BRIDGE, RS_INET), marked or not, else 0. */
 int netns_table_is_there(struct nl *n, const struct netns_host *h, int family, struct err *e);

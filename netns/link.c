@@ -341,6 +341,8 @@ int netns_links_inside(const struct netns_vps *v, const struct netns_made *made,
 
 		if (made[k].kept || i->mode == NETNS_NONE || i->mode == NETNS_HOST)
 			continue;
+		if (i->mode == NETNS_MACVLAN && v->held)
+			netns_inside_mute(&n, nl_ifindex(&n, i->name), true);
 		if (i->mode == NETNS_MACVLAN)
 			r = netns_inside_await(&n, i, nl_ifindex(&n, i->name), v->name, e);
 		if (r < 0)

@@ -73,8 +73,8 @@ void nft_table_del(struct nl *n, uint8_t family, const char *table)
 	nl_end(n, m);
 }
 
-void nft_chain_add(struct nl *n, uint8_t family, const char *table, const char *chain,
-		   const char *type, int hook, int priority)
+static void chain_add(struct nl *n, uint8_t family, const char *table, const char *chain, const char *type, int hook,
+		      int priority, const char *link)
 {
 	struct nlmsghdr *m =
 		begin(n, nft_type(NFT_MSG_NEWCHAIN), NLM_F_CREATE, family, "add an nft chain");
@@ -87,12 +87,25 @@ void nft_chain_add(struct nl *n, uint8_t family, const char *table, const char *
 			nest = mnl_attr_nest_start(m, NFTA_CHAIN_HOOK);
 			put_be32(m, NFTA_HOOK_HOOKNUM, (uint32_t)hook);
 			put_be32(m, NFTA_HOOK_PRIORITY, (uint32_t)priority);
+			if (link)
+				mnl_attr_put_strz(m, NFTA_HOOK_DEV, link);
 			mnl_attr_nest_end(m, nest);
 			put_be32(m, NFTA_CHAIN_POLICY, NF_ACCEPT);
 			mnl_attr_put_strz(m, NFTA_CHAIN_TYPE, type);
 		}
 	}
 	nl_end(n, m);
+}
+
+void nft_chain_add(struct nl *n, uint8_t family, const char *table, const char *chain,
+		   const char *type, int hook, int priority)
+{
+	chain_add(n, family, table, chain, type, hook, priority, NULL);
+}
+
+void nft_netdev_chain_add(struct nl *n, const char *table, const char *chain, const char *link, int hook, int priority)
+{
+	chain_add(n, NFPROTO_NETDEV, table, chain, "filter", hook, priority, link);
 }
 
 /* nft(8)'s own numbers of data types; the kernel only keeps them, for `nft list`. */

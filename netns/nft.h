@@ -15,6 +15,7 @@
  *	match    := field { "." field } ( "@"SET | "!@"SET | "+@"SET )
  *	          | field[/MASK] ( "="VALUE | "!="VALUE | "&"BITS )
  *	verdict  := accept | drop | reject | reset | masquerade | return | goto CHAIN
+ *	          | fwd INDEX (of a link that it is sent by)
  *	          | field { "." field } ( "dnat4@"MAP | "dnat6@"MAP )
  *
  * A match alone on a set whose elements count adds to the element's count. "+@" puts the field into a
@@ -34,6 +35,9 @@ void nft_table_del(struct nl *n, uint8_t family, const char *table);
 /* hook < 0: a chain to be jumped to. `type` "filter" or "nat". */
 void nft_chain_add(struct nl *n, uint8_t family, const char *table, const char *chain,
 		   const char *type, int hook, int priority);
+/* Of NFPROTO_NETDEV: at a link of that name. `hook` is NF_NETDEV_*. */
+void nft_netdev_chain_add(struct nl *n, const char *table, const char *chain, const char *link, int hook,
+			  int priority);
 /* -EINVAL: the text is not of the language (a bug; the tests compile every rule). */
 int nft_rule_add(struct nl *n, uint8_t family, const char *table, const char *chain,
 		 const char *text, uint32_t limit);

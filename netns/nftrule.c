@@ -227,6 +227,26 @@ static void refuse(struct rule *r, bool reset)
 	expr_end(r->m, x);
 }
 
+static int forward(struct rule *r, const char *link)
+{
+	struct nlattr *data;
+	struct expr x;
+	uint64_t index;
+
+	if (parse_u64(link, &index) < 0 || index > INT32_MAX)
+		return -EINVAL;
+	x = expr_begin(r->m, "immediate");
+	be32(r->m, NFTA_IMMEDIATE_DREG, REG(0));
+	data = mnl_attr_nest_start(r->m, NFTA_IMMEDIATE_DATA);
+	mnl_attr_put_u32(r->m, NFTA_DATA_VALUE, (uint32_t)index);
+	mnl_attr_nest_end(r->m, data);
+	expr_end(r->m, x);
+	x = expr_begin(r->m, "fwd");
+	be32(r->m, NFTA_FWD_SREG_DEV, REG(0));
+	expr_end(r->m, x);
+	return 0;
+}
+
 /* "::", "10.0.0.0", "0x0806" (network order, its own length), "17" */
 static int parse_value(const struct field *f, const char *s, uint8_t ret[16])
 {
@@ -310,7 +330,8 @@ static int match_word(struct rule *r, char *word)
 	return 0;
 }
 
-static int verdict_word(struct rule *r, const char *word, const char *chain)
+/* `to`: of those that lead elsewhere. */
+static int verdict_word(struct rule *r, const char *word, const char *to)
 {
 	if (STREQ(word, "accept"))
 		verdict(r, NF_ACCEPT, NULL);
@@ -318,8 +339,10 @@ static int verdict_word(struct rule *r, const char *word, const char *chain)
 		verdict(r, NF_DROP, NULL);
 	else if (STREQ(word, "return"))
 		verdict(r, NFT_RETURN, NULL);
-	else if (STREQ(word, "goto") && chain)
-		verdict(r, NFT_GOTO, chain);
+	else if (STREQ(word, "goto") && to)
+		verdict(r, NFT_GOTO, to);
+	else if (STREQ(word, "fwd") && to)
+		return forward(r, to);
 	else if (STREQ(word, "reject") || STREQ(word, "reset"))
 		refuse(r, STREQ(word, "reset"));
 	else if (STREQ(word, "masquerade"))
@@ -347,7 +370,7 @@ static int compile(struct nlmsghdr *m, const char *text, uint32_t limit)
 		if (r.field && (strchr("@!=&+", *word) || strncmp(word, "dnat", 4) == 0)) {
 			bad = match_word(&r, word);
 			r.field = NULL;
-		} else if (STREQ(word, "goto")) {
+		} else if (STREQ(word, "goto") || STREQ(word, "fwd")) {
 			bad = verdict_word(&r, word, strsep(&next, " "));
 		} else {
 			bad = verdict_word(&r, word, NULL);

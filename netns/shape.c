@@ -110,7 +110,7 @@ void netns_ifb_add(struct nl *n, const struct netns_host *h, const char *name)
 }
 
 /* u32 that matches everything: of the classifiers the one that is in every kernel. */
-void netns_put_redirect(struct nlmsghdr *m, int to_link)
+void netns_put_redirect(struct nlmsghdr *m, int to_link, bool as_received)
 {
 	struct {
 		struct tc_u32_sel sel;
@@ -118,7 +118,7 @@ void netns_put_redirect(struct nlmsghdr *m, int to_link)
 	} all = { .sel = { .flags = TC_U32_TERMINAL, .nkeys = 1 } };
 	struct tc_mirred to = {
 		.action = TC_ACT_STOLEN,
-		.eaction = TCA_EGRESS_REDIR,
+		.eaction = as_received ? TCA_INGRESS_REDIR : TCA_EGRESS_REDIR,
 		.ifindex = (uint32_t)to_link,
 	};
 	struct nlattr *opt, *acts, *act, *aopt;
@@ -170,7 +170,7 @@ void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate)
 	m = nl_begin(n, RTM_NEWTFILTER, NLM_F_CREATE | NLM_F_EXCL, &f, sizeof(f),
 		     "lead the traffic to its shaping interface");
 	if (m)
-		netns_put_redirect(m, ifb);
+		netns_put_redirect(m, ifb, false);
 	nl_end(n, m);
 	nl_ignore(n, EEXIST);
 }

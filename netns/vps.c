@@ -93,6 +93,29 @@ int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct
 	return r < 0 ? r : r2;
 }
 
+static int release_macvlans(const struct netns_vps *v, int netns_fd, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	bool any = false;
+	int r;
+
+	for (size_t k = 0; k < v->if_count; k++)
+		any |= v->ifs[k].mode == NETNS_MACVLAN;
+	if (!any)
+		return 0;
+	r = nl_open(&n, NETLINK_ROUTE, netns_fd, e);
+	if (r < 0)
+		return r;
+	for (size_t k = 0; k < v->if_count; k++)
+		if (v->ifs[k].mode == NETNS_MACVLAN)
+			netns_inside_mute(&n, nl_ifindex(&n, v->ifs[k].name), false);
+	r = nl_talk(&n, v->name, NULL, NULL, e);
+	for (size_t k = 0; k < v->if_count; k++)
+		if (v->ifs[k].mode == NETNS_MACVLAN)
+			netns_await_carrier(n.fd, v->ifs[k].name);
+	return r;
+}
+
 int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int netns_fd,
 		      struct err *e)
 {
@@ -112,6 +135,8 @@ int netns_vps_release(const struct netns_host *h, const struct netns_vps *v, int
 	r = netns_links_dress(&n, h, &open, made, e);
 	for (size_t k = 0; k < v->if_count; k++)
 		netns_await_carrier(n.fd, made[k].name);
+	if (r == 0)
+		r = release_macvlans(v, netns_fd, e);
 	if (r == 0)
 		netns_announce(v, netns_fd);
 	return r;

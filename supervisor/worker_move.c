@@ -313,7 +313,7 @@ static void on_frame(void *ctx, unsigned i, const void *frame, size_t len)
 	if (!l->tried)
 		open_links(l);
 	if (l->there && i < l->network.vps.if_count && l->fd[i] >= 0)
-		send(l->fd[i], frame, len, MSG_DONTWAIT);
+		(void)!write(l->fd[i], frame, len);
 }
 
 static void close_links(struct links *l)

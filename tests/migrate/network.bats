@@ -60,6 +60,63 @@ client_end() {
 	client_end 2001:db8:5::10 "$v6"
 }
 
+# An interface of each host on the wire, for macvlans.
+macvlan_parents() {
+	local net
+	for net in "$A_NET" "$B_NET"; do
+		nsenter --net="$net" ip link show up1 >/dev/null 2>&1 && continue
+		nsenter --net="$net" ip link add up1 type veth peer name w0
+		nsenter --net="$net" ip link set up1 up
+		wire "$net"
+	done
+}
+
+pings_begin() { # ADDRESS: every question must be answered
+	rm -f "$BATS_TEST_TMPDIR"/pings*
+	nsenter --net="$CLIENT" "$BATS_TEST_DIRNAME/pings.py" "$1" "$BATS_TEST_TMPDIR/pings.ready" \
+		"$BATS_TEST_TMPDIR/pings.stop" >"$BATS_TEST_TMPDIR/pings" 2>&1 &
+	pings_pid=$!
+	wait_until 20 test -e "$BATS_TEST_TMPDIR/pings.ready"
+}
+pings_end() {
+	touch "$BATS_TEST_TMPDIR/pings.stop"
+	wait "$pings_pid" || fail "$(cat "$BATS_TEST_TMPDIR/pings")"
+	cat "$BATS_TEST_TMPDIR/pings"
+}
+
+@test "macvlan: what comes for it meanwhile is held, and there" {
+	macvlan_parents
+	nsenter --net="$A_NET" nft 'table netdev try { chain c { type filter hook ingress device "up1" priority 0
+		ether saddr 02:00:00:00:00:01 fwd to "up1"; }; }; delete table netdev try' || skip "needs nft's fwd in the kernel"
+	vps create web1 init='/bin/busybox nc -ll -p 7000 -e /bin/cat' \
+		net=name=eth0,mode=macvlan,parent=up1,ip=192.0.2.20/24
+	vps start web1
+	nsenter --net="$CLIENT" ip neigh flush dev up0
+	client_begin 192.0.2.20
+	v4=$client_pid
+	pings_begin 192.0.2.20
+	succeeds vps migrate -e "$RSH" web1 host-b
+	assert_only_on b web1
+	pings_end
+	# A failure gives them to where they were meant.
+	on a daemon_stop
+	VPS_FAULT=receive.prepare:fail vps daemon start >/dev/null
+	pings_begin 192.0.2.20
+	fails_like 1 'receive.prepare: fault injected' on b vps migrate -e "$RSH" web1 host-a
+	on a daemon_stop
+	wait_until 20 assert_only_on b web1
+	pings_end
+	client_end 192.0.2.20 "$v4"
+	for net in "$A_NET" "$B_NET"; do
+		refute_tables "$net"
+	done
+}
+refute_tables() {
+	local left
+	left=$(nsenter --net="$1" nft list tables netdev)
+	assert_equal "$left" ""
+}
+
 @test "a failure in the pause: frames that were held go to where they were meant" {
 	make_echo
 	client_begin 192.0.2.10

@@ -10,6 +10,7 @@
 static struct netns_host host;
 static struct lab_vps a;
 static struct err e;
+static const char *target = "10.66.0.9"; /* the VPS */
 
 static bool up(bool held)
 {
@@ -34,7 +35,7 @@ static void down(void)
 static void say(int from, int count)
 {
 	struct sockaddr_storage ss;
-	socklen_t len = lab_addr(&ss, "10.66.0.9", 7000);
+	socklen_t len = lab_addr(&ss, target, 7000);
 	cleanup_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	for (int i = from; i < from + count; i++)
@@ -136,6 +137,52 @@ TEST(frames_are_held_and_go_again) {
 	eq_int(seen_from(a.ns), 1, "what its stack sends goes out again");
 	close(server);
 	down();
+}
+
+/* The host's end of what p0 is plugged into is p1. */
+static bool macvlan_up(void)
+{
+	target = "192.0.2.9";
+	if (!lab_host() || netns_host_init(&host, "vps-hold", NULL, NULL, &e) < 0 ||
+	    lab_run(-1, "ip link add p0 type veth peer name p1 && ip link set p0 up &&"
+			"ip addr add 192.0.2.1/24 dev p1 && ip link set p1 up") != 0)
+		return false;
+	lab_vps_init(&a, &host, 1, "name=eth0,mode=macvlan,parent=p0,ip=192.0.2.9/24");
+	return netns_vps_up(&host, &a.v, a.ns, &e) == 0;
+}
+
+TEST(frames_for_a_macvlan_too) {
+	struct netns_hold *hold = NULL;
+	int server, taken = 0;
+
+	if (!macvlan_up() || access("/dev/net/tun", F_OK) < 0)
+		skip("no macvlan, or no /dev/net/tun: %s", e.msg);
+	if (lab_run(-1, "nft 'table netdev try { chain c { type filter hook ingress device \"p0\" priority 0;"
+			"ether saddr 02:00:00:00:00:01 fwd to \"p0\"; }; }; delete table netdev try'") != 0)
+		skip("nft's fwd is not in this kernel");
+	server = lab_bound(a.ns, SOCK_DGRAM, "0.0.0.0", 7000);
+	ok(reached(server), "datagrams reach it");
+	eq_int(netns_hold_open(&host, &a.v, &hold, &e), 0, "it can be held: %s", e.msg);
+	eq_int(netns_hold_begin(hold, &e), 0, "it is held: %s", e.msg);
+	say(100, 200);
+	eq_int(heard(server, 100, 50), 0, "nothing reaches it");
+	netns_hold_end(hold, true);
+	eq_int(heard(server, 100, 200), 200, "all come later, in their order");
+
+	eq_int(netns_hold_open(&host, &a.v, &hold, &e) + netns_hold_begin(hold, &e), 0, "it is held again");
+	say(0, 5);
+	eq_int(netns_hold_take(hold, count_frame, &taken, &e), 0, "frames are taken out");
+	eq_int(taken, 5, "all of them");
+	eq_int(netns_hold_silence(hold, &e), 0, "it is silenced: %s", e.msg);
+	netns_hold_end(hold, false);
+	say(2000, 3);
+	eq_int(heard(server, 2000, 200), 3, "then they come as before");
+	ok(lab_run(-1, "nft list tables | grep -q vps-hold-") != 0, "nothing is left on its parent");
+	netns_vps_down(&host, &a.v, &e);
+	lab_run(-1, "ip link del p0");
+	close(server);
+	close(a.ns);
+	target = "10.66.0.9";
 }
 
 TEST(a_holder_that_died) {
