@@ -166,7 +166,6 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e)
 		r = fill_channel(job, &c, &o.offer, e);
 	if (r == 0 && json_object_get(job, "pid")) {
 		hurry();
-		fd_limit_raise(); /* the memory of each process is open */
 		r = open_source(job, &source, e);
 		o.live = &source;
 		o.offer.paused = source.paused;

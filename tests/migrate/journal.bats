@@ -101,6 +101,7 @@ worker_hangs_or_ended() { worker_hangs "$1" || process_is_gone "$2"; }
 			n=$((n + 1))
 		else # an open file that was removed and has other names, which are not looked for everywhere
 			grep 'has another name that cannot be found' "$BATS_TEST_TMPDIR/out" || { cat "$BATS_TEST_TMPDIR/out"; false; }
+			wait_until 20 assert_only_on "$at" web1
 		fi
 	done
 }
