@@ -234,16 +234,15 @@ static struct user_regs_struct call_regs(const struct ckpt_batch *b, const struc
 	return regs;
 }
 
-static int start_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e)
+int ckpt_batch_one_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e)
 {
 	struct user_regs_struct regs = call_regs(b, t, c);
 	int r = start_stub(b, t, ckpt_stub_one_called, &regs);
 
-
 	return r < 0 ? err_code(e, r, "run a system call in thread %d", (int)t->tid) : 0;
 }
 
-static int finish_one(struct ckpt_batch *b, struct ckpt_thread *t, int64_t *ret, struct err *e)
+int ckpt_batch_one_finish(struct ckpt_batch *b, struct ckpt_thread *t, int64_t *ret, struct err *e)
 {
 	struct user_regs_struct regs;
 	int r = wait_stub(b, t, &regs);
@@ -257,9 +256,9 @@ static int finish_one(struct ckpt_batch *b, struct ckpt_thread *t, int64_t *ret,
 int ckpt_batch_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c,
 		   int64_t *ret, struct err *e)
 {
-	int r = start_one(b, t, c, e);
+	int r = ckpt_batch_one_start(b, t, c, e);
 
-	return r == 0 ? finish_one(b, t, ret, e) : r;
+	return r == 0 ? ckpt_batch_one_finish(b, t, ret, e) : r;
 }
 
 int ckpt_batch_map_start(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, struct err *e)
@@ -269,13 +268,13 @@ int ckpt_batch_map_start(struct ckpt_batch *b, struct ckpt_thread *t, size_t siz
 				 UINT64_MAX, 0 }, 0 };
 
 	b->size = size;
-	return start_one(b, t, &c, e);
+	return ckpt_batch_one_start(b, t, &c, e);
 }
 
 int ckpt_batch_map_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
 	int64_t addr = 0;
-	int r = finish_one(b, t, &addr, e);
+	int r = ckpt_batch_one_finish(b, t, &addr, e);
 
 	if (r < 0)
 		return r;
@@ -301,13 +300,13 @@ int ckpt_batch_unmap_start(struct ckpt_batch *b, struct ckpt_thread *t, struct e
 	/* The stub would unmap it a second time, when something else may be there. */
 	b->scratch = 0;
 	r = batch_write_data(b, t);
-	return r < 0 ? err_code(e, r, "prepare thread %d", (int)t->tid) : start_one(b, t, &c, e);
+	return r < 0 ? err_code(e, r, "prepare thread %d", (int)t->tid) : ckpt_batch_one_start(b, t, &c, e);
 }
 
 int ckpt_batch_unmap_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
 	int64_t ret = 0;
-	int r = finish_one(b, t, &ret, e);
+	int r = ckpt_batch_one_finish(b, t, &ret, e);
 
 	if (r < 0)
 		return r;

@@ -122,9 +122,11 @@ int ckpt_batch_unmap_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct 
  */
 int ckpt_thread_doze(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e);
 
-/* One call without scratch memory. What it returned is *ret. */
+/* One call without scratch memory. What it returned is *ret. Also in two parts. */
 int ckpt_batch_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c,
 		   int64_t *ret, struct err *e);
+int ckpt_batch_one_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e);
+int ckpt_batch_one_finish(struct ckpt_batch *b, struct ckpt_thread *t, int64_t *ret, struct err *e);
 
 /*
  * For a restore, whose address spaces are emptied, the vdso included: the stub is moved to `code`,

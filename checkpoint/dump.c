@@ -368,6 +368,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time("rounds before the stop");
 		if (r == 0)
 			rt_hurry(c);
+		if (r == 0)
+			ckpt_freeze_look(c, &d->frozen);
 		ckpt_time("hurry");
 		start = now_monotonic_us();
 		if (r == 0)
@@ -426,6 +428,7 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 	if (!d)
 		return -EIO;
 	d->check = check;
+	ckpt_freeze_look(c, &d->frozen);
 	r = ckpt_freeze(c, &d->frozen, e);
 	if (r == 0)
 		r = collect(d, init, o, e);

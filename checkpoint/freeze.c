@@ -168,14 +168,17 @@ static int has_more(int group, const struct ckpt_frozen *f, struct err *e)
 
 /*
  * Calls that end with EINTR at any stop, because the kernel has no way to go on with what is left of
- * their time-out (signal(7)). With ERESTARTNOHAND in its place the kernel ends them with EINTR if a
- * handler runs, and issues them again else; a time-out then starts anew.
+ * their time-out (signal(7)); of sockets when they have one (SO_RCVTIMEO). With ERESTARTNOHAND in its place the
+ * kernel ends them with EINTR if a handler runs, and issues them again else: with the time that is left where that is
+ * known (timeouts.h), or all of it.
  */
-static int mend_interrupted(pid_t tid)
+static int mend_interrupted(const struct ckpt_frozen *f, pid_t tid)
 {
 	static const int calls[] = {
 		SYS_epoll_wait, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_semop, SYS_semtimedop,
 		SYS_rt_sigtimedwait, SYS_io_getevents, SYS_io_pgetevents,
+		SYS_read, SYS_readv, SYS_recvfrom, SYS_recvmsg, SYS_recvmmsg, SYS_accept, SYS_accept4, SYS_connect,
+		SYS_write, SYS_writev, SYS_sendto, SYS_sendmsg, SYS_sendmmsg, SYS_sendfile, SYS_splice,
 	};
 	struct user_regs_struct regs;
 	int r = ckpt_trace_get_regs(tid, &regs);
@@ -186,13 +189,14 @@ static int mend_interrupted(pid_t tid)
 		if ((int64_t)regs.orig_rax != calls[i])
 			continue;
 		regs.rax = (unsigned long long)-514; /* ERESTARTNOHAND */
+		ckpt_timeouts_left(&f->timeouts, tid, f->stops, &regs);
 		return ckpt_trace_set_regs(tid, &regs);
 	}
 	return 0;
 }
 
 /* The threads from `first` on; those that have ended are left out. */
-static int wait_fresh(struct ckpt_process *p, size_t first, struct err *e)
+static int wait_fresh(const struct ckpt_frozen *f, struct ckpt_process *p, size_t first, struct err *e)
 {
 	size_t live = first;
 
@@ -204,7 +208,7 @@ static int wait_fresh(struct ckpt_process *p, size_t first, struct err *e)
 			p->stop_signal = stop.sig;
 
 		if (r == 0)
-			r = mend_interrupted(p->tids[k]);
+			r = mend_interrupted(f, p->tids[k]);
 		if (r == 0)
 			p->tids[live++] = p->tids[k];
 		else if (r == -ESRCH)
@@ -221,7 +225,7 @@ static int wait_all(struct ckpt_frozen *f, struct err *e)
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < f->count; i++)
-		r = wait_fresh(&f->procs[i], 0, e);
+		r = wait_fresh(f, &f->procs[i], 0, e);
 	return r;
 }
 
@@ -298,20 +302,41 @@ static int freeze_group(const struct cgroup *c, int group, struct ckpt_frozen *f
 	}
 }
 
+static void frozen_done(struct ckpt_frozen *f)
+{
+	for (size_t i = 0; i < f->count; i++)
+		free(f->procs[i].tids);
+	free(f->procs);
+	ckpt_iced_done(&f->iced);
+	ckpt_timeouts_done(&f->timeouts);
+	*f = (struct ckpt_frozen){ 0 };
+}
+
+void ckpt_freeze_look(const struct cgroup *c, struct ckpt_frozen *f)
+{
+	struct freeze_list all = { 0 };
+	struct err ignored;
+	cleanup_close int group = cgroup_open(c, &ignored);
+
+	if (group >= 0 && freeze_list_group(&all, group, "cgroup.threads", 0) == 0)
+		ckpt_timeouts_look(&f->timeouts, all.id, all.count);
+	free(all.id);
+}
+
 int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 {
 	cleanup_close int group = -EBADF;
 	struct err ignored;
 	int r;
 
-	*ret = (struct ckpt_frozen){ 0 };
+	ret->stops = 2;
 	group = cgroup_open(c, e);
-	if (group < 0)
-		return group;
-	r = freeze_group(c, group, ret, e);
+	r = group < 0 ? group : freeze_group(c, group, ret, e);
 	ckpt_time("the group is frozen");
-	if (r < 0)
+	if (r < 0) {
+		frozen_done(ret);
 		return r;
+	}
 	/* Interrupted while the group is frozen: a task goes from one stop into the other without running
 	 * an instruction in between. */
 	r = stop_all(group, ret, e);
@@ -331,19 +356,23 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 /* While it may make threads: until a look shows none that is new, with all others stopped. */
 int ckpt_freeze_one(pid_t pid, struct ckpt_frozen *ret, struct err *e)
 {
+	struct freeze_list tids = { 0 };
 	struct ckpt_process *p;
 	size_t fresh;
 	int r;
 
-	*ret = (struct ckpt_frozen){ 0 };
+	*ret = (struct ckpt_frozen){ .stops = 1 };
 	p = find(ret, pid, e);
 	if (!p)
 		return -ENOMEM;
+	if (freeze_list_threads(&tids, pid) == 0)
+		ckpt_timeouts_look(&ret->timeouts, tids.id, tids.count);
+	free(tids.id);
 	do {
 		fresh = 0;
 		r = seize_threads(p, &fresh, e);
 		if (r == 0 && fresh)
-			r = wait_fresh(p, p->count - fresh, e);
+			r = wait_fresh(ret, p, p->count - fresh, e);
 	} while (r == 0 && fresh);
 	if (r < 0)
 		ckpt_unfreeze(ret);
@@ -365,15 +394,6 @@ bool ckpt_is_frozen(const struct ckpt_frozen *f, pid_t pid, size_t *at)
 	return false;
 }
 
-static void frozen_done(struct ckpt_frozen *f)
-{
-	for (size_t i = 0; i < f->count; i++)
-		free(f->procs[i].tids);
-	free(f->procs);
-	ckpt_iced_done(&f->iced);
-	*f = (struct ckpt_frozen){ 0 };
-}
-
 void ckpt_unfreeze(struct ckpt_frozen *f)
 {
 	ckpt_iced_freeze(&f->iced);
@@ -386,7 +406,7 @@ void ckpt_unfreeze(struct ckpt_frozen *f)
 				ckpt_trace_reap(tid);
 				continue;
 			}
-			mend_interrupted(tid);
+			mend_interrupted(f, tid);
 			ckpt_trace_detach(tid);
 		}
 	frozen_done(f);

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "cgroup/cgroup.h"
 #include "checkpoint/iced.h"
+#include "checkpoint/timeouts.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -22,6 +23,8 @@ struct ckpt_frozen {
 	size_t count;
 	struct ckpt_iced iced;
 	bool shared; /* some of them may share their memory */
+	struct ckpt_timeouts timeouts;
+	unsigned stops; /* how often a thread goes to sleep until it is stopped: in the freezer and for its tracer, or once */
 };
 
 /*
@@ -31,10 +34,13 @@ struct ckpt_frozen {
  * that the kernel would end with EINTR though no handler ran (epoll_wait(2), see signal(7)) is
  * marked to be issued again.
  *
- * On failure everything runs on as before. ERR_TIMEOUT when a task does not stop, ERR_STATE when one
+ * *ret is zeroed, or what ckpt_freeze_look() has left. On failure everything runs on as before, and it is zeroed. ERR_TIMEOUT when a task does not stop, ERR_STATE when one
  * is traced by somebody else.
  */
 int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e);
+
+/* Right before, while all runs: who waits with a time-out that a stop interrupts (timeouts.h). */
+void ckpt_freeze_look(const struct cgroup *c, struct ckpt_frozen *f);
 
 /* The same for one process that runs on meanwhile in a running group; it may have ended: no process. */
 int ckpt_freeze_one(pid_t pid, struct ckpt_frozen *ret, struct err *e);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/if_link.h>
+#include <linux/if_vlan.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 
@@ -178,7 +179,37 @@ static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 	return nl_talk(n, l->name, NULL, NULL, e);
 }
 
-int net_links_up(struct nl *route, const struct net_walk *all, struct err *e)
+/* A VLAN is made unbound. */
+static int bind_vlan(struct nl *n, const struct net_link *l, struct err *e)
+{
+	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
+	struct ifla_vlan_flags flags = { 0, VLAN_FLAG_LOOSE_BINDING };
+	struct nlattr *info, *data;
+	const struct nlattr *a;
+	struct nlmsghdr *q;
+
+	if (!STREQ(l->kind, "vlan") || !l->data)
+		return 0;
+	mnl_attr_for_each_nested(a, l->data)
+	{
+		if (mnl_attr_get_type(a) == IFLA_VLAN_FLAGS && mnl_attr_get_payload_len(a) == sizeof(flags))
+			memcpy(&flags.flags, mnl_attr_get_payload(a), sizeof(flags.flags));
+	}
+	q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "bind");
+	if (q) {
+		info = mnl_attr_nest_start(q, IFLA_LINKINFO);
+		mnl_attr_put_strz(q, IFLA_INFO_KIND, "vlan");
+		data = mnl_attr_nest_start(q, IFLA_INFO_DATA);
+		mnl_attr_put(q, IFLA_VLAN_FLAGS, sizeof(flags), &flags);
+		mnl_attr_nest_end(q, data);
+		mnl_attr_nest_end(q, info);
+	}
+	nl_end(n, q);
+	return nl_talk(n, l->name, NULL, NULL, e);
+}
+
+static int for_each_link(struct nl *route, const struct net_walk *all,
+			 int (*f)(struct nl *n, const struct net_link *l, struct err *e), struct err *e)
 {
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
@@ -190,7 +221,14 @@ int net_links_up(struct nl *route, const struct net_walk *all, struct err *e)
 
 		net_link_read(m, &l);
 		if (!net_link_is_given(&l) || net_link_is_there((uint32_t)l.ifi->ifi_index))
-			r = set_up(route, &l, e);
+			r = f(route, &l, e);
 	}
 	return r;
+}
+
+int net_links_up(struct nl *route, const struct net_walk *all, struct err *e)
+{
+	int r = for_each_link(route, all, set_up, e);
+
+	return r < 0 ? r : for_each_link(route, all, bind_vlan, e);
 }

@@ -68,7 +68,8 @@ bool net_link_has(const struct nlattr *data, const struct nlattr *a)
 	return false;
 }
 
-/* The kernel tells a VLAN's flags with a mask of all ones, and takes none with more than it knows (EINVAL, 6.12). */
+/* The kernel tells a VLAN's flags with a mask of all ones, and takes none with more than it knows (EINVAL, 6.12). Bound
+ * to the link below it a VLAN goes up with that, asked or not: net_links_up() binds it when all are up that are to be. */
 static bool put_vlan_flags(struct nlmsghdr *q, const struct net_link *l, const struct nlattr *a)
 {
 	struct ifla_vlan_flags flags;
@@ -79,6 +80,7 @@ static bool put_vlan_flags(struct nlmsghdr *q, const struct net_link *l, const s
 	memcpy(&flags, mnl_attr_get_payload(a), sizeof(flags));
 	flags.mask = VLAN_FLAG_REORDER_HDR | VLAN_FLAG_GVRP | VLAN_FLAG_LOOSE_BINDING |
 		     VLAN_FLAG_MVRP | VLAN_FLAG_BRIDGE_BINDING;
+	flags.flags |= VLAN_FLAG_LOOSE_BINDING;
 	mnl_attr_put(q, IFLA_VLAN_FLAGS, sizeof(flags), &flags);
 	return true;
 }

@@ -144,10 +144,12 @@ static int one(struct restore *r, struct restoring *p, size_t i, struct list *l,
 		return list_run(l, &p->batch, &p->threads[i], e);
 	list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
 	n = restore_place_fds(r, p, i, own->fds, l, e);
-	if (n == 0)
+	if (n == 0 && !list_fits(l, 1, 0))
 		n = list_run(l, &p->batch, &p->threads[i], e);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
-	return n == 0 ? restore_table_locks(p, i, own->fds, l, e) : n;
+	if (n == 0)
+		n = restore_table_locks(p, i, own->fds, l, e);
+	return n == 0 ? list_run(l, &p->batch, &p->threads[i], e) : n;
 }
 
 int restore_own(struct restore *r, struct restoring *p, struct list *l, struct err *e)

@@ -141,7 +141,7 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 	map.auxv = (void *)(uintptr_t)list_put(l, mm->auxv.data, mm->auxv.len); /* NOLINT */
 	list_call(l, "set the memory map", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
 		  list_put(l, &map, sizeof(map)), sizeof(map), 0, 0);
-	return list_run(l, &p->batch, &p->threads[0], e);
+	return list_start(l, &p->batch, &p->threads[0], e);
 }
 
 static int put_guards(struct restoring *p, const Ckpt__Area *a, struct list *l, struct err *e)

@@ -175,6 +175,8 @@ struct list {
 	size_t used;
 	uint64_t room_at;                 /* in the task */
 	bool overflow;                    /* something did not fit: it will not run */
+	struct ckpt_batch *place;         /* where it runs, and who runs it; NULL: it does not */
+	struct ckpt_thread *thread;
 };
 void list_init(struct list *l, const struct restore *r);
 void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64_t b, uint64_t c,
@@ -183,7 +185,11 @@ void list_call(struct list *l, const char *what, uint64_t nr, uint64_t a, uint64
 uint64_t list_put(struct list *l, const void *data, size_t len);
 /* True when `calls` more and `bytes` of arguments fit. */
 int list_fits(const struct list *l, size_t calls, size_t bytes);
-/* Runs it, empties it. */
+/* How many lists are under way at a time. */
+#define RESTORE_LISTS 16
+/* Runs it, empties it. Or in two parts: what it does meanwhile, others are given something to do in. */
+int list_start(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
+int list_finish(struct list *l, struct err *e); /* also when it does not run */
 int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 
 /* The first process, as the runtime has made it, becomes an empty address space with our memory in it; then
@@ -199,15 +205,23 @@ uint32_t restore_exit_signal(const struct restore *r, size_t who);
  * names, locks. (restore_areas.c) */
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_dress(struct restoring *p, struct list *l, struct err *e);
-/* The steps of a task. (restore_task.c) */
+/*
+ * The steps of a task. What each of them has the task do last may be under way when it returns, by the list in `l`: it
+ * is for list_finish() to say how that went. First what it does for itself, then what is done to it from outside, then
+ * its threads. (restore_task.c)
+ */
 int restore_process(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_outside(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e);
-int restore_registers(struct restore *r, struct restoring *p, struct err *e);
+/* Signals that wait, and timers; our memory goes; registers. (restore_registers.c) */
+int restore_signals(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_unmap_own(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_registers(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 
 /* What open files need when all processes are there. (late.c) */
 int restore_late(struct restore *r, struct list *l, struct err *e);
-/* Locks of open files, in the first process once all are open; and of a process, when it closes no fd any
- * more. (locks.c) */
+/* Locks of open files, in the first process once all are open; and into the list of a process, when that closes no fd
+ * any more. (locks.c) */
 int restore_file_locks(const struct restore *r, struct err *e);
 int restore_table_locks(struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l, struct err *e);
 /* The thread puts what is open where its table has it. (restore_task.c) */

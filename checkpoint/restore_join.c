@@ -122,7 +122,9 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 		if (!p->task->process->cwd_ghost)
 			list_call(l, "go to its directory", SYS_fchdir, at + 1, 0, 0, 0, 0, 0);
 	}
-	return l->count ? list_run(l, &p->batch, &p->threads[0], e) : 0;
+	/* Who shares its root with another goes there alone: they would be in each other's way. */
+	return p->task->process->fs_group ? list_run(l, &p->batch, &p->threads[0], e)
+					  : list_start(l, &p->batch, &p->threads[0], e);
 }
 
 int restore_join_user(struct restore *r, struct restoring *p, struct list *l, struct err *e)

@@ -43,7 +43,7 @@ int list_fits(const struct list *l, size_t calls, size_t bytes)
 	return l->count + calls <= CKPT_BATCH_MAX && l->used + bytes + 16 <= RESTORE_ROOM;
 }
 
-int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+int list_start(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
 	int r = 0;
 
@@ -55,13 +55,37 @@ int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct
 		r = ckpt_mem_write(b->pid, l->room_at, l->room, l->used);
 	if (r < 0)
 		return err_code(e, r, "write into process %d", (int)t->ns_tgid);
-	r = ckpt_batch_run(b, t, l->calls, l->count, e);
+	r = l->count ? ckpt_batch_start(b, t, l->calls, l->count, e) : 0;
+	if (r < 0 || l->count == 0) {
+		l->used = 0;
+		return r;
+	}
+	l->place = b;
+	l->thread = t;
+	return 0;
+}
+
+int list_finish(struct list *l, struct err *e)
+{
+	int r;
+
+	if (!l->place)
+		return 0;
+	r = ckpt_batch_finish(l->place, l->thread, l->calls, l->count, e);
 	for (size_t i = 0; r == 0 && i < l->count; i++)
 		if (l->what[i] && l->calls[i].ret < 0 && l->calls[i].ret > -4096)
-			r = err_code(e, (int)l->calls[i].ret, "restore process %d: %s", (int)t->ns_tgid,
+			r = err_code(e, (int)l->calls[i].ret, "restore process %d: %s", (int)l->thread->ns_tgid,
 				     l->what[i]);
 	l->count = l->used = 0;
+	l->place = NULL;
 	return r;
+}
+
+int list_run(struct list *l, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
+{
+	int r = list_start(l, b, t, e);
+
+	return r == 0 ? list_finish(l, e) : r;
 }
 
 int restore_clone(struct list *l, struct ckpt_batch *b, struct ckpt_thread *parent, uint64_t flags,

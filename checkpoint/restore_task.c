@@ -15,22 +15,13 @@
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
-#include "checkpoint/timers.h"
-#include "checkpoint/waits.h"
 
-#include <elf.h>
-#include <errno.h>
 #include <linux/capability.h>
 #include <linux/securebits.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/time.h>
-#include <sys/uio.h>
 
 static void set_signals(const struct ckpt_task *k, struct list *l)
 {
@@ -110,23 +101,40 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	if (n == 0)
 		n = restore_notify(r, p, l, e);
 	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	if (n == 0)
 		n = restore_table_locks(p, 0, p->task->fds, l, e);
-	for (size_t i = 0; n == 0 && i < k->n_rlimits; i++) {
-		struct rlimit64 now, lim = { k->rlimits[i]->soft, k->rlimits[i]->hard };
+	if (n < 0)
+		return n;
+	/* The first of those that share a table fills it before another takes out of it what all files came by. */
+	return k->files_group ? list_run(l, &p->batch, &p->threads[0], e)
+			      : list_start(l, &p->batch, &p->threads[0], e);
+}
 
-		/* Never more than the VPS was started with. */
-		if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, NULL, &now) < 0)
-			return err_sys(e, "read the limits of process %u", k->pid);
-		if (lim.rlim_max > now.rlim_max)
-			lim.rlim_max = now.rlim_max;
-		if (lim.rlim_cur > lim.rlim_max)
-			lim.rlim_cur = lim.rlim_max;
-		if ((lim.rlim_cur != now.rlim_cur || lim.rlim_max != now.rlim_max) &&
-		    prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
-			return err_sys(e, "set the limits of process %u", k->pid);
-	}
+/* Never more than the VPS was started with. */
+static int set_limit(const struct restoring *p, size_t i, const Ckpt__Rlimit *to, struct err *e)
+{
+	struct rlimit64 now, lim = { to->soft, to->hard };
+
+	if (prlimit64(p->batch.pid, (enum __rlimit_resource)i, NULL, &now) < 0)
+		return err_sys(e, "read the limits of process %u", p->task->process->pid);
+	if (lim.rlim_max > now.rlim_max)
+		lim.rlim_max = now.rlim_max;
+	if (lim.rlim_cur > lim.rlim_max)
+		lim.rlim_cur = lim.rlim_max;
+	if ((lim.rlim_cur != now.rlim_cur || lim.rlim_max != now.rlim_max) &&
+	    prlimit64(p->batch.pid, (enum __rlimit_resource)i, &lim, NULL) < 0)
+		return err_sys(e, "set the limits of process %u", p->task->process->pid);
+	return 0;
+}
+
+int restore_outside(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__Process *k = p->task->process;
+	int n = 0;
+
+	(void)r;
+	(void)l;
+	for (size_t i = 0; n == 0 && i < k->n_rlimits; i++)
+		n = set_limit(p, i, k->rlimits[i], e);
 	return n == 0 ? restore_attributes_outside(p, e) : n;
 }
 
@@ -212,6 +220,7 @@ int restore_share_filters(struct restore *r, struct restoring *p, struct list *l
 	return n;
 }
 
+/* A list that is yet to run. */
 static int set_thread(struct restore *r, struct restoring *p, size_t i, struct list *l, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i];
@@ -248,63 +257,10 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 		list_call(l, NULL, SYS_prctl, PR_SET_DUMPABLE, p->task->process->dumpable == 1, 0, 0, 0, 0);
 	if (i == 0)
 		restore_attributes_late(p->task, l);
-	n = list_run(l, &p->batch, &p->threads[i], e);
-	if (n < 0)
-		return n;
-	if (sched_setaffinity(p->threads[i].tid, t->affinity.len, (const cpu_set_t *)(const void *)t->affinity.data) < 0 &&
-	    errno != EINVAL) /* processors that are not here */
-		return err_sys(e, "set the processors of thread %u", t->tid);
 	return 0;
 }
 
-/* Signals that come from here on wait until the threads have their own registers and masks; a list ends by
- * PTRACE_SYSCALL. */
-static int block_signals(struct restoring *p, struct err *e)
-{
-	for (size_t i = 0; i < p->task->thread_count; i++) {
-		int n = ckpt_trace_set_mask(p->threads[i].tid, UINT64_MAX);
-
-		if (n < 0)
-			return err_code(e, n, "block the signals of thread %u", p->task->threads[i]->tid);
-		p->threads[i].notify = 0;
-	}
-	return 0;
-}
-
-/* Pending signals: sent by the task to itself, which may say anything of who sent them. */
-static int send_pending(struct restore *r, struct restoring *p, struct list *l, struct err *e)
-{
-	for (size_t i = 0; i < p->task->pending_count; i++) {
-		const Ckpt__PendingSignals *s = p->task->pending[i];
-		size_t who = 0;
-		int n = 0;
-
-		for (size_t k = 0; k < p->task->thread_count; k++)
-			if (s->tid == p->task->threads[k]->tid)
-				who = k;
-		list_init(l, r);
-		for (size_t k = 0; n == 0 && k < s->n_info; k++) {
-			siginfo_t si;
-
-			if (s->info[k].len != sizeof(si))
-				return err_set(e, ERR_FAIL, "the image is damaged: a pending signal");
-			memcpy(&si, s->info[k].data, sizeof(si));
-			if (!list_fits(l, 1, sizeof(si)))
-				n = list_run(l, &p->batch, &p->threads[who], e);
-			if (s->tid)
-				list_call(l, "send a signal", SYS_rt_tgsigqueueinfo, (uint64_t)p->threads[who].ns_tgid,
-					  (uint64_t)p->threads[who].ns_tid, (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0);
-			else
-				list_call(l, "send a signal", SYS_rt_sigqueueinfo, (uint64_t)p->threads[who].ns_tgid,
-					  (uint64_t)si.si_signo, list_put(l, &si, sizeof(si)), 0, 0, 0);
-		}
-		n = n == 0 ? list_run(l, &p->batch, &p->threads[who], e) : n;
-		if (n < 0)
-			return n;
-	}
-	return 0;
-}
-
+/* The first thread last: it makes the others, and may not afterwards. */
 int restore_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_task *k = p->task;
@@ -313,91 +269,12 @@ int restore_threads(struct restore *r, struct restoring *p, struct list *l, stru
 
 	for (size_t i = 1; n == 0 && !there && i < k->thread_count; i++)
 		n = restore_bear_thread(r, p, i, p->user, l, e);
-	/* The first thread last: it makes the others, and may not afterwards. */
-	for (size_t i = k->thread_count; n == 0 && i-- > 0;)
+	for (size_t i = k->thread_count - 1; n == 0 && i > 0; i--) {
 		n = set_thread(r, p, i, l, e);
-	if (n == 0)
-		n = block_signals(p, e);
-	if (n == 0)
-		n = send_pending(r, p, l, e);
-	if (n == 0)
-		n = restore_timers(r, p, l, e);
-	list_init(l, r);
-	return n == 0 ? restore_waits(p, l, e) : n;
-}
-
-/*
- * An interrupted call is issued again. The kernel does it, when the task goes on, but for those with
- * a restart block, which stayed with the old task: these begin anew with the arguments they had, when they
- * were not given another (waits.h).
- */
-static void mend(struct user_regs_struct *regs)
-{
-	if ((int64_t)regs->orig_rax >= 0 && (int64_t)regs->rax == -516) {
-		regs->rax = regs->orig_rax;
-		regs->rip -= 2;
-		regs->orig_rax = UINT64_MAX;
+		if (n == 0)
+			n = list_run(l, &p->batch, &p->threads[i], e);
 	}
-}
-
-/* The kernel takes all that it knows of, or nothing. The image leaves out what is zero at the end. */
-static int set_xstate(pid_t tid, const ProtobufCBinaryData *x)
-{
-	uint8_t all[65536];
-	struct iovec iov = { all, sizeof(all) };
-
-	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
-		return -errno;
-	if (x->len > iov.iov_len)
-		return -EOPNOTSUPP;
-	memset(all, 0, iov.iov_len);
-	memcpy(all, x->data, x->len);
-	return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0 ? -errno : 0;
-}
-
-static int set_registers(struct restoring *p, size_t i, struct err *e)
-{
-	const Ckpt__Thread *t = p->task->threads[i];
-	struct ckpt_thread *th = &p->threads[i];
-	struct user_regs_struct regs;
-	int n;
-
-	memcpy(&regs, t->regs.data, sizeof(regs));
-	if (!th->dozes)
-		mend(&regs);
-	/* Never into the kernel's half, whatever the image says: SETREGS refuses wrong selectors. */
-	n = ckpt_trace_set_regs(th->tid, &regs);
 	if (n == 0)
-		n = set_xstate(th->tid, &t->xstate);
-	if (n == 0)
-		n = ckpt_trace_set_mask(th->tid, t->sigmask);
-	if (n == 0)
-		n = restore_dispatch(th->tid, t);
-	return n < 0 ? err_code(e, n, "set the registers of thread %u", t->tid) : 0;
-}
-
-int restore_registers(struct restore *r, struct restoring *p, struct err *e)
-{
-	struct ckpt_call c = { SYS_munmap, { r->region, RESTORE_REGION }, 0 };
-	const Ckpt__Mm *mm = p->task->mm;
-	int64_t ret = 0;
-	int n = 0;
-
-	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
-		n = ckpt_thread_settle(&p->threads[i], e);
-	if (n == 0)
-		n = ckpt_batch_to_vdso(&p->batch, mm->vdso + mm->vdso_size, e);
-	p->batch.scratch = 0;
-	if (n == 0)
-		n = ckpt_batch_one(&p->batch, &p->threads[0], &c, &ret, e);
-	if (n == 0 && ret < 0)
-		n = err_code(e, (int)ret, "unmap what is ours in process %u", p->task->process->pid);
-	if (n == 0)
-		n = ckpt_thread_settle(&p->threads[0], e);
-	if (n < 0)
-		return n;
-	ckpt_batch_close(&p->batch);
-	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++)
-		n = set_registers(p, i, e);
-	return n;
+		n = set_thread(r, p, 0, l, e);
+	return n == 0 ? list_start(l, &p->batch, &p->threads[0], e) : n;
 }

@@ -16,7 +16,7 @@
 #define HEADER_MAX 2048
 
 /* Newer than some headers. */
-enum { SO_PASSPIDFD_ = 76, SO_PASSRIGHTS_ = 83, SO_INQ_ = 84, SO_BUF_LOCK_ = 72, SO_RCVMARK_ = 75,
+enum { SO_PASSPIDFD_ = 76, SO_PASSRIGHTS_ = 83, SO_INQ_ = 84, SO_BUF_LOCK_ = 72, SO_RESERVE_MEM_ = 73, SO_RCVMARK_ = 75,
        SO_TXREHASH_ = 74, SO_PREFER_BUSY_POLL_ = 69, TCP_RTO_MAX_MS_ = 44, TCP_RTO_MIN_US_ = 45, TCP_DELACK_MAX_US_ = 46,
        SO_TIMESTAMP_NEW_ = 63, SO_TIMESTAMPNS_NEW_ = 64, SO_TIMESTAMPING_NEW_ = 65, SO_RCVPRIORITY_ = 82 };
 
@@ -198,6 +198,7 @@ static const struct row {
 	{ SOL_SOCKET, SO_SNDBUF, BUFFER | MAY_FAIL },
 	{ SOL_SOCKET, SO_RCVBUF, BUFFER | MAY_FAIL },
 	{ SOL_SOCKET, SO_BUF_LOCK_, 0 },
+	{ SOL_SOCKET, SO_RESERVE_MEM_, MAY_FAIL }, /* where sockets are accounted to control groups */
 	{ SOL_SOCKET, SO_PEEK_OFF, LAST },
 	{ SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, LAST }, /* reuseport.c; when all are in the group */
 	{ SOL_SOCKET, SO_ATTACH_FILTER, LAST },

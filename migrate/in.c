@@ -380,10 +380,8 @@ static int publish_up(void *ctx, struct err *e)
 	if (mig_send_json(r->c, MIG_COMMITTED, mig_record_json(&r->i->report), e) == 0)
 		mig_flush(r->c, e);
 	/* It runs: the clock that counts has stopped. */
-	if (r->named && mig_record_write(r->dir, &r->i->report, e) < 0)
+	if (r->named && mig_in_settle(r, e) < 0)
 		return err_set(e, ERR_FAIL, "%s runs, but its record is not written", r->i->offer.name);
-	if (r->named)
-		mig_in_late_packets(r);
 	return 0;
 }
 

@@ -48,9 +48,10 @@ int mig_in_image_end(struct mig_receiving *r, struct err *e);
 /* Answers MIG_BEGIN and MIG_SYNC. */
 int mig_in_ready(struct mig_receiving *r, struct err *e);
 int mig_in_image(struct mig_receiving *r, struct err *e);
-/* A frame from the network is kept; those that were kept go to the VPS; then those that still come. */
+/* A frame from the network is kept; those that were kept go to the VPS. */
 int mig_in_keep_packet(struct mig_receiving *r, struct err *e);
 void mig_in_pass_packets(struct mig_receiving *r);
-void mig_in_late_packets(struct mig_receiving *r);
+/* It runs: its record is written, and frames that still come to the source go to it. */
+int mig_in_settle(struct mig_receiving *r, struct err *e);
 
 #endif

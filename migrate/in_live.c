@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
@@ -108,10 +109,44 @@ void mig_in_pass_packets(struct mig_receiving *r)
 }
 
 /* Those that came to the source after it had said that it is ours. */
-void mig_in_late_packets(struct mig_receiving *r)
+static void pass_late_packets(struct mig_receiving *r)
 {
 	struct err e;
 
 	while (mig_in_next(r, &e) == 0 && r->frame.type == MIG_PACKET && mig_in_keep_packet(r, &e) == 0)
 		mig_in_pass_packets(r);
+}
+
+struct record_job {
+	struct mig_receiving *r;
+	int result;
+	struct err why;
+};
+
+static void *write_record(void *arg)
+{
+	struct record_job *j = arg;
+
+	j->result = mig_record_write(j->r->dir, &j->r->i->report, &j->why);
+	return NULL;
+}
+
+/*
+ * Beside each other: a busy disk can take seconds, and where a switch still leads to the source, what it asks its
+ * neighbours when it begins to run (ARP) is answered there. The source waits no longer than it must for more frames.
+ */
+int mig_in_settle(struct mig_receiving *r, struct err *e)
+{
+	struct record_job j = { .r = r };
+	pthread_t thread;
+	bool beside = pthread_create(&thread, NULL, write_record, &j) == 0;
+
+	if (!beside)
+		write_record(&j);
+	pass_late_packets(r);
+	if (beside)
+		pthread_join(thread, NULL);
+	if (j.result < 0)
+		*e = j.why;
+	return j.result;
 }

@@ -8,8 +8,8 @@
 
 /* Frames from the network that come to the source for a VPS that is about to run elsewhere, or does by now. */
 
-#define STRAYS_QUIET_US 200000 /* nobody sends to the old place any more */
-#define STRAYS_MAX_US 3000000
+#define STRAYS_QUIET_US 300000 /* beyond what the pause was: nobody sends to the old place any more */
+#define STRAYS_MAX_US 3000000  /* beyond that, whoever sends */
 
 static int send_frame(void *ctx, unsigned i, const void *frame, size_t len, struct err *e)
 {
@@ -39,18 +39,17 @@ static int send_stray(void *ctx, unsigned i, const void *frame, size_t len, stru
 
 /*
  * Switches and routers go on sending here until they have learnt, or were told, where it is now. Who was not
- * answered during the pause waits about as long again before it sends once more (RFC 6298, 5.5).
+ * answered during the pause doubles each time what it waits before it sends once more (RFC 6298, 5.5): so the next
+ * gap is as long as the whole time before it, and the first wait (200 ms and somewhat in Linux).
  */
 static uint64_t quiet_us(const struct mig_sending *s)
 {
-	uint64_t pause = s->o->report.pause_us;
-
-	return pause > STRAYS_QUIET_US ? pause : STRAYS_QUIET_US;
+	return s->o->report.pause_us + STRAYS_QUIET_US;
 }
 
 static int send_strays(struct mig_sending *s, struct err *e)
 {
-	uint64_t now = now_monotonic_us(), last = now + STRAYS_MAX_US, end = now + quiet_us(s);
+	uint64_t now = now_monotonic_us(), end = now + quiet_us(s), last = end + STRAYS_MAX_US;
 	int r = 0;
 
 	while (r == 0 && now < end && now < last) {

@@ -79,23 +79,16 @@ struct look {
 
 static int look_at_link(const struct nlmsghdr *m, void *ctx)
 {
-	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(m);
-	const struct nlattr *a, *b;
+	const struct nlattr *alias, *info;
 	struct look *l = ctx;
 
 	if (m->nlmsg_type != RTM_NEWLINK)
 		return 0;
-	mnl_attr_for_each(a, m, sizeof(*ifi))
-	{
-		if (mnl_attr_get_type(a) == IFLA_IFALIAS) {
-			l->is_ours = STREQ(mnl_attr_get_str(a), l->alias);
-			l->is_root = strncmp(mnl_attr_get_str(a), ALIAS, strlen(ALIAS)) == 0;
-		}
-		if (mnl_attr_get_type(a) != IFLA_LINKINFO)
-			continue;
-		mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == IFLA_INFO_KIND)
-			l->is_bridge = STREQ(mnl_attr_get_str(b), "bridge");
-	}
+	alias = nl_attr(m, sizeof(struct ifinfomsg), IFLA_IFALIAS);
+	info = nl_attr(m, sizeof(struct ifinfomsg), IFLA_LINKINFO);
+	l->is_ours = nl_attr_is(alias, l->alias);
+	l->is_root = alias && strncmp(mnl_attr_get_str(alias), ALIAS, strlen(ALIAS)) == 0;
+	l->is_bridge = nl_attr_is(nl_nested(info, IFLA_INFO_KIND), "bridge");
 	return 0;
 }
 
@@ -144,20 +137,17 @@ static int check_route(const struct nlmsghdr *m, void *ctx)
 	struct route_check *c = ctx;
 	const struct netns_addr *pool = rt->rtm_family == AF_INET ? &c->h->gw4 : &c->h->gw6;
 	const struct nlattr *a;
-	int oif = 0;
+	int oif;
 
 	if (m->nlmsg_type != RTM_NEWROUTE || rt->rtm_table != RT_TABLE_MAIN ||
 	    rt->rtm_type != RTN_UNICAST || rt->rtm_protocol == NETNS_PROTOCOL || dst.prefix == 0 ||
 	    !pool->family || c->clash.family)
 		return 0;
-	mnl_attr_for_each(a, m, sizeof(*rt))
-	{
-		if (mnl_attr_get_type(a) == RTA_DST &&
-		    mnl_attr_get_payload_len(a) == netns_addr_len(&dst))
-			memcpy(dst.bytes, mnl_attr_get_payload(a), netns_addr_len(&dst));
-		else if (mnl_attr_get_type(a) == RTA_OIF)
-			oif = (int)mnl_attr_get_u32(a);
-	}
+	a = nl_attr(m, sizeof(*rt), RTA_DST);
+	if (a && mnl_attr_get_payload_len(a) == netns_addr_len(&dst))
+		memcpy(dst.bytes, mnl_attr_get_payload(a), netns_addr_len(&dst));
+	a = nl_attr(m, sizeof(*rt), RTA_OIF);
+	oif = a ? (int)mnl_attr_get_u32(a) : 0;
 	/* A network that holds the pool is in the way only when it is on a link of the host; a route
 	 * through a gateway to a wider one gives way to the narrower. */
 	if ((oif && oif == c->bridge) ||

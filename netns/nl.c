@@ -118,6 +118,32 @@ void nl_ignore(struct nl *n, int errnum)
 	ignore[ignore[0] != 0] = errnum;
 }
 
+const struct nlattr *nl_attr(const struct nlmsghdr *m, size_t head, uint16_t type)
+{
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, m, head)
+		if (mnl_attr_get_type(a) == type)
+			return a;
+	return NULL;
+}
+
+const struct nlattr *nl_nested(const struct nlattr *nest, uint16_t type)
+{
+	const struct nlattr *a;
+
+	if (nest)
+		mnl_attr_for_each_nested(a, nest)
+			if (mnl_attr_get_type(a) == type)
+				return a;
+	return NULL;
+}
+
+bool nl_attr_is(const struct nlattr *a, const char *text)
+{
+	return a && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0 && strcmp(mnl_attr_get_str(a), text) == 0;
+}
+
 static const char *ext_text(const struct nlmsghdr *m, const struct nlmsgerr *ne)
 {
 	size_t skip = sizeof(*ne);
@@ -127,9 +153,8 @@ static const char *ext_text(const struct nlmsghdr *m, const struct nlmsgerr *ne)
 		return NULL;
 	if (!(m->nlmsg_flags & NLM_F_CAPPED))
 		skip += ne->msg.nlmsg_len - sizeof(ne->msg);
-	mnl_attr_for_each(a, m, skip) if (mnl_attr_get_type(a) ==
-					  NLMSGERR_ATTR_MSG) return mnl_attr_get_str(a);
-	return NULL;
+	a = nl_attr(m, skip, NLMSGERR_ATTR_MSG);
+	return a ? mnl_attr_get_str(a) : NULL;
 }
 
 struct talk {

@@ -64,6 +64,12 @@ void nl_ignore(struct nl *n, int errnum);
 typedef int (*nl_data_fn)(const struct nlmsghdr *m, void *ctx);
 int nl_talk(struct nl *n, const char *subject, nl_data_fn data, void *ctx, struct err *e);
 
+/* The first attribute of this type, behind `head` bytes of fixed header or in a nest (may be NULL); NULL: none. */
+const struct nlattr *nl_attr(const struct nlmsghdr *m, size_t head, uint16_t type);
+const struct nlattr *nl_nested(const struct nlattr *nest, uint16_t type);
+/* Whether it is text, and this text. */
+bool nl_attr_is(const struct nlattr *a, const char *text);
+
 /* The index of a link, 0 when there is none of that name. */
 int nl_ifindex(const struct nl *n, const char *name);
 

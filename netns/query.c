@@ -29,27 +29,20 @@ struct rule_count {
 static int count_rule(const struct nlmsghdr *m, void *ctx)
 {
 	struct rule_count *c = ctx;
-	const struct nlattr *a;
 
-	if ((m->nlmsg_type & 0xff) != NFT_MSG_NEWRULE)
-		return 0;
-	mnl_attr_for_each(
-		a, m, sizeof(struct nfgenmsg)) if (mnl_attr_get_type(a) == NFTA_RULE_TABLE &&
-						   STREQ(mnl_attr_get_str(a), c->table)) c->count++;
+	if ((m->nlmsg_type & 0xff) == NFT_MSG_NEWRULE &&
+	    nl_attr_is(nl_attr(m, sizeof(struct nfgenmsg), NFTA_RULE_TABLE), c->table))
+		c->count++;
 	return 0;
 }
 
 static int find_mark(const struct nlmsghdr *m, void *ctx)
 {
-	const struct nlattr *a;
+	const struct nlattr *a = nl_attr(m, sizeof(struct nfgenmsg), NFTA_TABLE_USERDATA);
 
-	if ((m->nlmsg_type & 0xff) != NFT_MSG_NEWTABLE)
-		return 0;
-	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
-		if (mnl_attr_get_type(a) == NFTA_TABLE_USERDATA &&
-		    mnl_attr_get_payload_len(a) == sizeof(NFT_MARK) - 1 &&
-		    memcmp(mnl_attr_get_payload(a), NFT_MARK, sizeof(NFT_MARK) - 1) == 0)
-			*(bool *)ctx = true;
+	if ((m->nlmsg_type & 0xff) == NFT_MSG_NEWTABLE && a && mnl_attr_get_payload_len(a) == sizeof(NFT_MARK) - 1 &&
+	    memcmp(mnl_attr_get_payload(a), NFT_MARK, sizeof(NFT_MARK) - 1) == 0)
+		*(bool *)ctx = true;
 	return 0;
 }
 
@@ -120,22 +113,33 @@ static uint64_t be64_of(const struct nlattr *a)
 	return be64toh(mnl_attr_get_u64(a));
 }
 
-static void read_counter(const struct nlattr *expr, struct tally *t)
+/* What an element has counted, if it counts. */
+static void read_counter(const struct nlattr *elem, struct tally *t)
 {
-	const struct nlattr *a, *b;
+	const struct nlattr *data = nl_nested(nl_nested(elem, NFTA_SET_ELEM_EXPR), NFTA_EXPR_DATA);
+	const struct nlattr *packets = nl_nested(data, NFTA_COUNTER_PACKETS);
+	const struct nlattr *bytes = nl_nested(data, NFTA_COUNTER_BYTES);
 
-	mnl_attr_for_each_nested(a, expr)
+	t->packets += packets ? be64_of(packets) : 0;
+	t->bytes += bytes ? be64_of(bytes) : 0;
+}
+
+/* Of an answer about a set. */
+static int each_elem(const struct nlmsghdr *m, int (*take)(const struct nlattr *elem, void *ctx), void *ctx)
+{
+	const struct nlattr *list = nl_attr(m, sizeof(struct nfgenmsg), NFTA_SET_ELEM_LIST_ELEMENTS);
+	const struct nlattr *item;
+	int r;
+
+	if ((m->nlmsg_type & 0xff) != NFT_MSG_NEWSETELEM || !list)
+		return 0;
+	mnl_attr_for_each_nested(item, list)
 	{
-		if (mnl_attr_get_type(a) != NFTA_EXPR_DATA)
-			continue;
-		mnl_attr_for_each_nested(b, a)
-		{
-			if (mnl_attr_get_type(b) == NFTA_COUNTER_PACKETS)
-				t->packets += be64_of(b);
-			else if (mnl_attr_get_type(b) == NFTA_COUNTER_BYTES)
-				t->bytes += be64_of(b);
-		}
+		r = take(item, ctx);
+		if (r < 0)
+			return r;
 	}
+	return 0;
 }
 
 struct counts_ctx {
@@ -144,23 +148,17 @@ struct counts_ctx {
 	const char *set;
 };
 
-static int add_count(struct counts_ctx *x, const struct nlattr *elem)
+static int add_count(const struct nlattr *elem, void *ctx)
 {
+	struct counts_ctx *x = ctx;
 	struct netns_counts *c = x->counts;
 	struct netns_count one = { .family = x->family };
 	struct tally t = { 0 };
-	const struct nlattr *a, *b;
+	const struct nlattr *key = nl_nested(nl_nested(elem, NFTA_SET_ELEM_KEY), NFTA_DATA_VALUE);
 
-	mnl_attr_for_each_nested(a, elem)
-	{
-		if (mnl_attr_get_type(a) == NFTA_SET_ELEM_EXPR)
-			read_counter(a, &t);
-		if (mnl_attr_get_type(a) != NFTA_SET_ELEM_KEY)
-			continue;
-		mnl_attr_for_each_nested(b, a) if (mnl_attr_get_type(b) == NFTA_DATA_VALUE &&
-						   mnl_attr_get_payload_len(b) <= sizeof(one.key))
-			memcpy(one.key, mnl_attr_get_payload(b), mnl_attr_get_payload_len(b));
-	}
+	read_counter(elem, &t);
+	if (key && mnl_attr_get_payload_len(key) <= sizeof(one.key))
+		memcpy(one.key, mnl_attr_get_payload(key), mnl_attr_get_payload_len(key));
 	if (!t.packets)
 		return 0;
 	if (c->count == c->room) {
@@ -181,17 +179,7 @@ static int add_count(struct counts_ctx *x, const struct nlattr *elem)
 
 static int read_counts(const struct nlmsghdr *m, void *ctx)
 {
-	const struct nlattr *a, *item;
-
-	if ((m->nlmsg_type & 0xff) != NFT_MSG_NEWSETELEM)
-		return 0;
-	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
-	{
-		if (mnl_attr_get_type(a) != NFTA_SET_ELEM_LIST_ELEMENTS)
-			continue;
-		mnl_attr_for_each_nested(item, a) if (add_count(ctx, item) < 0) return -ENOMEM;
-	}
-	return 0;
+	return each_elem(m, add_count, ctx);
 }
 
 /* By family, set and key, which the structure begins with; unused bytes are 0. */
@@ -244,21 +232,15 @@ const struct netns_count *netns_counts_find(const struct netns_counts *c, uint8_
 	return c->count ? bsearch(&want, c->item, c->count, sizeof(want), by_key) : NULL;
 }
 
+static int add_tally(const struct nlattr *elem, void *ctx)
+{
+	read_counter(elem, ctx);
+	return 0;
+}
+
 static int read_elem(const struct nlmsghdr *m, void *ctx)
 {
-	const struct nlattr *a, *item, *x;
-
-	if ((m->nlmsg_type & 0xff) != NFT_MSG_NEWSETELEM)
-		return 0;
-	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
-	{
-		if (mnl_attr_get_type(a) != NFTA_SET_ELEM_LIST_ELEMENTS)
-			continue;
-		mnl_attr_for_each_nested(item, a) mnl_attr_for_each_nested(
-			x, item) if (mnl_attr_get_type(x) == NFTA_SET_ELEM_EXPR)
-			read_counter(x, ctx);
-	}
-	return 0;
+	return each_elem(m, add_tally, ctx);
 }
 
 static int count_of(struct nl *n, const struct netns_host *h, enum ruleset_family f,
@@ -321,25 +303,23 @@ static int read_link(const struct nlmsghdr *m, void *ctx)
 	struct netns_stat *s = ctx;
 	struct rtnl_link_stats64 t;
 	const struct nlattr *a;
+	size_t len;
 
 	if (m->nlmsg_type != RTM_NEWLINK)
 		return 0;
-	mnl_attr_for_each(a, m, sizeof(struct ifinfomsg))
-	{
-		if (mnl_attr_get_type(a) != IFLA_STATS64)
-			continue;
-		memset(&t, 0, sizeof(t));
-		memcpy(&t, mnl_attr_get_payload(a),
-		       mnl_attr_get_payload_len(a) < sizeof(t) ? mnl_attr_get_payload_len(a) :
-								 sizeof(t));
-		/* What the host's end receives, the VPS sent. */
-		s->rx_bytes += t.tx_bytes;
-		s->rx_packets += t.tx_packets;
-		s->rx_dropped += t.tx_dropped;
-		s->tx_bytes += t.rx_bytes;
-		s->tx_packets += t.rx_packets;
-		s->tx_dropped += t.rx_dropped;
-	}
+	a = nl_attr(m, sizeof(struct ifinfomsg), IFLA_STATS64);
+	if (!a)
+		return 0;
+	memset(&t, 0, sizeof(t));
+	len = mnl_attr_get_payload_len(a);
+	memcpy(&t, mnl_attr_get_payload(a), len < sizeof(t) ? len : sizeof(t));
+	/* What the host's end receives, the VPS sent. */
+	s->rx_bytes += t.tx_bytes;
+	s->rx_packets += t.tx_packets;
+	s->rx_dropped += t.tx_dropped;
+	s->tx_bytes += t.rx_bytes;
+	s->tx_packets += t.rx_packets;
+	s->tx_dropped += t.rx_dropped;
 	return 0;
 }
 
@@ -392,11 +372,9 @@ static bool is_kept(const struct prune *p, const char *name)
 static int prune_link(const struct nlmsghdr *m, void *ctx)
 {
 	struct prune *p = ctx;
-	const struct nlattr *a;
-	const char *name = NULL;
+	const struct nlattr *a = nl_attr(m, sizeof(struct ifinfomsg), IFLA_IFNAME);
+	const char *name = a ? mnl_attr_get_str(a) : NULL;
 
-	mnl_attr_for_each(a, m, sizeof(struct ifinfomsg)) if (mnl_attr_get_type(a) == IFLA_IFNAME)
-		name = mnl_attr_get_str(a);
 	if (!name || strlen(name) != 14 || (*name != 'v' && *name != 'i') ||
 	    strncmp(name + 1, p->prefix + 1, 4) != 0 || is_kept(p, name))
 		return 0;

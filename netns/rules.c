@@ -20,6 +20,7 @@ struct entries {
 	const struct netns_vps *v;
 	int what; /* NFT_ADD, NFT_DEL */
 	unsigned kept; /* interfaces whose own entries are left as they are, by bits */
+	bool older; /* the tables are an older vpsd's: without the sets that only save time */
 	const struct netns_counts *counts; /* to go on from; NULL: from 0 */
 };
 
@@ -85,6 +86,20 @@ static void put_link_addr(const struct entries *x, enum ruleset_family f, const 
 		put(x, f, "target6", &el); /* a key of the same bytes */
 }
 
+static void put_sender(const struct entries *x, const char *link, const uint8_t mac[6],
+		       const struct netns_addr *a)
+{
+	struct nft_elem el = { 0 };
+	char name[32];
+
+	if (x->older)
+		return;
+	nft_key_add(&el.key, NFT_IFNAME, link);
+	nft_key_add(&el.key, NFT_MAC, mac);
+	nft_key_add(&el.key, ip_part(a->family), a->bytes);
+	put(x, RS_BRIDGE, of_family("sender", a->family, name), &el);
+}
+
 static void put_link(const struct entries *x, enum ruleset_family f, const char *set,
 		     const char *link)
 {
@@ -116,8 +131,11 @@ static void put_identity(const struct entries *x, unsigned k)
 	}
 	netns_link_local(i->mac, &own);
 	put_link_addr(x, f, link, &own);
-	for (size_t a = 0; a < i->addr_count; a++)
+	for (size_t a = 0; a < i->addr_count; a++) {
 		put_link_addr(x, f, link, &i->addr[a]);
+		if (f == RS_BRIDGE)
+			put_sender(x, link, i->mac, &i->addr[a]);
+	}
 }
 
 static void put_box(const struct entries *x, const char *set, const struct netns_addr *own,
@@ -330,30 +348,44 @@ static int rules_talk(struct nl *n, const struct netns_host *h, const char *name
 	return r;
 }
 
-static int change(const struct netns_host *h, const struct netns_vps *v, int what, struct err *e)
+/* From one to the other; either may be NULL. */
+static int change_in(const struct netns_host *h, const struct netns_vps *old, const struct netns_vps *new,
+		     unsigned kept, bool older, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
-	struct entries x = { .n = &n, .h = h, .v = v, .what = what };
+	struct entries del = { .n = &n, .h = h, .v = old, .what = NFT_DEL, .kept = kept, .older = older };
+	struct entries add = { .n = &n, .h = h, .v = new, .what = NFT_ADD, .kept = kept, .older = older };
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
 	if (r < 0)
 		return r;
 	nft_begin(&n);
-	r = put_vps(&x, e);
+	if (old)
+		r = put_vps(&del, e);
+	if (r == 0 && new)
+		r = put_vps(&add, e);
 	nft_end(&n);
 	if (r < 0 || n.count == 2)
 		return r;
-	return rules_talk(&n, h, v->name, e);
+	return rules_talk(&n, h, (new ? new : old)->name, e);
+}
+
+static int change(const struct netns_host *h, const struct netns_vps *old, const struct netns_vps *new,
+		  unsigned kept, struct err *e)
+{
+	int r = change_in(h, old, new, kept, false, e);
+
+	return r == -ENOENT ? change_in(h, old, new, kept, true, e) : r;
 }
 
 int netns_rules_add(const struct netns_host *h, const struct netns_vps *v, struct err *e)
 {
-	return change(h, v, NFT_ADD, e);
+	return change(h, NULL, v, 0, e);
 }
 
 int netns_rules_remove(const struct netns_host *h, const struct netns_vps *v, struct err *e)
 {
-	int r = change(h, v, NFT_DEL, e);
+	int r = change(h, v, NULL, 0, e);
 
 	return r == -ENOENT ? 0 : r; /* no tables, no entries */
 }
@@ -361,19 +393,7 @@ int netns_rules_remove(const struct netns_host *h, const struct netns_vps *v, st
 int netns_rules_change(const struct netns_host *h, const struct netns_vps *old,
 		       const struct netns_vps *new, unsigned kept, struct err *e)
 {
-	cleanup_nl struct nl n = NL_INIT;
-	struct entries del = { .n = &n, .h = h, .v = old, .what = NFT_DEL, .kept = kept };
-	struct entries add = { .n = &n, .h = h, .v = new, .what = NFT_ADD, .kept = kept };
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
-
-	if (r < 0)
-		return r;
-	nft_begin(&n);
-	r = put_vps(&del, e);
-	if (r == 0)
-		r = put_vps(&add, e);
-	nft_end(&n);
-	return r < 0 ? r : rules_talk(&n, h, new->name, e);
+	return change(h, old, new, kept, e);
 }
 
 static void put_pool(const struct entries *x, const struct netns_addr *gw)

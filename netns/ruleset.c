@@ -79,6 +79,8 @@ const struct ruleset_set ruleset_sets[] = {
 	{ RS_BRIDGE, { "addr6", { NFT_IFNAME, NFT_IP6 } } },
 	{ RS_BRIDGE, { "target6", { NFT_IFNAME, NFT_RAW6 }, .typeof_data = TARGET_TYPEOF,
 		       .typeof_len = sizeof(TARGET_TYPEOF) - 1 } }, /* the same as addr6 */
+	{ RS_BRIDGE, { "sender4", { NFT_IFNAME, NFT_MAC, NFT_IP4 } } }, /* "mac" and "addr4" in one */
+	{ RS_BRIDGE, { "sender6", { NFT_IFNAME, NFT_MAC, NFT_IP6 } } },
 	{ RS_BRIDGE, { "spoofed", { NFT_IFNAME }, .counter = true } },
 
 	{ RS_INET, { "link", { NFT_IFNAME } } }, /* the bridge and all routed links */
@@ -123,9 +125,15 @@ const size_t ruleset_set_count = ARRAY_SIZE(ruleset_sets);
 
 /* Protocols: 1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6; nfproto 2 is IPv4, 10 IPv6. */
 const struct ruleset_rule ruleset_rules[] = {
+	/* What most frames are, TCP from whom it says, is seen by one look in place of three: what the rules
+	 * cost is what they cost these. */
+	{ RS_BRIDGE, "pre",
+	  "ether.type =0x0800 l4proto =6 iifname . ether.saddr . ip.saddr @sender4 accept" },
+	{ RS_BRIDGE, "pre",
+	  "ether.type =0x86dd l4proto =6 iifname . ether.saddr . ip6.saddr @sender6 accept" },
 	{ RS_BRIDGE, "pre", "iifname @port goto tenant" },
 	/* 01:80:c2:00:00:0x is for bridges and switches (IEEE 802.1D); those frames skip "pre". */
-	{ RS_BRIDGE, "local", "iifname @port ether.daddr/0xfffffffffff0 =0x0180c2000000 goto spoof" },
+	{ RS_BRIDGE, "local", "ether.daddr/0xfffffffffff0 =0x0180c2000000 iifname @port goto spoof" },
 
 	{ RS_BRIDGE, "tenant", "iifname . ether.saddr !@mac goto spoof" },
 	{ RS_BRIDGE, "tenant", "ether.type =0x0800 goto from4" },

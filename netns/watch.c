@@ -143,16 +143,6 @@ void netns_watch_close(struct netns_watch *w)
 	free(w);
 }
 
-static bool names(const struct nlmsghdr *m, size_t head, uint16_t attr, const char *name)
-{
-	const struct nlattr *a;
-
-	mnl_attr_for_each(a, m, head) if (mnl_attr_get_type(a) == attr &&
-					  mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >=
-						  0) return STREQ(mnl_attr_get_str(a), name);
-	return false;
-}
-
 static bool is_about_rules(const struct netns_watch *w, const struct nlmsghdr *m)
 {
 	/* In all these messages the table's name is attribute 1. Entries come and go all the time,
@@ -162,7 +152,7 @@ static bool is_about_rules(const struct netns_watch *w, const struct nlmsghdr *m
 	case NFT_MSG_DELCHAIN:
 	case NFT_MSG_DELRULE:
 	case NFT_MSG_DELSET:
-		return names(m, sizeof(struct nfgenmsg), NFTA_TABLE_NAME, w->host.tag);
+		return nl_attr_is(nl_attr(m, sizeof(struct nfgenmsg), NFTA_TABLE_NAME), w->host.tag);
 	default:
 		return false;
 	}
@@ -176,7 +166,7 @@ static bool is_about_bridge(const struct netns_watch *w, const struct nlmsghdr *
 		return false;
 	return (m->nlmsg_type == RTM_DELLINK ||
 		(m->nlmsg_type == RTM_NEWLINK && !(ifi->ifi_flags & IFF_UP))) &&
-	       names(m, sizeof(*ifi), IFLA_IFNAME, w->host.bridge);
+	       nl_attr_is(nl_attr(m, sizeof(*ifi), IFLA_IFNAME), w->host.bridge);
 }
 
 /* Takes all that is there; true when one of them is a reason to look. */

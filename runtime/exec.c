@@ -16,15 +16,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <termios.h>
 
@@ -274,18 +271,25 @@ static int hear_exec(int sock, int *ret_master, struct err *e)
 	}
 }
 
+static void end_child(int pidfd)
+{
+	pidfd_signal(pidfd, SIGKILL);
+	while (waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){ 0 }, WEXITED) < 0 && errno == EINTR)
+		continue;
+}
+
 int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio, pid_t *ret_pid,
 	    int *ret_pidfd, int *ret_master, struct err *e)
 {
-	cleanup_close int group = -EBADF;
-	int pair[2], pidfd = -EBADF, master = -EBADF, r;
-	struct cgroup_entry entry;
+	cleanup_close int group = -EBADF, sock = -EBADF;
+	int pidfd = -EBADF, master = -EBADF, r;
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP,
 		.pidfd = (uint64_t)(uintptr_t)&pidfd,
 		.exit_signal = SIGCHLD,
 	};
-	long pid;
+	struct rt_birth b;
+	pid_t pid;
 
 	r = rt_join_pidns(v, e);
 	if (r < 0)
@@ -294,37 +298,23 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 	if (group < 0)
 		return group;
 	args.cgroup = (uint64_t)group;
-	r = cgroup_entry_open(&v->cgroup, &entry, e);
+	r = rt_birth_begin(v, &b, e);
 	if (r < 0)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		cgroup_entry_close(&entry);
-		return err_sys(e, "make a socket pair");
-	}
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid == 0) {
-		close(pair[0]);
-		exec_child(v, x, stdio, &entry, pair[1]);
-	}
+	pid = rt_birth_clone(&b, &args);
+	if (pid == 0)
+		exec_child(v, x, stdio, &b.entry, b.theirs);
+	sock = rt_birth_end(&b);
 	if (pid < 0)
-		r = err_sys(e, "make a process in the VPS");
-	close(pair[1]);
-	cgroup_entry_close(&entry);
-	if (pid > 0) {
-		r = hear_exec(pair[0], &master, e);
-		if (r < 0) {
-			pidfd_signal(pidfd, SIGKILL);
-			while (waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){ 0 }, WEXITED) < 0 &&
-			       errno == EINTR)
-				continue;
-			fd_close(&pidfd);
-			fd_close(&master);
-		}
-	}
-	close(pair[0]);
-	if (r < 0)
+		return err_code(e, pid, "make a process in the VPS");
+	r = hear_exec(sock, &master, e);
+	if (r < 0) {
+		end_child(pidfd);
+		fd_close(&pidfd);
+		fd_close(&master);
 		return r;
-	*ret_pid = (pid_t)pid;
+	}
+	*ret_pid = pid;
 	*ret_pidfd = pidfd;
 	*ret_master = master;
 	return 0;

@@ -5,14 +5,11 @@
 #include "runtime/internal.h"
 
 #include <errno.h>
-#include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static int enter(const struct rt_vps *v, const struct cgroup_entry *entry, struct err *e)
@@ -84,33 +81,26 @@ int rt_helper(struct rt_vps *v, const struct rt_helper *h, pid_t *ret, struct er
 		.flags = CLONE_INTO_CGROUP, .cgroup = (uint64_t)v->cgroup_fd, .exit_signal = SIGCHLD,
 		.set_tid = (uint64_t)(uintptr_t)&h->number, .set_tid_size = 1,
 	};
-	struct cgroup_entry entry;
-	int pair[2], r = rt_join_pidns(v, e);
-	long pid;
+	cleanup_close int sock = -EBADF;
+	struct rt_birth b;
+	int r = rt_join_pidns(v, e);
+	pid_t pid;
 
 	if (r == 0)
-		r = cgroup_entry_open(&v->cgroup, &entry, e);
+		r = rt_birth_begin(v, &b, e);
 	if (r < 0)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		cgroup_entry_close(&entry);
-		return err_sys(e, "make a socket pair");
-	}
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid == 0) {
-		close(pair[0]);
-		inside(v, &entry, pair[1], h);
-	}
-	if (pid < 0)
-		err_sys(e, "make a helper in the VPS");
-	close(pair[1]);
-	cgroup_entry_close(&entry);
+	pid = rt_birth_clone(&b, &args);
+	if (pid == 0)
+		inside(v, &b.entry, b.theirs, h);
+	sock = rt_birth_end(&b);
 	rt_leave_pidns(v);
-	r = pid < 0 ? -EIO : serve(pair[0], h, e);
-	close(pair[0]);
-	*ret = (pid_t)pid;
-	if (pid > 0 && r < 0)
-		rt_helper_end((pid_t)pid);
+	*ret = pid;
+	if (pid < 0)
+		return err_code(e, pid, "make a helper in the VPS");
+	r = serve(sock, h, e);
+	if (r < 0)
+		rt_helper_end(pid);
 	return r;
 }
 

@@ -10,6 +10,7 @@
 #include "runtime/spec.h"
 #include "runtime/vps.h"
 
+#include <linux/sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -103,6 +104,23 @@ int rt_msg_send(int sock, enum rt_msg_type type, uint32_t value, const struct er
 		const int *fds, size_t nfds);
 /* 0, or -EPIPE at the end of the stream. */
 int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nfds);
+/* What the child reports, or why it is gone; its fds are at most two. */
+int rt_hear(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fds, size_t *nfds, struct err *e);
+/* A step failed with r, which is returned: when that is because the child has given up, its own words are the
+ * better ones. */
+int rt_blame(struct rt_vps *v, int r, struct err *e);
+
+/* What the holder gives a child that is born in the VPS: a way to enter the groups that clone3(2) does not
+ * choose, and one end of a socket for messages. (birth.c) */
+struct rt_birth {
+	struct cgroup_entry entry; /* of the v1 hierarchies */
+	int ours, theirs;
+};
+int rt_birth_begin(const struct rt_vps *v, struct rt_birth *b, struct err *e);
+/* clone3(2): 0 in the child, where our end is closed; in the holder its pid, or a negative errno. */
+pid_t rt_birth_clone(struct rt_birth *b, const struct clone_args *args);
+/* In the holder: lets go of what is the child's, and returns our end. */
+int rt_birth_end(struct rt_birth *b);
 
 /* The child's life, from clone3 to execve. Never returns. */
 _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync);
@@ -126,6 +144,10 @@ int rt_devices_allow(const struct rt_vps *v, struct err *e);
 
 /* The spec's limits, written into the VPS's groups. (limits.c) */
 int rt_limits_up(struct rt_vps *v, struct err *e);
+
+/* The network's step of a start; ctx is the struct rt_vps. (network_up.c) */
+int rt_network_up(void *ctx, struct err *e);
+void rt_network_down(void *ctx);
 
 /* Live network settings, if `keys` has any; `all` as for rt_set(). (network.c) */
 int rt_network_set(struct rt_vps *v, const struct strv *keys, const struct config *all,

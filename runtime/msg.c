@@ -2,6 +2,7 @@
 #include "runtime/internal.h"
 
 #include <errno.h>
+#include <poll.h>
 
 int rt_msg_send(int sock, enum rt_msg_type type, uint32_t value, const struct err *err,
 		const int *fds, size_t nfds)
@@ -48,4 +49,43 @@ int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nf
 	while (*nfds > 0)
 		close(fds[--*nfds]);
 	return -EBADMSG;
+}
+
+int rt_blame(struct rt_vps *v, int r, struct err *e)
+{
+	struct pollfd p = { .fd = v->sync, .events = POLLIN };
+	struct rt_msg m;
+	int fds[2];
+	size_t nfds;
+
+	if (r >= 0 || poll(&p, 1, 0) != 1)
+		return r;
+	if (rt_msg_recv(v->sync, &m, fds, 2, &nfds) == 0 && m.type == RT_MSG_ERROR && !m.value)
+		*e = m.err;
+	else
+		err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
+	return r;
+}
+
+int rt_hear(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fds, size_t *nfds,
+		      struct err *e)
+{
+	int r = rt_msg_recv(v->sync, m, fds, 2, nfds);
+
+	if (r == -EPIPE && want == RT_MSG_EXEC)
+		return 0; /* execve closed it */
+	if (r < 0)
+		return err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
+	if (m->type == RT_MSG_ERROR && m->value) {
+		err_code(e, -(int)m->value, "run %s", v->spec->argv.item[0]);
+		e->code = m->value == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
+		return -EIO;
+	}
+	if (m->type == RT_MSG_ERROR) {
+		*e = m->err;
+		return e->code == ERR_OK ? -EIO : err_errno((enum err_status)e->code);
+	}
+	if (m->type != want)
+		return err_set(e, ERR_FAIL, "unexpected message %u from the VPS", m->type);
+	return 0;
 }

@@ -21,7 +21,6 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -35,8 +34,8 @@
 
 struct birth {
 	const struct rt_vps *v;
-	const struct cgroup_entry *entry;
-	int group, sock;
+	struct rt_birth born;
+	int group;
 	pid_t number;
 	void (*stay)(void *arg);
 	void *arg;
@@ -58,7 +57,7 @@ int rt_enter(const struct rt_vps *v, struct err *e)
 static int confine(const struct birth *b, struct err *e)
 {
 	const struct rt_stdio none = { { -EBADF, -EBADF, -EBADF } };
-	int r = cgroup_entry_enter(b->entry, e);
+	int r = cgroup_entry_enter(&b->born.entry, e);
 
 	if (r == 0)
 		r = rt_rlimits_apply(&b->v->spec->rlimits, 0, e);
@@ -79,7 +78,7 @@ static _Noreturn void inside(const struct birth *b)
 	struct err e;
 
 	if (confine(b, &e) < 0) {
-		rt_msg_send(b->sock, RT_MSG_ERROR, 0, &e, NULL, 0);
+		rt_msg_send(b->born.theirs, RT_MSG_ERROR, 0, &e, NULL, 0);
 		_exit(1);
 	}
 	/* When the socket closes, too, that says that we are in our place. */
@@ -109,9 +108,9 @@ static _Noreturn void parent(const struct birth *b)
 	if (pid == 0)
 		inside(b);
 	if (pid < 0)
-		rt_msg_send(b->sock, RT_MSG_ERROR, 0, &e, NULL, 0);
+		rt_msg_send(b->born.theirs, RT_MSG_ERROR, 0, &e, NULL, 0);
 	else
-		rt_msg_send(b->sock, RT_MSG_READY, (uint32_t)pid, NULL, NULL, 0);
+		rt_msg_send(b->born.theirs, RT_MSG_READY, (uint32_t)pid, NULL, NULL, 0);
 	prctl(PR_SET_NAME, "vps-outside");
 	close_range(0, ~0U, 0);
 	signal(SIGINT, SIG_IGN);
@@ -164,33 +163,24 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 	       struct err *e)
 {
 	struct birth b = { .v = v, .number = number, .stay = stay, .arg = arg };
-	cleanup_close int group = rt_init_cgroup_open(v, e);
-	struct cgroup_entry entry;
-	int pair[2], r;
+	cleanup_close int group = rt_init_cgroup_open(v, e), sock = -EBADF;
 	pid_t pid;
+	int r;
 
 	if (group < 0)
 		return group;
-	r = cgroup_entry_open(&v->cgroup, &entry, e);
+	b.group = group;
+	r = rt_birth_begin(v, &b.born, e);
 	if (r < 0)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		cgroup_entry_close(&entry);
-		return err_sys(e, "make a socket pair");
-	}
-	b.group = group;
-	b.entry = &entry;
-	b.sock = pair[1];
 	rt_leave_pidns(v);
 	pid = fork();
 	if (pid == 0)
 		parent(&b);
 	r = pid < 0 ? err_sys(e, "make a process") : 0;
-	close(pair[1]);
-	cgroup_entry_close(&entry);
+	sock = rt_birth_end(&b.born);
 	if (r == 0)
-		r = hear(pair[0], ret, e);
-	close(pair[0]);
+		r = hear(sock, ret, e);
 	if (pid > 0 && remember(v, pid) < 0 && r == 0)
 		r = err_code(e, -ENOMEM, "make a process");
 	return r;

@@ -4,22 +4,16 @@
  * The start of a VPS, seen from its holder: a table of steps, each undone when a later one fails.
  * The other half is child.c.
  */
-#include "base/log.h"
 #include "base/proc.h"
 #include "base/step.h"
-#include "netns/hold.h"
-#include "netns/netns.h"
 #include "runtime/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
-#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -100,51 +94,24 @@ static int clone_child(struct rt_vps *v, struct err *e)
 		.exit_signal = SIGCHLD,
 		.cgroup = (uint64_t)v->cgroup_fd,
 	};
-	struct cgroup_entry entry;
-	int pair[2], r;
-	long pid;
+	struct rt_birth b;
+	int r = rt_birth_begin(v, &b, e);
+	pid_t pid;
 
-	r = cgroup_entry_open(&v->cgroup, &entry, e);
 	if (r < 0)
 		return r;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
-		cgroup_entry_close(&entry);
-		return err_sys(e, "make a socket pair");
-	}
-	pid = syscall(SYS_clone3, &args, sizeof(args));
-	if (pid == 0) {
-		close(pair[0]);
-		rt_child_main(v, &entry, pair[1]);
-	}
-	cgroup_entry_close(&entry);
+	pid = rt_birth_clone(&b, &args);
+	if (pid == 0)
+		rt_child_main(v, &b.entry, b.theirs);
+	v->sync = rt_birth_end(&b);
 	if (pid < 0) {
-		err_sys(e, "make the VPS's namespaces");
-		close(pair[0]);
-		close(pair[1]);
+		fd_close(&v->sync);
+		err_code(e, pid, "make the VPS's namespaces");
 		return err_hint(e, "vps doctor says what this kernel lacks");
 	}
-	close(pair[1]);
-	v->pid = (pid_t)pid;
-	v->sync = pair[0];
+	v->pid = pid;
 	v->reaped = false;
 	return 0;
-}
-
-/* A step failed: when that is because the child has given up, its own words are the better ones. */
-static int blame_child(struct rt_vps *v, int r, struct err *e)
-{
-	struct pollfd p = { .fd = v->sync, .events = POLLIN };
-	struct rt_msg m;
-	int fds[2];
-	size_t nfds;
-
-	if (r >= 0 || poll(&p, 1, 0) != 1)
-		return r;
-	if (rt_msg_recv(v->sync, &m, fds, 2, &nfds) == 0 && m.type == RT_MSG_ERROR && !m.value)
-		*e = m.err;
-	else
-		err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
-	return r;
 }
 
 static int step_process(void *ctx, struct err *e)
@@ -173,7 +140,7 @@ static int step_process(void *ctx, struct err *e)
 		r = r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "go on with the start") : 0;
 	}
 	if (r < 0) {
-		blame_child(v, r, e);
+		rt_blame(v, r, e);
 		undo_process(v);
 	}
 	return r;
@@ -235,30 +202,6 @@ static int open_volume(const struct rt_vps *v, const struct rt_mount *m, struct 
 	return TAKE_FD(fd);
 }
 
-/* What the child reports, or why it is gone. */
-static int hear_child(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fds, size_t *nfds,
-		      struct err *e)
-{
-	int r = rt_msg_recv(v->sync, m, fds, 2, nfds);
-
-	if (r == -EPIPE && want == RT_MSG_EXEC)
-		return 0; /* execve closed it */
-	if (r < 0)
-		return err_set(e, ERR_FAIL, "the VPS's first process died during its set-up");
-	if (m->type == RT_MSG_ERROR && m->value) {
-		err_code(e, -(int)m->value, "run %s", v->spec->argv.item[0]);
-		e->code = m->value == ENOENT ? ERR_NOCMD : ERR_NOEXEC;
-		return -EIO;
-	}
-	if (m->type == RT_MSG_ERROR) {
-		*e = m->err;
-		return e->code == ERR_OK ? -EIO : err_errno((enum err_status)e->code);
-	}
-	if (m->type != want)
-		return err_set(e, ERR_FAIL, "unexpected message %u from the VPS", m->type);
-	return 0;
-}
-
 static int step_volumes(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -279,60 +222,6 @@ static int step_volumes(void *ctx, struct err *e)
 	return r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "send the mounts") : 0;
 }
 
-static int open_netns(const struct rt_vps *v)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
-static int number_links(struct rt_vps *v, int netns_fd, uint32_t (*number)(void *arg, const char *name), void *arg,
-			struct err *e)
-{
-	struct netns_vps *n = &v->network.vps;
-
-	for (size_t i = 0; i < n->if_count; i++)
-		n->number[i] = number(arg, n->ifs[i].name);
-	return netns_vps_renumber(&v->network.host, n, netns_fd, e);
-}
-
-static int step_network(void *ctx, struct err *e)
-{
-	struct rt_vps *v = ctx;
-	cleanup_close int fd = -EBADF;
-	struct rt_msg m;
-	int fds[2], r;
-	size_t nfds;
-
-	r = hear_child(v, RT_MSG_SPACES, &m, fds, &nfds, e);
-	if (r < 0 || rt_network_is_host(&v->network))
-		return r;
-	fd = open_netns(v);
-	if (fd < 0)
-		return blame_child(v, err_sys(e, "open the VPS's network namespace"), e);
-	r = v->restore ? v->restore->network(v->restore->arg, fd, e) : 0;
-	if (r == 0)
-		r = netns_loopback_up(fd, e);
-	if (r == 0 && v->network.vps.if_count)
-		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
-	if (r == 0 && v->restore && v->restore->number)
-		r = number_links(v, fd, v->restore->number, v->restore->arg, e);
-	if (r == 0 && v->restore && v->restore->networked)
-		v->restore->networked(v->restore->arg, fd);
-	return r;
-}
-
-static void undo_network(void *ctx)
-{
-	struct rt_vps *v = ctx;
-	struct err e;
-
-	if (!rt_network_is_host(&v->network) && v->network.vps.if_count &&
-	    netns_vps_leave(&v->network.host, &v->network.vps, &e) < 0)
-		log_warn("%s: %s", v->spec->name, e.msg);
-}
-
 static int step_tenant(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -340,7 +229,7 @@ static int step_tenant(void *ctx, struct err *e)
 	size_t nfds, at = 0;
 	int fds[2], r;
 
-	r = hear_child(v, RT_MSG_READY, &m, fds, &nfds, e);
+	r = rt_hear(v, RT_MSG_READY, &m, fds, &nfds, e);
 	if (r < 0)
 		return r;
 	if ((m.value & RT_READY_CONSOLE) && at < nfds)
@@ -371,7 +260,7 @@ static int step_exec(void *ctx, struct err *e)
 	r = rt_msg_send(v->sync, RT_MSG_EXEC, 0, NULL, NULL, 0);
 	if (r < 0 && r != -EPIPE && r != -ECONNRESET)
 		return err_code(e, r, "let init run");
-	r = hear_child(v, RT_MSG_EXEC, &m, fds, &nfds, e);
+	r = rt_hear(v, RT_MSG_EXEC, &m, fds, &nfds, e);
 	fd_close(&v->sync);
 	fd_close(&v->root_fd); /* the mounts live in the tenant's mount namespace now */
 	fd_close(&v->dev_fd);
@@ -397,7 +286,7 @@ static const struct step start_steps[] = {
 	{ "rootfs", step_rootfs, undo_rootfs },
 	{ "volumes", step_volumes, NULL },
 	{ "devices", step_devices, NULL },
-	{ "network", step_network, undo_network },
+	{ "network", rt_network_up, rt_network_down },
 	{ "tenant", step_tenant, undo_tenant },
 	{ "exec", step_exec, NULL },
 };
@@ -426,14 +315,12 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
 	return rt_start_restore(spec, stdio, NULL, ret, e);
 }
 
-int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
-		     const struct rt_restore *how, struct rt_vps **ret, struct err *e)
+static struct rt_vps *vps_new(const struct rt_spec *spec, const struct rt_stdio *stdio, const struct rt_restore *how)
 {
 	struct rt_vps *v = calloc(1, sizeof(*v));
-	int r;
 
 	if (!v)
-		return err_code(e, -ENOMEM, "start %s", spec->name);
+		return NULL;
 	*v = (struct rt_vps){
 		.spec = spec,
 		.restore = how,
@@ -442,73 +329,50 @@ int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
 		.root_fd = -EBADF, .dev_fd = -EBADF, .late_fd = -EBADF, .console = -EBADF, .notify = -EBADF,
 		.kept = -EBADF,
 	};
+	return v;
+}
+
+static void vps_free(struct rt_vps *v)
+{
+	rt_network_done(&v->network);
+	free(v->resolv_conf);
+	free(v);
+}
+
+/* What the steps work with, from the spec. */
+static int vps_read(struct rt_vps *v, struct err *e)
+{
+	int r = cgroup_of(&v->cgroup_host, &v->cgroup, v->spec->name, v->spec->cgroup_parent, e);
+
+	if (r == 0)
+		r = rt_spec_network(v->spec, &v->network, e);
+	if (r < 0)
+		return r;
+	/* Nothing may reach it before it can answer: else connections are reset. */
+	v->network.vps.held = v->restore != NULL;
+	v->resolv_conf = rt_resolv_conf(v->spec);
+	return v->resolv_conf ? 0 : err_code(e, -ENOMEM, "start %s", v->spec->name);
+}
+
+int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
+		     const struct rt_restore *how, struct rt_vps **ret, struct err *e)
+{
+	struct rt_vps *v = vps_new(spec, stdio, how);
+	int r;
+
+	if (!v)
+		return err_code(e, -ENOMEM, "start %s", spec->name);
 	/* Our memory is copied into the child, which the tenant must not look into. */
 	prctl(PR_SET_DUMPABLE, 0);
-	r = cgroup_of(&v->cgroup_host, &v->cgroup, spec->name, spec->cgroup_parent, e);
-	if (r == 0)
-		r = rt_spec_network(spec, &v->network, e);
-	/* Nothing may reach it before it can answer: else connections are reset. */
-	v->network.vps.held = how != NULL;
-	if (r == 0) {
-		v->resolv_conf = rt_resolv_conf(spec);
-		if (!v->resolv_conf)
-			r = err_code(e, -ENOMEM, "start %s", spec->name);
-	}
+	r = vps_read(v, e);
 	if (r == 0)
 		r = steps_up(&start_table, v, e);
 	if (r < 0) {
-		rt_network_done(&v->network);
-		free(v->resolv_conf);
-		free(v);
+		vps_free(v);
 		return r;
 	}
 	*ret = v;
 	return 0;
-}
-
-int rt_renumber(struct rt_vps *v, uint32_t (*number)(void *arg, const char *name), void *arg, struct err *e)
-{
-	cleanup_close int fd = -EBADF;
-
-	if (rt_network_is_host(&v->network) || !v->network.vps.if_count)
-		return 0;
-	fd = open_netns(v);
-	if (fd < 0)
-		return err_sys(e, "open the VPS's network namespace");
-	return number_links(v, fd, number, arg, e);
-}
-
-void rt_announce(const struct rt_vps *v)
-{
-	cleanup_close int fd = -EBADF;
-
-	if (rt_network_is_host(&v->network) || !v->network.vps.if_count)
-		return;
-	fd = open_netns(v);
-	if (fd >= 0)
-		netns_announce(&v->network.vps, fd);
-}
-
-int rt_connect(struct rt_vps *v, struct err *e)
-{
-	cleanup_close int fd = -EBADF;
-
-	if (rt_network_is_host(&v->network) || !v->network.vps.held)
-		return 0;
-	fd = open_netns(v);
-	if (fd < 0)
-		return err_sys(e, "open the VPS's network namespace");
-	return netns_vps_release(&v->network.host, &v->network.vps, fd, e);
-}
-
-int rt_root_changed(const struct rt_vps *v, struct err *e)
-{
-	cleanup_close int fd = -EBADF;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/root", (int)v->pid);
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? err_sys(e, "open the VPS's root") : storage_root_reread(fd, e);
 }
 
 void rt_finish(struct rt_vps *v)
@@ -518,9 +382,7 @@ void rt_finish(struct rt_vps *v)
 	rt_leave_pidns(v); /* its own is at its end, and nobody is born there */
 	steps_down(&start_table, v);
 	rt_outside_done(v);
-	rt_network_done(&v->network);
-	free(v->resolv_conf);
-	free(v);
+	vps_free(v);
 }
 
 int rt_cleanup(const char *name, const char *cgroup_parent, const char *run_dir, struct err *e)
@@ -538,64 +400,4 @@ int rt_cleanup(const char *name, const char *cgroup_parent, const char *run_dir,
 	if (r == 0)
 		r = cgroup_remove(&c, e);
 	return r;
-}
-
-int rt_reap(struct rt_vps *v, struct rt_exit *ret, struct err *e)
-{
-	siginfo_t info;
-
-	while (waitid(P_PIDFD, (id_t)v->pidfd, &info, WEXITED) < 0)
-		if (errno != EINTR)
-			return err_sys(e, "wait for init");
-	v->reaped = true;
-	ret->value = info.si_status;
-	if (info.si_code == CLD_EXITED)
-		ret->how = RT_EXITED;
-	else if (info.si_status == SIGHUP) /* reboot(2) in a pid namespace, since Linux 3.4 */
-		ret->how = RT_REBOOT;
-	else if (info.si_status == SIGINT)
-		ret->how = RT_POWEROFF;
-	else
-		ret->how = RT_SIGNALED;
-	return 0;
-}
-
-pid_t rt_init_pid(const struct rt_vps *v)
-{
-	return v->pid;
-}
-
-int rt_init_pidfd(const struct rt_vps *v)
-{
-	return v->pidfd;
-}
-
-int rt_console_fd(const struct rt_vps *v)
-{
-	return v->console;
-}
-
-int rt_notify_fd(const struct rt_vps *v)
-{
-	return v->notify;
-}
-
-const struct cgroup *rt_cgroup(const struct rt_vps *v)
-{
-	return &v->cgroup;
-}
-
-int rt_freeze(struct rt_vps *v, struct err *e)
-{
-	return cgroup_freeze(&v->cgroup, 10000000, e);
-}
-
-int rt_thaw(struct rt_vps *v, struct err *e)
-{
-	return cgroup_thaw(&v->cgroup, e);
-}
-
-int rt_kill(struct rt_vps *v, struct err *e)
-{
-	return cgroup_kill(&v->cgroup, e);
 }

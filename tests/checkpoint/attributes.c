@@ -29,14 +29,6 @@ static void hold(void)
 		usleep(1000);
 }
 
-static void put(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
 static int holds(const char *path, const char *text)
 {
 	char got[64] = "";
@@ -73,8 +65,8 @@ static _Noreturn void service(void)
 	struct sched_param none = { 0 };
 	pthread_t t;
 
-	put("/proc/self/oom_score_adj", "350");
-	put("/proc/self/coredump_filter", "0x7f");
+	put_text("/proc/self/oom_score_adj", "350");
+	put_text("/proc/self/coredump_filter", "0x7f");
 	CHECK(syscall(SYS_ioprio_set, 1, 0, IDLE_IO) == 0);
 	if (spec & PR_SPEC_PRCTL)
 		CHECK(prctl(PR_SET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, PR_SPEC_FORCE_DISABLE, 0,

@@ -26,13 +26,9 @@ static int watch(const char *dir, int signal, unsigned long mask)
 /* The fd that a signal tells of, which must be pending; -1: none. */
 static int told(int signal)
 {
-	struct timespec none = { 0, 0 };
 	siginfo_t si;
-	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, signal);
-	return sigtimedwait(&set, &si, &none) == signal ? si.si_fd : -1;
+	return take_signal(signal, &si) ? si.si_fd : -1;
 }
 
 static void touch(const char *path)

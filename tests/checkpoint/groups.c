@@ -19,14 +19,6 @@
 
 #define TOP "/sys/fs/cgroup"
 
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
 static const char *get(const char *file)
 {
 	static char text[4096];
@@ -66,17 +58,17 @@ static int threaded(int *ret_tid)
 	pid_t pid;
 
 	CHECK(mkdir(TOP "/t", 0755) == 0 && mkdir(TOP "/t/a", 0755) == 0);
-	put(TOP "/t/a/cgroup.type", "threaded");
+	put_text(TOP "/t/a/cgroup.type", "threaded");
 	CHECK(pipe(ready) == 0);
 	pid = fork();
 	if (pid == 0) {
 		char text[16];
 
-		put(TOP "/t/cgroup.procs", "0");
+		put_text(TOP "/t/cgroup.procs", "0");
 		if (pthread_create(&t, NULL, apart, &ready[1]) || read(ready[0], text, 1) != 1)
 			_exit(1);
 		snprintf(text, sizeof(text), "%d", tid);
-		put(TOP "/t/a/cgroup.threads", text);
+		put_text(TOP "/t/a/cgroup.threads", text);
 		if (write(ready[1], &tid, sizeof(tid)) == sizeof(tid))
 			for (;;)
 				pause();
@@ -102,9 +94,9 @@ static int watch_memory(int watch)
 	has_memory = strstr(get(TOP "/cgroup.controllers"), "memory") != NULL;
 	if (!has_memory)
 		return -1;
-	put(TOP "/cgroup.subtree_control", "+memory +pids");
-	put(TOP "/a.slice/cgroup.subtree_control", "+memory");
-	put(TOP "/a.slice/b.service/memory.high", "33554432");
+	put_text(TOP "/cgroup.subtree_control", "+memory +pids");
+	put_text(TOP "/a.slice/cgroup.subtree_control", "+memory");
+	put_text(TOP "/a.slice/b.service/memory.high", "33554432");
 	memory_watch = inotify_add_watch(watch, TOP "/a.slice/b.service/memory.events", IN_MODIFY);
 	CHECK(memory_watch > 0);
 	return open(TOP "/a.slice/b.service/memory.max", O_RDWR);
@@ -123,7 +115,7 @@ static void check_memory(int watch, int max)
 	      strcmp(get(TOP "/a.slice/b.service/memory.max"), "1048576\n") == 0);
 	/* As it has more than none, one that may have none is an event: one among others, as the
 	 * group above was frozen, and is empty when the kernel has ended who had more. */
-	put(TOP "/a.slice/b.service/memory.max", "0");
+	put_text(TOP "/a.slice/b.service/memory.max", "0");
 	while (e.wd != memory_watch && read(watch, &e, sizeof(e)) == sizeof(e))
 		continue;
 	CHECK(e.wd == memory_watch && e.mask == IN_MODIFY);
@@ -158,18 +150,18 @@ int main(void)
 
 	CHECK(mkdir(TOP "/init.scope", 0755) == 0 && mkdir(TOP "/a.slice", 0755) == 0 &&
 	      mkdir(TOP "/a.slice/b.service", 0750) == 0 && mkdir(TOP "/empty", 0700) == 0);
-	put(TOP "/init.scope/cgroup.procs", "0");
+	put_text(TOP "/init.scope/cgroup.procs", "0");
 	pid = fork();
 	if (pid == 0)
 		for (;;)
 			pause();
 	snprintf(text, sizeof(text), "%d", pid);
-	put(TOP "/a.slice/b.service/cgroup.procs", text);
+	put_text(TOP "/a.slice/b.service/cgroup.procs", text);
 	CHECK(setxattr(TOP "/a.slice/b.service", "user.invocation_id", "abc", 3, 0) == 0);
 	CHECK(chown(TOP "/empty", 1000, 1001) == 0 &&
 	      chown(TOP "/empty/cgroup.procs", 1000, 1001) == 0);
-	put(TOP "/empty/cgroup.max.descendants", "7");
-	put(TOP "/a.slice/cgroup.max.depth", "9");
+	put_text(TOP "/empty/cgroup.max.descendants", "7");
+	put_text(TOP "/a.slice/cgroup.max.depth", "9");
 	two = threaded(&own_tid);
 	dir = open(TOP "/a.slice", O_RDONLY | O_DIRECTORY);
 	events = open(TOP "/a.slice/cgroup.events", O_RDONLY);

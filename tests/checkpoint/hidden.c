@@ -4,7 +4,7 @@
  * What no path leads to any more: open and mapped files, and a working directory, that mounts have covered since, in process
  * 1's namespace and in another; a file whose mount has been unmounted.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/crew.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -12,26 +12,12 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-static struct shared {
-	volatile int ready, check, checked, failed;
-} * shared;
-
 static int make(const char *file, const char *text)
 {
 	int fd = open(file, O_RDWR | O_CREAT, 0644);
 
 	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
 	return fd;
-}
-
-static bool has(const char *file, const char *text)
-{
-	char now[64] = { 0 };
-	int fd = open(file, O_RDONLY);
-	ssize_t n = fd < 0 ? -1 : read(fd, now, sizeof(now) - 1);
-
-	close(fd);
-	return n == (ssize_t)strlen(text) && strcmp(now, text) == 0;
 }
 
 static bool leads_to(int fd, const char *path)
@@ -42,19 +28,6 @@ static bool leads_to(int fd, const char *path)
 	return readlink(proc, link, sizeof(link) - 1) > 0 && strcmp(link, path) == 0;
 }
 
-static void serve(void (*check)(void))
-{
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->ready, 1);
-	while (!shared->check)
-		usleep(1000);
-	check();
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->checked, 1);
-	for (;;)
-		pause();
-}
-
 static int inner;
 
 static void check_inner(void)
@@ -62,7 +35,7 @@ static void check_inner(void)
 	char text[16] = "";
 
 	CHECK(pread(inner, text, 15, 0) == 5 && strcmp(text, "inner") == 0 && leads_to(inner, "/opt/file"));
-	CHECK(umount("/opt") == 0 && has("/opt/file", "inner"));
+	CHECK(umount("/opt") == 0 && has_text("/opt/file", "inner"));
 }
 
 /* In a namespace of its own. */
@@ -72,7 +45,7 @@ static void other(void)
 	CHECK(mount("below", "/opt", "tmpfs", 0, NULL) == 0);
 	inner = make("/opt/file", "inner");
 	CHECK(mount("above", "/opt", "tmpfs", 0, NULL) == 0);
-	serve(check_inner);
+	crew_serve(check_inner);
 }
 
 static void check_directory(void)
@@ -85,7 +58,7 @@ static void check_directory(void)
 static void inside(void)
 {
 	CHECK(chdir("/var/cover/sub") == 0);
-	serve(check_directory);
+	crew_serve(check_directory);
 }
 
 int main(void)
@@ -94,7 +67,7 @@ int main(void)
 	char *map, text[16] = "";
 	struct stat a, b;
 
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	crew_begin();
 	mkdir("/opt", 0755);
 	mkdir("/var/cover", 0755);
 	mkdir("/var/cover/sub", 0755);
@@ -107,24 +80,17 @@ int main(void)
 	CHECK(mount("/var/lazy", "/var/keep", NULL, MS_BIND, NULL) == 0);
 	lazy = make("/var/lazy/sub/file", "lazy");
 	dir = open("/var/lazy", O_RDONLY | O_DIRECTORY);
-	if (fork() == 0)
-		inside();
-	if (fork() == 0)
-		other();
-	while (shared->ready < 2)
-		usleep(1000);
+	crew_start(inside);
+	crew_start(other);
 	CHECK(mount("cover", "/var/cover", "tmpfs", 0, NULL) == 0 && umount2("/var/lazy", MNT_DETACH) == 0);
 	wait_for_restore();
-	shared->check = 1;
-	while (shared->checked < 2)
-		usleep(1000);
-	CHECK(!shared->failed);
+	crew_check();
 	CHECK(leads_to(file, "/var/cover/file") && access("/var/cover/file", F_OK) < 0);
 	memcpy(map, "COVERED", 7);
 	CHECK(pread(file, text, 15, 0) == 7 && strcmp(text, "COVERED") == 0);
-	CHECK(umount("/var/cover") == 0 && has("/var/cover/file", "COVERED"));
+	CHECK(umount("/var/cover") == 0 && has_text("/var/cover/file", "COVERED"));
 	CHECK(fstat(file, &a) == 0 && stat("/var/cover/file", &b) == 0 && a.st_ino == b.st_ino);
-	CHECK(leads_to(lazy, "/sub/file") && pwrite(lazy, "LAZY", 4, 0) == 4 && has("/var/keep/sub/file", "LAZY"));
+	CHECK(leads_to(lazy, "/sub/file") && pwrite(lazy, "LAZY", 4, 0) == 4 && has_text("/var/keep/sub/file", "LAZY"));
 	CHECK(faccessat(dir, "sub/file", F_OK, 0) == 0);
 	return done();
 }

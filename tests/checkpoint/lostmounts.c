@@ -4,7 +4,7 @@
  * Mounts of what has lost its name: a directory and a file of the root, a file in memory that is mounted in two places,
  * written to through an open file, covered by another mount, and mounted in another namespace, too.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/crew.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -12,28 +12,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
-
-static struct shared {
-	volatile int ready, check, checked, failed;
-} * shared;
-
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY | O_CREAT, 0644);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
-static bool has(const char *file, const char *text)
-{
-	char now[64] = { 0 };
-	int fd = open(file, O_RDONLY);
-	ssize_t n = fd < 0 ? -1 : read(fd, now, sizeof(now) - 1);
-
-	close(fd);
-	return n == (ssize_t)strlen(text) && strcmp(now, text) == 0;
-}
 
 /* How many mounts are there whose root is this. */
 static int count(const char *root, const char *at)
@@ -74,28 +52,26 @@ static void check_memory(void)
 	struct stat a, b;
 
 	CHECK(count("/dir/file//deleted", "/etc/one") == 1 && count("/dir/file//deleted", "/opt/two") == 1);
-	CHECK(has("/etc/one", "CONTENTS"));
+	CHECK(has_text("/etc/one", "CONTENTS"));
 	CHECK(stat("/etc/one", &a) == 0 && a.st_nlink == 0 && (a.st_mode & 07777) == 0604 && a.st_uid == 7);
 	CHECK(umount("/opt") == 0); /* what covers it */
-	CHECK(has("/opt/two", "CONTENTS") && stat("/opt/two", &b) == 0 && a.st_ino == b.st_ino &&
+	CHECK(has_text("/opt/two", "CONTENTS") && stat("/opt/two", &b) == 0 && a.st_ino == b.st_ino &&
 	      a.st_dev == b.st_dev);
+}
+
+static void check_other(void)
+{
+	char text[16] = "";
+
+	check_memory();
+	CHECK(getxattr("/etc/one", "user.key", text, sizeof(text)) == 5 && memcmp(text, "value", 5) == 0);
 }
 
 /* In a namespace of its own. */
 static void other(void)
 {
-	char text[16] = "";
-
 	CHECK(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
-	__sync_fetch_and_add(&shared->ready, 1);
-	while (!shared->check)
-		usleep(1000);
-	check_memory();
-	CHECK(getxattr("/etc/one", "user.key", text, sizeof(text)) == 5 && memcmp(text, "value", 5) == 0);
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->checked, 1);
-	for (;;)
-		pause();
+	crew_serve(check_other);
 }
 
 int main(void)
@@ -103,17 +79,17 @@ int main(void)
 	struct stat st;
 	int fd;
 
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	crew_begin();
 	mkdir("/var/dir", 0750);
 	mkdir("/var/place", 0755);
-	put("/var/file", "of the root");
-	put("/etc/place", "");
-	put("/etc/one", "");
+	put_text("/var/file", "of the root");
+	put_text("/etc/place", "");
+	put_text("/etc/one", "");
 	mkdir("/opt", 0755);
-	put("/opt/two", "");
+	put_text("/opt/two", "");
 	mkdir("/var/mem", 0755);
 	CHECK(mount("mem", "/var/mem", "tmpfs", 0, NULL) == 0 && mkdir("/var/mem/dir", 0755) == 0);
-	put("/var/mem/dir/file", "contents");
+	put_text("/var/mem/dir/file", "contents");
 	CHECK(chmod("/var/mem/dir/file", 0604) == 0 && chown("/var/mem/dir/file", 7, 0) == 0);
 	setxattr("/var/mem/dir/file", "user.key", "value", 5, 0);
 	bind("/var/dir", "/var/place");
@@ -134,20 +110,14 @@ int main(void)
 	CHECK(umount("/var/wide") == 0 && peers("/var/one") && peers("/var/one") == peers("/var/two"));
 	CHECK(unlink("/var/mem/dir/file") == 0 && rmdir("/var/dir") == 0 && unlink("/var/file") == 0);
 	fd = open("/etc/one", O_RDWR);
-	if (fork() == 0)
-		other();
-	while (!shared->ready)
-		usleep(1000);
+	crew_start(other);
 	wait_for_restore();
-	CHECK(pwrite(fd, "CONTENTS", 8, 0) == 8 && has("/etc/one", "CONTENTS"));
-	shared->check = 1;
-	while (!shared->checked)
-		usleep(1000);
-	CHECK(!shared->failed);
+	CHECK(pwrite(fd, "CONTENTS", 8, 0) == 8 && has_text("/etc/one", "CONTENTS"));
+	crew_check();
 	check_memory();
 	CHECK(access("/var/mem/dir", F_OK) == 0 && access("/var/mem/dir/file", F_OK) < 0);
 	CHECK(access("/var/dir", F_OK) < 0 && access("/var/file", F_OK) < 0);
-	CHECK(has("/etc/place", "of the root"));
+	CHECK(has_text("/etc/place", "of the root"));
 	CHECK(stat("/var/place", &st) == 0 && (st.st_mode & 07777) == 0750);
 	CHECK(mkdir("/var/place/new", 0755) < 0 && errno == ENOENT);
 	CHECK(peers("/var/one") && peers("/var/one") == peers("/var/two"));

@@ -6,7 +6,7 @@
  * systems, parts of others, a directory that is an inaccessible one's, what propagates into it);
  * one in a user namespace; a chroot; files open in each of them. What lies in every tmpfs.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/crew.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -17,53 +17,6 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
-
-static struct shared {
-	volatile int ready, check, checked, failed;
-} * shared;
-
-static void serve(void (*check)(void))
-{
-	__sync_fetch_and_add(&shared->ready, 1);
-	while (!shared->check)
-		usleep(1000);
-	check();
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->checked, 1);
-	for (;;)
-		pause();
-}
-
-static int started;
-
-static void start(void (*run)(void))
-{
-	if (fork() == 0) {
-		run();
-		_exit(1);
-	}
-	started++;
-	while (shared->ready < started)
-		usleep(1000);
-}
-
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY | O_CREAT, 0644);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
-static bool has(const char *file, const char *text)
-{
-	char now[4096] = { 0 };
-	int fd = open(file, O_RDONLY);
-	ssize_t n = read(fd, now, sizeof(now) - 1);
-
-	close(fd);
-	return n >= 0 && strcmp(now, text) == 0;
-}
 
 /* The line of mountinfo for a mount point; the last one, which covers the others. */
 static const char *line_of(const char *at)
@@ -127,12 +80,12 @@ static void check_unit(void)
 	CHECK(mounted("/home", "ro,nosuid,nodev,noexec,relatime", "/hidden ") &&
 	      access("/home/secret", F_OK) < 0);
 	CHECK(mounted("/tmp", "rw,nosuid,nodev,relatime", "/var/unit-tmp ") &&
-	      has("/tmp/private", "private"));
+	      has_text("/tmp/private", "private"));
 	CHECK(mounted("/proc", "rw,nosuid,nodev,noexec,relatime", "hidepid=invisible"));
 	CHECK(mounted("/proc/sys", "ro,nosuid,nodev,noexec,relatime", "/sys "));
-	CHECK(mounted("/root", "rw,relatime", "- tmpfs") && has("/root/file", "in the unit's own"));
+	CHECK(mounted("/root", "rw,relatime", "- tmpfs") && has_text("/root/file", "in the unit's own"));
 	CHECK(mounted("/root/deep/er", "rw,noatime", "- ramfs") &&
-	      has("/root/deep/er/file", "in memory"));
+	      has_text("/root/deep/er/file", "in memory"));
 	CHECK(statfs("/root", &fs) == 0 && fs.f_blocks * (unsigned long)fs.f_bsize == 2 << 20);
 	CHECK(access("/old", F_OK) < 0 && access("/put_old", F_OK) < 0);
 	CHECK(stat("/run/propagated/file", &st) == 0 &&
@@ -161,7 +114,7 @@ static void unit(void)
 	CHECK(mount("/", top, NULL, MS_BIND, NULL) == 0 && chdir(top) == 0);
 	CHECK(mount("/run", "run", NULL, MS_BIND | MS_REC, NULL) == 0);
 	CHECK(mount("tmpfs", "dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "size=1m,mode=755") == 0);
-	put("dev/null", "");
+	put_text("dev/null", "");
 	CHECK(mount("/dev/null", "dev/null", NULL, MS_BIND, NULL) == 0);
 	bind("/run/hidden", "home", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
 	bind("/var/unit-tmp", "tmp", MS_NOSUID | MS_NODEV);
@@ -170,24 +123,24 @@ static void unit(void)
 	bind("proc/sys", "proc/sys", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
 	CHECK(mount("tmpfs", "root", "tmpfs", 0, "size=2m") == 0 &&
 	      mount(NULL, "root", NULL, MS_SHARED, NULL) == 0);
-	put("root/file", "in the unit's own");
+	put_text("root/file", "in the unit's own");
 	make("root/deep");
 	make("root/deep/er");
 	CHECK(mount("ramfs", "root/deep/er", "ramfs", MS_NOATIME, NULL) == 0);
-	put("root/deep/er/file", "in memory");
+	put_text("root/deep/er/file", "in memory");
 	CHECK(syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0);
 	CHECK(mount(NULL, "/", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV,
 		    NULL) == 0);
 	unit_fd = open("/root/file", O_RDWR | O_APPEND);
 	unit_dir = open("/root/deep", O_RDONLY | O_DIRECTORY);
 	CHECK(chdir("/root/deep") == 0);
-	serve(check_unit);
+	crew_serve(check_unit);
 }
 
 /* In a user namespace of its own: what it got is locked, what it made is not. */
 static void check_box(void)
 {
-	CHECK(has("/tmp/file", "in the box"));
+	CHECK(has_text("/tmp/file", "in the box"));
 	CHECK(mounted("/tmp", "rw,relatime", "- tmpfs") &&
 	      mounted("/run", "rw,nosuid,nodev,relatime", "- tmpfs"));
 	CHECK(mount(NULL, "/run", NULL, MS_BIND | MS_REMOUNT, NULL) < 0 && errno == EPERM);
@@ -199,25 +152,25 @@ static void check_box(void)
 static void leave(void)
 {
 	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0);
-	put("/proc/self/setgroups", "deny");
-	put("/proc/self/uid_map", "0 0 1");
-	put("/proc/self/gid_map", "0 0 1");
+	put_text("/proc/self/setgroups", "deny");
+	put_text("/proc/self/uid_map", "0 0 1");
+	put_text("/proc/self/gid_map", "0 0 1");
 }
 
 static void box(void)
 {
 	leave();
 	CHECK(mount("tmpfs", "/tmp", "tmpfs", 0, NULL) == 0);
-	put("/tmp/file", "in the box");
-	serve(check_box);
+	put_text("/tmp/file", "in the box");
+	crew_serve(check_box);
 }
 
 /* All of it is its own, as bubblewrap makes it. */
 static void check_cell(void)
 {
-	CHECK(mounted("/", "rw,nosuid,nodev,relatime", "- tmpfs") && has("/file", "in the cell"));
+	CHECK(mounted("/", "rw,nosuid,nodev,relatime", "- tmpfs") && has_text("/file", "in the cell"));
 	CHECK(mounted("/usr", "ro,nosuid,nodev,relatime", "/var/unit-tmp ") &&
-	      has("/usr/private", "private"));
+	      has_text("/usr/private", "private"));
 	CHECK(access("/old", F_OK) == 0 && access("/var", F_OK) < 0 && umount("/usr") == 0);
 	CHECK(access("/usr/private", F_OK) < 0);
 }
@@ -227,7 +180,7 @@ static void cell(void)
 	leave();
 	CHECK(mount("tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, NULL) == 0 &&
 	      chdir("/tmp") == 0);
-	put("file", "in the cell");
+	put_text("file", "in the cell");
 	make("usr");
 	make("old");
 	make("proc");
@@ -237,7 +190,7 @@ static void cell(void)
 	CHECK(mount("/proc", "proc", NULL, MS_BIND | MS_REC, NULL) == 0);
 	CHECK(syscall(SYS_pivot_root, ".", "old") == 0 && chdir("/") == 0 &&
 	      umount2("/old", MNT_DETACH) == 0);
-	serve(check_cell);
+	crew_serve(check_cell);
 }
 
 static void check_jail(void)
@@ -253,7 +206,7 @@ static void jail(void)
 	make("/var/jail");
 	make("/var/jail/sub");
 	CHECK(chroot("/var/jail") == 0 && chdir("/sub") == 0);
-	serve(check_jail);
+	crew_serve(check_jail);
 }
 
 static int mem_fd;
@@ -266,14 +219,14 @@ static void set_up(void)
 	umask(0);
 	make("/home");
 	make("/var/unit-tmp");
-	put("/var/unit-tmp/private", "private");
+	put_text("/var/unit-tmp/private", "private");
 	make("/run/hidden");
 	make("/run/propagated");
 	/* A tmpfs with all that one can hold, on a place that a second one covers later. */
 	make("/var/mem");
 	CHECK(mount("mem", "/var/mem", "tmpfs", MS_NODEV | MS_NOEXEC,
 		    "size=4m,nr_inodes=100,mode=751,uid=7,gid=8") == 0);
-	put("/var/mem/one", "names");
+	put_text("/var/mem/one", "names");
 	CHECK(link("/var/mem/one", "/var/mem/two") == 0);
 	CHECK(setxattr("/var/mem/one", "user.key", "value", 5, 0) == 0);
 	CHECK(setxattr("/var/mem/one", "security.capability",
@@ -285,9 +238,9 @@ static void set_up(void)
 	CHECK(mknod("/var/mem/whiteout", S_IFCHR, 0) == 0 &&
 	      mknod("/var/mem/socket", S_IFSOCK | 0640, 0) == 0);
 	make("/var/mem/sub");
-	put("/var/mem/sub/file", "deep");
+	put_text("/var/mem/sub/file", "deep");
 	make("/var/mem/sub/cover");
-	put("/var/mem/sub/cover/below", "covered");
+	put_text("/var/mem/sub/cover/below", "covered");
 	CHECK(utimensat(AT_FDCWD, "/var/mem/sub", ts, 0) == 0 &&
 	      utimensat(AT_FDCWD, "/var/mem/one", ts, 0) == 0);
 	CHECK(mount("cover", "/var/mem/sub/cover", "tmpfs", 0, NULL) == 0);
@@ -295,20 +248,20 @@ static void set_up(void)
 	/* Parts of file systems elsewhere; a file; one on another. */
 	make("/var/part");
 	bind("/var/mem/sub", "/var/part", MS_RDONLY);
-	put("/etc/bound", "");
+	put_text("/etc/bound", "");
 	CHECK(mount("/var/mem/one", "/etc/bound", NULL, MS_BIND, NULL) == 0);
 	make("/var/stack");
 	CHECK(mount("low", "/var/stack", "tmpfs", 0, NULL) == 0);
-	put("/var/stack/low", "low");
+	put_text("/var/stack/low", "low");
 	CHECK(mount("high", "/var/stack", "tmpfs", 0, NULL) == 0);
-	put("/var/stack/high", "high");
+	put_text("/var/stack/high", "high");
 	/* An overlay of its own, and terminals of its own. */
 	make("/var/mem/up");
 	make("/var/mem/work");
 	make("/var/over");
 	CHECK(mount("over", "/var/over", "overlay", 0,
 		    "lowerdir=/etc,upperdir=/var/mem/up,workdir=/var/mem/work,userxattr") == 0);
-	put("/var/over/new", "in the upper layer");
+	put_text("/var/over/new", "in the upper layer");
 	make("/var/pts");
 	CHECK(mount("devpts", "/var/pts", "devpts", MS_NOSUID,
 		    "newinstance,ptmxmode=600,mode=600,gid=9") == 0);
@@ -322,7 +275,7 @@ static void set_up(void)
 	/* Shared with the unit. */
 	CHECK(mount("prop", "/run/propagated", "tmpfs", 0, NULL) == 0 &&
 	      mount(NULL, "/run/propagated", NULL, MS_SHARED, NULL) == 0);
-	put("/run/propagated/file", "");
+	put_text("/run/propagated/file", "");
 	make("/run/propagated/later");
 }
 
@@ -348,12 +301,12 @@ static void check_mem(void)
 	      (st.st_mode & 07777) == 0640);
 	CHECK(stat("/var/mem/sub", &st) == 0 && st.st_mtim.tv_sec == 1222222222 &&
 	      st.st_mtim.tv_nsec == 7);
-	CHECK(has("/var/mem/sub/file", "deep") && access("/var/mem/sub/cover/below", F_OK) < 0);
+	CHECK(has_text("/var/mem/sub/file", "deep") && access("/var/mem/sub/cover/below", F_OK) < 0);
 	CHECK(pread(mem_fd, text, sizeof(text), 0) == 4 && pwrite(mem_fd, "DEEP", 4, 0) == 4);
-	CHECK(has("/var/part/file", "DEEP") && mounted("/var/part", "ro,relatime", "/sub "));
-	CHECK(has("/etc/bound", "names") && same_fs("/etc/bound", "/var/mem") &&
-	      has("/var/part/cover/below", "covered"));
-	CHECK(umount("/var/mem/sub/cover") == 0 && has("/var/mem/sub/cover/below", "covered"));
+	CHECK(has_text("/var/part/file", "DEEP") && mounted("/var/part", "ro,relatime", "/sub "));
+	CHECK(has_text("/etc/bound", "names") && same_fs("/etc/bound", "/var/mem") &&
+	      has_text("/var/part/cover/below", "covered"));
+	CHECK(umount("/var/mem/sub/cover") == 0 && has_text("/var/mem/sub/cover/below", "covered"));
 }
 
 static void check(void)
@@ -361,10 +314,10 @@ static void check(void)
 	struct stat st;
 
 	check_mem();
-	CHECK(has("/var/stack/high", "high") && access("/var/stack/low", F_OK) < 0);
-	CHECK(umount("/var/stack") == 0 && has("/var/stack/low", "low"));
-	CHECK(has("/var/over/new", "in the upper layer") &&
-	      has("/var/mem/up/new", "in the upper layer"));
+	CHECK(has_text("/var/stack/high", "high") && access("/var/stack/low", F_OK) < 0);
+	CHECK(umount("/var/stack") == 0 && has_text("/var/stack/low", "low"));
+	CHECK(has_text("/var/over/new", "in the upper layer") &&
+	      has_text("/var/mem/up/new", "in the upper layer"));
 	CHECK(strstr(line_of("/var/over"), "- overlay over ") &&
 	      access("/var/over/bound", F_OK) == 0);
 	CHECK(mounted("/var/pts", "rw,nosuid,relatime", "ptmxmode=600") &&
@@ -380,19 +333,16 @@ static void check(void)
 
 int main(void)
 {
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	crew_begin();
 	set_up();
-	start(unit);
-	start(box);
-	start(cell);
-	start(jail);
+	crew_start(unit);
+	crew_start(box);
+	crew_start(cell);
+	crew_start(jail);
 	wait_for_restore();
 	/* What is mounted in a shared mount now is seen by the unit. */
 	CHECK(mount("late", "/run/propagated/later", "tmpfs", 0, NULL) == 0);
-	shared->check = 1;
-	while (shared->checked < started)
-		usleep(1000);
-	CHECK(!shared->failed);
+	crew_check();
 	check();
 	return done();
 }

@@ -43,13 +43,9 @@ static mqd_t be_notified(const char *name, int how, int signal, int value)
 
 static int told(int signal)
 {
-	struct timespec none = { 0, 0 };
 	siginfo_t si;
-	sigset_t set;
 
-	sigemptyset(&set);
-	sigaddset(&set, signal);
-	return sigtimedwait(&set, &si, &none) == signal && si.si_code == SI_MESGQ ? si.si_value.sival_int : -1;
+	return take_signal(signal, &si) && si.si_code == SI_MESGQ ? si.si_value.sival_int : -1;
 }
 
 static void check_notified(void)

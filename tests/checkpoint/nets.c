@@ -21,14 +21,6 @@ static struct shared {
 	volatile int ready;
 } *sh;
 
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
 /* The same path in each container is another socket. */
 static int listen_at(const char *path)
 {
@@ -81,9 +73,9 @@ static _Noreturn void rootless(void)
 {
 	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNET) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
 	CHECK(prctl(PR_SET_NAME, "rootless") == 0);
-	put("/proc/self/setgroups", "deny");
-	put("/proc/self/gid_map", "0 0 1\n");
-	put("/proc/self/uid_map", "0 0 1\n");
+	put_text("/proc/self/setgroups", "deny");
+	put_text("/proc/self/gid_map", "0 0 1\n");
+	put_text("/proc/self/uid_map", "0 0 1\n");
 	sh->ready++;
 	for (;;)
 		pause();

@@ -5,7 +5,7 @@
  * zombies, threads, sessions and groups (some of them seen from outside alone), /proc of its own, processes from
  * outside; and parents whose children will be in one: not begun, with a process 1, and without one any more.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/crew.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -21,17 +21,9 @@
 #include <time.h>
 
 static struct shared {
-	volatile int ready, born, check, checked, failed;
+	volatile int born;
 	volatile int number[64]; /* of who is asked for, as its parent has it */
 } * shared;
-
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
 
 static int number(const char *file)
 {
@@ -59,21 +51,15 @@ static void same(struct numbers a)
 	      a.tid == b.tid);
 }
 
-static void serve(void (*check)(void))
+static _Noreturn void serve(void (*check)(void))
 {
 	struct numbers before = ask();
 
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->ready, 1);
-	while (!shared->check)
-		usleep(1000);
+	crew_ready();
 	same(before);
 	if (check)
 		check();
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->checked, 1);
-	for (;;)
-		pause();
+	crew_checked();
 }
 
 static int expected;
@@ -81,7 +67,7 @@ static int expected;
 /* A child that says when it is ready; `more` is how many it has below it. */
 static int start(void (*run)(void), unsigned long flags, int more)
 {
-	int was = shared->ready;
+	int was = crew->ready;
 	pid_t pid = (pid_t)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
 
 	if (pid == 0) {
@@ -90,8 +76,7 @@ static int start(void (*run)(void), unsigned long flags, int more)
 	}
 	CHECK(pid > 0);
 	expected += 1 + more;
-	while (shared->ready < was + 1 + more)
-		usleep(1000);
+	crew_wait(was + 1 + more);
 	return pid;
 }
 
@@ -127,7 +112,7 @@ static void check_fork(void)
 
 /* Threads, and a timer that one of them is sent signals by. */
 static volatile int rung;
-static int threads_tid;
+static volatile int threads_tid;
 
 static void ring(int sig, siginfo_t *si, void *context)
 {
@@ -262,7 +247,7 @@ static void orphans(void)
 
 static void family(void)
 {
-	int status, was = shared->ready;
+	int status, was = crew->ready;
 	pid_t pid;
 
 	zombie = fork();
@@ -273,8 +258,7 @@ static void family(void)
 		orphans();
 	CHECK(waitpid(pid, &status, 0) == pid);
 	expected++;
-	while (shared->ready < was + 1)
-		usleep(1000);
+	crew_wait(was + 1);
 	stopped = fork();
 	if (stopped == 0)
 		for (;;)
@@ -339,9 +323,9 @@ static void map(unsigned id)
 
 	CHECK(prctl(PR_SET_DUMPABLE, 1) == 0);
 	snprintf(text, sizeof(text), "0 %u 1\n", id);
-	put("/proc/self/setgroups", "deny");
-	put("/proc/self/gid_map", text);
-	put("/proc/self/uid_map", text);
+	put_text("/proc/self/setgroups", "deny");
+	put_text("/proc/self/gid_map", text);
+	put_text("/proc/self/uid_map", text);
 }
 
 static void check_rootless(void)
@@ -354,7 +338,7 @@ static void check_rootless(void)
 	CHECK(getuid() == 0 && getgid() == 0);
 	/* It is theirs: they may mount it. */
 	CHECK(mount("proc", "/proc", "proc", 0, NULL) == 0 && umount("/proc") == 0);
-	put("/proc/sys/kernel/ns_last_pid", "500");
+	put_text("/proc/sys/kernel/ns_last_pid", "500");
 	fd = fork();
 	if (fd == 0)
 		_exit(0);
@@ -383,22 +367,10 @@ static void nested_rootless(void)
 	serve(NULL);
 }
 
-/* Or nobody but the VPS's root could mount /proc (mount_namespaces(7)). */
-static void unmask(void)
-{
-	char line[4096], at[1024];
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%*d %*d %*s %*s %1023s", at) == 1 && strncmp(at, "/proc/", 6) == 0)
-			CHECK(umount2(at, MNT_DETACH) == 0);
-	fclose(f);
-}
-
 static void contains(void)
 {
 	CHECK(unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
-	unmask();
+	unmask_proc();
 	CHECK(setgid(1000) == 0 && setuid(1000) == 0);
 	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC) == 0);
 	map(1000);
@@ -482,7 +454,8 @@ int main(void)
 	char path[64];
 	int first, fd, file, pid;
 
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	crew_begin();
 	first = start(outer, CLONE_NEWPID | CLONE_NEWNS, 7);
 	snprintf(path, sizeof(path), "/proc/%d/ns/pid", first);
 	joined = open(path, O_RDONLY | O_CLOEXEC);
@@ -490,20 +463,17 @@ int main(void)
 	start(grouped, 0, 3);
 	start(contains, 0, 6);
 	/* The first one still has a copy of the masks. */
-	unmask();
+	unmask_proc();
 	start(unborn, 0, 0);
 	start(dead, 0, 0);
 	fd = (int)syscall(SYS_pidfd_open, first, 0);
 	snprintf(path, sizeof(path), "/proc/%d/root/proc/1/comm", first);
 	file = open(path, O_RDONLY | O_CLOEXEC);
-	CHECK(fd >= 0 && file >= 0 && !shared->failed && shared->ready == expected);
+	CHECK(fd >= 0 && file >= 0 && !crew->failed && crew->ready == expected);
 	if (guest_failed)
 		return 1;
 	wait_for_restore();
-	shared->check = 1;
-	while (shared->checked < expected)
-		usleep(1000);
-	CHECK(!shared->failed);
+	crew_check();
 	CHECK(pidfd_number(fd) == first);
 	CHECK(read(file, path, sizeof(path)) > 0 && strncmp(path, "outer\n", 6) == 0);
 	/* Who is process 1 takes all along. */

@@ -41,14 +41,6 @@ static _Noreturn void finish(void)
 		pause();
 }
 
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
 static int number(int master)
 {
 	int n = -1;
@@ -256,9 +248,9 @@ static void rootless(int sock)
 static void begins_rootless(int sock)
 {
 	CHECK(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
-	put("/proc/self/setgroups", "deny");
-	put("/proc/self/gid_map", "0 0 1\n");
-	put("/proc/self/uid_map", "0 0 1\n");
+	put_text("/proc/self/setgroups", "deny");
+	put_text("/proc/self/gid_map", "0 0 1\n");
+	put_text("/proc/self/uid_map", "0 0 1\n");
 	if (fork() == 0)
 		rootless(sock);
 	finish();
@@ -295,25 +287,13 @@ static int start(void (*run)(int sock), unsigned long flags)
 	return fd;
 }
 
-/* Of masks of /proc nobody may mount it anew but who owns the namespace (mount_namespaces(7)). */
-static void unmask(void)
-{
-	char line[4096], at[1024];
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%*d %*d %*s %*s %1023s", at) == 1 && strncmp(at, "/proc/", 6) == 0)
-			CHECK(umount2(at, MNT_DETACH) == 0);
-	fclose(f);
-}
-
 int main(void)
 {
 	int master[5], unmounted, unmounted_slave, gap[3], spare;
 	struct winsize ws = { 7, 9, 0, 0 };
 
 	sh = mmap(NULL, sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	unmask();
+	unmask_proc();
 	mkdir("/var/gone", 0755);
 	mount_devpts("/var/gone", "newinstance");
 	for (int i = 0; i < 3; i++)

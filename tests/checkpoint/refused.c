@@ -28,18 +28,6 @@ enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, NEXTHOP, AIO, DEEP, TOG
 
 static int ready[2];
 
-static size_t count_maps(void)
-{
-	int fd = open("/proc/self/maps", O_RDONLY);
-	size_t lines = 0;
-	char c;
-
-	while (read(fd, &c, 1) == 1)
-		lines += c == '\n';
-	close(fd);
-	return lines;
-}
-
 static _Noreturn void stay(void)
 {
 	if (write(ready[1], "x", 1) == 1)

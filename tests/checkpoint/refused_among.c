@@ -19,18 +19,6 @@ enum { PROCESS = 1, THREAD };
 
 static int ready[2], go[2];
 
-static size_t count_maps(void)
-{
-	int fd = open("/proc/self/maps", O_RDONLY);
-	size_t lines = 0;
-	char c;
-
-	while (read(fd, &c, 1) == 1)
-		lines += c == '\n';
-	close(fd);
-	return lines;
-}
-
 /* It says that it is ready, and waits in a call that must go on where it was. */
 static int stay(int odd, int looks)
 {

@@ -6,7 +6,7 @@
  * some processes and not by others, with threads, kept by an fd or a mount alone; and what
  * process 1 changed of its own.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/crew.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -33,19 +33,6 @@
 static const char *const names[] = { "user", "mnt", "net", "uts", "ipc", "cgroup", "time" };
 enum { USER, MOUNTS, NET, UTS, IPC, CGROUP, TIME, COUNT };
 
-/* What the members tell, at their start and when they are asked again. */
-static struct shared {
-	volatile int ready, check, checked, failed;
-} * shared;
-
-static void put(const char *file, const char *text)
-{
-	int fd = open(file, O_WRONLY);
-
-	CHECK(fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-	close(fd);
-}
-
 static long get(const char *file)
 {
 	char text[64] = { 0 };
@@ -65,20 +52,6 @@ static long space(int pid, int kind)
 	CHECK(readlink(path, text, sizeof(text) - 1) > 0 &&
 	      sscanf(text, "%*[a-z]:[%ld]", &ino) == 1);
 	return ino;
-}
-
-static void serve(int (*check)(void))
-{
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->ready, 1);
-	while (!shared->check)
-		usleep(1000);
-	if (check && check() < 0)
-		guest_failed = 1;
-	shared->failed |= guest_failed;
-	__sync_fetch_and_add(&shared->checked, 1);
-	for (;;)
-		pause();
 }
 
 /* All threads have the same open files. */
@@ -101,22 +74,6 @@ static void check_tables(void)
 			CHECK(strcmp(mine, its) == 0);
 		}
 	closedir(tasks);
-}
-
-static int started;
-
-static int start(void (*run)(void))
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		run();
-		_exit(1);
-	}
-	started++;
-	while (shared->ready < started)
-		usleep(1000);
-	return pid;
 }
 
 /* A port that others have, too, each in its own network namespace. */
@@ -169,7 +126,7 @@ static void *apart(void *arg)
 static int listening;
 
 /* Without a user namespace of its own. */
-static int check_plain(void)
+static void check_plain(void)
 {
 	struct utsname u;
 	char path[64] = { 0 };
@@ -186,7 +143,6 @@ static int check_plain(void)
 	CHECK(f && fgets(path, sizeof(path), f) && strstr(path, ":/\n"));
 	if (f)
 		fclose(f);
-	return 0;
 }
 
 static void plain(void)
@@ -194,18 +150,18 @@ static void plain(void)
 	pthread_t t;
 
 	CHECK(mkdir("/sys/fs/cgroup/inner", 0755) == 0);
-	put("/sys/fs/cgroup/inner/cgroup.procs", "0");
+	put_text("/sys/fs/cgroup/inner/cgroup.procs", "0");
 	CHECK(unshare(CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWNET | CLONE_NEWCGROUP | CLONE_NEWNS) ==
 	      0);
 	CHECK(sethostname("inner", 5) == 0 && setdomainname("inner.example", 13) == 0);
-	put("/proc/sys/kernel/msgmax", "4242");
-	put("/proc/sys/kernel/shmmni", "77");
+	put_text("/proc/sys/kernel/msgmax", "4242");
+	put_text("/proc/sys/kernel/shmmni", "77");
 	loopback_up();
 	listening = listener();
 	sem_init(&apart_go, 0, 0);
 	sem_init(&apart_done, 0, 0);
 	CHECK(pthread_create(&t, NULL, apart, NULL) == 0 && sem_wait(&apart_done) == 0);
-	serve(check_plain);
+	crew_serve(check_plain);
 }
 
 /* It has threads, in a user namespace, as redis-server in its unit has; ids that have no number
@@ -218,7 +174,7 @@ static void *sleeper(void *arg)
 	return NULL;
 }
 
-static int check_members(void)
+static void check_members(void)
 {
 	struct stat st;
 	gid_t groups[4];
@@ -235,7 +191,6 @@ static int check_members(void)
 	CHECK(stat("/root", &st) == 0 && st.st_uid == 0);
 	CHECK(stat("/tmp/theirs", &st) == 0 && st.st_uid == 65534 && st.st_gid == 65534);
 	CHECK(setresuid(100, 100, 100) == 0 && setresuid(101, 101, 101) < 0);
-	return 0;
 }
 
 /* Another process, of the namespace that is left, writes the maps. `id`: what one is when one
@@ -252,12 +207,12 @@ static void map(const char *uids, const char *gids, bool deny, unsigned id)
 			_exit(1);
 		if (deny) {
 			snprintf(path, sizeof(path), "/proc/%d/setgroups", pid);
-			put(path, "deny");
+			put_text(path, "deny");
 		}
 		snprintf(path, sizeof(path), "/proc/%d/uid_map", pid);
-		put(path, uids);
+		put_text(path, uids);
 		snprintf(path, sizeof(path), "/proc/%d/gid_map", pid);
-		put(path, gids);
+		put_text(path, gids);
 		_exit(guest_failed);
 	}
 	if (id) {
@@ -284,10 +239,10 @@ static void members(void)
 	CHECK(setresuid(0, 0, 0) == 0);
 	for (int i = 0; i < 3; i++)
 		CHECK(pthread_create(&t, NULL, sleeper, NULL) == 0);
-	serve(check_members);
+	crew_serve(check_members);
 }
 
-static int check_nested(void)
+static void check_nested(void)
 {
 	struct utsname u;
 	char text[64] = { 0 };
@@ -305,7 +260,6 @@ static int check_nested(void)
 	CHECK(read(fd, text, sizeof(text) - 1) > 0);
 	close(fd);
 	CHECK(strtol(text, NULL, 10) == 0 && strtol(text + 10, NULL, 10) == 20);
-	return 0;
 }
 
 /* A user namespace in another; the outer owns a uts, a mount and a time namespace. */
@@ -319,31 +273,30 @@ static void nested(void)
 	/* To set a clock is not among the capabilities of the VPS, but among those of what is
 	 * nested in it. */
 	CHECK(unshare(CLONE_NEWTIME) == 0 && prctl(PR_SET_DUMPABLE, 1) == 0);
-	put("/proc/self/timens_offsets", "monotonic 100000 5");
+	put_text("/proc/self/timens_offsets", "monotonic 100000 5");
 	fd = open("/proc/self/ns/time_for_children", O_RDONLY);
 	CHECK(setns(fd, CLONE_NEWTIME) == 0);
 	close(fd);
 	map("0 10 50\n", "0 20 50\n", false, 0);
 	CHECK(setresgid(4, 4, 4) == 0 && setresuid(3, 3, 3) == 0);
 	check_nested();
-	serve(check_nested);
+	crew_serve(check_nested);
 }
 
 static int joined;
 
-static int check_joiner(void)
+static void check_joiner(void)
 {
 	struct utsname u;
 
 	uname(&u);
 	CHECK(strcmp(u.nodename, "inner") == 0);
-	return 0;
 }
 
 static void joiner(void)
 {
 	CHECK(setns(joined, CLONE_NEWUTS) == 0);
-	serve(check_joiner);
+	crew_serve(check_joiner);
 }
 
 int main(void)
@@ -355,19 +308,19 @@ int main(void)
 
 	loopback_up();
 	own = listener();
-	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	crew_begin();
 	umask(0);
 	fd = open("/tmp/theirs", O_CREAT | O_WRONLY, 0644);
 	CHECK(fchown(fd, 5, 5) == 0);
 	close(fd);
 	CHECK(sethostname("changed", 7) == 0 && setdomainname("example.org", 11) == 0);
-	put("/proc/sys/kernel/shmmni", "123");
-	pids[0] = start(plain);
-	pids[1] = start(members);
-	pids[2] = start(nested);
+	put_text("/proc/sys/kernel/shmmni", "123");
+	pids[0] = crew_start(plain);
+	pids[1] = crew_start(members);
+	pids[2] = crew_start(nested);
 	snprintf(path, sizeof(path), "/proc/%d/ns/uts", pids[0]);
 	joined = open(path, O_RDONLY | O_CLOEXEC);
-	pids[3] = start(joiner);
+	pids[3] = crew_start(joiner);
 	/* One that only an fd keeps, and one that only a mount does. */
 	fd = open("/proc/self/ns/uts", O_RDONLY);
 	CHECK(unshare(CLONE_NEWUTS) == 0 && sethostname("kept", 4) == 0);
@@ -382,12 +335,9 @@ int main(void)
 			before[i][k] = space(pids[i], k);
 	for (int k = 0; k < COUNT; k++)
 		before[4][k] = space(1, k);
-	CHECK(!shared->failed);
+	CHECK(!crew->failed);
 	wait_for_restore();
-	shared->check = 1;
-	while (shared->checked < 4)
-		usleep(1000);
-	CHECK(!shared->failed);
+	crew_check();
 	check_listener(own);
 	/* The same are shared by the same. */
 	for (int k = 0; k < COUNT; k++)

@@ -16,9 +16,23 @@ teardown_file() {
 	return "$left"
 }
 
+# Also what a test that failed has left: no later one is to meet it.
 teardown() {
+	local worker
+	kill ${clients-} 2>/dev/null || true
+	for worker in $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker); do
+		kill -KILL "$worker"
+	done
+	[ -z "${faulty-}" ] || on "$faulty" daemon_stop
 	on a vps_clean
 	on b vps_clean
+}
+
+# daemon_with_fault a|b FAULT: until the test has ended.
+daemon_with_fault() {
+	on "$1" daemon_stop
+	faulty=$1
+	VPS_FAULT=$2 on "$1" vps daemon start >/dev/null
 }
 
 make_echo() {
@@ -33,12 +47,13 @@ make_echo() {
 client_begin() {
 	ready=$BATS_TEST_TMPDIR/ready.$1 stop=$BATS_TEST_TMPDIR/stop.$1 out=$BATS_TEST_TMPDIR/out.$1
 	nsenter --net="$CLIENT" python3 "$BATS_TEST_DIRNAME/echo.py" "$1" 7000 "$ready" "$stop" >"$out" 2>&1 &
-	client_pid=$!
+	client_pid=$! clients="${clients-} $!"
 	wait_until 20 test -e "$ready"
 }
 
 client_end() {
 	touch "$BATS_TEST_TMPDIR/stop.$1"
+	clients=${clients/ $2/}
 	wait "$2" || { cat "$BATS_TEST_TMPDIR/out.$1"; return 1; }
 	echo "client of $1: $(cat "$BATS_TEST_TMPDIR/out.$1")"
 }
@@ -61,11 +76,9 @@ client_end() {
 	make_echo
 	client_begin 192.0.2.10
 	v4=$client_pid
-	on b daemon_stop
-	VPS_FAULT=receive.prepare:fail on b vps daemon start >/dev/null
+	daemon_with_fault b receive.prepare:fail
 	fails_like 1 'receive.prepare: fault injected' vps migrate -e "$RSH" web1 host-b
-	on b daemon_stop
-	wait_until 10 assert_only_on a web1
+	wait_until 20 assert_only_on a web1
 	client_end 192.0.2.10 "$v4"
 }
 
@@ -85,8 +98,7 @@ a_worker_hangs() {
 	mac=$(nsenter --net="$CLIENT" ip -j neigh show 192.0.2.10 | jq -r '.[0].lladdr')
 	port=$(nsenter --net="$WIRE" bridge fdb show br br0 | awk -v mac="$mac" '$1 == mac { print $3; exit }')
 	nsenter --net="$WIRE" bridge fdb replace "$mac" dev "$port" master static sticky
-	daemon_stop
-	VPS_FAULT=live.stopped:hang vps daemon start >/dev/null
+	daemon_with_fault a live.stopped:hang
 	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >/dev/null 2>&1 &
 	pid=$!
 	wait_until 30 a_worker_hangs
@@ -97,7 +109,6 @@ a_worker_hangs() {
 	assert_only_on b web1
 	[ "$after" -gt $((before + 5)) ] || fail "$before lines had come back, then $after"
 	nsenter --net="$WIRE" bridge fdb del "$mac" dev "$port" master
-	daemon_stop
 	client_end 192.0.2.10 "$v4"
 }
 

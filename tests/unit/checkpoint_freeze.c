@@ -115,7 +115,7 @@ static void end(struct cgroup *c)
 /* The child: fault points are read from the environment once. */
 static _Noreturn void freeze_and_stay(void)
 {
-	struct ckpt_frozen f;
+	struct ckpt_frozen f = { 0 };
 	struct cgroup c;
 
 	if (!live_init(&c, "midway"))
@@ -157,7 +157,7 @@ TEST(error_midway)
 TEST(freeze)
 {
 	struct cgroup c;
-	struct ckpt_frozen f;
+	struct ckpt_frozen f = { 0 };
 	size_t threads = 0;
 
 	if (!start(&c, "freeze"))

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_RESTORE_PHASES_H
+#define CHECKPOINT_RESTORE_PHASES_H
+
+#include "checkpoint/image/image.h"
+#include "checkpoint/restore_internal.h"
+
+/* What restore.c does one after the other when the tree has been read. */
+
+/* No process of the image has memory there, or close by. (restore_plan.c) */
+bool restore_is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end);
+/* A place for our own memory that none of the processes uses; the numbers of all fds that the first one opens. */
+int restore_plan_region(struct restore *r, struct err *e);
+int restore_plan_fds(struct restore *r, struct err *e);
+
+/* Starts the VPS, up to where init would be executed, if that was not done early. (restore_start.c) */
+int restore_start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e);
+/* No segment meets a port where nobody listens yet, and is answered with a reset. `restore` as the runtime passes it. */
+int restore_hold_network(void *restore, int netns_fd, struct err *e);
+
+/* Everything that is there is stopped; nothing of it has run. `rec`: the first record behind the tree, when `more` is
+ * 1. `l`: RESTORE_LISTS of them. (restore_build.c) */
+int restore_build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e);
+
+/* Into the freezer of the group, which lets all go on at once; with `paused` not before somebody thaws it. Or all that
+ * there is ends. (restore_commit.c) */
+int restore_let_go(struct restore *r, bool paused, struct err *e);
+void restore_end_all(struct restore *r);
+
+#endif
