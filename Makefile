@@ -65,6 +65,7 @@ proof:
 		VPS_PROOF_MIB=1024 tests/run -v $(wildcard tests/proof/*.bats))
 	@$(call as_root,env VPS_TEST_FILE_LIMIT=7200 VPS_PROOF_MOVES=4 VPS_PROOF_MIB=4096 \
 		tests/run -v tests/proof/data.bats)
+	@$(call as_root,env VPS_TEST_FILE_LIMIT=7200 VPS_PROOF_MOVES=200 tests/run -v tests/migrate/journal.bats)
 
 # With a prefix other than that of the last time, the paths compiled in are made again.
 install: all

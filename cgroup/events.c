@@ -28,9 +28,12 @@ static int read_event(int fd, const char *key)
 /*
  * The kernel holds back a second change of cgroup.events for 10 ms (Linux 5.2), and a freeze is
  * over in a tenth of one when the tasks are few: poll(2) alone would cost more than the freeze. So
- * the file is read in a spin first.
+ * the file is read in a spin first, and then again after each quarter of what has gone by: no news is
+ * late by more than that.
  */
 #define SPIN_US 4000
+#define LATE 4
+#define WAIT_MAX_US 1000000
 
 static int wait_event(int fd, const char *key, int want, uint64_t timeout_us)
 {
@@ -39,7 +42,7 @@ static int wait_event(int fd, const char *key, int want, uint64_t timeout_us)
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLPRI };
 		int r = read_event(fd, key);
-		uint64_t past = now_monotonic_us() - start;
+		uint64_t past = now_monotonic_us() - start, wait;
 
 		if (r < 0)
 			return r;
@@ -51,8 +54,9 @@ static int wait_event(int fd, const char *key, int want, uint64_t timeout_us)
 			sched_yield();
 			continue;
 		}
-		past = (timeout_us - past) / 1000 + 1;
-		if (poll(&p, 1, past > 1000 ? 1000 : (int)past) < 0 && errno != EINTR)
+		wait = timeout_us - past < past / LATE ? timeout_us - past : past / LATE;
+		wait = wait < WAIT_MAX_US ? wait : WAIT_MAX_US;
+		if (poll(&p, 1, (int)(wait / 1000) + 1) < 0 && errno != EINTR)
 			return -errno;
 	}
 }

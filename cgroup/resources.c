@@ -258,6 +258,17 @@ static int hugetlb(struct cgroup_job *j, const struct cgroup_setting *s, int hie
 	return 0;
 }
 
+/* v1 kills one process at a time, and tells of it. */
+static int left_to_holder(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
+			  struct err *e)
+{
+	(void)j;
+	(void)s;
+	(void)hierarchy;
+	(void)e;
+	return 0;
+}
+
 static int cpu_pin(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
 		   struct err *e)
 {
@@ -321,7 +332,7 @@ static const struct row rows[] = {
 	{ "memory.max", CGROUP_MEMORY, MAX, NULL, false,
 	  { "memory.max", NULL, memory_max_v2 }, { "memory.limit_in_bytes", NULL, memory_v1 } },
 	{ "oom.group", CGROUP_MEMORY, 0, NULL, false,
-	  { "memory.oom.group", as_switch, NULL }, { 0 } },
+	  { "memory.oom.group", as_switch, NULL }, { "memory.oom_control", NULL, left_to_holder } },
 	{ "pids.max", CGROUP_PIDS, MAX, "pids.current", false,
 	  { "pids.max", as_number, NULL }, { "pids.max", as_number, NULL } },
 	{ "hugetlb.max", CGROUP_HUGETLB, MAX, NULL, false,

@@ -21,9 +21,12 @@
  *   io.read, io.write            bytes a second
  *   io.read-ops, io.write-ops    operations a second
  *
- * Each is a row with a column for v2 and one for v1. On v1 memory.low is the soft limit, memory.high,
- * memory.min and oom.group have no equal, and io.write bounds direct and synchronous writes only:
- * what the page cache writes back is the host's there.
+ * Each is a row with a column for v2 and one for v1. On v1 memory.low is the soft limit (who is above
+ * his is reclaimed from first), oom.group is left to who holds the VPS (struct cgroup_event), memory.high
+ * and memory.min have no equal, and io.write bounds direct and synchronous writes only: what the page
+ * cache writes back is the host's there. memory.high could be imitated, by lowering the limit and
+ * raising it again whenever a threshold is passed, but not what it is bought for: the tenant would not be
+ * slowed, and a limit that is low for a moment kills.
  */
 
 #define CGROUP_UNLIMITED UINT64_MAX

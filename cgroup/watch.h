@@ -21,7 +21,8 @@ struct cgroup_watch {
 };
 
 struct cgroup_event {
-	uint64_t oom_kills;    /* processes killed since the last read */
+	uint64_t oom_kills;    /* processes killed since the last read; with oom.group and v1's memory
+				  controller it is the caller who kills the rest */
 	uint64_t pids_refused; /* forks refused since the last read; told within 10 ms on v2, within
 				  5 s on v1, where the kernel only counts them */
 	bool empty;            /* the last process has gone since the last read */

@@ -218,8 +218,8 @@ static void take_notice(const struct ckpt_thread *t, struct user_regs_struct *re
 	regs->r15 = (uint64_t)t->notify;
 }
 
-static struct user_regs_struct call_regs(const struct ckpt_batch *b, const struct ckpt_thread *t,
-					 const struct ckpt_call *c)
+struct user_regs_struct batch_call_regs(const struct ckpt_batch *b, const struct ckpt_thread *t,
+					const struct ckpt_call *c)
 {
 	struct user_regs_struct regs = batch_regs(b, t, ckpt_stub_one);
 
@@ -236,7 +236,7 @@ static struct user_regs_struct call_regs(const struct ckpt_batch *b, const struc
 
 int ckpt_batch_one_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e)
 {
-	struct user_regs_struct regs = call_regs(b, t, c);
+	struct user_regs_struct regs = batch_call_regs(b, t, c);
 	int r = start_stub(b, t, ckpt_stub_one_called, &regs);
 
 	return r < 0 ? err_code(e, r, "run a system call in thread %d", (int)t->tid) : 0;
@@ -372,31 +372,6 @@ int ckpt_thread_adopt(struct ckpt_thread *t, pid_t tid, pid_t ns_tgid, pid_t ns_
 	};
 	r = ckpt_trace_get_regs(tid, &t->regs);
 	return r < 0 ? err_code(e, r, "read the registers of thread %d", (int)tid) : 0;
-}
-
-/* Stopped where it enters the call, it finds a reason to stop again as soon as it would sleep. */
-int ckpt_thread_doze(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e)
-{
-	struct user_regs_struct regs = call_regs(b, t, c);
-	struct ckpt_stop s = { .kind = CKPT_STOP_EVENT };
-	int r = batch_leave_stop(t);
-
-	if (r == 0)
-		r = ckpt_trace_set_regs(t->tid, &regs);
-	while (r == 0 && s.kind != CKPT_STOP_SYSCALL) { /* it may have been told to stop before */
-		r = ckpt_trace_resume(PTRACE_SYSCALL, t->tid, 0);
-		if (r == 0)
-			r = ckpt_trace_wait(t->tid, &s);
-		if (r == 0 && s.kind != CKPT_STOP_SYSCALL && s.kind != CKPT_STOP_EVENT)
-			r = s.kind == CKPT_STOP_GONE ? -ESRCH : -EPROTO;
-	}
-	t->in_call = r == 0;
-	if (r == 0)
-		r = batch_leave_stop(t);
-	if (r == 0)
-		r = ckpt_trace_get_regs(t->tid, &regs);
-	t->dozes = r == 0 && (int64_t)regs.rax == -ERESTART_RESTARTBLOCK;
-	return r < 0 ? err_code(e, r, "have thread %d wait again", (int)t->ns_tid) : 0;
 }
 
 int ckpt_thread_settle(struct ckpt_thread *t, struct err *e)

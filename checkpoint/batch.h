@@ -118,9 +118,12 @@ int ckpt_batch_unmap_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct 
 /*
  * Of an adopted thread that has no signals to fear: it begins a call and is interrupted in it at once. When that is one
  * that the kernel would go on with (ERESTART_RESTARTBLOCK) t->dozes is true, and a thread with that result among its
- * registers goes on with it, whatever it was made to call meanwhile; else the call has ended.
+ * registers goes on with it, whatever it was made to call meanwhile; else the call has ended. In three parts, so that
+ * many do it beside each other; the last two are for those that have begun, and do nothing to others.
  */
 int ckpt_thread_doze(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e);
+int ckpt_thread_doze_enter(struct ckpt_thread *t, struct err *e);
+int ckpt_thread_doze_finish(struct ckpt_thread *t, struct err *e);
 
 /* One call without scratch memory. What it returned is *ret. Also in two parts. */
 int ckpt_batch_one(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c,

@@ -44,6 +44,9 @@ int64_t batch_restart_number(const struct user_regs_struct *r);
 int batch_write_data(const struct ckpt_batch *b, const struct ckpt_thread *t);
 int batch_unsuspend(struct ckpt_thread *t);
 struct user_regs_struct batch_regs(const struct ckpt_batch *b, const struct ckpt_thread *t, const uint8_t *label);
+/* Those that make one call without a list. (batch.c) */
+struct user_regs_struct batch_call_regs(const struct ckpt_batch *b, const struct ckpt_thread *t,
+					const struct ckpt_call *c);
 /* To where a thread can be let go, or get other registers; a negative errno value. (batch.c) */
 int batch_leave_stop(struct ckpt_thread *t);
 

@@ -10,6 +10,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/netgiven.h"
 #include "checkpoint/subjects.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kernel.h"
@@ -32,6 +33,8 @@
 #define BUSY_TRIES 20
 #define BUSY_NS 10000000
 #define HOLD_TIMEOUT_US 1000000
+#define ARENA_BASE KIB(256)
+#define ARENA_OF_PROCESS KIB(32)
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
 {
@@ -119,7 +122,7 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 	h->boottime_ns = now_boottime_us() * 1000 + (uint64_t)offset[1];
 	h->realtime_ns = now_realtime_us() * 1000;
 	*ret = h;
-	return 0;
+	return ckpt_given_save(o->spec, a, h, e);
 }
 
 int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e)
@@ -265,6 +268,7 @@ static void dump_free(struct ckpt_dump *d)
 	fd_close(&d->root);
 	fd_close(&d->group);
 	fd_close(&d->proc);
+	fd_close(&d->socks_pidfd);
 	ckpt_spaces_done(d);
 	ckpt_ahead_done(&d->ahead);
 	ckpt_collect_done(&d->files);
@@ -300,7 +304,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	}
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	d->group = -EBADF;
+	d->group = d->socks_pidfd = -EBADF;
 	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->init = init;
 	d->cgroup = c;
@@ -328,6 +332,8 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	/* Rounds have met them: what this takes here, more would be written to meanwhile. */
 	for (size_t i = 0; r == 0 && !d->precopy && i < n; i++)
 		ckpt_warm(pids[i]);
+	if (r == 0 && ckpt_arena_reserve(&d->tree.arena, ARENA_BASE + n * ARENA_OF_PROCESS) < 0)
+		r = err_code(e, -ENOMEM, "save the VPS");
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);

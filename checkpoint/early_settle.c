@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/lend.h"
+#include "checkpoint/pairs.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_early.h"
 
@@ -188,21 +189,29 @@ static int serve_helper(void *arg, struct err *e)
 	return restore_lend(s->r, s->helper, s->sock, s->l, e);
 }
 
+int restore_raise_files(const struct restore *r, const struct restoring *p, struct err *e)
+{
+	rlim_t most = (rlim_t)restore_fd_end(r) + 64;
+	struct rlimit lim;
+
+	if (prlimit(p->task->pid, RLIMIT_NOFILE, NULL, &lim) < 0)
+		return err_sys(e, "read the limit of open files");
+	lim.rlim_cur = lim.rlim_max;
+	if (most > lim.rlim_max || prlimit(p->task->pid, RLIMIT_NOFILE, &lim, NULL) < 0)
+		return err_set(e, ERR_FAIL, "%d open files are more than the VPS may have", restore_fd_end(r));
+	return 0;
+}
+
 int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e), bool take, struct list *l,
 		      struct err *e)
 {
 	pid_t helper, number = restore_free_number(&r->tree);
 	struct serving s = { r, l, number, -EBADF, fn };
-	int pair[2];
-	rlim_t most = (rlim_t)restore_fd_end(r) + 64;
-	struct rlimit lim;
-	int n;
+	int pair[2], n;
 
-	if (prlimit(r->procs[0].task->pid, RLIMIT_NOFILE, NULL, &lim) < 0)
-		return err_sys(e, "read the limit of open files");
-	lim.rlim_cur = lim.rlim_max;
-	if (most > lim.rlim_max || prlimit(r->procs[0].task->pid, RLIMIT_NOFILE, &lim, NULL) < 0)
-		return err_set(e, ERR_FAIL, "%d open files are more than the VPS may have", restore_fd_end(r));
+	n = restore_raise_files(r, &r->procs[0], e);
+	if (n < 0)
+		return n;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "make a socket pair");
 	s.sock = pair[0];
@@ -228,6 +237,8 @@ int restore_early_settle(struct restore *r, struct list *l, struct err *e)
 	/* The last pass over the disk has come before the tree. */
 	if (n == 0)
 		n = rt_root_changed(r->vps, e);
+	if (n == 0)
+		n = restore_pairs(r, l, e);
 	return n == 0 ? restore_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, true, l, e) : n;
 }
 

@@ -84,9 +84,13 @@ static int want(struct early *w, const Ckpt__Mm *mm, const struct ckpt_ranges *w
 	w->wanted.count = 0;
 	for (size_t n = 0; n < mm->n_area; n++) {
 		const Ckpt__Area *a = mm->area[n];
+		bool inherits, is_there;
 
-		if (!(a->flags & MAP_PRIVATE) || !(a->flags & MAP_ANONYMOUS) ||
-		    (!overlaps(wanted, a, &i) & !overlaps(&w->mapped, a, &k) & !a->huge))
+		if (!(a->flags & MAP_PRIVATE) || !(a->flags & MAP_ANONYMOUS))
+			continue;
+		inherits = overlaps(wanted, a, &i);
+		is_there = overlaps(&w->mapped, a, &k);
+		if (!inherits && !is_there && !a->huge)
 			continue;
 		if (ckpt_ranges_add_how(&w->wanted, a->start, a->end, ckpt_huge_map_flags(a)) < 0)
 			return -ENOMEM;

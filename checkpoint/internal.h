@@ -77,6 +77,8 @@ struct ckpt_dump {
 		int fd;         /* netns_lock() */
 	} net_lock[256];
 	size_t net_lock_count;
+	pid_t socks_of;         /* whose socket was taken last (sockets.c) */
+	int socks_pidfd;
 	pid_t init;
 	size_t level;           /* ckpt_pid_level() */
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */

@@ -82,6 +82,7 @@ struct ckpt_opening {
 	int *devpts;         /* as tree->supers: one that was made for terminals, detached; -1: none */
 	int *mates;          /* as tree->files: the other end of a socket, one that was closed; -1: none */
 	int end;             /* numbers from here on are nobody's */
+	const bool *paired;  /* NULL, or as tree->files: it and its other end are there already (pairs.h) */
 	int lender;          /* asks processes that are there already (lend.h); -EBADF */
 	const char *scratch; /* a directory for names that are not there any more */
 };

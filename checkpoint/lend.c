@@ -54,7 +54,7 @@ int ckpt_lend_ask(int sock, const Ckpt__Credentials *who, struct ckpt_lend *q, i
 }
 
 /* The effective ids, and not those that files are opened with: as become() in as.c. */
-static void become(struct list *l, uint32_t uid, uint32_t gid, const uint32_t *groups, uint32_t n)
+void ckpt_lend_become(struct list *l, uint32_t uid, uint32_t gid, const uint32_t *groups, uint32_t n)
 {
 	uint64_t same = UINT32_MAX;
 
@@ -104,9 +104,9 @@ static void become_nested(struct list *l, const struct restore *r, const struct 
 static void call_as(struct list *l, const struct restore *r, const struct restoring *p, const struct ckpt_lend *q)
 {
 	if (!p->user) {
-		become(l, q->uid, q->gid, q->groups, q->n_groups);
+		ckpt_lend_become(l, q->uid, q->gid, q->groups, q->n_groups);
 		make_call(l, q);
-		become(l, 0, 0, NULL, 0);
+		ckpt_lend_become(l, 0, 0, NULL, 0);
 		return;
 	}
 	become_nested(l, r, p, q->uid, q->gid);
@@ -125,6 +125,17 @@ static struct restoring *seeing(struct restore *r, struct restoring *p)
 	return &r->procs[who];
 }
 
+/* Who is next to do something: the list that was begun goes on when it is the same. */
+static int turn(const struct restore *r, struct restoring *from, const struct restoring *to, struct list *l, struct err *e)
+{
+	int n = from == to ? 0 : list_run(l, &from->batch, &from->threads[0], e);
+
+	if (from != to)
+		list_init(l, r);
+	return n;
+}
+
+/* The list in `l` is p's afterwards. */
 static int take(struct restore *r, struct restoring *p, pid_t helper, const struct ckpt_lend *q, struct list *l,
 		struct err *e)
 {
@@ -137,16 +148,14 @@ static int take(struct restore *r, struct restoring *p, pid_t helper, const stru
 	list_call(l, "open the helper", SYS_pidfd_open, (uint64_t)helper, 0, 0, 0, 0, 0);
 	if (q->op != CKPT_LEND_PAIR)
 		list_call(l, "take a socket", SYS_pidfd_getfd, HELPER, (uint64_t)q->fd, 0, 0, 0, 0);
-	n = list_run(l, &by->batch, &by->threads[0], e);
-	list_init(l, r);
+	n = turn(r, by, p, l, e);
 	if (q->op == CKPT_LEND_PAIR)
 		list_call(l, "open its network", SYS_open, list_put(l, net, sizeof(net)), O_RDONLY | O_CLOEXEC, 0, 0, 0,
 			  0);
 	if (n == 0)
-		n = list_run(l, &p->batch, &p->threads[0], e);
-	list_init(l, r);
+		n = turn(r, p, by, l, e);
 	list_call(l, "take a place", SYS_pidfd_getfd, HELPER, (uint64_t)(q->place < 0 ? q->fd : q->place), 0, 0, 0, 0);
-	return n == 0 ? list_run(l, &by->batch, &by->threads[0], e) : n;
+	return n == 0 ? turn(r, by, p, l, e) : n;
 }
 
 static int lend(struct restore *r, pid_t helper, struct restoring *p, const struct ckpt_lend *q, struct list *l,
@@ -155,13 +164,15 @@ static int lend(struct restore *r, pid_t helper, struct restoring *p, const stru
 	bool elsewhere = q->op == CKPT_LEND_PAIR && q->place >= 0;
 	int n = take(r, p, helper, q, l, e);
 
-	list_init(l, r);
 	if (elsewhere)
 		list_call(l, "enter a network", SYS_setns, PLACE, CLONE_NEWNET, 0, 0, 0, 0);
 	call_as(l, r, p, q);
 	/* Out of a nested user namespace it could not go back; it gets its own later. */
 	if (elsewhere && !p->user)
 		list_call(l, "leave a network", SYS_setns, OWN_NET, CLONE_NEWNET, 0, 0, 0, 0);
+	/* A pair is taken before. */
+	if (q->op != CKPT_LEND_PAIR)
+		list_call(l, NULL, SYS_close_range, HELPER, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	return n == 0 ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
@@ -200,7 +211,8 @@ int restore_lend(struct restore *r, pid_t helper, int sock, struct list *l, stru
 			n = err_sys(&said, "take a pair of unix sockets");
 	}
 	list_init(l, r);
-	list_call(l, NULL, SYS_close_range, HELPER, (uint64_t)r->base - 1, 0, 0, 0, 0);
+	if (q.op == CKPT_LEND_PAIR)
+		list_call(l, NULL, SYS_close_range, HELPER, (uint64_t)r->base - 1, 0, 0, 0, 0);
 	if (n == 0)
 		n = list_run(l, &p->batch, &p->threads[0], &said);
 	fds[0] = first;

@@ -37,10 +37,13 @@ struct Ckpt__Credentials;
 int ckpt_lend_ask(int sock, const struct Ckpt__Credentials *who, struct ckpt_lend *q, int ret_fds[2],
 		  struct err *e);
 
+/* Adds to a list of a process that is the VPS's root: these ids from here on, for what the kernel notes down. */
+struct list;
+void ckpt_lend_become(struct list *l, uint32_t uid, uint32_t gid, const uint32_t *groups, uint32_t n);
+
 /* In the engine: reads one question of the helper, whose number in the VPS is `helper`, and answers it. 1: it
  * has no more. */
 struct restore;
-struct list;
 int restore_lend(struct restore *r, pid_t helper, int sock, struct list *l, struct err *e);
 
 #endif

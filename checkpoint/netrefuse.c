@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/netlink.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 #include <sched.h>
@@ -19,43 +18,42 @@ struct found {
 	char what[64];
 };
 
-/* Those that the kernel gives a link have no number. */
-static int is_discipline(const struct nlmsghdr *m, void *arg)
+/* What has no classes comes back whole. */
+static const char *const disciplines[] = { "pfifo", "bfifo", "pfifo_fast", "tbf", "fq" };
+
+static void look_at_discipline(const struct nlmsghdr *m, struct found *f)
 {
-	const struct tcmsg *t = mnl_nlmsg_get_payload(m);
-	struct found *f = arg;
 	const struct nlattr *a;
 
-	if (m->nlmsg_type != RTM_NEWQDISC || m->nlmsg_len < NLMSG_LENGTH(sizeof(*t)) ||
-	    t->tcm_handle == 0)
-		return 0;
-	mnl_attr_for_each(a, m, sizeof(*t))
-	{
-		if (mnl_attr_get_type(a) == TCA_KIND &&
-		    mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0)
-			snprintf(f->what, sizeof(f->what), "the queueing discipline %.20s",
-				 mnl_attr_get_str(a));
+	mnl_attr_for_each(a, m, sizeof(struct tcmsg)) {
+		bool known = mnl_attr_get_type(a) != TCA_KIND || mnl_attr_validate(a, MNL_TYPE_NUL_STRING) < 0;
+
+		for (size_t i = 0; !known && i < ARRAY_SIZE(disciplines); i++)
+			known = STREQ(mnl_attr_get_str(a), disciplines[i]);
+		if (!known)
+			snprintf(f->what, sizeof(f->what), "the queueing discipline %.20s", mnl_attr_get_str(a));
 	}
-	return 0;
 }
 
-static int is_nexthop(const struct nlmsghdr *m, void *arg)
+/* Its buckets have histories. */
+static void look_at_nexthop(const struct nlmsghdr *m, struct found *f)
 {
-	struct found *f = arg;
+	const struct nlattr *a;
 
-	if (m->nlmsg_type == RTM_NEWNEXTHOP)
-		snprintf(f->what, sizeof(f->what), "a nexthop object");
-	return 0;
+	mnl_attr_for_each(a, m, sizeof(struct nhmsg))
+		if (mnl_attr_get_type(a) == NHA_RES_GROUP)
+			snprintf(f->what, sizeof(f->what), "a resilient group of nexthops");
 }
 
-static int look(struct nl *n, uint16_t get, nl_data_fn fn, size_t fixed, struct found *f,
-		struct err *e)
+static void look(const struct net_walk *all, enum ckpt_net_part p,
+		 void (*fn)(const struct nlmsghdr *m, struct found *f), struct found *f)
 {
-	uint8_t zero[32] = { 0 };
+	struct net_walk w = *all;
+	const struct nlmsghdr *m;
 
-	nl_end(n, nl_begin(n, get, NLM_F_DUMP, zero, fixed, "list"));
-	nl_ignore(n, EOPNOTSUPP);
-	return nl_talk(n, "the VPS's network", fn, f, e);
+	w.part = p;
+	while ((m = net_next(&w)))
+		fn(m, f);
 }
 
 /* ip_tables and its like list their tables there; /proc/self/net follows the thread. */
@@ -82,17 +80,12 @@ static int old_tables(int netns_fd, struct found *f, struct err *e)
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e)
 {
-	cleanup_nl struct nl route = NL_INIT;
 	struct net_walk all = { .states = states, .count = count, .ns = count ? states[0]->ns : 0 };
 	struct found f = { "" };
 	int r = net_links_refuse(&all, configured, configured_count, e);
 
-	if (r == 0)
-		r = nl_open(&route, NETLINK_ROUTE, netns_fd, e);
-	if (r == 0)
-		r = look(&route, RTM_GETQDISC, is_discipline, sizeof(struct tcmsg), &f, e);
-	if (r == 0)
-		r = look(&route, RTM_GETNEXTHOP, is_nexthop, sizeof(struct nhmsg), &f, e);
+	look(&all, CKPT_NET_DISCIPLINE, look_at_discipline, &f);
+	look(&all, CKPT_NET_NEXTHOP, look_at_nexthop, &f);
 	if (r == 0)
 		r = old_tables(netns_fd, &f, e);
 	if (r == 0 && f.what[0])

@@ -16,6 +16,7 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 
 #define BIT(n) ((uint64_t)1 << (n))
@@ -51,6 +52,10 @@ const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 			       sizeof(struct nfgenmsg),
 			       BIT(CTA_COUNTERS_ORIG) | BIT(CTA_COUNTERS_REPLY) | BIT(CTA_USE) | BIT(CTA_ID) |
 			       BIT(CTA_SECMARK) | BIT(CTA_SECCTX) | BIT(CTA_TIMESTAMP) },
+	[CKPT_NET_NEXTHOP] = { "nexthop", NETLINK_ROUTE, RTM_GETNEXTHOP, RTM_NEWNEXTHOP, RTM_DELNEXTHOP,
+			       sizeof(struct nhmsg), ~(BIT(NHA_RES_BUCKET) - 1) /* statistics, Linux 6.9 */ },
+	[CKPT_NET_DISCIPLINE] = { "queueing discipline", NETLINK_ROUTE, RTM_GETQDISC, RTM_NEWQDISC, RTM_DELQDISC,
+				  sizeof(struct tcmsg), ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS) | BIT(TCA_STAB)) },
 };
 
 static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
@@ -58,7 +63,7 @@ static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
 	const struct nlattr *a;
 
 	/* The table's name is the first attribute of all but tracked connections. */
-	if (p < CKPT_NET_TABLE || p == CKPT_NET_TRACKED)
+	if (p < CKPT_NET_TABLE || p >= CKPT_NET_TRACKED)
 		return false;
 	mnl_attr_for_each(a, m, sizeof(struct nfgenmsg))
 		if (mnl_attr_get_type(a) == 1 && mnl_attr_get_payload_len(a) > sizeof(NETNS_LOCK_PREFIX))
@@ -80,6 +85,8 @@ bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
 		       (nd->ndm_family == AF_INET || nd->ndm_family == AF_INET6);
 	if (p == CKPT_NET_RULE)
 		return rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6;
+	if (p == CKPT_NET_DISCIPLINE) /* those that the kernel gives a link have no number */
+		return ((const struct tcmsg *)mnl_nlmsg_get_payload(m))->tcm_handle != 0;
 	return !is_lock(p, m);
 }
 
@@ -109,12 +116,34 @@ static void settle_address(struct nlmsghdr *m)
 	}
 }
 
+/* The kernel tells where the object leads, too, and takes only one of both back. */
+#define BY_ITSELF                                                                                            \
+	(BIT(RTA_OIF) | BIT(RTA_GATEWAY) | BIT(RTA_VIA) | BIT(RTA_MULTIPATH) | BIT(RTA_ENCAP) | BIT(RTA_ENCAP_TYPE))
+
+static bool leads_to_object(const struct nlmsghdr *m)
+{
+	const struct nlattr *a;
+
+	mnl_attr_for_each(a, m, sizeof(struct rtmsg))
+		if (mnl_attr_get_type(a) == RTA_NH_ID)
+			return true;
+	return false;
+}
+
+static void settle_nexthop(struct nhmsg *nh)
+{
+	nh->nh_scope = 0; /* follows from what it leads to */
+	nh->resvd = 0;
+	nh->nh_flags &= RTNH_F_ONLINK;
+}
+
 int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_MESSAGE_MAX])
 {
 	const struct net_part *part = &net_parts[p];
 	struct nlmsghdr *out;
 	const struct nlattr *a;
 	struct rtmsg *rt;
+	uint64_t drop;
 
 	if (m->nlmsg_len < NLMSG_LENGTH(part->fixed) || m->nlmsg_len > NET_MESSAGE_MAX - 64)
 		return -EMSGSIZE;
@@ -123,10 +152,11 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 	out->nlmsg_type = part->add;
 	rt = mnl_nlmsg_put_extra_header(out, part->fixed);
 	memcpy(rt, mnl_nlmsg_get_payload(m), part->fixed);
+	drop = part->drop | (p == CKPT_NET_ROUTE && leads_to_object(m) ? BY_ITSELF : 0);
 	mnl_attr_for_each(a, m, part->fixed) {
 		uint16_t type = mnl_attr_get_type(a);
 
-		if (type < 64 && !(part->drop >> type & 1))
+		if (type < 64 && !(drop >> type & 1))
 			mnl_attr_put(out, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 	}
 	if (p == CKPT_NET_ROUTE)
@@ -135,6 +165,10 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 		rt->rtm_flags &= ~(uint32_t)(FIB_RULE_IIF_DETACHED | FIB_RULE_OIF_DETACHED);
 	if (p == CKPT_NET_ADDRESS)
 		settle_address(out);
+	if (p == CKPT_NET_NEXTHOP)
+		settle_nexthop((struct nhmsg *)rt);
+	if (p == CKPT_NET_DISCIPLINE)
+		((struct tcmsg *)rt)->tcm_info = 0; /* how many use it */
 	return (int)out->nlmsg_len;
 }
 

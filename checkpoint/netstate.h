@@ -31,6 +31,8 @@ enum ckpt_net_part {
 	CKPT_NET_ELEMENT,
 	CKPT_NET_FILTER, /* a rule of nftables */
 	CKPT_NET_TRACKED,
+	CKPT_NET_NEXTHOP, /* of routing again: objects that routes lead to */
+	CKPT_NET_DISCIPLINE, /* for queueing, of those without classes */
 	CKPT_NET_PART_COUNT,
 };
 
@@ -55,7 +57,8 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 			  struct err *e);
 /*
  * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds (but for `configured`, the
- * names of those that the runtime makes), queueing disciplines, nexthop objects, tables of iptables' older kind.
+ * names of those that the runtime makes), queueing disciplines with classes, resilient groups of nexthops, tables of
+ * iptables' older kind.
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
@@ -87,10 +90,15 @@ struct ckpt_netplaces {
 	const int *fd;
 	size_t count;
 };
-/* All records. CAP_NET_ADMIN over the namespaces is all that is used. `look` and `same`: what was seen of the VPS's own
- * before, or NULL. */
+struct ckpt_moved;
+struct ckpt_netseen {
+	const struct ckpt_netlook *look; /* what was seen of the VPS's own switches before, or NULL; likewise */
+	const struct ckpt_netsame *same;
+	const struct ckpt_moved *moved;  /* which of its own addresses are others now (netgiven.h) */
+};
+/* All records. CAP_NET_ADMIN over the namespaces is all that is used. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const struct ckpt_netplaces *at,
-			  const struct ckpt_netlook *look, const struct ckpt_netsame *same, struct err *e);
+			  const struct ckpt_netseen *seen, struct err *e);
 /* What the interface of this name was numbered in namespace `ns`; 0: there was none. */
 uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint32_t ns, const char *name);
 /* Messages whole and of their part's kind; paths that stay below /proc/sys/net. */

@@ -3,6 +3,7 @@
 #define CHECKPOINT_NETSTATE_INTERNAL_H
 
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/netgiven.h"
 #include "checkpoint/netstate.h"
 #include "netns/nl.h"
 
@@ -50,6 +51,9 @@ int net_switch_set(int root, const char *path, const char *value, struct err *e)
 bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);
 /* The i-th switch of the image had its value there. Waits until that is known. `s` may be NULL. (netsame.c) */
 bool net_same(const struct ckpt_netsame *s, size_t i);
+
+/* It has one of these addresses. Of addresses, routes and rules alone. (netgiven.c) */
+bool net_mentions(enum ckpt_net_part p, const struct nlmsghdr *m, const struct ckpt_given *g);
 
 struct nl *net_ways_route(struct ckpt_netways *w);
 

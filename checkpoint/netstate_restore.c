@@ -156,7 +156,7 @@ static bool is_removable(enum ckpt_net_part p, const struct item *it, const stru
 
 static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct err *e)
 {
-	uint16_t flags = p == CKPT_NET_ROUTE ? NLM_F_CREATE | NLM_F_APPEND : NLM_F_CREATE;
+	uint16_t flags = NLM_F_CREATE | (p == CKPT_NET_ROUTE ? NLM_F_APPEND : 0);
 	bool moved = true, left = true;
 	int r = 0;
 
@@ -175,8 +175,20 @@ static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct
 	return left ? r : 0;
 }
 
+/* The host has given it other addresses: the old ones stay until their connections are there, what leads by them
+ * is of no use. */
+static bool is_past(enum ckpt_net_part p, const struct nlmsghdr *m, const struct ckpt_moved *moved)
+{
+	return p != CKPT_NET_ADDRESS && moved && net_mentions(p, m, &moved->gone);
+}
+
+static bool is_new(enum ckpt_net_part p, const struct item *it, const struct ckpt_moved *moved)
+{
+	return moved && net_mentions(p, (const void *)it->data, &moved->come);
+}
+
 static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *all,
-		     const struct list *configured, struct err *e)
+		     const struct list *configured, const struct ckpt_moved *moved, struct err *e)
 {
 	cleanup_list struct list have = { 0 }, want = { 0 };
 	struct net_walk w = *all;
@@ -185,24 +197,23 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 
 	w.part = p;
 	while (r == 0 && (m = net_next(&w)))
-		r = list_add(p, m, &want);
+		if (!is_past(p, m, moved))
+			r = list_add(p, m, &want);
 	if (r < 0)
 		return r;
 	compare(&have, &want);
 	for (size_t i = 0; r == 0 && i < have.count; i++)
-		if (!have.item[i].there && is_removable(p, &have.item[i], configured))
+		if (!have.item[i].there && is_removable(p, &have.item[i], configured) &&
+		    !is_new(p, &have.item[i], moved))
 			r = say(n, &have.item[i], net_parts[p].del, 0, p, "remove", ENOENT, e);
-	return r == 0 ? add_all(n, p, &want, e) : r;
+	if (r == 0)
+		r = add_all(n, p, &want, e);
+	/* What led by way of an earlier address may lead nowhere now. */
+	return moved && moved->gone.count && (p == CKPT_NET_ROUTE || p == CKPT_NET_NEXTHOP) ? 0 : r;
 }
 
-/* What has been seen of switches before they are set. */
-struct seen {
-	const struct ckpt_netlook *look;
-	const struct ckpt_netsame *same;
-};
-
 /* 1: some had another value. */
-static int set_all(int root, const struct net_walk *all, const struct seen *seen, bool all_must, struct err *e)
+static int set_all(int root, const struct net_walk *all, const struct ckpt_netseen *seen, bool all_must, struct err *e)
 {
 	struct net_walk w = *all;
 	const char *path;
@@ -225,9 +236,9 @@ static int set_all(int root, const struct net_walk *all, const struct seen *seen
 }
 
 /* Twice: some switches set others with them. */
-static int set_switches(const struct net_walk *all, const struct seen *seen, struct err *e)
+static int set_switches(const struct net_walk *all, const struct ckpt_netseen *seen, struct err *e)
 {
-	static const struct seen nothing;
+	static const struct ckpt_netseen nothing;
 	cleanup_close int root = net_switches_root(e);
 	int r = root < 0 ? root : set_all(root, all, seen, false, e);
 
@@ -254,29 +265,37 @@ int net_within(const struct ckpt_netplaces *at, uint32_t ns, uint32_t home, int 
 struct filling {
 	const struct ckpt_netplaces *at;
 	struct net_walk all;
-	struct seen seen;
+	struct ckpt_netseen seen;
 	const struct list *configured;
 };
+
+/* Its switches, and its links. */
+static int raise_links(void *arg, struct err *e)
+{
+	cleanup_nl struct nl route = NL_INIT;
+	const struct filling *f = arg;
+	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
+
+	if (r == 0)
+		r = set_switches(&f->all, &f->seen, e);
+	if (r == 0)
+		r = net_links_up(&route, &f->all, e);
+	return r == 0 ? net_ports_restore(&route, &f->all, netns, e) : r;
+}
 
 /* What the links of one have, and what is beside them. */
 static int fill(void *arg, struct err *e)
 {
-	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,
-						    CKPT_NET_ROUTE, CKPT_NET_RULE };
+	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,  CKPT_NET_NEXTHOP,
+						    CKPT_NET_ROUTE,   CKPT_NET_RULE,	   CKPT_NET_DISCIPLINE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	const struct filling *f = arg;
 	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
 
 	if (r == 0)
 		r = nl_open(&filter, NETLINK_NETFILTER, netns, e);
-	if (r == 0)
-		r = set_switches(&f->all, &f->seen, e);
-	if (r == 0)
-		r = net_links_up(&route, &f->all, e);
-	if (r == 0)
-		r = net_ports_restore(&route, &f->all, netns, e);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
-		r = sync_part(&route, parts[i], &f->all, f->configured, e);
+		r = sync_part(&route, parts[i], &f->all, f->configured, f->seen.moved, e);
 	return r == 0 ? net_filter_restore(&filter, &f->all, e) : r;
 }
 
@@ -290,8 +309,9 @@ static bool has_any(Ckpt__NetState *const *states, size_t count, uint32_t ns)
 
 /* Of one that has the host's network nothing was saved, and nothing is touched. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const struct ckpt_netplaces *at,
-			  const struct ckpt_netlook *look, const struct ckpt_netsame *same, struct err *e)
+			  const struct ckpt_netseen *seen, struct err *e)
 {
+	static int (*const passes[])(void *arg, struct err *e) = { raise_links, fill };
 	cleanup_nl struct nl route = NL_INIT;
 	cleanup_list struct list configured = { 0 }, none = { 0 };
 	struct net_walk all = { .states = states, .count = count };
@@ -304,12 +324,16 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 		r = net_list(&route, NULL, CKPT_NET_LINK, list_add, &configured, e);
 	if (r == 0)
 		r = net_links_restore(at, &all, e);
-	for (uint32_t ns = 0; r == 0 && ns < at->count; ns++) {
-		struct filling f = { at, all, { ns ? NULL : look, ns ? NULL : same }, ns ? &none : &configured };
+	/* Nexthops want links with carriers: those at their other ends are up before. */
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(passes); i++)
+		for (uint32_t ns = 0; r == 0 && ns < at->count; ns++) {
+			struct filling f = { at, all, { NULL, NULL, NULL }, ns ? &none : &configured };
 
-		f.all.ns = ns;
-		if (has_any(states, count, ns))
-			r = net_within(at, ns, 0, fill, &f, e);
-	}
+			if (!ns)
+				f.seen = *seen;
+			f.all.ns = ns;
+			if (has_any(states, count, ns))
+				r = net_within(at, ns, 0, passes[i], &f, e);
+		}
 	return r;
 }

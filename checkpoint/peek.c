@@ -18,7 +18,7 @@
 
 #define PIECE MIB(1)
 
-enum { ASK_CREDENTIALS = 1, ASK_QUEUE, ASK_NEXT };
+enum { ASK_QUEUE = 1, ASK_NEXT };
 
 /* On the socket between the two; the data is in shared memory. */
 struct answer {
@@ -194,14 +194,6 @@ static void answer_queue(struct looking *l)
 	send_answer(l);
 }
 
-static void answer_credentials(struct looking *l)
-{
-	socklen_t len = sizeof(l->a.cred);
-
-	l->a.result = getsockopt(l->fd, SOL_SOCKET, SO_PEERCRED, &l->a.cred, &len) < 0 ? -errno : 1;
-	send_answer(l);
-}
-
 static _Noreturn void serve(int sock, uint8_t *data)
 {
 	for (;;) {
@@ -224,10 +216,7 @@ static _Noreturn void serve(int sock, uint8_t *data)
 			_exit(1);
 		l.fd = fds[0];
 		getsockopt(l.fd, SOL_SOCKET, SO_TYPE, &l.type, &len);
-		if (what == ASK_QUEUE)
-			answer_queue(&l);
-		else
-			answer_credentials(&l);
+		answer_queue(&l);
 		close(l.fd);
 	}
 }
@@ -323,17 +312,6 @@ static int hear(struct ckpt_peeker *p, struct answer *a, struct ckpt_peeked *ret
 		return -EPIPE;
 	take_fds(&m, ret ? ret->fds : NULL, ret ? &ret->fd_count : NULL);
 	return a->result;
-}
-
-int ckpt_peek_credentials(struct ckpt_peeker *p, int fd, struct ucred *ret, struct err *e)
-{
-	struct answer a;
-	int r = ask(p, ASK_CREDENTIALS, fd);
-
-	if (r == 0)
-		r = hear(p, &a, NULL);
-	*ret = a.cred;
-	return r < 0 ? err_code(e, r, "ask who is at the other end of a unix socket") : 0;
 }
 
 int ckpt_peek(struct ckpt_peeker *p, int fd, ckpt_peek_fn each, void *arg, struct err *e)

@@ -31,8 +31,6 @@ struct ckpt_peeked {
 
 struct ckpt_peeker *ckpt_peeker_new(pid_t init, struct err *e);
 void ckpt_peeker_free(struct ckpt_peeker *p);
-/* SO_PEERCRED, with the VPS's pid. */
-int ckpt_peek_credentials(struct ckpt_peeker *p, int fd, struct ucred *ret, struct err *e);
 /*
  * All that is queued, from the first on: of a stream in pieces that begin where the sender or the open
  * files under way change. Nothing is taken out of it. `each` returns a negative value to stop.

@@ -34,13 +34,15 @@ static uint64_t in_code(pid_t tid, uint64_t rip)
 	return restarts(nr) ? nr : 0;
 }
 
-/* A wait for a word that is as expected, with a time: its operation is 0, as nanosleep's second argument may be. */
+/* A wait for a word that is as expected, with a time: its operation is 0, as nanosleep's second argument may be, or 9, as many
+ * files may be waited for. */
 static bool is_shared_futex(pid_t tid, const struct user_regs_struct *r)
 {
+	uint64_t op = r->rsi & ~(uint64_t)FUTEX_CLOCK_REALTIME;
 	int64_t ts[2];
 	uint32_t word;
 
-	return r->rsi == FUTEX_WAIT && ckpt_mem_read(tid, r->rdi, &word, sizeof(word)) == 0 &&
+	return (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET) && ckpt_mem_read(tid, r->rdi, &word, sizeof(word)) == 0 &&
 	       word == (uint32_t)r->rdx && ckpt_mem_read(tid, r->r10, ts, sizeof(ts)) == 0 && ts[0] >= 0 &&
 	       ts[1] >= 0 && ts[1] < 1000000000;
 }

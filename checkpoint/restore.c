@@ -59,6 +59,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	ckpt_host_of(r->tree.header, &host);
 	n = ckpt_host_check(&host, e);
 	if (n == 0)
+		n = ckpt_moved_find(r->tree.header, spec, &r->moved, e);
+	if (n == 0)
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
 		n = ckpt_births_check(&r->tree, &r->plan, e);

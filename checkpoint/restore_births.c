@@ -463,17 +463,12 @@ bool restore_counts_up(const struct restore *r)
 	return any;
 }
 
-static bool is_settled_first(const struct restore *r)
-{
-	return !r->early && !restore_counts_up(r);
-}
-
 int restore_settle_own_numbers(const struct restore *r, struct err *e)
 {
 	char text[16];
 	int n;
 
-	if (!is_settled_first(r))
+	if (restore_counts_up(r))
 		return 0;
 	snprintf(text, sizeof(text), "%u", highest(r, 0, 0));
 	n = fd_write_file_at(r->proc, "sys/kernel/ns_last_pid", text);
@@ -483,7 +478,7 @@ int restore_settle_own_numbers(const struct restore *r, struct err *e)
 int restore_settle_numbers(struct restore *r, struct err *e)
 {
 	uint32_t main = main_of(r, CKPT_SPACE_PID);
-	int n = is_settled_first(r) ? 0 : rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e);
+	int n = restore_counts_up(r) ? rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e) : 0;
 
 	for (uint32_t id = 1; n == 0 && id <= r->tree.space_count; id++) {
 		cleanup_close int fd = -EBADF;

@@ -34,8 +34,8 @@ bool restore_counts_up(const struct restore *r);
 /* Which numbers are given next, in these and in the VPS's own: those of processes that have ended are not given
  * again too soon. And how high they go. */
 int restore_settle_numbers(struct restore *r, struct err *e);
-/* In the VPS's own where that can be said before anybody is born, as it does not count who is born with a number of his
- * own (set_tid): by the first process itself. */
+/* In the VPS's own where that can be said when files are opened, as it does not count who is born with a number of his
+ * own (set_tid): by who opens them. */
 int restore_settle_own_numbers(const struct restore *r, struct err *e);
 
 /* The user namespace `to`, with the identity of `t`, set as the one has it that `p` is in: in the other some ids may

@@ -15,6 +15,7 @@
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/times.h"
+#include "checkpoint/waits.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -187,6 +188,9 @@ static const struct {
 	{ "limits", NULL, restore_outside },
 	{ "threads", NULL, restore_threads },
 	{ "signals", NULL, restore_signals },
+	{ "waits", NULL, restore_waits },
+	{ "calls", NULL, restore_waits_enter },
+	{ "interrupted calls", NULL, restore_waits_finish },
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },

@@ -55,6 +55,8 @@ int restore_let_go(struct restore *r, bool paused, struct err *e)
 				n = err_sys(e, "let process %u run", r->procs[i].task->process->pid);
 	if (n == 0)
 		n = fault_point("restore", "thaw", e);
+	if (n == 0 && r->netns >= 0)
+		n = ckpt_moved_leave(&r->moved, r->netns, e);
 	if (n == 0)
 		n = restore_sockets_unseal(r, e);
 	if (n == 0)

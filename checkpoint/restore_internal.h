@@ -4,6 +4,7 @@
 
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
+#include "checkpoint/netgiven.h"
 #include "checkpoint/plan.h"
 #include "runtime/vps.h"
 
@@ -80,9 +81,11 @@ struct restore {
 	struct ckpt_loose *heirs;    /* pages that are inherited; NULL: none */
 	pthread_mutex_t heirs_lock;
 	struct ckpt_netsame *netsame; /* which switches need not be set; NULL: it is not known */
+	struct ckpt_moved moved;     /* addresses that are others than when it was saved */
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
 	char scratch[64];            /* as struct ckpt_opening has it */
+	bool *paired;                /* as tree.files: it and its other end are in process 1's table already (pairs.h) */
 	bool fills_late;             /* sockets are filled when all is open: something opened late is on its way in one */
 };
 
@@ -259,6 +262,8 @@ int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *
 int restore_early_settle(struct restore *r, struct list *l, struct err *e);
 /* One that no task of the tree has. (early_settle.c) */
 pid_t restore_free_number(const struct ckpt_tree *t);
+/* So that it may have all those that are planned. (early_settle.c) */
+int restore_raise_files(const struct restore *r, const struct restoring *p, struct err *e);
 /* A copy of ours does something in the VPS for process 1, which runs no code of ours any more; with `take` what it
  * has opened is taken by that. (early_settle.c) */
 int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e), bool take, struct list *l,

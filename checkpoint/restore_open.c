@@ -237,7 +237,7 @@ static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 	int n = raise_limit(r, e);
 
 	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				    .end = restore_fd_end(r), .lender = -EBADF, .scratch = r->scratch };
+				    .end = restore_fd_end(r), .lender = -EBADF, .paired = r->paired, .scratch = r->scratch };
 	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
@@ -309,6 +309,7 @@ static int restore_networks(const struct restore *r, struct err *e)
 				       open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	cleanup_free int *fd = malloc((r->tree.space_count + 1) * sizeof(*fd));
 	struct ckpt_netplaces at = { fd, r->tree.space_count + 1 };
+	struct ckpt_netseen seen = { restore_early_look(r), r->netsame, &r->moved };
 
 	if (!fd || own < 0)
 		return err_code(e, fd ? -errno : -ENOMEM, "restore the network");
@@ -316,7 +317,7 @@ static int restore_networks(const struct restore *r, struct err *e)
 	for (uint32_t id = 1; id <= r->tree.space_count; id++)
 		fd[id] = r->tree.spaces[id - 1]->kind == CKPT_SPACE_NET && id != main ? restore_fd_space(r, id) :
 											 -EBADF;
-	return ckpt_netstate_restore(r->tree.nets, r->tree.net_count, &at, restore_early_look(r), r->netsame, e);
+	return ckpt_netstate_restore(r->tree.nets, r->tree.net_count, &at, &seen, e);
 }
 
 static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)

@@ -7,7 +7,6 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/timers.h"
-#include "checkpoint/waits.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -87,8 +86,7 @@ int restore_signals(struct restore *r, struct restoring *p, struct list *l, stru
 		n = send_pending(r, p, l, e);
 	if (n == 0)
 		n = restore_timers(r, p, l, e);
-	list_init(l, r);
-	return n == 0 ? restore_waits(p, l, e) : n;
+	return n;
 }
 
 /*
@@ -141,6 +139,26 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 	return n < 0 ? err_code(e, n, "set the registers of thread %u", t->tid) : 0;
 }
 
+/* A signal that the first thread would not notice ends its last list with one stop; all others wait on. */
+static int choose_notice(const struct restoring *p, struct err *e)
+{
+	const Ckpt__Thread *t = p->task->threads[0];
+	const Ckpt__SignalActions *actions = p->task->actions;
+	struct ckpt_thread *th = &p->threads[0];
+	int n;
+
+	for (size_t i = 0; i < actions->n_action; i++) {
+		const Ckpt__SignalAction *a = actions->action[i];
+		uint64_t bit = 1ull << (a->signal - 1);
+
+		th->ignored |= a->handler == 1 /* SIG_IGN */ ? bit : 0;
+		th->caught |= a->handler > 1 ? bit : 0;
+	}
+	th->notify = batch_notify(th, t->sigmask);
+	n = th->notify ? ckpt_trace_set_mask(th->tid, ~(1ull << (th->notify - 1))) : 0;
+	return n < 0 ? err_code(e, n, "block the signals of thread %u", t->tid) : 0;
+}
+
 int restore_unmap_own(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const struct ckpt_call c = { SYS_munmap, { r->region, RESTORE_REGION }, 0 };
@@ -150,6 +168,8 @@ int restore_unmap_own(struct restore *r, struct restoring *p, struct list *l, st
 	(void)l;
 	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
 		n = ckpt_thread_settle(&p->threads[i], e);
+	if (n == 0)
+		n = choose_notice(p, e);
 	if (n == 0)
 		n = ckpt_batch_to_vdso(&p->batch, mm->vdso + mm->vdso_size, e);
 	p->batch.scratch = 0;

@@ -14,7 +14,7 @@
 int restore_hold_network(void *restore, int netns_fd, struct err *e)
 {
 	struct restore *r = restore;
-	bool any = r->early != NULL; /* what sockets there will be is not known */
+	bool any = r->early != NULL || r->moved.gone.count; /* early: what sockets there will be is not known */
 
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		any |= r->tree.files[i]->kind == CKPT_FILE_INET;

@@ -210,10 +210,21 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 	return r == 0 ? ckpt_reuseport_collect(k, e) : r;
 }
 
+/* Mostly the one before was of the same task. */
+static int pidfd_of(struct ckpt_dump *d, pid_t tid)
+{
+	if (d->socks_of != tid)
+		fd_close(&d->socks_pidfd);
+	if (d->socks_pidfd < 0)
+		d->socks_pidfd = ckpt_task_pidfd(tid);
+	d->socks_of = tid;
+	return d->socks_pidfd;
+}
+
 int ckpt_sock_reopen(struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret)
 {
 	const struct ckpt_seen *s = d->files.by_file[id - 1];
-	cleanup_close int pidfd = ckpt_task_pidfd(s->pid);
+	int pidfd = pidfd_of(d, s->pid);
 
 	*ret = (struct ckpt_sock){ .d = d,
 				   .fd = -EBADF,
@@ -226,7 +237,7 @@ int ckpt_sock_reopen(struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret)
 	return ret->fd < 0 ? -errno : 0;
 }
 
-int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
+static int collect_all(struct ckpt_dump *d, struct ckpt_peers *peers, struct err *e)
 {
 	int r = 0;
 
@@ -238,10 +249,20 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 		r = ckpt_sock_reopen(d, id, &k);
 		if (r < 0)
 			return err_code(e, r, "take fd %d of process %d", k.number, (int)k.pid);
-		k.d = d;
 		r = ckpt_note(d, collect_one(&k, e), k.pid, k.number, e);
+		if (r == 0 && k.s->local)
+			r = ckpt_peers_add(d, peers, id, TAKE_FD(k.fd), e);
 		fd_close(&k.fd);
 	}
+	return r == 0 ? ckpt_peers_collect(d, peers, e) : r;
+}
+
+int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
+{
+	struct ckpt_peers peers = { .count = 0 };
+	int r = collect_all(d, &peers, e);
+
+	ckpt_peers_done(&peers);
 	ckpt_peeker_free(d->peeker);
 	ckpt_guard_free(d->guard);
 	d->peeker = NULL;

@@ -347,6 +347,30 @@ int restore_sockets_take(struct restore *r, struct err *e)
 	return n;
 }
 
+/* It is of an address that is another VPS's now, or nobody's. */
+static bool is_orphan(const struct restore *r, const Ckpt__Socket *s)
+{
+	const struct sockaddr_in6 *in6 = (const void *)s->name.data;
+	const struct sockaddr_in *in = (const void *)s->name.data;
+
+	if (s->name.len < (s->family == AF_INET ? sizeof(*in) : sizeof(*in6)))
+		return false;
+	if (s->family == AF_INET)
+		return ckpt_given_has(&r->moved.gone, &in->sin_addr, 4);
+	if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+		return ckpt_given_has(&r->moved.gone, &in6->sin6_addr.s6_addr[12], 4);
+	return ckpt_given_has(&r->moved.gone, &in6->sin6_addr, 16);
+}
+
+/* In repair mode the kernel tells the program (ECONNABORTED), and the peer, who goes on with the other, nothing. */
+static void abandon(int fd)
+{
+	const struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+
+	(void)connect(fd, &nobody, sizeof(nobody));
+	set_int(fd, TCP_REPAIR, TCP_REPAIR_OFF);
+}
+
 static void ask_again(struct restore *r, int fd, uint32_t id)
 {
 	const Ckpt__Socket *s = r->tree.files[id - 1]->socket;
@@ -365,6 +389,10 @@ static void go_on(struct restore *r, int fd, uint32_t id)
 	size_t out = queued(&r->tree, id, 1);
 	struct err ignored;
 
+	if (is_orphan(r, s)) {
+		abandon(fd);
+		return;
+	}
 	/* The probe that this sends is answered with what the peer has got meanwhile. */
 	set_int(fd, TCP_REPAIR, TCP_REPAIR_OFF);
 	ckpt_sockopt_set(fd, s, SOL_SOCKET, SO_REUSEADDR, &ignored);

@@ -17,6 +17,7 @@
 #include "checkpoint/tree.h"
 
 #include "base/macro.h"
+#include "checkpoint/netgiven.h"
 #include "checkpoint/netstate.h"
 #include "checkpoint/sockets.h"
 
@@ -35,19 +36,34 @@ struct ckpt_chunk {
 	_Alignas(16) uint8_t data[];
 };
 
+/* Filled from its end, so that what is left is all that is to be known. */
+static int add_chunk(struct ckpt_arena *a, struct ckpt_chunk *c, size_t room)
+{
+	if (!c)
+		return -ENOMEM;
+	c->next = a->chunks;
+	a->chunks = c;
+	a->left = room;
+	return 0;
+}
+
+int ckpt_arena_reserve(struct ckpt_arena *a, size_t size)
+{
+	struct ckpt_chunk *c = malloc(sizeof(*c) + size);
+
+	if (c)
+		explicit_bzero(c, sizeof(*c) + size); /* not calloc(3), which leaves it to the kernel */
+	return add_chunk(a, c, size);
+}
+
 void *ckpt_alloc(struct ckpt_arena *a, size_t size)
 {
 	size = (size + 15) & ~(size_t)15;
 	if (size > a->left) {
 		size_t room = size > CHUNK / 4 ? size : CHUNK;
-		struct ckpt_chunk *c = calloc(1, sizeof(*c) + room);
 
-		if (!c)
+		if (add_chunk(a, calloc(1, sizeof(struct ckpt_chunk) + room), room) < 0)
 			return NULL;
-		c->next = a->chunks;
-		a->chunks = c;
-		a->left = room;
-		/* Filled from its end, so that what is left is all that is to be known. */
 	}
 	a->left -= size;
 	return a->chunks->data + a->left;
@@ -207,18 +223,75 @@ static int add_task(struct ckpt_tree *t, Ckpt__Process *p, struct err *e)
 	return 0;
 }
 
+#define LIST(array, count) offsetof(struct ckpt_tree, array), offsetof(struct ckpt_tree, count)
+
+/* The lists of a tree that records of one type each are added to. */
+static const struct {
+	const char *what;
+	size_t array, count, max;
+	bool numbered; /* by their places, from 1 */
+} lists[CKPT_REC_COUNT] = {
+	[CKPT_REC_FILE] = { "file", LIST(files, file_count), FILES_MAX, true },
+	[CKPT_REC_TMPFS] = { "what lies in memory", LIST(tmpfs, tmpfs_count), FILES_MAX, false },
+	[CKPT_REC_MQUEUE] = { "message queue", LIST(mqueues, mqueue_count), FILES_MAX, true },
+	[CKPT_REC_IPC] = { "System V object", LIST(ipc, ipc_count), FILES_MAX, false },
+	[CKPT_REC_GHOST] = { "deleted file", LIST(ghosts, ghost_count), FILES_MAX, true },
+	[CKPT_REC_SOCKET_DATA] = { "what is in socket", LIST(queues, queue_count), FILES_MAX, false },
+	[CKPT_REC_NET_STATE] = { "part of a network", LIST(nets, net_count), FILES_MAX, false },
+	[CKPT_REC_SHMEM] = { "shared memory", LIST(shmems, shmem_count), FILES_MAX, true },
+	[CKPT_REC_ZOMBIE] = { "zombie", LIST(zombies, zombie_count), TASKS_MAX, false },
+	[CKPT_REC_SECCOMP] = { "seccomp filter", LIST(filters, filter_count), FILES_MAX, true },
+};
+
+static int add_to_list(struct ckpt_tree *t, const struct ckpt_record *rec, void *m, struct err *e)
+{
+	size_t *count = (size_t *)(void *)((char *)t + lists[rec->type].count);
+	int r;
+
+	if (*count >= lists[rec->type].max)
+		return bad(e, "too many records, at", rec->id);
+	if (lists[rec->type].numbered && rec->id != *count + 1)
+		return bad(e, lists[rec->type].what, rec->id);
+	r = ckpt_push(&t->arena, (char *)t + lists[rec->type].array, count, m);
+	if (r < 0)
+		return err_code(e, r, "read the image");
+	if (rec->type == CKPT_REC_SHMEM && !ckpt_huge_shmem_fits(m))
+		return bad(e, "shared memory of huge pages", rec->id);
+	return rec->type == CKPT_REC_GHOST ? ckpt_ghost_check(t, *count - 1, e) : 0;
+}
+
 /* What belongs to a process follows it. */
-static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *e)
+static int add_to_task(struct ckpt_tree *t, const struct ckpt_record *rec, void *m, struct err *e)
 {
 	struct ckpt_task *k = t->task_count ? &t->tasks[t->task_count - 1] : NULL;
-	void *m;
 	int r = 0;
+
+	if (!k)
+		return bad(e, "no process before record", rec->id);
+	if (rec->type == CKPT_REC_MM)
+		k->mm = m;
+	else if (rec->type == CKPT_REC_SIGACTIONS)
+		k->actions = m;
+	else if (rec->type == CKPT_REC_FDS)
+		k->fds = m;
+	else if (rec->type == CKPT_REC_THREAD)
+		r = ckpt_push(&t->arena, &k->threads, &k->thread_count, m);
+	else if (rec->type == CKPT_REC_PENDING)
+		r = ckpt_push(&t->arena, &k->pending, &k->pending_count, m);
+	return r < 0 ? err_code(e, r, "read the image") : 0;
+}
+
+static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *e)
+{
+	void *m;
 
 	if (rec->type == CKPT_REC_GHOST_DATA)
 		return ckpt_ghost_take(t, rec, e);
 	m = keep(t, rec);
 	if (!m)
 		return err_code(e, -ENOMEM, "read the image");
+	if (rec->type < ARRAY_SIZE(lists) && lists[rec->type].what)
+		return add_to_list(t, rec, m, e);
 	switch (rec->type) {
 	case CKPT_REC_HEADER:
 		if (t->header)
@@ -227,80 +300,14 @@ static int take(struct ckpt_tree *t, const struct ckpt_record *rec, struct err *
 		return 0;
 	case CKPT_REC_PROCESS:
 		return add_task(t, m, e);
-	case CKPT_REC_FILE:
-		if (rec->id != t->file_count + 1 || t->file_count == FILES_MAX)
-			return bad(e, "file", rec->id);
-		r = ckpt_push(&t->arena, &t->files, &t->file_count, m);
-		break;
-	case CKPT_REC_TMPFS:
-		if (t->tmpfs_count == FILES_MAX)
-			return bad(e, "too much in tmpfs, at", rec->id);
-		r = ckpt_push(&t->arena, &t->tmpfs, &t->tmpfs_count, m);
-		break;
-	case CKPT_REC_MQUEUE:
-		if (rec->id != t->mqueue_count + 1)
-			return bad(e, "message queue", rec->id);
-		r = ckpt_push(&t->arena, &t->mqueues, &t->mqueue_count, m);
-		break;
-	case CKPT_REC_IPC:
-		if (t->ipc_count == FILES_MAX)
-			return bad(e, "too many System V objects, at", rec->id);
-		r = ckpt_push(&t->arena, &t->ipc, &t->ipc_count, m);
-		break;
-	case CKPT_REC_GHOST:
-		if (rec->id != t->ghost_count + 1)
-			return bad(e, "deleted file", rec->id);
-		r = ckpt_push(&t->arena, &t->ghosts, &t->ghost_count, m);
-		if (r == 0 && ckpt_ghost_check(t, t->ghost_count - 1, e) < 0)
-			return -EIO;
-		break;
-	case CKPT_REC_SOCKET_DATA:
-		if (t->queue_count == FILES_MAX)
-			return bad(e, "too much in sockets, at", rec->id);
-		r = ckpt_push(&t->arena, &t->queues, &t->queue_count, m);
-		break;
-	case CKPT_REC_NET_STATE:
-		if (t->net_count == FILES_MAX)
-			return bad(e, "too much of a network, at", rec->id);
-		r = ckpt_push(&t->arena, &t->nets, &t->net_count, m);
-		break;
-	case CKPT_REC_SHMEM:
-		if (rec->id != t->shmem_count + 1 || t->shmem_count == FILES_MAX)
-			return bad(e, "shared memory", rec->id);
-		if (!ckpt_huge_shmem_fits(m))
-			return bad(e, "shared memory of huge pages", rec->id);
-		r = ckpt_push(&t->arena, &t->shmems, &t->shmem_count, m);
-		break;
-	case CKPT_REC_ZOMBIE:
-		if (t->zombie_count == TASKS_MAX)
-			return bad(e, "too many zombies, at", rec->id);
-		r = ckpt_push(&t->arena, &t->zombies, &t->zombie_count, m);
-		break;
-	case CKPT_REC_SECCOMP:
-		if (rec->id != t->filter_count + 1 || t->filter_count == FILES_MAX)
-			return bad(e, "seccomp filter", rec->id);
-		r = ckpt_push(&t->arena, &t->filters, &t->filter_count, m);
-		break;
 	case CKPT_REC_SPACE:
 	case CKPT_REC_SUPER:
 	case CKPT_REC_MOUNT:
 	case CKPT_REC_GROUP:
 		return ckpt_spaces_take(t, rec, m, e);
 	default:
-		if (!k)
-			return bad(e, "no process before record", rec->id);
-		if (rec->type == CKPT_REC_MM)
-			k->mm = m;
-		else if (rec->type == CKPT_REC_SIGACTIONS)
-			k->actions = m;
-		else if (rec->type == CKPT_REC_FDS)
-			k->fds = m;
-		else if (rec->type == CKPT_REC_THREAD)
-			r = ckpt_push(&t->arena, &k->threads, &k->thread_count, m);
-		else if (rec->type == CKPT_REC_PENDING)
-			r = ckpt_push(&t->arena, &k->pending, &k->pending_count, m);
+		return add_to_task(t, rec, m, e);
 	}
-	return r < 0 ? err_code(e, r, "read the image") : 0;
 }
 
 /* Guards lie in their area. */
@@ -445,7 +452,8 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		if (x < 0)
 			return x;
 	}
-	if (ckpt_sockets_check(t, e) < 0 || ckpt_netstate_check(t->nets, t->net_count, e) < 0)
+	if (ckpt_sockets_check(t, e) < 0 || ckpt_netstate_check(t->nets, t->net_count, e) < 0 ||
+	    ckpt_given_check(t->header, e) < 0)
 		return -EPROTO;
 	for (size_t i = 0; n >= 0 && i < t->task_count; i++) {
 		int x = check_task(t, &t->tasks[i], e);

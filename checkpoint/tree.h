@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 /* Messages, from image.proto: checkpoint/image.pb-c.h, which is made by the build, has them. */
+typedef struct Ckpt__Credentials Ckpt__Credentials;
 typedef struct Ckpt__FdTable Ckpt__FdTable;
 typedef struct Ckpt__File Ckpt__File;
 typedef struct Ckpt__Group Ckpt__Group;
@@ -49,6 +50,8 @@ struct ckpt_arena {
 	size_t left;
 };
 
+/* Makes room for so many bytes, in memory that the kernel need not find any more: it has been written to. -ENOMEM. */
+int ckpt_arena_reserve(struct ckpt_arena *a, size_t size);
 /* Zeroed; NULL when out of memory. */
 void *ckpt_alloc(struct ckpt_arena *a, size_t size);
 char *ckpt_strdup(struct ckpt_arena *a, const char *s);

@@ -23,7 +23,6 @@
 #include <sys/un.h>
 
 #define RUNTIME_NOTIFY "/run/host/notify" /* the holder's, made anew at the same place */
-#define GROUPS_MAX 65536
 
 static void take_attribute(const struct rtattr *a, struct ckpt_unix_diag *d)
 {
@@ -95,7 +94,7 @@ static int peeker(struct ckpt_dump *d, struct err *e)
 	return d->peeker ? 0 : -EIO;
 }
 
-static Ckpt__Credentials *credentials_new(struct ckpt_dump *d, const struct ucred *u)
+Ckpt__Credentials *ckpt_unix_credentials(struct ckpt_dump *d, const struct ucred *u)
 {
 	Ckpt__Credentials *c = ckpt_alloc(ckpt_dump_arena(d), sizeof(*c));
 
@@ -106,43 +105,6 @@ static Ckpt__Credentials *credentials_new(struct ckpt_dump *d, const struct ucre
 	c->uid = ckpt_dump_id(d, u->uid);
 	c->gid = ckpt_dump_id(d, u->gid);
 	return c;
-}
-
-static int collect_groups(const struct ckpt_sock *k, Ckpt__Credentials *c)
-{
-	cleanup_free gid_t *g = NULL;
-	socklen_t len = 0;
-
-	/* It says how many there are (SO_PEERGROUPS, Linux 4.13). */
-	if (getsockopt(k->fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &len) == 0 || errno != ERANGE)
-		return 0;
-	g = malloc(len);
-	c->groups = ckpt_alloc(ckpt_dump_arena(k->d), len);
-	if (!g || !c->groups || len / sizeof(gid_t) > GROUPS_MAX)
-		return -ENOMEM;
-	if (getsockopt(k->fd, SOL_SOCKET, SO_PEERGROUPS, g, &len) < 0)
-		return -errno;
-	c->n_groups = len / sizeof(gid_t);
-	for (size_t i = 0; i < c->n_groups; i++)
-		c->groups[i] = ckpt_dump_id(k->d, g[i]);
-	return 0;
-}
-
-/* Those of whom it was connected to when it was, or of who listens. */
-static int collect_credentials(const struct ckpt_sock *k, struct err *e)
-{
-	struct ucred u;
-	int r = peeker(k->d, e);
-
-	if (r == 0)
-		r = ckpt_peek_credentials(k->d->peeker, k->fd, &u, e);
-	if (r < 0 || u.pid == 0)
-		return r;
-	k->s->local->credentials = credentials_new(k->d, &u);
-	if (!k->s->local->credentials)
-		return err_code(e, -ENOMEM, "collect unix sockets");
-	r = collect_groups(k, k->s->local->credentials);
-	return r < 0 ? err_code(e, r, "read the groups at the other end of a unix socket") : 0;
 }
 
 /* What the path of a socket leads to now; 0 when it is another thing. */
@@ -260,8 +222,6 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 	r = ckpt_sock_names(k, e);
 	if (r == 0)
 		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
-	if (r == 0)
-		r = collect_credentials(k, e);
 	if (r < 0)
 		return r;
 	collect_bound(k, &g);
@@ -414,7 +374,7 @@ static int keep_message(struct ckpt_peeked *m, void *arg, struct err *e)
 		q->from.len = m->from_len;
 	}
 	if (m->has_sender && m->sender.pid)
-		q->sender = credentials_new(k->d, &m->sender);
+		q->sender = ckpt_unix_credentials(k->d, &m->sender);
 	q->rights = ckpt_alloc(a, (m->fd_count + 1) * sizeof(*q->rights));
 	if (!q->rights || (m->from_len && !q->from.data))
 		return err_code(e, -ENOMEM, "collect unix sockets");

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 /* How a socket came to its name. In images. */
 enum ckpt_unix_bound {
@@ -42,7 +43,23 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_unix_relate(struct ckpt_dump *d, struct err *e);
 /* What is queued; new files join d->tree.files. */
 int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e);
+/* Ids as the VPS has them; NULL when out of memory. */
+Ckpt__Credentials *ckpt_unix_credentials(struct ckpt_dump *d, const struct ucred *u);
 bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f);
+
+#define CKPT_PEERS_MAX 256
+/* Sockets whose other ends will be asked for together (unix_peers.c). */
+struct ckpt_peers {
+	uint32_t file[CKPT_PEERS_MAX]; /* numbers in d->tree.files, counted from 1 */
+	int fd[CKPT_PEERS_MAX];
+	struct ucred cred[CKPT_PEERS_MAX];
+	size_t count;
+};
+/* The fd is taken. When there is room for no more all are asked for. */
+int ckpt_peers_add(struct ckpt_dump *d, struct ckpt_peers *p, uint32_t file, int fd, struct err *e);
+/* Those that have not been asked for. None is left, whatever comes of it. */
+int ckpt_peers_collect(struct ckpt_dump *d, struct ckpt_peers *p, struct err *e);
+void ckpt_peers_done(struct ckpt_peers *p);
 
 /* In the first process of the restored VPS. */
 int ckpt_unix_make(struct ckpt_opening *o, struct err *e);

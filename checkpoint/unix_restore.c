@@ -12,6 +12,7 @@
 #include "base/path.h"
 #include "checkpoint/as.h"
 #include "checkpoint/lend.h"
+#include "checkpoint/pairs.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/sockopt.h"
 #include "checkpoint/tcp.h"
@@ -237,6 +238,10 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 
 	if (k != UNIX_NOT_ASIDE)
 		other = o->tree->files[k]->socket;
+	if (o->paired && o->paired[i]) {
+		r = ckpt_pair_take(o, i, k, p.fds, e);
+		return r < 0 ? r : place_pair(o, i, k, p.fds, e);
+	}
 	if (!is_named(&s->name) && !is_named(&s->peer)) {
 		q.value = s->type;
 		r = space ? ckpt_opening_enter(o, space, e) : 0;

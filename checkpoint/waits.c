@@ -129,27 +129,57 @@ static bool build(const struct user_regs_struct *r, uint64_t left, uint64_t time
 	}
 }
 
+/* Where the time of its thread i lies; 0: there are too many. */
+static uint64_t place_of(const struct list *l, size_t i)
+{
+	return i < RESTORE_ROOM / sizeof(struct timespec) ? l->room_at + i * sizeof(struct timespec) : 0;
+}
+
 static int go_on(struct restoring *p, size_t i, const struct list *l, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i];
 	struct timespec ts = { (time_t)(t->wait_ns / SECOND), (long)(t->wait_ns % SECOND) };
+	uint64_t at = place_of(l, i);
 	struct user_regs_struct regs;
 	struct ckpt_call c;
 	int n;
 
 	memcpy(&regs, t->regs.data, sizeof(regs));
-	if ((int64_t)regs.rax != RESTART_BLOCK || !build(&regs, t->wait_ns, l->room_at, &c))
+	if (!at || (int64_t)regs.rax != RESTART_BLOCK || !build(&regs, t->wait_ns, at, &c))
 		return 0;
-	n = ckpt_mem_write(p->batch.pid, l->room_at, &ts, sizeof(ts));
+	n = ckpt_mem_write(p->batch.pid, at, &ts, sizeof(ts));
 	return n < 0 ? err_code(e, n, "write into process %u", t->pid) : ckpt_thread_doze(&p->batch, &p->threads[i], &c, e);
 }
 
-int restore_waits(struct restoring *p, struct list *l, struct err *e)
+int restore_waits(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	int n = 0;
 
+	list_init(l, r);
 	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++)
 		if (p->task->threads[i]->wait_ns)
 			n = go_on(p, i, l, e);
+	return n;
+}
+
+int restore_waits_enter(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	int n = 0;
+
+	(void)r;
+	(void)l;
+	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++)
+		n = ckpt_thread_doze_enter(&p->threads[i], e);
+	return n;
+}
+
+int restore_waits_finish(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	int n = 0;
+
+	(void)r;
+	(void)l;
+	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++)
+		n = ckpt_thread_doze_finish(&p->threads[i], e);
 	return n;
 }

@@ -13,6 +13,7 @@
  * interrupts it at once, so that the kernel has the like again: no register differs, and no memory.
  */
 struct ckpt_dump;
+struct restore;
 struct restoring;
 struct list;
 typedef struct Ckpt__Thread Ckpt__Thread;
@@ -22,7 +23,10 @@ void ckpt_waits_look_ahead(struct ckpt_dump *d);
 /* Fills t->wait_ns from the kernel's memory, where that may be read: without it the call begins anew. Its
  * registers are there. */
 void ckpt_wait_collect(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t);
-/* All of its threads, when they do nothing more for themselves but unmap what is ours. */
-int restore_waits(struct restoring *p, struct list *l, struct err *e);
+/* All of its threads, when they do nothing more for themselves but unmap what is ours: they begin the call, are
+ * interrupted in it, and have been. Each for all processes before the next. */
+int restore_waits(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_waits_enter(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+int restore_waits_finish(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 
 #endif

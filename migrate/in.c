@@ -393,7 +393,7 @@ static int receive_all(struct mig_receiving *r, struct err *e)
 		{ "prepare", prepare_up, NULL },   { "commit", commit_up, NULL },
 		{ "taken", taken_up, NULL },       { "publish", publish_up, NULL },
 	};
-	static const STEP_TABLE(table, "receive", steps);
+	static STEP_TABLE(table, "receive", steps);
 	int ret = steps_up(&table, r, e);
 
 	storage_template_in_free(r->template);

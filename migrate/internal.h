@@ -70,8 +70,8 @@ void mig_live_leave(struct mig_sending *s);
 
 /*
  * Files of the upper layer that its processes have mapped shared and could write through; with `all` also those that
- * are open for writing: ret->all, unless there are some that cannot be found. While it stands still. *ret needs
- * mig_writers_done() in any case.
+ * are open for writing: ret->all, unless there are some that cannot be found. What comes and goes meanwhile while it runs
+ * may be missing. *ret needs mig_writers_done() in any case.
  */
 int mig_find_writers(const struct mig_source *v, int upper, bool all, struct storage_writers *ret, struct err *e);
 void mig_writers_done(struct storage_writers *w);

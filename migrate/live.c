@@ -26,19 +26,21 @@
 #define EXTRA_ROUNDS 4           /* beyond what --max-pause asks for */
 
 /* A pass beside the tenant, or with everything stopped the last one. */
-static int files_pass(struct mig_sending *s, const struct storage_writers *w, bool last, struct storage_pass *ret,
-		      struct err *e)
+static int files_pass(struct mig_sending *s, bool last, struct storage_pass *ret, struct err *e)
 {
+	struct storage_writers w = { 0 };
 	uint64_t from = now_monotonic_us();
-	int r;
+	int r = mig_find_writers(s->o->live, s->upper, s->watching, &w, e);
 
 	s->type = MIG_FILES;
 	if (s->pump.runs)
 		pthread_mutex_lock(&s->pump.lock);
-	r = storage_send_pass(s->files, w, last, ret, e);
+	if (r == 0)
+		r = storage_send_pass(s->files, &w, last, ret, e);
 	if (s->pump.runs)
 		pthread_mutex_unlock(&s->pump.lock);
 	s->files_us = now_monotonic_us() - from;
+	mig_writers_done(&w);
 	return r;
 }
 
@@ -50,10 +52,10 @@ static int files_rounds(struct mig_sending *s, struct err *e)
 	int r = 0;
 
 	s->status = (struct mig_status){ .stage = "files", .total = s->c->sent + s->o->offer.bytes };
-	s->watching = secure_getenv("VPS_JOURNAL") && s->o->offer.entries >= WATCH_FROM &&
+	s->watching = s->o->offer.entries >= WATCH_FROM &&
 		      storage_send_watch(s->files, s->dir, &ignored) == 0;
 	for (unsigned i = 0; r == 0 && i < PASSES_MAX; i++) {
-		r = files_pass(s, NULL, false, &pass, e);
+		r = files_pass(s, false, &pass, e);
 		if (r == 0)
 			r = fault_point("live", "files", e);
 		if (pass.changed < 32 || (i && SHRINKS_NO_MORE(before.bytes, pass.bytes)))
@@ -103,7 +105,7 @@ static int sync_with(struct mig_sending *s, enum mig_type what, struct err *e)
 static int one_round(struct mig_sending *s, struct ckpt_precopy_stats *st, struct err *e)
 {
 	struct storage_pass pass;
-	int r = files_pass(s, NULL, false, &pass, e);
+	int r = files_pass(s, false, &pass, e);
 	uint64_t from = now_monotonic_us();
 
 	if (r == 0)
@@ -177,7 +179,6 @@ static int on_stopped(void *arg, struct err *e)
 {
 	struct mig_sending *s = arg;
 	struct storage_pass pass;
-	struct storage_writers w = { 0 };
 	int r;
 
 	if (!s->frozen_at_us)
@@ -187,11 +188,8 @@ static int on_stopped(void *arg, struct err *e)
 	if (r == 0)
 		r = fault_point("live", "stopped", e);
 	if (r == 0)
-		r = mig_find_writers(s->o->live, s->upper, s->watching, &w, e);
-	if (r == 0)
-		r = files_pass(s, &w, true, &pass, e);
+		r = files_pass(s, true, &pass, e);
 	step_mark("live.disk");
-	mig_writers_done(&w);
 	return r;
 }
 

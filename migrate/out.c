@@ -322,7 +322,7 @@ static int send_all(struct mig_sending *s, struct err *e)
 		{ "offer", offer_up, NULL },
 		{ "answer", answer_up, NULL },
 	};
-	static const STEP_TABLE(offer_table, "send", offer_steps);
+	static STEP_TABLE(offer_table, "send", offer_steps);
 	static const struct step steps[] = {
 		{ "template", template_up, NULL }, { "files", files_up, NULL },
 		{ "sides", sides_up, NULL },       { "image", image_up, NULL },
@@ -330,7 +330,7 @@ static int send_all(struct mig_sending *s, struct err *e)
 		{ "console", console_up, NULL },   { "prepare", prepare_up, NULL },
 		{ "record", record_up, given_up }, { "commit", commit_up, NULL },
 	};
-	static const STEP_TABLE(table, "send", steps);
+	static STEP_TABLE(table, "send", steps);
 	int r;
 
 	s->dry_run = s->o->offer.dry_run;

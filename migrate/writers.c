@@ -14,7 +14,7 @@
 #include <sys/syscall.h>
 
 /*
- * Who could write to files of a VPS that stands still, and may have written to them without a sign. A file is known by
+ * Who could write to files of a VPS, and may have written, or write after they were read, without a sign. A file is known by
  * its handle, whose number is the upper layer's whatever overlay shows, and which is the same by every mount and in every
  * chroot; where the kernel does not tell (before 6.5), by its path, if that leads to it from the root.
  */

@@ -173,7 +173,7 @@ int netns_vps_renumber(const struct netns_host *h, const struct netns_vps *v, in
 		{ "old", step_old, undo_old },
 		{ "new", step_new, undo_new },
 	};
-	static const STEP_TABLE(table, "renumber", steps);
+	static STEP_TABLE(table, "renumber", steps);
 	struct netns_vps as_comes = *v;
 	struct change c = { .h = h, .old = &as_comes, .new = v, .netns_fd = netns_fd, .nl = NL_INIT };
 	int r = is_numbered_otherwise(v, netns_fd, e);

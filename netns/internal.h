@@ -15,7 +15,6 @@ struct netns_addr netns_addr_net(const struct netns_addr *a); /* its network's f
 /* One interface may have it: no loopback, multicast, link-local, network or broadcast address. */
 bool netns_addr_is_host(const struct netns_addr *a);
 uint64_t netns_hash(const char *a, const char *b);
-void netns_link_local(const uint8_t mac[6], struct netns_addr *ret);
 
 /* Marks routes, neighbours and proxy entries as ours (RTA_PROTOCOL, NDA_PROTOCOL); a number that
  * rt_protos(5) leaves to users. */

@@ -145,5 +145,6 @@ int netns_pool_take(const struct netns_host *h, int family, const struct netns_a
 
 /* Locally administered, unicast, the same for the same uuid and interface name wherever it runs. */
 void netns_mac_of(const char *uuid, const char *ifname, uint8_t ret[6]);
+void netns_link_local(const uint8_t mac[6], struct netns_addr *ret); /* that which the kernel makes of it */
 
 #endif

@@ -16,8 +16,8 @@
  *
  * What has changed is told by inode number, size and ctime, which nobody can set back. Two things
  * escape them and are compared by content: a file changed within a tick of the clock after it was
- * looked at, and one that is mapped shared and writable, whose second write to a dirty page leaves
- * the ctime as it was (the caller names those: storage_writers). Content is compared by the digests of blocks that
+ * looked at, and one that is mapped shared and writable, or was when the pass before began: a second write to a dirty
+ * page leaves the ctime as it was (the caller names those: storage_writers). Content is compared by the digests of blocks that
  * the sender keeps of what it sent, so that of a large file only the blocks travel that differ.
  *
  * Kept: owners (as the tenant's ids), modes, times of modification, hard links, holes, symbolic
@@ -64,9 +64,10 @@ struct storage_pass {
  */
 int storage_send_watch(struct storage_send *s, int scratch, struct err *e);
 
-/* Who may have changed a file without a sign: sorted inode numbers, as stat(2) of the tree has them. */
+/* Who may have changed a file without a sign: sorted inode numbers, as stat(2) of the tree has them, from before the pass. */
 struct storage_writers {
-	/* Files that are mapped shared and writable: their contents are compared whatever their ctime says. */
+	/* Files that are mapped shared and writable: their contents are compared whatever their ctime says, by the last pass or
+	 * when they are mapped no more. */
 	uint64_t *mapped;
 	size_t mapped_count;
 	/* Files that are open for writing: of what was written it may not have been told (sendfile(2), AIO). */
@@ -76,7 +77,7 @@ struct storage_writers {
 };
 
 /*
- * One pass. `w` may be NULL. `last`: nobody changes the tree any more, so what cannot be read is an error and not a file
+ * One pass. `w` may be NULL where nothing is mapped. `last`: nobody changes the tree any more, so what cannot be read is an error and not a file
  * that has gone meanwhile.
  */
 int storage_send_pass(struct storage_send *s, const struct storage_writers *w, bool last, struct storage_pass *ret,

@@ -149,17 +149,31 @@ int delta_scan_entry(struct delta_scan *s, int dir, const char *above, const cha
 	return add_item(s->c, path, &st, &s->now) < 0 ? err_code(e, -ENOMEM, "list the tree") : 0;
 }
 
-/* Lists one directory ("": the top). It may have gone meanwhile, or be one no more. */
-static int scan_dir(struct delta_scan *s, const char *path, struct err *e)
+int delta_open_dir(int rootfd, const struct delta_item *item)
 {
-	int fd = path_open_no_links(s->rootfd, *path ? path : ".",
+	int fd = path_open_no_links(rootfd, *item->path ? item->path : ".",
 				    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK, 0, true);
+	struct stat st;
+
+	if (fd < 0 || (fstat(fd, &st) == 0 && st.st_ino == item->st.st_ino))
+		return fd;
+	close(fd);
+	return -ESTALE;
+}
+
+/* Lists the directory at this place. It may have gone meanwhile, or be one no more. */
+static int scan_dir(struct delta_scan *s, size_t i, struct err *e)
+{
+	const char *path = s->c->item[i].path;
+	int fd = delta_open_dir(s->rootfd, &s->c->item[i]);
 	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *d;
 	int r = 0;
 
-	if (fd < 0)
+	if (fd < 0) {
+		s->c->item[i].missed = true;
 		return s->last || fd == -EMFILE || fd == -ENFILE ? err_code(e, fd, "open %s", path) : 0;
+	}
 	if (!dir) {
 		close(fd);
 		return err_code(e, -ENOMEM, "list %s", path);
@@ -286,7 +300,7 @@ int delta_scan_below(struct delta_scan *s, size_t from, struct err *e)
 	/* The list is its own queue: breadth first, and no directory stays open. */
 	for (size_t i = from; r == 0 && i < s->c->count; i++)
 		if (S_ISDIR(s->c->item[i].st.st_mode))
-			r = scan_dir(s, s->c->item[i].path, e);
+			r = scan_dir(s, i, e);
 	return r;
 }
 

@@ -28,6 +28,8 @@ struct delta_item {
 	struct delta_file *file; /* NULL: a directory */
 	size_t next; /* the place, from 1 on, of another name of the file; 0: there is none */
 	bool dirty;  /* may change without a sign in what stat(2) tells */
+	bool mapped; /* it was when the pass began: what was written since to a dirty page has left no sign */
+	bool missed; /* it could not be looked at as it was seen: the next pass does, whatever was changed */
 	bool absent; /* gone before it could be sent */
 	bool touched; /* a directory whose entries this pass changed, and so its times */
 };
@@ -59,6 +61,11 @@ int delta_scan_entry(struct delta_scan *s, int dir, const char *above, const cha
 		     struct err *e);
 /* Adds what lies below the directories that were added at the place `from` and later. */
 int delta_scan_below(struct delta_scan *s, size_t from, struct err *e);
+/*
+ * Opens a directory that was seen. -ESTALE: another stands at its place. A directory above may be moved away for a moment
+ * and come back, which changes neither this one nor what it is in: who could not look now looks again in the next pass.
+ */
+int delta_open_dir(int rootfd, const struct delta_item *item);
 /* Puts what was added in order, as delta_scan() does. */
 int delta_scan_done(struct delta_scan *s, struct delta_catalogue *before, struct err *e);
 /* Finds again which items are directories, and names of a file. */

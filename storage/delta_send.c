@@ -1,39 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "storage/delta_touched.h"
+#include "storage/delta_send.h"
 
 #include "base/macro.h"
 #include "base/path.h"
-#include "storage/catalogue.h"
-#include "storage/journal.h"
 
 #include <fcntl.h>
 #include <sys/random.h>
-
-struct storage_send {
-	int rootfd;
-	struct storage_ids ids;
-	enum storage_delta_kind kind;
-	storage_put put;
-	void *ctx;
-	uint64_t seed; /* of the digests: nobody can choose blocks that have the same */
-	struct delta_catalogue has; /* the receiver */
-	struct parent_cache cache;
-	struct buf out;
-	char *block;
-	/* Of the pass under way. */
-	struct delta_catalogue now;
-	struct storage_pass pass;
-	const struct storage_writers *writers;
-	bool last;
-	uint64_t parks; /* files put aside so far */
-	bool absent;    /* a directory could not be sent */
-	/* Of passes that look at a part. */
-	struct storage_journal *journal;
-	bool seen;    /* all there was when it began: `has` and what it notes are all there is */
-	bool pending; /* the last pass's part is to be put into `has` */
-	struct delta_touched part;
-	struct delta_catalogue part_now;
-};
 
 int storage_send_new(int rootfd, const struct storage_ids *ids, enum storage_delta_kind kind,
 		     storage_put put, void *ctx, struct storage_send **ret, struct err *e)
@@ -75,7 +47,7 @@ void storage_send_free(struct storage_send *s)
 	free(s);
 }
 
-static int tell(struct storage_send *s, const struct delta_record *rec, struct err *e)
+int delta_tell(struct storage_send *s, const struct delta_record *rec, struct err *e)
 {
 	int r = delta_encode(rec, &s->out);
 
@@ -93,7 +65,7 @@ static int tell_path(struct storage_send *s, enum delta_op op, const char *path,
 	rec->number = number;
 	snprintf(rec->path, sizeof(rec->path), "%s", path);
 	snprintf(rec->target, sizeof(rec->target), "%s", target ? target : "");
-	return tell(s, rec, e);
+	return delta_tell(s, rec, e);
 }
 
 /* One name more or less gives its directory other times at the receiver. */
@@ -133,103 +105,22 @@ static bool time_equal(const struct timespec *a, const struct timespec *b)
 	return a->tv_sec == b->tv_sec && a->tv_nsec == b->tv_nsec;
 }
 
+/* One that is still mapped has time until it is not, or until the last pass: it may be large. */
 static bool is_unchanged(const struct storage_send *s, const struct delta_item *old,
 			 const struct delta_item *now)
 {
 	return old && !old->dirty && old->st.st_ino == now->st.st_ino &&
 	       time_equal(&old->st.st_ctim, &now->st.st_ctim) &&
-	       old->st.st_size == now->st.st_size && !is_mapped(s, now->st.st_ino);
+	       old->st.st_size == now->st.st_size &&
+	       !(is_mapped(s, now->st.st_ino) ? s->last : old->mapped);
 }
-
-/* ---- contents ---- */
-
-static bool hash_is_hole(const XXH128_hash_t *h)
-{
-	return h->low64 == 0 && h->high64 == 0;
-}
-
-static bool is_zero(const char *data, size_t len)
-{
-	return len == 0 || (data[0] == 0 && memcmp(data, data + 1, len - 1) == 0);
-}
-
-/* Room for the digests of a file of `size` bytes; blocks past an old end were never sent. */
-static int fit_blocks(struct delta_file *f, off_t size)
-{
-	size_t blocks = (size_t)((size + DELTA_BLOCK - 1) / DELTA_BLOCK);
-	XXH128_hash_t *bigger;
-
-	if (blocks > f->blocks) {
-		bigger = reallocarray(f->hash, blocks, sizeof(*bigger));
-		if (!bigger)
-			return -ENOMEM;
-		memset(bigger + f->blocks, 0, (blocks - f->blocks) * sizeof(*bigger));
-		f->hash = bigger;
-	}
-	f->blocks = blocks;
-	return 0;
-}
-
-/* Tells of one block if the receiver has another; `len` 0 is a hole. */
-static int send_block(struct storage_send *s, struct delta_record *rec, struct delta_file *f,
-		      size_t i, size_t len, struct err *e)
-{
-	XXH128_hash_t now = { 0 };
-	bool hole = is_zero(s->block, len);
-
-	if (!hole)
-		now = XXH3_128bits_withSeed(s->block, len, s->seed);
-	if (XXH128_isEqual(now, f->hash[i]))
-		return 0;
-	rec->op = hole ? DELTA_ZERO : DELTA_DATA;
-	rec->offset = (uint64_t)i * DELTA_BLOCK;
-	rec->length = DELTA_BLOCK;
-	rec->data = s->block;
-	rec->data_len = len;
-	f->hash[i] = now;
-	s->pass.bytes += hole ? 0 : len;
-	return tell(s, rec, e);
-}
-
-/* Holes need not be read; a block of zeros becomes one. What lies past `size`, because the file grows
- * meanwhile, is not read: the receiver cuts it off, and the digest would speak of what it has not. */
-static int send_content(struct storage_send *s, struct delta_record *rec, struct delta_file *f, int fd,
-			off_t size, struct err *e)
-{
-	off_t data = 0;
-	int r = fit_blocks(f, size);
-
-	if (r < 0)
-		return err_code(e, r, "send %s", rec->path);
-	for (size_t i = 0; r == 0 && i < f->blocks; i++) {
-		off_t at = (off_t)i * DELTA_BLOCK;
-		size_t len = size - at < (off_t)DELTA_BLOCK ? (size_t)(size - at) : DELTA_BLOCK;
-		ssize_t n = 0;
-
-		if (data < at + (off_t)DELTA_BLOCK) {
-			data = lseek(fd, at, SEEK_DATA);
-			if (data < 0)
-				data = errno == ENXIO ? INT64_MAX : at;
-		}
-		if (data < at + (off_t)DELTA_BLOCK)
-			n = pread(fd, s->block, len, at);
-		if (n < 0)
-			return err_sys(e, "read %s", rec->path);
-		if (hash_is_hole(&f->hash[i]) && n == 0)
-			continue;
-		r = send_block(s, rec, f, i, (size_t)n, e);
-	}
-	return r;
-}
-
-/* ---- entries ---- */
 
 /* 1: it has gone meanwhile, which is no error before the last pass. */
 static int gone(const struct storage_send *s, struct delta_item *item, int r, struct err *e)
 {
 	if (s->last || !delta_is_gone(r))
 		return err_code(e, r, "read %s", *item->path ? item->path : "the tree");
-	item->dirty = true;
+	item->dirty = item->missed = true;
 	return 1;
 }
 
@@ -286,14 +177,14 @@ static int send_item(struct storage_send *s, struct delta_item *item, bool fresh
 	if (fresh) {
 		note_touched(s, item->path);
 		rec->op = !f ? DELTA_DIR : S_ISREG(st.st_mode) ? DELTA_FILE : DELTA_NODE;
-		r = tell(s, rec, e);
+		r = delta_tell(s, rec, e);
 	}
 	if (r == 0 && f && S_ISREG(st.st_mode))
-		r = send_content(s, rec, f, fd, st.st_size, e);
+		r = delta_send_content(s, rec, f, fd, st.st_size, e);
 	/* A directory's attributes come when it is filled. */
 	rec->op = DELTA_ATTR;
 	if (r == 0 && (f || !fresh))
-		r = tell(s, rec, e);
+		r = delta_tell(s, rec, e);
 	delta_attr_done(&rec->attr);
 	return r;
 }
@@ -428,6 +319,25 @@ int storage_send_watch(struct storage_send *s, int scratch, struct err *e)
 	return s->journal ? 0 : storage_journal_open(s->rootfd, scratch, &s->journal, e);
 }
 
+/* Before anything is read: a mapping that is made later changes the file's times when it is first written through. */
+static void note_mapped(struct storage_send *s)
+{
+	for (size_t i = 0; s->writers && s->writers->mapped_count && i < s->now.count; i++)
+		s->now.item[i].mapped = s->now.item[i].file && is_mapped(s, s->now.item[i].st.st_ino);
+}
+
+/* What could not be sent is no part of what the receiver has: the next pass finds it anew, where it lies. */
+static void forget_absent(struct storage_send *s)
+{
+	for (size_t i = 0; i < s->now.count; i++) {
+		struct delta_item *dir = s->now.item[i].absent ? delta_find_above(&s->now, s->now.item[i].path) : NULL;
+
+		if (dir)
+			dir->missed = true;
+	}
+	delta_forget_absent(&s->now);
+}
+
 /* What differs between s->has and s->now. */
 static int tell_all(struct storage_send *s, struct err *e)
 {
@@ -435,6 +345,7 @@ static int tell_all(struct storage_send *s, struct err *e)
 	int r;
 
 	note_kept(s);
+	note_mapped(s);
 	r = send_gone(s, e);
 	for (size_t i = 0; r == 0 && i < s->now.count; i++)
 		r = send_entry(s, &s->now.item[i], &near, e);
@@ -443,8 +354,7 @@ static int tell_all(struct storage_send *s, struct err *e)
 	if (r == 0)
 		r = tell_path(s, DELTA_END, "", NULL, 0, e);
 	s->pass.entries = s->now.count;
-	/* What could not be sent is no part of what the receiver has. */
-	delta_forget_absent(&s->now);
+	forget_absent(s);
 	return r;
 }
 

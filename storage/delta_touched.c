@@ -7,7 +7,14 @@
 
 #include <fcntl.h>
 
-enum { OUT, IN, GONE_WITH = 2 /* what it lies in */, SEEN = 4 /* in its directory's list */ };
+enum {
+	OUT,
+	IN,
+	GONE_WITH = 2, /* what it lies in */
+	SEEN = 4,      /* in its directory's list */
+	LISTED = 8,    /* a directory */
+	MISSED = 16,   /* a directory that did not stand at its place just then */
+};
 
 static bool is_dir(const struct delta_item *item)
 {
@@ -148,24 +155,22 @@ static int note_missing(struct delta_touched *t, const char *above)
 	return r;
 }
 
-static int list_again(struct delta_touched *t, const struct delta_item *item, struct err *e)
+static int list_again(struct delta_touched *t, size_t i, struct err *e)
 {
-	int fd = path_open_no_links(t->scan.rootfd, *item->path ? item->path : ".",
-				    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK, 0, true);
+	const struct delta_item *item = &t->has->item[i];
+	int fd = delta_open_dir(t->scan.rootfd, item);
 	cleanup_closedir DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
 	struct dirent *d;
-	struct stat st;
 	int r = 0;
 
-	if (fd < 0 && !delta_is_gone(fd))
-		return err_code(e, fd, "open %s", item->path);
-	if (fd >= 0 && !dir) {
+	t->in[i] |= fd >= 0 ? LISTED : MISSED;
+	/* What became of it shows in a directory above, which was changed, too; or it comes back. */
+	if (fd < 0)
+		return delta_is_gone(fd) ? 0 : err_code(e, fd, "open %s", item->path);
+	if (!dir) {
 		close(fd);
 		return err_code(e, -ENOMEM, "list %s", item->path);
 	}
-	/* What became of it shows in a directory above, which was changed, too. */
-	if (fd < 0 || fstat(fd, &st) < 0 || st.st_ino != item->st.st_ino)
-		return 0;
 	while (r == 0 && (errno = 0, d = readdir(dir)))
 		if (!STREQ(d->d_name, ".") && !STREQ(d->d_name, ".."))
 			r = note_entry(t, item->path, d);
@@ -194,17 +199,31 @@ static int note_known_files(struct delta_touched *t, size_t from)
 	return r;
 }
 
+/* Opens the directory of a path; one that was seen must be the one that is there. */
+static int open_above(struct delta_touched *t, const char *path, const char **ret_name, struct err *e)
+{
+	const struct delta_item *above = delta_find_above(t->has, path);
+	int dir = storage_parent(t->cache, t->scan.rootfd, path, ret_name, e);
+	struct stat st;
+
+	if (dir >= 0 && above && (fstat(dir, &st) < 0 || st.st_ino != above->st.st_ino))
+		dir = -ESTALE;
+	if (dir < 0 && above)
+		t->in[place(t, above)] |= MISSED;
+	return dir;
+}
+
 static int look_at(struct delta_touched *t, const char *path, const struct delta_item *old, struct err *e)
 {
 	size_t from = t->scan.c->count;
 	const struct delta_item *now;
-	const char *name;
+	const char *name = path;
 	char above[DELTA_PATH_MAX + 1];
 	int dir, r;
 
 	if (!*path)
 		return delta_scan_top(&t->scan, e);
-	dir = storage_parent(t->cache, t->scan.rootfd, path, &name, e);
+	dir = open_above(t, path, &name, e);
 	if (dir < 0 && !delta_is_gone(dir))
 		return dir;
 	snprintf(above, sizeof(above), "%.*s", name > path ? (int)(name - path) - 1 : 0, path);
@@ -274,6 +293,24 @@ static size_t first_file(const struct delta_catalogue *c, uint64_t ino)
 	return lo;
 }
 
+static int take_item(struct delta_touched *t, size_t i, struct err *e)
+{
+	if (include(t, i) < 0)
+		return err_code(e, -ENOMEM, "list the tree");
+	return is_dir(&t->has->item[i]) && !(t->in[i] & LISTED) ? list_again(t, i, e) : 0;
+}
+
+/* What the last pass could not look at as it was seen. */
+static int take_missed(struct delta_touched *t, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < t->has->count; i++)
+		if (t->has->item[i].missed)
+			r = take_item(t, i, e);
+	return r;
+}
+
 /* Its times need not tell: what was changed twice within a tick of the clock looks as if it was once. */
 static int take_changed(struct delta_touched *t, uint64_t ino, struct err *e)
 {
@@ -282,9 +319,7 @@ static int take_changed(struct delta_touched *t, uint64_t ino, struct err *e)
 
 	for (size_t k = first_dir(c, ino); r == 0 && k < c->dirs && c->item[c->dir[k]].st.st_ino == ino; k++) {
 		c->item[c->dir[k]].dirty = true;
-		if (include(t, c->dir[k]) < 0)
-			return err_code(e, -ENOMEM, "list the tree");
-		r = list_again(t, &c->item[c->dir[k]], e);
+		r = take_item(t, c->dir[k], e);
 	}
 	for (size_t k = first_file(c, ino); r == 0 && k < c->files && c->file[k]->ino == ino; k++) {
 		for (size_t i = c->file[k]->first; i; i = c->item[i - 1].next)
@@ -303,6 +338,17 @@ static int take_open(struct delta_touched *t, uint64_t ino)
 	for (size_t k = first_file(c, ino); r == 0 && k < c->files && c->file[k]->ino == ino; k++)
 		r = include_names(t, c->file[k]);
 	return r;
+}
+
+/* What was away while it was looked for may be there again. */
+static void note_missed(struct delta_touched *t)
+{
+	for (size_t i = 0; i < t->has->count; i++) {
+		struct delta_item *now = t->in[i] & MISSED ? delta_find(t->scan.c, t->has->item[i].path) : NULL;
+
+		if (now)
+			now->missed = true;
+	}
 }
 
 static int gather_old(struct delta_touched *t)
@@ -333,6 +379,8 @@ int delta_touched_find(struct delta_touched *t, int rootfd, enum storage_delta_k
 	clock_gettime(CLOCK_REALTIME_COARSE, &t->scan.now);
 	if (!t->in || include(t, 0) < 0)
 		r = err_code(e, -ENOMEM, "list the tree");
+	if (r == 0)
+		r = take_missed(t, e);
 	for (size_t i = 0; r == 0 && i < changed->count; i++)
 		r = take_changed(t, changed->ino[i], e);
 	for (size_t k = 0; k < open_lists; k++)
@@ -345,6 +393,8 @@ int delta_touched_find(struct delta_touched *t, int rootfd, enum storage_delta_k
 	t->cache = NULL;
 	if (r == 0)
 		r = delta_scan_done(&t->scan, has, e);
+	if (r == 0)
+		note_missed(t);
 	if (r == 0 && gather_old(t) < 0)
 		r = err_code(e, -ENOMEM, "list the tree");
 	if (r < 0) {

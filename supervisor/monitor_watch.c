@@ -55,6 +55,16 @@ static void tell(struct mon *m, const char *event, uint64_t count)
 		mon_tell(m, json_pack("{s:s,s:I}", "event", event, "count", (json_int_t)count));
 }
 
+/* v2's kernel does it by itself. */
+static void kill_group(struct mon *m)
+{
+	struct err e;
+
+	if (rt_cgroup(m->vps)->host->ctl[CGROUP_MEMORY].version == 1 && config_number(&m->spec.limits, "oom.group") &&
+	    rt_kill(m->vps, &e) < 0)
+		log_warn("%s: %s", m->spec.name, e.msg);
+}
+
 void mon_watch_read(struct mon *m)
 {
 	struct cgroup_event ev;
@@ -68,6 +78,8 @@ void mon_watch_read(struct mon *m)
 	}
 	if (!ev.oom_kills && !ev.pids_refused)
 		return;
+	if (ev.oom_kills)
+		kill_group(m);
 	take_counters(m);
 	tell(m, "oom", ev.oom_kills);
 	tell(m, "pids-max", ev.pids_refused);

@@ -280,7 +280,7 @@ int worker_adopt(json_t *job, json_t **ret, struct err *e)
 		{ "swap", swap_up, swap_down },
 		{ "record", record_up, NULL },
 	};
-	static const STEP_TABLE(table, "adopt", steps);
+	static STEP_TABLE(table, "adopt", steps);
 	struct adopt a = { .job = job, .lib = -EBADF, .from = -EBADF };
 	struct err ignored;
 	int r = steps_up(&table, &a, e);

@@ -176,7 +176,7 @@ int worker_create(json_t *job, json_t **ret, struct err *e)
 		{ "config", config_up, NULL },
 		{ "publish", publish_up, publish_down },
 	};
-	static const STEP_TABLE(table, "create", steps);
+	static STEP_TABLE(table, "create", steps);
 	cleanup_place struct place p = { .vps = -EBADF, .dir = -EBADF };
 	int r = place_open(&p, job, ".creating-", e);
 
@@ -208,7 +208,7 @@ int worker_destroy(json_t *job, json_t **ret, struct err *e)
 		{ "name", unname_up, NULL },
 		{ "root", remove_up, NULL },
 	};
-	static const STEP_TABLE(table, "destroy", steps);
+	static STEP_TABLE(table, "destroy", steps);
 	cleanup_place struct place p = { .vps = -EBADF, .dir = -EBADF };
 	int r = place_open(&p, job, ".destroying-", e);
 

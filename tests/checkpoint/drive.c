@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFkNptx] [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFklNptx] [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
- * taken. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
+ * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
+ * whatever it will. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
  * many times. -x: the engine is killed again and again while it saves, and the program is told "on" for "go".
  * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
  * typed on the console before. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
@@ -40,7 +41,7 @@ static struct {
 	int pidfd, master;
 } command = { false, false, -EBADF, -EBADF };
 static const char *typed = "", *device;
-static bool keep, show, save_fails, restore_fails, killed, phases, networked;
+static bool keep, show, late, save_fails, restore_fails, killed, phases, networked;
 static int rounds = 1, precopy;
 static const char *hook; /* -H */
 static struct netns_host net_host;
@@ -240,6 +241,33 @@ static int no_more(void *arg, uint64_t done, uint64_t total)
 	return 1;
 }
 
+/* While it runs, the last time that something is sent. */
+static struct {
+	const struct rt_vps *v;
+	struct console *c;
+	bool due;
+} last_word;
+
+static int say_late(void *arg, uint64_t done, uint64_t total)
+{
+	struct err ignored;
+
+	(void)arg;
+	(void)done;
+	(void)total;
+	if (!last_word.due)
+		return 0;
+	last_word.due = false;
+	return write(rt_console_fd(last_word.v), "late\n", 5) != 5 ||
+	       expect(last_word.v, last_word.c, "changed", &ignored) < 0;
+}
+
+static int check_late(void *arg, struct err *e)
+{
+	(void)arg;
+	return last_word.due ? err_set(e, ERR_FAIL, "it was stopped before it could change anything") : 0;
+}
+
 static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
 			  struct ckpt_dump_result *res, struct err *e)
 {
@@ -257,6 +285,7 @@ static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const stru
 			       (unsigned long long)st.pages, (unsigned long long)st.bytes,
 			       (unsigned long long)st.duration_us, (unsigned long long)st.dirty_pages);
 	}
+	last_word.due = late;
 	if (r == 0)
 		r = ckpt_precopy_finish(p, &d, res, e);
 	if (r == 0 && !o->leave_running)
@@ -271,7 +300,9 @@ static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct 
 		struct err *e)
 {
 	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct ckpt_dump_options o = { .spec = s, .compression = compression, .leave_running = keep };
+	struct ckpt_progress last = { say_late, NULL };
+	struct ckpt_dump_options o = { .spec = s, .compression = compression, .leave_running = keep,
+				       .progress = late ? &last : NULL, .stopped = check_late };
 	struct cgroup_host host;
 	struct cgroup c = { .host = &host };
 	int r = cgroup_host_read(&host, proc, e);
@@ -518,8 +549,11 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = run_hook(v, "set", e);
 	if (r == 0 && write(rt_console_fd(v), typed, strlen(typed)) < 0)
 		r = err_sys(e, "write to the console");
-	for (int i = 0; r == 0 && i < rounds; i++)
+	for (int i = 0; r == 0 && i < rounds; i++) {
+		last_word.v = v;
+		last_word.c = c;
 		r = round_trip(&s, &v, e);
+	}
 	if (r == 0 && v)
 		r = run_hook(v, "check", e);
 	if (r == 1) {
@@ -560,7 +594,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "kfFNpxn:m:c:seti:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klfFNpxn:m:c:seti:d:H:T:")) >= 0)
 		switch (opt) {
 		case 'i': typed = optarg; break;
 		case 'd': device = optarg; break;
@@ -568,6 +602,7 @@ int main(int argc, char **argv)
 		case 't': command.tty = true; /* fallthrough */
 		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
+		case 'l': late = true; break;
 		case 's': show = true; break;
 		case 'f': save_fails = true; break;
 		case 'F': restore_fails = true; break;

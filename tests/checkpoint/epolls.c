@@ -75,102 +75,168 @@ static pid_t watch_signals(void)
 	_exit(guest_failed ? 1 : 34);
 }
 
-int main(void)
+static int moved, kept[2], last;
+
+/* Two files that were `last`; a third that has it now. */
+static void make_moved(void)
 {
-	pid_t signaled;
-	int moved = epoll_create1(0), nested = epoll_create1(0), inner = epoll_create1(0), shots = epoll_create1(0);
-	int shared = epoll_create1(0), many = epoll_create1(0);
-	int a = eventfd(0, 0), b, c, number, kept_a, kept_b, in = eventfd(0, 0), armed = eventfd(0, EFD_NONBLOCK);
-	int off = eventfd(0, 0), far, go[2], quiet[2], status, pairs[2], fds[MANY / 10], n = 0;
-	struct epoll_event e, *got = calloc(MANY, sizeof(*got));
-	pid_t pid;
+	int number = eventfd(0, 0);
 
-	/* Two files that were `number`; a third that has it now. */
-	kept_a = dup(a);
-	number = a;
+	moved = epoll_create1(0);
+	kept[0] = dup(number);
 	add(moved, number, EPOLLIN, 1);
-	close(a);
-	b = eventfd(0, 0);
-	CHECK(b == number);
+	close(number);
+	CHECK(eventfd(0, 0) == number);
 	add(moved, number, EPOLLIN | EPOLLET, 2);
-	kept_b = fcntl(b, F_DUPFD, 700);
-	close(b);
-	c = eventfd(0, 0);
-	CHECK(c == number);
+	kept[1] = fcntl(number, F_DUPFD, 700);
+	close(number);
+	last = eventfd(0, 0);
+	CHECK(last == number);
 	add(moved, number, EPOLLIN, 3);
+}
 
+static void check_moved(void)
+{
+	CHECK(hears(moved, 0));
+	set(kept[0]);
+	CHECK(hears(moved, 1));
+	clear(kept[0]);
+	set(kept[1]);
+	CHECK(hears(moved, 2) && hears(moved, 0));
+	set(last);
+	CHECK(hears(moved, 3));
+	clear(last);
+}
+
+static int nested, inner, in;
+
+static void make_nested(void)
+{
+	nested = epoll_create1(0);
+	inner = epoll_create1(0);
+	in = eventfd(0, 0);
 	add(inner, in, EPOLLIN, 4);
 	add(nested, inner, EPOLLIN | EPOLLET, 5);
+}
 
+static void check_nested(void)
+{
+	CHECK(hears(nested, 0));
+	set(in);
+	CHECK(hears(nested, 5) && hears(nested, 0) && hears(inner, 4));
+}
+
+static int shots, armed, quiet[2], pairs[2];
+
+static void make_shots(void)
+{
+	int off = eventfd(0, 0);
+	char c;
+
+	shots = epoll_create1(0);
+	armed = eventfd(0, EFD_NONBLOCK);
 	add(shots, armed, EPOLLIN | EPOLLONESHOT | EPOLLET, 6);
 	add(shots, off, EPOLLIN | EPOLLONESHOT, 7);
 	set(off);
 	CHECK(hears(shots, 7) && hears(shots, 0));
 	CHECK(pipe(quiet) == 0 && write(quiet[1], "x", 1) == 1);
 	add(shots, quiet[0], EPOLLIN | EPOLLONESHOT, 8);
-	CHECK(hears(shots, 8) && read(quiet[0], &status, 1) == 1);
+	CHECK(hears(shots, 8) && read(quiet[0], &c, 1) == 1);
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs) == 0);
 	add(shots, pairs[0], EPOLLOUT | EPOLLONESHOT, 9);
 	CHECK(hears(shots, 9));
+}
 
-	/* Only the child has the file that both watch. */
-	CHECK(pipe(go) == 0);
-	far = eventfd(0, 0);
-	add(shared, far, EPOLLIN | EPOLLEXCLUSIVE, 10);
-	pid = fork();
-	if (pid == 0) {
-		char x;
-
-		CHECK(read(go[0], &x, 1) == 1);
-		set(far);
-		_exit(hears(shared, 10) ? 33 : 1);
-	}
-	close(far);
-
-	for (int i = 0; i < MANY / 10; i++) {
-		fds[i] = eventfd(1, 0);
-		for (int k = 0; k < 10; k++) {
-			int other = fcntl(fds[i], F_DUPFD, 900 + k);
-
-			add(many, other, EPOLLIN, (uint64_t)(100 + i * 10 + k));
-			close(other);
-		}
-	}
-	signaled = watch_signals();
-	wait_for_restore();
-	CHECK(kill(signaled, SIGTERM) == 0);
-	CHECK(waitpid(signaled, &status, 0) == signaled && WIFEXITED(status) && WEXITSTATUS(status) == 34);
-	CHECK(hears(moved, 0));
-	set(kept_a);
-	CHECK(hears(moved, 1));
-	clear(kept_a);
-	set(kept_b);
-	CHECK(hears(moved, 2) && hears(moved, 0));
-	set(c);
-	CHECK(hears(moved, 3));
-	clear(c);
-
-	CHECK(hears(nested, 0));
-	set(in);
-	CHECK(hears(nested, 5) && hears(nested, 0) && hears(inner, 4));
+static void check_shots(void)
+{
+	struct epoll_event e = { EPOLLIN | EPOLLONESHOT, { .u64 = 11 } };
 
 	CHECK(hears(shots, 0));
 	set(armed);
 	CHECK(hears(shots, 6) && hears(shots, 0));
 	CHECK(write(quiet[1], "y", 1) == 1 && hears(shots, 0));
-	e = (struct epoll_event){ EPOLLIN | EPOLLONESHOT, { .u64 = 11 } };
 	CHECK(epoll_ctl(shots, EPOLL_CTL_MOD, quiet[0], &e) == 0 && hears(shots, 11));
 	close(pairs[1]);
 	CHECK(hears(shots, 0));
+}
+
+static int shared, go[2];
+static pid_t child;
+
+/* Only the child has the file that both watch. */
+static void make_shared(void)
+{
+	int far = eventfd(0, 0);
+	char c;
+
+	shared = epoll_create1(0);
+	CHECK(pipe(go) == 0);
+	add(shared, far, EPOLLIN | EPOLLEXCLUSIVE, 10);
+	child = fork();
+	if (child == 0) {
+		CHECK(read(go[0], &c, 1) == 1);
+		set(far);
+		_exit(hears(shared, 10) ? 33 : 1);
+	}
+	close(far);
+}
+
+static void check_shared(void)
+{
+	int status;
 
 	CHECK(hears(shared, 0) && write(go[1], "x", 1) == 1);
-	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 33);
+	CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 33);
+}
 
-	n = epoll_wait(many, got, MANY, 0);
+static int many;
+
+static void make_many(void)
+{
+	many = epoll_create1(0);
+	for (int i = 0; i < MANY / 10; i++) {
+		int fd = eventfd(1, 0);
+
+		for (int k = 0; k < 10; k++) {
+			int other = fcntl(fd, F_DUPFD, 900 + k);
+
+			add(many, other, EPOLLIN, (uint64_t)(i * 10 + k));
+			close(other);
+		}
+	}
+}
+
+static void check_many(void)
+{
+	static struct epoll_event got[MANY];
+	static bool heard[MANY];
+	int n = epoll_wait(many, got, MANY, 0);
+
 	CHECK(n == MANY);
-	for (int i = 0; i < n; i++)
-		fds[(got[i].data.u64 - 100) / 10] += 1 << 20;
-	for (int i = 0; i < MANY / 10; i++)
-		CHECK(fds[i] >> 20 == 10);
+	for (int i = 0; i < n; i++) {
+		CHECK(got[i].data.u64 < MANY && !heard[got[i].data.u64]);
+		heard[got[i].data.u64 % MANY] = true;
+	}
+}
+
+int main(void)
+{
+	pid_t signaled;
+	int status;
+
+	make_moved();
+	make_nested();
+	make_shots();
+	make_shared();
+	make_many();
+	signaled = watch_signals();
+	wait_for_restore();
+	CHECK(kill(signaled, SIGTERM) == 0);
+	CHECK(waitpid(signaled, &status, 0) == signaled && WIFEXITED(status) && WEXITSTATUS(status) == 34);
+	check_moved();
+	check_nested();
+	check_shots();
+	check_shared();
+	check_many();
 	return done();
 }

@@ -42,12 +42,12 @@ static int guest_failed;
 /* The line that was typed on the console. */
 static char guest_line[64];
 
-__attribute__((unused)) static void wait_for_restore(void)
+__attribute__((unused)) static void wait_for_line(void)
 {
 	size_t n = 0;
 	char c;
 
-	dprintf(1, "ready\n");
+	memset(guest_line, 0, sizeof(guest_line));
 	do {
 		if (read(0, &c, 1) != 1) {
 			dprintf(1, "failed: read of the console, errno %d\n", errno);
@@ -56,6 +56,12 @@ __attribute__((unused)) static void wait_for_restore(void)
 		if (n < sizeof(guest_line) - 1 && c != '\n')
 			guest_line[n++] = c;
 	} while (c != '\n');
+}
+
+__attribute__((unused)) static void wait_for_restore(void)
+{
+	dprintf(1, "ready\n");
+	wait_for_line();
 }
 
 __attribute__((unused)) static int done(void)

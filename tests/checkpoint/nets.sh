@@ -23,9 +23,11 @@ show() {
 	"$@" ip -d addr | grep -E 'inet|valid_lft' | sed 's/ nodad//'
 	for t in main local; do
 		"$@" ip -4 route show table $t | sort
+		"$@" ip -4 nexthop 2>/dev/null | sort
 		"$@" ip -6 route show table $t | sort
 	done
 	"$@" ip rule
+	"$@" tc -d qdisc show | grep -v ' 0: ' || :
 	"$@" ip neigh show nud permanent | sort
 	"$@" nft -s list ruleset
 	"$@" grep -rs . /proc/sys/net/ipv4/conf /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/ip_unprivileged_port_start |
@@ -98,6 +100,25 @@ join_kept() {
 	in_kept ip addr add 192.0.2.1/32 dev b0
 }
 
+# Objects that routes lead to, a group before what it is of, and queues.
+lead() {
+	in_rootless ip nexthop add id 30 via 10.89.0.7 dev x0
+	in_rootless ip nexthop add id 20 via 10.89.0.8 dev x0 onlink
+	in_rootless ip nexthop add id 10 group 20/30,3
+	in_rootless ip nexthop add id 40 blackhole
+	in_rootless ip route add 198.51.100.0/24 nhid 10
+	in_rootless ip route add 198.51.101.0/24 nhid 30 metric 7
+	in_rootless ip nexthop add id 50 via fd77::7 dev x0
+	in_rootless ip -6 route add fd78::/32 nhid 50
+	in_rootless ip route add 203.0.113.0/24 nhid 40
+	in_container tc qdisc add dev eth0 root handle 9: pfifo limit 77
+	# Not every kernel has it.
+	if in_rootless tc qdisc add dev x0 root handle 7: tbf rate 80mbit burst 64k latency 50ms; then
+		in_rootless tc qdisc add dev x0 parent 7:1 handle 8: bfifo limit 70000
+		tc qdisc add dev eth0 root handle 1: tbf rate 400mbit burst 128k limit 1m
+	fi
+}
+
 await_connection() {
 	n=0
 	until in_container grep -q ':1B58 .* 01 ' /proc/net/tcp; do
@@ -113,6 +134,7 @@ set)
 	join_container
 	join_rootless
 	join_kept
+	lead
 	await_connection
 	sleep 2 # until links say that they are up; the bridge's own timers run
 	show_all >"$dir/nets.before"

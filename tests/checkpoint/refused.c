@@ -8,7 +8,7 @@
 #include <linux/aio_abi.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
-#include <linux/nexthop.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <poll.h>
@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, NEXTHOP, AIO, DEEP, TOGETHER, HALF };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF };
 
 static int ready[2];
 
@@ -36,20 +36,18 @@ static _Noreturn void stay(void)
 	_exit(1);
 }
 
-/* A nexthop object in a network namespace of its own. */
-static int add_nexthop(void)
+/* A queueing discipline that filters are hung into, in a network namespace of its own. */
+static int add_discipline(void)
 {
 	struct {
 		struct nlmsghdr h;
-		struct nhmsg nh;
-		struct nlattr id;
-		uint32_t number;
-		struct nlattr blackhole;
-	} m = { { sizeof(m), RTM_NEWNEXTHOP, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK, 1, 0 },
-		{ .nh_family = AF_INET },
-		{ 8, NHA_ID },
-		7,
-		{ 4, NHA_BLACKHOLE } };
+		struct tcmsg tc;
+		struct nlattr kind;
+		char name[8];
+	} m = { { sizeof(m), RTM_NEWQDISC, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK, 1, 0 },
+		{ .tcm_ifindex = 1, .tcm_parent = TC_H_CLSACT, .tcm_handle = 0xffff0000 },
+		{ 4 + 7, TCA_KIND },
+		"clsact" };
 	struct {
 		struct nlmsghdr h;
 		int error;
@@ -137,7 +135,7 @@ static void descend(void)
 
 static void child(void)
 {
-	if (WHAT == NEXTHOP && add_nexthop() == 0)
+	if (WHAT == DISCIPLINE && add_discipline() == 0)
 		stay();
 	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0)
 		stay();
@@ -178,7 +176,7 @@ int main(void)
 		CHECK(mount(path, "/tmp", NULL, MS_BIND, NULL) == 0);
 		CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid && access(path, F_OK) < 0);
 	}
-	if (WHAT == NEXTHOP && fork() == 0)
+	if (WHAT == DISCIPLINE && fork() == 0)
 		child();
 	if (WHAT == AIO) { /* that waits for what nobody writes */
 		struct iocb cb = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_fildes = (unsigned)ready[0], .aio_buf = POLLIN };
@@ -193,7 +191,7 @@ int main(void)
 		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/test") == 0);
 		close(open("/test", O_RDONLY));
 	}
-	if (WHAT == NAMESPACE || WHAT == NEXTHOP) {
+	if (WHAT == NAMESPACE || WHAT == DISCIPLINE) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);

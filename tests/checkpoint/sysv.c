@@ -2,8 +2,8 @@
 
 /*
  * System V: shared memory in several processes, attached twice, in part, for reading, removed but attached,
- * attached by nobody; in another namespace under the same keys; sets of semaphores with one that waits; queues of messages of several types, looked
- * at again; owners, makers, modes, numbers after gaps.
+ * attached by nobody; in another namespace under the same keys; sets of semaphores with one that waits; queues of
+ * messages of several types, looked at again; owners, makers, modes, numbers after gaps.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -72,30 +72,20 @@ static void elsewhere(int said, int go)
 	_exit(guest_failed);
 }
 
-int main(void)
-{
-	int gap = shmget(IPC_PRIVATE, PAGE, 0600), a, removed, nobody, locked, sems, queue, q2, status;
-	char *one, *two, *part, *left, *reader;
-	unsigned short values[5] = { 3, 0, 32767, 7, 0 };
-	struct message m = { 5, "five" };
-	struct shmid_ds ds;
-	struct semid_ds sd;
-	struct msqid_ds md;
-	pid_t pid, waiter, borrow, far;
-	int go[2], said[2], end[2];
-	char c;
+static int shared, removed, nobody, locked; /* memory */
+static char *one, *two, *part, *left, *reader;
+static pid_t sharer;
 
-	CHECK(pipe(said) == 0 && pipe(end) == 0);
-	far = fork();
-	if (far == 0)
-		elsewhere(said[1], end[0]);
-	CHECK(read(said[0], &c, 1) == 1);
-	a = shmget(0x1234, 5 * PAGE, IPC_CREAT | 0640);
+static void make_memory(int gap)
+{
+	struct shmid_ds ds;
+
+	shared = shmget(0x1234, 5 * PAGE, IPC_CREAT | 0640);
 	CHECK(shmctl(gap, IPC_RMID, NULL) == 0);
-	one = shmat(a, NULL, 0);
-	reader = shmat(a, NULL, SHM_RDONLY);
+	one = shmat(shared, NULL, 0);
+	reader = shmat(shared, NULL, SHM_RDONLY);
 	strcpy(one + 4 * PAGE, "the same");
-	part = shmat(a, NULL, 0);
+	part = shmat(shared, NULL, 0);
 	CHECK(munmap(part, PAGE) == 0 && munmap(part + 3 * PAGE, 2 * PAGE) == 0 && mprotect(part + PAGE, PAGE, PROT_READ) == 0);
 	left = mmap(part, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	strcpy(left, "not shared");
@@ -112,6 +102,49 @@ int main(void)
 	strcpy(shmat(nobody, NULL, 0), "alone");
 	locked = shmget(IPC_PRIVATE, PAGE, 0600);
 	CHECK(shmctl(locked, SHM_LOCK, NULL) == 0);
+}
+
+static void share_memory(void)
+{
+	sharer = fork();
+	if (sharer == 0) {
+		while (one[0] != 'g')
+			usleep(1000);
+		one[1] = 'o';
+		_exit(strcmp(two, "still here") || reader[0] != 'g');
+	}
+	shmdt(shmat(nobody, NULL, 0));
+}
+
+static void check_memory(void)
+{
+	struct shmid_ds ds;
+	int status;
+
+	CHECK(shmget(0x1234, 0, 0) == shared && shmctl(shared, IPC_STAT, &ds) == 0 && ds.shm_segsz == 5 * PAGE);
+	CHECK((ds.shm_perm.mode & 07777) == 0640 && ds.shm_nattch >= 6);
+	CHECK(strcmp(one + 4 * PAGE, "the same") == 0 && strcmp(reader + 4 * PAGE, "the same") == 0);
+	CHECK(strcmp(left, "not shared") == 0);
+	strcpy(one + 2 * PAGE, "in part");
+	CHECK(strcmp(part + 2 * PAGE, "in part") == 0 && mprotect(part + PAGE, PAGE, PROT_READ | PROT_WRITE) == 0);
+	CHECK(mprotect(reader, PAGE, PROT_READ | PROT_WRITE) < 0 && errno == EACCES);
+	one[0] = 'g';
+	CHECK(waitpid(sharer, &status, 0) == sharer && status == 0 && one[1] == 'o');
+	CHECK(shmdt(part) == 0 && strcmp(left, "not shared") == 0 && shmdt(one) == 0);
+	CHECK(shmctl(removed, IPC_STAT, &ds) == 0 && (ds.shm_perm.mode & SHM_DEST) && ds.shm_segsz == 100);
+	CHECK(ds.shm_nattch == 3 && strcmp(two, "still here") == 0 && shmdt(two) == 0);
+	CHECK(shmget(0x77, 0, 0) == nobody && shmctl(nobody, IPC_STAT, &ds) == 0 && ds.shm_perm.uid == 21);
+	CHECK(ds.shm_perm.cuid == 20 && ds.shm_perm.cgid == 30 && ds.shm_perm.gid == 30);
+	CHECK((ds.shm_perm.mode & 07777) == 0606 && strcmp(shmat(nobody, NULL, 0), "alone") == 0);
+	CHECK(shmctl(locked, IPC_STAT, &ds) == 0 && (ds.shm_perm.mode & SHM_LOCKED));
+}
+
+static int sems, go[2];
+static pid_t waiter, borrow;
+
+static void make_semaphores(void)
+{
+	unsigned short values[5] = { 3, 0, 32767, 7, 0 };
 
 	semctl(semget(IPC_PRIVATE, 1, 0600), 0, IPC_RMID);
 	sems = semget(0x99, 5, IPC_CREAT | 0660);
@@ -123,48 +156,18 @@ int main(void)
 	}
 	while (semctl(sems, 1, GETNCNT) == 0)
 		usleep(1000);
-
 	CHECK(pipe(go) == 0);
 	borrow = fork();
 	if (borrow == 0)
 		borrower(sems, go[0]);
 	while (semctl(sems, 4, GETPID) != borrow || semctl(sems, 4, GETVAL))
 		usleep(1000);
-	queue = msgget(0x55, IPC_CREAT | 0620);
-	CHECK(msgsnd(queue, &m, 4, 0) == 0);
-	m = (struct message){ 2, "two" };
-	CHECK(msgsnd(queue, &m, 3, 0) == 0);
-	m = (struct message){ 5, "" };
-	CHECK(msgsnd(queue, &m, 0, 0) == 0);
-	q2 = msgget(IPC_PRIVATE, 0600);
-	msgctl(q2, IPC_STAT, &md);
-	md.msg_qbytes = 1000;
-	CHECK(msgctl(q2, IPC_SET, &md) == 0);
-	pid = fork();
-	if (pid == 0) {
-		while (one[0] != 'g')
-			usleep(1000);
-		one[1] = 'o';
-		_exit(strcmp(two, "still here") || reader[0] != 'g');
-	}
-	shmdt(shmat(nobody, NULL, 0));
-	wait_for_restore();
-	CHECK(shmget(0x1234, 0, 0) == a && shmctl(a, IPC_STAT, &ds) == 0 && ds.shm_segsz == 5 * PAGE);
-	CHECK((ds.shm_perm.mode & 07777) == 0640 && ds.shm_nattch >= 6);
-	CHECK(strcmp(one + 4 * PAGE, "the same") == 0 && strcmp(reader + 4 * PAGE, "the same") == 0);
-	CHECK(strcmp(left, "not shared") == 0);
-	strcpy(one + 2 * PAGE, "in part");
-	CHECK(strcmp(part + 2 * PAGE, "in part") == 0 && mprotect(part + PAGE, PAGE, PROT_READ | PROT_WRITE) == 0);
-	CHECK(mprotect(reader, PAGE, PROT_READ | PROT_WRITE) < 0 && errno == EACCES);
-	one[0] = 'g';
-	CHECK(waitpid(pid, &status, 0) == pid && status == 0 && one[1] == 'o');
-	CHECK(shmdt(part) == 0 && strcmp(left, "not shared") == 0 && shmdt(one) == 0);
-	CHECK(shmctl(removed, IPC_STAT, &ds) == 0 && (ds.shm_perm.mode & SHM_DEST) && ds.shm_segsz == 100);
-	CHECK(ds.shm_nattch == 3 && strcmp(two, "still here") == 0 && shmdt(two) == 0);
-	CHECK(shmget(0x77, 0, 0) == nobody && shmctl(nobody, IPC_STAT, &ds) == 0 && ds.shm_perm.uid == 21);
-	CHECK(ds.shm_perm.cuid == 20 && ds.shm_perm.cgid == 30 && ds.shm_perm.gid == 30);
-	CHECK((ds.shm_perm.mode & 07777) == 0606 && strcmp(shmat(nobody, NULL, 0), "alone") == 0);
-	CHECK(shmctl(locked, IPC_STAT, &ds) == 0 && (ds.shm_perm.mode & SHM_LOCKED));
+}
+
+static void check_semaphores(void)
+{
+	struct semid_ds sd;
+	int status;
 
 	CHECK(semget(0x99, 0, 0) == sems && semctl(sems, 0, IPC_STAT, &sd) == 0 && sd.sem_nsems == 5);
 	CHECK(semctl(sems, 0, GETVAL) == 1 && semctl(sems, 1, GETVAL) == 0 && semctl(sems, 2, GETVAL) == 1000 &&
@@ -175,11 +178,54 @@ int main(void)
 	      semctl(sems, 3, GETVAL) == 7 && semctl(sems, 4, GETVAL) == 3);
 	CHECK(waitpid(waiter, &status, WNOHANG) == 0 && add(sems, 1, 2, 0) == 0);
 	CHECK(waitpid(waiter, &status, 0) == waiter && status == 0 && semctl(sems, 1, GETPID) == waiter);
-	CHECK(shmctl(removed, IPC_STAT, &ds) < 0 && errno == EINVAL);
+}
 
-	CHECK(write(end[1], "x", 1) == 1 && waitpid(far, &status, 0) == far && status == 0);
+static int queue, small;
+
+static void make_queues(void)
+{
+	struct message first = { 5, "five" }, second = { 2, "two" }, empty = { 5, "" };
+	struct msqid_ds md;
+
+	queue = msgget(0x55, IPC_CREAT | 0620);
+	CHECK(msgsnd(queue, &first, 4, 0) == 0 && msgsnd(queue, &second, 3, 0) == 0 && msgsnd(queue, &empty, 0, 0) == 0);
+	small = msgget(IPC_PRIVATE, 0600);
+	msgctl(small, IPC_STAT, &md);
+	md.msg_qbytes = 1000;
+	CHECK(msgctl(small, IPC_SET, &md) == 0);
+}
+
+static void check_queues(void)
+{
+	struct msqid_ds md;
+
 	CHECK(msgget(0x55, 0) == queue && msgctl(queue, IPC_STAT, &md) == 0 && md.msg_qnum == 3 && md.msg_cbytes == 7);
 	CHECK(takes(queue, 2, "two") && takes(queue, 0, "five") && takes(queue, 5, ""));
-	CHECK(msgctl(q2, IPC_STAT, &md) == 0 && md.msg_qbytes == 1000 && md.msg_qnum == 0);
+	CHECK(msgctl(small, IPC_STAT, &md) == 0 && md.msg_qbytes == 1000 && md.msg_qnum == 0);
+}
+
+int main(void)
+{
+	int gap = shmget(IPC_PRIVATE, PAGE, 0600), said[2], end[2], status;
+	struct shmid_ds ds;
+	pid_t far;
+	char c;
+
+	CHECK(pipe(said) == 0 && pipe(end) == 0);
+	far = fork();
+	if (far == 0)
+		elsewhere(said[1], end[0]);
+	CHECK(read(said[0], &c, 1) == 1);
+	make_memory(gap);
+	make_semaphores();
+	make_queues();
+	share_memory();
+	wait_for_restore();
+	check_memory();
+	check_semaphores();
+	/* Those who had it have ended. */
+	CHECK(shmctl(removed, IPC_STAT, &ds) < 0 && errno == EINVAL);
+	CHECK(write(end[1], "x", 1) == 1 && waitpid(far, &status, 0) == far && status == 0);
+	check_queues();
 	return done();
 }

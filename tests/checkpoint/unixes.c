@@ -175,14 +175,20 @@ static void expect_peer(int fd, int pid, uid_t uid, int groups)
 static void child(void)
 {
 	gid_t groups[] = { 7, 8, 44 };
-	int fd;
+	int fd, as_root[2], own[2];
 	char c;
 
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, as_root) == 0);
 	CHECK(setgroups(3, groups) == 0 && setresgid(44, 44, 44) == 0 &&
 	      setresuid(44, 44, 44) == 0);
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, own) == 0);
 	fd = open_at(SOCK_STREAM, SERVICE, true);
 	CHECK(write(fd, "hello", 5) == 5 && read(to_child[1], &c, 1) == 1);
 	expect_peer(fd, 1, 0, 0);
+	expect_peer(as_root[1], getpid(), 0, 0);
+	expect_peer(own[0], getpid(), 44, 3);
+	CHECK(write(own[0], "o", 1) == 1 && write(as_root[1], "r", 1) == 1);
+	CHECK(read(own[1], &c, 1) == 1 && c == 'o' && read(as_root[0], &c, 1) == 1 && c == 'r');
 	expect_path(fd, getpeername, SERVICE);
 	CHECK(write(fd, " again", 6) == 6 && read(fd, &c, 1) == 1 && c == '!');
 	_exit(guest_failed);
@@ -219,6 +225,7 @@ static void check_service(void)
 
 	expect_peer(accepted[0], 1, 0, 0);
 	expect_peer(early, 1, 0, 0);
+	expect_peer(to_child[0], 1, 0, 0);
 	expect_peer(accepted[1], living, 44, 3);
 	CHECK(getsockopt(accepted[2], SOL_SOCKET, SO_PEERCRED, &u, &len) == 0 && u.uid == 33);
 	expect_peer(accepted[2], u.pid, 33, 3);

@@ -12,9 +12,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define COUNT 7
+#define COUNT 8
 
-static volatile int returned[COUNT], word[2];
+static volatile int returned[COUNT], word[3];
 static pthread_t thread[COUNT];
 static int ends[2];
 
@@ -45,6 +45,11 @@ static void *wait_in(void *arg)
 		break;
 	case 6:
 		r = syscall(SYS_futex, &word[1], FUTEX_WAIT_PRIVATE, 0, &ts, NULL, 0);
+		break;
+	case 7:
+		clock_gettime(CLOCK_MONOTONIC, &ts);
+		ts.tv_sec += 5000;
+		r = syscall(SYS_futex, &word[2], FUTEX_WAIT_BITSET, 0, &ts, NULL, FUTEX_BITSET_MATCH_ANY);
 		break;
 	}
 	returned[me] = r < 0 ? errno + 1 : 1;
@@ -87,15 +92,16 @@ int main(void)
 		CHECK(returned[i] == 0);
 	}
 	CHECK(write(ends[1], "x", 1) == 1);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		word[i] = 1;
-		CHECK(syscall(SYS_futex, &word[i], i ? FUTEX_WAKE_PRIVATE : FUTEX_WAKE, 1, NULL,
+		CHECK(syscall(SYS_futex, &word[i], i == 1 ? FUTEX_WAKE_PRIVATE : FUTEX_WAKE, 1, NULL,
 			      NULL, 0) == 1);
 	}
 	pthread_join(thread[3], NULL);
 	pthread_join(thread[5], NULL);
 	pthread_join(thread[6], NULL);
-	CHECK(returned[3] == 1 && returned[5] == 1 && returned[6] == 1);
+	pthread_join(thread[7], NULL);
+	CHECK(returned[3] == 1 && returned[5] == 1 && returned[6] == 1 && returned[7] == 1);
 	CHECK(returned[0] == 0 && returned[1] == 0 && returned[2] == 0 && returned[4] == 0);
 	return done();
 }

@@ -78,6 +78,20 @@ static void place_done(struct place *p)
 	close(p->top);
 }
 
+/* What was understood is said so that it is understood again. */
+static void check_offer(const struct mig_offer *o)
+{
+	json_t *j = mig_offer_format(o);
+	struct mig_offer again;
+	struct err e;
+
+	if (!j || mig_offer_parse(j, &again, &e) < 0 || again.mode != o->mode || again.live != o->live ||
+	    again.paused != o->paused || again.image != o->image || again.resume != o->resume)
+		abort();
+	mig_offer_done(&again);
+	json_decref(j);
+}
+
 static void take_json(const struct mig_frame *f)
 {
 	struct mig_offer o;
@@ -89,7 +103,8 @@ static void take_json(const struct mig_frame *f)
 		return;
 	mig_record_parse(j, &r);
 	if (mig_offer_parse(j, &o, &e) == 0) {
-		json_decref(mig_offer_format(&o));
+		if (o.mode != MIG_ASK)
+			check_offer(&o);
 		mig_offer_done(&o);
 	} else if (!e.msg[0]) {
 		abort();

@@ -46,6 +46,7 @@ OFFER = {
                  "arch": "x86_64", "init": "/sbin/init", "stop_signal": "SIGUSR2", "size": 1},
     "bytes": 1, "entries": 1, "memory": 1, "cpu": {"xsave": 7, "vdso": "0123456789abcdef"},
 }
+SUSPENDED = dict(OFFER, live=False, resume=True, image=8192, memory=0)
 TREE = [
     record(DIR, "d", attr(0o40755)), record(FILE, "d/f", attr(0o100644, size=5)),
     record(DATA, "d/f", struct.pack("<Q", 0) + b"hello"),
@@ -59,6 +60,10 @@ TREE = [
 CASES = {
     "offer": stream(frame(HELLO, json.dumps(OFFER).encode())),
     "ask": stream(frame(HELLO, json.dumps({"mode": "ask", "id": OFFER["id"]}).encode())),
+    "paused": stream(frame(HELLO, json.dumps(dict(OFFER, paused=True)).encode())),
+    "suspended": stream(frame(HELLO, json.dumps(SUSPENDED).encode()), *TREE),
+    "live-image": stream(frame(HELLO, json.dumps(dict(SUSPENDED, live=True)).encode())),
+    "vast-image": stream(frame(HELLO, json.dumps(dict(SUSPENDED, image=(1 << 63) - 1, bytes=(1 << 63) - 1)).encode())),
     "tree": stream(frame(HELLO, json.dumps(OFFER).encode()), *TREE),
     "up": stream(record(FILE, "../x", attr(0o100644))),
     "through": stream(record(NODE, "l", attr(0o120777, "..")), record(FILE, "l/x", attr(0o100644)),

@@ -112,6 +112,21 @@ oom_kills() {
 	vps set greedy memory.low=
 }
 
+@test "oom.group: when memory runs out all of it goes" {
+	vps create --ram 64M whole oom.group=yes
+	vps start whole
+	vps exec whole -- sh -c 'tail /dev/zero & exec sleep 1000' >/dev/null 2>&1 || :
+	wait_until 20 vps_is whole stopped
+	# Live, too.
+	vps start whole
+	vps set whole oom.group=no
+	run vps exec whole -- tail /dev/zero
+	assert_status 137
+	vps_is whole running
+	vps destroy --force whole
+	succeeds vps exec calm -- echo alive
+}
+
 @test "memory.high, memory.min and oom.group on unified cgroups" {
 	requires unified
 	vps set greedy memory.high=80M memory.min=4M oom.group=yes
@@ -126,7 +141,7 @@ oom_kills() {
 @test "what cgroup v1 cannot give is named, and nothing is changed" {
 	requires hybrid
 	before=$(vps config greedy)
-	for key in memory.high=32M memory.min=4M oom.group=yes; do
+	for key in memory.high=32M memory.min=4M; do
 		fails_like 11 "^vps: set greedy: ${key%=*}: the memory controller of this host is cgroup v1's, which has no such bound \(hint: boot it with systemd.unified_cgroup_hierarchy=1, or cgroup_no_v1=memory\)$" \
 			vps set greedy memory.max=80M "$key"
 	done

@@ -70,6 +70,44 @@ assert_only_on() {
 	esac
 }
 
+# worker_hangs a|b: by a fault point, until worker_goes_on.
+worker_hangs() {
+	local pid
+	for pid in $(on "$1" workers); do
+		[ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != T ] || return 0
+	done
+	return 1
+}
+
+worker_goes_on() {
+	local pid
+	for pid in $(on "$1" workers); do
+		kill -CONT "$pid"
+	done
+}
+
+workers() { "$VPS_TOP/tests/pids" "$VPS_ROOT" vps-worker; }
+
+# What a test that failed has left hanging, and vpsds that were told to make something fail, are no matter of the next one.
+hosts_unfault() {
+	local host pid
+	for host in a b; do
+		for pid in $(on "$host" workers); do
+			kill -KILL "$pid"
+		done
+		case " ${faulty-} " in
+		*" $host "*) on "$host" daemon_stop ;;
+		esac
+	done
+}
+
+# daemon_with_fault a|b FAULT: until hosts_unfault.
+daemon_with_fault() {
+	on "$1" daemon_stop
+	faulty="${faulty-} $1"
+	VPS_FAULT=$2 on "$1" vps daemon start >/dev/null
+}
+
 # A VPS that counts, in memory and in a file, ten times a second.
 make_counter() {
 	vps create web1 init='/bin/sh -c "mkdir -p /srv; echo $$ >/srv/pid; echo begins to count; n=0; trap exit TERM; while :; do n=$((n+1)); echo $n >/srv/n; sleep 0.1; done"' stop.signal=SIGTERM

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
 # A VPS with many files: the last pass looks only at what was changed. Whatever way a file is written, it is the same
-# there.
+# there. VPS_PROOF_MOVES is how often the one moves that changes anything at random (2).
 load ../lib
 load hosts
 
@@ -11,11 +11,11 @@ VPS_TEST_TIMEOUT=600
 # The writer is a program in Python, which the smaller trees do not have.
 setup_file() {
 	local tar
-	export VPS_JOURNAL=1 # of the daemons, which the first command starts
 	hosts_new
 	[ "$(id -u)" -eq 0 ] && tar=$(debian_tree services nginx-light redis-server openssh-server cron postgresql php-fpm \
 		python3 wrk iperf3 iputils-ping) || return 0
 	on a vps template import many "$tar" >/dev/null
+	on b vps template import many "$tar" >/dev/null
 	export MANY=many
 }
 
@@ -25,6 +25,7 @@ setup() {
 	[ -n "${MANY-}" ] || skip "no Debian tree with services can be made here"
 }
 teardown() {
+	hosts_unfault
 	on a vps_clean
 	on b vps_clean
 }
@@ -64,4 +65,35 @@ has_written() { [ "$(cat "$A_ROOT/lib/vps/web1/root/upper/srv/rounds" 2>/dev/nul
 	make_writer
 	succeeds vps migrate -e "$RSH" web1 host-b
 	assert_right b
+}
+
+upper() { on "$1" eval 'echo "$VPS_ROOT/lib/vps/web1/root/upper"'; }
+
+# Neither copy runs, and the one that arrives has all. What the host writes into /etc is its own.
+assert_same() {
+	local other=a
+	[ "$1" = b ] || other=b
+	python3 "$BATS_TEST_DIRNAME/same.py" "$(upper "$other")" "$(upper "$1")" >"$BATS_TEST_TMPDIR/same"
+	! grep -v '^etc' "$BATS_TEST_TMPDIR/same" || fail "they differ"
+}
+
+@test "files that are changed at random: both hosts have the same when it stands still" {
+	local at=a to=b seed=$RANDOM n pid
+	echo "seed $seed"
+	daemon_with_fault a receive.publish:hang
+	daemon_with_fault b receive.publish:hang
+	vps create web1 --template many init="/usr/bin/python3 -B /root/churn.py $seed" stop.signal=SIGKILL
+	vps push web1 "$BATS_TEST_DIRNAME/churn.py" /root
+	vps start web1
+	wait_until 60 test -e "$(upper a)/srv/ready"
+	for ((n = 0; n < ${VPS_PROOF_MOVES:-2}; n++)); do
+		on "$at" vps migrate -e "$RSH" web1 "host-$to" >"$BATS_TEST_TMPDIR/out" 2>&1 &
+		pid=$!
+		wait_until 60 worker_hangs "$to" || { cat "$BATS_TEST_TMPDIR/out"; false; }
+		assert_same "$to"
+		worker_goes_on "$to"
+		wait "$pid" || { cat "$BATS_TEST_TMPDIR/out"; false; }
+		on "$to" vps_is web1 running || { on "$to" vps logs web1; false; }
+		read -r at to <<<"$to $at"
+	done
 }

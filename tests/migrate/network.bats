@@ -16,23 +16,11 @@ teardown_file() {
 	return "$left"
 }
 
-# Also what a test that failed has left: no later one is to meet it.
 teardown() {
-	local worker
 	kill ${clients-} 2>/dev/null || true
-	for worker in $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker); do
-		kill -KILL "$worker"
-	done
-	[ -z "${faulty-}" ] || on "$faulty" daemon_stop
+	hosts_unfault
 	on a vps_clean
 	on b vps_clean
-}
-
-# daemon_with_fault a|b FAULT: until the test has ended.
-daemon_with_fault() {
-	on "$1" daemon_stop
-	faulty=$1
-	VPS_FAULT=$2 on "$1" vps daemon start >/dev/null
 }
 
 make_echo() {
@@ -82,14 +70,6 @@ client_end() {
 	client_end 192.0.2.10 "$v4"
 }
 
-a_worker_hangs() {
-	local pid
-	for pid in $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker); do
-		[ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != T ] || return 0
-	done
-	return 1
-}
-
 @test "frames that still come to the old place are led to the new one" {
 	make_echo
 	client_begin 192.0.2.10
@@ -101,9 +81,9 @@ a_worker_hangs() {
 	daemon_with_fault a live.stopped:hang
 	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >/dev/null 2>&1 &
 	pid=$!
-	wait_until 30 a_worker_hangs
+	wait_until 30 worker_hangs a
 	before=$(cat "$ready")
-	kill -CONT $("$VPS_TOP/tests/pids" "$A_ROOT" vps-worker)
+	worker_goes_on a
 	wait "$pid"
 	after=$(cat "$ready")
 	assert_only_on b web1

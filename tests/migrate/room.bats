@@ -39,29 +39,19 @@ teardown() {
 
 # The disk becomes full after it was looked at.
 full_at() {
-	local point=$1 pid worker
+	local point=$1 pid
 	on b daemon_stop
 	VPS_FAULT=$point:hang on b vps daemon start >/dev/null
 	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >"$BATS_TEST_TMPDIR/out" 2>&1 &
 	pid=$!
-	wait_until 30 a_worker_hangs
+	wait_until 30 worker_hangs b
 	dd if=/dev/zero of="$B_ROOT/lib/filler" bs=1M count=100 2>/dev/null || true
-	for worker in $("$VPS_TOP/tests/pids" "$B_ROOT" vps-worker); do
-		kill -CONT "$worker"
-	done
+	worker_goes_on b
 	! wait "$pid" || fail "it succeeded"
 	cat "$BATS_TEST_TMPDIR/out"
 	grep -q 'No space left on device' "$BATS_TEST_TMPDIR/out"
 	rm "$B_ROOT/lib/filler"
 	on b daemon_stop
-}
-
-a_worker_hangs() {
-	local pid
-	for pid in $("$VPS_TOP/tests/pids" "$B_ROOT" vps-worker); do
-		[ "$(cut -d' ' -f3 "/proc/$pid/stat" 2>/dev/null)" != T ] || return 0
-	done
-	return 1
 }
 
 @test "the disk becomes full: it goes on here, and the next try succeeds" {

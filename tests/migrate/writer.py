@@ -9,7 +9,6 @@ import ctypes
 import mmap
 import os
 import random
-import shutil
 import time
 
 libc = ctypes.CDLL(None)
@@ -88,13 +87,22 @@ def move(old, new):
         known[new + path[len(old):]] = known.pop(path)
 
 
+def remove(top):
+    """Not by shutil.rmtree(), which looks whether a directory has the number that it had a moment ago: after a move it
+    has another."""
+    for d, _, files in os.walk(top, topdown=False):
+        for f in files:
+            os.unlink(os.path.join(d, f))
+        os.rmdir(d)
+
+
 def dead_name():
     """A file whose first name, through which an overlay writes, is gone with its directory."""
     os.mkdir(f"{TOP}/first")
     put(f"{TOP}/first/name", text())
     os.link(f"{TOP}/first/name", f"{TOP}/second")
     known[f"{TOP}/second"] = known.pop(f"{TOP}/first/name")
-    shutil.rmtree(f"{TOP}/first")
+    remove(f"{TOP}/first")
 
 
 def one_round(files, opened, n):
@@ -113,7 +121,7 @@ def one_round(files, opened, n):
     if n > 1:
         move(f"{TOP}/new{n - 1}", f"{TOP}/new{n}/moved")
     if n > 6:
-        shutil.rmtree(f"{TOP}/new{n}" + "/moved" * 6)
+        remove(f"{TOP}/new{n}" + "/moved" * 6)
         for path in [p for p in known if p.startswith(f"{TOP}/new{n}" + "/moved" * 6)]:
             del known[path]
 

@@ -44,6 +44,7 @@ struct pair {
 	struct storage_pass pass;
 	size_t largest;
 	bool busy; /* the tenant changes something between any two records */
+	bool away; /* after the first record of a pass the directory `a` is elsewhere, until it ends */
 };
 
 static unsigned any(unsigned below);
@@ -57,6 +58,10 @@ static int take(void *ctx, const void *record, size_t len, struct err *err)
 		p->largest = len;
 	for (unsigned k = p->busy ? any(4) : 0; k > 0; k--)
 		any_change(p->from);
+	if (p->away && *(const unsigned char *)record != DELTA_END)
+		renameat(p->from, "a", p->from, "elsewhere");
+	else if (p->away)
+		renameat(p->from, "elsewhere", p->from, "a");
 	return storage_receive_put(p->receive, record, len, err);
 }
 
@@ -424,6 +429,46 @@ TEST(mapped_files) {
 	pair_done(&p);
 }
 
+static void written_before_it_is_unmapped(bool whole)
+{
+	struct storage_writers w = { .all = !whole };
+	struct timespec tick = { 0, 50000000 };
+	struct pair p;
+	struct stat st;
+	uint64_t ino;
+	char *map;
+	int fd;
+
+	pair_init(&p);
+	put(p.from, "m", 0, "0123456789", 10);
+	fd = openat(p.from, "m", O_RDWR | O_CLOEXEC);
+	must(fstat(fd, &st));
+	ino = st.st_ino;
+	map = mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	close(fd);
+	map[0] = 'a';
+	nanosleep(&tick, NULL);
+	w.mapped = &ino;
+	w.mapped_count = 1;
+	for (int i = 0; i < 2; i++)
+		eq_int(storage_send_pass(p.send, &w, false, &p.pass, &e), 0, "a pass that is told what is mapped");
+	eq_int(p.pass.bytes, 0, "does not read it again as long as it is");
+	map[1] = 'b';
+	munmap(map, 10);
+	w.mapped_count = 0;
+	eq_int(storage_send_pass(p.send, &w, true, &p.pass, &e), 0, "the last pass, when it is mapped no more");
+	ok(is_equal(&p), "sees the write");
+	pair_done(&p);
+}
+
+TEST(a_mapping_that_is_gone) {
+	written_before_it_is_unmapped(true);
+	watching = can_watch();
+	written_before_it_is_unmapped(true);
+	written_before_it_is_unmapped(false);
+	watching = false;
+}
+
 /* ---- anything ---- */
 
 static unsigned long state = 88172645463325252;
@@ -571,14 +616,19 @@ TEST(changes_of_all_kinds) {
 /* ---- passes that look at what was changed ---- */
 
 TEST(changes_of_all_kinds_that_are_noted) {
-	if (!can_watch()) {
+	if (!can_watch())
 		skip("%s", e.msg);
-		return;
-	}
 	watching = true;
 	anything_goes();
 	changes_between_records();
 	a_tree_that_changes_meanwhile();
+	watching = false;
+}
+
+static void watched_init(struct pair *p)
+{
+	watching = true;
+	pair_init(p);
 	watching = false;
 }
 
@@ -592,13 +642,9 @@ TEST(a_part_of_a_large_tree) {
 	char name[32];
 	struct pair p;
 
-	if (!can_watch()) {
+	if (!can_watch())
 		skip("%s", e.msg);
-		return;
-	}
-	watching = true;
-	pair_init(&p);
-	watching = false;
+	watched_init(&p);
 	for (int i = 0; i < 20; i++) {
 		snprintf(name, sizeof(name), "d%d", i);
 		must(mkdirat(p.from, name, 0755));
@@ -620,19 +666,20 @@ TEST(a_part_of_a_large_tree) {
 	pair_done(&p);
 }
 
+static bool is_there(const struct pair *p, const char *path)
+{
+	return faccessat(p->to, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /* A file that was written through by a name that is gone has still another. */
 TEST(a_name_that_is_gone) {
 	struct stat st;
 	struct pair p;
 	int fd;
 
-	if (!can_watch()) {
+	if (!can_watch())
 		skip("%s", e.msg);
-		return;
-	}
-	watching = true;
-	pair_init(&p);
-	watching = false;
+	watched_init(&p);
 	must(mkdirat(p.from, "gone", 0755));
 	put(p.from, "gone/f", 0, "before", 6);
 	must(linkat(p.from, "gone/f", p.from, "kept", 0));
@@ -648,13 +695,9 @@ TEST(a_name_that_is_gone) {
 	pair_done(&p);
 }
 
-/* What sendfile(2) writes is told of when the file is closed: one that is open is looked at all the same. */
-TEST(files_that_are_open) {
-	struct storage_writers w = { .all = true };
+/* That it went and came changes neither the directory nor what lies in it. */
+TEST(a_directory_that_is_away_for_a_moment) {
 	struct pair p;
-	struct stat st;
-	uint64_t ino;
-	int from, to;
 
 	if (!can_watch()) {
 		skip("%s", e.msg);
@@ -663,6 +706,37 @@ TEST(files_that_are_open) {
 	watching = true;
 	pair_init(&p);
 	watching = false;
+	must(mkdirat(p.from, "a", 0755));
+	put(p.from, "0", 0, "before", 6);
+	put(p.from, "a/f", 0, "before", 6);
+	eq_int(pass(&p, NULL, 0), 0, "a first pass");
+	/* What is changed in a tick of the clock is looked at again in any case. */
+	usleep(50000);
+	eq_int(pass(&p, NULL, 0), 0, "a second pass");
+	put(p.from, "0", 0, "after!", 6);
+	put(p.from, "a/f", 0, "after!", 6);
+	put(p.from, "a/new", 0, "after!", 6);
+	usleep(50000);
+	p.away = true;
+	eq_int(storage_send_pass(p.send, NULL, false, &p.pass, &e), 0, "a pass that does not meet it");
+	p.away = false;
+	ok(!is_there(&p, "a/new"), "does not have what is in it");
+	eq_int(pass(&p, NULL, 0), 0, "the next pass");
+	ok(is_part(&p) && is_equal(&p), "has it");
+	pair_done(&p);
+}
+
+/* What sendfile(2) writes is told of when the file is closed: one that is open is looked at all the same. */
+TEST(files_that_are_open) {
+	struct storage_writers w = { .all = true };
+	struct pair p;
+	struct stat st;
+	uint64_t ino;
+	int from, to;
+
+	if (!can_watch())
+		skip("%s", e.msg);
+	watched_init(&p);
 	put(p.from, "source", 0, "written by the kernel", 21);
 	put(p.from, "target", 0, "", 0);
 	from = openat(p.from, "source", O_RDONLY | O_CLOEXEC);
