@@ -269,7 +269,7 @@ int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each
 	const struct net_part *part = &net_parts[p];
 	struct nl *n = part->protocol == NETLINK_ROUTE ? route : filter;
 	struct listing l = { p, fn, arg };
-	uint8_t fixed[16] = { 0 };
+	uint8_t fixed[sizeof(struct tcmsg)] = { 0 }; /* of all parts the longest */
 	int r;
 
 	if (p == CKPT_NET_ELEMENT)
