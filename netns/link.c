@@ -81,12 +81,17 @@ static void put_veth(struct nlmsghdr *m, const struct netns_if *i, uint32_t numb
 	mnl_attr_nest_end(m, info);
 }
 
+/* Any that is far from those which the kernel gives itself. */
+static int far_number(void)
+{
+	return (int)(0x40000000u | arc4random() >> 2);
+}
+
 static void add_veth(struct nl *n, const struct netns_if *i, const struct netns_made *d, int master,
 		     uint32_t number, int netns_fd)
 {
-	/* The kernel (6.18) numbers the peer as it is told only when this end is given a number, too: any that is
-	 * far from those which it gives itself. */
-	struct ifinfomsg ifi = { .ifi_index = number ? (int)(0x40000000u | arc4random() >> 2) : 0 };
+	/* The kernel (6.18) numbers the peer as it is told only when this end is given a number, too. */
+	struct ifinfomsg ifi = { .ifi_index = number ? far_number() : 0 };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
 				      "add the link");
 
@@ -105,18 +110,20 @@ static void add_veth(struct nl *n, const struct netns_if *i, const struct netns_
 	nl_end(n, m);
 }
 
-static void add_macvlan(struct nl *n, const struct netns_if *i, int parent, uint32_t number, int netns_fd)
+/* In the namespace, or, when it has a `number` here, under this `name` beside its parent. */
+static void add_macvlan(struct nl *n, const struct netns_if *i, const char *name, int parent, int number, int netns_fd)
 {
-	struct ifinfomsg ifi = { .ifi_index = (int)number };
+	struct ifinfomsg ifi = { .ifi_index = number };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi),
 				      "add the macvlan");
 	struct nlattr *info, *data;
 
 	if (m) {
-		mnl_attr_put_strz(m, IFLA_IFNAME, i->name);
+		mnl_attr_put_strz(m, IFLA_IFNAME, name);
 		mnl_attr_put(m, IFLA_ADDRESS, 6, i->mac);
 		mnl_attr_put_u32(m, IFLA_LINK, (uint32_t)parent);
-		mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+		if (!number)
+			mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
 		if (i->mtu)
 			mnl_attr_put_u32(m, IFLA_MTU, i->mtu);
 		info = mnl_attr_nest_start(m, IFLA_LINKINFO);
@@ -127,6 +134,48 @@ static void add_macvlan(struct nl *n, const struct netns_if *i, int parent, uint
 		mnl_attr_nest_end(m, info);
 	}
 	nl_end(n, m);
+}
+
+/*
+ * Into the namespace, where it gets a number of its own (IFLA_NEW_IFINDEX, Linux 5.13). Asked for when a link is made, a
+ * number is looked for where the caller is (6.12; not in 6.18), and may be another link's there.
+ */
+static void move_macvlan(struct nl *n, const struct netns_if *i, int from, uint32_t number, int netns_fd)
+{
+	struct ifinfomsg ifi = { .ifi_index = from };
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "give the macvlan to the VPS");
+
+	if (m) {
+		mnl_attr_put_strz(m, IFLA_IFNAME, i->name);
+		mnl_attr_put_u32(m, IFLA_NET_NS_FD, (uint32_t)netns_fd);
+		mnl_attr_put_u32(m, IFLA_NEW_IFINDEX, number);
+	}
+	nl_end(n, m);
+}
+
+static void add_numbered_macvlan(struct nl *n, const struct netns_host *h, const struct netns_vps *v, size_t k,
+				 int parent, int number, int netns_fd)
+{
+	char name[16];
+
+	add_macvlan(n, &v->ifs[k], netns_link_name(h, v->uuid, (unsigned)k, name), parent, number, netns_fd);
+	move_macvlan(n, &v->ifs[k], number, v->number[k], netns_fd);
+}
+
+/* Those that were not given away. */
+static void drop_links(struct nl *n, const int *numbers, size_t count)
+{
+	struct err ignored;
+
+	for (size_t k = 0; k < count; k++) {
+		struct ifinfomsg ifi = { .ifi_index = numbers[k] };
+
+		if (!numbers[k])
+			continue;
+		nl_end(n, nl_begin(n, RTM_DELLINK, 0, &ifi, sizeof(ifi), "remove the link"));
+		nl_ignore(n, ENODEV);
+	}
+	nl_talk(n, "", NULL, NULL, &ignored);
 }
 
 static int find_master(const struct nl *n, const struct netns_host *h, const struct netns_if *i,
@@ -145,7 +194,7 @@ static int find_master(const struct nl *n, const struct netns_host *h, const str
 int netns_links_make(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
 		     struct netns_made *made, int netns_fd, struct err *e)
 {
-	int r;
+	int moved[NETNS_IF_MAX] = { 0 }, r;
 
 	for (size_t k = 0; k < v->if_count; k++) {
 		const struct netns_if *i = &v->ifs[k];
@@ -156,8 +205,13 @@ int netns_links_make(struct nl *n, const struct netns_host *h, const struct netn
 		r = find_master(n, h, i, &master, e);
 		if (r < 0)
 			return r;
+		if (i->mode == NETNS_MACVLAN && v->number[k]) {
+			moved[k] = far_number();
+			add_numbered_macvlan(n, h, v, k, master, moved[k], netns_fd);
+			continue;
+		}
 		if (i->mode == NETNS_MACVLAN) {
-			add_macvlan(n, i, master, v->number[k], netns_fd);
+			add_macvlan(n, i, i->name, master, 0, netns_fd);
 			continue;
 		}
 		add_unlink(n, made[k].name, "remove the earlier link");
@@ -166,6 +220,8 @@ int netns_links_make(struct nl *n, const struct netns_host *h, const struct netn
 			netns_ifb_add(n, h, made[k].ifb);
 	}
 	r = nl_talk(n, v->name, NULL, NULL, e);
+	if (r < 0)
+		drop_links(n, moved, v->if_count);
 	if (r == -EXFULL) /* br_add_if() has no port number left */
 		err_hint(e, "a bridge has at most 1023 ports: use mode=routed for more");
 	for (size_t k = 0; k < v->if_count && r == 0; k++) {
