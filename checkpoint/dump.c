@@ -292,6 +292,19 @@ static void summarize(const struct ckpt_dump *d, uint64_t start, struct ckpt_dum
 		ret->threads += d->tree.tasks[i].thread_count;
 }
 
+/* It goes on as it was. */
+static void let_go(struct ckpt_dump *d)
+{
+	struct err ignored;
+
+	if (d->paused)
+		cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, &ignored);
+	ckpt_sockets_unlock(d);
+	ckpt_unfreeze(&d->frozen);
+	if (d->held && !d->paused)
+		cgroup_thaw(d->cgroup, &ignored);
+}
+
 static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const struct ckpt_dump_options *o,
 				  struct err *e)
 {
@@ -429,13 +442,24 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 	if (!d)
 		return -EIO;
 	d->check = check;
-	ckpt_freeze_look(c, &d->frozen);
-	r = ckpt_freeze(c, &d->frozen, e);
+	/* Who is only looked at stands no longer than who moves. */
+	r = look_ahead(d, e);
+	if (r == 0)
+		ckpt_freeze_look(c, &d->frozen);
+	if (r == 0)
+		r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0 && o->stopped)
+		r = o->stopped(o->stopped_arg, e);
+	if (r == 0)
+		r = ckpt_network_start(d, e);
 	if (r == 0)
 		r = collect(d, init, o, e);
 	if (r == 0)
 		ckpt_huge_need(d, check->huge);
-	ckpt_dump_abort(d);
+	let_go(d);
+	if (o->goes_on)
+		o->goes_on(o->stopped_arg);
+	dump_free(d);
 	return r;
 }
 
@@ -468,16 +492,9 @@ int ckpt_dump_commit(struct ckpt_dump *d, struct err *e)
 
 void ckpt_dump_abort(struct ckpt_dump *d)
 {
-	struct err ignored;
-
 	if (!d)
 		return;
-	if (d->paused)
-		cgroup_freeze(d->cgroup, HOLD_TIMEOUT_US, &ignored);
-	ckpt_sockets_unlock(d);
-	ckpt_unfreeze(&d->frozen);
-	if (d->held && !d->paused)
-		cgroup_thaw(d->cgroup, &ignored);
+	let_go(d);
 	dump_free(d);
 }
 

@@ -29,6 +29,8 @@ struct ckpt_dump_options {
 	 * milliseconds, for what had to be finished first. May be NULL. */
 	int (*stopped)(void *arg, struct err *e);
 	void *stopped_arg;
+	/* Called when a VPS that was only looked at goes on, its connections too. Or NULL. */
+	void (*goes_on)(void *stopped_arg);
 };
 
 struct ckpt_dump_result {

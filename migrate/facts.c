@@ -135,8 +135,9 @@ void mig_check_image(const struct mig_offer *o, json_t *obstacles)
 	check_huge(json_object_get(o->cpu, "huge"), obstacles);
 }
 
-/* A look at its connections keeps frames from them, as at a stop: who is not answered waits for 200 ms. */
-static struct netns_hold *hold_frames(const struct mig_source *v)
+/* A look at its connections keeps frames from them, as at a stop: who is not answered waits for 200 ms. So they are
+ * held meanwhile, as long as it stands and no longer. */
+static struct netns_hold *open_hold(const struct mig_source *v)
 {
 	struct netns_hold *hold = NULL;
 	struct err ignored;
@@ -144,14 +145,32 @@ static struct netns_hold *hold_frames(const struct mig_source *v)
 	if (access("/dev/net/tun", F_OK) < 0 ||
 	    netns_hold_open(&v->network.host, &v->network.vps, &hold, &ignored) < 0)
 		return NULL;
-	netns_hold_begin(hold, &ignored);
 	return hold;
+}
+
+static int on_stopped(void *arg, struct err *e)
+{
+	struct netns_hold **hold = arg;
+	struct err ignored;
+
+	(void)e;
+	if (*hold)
+		netns_hold_begin(*hold, &ignored);
+	return 0;
+}
+
+static void on_going(void *arg)
+{
+	struct netns_hold **hold = arg;
+
+	netns_hold_end(TAKE_PTR(*hold), true);
 }
 
 int mig_check_source(const struct mig_source *v, struct mig_offer *offer, json_t *obstacles, struct err *e)
 {
-	struct ckpt_dump_options o = { .spec = &v->spec, .paused = v->paused };
-	struct netns_hold *hold = hold_frames(v);
+	struct netns_hold *hold = open_hold(v);
+	struct ckpt_dump_options o = { .spec = &v->spec, .paused = v->paused, .stopped = on_stopped,
+				       .goes_on = on_going, .stopped_arg = &hold };
 	struct ckpt_check c = { 0 };
 	int r = ckpt_check(&v->cgroup, v->init, &o, &c, e);
 
