@@ -84,7 +84,7 @@ static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 	cleanup_close int pidfd = pidfd_open_pid(b->pid);
 	struct making m = { b, pidfd, -EBADF };
 	struct err ignored;
-	int r;
+	int r, left;
 
 	if (pidfd < 0)
 		return err_code(e, pidfd, "open process %d", (int)b->pid);
@@ -95,8 +95,9 @@ static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 	t->between_arg = &m;
 	r = ckpt_batch_run(b, t, calls, ARRAY_SIZE(calls), e);
 	t->between = NULL;
-	if (ckpt_batch_unmap(b, t, r < 0 ? &ignored : e) < 0 && r == 0)
-		r = -EIO;
+	left = ckpt_batch_unmap(b, t, r < 0 ? &ignored : e);
+	if (r == 0 && left < 0)
+		r = left; /* killed meanwhile, perhaps: rounds want to know (-ESRCH) */
 	if (r == 0 && m.own < 0)
 		r = err_set(e, ERR_FAIL, "the userfaultfd of process %d cannot be taken", (int)b->pid);
 	if (r < 0)
@@ -115,9 +116,12 @@ static int make_in(const struct ckpt_process *p, struct err *e)
 		return r;
 	r = ckpt_thread_enter(&b, &t, p->tids[0], NULL, e);
 	fd = r == 0 ? make(&b, &t, e) : r;
-	if (r == 0 && ckpt_thread_leave(&b, &t, fd < 0 ? &ignored : e) < 0)
-		fd_close(&fd);
+	r = r == 0 ? ckpt_thread_leave(&b, &t, fd < 0 ? &ignored : e) : 0;
 	ckpt_batch_close(&b);
+	if (r < 0 && fd >= 0) {
+		close(fd); /* it was killed meanwhile: what asked must hear that */
+		return r;
+	}
 	return fd;
 }
 
