@@ -189,6 +189,14 @@ static int scan(const struct ckpt_precopy *p, struct watched *w, struct ckpt_ran
 	return r < 0 ? err_code(e, r, "take the marks off the memory of process %d", (int)w->pid) : 0;
 }
 
+/* Who is about to be a zombie has no memory any more (vsize of proc_pid_stat(5)). */
+static bool has_ended(pid_t pid)
+{
+	uint64_t field[53];
+
+	return ckpt_stat_read(pid, field) < 0 || field[23] == 0;
+}
+
 /* 1: it has ended meanwhile. */
 static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c, struct err *e)
 {
@@ -215,7 +223,7 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	if (r == 0)
 		return 0;
 	/* Or it becomes another program just now: without its userfaultfd all of it is sent the next time. */
-	if (kill(w->pid, 0) < 0 || r == -ESRCH || r == -EINVAL || r == -EFAULT) {
+	if (has_ended(w->pid) || r == -ESRCH || r == -EINVAL || r == -EFAULT) {
 		s->ranges.count = 0;
 		w->canary = 0;
 		return 1;
