@@ -70,6 +70,8 @@ struct list {
 		uint8_t *data;
 		size_t len;
 		bool there; /* in the other list too */
+		bool tentative; /* an address of which it is still asked who else has it (RFC 4862, 5.4) */
+		bool anew; /* in the other list, but to be made again */
 	} * item;
 	size_t count, room;
 };
@@ -81,6 +83,11 @@ static void list_done(struct list *l)
 	free(l->item);
 }
 #define cleanup_list __attribute__((cleanup(list_done)))
+
+static bool is_tentative(enum ckpt_net_part p, const struct nlmsghdr *m)
+{
+	return p == CKPT_NET_ADDRESS && ((const struct ifaddrmsg *)mnl_nlmsg_get_payload(m))->ifa_flags & IFA_F_TENTATIVE;
+}
 
 static int list_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 {
@@ -98,22 +105,27 @@ static int list_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 		l->item = more;
 		l->room = l->room * 2 + 64;
 	}
-	l->item[l->count] = (struct item){ malloc((size_t)n), (size_t)n, false };
+	l->item[l->count] = (struct item){ .data = malloc((size_t)n), .len = (size_t)n, .tentative = is_tentative(p, m) };
 	if (!l->item[l->count].data)
 		return -ENOMEM;
 	memcpy(l->item[l->count++].data, buf, (size_t)n);
 	return 0;
 }
 
-static void compare(struct list *a, struct list *b)
+/* A link that goes up gives itself an address, and asks for a second whether it may: where it was in use before, it is
+ * made again without that. */
+static void compare(struct list *have, struct list *want)
 {
-	for (size_t i = 0; i < a->count; i++)
-		for (size_t k = 0; k < b->count; k++)
-			if (!b->item[k].there && a->item[i].len == b->item[k].len &&
-			    memcmp(a->item[i].data, b->item[k].data, a->item[i].len) == 0) {
-				a->item[i].there = b->item[k].there = true;
-				break;
-			}
+	for (size_t i = 0; i < have->count; i++)
+		for (size_t k = 0; k < want->count; k++) {
+			struct item *h = &have->item[i], *w = &want->item[k];
+
+			if (w->there || h->len != w->len || memcmp(h->data, w->data, h->len) != 0)
+				continue;
+			h->anew = h->tentative;
+			h->there = w->there = !h->anew;
+			break;
+		}
 }
 
 static int say(struct nl *n, const struct item *it, uint16_t type, uint16_t flags,
@@ -144,6 +156,8 @@ static bool is_removable(enum ckpt_net_part p, const struct item *it, const stru
 
 	if (p == CKPT_NET_NEIGHBOUR)
 		return false;
+	if (it->anew)
+		return true;
 	for (size_t i = 0; p == CKPT_NET_ADDRESS && i < configured->count; i++) {
 		const struct ifinfomsg *ifi =
 			mnl_nlmsg_get_payload((const void *)configured->item[i].data);
@@ -187,13 +201,16 @@ static bool is_new(enum ckpt_net_part p, const struct item *it, const struct ckp
 	return moved && net_mentions(p, (const void *)it->data, &moved->come);
 }
 
+/* 1: some were missing. */
 static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *all,
 		     const struct list *configured, const struct ckpt_moved *moved, struct err *e)
 {
 	cleanup_list struct list have = { 0 }, want = { 0 };
+	const int absent = p == CKPT_NET_ADDRESS ? EADDRNOTAVAIL : ENOENT;
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
 	int r = net_list(n, NULL, p, list_add, &have, e);
+	bool differs = false;
 
 	w.part = p;
 	while (r == 0 && (m = net_next(&w)))
@@ -205,11 +222,15 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 	for (size_t i = 0; r == 0 && i < have.count; i++)
 		if (!have.item[i].there && is_removable(p, &have.item[i], configured) &&
 		    !is_new(p, &have.item[i], moved))
-			r = say(n, &have.item[i], net_parts[p].del, 0, p, "remove", ENOENT, e);
+			r = say(n, &have.item[i], net_parts[p].del, 0, p, "remove", absent, e);
+	for (size_t i = 0; i < want.count; i++)
+		differs |= !want.item[i].there;
 	if (r == 0)
 		r = add_all(n, p, &want, e);
 	/* What led by way of an earlier address may lead nowhere now. */
-	return moved && moved->gone.count && (p == CKPT_NET_ROUTE || p == CKPT_NET_NEXTHOP) ? 0 : r;
+	if (moved && moved->gone.count && (p == CKPT_NET_ROUTE || p == CKPT_NET_NEXTHOP))
+		return 0;
+	return r < 0 ? r : differs;
 }
 
 /* 1: some had another value. */
@@ -283,20 +304,33 @@ static int raise_links(void *arg, struct err *e)
 	return r == 0 ? net_ports_restore(&route, &f->all, netns, e) : r;
 }
 
+/* A link may give itself the address between the look and the making: what is there by then is seen when the look is
+ * repeated, and what was made stays. */
+static int sync_addresses(struct nl *n, const struct filling *f, struct err *e)
+{
+	int r = 1;
+
+	for (int pass = 0; r == 1 && pass < 2; pass++)
+		r = sync_part(n, CKPT_NET_ADDRESS, &f->all, f->configured, f->seen.moved, e);
+	return r < 0 ? r : 0;
+}
+
 /* What the links of one have, and what is beside them. */
 static int fill(void *arg, struct err *e)
 {
-	static const enum ckpt_net_part parts[] = { CKPT_NET_ADDRESS, CKPT_NET_NEIGHBOUR,  CKPT_NET_NEXTHOP,
-						    CKPT_NET_ROUTE,   CKPT_NET_RULE,	   CKPT_NET_DISCIPLINE };
+	static const enum ckpt_net_part parts[] = { CKPT_NET_NEIGHBOUR, CKPT_NET_NEXTHOP, CKPT_NET_ROUTE, CKPT_NET_RULE,
+						    CKPT_NET_DISCIPLINE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	const struct filling *f = arg;
 	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
 
 	if (r == 0)
 		r = nl_open(&filter, NETLINK_NETFILTER, netns, e);
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(parts); i++)
+	if (r == 0)
+		r = sync_addresses(&route, f, e);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(parts); i++)
 		r = sync_part(&route, parts[i], &f->all, f->configured, f->seen.moved, e);
-	return r == 0 ? net_filter_restore(&filter, &f->all, e) : r;
+	return r >= 0 ? net_filter_restore(&filter, &f->all, e) : r;
 }
 
 static bool has_any(Ckpt__NetState *const *states, size_t count, uint32_t ns)

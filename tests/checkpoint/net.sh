@@ -116,6 +116,27 @@ connections() {
 	EOF
 }
 
+# settled: links say that they are up, and no address is in doubt.
+settled() {
+	! ip addr | grep -q tentative && ! ip link | grep -q 'state LOWERLAYERDOWN' &&
+		ip -6 route show table local | grep -q 'dev br0'
+}
+
+# within SECONDS COMMAND...: it succeeds by then.
+within() {
+	end=$(($(date +%s) + $1))
+	shift
+	until "$@"; do
+		[ "$(date +%s)" -lt "$end" ] || return 1
+		sleep 0.1
+	done
+}
+
+same() {
+	show >"$dir/net.after"
+	cmp -s "$dir/net.before" "$dir/net.after"
+}
+
 case $1 in
 set)
 	links
@@ -128,12 +149,13 @@ set)
 	echo 0 >/proc/sys/net/ipv4/conf/dummy7/accept_redirects
 	rules
 	connections
-	sleep 2 # until links say that they are up; the bridge's own timers run
+	within 30 settled
+	sleep 2 # the bridge's own timers run
 	show >"$dir/net.before"
 	;;
 check)
-	sleep 2
-	show >"$dir/net.after"
-	diff "$dir/net.before" "$dir/net.after"
+	# What was in use is in use at once.
+	ip addr | grep tentative && exit 1
+	within 20 same || diff "$dir/net.before" "$dir/net.after"
 	;;
 esac
