@@ -315,6 +315,15 @@ static int save(const struct rt_spec *s, const struct rt_vps *v, int fd, struct 
 		       : ckpt_dump(&c, rt_init_pid(v), fd, &o, res, e);
 }
 
+/* Whether, and how, process 1 has ended. */
+static void tell_end(const struct rt_vps *v)
+{
+	siginfo_t si = { 0 };
+
+	if (waitid(P_PID, (id_t)rt_init_pid(v), &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid)
+		printf("# process 1 has ended: code %d, status %d\n", si.si_code, si.si_status);
+}
+
 /* Engines that are killed at any moment of a save; one that is not, at the end. */
 static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct err *e)
 {
@@ -343,6 +352,8 @@ static int kill_engines(const struct rt_spec *s, const struct rt_vps *v, struct 
 		nanosleep(&ts, NULL);
 		kill(pid, SIGKILL);
 		waitpid(pid, &status, 0);
+		if (!WIFSIGNALED(status))
+			tell_end(v);
 		if (!WIFSIGNALED(status))
 			return err_set(e, ERR_FAIL, "saving failed after %u engines were killed", died);
 		died++;
