@@ -10,6 +10,7 @@
 #include "checkpoint/compat.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ldt.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/own.h"
 #include "checkpoint/queues.h"
@@ -236,6 +237,8 @@ static int step_answers(struct visit *v, struct err *e)
 
 	if (r == 0)
 		r = ckpt_timers_collect(v->d, v->k, &v->b, &v->th, e);
+	if (r == 0 && v->has_ldt)
+		r = ckpt_ldt_collect(v->d, v->k, &v->b, &v->th, e);
 	if (r == 0)
 		ckpt_locked_collect(v->d, v->k, v->b.mem);
 	if (r == 0)

@@ -8,6 +8,7 @@
 #include "checkpoint/compat.h"
 #include "checkpoint/dnotify.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ldt.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/own.h"
 #include "checkpoint/queues.h"
@@ -76,6 +77,8 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	list_init(l, r);
 	if (n == 0)
 		n = restore_dress(p, l, e);
+	if (n == 0)
+		n = restore_ldt(p, l, e);
 	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))

@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ldt.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
@@ -330,7 +331,7 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 
 	if (mm->auxv.len > 1024 || mm->auxv.len % 16 || mm->vdso % CKPT_PAGE || mm->vdso >= ADDRESS_MAX)
 		return bad(e, "auxiliary vector of", mm->auxv.len);
-	if (ckpt_compat_check_mm(mm, e) < 0)
+	if (ckpt_compat_check_mm(mm, e) < 0 || ckpt_ldt_check(mm, e) < 0)
 		return -EIO;
 	for (size_t i = 0; i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
