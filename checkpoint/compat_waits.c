@@ -53,14 +53,26 @@ static bool is_wide_time(pid_t tid, uint64_t at)
 	return ckpt_mem_read(tid, at, t, sizeof(t)) == 0 && t[1] == 0 && t[2] < 1000000000;
 }
 
-/* What fits the arguments. */
-static uint32_t by_arguments(pid_t tid, const struct user_regs_struct *r)
+/* A wait for a word that is as expected, with a time, or a private one. */
+static bool is_futex(pid_t tid, const struct user_regs_struct *r)
 {
 	uint64_t op = r->rcx & ~(uint64_t)(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
+	uint32_t word, t[2];
+
+	if (op != FUTEX_WAIT && op != FUTEX_WAIT_BITSET)
+		return false;
+	return (r->rcx & FUTEX_PRIVATE_FLAG) ||
+	       (ckpt_mem_read(tid, r->rbx, &word, sizeof(word)) == 0 && word == (uint32_t)r->rdx &&
+		ckpt_mem_read(tid, r->rsi, t, sizeof(t)) == 0 && t[1] < 1000000000);
+}
+
+/* What fits the arguments, for programs that have the number from elsewhere, as by syscall(3). */
+static uint32_t by_arguments(pid_t tid, const struct user_regs_struct *r)
+{
 
 	if (r->rbx < 16 && r->rcx == 0 && r->rdx > 65535)
 		return is_wide_time(tid, r->rdx) ? CLOCK_NANOSLEEP_64 : CLOCK_NANOSLEEP;
-	if ((r->rcx & FUTEX_PRIVATE_FLAG) && (op == FUTEX_WAIT || op == FUTEX_WAIT_BITSET))
+	if (is_futex(tid, r))
 		return is_wide_time(tid, r->rsi) ? FUTEX_64 : FUTEX;
 	return r->rcx == 0 || r->rcx > 1 << 20 ? NANOSLEEP : POLL;
 }
