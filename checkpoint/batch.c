@@ -3,6 +3,7 @@
 /* Threads that run lists. Where the stub lies is batch_place.c. */
 #include "base/macro.h"
 #include "checkpoint/batch_internal.h"
+#include "checkpoint/compat.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -69,14 +70,19 @@ static int deliver(struct ckpt_batch *b, struct ckpt_thread *t, int sig, struct 
 	t->notify = batch_notify(t, blocked);
 	if (stub->rip != stub_at(b, ckpt_stub_signalled))
 		stub->r15 = (uint64_t)t->notify;
-	if (batch_restart_number(stub) >= 0) {
-		stub->rax = (uint64_t)batch_restart_number(stub);
+	if (batch_restart_number(b->pid, stub) >= 0) {
+		stub->rax = (uint64_t)batch_restart_number(b->pid, stub);
 		stub->rip -= 2;
 	}
 	stub->orig_rax = UINT64_MAX;
 	stub->rsp = t->regs.rsp;
 	stub->fs_base = t->regs.fs_base;
 	stub->gs_base = t->regs.gs_base;
+	stub->ds = t->regs.ds; /* which 32-bit programs use */
+	stub->es = t->regs.es;
+	stub->fs = t->regs.fs;
+	stub->gs = t->regs.gs;
+	stub->ss = t->regs.ss;
 	return ckpt_trace_set_regs(t->tid, stub);
 }
 
@@ -218,11 +224,29 @@ static void take_notice(const struct ckpt_thread *t, struct user_regs_struct *re
 	regs->r15 = (uint64_t)t->notify;
 }
 
+static struct user_regs_struct compat_regs(const struct ckpt_batch *b, const struct ckpt_thread *t,
+					   const struct ckpt_call *c)
+{
+	struct user_regs_struct regs = batch_regs(b, t, ckpt_stub_compat);
+
+	regs.rax = (uint32_t)c->nr;
+	regs.rbx = (uint32_t)c->args[0];
+	regs.rcx = (uint32_t)c->args[1];
+	regs.rdx = (uint32_t)c->args[2];
+	regs.rsi = (uint32_t)c->args[3];
+	regs.rdi = (uint32_t)c->args[4];
+	regs.rbp = (uint32_t)c->args[5];
+	take_notice(t, &regs);
+	return regs;
+}
+
 struct user_regs_struct batch_call_regs(const struct ckpt_batch *b, const struct ckpt_thread *t,
 					const struct ckpt_call *c)
 {
 	struct user_regs_struct regs = batch_regs(b, t, ckpt_stub_one);
 
+	if (c->nr & CKPT_COMPAT)
+		return compat_regs(b, t, c);
 	regs.rax = c->nr;
 	regs.rdi = c->args[0];
 	regs.rsi = c->args[1];
@@ -237,7 +261,7 @@ struct user_regs_struct batch_call_regs(const struct ckpt_batch *b, const struct
 int ckpt_batch_one_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *c, struct err *e)
 {
 	struct user_regs_struct regs = batch_call_regs(b, t, c);
-	int r = start_stub(b, t, ckpt_stub_one_called, &regs);
+	int r = start_stub(b, t, c->nr & CKPT_COMPAT ? ckpt_stub_compat_called : ckpt_stub_one_called, &regs);
 
 	return r < 0 ? err_code(e, r, "run a system call in thread %d", (int)t->tid) : 0;
 }
@@ -267,6 +291,8 @@ int ckpt_batch_map_start(struct ckpt_batch *b, struct ckpt_thread *t, size_t siz
 			       { 0, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
 				 UINT64_MAX, 0 }, 0 };
 
+	if (b->compat) /* which gives memory that the program's kind of addresses reach */
+		c.nr = CKPT_COMPAT | CKPT_COMPAT_MMAP;
 	b->size = size;
 	return ckpt_batch_one_start(b, t, &c, e);
 }

@@ -21,8 +21,9 @@
  * restarted after a signal handler (pause(2), sigsuspend(2)), when a signal arrives in the same
  * microseconds.
  *
- * 64-bit x86 only. One thread at a time may be entered at each place of an address space.
+ * x86 with 64 bits only, where programs may have 32: these run the list as 64-bit code, and go back. One thread at a time may be entered at each place of an address space.
  */
+#define CKPT_COMPAT (1ull << 32) /* in `nr` of a call that is not in a list: a 32-bit one */
 struct ckpt_call {
 	uint64_t nr;
 	uint64_t args[6];
@@ -36,6 +37,7 @@ struct ckpt_batch {
 	uint64_t tail;     /* the unused end of the vdso */
 	size_t tail_size;
 	uint64_t code;     /* where the stub is in it */
+	bool compat;       /* the vdso is that of 32-bit programs */
 	bool used;         /* where another stub was: there was no free place */
 	uint32_t turn;
 	uint64_t scratch;  /* 0: none mapped */
@@ -87,7 +89,7 @@ int ckpt_batch_open_beside(struct ckpt_batch *b, const struct ckpt_batch *first,
 void ckpt_batch_close(struct ckpt_batch *b);
 
 /* Saves registers and prepares. `status` is the text of /proc/TID/status, read since it was stopped, or NULL.
- * ERR_UNSUPPORTED for a thread that runs 32-bit code. */
+ */
 int ckpt_thread_enter(struct ckpt_batch *b, struct ckpt_thread *t, pid_t tid, const char *status, struct err *e);
 /* Registers and seccomp as they were; the thread is stopped, to be let go by ckpt_unfreeze() or a detach. Also after
  * errors, and between a start and its finish. */
@@ -140,8 +142,8 @@ int ckpt_batch_move(struct ckpt_batch *b, uint64_t code, uint64_t scratch, size_
 int ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t pid, struct err *e);
 /* A task that was born in the stub: nothing of it is worth keeping. */
 int ckpt_thread_adopt(struct ckpt_thread *t, pid_t tid, pid_t ns_tgid, pid_t ns_tid, struct err *e);
-/* Goes over to the end of the vdso, which ends there. */
-int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, struct err *e);
+/* Goes over to the end of the vdso, which ends there and may be that of 32-bit programs. */
+int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, bool compat, struct err *e);
 /* Stopped where an interrupted call is restarted, ready for other registers. */
 int ckpt_thread_settle(struct ckpt_thread *t, struct err *e);
 

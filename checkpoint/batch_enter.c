@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/batch_internal.h"
+#include "checkpoint/compat.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
@@ -17,8 +18,6 @@
 #define SET_DISPATCH 0x4210
 #define GET_RSEQ 0x420f
 #define O_SUSPEND_SECCOMP (1u << 21)
-
-#define USER_CS64 0x33
 
 static int trace(int request, pid_t tid, uintptr_t addr, void *data)
 {
@@ -93,7 +92,7 @@ int batch_abort_rseq(struct ckpt_thread *t, pid_t pid)
 }
 
 /* The call that the kernel would issue again if no signal handler ran, or -1. */
-int64_t batch_restart_number(const struct user_regs_struct *r)
+int64_t batch_restart_number(pid_t pid, const struct user_regs_struct *r)
 {
 	if ((int64_t)r->orig_rax < 0)
 		return -1;
@@ -103,7 +102,7 @@ int64_t batch_restart_number(const struct user_regs_struct *r)
 	case ERESTARTNOHAND:
 		return (int64_t)r->orig_rax;
 	case ERESTART_RESTARTBLOCK:
-		return SYS_restart_syscall;
+		return ckpt_compat_is_call(pid, r) ? CKPT_COMPAT_RESTART : SYS_restart_syscall;
 	default:
 		return -1;
 	}
@@ -124,18 +123,26 @@ static void fill_data(const struct ckpt_batch *b, const struct ckpt_thread *t, s
 		.rax = r->rax, .rcx = r->rcx, .rdx = r->rdx, .rsi = r->rsi, .rdi = r->rdi,
 		.rip = r->rip,
 	};
-	if (batch_restart_number(r) >= 0) {
-		d->rax = (uint64_t)batch_restart_number(r);
+	if (batch_restart_number(b->pid, r) >= 0) {
+		d->rax = (uint64_t)batch_restart_number(b->pid, r);
 		d->rip -= 2;
 	}
+	if (r->cs != USER_CS64)
+		d->rip = (uint32_t)d->rip | r->cs << 32;
 }
 
 int batch_write_data(const struct ckpt_batch *b, const struct ckpt_thread *t)
 {
-	struct ckpt_stub_data d;
+	struct {
+		uint8_t leave[CKPT_STUB_LEAVE];
+		struct ckpt_stub_data data;
+	} end;
 
-	fill_data(b, t, &d);
-	return batch_write_code(b, t->tid, stub_at(b, ckpt_stub_data), &d, sizeof(d));
+	memcpy(end.leave, ckpt_stub_leave, sizeof(end.leave));
+	if (t->regs.cs != USER_CS64)
+		end.leave[1] = CKPT_STUB_FAR;
+	fill_data(b, t, &end.data);
+	return batch_write_code(b, t->tid, stub_at(b, ckpt_stub_leave), &end, sizeof(end));
 }
 
 static int suspend(struct ckpt_thread *t, struct err *e)
@@ -171,6 +178,7 @@ struct user_regs_struct batch_regs(const struct ckpt_batch *b, const struct ckpt
 	struct user_regs_struct r = t->regs;
 
 	r.rip = stub_at(b, label);
+	r.cs = USER_CS64;
 	r.orig_rax = UINT64_MAX; /* or the kernel would restart the interrupted call here */
 	r.eflags &= ~(uint64_t)FLAG_DF;
 	return r;
@@ -195,9 +203,6 @@ int ckpt_thread_enter(struct ckpt_batch *b, struct ckpt_thread *t, pid_t tid, co
 		r = ckpt_trace_get_mask(tid, &blocked);
 	if (r < 0)
 		return err_code(e, r, "read the registers of thread %d", (int)tid);
-	if (t->regs.cs != USER_CS64)
-		return err_set(e, ERR_UNSUPPORTED, "thread %d runs 32-bit code, which cannot be saved",
-			       (int)tid);
 	t->seccomp = status_hex(status, "Seccomp") != 0;
 	t->ns_tid = status_ns(status, "NSpid");
 	t->ns_tgid = status_ns(status, "NStgid");

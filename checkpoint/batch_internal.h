@@ -5,6 +5,7 @@
 #include "checkpoint/batch.h"
 #include "checkpoint/stub.h"
 
+#define USER_CS64 0x33u
 #define FLAG_DF 0x400u
 #define FLAG_OF 0x800u
 
@@ -38,7 +39,7 @@ int batch_settle(const struct ckpt_batch *b, pid_t tid);
  * that the kernel would issue again if no signal handler ran, or -1. (batch_enter.c) */
 int batch_notify(const struct ckpt_thread *t, uint64_t blocked);
 int batch_abort_rseq(struct ckpt_thread *t, pid_t pid);
-int64_t batch_restart_number(const struct user_regs_struct *r);
+int64_t batch_restart_number(pid_t pid, const struct user_regs_struct *r);
 /* What the stub goes back to; filters and dispatch as they were; the registers that run the stub at `label`.
  * (batch_enter.c) */
 int batch_write_data(const struct ckpt_batch *b, const struct ckpt_thread *t);

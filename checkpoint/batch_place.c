@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/batch_internal.h"
+#include "checkpoint/compat.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -61,6 +62,13 @@ struct vdso {
 	size_t size, used;
 };
 
+static size_t used_of(const uint8_t *image, size_t size)
+{
+	while (size && !image[size - 1])
+		size--;
+	return size;
+}
+
 static int read_own_vdso(struct vdso *v)
 {
 	static struct vdso known;
@@ -83,46 +91,73 @@ static int read_own_vdso(struct vdso *v)
 			continue;
 		v->image = (const uint8_t *)h;
 		v->size = to - from;
-		for (v->used = v->size; v->used && !v->image[v->used - 1];)
-			v->used--;
+		v->used = used_of(v->image, v->size);
 		known = *v;
 		return 0;
 	}
 	return -ENOENT;
 }
 
-int ckpt_vdso_digest(uint8_t ret[16])
+static int read_compat_vdso(struct vdso *v)
+{
+	int r = ckpt_compat_vdso(&v->image, &v->size);
+
+	v->used = r == 0 ? used_of(v->image, v->size) : 0;
+	return r;
+}
+
+static void digest_of(const struct vdso *v, uint8_t ret[16])
 {
 	XXH128_canonical_t digest;
+
+	XXH128_canonicalFromHash(&digest, XXH3_128bits(v->image, v->used));
+	memcpy(ret, digest.digest, sizeof(digest.digest));
+}
+
+int ckpt_vdso_digest(uint8_t ret[16])
+{
 	struct vdso v;
 	int r = read_own_vdso(&v);
 
-	if (r < 0)
-		return r;
-	XXH128_canonicalFromHash(&digest, XXH3_128bits(v.image, v.used));
-	memcpy(ret, digest.digest, sizeof(digest.digest));
-	return 0;
+	if (r == 0)
+		digest_of(&v, ret);
+	return r;
 }
 
-/* The vdso of a process: where its auxiliary vector says, or, when it has been moved, by name. */
-static int find_vdso(pid_t pid, const struct vdso *own, uint64_t *ret)
+int ckpt_compat_digest(uint8_t ret[16])
 {
-	cleanup_free uint8_t *copy = malloc(own->size);
+	struct vdso v;
+	int r = read_compat_vdso(&v);
+
+	if (r == 0)
+		digest_of(&v, ret);
+	return r;
+}
+
+/* Whether it is at this address of a process. */
+static bool is_at(pid_t pid, uint64_t at, const struct vdso *v)
+{
+	cleanup_free uint8_t *copy = malloc(v->size);
+
+	return copy && ckpt_mem_read(pid, at, copy, v->size) == 0 && memcmp(copy, v->image, v->used) == 0;
+}
+
+/* The vdso of a process: where its auxiliary vector says, or, when it has been moved, by name. 1: it is that of 32-bit
+ * programs, which is *v then. */
+static int find_vdso(pid_t pid, struct vdso *v, uint64_t *ret)
+{
 	uint64_t aux[128];
 	char path[64], line[512];
 	cleanup_close int fd = -EBADF;
 	ssize_t n;
 
-	if (!copy)
-		return -ENOMEM;
 	snprintf(path, sizeof(path), "/proc/%d/auxv", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, aux, sizeof(aux));
 	for (ssize_t i = 0; i + 16 <= n; i += 16)
 		if (aux[i / 8] == AT_SYSINFO_EHDR)
 			*ret = aux[i / 8 + 1];
-	if (*ret && ckpt_mem_read(pid, *ret, copy, own->size) == 0 &&
-	    memcmp(copy, own->image, own->used) == 0)
+	if (*ret && is_at(pid, *ret, v))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
 	cleanup_fclose FILE *f = fopen(path, "re");
@@ -132,10 +167,9 @@ static int find_vdso(pid_t pid, const struct vdso *own, uint64_t *ret)
 	while (fgets(line, sizeof(line), f)) {
 		if (!strstr(line, " [vdso]\n") || sscanf(line, "%" SCNx64, ret) != 1)
 			continue;
-		if (ckpt_mem_read(pid, *ret, copy, own->size) == 0 &&
-		    memcmp(copy, own->image, own->used) == 0)
+		if (is_at(pid, *ret, v))
 			return 0;
-		return -ENOEXEC;
+		return read_compat_vdso(v) == 0 && is_at(pid, *ret, v) ? 1 : -ENOEXEC;
 	}
 	return -ENOENT;
 }
@@ -196,16 +230,14 @@ int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n
 	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = pid };
 	if (r < 0)
 		return err_set(e, ERR_UNSUPPORTED, "the engine has no vdso");
-	if (own.size - own.used < stub_size() + 16)
-		return err_set(e, ERR_UNSUPPORTED, "this kernel's vdso has no room at its end");
 	r = find_vdso(pid, &own, &vdso);
-	if (r == -ENOENT || r == -ENOEXEC) {
-		err_set(e, ERR_UNSUPPORTED, "process %d has %s vdso", (int)pid,
-			r == -ENOENT ? "no" : "another");
-		return err_hint(e, "32-bit programs cannot be saved");
-	}
+	if (r == -ENOENT || r == -ENOEXEC)
+		return err_set(e, ERR_UNSUPPORTED, "process %d has %s vdso", (int)pid, r == -ENOENT ? "no" : "another");
+	b->compat = r == 1;
 	if (r < 0)
 		return err_code(e, r, "find the vdso of process %d", (int)pid);
+	if (own.size - own.used < stub_size() + 16)
+		return err_set(e, ERR_UNSUPPORTED, "this kernel's vdso has no room at its end");
 	find_tail(b, &own, vdso);
 	r = pick_slot(b);
 	if (r < 0)
@@ -251,7 +283,8 @@ int ckpt_batch_open_beside(struct ckpt_batch *b, const struct ckpt_batch *first,
 {
 	int r;
 
-	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = first->pid, .tail = first->tail, .tail_size = first->tail_size };
+	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = first->pid, .tail = first->tail, .tail_size = first->tail_size,
+				  .compat = first->compat };
 	r = pick_slot(b);
 	if (r < 0 || b->used)
 		return r < 0 ? err_code(e, r, "read the vdso of process %d", (int)b->pid) : 1;
@@ -281,10 +314,10 @@ int ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t p
 	return open_mem(b, e);
 }
 
-int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, struct err *e)
+int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, bool compat, struct err *e)
 {
 	struct vdso own = { 0 };
-	int r = read_own_vdso(&own);
+	int r = compat ? read_compat_vdso(&own) : read_own_vdso(&own);
 
 	if (r == 0) {
 		find_tail(b, &own, vdso_end - own.size);

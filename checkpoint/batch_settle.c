@@ -8,7 +8,7 @@
 #include <sys/ptrace.h>
 
 /* The registers that the stub would go back to. */
-static void own_regs(struct user_regs_struct *r, const struct ckpt_stub_data *d)
+static void own_regs(struct user_regs_struct *r, const struct ckpt_stub_data *d, bool far)
 {
 	r->eflags &= ~(uint64_t)(0xff | FLAG_DF | FLAG_OF);
 	r->eflags |= d->low_flags | (d->overflow ? FLAG_OF : 0) | (d->direction ? FLAG_DF : 0);
@@ -16,13 +16,17 @@ static void own_regs(struct user_regs_struct *r, const struct ckpt_stub_data *d)
 	r->r11 = d->r11, r->r10 = d->r10, r->r9 = d->r9, r->r8 = d->r8;
 	r->rbp = d->rbp, r->rbx = d->rbx, r->rax = d->rax, r->rcx = d->rcx;
 	r->rdx = d->rdx, r->rsi = d->rsi, r->rdi = d->rdi, r->rip = d->rip;
+	if (far) {
+		r->cs = (uint16_t)(d->rip >> 32);
+		r->rip = (uint32_t)d->rip;
+	}
 	r->orig_rax = UINT64_MAX;
 }
 
 /* The data of the stub that a thread is in, and where in it. -ENOEXEC: it is that of another version. */
-static int read_stub(const struct ckpt_batch *b, uint64_t rip, struct ckpt_stub_data *ret, size_t *offset)
+static int read_stub(const struct ckpt_batch *b, uint64_t rip, struct ckpt_stub_data *ret, size_t *offset, bool *far)
 {
-	uint8_t copy[1024];
+	uint8_t copy[1024], *leave = copy + (ckpt_stub_leave - ckpt_stub_start);
 	size_t at = (size_t)(rip - b->tail);
 	int r;
 
@@ -30,6 +34,9 @@ static int read_stub(const struct ckpt_batch *b, uint64_t rip, struct ckpt_stub_
 	r = ckpt_mem_read(b->pid, b->tail + at - *offset, copy, stub_size());
 	if (r < 0)
 		return r;
+	*far = leave[1] == CKPT_STUB_FAR;
+	if (*far)
+		leave[1] = CKPT_STUB_NEAR;
 	if (memcmp(copy, ckpt_stub_start, stub_data_offset()) != 0)
 		return -ENOEXEC;
 	memcpy(ret, copy + stub_data_offset(), sizeof(*ret));
@@ -41,7 +48,8 @@ static bool has_calls(const struct user_regs_struct *r, const struct ckpt_stub_d
 {
 	if (where >= ckpt_stub_unmapped)
 		return false;
-	if (d->scratch || (where >= ckpt_stub_one && where < ckpt_stub_one_called))
+	if (d->scratch || (where >= ckpt_stub_one && where < ckpt_stub_one_called) ||
+	    (where >= ckpt_stub_compat && where < ckpt_stub_compat_called))
 		return true;
 	if (where >= ckpt_stub_restore || (where >= ckpt_stub_signalled && where < ckpt_stub_one))
 		return false;
@@ -83,13 +91,14 @@ int batch_settle(const struct ckpt_batch *b, pid_t tid)
 		struct ckpt_stub_data d;
 		struct ckpt_stop s;
 		size_t offset;
+		bool far;
 
 		r = ckpt_trace_get_regs(tid, &regs);
 		if (r < 0 || regs.rip - b->tail >= b->tail_size)
 			return r < 0 ? r : batch_leave_stop(&t);
-		r = read_stub(b, regs.rip, &d, &offset);
+		r = read_stub(b, regs.rip, &d, &offset, &far);
 		if (r == 0 && !entering && !has_calls(&regs, &d, ckpt_stub_start + offset)) {
-			own_regs(&regs, &d);
+			own_regs(&regs, &d, far);
 			r = ckpt_trace_set_regs(tid, &regs);
 			return r == 0 ? batch_leave_stop(&t) : r;
 		}

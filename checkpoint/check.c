@@ -20,7 +20,6 @@ static const struct {
 	{ "outside", "end the command or connection whose other end is not in the VPS" },
 	{ "terminal", "end the session on it" },
 	{ "mounted on", "unmount it" },
-	{ "32-bit", "stop the program" },
 	{ "vfork", "try again: it lasts for a moment only" },
 	{ "is traced", "end the debugger" },
 	{ "kernel", "use a newer kernel (vps doctor)" },

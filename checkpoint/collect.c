@@ -7,8 +7,10 @@
 #include "base/macro.h"
 #include "checkpoint/aio.h"
 #include "checkpoint/collect_internal.h"
+#include "checkpoint/compat.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ldt.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/own.h"
 #include "checkpoint/queues.h"
@@ -52,6 +54,19 @@ static int thread_status(struct visit *v, size_t i, struct err *e)
 	return r < 0 ? err_code(e, r, "look at thread %d", (int)v->p->tids[i]) : 0;
 }
 
+static int note_compat(const struct visit *v, struct err *e)
+{
+	ProtobufCBinaryData *digest = &v->k->mm->compat_vdso;
+	int r;
+
+	if (!v->b.compat)
+		return 0;
+	digest->data = ckpt_alloc(&v->d->tree.arena, 16);
+	digest->len = 16;
+	r = digest->data ? ckpt_compat_digest(digest->data) : -ENOMEM;
+	return r < 0 ? err_code(e, r, "collect process %d", (int)v->p->pid) : 0;
+}
+
 /* The first thread maps the scratch memory. No area may be looked at from here on. */
 static int step_begin(struct visit *v, struct err *e)
 {
@@ -66,6 +81,8 @@ static int step_begin(struct visit *v, struct err *e)
 		r = ckpt_areas_collect(v->d, v->k, e);
 	if (r == 0)
 		r = ckpt_batch_open(&v->b, v->p->pid, v->p->tids, v->p->count, e);
+	if (r == 0)
+		r = note_compat(v, e);
 	if (r == 0)
 		r = thread_begin(v, v->p->tids[0], e);
 	if (r == 0)
@@ -123,6 +140,9 @@ static int thread_keep(struct visit *v, struct err *e)
 	if (r < 0)
 		return r;
 	ckpt_wait_collect(v->d, tid, t);
+	r = ckpt_compat_collect(v->d, v->k, tid, t, e);
+	if (r < 0)
+		return r;
 	if (ckpt_push(a, &v->k->threads, &v->k->thread_count, t) < 0)
 		return err_code(e, -ENOMEM, "collect thread %d", (int)tid);
 	r = ckpt_seccomp_collect(v->d, tid, v->filters, t, e);
@@ -217,6 +237,8 @@ static int step_answers(struct visit *v, struct err *e)
 
 	if (r == 0)
 		r = ckpt_timers_collect(v->d, v->k, &v->b, &v->th, e);
+	if (r == 0 && v->has_ldt)
+		r = ckpt_ldt_collect(v->d, v->k, &v->b, &v->th, e);
 	if (r == 0)
 		ckpt_locked_collect(v->d, v->k, v->b.mem);
 	if (r == 0)

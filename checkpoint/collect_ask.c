@@ -4,6 +4,7 @@
 #include "base/macro.h"
 #include "checkpoint/collect_internal.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/ldt.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -80,7 +81,7 @@ static int copy_timers(struct ckpt_arena *a, Ckpt__Process *p, const struct itim
 	return p->itimers ? 0 : -ENOMEM;
 }
 
-static int copy_process(const struct visit *v)
+static int copy_process(struct visit *v)
 {
 	struct ckpt_task *k = v->k;
 	int subreaper, r = copy_actions(&v->d->tree.arena, k->actions, ckpt_ask_answer(&v->q, v->at.actions));
@@ -91,6 +92,7 @@ static int copy_process(const struct visit *v)
 	k->process->thp_disable = v->q.call[v->at.thp].ret > 0 ? (uint32_t)v->q.call[v->at.thp].ret : 0;
 	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
 	k->process->child_subreaper = subreaper != 0;
+	v->has_ldt = v->q.call[v->at.ldt].ret > 0;
 	for (size_t i = 0; i < v->at.fd_count; i++)
 		k->fds->fd[i]->cloexec = v->q.call[v->at.fds + i].ret & FD_CLOEXEC;
 	return r == 0 ? copy_timers(&v->d->tree.arena, k->process, ckpt_ask_answer(&v->q, v->at.timers)) : r;
@@ -125,6 +127,7 @@ static void ask_process(struct visit *v)
 	at->brk = ckpt_ask(q, SYS_brk, 0, 0, 0, 0);
 	at->dumpable = ckpt_ask(q, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0);
 	at->thp = ckpt_ask(q, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0);
+	at->ldt = ckpt_ldt_ask(q);
 	at->persona = ckpt_ask(q, SYS_personality, UINT32_MAX, 0, 0, 0);
 	at->subreaper = ckpt_ask_room(q, sizeof(int));
 	ckpt_ask(q, SYS_prctl, PR_GET_CHILD_SUBREAPER, at->subreaper, 0, 0);

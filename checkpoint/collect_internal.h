@@ -11,7 +11,7 @@
 /* Where the answers will be: indices of calls, addresses of what they fill. */
 struct places {
 	uint64_t uids, gids, groups, altstack, tid_address, pdeath, subreaper, actions, timers;
-	size_t group_count, fsuid, fsgid, secure, brk, dumpable, thp, persona, fds, fd_count;
+	size_t group_count, fsuid, fsgid, secure, brk, dumpable, thp, persona, ldt, fds, fd_count;
 };
 
 /* What a thread of the process is doing for us just now. */
@@ -29,6 +29,7 @@ struct visit {
 	struct ckpt_batch b;
 	struct ckpt_thread th;
 	bool leader;
+	bool has_ldt; /* the process */
 	Ckpt__Thread *t;
 	unsigned filters; /* of seccomp, that the thread has */
 	struct places at;

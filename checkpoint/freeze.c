@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "base/step.h"
+#include "checkpoint/compat.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/times.h"
 #include "checkpoint/trace.h"
@@ -183,6 +184,10 @@ static int mend_interrupted(const struct ckpt_frozen *f, pid_t tid)
 	struct user_regs_struct regs;
 	int r = ckpt_trace_get_regs(tid, &regs);
 
+	if (r == 0 && regs.cs != 0x33 && ckpt_compat_is_interrupted(&regs)) {
+		regs.rax = (unsigned long long)-514;
+		return ckpt_trace_set_regs(tid, &regs);
+	}
 	if (r < 0 || (int64_t)regs.rax != -EINTR || regs.cs != 0x33)
 		return r;
 	for (size_t i = 0; i < ARRAY_SIZE(calls); i++) {

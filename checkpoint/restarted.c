@@ -7,7 +7,8 @@
  * program: `mov $number, %eax` right before the instruction.
  */
 #include "base/macro.h"
-#include "checkpoint/batch.h"
+#include "checkpoint/batch_internal.h"
+#include "checkpoint/compat.h"
 #include "checkpoint/internal.h"
 
 #include <linux/futex.h>
@@ -65,7 +66,9 @@ static uint64_t by_arguments(pid_t tid, const struct user_regs_struct *r)
 
 void ckpt_restarted_call(pid_t tid, struct user_regs_struct *regs)
 {
-	if (regs->orig_rax != SYS_restart_syscall || (int64_t)regs->rax != RESTART_BLOCK)
+	if (regs->cs != USER_CS64)
+		ckpt_compat_restarted(tid, regs);
+	if (regs->cs != USER_CS64 || regs->orig_rax != SYS_restart_syscall || (int64_t)regs->rax != RESTART_BLOCK)
 		return;
 	regs->orig_rax = in_code(tid, regs->rip);
 	if (!regs->orig_rax)

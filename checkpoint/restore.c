@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/compat.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/dump.h"
 #include "checkpoint/restore.h"
@@ -58,6 +59,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		return more;
 	ckpt_host_of(r->tree.header, &host);
 	n = ckpt_host_check(&host, e);
+	if (n == 0)
+		n = ckpt_compat_check_host(&r->tree, e);
 	if (n == 0)
 		n = ckpt_moved_find(r->tree.header, spec, &r->moved, e);
 	if (n == 0)

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #ifndef ARCH_MAP_VDSO_64
+#define ARCH_MAP_VDSO_32 0x2002
 #define ARCH_MAP_VDSO_64 0x2003
 #endif
 #ifndef PR_SET_VMA
@@ -137,7 +138,8 @@ int restore_memory(struct restore *r, struct restoring *p, struct list *l, struc
 	if (n < 0)
 		return n;
 	if (mm->vdso)
-		list_call(l, "map the vdso", SYS_arch_prctl, ARCH_MAP_VDSO_64, mm->vdso, 0, 0, 0, 0);
+		list_call(l, "map the vdso", SYS_arch_prctl, mm->compat_vdso.len ? ARCH_MAP_VDSO_32 : ARCH_MAP_VDSO_64,
+			  mm->vdso, 0, 0, 0, 0);
 	map.auxv = (void *)(uintptr_t)list_put(l, mm->auxv.data, mm->auxv.len); /* NOLINT */
 	list_call(l, "set the memory map", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
 		  list_put(l, &map, sizeof(map)), sizeof(map), 0, 0);

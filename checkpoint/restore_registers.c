@@ -4,6 +4,7 @@
 #include "base/macro.h"
 #include "checkpoint/attributes.h"
 #include "checkpoint/batch_internal.h"
+#include "checkpoint/compat.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/timers.h"
@@ -128,6 +129,9 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 	memcpy(&regs, t->regs.data, sizeof(regs));
 	if (!th->dozes)
 		mend(&regs);
+	n = restore_compat_tls(p, i, e);
+	if (n < 0)
+		return n;
 	/* Never into the kernel's half, whatever the image says: SETREGS refuses wrong selectors. */
 	n = ckpt_trace_set_regs(th->tid, &regs);
 	if (n == 0)
@@ -171,7 +175,7 @@ int restore_unmap_own(struct restore *r, struct restoring *p, struct list *l, st
 	if (n == 0)
 		n = choose_notice(p, e);
 	if (n == 0)
-		n = ckpt_batch_to_vdso(&p->batch, mm->vdso + mm->vdso_size, e);
+		n = ckpt_batch_to_vdso(&p->batch, mm->vdso + mm->vdso_size, mm->compat_vdso.len, e);
 	p->batch.scratch = 0;
 	return n == 0 ? ckpt_batch_one_start(&p->batch, &p->threads[0], &c, e) : n;
 }

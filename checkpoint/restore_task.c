@@ -5,8 +5,10 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/attributes.h"
+#include "checkpoint/compat.h"
 #include "checkpoint/dnotify.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ldt.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/own.h"
 #include "checkpoint/queues.h"
@@ -75,17 +77,22 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 	list_init(l, r);
 	if (n == 0)
 		n = restore_dress(p, l, e);
+	if (n == 0)
+		n = restore_ldt(p, l, e);
 	if (n == 0 && (!k->files_group || k->files_group == k->pid))
 		n = set_fds(r, p, l, e);
 	if (n == 0 && !list_fits(l, 80, 16384))
 		n = list_run(l, &p->batch, &p->threads[0], e);
+	if (n == 0 && p->task->mm->compat_vdso.len)
+		n = restore_compat_actions(p, e);
 	if (n < 0)
 		return n;
 	if (k->cwd_ghost)
 		list_call(l, "go to its directory", SYS_fchdir, (uint64_t)restore_fd_ghost(r, k->cwd_ghost), 0, 0, 0,
 			  0, 0);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
-	set_signals(p->task, l);
+	if (!p->task->mm->compat_vdso.len)
+		set_signals(p->task, l);
 	restore_locked(p->task->mm, l);
 	if (!k->cwd_ghost && p->place < 0)
 		list_call(l, "go to its directory", SYS_chdir, list_put(l, k->cwd, strlen(k->cwd) + 1), 0, 0, 0, 0,
@@ -229,6 +236,8 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	char comm[16] = { 0 };
 	int n = restore_filters(r, p, i, p->filters, t->n_seccomp, l, e);
 
+	if (n == 0)
+		n = restore_compat_thread(p, i, e);
 	if (n < 0)
 		return n;
 	list_init(l, r);

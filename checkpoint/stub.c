@@ -22,6 +22,7 @@ __asm__(
 	".globl ckpt_stub_start, ckpt_stub_stop, ckpt_stub_loop, ckpt_stub_called\n"
 	".globl ckpt_stub_signalled, ckpt_stub_one, ckpt_stub_one_called, ckpt_stub_restore\n"
 	".globl ckpt_stub_counted, ckpt_stub_listed, ckpt_stub_unmapped, ckpt_stub_data\n"
+	".globl ckpt_stub_compat, ckpt_stub_compat_called, ckpt_stub_leave\n"
 	"ckpt_stub_start:\n"
 	"ckpt_stub_loop:\n"
 	"	test %rbp, %rbp\n"
@@ -55,6 +56,10 @@ __asm__(
 	"ckpt_stub_one_called:\n"
 	"	mov %rax, %rbx\n"
 	"	jmp ckpt_stub_listed\n"
+	"ckpt_stub_compat:\n"
+	"	int $0x80\n"
+	"ckpt_stub_compat_called:\n"
+	"	jmp ckpt_stub_one_called\n"
 	"ckpt_stub_restore:\n"
 	"	mov ckpt_stub_data+0(%rip), %rdi\n"
 	"	test %rdi, %rdi\n"
@@ -74,8 +79,10 @@ __asm__(
 	REG(r15, 32) REG(r14, 40) REG(r13, 48) REG(r12, 56) REG(rbp, 64) REG(rbx, 72)
 	REG(r11, 80) REG(r10, 88) REG(r9, 96) REG(r8, 104) REG(rax, 112) REG(rcx, 120)
 	REG(rdx, 128) REG(rsi, 136) REG(rdi, 144)
+	".balign 16, 0x90\n"
+	"ckpt_stub_leave:\n" /* a far jump in its place, of the same length, for 32-bit code */
 	"	jmp *ckpt_stub_data+152(%rip)\n"
-	".balign 16\n"
+	".balign 16, 0x90\n"
 	"ckpt_stub_data:\n"
 	"	.zero 160\n"
 	"ckpt_stub_stop:\n"

@@ -23,10 +23,19 @@ extern const uint8_t ckpt_stub_signalled[];
  * comes. %r13 to %r15 as above. */
 extern const uint8_t ckpt_stub_one[];
 extern const uint8_t ckpt_stub_one_called[];
+/* Entry: likewise one 32-bit call, by the interrupt that 64-bit code may make them by, too. */
+extern const uint8_t ckpt_stub_compat[];
+extern const uint8_t ckpt_stub_compat_called[];
 /* Entry: back to the saved registers. */
 extern const uint8_t ckpt_stub_restore[];
 /* The scratch memory is gone: from here on only registers are set. */
 extern const uint8_t ckpt_stub_unmapped[];
+/* The jump out of the stub, 16 bytes before the data. With CKPT_STUB_FAR as its second byte it goes to other than
+ * 64-bit code, whose selector is in the upper half of the data's `rip`. */
+extern const uint8_t ckpt_stub_leave[];
+#define CKPT_STUB_LEAVE 16
+#define CKPT_STUB_NEAR 0x25 /* jmp *m64 */
+#define CKPT_STUB_FAR 0x2d  /* ljmp *m16:32 */
 /* The data. */
 extern const uint8_t ckpt_stub_data[];
 

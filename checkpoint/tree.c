@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/compat.h"
 #include "checkpoint/aio.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ldt.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
@@ -329,6 +331,8 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 
 	if (mm->auxv.len > 1024 || mm->auxv.len % 16 || mm->vdso % CKPT_PAGE || mm->vdso >= ADDRESS_MAX)
 		return bad(e, "auxiliary vector of", mm->auxv.len);
+	if (ckpt_compat_check_mm(mm, e) < 0 || ckpt_ldt_check(mm, e) < 0)
+		return -EIO;
 	for (size_t i = 0; i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
 
@@ -371,7 +375,9 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
 		    th->n_groups > 1024)
 			return bad(e, "thread", th->tid);
-		r = ckpt_own_check(t, k, th, e);
+		r = ckpt_compat_check(th, e);
+		if (r == 0)
+			r = ckpt_own_check(t, k, th, e);
 		if (r == 0)
 			r = ckpt_seccomp_check(t, th, e);
 		if (r == 0)
