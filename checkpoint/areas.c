@@ -280,6 +280,17 @@ static int add_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *l
 		? err_code(e, -ENOMEM, "collect memory areas") : 0;
 }
 
+/* The kernel maps both as one (ARCH_MAP_VDSO_64), and a program may have moved them only as one. */
+static int add_vdso(const struct ckpt_task *k, const struct ckpt_map *l, struct err *e)
+{
+	if (!k->mm->vdso && STREQ(l->name, "[vvar]"))
+		k->mm->vdso = l->start;
+	if (!k->mm->vdso || l->start != k->mm->vdso + k->mm->vdso_size)
+		return refuse(e, k, l, "apart from what belongs to it, which cannot be saved");
+	k->mm->vdso_size = l->end - k->mm->vdso;
+	return 0;
+}
+
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
 	cleanup_fclose FILE *f = ckpt_maps_open(k->pid);
@@ -291,13 +302,8 @@ int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 	while ((n = ckpt_maps_next(f, &l)) > 0) {
 		if (STREQ(l.name, "[vsyscall]"))
 			continue;
-		if (ckpt_map_is_vdso(&l)) { /* side by side */
-			if (!k->mm->vdso)
-				k->mm->vdso = l.start;
-			k->mm->vdso_size = l.end - k->mm->vdso;
-			continue;
-		}
-		r = ckpt_note(d, add_area(d, k, &l, e), k->pid, -1, e);
+		r = ckpt_map_is_vdso(&l) ? add_vdso(k, &l, e) : add_area(d, k, &l, e);
+		r = ckpt_note(d, r, k->pid, -1, e);
 		if (r < 0)
 			return r;
 	}

@@ -181,6 +181,7 @@ void restore_attributes_late(const struct ckpt_task *k, struct list *l)
 	if (k->process->more->mdwe)
 		list_call(l, "deny it memory that is written and executed", SYS_prctl, K_SET_MDWE,
 			  k->process->more->mdwe, 0, 0, 0, 0);
+	restore_futex_hash(k, l);
 }
 
 int restore_attributes_outside(const struct restoring *p, struct err *e)

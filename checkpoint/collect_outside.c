@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
@@ -302,6 +303,23 @@ static int limits_collect(struct ckpt_arena *a, struct ckpt_task *k)
 	return p->rlimits ? 0 : -ENOMEM;
 }
 
+/* As a restore must be able to make it the process's program again (PR_SET_MM_EXE_FILE): the kernel looks at that
+ * as at execve(2), though nothing is executed. */
+static int check_program(const struct ckpt_task *k, struct err *e)
+{
+	struct statvfs fs;
+	struct stat st;
+	char proc[64];
+
+	snprintf(proc, sizeof(proc), "/proc/%d/exe", (int)k->pid);
+	if (stat(proc, &st) < 0 || statvfs(proc, &fs) < 0)
+		return err_sys(e, "look at %s", proc);
+	if (!(st.st_mode & 0111) || fs.f_flag & ST_NOEXEC)
+		return err_set(e, ERR_UNSUPPORTED, "the program of process %d, %s, may not be executed any more, which cannot be saved",
+			       (int)k->pid, k->mm->exe);
+	return 0;
+}
+
 static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
 	Ckpt__Process *p = k->process;
@@ -319,7 +337,7 @@ static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *
 		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
 	if (r == 0 && k->mm->exe_ghost)
 		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
-	return r;
+	return r == 0 ? check_program(k, e) : r;
 }
 
 int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s, struct err *e)

@@ -139,6 +139,9 @@ int ckpt_pages_scan(struct ckpt_dump *d, struct err *e);
 /* True when others were forked from the same program: their stacks begin at the same (random) address. */
 bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k);
 int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards);
+/* Of shared memory, which is not scanned for what a process made its own. Not of what is larger than 256 MiB: the kernel
+ * tells only who looks at every page (0.1 ms for so much), and databases map it in hundreds of processes. */
+int ckpt_guards_shared(struct ckpt_dump *d, int pagemap, Ckpt__Area *a);
 int ckpt_pages_dump(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* Registers in restart_syscall(2) become those of the call that it goes on with. (restarted.c) */
 void ckpt_restarted_call(pid_t tid, struct user_regs_struct *regs);

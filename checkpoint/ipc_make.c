@@ -155,18 +155,20 @@ static const Ckpt__IpcObject *find_shm(const struct ckpt_tree *t, uint32_t shmem
 	return NULL;
 }
 
-/* Attached anywhere; the part that was left is moved to its place, the rest is given up. */
+/* Attached anywhere; the part that was left is moved to its place, the rest is given up. The mapping may go on behind the
+ * segment's end, where there is nothing (mremap(2)). */
 static int attach(const struct restore *r, struct restoring *p, const Ckpt__Area *a, const Ckpt__IpcObject *o,
 		  struct list *l, struct err *e)
 {
 	uint64_t size = (ckpt_shm_size(&r->tree, o) + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1),
-		 len = a->end - a->start, at;
+		 len = a->end - a->start, at, has;
 	uint64_t flags = (a->read_only ? SHM_RDONLY : 0) | (a->prot & PROT_EXEC ? SHM_EXEC : 0);
 	int n;
 
-	if (a->offset > size || len > size - a->offset)
+	if (a->offset >= size)
 		return err_set(e, ERR_FAIL, "the image is damaged: shared memory at %#llx",
 			       (unsigned long long)a->start);
+	has = len < size - a->offset ? len : size - a->offset;
 	/* The kernel must not choose a place that overlaps the one that it is to be moved to (mremap(2), EINVAL). */
 	list_call(l, "keep the place of shared memory", SYS_mmap, a->start, len, PROT_NONE,
 		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, UINT64_MAX, 0);
@@ -175,12 +177,12 @@ static int attach(const struct restore *r, struct restoring *p, const Ckpt__Area
 	if (n < 0)
 		return n;
 	at = (uint64_t)l->calls[1].ret;
-	list_call(l, "move shared memory", SYS_mremap, at + a->offset, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
+	list_call(l, "move shared memory", SYS_mremap, at + a->offset, has, len, MREMAP_MAYMOVE | MREMAP_FIXED,
 		  a->start, 0);
 	if (a->offset)
 		list_call(l, "give up shared memory", SYS_munmap, at, a->offset, 0, 0, 0, 0);
-	if (a->offset + len < size)
-		list_call(l, "give up shared memory", SYS_munmap, at + a->offset + len, size - a->offset - len, 0, 0, 0,
+	if (a->offset + has < size)
+		list_call(l, "give up shared memory", SYS_munmap, at + a->offset + has, size - a->offset - has, 0, 0, 0,
 			  0);
 	list_call(l, "protect memory", SYS_mprotect, a->start, len, a->prot, 0, 0, 0);
 	restore_area_policy(a, l);

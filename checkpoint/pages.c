@@ -13,6 +13,8 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#define GUARDED_MAX (256ull << 20)
+
 int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards)
 {
 	uint64_t at = area->start;
@@ -43,6 +45,17 @@ static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckp
 	return r;
 }
 
+int ckpt_guards_shared(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
+{
+	struct ckpt_ranges guards = { 0 };
+	int r = a->huge || a->end - a->start > GUARDED_MAX ? 0 : ckpt_scan_guards(pagemap, a->start, a->end, &guards);
+
+	if (r == 0)
+		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+	ckpt_ranges_done(&guards);
+	return r;
+}
+
 bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k)
 {
 	for (size_t i = 0; i < t->task_count; i++)
@@ -65,8 +78,8 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	mem = -EBADF;
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
-		if (!(k->mm->area[i]->flags & MAP_SHARED))
-			r = scan_area(d, pagemap, k->mm->area[i], &s->ranges);
+		r = k->mm->area[i]->flags & MAP_SHARED ? ckpt_guards_shared(d, pagemap, k->mm->area[i])
+						       : scan_area(d, pagemap, k->mm->area[i], &s->ranges);
 	if (r == -ENOTTY)
 		return err_set(e, ERR_UNSUPPORTED, "this kernel has no PAGEMAP_SCAN (Linux 6.7)");
 	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;

@@ -156,8 +156,9 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 	w->marked = d->precopy->soft && ckpt_soft_holds(pagemap, w->canary);
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
-		if (!(k->mm->area[i]->flags & MAP_SHARED))
-			r = scan_area(d, w, pagemap, s->fd, k->mm->area[i], &s->ranges);
+		r = k->mm->area[i]->flags & MAP_SHARED
+			? ckpt_guards_shared(d, pagemap, k->mm->area[i])
+			: scan_area(d, w, pagemap, s->fd, k->mm->area[i], &s->ranges);
 	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;
 }
 

@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 /* Younger than libc's headers. */
 #define K_GET_XCOMP_PERM 0x1022
@@ -18,6 +19,13 @@
 #define K_XCOMP_TILEDATA 18
 #define K_SET_MEMORY_MERGE 67
 #define K_GET_MEMORY_MERGE 68
+#define K_TIMER_RESTORE_IDS 77
+#define K_TIMER_RESTORE_IDS_GET 2
+#define K_FUTEX_HASH 78
+#define K_FUTEX_HASH_SET_SLOTS 1
+#define K_FUTEX_HASH_GET_SLOTS 2
+#define K_FUTEX_SLOTS_MIN 16 /* of those that the kernel chooses */
+#define K_FUTEX_SLOTS_MAX (1u << 26)
 #define K_MEMBARRIER_GET (1u << 9) /* MEMBARRIER_CMD_GET_REGISTRATIONS, Linux 6.3 */
 #define K_MEMBARRIER_ALL (1u << 2 | 1u << 4 | 1u << 6 | 1u << 8) /* MEMBARRIER_CMD_REGISTER_* */
 
@@ -25,7 +33,7 @@
 #define UNSET UINT32_MAX
 #define FREE_FD 3
 
-enum { POLICY, MEMBARRIER, XCOMP, MERGE };
+enum { POLICY, MEMBARRIER, XCOMP, MERGE, TIMER_IDS, FUTEX_SLOTS };
 
 void ckpt_registrations_ask(struct ckpt_asking *q, struct ckpt_registration_places *at, bool leader)
 {
@@ -38,6 +46,21 @@ void ckpt_registrations_ask(struct ckpt_asking *q, struct ckpt_registration_plac
 	ckpt_ask(q, SYS_membarrier, K_MEMBARRIER_GET, 0, 0, 0);
 	ckpt_ask(q, SYS_arch_prctl, K_GET_XCOMP_PERM, at->xcomp, 0, 0);
 	ckpt_ask(q, SYS_prctl, K_GET_MEMORY_MERGE, 0, 0, 0);
+	ckpt_ask(q, SYS_prctl, K_TIMER_RESTORE_IDS, K_TIMER_RESTORE_IDS_GET, 0, 0);
+	ckpt_ask(q, SYS_prctl, K_FUTEX_HASH, K_FUTEX_HASH_GET_SLOTS, 0, 0);
+}
+
+/*
+ * How many slots the futexes of a process with threads have is the kernel's choice, by its threads and the processors,
+ * unless it has chosen itself, which is not told: a number that the kernel could have come to is taken for its.
+ */
+static uint32_t chosen_slots(int64_t slots)
+{
+	long processors = sysconf(_SC_NPROCESSORS_CONF);
+
+	if (slots < 0 || (slots >= K_FUTEX_SLOTS_MIN && slots < 8 * processors))
+		return 0;
+	return slots == K_FUTEX_SLOTS_MIN || slots > K_FUTEX_SLOTS_MAX ? 0 : (uint32_t)slots + 1;
 }
 
 int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q,
@@ -63,6 +86,8 @@ int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q,
 	if (c[XCOMP].ret == 0)
 		memcpy(&m->xcomp, ckpt_ask_answer(q, at->xcomp), sizeof(m->xcomp));
 	m->merge = c[MERGE].ret > 0;
+	m->timer_ids = c[TIMER_IDS].ret > 0;
+	m->futex_hash = chosen_slots(c[FUTEX_SLOTS].ret);
 	return 0;
 }
 
@@ -87,7 +112,8 @@ int ckpt_registrations_check(const struct ckpt_task *k, const Ckpt__Thread *t, s
 
 	return (t->more->policy && t->more->nodes.len != NODES / 8) ||
 			       (m->membarrier & ~K_MEMBARRIER_ALL) || m->autogroup < -20 ||
-			       m->autogroup > 19 || m->login > CKPT_PID_MAX ?
+			       m->autogroup > 19 || m->login > CKPT_PID_MAX ||
+			       m->futex_hash > K_FUTEX_SLOTS_MAX + 1 ?
 		       err_set(e, ERR_FAIL, "the image is damaged: registrations of thread %u",
 			       t->tid) :
 		       0;
@@ -107,6 +133,15 @@ void restore_registrations(const struct ckpt_task *k, struct list *l)
 			  0, 0, 0, 0);
 	if (m->merge)
 		list_call(l, NULL, SYS_prctl, K_SET_MEMORY_MERGE, 1, 0, 0, 0, 0);
+}
+
+void restore_futex_hash(const struct ckpt_task *k, struct list *l)
+{
+	uint32_t slots = k->process->more->futex_hash;
+
+	/* What has no threads has none. */
+	if (slots && k->thread_count > 1)
+		list_call(l, NULL, SYS_prctl, K_FUTEX_HASH, K_FUTEX_HASH_SET_SLOTS, slots - 1, 0, 0, 0);
 }
 
 /* Nodes that are not here are no reason to fail: it is advice. */

@@ -10,7 +10,7 @@
 /*
  * What a process has asked the kernel for or been given, and the kernel says of it: membarrier(2) registrations,
  * where its memory is to lie (set_mempolicy(2)), the use of AMX, merging of pages (KSM), the priority of its
- * session (sched(7), autogroup), who has logged in (/proc/PID/loginuid).
+ * session (sched(7), autogroup), how futexes are sorted (PR_FUTEX_HASH, Linux 6.16), that it numbers its timers itself, who has logged in (/proc/PID/loginuid).
  */
 struct ckpt_registration_places {
 	size_t first;
@@ -32,6 +32,8 @@ int ckpt_registrations_check(const struct ckpt_task *k, const Ckpt__Thread *t, s
 
 /* By the first thread, before there are others; by each thread; from outside. */
 void restore_registrations(const struct ckpt_task *k, struct list *l);
+/* By the first thread, when there are others. */
+void restore_futex_hash(const struct ckpt_task *k, struct list *l);
 void restore_policy(const Ckpt__Thread *t, struct list *l);
 int restore_autogroup(const struct restoring *p, struct err *e);
 /* At its birth, so that its children inherit it, and the session's number with it. Which number that is nobody can

@@ -201,6 +201,23 @@ static int share(const struct ckpt_tree *t, int what, size_t *first, struct err 
 	return 0;
 }
 
+/* Of semaphores that are undone when the last of several processes ends (CLONE_SYSVSEM), each would undo all. */
+static int undo_alone(const struct ckpt_tree *t, size_t *first, struct err *e)
+{
+	bool any = false;
+	int r;
+
+	for (size_t i = 0; i < t->task_count; i++)
+		any = any || t->tasks[i].process->n_undos;
+	r = any ? share(t, KCMP_SYSVSEM, first, e) : 0;
+	for (size_t i = 0; any && r == 0 && i < t->task_count; i++)
+		if (first[i] != i && t->tasks[i].process->n_undos)
+			r = err_set(e, ERR_UNSUPPORTED,
+				    "processes %d and %d share what is undone of semaphores when they end, which cannot be saved",
+				    (int)t->tasks[first[i]].pid, (int)t->tasks[i].pid);
+	return r;
+}
+
 static int shares(struct ckpt_tree *t, bool may_share_memory, struct err *e)
 {
 	cleanup_free size_t *first = calloc(t->task_count, sizeof(*first));
@@ -214,6 +231,8 @@ static int shares(struct ckpt_tree *t, bool may_share_memory, struct err *e)
 				e, ERR_UNSUPPORTED,
 				"processes %d and %d share their memory, which cannot be saved yet",
 				(int)t->tasks[first[i]].pid, (int)t->tasks[i].pid);
+	if (r == 0)
+		r = undo_alone(t, first, e);
 	if (r == 0)
 		r = share(t, KCMP_FILES, first, e);
 	for (size_t i = 0; r == 0 && i < t->task_count; i++)

@@ -163,6 +163,21 @@ static void set_ids(const Ckpt__Thread *t, const Ckpt__Thread *as, struct list *
 	}
 }
 
+/* What it has given up for good and may still inherit: nobody can add that once it is given up (capset(2)). What is
+ * needed to become another is kept until then. */
+static void inherit_beyond(const Ckpt__Thread *t, struct list *l)
+{
+	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	uint64_t has = t->caps[1] | 1u << CAP_SETPCAP | 1u << CAP_SETUID | 1u << CAP_SETGID;
+	struct __user_cap_data_struct d[2] = {
+		{ (uint32_t)has, (uint32_t)has, (uint32_t)t->caps[0] },
+		{ (uint32_t)(has >> 32), (uint32_t)(has >> 32), (uint32_t)(t->caps[0] >> 32) },
+	};
+
+	list_call(l, "set what it may inherit", SYS_capset, list_put(l, &h, sizeof(h)), list_put(l, d, sizeof(d)), 0, 0, 0,
+		  0);
+}
+
 /* Identity comes last of all that a thread does for itself: it may not do much afterwards. Ids and
  * capabilities are the VPS's own; the kernel bounds them by its user namespace and bounding set. */
 static void set_identity(const Ckpt__Thread *t, const Ckpt__Thread *as, struct list *l)
@@ -173,6 +188,8 @@ static void set_identity(const Ckpt__Thread *t, const Ckpt__Thread *as, struct l
 		{ (uint32_t)(t->caps[2] >> 32), (uint32_t)(t->caps[1] >> 32), (uint32_t)(t->caps[0] >> 32) },
 	};
 
+	if (t->caps[0] & ~t->caps[3])
+		inherit_beyond(t, l);
 	for (uint64_t c = 0; c <= 40; c++)
 		if (!(t->caps[3] >> c & 1))
 			list_call(l, NULL, SYS_prctl, PR_CAPBSET_DROP, c, 0, 0, 0, 0);

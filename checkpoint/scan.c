@@ -282,6 +282,14 @@ int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struc
 							       : scan_tables(&sc, start, end);
 }
 
+int ckpt_scan_guards(int pagemap, uint64_t start, uint64_t end, struct ckpt_ranges *guards)
+{
+	struct scanning sc = { .pagemap = pagemap, .guards = guards };
+	const struct scan_arg s = { .start = start, .category_mask = IS_GUARD, .return_mask = IS_GUARD };
+
+	return guard_category(pagemap) ? scan(&sc, s, end, take) : 0;
+}
+
 int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret)
 {
 	uint32_t huge = ckpt_huge_of(fd);

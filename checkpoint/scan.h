@@ -58,6 +58,8 @@ enum {
  */
 int ckpt_scan_own(int pagemap, uint64_t start, uint64_t end, unsigned how, struct ckpt_ranges *ret,
 		  struct ckpt_ranges *guards);
+/* Guard pages alone, likewise: of shared memory. */
+int ckpt_scan_guards(int pagemap, uint64_t start, uint64_t end, struct ckpt_ranges *guards);
 
 /*
  * Whether this kernel counts as written all that is no page: holes, with page tables and without (Linux 6.18.44, not

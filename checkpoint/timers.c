@@ -254,7 +254,7 @@ int restore_timers(struct restore *r, struct restoring *p, struct list *l, struc
 	list_init(l, r);
 	set_itimers(p->task->process, l);
 	n = run(p, l, e);
-	if (n < 0 || !m->n_timers)
+	if (n < 0 || (!m->n_timers && !m->timer_ids))
 		return n;
 	list_call(l, NULL, SYS_prctl, RESTORE_IDS, 1, 0, 0, 0, 0);
 	n = ckpt_batch_run(&p->batch, &p->threads[0], l->calls, 1, e);
@@ -281,6 +281,6 @@ int restore_timers(struct restore *r, struct restoring *p, struct list *l, struc
 			n = err_set(e, ERR_FAIL, "a timer got another number than %u", t->id);
 	}
 	if (n == 0 && asked)
-		list_call(l, NULL, SYS_prctl, RESTORE_IDS, 0, 0, 0, 0, 0);
+		list_call(l, NULL, SYS_prctl, RESTORE_IDS, m->timer_ids ? 1 : 0, 0, 0, 0, 0);
 	return n == 0 ? run(p, l, e) : n;
 }

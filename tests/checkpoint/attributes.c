@@ -97,9 +97,14 @@ static _Noreturn void user(void)
 
 	CHECK(prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT) ==
 	      0);
+	CHECK(syscall(SYS_capget, &h, d) == 0);
+	d[0].inheritable = 1u << CAP_SYS_CHROOT; /* for good: what has been dropped cannot be added again */
+	CHECK(syscall(SYS_capset, &h, d) == 0);
 	CHECK(prctl(PR_CAPBSET_DROP, CAP_SYS_CHROOT, 0, 0, 0) == 0);
 	CHECK(setresgid(1000, 1000, 1000) == 0 && setresuid(1000, 1000, 1000) == 0);
-	d[0].permitted = d[0].inheritable = 1u << CAP_NET_BIND_SERVICE | 1u << CAP_CHOWN;
+	memset(d, 0, sizeof(d));
+	d[0].permitted = 1u << CAP_NET_BIND_SERVICE | 1u << CAP_CHOWN;
+	d[0].inheritable = d[0].permitted | 1u << CAP_SYS_CHROOT;
 	d[0].effective = 1u << CAP_CHOWN;
 	CHECK(syscall(SYS_capset, &h, d) == 0);
 	CHECK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) == 0);

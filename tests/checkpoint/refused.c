@@ -24,7 +24,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART };
 
 static int ready[2];
 
@@ -133,6 +133,19 @@ static void descend(void)
 	CHECK(open("deep", O_RDWR | O_CREAT, 0600) >= 0 && fchdir(back) == 0);
 }
 
+/* The vdso has lost the data that it reads. */
+static void lose_data(void)
+{
+	char line[256];
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long start, end;
+
+	while (f && fgets(line, sizeof(line), f))
+		if (strstr(line, "[vvar]") && sscanf(line, "%lx-%lx", &start, &end) == 2)
+			CHECK(munmap((void *)start, end - start) == 0);
+	fclose(f);
+}
+
 static void child(void)
 {
 	if (WHAT == DISCIPLINE && add_discipline() == 0)
@@ -164,6 +177,10 @@ int main(void)
 		walk_together();
 	if (WHAT == HALF)
 		map_half();
+	if (WHAT == PROGRAM)
+		CHECK(chmod("/test", 0600) == 0);
+	if (WHAT == APART)
+		lose_data();
 	if (WHAT == NAMESPACE && fork() == 0)
 		child();
 	if (WHAT == MOUNT) { /* of what is known of a process that is no more */

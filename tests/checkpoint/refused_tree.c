@@ -9,10 +9,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <sys/ipc.h>
 #include <sys/ptrace.h>
+#include <sys/sem.h>
 #include <sys/syscall.h>
 
-enum { LEADER = 1, TRACED, LISTENER, SHARED };
+enum { LEADER = 1, TRACED, LISTENER, SHARED, UNDONE };
 
 static int ready[2];
 
@@ -68,6 +70,15 @@ static int listener(void)
 			    &prog);
 }
 
+/* What is undone when the last of two ends. */
+static void borrow_together(char *stack)
+{
+	struct sembuf give = { 0, 1, SEM_UNDO };
+
+	CHECK(semop(semget(IPC_PRIVATE, 1, 0600), &give, 1) == 0);
+	CHECK(clone(stay_too, stack, CLONE_SYSVSEM | SIGCHLD, NULL) > 0);
+}
+
 int main(void)
 {
 	static char stack[65536];
@@ -89,6 +100,8 @@ int main(void)
 		CHECK(listener() >= 0);
 	if (WHAT == SHARED)
 		CHECK(clone(stay_too, stack + sizeof(stack), CLONE_VM | SIGCHLD, NULL) > 0);
+	if (WHAT == UNDONE)
+		borrow_together(stack + sizeof(stack));
 	CHECK(read(ready[0], &c, 1) == 1);
 	close(ready[0]);
 	close(ready[1]);

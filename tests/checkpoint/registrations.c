@@ -21,6 +21,8 @@
 #define SYNC_CORE (1 << 5)
 #define REGISTER_SYNC_CORE (1 << 6)
 #define GET_REGISTRATIONS (1 << 9)
+#define TIMER_IDS 77  /* PR_TIMER_CREATE_RESTORE_IDS: 1 it is on, 2 tells */
+#define FUTEX_HASH 78 /* PR_FUTEX_HASH: 1 sets how many slots there are, 2 tells */
 
 static volatile int *go, *ready;
 
@@ -77,7 +79,7 @@ static _Noreturn void asks(void)
 {
 	long registered;
 	unsigned long one = 1;
-	int has, except;
+	int has, except, ids, slots;
 	pthread_t t;
 
 	CHECK(barrier(REGISTER_GLOBAL) == 0 && barrier(REGISTER_PRIVATE) == 0 && barrier(REGISTER_SYNC_CORE) == 0);
@@ -86,11 +88,15 @@ static _Noreturn void asks(void)
 	/* But where it is asked for: Linux 6.18. */
 	except = prctl(PR_SET_THP_DISABLE, 1, 2, 0, 0) == 0;
 	CHECK(except || prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
+	ids = prctl(TIMER_IDS, 1, 0, 0, 0) == 0; /* Linux 6.15 */
 	CHECK(pthread_create(&t, NULL, worker, NULL) == 0);
+	slots = prctl(FUTEX_HASH, 1, 8192, 0, 0) == 0; /* Linux 6.16 */
 	hold();
 	pthread_join(t, NULL);
 	CHECK(registered > 0 && barrier(GET_REGISTRATIONS) == registered);
 	CHECK(barrier(PRIVATE) == 0 && barrier(SYNC_CORE) == 0);
+	CHECK(!ids || prctl(TIMER_IDS, 2, 0, 0, 0) == 1);
+	CHECK(!slots || prctl(FUTEX_HASH, 2, 0, 0, 0) == 8192);
 	CHECK(!has || policy_is(MPOL_INTERLEAVE | MPOL_F_STATIC_NODES, 1));
 	CHECK(prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0) == (except ? 3 : 1));
 	_exit(guest_failed);

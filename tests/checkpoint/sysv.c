@@ -73,7 +73,7 @@ static void elsewhere(int said, int go)
 }
 
 static int shared, removed, nobody, locked; /* memory */
-static char *one, *two, *part, *left, *reader;
+static char *one, *two, *part, *left, *reader, *longer;
 static pid_t sharer;
 
 static void make_memory(int gap)
@@ -90,6 +90,11 @@ static void make_memory(int gap)
 	      mprotect(part + PAGE, PAGE, PROT_READ) == 0);
 	left = mmap(part, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 	strcpy(left, "not shared");
+	/* Goes on behind the end, where there is nothing. */
+	longer = shmat(shared, NULL, 0);
+	CHECK(munmap(longer, PAGE) == 0);
+	longer = mremap(longer + PAGE, 4 * PAGE, 8 * PAGE, MREMAP_MAYMOVE);
+	CHECK(longer != MAP_FAILED);
 	removed = shmget(IPC_PRIVATE, 100, 0600);
 	two = shmat(removed, NULL, 0);
 	strcpy(two, "still here");
@@ -126,6 +131,7 @@ static void check_memory(void)
 	CHECK((ds.shm_perm.mode & 07777) == 0640 && ds.shm_nattch >= 6);
 	CHECK(strcmp(one + 4 * PAGE, "the same") == 0 && strcmp(reader + 4 * PAGE, "the same") == 0);
 	CHECK(strcmp(left, "not shared") == 0);
+	CHECK(strcmp(longer + 3 * PAGE, "the same") == 0 && munmap(longer + 4 * PAGE, 4 * PAGE) == 0);
 	strcpy(one + 2 * PAGE, "in part");
 	CHECK(strcmp(part + 2 * PAGE, "in part") == 0 && mprotect(part + PAGE, PAGE, PROT_READ | PROT_WRITE) == 0);
 	CHECK(mprotect(reader, PAGE, PROT_READ | PROT_WRITE) < 0 && errno == EACCES);
