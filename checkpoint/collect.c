@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Processes, one after the other through the same steps. Between two steps a thread runs a list, which takes tens of
- * microseconds until it is heard of: the next process is looked at meanwhile, so that some are always on their way.
+ * Processes, some at a time through the same steps. Between two steps a thread runs a list, which takes tens of
+ * microseconds until it is heard of: the others are looked at meanwhile.
  */
 #include "base/macro.h"
 #include "checkpoint/aio.h"
@@ -259,9 +259,7 @@ static int step_end(struct visit *v, struct err *e)
 
 static int (*const steps[])(struct visit *v, struct err *e) = { step_begin, step_ask, step_answers, step_end };
 #define STEPS ARRAY_SIZE(steps)
-#ifndef TOGETHER
 #define TOGETHER 16
-#endif
 
 /* What could not be collected must not show, and goes back to its registers. */
 static void give_up(struct visit *v)
