@@ -55,6 +55,9 @@ static void fill(struct err *e, int errnum, const char *fmt, va_list ap)
 
 		snprintf(e->msg + n, sizeof(e->msg) - (size_t)n, ": %s", s ? s : "unknown error");
 	}
+	/* Whoever may have as few as that cannot do what was asked, however often it is tried. */
+	if (errnum == EMFILE)
+		err_hint(e, "raise the limit of open files that vpsd was started with (LimitNOFILE, ulimit -Hn)");
 }
 
 int err_sys(struct err *e, const char *fmt, ...)

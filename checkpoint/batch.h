@@ -32,7 +32,7 @@ struct ckpt_call {
 
 /* A place in one address space where lists run. */
 struct ckpt_batch {
-	int mem;           /* /proc/PID/mem */
+	int mem;           /* /proc/PID/mem; negative: it is opened for each write */
 	pid_t pid;
 	uint64_t tail;     /* the unused end of the vdso */
 	size_t tail_size;
@@ -138,8 +138,8 @@ int ckpt_batch_one_finish(struct ckpt_batch *b, struct ckpt_thread *t, int64_t *
  * memory of ours that may be executed and is kept until the end.
  */
 int ckpt_batch_move(struct ckpt_batch *b, uint64_t code, uint64_t scratch, size_t size, struct err *e);
-/* The same place in another address space that is a copy of the first. */
-int ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t pid, struct err *e);
+/* The same place in another address space that is a copy of the first. It holds nothing: thousands may be at once. */
+void ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t pid);
 /* A task that was born in the stub: nothing of it is worth keeping. */
 int ckpt_thread_adopt(struct ckpt_thread *t, pid_t tid, pid_t ns_tgid, pid_t ns_tid, struct err *e);
 /* Goes over to the end of the vdso, which ends there and may be that of 32-bit programs. */

@@ -35,6 +35,14 @@ int ckpt_mem_write(pid_t pid, uint64_t addr, const void *buf, size_t len)
 	return (size_t)n == len ? 0 : -EFAULT;
 }
 
+static int open_mem(pid_t pid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
 /*
  * Into the vdso, which is not writable: the kernel copies the page for this process, as it does for
  * a debugger's breakpoints. /proc/PID/mem takes it at once unless the kernel was built or started to
@@ -42,7 +50,8 @@ int ckpt_mem_write(pid_t pid, uint64_t addr, const void *buf, size_t len)
  */
 int batch_write_code(const struct ckpt_batch *b, pid_t tid, uint64_t addr, const void *buf, size_t len)
 {
-	ssize_t n = pwrite(b->mem, buf, len, (off_t)addr);
+	cleanup_close int own = b->mem < 0 ? open_mem(b->pid) : -EBADF;
+	ssize_t n = pwrite(b->mem < 0 ? own : b->mem, buf, len, (off_t)addr);
 
 	if (n == (ssize_t)len)
 		return 0;
@@ -220,14 +229,12 @@ static int pick_slot(struct ckpt_batch *b)
 	return 0;
 }
 
-int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e)
+static int open_place(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e)
 {
 	struct vdso own = { 0 };
 	uint64_t vdso = 0;
-	char path[64];
 	int r = read_own_vdso(&own);
 
-	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = pid };
 	if (r < 0)
 		return err_set(e, ERR_UNSUPPORTED, "the engine has no vdso");
 	r = find_vdso(pid, &own, &vdso);
@@ -248,35 +255,40 @@ int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n
 			return err_code(e, r, "let thread %d finish what another engine began",
 					(int)tids[i]);
 	}
-	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
-	b->mem = open(path, O_RDWR | O_CLOEXEC);
+	b->mem = open_mem(pid);
 	if (b->mem < 0)
 		return err_sys(e, "open the memory of process %d", (int)pid);
 	r = batch_write_code(b, pid, b->code, ckpt_stub_start, stub_size());
-	if (r < 0) {
-		fd_close(&b->mem);
-		return err_code(e, r, "write into the vdso of process %d", (int)pid);
-	}
-	return 0;
+	return r < 0 ? err_code(e, r, "write into the vdso of process %d", (int)pid) : 0;
+}
+
+/* Nothing is to be taken out of there. */
+static void forget_place(struct ckpt_batch *b)
+{
+	b->code = 0;
+	fd_close(&b->mem);
+}
+
+int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e)
+{
+	int r;
+
+	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = pid };
+	r = open_place(b, pid, tids, n, e);
+	if (r < 0)
+		forget_place(b);
+	return r;
 }
 
 void ckpt_batch_close(struct ckpt_batch *b)
 {
 	uint8_t zero[1024] = { 0 };
 
-	if (b->mem < 0)
+	if (!b->code)
 		return;
 	batch_write_code(b, b->pid, b->code, zero, stub_size());
+	b->code = 0;
 	fd_close(&b->mem);
-}
-
-static int open_mem(struct ckpt_batch *b, struct err *e)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", (int)b->pid);
-	b->mem = open(path, O_RDWR | O_CLOEXEC);
-	return b->mem < 0 ? err_sys(e, "open the memory of process %d", (int)b->pid) : 0;
 }
 
 int ckpt_batch_open_beside(struct ckpt_batch *b, const struct ckpt_batch *first, struct err *e)
@@ -286,14 +298,14 @@ int ckpt_batch_open_beside(struct ckpt_batch *b, const struct ckpt_batch *first,
 	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = first->pid, .tail = first->tail, .tail_size = first->tail_size,
 				  .compat = first->compat };
 	r = pick_slot(b);
-	if (r < 0 || b->used)
+	if (r < 0 || b->used) {
+		forget_place(b);
 		return r < 0 ? err_code(e, r, "read the vdso of process %d", (int)b->pid) : 1;
-	r = open_mem(b, e);
+	}
+	b->mem = open_mem(b->pid);
+	r = b->mem < 0 ? -errno : batch_write_code(b, b->pid, b->code, ckpt_stub_start, stub_size());
 	if (r < 0)
-		return r;
-	r = batch_write_code(b, b->pid, b->code, ckpt_stub_start, stub_size());
-	if (r < 0)
-		fd_close(&b->mem);
+		forget_place(b);
 	return r < 0 ? err_code(e, r, "write into the vdso of process %d", (int)b->pid) : 0;
 }
 
@@ -307,11 +319,11 @@ int ckpt_batch_move(struct ckpt_batch *b, uint64_t code, uint64_t scratch, size_
 	return r < 0 ? err_code(e, r, "write into process %d", (int)b->pid) : 0;
 }
 
-int ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t pid, struct err *e)
+void ckpt_batch_copy(struct ckpt_batch *b, const struct ckpt_batch *from, pid_t pid)
 {
 	*b = *from;
 	b->pid = pid;
-	return open_mem(b, e);
+	b->mem = -EBADF;
 }
 
 int ckpt_batch_to_vdso(struct ckpt_batch *b, uint64_t vdso_end, bool compat, struct err *e)

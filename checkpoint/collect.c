@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Processes, one after the other through the same steps. Between two steps a thread runs a list, which takes tens of
- * microseconds until it is heard of: the next process is looked at meanwhile, so that some are always on their way.
+ * Processes, some at a time through the same steps. Between two steps a thread runs a list, which takes tens of
+ * microseconds until it is heard of: the others are looked at meanwhile.
  */
 #include "base/macro.h"
 #include "checkpoint/aio.h"
@@ -281,6 +281,7 @@ static int step_end(struct visit *v, struct err *e)
 
 static int (*const steps[])(struct visit *v, struct err *e) = { step_begin, step_ask, step_answers, step_end };
 #define STEPS ARRAY_SIZE(steps)
+#define TOGETHER 16
 
 /* What could not be collected must not show, and goes back to its registers. */
 static void give_up(struct visit *v)
@@ -332,21 +333,17 @@ static int run_step(struct visit *v, size_t step, struct err *e)
 	return r < 0 ? ckpt_note_cut(v->d, r, v->p->pid, e) : 0;
 }
 
-/* In each turn all that are on their way take one step, the first of them first. */
-static int run_turn(struct ckpt_dump *d, struct visit *visit, size_t turn, struct err *e)
+/* Some take a step, one after the other, before the first of them takes the next: what it runs is over by then. */
+static int run_together(struct ckpt_dump *d, struct visit *visit, size_t first, size_t n, struct err *e)
 {
 	int r = 0;
 
-	for (size_t step = STEPS; r == 0 && step-- > 0;) {
-		size_t i = turn - step;
-		struct visit *v = &visit[i % STEPS];
-
-		if (step > turn || i >= d->frozen.count)
-			continue;
-		if (step == 0)
-			visit_init(v, d, i);
-		r = run_step(v, step, e);
-	}
+	for (size_t step = 0; step < STEPS; step++)
+		for (size_t i = 0; r == 0 && i < n; i++) {
+			if (step == 0)
+				visit_init(&visit[i], d, first + i);
+			r = run_step(&visit[i], step, e);
+		}
 	return r;
 }
 
@@ -363,24 +360,25 @@ static int run_alone(struct ckpt_dump *d, struct visit *v, size_t i, struct err 
 
 int ckpt_tasks_collect(struct ckpt_dump *d, struct err *e)
 {
-	cleanup_free struct visit *visit = calloc(STEPS + 1, sizeof(*visit));
+	cleanup_free struct visit *visit = calloc(TOGETHER + 1, sizeof(*visit));
+	size_t count = d->frozen.count;
 	struct ckpt_tree *t = &d->tree;
 	int r = 0;
 
-	t->tasks = ckpt_alloc(&t->arena, d->frozen.count * sizeof(*t->tasks));
+	t->tasks = ckpt_alloc(&t->arena, count * sizeof(*t->tasks));
 	if (!t->tasks || !visit)
 		return err_code(e, -ENOMEM, "collect");
-	for (size_t i = 0; i < STEPS; i++) {
+	for (size_t i = 0; i < TOGETHER; i++) {
 		visit[i].over = true;
-		visit[i].spare = &visit[STEPS]; /* one process at a time is in the step that uses it */
+		visit[i].spare = &visit[TOGETHER]; /* one process at a time is in the step that uses it */
 	}
 	if (d->frozen.shared)
-		for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
+		for (size_t i = 0; r == 0 && i < count; i++)
 			r = run_alone(d, &visit[0], i, e);
 	else
-		for (size_t turn = 0; r == 0 && turn < d->frozen.count + STEPS - 1; turn++)
-			r = run_turn(d, visit, turn, e);
-	for (size_t i = 0; i < STEPS; i++)
+		for (size_t i = 0; r == 0 && i < count; i += TOGETHER)
+			r = run_together(d, visit, i, count - i < TOGETHER ? count - i : TOGETHER, e);
+	for (size_t i = 0; i < TOGETHER; i++)
 		if (!visit[i].over)
 			give_up(&visit[i]);
 	return r;

@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/internal.h"
 #include "checkpoint/oracle.h"
 
 #include <errno.h>
@@ -46,6 +47,8 @@ struct worker {
 	struct ckpt_encoder *encoder;
 	uint8_t *room, *buf;
 	struct piece piece;
+	const struct ckpt_source *opened; /* whose memory `mem` is */
+	int mem;
 };
 
 int ckpt_progress(const struct ckpt_progress *p, uint64_t *done, uint64_t len, uint64_t total,
@@ -102,10 +105,21 @@ static int put(struct worker *w, uint64_t start, size_t len, uint8_t *data, stru
 	return ckpt_encode_pages(w->encoder, w->piece.s->mm, start / CKPT_PAGE, data, len / CKPT_PAGE, e);
 }
 
-static int read_part(const struct ckpt_source *s, uint64_t start, uint8_t *to, size_t len)
+static int open_memory(struct worker *w, const struct ckpt_source *s)
+{
+	if (w->opened == s && w->mem >= 0)
+		return w->mem;
+	fd_close(&w->mem);
+	w->opened = s;
+	w->mem = ckpt_proc_open(s->pid, "mem");
+	return w->mem;
+}
+
+static int read_part(struct worker *w, const struct ckpt_source *s, uint64_t start, uint8_t *to, size_t len)
 {
 	struct iovec l = { to, len }, r = { (void *)(uintptr_t)start, len }; /* NOLINT */
 	ssize_t n;
+	int mem;
 
 	/* Beyond the end of shared memory that has shrunk, or in its last page, there are zeros. */
 	if (s->pid == 0) {
@@ -117,7 +131,10 @@ static int read_part(const struct ckpt_source *s, uint64_t start, uint8_t *to, s
 	if (!s->family && process_vm_readv(s->pid, &l, 1, &r, 1, 0) == (ssize_t)len)
 		return 0;
 	/* What the process itself may not read (PROT_NONE), as a debugger would. */
-	n = pread(s->fd, to, len, (off_t)start);
+	mem = open_memory(w, s);
+	if (mem < 0)
+		return mem;
+	n = pread(mem, to, len, (off_t)start);
 	return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EFAULT;
 }
 
@@ -127,7 +144,7 @@ static int copy_pages(struct worker *w, const struct ckpt_range *t, struct err *
 	int r = 0;
 
 	for (uint64_t at = t->start; r == 0 && at < t->end; at += CKPT_PAGE)
-		if (read_part(w->piece.s, at, w->buf, CKPT_PAGE) == 0)
+		if (read_part(w, w->piece.s, at, w->buf, CKPT_PAGE) == 0)
 			r = put(w, at, CKPT_PAGE, w->buf, e);
 	return r;
 }
@@ -139,7 +156,7 @@ static int copy_slowly(struct worker *w, struct err *e)
 
 	for (size_t i = 0; i < p->count; i++) {
 		const struct ckpt_range *t = &p->part[i];
-		int r = read_part(p->s, t->start, w->buf, t->end - t->start);
+		int r = read_part(w, p->s, t->start, w->buf, t->end - t->start);
 
 		if (r < 0 && !w->j->c->running)
 			return err_code(e, r, "read the memory of process %d at %#llx", (int)p->s->pid,
@@ -205,6 +222,7 @@ static void *work_thread(void *worker)
 static int worker_init(struct worker *w, struct job *j, struct err *e)
 {
 	w->j = j;
+	w->mem = -EBADF;
 	w->encoder = ckpt_encoder_new(j->c->w, e);
 	if (!w->encoder)
 		return -ENOMEM;
@@ -245,7 +263,8 @@ int ckpt_copy_run(struct ckpt_copy *c, struct err *e)
 		work(&w[0], true);
 	for (size_t i = 1; i < started; i++)
 		pthread_join(threads[i], NULL);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = 0; i < n && w[i].j; i++) {
+		fd_close(&w[i].mem);
 		ckpt_encoder_free(w[i].encoder);
 		free(w[i].room);
 	}
@@ -257,7 +276,7 @@ int ckpt_copy_run(struct ckpt_copy *c, struct err *e)
 	return r;
 }
 
-struct ckpt_source *ckpt_copy_add(struct ckpt_copy *c, uint64_t mm, pid_t pid, int fd)
+static struct ckpt_source *add(struct ckpt_copy *c, uint64_t mm, pid_t pid, int fd)
 {
 	struct ckpt_source *s = reallocarray(c->sources, c->count + 1, sizeof(*s));
 
@@ -267,6 +286,16 @@ struct ckpt_source *ckpt_copy_add(struct ckpt_copy *c, uint64_t mm, pid_t pid, i
 	s = &s[c->count++];
 	*s = (struct ckpt_source){ .mm = mm, .pid = pid, .fd = fd };
 	return s;
+}
+
+struct ckpt_source *ckpt_copy_add(struct ckpt_copy *c, uint64_t mm, pid_t pid)
+{
+	return add(c, mm, pid, -EBADF);
+}
+
+struct ckpt_source *ckpt_copy_add_shared(struct ckpt_copy *c, uint64_t mm, int fd)
+{
+	return add(c, mm, 0, fd);
 }
 
 void ckpt_copy_done(struct ckpt_copy *c)

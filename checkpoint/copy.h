@@ -18,7 +18,7 @@ struct ckpt_oracle;
 struct ckpt_source {
 	uint64_t mm;         /* as records of pages name it */
 	pid_t pid;           /* 0: shared memory */
-	int fd;              /* /proc/PID/mem, or the shared memory's */
+	int fd;              /* of shared memory; a process's is opened while it is read, as there may be thousands */
 	/*
 	 * It may have pages in common with others, copy-on-write. process_vm_readv(2) pins what it reads, for which
 	 * the kernel gives the process pages of its own (Linux 6.0): reading all would take as much memory as if
@@ -42,8 +42,10 @@ struct ckpt_copy {
 /* Reads and writes all of it, by several threads when it is much; in no certain order. */
 int ckpt_copy_run(struct ckpt_copy *c, struct err *e);
 
-/* Appends a source; NULL when out of memory. Its fd is closed by ckpt_copy_done(). */
-struct ckpt_source *ckpt_copy_add(struct ckpt_copy *c, uint64_t mm, pid_t pid, int fd);
+/* Appends memory of a process; NULL when out of memory. */
+struct ckpt_source *ckpt_copy_add(struct ckpt_copy *c, uint64_t mm, pid_t pid);
+/* Shared memory: its fd is closed by ckpt_copy_done(). */
+struct ckpt_source *ckpt_copy_add_shared(struct ckpt_copy *c, uint64_t mm, int fd);
 void ckpt_copy_done(struct ckpt_copy *c);
 
 /* Tells of `len` more bytes; ERR_CANCELLED when nobody wants the rest. */

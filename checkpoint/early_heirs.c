@@ -145,8 +145,7 @@ int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *
 }
 
 /* A page of an address space, wherever it is: 1; 0: nowhere, it reads as zeros. */
-static int read_page(const struct early_set *s, uint64_t mm, const struct early *from, int pagemap, uint64_t number,
-		     uint8_t *page)
+static int read_page(const struct early_set *s, uint64_t mm, int pagemap, int mem, uint64_t number, uint8_t *page)
 {
 	const uint8_t *loose = ckpt_loose_get(s->loose, mm, number);
 	uint64_t entry = 0;
@@ -158,7 +157,7 @@ static int read_page(const struct early_set *s, uint64_t mm, const struct early 
 	if (pagemap < 0 || pread(pagemap, &entry, sizeof(entry), (off_t)(number * sizeof(entry))) != sizeof(entry) ||
 	    !(entry & PRESENT))
 		return 0;
-	return pread(from->p.batch.mem, page, CKPT_PAGE, (off_t)(number * CKPT_PAGE)) == CKPT_PAGE ? 1 : -EFAULT;
+	return pread(mem, page, CKPT_PAGE, (off_t)(number * CKPT_PAGE)) == CKPT_PAGE ? 1 : -EFAULT;
 }
 
 int early_copy_inherited(struct restore *r, uint64_t mm, uint64_t heir_of, const struct ckpt_ranges *pages,
@@ -167,12 +166,13 @@ int early_copy_inherited(struct restore *r, uint64_t mm, uint64_t heir_of, const
 	struct early_set *s = r->early;
 	const struct early *from = pages->count ? early_by_mm(s, heir_of) : NULL;
 	cleanup_close int pagemap = from && from->born ? ckpt_proc_open(from->task.pid, "pagemap") : -EBADF;
+	cleanup_close int mem = pagemap >= 0 ? ckpt_proc_open(from->task.pid, "mem") : -EBADF;
 	uint8_t page[CKPT_PAGE];
 	int n = 0;
 
 	for (size_t i = 0; n >= 0 && i < pages->count; i++)
 		for (uint64_t at = pages->r[i].start; n >= 0 && at < pages->r[i].end; at += CKPT_PAGE) {
-			n = read_page(s, heir_of, from, pagemap, at / CKPT_PAGE, page);
+			n = read_page(s, heir_of, pagemap, mem, at / CKPT_PAGE, page);
 			if (n > 0)
 				n = early_keep_loose(s, mm, at, at + CKPT_PAGE, page);
 		}

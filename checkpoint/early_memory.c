@@ -182,11 +182,12 @@ static uint64_t mapped_until(const struct early *w, uint64_t at, uint64_t end, b
 static int clear(const struct early *w, uint64_t at, uint64_t end)
 {
 	static const uint8_t zeros[CKPT_PAGE];
+	cleanup_close int mem = ckpt_proc_open(w->task.pid, "mem");
 	uint8_t page[CKPT_PAGE];
-	int n = 0;
+	int n = mem < 0 ? mem : 0;
 
 	for (; n == 0 && at < end; at += CKPT_PAGE) {
-		n = pread(w->p.batch.mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE ? 0 : -EFAULT;
+		n = pread(mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE ? 0 : -EFAULT;
 		if (n == 0 && memcmp(page, zeros, CKPT_PAGE) != 0)
 			n = ckpt_mem_write(w->task.pid, at, zeros, CKPT_PAGE);
 	}

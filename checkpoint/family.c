@@ -185,17 +185,13 @@ int ckpt_family_find(struct ckpt_dump *d, size_t first, struct ckpt_copy *herita
 
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++) {
 		struct ckpt_source *from = &d->copy.sources[first + i], *to;
-		int fd;
 
 		if (!wanted[i].count)
 			continue;
 		r = ckpt_ranges_unite(&wanted[i]);
-		fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
-		to = fd < 0 ? NULL : ckpt_copy_add(heritage, from->mm, from->pid, fd);
+		to = ckpt_copy_add(heritage, from->mm, from->pid);
 		if (to)
 			to->family = true;
-		else
-			fd_close(&fd);
 		if (r == 0)
 			r = to ? ckpt_ranges_take_out(&from->ranges, &wanted[i], &to->ranges) : -ENOMEM;
 	}

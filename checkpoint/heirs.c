@@ -192,14 +192,15 @@ int restore_disown(struct restore *r, struct restoring *p, struct list *l, struc
 
 static int copy_range(const struct restoring *from, const struct restoring *to, const struct ckpt_range *t)
 {
+	cleanup_close int mem = ckpt_proc_open(from->task->pid, "mem");
 	uint8_t page[CKPT_PAGE];
-	int n = 0;
+	int n = mem < 0 ? mem : 0;
 
 	for (uint64_t at = t->start; n == 0 && at < t->end; at += CKPT_PAGE) {
 		if (!restore_has_private(to->task->mm, at) || !restore_has_private(from->task->mm, at))
 			return -EPROTO;
 		/* Not process_vm_readv(2): it would take the page from those who share it (copy.h). */
-		if (pread(from->batch.mem, page, CKPT_PAGE, (off_t)at) != CKPT_PAGE)
+		if (pread(mem, page, CKPT_PAGE, (off_t)at) != CKPT_PAGE)
 			return -EFAULT;
 		n = ckpt_mem_write(to->task->pid, at, page, CKPT_PAGE);
 	}

@@ -66,16 +66,15 @@ bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k)
 
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
-	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
+	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap");
 	struct ckpt_source *s;
 	int r = 0;
 
-	if (pagemap < 0 || mem < 0)
-		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
-	s = ckpt_copy_add(&d->copy, k->process->mm, k->pid, mem);
+	if (pagemap < 0)
+		return err_code(e, pagemap, "open the memory of process %d", (int)k->pid);
+	s = ckpt_copy_add(&d->copy, k->process->mm, k->pid);
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
-	mem = -EBADF;
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		r = k->mm->area[i]->flags & MAP_SHARED ? ckpt_guards_shared(d, pagemap, k->mm->area[i])
@@ -93,7 +92,7 @@ static int scan_shmem(struct ckpt_dump *d, size_t n, struct err *e)
 
 	if (fd < 0)
 		return err_sys(e, "copy shared memory");
-	s = ckpt_copy_add(&d->copy, CKPT_SHMEM_MM + n, 0, fd);
+	s = ckpt_copy_add_shared(&d->copy, CKPT_SHMEM_MM + n, fd);
 	if (!s) {
 		close(fd);
 		return err_code(e, -ENOMEM, "copy shared memory");

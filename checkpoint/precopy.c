@@ -59,8 +59,7 @@ struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err 
 		err_code(e, -ENOMEM, "watch process %d", (int)pid);
 		return NULL;
 	}
-	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1,
-			       .uffd = -EBADF, .pagemap = -EBADF };
+	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1, .uffd = -EBADF };
 	p->procs = grown;
 	p->procs[p->count++] = w;
 	ckpt_warm(pid);
@@ -92,35 +91,35 @@ static int scanned(const struct watched *w, int r, struct err *e)
 }
 
 /* Everything is stopped. */
-static int scan_soft(const struct watched *w, const struct area *a, struct ckpt_ranges *ret, struct err *e)
+static int scan_soft(const struct watched *w, int pagemap, const struct area *a, struct ckpt_ranges *ret, struct err *e)
 {
 	unsigned how = w->marked ? CKPT_SCAN_WRITTEN | CKPT_SCAN_SOFT : CKPT_SCAN_ANEW;
 
-	return scanned(w, ckpt_scan_own(w->pagemap, a->start, a->end, how, ret, NULL), e);
+	return scanned(w, ckpt_scan_own(pagemap, a->start, a->end, how, ret, NULL), e);
 }
 
-static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret, struct err *e)
+static int scan_area(struct watched *w, int pagemap, struct area *a, struct ckpt_ranges *ret, struct err *e)
 {
 	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | area_kind(a);
 	size_t before = ret->count;
 	int r;
 
 	/* Watched, but not by us: it shares, or shared, its memory with another process. */
-	r = ckpt_scan_own(w->pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret,
+	r = ckpt_scan_own(pagemap, a->start, a->end, how | (w->uffd >= 0 ? CKPT_SCAN_WRITTEN : CKPT_SCAN_ANEW), ret,
 			  NULL);
 	if (r != -EPERM)
 		return scanned(w, r, e);
 	/* All of it counts as written. */
 	if (w->uffd >= 0 && ckpt_watch_range(w->uffd, a->start, a->end) == 0) {
 		ckpt_ranges_cut(ret, before, a->start);
-		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, NULL);
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, NULL);
 	}
 	if (r == -EPERM && !w->renewed) {
 		r = renew(w, a, e);
 		if (r < 0)
 			return r;
 		ckpt_ranges_cut(ret, before, a->start);
-		r = ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, NULL);
+		r = ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_ANEW, ret, NULL);
 	}
 	if (r != -EPERM)
 		return scanned(w, r, e);
@@ -129,7 +128,7 @@ static int scan_area(struct watched *w, struct area *a, struct ckpt_ranges *ret,
 	a->hopeless = true;
 	ckpt_ranges_cut(ret, before, a->start);
 	return scanned(
-		w, ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL), e);
+		w, ckpt_scan_own(pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL), e);
 }
 
 /* As ckpt_has_family(). */
@@ -169,19 +168,19 @@ static int meet(struct ckpt_precopy *p, const pid_t *pids, size_t n, struct err 
 	return 0;
 }
 
-static int scan(const struct ckpt_precopy *p, struct watched *w, struct ckpt_ranges *ret, struct err *e)
+static int scan(const struct ckpt_precopy *p, struct watched *w, int pagemap, struct ckpt_ranges *ret, struct err *e)
 {
 	int r = 0;
 
-	w->marked = p->soft && ckpt_soft_holds(w->pagemap, w->canary);
+	w->marked = p->soft && ckpt_soft_holds(pagemap, w->canary);
 	w->canary = 0;
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++) {
 		struct area *a = &w->areas.a[i];
 
 		if (p->soft && !w->canary && !(a->prot & PROT_WRITE))
-			w->canary = ckpt_soft_choose(w->pagemap, a->start, a->end);
+			w->canary = ckpt_soft_choose(pagemap, a->start, a->end);
 		if (!a->hopeless)
-			r = p->soft ? scan_soft(w, a, ret, e) : scan_area(w, a, ret, e);
+			r = p->soft ? scan_soft(w, pagemap, a, ret, e) : scan_area(w, pagemap, a, ret, e);
 	}
 	if (r < 0 || !p->soft)
 		return r;
@@ -200,26 +199,25 @@ static bool has_ended(pid_t pid)
 /* 1: it has ended meanwhile. */
 static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c, struct err *e)
 {
-	cleanup_close int mem = ckpt_proc_open(w->pid, "mem");
+	cleanup_close int pagemap = ckpt_proc_open(w->pid, "pagemap");
 	struct ckpt_source *s;
 	int r;
 
-	fd_close(&w->pagemap);
-	w->pagemap = ckpt_proc_open(w->pid, "pagemap");
 	/* A process that was frozen from inside runs nothing for us, and writes nothing. */
 	w->renewed = ckpt_is_iced(p->cgroup, w->pid);
-	if (mem < 0 || w->pagemap < 0)
+	if (pagemap == -EMFILE || pagemap == -ENFILE)
+		return err_code(e, pagemap, "open the memory of process %d", (int)w->pid);
+	if (pagemap < 0)
 		return 1;
 	r = ckpt_layout_read(p, w, e);
 	if (r < 0)
 		return r;
-	s = ckpt_copy_add(c, w->mm, w->pid, mem);
+	s = ckpt_copy_add(c, w->mm, w->pid);
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
-	mem = -EBADF;
 	s->family = w->family = has_family(p, w);
 	w->direct = ckpt_direct_find(w->pid);
-	r = scan(p, w, &s->ranges, e);
+	r = scan(p, w, pagemap, &s->ranges, e);
 	if (r == 0)
 		return 0;
 	/* Or it becomes another program just now: without its userfaultfd all of it is sent the next time. */
@@ -284,10 +282,8 @@ static int visit_all(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
 		w->there = r == 0;
 	}
 	for (size_t i = 0; i < p->count; i++)
-		if (!p->procs[i]->there) {
+		if (!p->procs[i]->there)
 			fd_close(&p->procs[i]->uffd);
-			fd_close(&p->procs[i]->pagemap);
-		}
 	return 0;
 }
 
@@ -309,16 +305,17 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 
 	for (size_t i = 0; i < p->count; i++) {
 		const struct watched *w = p->procs[i];
+		cleanup_close int pagemap = w->there ? ckpt_proc_open(w->pid, "pagemap") : -EBADF;
 		struct ckpt_ranges l = { 0 };
 
-		for (size_t k = 0; w->there && k < w->areas.count; k++) {
+		for (size_t k = 0; pagemap >= 0 && k < w->areas.count; k++) {
 			const struct area *a = &w->areas.a[k];
 			unsigned how = CKPT_SCAN_WRITTEN | (p->soft ? CKPT_SCAN_SOFT : 0) |
 				       (area_kind(a) & ~(unsigned)CKPT_SCAN_FILE);
 
 			if (p->soft ||
-			    ckpt_scan_own(w->pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
-				ckpt_scan_own(w->pagemap, a->start, a->end, how, &l, NULL);
+			    ckpt_scan_own(pagemap, a->start, a->end, how | CKPT_SCAN_WATCHED, &l, NULL) == -EPERM)
+				ckpt_scan_own(pagemap, a->start, a->end, how, &l, NULL);
 		}
 		for (size_t k = 0; k < l.count; k++)
 			pages += (l.r[k].end - l.r[k].start) / CKPT_PAGE;
@@ -417,7 +414,7 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 		return err_set(e, ERR_STATE, "the VPS is frozen: nothing is written to");
 	if (r < 0)
 		return r;
-	/* Of three for each process some are opened in the pause, with other threads about. */
+	/* Some are opened in the pause, with other threads about. */
 	fd_reserve(FILES);
 	p = calloc(1, sizeof(*p));
 	if (!p)
@@ -442,7 +439,6 @@ void ckpt_precopy_close(struct ckpt_precopy *p)
 		return;
 	for (size_t i = 0; i < p->count; i++) {
 		fd_close(&p->procs[i]->uffd);
-		fd_close(&p->procs[i]->pagemap);
 		free(p->procs[i]->areas.a);
 		free(p->procs[i]->before.a);
 		ckpt_ranges_done(&p->procs[i]->inherited);

@@ -51,10 +51,11 @@ static int compare(struct ckpt_pair *pair, const struct watched *child, const st
 static int look(struct ckpt_pair *pair, const struct watched *child, const struct watched *parent,
 		struct ckpt_ranges *l)
 {
+	cleanup_close int mine = ckpt_proc_open(child->pid, "pagemap"), its = ckpt_proc_open(parent->pid, "pagemap");
 	int r;
 
-	pair->child = child->pagemap;
-	pair->parent = parent->pagemap;
+	pair->child = mine;
+	pair->parent = its;
 	pair->shared = (struct ckpt_ranges){ 0 };
 	r = compare(pair, child, parent, l);
 	ckpt_ranges_done(l);
@@ -115,15 +116,13 @@ static int send(struct ckpt_precopy *p, struct ckpt_copy *c, const struct watche
 {
 	struct ckpt_copy first = { .w = p->w, .running = true, .progress = p->o->progress, .oracle = p->oracle };
 	struct ckpt_source *from = source_of(c, w), *to;
-	int fd = from ? fcntl(from->fd, F_DUPFD_CLOEXEC, 0) : -1, r;
+	int r;
 
 	if (!from)
 		return 0;
-	to = fd < 0 ? NULL : ckpt_copy_add(&first, w->mm, w->pid, fd);
-	if (!to) {
-		fd_close(&fd);
+	to = ckpt_copy_add(&first, w->mm, w->pid);
+	if (!to)
 		return err_code(e, -ENOMEM, "copy memory");
-	}
 	to->family = true;
 	r = ckpt_ranges_take_out(&from->ranges, wanted, &to->ranges);
 	r = r < 0 ? err_code(e, r, "copy memory") : ckpt_copy_run(&first, e);

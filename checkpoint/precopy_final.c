@@ -149,16 +149,15 @@ static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err 
 
 	if (pagemap < 0 || mem < 0)
 		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
-	s = w ? ckpt_copy_add(&d->copy, w->mm, k->pid, mem) : NULL;
+	s = w ? ckpt_copy_add(&d->copy, w->mm, k->pid) : NULL;
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
-	mem = -EBADF;
 	w->marked = d->precopy->soft && ckpt_soft_holds(pagemap, w->canary);
 	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		r = k->mm->area[i]->flags & MAP_SHARED
 			? ckpt_guards_shared(d, pagemap, k->mm->area[i])
-			: scan_area(d, w, pagemap, s->fd, k->mm->area[i], &s->ranges);
+			: scan_area(d, w, pagemap, mem, k->mm->area[i], &s->ranges);
 	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;
 }
 

@@ -33,7 +33,7 @@ struct area_list {
 struct watched {
 	pid_t pid, ppid;
 	uint32_t mm;
-	int uffd, pagemap;
+	int uffd;            /* the one file of each that stays open: there may be thousands */
 	uint64_t born;       /* when it began, in the kernel's ticks */
 	uint64_t canary;     /* of its soft-dirty marks (softdirty.h); 0: they say nothing */
 	bool marked;         /* they tell what was written since the last round */

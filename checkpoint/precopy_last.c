@@ -21,34 +21,35 @@ struct ckpt_last {
 };
 
 /* No process is met anew, as that would take a list in it: the final scan finds them unwatched. */
-static int scan_area(const struct watched *w, const struct area *a, struct ckpt_ranges *ret)
+static int scan_area(int pagemap, const struct area *a, struct ckpt_ranges *ret)
 {
 	unsigned how = CKPT_SCAN_PROTECT | CKPT_SCAN_WATCHED | CKPT_SCAN_WRITTEN | area_kind(a);
 	size_t before = ret->count;
-	int r = ckpt_scan_own(w->pagemap, a->start, a->end, how, ret, NULL);
+	int r = ckpt_scan_own(pagemap, a->start, a->end, how, ret, NULL);
 
 	if (r != -EPERM)
 		return r;
 	/* The marks of a part may be set by now. */
 	ckpt_ranges_cut(ret, before, a->start);
-	return ckpt_scan_own(w->pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL);
+	return ckpt_scan_own(pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL);
 }
 
 static int scan_process(const struct watched *w, struct ckpt_copy *c)
 {
-	cleanup_close int mem = ckpt_proc_open(w->pid, "mem");
-	struct ckpt_source *s = mem < 0 ? NULL : ckpt_copy_add(c, w->mm, w->pid, mem);
+	cleanup_close int pagemap = ckpt_proc_open(w->pid, "pagemap");
+	struct ckpt_source *s = pagemap < 0 ? NULL : ckpt_copy_add(c, w->mm, w->pid);
 	int r = 0;
 
-	if (mem < 0)
+	if (pagemap == -EMFILE || pagemap == -ENFILE)
+		return pagemap;
+	if (pagemap < 0)
 		return 0; /* it has ended */
 	if (!s)
 		return -ENOMEM;
-	mem = -EBADF;
 	s->family = w->family;
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
 		if (!w->areas.a[i].hopeless)
-			r = scan_area(w, &w->areas.a[i], &s->ranges);
+			r = scan_area(pagemap, &w->areas.a[i], &s->ranges);
 	if (r == -ESRCH) { /* another program, with memory of its own */
 		s->ranges.count = 0;
 		r = 0;

@@ -154,12 +154,16 @@ static uint64_t hash_of(const struct area_list *l, const struct ckpt_ranges *hug
 /* Which of its huge pages there are. */
 static int find_huge(const struct watched *w, struct ckpt_ranges *ret)
 {
+	cleanup_close int pagemap = -EBADF;
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
-		if (w->areas.a[i].huge)
-			r = ckpt_scan_own(w->pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret,
-					  NULL);
+	for (size_t i = 0; r == 0 && i < w->areas.count; i++) {
+		if (!w->areas.a[i].huge)
+			continue;
+		if (pagemap < 0)
+			pagemap = ckpt_proc_open(w->pid, "pagemap");
+		r = ckpt_scan_own(pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret, NULL);
+	}
 	return r == 0 ? ckpt_ranges_unite(ret) : r;
 }
 

@@ -238,7 +238,6 @@ static int end_maker(struct restore *r, struct restoring *by, struct restoring *
 		return err_sys(e, "end a maker");
 	ckpt_trace_reap_all(&tid, 1);
 	r->maker = 0;
-	fd_close(&h->batch.mem);
 	list_init(l, r);
 	list_call(l, "wait for a maker", SYS_wait4, (uint64_t)number, 0, __WALL, 0, 0, 0);
 	return list_run(l, &by->batch, &by->threads[0], e);
@@ -267,10 +266,10 @@ static int bear_by_maker(struct restore *r, struct restoring *by, struct restori
 		n = restore_clone(l, &by->batch, &by->threads[0], CLONE_FILES, exit_signal,
 				  &numbers, &pid, e);
 	r->maker = pid;
-	if (n == 0)
-		n = ckpt_batch_copy(&h.batch, &by->batch, pid, e);
-	if (n == 0)
+	if (n == 0) {
+		ckpt_batch_copy(&h.batch, &by->batch, pid);
 		n = ckpt_thread_adopt(&h.threads[0], pid, own_number(pid), own_number(pid), e);
+	}
 	if (n == 0)
 		n = prepare_maker(r, p, &h, owner, l, e);
 	if (n == 0)
@@ -283,7 +282,6 @@ static int bear_by_maker(struct restore *r, struct restoring *by, struct restori
 	p->as = p->task->threads[0];
 	if (n == 0)
 		return end_maker(r, by, &h, l, e);
-	fd_close(&h.batch.mem);
 	return n;
 }
 

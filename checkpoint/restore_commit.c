@@ -11,6 +11,7 @@
 #include "checkpoint/sockets.h"
 #include "checkpoint/times.h"
 
+#include <signal.h>
 #include <time.h>
 
 #define FREEZE_TIMEOUT_US 5000000
@@ -76,7 +77,10 @@ void restore_end_all(struct restore *r)
 	size_t n = 0, room = 0;
 	pid_t *tids;
 
-	rt_kill(r->vps, &ignored);
+	/* Without a free fd the group cannot be killed, and who waited for its end would wait forever: that of process 1
+	 * is the end of all. */
+	if (rt_kill(r->vps, &ignored) < 0)
+		pidfd_signal(rt_init_pidfd(r->vps), SIGKILL);
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		room += r->procs[i].task ? r->procs[i].task->thread_count : 1;
 	tids = ckpt_alloc(&r->tree.arena, (room + 1 + restore_early_tids(r, NULL)) * sizeof(*tids));

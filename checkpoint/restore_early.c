@@ -150,9 +150,8 @@ static int bear(struct restore *r, struct early *w, struct early *parent, struct
 		    0 &&
 	    pid == 0)
 		return 1;
-	n = ckpt_batch_copy(&w->p.batch, &parent->p.batch, pid, e);
-	if (n == 0)
-		n = ckpt_thread_adopt(&w->p.threads[0], pid, (pid_t)w->pid, (pid_t)w->pid, e);
+	ckpt_batch_copy(&w->p.batch, &parent->p.batch, pid);
+	n = ckpt_thread_adopt(&w->p.threads[0], pid, (pid_t)w->pid, (pid_t)w->pid, e);
 	w->task.pid = pid;
 	w->session = parent->session;
 	if (n == 0)

@@ -209,14 +209,17 @@ static int put_shared(struct restore *r, const struct ckpt_pages *pg, struct err
 
 /*
  * Zeros go into memory that may have something in it: of a file, or filled before. Where it is nobody's file they are
- * only written over what is none, as such a page may be shared with others (copy.h).
+ * only written over what is none, as such a page may be shared with others (copy.h). `*mem`, the process's memory,
+ * stays open for the next one.
  */
-static int put_zeros(const struct restoring *p, uint64_t at, bool fresh, struct err *e)
+static int put_zeros(const struct restoring *p, uint64_t at, bool fresh, int *mem, struct err *e)
 {
 	static const uint8_t zeros[CKPT_PAGE];
 	uint8_t page[CKPT_PAGE];
 
-	if (fresh && pread(p->batch.mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE &&
+	if (fresh && *mem < 0)
+		*mem = ckpt_proc_open(p->task->pid, "mem");
+	if (fresh && pread(*mem, page, CKPT_PAGE, (off_t)at) == CKPT_PAGE &&
 	    memcmp(page, zeros, CKPT_PAGE) == 0)
 		return 0;
 	return ckpt_mem_write(p->task->pid, at, zeros, CKPT_PAGE) < 0
@@ -226,6 +229,7 @@ static int put_zeros(const struct restoring *p, uint64_t at, bool fresh, struct 
 static int put_pages(struct restore *r, const struct ckpt_pages *pg, struct err *e)
 {
 	uint64_t at = pg->first * CKPT_PAGE, len = (uint64_t)pg->count * CKPT_PAGE;
+	cleanup_close int mem = -EBADF;
 	const struct restoring *p;
 	bool fresh = false;
 	int n = 0;
@@ -243,7 +247,7 @@ static int put_pages(struct restore *r, const struct ckpt_pages *pg, struct err 
 			n = err_set(e, ERR_FAIL, "the image is damaged: pages where process %u has no memory",
 				    p->task->process->pid);
 		else if (!pg->data && (!fresh || p->early))
-			n = put_zeros(p, at + done, fresh, e);
+			n = put_zeros(p, at + done, fresh, &mem, e);
 	if (n == 0 && pg->data)
 		n = ckpt_mem_write(p->task->pid, at, pg->data, len);
 	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", p->task->process->pid) : n;

@@ -190,7 +190,7 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 	if (p->threads && pid) /* whatever comes now, it is there */
 		p->threads[0].tid = pid;
 	if (n == 0)
-		n = ckpt_batch_copy(&p->batch, &by->batch, pid, e);
+		ckpt_batch_copy(&p->batch, &by->batch, pid);
 	if (p->level)
 		number = (pid_t)p->numbers[p->level - 1];
 	if (n == 0)

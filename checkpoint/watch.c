@@ -48,6 +48,7 @@ bool ckpt_watch_known(void)
 struct making {
 	struct ckpt_batch *b;
 	int pidfd, own;
+	int why; /* it could not be taken */
 };
 
 /* It is there: taken over. What the list closes next is this one, whatever was expected. */
@@ -59,6 +60,7 @@ static int take(void *arg, int64_t its)
 	if (its < 0)
 		return (int)its;
 	m->own = (int)syscall(SYS_pidfd_getfd, m->pidfd, (int)its, 0);
+	m->why = m->own < 0 ? -errno : 0;
 	return ckpt_mem_write(m->b->pid, m->b->scratch + sizeof(struct ckpt_call) +
 			      offsetof(struct ckpt_call, args), &number, sizeof(number));
 }
@@ -82,7 +84,7 @@ static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 		{ SYS_userfaultfd, { FLAGS }, 0 }, { SYS_close, { (uint64_t)lowest_free(b->pid) }, 0 },
 	};
 	cleanup_close int pidfd = pidfd_open_pid(b->pid);
-	struct making m = { b, pidfd, -EBADF };
+	struct making m = { b, pidfd, -EBADF, -EBADF };
 	struct err ignored;
 	int r, left;
 
@@ -99,7 +101,7 @@ static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 	if (r == 0 && left < 0)
 		r = left; /* killed meanwhile, perhaps: rounds want to know (-ESRCH) */
 	if (r == 0 && m.own < 0)
-		r = err_set(e, ERR_FAIL, "the userfaultfd of process %d cannot be taken", (int)b->pid);
+		r = err_code(e, m.why, "take the userfaultfd of process %d", (int)b->pid);
 	if (r < 0)
 		fd_close(&m.own);
 	return r < 0 ? r : m.own;

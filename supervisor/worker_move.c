@@ -160,6 +160,7 @@ int worker_move_out(json_t *job, json_t **ret, struct err *e)
 	struct mig_source source = { .pidfd = -EBADF };
 	int r = fill_offer(job, &o.offer, e);
 
+	fd_limit_raise(); /* one for each process, and those of a network's switches */
 	o.id_base = (uint32_t)json_integer_value(json_object_get(job, "id_base"));
 	o.keep = json_is_true(json_object_get(job, "keep"));
 	if (r == 0)

@@ -140,6 +140,20 @@ static int write_messages(int fd, const Ckpt__File *c)
 		? -EIO : 0;
 }
 
+/*
+ * Who has many pipes gets small ones from some number on (pipe-user-pages-soft of proc(5)), and may not make them larger.
+ * Which those were goes by the order in which they were made: what was large may be small then, if what is in it fits.
+ */
+static int resize(int fd, const Ckpt__File *c)
+{
+	int now;
+
+	if (fcntl(fd, F_SETPIPE_SZ, (int)c->more[0]) >= 0)
+		return 0;
+	now = errno == EPERM ? fcntl(fd, F_GETPIPE_SZ) : -1;
+	return now >= 0 && c->data.len <= (size_t)now ? 0 : -errno;
+}
+
 /* The size and what is in it; `fd` is an end that can be written to when there is something. */
 static int fill(struct ckpt_opening *o, int fd, const Ckpt__File *f, struct err *e)
 {
@@ -150,7 +164,7 @@ static int fill(struct ckpt_opening *o, int fd, const Ckpt__File *f, struct err 
 		return err_set(e, ERR_FAIL, "the image is damaged: a pipe");
 	for (size_t i = 0; i < o->tree->file_count && !packets; i++)
 		packets = is_end_of(f, o->tree->files[i]) && (o->tree->files[i]->flags & O_DIRECT);
-	if (fcntl(fd, F_SETPIPE_SZ, (int)c->more[0]) < 0)
+	if (resize(fd, c) < 0)
 		return err_sys(e, "make a pipe of %llu bytes", (unsigned long long)c->more[0]);
 	if (!c->data.len)
 		return 0;

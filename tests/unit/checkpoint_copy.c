@@ -24,7 +24,7 @@ static uint64_t copied(const uint8_t *p, bool family, bool running)
 	cleanup_close int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	struct err e;
 	struct ckpt_copy c = { .w = ckpt_writer_new(out, CKPT_COMPRESS_NONE, &e), .running = running };
-	struct ckpt_source *s = ckpt_copy_add(&c, 1, getpid(), open("/proc/self/mem", O_RDONLY | O_CLOEXEC));
+	struct ckpt_source *s = ckpt_copy_add(&c, 1, getpid());
 	int r;
 
 	s->family = family;
