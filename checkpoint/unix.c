@@ -459,8 +459,8 @@ int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e)
 	struct pollfd p = { k->fd, POLLIN, 0 };
 	int r;
 
-	/* Most have nothing, and that is soon said. */
-	if (k->s->state == TCP_LISTEN || poll(&p, 1, 0) == 0)
+	/* Most have nothing, and that is soon said. A stream that was never connected may be shut down all the same. */
+	if (k->s->state == TCP_LISTEN || (k->s->type != SOCK_DGRAM && k->s->state == TCP_CLOSE) || poll(&p, 1, 0) == 0)
 		return 0;
 	r = peeker(k->d, e);
 	return r == 0 ? ckpt_peek(k->d->peeker, k->fd, keep_message, (void *)(uintptr_t)k, e) : r;
