@@ -323,16 +323,10 @@ static int check_program(const struct ckpt_task *k, struct err *e)
 static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
 	Ckpt__Process *p = k->process;
-	uint32_t ghost = 0;
 	int r = ckpt_place_link(d, k->pid, "cwd", &p->cwd, &p->cwd_ghost, &p->cwd_space, e);
 
 	if (r == 0)
-		r = ckpt_place_link(d, k->pid, "root", &p->root, &ghost, &p->root_space, e);
-	if (r == 0 && ghost)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "the root of process %d, %s, has been deleted, which cannot be saved "
-			       "yet",
-			       (int)k->pid, p->root);
+		r = ckpt_place_link(d, k->pid, "root", &p->root, &p->root_ghost, &p->root_space, e);
 	if (r == 0)
 		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
 	if (r == 0 && k->mm->exe_ghost)

@@ -48,6 +48,7 @@ static bool is_nameless(const char *path)
 /* Whether it lies where the VPS has files: not in a file system that only the kernel has (memfd_secret(2)). */
 static bool is_mounted(const struct ckpt_dump *d, const char *path, const struct stat *st, int own)
 {
+	int root = ckpt_space_root(d, 0);
 	char up[4096];
 	char *slash;
 
@@ -58,7 +59,7 @@ static bool is_mounted(const struct ckpt_dump *d, const char *path, const struct
 		struct stat dir;
 
 		*slash = '\0';
-		fd = path_open_in_root(d->root, up[0] ? up : "/", O_PATH | O_DIRECTORY, 0);
+		fd = path_open_in_root(root, up[0] ? up : "/", O_PATH | O_DIRECTORY, 0);
 		if (fd < 0 || fstat(fd, &dir) < 0 || fstatfs(fd, &there) < 0 || fstatfs(own, &mine) < 0)
 			continue;
 		/* Layers of an overlay may show their files under devices of their own. */

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -124,11 +125,21 @@ static int collect_groups(const struct ckpt_sock *k, struct err *e)
 	return k->s->family == AF_INET ? groups4(k, text, e) : groups6(k, text, e);
 }
 
+/* Of those that only send no more nothing tells. */
+static uint32_t shut(int fd)
+{
+	struct pollfd p = { fd, POLLRDHUP, 0 };
+
+	poll(&p, 1, 0);
+	return p.revents & POLLHUP ? 3 : p.revents & POLLRDHUP ? 1 : 0;
+}
+
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e)
 {
 	int r = ckpt_sock_names(k, e), out = 0;
 
 	k->s->state = k->s->peer.len ? TCP_ESTABLISHED : TCP_CLOSE;
+	k->s->shutdown = shut(k->fd);
 	if (r == 0)
 		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
 	if (r == 0)
@@ -160,13 +171,47 @@ static int join(int fd, const Ckpt__Socket *s, const Ckpt__SocketGroup *g, struc
 	return 0;
 }
 
+/* An address may have gone since it was bound. */
+int ckpt_inet_bind(int fd, const Ckpt__Socket *s)
+{
+	int level = s->family == AF_INET ? SOL_IP : SOL_IPV6, name = s->family == AF_INET ? IP_FREEBIND : IPV6_FREEBIND;
+	int on = 1, off = 0, r = bind(fd, (const void *)s->name.data, (socklen_t)s->name.len) < 0 ? -errno : 0;
+
+	if (r != -EADDRNOTAVAIL || setsockopt(fd, level, name, &on, sizeof(on)) < 0)
+		return r;
+	r = bind(fd, (const void *)s->name.data, (socklen_t)s->name.len) < 0 ? -errno : 0;
+	return setsockopt(fd, level, name, &off, sizeof(off)) < 0 ? -errno : r;
+}
+
+/* Those of one port may have been willing to share it only while they were bound. */
+static int bind_beside(int fd, const Ckpt__Socket *s)
+{
+	int on = 1;
+
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ? -errno : ckpt_inet_bind(fd, s);
+}
+
+int ckpt_inet_settle(int fd, const Ckpt__Socket *s, struct err *e)
+{
+	int on = ckpt_sockopt_number(s, SOL_SOCKET, SO_REUSEADDR);
+
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
+		return err_sys(e, "set an option of a datagram socket");
+	/* It is told that it is not connected, and shut down. */
+	if (s->shutdown && shutdown(fd, s->shutdown == 3 ? SHUT_RDWR : SHUT_RD) < 0 && errno != ENOTCONN)
+		return err_sys(e, "shut a datagram socket down");
+	return 0;
+}
+
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e)
 {
 	const Ckpt__Socket *s = f->socket;
 	int r = 0;
 
-	if (is_at(s) && bind(fd, (const void *)s->name.data, (socklen_t)s->name.len) < 0)
-		return err_sys(e, "bind a datagram socket again");
+	if (is_at(s))
+		r = bind_beside(fd, s);
+	if (r < 0)
+		return err_code(e, r, "bind a datagram socket again");
 	if (s->peer.len && connect(fd, (const void *)s->peer.data, (socklen_t)s->peer.len) < 0)
 		return err_sys(e, "connect a datagram socket again");
 	for (size_t i = 0; r == 0 && i < s->n_group; i++)

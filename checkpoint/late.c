@@ -173,6 +173,8 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 		n = restore_subjects(r, l, e);
 	if (n == 0)
 		n = do_kinds(&q, OF_THREADS);
+	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
+		n = restore_late_locks(&q, id, r->tree.files[id - 1]);
 	if (n == 0 && r->fills_late)
 		n = fill_sockets(r, l, e);
 	if (n == 0)

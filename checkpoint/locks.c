@@ -138,11 +138,31 @@ int restore_file_locks(const struct restore *r, struct err *e)
 	for (uint32_t id = 1; id <= r->tree.file_count; id++) {
 		const Ckpt__File *f = r->tree.files[id - 1];
 
-		for (size_t i = 0; i < f->n_locks; i++)
+		for (size_t i = 0; !ckpt_file_opens_late(f) && i < f->n_locks; i++)
 			if (take(restore_fd_file(r, id), f->locks[i]) < 0)
 				return err_sys(e, "lock %s again", f->path);
 	}
 	return 0;
+}
+
+int restore_late_locks(struct ckpt_late *q, uint32_t id, const Ckpt__File *f)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && ckpt_file_opens_late(f) && i < f->n_locks; i++) {
+		const Ckpt__Lock *k = f->locks[i];
+		struct flock lk = range(k);
+		uint64_t fd = (uint64_t)ckpt_late_fd_of(q, id);
+
+		n = ckpt_late_room(q, 1, sizeof(lk));
+		if (n == 0 && k->kind == FLOCK)
+			ckpt_late_call(q, "lock a file again", SYS_flock, fd,
+				       (k->type == F_WRLCK ? LOCK_EX : LOCK_SH) | LOCK_NB, 0, 0);
+		else if (n == 0 && k->kind == OFD)
+			ckpt_late_call(q, "lock a file again", SYS_fcntl, fd, F_OFD_SETLK,
+				       ckpt_late_put(q, &lk, sizeof(lk)), 0);
+	}
+	return n;
 }
 
 int restore_table_locks(struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l, struct err *e)

@@ -61,15 +61,28 @@ struct taking {
 	int fd;
 };
 
+/* In a copy of its namespace, where it may be taken even if it is unbindable. -EXDEV: it is not there. */
+static int open_uncovered(const struct taking *t, const char *path, struct err *e)
+{
+	const struct ckpt_dump *d = t->d;
+	cleanup_close int fd = -EBADF;
+	struct stat st;
+
+	if (uncover(&d->tree, t->id, e) < 0)
+		return -EPERM;
+	fd = open(path[0] ? path : "/", O_PATH | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != d->spaces.super[d->tree.mounts[t->id - 1]->super - 1].dev)
+		return -EXDEV;
+	return TAKE_FD(fd);
+}
+
 static int take(void *arg, struct err *e)
 {
 	struct taking *t = arg;
 	struct ckpt_dump *d = t->d;
-	dev_t dev = d->spaces.super[d->tree.mounts[t->id - 1]->super - 1].dev;
 	char path[4096] = "";
 	cleanup_close int fd = -EBADF;
 	uint64_t there = 0;
-	struct stat st;
 
 	if (ckpt_mount_path(&d->tree, t->id, path, sizeof(path)) < 0)
 		return err_set(e, ERR_UNSUPPORTED, "a mount has too long a path");
@@ -78,13 +91,18 @@ static int take(void *arg, struct err *e)
 		return err_sys(e, "look at %s", path);
 	if (there != d->spaces.mount[t->id - 1].id) {
 		fd_close(&fd);
-		if (uncover(&d->tree, t->id, e) < 0)
-			return -EPERM;
-		fd = open(path[0] ? path : "/", O_PATH | O_CLOEXEC);
-		if (fd < 0 || fstat(fd, &st) < 0 || st.st_dev != dev)
-			return -EXDEV;
+		fd = open_uncovered(t, path, e);
+		if (fd < 0)
+			return fd;
 	}
 	t->fd = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (t->fd < 0 && errno == EINVAL && there == d->spaces.mount[t->id - 1].id) {
+		fd_close(&fd);
+		fd = open_uncovered(t, path, e);
+		if (fd < 0)
+			return fd;
+		t->fd = open_tree(fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	}
 	return t->fd < 0 ? err_sys(e, "take what is mounted on %s", path) : 0;
 }
 

@@ -51,6 +51,19 @@ static bool look(struct search *s, int dirfd, bool deep, int depth)
 	return false;
 }
 
+/* The directory of a path, or what is left of the way there. */
+static int open_left(int root, char *path)
+{
+	char *slash;
+	int fd = -EBADF;
+
+	while (fd < 0 && (slash = strrchr(path, '/'))) {
+		*slash = '\0';
+		fd = path_open_in_root(root, path[0] ? path : "/", O_RDONLY | O_DIRECTORY, 0);
+	}
+	return fd;
+}
+
 /* The path of the mount that a directory lies on: the last on the way up with its device. */
 static void to_mount(int root, char *path, dev_t dev)
 {
@@ -75,11 +88,9 @@ char *ckpt_name_find(struct ckpt_dump *d, int root, const char *lost, const stru
 	struct search s = { .st = st };
 
 	snprintf(s.path, sizeof(s.path), "%s", lost);
-	if (strrchr(s.path, '/'))
-		*strrchr(s.path, '/') = '\0';
 	for (int deep = 0; deep < 2; deep++) {
-		cleanup_close int fd = path_open_in_root(root, s.path[0] ? s.path : "/",
-							 O_RDONLY | O_DIRECTORY, 0);
+		cleanup_close int fd = deep ? path_open_in_root(root, s.path[0] ? s.path : "/", O_RDONLY | O_DIRECTORY, 0)
+					    : open_left(root, s.path);
 		struct stat dir;
 
 		if (fd < 0 || fstat(fd, &dir) < 0)

@@ -31,7 +31,6 @@ static int collect_fs(struct ckpt_dump *d, pid_t tid, Ckpt__ThreadFs **ret, stru
 {
 	Ckpt__ThreadFs *f = ckpt_alloc(&d->tree.arena, sizeof(*f));
 	struct ckpt_status s;
-	uint32_t ghost = 0;
 	uint64_t v = 022;
 	int r;
 
@@ -45,10 +44,7 @@ static int collect_fs(struct ckpt_dump *d, pid_t tid, Ckpt__ThreadFs **ret, stru
 	f->umask = (uint32_t)v;
 	r = ckpt_place_link(d, tid, "cwd", &f->cwd, &f->cwd_ghost, &f->cwd_space, e);
 	if (r == 0)
-		r = ckpt_place_link(d, tid, "root", &f->root, &ghost, &f->root_space, e);
-	if (r == 0 && ghost)
-		return err_set(e, ERR_UNSUPPORTED, "the root of thread %d, %s, has been deleted, which cannot be saved",
-			       (int)tid, f->root);
+		r = ckpt_place_link(d, tid, "root", &f->root, &f->root_ghost, &f->root_space, e);
 	*ret = f;
 	return r;
 }
@@ -106,7 +102,7 @@ int ckpt_own_check(const struct ckpt_tree *t, const struct ckpt_task *k, const C
 	if (th->own && th == k->threads[0])
 		return bad(th, e);
 	if (f && (f->cwd[0] != '/' || f->root[0] != '/' || strlen(f->cwd) >= 4096 || strlen(f->root) >= 4096 ||
-		  f->cwd_ghost > t->ghost_count || !ckpt_space_is_mnt(t, f->cwd_space) ||
+		  f->cwd_ghost > t->ghost_count || f->root_ghost > t->ghost_count || !ckpt_space_is_mnt(t, f->cwd_space) ||
 		  !ckpt_space_is_mnt(t, f->root_space)))
 		return bad(th, e);
 	for (size_t i = 0; table && i < table->n_fd; i++)

@@ -17,6 +17,8 @@
 #define F_GETOWNER_UIDS 17 /* CONFIG_CHECKPOINT_RESTORE */
 #endif
 
+#define SETTABLE (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC)
+
 int ckpt_owner_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	struct f_owner_ex o = { 0 };
@@ -97,7 +99,17 @@ static void set_owner(const struct restore *r, uint32_t id, struct list *l)
 	}
 	if (f->flags & O_ASYNC)
 		list_call(l, "set a file's flags", SYS_fcntl, fd, F_SETFL,
-			  f->flags & (O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC), 0, 0, 0);
+			  f->flags & SETTABLE, 0, 0, 0);
+}
+
+void restore_told_fd(const Ckpt__File *f, uint32_t fd, struct list *l)
+{
+	unsigned flags = f->flags & SETTABLE;
+
+	if (!(f->flags & O_ASYNC) || (f->flags & O_PATH))
+		return;
+	list_call(l, "set a file's flags", SYS_fcntl, fd, F_SETFL, flags & ~(unsigned)O_ASYNC, 0, 0, 0);
+	list_call(l, "set a file's flags", SYS_fcntl, fd, F_SETFL, flags, 0, 0, 0);
 }
 
 int restore_owners(struct restore *r, struct list *l, struct err *e)

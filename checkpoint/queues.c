@@ -238,8 +238,8 @@ static int read_one(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch 
 	r = ckpt_batch_map(b, &th, (size + 4095) & ~4095ull, e);
 	if (r == 0)
 		r = run(d, k, b, &th, q, e);
-	if (ckpt_batch_unmap(b, &th, r < 0 ? &ignored : e) < 0 && r == 0)
-		r = -EIO;
+	left = ckpt_batch_unmap(b, &th, r < 0 ? &ignored : e);
+	r = r < 0 ? r : left;
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
 	return r < 0 ? r : left;
 }

@@ -298,7 +298,7 @@ static int open_terminal(struct ckpt_dump *d, uint32_t index, uint32_t *ret, str
 	int fd;
 
 	snprintf(path, sizeof(path), "/dev/pts/%u", index);
-	fd = path_open_in_root(d->root, path, O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
+	fd = path_open_in_root(ckpt_space_root(d, 0), path, O_RDWR | O_NOCTTY | O_CLOEXEC, 0);
 	return fd < 0 ? err_code(e, fd, "open terminal %s", path) : ckpt_file_add(d, fd, ret, e);
 }
 

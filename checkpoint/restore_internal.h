@@ -226,12 +226,16 @@ int restore_late(struct restore *r, struct list *l, struct err *e);
 /* Locks of open files, in the first process once all are open; and into the list of a process, when that closes no fd
  * any more. (locks.c) */
 int restore_file_locks(const struct restore *r, struct err *e);
+/* Those of what is opened late. */
+int restore_late_locks(struct ckpt_late *q, uint32_t id, const Ckpt__File *f);
 int restore_table_locks(struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l, struct err *e);
 /* The thread puts what is open where its table has it. (restore_task.c) */
 int restore_place_fds(struct restore *r, struct restoring *p, size_t thread, const Ckpt__FdTable *t, struct list *l,
 		      struct err *e);
 /* Who is sent signals for open files; last of all that is late. (owners.c) */
 int restore_owners(struct restore *r, struct list *l, struct err *e);
+/* A signal says for which fd it is sent (si_fd): the one by which it was asked for. In a process that has it. (owners.c) */
+void restore_told_fd(const Ckpt__File *f, uint32_t fd, struct list *l);
 /* Adds what an epoll watches. (kinds/epoll.c) */
 int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e);
 /* Those that have open files of their own by now get what restore_late() opened; then nobody shares them who

@@ -333,11 +333,11 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 	int n = restore_all_mounts(r, e);
 
 	if (n == 0)
-		n = restore_places(r, e);
-	if (n == 0)
 		n = open_shmems(r, o, e);
 	if (n == 0 && r->tree.ghost_count)
 		n = open_ghosts(r, o, e);
+	if (n == 0)
+		n = restore_places(r, e);
 	if (n == 0)
 		n = restore_networks(r, e);
 	if (n == 0)

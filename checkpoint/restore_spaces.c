@@ -317,6 +317,13 @@ static int open_place(const struct restore *r, const char *path, uint32_t space,
 	return n == 0 ? restore_enter(r, 0, e) : n;
 }
 
+static int open_root(const struct restore *r, const char *path, uint32_t space, uint32_t ghost, int at, struct err *e)
+{
+	if (!ghost)
+		return open_place(r, path, space, at, e);
+	return dup3(restore_fd_ghost(r, ghost), at, O_CLOEXEC) < 0 ? err_sys(e, "place fd %d", at) : 0;
+}
+
 static int open_own_places(const struct restore *r, const struct restoring *p, struct err *e)
 {
 	int n = 0;
@@ -327,7 +334,7 @@ static int open_own_places(const struct restore *r, const struct restoring *p, s
 
 		if (!own || !own->fs)
 			continue;
-		n = open_place(r, own->fs->root, own->fs->root_space, at, e);
+		n = open_root(r, own->fs->root, own->fs->root_space, own->fs->root_ghost, at, e);
 		if (n == 0 && !own->fs->cwd_ghost)
 			n = open_place(r, own->fs->cwd, own->fs->cwd_space, at + 1, e);
 	}
@@ -345,7 +352,7 @@ int restore_places(const struct restore *r, struct err *e)
 		n = open_own_places(r, p, e);
 		if (n < 0 || p->place < 0)
 			continue;
-		n = open_place(r, k->root, k->root_space, restore_fd_place(r, p->place), e);
+		n = open_root(r, k->root, k->root_space, k->root_ghost, restore_fd_place(r, p->place), e);
 		/* One that has been deleted is gone to later. */
 		if (n == 0 && !k->cwd_ghost)
 			n = open_place(r, k->cwd, k->cwd_space, restore_fd_place(r, p->place) + 1,

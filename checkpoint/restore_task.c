@@ -48,10 +48,11 @@ int restore_place_fds(struct restore *r, struct restoring *p, size_t thread, con
 
 		if (f->fd < 3)
 			std[f->fd] = true;
-		if (!list_fits(l, 1, 0))
+		if (!list_fits(l, 3, 0))
 			n = list_run(l, &p->batch, &p->threads[thread], e);
 		list_call(l, "place an open file", SYS_dup3, (uint64_t)restore_fd_file(r, f->file), f->fd,
 			  f->cloexec ? 02000000 : 0, 0, 0, 0);
+		restore_told_fd(r->tree.files[f->file - 1], f->fd, l);
 	}
 	for (uint64_t i = 0; n == 0 && i < 3; i++) {
 		if (!list_fits(l, 1, 0))

@@ -61,6 +61,10 @@ int ckpt_tcp_silence(const struct ckpt_sock *k, bool silent);
 int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
+/* Binds it to its name, wherever that is by now. A negative errno value. */
+int ckpt_inet_bind(int fd, const Ckpt__Socket *s);
+/* What of a datagram socket waits for all others to be bound. */
+int ckpt_inet_settle(int fd, const Ckpt__Socket *s, struct err *e);
 bool ckpt_inet_is_good(const Ckpt__Socket *s);
 /* One's own copy of the open file that file `id` was seen as. Negative errno value; ret names it all the same. */
 int ckpt_sock_reopen(struct ckpt_dump *d, uint32_t id, struct ckpt_sock *ret);

@@ -245,6 +245,12 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->kind == CKPT_FILE_PACKET)
 			r = ckpt_packet_bind(o->fds[i], o->tree->files[i]->socket, e);
+	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {
+		const Ckpt__Socket *s = o->tree->files[i]->socket;
+
+		if (s && (s->family == AF_INET || s->family == AF_INET6) && !ckpt_socket_is_tcp(s))
+			r = ckpt_inet_settle(o->fds[i], s, e);
+	}
 	return r == 0 ? ckpt_unix_make(o, e) : r;
 }
 

@@ -52,7 +52,7 @@ static int bind_to(int fd, const ProtobufCBinaryData *name)
 
 static int listen_again(int fd, const Ckpt__Socket *s, struct err *e)
 {
-	int r = bind_to(fd, &s->name);
+	int r = ckpt_inet_bind(fd, s);
 
 	if (r == 0 && listen(fd, (int)s->backlog) < 0)
 		r = -errno;

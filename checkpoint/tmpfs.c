@@ -178,6 +178,14 @@ static int add_inode(struct walk *w, int fd, const char *path, const struct stat
 	return data < 0 ? err_sys(e, "open %s", path) : add_data(w, data, n, st, e);
 }
 
+/* What a directory holds. */
+struct listing {
+	char **names;
+	size_t count;
+	off_t last;
+	bool falls; /* offsets do; but that of the last entry, which is the highest of all */
+};
+
 static int walk(struct walk *w, int fd, const char *path, int depth, struct err *e);
 
 static int step(struct walk *w, int dir, const char *path, const char *name, int depth,
@@ -202,10 +210,32 @@ static int step(struct walk *w, int dir, const char *path, const char *name, int
 	return r == 0 && S_ISDIR(st.st_mode) ? walk(w, fd, sub, depth + 1, e) : r;
 }
 
+static int keep_name(struct listing *l, const struct dirent *de)
+{
+	char **grown = reallocarray(l->names, l->count + 1, sizeof(*grown));
+
+	l->falls |= de->d_off < l->last;
+	l->last = de->d_off;
+	if (grown)
+		l->names = grown;
+	if (STREQ(de->d_name, ".") || STREQ(de->d_name, ".."))
+		return 0;
+	if (!grown)
+		return -ENOMEM;
+	grown[l->count] = strdup(de->d_name);
+	if (!grown[l->count])
+		return -ENOMEM;
+	l->count++;
+	return 0;
+}
+
+/* In the order in which they were made, as who has read half of a directory goes on where that ends: since Linux 6.13
+ * tmpfs lists the newest first, whose offset is the highest. */
 static int walk(struct walk *w, int fd, const char *path, int depth, struct err *e)
 {
 	cleanup_closedir DIR *dir = NULL;
 	const struct dirent *de;
+	struct listing l = { 0 };
 	int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_NOATIME | O_CLOEXEC), r = 0;
 
 	dir = own < 0 ? NULL : fdopendir(own);
@@ -214,8 +244,14 @@ static int walk(struct walk *w, int fd, const char *path, int depth, struct err 
 	if (depth > DEPTH_MAX)
 		return err_set(e, ERR_UNSUPPORTED, "%s lies too deep", path);
 	while (r == 0 && (de = readdir(dir)))
-		if (!STREQ(de->d_name, ".") && !STREQ(de->d_name, ".."))
-			r = step(w, dirfd(dir), path, de->d_name, depth, e);
+		r = keep_name(&l, de);
+	if (r < 0)
+		err_code(e, r, "read %s", path);
+	for (size_t i = 0; r == 0 && i < l.count; i++)
+		r = step(w, dirfd(dir), path, l.names[l.falls ? l.count - 1 - i : i], depth, e);
+	while (l.count)
+		free(l.names[--l.count]);
+	free(l.names);
 	return r;
 }
 

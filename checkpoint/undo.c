@@ -171,8 +171,8 @@ int ckpt_undo_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batc
 	r = ckpt_batch_map(b, &th, SCRATCH, e);
 	if (r == 0)
 		r = find_all(d, k, &q, space_of(k));
-	if (ckpt_batch_unmap(b, &th, r < 0 ? &ignored : e) < 0 && r == 0)
-		r = -EIO;
+	left = ckpt_batch_unmap(b, &th, r < 0 ? &ignored : e);
+	r = r < 0 ? r : left;
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
 	return r < 0 ? r : left;
 }

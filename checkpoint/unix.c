@@ -19,9 +19,13 @@
 #include <linux/sock_diag.h>
 #include <linux/unix_diag.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#ifndef SIOCUNIXFILE
+#define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* linux/un.h */
+#endif
 #define RUNTIME_NOTIFY "/run/host/notify" /* the holder's, made anew at the same place */
 
 static void take_attribute(const struct rtattr *a, struct ckpt_unix_diag *d)
@@ -129,11 +133,74 @@ static ino_t find_path(const struct ckpt_sock *k, const struct sockaddr_un *sa, 
 	return u->dir ? st->st_ino : 0;
 }
 
+/* The file that it is bound at, wherever that is by now: 1: *ret is its path as /proc tells it; 0: nobody can tell. */
+static int find_file(const struct ckpt_sock *k, struct stat *st, char *ret, size_t size, struct err *e)
+{
+	cleanup_close int fd = ioctl(k->fd, SIOCUNIXFILE);
+	char proc[64];
+	uint64_t mount;
+	ssize_t n;
+	int r;
+
+	if (fd < 0 || fstat(fd, st) < 0)
+		return 0;
+	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
+	n = readlink(proc, ret, size - 1);
+	if (n < 0)
+		return 0;
+	ret[n] = '\0';
+	r = ckpt_mount_space(k->d, proc, ret, &mount, &k->s->local->space, e);
+	return r < 0 ? 0 : 1;
+}
+
+static bool is_file(const struct ckpt_sock *k, const char *path, const struct stat *own)
+{
+	cleanup_close int fd = path_open_in_root(ckpt_space_root(k->d, k->s->local->space), path, O_PATH | O_NOFOLLOW, 0);
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == own->st_dev && st.st_ino == own->st_ino;
+}
+
+/* Its file is at `path`: in the directory that a relative name began in, or under another name than it was bound by. */
+static int keep_place(const struct ckpt_sock *k, const struct sockaddr_un *sa, char *path)
+{
+	Ckpt__UnixSocket *u = k->s->local;
+	size_t len = strlen(path), tail = strnlen(sa->sun_path, sizeof(sa->sun_path));
+	bool is_below = sa->sun_path[0] != '/' && len > tail + 1 && path[len - tail - 1] == '/' &&
+			memcmp(path + len - tail, sa->sun_path, tail) == 0;
+
+	if (is_below)
+		path[len - tail - 1] = '\0';
+	*(is_below ? &u->dir : &u->path) = ckpt_strdup(ckpt_dump_arena(k->d), path);
+	return u->dir && u->path ? 0 : -ENOMEM;
+}
+
+/* Who is there, when it is this socket's or may be; *ret_sure: there is no doubt. */
+static ino_t find_place(const struct ckpt_sock *k, const struct sockaddr_un *sa, struct stat *st, bool *ret_sure)
+{
+	char path[4096];
+	struct stat own;
+	struct err ignored;
+	ino_t at = find_path(k, sa, st);
+	uint32_t space = k->s->local->space;
+
+	*ret_sure = find_file(k, &own, path, sizeof(path), &ignored) == 1;
+	if (*ret_sure && (at != own.st_ino || st->st_dev != own.st_dev || k->s->local->space != space) &&
+	    is_file(k, path, &own)) {
+		*st = own;
+		return keep_place(k, sa, path) == 0 ? own.st_ino : 0;
+	}
+	k->s->local->space = space;
+	*ret_sure = *ret_sure && at == own.st_ino && st->st_dev == own.st_dev;
+	return at;
+}
+
 static void collect_bound(const struct ckpt_sock *k, const struct ckpt_unix_diag *g)
 {
 	Ckpt__UnixSocket *u = k->s->local;
 	struct sockaddr_un sa = { 0 };
 	struct stat st;
+	bool sure;
 	ino_t at;
 
 	memcpy(&sa, k->s->name.data, k->s->name.len);
@@ -142,11 +209,11 @@ static void collect_bound(const struct ckpt_sock *k, const struct ckpt_unix_diag
 	u->bound = CKPT_UNIX_ABSTRACT;
 	if (!sa.sun_path[0])
 		return;
-	at = find_path(k, &sa, &st);
+	at = find_place(k, &sa, &st, &sure);
 	/* Overlays give inodes numbers of their own: then the last one that is bound there has it. */
 	u->bound = at ? CKPT_UNIX_LIVE : CKPT_UNIX_GONE;
 	u->at = at;
-	k->file->value2 = at && g->has_vfs && (uint32_t)at == g->vfs_ino;
+	k->file->value2 = at && (sure || (g->has_vfs && (uint32_t)at == g->vfs_ino));
 	u->uid = at ? ckpt_dump_id(k->d, st.st_uid) : 0;
 	u->gid = at ? ckpt_dump_id(k->d, st.st_gid) : 0;
 	u->mode = at ? st.st_mode & 07777 : 0;
@@ -392,8 +459,8 @@ int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e)
 	struct pollfd p = { k->fd, POLLIN, 0 };
 	int r;
 
-	/* Most have nothing, and that is soon said. */
-	if (k->s->state == TCP_LISTEN || poll(&p, 1, 0) == 0)
+	/* Most have nothing, and that is soon said. A stream that was never connected may be shut down all the same. */
+	if (k->s->state == TCP_LISTEN || (k->s->type != SOCK_DGRAM && k->s->state == TCP_CLOSE) || poll(&p, 1, 0) == 0)
 		return 0;
 	r = peeker(k->d, e);
 	return r == 0 ? ckpt_peek(k->d->peeker, k->fd, keep_message, (void *)(uintptr_t)k, e) : r;

@@ -306,7 +306,7 @@ bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 
 	if (!u || u->bound >= CKPT_UNIX_BOUND_COUNT || u->link >= CKPT_UNIX_LINK_COUNT ||
 	    u->peer > t->file_count || !is_good_credentials(u->credentials) ||
-	    strlen(u->dir) > 4096 ||
+	    strlen(u->dir) > 4096 || strlen(u->path) > 4096 || (u->path[0] && u->path[0] != '/') ||
 	    (s->type != SOCK_STREAM && s->type != SOCK_DGRAM && s->type != SOCK_SEQPACKET))
 		return false;
 	if (u->bound == CKPT_UNIX_LIVE &&

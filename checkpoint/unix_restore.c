@@ -278,21 +278,45 @@ static int make_connected(struct ckpt_opening *o, size_t i, struct err *e)
 	return r < 0 ? r : place_pair(o, i, k, fds, e);
 }
 
+/* Under its name in a root beside the place where its file is to be, as that has another name. */
+static int bind_moved(int fd, const Ckpt__Socket *s, struct err *e)
+{
+	const char *path = s->local->path;
+	char name[UNIX_PATH_ROOM], root[4200], full[4200 + UNIX_PATH_ROOM];
+	struct at_name a = { fd, &s->name, bind };
+	int r;
+
+	snprintf(root, sizeof(root), "%.*s/.vps-bind-XXXXXX", (int)(strrchr(path, '/') - path), path);
+	if (!mkdtemp(root))
+		return err_sys(e, "make a directory beside %s", path);
+	snprintf(full, sizeof(full), "%s/%s", root, unix_path(&s->name, name) ? name : "");
+	*strrchr(full, '/') = '\0';
+	r = path_mkdirs_at(AT_FDCWD, full, 0700);
+	r = r < 0 ? err_code(e, r, "make %s", full) : ckpt_as(NULL, root, call_at, &a, e);
+	snprintf(full, sizeof(full), "%s/%s", root, name);
+	if (r == 0 && rename(full, path) < 0)
+		r = err_sys(e, "move a socket to %s", path);
+	if (path_remove_tree_at(AT_FDCWD, root) < 0 && r == 0)
+		r = err_sys(e, "remove %s", root);
+	return r;
+}
+
 /* Where its path is, with what was there before: the entry is another socket's by now. */
 static int bind_live(int fd, const Ckpt__Socket *s, struct err *e)
 {
-	char path[UNIX_PATH_ROOM];
+	char name[UNIX_PATH_ROOM];
+	const char *path = s->local->path[0] ? s->local->path : name;
 	struct at_name a = { fd, &s->name, bind };
 	struct stat st = { 0 };
 	int r;
 
-	unix_path(&s->name, path);
+	unix_path(&s->name, name);
 	if (path[0] != '/' && chdir(s->local->dir) < 0)
 		return err_sys(e, "go to %s", s->local->dir);
 	if (lstat(path, &st) == 0 && (!S_ISSOCK(st.st_mode) || unlink(path) < 0))
 		r = err_set(e, ERR_FAIL, "%s is in the way", path);
 	else
-		r = call_at(&a, e);
+		r = path == name ? call_at(&a, e) : bind_moved(fd, s, e);
 	if (r == 0 && (lchown(path, s->local->uid, s->local->gid) < 0 ||
 		       chmod(path, s->local->mode & 07777) < 0))
 		r = err_sys(e, "give %s its owner", path);

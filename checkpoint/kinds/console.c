@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
 #include "checkpoint/kinds/pty.h"
 
 #include <fcntl.h>
@@ -19,7 +20,7 @@ static bool is(const struct ckpt_fd *f)
 /* Not that of a nested container, which is any terminal that is mounted there. */
 static bool is_of_vps(const struct ckpt_dump *d, const struct ckpt_fd *f)
 {
-	cleanup_close int fd = path_open_in_root(ckpt_dump_root(d), "/dev/console", O_PATH, 0);
+	cleanup_close int fd = path_open_in_root(ckpt_space_root(d, 0), "/dev/console", O_PATH, 0);
 	struct stat st;
 
 	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == f->st.st_dev && st.st_ino == f->st.st_ino;

@@ -207,7 +207,7 @@ static int open_fifo(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 	const Ckpt__File *c = find_content(o->tree, f);
 	int mode = (int)(f->flags & O_ACCMODE), fd, r = 0;
 	cleanup_close int both = -EBADF;
-	int how = O_NONBLOCK | O_CLOEXEC | (f->ghost ? 0 : O_NOFOLLOW);
+	int how = O_NONBLOCK | O_CLOEXEC | (int)(f->ghost ? 0 : f->flags & O_NOFOLLOW);
 	const char *path = f->path;
 	char place[64];
 

@@ -176,7 +176,7 @@ int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out
 
 bool ckpt_pty_is_console(struct ckpt_dump *d, const Ckpt__Pty *pty)
 {
-	cleanup_close int fd = path_open_in_root(ckpt_dump_root(d), "/dev/console", O_PATH, 0);
+	cleanup_close int fd = path_open_in_root(ckpt_space_root(d, 0), "/dev/console", O_PATH, 0);
 	struct stat st;
 
 	return fd >= 0 && fstat(fd, &st) == 0 && ckpt_pty_is_device(st.st_rdev) && !pty->devpts &&

@@ -69,16 +69,18 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
-	/* The path is without links: a link at its end is what was opened. */
+	/* All of them are told by F_GETFL. The path is without links, but for one that was opened itself (O_PATH). */
 	unsigned keep = O_ACCMODE | O_APPEND | O_DIRECT | O_DIRECTORY | O_NOATIME | O_PATH | O_SYNC | O_DSYNC;
 	char path[64];
 	int fd;
 
 	if ((f->flags & O_TMPFILE) == O_TMPFILE)
 		keep &= ~(unsigned)O_DIRECTORY; /* part of it */
+	if (!f->ghost)
+		keep |= O_NOFOLLOW;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->ghost ? o->ghosts[f->ghost - 1] : -1);
 	fd = open(f->ghost ? path : f->path,
-		  (int)(f->flags & keep) | (f->ghost ? 0 : O_NOFOLLOW) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+		  (int)(f->flags & keep) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "open %s again", f->path) : fd;
 }
 

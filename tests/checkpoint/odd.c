@@ -2,7 +2,7 @@
 
 /*
  * Odd but legal: a connection whose peer has closed and is forgotten, a datagram socket that sends to itself, messages of no
- * bytes between others, open files with numbers above the limit.
+ * bytes between others, open files with numbers above the limit, a port that was shared.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -18,7 +18,7 @@
 
 #define HIGH 3000
 
-static int left, to_self, messages[2], closed[2], high_child, ask[2];
+static int left, to_self, port[2], messages[2], closed[2], high_child, ask[2];
 
 static void loopback_up(void)
 {
@@ -45,6 +45,31 @@ static void wait_for_state(int fd, int state)
 	for (int i = 0; i < 20000 && state_of(fd) != state; i++)
 		usleep(1000);
 	CHECK(state_of(fd) == state);
+}
+
+/* Two of one port that share it no more, the first shut down. */
+static void set_port(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons(6000), .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int on = 1, off = 0;
+
+	for (int i = 0; i < 2; i++) {
+		port[i] = socket(AF_INET, SOCK_DGRAM, 0);
+		CHECK(setsockopt(port[i], SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0);
+		CHECK(bind(port[i], (void *)&sa, sizeof(sa)) == 0);
+	}
+	CHECK(setsockopt(port[0], SOL_SOCKET, SO_REUSEADDR, &off, sizeof(off)) == 0);
+	CHECK(connect(port[0], (void *)&sa, sizeof(sa)) == 0 && shutdown(port[0], SHUT_RDWR) == 0);
+}
+
+static void check_port(void)
+{
+	int on = 1;
+	socklen_t len = sizeof(on);
+
+	CHECK(getsockopt(port[0], SOL_SOCKET, SO_REUSEADDR, &on, &len) == 0 && !on);
+	CHECK(getsockopt(port[1], SOL_SOCKET, SO_REUSEADDR, &on, &len) == 0 && on);
+	CHECK(send(port[0], "x", 1, MSG_NOSIGNAL) == -1 && errno == EPIPE);
 }
 
 /* Its other end is nobody's: gone after the restore, when no word of it may reach this one. */
@@ -132,10 +157,12 @@ static void check_high(void)
 int main(void)
 {
 	loopback_up();
+	set_port();
 	set_forgotten();
 	set_unix();
 	set_high();
 	wait_for_restore();
+	check_port();
 	check_forgotten();
 	check_unix();
 	check_high();
