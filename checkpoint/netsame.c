@@ -3,7 +3,7 @@
 /*
  * A new namespace has most of its 550 switches as the image has them, and to see that takes longer than all else that
  * is done for a small VPS. A thread of ours looks while the runtime mounts; the first process, in which they are set,
- * is told by memory that both have.
+ * is told by memory that both have. It takes its share of what is left when it has come so far itself.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -19,6 +19,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#define SHARE 16 /* switches that one of them takes at a time */
+
 enum { IDLE, LOOKING, SEEN };
 
 struct ckpt_netsame {
@@ -29,6 +31,7 @@ struct ckpt_netsame {
 	size_t size;
 	struct shared {
 		uint32_t state;
+		size_t taken;   /* all before that, by one or the other */
 		uint8_t same[]; /* as the walk */
 	} *shared;
 };
@@ -53,23 +56,38 @@ struct ckpt_netsame *ckpt_netsame_new(Ckpt__NetState *const *states, size_t coun
 	return NULL;
 }
 
+static bool is_same(int root, const ProtobufCBinaryData *d)
+{
+	const char *path = (const char *)d->data;
+	size_t at = strlen(path) + 1;
+	cleanup_close int fd = openat(root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char now[4096];
+	ssize_t n = fd < 0 ? -1 : read(fd, now, sizeof(now));
+
+	return n >= 0 && (size_t)n == strnlen(path + at, d->len - at) && memcmp(now, path + at, (size_t)n) == 0;
+}
+
+static void look_at_shares(const struct ckpt_netsame *s, int root)
+{
+	struct net_walk w = s->walk;
+	size_t end = 0, begin = 0;
+
+	for (size_t i = 0; net_next(&w); i++) {
+		if (i == end) {
+			begin = __atomic_fetch_add(&s->shared->taken, SHARE, __ATOMIC_RELAXED);
+			end = begin + SHARE;
+		}
+		if (i >= begin)
+			s->shared->same[i] = is_same(root, &w.states[w.i]->message[w.k - 1]);
+	}
+}
+
 static int look(void *arg, struct err *e)
 {
-	struct ckpt_netsame *s = arg;
 	cleanup_close int root = net_switches_root(e);
-	struct net_walk w = s->walk;
-	const char *path;
 
-	for (size_t i = 0; root >= 0 && (path = (const char *)net_next(&w)); i++) {
-		const ProtobufCBinaryData *d = &w.states[w.i]->message[w.k - 1];
-		size_t at = strlen(path) + 1;
-		cleanup_close int fd = openat(root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-		char now[4096];
-		ssize_t n = fd < 0 ? -1 : read(fd, now, sizeof(now));
-
-		s->shared->same[i] = n >= 0 && (size_t)n == strnlen(path + at, d->len - at) &&
-				     memcmp(now, path + at, (size_t)n) == 0;
-	}
+	if (root >= 0)
+		look_at_shares(arg, root);
 	return root < 0 ? root : 0;
 }
 
@@ -96,13 +114,18 @@ void ckpt_netsame_start(struct ckpt_netsame *s, int netns_fd)
 		s->shared->state = IDLE;
 }
 
-bool net_same(const struct ckpt_netsame *s, size_t i)
+void net_same_help(const struct ckpt_netsame *s, int root)
 {
-	if (!s)
-		return false;
+	if (!s || __atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) == IDLE)
+		return;
+	look_at_shares(s, root);
 	while (__atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) == LOOKING)
 		syscall(SYS_futex, &s->shared->state, FUTEX_WAIT, LOOKING, NULL, NULL, 0);
-	return s->shared->same[i];
+}
+
+bool net_same(const struct ckpt_netsame *s, size_t i)
+{
+	return s && s->shared->same[i];
 }
 
 void ckpt_netsame_free(struct ckpt_netsame *s)

@@ -49,7 +49,9 @@ int net_switches_root(struct err *e);
 int net_switch_set(int root, const char *path, const char *value, struct err *e);
 /* It had this value when it was looked at. `l` may be NULL. */
 bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *value);
-/* The i-th switch of the image had its value there. Waits until that is known. `s` may be NULL. (netsame.c) */
+/* In the namespace: takes part in the look, and returns when all is known. Then, whether the i-th switch of the image had
+ * its value there. `s` may be NULL. (netsame.c) */
+void net_same_help(const struct ckpt_netsame *s, int root);
 bool net_same(const struct ckpt_netsame *s, size_t i);
 
 /* It has one of these addresses. Of addresses, routes and rules alone. (netgiven.c) */

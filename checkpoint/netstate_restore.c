@@ -261,8 +261,12 @@ static int set_switches(const struct net_walk *all, const struct ckpt_netseen *s
 {
 	static const struct ckpt_netseen nothing;
 	cleanup_close int root = net_switches_root(e);
-	int r = root < 0 ? root : set_all(root, all, seen, false, e);
+	int r = root;
 
+	if (r >= 0) {
+		net_same_help(seen->same, root);
+		r = set_all(root, all, seen, false, e);
+	}
 	if (r > 0)
 		r = set_all(root, all, &nothing, true, e);
 	return r < 0 ? r : 0;

@@ -98,6 +98,7 @@ static void restore_free(struct ckpt_restore *h)
 	for (size_t i = 0; i < RESTORE_FILLERS; i++)
 		ckpt_decoder_free(r->decoders[i]);
 	restore_sockets_done(r);
+	restore_ahead_done(r);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);
 	free(h);
@@ -117,19 +118,21 @@ static struct ckpt_reader *open_stream(int fd, uint64_t *ret_size, struct err *e
 	return reader;
 }
 
-int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd,
+int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared, int fd,
 			 const struct ckpt_progress *progress, struct ckpt_restore **ret, struct err *e)
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
 	cleanup_free struct list *l = calloc(RESTORE_LISTS, sizeof(*l));
 	uint64_t token;
+	struct err ignored;
 	int n;
 
 	if (!h || !l) {
 		free(h);
+		rt_prepare_undo(prepared, &ignored);
 		return err_code(e, -ENOMEM, "restore");
 	}
-	/* Before a thread reads ahead. */
+	/* Before there are threads. */
 	fd_reserve(FILES);
 	h->r.lender = -EBADF;
 	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
@@ -137,7 +140,8 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	snprintf(h->r.scratch, sizeof(h->r.scratch), "/run/.vps-restore-%016llx", (unsigned long long)token);
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
-	h->r.reader = open_stream(fd, &h->r.total, e);
+	n = restore_ahead_begin(&h->r, spec, prepared, e);
+	h->r.reader = n < 0 ? NULL : open_stream(fd, &h->r.total, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
 		ckpt_restore_abort(h);
@@ -180,7 +184,7 @@ int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int f
 		 struct err *e)
 {
 	struct ckpt_restore *h;
-	int n = ckpt_restore_prepare(spec, stdio, fd, NULL, &h, e);
+	int n = ckpt_restore_prepare(spec, stdio, NULL, fd, NULL, &h, e);
 
 	return n == 0 ? ckpt_restore_commit(h, false, ret, e) : n;
 }

@@ -8,7 +8,7 @@
 
 /*
  * Builds the VPS `spec` with the processes of the stream that `fd` holds, in the place of init. Namespaces, limits,
- * seccomp and devices are the spec's, never the stream's. `stdio` as for rt_start(); `spec` must outlive the VPS.
+ * seccomp and devices are the spec's, never the stream's. `stdio` and `prepared` as for rt_start(); `spec` must outlive the VPS.
  * ptrace(2) is bound to threads: all calls for one handle are made by the same one.
  *
  * Prepare reads to the trailer (of a pipe or socket perhaps what follows it, too) and returns when everything is
@@ -18,7 +18,7 @@
  * If the engine dies before the commit, everything is killed with it.
  */
 struct ckpt_restore;
-int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd,
+int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared, int fd,
 			 const struct ckpt_progress *progress, struct ckpt_restore **ret, struct err *e);
 
 /* What was built, for its cgroup and network: stays the handle's until the commit. */

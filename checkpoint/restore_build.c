@@ -77,6 +77,7 @@ struct building {
 	struct list *l;          /* RESTORE_LISTS; what is done once takes the first */
 	int group, user;
 	pid_t init, warm;
+	struct restore_near near;
 };
 
 static int heritage(struct building *b, struct err *e)
@@ -90,6 +91,7 @@ static int take_over(struct building *b, struct err *e)
 {
 	struct restore *r = b->r;
 
+	restore_near_begin(r, &b->near);
 	return r->early ? restore_early_settle(r, b->l, e) : restore_take_over(r, &r->procs[0], b->init, 1, b->l, e);
 }
 
@@ -129,9 +131,13 @@ static int contents(struct building *b, struct err *e)
 {
 	int n = fault_point("restore", "pages", e);
 
+	restore_near_leave(&b->near);
 	if (n == 0)
 		n = restore_contents(b->r, b->rec, b->more, b->l, e);
-	return n == 0 ? restore_copy_inherited(b->r, e) : n;
+	if (n == 0)
+		n = restore_copy_inherited(b->r, e);
+	restore_near_return(&b->near);
+	return n;
 }
 
 static int late(struct building *b, struct err *e)
@@ -221,13 +227,14 @@ int restore_build(struct restore *r, struct ckpt_record *rec, int more, struct l
 {
 	pid_t init = rt_init_pid(r->vps);
 	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
-	struct building b = { r, rec, more, l, group, user, init, 0 };
+	struct building b = { r, rec, more, l, group, user, init, 0, { .cpu = -1 } };
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
 	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(steps); i++) {
 		n = steps[i].all ? steps[i].all(&b, e) : do_each(&b, steps[i].each, e);
 		ckpt_time(steps[i].name);
 	}
+	restore_near_leave(&b.near);
 	ckpt_groups_await(b.warm);
 	return n == 0 ? fault_point("restore", "commit", e) : n;
 }

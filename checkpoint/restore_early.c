@@ -10,6 +10,7 @@
 #include "checkpoint/netstate.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/restore_early.h"
+#include "checkpoint/restore_phases.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -330,12 +331,15 @@ int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct
 			struct err *e)
 {
 	struct rt_restore how = { .network = network, .open = open_nothing, .stay = stay, .arg = r };
+	struct rt_vps *prepared;
 	int n = early_new(r, e);
 
 	if (n == 0)
 		n = read_clocks(r, rec, &how, e);
 	if (n > 0)
-		n = rt_start_restore(spec, stdio, &how, &r->vps, e);
+		n = restore_ahead_take(r, &prepared, e);
+	if (n == 0)
+		n = rt_start_restore(spec, stdio, prepared, &how, &r->vps, e);
 	if (n < 0 || r->netns < 0)
 		return n;
 	r->early->look = ckpt_netlook_new(r->netns, e);

@@ -26,6 +26,7 @@
 
 struct ckpt_loose;
 struct early;
+struct restore_ahead;
 struct early_set;
 
 /* One process while it is restored. */
@@ -57,6 +58,7 @@ struct restore {
 	int lender;                  /* of a helper: lend.h; else -EBADF */
 	int proc;                    /* the host's /proc, while the first process opens things */
 	struct ckpt_plan plan;
+	struct restore_ahead *ahead; /* restore_ahead.c */
 	struct rt_vps *vps;          /* NULL: not started yet */
 	const struct ckpt_progress *progress; /* or NULL */
 	uint64_t done, total;        /* bytes of memory */

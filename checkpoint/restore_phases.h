@@ -5,6 +5,8 @@
 #include "checkpoint/image/image.h"
 #include "checkpoint/restore_internal.h"
 
+#include <sched.h>
+
 /* What restore.c does one after the other when the tree has been read. */
 
 /* No process of the image has memory there, or close by. (restore_plan.c) */
@@ -12,6 +14,12 @@ bool restore_is_free(const struct ckpt_tree *t, uint64_t start, uint64_t end);
 /* A place for our own memory that none of the processes uses; the numbers of all fds that the first one opens. */
 int restore_plan_region(struct restore *r, struct err *e);
 int restore_plan_fds(struct restore *r, struct err *e);
+
+/* Control groups, made beside what is read until they are taken. `prepared`, which is taken over: they are there already
+ * (rt_prepare()); NULL. What was not taken is undone in the end. (restore_ahead.c) */
+int restore_ahead_begin(struct restore *r, const struct rt_spec *spec, struct rt_vps *prepared, struct err *e);
+int restore_ahead_take(struct restore *r, struct rt_vps **ret, struct err *e);
+void restore_ahead_done(struct restore *r);
 
 /* Starts the VPS, up to where init would be executed, if that was not done early. (restore_start.c) */
 int restore_start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e);
@@ -21,6 +29,16 @@ int restore_hold_network(void *restore, int netns_fd, struct err *e);
 /* Everything that is there is stopped; nothing of it has run. `rec`: the first record behind the tree, when `more` is
  * 1. `l`: RESTORE_LISTS of them. (restore_build.c) */
 int restore_build(struct restore *r, struct ckpt_record *rec, int more, struct list *l, struct err *e);
+
+/* The engine, which is the caller, and the few tasks of a small VPS run on one processor, when they do: from the take-over of
+ * the first on. Our threads inherit that: it is left while some may be made. (restore_near.c) */
+struct restore_near {
+	int cpu;         /* -1: they do not */
+	cpu_set_t usual; /* the engine's before that */
+};
+void restore_near_begin(const struct restore *r, struct restore_near *n);
+void restore_near_leave(const struct restore_near *n);
+void restore_near_return(const struct restore_near *n);
 
 /* Into the freezer of the group, which lets all go on at once; with `paused` not before somebody thaws it. Or all that
  * there is ends. (restore_commit.c) */

@@ -65,24 +65,26 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 	return 0;
 }
 
+/* All that there are, where those that it had are not here. */
 static int set_affinity(const struct restoring *p, size_t i, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i];
+	const cpu_set_t *had = (const cpu_set_t *)(const void *)t->affinity.data;
+	pid_t tid = p->threads[i].tid;
+	cpu_set_t all;
+	int n = sched_setaffinity(tid, t->affinity.len, had);
 
-	if (sched_setaffinity(p->threads[i].tid, t->affinity.len, (const cpu_set_t *)(const void *)t->affinity.data) < 0 &&
-	    errno != EINVAL) /* processors that are not here */
-		return err_sys(e, "set the processors of thread %u", t->tid);
-	return 0;
+	if (n < 0 && errno == EINVAL) {
+		memset(&all, 0xff, sizeof(all));
+		n = sched_setaffinity(tid, sizeof(all), &all);
+	}
+	return n < 0 ? err_sys(e, "set the processors of thread %u", t->tid) : 0;
 }
 
 int restore_signals(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
-	int n = 0;
+	int n = block_signals(p, e);
 
-	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++)
-		n = set_affinity(p, i, e);
-	if (n == 0)
-		n = block_signals(p, e);
 	if (n == 0)
 		n = send_pending(r, p, l, e);
 	if (n == 0)
@@ -194,7 +196,10 @@ int restore_registers(struct restore *r, struct restoring *p, struct list *l, st
 	if (n < 0)
 		return n;
 	ckpt_batch_close(&p->batch);
-	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++)
+	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++) {
 		n = set_registers(p, i, e);
+		if (n == 0)
+			n = set_affinity(p, i, e);
+	}
 	return n;
 }

@@ -49,6 +49,7 @@ int restore_start(struct restore *r, const struct rt_spec *spec, const struct rt
 		.network = restore_hold_network, .networked = compare_network, .open = restore_open, .stay = restore_stay, .arg = r,
 		.number = link_number,
 	};
+	struct rt_vps *prepared;
 	int n;
 
 	if (r->early && !restore_is_free(&r->tree, r->region, r->region + RESTORE_REGION))
@@ -56,6 +57,8 @@ int restore_start(struct restore *r, const struct rt_spec *spec, const struct rt
 	if (r->early)
 		return rt_renumber(r->vps, link_number, r, e);
 	n = restore_plan_region(r, e);
+	if (n == 0)
+		n = restore_ahead_take(r, &prepared, e);
 	if (n < 0)
 		return n;
 	if (restore_is_nested(r))
@@ -63,5 +66,5 @@ int restore_start(struct restore *r, const struct rt_spec *spec, const struct rt
 	r->netsame = ckpt_netsame_new(r->tree.nets, r->tree.net_count, 0);
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
-	return rt_start_restore(spec, stdio, &how, &r->vps, e);
+	return rt_start_restore(spec, stdio, prepared, &how, &r->vps, e);
 }

@@ -28,7 +28,7 @@
 #include <sys/user.h>
 #include <unistd.h>
 
-#define CHUNK MIB(1)
+#define CHUNK KIB(128) /* malloc(3) takes a new mapping: memory from its heap it would clear, and touch all of it */
 #define TASKS_MAX 65536
 #define FILES_MAX (1u << 20)
 #define ADDRESS_MAX 0x7ffffffff000ull /* of user space, with four levels of page tables */

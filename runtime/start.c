@@ -340,14 +340,13 @@ static int start_this(struct rt_vps *v, const struct rt_spec *spec, const struct
 int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
 	     struct rt_vps **ret, struct err *e)
 {
-	return prepared ? start_this(prepared, spec, stdio, NULL, ret, e)
-			: rt_start_restore(spec, stdio, NULL, ret, e);
+	return rt_start_restore(spec, stdio, prepared, NULL, ret, e);
 }
 
-int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
+int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e)
 {
-	struct rt_vps *v = rt_vps_new(spec->name, spec->cgroup_parent, e);
+	struct rt_vps *v = prepared ? prepared : rt_vps_new(spec->name, spec->cgroup_parent, e);
 
 	return v ? start_this(v, spec, stdio, how, ret, e) : err_errno((enum err_status)e->code);
 }

@@ -26,7 +26,7 @@ void rt_look_ahead(void);
 
 /*
  * What of a start needs no spec, before that is there: the groups. NULL with *e filled when that fails: then
- * nothing is there. It is for rt_start() with a spec of this name and parent, or to be undone.
+ * nothing is there. It is for rt_start() or rt_start_restore() with a spec of this name and parent, or to be undone.
  */
 struct rt_vps *rt_prepare(const char *name, const char *cgroup_parent, struct err *e);
 int rt_prepare_undo(struct rt_vps *v, struct err *e);
@@ -58,7 +58,7 @@ struct rt_restore {
 	/* In the caller: what an interface is to be numbered inside, 0: as comes. NULL: it is not known yet. */
 	uint32_t (*number)(void *arg, const char *name);
 };
-int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio,
+int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
 /* The same for one that was started before it was known. */

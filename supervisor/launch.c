@@ -186,8 +186,8 @@ int vps_open_image(struct sup_vps *v, int *ret, struct err *e)
 	return *ret < 0 ? err_sys(e, "open its image") : 0;
 }
 
-/* A monitor, which makes the groups of one that is to be started while its spec is put together. */
-static int take_monitor(struct sup_vps *v, bool prepares, int *ret_lock, struct err *e)
+/* A monitor, which makes the groups while the spec is put together. */
+static int take_monitor(struct sup_vps *v, struct err *e)
 {
 	cleanup_close int lock = -EBADF;
 	char dir[512];
@@ -197,21 +197,18 @@ static int take_monitor(struct sup_vps *v, bool prepares, int *ret_lock, struct 
 	r = lock < 0 ? lock : link_spawn(v, e);
 	if (r < 0)
 		return r;
-	if (prepares)
-		link_prepare(v, lock);
-	*ret_lock = TAKE_FD(lock);
+	link_prepare(v, lock);
 	return 0;
 }
 
-static int begin(struct sup_vps *v, const struct rt_spec *s, const struct vps_stdio *io, int lock, int image,
-		 struct err *e)
+static int begin(struct sup_vps *v, const struct rt_spec *s, const struct vps_stdio *io, int image, struct err *e)
 {
 	cleanup_free char *text = rt_spec_format(s);
 	cleanup_close int spec = text ? fd_memfd("vps-spec", text, strlen(text)) : -ENOMEM;
 
 	if (spec < 0)
 		return err_code(e, spec, "prepare the start");
-	return link_begin(v, spec, image < 0 ? -EBADF : lock, image, io, e);
+	return link_begin(v, spec, image, io, e);
 }
 
 static void give_up(struct sup_vps *v)
@@ -228,14 +225,13 @@ static void give_up(struct sup_vps *v)
 int vps_launch(struct sup_vps *v, const struct vps_stdio *io, int image, const char *verb,
 		  struct err *e)
 {
-	cleanup_close int lock = -EBADF;
 	struct rt_spec s = { 0 };
-	int r = take_monitor(v, image < 0, &lock, e);
+	int r = take_monitor(v, e);
 
 	if (r == 0)
 		r = make_spec(v, &s, e);
 	if (r == 0)
-		r = begin(v, &s, io, lock, image, e);
+		r = begin(v, &s, io, image, e);
 	rt_spec_done(&s);
 	if (r < 0) {
 		give_up(v);

@@ -158,8 +158,6 @@ static int begin(struct door *d, json_t *msg, const int *fds, size_t count, stru
 	memcpy(m->stdio.fd, b.stdio, sizeof(b.stdio));
 	m->image = b.image;
 	m->restored = b.image >= 0;
-	if (m->restored)
-		mon_unprepare(m); /* it makes its own */
 	return r < 0 ? r : take_session(m, b.session, e);
 }
 

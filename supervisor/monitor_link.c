@@ -205,12 +205,10 @@ void link_prepare(struct sup_vps *v, int lock_fd)
 		fd_send(v->link->fd, text, strlen(text), &lock_fd, 1);
 }
 
-int link_begin(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
-	       struct err *e)
+int link_begin(struct sup_vps *v, int spec_fd, int image_fd, const struct vps_stdio *io, struct err *e)
 {
 	const struct begin_fd fds[] = {
 		{ "spec", spec_fd },
-		{ "lock", lock_fd },
 		{ "image", image_fd },
 		{ "session", io ? io->session : -EBADF },
 		{ "stdin", io ? io->fd[0] : -EBADF },

@@ -13,10 +13,8 @@
 int link_spawn(struct sup_vps *v, struct err *e);
 /* It makes what it can before there is a spec; the lock, which it keeps, stays the caller's too. */
 void link_prepare(struct sup_vps *v, int lock_fd);
-/* Tells it to begin; `lock_fd` (-EBADF after link_prepare()), `image_fd` (-EBADF: none) and the other fds stay
- * the caller's. */
-int link_begin(struct sup_vps *v, int spec_fd, int lock_fd, int image_fd, const struct vps_stdio *io,
-	       struct err *e);
+/* Tells it to begin, after link_prepare(); `image_fd` (-EBADF: none) and the other fds stay the caller's. */
+int link_begin(struct sup_vps *v, int spec_fd, int image_fd, const struct vps_stdio *io, struct err *e);
 /* It was not told to begin, and ends. False when it has not undone what it made, or may not have. */
 bool link_dismiss(struct sup_vps *v);
 /* Connects to the monitor that runs already: -ENOENT, -ECONNREFUSED when there is none. */

@@ -122,7 +122,7 @@ int mon_restore(struct mon *m, struct err *e)
 	int r;
 
 	m->state = MON_RESTORING;
-	r = ckpt_restore_prepare(&m->spec, &m->stdio, m->image, NULL, &m->restore, e);
+	r = ckpt_restore_prepare(&m->spec, &m->stdio, TAKE_PTR(m->prepared), m->image, NULL, &m->restore, e);
 	fd_close(&m->image);
 	if (r == 0)
 		r = fault_point("resume", "prepared", e);

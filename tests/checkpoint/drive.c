@@ -419,13 +419,13 @@ static int try_restore(const struct rt_spec *s, int fd, struct err *e)
 	int status, r;
 
 	if (pid == 0)
-		_exit(ckpt_restore_prepare(s, NULL, fd, NULL, &c, e) == 0 ? 0 : 1);
+		_exit(ckpt_restore_prepare(s, NULL, NULL, fd, NULL, &c, e) == 0 ? 0 : 1);
 	if (waitpid(pid, &status, 0) != pid || status != 0)
 		return err_set(e, ERR_FAIL, "it was not built");
 	r = rt_cleanup(s->name, s->cgroup_parent, s->run_dir, e);
 	lseek(fd, 0, SEEK_SET);
 	if (r == 0)
-		r = ckpt_restore_prepare(s, NULL, fd, NULL, &c, e);
+		r = ckpt_restore_prepare(s, NULL, NULL, fd, NULL, &c, e);
 	if (r < 0)
 		return r;
 	ckpt_restore_abort(c);
