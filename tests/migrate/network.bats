@@ -170,3 +170,41 @@ numbers() { on "$1" vps exec web1 -- ip -o link | cut -d: -f1,2 | sed 's/@.*//';
 	client_begin 192.0.2.12
 	client_end 192.0.2.12 "$client_pid"
 }
+
+# Segments that the client has sent once more, so far.
+sent_again() {
+	nsenter --net="$CLIENT" awk '$1 == "Tcp:" && $2 ~ /[0-9]/ { print $13 }' /proc/net/snmp
+}
+
+@test "a check and a checkpoint hold frames: nothing is sent again" {
+	make_echo
+	client_begin 192.0.2.10
+	v4=$client_pid
+	before=$(sent_again)
+	for _ in 1 2 3 4; do
+		succeeds vps check web1
+		succeeds vps checkpoint --leave-running --no-disk web1
+	done
+	again=$(($(sent_again) - before))
+	# Each of them would cost one; a machine that stalls for 200 ms costs one, too.
+	[ "$again" -le 3 ] || fail "$again segments were sent again"
+	client_end 192.0.2.10 "$v4"
+	refute_holds
+}
+
+# refute_holds: no TAP and no filter of a hold is there.
+refute_holds() {
+	local links
+	links=$(nsenter --net="$A_NET" ip -o link | grep -c ' [hs][0-9a-f]*: .*NOARP' || true)
+	assert_equal "$links" 0
+}
+
+@test "whoever dies while frames are held leaves none behind" {
+	make_echo
+	client_begin 192.0.2.10
+	v4=$client_pid
+	daemon_with_fault a checkpoint.files:kill
+	fails_like 1 'the worker' vps checkpoint --leave-running web1
+	client_end 192.0.2.10 "$v4"
+	refute_holds
+}
