@@ -31,10 +31,10 @@ make_echo() {
 	nsenter --net="$CLIENT" ip neigh flush dev up0
 }
 
-# client ADDRESS: its pid in $client_pid; says that it is connected, ends when it is told.
+# client_begin ADDRESS [PROGRAM]: its pid in $client_pid; says that it is connected, ends when it is told.
 client_begin() {
 	ready=$BATS_TEST_TMPDIR/ready.$1 stop=$BATS_TEST_TMPDIR/stop.$1 out=$BATS_TEST_TMPDIR/out.$1
-	nsenter --net="$CLIENT" python3 "$BATS_TEST_DIRNAME/echo.py" "$1" 7000 "$ready" "$stop" >"$out" 2>&1 &
+	nsenter --net="$CLIENT" python3 "$BATS_TEST_DIRNAME/${2:-echo.py}" "$1" 7000 "$ready" "$stop" >"$out" 2>&1 &
 	client_pid=$! clients="${clients-} $!"
 	wait_until 20 test -e "$ready"
 }
@@ -178,7 +178,7 @@ sent_again() {
 
 @test "a check and a checkpoint hold frames: nothing is sent again" {
 	make_echo
-	client_begin 192.0.2.10
+	client_begin 192.0.2.10 flow.py
 	v4=$client_pid
 	before=$(sent_again)
 	for _ in 1 2 3 4; do
@@ -186,8 +186,9 @@ sent_again() {
 		succeeds vps checkpoint --leave-running --no-disk web1
 	done
 	again=$(($(sent_again) - before))
-	# Each of them would cost one; a machine that stalls for 200 ms costs one, too.
-	[ "$again" -le 3 ] || fail "$again segments were sent again"
+	echo "$again segments were sent again"
+	# Each look would cost several; a machine that stalls for 200 ms costs one, too.
+	[ "$again" -lt 8 ] || fail "$again segments were sent again"
 	client_end 192.0.2.10 "$v4"
 	refute_holds
 }
