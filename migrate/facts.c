@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "checkpoint/check.h"
 #include "checkpoint/host.h"
-#include "netns/hold.h"
+#include "migrate/hold.h"
 
 #include <fcntl.h>
 #include <sys/auxv.h>
@@ -135,46 +135,16 @@ void mig_check_image(const struct mig_offer *o, json_t *obstacles)
 	check_huge(json_object_get(o->cpu, "huge"), obstacles);
 }
 
-/* A look at its connections keeps frames from them, as at a stop: who is not answered waits for 200 ms. So they are
- * held meanwhile, as long as it stands and no longer. */
-static struct netns_hold *open_hold(const struct mig_source *v)
-{
-	struct netns_hold *hold = NULL;
-	struct err ignored;
-
-	if (access("/dev/net/tun", F_OK) < 0 ||
-	    netns_hold_open(&v->network.host, &v->network.vps, &hold, &ignored) < 0)
-		return NULL;
-	return hold;
-}
-
-static int on_stopped(void *arg, struct err *e)
-{
-	struct netns_hold **hold = arg;
-	struct err ignored;
-
-	(void)e;
-	if (*hold)
-		netns_hold_begin(*hold, &ignored);
-	return 0;
-}
-
-static void on_going(void *arg)
-{
-	struct netns_hold **hold = arg;
-
-	netns_hold_end(TAKE_PTR(*hold), true);
-}
-
 int mig_check_source(const struct mig_source *v, struct mig_offer *offer, json_t *obstacles, struct err *e)
 {
-	struct netns_hold *hold = open_hold(v);
-	struct ckpt_dump_options o = { .spec = &v->spec, .paused = v->paused, .stopped = on_stopped,
-				       .goes_on = on_going, .stopped_arg = &hold };
+	struct ckpt_dump_options o = { .spec = &v->spec, .paused = v->paused };
+	struct mig_hold hold;
 	struct ckpt_check c = { 0 };
-	int r = ckpt_check(&v->cgroup, v->init, &o, &c, e);
+	int r;
 
-	netns_hold_end(hold, true);
+	mig_hold_open(&hold, v, &o);
+	r = ckpt_check(&v->cgroup, v->init, &o, &c, e);
+	mig_hold_end(&hold);
 	for (size_t i = 0; r == 0 && i < c.count; i++)
 		mig_obstacle(obstacles, "%s", c.list[i].what);
 	if (r == 0)

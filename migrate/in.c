@@ -303,6 +303,12 @@ static int take_report(struct mig_receiving *r, struct err *e)
 	return good ? 0 : j ? mig_in_bad(e) : -EBADMSG;
 }
 
+/* A monitor that has died took the copy with it: then the source must not be told that it is here. */
+static int still_stands(struct mig_receiving *r, struct err *e)
+{
+	return r->named ? r->i->arrival->stands(r->i->ctx, e) : 0;
+}
+
 static int prepare_up(void *ctx, struct err *e)
 {
 	struct mig_receiving *r = ctx;
@@ -325,7 +331,9 @@ static int prepare_up(void *ctx, struct err *e)
 		ret = mig_in_sync(r, e);
 	if (ret < 0 || r->i->offer.mode == MIG_STREAM)
 		return ret;
-	ret = mig_send_json(r->c, MIG_PREPARED, json_object(), e);
+	ret = still_stands(r, e);
+	if (ret == 0)
+		ret = mig_send_json(r->c, MIG_PREPARED, json_object(), e);
 	return ret < 0 ? ret : mig_flush(r->c, e);
 }
 
@@ -344,7 +352,8 @@ static int commit_up(void *ctx, struct err *e)
 	}
 	if (ret < 0)
 		return ret;
-	return r->frame.type == MIG_COMMIT ? take_report(r, e) : mig_in_bad(e);
+	ret = r->frame.type == MIG_COMMIT ? take_report(r, e) : mig_in_bad(e);
+	return ret < 0 ? ret : still_stands(r, e);
 }
 
 /* It is ours when this is on the disk. */

@@ -78,6 +78,9 @@ struct mig_arrival {
 	int (*image)(void *ctx, struct err *e);
 	/* The image is complete: returns when all is there, stopped. */
 	int (*prepared)(void *ctx, struct err *e);
+	/* What was prepared is still there, as far as is known: asked before the source hears of it, and before it
+	 * becomes ours. */
+	int (*stands)(void *ctx, struct err *e);
 	/* It is ours: returns when it runs. */
 	int (*commit)(void *ctx, struct err *e);
 	/* A frame that was on its way to interface `i`; may be lost. */

@@ -4,6 +4,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "supervisor/monitor_link.h"
+#include "supervisor/network.h"
 
 struct checking {
 	struct sup_daemon *d;
@@ -20,6 +21,8 @@ static void finish(struct checking *k, json_t *obstacles, const struct err *e)
 	if (v && v->checking)
 		v->checking--;
 	if (e) {
+		if (v)
+			network_let_go(v); /* the worker may have died while it held frames */
 		told = *e;
 		method_fail(k->call, "check", k->name, &told);
 	} else {

@@ -56,7 +56,7 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e);
 int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e);
 /* It has, or is about to have, its links. */
 bool network_is_alive(const struct sup_vps *v);
-/* Frames that a worker held back while it moved the VPS go through again; it may have died at that. */
+/* Frames that a worker held back while it saved, moved or looked at the VPS go through again; it may have died at that. */
 void network_let_go(struct sup_vps *v);
 /* After an end: takes bridge and rules away, in a few seconds, when nobody is left that needs them. */
 void network_release(struct sup_daemon *d);

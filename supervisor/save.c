@@ -7,6 +7,7 @@
 #include "base/proc.h"
 #include "supervisor/monitor_link.h"
 #include "supervisor/move.h"
+#include "supervisor/network.h"
 #include "supervisor/suspend.h"
 
 #include <errno.h>
@@ -159,6 +160,7 @@ static void on_saved(void *ctx, json_t *result, const struct err *e)
 
 	s->job = NULL;
 	if (!s->committed && e) {
+		network_let_go(s->vps); /* it may have died while it held frames */
 		fail(s, e);
 		return;
 	}

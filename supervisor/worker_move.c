@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -273,6 +274,15 @@ static int on_complete(void *ctx, struct err *e)
 	return hear_answer(e);
 }
 
+/* vpsd says nothing from then on but that its monitor died. */
+static int on_standing(void *ctx, struct err *e)
+{
+	struct pollfd p = { .fd = FD_WORD, .events = POLLIN };
+
+	(void)ctx;
+	return poll(&p, 1, 0) > 0 ? hear_answer(e) : 0;
+}
+
 static int on_ours(void *ctx, struct err *e)
 {
 	(void)ctx;
@@ -345,7 +355,7 @@ static int on_suspended(void *ctx, int dir, const struct ckpt_facts *f, uint64_t
 
 int worker_move_in(json_t *job, json_t **ret, struct err *e)
 {
-	static const struct mig_arrival arrival = { on_image, on_complete, on_ours, on_frame, open_image_file,
+	static const struct mig_arrival arrival = { on_image, on_complete, on_standing, on_ours, on_frame, open_image_file,
 						    on_suspended };
 	struct links links = { .job = job };
 	struct mig_channel c;

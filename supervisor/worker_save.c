@@ -8,6 +8,7 @@
 #include "checkpoint/check.h"
 #include "checkpoint/dump.h"
 #include "checkpoint/freeze.h"
+#include "migrate/hold.h"
 #include "migrate/move.h"
 #include "supervisor/disk.h"
 #include "supervisor/jobs.h"
@@ -31,6 +32,7 @@ struct saver {
 	struct disk_save *disk;
 	struct ckpt_progress progress;
 	struct ckpt_dump_options options;
+	struct mig_hold hold;
 	struct ckpt_dump *dump;
 	struct ckpt_dump_result result;
 	uint64_t bytes, files_us;
@@ -89,13 +91,25 @@ static bool is_paused(json_t *job)
 
 static int prepare(struct saver *s, struct err *e)
 {
+	int r;
+
 	s->progress = (struct ckpt_progress){ tell, NULL };
 	s->options = (struct ckpt_dump_options){
 		.spec = &s->vps.spec, .id = job_text(s->job, "id"), .files = s->disk != NULL,
 		.compression = compression(job_text(s->job, "compress")), .durable = !s->leave,
 		.progress = &s->progress, .paused = is_paused(s->job),
 	};
-	return ckpt_dump_prepare(&s->vps.cgroup, s->vps.init, s->fd, &s->options, &s->dump, &s->result, e);
+	mig_hold_open(&s->hold, &s->vps, &s->options);
+	r = ckpt_dump_prepare(&s->vps.cgroup, s->vps.init, s->fd, &s->options, &s->dump, &s->result, e);
+	if (r < 0)
+		mig_hold_end(&s->hold);
+	return r;
+}
+
+static void let_go(struct saver *s)
+{
+	ckpt_dump_abort(TAKE_PTR(s->dump));
+	mig_hold_end(&s->hold);
 }
 
 /* vpsd's word, when the record is on disk. Its end, or a cancellation: no. */
@@ -134,7 +148,7 @@ static int suspend(struct saver *s, struct err *e)
 	if (r == 0)
 		r = fault_point("suspend", "prepared", e);
 	if (r < 0) {
-		ckpt_dump_abort(s->dump);
+		let_go(s);
 		return r;
 	}
 	worker_say(json_pack("{s:o}", "prepared", result_json(s)));
@@ -143,7 +157,7 @@ static int suspend(struct saver *s, struct err *e)
 		 * which goes by whether we live. */
 		if (!worker_cancelled())
 			_exit(1);
-		ckpt_dump_abort(s->dump);
+		let_go(s);
 		return err_set(e, ERR_CANCELLED, "cancelled");
 	}
 	r = fault_point("suspend", "kill", e);
@@ -218,7 +232,7 @@ static int checkpoint(struct saver *s, struct err *e)
 	if (r < 0)
 		return r;
 	r = finish_files(s, e);
-	ckpt_dump_abort(s->dump);
+	let_go(s);
 	if (r == 0 && s->disk)
 		r = disk_save_append(s->disk, s->fd, e);
 	if (r < 0)
@@ -269,7 +283,9 @@ static int check(struct saver *s, json_t *list, struct err *e)
 	int r;
 
 	s->options = (struct ckpt_dump_options){ .spec = &s->vps.spec, .paused = is_paused(s->job) };
+	mig_hold_open(&s->hold, &s->vps, &s->options);
 	r = ckpt_check(&s->vps.cgroup, s->vps.init, &s->options, &c, e);
+	mig_hold_end(&s->hold);
 	for (size_t i = 0; r == 0 && i < c.count; i++)
 		json_array_append_new(list, obstacle_json(&c.list[i]));
 	ckpt_check_done(&c);

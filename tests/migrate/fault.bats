@@ -175,6 +175,72 @@ something_hangs() {
 	done
 }
 
+# cut POINT source|destination: while the process hangs there the remote shell's command, vps receive, is killed.
+cut_link() {
+	local point=$1 host from to last pid root
+	turn
+	host=$from
+	[ "$2" = source ] || host=$to
+	echo "--- $point on $host, the $2, and the link is cut"
+	last=$(count "$from")
+	fault "$host" "$point:hang"
+	root=$A_ROOT
+	[ "$from" = a ] || root=$B_ROOT
+	"$VPS_BUILD/vps" --root "$root" migrate -e "$RSH" web1 "host-$to" >"$BATS_TEST_TMPDIR/out" 2>&1 &
+	pid=$!
+	wait_until 30 something_hangs
+	kill -KILL $(pgrep -P "$pid")
+	worker_goes_on "$host"
+	wait "$pid" && echo "it succeeded all the same"
+	cat "$BATS_TEST_TMPDIR/out"
+	wait_until 20 settled
+	where
+	fault "$host" ""
+	arrives "$last"
+}
+
+@test "the link is cut" {
+	make_counter
+	for point in live.round send.commit; do
+		cut_link "$point" source
+	done
+	cut_link receive.prepare.after destination
+}
+
+# lose POINT source|destination source|destination: while the process of the one hangs there, the monitor of the other's,
+# or its own, is killed, and its VPS with it. It was at $from, and had counted to $last.
+lose() {
+	local point=$1 host mon pid root
+	turn
+	last=$(count "$from")
+	host=$from mon=$from
+	[ "$2" = source ] || host=$to
+	[ "$3" = source ] || mon=$to
+	echo "--- $point on $host, and the monitor on $mon, the $3, is killed"
+	fault "$host" "$point:hang"
+	root=$A_ROOT
+	[ "$from" = a ] || root=$B_ROOT
+	"$VPS_BUILD/vps" --root "$root" migrate -e "$RSH" web1 "host-$to" >"$BATS_TEST_TMPDIR/out" 2>&1 &
+	pid=$!
+	wait_until 30 something_hangs
+	kill -KILL "$(monitor_of "$mon")"
+	worker_goes_on "$host"
+	wait "$pid" && echo "it succeeded all the same"
+	cat "$BATS_TEST_TMPDIR/out"
+	wait_until 20 settled
+	where
+	fault "$host" ""
+	wait_until 20 settled
+}
+
+monitor_of() { # not the spare one
+	local root=$A_ROOT pid
+	[ "$1" = a ] || root=$B_ROOT
+	for pid in $("$VPS_TOP/tests/pids" "$root" vps-monitor); do
+		! tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q web1 || echo "$pid"
+	done
+}
+
 @test "the link is cut in the pause" {
 	make_counter
 	last=$(count a)
@@ -198,4 +264,19 @@ something_hangs() {
 
 not_on_b() {
 	! has b
+}
+
+@test "the destination's monitor is killed: what it had is not taken for there" {
+	make_counter
+	lose send.prepare source destination
+	arrives "$last"
+	lose receive.commit destination destination
+	arrives "$last"
+}
+
+@test "the source's monitor is killed: its VPS ends with it, and is nowhere else" {
+	make_counter
+	lose live.stopped source source
+	assert_only_on a web1
+	assert_equal "$(state a)" stopped
 }

@@ -31,10 +31,10 @@ make_echo() {
 	nsenter --net="$CLIENT" ip neigh flush dev up0
 }
 
-# client ADDRESS: its pid in $client_pid; says that it is connected, ends when it is told.
+# client_begin ADDRESS [PROGRAM]: its pid in $client_pid; says that it is connected, ends when it is told.
 client_begin() {
 	ready=$BATS_TEST_TMPDIR/ready.$1 stop=$BATS_TEST_TMPDIR/stop.$1 out=$BATS_TEST_TMPDIR/out.$1
-	nsenter --net="$CLIENT" python3 "$BATS_TEST_DIRNAME/echo.py" "$1" 7000 "$ready" "$stop" >"$out" 2>&1 &
+	nsenter --net="$CLIENT" python3 "$BATS_TEST_DIRNAME/${2:-echo.py}" "$1" 7000 "$ready" "$stop" >"$out" 2>&1 &
 	client_pid=$! clients="${clients-} $!"
 	wait_until 20 test -e "$ready"
 }
@@ -169,4 +169,43 @@ numbers() { on "$1" vps exec web1 -- ip -o link | cut -d: -f1,2 | sed 's/@.*//';
 	assert_equal "$(numbers b)" "$before"
 	client_begin 192.0.2.12
 	client_end 192.0.2.12 "$client_pid"
+}
+
+# Segments that the client has sent once more, so far.
+sent_again() {
+	nsenter --net="$CLIENT" awk '$1 == "Tcp:" && $2 ~ /[0-9]/ { print $13 }' /proc/net/snmp
+}
+
+@test "a check and a checkpoint hold frames: nothing is sent again" {
+	make_echo
+	client_begin 192.0.2.10 flow.py
+	v4=$client_pid
+	before=$(sent_again)
+	for _ in 1 2 3 4; do
+		succeeds vps check web1
+		succeeds vps checkpoint --leave-running --no-disk web1
+	done
+	again=$(($(sent_again) - before))
+	echo "$again segments were sent again"
+	# Each look would cost several; a machine that stalls for 200 ms costs one, too.
+	[ "$again" -lt 8 ] || fail "$again segments were sent again"
+	client_end 192.0.2.10 "$v4"
+	refute_holds
+}
+
+# refute_holds: no TAP and no filter of a hold is there.
+refute_holds() {
+	local links
+	links=$(nsenter --net="$A_NET" ip -o link | grep -c ' [hs][0-9a-f]*: .*NOARP' || true)
+	assert_equal "$links" 0
+}
+
+@test "whoever dies while frames are held leaves none behind" {
+	make_echo
+	client_begin 192.0.2.10
+	v4=$client_pid
+	daemon_with_fault a checkpoint.files:kill
+	fails_like 1 'the worker' vps checkpoint --leave-running web1
+	client_end 192.0.2.10 "$v4"
+	refute_holds
 }
