@@ -8,6 +8,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/maps.h"
+#include "checkpoint/uring.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -190,6 +191,10 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 	if (strncmp(l->name, "socket:[", 8) == 0) { /* which is known when all sockets are */
 		a->memfd_file = CKPT_AREA_SOCKET;
 		a->offset = l->ino;
+		return 0;
+	}
+	if (STREQ(l->name, CKPT_URING_NAME)) {
+		a->uring = l->ino; /* likewise */
 		return 0;
 	}
 	if (l->name[0] != '/')

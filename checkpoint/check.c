@@ -12,7 +12,7 @@
 static const struct {
 	const char *word, *advice;
 } advices[] = {
-	{ "io_uring", "stop the program, and take the feature io_uring from the VPS" },
+	{ "io_uring", "stop the program, or have it use no io_uring: take the feature from the VPS" },
 	{ "userfaultfd", "stop the program, and take the feature userfaultfd from the VPS" },
 	{ "started from outside", "end the command, or run it with a terminal (vps exec -t)" },
 	{ "hidden by a mount", OF_THE_HOST "; else unmount what hides it" },

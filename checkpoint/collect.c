@@ -16,6 +16,7 @@
 #include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
 #include "checkpoint/timers.h"
+#include "checkpoint/uring.h"
 #include "checkpoint/waits.h"
 
 #include <errno.h>
@@ -126,7 +127,9 @@ static int take_answers(struct visit *v, struct err *e)
 		return r;
 	v->doing = VISIT_NOTHING;
 	r = ckpt_ask_finish(&v->q, &v->b, &v->th, e);
-	return r == 0 ? visit_take(v, e) : r;
+	if (r == 0)
+		r = visit_take(v, e);
+	return r == 0 ? ckpt_uring_drain(v->d, v->k, &v->b, &v->th, e) : r;
 }
 
 /* A thread that is not in the stub any more. Not earlier: a signal may have been delivered meanwhile. */

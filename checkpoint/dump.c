@@ -20,6 +20,7 @@
 #include "checkpoint/sockets.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
+#include "checkpoint/uring.h"
 #include "runtime/vps.h"
 
 #include <errno.h>
@@ -197,6 +198,7 @@ static const struct collector relations[] = {
 	{ "sockets", ckpt_sockets_collect },
 	{ "keys of sockets", ckpt_md5_collect },
 	{ "rings of sockets", ckpt_ring_areas_resolve },
+	{ "io_uring", ckpt_uring_resolve },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },

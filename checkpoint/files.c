@@ -35,6 +35,7 @@ const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT] = {
 	[CKPT_FILE_PTY_SLAVE] = &ckpt_kind_pty_slave,
 	[CKPT_FILE_INOTIFY] = &ckpt_kind_inotify,
 	[CKPT_FILE_FANOTIFY] = &ckpt_kind_fanotify,
+	[CKPT_FILE_URING] = &ckpt_kind_uring,
 	[CKPT_FILE_VIRTUAL] = &ckpt_kind_virtual,
 	[CKPT_FILE_PIDFD] = &ckpt_kind_pidfd,
 	[CKPT_FILE_MQUEUE] = &ckpt_kind_mqueue,

@@ -54,6 +54,15 @@ static bool is_leaving(pid_t pid)
 	return leaving;
 }
 
+/* A thread of the kernel's that does what an io_uring was asked for (PF_IO_WORKER, PF_USER_WORKER): it runs no list, must
+ * go on so that requests end, and comes and goes as it is needed. Its name says nothing, as the process may change it. */
+static bool is_worker(pid_t tid)
+{
+	uint64_t field[53] = { 0 };
+
+	return ckpt_stat_read(tid, field) == 0 && (field[9] & 0x4010);
+}
+
 static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 {
 	pid_t *tids;
@@ -115,7 +124,7 @@ static int seize_threads(struct ckpt_process *p, size_t *fresh, struct err *e)
 	for (size_t k = 0; r == 0 && k < tids.count; k++) {
 		size_t was = p->count;
 
-		if (!has(p, tids.id[k]))
+		if (!has(p, tids.id[k]) && (tids.id[k] == p->pid || !is_worker(tids.id[k])))
 			r = seize(p, tids.id[k], e);
 		*fresh += p->count - was;
 	}
@@ -161,7 +170,9 @@ static int has_more(int group, const struct ckpt_frozen *f, struct err *e)
 	if (r == 0 && seized.count)
 		qsort(seized.id, seized.count, sizeof(*seized.id), by_number);
 	for (size_t i = 0; r == 0 && !more && i < all.count; i++)
-		more = !seized.count || !bsearch(&all.id[i], seized.id, seized.count, sizeof(*seized.id), by_number);
+		more = (!seized.count ||
+			!bsearch(&all.id[i], seized.id, seized.count, sizeof(*seized.id), by_number)) &&
+		       !is_worker(all.id[i]);
 	free(all.id);
 	free(seized.id);
 	return r < 0 ? err_code(e, r, "list the threads of the VPS") : more;

@@ -71,6 +71,7 @@ struct ckpt_dump {
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
+	bool urings;            /* somebody has an io_uring */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */

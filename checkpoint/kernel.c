@@ -365,8 +365,8 @@ int ckpt_kernel_sum(struct ckpt_kernel *k, uint64_t at, const char *type, const 
 		    struct err *e)
 {
 	struct sum s = { at, 0 };
-	uint32_t off;
-	int r = offset_of(k, type, member, &off, e);
+	uint32_t off = 0;
+	int r = type ? offset_of(k, type, member, &off, e) : 0;
 
 	s.at += off;
 	if (r == 0)

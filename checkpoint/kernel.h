@@ -30,7 +30,8 @@ int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 /* The struct file of an open file of ours, and its private_data. */
 int ckpt_kernel_open_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e);
 int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e);
-/* The sum over all processors of a 32-bit member of what lies at `at` in the memory of each. */
+/* The sum over all processors of a 32-bit member of what lies at `at` in the memory of each; with no type (NULL), of
+ * 32 bits there. */
 int ckpt_kernel_sum(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		    struct err *e);
 

@@ -37,6 +37,7 @@ enum ckpt_file_kind {
 	CKPT_FILE_PIDFD,
 	CKPT_FILE_MQUEUE,
 	CKPT_FILE_FANOTIFY,
+	CKPT_FILE_URING,
 	CKPT_FILE_KIND_COUNT = 60,
 };
 
@@ -126,7 +127,7 @@ struct ckpt_kind {
 
 extern const struct ckpt_kind ckpt_kind_regular, ckpt_kind_console, ckpt_kind_pipe,
 	ckpt_kind_eventfd, ckpt_kind_epoll, ckpt_kind_timerfd, ckpt_kind_signalfd, ckpt_kind_memfd,
-	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_fanotify, ckpt_kind_virtual, ckpt_kind_mqueue, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
+	ckpt_kind_unix, ckpt_kind_inotify, ckpt_kind_fanotify, ckpt_kind_uring, ckpt_kind_virtual, ckpt_kind_mqueue, ckpt_kind_pidfd, ckpt_kind_inet, ckpt_kind_foreign,
 	ckpt_kind_nsfs, ckpt_kind_netlink, ckpt_kind_packet, ckpt_kind_tun, ckpt_kind_pty_master, ckpt_kind_pty_slave;
 extern const struct ckpt_kind *const ckpt_kinds[CKPT_FILE_KIND_COUNT];
 

@@ -60,7 +60,7 @@ static int scan_process(const struct watched *w, struct ckpt_copy *c)
 static int last_round(struct ckpt_precopy *p, struct err *e)
 {
 	struct ckpt_copy c = { .w = p->w, .running = true, .oracle = p->oracle };
-	bool asynchronous = ckpt_direct_is_asynchronous(), direct = false;
+	bool asynchronous = p->rings || ckpt_direct_is_asynchronous(), direct = false;
 	uint64_t shared;
 	int r = ckpt_round_begin(p, e);
 

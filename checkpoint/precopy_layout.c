@@ -7,6 +7,7 @@
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/registrations.h"
+#include "checkpoint/uring.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -94,7 +95,7 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 		huge = huge || ckpt_map_is_huge(&m);
 		if (ckpt_map_is_private(&m))
 			r = area_add(&w->areas, &m);
-		else if (STREQ(m.name, "/[aio] (deleted)"))
+		else if (STREQ(m.name, "/[aio] (deleted)") || STREQ(m.name, CKPT_URING_NAME))
 			p->rings = true;
 		else if (m.perms[3] == 's')
 			r = ckpt_shared_meet(p, w->pid, &m);

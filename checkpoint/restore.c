@@ -13,6 +13,8 @@
 #include "checkpoint/restore_phases.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/times.h"
+#include "checkpoint/uring.h"
+#include "runtime/value.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,6 +63,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	n = ckpt_host_check(&host, e);
 	if (n == 0)
 		n = ckpt_compat_check_host(&r->tree, e);
+	if (n == 0)
+		n = ckpt_uring_allow(&r->tree, spec->features & RT_FEATURE_IO_URING, e);
 	if (n == 0)
 		n = ckpt_moved_find(r->tree.header, spec, &r->moved, e);
 	if (n == 0)

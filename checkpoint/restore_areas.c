@@ -8,6 +8,7 @@
 #include "checkpoint/ipc.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/uring.h"
 
 #include <asm/prctl.h>
 #include <errno.h>
@@ -78,7 +79,7 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 		n = room(p, l, e);
 		if (a->shmem && r->tree.shmems[a->shmem - 1]->sysv)
 			continue; /* when all else has its place */
-		if (a->aio) /* likewise; until then nothing else may be put there */
+		if (a->aio || ckpt_uring_is(&r->tree, a)) /* likewise; until then nothing else may be put there */
 			flags = (flags & ~(uint64_t)MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS;
 		else if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
@@ -105,7 +106,7 @@ static int map_objects(struct restore *r, struct restoring *p, struct list *l, s
 	int n;
 
 	for (size_t i = 0; i < mm->n_area; i++)
-		any |= mm->area[i]->aio || mm->area[i]->huge ||
+		any |= mm->area[i]->aio || mm->area[i]->huge || ckpt_uring_is(&r->tree, mm->area[i]) ||
 		       (mm->area[i]->shmem && r->tree.shmems[mm->area[i]->shmem - 1]->sysv);
 	if (!any)
 		return 0;
@@ -114,7 +115,9 @@ static int map_objects(struct restore *r, struct restoring *p, struct list *l, s
 		n = restore_huge(r, p, false, l, e);
 	if (n == 0)
 		n = restore_shm(r, p, l, e);
-	return n == 0 ? restore_aio(p, l, e) : n;
+	if (n == 0)
+		n = restore_aio(p, l, e);
+	return n == 0 ? restore_uring_areas(r, p, l, e) : n;
 }
 
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/compat.h"
 #include "checkpoint/aio.h"
+#include "checkpoint/uring.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
@@ -340,7 +341,8 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		    (a->start | a->end | a->offset) % CKPT_PAGE || a->prot > 7 ||
 		    a->shmem > t->shmem_count || a->ghost > t->ghost_count || a->memfd_file > t->file_count ||
 		    a->advice > CKPT_ADVICE_ALL || a->locked > (CKPT_LOCKED | CKPT_LOCKED_ONFAULT) || !guards_fit(a) ||
-		    (a->memfd_file && t->files[a->memfd_file - 1]->kind != CKPT_FILE_PACKET) ||
+		    (a->memfd_file && t->files[a->memfd_file - 1]->kind != CKPT_FILE_PACKET &&
+		     !ckpt_uring_fits(t, a)) ||
 		    !ckpt_aio_fits(a) || !ckpt_huge_area_fits(a) || !ckpt_policy_fits(a))
 			return bad(e, "memory area at", a->start);
 		last = a->end;
@@ -421,7 +423,7 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 		return bad(e, "file", id);
 	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
 	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||
-	       ckpt_pty_check(t, f, e) < 0 ? -EIO : 0;
+	       ckpt_pty_check(t, f, e) < 0 || ckpt_uring_check(f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,

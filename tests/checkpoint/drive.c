@@ -20,6 +20,7 @@
 #include "checkpoint/precopy.h"
 #include "checkpoint/restore.h"
 #include "netns/netns.h"
+#include "runtime/value.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -217,7 +218,7 @@ static int run_hook(const struct rt_vps *v, const char *what, struct err *e)
 static int make_spec(struct rt_spec *s)
 {
 	*s = (struct rt_spec){ .boot = true, .stop_signal = SIGTERM, .stop_timeout_us = 1000000,
-			       .migratable = true };
+			       .migratable = true, .features = RT_FEATURE_IO_URING };
 	snprintf(s->name, sizeof(s->name), "test");
 	snprintf(s->uuid, sizeof(s->uuid), "11111111-2222-4333-8444-555555555555");
 	snprintf(s->hostname, sizeof(s->hostname), "test");

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <linux/if_packet.h>
+#include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
@@ -24,9 +25,28 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING };
 
 static int ready[2];
+
+/* A poll by io_uring, of what nobody writes: it is still there afterwards. */
+static void poll_by_ring(void)
+{
+	struct io_uring_params p = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
+	uint8_t *ring = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+	struct io_uring_sqe *s = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);
+	struct io_uring_cqe *c = (void *)(ring + p.cq_off.cqes);
+
+	*s = (struct io_uring_sqe){ .opcode = IORING_OP_POLL_ADD, .fd = ready[0], .poll32_events = POLLIN,
+				    .user_data = 5 };
+	*(unsigned *)(void *)(ring + p.sq_off.tail) = 1;
+	CHECK(syscall(SYS_io_uring_enter, fd, 1, 0, 0, NULL, 0) == 1);
+	wait_for_restore();
+	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 0 && write(ready[1], "x", 1) == 1);
+	CHECK(syscall(SYS_io_uring_enter, fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
+	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 1 && c->user_data == 5 && c->res == POLLIN);
+}
 
 static _Noreturn void stay(void)
 {
@@ -201,6 +221,10 @@ int main(void)
 
 		CHECK(syscall(SYS_io_setup, 8, &aio) == 0 && syscall(SYS_io_submit, aio, 1, &list) == 1);
 		wait_for_restore();
+		return done();
+	}
+	if (WHAT == URING) {
+		poll_by_ring();
 		return done();
 	}
 	if (WHAT == FANOTIFY) { /* whose events nobody reads */

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "checkpoint/uring.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "base/proc.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
+#include "checkpoint/kernel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#define PENDING_US 1000000
+#define RINGS_AT_ONCE 64
+#define CONTENTS_MAX (CKPT_PAYLOAD_MAX - 65536) /* of a record, for both memories */
+
+/* What is in no ring that can be made again (yet), by the kernel's flags and what it has of each. */
+static const struct {
+	unsigned flag;
+	const char *what;
+} refused_flags[] = {
+	{ IORING_SETUP_IOPOLL, "polls for completions (IORING_SETUP_IOPOLL)" },
+	{ IORING_SETUP_SQPOLL, "has a thread of the kernel's (IORING_SETUP_SQPOLL)" },
+	{ IORING_SETUP_ATTACH_WQ, "shares workers with another (IORING_SETUP_ATTACH_WQ)" },
+	{ IORING_SETUP_SINGLE_ISSUER, "is for one thread alone (IORING_SETUP_SINGLE_ISSUER)" },
+	{ CKPT_URING_NO_MMAP, "lies in memory of the program's (IORING_SETUP_NO_MMAP)" },
+	{ ~(unsigned)CKPT_URING_SAVED, "has flags that are not known" },
+};
+static const struct {
+	const char *member;
+	unsigned size;
+	const char *what;
+} refused_members[] = {
+	{ "restrictions.registered", 1, "has restrictions" },
+	{ "personalities.xa_head", 8, "has personalities" },
+	{ "io_bl_xa.xa_head", 8, "has buffers to choose from" },
+	{ "io_ev_fd", 8, "tells an eventfd of completions" },
+};
+
+static bool is(const struct ckpt_fd *f)
+{
+	return STREQ(f->link, CKPT_URING_NAME);
+}
+
+static int refuse(struct err *e, const struct ckpt_fd *f, const char *what)
+{
+	return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is an io_uring that %s, which cannot be saved", f->fd,
+		       (int)f->pid, what);
+}
+
+static int kernel_open(struct ckpt_dump *d, struct err *e)
+{
+	return d->kernel ? 0 : ckpt_kernel_open(&d->kernel, e);
+}
+
+/* As the kernel tells in fdinfo unless the ring is busy, in which case another try may find it. */
+static int count(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret, struct err *e)
+{
+	if (ckpt_info_number(f, key, base, ret) == 0)
+		return 0;
+	err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is an io_uring that does not tell what it has", f->fd,
+		(int)f->pid);
+	return -EAGAIN;
+}
+
+static int check_registered(struct ckpt_dump *d, const struct ckpt_fd *f, uint64_t ctx, struct err *e)
+{
+	uint64_t v, files = 0, buffers = 0;
+	int r = count(f, "UserFiles", 10, &files, e);
+
+	if (r == 0)
+		r = count(f, "UserBufs", 10, &buffers, e);
+	if (r == 0 && (files || buffers))
+		return refuse(e, f, files ? "has registered files" : "has registered buffers");
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(refused_members); i++) {
+		r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", refused_members[i].member,
+				       refused_members[i].size, &v, e);
+		if (r == 0 && v)
+			return refuse(e, f, refused_members[i].what);
+	}
+	return r;
+}
+
+static int read_workers(struct ckpt_dump *d, uint64_t ctx, Ckpt__Uring *u, struct err *e)
+{
+	uint64_t both;
+	int r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", "iowq_limits", 8, &both, e);
+
+	if (r < 0 || !both)
+		return r;
+	u->workers = ckpt_alloc(&d->tree.arena, 2 * sizeof(uint32_t));
+	if (!u->workers)
+		return err_code(e, -ENOMEM, "collect files");
+	u->n_workers = 2;
+	u->workers[0] = (uint32_t)both;
+	u->workers[1] = (uint32_t)(both >> 32);
+	return 0;
+}
+
+static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
+{
+	Ckpt__Uring *u = ckpt_alloc(&d->tree.arena, sizeof(*u));
+	uint64_t ctx, flags, sq = 0, cq = 0;
+	int r = u ? kernel_open(d, e) : err_code(e, -ENOMEM, "collect files");
+
+	if (r < 0)
+		return r;
+	ckpt__uring__init(u);
+	r = ckpt_kernel_file(d->kernel, f->own, &ctx, e);
+	if (r == 0)
+		r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", "flags", 4, &flags, e);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_SIZE(refused_flags); i++)
+		if (flags & refused_flags[i].flag)
+			return refuse(e, f, refused_flags[i].what);
+	r = count(f, "SqMask", 16, &sq, e);
+	if (r == 0)
+		r = count(f, "CqMask", 16, &cq, e);
+	if (r == 0)
+		r = check_registered(d, f, ctx, e);
+	if (r == 0)
+		r = read_workers(d, ctx, u, e);
+	u->flags = (uint32_t)flags;
+	u->sq_entries = (uint32_t)sq + 1;
+	u->cq_entries = (uint32_t)cq + 1;
+	out->uring = u;
+	out->value = f->st.st_ino;
+	d->urings = true;
+	return r;
+}
+
+/* Requests that a thread has made and that are not complete: as the kernel counts them, but for those that it has counted
+ * in advance. */
+static int count_pending(struct ckpt_dump *d, uint64_t tctx, uint32_t *ret, struct err *e)
+{
+	uint64_t ahead, all, counters, each;
+	int r = ckpt_kernel_member(d->kernel, tctx, "io_uring_task", "cached_refs", 4, &ahead, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(d->kernel, tctx, "io_uring_task", "inflight.count", 8, &all, e);
+	if (r == 0)
+		r = ckpt_kernel_member(d->kernel, tctx, "io_uring_task", "inflight.counters", 8, &counters, e);
+	if (r == 0)
+		r = ckpt_kernel_sum(d->kernel, counters, NULL, NULL, &each, e);
+	if (r == 0)
+		*ret = (uint32_t)(all + each - ahead);
+	return r;
+}
+
+/* What is complete is put into rings by the thread that asked for it, on its way out of a call; so is what had no
+ * room there before. */
+static int let_complete(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
+			struct err *e)
+{
+	struct ckpt_call c[RINGS_AT_ONCE];
+	size_t n = 0;
+
+	for (size_t i = 0; i < k->fds->n_fd && n < RINGS_AT_ONCE; i++)
+		if (d->tree.files[k->fds->fd[i]->file - 1]->kind == CKPT_FILE_URING)
+			c[n++] = (struct ckpt_call){ SYS_io_uring_enter,
+						     { k->fds->fd[i]->fd, 0, 0, IORING_ENTER_GETEVENTS }, 0 };
+	if (n == 0)
+		c[n++] = (struct ckpt_call){ SYS_getpid, { 0 }, 0 };
+	return ckpt_batch_run(b, th, c, n, e);
+}
+
+static int find_tctx(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
+{
+	cleanup_close int fd = -EBADF;
+	char path[64];
+	uint64_t task;
+	int r = kernel_open(d, e);
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)tid);
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (r == 0 && fd < 0)
+		r = err_sys(e, "open %s", path);
+	if (r == 0)
+		r = ckpt_kernel_task(d->kernel, fd, &task, e);
+	return r == 0 ? ckpt_kernel_member(d->kernel, task, "task_struct", "io_uring", 8, ret, e) : r;
+}
+
+int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
+		     struct err *e)
+{
+	uint64_t tctx = 0, end = now_monotonic_us() + PENDING_US;
+	uint32_t pending = 0;
+	int r = d->urings ? find_tctx(d, th->tid, &tctx, e) : 0;
+
+	while (r == 0 && tctx) {
+		r = let_complete(d, k, b, th, e);
+		if (r == 0)
+			r = count_pending(d, tctx, &pending, e);
+		if (r < 0 || !pending || now_monotonic_us() > end)
+			break;
+		nanosleep(&(struct timespec){ 0, 200000 }, NULL);
+	}
+	return r == 0 && pending ? err_set(e, ERR_UNSUPPORTED,
+					   "thread %d of process %d waits for %u requests of io_uring that do not end",
+					   (int)th->tid, (int)k->pid, pending)
+				 : r;
+}
+
+/* Without zeros at the end. */
+static int keep(struct ckpt_dump *d, const uint8_t *at, size_t len, ProtobufCBinaryData *ret, struct err *e)
+{
+	while (len && !at[len - 1])
+		len--;
+	ret->data = ckpt_memdup(&d->tree.arena, at, len);
+	ret->len = len;
+	return len && !ret->data ? err_code(e, -ENOMEM, "collect files") : 0;
+}
+
+static int has_overflown(struct ckpt_dump *d, uint64_t ctx, struct err *e)
+{
+	uint64_t list, first;
+	int r = ckpt_kernel_place(d->kernel, ctx, "io_ring_ctx", "cq_overflow_list", &list, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", "cq_overflow_list", 8, &first, e);
+	return r < 0 ? r : first != list;
+}
+
+/* By a ring of ours, which is laid out in the same way. */
+static int read_contents(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__Uring *out, struct err *e)
+{
+	struct ckpt_uring u = { .fd = -EBADF };
+	int r = ckpt_uring_setup(&u, out, e);
+
+	fd_close(&u.fd);
+	u.fd = f->own;
+	if (r == 0)
+		r = ckpt_uring_map(&u, e);
+	out->array = u.params.sq_off.array;
+	out->cqes = u.params.cq_off.cqes;
+	if (r == 0)
+		r = keep(d, u.ring, u.ring_size, &out->ring, e);
+	if (r == 0)
+		r = keep(d, u.sqes, u.sqes_size, &out->sqes, e);
+	ckpt_uring_unmap(&u);
+	if (r == 0 && out->ring.len + out->sqes.len > CONTENTS_MAX)
+		return refuse(e, f, "is too large");
+	return r;
+}
+
+/* f->pid, fd and own are filled. */
+static int collect(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__Uring *u, struct err *e)
+{
+	cleanup_free char *info = NULL;
+	uint64_t ctx, head = 0, tail = 0;
+	int r = ckpt_fd_info(f->pid, f->fd, &info, e);
+
+	f->info = info ? info : "";
+	if (r == 0)
+		r = count(f, "CachedSqHead", 10, &head, e);
+	if (r == 0)
+		r = count(f, "CachedCqTail", 10, &tail, e);
+	if (r == 0)
+		r = ckpt_kernel_file(d->kernel, f->own, &ctx, e);
+	if (r == 0)
+		r = has_overflown(d, ctx, e);
+	if (r > 0)
+		return refuse(e, f, "has more completions than it has room for");
+	if (r == 0 && (head > CKPT_URING_AGE_MAX || tail > CKPT_URING_AGE_MAX))
+		return refuse(e, f, "has served so many requests that it takes too long to make up for them");
+	u->sq_head = (uint32_t)head;
+	u->cq_tail = (uint32_t)tail;
+	return r == 0 ? read_contents(d, f, u, e) : r;
+}
+
+static int find_areas(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
+{
+	for (size_t i = 0; i < k->mm->n_area; i++) {
+		Ckpt__Area *a = k->mm->area[i];
+		uint32_t id = 1;
+
+		if (!a->uring)
+			continue;
+		while (id <= d->tree.file_count && (d->tree.files[id - 1]->kind != CKPT_FILE_URING ||
+						    d->tree.files[id - 1]->value != a->uring))
+			id++;
+		a->uring = 0;
+		a->memfd_file = id <= d->tree.file_count ? id : 0;
+		if (!a->memfd_file || !ckpt_uring_fits(&d->tree, a))
+			return err_set(e, ERR_UNSUPPORTED,
+				       "process %d has mapped an io_uring at %#llx that nobody has open, or a part of "
+				       "one, which cannot be saved",
+				       (int)k->pid, (unsigned long long)a->start);
+	}
+	return 0;
+}
+
+int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e)
+{
+	cleanup_free struct ckpt_fd *f = calloc(1, sizeof(*f));
+	int r = f ? 0 : err_code(e, -ENOMEM, "collect files");
+
+	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++) {
+		const struct ckpt_seen *s = d->files.by_file[i];
+		cleanup_close int pidfd = -EBADF;
+
+		if (d->tree.files[i]->kind != CKPT_FILE_URING)
+			continue;
+		pidfd = ckpt_task_pidfd(s->pid);
+		*f = (struct ckpt_fd){ .pid = s->pid, .fd = s->fd,
+				       .own = (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0) };
+		if (f->own < 0)
+			return err_sys(e, "take fd %d of process %d", s->fd, (int)s->pid);
+		r = ckpt_note(d, collect(d, f, d->tree.files[i]->uring, e), s->pid, s->fd, e);
+		fd_close(&f->own);
+	}
+	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
+		r = ckpt_note(d, find_areas(d, &d->tree.tasks[i], e), d->tree.tasks[i].pid, -1, e);
+	for (size_t i = 0; i < d->tree.file_count; i++)
+		if (d->tree.files[i]->kind == CKPT_FILE_URING)
+			d->tree.files[i]->value = 0;
+	return r;
+}
+
+static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	(void)o;
+	return ckpt_uring_open(f->uring, e);
+}
+
+const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true };

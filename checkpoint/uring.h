@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef CHECKPOINT_URING_H
+#define CHECKPOINT_URING_H
+
+#include "checkpoint/tree.h"
+
+#include <linux/io_uring.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/*
+ * io_uring(7). A ring is an open file that two pieces of the kernel's memory belong to, which processes map: positions,
+ * indexes and completions; and requests. The kernel counts requests and completions by itself as well, and nobody can
+ * set that: a new ring is given so many that do nothing. What is under way is waited for.
+ *
+ * Threads of the kernel's, which do what would make the caller wait, belong to the process that asked for it. They are
+ * not saved: they come as they are needed.
+ */
+typedef struct Ckpt__Uring Ckpt__Uring;
+struct ckpt_batch;
+struct ckpt_dump;
+struct ckpt_thread;
+struct list;
+struct restore;
+struct restoring;
+
+#define CKPT_URING_NAME "anon_inode:[io_uring]" /* of the file, and of what is mapped of it */
+/* Requests of a ring's life, each of which takes some 60 ns to be made up for. */
+#define CKPT_URING_AGE_MAX (1u << 28)
+
+/* Newer than some headers: Linux 6.5, 6.6. */
+#define CKPT_URING_NO_MMAP (1u << 14)
+#define CKPT_URING_NO_SQARRAY (1u << 16)
+/* IORING_SETUP_* that rings are made again with. */
+#define CKPT_URING_SAVED                                                                                              \
+	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL |                \
+	 IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQE128 | IORING_SETUP_CQE32 |            \
+	 CKPT_URING_NO_SQARRAY)
+
+/* A ring of ours that is mapped. */
+struct ckpt_uring {
+	int fd;
+	struct io_uring_params params;
+	void *ring, *sqes; /* NULL: not mapped */
+	size_t ring_size, sqes_size;
+};
+
+/* Waits a while for what a thread has asked for. (kinds/uring.c) */
+int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
+		     struct err *e);
+/* When nothing is under way: what rings hold, and who has mapped them. */
+int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e);
+
+/* A new one, of ours; and one that is there, as such a one is laid out. Sizes and flags are those of the image.
+ * (kinds/uring_open.c) */
+int ckpt_uring_setup(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e);
+int ckpt_uring_map(struct ckpt_uring *u, struct err *e);
+/* One that has been through what that of the image has; its fd. */
+int ckpt_uring_open(const Ckpt__Uring *as, struct err *e);
+void ckpt_uring_unmap(struct ckpt_uring *u);
+bool ckpt_uring_is(const struct ckpt_tree *t, const Ckpt__Area *a);
+bool ckpt_uring_fits(const struct ckpt_tree *t, const Ckpt__Area *a);
+int ckpt_uring_check(const Ckpt__File *f, struct err *e);
+/* That there is none where the VPS is not given the feature. */
+int ckpt_uring_allow(const struct ckpt_tree *t, bool given, struct err *e);
+/* Maps rings, when all other memory of a process has its place. (uring_areas.c) */
+int restore_uring_areas(struct restore *r, struct restoring *p, struct list *l, struct err *e);
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* io_uring, by its bare calls: rings of all layouts that have served many requests, with requests that were not yet
+ * made, completions that nobody has taken, shared with a child, watched by an epoll; work under way. */
+#include "tests/checkpoint/guest.h"
+
+#include <linux/io_uring.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define NO_SQARRAY (1u << 16)
+#define BLOCK 4096
+#define DIRECT 64
+
+struct ring {
+	int fd;
+	struct io_uring_params p;
+	uint8_t *ring, *sqes;
+	unsigned tail; /* of requests, as a library keeps it */
+};
+
+static unsigned *word(const struct ring *r, unsigned off)
+{
+	return (unsigned *)(void *)(r->ring + off);
+}
+
+static void set_up(struct ring *r, unsigned entries, unsigned flags, unsigned completions)
+{
+	size_t cqe = flags & IORING_SETUP_CQE32 ? 32 : 16, sqe = flags & IORING_SETUP_SQE128 ? 128 : 64;
+
+	r->p = (struct io_uring_params){ .flags = flags, .cq_entries = completions };
+	r->fd = (int)syscall(SYS_io_uring_setup, entries, &r->p);
+	CHECK(r->fd >= 0);
+	r->ring = mmap(NULL, r->p.cq_off.cqes + r->p.cq_entries * cqe + r->p.sq_entries * 4, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_POPULATE, r->fd, IORING_OFF_SQ_RING);
+	r->sqes = mmap(NULL, r->p.sq_entries * sqe, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, r->fd,
+		       IORING_OFF_SQES);
+	CHECK(r->ring != MAP_FAILED && r->sqes != MAP_FAILED);
+	for (unsigned i = 0; !(flags & NO_SQARRAY) && i < r->p.sq_entries; i++)
+		word(r, r->p.sq_off.array)[i] = i;
+}
+
+/* The next request, in a slot that must be free. */
+static struct io_uring_sqe *next(struct ring *r, unsigned opcode, uint64_t data)
+{
+	size_t size = r->p.flags & IORING_SETUP_SQE128 ? 128 : 64;
+	struct io_uring_sqe *s = (void *)(r->sqes + (r->tail & (r->p.sq_entries - 1)) * size);
+
+	CHECK(r->tail - *word(r, r->p.sq_off.head) < r->p.sq_entries);
+	memset(s, 0, size);
+	s->opcode = (uint8_t)opcode;
+	s->user_data = data;
+	r->tail++;
+	return s;
+}
+
+static void submit(struct ring *r, unsigned wait)
+{
+	unsigned n = r->tail - *word(r, r->p.sq_off.head);
+	long took;
+
+	__atomic_store_n(word(r, r->p.sq_off.tail), r->tail, __ATOMIC_RELEASE);
+	took = syscall(SYS_io_uring_enter, r->fd, n, wait, IORING_ENTER_GETEVENTS, NULL, 0);
+	CHECK(took == n);
+}
+
+static unsigned waiting(const struct ring *r)
+{
+	return __atomic_load_n(word(r, r->p.cq_off.tail), __ATOMIC_ACQUIRE) - *word(r, r->p.cq_off.head);
+}
+
+static struct io_uring_cqe take(struct ring *r)
+{
+	unsigned *head = word(r, r->p.cq_off.head);
+	size_t size = r->p.flags & IORING_SETUP_CQE32 ? 32 : 16;
+	struct io_uring_cqe c = { .user_data = UINT64_MAX };
+
+	while (!waiting(r))
+		if (syscall(SYS_io_uring_enter, r->fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0 && errno != EINTR)
+			break;
+	CHECK(waiting(r));
+	memcpy(&c, r->ring + r->p.cq_off.cqes + (*head & (r->p.cq_entries - 1)) * size, sizeof(c));
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	return c;
+}
+
+static void serve(struct ring *r, unsigned times)
+{
+	for (unsigned i = 0; i < times; i++) {
+		next(r, IORING_OP_NOP, i);
+		submit(r, 1);
+		CHECK(take(r).user_data == i);
+	}
+}
+
+/* So many completions are left, and so many requests are there: submitted to the ring, or only prepared. */
+static void leave(struct ring *r, unsigned served, unsigned completions, unsigned requests, unsigned prepared)
+{
+	serve(r, served);
+	for (unsigned i = 0; i < completions; i++) {
+		next(r, IORING_OP_NOP, 1000 + i);
+		submit(r, 0);
+	}
+	for (unsigned i = 0; i < requests + prepared; i++) {
+		next(r, IORING_OP_NOP, 2000 + i);
+		if (i < requests)
+			*word(r, r->p.sq_off.tail) = r->tail;
+	}
+}
+
+/* More completions than requests: another ring sends it messages; and requests without a completion. */
+static void skew(struct ring *r, unsigned messages, unsigned silent)
+{
+	struct ring sender = { 0 };
+
+	set_up(&sender, 1, 0, 0);
+	for (unsigned i = 0; i < messages; i++) {
+		struct io_uring_sqe *s = next(&sender, IORING_OP_MSG_RING, 0);
+
+		s->fd = r->fd;
+		s->off = 1000 + i;
+		submit(&sender, 1);
+		take(&sender);
+	}
+	for (unsigned i = 0; i < silent; i++) {
+		next(r, IORING_OP_NOP, 0)->flags = IOSQE_CQE_SKIP_SUCCESS;
+		submit(r, 0);
+	}
+	serve(&sender, 3);
+	CHECK(close(sender.fd) == 0 && munmap(sender.ring, BLOCK) == 0 && munmap(sender.sqes, BLOCK) == 0);
+}
+
+static void check_left(struct ring *r, unsigned completions, unsigned requests)
+{
+	CHECK(waiting(r) == completions);
+	for (unsigned i = 0; i < completions; i++)
+		CHECK(take(r).user_data == 1000 + i);
+	CHECK(waiting(r) == 0);
+	submit(r, 0);
+	for (unsigned i = 0; i < requests; i++)
+		CHECK(take(r).user_data == 2000 + i);
+	serve(r, 3 * r->p.cq_entries + 1); /* and on, around the end */
+}
+
+static uint8_t *buffer;
+static int file;
+
+/* Writes past the page cache, which take their time; what is read comes into memory that nobody writes to. */
+static void start_direct(struct ring *r, int fd)
+{
+	for (unsigned i = 0; i < DIRECT; i++) {
+		struct io_uring_sqe *s = next(r, IORING_OP_WRITE, i);
+
+		memset(buffer + i * BLOCK, (int)i + 1, BLOCK);
+		s->fd = fd;
+		s->addr = (uint64_t)(uintptr_t)(buffer + i * BLOCK);
+		s->len = BLOCK;
+		s->off = i * BLOCK;
+		s->flags = i % 2 ? IOSQE_ASYNC : 0;
+	}
+	submit(r, 0);
+}
+
+static void check_direct(struct ring *r)
+{
+	uint64_t seen = 0;
+	uint8_t block[BLOCK];
+
+	for (unsigned i = 0; i < DIRECT; i++) {
+		struct io_uring_cqe c = take(r);
+
+		CHECK(c.res == BLOCK && c.user_data < DIRECT);
+		seen |= 1ull << c.user_data;
+	}
+	CHECK(seen == ~0ull);
+	for (unsigned i = 0; i < DIRECT; i++)
+		CHECK(pread(file, block, BLOCK, i * BLOCK) == BLOCK && block[0] == i + 1 && block[BLOCK - 1] == i + 1);
+}
+
+static struct ring waited;
+static int waits;
+
+/* Waits without end; a stop may end that with EINTR, as any signal does. */
+static void *wait_completion(void *arg)
+{
+	(void)arg;
+	__atomic_store_n(&waits, 1, __ATOMIC_RELEASE);
+	CHECK(take(&waited).user_data == 77);
+	return NULL;
+}
+
+static int child(struct ring *shared, const int *go)
+{
+	char c;
+
+	CHECK(read(go[0], &c, 1) == 1);
+	shared->tail = *word(shared, shared->p.sq_off.tail);
+	next(shared, IORING_OP_NOP, 4711);
+	submit(shared, 1);
+	return guest_failed;
+}
+
+int main(void)
+{
+	static struct ring plain, tiny, big, wide, bare, skewed, shared, slow;
+	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = 5 };
+	int go[2], watch = epoll_create1(0), copy, direct, status = 0;
+	pthread_t waiter;
+	unsigned flags;
+	pid_t pid;
+
+	file = open("/root/uring", O_RDWR | O_CREAT, 0600);
+	direct = open("/root/uring", O_RDWR | O_DIRECT);
+	buffer = mmap(NULL, DIRECT * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	set_up(&plain, 8, 0, 0);
+	set_up(&tiny, 1, IORING_SETUP_CQSIZE, 1);
+	set_up(&big, 4096, IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SUBMIT_ALL, 0);
+	set_up(&wide, 16, IORING_SETUP_SQE128 | IORING_SETUP_CQE32, 0);
+	set_up(&bare, 32, NO_SQARRAY | IORING_SETUP_CQSIZE, 256);
+	set_up(&skewed, 4, IORING_SETUP_CQSIZE, 64);
+	set_up(&shared, 4, 0, 0);
+	set_up(&slow, DIRECT, 0, 0);
+	set_up(&waited, 4, 0, 0);
+	leave(&plain, 13, 5, 2, 3);
+	leave(&tiny, 7, 1, 0, 1);
+	leave(&big, 9000, 100, 1000, 3);
+	leave(&wide, 21, 9, 1, 0);
+	leave(&bare, 1000, 250, 30, 2);
+	skew(&skewed, 40, 21);
+	copy = dup(plain.fd);
+	CHECK(pipe(go) == 0);
+	pid = fork();
+	if (pid == 0)
+		_exit(child(&shared, go));
+	ev.data.u32 = 5;
+	CHECK(epoll_ctl(watch, EPOLL_CTL_ADD, shared.fd, &ev) == 0 && epoll_wait(watch, &ev, 1, 0) == 0);
+	CHECK(pthread_create(&waiter, NULL, wait_completion, NULL) == 0);
+	while (!__atomic_load_n(&waits, __ATOMIC_ACQUIRE))
+		sched_yield();
+	start_direct(&slow, direct);
+	flags = *word(&big, big.p.sq_off.flags);
+	wait_for_restore();
+	CHECK(*word(&big, big.p.sq_off.flags) == flags && fcntl(copy, F_GETFD) == 0);
+	check_direct(&slow);
+	check_left(&plain, 5, 5);
+	check_left(&tiny, 1, 1);
+	check_left(&big, 100, 1003);
+	check_left(&wide, 9, 1);
+	check_left(&bare, 250, 32);
+	check_left(&skewed, 40, 0);
+	CHECK(epoll_wait(watch, &ev, 1, 0) == 0 && write(go[1], "g", 1) == 1);
+	CHECK(epoll_wait(watch, &ev, 1, 20000) == 1 && ev.data.u32 == 5 && take(&shared).user_data == 4711);
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	next(&waited, IORING_OP_NOP, 77);
+	submit(&waited, 0);
+	CHECK(pthread_join(waiter, NULL) == 0);
+	return done();
+}
