@@ -120,6 +120,9 @@ refuses() { ! answers "$1"; }
 			grep -qx served
 	}
 	! reaches || fail "it is not isolated"
+	succeeds vps set alone net.allow=nix:80
+	assert_output "net.allow: there is no VPS named nix; it opens nothing before there is"
+	vps set alone net.allow=-nix:80
 	vps set alone net.allow=web
 	reaches
 	vps set alone net.allow=-web
