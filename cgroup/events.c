@@ -144,12 +144,26 @@ int cgroup_kill(const struct cgroup *c, struct err *e)
 	return 0;
 }
 
+/* The last process leaves the groups of all hierarchies under one lock, but the event of the first is read without it:
+ * for a moment the groups of v1 still count it, and cannot be removed (EBUSY). A list of processes is read under that
+ * lock (kernel/cgroup/cgroup.c, 6.18). */
+static void wait_for_v1(int dir)
+{
+	cleanup_close int list = openat(dir, "cgroup.threads", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char nobody;
+
+	if (list >= 0)
+		(void)!read(list, &nobody, sizeof(nobody));
+}
+
 int cgroup_wait_empty(const struct cgroup *c, uint64_t timeout_us, struct err *e)
 {
 	cleanup_close int dir = cgroup_open_dir(c, CGROUP_V2);
 	cleanup_close int events = dir < 0 ? dir : open_events(dir);
 	int r = events < 0 ? events : wait_event(events, "populated", 0, timeout_us);
 
+	if (r == 0)
+		wait_for_v1(dir);
 	if (r == 0 || is_gone(r))
 		return 0;
 	if (r == -ETIMEDOUT)
