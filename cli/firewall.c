@@ -95,6 +95,12 @@ static int add(json_t *list, const char *value)
 	return cli_setting_add(list, "firewall", strlen("firewall"), value);
 }
 
+static int no_rule(struct cli *c, const char *number, struct err *e)
+{
+	err_set(e, ERR_NOT_FOUND, "there is no rule %.80s", number);
+	return err_hint(e, "vps firewall %.80s list shows those there are", c->args[0]);
+}
+
 /* The rule stands at this place, from 1, and those that were there come after it. */
 static int insert_rule(struct cli *c, const char *rule, const char *at, struct err *e)
 {
@@ -109,6 +115,8 @@ static int insert_rule(struct cli *c, const char *rule, const char *at, struct e
 		return err_set(e, ERR_USAGE, "--at: %.80s is not the number of a rule", at);
 	}
 	r = get_rules(c, &rules, def, e);
+	if (r == 0 && place > rules.count + 1)
+		r = no_rule(c, at, e);
 	if (r < 0) {
 		json_decref(list);
 		return r;
@@ -163,10 +171,8 @@ static int remove_rule(struct cli *c, struct err *e)
 	r = get_rules(c, &rules, def, e);
 	if (r < 0)
 		return r;
-	if (number > rules.count) {
-		err_set(e, ERR_NOT_FOUND, "there is no rule %.80s", c->args[2]);
-		return err_hint(e, "vps firewall %.80s list shows those there are", c->args[0]);
-	}
+	if (number > rules.count)
+		return no_rule(c, c->args[2], e);
 	/* By its text: whatever was changed meanwhile, no other rule goes. */
 	snprintf(text, sizeof(text), "-%s", rules.item[number - 1]);
 	list = json_array();

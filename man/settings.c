@@ -12,6 +12,7 @@ static const char *const nouns[] = {
 	[SETTING_SIZE] = "_size_",
 	[SETTING_RATE] = "_rate_",
 	[SETTING_MILLI] = "_CPUs_",
+	[SETTING_WEIGHT] = "_number_",
 	[SETTING_DURATION] = "_time_",
 	[SETTING_ENUM] = NULL,
 	[SETTING_STRING] = "_text_",
@@ -55,7 +56,7 @@ static void print_setting(const struct setting *s)
 	fputs("\n\t", stdout);
 	print_plain(s->help);
 	putchar('.');
-	if (s->type == SETTING_INT && s->max)
+	if ((s->type == SETTING_INT || s->type == SETTING_WEIGHT) && s->max)
 		printf(" From %lld to %lld.", (long long)s->min, (long long)s->max);
 	if (s->def)
 		printf(" Default: %s.", s->def);

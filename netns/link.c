@@ -12,6 +12,8 @@
 #include <linux/veth.h>
 #include <net/if.h>
 
+#define GROUP_FORWARD 0xfffd /* 01:80:c2:00:00:00 to :0f, but for :01, which the kernel always drops */
+
 /*
  * The links of a VPS in three rounds with the kernel: make them (host), dress the host's ends
  * (host), dress the VPS's ends (in the VPS's namespace). Making the pair with the far end already
@@ -249,6 +251,9 @@ static void put_port(struct nlmsghdr *m, bool isolated)
 	/* Isolated ports exchange nothing with each other (Linux 4.18): VPSs on our own bridge talk
 	 * by way of the host's IP layer, where the rules stand and connections are tracked. */
 	mnl_attr_put_u8(m, IFLA_BRPORT_ISOLATED, isolated);
+	/* Frames to the group addresses of bridges, LLDP's too, pass by the rules as others do (Linux 4.15); they
+	 * stop them. */
+	mnl_attr_put_u16(m, IFLA_BRPORT_GROUP_FWD_MASK, GROUP_FORWARD);
 	mnl_attr_nest_end(m, data);
 	mnl_attr_nest_end(m, info);
 }

@@ -24,7 +24,6 @@ const uint8_t ruleset_nfproto[RS_FAMILIES] = { NFPROTO_BRIDGE, NFPROTO_INET };
 
 const struct ruleset_chain ruleset_chains[] = {
 	{ RS_BRIDGE, "pre", "filter", NF_BR_PRE_ROUTING, SPOOF_PRIORITY },
-	{ RS_BRIDGE, "local", "filter", NF_BR_LOCAL_IN, SPOOF_PRIORITY },
 	{ RS_BRIDGE, "tenant" },
 	{ RS_BRIDGE, "from4" },
 	{ RS_BRIDGE, "from6" },
@@ -126,15 +125,16 @@ const size_t ruleset_set_count = ARRAY_SIZE(ruleset_sets);
 /* Protocols: 1 ICMP, 6 TCP, 17 UDP, 58 ICMPv6; nfproto 2 is IPv4, 10 IPv6. */
 const struct ruleset_rule ruleset_rules[] = {
 	/* What most frames are, TCP from whom it says, is seen by one look in place of three: what the rules
-	 * cost is what they cost these. */
+	 * cost is what they cost these. To a group (pkttype 2) there is no TCP. */
 	{ RS_BRIDGE, "pre",
-	  "ether.type =0x0800 l4proto =6 iifname . ether.saddr . ip.saddr @sender4 accept" },
+	  "ether.type =0x0800 l4proto =6 pkttype !=2 iifname . ether.saddr . ip.saddr @sender4 accept" },
 	{ RS_BRIDGE, "pre",
-	  "ether.type =0x86dd l4proto =6 iifname . ether.saddr . ip6.saddr @sender6 accept" },
+	  "ether.type =0x86dd l4proto =6 pkttype !=2 iifname . ether.saddr . ip6.saddr @sender6 accept" },
 	{ RS_BRIDGE, "pre", "iifname @port goto tenant" },
-	/* 01:80:c2:00:00:0x is for bridges and switches (IEEE 802.1D); those frames skip "pre". */
-	{ RS_BRIDGE, "local", "ether.daddr/0xfffffffffff0 =0x0180c2000000 iifname @port goto spoof" },
 
+	/* For bridges and switches alone (IEEE 802.1D). They come by here as our ports forward them (link.c): a chain at
+	 * the bridge's own hook for them would cost every frame to the host. */
+	{ RS_BRIDGE, "tenant", "ether.daddr/0xfffffffffff0 =0x0180c2000000 goto spoof" },
 	{ RS_BRIDGE, "tenant", "iifname . ether.saddr !@mac goto spoof" },
 	{ RS_BRIDGE, "tenant", "ether.type =0x0800 goto from4" },
 	{ RS_BRIDGE, "tenant", "ether.type =0x86dd goto from6" },

@@ -62,8 +62,8 @@ const struct setting settings[] = {
 	{ "dns", SETTING_STRING, LIST, .check = value_address,
 	  .values = "ADDRESS", .help = "Name server; the bridge's, else the host's, when unset" },
 
-	{ "cpu.weight", SETTING_INT, LIVE | LIMIT, .def = "100", .min = 1, .max = 10000,
-	  .help = "Share of the CPU time when the host is busy" },
+	{ "cpu.weight", SETTING_WEIGHT, LIVE | LIMIT, .def = "100", .min = 1, .max = 10000,
+	  .help = "Share of the CPU time when the host is busy; 100% is 100" },
 	{ "cpu.max", SETTING_MILLI, LIVE | LIMIT | MAX_OK, .def = "max", .option = "cpus",
 	  .min = 10, .max = 8192000, .help = "CPUs that it may use, in fractions" },
 	{ "cpu.pin", SETTING_STRING, LIVE | LIMIT, .check = value_cpus,
@@ -86,8 +86,8 @@ const struct setting settings[] = {
 	  .min = 1, .max = 4194304, .help = "Processes and threads" },
 	{ "hugetlb.max", SETTING_SIZE, LIVE | LIMIT | MAX_OK, .def = "max",
 	  .min = 0, .max = INT64_MAX, .help = "Huge pages, of each size" },
-	{ "io.weight", SETTING_INT, LIVE | LIMIT, .def = "100", .min = 1, .max = 10000,
-	  .help = "Share of the disk when it is busy" },
+	{ "io.weight", SETTING_WEIGHT, LIVE | LIMIT, .def = "100", .min = 1, .max = 10000,
+	  .help = "Share of the disk when it is busy; 100% is 100" },
 	{ "io.read", SETTING_RATE, LIVE | LIMIT | MAX_OK, .def = "max",
 	  .min = 4096, .max = INT64_MAX, .help = "Reading from the disk under its root" },
 	{ "io.write", SETTING_RATE, LIVE | LIMIT | MAX_OK, .def = "max",
@@ -218,20 +218,29 @@ const struct setting *setting_find(const char *name, struct err *e)
 	return NULL;
 }
 
-/* 150% of a CPU is 1.5 CPUs. */
-static int parse_cpus(const char *s, uint64_t *ret)
+/* "150%" without its sign. 0: there is none. */
+static int cut_percent(const char *s, char num[32])
 {
 	size_t len = strlen(s);
-	uint64_t v;
-	char num[32];
-	int r;
 
 	if (len < 2 || s[len - 1] != '%')
-		return parse_milli(s, ret);
-	if (len > sizeof(num))
+		return 0;
+	if (len > 32)
 		return -ERANGE;
 	memcpy(num, s, len - 1);
 	num[len - 1] = '\0';
+	return 1;
+}
+
+/* 150% of a CPU is 1.5 CPUs. */
+static int parse_cpus(const char *s, uint64_t *ret)
+{
+	uint64_t v;
+	char num[32];
+	int r = cut_percent(s, num);
+
+	if (r <= 0)
+		return r < 0 ? r : parse_milli(s, ret);
 	r = parse_milli(num, &v);
 	if (r < 0)
 		return r;
@@ -239,6 +248,15 @@ static int parse_cpus(const char *s, uint64_t *ret)
 		return -EINVAL;
 	*ret = v / 100;
 	return 0;
+}
+
+/* 100% is the weight that one has without being given another. */
+static int parse_weight(const char *s, uint64_t *ret)
+{
+	char num[32];
+	int r = cut_percent(s, num);
+
+	return r < 0 ? r : parse_u64(r ? num : s, ret);
 }
 
 static int parse_int(const char *s, uint64_t *ret)
@@ -294,9 +312,15 @@ static const struct form {
 	[SETTING_RATE] = { parse_rate, format_size_exact, "a rate", "500K", "10MiB/s",
 			   "; a number without a unit is bytes a second" },
 	[SETTING_MILLI] = { parse_cpus, format_milli, "a number of CPUs", "0.5, 2", "150%", NULL },
+	[SETTING_WEIGHT] = { parse_weight, format_int, "a whole number", NULL, NULL, NULL },
 	[SETTING_DURATION] = { parse_duration, format_duration, "a duration", "500ms, 30s", "5m",
 			       NULL },
 };
+
+static bool is_whole(const struct setting *s)
+{
+	return s->type == SETTING_INT || s->type == SETTING_WEIGHT;
+}
 
 static int refuse_form(const struct setting *s, const char *value, struct err *e)
 {
@@ -304,7 +328,7 @@ static int refuse_form(const struct setting *s, const char *value, struct err *e
 	bool max = s->flags & SETTING_MAX_OK;
 
 	err_set(e, ERR_USAGE, "%s: %.80s is not %s", s->name, value, f->noun);
-	if (s->type == SETTING_INT && s->max)
+	if (is_whole(s) && s->max)
 		return err_hint(e, "from %" PRId64 " to %" PRId64 "%s", s->min, s->max,
 				max ? " or max" : "");
 	if (!f->examples)
@@ -321,7 +345,7 @@ static int refuse_range(const struct setting *s, const char *value, bool small, 
 	f->format((uint64_t)s->min, low, sizeof(low));
 	f->format((uint64_t)s->max, high, sizeof(high));
 	err_set(e, ERR_USAGE, "%s: %.80s is too %s", s->name, value, small ? "small" : "large");
-	if (s->type == SETTING_INT)
+	if (is_whole(s))
 		return err_hint(e, "from %s to %s%s", low, high,
 				s->flags & SETTING_MAX_OK ? " or max" : "");
 	if (small && f->bare && strspn(value, "0123456789") == strlen(value))

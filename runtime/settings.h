@@ -19,6 +19,7 @@ enum setting_type {
 	SETTING_SIZE,     /* bytes, parse_size() */
 	SETTING_RATE,     /* bytes a second, parse_rate() */
 	SETTING_MILLI,    /* thousandths (of a CPU), parse_milli() */
+	SETTING_WEIGHT,   /* a whole number in [min, max], also as a percentage: 50% is 50 */
 	SETTING_DURATION, /* microseconds, parse_duration() */
 	SETTING_ENUM,     /* one of `values`, separated by | */
 	SETTING_STRING,   /* printable, not empty, no blanks at its ends, at most `max` bytes (255
@@ -41,7 +42,7 @@ struct setting {
 	enum setting_type type;
 	unsigned flags;
 	const char *def;    /* default as text; NULL: unset */
-	int64_t min, max;   /* SETTING_INT: range; SETTING_SIZE, RATE, MILLI, DURATION: min..max too
+	int64_t min, max;   /* SETTING_INT, WEIGHT: range; SETTING_SIZE, RATE, MILLI, DURATION: min..max too
 			       when max is not 0 */
 	const char *values; /* SETTING_ENUM; else what a value looks like, for hint and man page */
 	const char *option; /* another name as an option of create and set: "ram" for --ram */

@@ -65,6 +65,7 @@ static void method_settings(struct server_call *c, void *userdata)
 	static const char *const types[] = {
 		[SETTING_BOOL] = "bool",   [SETTING_INT] = "int",     [SETTING_SIZE] = "size",
 		[SETTING_RATE] = "rate",   [SETTING_MILLI] = "milli", [SETTING_DURATION] = "duration",
+		[SETTING_WEIGHT] = "int",
 		[SETTING_ENUM] = "enum",   [SETTING_STRING] = "string",
 	};
 	json_t *list = json_array();

@@ -21,6 +21,7 @@ struct change {
 	json_t *live;    /* key: value, or all the values of a list, for the monitor */
 	json_t *pending; /* keys that take effect at the next start */
 	json_t *note;    /* what the monitor says of the new values */
+	char unknown[64]; /* a VPS that is allowed to be reached, and is not there */
 	json_t *before;  /* the file's text, to go back to */
 	json_t *after;
 	struct err error;
@@ -44,6 +45,9 @@ static void change_fail(struct change *g, const struct err *e)
 
 static void change_done(struct change *g)
 {
+	if (!g->note && *g->unknown)
+		g->note = json_sprintf("net.allow: there is no VPS named %s; it opens nothing before there is",
+				       g->unknown);
 	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
 		     0);
 	event_emit(g->d, "changed", g->name, NULL);
@@ -250,6 +254,18 @@ static int check_whole(struct sup_vps *v, struct change *g, struct config *now, 
 	return r < 0 ? r : live_lists(g, now, e);
 }
 
+/* It may be made later: no error, but said, as it may be a slip. */
+static void look_for_allowed(struct change *g, const char *value)
+{
+	struct netns_allow a;
+	struct err ignored;
+
+	if (*value == '-' || !*value || netns_allow_parse(value, &a, &ignored) < 0 || a.peer != NETNS_PEER_NAME)
+		return;
+	if (!vps_find(g->d, a.name))
+		snprintf(g->unknown, sizeof(g->unknown), "%s", a.name);
+}
+
 /* Checks one by setting it in a copy of the config. */
 static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		     struct config *copy, json_t *item, bool runtime, struct err *e)
@@ -278,6 +294,8 @@ static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		return err_hint(e, "leave --runtime away");
 	}
 	note(g, v, s, *value ? value : NULL);
+	if (STREQ(s->name, "net.allow"))
+		look_for_allowed(g, value);
 	return 0;
 }
 

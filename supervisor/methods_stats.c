@@ -84,6 +84,8 @@ static json_t *memory_json(const struct sup_vps *v, const struct cgroup_stats *s
 	put(j, "oom_kills", s->oom_kills);
 	put_limit(j, "max", b->row[CGROUP_BEAN_MEMORY].limit);
 	put_limit(j, "high", config_number(&v->config, "memory.high"));
+	put_limit(j, "low", config_number(&v->config, "memory.low"));
+	put_limit(j, "min", config_number(&v->config, "memory.min"));
 	if (b->row[CGROUP_BEAN_SWAP].known)
 		put_limit(j, "swap_max", b->row[CGROUP_BEAN_SWAP].limit);
 	return j;

@@ -80,7 +80,9 @@ refuses() { ! answers "$1"; }
 	answers 80
 	succeeds vps firewall web list
 	assert_output $'1  allow tcp 80-81\n2  deny tcp 80\n3  allow tcp 80\n-  allow'
-	vps firewall web deny icmp --at 9
+	fails 3 "vps: firewall web: there is no rule 5 (hint: vps firewall web list shows those there are)" \
+		vps firewall web deny icmp --at 5
+	vps firewall web deny icmp --at 4
 	succeeds vps firewall web list --json
 	assert_equal "$(jq -r '.rules[3]' <<<"$output")" "deny icmp"
 }
@@ -118,6 +120,9 @@ refuses() { ! answers "$1"; }
 			grep -qx served
 	}
 	! reaches || fail "it is not isolated"
+	succeeds vps set alone net.allow=nix:80
+	assert_output "net.allow: there is no VPS named nix; it opens nothing before there is"
+	vps set alone net.allow=-nix:80
 	vps set alone net.allow=web
 	reaches
 	vps set alone net.allow=-web

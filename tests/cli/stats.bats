@@ -107,8 +107,10 @@ has_event() {
 @test "a changed limit shows" {
 	vps set two pids.max=77 --runtime
 	assert_equal "$(stat_of two pids.max)" 77
-	vps set two memory.max=256M
+	vps set two memory.max=256M memory.low=8M cpu.weight=50%
 	assert_equal "$(stat_of two memory.max)" 268435456
+	assert_equal "$(stat_of two memory.low)" 8388608
+	assert_equal "$(stat_of two cpu.weight)" 50
 }
 
 @test "without a name: all that run, by name" {

@@ -120,7 +120,7 @@ refused() { # NAME ADDRESS PORT
 	forge() {
 		nsenter --net="/proc/$(vps_pid forger)/ns/net" -- python3 - "$@" <<-'X'
 			import socket, struct, sys
-			mac, victim4, gw4 = sys.argv[1:4]
+			mac, victim4, gw4, own4 = sys.argv[1:5]
 			own = bytes.fromhex(mac.replace(":", ""))
 			s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 			s.bind(("eth0", 0))
@@ -135,10 +135,14 @@ refused() { # NAME ADDRESS PORT
 			s.send(b"\xff" * 6 + own + b"\x88\xb5" + b"x" * 60)  # no protocol of a tenant
 			s.send(b"\xff" * 6 + own + b"\x81\x00\x00\x05\x08\x00" + b"x" * 60)  # VLAN tag
 			s.send(b"\x01\x80\xc2\x00\x00\x00" + own + b"\x00\x26\x42\x42\x03" + b"\0" * 60)  # STP
+			s.send(b"\x01\x80\xc2\x00\x00\x0e" + own + b"\x88\xcc\x02\x07" + b"\0" * 60)  # LLDP
+			s.send(b"\x01\x80\xc2\x00\x00\x03" + own + b"\x08\x00" + struct.pack(
+			    "!BBHHHBBH", 69, 0, 40, 0, 0, 64, 6, 0) + ip(own4) + ip(gw4) + b"\0" * 20)  # TCP to a group
 		X
 	}
-	forge "$(vps exec forger -- cat /sys/class/net/eth0/address)" "$(ip4 b)" "$(gateway4)"
-	assert_equal "$(spoofed forger)" $((before + 6))
+	forge "$(vps exec forger -- cat /sys/class/net/eth0/address)" "$(ip4 b)" "$(gateway4)" \
+		"$(ip4 forger)"
+	assert_equal "$(spoofed forger)" $((before + 8))
 	assert_equal "$(host_gets "$(ip4 b)" 80)" "page of b"
 	vps destroy --force forger
 }
