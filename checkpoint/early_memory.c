@@ -362,6 +362,7 @@ static int place_page(void *arg, uint64_t number, const uint8_t *data)
 		o->k++;
 	if (o->k == o->there->count || o->there->r[o->k].start > at)
 		return 0;
+	o->p->placed = true;
 	return restore_has_private(o->p->task->mm, at) ? ckpt_mem_write(o->p->task->pid, at, data, CKPT_PAGE)
 						       : -EPROTO;
 }

@@ -208,9 +208,9 @@ static int put_shared(struct restore *r, const struct ckpt_pages *pg, struct err
 }
 
 /*
- * Zeros go into memory that may have something in it: of a file, or filled before. Where it is nobody's file they are
- * only written over what is none, as such a page may be shared with others (copy.h). `*mem`, the process's memory,
- * stays open for the next one.
+ * Zeros go into memory that may have something in it: of a file, or filled before, while it was not known or from what
+ * was held till then (`placed`). Where it is nobody's file they are only written over what is none, as such a page may
+ * be shared with others (copy.h). `*mem`, the process's memory, stays open for the next one.
  */
 static int put_zeros(const struct restoring *p, uint64_t at, bool fresh, int *mem, struct err *e)
 {
@@ -246,7 +246,7 @@ static int put_pages(struct restore *r, const struct ckpt_pages *pg, struct err 
 		if (!has_area(p->task->mm, at + done, at + done + CKPT_PAGE, &fresh))
 			n = err_set(e, ERR_FAIL, "the image is damaged: pages where process %u has no memory",
 				    p->task->process->pid);
-		else if (!pg->data && (!fresh || p->early))
+		else if (!pg->data && (!fresh || p->early || p->placed))
 			n = put_zeros(p, at + done, fresh, &mem, e);
 	if (n == 0 && pg->data)
 		n = ckpt_mem_write(p->task->pid, at, pg->data, len);

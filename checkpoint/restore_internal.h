@@ -40,6 +40,7 @@ struct restoring {
 	int *own_place;              /* likewise of each thread that has its own, else 0 */
 	bool parent;                 /* it has children already */
 	struct early *early;         /* what memory it was born with, in a pre-copy or by its parent; or NULL */
+	bool placed;                 /* pages that a pre-copy had no place for have been put into its memory */
 	bool bequeathed, heir, stranger; /* it has put in place what it leaves; has what it inherits; and more */
 	size_t filters;              /* seccomp filters of its own that its first thread has by now */
 	/* Its pid namespace and its children's by now, and the user namespace that it is in (record ids, 0 for
