@@ -383,6 +383,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		if (r == 0)
 			r = ckpt_seccomp_check(t, th, e);
 		if (r == 0)
+			r = ckpt_uring_rings_check(t, k, th, e);
+		if (r == 0)
 			r = ckpt_attributes_check(k, th, e);
 		if (r < 0)
 			return r;

@@ -19,6 +19,7 @@
 typedef struct Ckpt__Uring Ckpt__Uring;
 struct ckpt_batch;
 struct ckpt_dump;
+struct ckpt_task;
 struct ckpt_thread;
 struct list;
 struct restore;
@@ -51,6 +52,11 @@ int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt
 /* When nothing is under way: what rings hold, and who has mapped them. */
 int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e);
 
+/* Then: what is registered with them, and which of them with threads. (uring_registered.c) */
+int ckpt_uring_registered(struct ckpt_dump *d, struct err *e);
+/* The struct io_uring_task of a stopped thread; 0: it has none. (kinds/uring.c) */
+int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e);
+
 /* A new one, of ours; and one that is there, as such a one is laid out. Sizes and flags are those of the image.
  * (kinds/uring_open.c) */
 int ckpt_uring_setup(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e);
@@ -63,6 +69,12 @@ bool ckpt_uring_fits(const struct ckpt_tree *t, const Ckpt__Area *a);
 int ckpt_uring_check(const Ckpt__File *f, struct err *e);
 /* That there is none where the VPS is not given the feature. */
 int ckpt_uring_allow(const struct ckpt_tree *t, bool given, struct err *e);
+/* Rings that threads have registered, and name by their places: on a dump, by where the kernel has which open file
+ * (`file_at`, as tree.files, 0 where that is not known). (uring_rings.c) */
+int ckpt_uring_rings_collect(struct ckpt_dump *d, const uint64_t *file_at, struct err *e);
+int ckpt_uring_rings_check(const struct ckpt_tree *t, const struct ckpt_task *k, const Ckpt__Thread *th, struct err *e);
+/* The thread does it, when its fds are there. */
+void restore_uring_rings(const Ckpt__Thread *th, struct list *l);
 /* Maps rings, when all other memory of a process has its place. (uring_areas.c) */
 int restore_uring_areas(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 

@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
+#include "runtime/value.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -168,7 +169,7 @@ static int let_complete(struct ckpt_dump *d, const struct ckpt_task *k, struct c
 	return ckpt_batch_run(b, th, c, n, e);
 }
 
-static int find_tctx(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
+int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
 {
 	cleanup_close int fd = -EBADF;
 	char path[64];
@@ -184,13 +185,29 @@ static int find_tctx(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *
 	return r == 0 ? ckpt_kernel_member(d->kernel, task, "task_struct", "io_uring", 8, ret, e) : r;
 }
 
+/* A thread that has had to do with an io_uring at any time. It need not have one open: what is registered with it holds
+ * one, too. Where the VPS has the feature that costs a call. */
+static int has_context(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e)
+{
+	struct ckpt_call c = { SYS_io_uring_enter, { 0, 0, 0, IORING_ENTER_REGISTERED_RING }, 0 };
+	int r;
+
+	if (d->urings || !(d->spec->features & RT_FEATURE_IO_URING))
+		return d->urings;
+	r = ckpt_batch_one(b, th, &c, &c.ret, e);
+	d->urings = r == 0 && (c.ret >= 0 || c.ret == -EBADF);
+	return r < 0 ? r : d->urings;
+}
+
 int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
 		     struct err *e)
 {
 	uint64_t tctx = 0, end = now_monotonic_us() + PENDING_US;
 	uint32_t pending = 0;
-	int r = d->urings ? find_tctx(d, th->tid, &tctx, e) : 0;
+	int r = has_context(d, b, th, e);
 
+	if (r > 0)
+		r = ckpt_uring_task(d, th->tid, &tctx, e);
 	while (r == 0 && tctx) {
 		r = let_complete(d, k, b, th, e);
 		if (r == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* io_uring, by its bare calls: rings of all layouts that have served many requests, with requests that were not yet
- * made, completions that nobody has taken, shared with a child, watched by an epoll; work under way. */
+ * made, completions that nobody has taken, shared with a child, watched by an epoll, registered with threads; work under way. */
 #include "tests/checkpoint/guest.h"
 
 #include <linux/io_uring.h>
@@ -193,6 +193,39 @@ static void *wait_completion(void *arg)
 	return NULL;
 }
 
+/* At this place of the calling thread. */
+static void put_in_place(const struct ring *r, unsigned place)
+{
+	struct io_uring_rsrc_update at = { .offset = place, .data = (unsigned)r->fd };
+
+	CHECK(syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_RING_FDS, &at, 1) == 1);
+}
+
+/* By its place, which is the only one of the calling thread that it may be called by. */
+static void check_in_place(struct ring *r, unsigned place)
+{
+	next(r, IORING_OP_NOP, 31 + place);
+	__atomic_store_n(word(r, r->p.sq_off.tail), r->tail, __ATOMIC_RELEASE);
+	CHECK(syscall(SYS_io_uring_enter, place, 1, 1, IORING_ENTER_GETEVENTS | IORING_ENTER_REGISTERED_RING, NULL,
+		      0) == 1);
+	CHECK(waiting(r) == 1 && take(r).user_data == 31 + place);
+	CHECK(syscall(SYS_io_uring_enter, place ? 0 : 1, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) < 0 &&
+	      errno == EBADF);
+}
+
+static struct ring placed;
+static pthread_barrier_t in_place, restored;
+
+static void *hold_in_place(void *arg)
+{
+	(void)arg;
+	put_in_place(&placed, 15);
+	pthread_barrier_wait(&in_place);
+	pthread_barrier_wait(&restored);
+	check_in_place(&placed, 15);
+	return NULL;
+}
+
 static int child(struct ring *shared, const int *go)
 {
 	char c;
@@ -209,7 +242,7 @@ int main(void)
 	static struct ring plain, tiny, big, wide, bare, skewed, shared, slow;
 	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = 5 };
 	int go[2], watch = epoll_create1(0), copy, direct, status = 0;
-	pthread_t waiter;
+	pthread_t waiter, holder;
 	unsigned flags;
 	pid_t pid;
 
@@ -241,10 +274,18 @@ int main(void)
 	CHECK(pthread_create(&waiter, NULL, wait_completion, NULL) == 0);
 	while (!__atomic_load_n(&waits, __ATOMIC_ACQUIRE))
 		sched_yield();
+	set_up(&placed, 2, 0, 0);
+	put_in_place(&placed, 0);
+	CHECK(pthread_barrier_init(&in_place, NULL, 2) == 0 && pthread_barrier_init(&restored, NULL, 2) == 0);
+	CHECK(pthread_create(&holder, NULL, hold_in_place, NULL) == 0);
+	pthread_barrier_wait(&in_place);
 	start_direct(&slow, direct);
 	flags = *word(&big, big.p.sq_off.flags);
 	wait_for_restore();
 	CHECK(*word(&big, big.p.sq_off.flags) == flags && fcntl(copy, F_GETFD) == 0);
+	check_in_place(&placed, 0);
+	pthread_barrier_wait(&restored);
+	CHECK(pthread_join(holder, NULL) == 0);
 	check_direct(&slow);
 	check_left(&plain, 5, 5);
 	check_left(&tiny, 1, 1);
