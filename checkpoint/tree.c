@@ -425,7 +425,7 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 		return bad(e, "file", id);
 	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
 	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||
-	       ckpt_pty_check(t, f, e) < 0 || ckpt_uring_check(f, e) < 0 ? -EIO : 0;
+	       ckpt_pty_check(t, f, e) < 0 || ckpt_uring_check(t, f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,

@@ -19,6 +19,7 @@
 typedef struct Ckpt__Uring Ckpt__Uring;
 struct ckpt_batch;
 struct ckpt_dump;
+struct ckpt_late;
 struct ckpt_task;
 struct ckpt_thread;
 struct list;
@@ -54,6 +55,8 @@ int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e);
 
 /* Then: what is registered with them, and which of them with threads. (uring_registered.c) */
 int ckpt_uring_registered(struct ckpt_dump *d, struct err *e);
+bool ckpt_uring_files_fit(const struct ckpt_tree *t, const Ckpt__Uring *u);
+int ckpt_uring_late(struct ckpt_late *q, const Ckpt__File *f, struct err *e);
 /* The struct io_uring_task of a stopped thread; 0: it has none. (kinds/uring.c) */
 int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e);
 
@@ -66,7 +69,7 @@ int ckpt_uring_open(const Ckpt__Uring *as, struct err *e);
 void ckpt_uring_unmap(struct ckpt_uring *u);
 bool ckpt_uring_is(const struct ckpt_tree *t, const Ckpt__Area *a);
 bool ckpt_uring_fits(const struct ckpt_tree *t, const Ckpt__Area *a);
-int ckpt_uring_check(const Ckpt__File *f, struct err *e);
+int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
 /* That there is none where the VPS is not given the feature. */
 int ckpt_uring_allow(const struct ckpt_tree *t, bool given, struct err *e);
 /* Rings that threads have registered, and name by their places: on a dump, by where the kernel has which open file

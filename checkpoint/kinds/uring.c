@@ -34,11 +34,13 @@ static const struct {
 	const char *member;
 	unsigned size;
 	const char *what;
+	bool newer; /* than some kernels, which have no such thing */
 } refused_members[] = {
-	{ "restrictions.registered", 1, "has restrictions" },
-	{ "personalities.xa_head", 8, "has personalities" },
-	{ "io_bl_xa.xa_head", 8, "has buffers to choose from" },
-	{ "io_ev_fd", 8, "tells an eventfd of completions" },
+	{ "restrictions.registered", 1, "has restrictions", false },
+	{ "personalities.xa_head", 8, "has personalities", false },
+	{ "io_bl_xa.xa_head", 8, "has buffers to choose from", false },
+	{ "param_region.ptr", 8, "has registered memory for what calls wait for", true },
+	{ "zcrx_ctxs.xa_head", 8, "receives into its memory (zcrx)", true },
 };
 
 static bool is(const struct ckpt_fd *f)
@@ -74,9 +76,14 @@ static int check_registered(struct ckpt_dump *d, const struct ckpt_fd *f, uint64
 
 	if (r == 0)
 		r = count(f, "UserBufs", 10, &buffers, e);
-	if (r == 0 && (files || buffers))
-		return refuse(e, f, files ? "has registered files" : "has registered buffers");
+	if (r == 0 && files && !ckpt_kernel_has(d->kernel, "io_rsrc_data", "nodes")) /* Linux 6.13 */
+		return refuse(e, f, "has registered files");
+	if (r == 0 && buffers)
+		return refuse(e, f, "has registered buffers");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(refused_members); i++) {
+		if (refused_members[i].newer &&
+		    !ckpt_kernel_has(d->kernel, "io_ring_ctx", refused_members[i].member))
+			continue;
 		r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", refused_members[i].member,
 				       refused_members[i].size, &v, e);
 		if (r == 0 && v)
@@ -99,6 +106,34 @@ static int read_workers(struct ckpt_dump *d, uint64_t ctx, Ckpt__Uring *u, struc
 	u->workers[0] = (uint32_t)both;
 	u->workers[1] = (uint32_t)(both >> 32);
 	return 0;
+}
+
+/* How long calls look for what comes by the network before they sleep. */
+static int read_napi(const struct ckpt_fd *f, Ckpt__Uring *u, struct err *e)
+{
+	uint64_t ns = 0;
+
+	u->napi = strstr(f->info, "\nNAPI:\tenabled") != NULL;
+	if (!u->napi)
+		return 0;
+	if (strstr(f->info, "\nnapi tracking:\tstatic"))
+		return refuse(e, f, "looks for what certain network devices get (NAPI)");
+	u->napi_prefer = strstr(f->info, "\nnapi_prefer_busy_poll:\ttrue") != NULL;
+	if (ckpt_info_number(f, "napi_busy_poll_dt", 10, &ns) < 0 || ns / 1000 > UINT32_MAX)
+		return refuse(e, f, "looks for what comes by the network (NAPI)");
+	u->napi_us = (uint32_t)(ns / 1000);
+	return 0;
+}
+
+static int read_clock(struct ckpt_dump *d, uint64_t ctx, Ckpt__Uring *u, struct err *e)
+{
+	uint64_t clock = CLOCK_MONOTONIC;
+	int r = 0;
+
+	if (ckpt_kernel_has(d->kernel, "io_ring_ctx", "clockid")) /* Linux 6.12 */
+		r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", "clockid", 4, &clock, e);
+	u->clock = clock == CLOCK_MONOTONIC ? 0 : (uint32_t)clock;
+	return r;
 }
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
@@ -125,6 +160,10 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 		r = check_registered(d, f, ctx, e);
 	if (r == 0)
 		r = read_workers(d, ctx, u, e);
+	if (r == 0)
+		r = read_clock(d, ctx, u, e);
+	if (r == 0)
+		r = read_napi(f, u, e);
 	u->flags = (uint32_t)flags;
 	u->sq_entries = (uint32_t)sq + 1;
 	u->cq_entries = (uint32_t)cq + 1;
@@ -344,4 +383,5 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return ckpt_uring_open(f->uring, e);
 }
 
-const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true };
+const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true,
+					   .late = ckpt_uring_late };

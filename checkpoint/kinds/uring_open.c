@@ -18,6 +18,8 @@
 
 #define ENTRIES_MAX 32768u /* IORING_MAX_ENTRIES; twice as many completions */
 #define MESSAGES 64u
+#define REGISTER_NAPI 27u  /* IORING_REGISTER_NAPI, Linux 6.9 */
+#define REGISTER_CLOCK 29u /* IORING_REGISTER_CLOCK, Linux 6.12 */
 
 bool ckpt_uring_is(const struct ckpt_tree *t, const Ckpt__Area *a)
 {
@@ -36,14 +38,15 @@ static bool is_power(uint32_t n)
 	return n && !(n & (n - 1));
 }
 
-int ckpt_uring_check(const Ckpt__File *f, struct err *e)
+int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e)
 {
 	const Ckpt__Uring *u = f->uring;
 	bool good = u && is_power(u->sq_entries) && is_power(u->cq_entries) && u->sq_entries <= ENTRIES_MAX &&
 		    u->cq_entries <= 2 * ENTRIES_MAX && !(u->flags & ~(uint32_t)CKPT_URING_SAVED) &&
 		    u->sq_head <= CKPT_URING_AGE_MAX && u->cq_tail <= CKPT_URING_AGE_MAX &&
 		    (u->n_workers == 0 || u->n_workers == 2) &&
-		    (!(u->flags & IORING_SETUP_R_DISABLED) || (!u->sq_head && !u->cq_tail));
+		    (!(u->flags & IORING_SETUP_R_DISABLED) || (!u->sq_head && !u->cq_tail)) &&
+		    ckpt_uring_files_fit(t, u);
 
 	if ((f->kind == CKPT_FILE_URING) == (u != NULL) && (!u || good))
 		return 0;
@@ -184,6 +187,27 @@ static void put_back(void *at, size_t size, const ProtobufCBinaryData *data)
 	memset((uint8_t *)at + data->len, 0, size - data->len);
 }
 
+/* Settings that need nothing but the ring. */
+static int set(const struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
+{
+	/* struct io_uring_clock_register and io_uring_napi, which are newer than some headers */
+	const uint32_t clock[4] = { as->clock };
+	const struct {
+		uint32_t us;
+		uint8_t prefer, opcode, pad[2];
+		uint32_t tracking, reserved;
+	} napi = { .us = as->napi_us, .prefer = as->napi_prefer != 0 };
+
+	if (as->n_workers && syscall(SYS_io_uring_register, u->fd, IORING_REGISTER_IOWQ_MAX_WORKERS,
+				     (uint32_t[]){ as->workers[0], as->workers[1] }, 2) < 0)
+		return err_sys(e, "limit the workers of an io_uring");
+	if (as->clock && syscall(SYS_io_uring_register, u->fd, REGISTER_CLOCK, clock, 0) < 0)
+		return err_sys(e, "set the clock of an io_uring");
+	if (as->napi && syscall(SYS_io_uring_register, u->fd, REGISTER_NAPI, &napi, 1) < 0)
+		return err_sys(e, "have an io_uring look for what comes by the network");
+	return 0;
+}
+
 static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 {
 	int r = ckpt_uring_map(u, e);
@@ -200,10 +224,7 @@ static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 		return err_set(e, ERR_FAIL, "an io_uring is not where it was");
 	put_back(u->ring, u->ring_size, &as->ring);
 	put_back(u->sqes, u->sqes_size, &as->sqes);
-	if (as->n_workers && syscall(SYS_io_uring_register, u->fd, IORING_REGISTER_IOWQ_MAX_WORKERS,
-				     (uint32_t[]){ as->workers[0], as->workers[1] }, 2) < 0)
-		return err_sys(e, "limit the workers of an io_uring");
-	return 0;
+	return set(u, as, e);
 }
 
 int ckpt_uring_open(const Ckpt__Uring *as, struct err *e)

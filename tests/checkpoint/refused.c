@@ -25,7 +25,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD };
 
 static int ready[2];
 
@@ -58,6 +58,18 @@ static void place_ring(void)
 	CHECK(syscall(SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &at, 1) == 1 && close(fd) == 0);
 	wait_for_restore();
 	CHECK(syscall(SYS_io_uring_enter, 4, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) == 0);
+}
+
+/* A pipe that an io_uring alone has. */
+static void hold_by_ring(void)
+{
+	struct io_uring_params p = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 1, &p), alone[2];
+
+	CHECK(pipe(alone) == 0 && syscall(SYS_io_uring_register, fd, IORING_REGISTER_FILES, alone, 1) == 0 &&
+	      close(alone[0]) == 0);
+	wait_for_restore();
+	CHECK(write(alone[1], "x", 1) == 1);
 }
 
 static _Noreturn void stay(void)
@@ -241,6 +253,10 @@ int main(void)
 	}
 	if (WHAT == PLACED) {
 		place_ring();
+		return done();
+	}
+	if (WHAT == HELD) {
+		hold_by_ring();
 		return done();
 	}
 	if (WHAT == FANOTIFY) { /* whose events nobody reads */

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* io_uring, by its bare calls: rings of all layouts that have served many requests, with requests that were not yet
- * made, completions that nobody has taken, shared with a child, watched by an epoll, registered with threads; work under way. */
+ * made, completions that nobody has taken, shared with a child, watched by an epoll, registered with threads, with registered files and eventfds; work under way. */
 #include "tests/checkpoint/guest.h"
 
 #include <linux/io_uring.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -226,6 +227,115 @@ static void *hold_in_place(void *arg)
 	return NULL;
 }
 
+enum { SLOTS = 40, DISK = 3, PROC = 7, FAR = 8, TAGGED = 30, FIRST_FREE = 20, FREE = 2 };
+static struct ring holding, telling;
+static int told, proc;
+static char napi[256];
+
+static void put_in_slot(struct ring *r, unsigned slot, int fd, uint64_t tag)
+{
+	struct io_uring_rsrc_update2 u = { .offset = slot, .data = (uintptr_t)&fd, .tags = (uintptr_t)&tag, .nr = 1 };
+
+	CHECK(syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_FILES_UPDATE2, &u, sizeof(u)) == 1);
+}
+
+/* struct io_uring_napi and io_uring_clock_register are newer than some headers and kernels. */
+static void settle(struct ring *r)
+{
+	uint32_t poll[4] = { 77, 1 }, boottime[4] = { CLOCK_BOOTTIME };
+
+	if (syscall(SYS_io_uring_register, r->fd, 27, poll, 1) < 0 ||
+	    syscall(SYS_io_uring_register, r->fd, 29, boottime, 0) < 0)
+		CHECK(errno == EINVAL || errno == EOPNOTSUPP);
+}
+
+/* The end of fdinfo. */
+static void read_napi(const struct ring *r, char *ret, size_t size)
+{
+	char path[64], text[4096] = { 0 };
+	const char *at;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", r->fd);
+	fd = open(path, O_RDONLY);
+	CHECK(fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && close(fd) == 0);
+	at = strstr(text, "\nNAPI");
+	snprintf(ret, size, "%s", at ? at : "");
+}
+
+/* Files in a table with holes: one is open in another process alone (`far`), one is opened late, one has a tag. An
+ * eventfd hears of what takes its time, and of nothing yet. */
+static void hold_files(int far)
+{
+	struct io_uring_rsrc_register all = { .nr = SLOTS, .flags = IORING_RSRC_REGISTER_SPARSE };
+	struct io_uring_file_index_range range = { .off = FIRST_FREE, .len = FREE };
+
+	set_up(&holding, 8, 0, 0);
+	set_up(&telling, 8, 0, 0);
+	settle(&telling);
+	read_napi(&telling, napi, sizeof(napi));
+	told = eventfd(0, EFD_NONBLOCK);
+	proc = open("/proc/self/status", O_RDONLY);
+	CHECK(syscall(SYS_io_uring_register, holding.fd, IORING_REGISTER_FILES2, &all, sizeof(all)) == 0);
+	CHECK(syscall(SYS_io_uring_register, holding.fd, IORING_REGISTER_FILE_ALLOC_RANGE, &range, 0) == 0);
+	put_in_slot(&holding, DISK, file, 0);
+	put_in_slot(&holding, PROC, proc, 0);
+	put_in_slot(&holding, FAR, far, 0);
+	put_in_slot(&holding, TAGGED, file, 4242);
+	CHECK(syscall(SYS_io_uring_register, holding.fd, IORING_REGISTER_EVENTFD_ASYNC, &told, 1) == 0);
+	CHECK(syscall(SYS_io_uring_register, telling.fd, IORING_REGISTER_EVENTFD, &told, 1) == 0);
+}
+
+static int read_slot(unsigned slot, char *buf, unsigned len)
+{
+	struct io_uring_sqe *s = next(&holding, IORING_OP_READ, 0);
+
+	s->fd = (int)slot;
+	s->flags = IOSQE_FIXED_FILE;
+	s->addr = (uintptr_t)buf;
+	s->len = len;
+	submit(&holding, 1);
+	return take(&holding).res;
+}
+
+static int open_in_slot(void)
+{
+	struct io_uring_sqe *s = next(&holding, IORING_OP_OPENAT, 0);
+
+	s->fd = AT_FDCWD;
+	s->addr = (uintptr_t)"/dev/null";
+	s->file_index = ~0u; /* IORING_FILE_INDEX_ALLOC */
+	submit(&holding, 1);
+	return take(&holding).res;
+}
+
+static void check_files(int far_writer)
+{
+	char buf[8] = { 0 }, now[sizeof(napi)];
+	uint64_t n;
+
+	read_napi(&telling, now, sizeof(now));
+	CHECK(strcmp(now, napi) == 0 && read(told, &n, 8) < 0 && errno == EAGAIN);
+	CHECK(pwrite(file, "disk", 4, 0) == 4 && read_slot(DISK, buf, 4) == 4 && memcmp(buf, "disk", 4) == 0);
+	CHECK(read_slot(PROC, buf, 5) == 5 && memcmp(buf, "Name:", 5) == 0 && lseek(proc, 0, SEEK_CUR) == 0);
+	CHECK(write(far_writer, "far", 3) == 3 && read_slot(FAR, buf, 3) == 3 && memcmp(buf, "far", 3) == 0);
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (i != DISK && i != PROC && i != FAR && i != TAGGED)
+			CHECK(read_slot(i, buf, 1) == -EBADF);
+	for (int i = 0; i < FREE; i++)
+		CHECK(open_in_slot() == FIRST_FREE + i);
+	CHECK(open_in_slot() == -ENFILE);
+	put_in_slot(&holding, TAGGED, -1, 0);
+	CHECK(take(&holding).user_data == 4242);
+	while (read(told, &n, 8) == 8)
+		;
+	/* This is done at once, which one of the rings tells of. */
+	serve(&holding, 1);
+	CHECK(read(told, &n, 8) < 0 && errno == EAGAIN);
+	serve(&telling, 1);
+	CHECK(read(told, &n, 8) == 8 && n == 1);
+}
+
 static int child(struct ring *shared, const int *go)
 {
 	char c;
@@ -241,7 +351,7 @@ int main(void)
 {
 	static struct ring plain, tiny, big, wide, bare, skewed, shared, slow;
 	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = 5 };
-	int go[2], watch = epoll_create1(0), copy, direct, status = 0;
+	int go[2], far[2], watch = epoll_create1(0), copy, direct, status = 0;
 	pthread_t waiter, holder;
 	unsigned flags;
 	pid_t pid;
@@ -265,11 +375,12 @@ int main(void)
 	leave(&bare, 1000, 250, 30, 2);
 	skew(&skewed, 40, 21);
 	copy = dup(plain.fd);
-	CHECK(pipe(go) == 0);
+	CHECK(pipe(go) == 0 && pipe(far) == 0);
 	pid = fork();
 	if (pid == 0)
 		_exit(child(&shared, go));
-	ev.data.u32 = 5;
+	hold_files(far[0]);
+	close(far[0]);
 	CHECK(epoll_ctl(watch, EPOLL_CTL_ADD, shared.fd, &ev) == 0 && epoll_wait(watch, &ev, 1, 0) == 0);
 	CHECK(pthread_create(&waiter, NULL, wait_completion, NULL) == 0);
 	while (!__atomic_load_n(&waits, __ATOMIC_ACQUIRE))
@@ -287,6 +398,7 @@ int main(void)
 	pthread_barrier_wait(&restored);
 	CHECK(pthread_join(holder, NULL) == 0);
 	check_direct(&slow);
+	check_files(far[1]);
 	check_left(&plain, 5, 5);
 	check_left(&tiny, 1, 1);
 	check_left(&big, 100, 1003);
