@@ -257,6 +257,8 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 
 	if (n == 0)
 		n = restore_compat_thread(p, i, e);
+	if (n == 0)
+		n = restore_uring_owned(r, p, i, l, e);
 	if (n < 0)
 		return n;
 	list_init(l, r);

@@ -20,6 +20,7 @@ typedef struct Ckpt__Uring Ckpt__Uring;
 struct ckpt_batch;
 struct ckpt_dump;
 struct ckpt_late;
+struct ckpt_seen;
 struct ckpt_task;
 struct ckpt_thread;
 struct list;
@@ -29,6 +30,8 @@ struct restoring;
 #define CKPT_URING_NAME "anon_inode:[io_uring]" /* of the file, and of what is mapped of it */
 /* Requests of a ring's life, each of which takes some 60 ns to be made up for. */
 #define CKPT_URING_AGE_MAX (1u << 28)
+/* Of a ring for one thread alone, which makes up for them itself: calls, some microseconds each. */
+#define CKPT_URING_CALLS_MAX (1u << 21)
 
 /* Newer than some headers: Linux 6.5, 6.6. */
 #define CKPT_URING_NO_MMAP (1u << 14)
@@ -37,7 +40,7 @@ struct restoring;
 #define CKPT_URING_SAVED                                                                                              \
 	(IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_R_DISABLED | IORING_SETUP_SUBMIT_ALL |                \
 	 IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG | IORING_SETUP_SQE128 | IORING_SETUP_CQE32 |            \
-	 CKPT_URING_NO_SQARRAY)
+	 IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | CKPT_URING_NO_SQARRAY)
 
 /* A ring of ours that is mapped. */
 struct ckpt_uring {
@@ -57,6 +60,8 @@ int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e);
 int ckpt_uring_registered(struct ckpt_dump *d, struct err *e);
 bool ckpt_uring_files_fit(const struct ckpt_tree *t, const Ckpt__Uring *u);
 int ckpt_uring_late(struct ckpt_late *q, const Ckpt__File *f, struct err *e);
+/* The task_struct of a stopped thread. (kinds/uring.c) */
+int ckpt_uring_thread(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e);
 /* The struct io_uring_task of a stopped thread; 0: it has none. (kinds/uring.c) */
 int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e);
 
@@ -67,6 +72,20 @@ int ckpt_uring_map(struct ckpt_uring *u, struct err *e);
 /* One that has been through what that of the image has; its fd. */
 int ckpt_uring_open(const Ckpt__Uring *as, struct err *e);
 void ckpt_uring_unmap(struct ckpt_uring *u);
+/* One that is mapped: requests that do nothing, so many, ready to be submitted step by step; with the completions of
+ * each taken out before the next. Then, when they are through, its contents. */
+uint32_t ckpt_uring_step(const Ckpt__Uring *as);
+void ckpt_uring_ready(struct ckpt_uring *u, bool silent, uint32_t times);
+int ckpt_uring_finish(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e);
+
+/*
+ * Rings for one thread alone (IORING_SETUP_SINGLE_ISSUER, DEFER_TASKRUN; Linux 6.0), which that thread enables and makes
+ * up for what it has served. (uring_owner.c)
+ */
+int ckpt_uring_owner_collect(struct ckpt_dump *d, const Ckpt__File *f, const struct ckpt_seen *s, uint64_t ctx,
+			     struct err *e);
+bool ckpt_uring_owner_fits(const struct ckpt_tree *t, const Ckpt__File *f);
+int restore_uring_owned(struct restore *r, struct restoring *p, size_t thread, struct list *l, struct err *e);
 bool ckpt_uring_is(const struct ckpt_tree *t, const Ckpt__Area *a);
 bool ckpt_uring_fits(const struct ckpt_tree *t, const Ckpt__Area *a);
 int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);

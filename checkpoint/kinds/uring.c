@@ -26,7 +26,6 @@ static const struct {
 	{ IORING_SETUP_IOPOLL, "polls for completions (IORING_SETUP_IOPOLL)" },
 	{ IORING_SETUP_SQPOLL, "has a thread of the kernel's (IORING_SETUP_SQPOLL)" },
 	{ IORING_SETUP_ATTACH_WQ, "shares workers with another (IORING_SETUP_ATTACH_WQ)" },
-	{ IORING_SETUP_SINGLE_ISSUER, "is for one thread alone (IORING_SETUP_SINGLE_ISSUER)" },
 	{ CKPT_URING_NO_MMAP, "lies in memory of the program's (IORING_SETUP_NO_MMAP)" },
 	{ ~(unsigned)CKPT_URING_SAVED, "has flags that are not known" },
 };
@@ -208,11 +207,10 @@ static int let_complete(struct ckpt_dump *d, const struct ckpt_task *k, struct c
 	return ckpt_batch_run(b, th, c, n, e);
 }
 
-int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
+int ckpt_uring_thread(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
 {
 	cleanup_close int fd = -EBADF;
 	char path[64];
-	uint64_t task;
 	int r = kernel_open(d, e);
 
 	snprintf(path, sizeof(path), "/proc/%d", (int)tid);
@@ -220,7 +218,15 @@ int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e
 	if (r == 0 && fd < 0)
 		r = err_sys(e, "open %s", path);
 	if (r == 0)
-		r = ckpt_kernel_task(d->kernel, fd, &task, e);
+		r = ckpt_kernel_task(d->kernel, fd, ret, e);
+	return r;
+}
+
+int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
+{
+	uint64_t task;
+	int r = ckpt_uring_thread(d, tid, &task, e);
+
 	return r == 0 ? ckpt_kernel_member(d->kernel, task, "task_struct", "io_uring", 8, ret, e) : r;
 }
 

@@ -46,7 +46,7 @@ int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err 
 		    u->sq_head <= CKPT_URING_AGE_MAX && u->cq_tail <= CKPT_URING_AGE_MAX &&
 		    (u->n_workers == 0 || u->n_workers == 2) &&
 		    (!(u->flags & IORING_SETUP_R_DISABLED) || (!u->sq_head && !u->cq_tail)) &&
-		    ckpt_uring_files_fit(t, u);
+		    ckpt_uring_files_fit(t, u) && ckpt_uring_owner_fits(t, f);
 
 	if ((f->kind == CKPT_FILE_URING) == (u != NULL) && (!u || good))
 		return 0;
@@ -131,6 +131,20 @@ static void fill_requests(struct ckpt_uring *u, const struct io_uring_sqe *reque
 	}
 }
 
+uint32_t ckpt_uring_step(const Ckpt__Uring *as)
+{
+	return as->sq_entries < as->cq_entries ? as->sq_entries : as->cq_entries;
+}
+
+void ckpt_uring_ready(struct ckpt_uring *u, bool silent, uint32_t times)
+{
+	const struct io_uring_sqe request = { .opcode = IORING_OP_NOP, .flags = silent ? IOSQE_CQE_SKIP_SUCCESS : 0 };
+
+	fill_requests(u, &request);
+	*word(u, u->params.cq_off.flags) = IORING_CQ_EVENTFD_DISABLED;
+	*word(u, u->params.sq_off.tail) += times;
+}
+
 /* As many times. What `into` gets of completions is taken out of it. */
 static int repeat(struct ckpt_uring *u, const struct io_uring_sqe *request, uint32_t times, struct ckpt_uring *into,
 		  struct err *e)
@@ -208,6 +222,15 @@ static int set(const struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 	return 0;
 }
 
+int ckpt_uring_finish(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
+{
+	if (*word(u, u->params.sq_off.head) != as->sq_head || *word(u, u->params.cq_off.tail) != as->cq_tail)
+		return err_set(e, ERR_FAIL, "an io_uring is not where it was");
+	put_back(u->ring, u->ring_size, &as->ring);
+	put_back(u->sqes, u->sqes_size, &as->sqes);
+	return 0;
+}
+
 static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 {
 	int r = ckpt_uring_map(u, e);
@@ -217,21 +240,22 @@ static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 	if (as->ring.len > u->ring_size || as->sqes.len > u->sqes_size || as->array != u->params.sq_off.array ||
 	    as->cqes != u->params.cq_off.cqes)
 		return err_set(e, ERR_UNSUPPORTED, "an io_uring lies differently in memory on this host's kernel");
-	r = advance(u, as, e);
-	if (r < 0)
+	r = set(u, as, e);
+	if (r < 0 || as->owner)
 		return r;
-	if (*word(u, u->params.sq_off.head) != as->sq_head || *word(u, u->params.cq_off.tail) != as->cq_tail)
-		return err_set(e, ERR_FAIL, "an io_uring is not where it was");
-	put_back(u->ring, u->ring_size, &as->ring);
-	put_back(u->sqes, u->sqes_size, &as->sqes);
-	return set(u, as, e);
+	r = advance(u, as, e);
+	return r == 0 ? ckpt_uring_finish(u, as, e) : r;
 }
 
 int ckpt_uring_open(const Ckpt__Uring *as, struct err *e)
 {
 	struct ckpt_uring u;
-	int r = ckpt_uring_setup(&u, as, e);
+	Ckpt__Uring first = *as;
+	int r;
 
+	if (as->owner)
+		first.flags |= IORING_SETUP_R_DISABLED;
+	r = ckpt_uring_setup(&u, &first, e);
 	if (r < 0)
 		return r;
 	r = make(&u, as, e);

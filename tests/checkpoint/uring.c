@@ -148,7 +148,7 @@ static void check_left(struct ring *r, unsigned completions, unsigned requests)
 }
 
 static uint8_t *buffer;
-static int file;
+static int file, told; /* an eventfd */
 
 /* Writes past the page cache, which take their time; what is read comes into memory that nobody writes to. */
 static void start_direct(struct ring *r, int fd)
@@ -214,22 +214,38 @@ static void check_in_place(struct ring *r, unsigned place)
 	      errno == EBADF);
 }
 
-static struct ring placed;
+/* For the calling thread alone, with a file and an eventfd: neither hears of what a restore does. */
+static void own(struct ring *r, unsigned flags)
+{
+	set_up(r, 8, IORING_SETUP_SINGLE_ISSUER | flags, 0);
+	CHECK(syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_FILES, &file, 1) == 0);
+	leave(r, 2500, 5, 0, 0);
+	for (unsigned i = 0; i < 21; i++) {
+		next(r, IORING_OP_NOP, 0)->flags = IOSQE_CQE_SKIP_SUCCESS;
+		submit(r, 0);
+	}
+	leave(r, 0, 0, 2, 3);
+	CHECK(syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_EVENTFD, &told, 1) == 0);
+}
+
+static struct ring placed, theirs;
 static pthread_barrier_t in_place, restored;
 
 static void *hold_in_place(void *arg)
 {
 	(void)arg;
 	put_in_place(&placed, 15);
+	own(&theirs, 0);
 	pthread_barrier_wait(&in_place);
 	pthread_barrier_wait(&restored);
 	check_in_place(&placed, 15);
+	check_left(&theirs, 5, 5);
 	return NULL;
 }
 
 enum { SLOTS = 40, DISK = 3, PROC = 7, FAR = 8, TAGGED = 30, FIRST_FREE = 20, FREE = 2 };
 static struct ring holding, telling;
-static int told, proc;
+static int proc;
 static char napi[256];
 
 static void put_in_slot(struct ring *r, unsigned slot, int fd, uint64_t tag)
@@ -274,7 +290,6 @@ static void hold_files(int far)
 	set_up(&telling, 8, 0, 0);
 	settle(&telling);
 	read_napi(&telling, napi, sizeof(napi));
-	told = eventfd(0, EFD_NONBLOCK);
 	proc = open("/proc/self/status", O_RDONLY);
 	CHECK(syscall(SYS_io_uring_register, holding.fd, IORING_REGISTER_FILES2, &all, sizeof(all)) == 0);
 	CHECK(syscall(SYS_io_uring_register, holding.fd, IORING_REGISTER_FILE_ALLOC_RANGE, &range, 0) == 0);
@@ -349,13 +364,14 @@ static int child(struct ring *shared, const int *go)
 
 int main(void)
 {
-	static struct ring plain, tiny, big, wide, bare, skewed, shared, slow;
+	static struct ring plain, tiny, big, wide, bare, skewed, shared, slow, owned, later;
 	struct epoll_event ev = { .events = EPOLLIN, .data.u32 = 5 };
 	int go[2], far[2], watch = epoll_create1(0), copy, direct, status = 0;
 	pthread_t waiter, holder;
 	unsigned flags;
 	pid_t pid;
 
+	told = eventfd(0, EFD_NONBLOCK);
 	file = open("/root/uring", O_RDWR | O_CREAT, 0600);
 	direct = open("/root/uring", O_RDWR | O_DIRECT);
 	buffer = mmap(NULL, DIRECT * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -385,6 +401,8 @@ int main(void)
 	CHECK(pthread_create(&waiter, NULL, wait_completion, NULL) == 0);
 	while (!__atomic_load_n(&waits, __ATOMIC_ACQUIRE))
 		sched_yield();
+	own(&owned, IORING_SETUP_DEFER_TASKRUN);
+	set_up(&later, 4, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_R_DISABLED, 0);
 	set_up(&placed, 2, 0, 0);
 	put_in_place(&placed, 0);
 	CHECK(pthread_barrier_init(&in_place, NULL, 2) == 0 && pthread_barrier_init(&restored, NULL, 2) == 0);
@@ -395,10 +413,13 @@ int main(void)
 	wait_for_restore();
 	CHECK(*word(&big, big.p.sq_off.flags) == flags && fcntl(copy, F_GETFD) == 0);
 	check_in_place(&placed, 0);
-	pthread_barrier_wait(&restored);
-	CHECK(pthread_join(holder, NULL) == 0);
 	check_direct(&slow);
 	check_files(far[1]);
+	pthread_barrier_wait(&restored);
+	CHECK(pthread_join(holder, NULL) == 0);
+	check_left(&owned, 5, 5);
+	CHECK(syscall(SYS_io_uring_register, later.fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) == 0);
+	serve(&later, 5);
 	check_left(&plain, 5, 5);
 	check_left(&tiny, 1, 1);
 	check_left(&big, 100, 1003);
