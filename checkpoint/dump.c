@@ -199,6 +199,7 @@ static const struct collector relations[] = {
 	{ "keys of sockets", ckpt_md5_collect },
 	{ "rings of sockets", ckpt_ring_areas_resolve },
 	{ "io_uring", ckpt_uring_resolve },
+	{ "what rings have registered", ckpt_uring_registered },
 	{ "epoll", ckpt_epoll_resolve },
 	{ "inotify", ckpt_inotify_resolve },
 	{ "terminals", ckpt_pty_resolve },

@@ -263,6 +263,19 @@ static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, ui
 	return r < 0 ? err_code(e, r, "read what the kernel knows") : 0;
 }
 
+bool ckpt_kernel_has(struct ckpt_kernel *k, const char *type, const char *member)
+{
+	struct err ignored;
+	uint32_t off;
+
+	return offset_of(k, type, member, &off, &ignored) == 0;
+}
+
+int ckpt_kernel_read(struct ckpt_kernel *k, uint64_t at, uint64_t *ret, struct err *e)
+{
+	return ask(k, READ, at, ret, e);
+}
+
 int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		      struct err *e)
 {

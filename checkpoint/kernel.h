@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /*
@@ -22,6 +23,10 @@ void ckpt_kernel_close(struct ckpt_kernel *k);
  * constants: where they are is remembered. */
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
 		       uint64_t *ret, struct err *e);
+/* True when there is such a member; kernels differ. */
+bool ckpt_kernel_has(struct ckpt_kernel *k, const char *type, const char *member);
+/* Eight bytes of it. */
+int ckpt_kernel_read(struct ckpt_kernel *k, uint64_t at, uint64_t *ret, struct err *e);
 /* Where that member is. */
 int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		      struct err *e);

@@ -117,12 +117,12 @@ static int change_mounts(struct ckpt_late *q)
 enum pass {
 	OF_PROCESSES,
 	OF_THREADS,
-	WATCHES, /* of what is open by now */
+	WATCHES, /* of what is open by now; and what is registered with rings */
 };
 
 static enum pass pass_of(const struct ckpt_tree *t, const Ckpt__File *f)
 {
-	if (f->n_watches)
+	if (f->n_watches || f->uring)
 		return WATCHES;
 	return ckpt_file_is_of_thread(t, f) ? OF_THREADS : OF_PROCESSES;
 }

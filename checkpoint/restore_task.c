@@ -17,6 +17,7 @@
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/seccomp.h"
+#include "checkpoint/uring.h"
 
 #include <linux/capability.h>
 #include <linux/securebits.h>
@@ -256,6 +257,8 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 
 	if (n == 0)
 		n = restore_compat_thread(p, i, e);
+	if (n == 0)
+		n = restore_uring_owned(r, p, i, l, e);
 	if (n < 0)
 		return n;
 	list_init(l, r);
@@ -273,6 +276,7 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	if (t->rseq)
 		list_call(l, "register its restartable sequences", SYS_rseq, t->rseq, t->rseq_size, 0,
 			  t->rseq_signature, 0, 0);
+	restore_uring_rings(t, l);
 	restore_attributes(t, l);
 	set_identity(t, restore_has_own_user(r, p) ? t : p->as, l);
 	/* Another identity undoes these (prctl(2)). The first is tied to its holder. */

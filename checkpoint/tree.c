@@ -383,6 +383,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		if (r == 0)
 			r = ckpt_seccomp_check(t, th, e);
 		if (r == 0)
+			r = ckpt_uring_rings_check(t, k, th, e);
+		if (r == 0)
 			r = ckpt_attributes_check(k, th, e);
 		if (r < 0)
 			return r;
@@ -423,7 +425,7 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 		return bad(e, "file", id);
 	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
 	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||
-	       ckpt_pty_check(t, f, e) < 0 || ckpt_uring_check(f, e) < 0 ? -EIO : 0;
+	       ckpt_pty_check(t, f, e) < 0 || ckpt_uring_check(t, f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,

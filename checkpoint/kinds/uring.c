@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
+#include "runtime/value.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +26,6 @@ static const struct {
 	{ IORING_SETUP_IOPOLL, "polls for completions (IORING_SETUP_IOPOLL)" },
 	{ IORING_SETUP_SQPOLL, "has a thread of the kernel's (IORING_SETUP_SQPOLL)" },
 	{ IORING_SETUP_ATTACH_WQ, "shares workers with another (IORING_SETUP_ATTACH_WQ)" },
-	{ IORING_SETUP_SINGLE_ISSUER, "is for one thread alone (IORING_SETUP_SINGLE_ISSUER)" },
 	{ CKPT_URING_NO_MMAP, "lies in memory of the program's (IORING_SETUP_NO_MMAP)" },
 	{ ~(unsigned)CKPT_URING_SAVED, "has flags that are not known" },
 };
@@ -33,11 +33,13 @@ static const struct {
 	const char *member;
 	unsigned size;
 	const char *what;
+	bool newer; /* than some kernels, which have no such thing */
 } refused_members[] = {
-	{ "restrictions.registered", 1, "has restrictions" },
-	{ "personalities.xa_head", 8, "has personalities" },
-	{ "io_bl_xa.xa_head", 8, "has buffers to choose from" },
-	{ "io_ev_fd", 8, "tells an eventfd of completions" },
+	{ "restrictions.registered", 1, "has restrictions", false },
+	{ "personalities.xa_head", 8, "has personalities", false },
+	{ "io_bl_xa.xa_head", 8, "has buffers to choose from", false },
+	{ "param_region.ptr", 8, "has registered memory for what calls wait for", true },
+	{ "zcrx_ctxs.xa_head", 8, "receives into its memory (zcrx)", true },
 };
 
 static bool is(const struct ckpt_fd *f)
@@ -73,9 +75,14 @@ static int check_registered(struct ckpt_dump *d, const struct ckpt_fd *f, uint64
 
 	if (r == 0)
 		r = count(f, "UserBufs", 10, &buffers, e);
-	if (r == 0 && (files || buffers))
-		return refuse(e, f, files ? "has registered files" : "has registered buffers");
+	if (r == 0 && files && !ckpt_kernel_has(d->kernel, "io_rsrc_data", "nodes")) /* Linux 6.13 */
+		return refuse(e, f, "has registered files");
+	if (r == 0 && buffers)
+		return refuse(e, f, "has registered buffers");
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(refused_members); i++) {
+		if (refused_members[i].newer &&
+		    !ckpt_kernel_has(d->kernel, "io_ring_ctx", refused_members[i].member))
+			continue;
 		r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", refused_members[i].member,
 				       refused_members[i].size, &v, e);
 		if (r == 0 && v)
@@ -98,6 +105,34 @@ static int read_workers(struct ckpt_dump *d, uint64_t ctx, Ckpt__Uring *u, struc
 	u->workers[0] = (uint32_t)both;
 	u->workers[1] = (uint32_t)(both >> 32);
 	return 0;
+}
+
+/* How long calls look for what comes by the network before they sleep. */
+static int read_napi(const struct ckpt_fd *f, Ckpt__Uring *u, struct err *e)
+{
+	uint64_t ns = 0;
+
+	u->napi = strstr(f->info, "\nNAPI:\tenabled") != NULL;
+	if (!u->napi)
+		return 0;
+	if (strstr(f->info, "\nnapi tracking:\tstatic"))
+		return refuse(e, f, "looks for what certain network devices get (NAPI)");
+	u->napi_prefer = strstr(f->info, "\nnapi_prefer_busy_poll:\ttrue") != NULL;
+	if (ckpt_info_number(f, "napi_busy_poll_dt", 10, &ns) < 0 || ns / 1000 > UINT32_MAX)
+		return refuse(e, f, "looks for what comes by the network (NAPI)");
+	u->napi_us = (uint32_t)(ns / 1000);
+	return 0;
+}
+
+static int read_clock(struct ckpt_dump *d, uint64_t ctx, Ckpt__Uring *u, struct err *e)
+{
+	uint64_t clock = CLOCK_MONOTONIC;
+	int r = 0;
+
+	if (ckpt_kernel_has(d->kernel, "io_ring_ctx", "clockid")) /* Linux 6.12 */
+		r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", "clockid", 4, &clock, e);
+	u->clock = clock == CLOCK_MONOTONIC ? 0 : (uint32_t)clock;
+	return r;
 }
 
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
@@ -124,6 +159,10 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 		r = check_registered(d, f, ctx, e);
 	if (r == 0)
 		r = read_workers(d, ctx, u, e);
+	if (r == 0)
+		r = read_clock(d, ctx, u, e);
+	if (r == 0)
+		r = read_napi(f, u, e);
 	u->flags = (uint32_t)flags;
 	u->sq_entries = (uint32_t)sq + 1;
 	u->cq_entries = (uint32_t)cq + 1;
@@ -168,11 +207,10 @@ static int let_complete(struct ckpt_dump *d, const struct ckpt_task *k, struct c
 	return ckpt_batch_run(b, th, c, n, e);
 }
 
-static int find_tctx(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
+int ckpt_uring_thread(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
 {
 	cleanup_close int fd = -EBADF;
 	char path[64];
-	uint64_t task;
 	int r = kernel_open(d, e);
 
 	snprintf(path, sizeof(path), "/proc/%d", (int)tid);
@@ -180,8 +218,30 @@ static int find_tctx(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *
 	if (r == 0 && fd < 0)
 		r = err_sys(e, "open %s", path);
 	if (r == 0)
-		r = ckpt_kernel_task(d->kernel, fd, &task, e);
+		r = ckpt_kernel_task(d->kernel, fd, ret, e);
+	return r;
+}
+
+int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
+{
+	uint64_t task;
+	int r = ckpt_uring_thread(d, tid, &task, e);
+
 	return r == 0 ? ckpt_kernel_member(d->kernel, task, "task_struct", "io_uring", 8, ret, e) : r;
+}
+
+/* A thread that has had to do with an io_uring at any time. It need not have one open: what is registered with it holds
+ * one, too. Where the VPS has the feature that costs a call. */
+static int has_context(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e)
+{
+	struct ckpt_call c = { SYS_io_uring_enter, { 0, 0, 0, IORING_ENTER_REGISTERED_RING }, 0 };
+	int r;
+
+	if (d->urings || !(d->spec->features & RT_FEATURE_IO_URING))
+		return d->urings;
+	r = ckpt_batch_one(b, th, &c, &c.ret, e);
+	d->urings = r == 0 && (c.ret >= 0 || c.ret == -EBADF);
+	return r < 0 ? r : d->urings;
 }
 
 int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
@@ -189,8 +249,10 @@ int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt
 {
 	uint64_t tctx = 0, end = now_monotonic_us() + PENDING_US;
 	uint32_t pending = 0;
-	int r = d->urings ? find_tctx(d, th->tid, &tctx, e) : 0;
+	int r = has_context(d, b, th, e);
 
+	if (r > 0)
+		r = ckpt_uring_task(d, th->tid, &tctx, e);
 	while (r == 0 && tctx) {
 		r = let_complete(d, k, b, th, e);
 		if (r == 0)
@@ -327,4 +389,5 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return ckpt_uring_open(f->uring, e);
 }
 
-const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true };
+const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true,
+					   .late = ckpt_uring_late };

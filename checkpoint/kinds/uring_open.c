@@ -18,6 +18,8 @@
 
 #define ENTRIES_MAX 32768u /* IORING_MAX_ENTRIES; twice as many completions */
 #define MESSAGES 64u
+#define REGISTER_NAPI 27u  /* IORING_REGISTER_NAPI, Linux 6.9 */
+#define REGISTER_CLOCK 29u /* IORING_REGISTER_CLOCK, Linux 6.12 */
 
 bool ckpt_uring_is(const struct ckpt_tree *t, const Ckpt__Area *a)
 {
@@ -36,14 +38,15 @@ static bool is_power(uint32_t n)
 	return n && !(n & (n - 1));
 }
 
-int ckpt_uring_check(const Ckpt__File *f, struct err *e)
+int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e)
 {
 	const Ckpt__Uring *u = f->uring;
 	bool good = u && is_power(u->sq_entries) && is_power(u->cq_entries) && u->sq_entries <= ENTRIES_MAX &&
 		    u->cq_entries <= 2 * ENTRIES_MAX && !(u->flags & ~(uint32_t)CKPT_URING_SAVED) &&
 		    u->sq_head <= CKPT_URING_AGE_MAX && u->cq_tail <= CKPT_URING_AGE_MAX &&
 		    (u->n_workers == 0 || u->n_workers == 2) &&
-		    (!(u->flags & IORING_SETUP_R_DISABLED) || (!u->sq_head && !u->cq_tail));
+		    (!(u->flags & IORING_SETUP_R_DISABLED) || (!u->sq_head && !u->cq_tail)) &&
+		    ckpt_uring_files_fit(t, u) && ckpt_uring_owner_fits(t, f);
 
 	if ((f->kind == CKPT_FILE_URING) == (u != NULL) && (!u || good))
 		return 0;
@@ -128,6 +131,20 @@ static void fill_requests(struct ckpt_uring *u, const struct io_uring_sqe *reque
 	}
 }
 
+uint32_t ckpt_uring_step(const Ckpt__Uring *as)
+{
+	return as->sq_entries < as->cq_entries ? as->sq_entries : as->cq_entries;
+}
+
+void ckpt_uring_ready(struct ckpt_uring *u, bool silent, uint32_t times)
+{
+	const struct io_uring_sqe request = { .opcode = IORING_OP_NOP, .flags = silent ? IOSQE_CQE_SKIP_SUCCESS : 0 };
+
+	fill_requests(u, &request);
+	*word(u, u->params.cq_off.flags) = IORING_CQ_EVENTFD_DISABLED;
+	*word(u, u->params.sq_off.tail) += times;
+}
+
 /* As many times. What `into` gets of completions is taken out of it. */
 static int repeat(struct ckpt_uring *u, const struct io_uring_sqe *request, uint32_t times, struct ckpt_uring *into,
 		  struct err *e)
@@ -184,6 +201,36 @@ static void put_back(void *at, size_t size, const ProtobufCBinaryData *data)
 	memset((uint8_t *)at + data->len, 0, size - data->len);
 }
 
+/* Settings that need nothing but the ring. */
+static int set(const struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
+{
+	/* struct io_uring_clock_register and io_uring_napi, which are newer than some headers */
+	const uint32_t clock[4] = { as->clock };
+	const struct {
+		uint32_t us;
+		uint8_t prefer, opcode, pad[2];
+		uint32_t tracking, reserved;
+	} napi = { .us = as->napi_us, .prefer = as->napi_prefer != 0 };
+
+	if (as->n_workers && syscall(SYS_io_uring_register, u->fd, IORING_REGISTER_IOWQ_MAX_WORKERS,
+				     (uint32_t[]){ as->workers[0], as->workers[1] }, 2) < 0)
+		return err_sys(e, "limit the workers of an io_uring");
+	if (as->clock && syscall(SYS_io_uring_register, u->fd, REGISTER_CLOCK, clock, 0) < 0)
+		return err_sys(e, "set the clock of an io_uring");
+	if (as->napi && syscall(SYS_io_uring_register, u->fd, REGISTER_NAPI, &napi, 1) < 0)
+		return err_sys(e, "have an io_uring look for what comes by the network");
+	return 0;
+}
+
+int ckpt_uring_finish(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
+{
+	if (*word(u, u->params.sq_off.head) != as->sq_head || *word(u, u->params.cq_off.tail) != as->cq_tail)
+		return err_set(e, ERR_FAIL, "an io_uring is not where it was");
+	put_back(u->ring, u->ring_size, &as->ring);
+	put_back(u->sqes, u->sqes_size, &as->sqes);
+	return 0;
+}
+
 static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 {
 	int r = ckpt_uring_map(u, e);
@@ -193,24 +240,22 @@ static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 	if (as->ring.len > u->ring_size || as->sqes.len > u->sqes_size || as->array != u->params.sq_off.array ||
 	    as->cqes != u->params.cq_off.cqes)
 		return err_set(e, ERR_UNSUPPORTED, "an io_uring lies differently in memory on this host's kernel");
-	r = advance(u, as, e);
-	if (r < 0)
+	r = set(u, as, e);
+	if (r < 0 || as->owner)
 		return r;
-	if (*word(u, u->params.sq_off.head) != as->sq_head || *word(u, u->params.cq_off.tail) != as->cq_tail)
-		return err_set(e, ERR_FAIL, "an io_uring is not where it was");
-	put_back(u->ring, u->ring_size, &as->ring);
-	put_back(u->sqes, u->sqes_size, &as->sqes);
-	if (as->n_workers && syscall(SYS_io_uring_register, u->fd, IORING_REGISTER_IOWQ_MAX_WORKERS,
-				     (uint32_t[]){ as->workers[0], as->workers[1] }, 2) < 0)
-		return err_sys(e, "limit the workers of an io_uring");
-	return 0;
+	r = advance(u, as, e);
+	return r == 0 ? ckpt_uring_finish(u, as, e) : r;
 }
 
 int ckpt_uring_open(const Ckpt__Uring *as, struct err *e)
 {
 	struct ckpt_uring u;
-	int r = ckpt_uring_setup(&u, as, e);
+	Ckpt__Uring first = *as;
+	int r;
 
+	if (as->owner)
+		first.flags |= IORING_SETUP_R_DISABLED;
+	r = ckpt_uring_setup(&u, &first, e);
 	if (r < 0)
 		return r;
 	r = make(&u, as, e);

@@ -25,7 +25,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD };
 
 static int ready[2];
 
@@ -46,6 +46,30 @@ static void poll_by_ring(void)
 	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 0 && write(ready[1], "x", 1) == 1);
 	CHECK(syscall(SYS_io_uring_enter, fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
 	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 1 && c->user_data == 5 && c->res == POLLIN);
+}
+
+/* An io_uring that its thread alone has, in a place of its own, and no table of open files. */
+static void place_ring(void)
+{
+	struct io_uring_params p = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
+	struct io_uring_rsrc_update at = { .offset = 4, .data = (unsigned)fd };
+
+	CHECK(syscall(SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &at, 1) == 1 && close(fd) == 0);
+	wait_for_restore();
+	CHECK(syscall(SYS_io_uring_enter, 4, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) == 0);
+}
+
+/* A pipe that an io_uring alone has. */
+static void hold_by_ring(void)
+{
+	struct io_uring_params p = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 1, &p), alone[2];
+
+	CHECK(pipe(alone) == 0 && syscall(SYS_io_uring_register, fd, IORING_REGISTER_FILES, alone, 1) == 0 &&
+	      close(alone[0]) == 0);
+	wait_for_restore();
+	CHECK(write(alone[1], "x", 1) == 1);
 }
 
 static _Noreturn void stay(void)
@@ -225,6 +249,14 @@ int main(void)
 	}
 	if (WHAT == URING) {
 		poll_by_ring();
+		return done();
+	}
+	if (WHAT == PLACED) {
+		place_ring();
+		return done();
+	}
+	if (WHAT == HELD) {
+		hold_by_ring();
 		return done();
 	}
 	if (WHAT == FANOTIFY) { /* whose events nobody reads */
