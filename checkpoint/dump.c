@@ -21,6 +21,7 @@
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
 #include "checkpoint/uring.h"
+#include "checkpoint/xstate.h"
 #include "runtime/vps.h"
 
 #include <errno.h>
@@ -60,14 +61,6 @@ Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id)
 uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id)
 {
 	return id >= d->uid_base && id - d->uid_base < d->uid_count ? id - d->uid_base : 65534;
-}
-
-uint64_t ckpt_xsave_mask(void)
-{
-	uint32_t lo, hi;
-
-	__asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-	return (uint64_t)hi << 32 | lo;
 }
 
 /* The VPS's clocks: the host's and the offsets of its time namespace. */
@@ -110,10 +103,12 @@ int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump
 	if (!h->vps || !h->id || !h->uuid || !h->kernel)
 		return err_code(e, -ENOMEM, "collect");
 	h->page_size = CKPT_PAGE;
-	h->xsave_mask = ckpt_xsave_mask();
+	h->xsave_mask = ckpt_xstate_here()->mask;
+	h->xstate = ckpt_alloc(a, 3 * CKPT_XSTATE_PARTS * sizeof(*h->xstate));
 	h->vdso_digest.data = ckpt_alloc(a, 16);
-	if (!h->vdso_digest.data)
+	if (!h->xstate || !h->vdso_digest.data)
 		return err_code(e, -ENOMEM, "collect");
+	h->n_xstate = ckpt_xstate_format(ckpt_xstate_here(), h->xstate);
 	if (ckpt_vdso_digest(h->vdso_digest.data) == 0)
 		h->vdso_digest.len = 16;
 	r = ckpt_clock_offsets(init, offset, e);

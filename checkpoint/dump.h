@@ -12,9 +12,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* XCR0: the parts of the registers' state that this processor and kernel keep. */
-uint64_t ckpt_xsave_mask(void);
-
 struct ckpt_dump_options {
 	const struct rt_spec *spec; /* as it was started: its name, its volumes */
 	const char *id;             /* the image's, a UUID; NULL: it has none */

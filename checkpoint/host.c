@@ -9,16 +9,16 @@
 
 #include <errno.h>
 
-void ckpt_host_of(const Ckpt__Header *h, struct ckpt_host *ret)
+int ckpt_host_of(const Ckpt__Header *h, struct ckpt_host *ret, struct err *e)
 {
-	*ret = (struct ckpt_host){ .page_size = h->page_size, .xsave_mask = h->xsave_mask,
-				   .has_vdso = h->vdso_digest.len == sizeof(ret->vdso) };
+	*ret = (struct ckpt_host){ .page_size = h->page_size, .has_vdso = h->vdso_digest.len == sizeof(ret->vdso) };
 	snprintf(ret->kernel, sizeof(ret->kernel), "%s", h->kernel);
 	if (ret->has_vdso)
 		memcpy(ret->vdso, h->vdso_digest.data, sizeof(ret->vdso));
 	for (size_t i = 0; i + 1 < h->n_huge; i += 2)
 		if (h->huge[i] < CKPT_HUGE_SIZES)
 			ret->huge[h->huge[i]] = h->huge[i + 1];
+	return ckpt_xstate_parse(h->xsave_mask, h->xstate, h->n_xstate, &ret->xstate, e);
 }
 
 int ckpt_host_read(int fd, struct ckpt_host *ret, struct err *e)
@@ -31,7 +31,7 @@ int ckpt_host_read(int fd, struct ckpt_host *ret, struct err *e)
 		return -EIO;
 	n = ckpt_read(r, &rec, e);
 	if (n > 0 && rec.type == CKPT_REC_HEADER && rec.message)
-		ckpt_host_of(rec.message, ret);
+		n = ckpt_host_of(rec.message, ret, e);
 	else if (n >= 0)
 		n = err_set(e, ERR_FAIL, "the image does not begin with what it is");
 	ckpt_reader_free(r);
@@ -41,6 +41,7 @@ int ckpt_host_read(int fd, struct ckpt_host *ret, struct err *e)
 int ckpt_host_check(const struct ckpt_host *h, struct err *e)
 {
 	uint8_t digest[16];
+	int r;
 
 	if (h->has_vdso && ckpt_vdso_digest(digest) == 0 && memcmp(digest, h->vdso, sizeof(digest)) != 0) {
 		err_set(e, ERR_UNSUPPORTED, "the image is of another kernel (%.64s): its vdso is not this one's",
@@ -49,10 +50,9 @@ int ckpt_host_check(const struct ckpt_host *h, struct err *e)
 	}
 	if (h->page_size != CKPT_PAGE)
 		return err_set(e, ERR_UNSUPPORTED, "the image has pages of %u bytes", h->page_size);
-	if (h->xsave_mask & ~ckpt_xsave_mask())
-		return err_set(e, ERR_UNSUPPORTED, "this processor lacks registers that the image has "
-			       "(XCR0 is %#llx, not %#llx)", (unsigned long long)ckpt_xsave_mask(),
-			       (unsigned long long)h->xsave_mask);
+	r = ckpt_xstate_check(&h->xstate, ckpt_xstate_here(), e);
+	if (r < 0)
+		return r;
 	for (unsigned i = 0; i < CKPT_HUGE_SIZES; i++)
 		if (h->huge[i] && ckpt_huge_room(i, h->huge[i], e) < 0)
 			return -ENOMEM;

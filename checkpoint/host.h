@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "checkpoint/check.h"
+#include "checkpoint/xstate.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,14 +16,14 @@
 struct ckpt_host {
 	char kernel[65];     /* uname -r */
 	uint32_t page_size;
-	uint64_t xsave_mask; /* XCR0 */
+	struct ckpt_xstate xstate;
 	uint8_t vdso[16];    /* XXH3-128 */
 	bool has_vdso;
 	uint64_t huge[CKPT_HUGE_SIZES]; /* bytes in huge pages, by the logarithm of their size */
 };
 
 struct Ckpt__Header;
-void ckpt_host_of(const struct Ckpt__Header *h, struct ckpt_host *ret);
+int ckpt_host_of(const struct Ckpt__Header *h, struct ckpt_host *ret, struct err *e);
 
 /* Of the image that `fd` holds from where it stands; no more than its beginning is read. */
 int ckpt_host_read(int fd, struct ckpt_host *ret, struct err *e);

@@ -59,8 +59,10 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	ckpt_time("tree");
 	if (more < 0)
 		return more;
-	ckpt_host_of(r->tree.header, &host);
-	n = ckpt_host_check(&host, e);
+	n = ckpt_host_of(r->tree.header, &host, e);
+	if (n == 0)
+		n = ckpt_host_check(&host, e);
+	r->xstate = host.xstate;
 	if (n == 0)
 		n = ckpt_compat_check_host(&r->tree, e);
 	if (n == 0)

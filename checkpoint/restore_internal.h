@@ -6,6 +6,7 @@
 #include "checkpoint/maps.h"
 #include "checkpoint/netgiven.h"
 #include "checkpoint/plan.h"
+#include "checkpoint/xstate.h"
 #include "runtime/vps.h"
 
 #include <pthread.h>
@@ -84,6 +85,7 @@ struct restore {
 	struct ckpt_loose *heirs;    /* pages that are inherited; NULL: none */
 	pthread_mutex_t heirs_lock;
 	struct ckpt_netsame *netsame; /* which switches need not be set; NULL: it is not known */
+	struct ckpt_xstate xstate;   /* how the image has the registers */
 	struct ckpt_moved moved;     /* addresses that are others than when it was saved */
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */

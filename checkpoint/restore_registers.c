@@ -107,21 +107,21 @@ static void mend(struct user_regs_struct *regs)
 }
 
 /* The kernel takes all that it knows of, or nothing. The image leaves out what is zero at the end. */
-static int set_xstate(pid_t tid, const ProtobufCBinaryData *x)
+static int set_xstate(const struct restore *r, pid_t tid, const ProtobufCBinaryData *x)
 {
-	uint8_t all[65536];
+	uint8_t all[CKPT_XSTATE_MAX];
 	struct iovec iov = { all, sizeof(all) };
+	int n;
 
 	if (ptrace(PTRACE_GETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0)
 		return -errno;
-	if (x->len > iov.iov_len)
-		return -EOPNOTSUPP;
-	memset(all, 0, iov.iov_len);
-	memcpy(all, x->data, x->len);
+	n = ckpt_xstate_convert(&r->xstate, x->data, x->len, ckpt_xstate_here(), all, iov.iov_len);
+	if (n < 0)
+		return n;
 	return ptrace(PTRACE_SETREGSET, tid, (void *)NT_X86_XSTATE, &iov) < 0 ? -errno : 0;
 }
 
-static int set_registers(struct restoring *p, size_t i, struct err *e)
+static int set_registers(const struct restore *r, struct restoring *p, size_t i, struct err *e)
 {
 	const Ckpt__Thread *t = p->task->threads[i];
 	struct ckpt_thread *th = &p->threads[i];
@@ -137,7 +137,7 @@ static int set_registers(struct restoring *p, size_t i, struct err *e)
 	/* Never into the kernel's half, whatever the image says: SETREGS refuses wrong selectors. */
 	n = ckpt_trace_set_regs(th->tid, &regs);
 	if (n == 0)
-		n = set_xstate(th->tid, &t->xstate);
+		n = set_xstate(r, th->tid, &t->xstate);
 	if (n == 0)
 		n = ckpt_trace_set_mask(th->tid, t->sigmask);
 	if (n == 0)
@@ -187,7 +187,6 @@ int restore_registers(struct restore *r, struct restoring *p, struct list *l, st
 	int64_t ret = 0;
 	int n = ckpt_batch_one_finish(&p->batch, &p->threads[0], &ret, e);
 
-	(void)r;
 	(void)l;
 	if (n == 0 && ret < 0)
 		n = err_code(e, (int)ret, "unmap what is ours in process %u", p->task->process->pid);
@@ -197,7 +196,7 @@ int restore_registers(struct restore *r, struct restoring *p, struct list *l, st
 		return n;
 	ckpt_batch_close(&p->batch);
 	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++) {
-		n = set_registers(p, i, e);
+		n = set_registers(r, p, i, e);
 		if (n == 0)
 			n = set_affinity(p, i, e);
 	}

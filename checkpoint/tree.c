@@ -18,6 +18,7 @@
 #include "checkpoint/flags.h"
 #include "checkpoint/timers.h"
 #include "checkpoint/tree.h"
+#include "checkpoint/xstate.h"
 
 #include "base/macro.h"
 #include "checkpoint/netgiven.h"
@@ -374,7 +375,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 		const Ckpt__Thread *th = k->threads[i];
 
 		if (th->tid == 0 || th->tid > 4194304 || th->regs.len != sizeof(struct user_regs_struct) ||
-		    th->xstate.len > 65536 || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
+		    th->xstate.len > CKPT_XSTATE_MAX || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
 		    th->n_groups > 1024)
 			return bad(e, "thread", th->tid);
 		r = ckpt_compat_check(th, e);

@@ -30,12 +30,40 @@ static uint64_t vdso_digest(void)
 	return vdso ? XXH3_64bits(vdso, VDSO_BYTES) : 0;
 }
 
+static json_t *registers(const struct ckpt_xstate *x)
+{
+	uint32_t numbers[3 * CKPT_XSTATE_PARTS];
+	size_t n = ckpt_xstate_format(x, numbers);
+	json_t *j = json_array();
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(j, json_integer(numbers[i]));
+	return j;
+}
+
+/* A peer that is older does not tell where they lie. */
+static int take_registers(const json_t *cpu, struct ckpt_xstate *ret, struct err *e)
+{
+	uint64_t mask = (uint64_t)json_integer_value(json_object_get(cpu, "xsave"));
+	const json_t *j = json_object_get(cpu, "xstate");
+	uint32_t numbers[3 * CKPT_XSTATE_PARTS];
+	size_t n = 0;
+
+	for (; n < json_array_size(j) && n < ARRAY_SIZE(numbers); n++) {
+		json_int_t v = json_integer_value(json_array_get(j, n));
+
+		numbers[n] = v < 0 || v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
+	}
+	return ckpt_xstate_parse(mask, numbers, n, ret, e);
+}
+
 static json_t *facts(void)
 {
+	const struct ckpt_xstate *x = ckpt_xstate_here();
 	char vdso[20];
 
 	snprintf(vdso, sizeof(vdso), "%016llx", (unsigned long long)vdso_digest());
-	return json_pack("{s:I, s:s}", "xsave", (json_int_t)ckpt_xsave_mask(), "vdso", vdso);
+	return json_pack("{s:I, s:o, s:s}", "xsave", (json_int_t)x->mask, "xstate", registers(x), "vdso", vdso);
 }
 
 int mig_offer_live(struct mig_offer *o, const struct mig_source *v, struct err *e)
@@ -81,8 +109,8 @@ int mig_offer_image(struct mig_offer *o, int image, struct err *e)
 		snprintf(vdso + 2 * i, 3, "%02x", h.vdso[i]);
 	o->image = (uint64_t)st.st_size;
 	o->bytes += o->image;
-	o->cpu = json_pack("{s:I, s:s, s:s, s:I}", "xsave", (json_int_t)h.xsave_mask, "vdso", vdso, "kernel",
-			   h.kernel, "page", (json_int_t)h.page_size);
+	o->cpu = json_pack("{s:I, s:o, s:s, s:s, s:I}", "xsave", (json_int_t)h.xstate.mask, "xstate", registers(&h.xstate),
+			   "vdso", vdso, "kernel", h.kernel, "page", (json_int_t)h.page_size);
 	json_object_set_new(o->cpu, "huge", huge_needs(h.huge));
 	return o->cpu ? 0 : err_code(e, -ENOMEM, "make an offer");
 }
@@ -123,14 +151,13 @@ void mig_check_image(const struct mig_offer *o, json_t *obstacles)
 	const char *vdso = json_string_value(json_object_get(o->cpu, "vdso"));
 	const char *kernel = json_string_value(json_object_get(o->cpu, "kernel"));
 	struct ckpt_host h = {
-		.xsave_mask = (uint64_t)json_integer_value(json_object_get(o->cpu, "xsave")),
 		.page_size = (uint32_t)json_integer_value(json_object_get(o->cpu, "page")),
 	};
 	struct err e;
 
 	snprintf(h.kernel, sizeof(h.kernel), "%s", kernel && str_is_printable(kernel) ? kernel : "?");
 	h.has_vdso = vdso && take_digest(vdso, h.vdso);
-	if (ckpt_host_check(&h, &e) < 0)
+	if (take_registers(o->cpu, &h.xstate, &e) < 0 || ckpt_host_check(&h, &e) < 0)
 		mig_obstacle(obstacles, "%s", e.msg);
 	check_huge(json_object_get(o->cpu, "huge"), obstacles);
 }
@@ -167,15 +194,15 @@ static uint64_t memory_available(void)
 
 void mig_check_live(const struct mig_offer *o, json_t *obstacles)
 {
-	json_int_t xsave = json_integer_value(json_object_get(o->cpu, "xsave"));
 	const char *vdso = json_string_value(json_object_get(o->cpu, "vdso"));
 	uint64_t room = memory_available();
 	json_t *ours = facts();
+	struct ckpt_xstate x;
 	char a[32], b[32];
+	struct err e;
 
-	if ((uint64_t)xsave & ~ckpt_xsave_mask())
-		mig_obstacle(obstacles, "this processor lacks registers that the VPS uses (XCR0 is %#llx, not %#llx)",
-			 (unsigned long long)ckpt_xsave_mask(), (unsigned long long)xsave);
+	if (take_registers(o->cpu, &x, &e) < 0 || ckpt_xstate_check(&x, ckpt_xstate_here(), &e) < 0)
+		mig_obstacle(obstacles, "%s", e.msg);
 	if (!vdso || !STREQ(vdso, json_string_value(json_object_get(ours, "vdso"))))
 		mig_obstacle(obstacles, "the kernels' vdso differ: the VPS runs on %s", o->kernel);
 	if (room < o->memory)

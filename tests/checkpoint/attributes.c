@@ -20,6 +20,8 @@
 #define IDLE_IO (3 << 13)
 #define BEST_IO (2 << 13 | 6)
 
+enum { GET_CPUID = 0x1011, SET_CPUID = 0x1012 }; /* asm/prctl.h */
+
 static volatile int *go, *ready;
 
 static void hold(void)
@@ -85,7 +87,7 @@ static _Noreturn void service(void)
 	CHECK(prctl(66 /* PR_GET_MDWE */, 0, 0, 0, 0) == 1);
 	CHECK(mmap(NULL, 4096, PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
 	      MAP_FAILED);
-	CHECK(prctl(PR_GET_TSC, &tsc) == 0 && tsc == PR_TSC_ENABLE);
+	CHECK(prctl(PR_GET_TSC, &tsc) == 0 && tsc == PR_TSC_ENABLE && syscall(SYS_arch_prctl, GET_CPUID, 0) == 1);
 	_exit(guest_failed);
 }
 
@@ -93,7 +95,7 @@ static _Noreturn void user(void)
 {
 	struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
 	struct __user_cap_data_struct d[2] = { { 0 } }, now[2];
-	int sig = 0, tsc = 0;
+	int sig = 0, tsc = 0, has_cpuid;
 
 	CHECK(prctl(PR_SET_SECUREBITS, SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP | SECBIT_NOROOT) ==
 	      0);
@@ -109,7 +111,10 @@ static _Noreturn void user(void)
 	CHECK(syscall(SYS_capset, &h, d) == 0);
 	CHECK(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_BIND_SERVICE, 0, 0) == 0);
 	CHECK(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0 && prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0);
+	/* Not every processor can do without. */
+	has_cpuid = syscall(SYS_arch_prctl, SET_CPUID, 0) == 0 ? 0 : 1;
 	hold();
+	CHECK(syscall(SYS_arch_prctl, GET_CPUID, 0) == has_cpuid);
 	CHECK(prctl(PR_GET_PDEATHSIG, &sig) == 0 && sig == SIGUSR1);
 	CHECK(prctl(PR_GET_TSC, &tsc) == 0 && tsc == PR_TSC_SIGSEGV);
 	CHECK(syscall(SYS_capget, &h, now) == 0 && memcmp(now, d, sizeof(d)) == 0);

@@ -2,17 +2,17 @@
 
 /*
  * A 32-bit program, without a C library, so that none need be there: threads with thread-local storage that sleep in all
- * sorts of calls, run, or run 64-bit code; signal handlers of both kinds; registers; a child. See guest.h. With an argument
+ * sorts of calls, run, or run 64-bit code; signal handlers of both kinds; registers; timers; locks; a child. See guest.h. With an argument
  * it says only that such programs run here.
  */
 #include <stdbool.h>
 #include <stdint.h>
 
-enum { EXIT = 1, FORK = 2, READ = 3, WRITE = 4, GETPID = 20, KILL = 37, PIPE = 42, BRK = 45, WAIT4 = 114, IPC = 117, CLONE = 120,
-       NANOSLEEP = 162, POLL = 168, SIGACTION = 174, SIGALTSTACK = 186, MMAP = 192, GETTID = 224, FUTEX = 240,
-       SET_THREAD_AREA = 243, EPOLL_CREATE = 254, EPOLL_WAIT = 256, TGKILL = 270, SET_ROBUST_LIST = 311,
+enum { EXIT = 1, FORK = 2, READ = 3, WRITE = 4, OPEN = 5, GETPID = 20, KILL = 37, PIPE = 42, BRK = 45, SETITIMER = 104, GETITIMER = 105, WAIT4 = 114, IPC = 117, CLONE = 120,
+       NANOSLEEP = 162, POLL = 168, SIGACTION = 174, SIGALTSTACK = 186, MMAP = 192, FCNTL64 = 221, GETTID = 224, FUTEX = 240,
+       SET_THREAD_AREA = 243, EPOLL_CREATE = 254, EPOLL_WAIT = 256, TIMER_CREATE = 259, TIMER_SETTIME = 260, TIMER_GETTIME = 261, TGKILL = 270, SET_ROBUST_LIST = 311,
        GET_ROBUST_LIST = 312 };
-enum { EINTR = -4, USR1 = 10, USR2 = 12, SEMOP = 1, SEMGET = 2, SEMCTL = 3, SETVAL = 16 };
+enum { EINTR = -4, USR1 = 10, USR2 = 12, SEMOP = 1, SEMGET = 2, SEMCTL = 3, SETVAL = 16, SI_TIMER = -2 };
 enum { SA_SIGINFO = 4, SA_ONSTACK = 0x08000000, SA_RESTART = 0x10000000 };
 #define THREAD_FLAGS 0x80f00u /* VM, FS, FILES, SIGHAND, THREAD... and SETTLS */
 #define THREADS 10
@@ -172,7 +172,7 @@ static void begin(uint32_t i, uint32_t entry)
 	CHECK(r > 0);
 }
 
-static volatile int plain, told, on_stack;
+static volatile int plain, told, on_stack, rung;
 static uint8_t signal_stack[STACK];
 
 __asm__(".globl back, back_rt\n"
@@ -191,6 +191,8 @@ static void on_told(int sig, const uint32_t *info, const void *context)
 	uint8_t here;
 
 	told = sig == USR2 && info[0] == USR2 && context != 0;
+	if ((int)info[2] == SI_TIMER)
+		rung = (int)info[5];
 	on_stack = &here >= signal_stack && &here < signal_stack + STACK;
 }
 
@@ -229,6 +231,68 @@ static void set_own(void)
 		begin(i, d.number);
 }
 
+/* Seconds and fractions, of what is again and again and of what is left. */
+static const uint32_t long_time[4] = { 7, 3000, 900, 0 };
+static uint32_t timer;
+
+static void set_timers(void)
+{
+	const uint32_t event[16] = { 4711, USR2, 0 /* SIGEV_SIGNAL */ };
+
+	CHECK(sys(TIMER_CREATE, 1 /* CLOCK_MONOTONIC */, P(event), P(&timer), 0, 0) == 0);
+	CHECK(sys(TIMER_SETTIME, timer, 0, P(long_time), 0, 0) == 0);
+	CHECK(sys(SETITIMER, 0 /* ITIMER_REAL */, P(long_time), 0, 0, 0) == 0);
+}
+
+static bool goes_on(const uint32_t t[4])
+{
+	return t[0] == 7 && t[1] == 3000 && t[2] > 700 && t[2] <= 900;
+}
+
+static void see_timers(void)
+{
+	static const uint32_t soon[4] = { 0, 0, 0, 1 }, little[2] = { 0, 1000000 };
+	uint32_t left[4];
+
+	CHECK(sys(TIMER_GETTIME, timer, P(left), 0, 0, 0) == 0 && goes_on(left));
+	CHECK(sys(GETITIMER, 0, P(left), 0, 0, 0) == 0 && goes_on(left));
+	CHECK(sys(TIMER_SETTIME, timer, 0, P(soon), 0, 0) == 0);
+	while (!rung)
+		sys(NANOSLEEP, P(little), 0, 0, 0, 0);
+	CHECK(rung == 4711);
+}
+
+/* As 32-bit programs have it. */
+struct lock {
+	int16_t type, whence;
+	uint64_t start, length;
+	int32_t pid;
+} __attribute__((packed));
+
+enum { GETLK64 = 12, SETLK64 = 13, WRLCK = 1 };
+
+static int ask_lock(uint32_t how, struct lock *l)
+{
+	int fd = sys(OPEN, P("/root/lock"), 0102 /* O_RDWR | O_CREAT */, 0600, 0, 0);
+
+	return sys(FCNTL64, (uint32_t)fd, how, P(l), 0, 0);
+}
+
+static void set_lock(void)
+{
+	struct lock l = { WRLCK, 0, 1ull << 33, 10, 0 };
+
+	CHECK(ask_lock(SETLK64, &l) == 0);
+}
+
+/* Its parent has it. */
+static bool has_lock(void)
+{
+	struct lock l = { WRLCK, 0, 0, 0, 0 };
+
+	return ask_lock(GETLK64, &l) == 0 && l.type == WRLCK && l.start == 1ull << 33 && l.length == 10 && l.pid == 1;
+}
+
 /* All are where they will be for long. */
 static void see_begun(void)
 {
@@ -250,7 +314,7 @@ static int child(void)
 	/* Until it is told to by its parent's signal. */
 	while (!plain)
 		sys(POLL, 0, 0, 100, 0, 0);
-	c = own() == 99 ? 7 : 8;
+	c = own() == 99 && has_lock() ? 7 : 8;
 	sys(EXIT, (uint32_t)c, 0, 0, 0, 0);
 	return 0;
 }
@@ -305,6 +369,8 @@ static void set_up(void)
 	CHECK(epoll >= 0);
 	CHECK(semaphores >= 0);
 	set_handlers();
+	set_timers();
+	set_lock();
 	set_own();
 }
 
@@ -368,6 +434,7 @@ __attribute__((used)) static void run(const uint32_t *args)
 	CHECK(sys(WAIT4, (uint32_t)pid, P(&status), 0, 0, 0) == pid);
 	CHECK(status == 7 << 8);
 	see_memory();
+	see_timers();
 	end_threads();
 	say(failed ? "bad\n" : "good\n");
 	sys(EXIT, (uint32_t)failed, 0, 0, 0, 0);

@@ -1,8 +1,41 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What a destination has against a VPS that runs. */
+#include "checkpoint/xstate.h"
 #include "migrate/internal.h"
 #include "tests/unit/tap.h"
+
+/* The first obstacle; `cpu` is given away. */
+static const char *first(json_t *cpu)
+{
+	static char text[512];
+	json_t *list = json_array();
+	struct mig_offer o = { .cpu = cpu };
+
+	mig_check_live(&o, list);
+	snprintf(text, sizeof(text), "%s", json_string_value(json_array_get(list, 0)));
+	json_decref(list);
+	json_decref(cpu);
+	return text;
+}
+
+TEST(registers)
+{
+	const struct ckpt_xstate *x = ckpt_xstate_here();
+	json_int_t mask = (json_int_t)(x->mask & 7);
+	const char *vdso = "the kernels' vdso differ";
+
+	if (!(mask & 4)) {
+		skip("this processor has no AVX");
+		return;
+	}
+	ok(strstr(first(json_pack("{s:I}", "xsave", mask)), vdso), "an older vps does not say where they lie");
+	ok(strstr(first(json_pack("{s:I, s:[iii]}", "xsave", mask, "xstate", 2, 256, 4096)), vdso), "they lie elsewhere");
+	ok(strstr(first(json_pack("{s:I, s:[iii]}", "xsave", mask, "xstate", 2, 128, 576)),
+		  "component 2 of XSAVE takes 256 bytes, not 128"), "they are others");
+	ok(strstr(first(json_pack("{s:I, s:[iii]}", "xsave", mask, "xstate", 2, 256, -1)), "damaged"), "nowhere");
+	ok(strstr(first(json_pack("{s:I}", "xsave", mask | 1ll << 62)), "lacks registers"), "they are missing here");
+}
 
 static json_t *ask(const char *huge)
 {
