@@ -37,6 +37,7 @@ void netns_links_name(const struct netns_host *h, const struct netns_vps *v,
 		      struct netns_made made[NETNS_IF_MAX]);
 int netns_links_make(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
 		     struct netns_made *made, int netns_fd, struct err *e);
+/* dress.c */
 int netns_links_dress(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
 		      const struct netns_made *made, struct err *e);
 int netns_links_inside(const struct netns_vps *v, const struct netns_made *made, int netns_fd,
@@ -44,6 +45,12 @@ int netns_links_inside(const struct netns_vps *v, const struct netns_made *made,
 /* Takes away the links, but for those whose bit is set in `kept`. */
 int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsigned kept,
 		     struct err *e);
+
+/* What interface `i` hangs on: its parent, or the bridge. *ret: 0 when a routed one has none. */
+int netns_link_master(const struct nl *n, const struct netns_host *h, const struct netns_if *i, int *ret,
+		      struct err *e);
+/* A request: the link goes; one that is not there is no error. */
+void netns_link_remove(struct nl *n, const char *name, const char *what);
 
 /* inside.c: sets up an interface of a VPS; `n` speaks in its namespace, `host_mac` is the host's
  * end's, `number` counts the interfaces from 0. */
