@@ -21,7 +21,7 @@ struct change {
 	json_t *live;    /* key: value, or all the values of a list, for the monitor */
 	json_t *pending; /* keys that take effect at the next start */
 	json_t *note;    /* what the monitor says of the new values */
-	char unknown[64]; /* a VPS that is allowed to be reached, and is not there */
+	json_t *missing; /* what the new values name and is not there */
 	json_t *before;  /* the file's text, to go back to */
 	json_t *after;
 	struct err error;
@@ -32,6 +32,7 @@ static void change_free(struct change *g)
 	json_decref(g->live);
 	json_decref(g->pending);
 	json_decref(g->note);
+	json_decref(g->missing);
 	json_decref(g->before);
 	json_decref(g->after);
 	free(g);
@@ -45,9 +46,10 @@ static void change_fail(struct change *g, const struct err *e)
 
 static void change_done(struct change *g)
 {
-	if (!g->note && *g->unknown)
-		g->note = json_sprintf("net.allow: there is no VPS named %s; it opens nothing before there is",
-				       g->unknown);
+	if (g->note)
+		json_array_insert(g->missing, 0, g->note);
+	json_decref(g->note);
+	g->note = missing_text(g->missing);
 	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
 		     0);
 	event_emit(g->d, "changed", g->name, NULL);
@@ -160,7 +162,7 @@ static struct change *change_new(struct server_call *c, struct sup_vps *v, const
 		return NULL;
 	}
 	*g = (struct change){ .call = c, .d = v->d, .verb = verb, .live = json_object(),
-			      .pending = json_array() };
+			      .pending = json_array(), .missing = json_array() };
 	snprintf(g->name, sizeof(g->name), "%s", v->name);
 	return g;
 }
@@ -254,18 +256,6 @@ static int check_whole(struct sup_vps *v, struct change *g, struct config *now, 
 	return r < 0 ? r : live_lists(g, now, e);
 }
 
-/* It may be made later: no error, but said, as it may be a slip. */
-static void look_for_allowed(struct change *g, const char *value)
-{
-	struct netns_allow a;
-	struct err ignored;
-
-	if (*value == '-' || !*value || netns_allow_parse(value, &a, &ignored) < 0 || a.peer != NETNS_PEER_NAME)
-		return;
-	if (!vps_find(g->d, a.name))
-		snprintf(g->unknown, sizeof(g->unknown), "%s", a.name);
-}
-
 /* Checks one by setting it in a copy of the config. */
 static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		     struct config *copy, json_t *item, bool runtime, struct err *e)
@@ -294,8 +284,7 @@ static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		return err_hint(e, "leave --runtime away");
 	}
 	note(g, v, s, *value ? value : NULL);
-	if (STREQ(s->name, "net.allow"))
-		look_for_allowed(g, value);
+	missing_look(g->d, s->name, value, g->missing);
 	return 0;
 }
 
@@ -451,6 +440,9 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 	}
 	if (r == 0)
 		r = check_whole(v, g, &now, e);
+	for (size_t i = 0; r == 0 && i < now.count; i++)
+		if (now.lines[i].key && !key_is_same(&v->config, &now, now.lines[i].key))
+			missing_look(g->d, now.lines[i].key, now.lines[i].value, g->missing);
 	config_done(&now);
 	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
 }
