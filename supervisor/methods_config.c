@@ -53,6 +53,7 @@ static void change_done(struct change *g)
 	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
 		     0);
 	event_emit(g->d, "changed", g->name, NULL);
+	allowed_renew(g->d, g->name);
 	change_free(g);
 }
 
@@ -107,7 +108,7 @@ static void on_applied(void *ctx, const struct err *e, const char *note)
 		on_put_back(g, NULL, &bad);
 }
 
-static bool takes_live(const struct sup_vps *v)
+bool vps_takes_live(const struct sup_vps *v)
 {
 	return v->link && (v->state == SUP_RUNNING || v->state == SUP_PAUSED || v->state == SUP_SAVING);
 }
@@ -119,7 +120,7 @@ static void apply(struct change *g)
 
 	if (!v)
 		return;
-	if (!takes_live(v) || !json_object_size(g->live))
+	if (!vps_takes_live(v) || !json_object_size(g->live))
 		change_done(g);
 	/* A first interface on the bridge needs one. */
 	else if (json_object_get(g->live, "net") && network_prepare(v, &v->config, &e) < 0)
@@ -249,9 +250,9 @@ static int check_whole(struct sup_vps *v, struct change *g, struct config *now, 
 {
 	int r = network_check(v, now, e);
 
-	if (r == 0 && takes_live(v))
+	if (r == 0 && vps_takes_live(v))
 		r = check_new_ports(v, now, e);
-	if (r == 0 && takes_live(v))
+	if (r == 0 && vps_takes_live(v))
 		r = put_off_net(v, g, now, e);
 	return r < 0 ? r : live_lists(g, now, e);
 }
@@ -322,7 +323,7 @@ static int check_all(struct server_call *c, struct sup_vps *v, struct change *g,
 	int r;
 
 	r = vps_check(v, SUP_EV_CONFIG, "set", e);
-	if (r == 0 && runtime && !takes_live(v))
+	if (r == 0 && runtime && !vps_takes_live(v))
 		r = err_set(e, ERR_STATE, "set %s: it is not running", v->name);
 	if (r < 0)
 		return r;

@@ -326,6 +326,8 @@ static void on_renamed(void *ctx, json_t *result, const struct err *e)
 	} else {
 		vps_load(v, &told);
 		event_emit(v->d, "renamed", to, from);
+		allowed_renew(v->d, from);
+		allowed_renew(v->d, to);
 		server_reply(m->call, json_pack("{s:o}", "vps", vps_json(v)), NULL, 0);
 	}
 	free(m);

@@ -31,6 +31,18 @@ static json_t *say_parent(struct sup_daemon *d, const char *value)
 	return json_sprintf("net: the host has no interface %s; it does not start before there is", i.parent);
 }
 
+static json_t *say_address(struct sup_daemon *d, const char *value)
+{
+	struct netns_publish p;
+	struct err why;
+
+	(void)d;
+	if (netns_publish_parse(value, &p, &why) < 0 || netns_publish_is_free(&p, &why) == 0 ||
+	    why.code != ERR_NOT_FOUND)
+		return NULL;
+	return json_sprintf("%s; it does not start before there is", why.msg);
+}
+
 static json_t *say_device(struct sup_daemon *d, const char *value)
 {
 	struct cgroup_device device;
@@ -49,6 +61,7 @@ static const struct {
 	{ "device", say_device },
 	{ "net", say_parent },
 	{ "net.allow", say_vps },
+	{ "publish", say_address },
 };
 
 void missing_look(struct sup_daemon *d, const char *key, const char *value, json_t *notes)
