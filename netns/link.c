@@ -234,6 +234,7 @@ int netns_links_inside(const struct netns_vps *v, const struct netns_made *made,
 		       struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
+	struct err ignored;
 	int r = nl_open(&n, NETLINK_ROUTE, netns_fd, e);
 
 	if (r < 0)
@@ -249,9 +250,17 @@ int netns_links_inside(const struct netns_vps *v, const struct netns_made *made,
 			r = netns_inside_await(&n, i, nl_ifindex(&n, i->name), v->name, e);
 		if (r < 0)
 			return r;
-		netns_inside_up(&n, i, made[k].mac, nl_ifindex(&n, i->name), (unsigned)k);
+		netns_inside_up(&n, i, made[k].mac, nl_ifindex(&n, i->name));
+		if (v->if_count > 1)
+			netns_inside_answer(&n, i, made[k].mac, nl_ifindex(&n, i->name), (unsigned)k);
 	}
-	return nl_talk(&n, v->name, NULL, NULL, e);
+	r = nl_talk(&n, v->name, NULL, NULL, e);
+	if (r == 0 && v->if_count > 1 && made[0].kept) {
+		/* It was alone, or had its rules taken away. What the tenant has made of it since is its own affair. */
+		netns_inside_answer(&n, &v->ifs[0], made[0].mac, nl_ifindex(&n, v->ifs[0].name), 0);
+		nl_talk(&n, v->name, NULL, NULL, &ignored);
+	}
+	return r;
 }
 
 void netns_links_name(const struct netns_host *h, const struct netns_vps *v,
