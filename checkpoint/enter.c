@@ -108,6 +108,11 @@ int ckpt_within(const int *spaces, size_t count, int (*run)(void *arg, struct er
 	return n == 1 ? err_set(e, ERR_FAIL, "a process in other namespaces was killed") : n;
 }
 
+int ckpt_outlive(int (*run)(void *arg, struct err *e), void *arg, struct err *e)
+{
+	return ckpt_within(NULL, 0, run, arg, e);
+}
+
 int ckpt_visit(enum ckpt_space_kind kind, int space, int (*run)(void *arg, struct err *e), void *arg, struct err *e)
 {
 	const struct ckpt_space_type *type = &ckpt_space_types[kind];

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/spaces.h"
 
@@ -59,30 +60,58 @@ static int type_again(int slave, const ProtobufCBinaryData *in, bool lines)
 	return 0;
 }
 
+struct taking {
+	struct ckpt_dump *d;
+	int slave, master;
+	const struct ckpt_pty_modes *m;
+	Ckpt__Pty *pty;
+};
+
 /*
  * A line that is not complete cannot be seen before the terminal is without lines, and would be a complete one when it
  * has them again: so all is taken out, and typed again.
  */
-int ckpt_pty_input(struct ckpt_dump *d, int slave, Ckpt__Pty *pty, struct err *e)
+static int take_input(struct taking *t, struct err *e)
 {
-	const struct ckpt_pty_modes *m = (const void *)pty->modes.data;
-	bool lines = m->lflag & ICANON;
-	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, false, true),
-			      again = ckpt_pty_transparent(m, lines, false);
+	bool lines = t->m->lflag & ICANON;
+	struct ckpt_pty_modes bare = ckpt_pty_transparent(t->m, false, true), again = ckpt_pty_transparent(t->m, lines, false);
+	ProtobufCBinaryData *in = &t->pty->input;
 	unsigned waiting = 0;
 	int r = 0, back;
 
-	if (!lines && ioctl(slave, FIONREAD, &waiting) == 0 && waiting == 0)
-		return 0;
-	if (ioctl(slave, CKPT_PTY_SET, &bare) < 0)
+	if (ioctl(t->slave, CKPT_PTY_SET, &bare) < 0)
 		return err_sys(e, "set the modes of a terminal");
-	if (ioctl(slave, FIONREAD, &waiting) == 0 && waiting)
-		r = drain(slave, &pty->input, ckpt_dump_arena(d), "a terminal", e);
-	back = ioctl(slave, CKPT_PTY_SET, &again) < 0 ? -errno :
-							type_again(slave, &pty->input, lines);
-	if (ioctl(slave, CKPT_PTY_SET, m) < 0)
+	if (ioctl(t->slave, FIONREAD, &waiting) == 0 && waiting)
+		r = drain(t->slave, in, ckpt_dump_arena(t->d), "a terminal", e);
+	back = ioctl(t->slave, CKPT_PTY_SET, &again) < 0 ? -errno : type_again(t->slave, in, lines);
+	if (ioctl(t->slave, CKPT_PTY_SET, t->m) < 0)
 		back = -errno;
 	return r == 0 && back < 0 ? err_code(e, back, "put back what was typed") : r;
+}
+
+/* Other modes let one that was stopped go on. */
+static int take_input_stopped(void *arg, struct err *e)
+{
+	struct taking *t = arg;
+	int r;
+
+	t->pty->stopped = ckpt_pty_stopped(t->slave);
+	r = take_input(t, e);
+	ckpt_pty_stop(-EBADF, t->slave, t->m, t->pty->stopped);
+	return r;
+}
+
+/* An engine that dies in between would leave it without lines, and its reader without what was typed. */
+int ckpt_pty_input(struct ckpt_dump *d, int slave, Ckpt__Pty *pty, struct err *e)
+{
+	struct taking t = { d, slave, -EBADF, (const void *)pty->modes.data, pty };
+	unsigned waiting = 0;
+
+	if (!(t.m->lflag & ICANON) && ioctl(slave, FIONREAD, &waiting) == 0 && waiting == 0) {
+		pty->stopped = ckpt_pty_stopped(slave);
+		return 0;
+	}
+	return ckpt_outlive(take_input_stopped, &t, e);
 }
 
 static Ckpt__Pty *new_pty(struct ckpt_dump *d, Ckpt__File *out, const struct ckpt_pty_modes *m,
@@ -167,11 +196,7 @@ int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out
 	again = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 	if (again < 0)
 		return err_sys(e, "open terminal %s of process %d", f->link, (int)f->pid);
-	pty->stopped = ckpt_pty_stopped(again);
-	r = ckpt_pty_input(d, again, pty, e);
-	/* Other modes let it go on. */
-	ckpt_pty_stop(-EBADF, again, &m, pty->stopped);
-	return r;
+	return ckpt_pty_input(d, again, pty, e);
 }
 
 bool ckpt_pty_is_console(struct ckpt_dump *d, const Ckpt__Pty *pty)
@@ -223,30 +248,41 @@ static int put_back(int master, int slave, const struct ckpt_pty_modes *m, const
 }
 
 /* What was written to the terminal and its master has not read: taken out, and written again. And what stops more of it. */
-static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty,
-		  struct err *e)
+static int take_output(void *arg, struct err *e)
 {
+	struct taking *t = arg;
+	Ckpt__Pty *pty = t->pty;
 	int off = 0, on = 1, r, n, slave;
 	struct err ignored;
 
 	if (pty->packet)
-		ioctl(master, TIOCPKT, &off);
-	r = drain(master, &pty->output, ckpt_dump_arena(d), "a terminal's output", e);
+		ioctl(t->master, TIOCPKT, &off);
+	r = drain(t->master, &pty->output, ckpt_dump_arena(t->d), "a terminal's output", e);
 	if (pty->output.len) {
 		if (pty->locked)
-			ioctl(master, TIOCSPTLCK, &off);
-		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+			ioctl(t->master, TIOCSPTLCK, &off);
+		slave = ioctl(t->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 		pty->stopped = slave < 0 ? CKPT_PTY_RUNS : ckpt_pty_start(slave);
-		n = put_back(master, slave, m, pty, r < 0 ? &ignored : e);
-		ckpt_pty_stop(master, slave, m, pty->stopped);
+		n = put_back(t->master, slave, t->m, pty, r < 0 ? &ignored : e);
+		ckpt_pty_stop(t->master, slave, t->m, pty->stopped);
 		r = r < 0 ? r : n;
 		fd_close(&slave);
 		if (pty->locked)
-			ioctl(master, TIOCSPTLCK, &on);
+			ioctl(t->master, TIOCSPTLCK, &on);
 	}
 	if (pty->packet)
-		ioctl(master, TIOCPKT, &on);
+		ioctl(t->master, TIOCPKT, &on);
 	return r;
+}
+
+static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty, struct err *e)
+{
+	struct taking t = { d, -EBADF, master, m, pty };
+	struct pollfd p = { .fd = master, .events = POLLIN };
+
+	if (poll(&p, 1, 0) == 0 || !(p.revents & POLLIN))
+		return 0;
+	return ckpt_outlive(take_output, &t, e);
 }
 
 static int dump_master(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)

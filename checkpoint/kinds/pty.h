@@ -36,7 +36,8 @@ int ckpt_pty_state(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out
 
 int ckpt_pty_dump_slave(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e);
 
-/* What was typed and not read, into `pty`, whose modes are known; by a file of ours that can be read. */
+/* What was typed and not read, and whether it is stopped, into `pty`, whose modes are known; by a file of ours that can be
+ * read. Whoever is killed meanwhile, the terminal is as it was. */
 int ckpt_pty_input(struct ckpt_dump *d, int slave, Ckpt__Pty *pty, struct err *e);
 
 /* Lets a terminal of which nothing waits to be read go on, by a file of ours that does not wait: what had stopped it. And stops it
