@@ -4,7 +4,7 @@
 int cmd_create(struct cli *c, struct err *e)
 {
 	cleanup_reply struct client_reply reply = { 0 };
-	json_t *settings;
+	json_t *settings, *vps, *note;
 	int r = cli_settings(c, 1, &settings, e);
 
 	if (r < 0)
@@ -14,7 +14,17 @@ int cmd_create(struct cli *c, struct err *e)
 			       cli_option(c, "template"), "backend", cli_option(c, "backend"),
 			       "settings", settings),
 		     &reply, e);
-	if (r == 0 && c->json)
-		cli_json(json_object_get(reply.params, "vps"));
-	return r;
+	if (r < 0)
+		return r;
+	note = json_object_get(reply.params, "note");
+	if (c->json) {
+		vps = json_object_get(reply.params, "vps");
+		if (note)
+			json_object_set(vps, "note", note);
+		cli_json(vps);
+	} else if (note) {
+		put_clean(stdout, json_string_value(note));
+		putchar('\n');
+	}
+	return 0;
 }

@@ -46,9 +46,13 @@ static int take_away(const struct change *c, const struct netns_vps *v, struct e
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_ROUTE, c->netns_fd, e);
 
-	for (unsigned k = 0; r == 0 && k < v->if_count; k++)
+	for (unsigned k = 0; r == 0 && k < v->if_count; k++) {
+		/* The first may be alone from now on. */
+		if (!(c->kept & 1u << k) || k == 0)
+			netns_inside_answer_not(&n, &v->ifs[k], k);
 		if (!(c->kept & 1u << k))
-			netns_inside_down(&n, &v->ifs[k], k);
+			netns_inside_down(&n, &v->ifs[k]);
+	}
 	if (r == 0)
 		r = nl_talk(&n, v->name, NULL, NULL, e);
 	return r < 0 ? r : netns_links_down(c->h, v, c->kept, e);

@@ -14,7 +14,7 @@
  * What its stack sends by itself once it is given up, as it retransmits, is dropped: elsewhere a copy may answer
  * by then, and switches must not take its address for ours. A macvlan interface has no end on the host: its frames are
  * told by their MAC, where its parent receives and sends. (What another macvlan of the same parent sends to it does not come
- * by there, and is lost while it stands still.)
+ * by there, and is lost while it stands still: netns/README.md.)
  */
 struct netns_hold;
 

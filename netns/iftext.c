@@ -126,7 +126,8 @@ static int set_rate(const char *key, const char *v, uint64_t *ret, struct err *e
 
 static int set_link(const char *key, const char *v, char ret[16], struct err *e)
 {
-	if (!link_name_is_valid(v) || STREQ(v, "lo"))
+	/* Two the kernel keeps for itself, in /proc/sys/net. */
+	if (!link_name_is_valid(v) || STREQ(v, "lo") || STREQ(v, "all") || STREQ(v, "default"))
 		return err_set(e, ERR_USAGE, "%s=%.60s: not the name of an interface", key, v);
 	snprintf(ret, 16, "%s", v);
 	return 0;

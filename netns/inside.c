@@ -16,6 +16,12 @@
 #define MAC_TRIES 1000
 #define SOURCE_TABLE 100 /* table 101 is the second interface's */
 
+/* The table that is asked for what is sent from an interface's addresses. */
+static uint32_t table_of(unsigned number)
+{
+	return SOURCE_TABLE + number;
+}
+
 /* `table` 0: the main one, unless another interface's default route is there. */
 static void add_gateway(struct nl *n, int index, const struct netns_addr *gw, bool in_network,
 			uint32_t table)
@@ -65,6 +71,26 @@ static void add_gateway_link(struct nl *n, int index, const struct netns_addr *g
 	nl_ignore(n, EEXIST);
 }
 
+/* An address's network, as the kernel puts it into the main table. */
+static void add_network(struct nl *n, int index, const struct netns_addr *a, uint32_t table)
+{
+	struct netns_addr net = netns_addr_net(a);
+	struct rtmsg rt = netns_rt_host_route(&net);
+	struct nlmsghdr *m;
+
+	rt.rtm_protocol = RTPROT_STATIC;
+	rt.rtm_dst_len = a->prefix;
+	m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, &rt, sizeof(rt), "set the route to the network");
+	if (m) {
+		mnl_attr_put(m, RTA_DST, netns_addr_len(&net), net.bytes);
+		mnl_attr_put(m, RTA_PREFSRC, netns_addr_len(a), a->bytes);
+		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+		mnl_attr_put_u32(m, RTA_TABLE, table);
+	}
+	nl_end(n, m);
+	nl_ignore(n, EEXIST);
+}
+
 /* What is sent from this address goes by this table: adds or deletes the rule. */
 static void source_rule(struct nl *n, uint16_t type, const struct netns_addr *a, uint32_t table)
 {
@@ -84,6 +110,8 @@ static void source_rule(struct nl *n, uint16_t type, const struct netns_addr *a,
 		mnl_attr_put_u32(m, FRA_PRIORITY, 1000 + table);
 	}
 	nl_end(n, m);
+	if (add)
+		nl_ignore(n, EEXIST);
 	if (!add) { /* the tenant may have removed it, or the kernel has no IPv6 */
 		nl_ignore(n, ENOENT);
 		nl_ignore(n, EAFNOSUPPORT);
@@ -140,47 +168,73 @@ int netns_inside_await(struct nl *n, const struct netns_if *i, int index, const 
 	}
 }
 
-/*
- * The default route is the first interface's. What answers from the address of another must leave
- * by that one, or it would be taken for false: each further one has a table of its own, asked by
- * the sender's address.
- */
-void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
-		     unsigned number)
+/* The routes by its gateways; `table` 0: the main one. */
+static void add_gateways(struct nl *n, const struct netns_if *i, const struct netns_addr gw[2], int index,
+			 uint32_t table)
 {
-	struct netns_addr gw6 = i->gw6;
-	bool ours = netns_if_is_ours(i);
-
-	raise_link(n, i, index);
-	if (i->mode == NETNS_ROUTED && !gw6.family)
-		netns_link_local(host_mac, &gw6);
 	for (int f = 0; f < 2; f++) {
-		const struct netns_addr *gw = f ? &gw6 : &i->gw4;
 		/* Link-local addresses are always on the link. */
-		bool in_network = (f && gw->bytes[0] == 0xfe) || (!ours && gw_in_networks(i, gw));
+		bool in_network = (f && gw[f].bytes[0] == 0xfe) ||
+				  (!netns_if_is_ours(i) && gw_in_networks(i, &gw[f]));
 
-		if (!gw->family)
+		if (!gw[f].family)
 			continue;
 		if (!in_network)
-			add_gateway_link(n, index, gw, 0);
-		add_gateway(n, index, gw, in_network, 0);
-		if (number && !in_network)
-			add_gateway_link(n, index, gw, SOURCE_TABLE + number);
-		if (number)
-			add_gateway(n, index, gw, in_network, SOURCE_TABLE + number);
+			add_gateway_link(n, index, &gw[f], table);
+		add_gateway(n, index, &gw[f], in_network, table);
 	}
-	for (size_t k = 0; number && k < i->addr_count; k++)
-		if (i->addr[k].family == AF_INET ? i->gw4.family : gw6.family)
-			source_rule(n, RTM_NEWRULE, &i->addr[k], SOURCE_TABLE + number);
 }
 
-void netns_inside_down(struct nl *n, const struct netns_if *i, unsigned number)
+static void gateways_of(const struct netns_if *i, const uint8_t host_mac[6], struct netns_addr ret[2])
+{
+	ret[0] = i->gw4;
+	ret[1] = i->gw6;
+	if (i->mode == NETNS_ROUTED && !i->gw6.family)
+		netns_link_local(host_mac, &ret[1]);
+}
+
+void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index)
+{
+	struct netns_addr gw[2];
+
+	raise_link(n, i, index);
+	gateways_of(i, host_mac, gw);
+	add_gateways(n, i, gw, index, 0);
+}
+
+/*
+ * In the main table the default route is the first interface's, and a neighbour on the network of another is reached
+ * by that one. What answers must leave as the question came, or it would be taken for false.
+ */
+void netns_inside_answer(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
+			 unsigned number)
+{
+	struct netns_addr gw[2];
+
+	gateways_of(i, host_mac, gw);
+	for (size_t k = 0; k < i->addr_count; k++) {
+		const struct netns_addr *a = &i->addr[k];
+
+		if (!gw[a->family == AF_INET6].family)
+			continue;
+		if (!netns_if_is_ours(i) && a->prefix < netns_addr_len(a) * 8)
+			add_network(n, index, a, table_of(number));
+		source_rule(n, RTM_NEWRULE, a, table_of(number));
+	}
+	add_gateways(n, i, gw, index, table_of(number));
+}
+
+void netns_inside_answer_not(struct nl *n, const struct netns_if *i, unsigned number)
+{
+	for (size_t k = 0; k < i->addr_count; k++)
+		source_rule(n, RTM_DELRULE, &i->addr[k], table_of(number));
+}
+
+void netns_inside_down(struct nl *n, const struct netns_if *i)
 {
 	struct ifinfomsg ifi = { 0 };
 	struct nlmsghdr *m;
 
-	for (size_t k = 0; number && k < i->addr_count; k++)
-		source_rule(n, RTM_DELRULE, &i->addr[k], SOURCE_TABLE + number);
 	if (i->mode != NETNS_MACVLAN)
 		return;
 	m = nl_begin(n, RTM_DELLINK, 0, &ifi, sizeof(ifi), "remove the interface");

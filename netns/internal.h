@@ -37,6 +37,7 @@ void netns_links_name(const struct netns_host *h, const struct netns_vps *v,
 		      struct netns_made made[NETNS_IF_MAX]);
 int netns_links_make(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
 		     struct netns_made *made, int netns_fd, struct err *e);
+/* dress.c */
 int netns_links_dress(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
 		      const struct netns_made *made, struct err *e);
 int netns_links_inside(const struct netns_vps *v, const struct netns_made *made, int netns_fd,
@@ -45,10 +46,20 @@ int netns_links_inside(const struct netns_vps *v, const struct netns_made *made,
 int netns_links_down(const struct netns_host *h, const struct netns_vps *v, unsigned kept,
 		     struct err *e);
 
-/* inside.c: sets up an interface of a VPS; `n` speaks in its namespace, `host_mac` is the host's
- * end's, `number` counts the interfaces from 0. */
-void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
-		     unsigned number);
+/* What interface `i` hangs on: its parent, or the bridge. *ret: 0 when a routed one has none. */
+int netns_link_master(const struct nl *n, const struct netns_host *h, const struct netns_if *i, int *ret,
+		      struct err *e);
+/* A request: the link goes; one that is not there is no error. */
+void netns_link_remove(struct nl *n, const char *name, const char *what);
+
+/* inside.c: sets up an interface of a VPS; `n` speaks in its namespace, `host_mac` is the host's end's. */
+void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index);
+
+/* Where there are several: what is sent from its addresses leaves by it, by a table of its own. `number` counts the
+ * interfaces from 0. */
+void netns_inside_answer(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
+			 unsigned number);
+void netns_inside_answer_not(struct nl *n, const struct netns_if *i, unsigned number);
 
 /* Before that, of a macvlan: its MAC is free. The kernel takes the links of a network namespace away some time after it
  * has ended, and tells nobody outside: the one that the VPS had when it ran last may still be there. */
@@ -58,7 +69,7 @@ int netns_inside_await(struct nl *n, const struct netns_if *i, int index, const 
 void netns_inside_mute(struct nl *n, int index, bool on);
 
 /* Takes away what of an interface does not go with the host's end of its link. */
-void netns_inside_down(struct nl *n, const struct netns_if *i, unsigned number);
+void netns_inside_down(struct nl *n, const struct netns_if *i);
 
 /*
  * A link that has just got its carrier passes no frame before the kernel's link watch, which runs at its

@@ -149,6 +149,9 @@ int netns_publish_is_free(const struct netns_publish *p, struct err *e)
 	if (errno == EADDRINUSE)
 		return err_set(e, ERR_EXISTS, "publish %s: a program on the host has this port",
 			       netns_publish_format(p, text));
+	if (errno == EADDRNOTAVAIL)
+		return err_set(e, ERR_NOT_FOUND, "publish %s: the host has no such address",
+			       netns_publish_format(p, text));
 	return err_sys(e, "publish %s", netns_publish_format(p, text));
 }
 

@@ -174,3 +174,35 @@ void netns_shape_out(struct nl *n, int link, int ifb, uint64_t rate)
 	nl_end(n, m);
 	nl_ignore(n, EEXIST);
 }
+
+int netns_vps_shape(const struct netns_host *h, const struct netns_vps *v, unsigned i,
+		    struct err *e)
+{
+	const struct netns_if *f = &v->ifs[i];
+	cleanup_nl struct nl n = NL_INIT;
+	char name[16], ifb[16];
+	int link, shaper, r;
+
+	if (i >= v->if_count || !netns_if_has_link(f))
+		return err_set(e, ERR_USAGE, "%s has no interface that can be shaped", v->name);
+	r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	if (r < 0)
+		return r;
+	link = nl_ifindex(&n, netns_link_name(h, v->uuid, i, name));
+	if (!link)
+		return err_set(e, ERR_STATE, "%s: its link %s is not there", v->name, name);
+	netns_ifb_name(h, v->uuid, i, ifb);
+	if (f->rate_out) {
+		netns_ifb_add(&n, h, ifb);
+		r = nl_talk(&n, v->name, NULL, NULL, e);
+		if (r < 0)
+			return r;
+	}
+	netns_shape_in(&n, link, f->rate_in);
+	shaper = nl_ifindex(&n, ifb);
+	if (shaper)
+		netns_shape_out(&n, link, shaper, f->rate_out);
+	if (shaper && !f->rate_out)
+		netns_link_remove(&n, ifb, "remove the shaping interface");
+	return nl_talk(&n, v->name, NULL, NULL, e);
+}

@@ -118,8 +118,10 @@ void arrival_ended(struct receiving *r, bool received)
 
 	v->arriving = NULL;
 	move_load(v);
-	if (received)
+	if (received) {
 		event_emit(v->d, "received", v->name, NULL);
+		allowed_renew(v->d, v->name);
+	}
 	if (v->moved == SUP_HERE) {
 		v->down = false;
 		/* The worker died between its word and ours. */

@@ -40,6 +40,7 @@ static void finish(struct create *c, const struct err *e)
 	} else if (vps_load(v, &told) == 0) {
 		vps_move(v, SUP_EV_CREATED);
 		event_emit(c->d, "created", v->name, c->template);
+		allowed_renew(c->d, v->name);
 	} else {
 		e = &told;
 	}

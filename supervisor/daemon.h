@@ -257,6 +257,16 @@ int create_begin(struct sup_daemon *d, const struct create_request *q,
 /* `done` will be called with ERR_CANCELLED, unless it is too late. */
 void create_cancel(struct create *c);
 
+/* methods_config.c: a changed setting can be told to its monitor. */
+bool vps_takes_live(const struct sup_vps *v);
+/* allowed.c: after the name has come to stand for other addresses, or none. */
+void allowed_renew(struct sup_daemon *d, const char *name);
+
+/* missing.c: adds to `notes` what this value of a setting names and is not there. */
+void missing_look(struct sup_daemon *d, const char *key, const char *value, json_t *notes);
+/* One string of all the notes, or NULL when there are none. */
+json_t *missing_text(const json_t *notes);
+
 /* methods.c */
 extern const struct server_method sup_methods[];
 extern const size_t sup_method_count;

@@ -126,6 +126,7 @@ static int complete_network(struct sup_vps *v, struct err *e)
 	r = network_note_addresses(v);
 	if (r < 0)
 		return err_code(e, r, "remember its addresses");
+	allowed_renew(v->d, v->name);
 	fd = vps_open_lib(v, e);
 	return fd < 0 ? fd : config_write(&v->config, fd, "config", true, e);
 }

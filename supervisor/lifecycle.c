@@ -255,7 +255,7 @@ static void on_destroyed(void *ctx, json_t *result, const struct err *e)
 {
 	struct sup_vps *v = ctx;
 	struct sup_daemon *d = v->d;
-	char dir[512];
+	char dir[512], name[64];
 	struct err told;
 
 	(void)result;
@@ -277,7 +277,9 @@ static void on_destroyed(void *ctx, json_t *result, const struct err *e)
 		vps_look(v, &told);
 	}
 	event_emit(d, "destroyed", v->name, NULL);
+	snprintf(name, sizeof(name), "%s", v->name);
 	vps_remove(v);
+	allowed_renew(d, name);
 }
 
 int vps_destroy(struct sup_vps *v, struct err *e)

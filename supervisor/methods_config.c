@@ -21,7 +21,7 @@ struct change {
 	json_t *live;    /* key: value, or all the values of a list, for the monitor */
 	json_t *pending; /* keys that take effect at the next start */
 	json_t *note;    /* what the monitor says of the new values */
-	char unknown[64]; /* a VPS that is allowed to be reached, and is not there */
+	json_t *missing; /* what the new values name and is not there */
 	json_t *before;  /* the file's text, to go back to */
 	json_t *after;
 	struct err error;
@@ -32,6 +32,7 @@ static void change_free(struct change *g)
 	json_decref(g->live);
 	json_decref(g->pending);
 	json_decref(g->note);
+	json_decref(g->missing);
 	json_decref(g->before);
 	json_decref(g->after);
 	free(g);
@@ -45,12 +46,14 @@ static void change_fail(struct change *g, const struct err *e)
 
 static void change_done(struct change *g)
 {
-	if (!g->note && *g->unknown)
-		g->note = json_sprintf("net.allow: there is no VPS named %s; it opens nothing before there is",
-				       g->unknown);
+	if (g->note)
+		json_array_insert(g->missing, 0, g->note);
+	json_decref(g->note);
+	g->note = missing_text(g->missing);
 	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
 		     0);
 	event_emit(g->d, "changed", g->name, NULL);
+	allowed_renew(g->d, g->name);
 	change_free(g);
 }
 
@@ -105,7 +108,7 @@ static void on_applied(void *ctx, const struct err *e, const char *note)
 		on_put_back(g, NULL, &bad);
 }
 
-static bool takes_live(const struct sup_vps *v)
+bool vps_takes_live(const struct sup_vps *v)
 {
 	return v->link && (v->state == SUP_RUNNING || v->state == SUP_PAUSED || v->state == SUP_SAVING);
 }
@@ -117,7 +120,7 @@ static void apply(struct change *g)
 
 	if (!v)
 		return;
-	if (!takes_live(v) || !json_object_size(g->live))
+	if (!vps_takes_live(v) || !json_object_size(g->live))
 		change_done(g);
 	/* A first interface on the bridge needs one. */
 	else if (json_object_get(g->live, "net") && network_prepare(v, &v->config, &e) < 0)
@@ -160,7 +163,7 @@ static struct change *change_new(struct server_call *c, struct sup_vps *v, const
 		return NULL;
 	}
 	*g = (struct change){ .call = c, .d = v->d, .verb = verb, .live = json_object(),
-			      .pending = json_array() };
+			      .pending = json_array(), .missing = json_array() };
 	snprintf(g->name, sizeof(g->name), "%s", v->name);
 	return g;
 }
@@ -247,23 +250,11 @@ static int check_whole(struct sup_vps *v, struct change *g, struct config *now, 
 {
 	int r = network_check(v, now, e);
 
-	if (r == 0 && takes_live(v))
+	if (r == 0 && vps_takes_live(v))
 		r = check_new_ports(v, now, e);
-	if (r == 0 && takes_live(v))
+	if (r == 0 && vps_takes_live(v))
 		r = put_off_net(v, g, now, e);
 	return r < 0 ? r : live_lists(g, now, e);
-}
-
-/* It may be made later: no error, but said, as it may be a slip. */
-static void look_for_allowed(struct change *g, const char *value)
-{
-	struct netns_allow a;
-	struct err ignored;
-
-	if (*value == '-' || !*value || netns_allow_parse(value, &a, &ignored) < 0 || a.peer != NETNS_PEER_NAME)
-		return;
-	if (!vps_find(g->d, a.name))
-		snprintf(g->unknown, sizeof(g->unknown), "%s", a.name);
 }
 
 /* Checks one by setting it in a copy of the config. */
@@ -294,8 +285,7 @@ static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		return err_hint(e, "leave --runtime away");
 	}
 	note(g, v, s, *value ? value : NULL);
-	if (STREQ(s->name, "net.allow"))
-		look_for_allowed(g, value);
+	missing_look(g->d, s->name, value, g->missing);
 	return 0;
 }
 
@@ -333,7 +323,7 @@ static int check_all(struct server_call *c, struct sup_vps *v, struct change *g,
 	int r;
 
 	r = vps_check(v, SUP_EV_CONFIG, "set", e);
-	if (r == 0 && runtime && !takes_live(v))
+	if (r == 0 && runtime && !vps_takes_live(v))
 		r = err_set(e, ERR_STATE, "set %s: it is not running", v->name);
 	if (r < 0)
 		return r;
@@ -451,6 +441,9 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 	}
 	if (r == 0)
 		r = check_whole(v, g, &now, e);
+	for (size_t i = 0; r == 0 && i < now.count; i++)
+		if (now.lines[i].key && !key_is_same(&v->config, &now, now.lines[i].key))
+			missing_look(g->d, now.lines[i].key, now.lines[i].value, g->missing);
 	config_done(&now);
 	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
 }

@@ -39,17 +39,42 @@ void method_status(struct server_call *c, void *userdata)
 struct creating {
 	struct server_call *call;
 	struct create *create;
+	json_t *note;
 };
+
+static void creating_free(struct creating *w)
+{
+	if (w)
+		json_decref(w->note);
+	free(w);
+}
+
+static json_t *what_is_missing(struct sup_daemon *d, json_t *list)
+{
+	json_t *notes = json_array(), *item, *text;
+	size_t i;
+
+	json_array_foreach(list, i, item) {
+		const struct setting *s =
+			setting_find(json_string_value(json_object_get(item, "key")), &(struct err){ 0 });
+
+		if (s)
+			missing_look(d, s->name, json_string_value(json_object_get(item, "value")), notes);
+	}
+	text = missing_text(notes);
+	json_decref(notes);
+	return text;
+}
 
 static void on_created(void *ctx, struct sup_vps *v, const struct err *e)
 {
 	struct creating *w = ctx;
 
 	if (v)
-		server_reply(w->call, json_pack("{s:o}", "vps", vps_json(v)), NULL, 0);
+		server_reply(w->call, json_pack("{s:o, s:O*}", "vps", vps_json(v), "note", w->note), NULL, 0);
 	else
 		server_fail(w->call, e);
-	free(w);
+	creating_free(w);
 }
 
 static void on_create_cancel(struct server_call *c, void *userdata)
@@ -82,6 +107,7 @@ void method_create(struct server_call *c, void *userdata)
 		server_fail(c, &e);
 		return;
 	}
+	w->note = what_is_missing(userdata, q.settings);
 	w->call = c;
 	call_on_cancel(c, on_create_cancel, w);
 }
@@ -300,6 +326,8 @@ static void on_renamed(void *ctx, json_t *result, const struct err *e)
 	} else {
 		vps_load(v, &told);
 		event_emit(v->d, "renamed", to, from);
+		allowed_renew(v->d, from);
+		allowed_renew(v->d, to);
 		server_reply(m->call, json_pack("{s:o}", "vps", vps_json(v)), NULL, 0);
 	}
 	free(m);

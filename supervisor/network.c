@@ -244,25 +244,45 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 	return r < 0 ? r : start_watch(n, e);
 }
 
+static bool has_family(const struct netns_if *i, int family)
+{
+	for (size_t k = 0; k < i->addr_count; k++)
+		if (i->addr[k].family == family)
+			return true;
+	return false;
+}
+
+/* It reaches the gateway of this family. */
+static bool is_on_bridge(const struct sup_vps *v, int family)
+{
+	const struct netns_host *h = network_host(v->d);
+	struct netns_if nif;
+	struct err ignored;
+	const char *text;
+
+	for (size_t i = 0; (text = config_get_nth(&v->config, "net", i)); i++)
+		if (netns_if_parse(text, &nif, &ignored) == 0 && nif.mode == NETNS_BRIDGE &&
+		    (!*nif.parent || STREQ(nif.parent, h->bridge)) && has_family(&nif, family))
+			return true;
+	return false;
+}
+
 int network_dns(const struct sup_vps *v, struct rt_spec *s, struct err *e)
 {
 	const struct sup_network *n = v->d->network;
 	static const int families[] = { AF_INET, AF_INET6 };
-	struct netns_if nif;
-	const char *text;
 	bool on_bridge = false;
 	int r = 0;
 
 	if (!n->dns || s->dns.count)
 		return 0;
-	for (size_t i = 0; (text = config_get_nth(&v->config, "net", i)); i++)
-		if (netns_if_parse(text, &nif, e) == 0 && nif.mode == NETNS_BRIDGE &&
-		    (!*nif.parent || STREQ(nif.parent, n->host.bridge)))
-			on_bridge = true;
-	for (size_t i = 0; on_bridge && r == 0 && i < ARRAY_SIZE(families); i++) {
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(families); i++) {
 		const struct netns_addr *gw = families[i] == AF_INET ? &n->host.gw4 : &n->host.gw6;
 		char host[64];
 
+		if (!is_on_bridge(v, families[i]))
+			continue;
+		on_bridge = true;
 		if (dns_serves(n->dns, families[i]))
 			r = strv_add(&s->dns, netns_addr_format_host(gw, host));
 	}

@@ -65,6 +65,7 @@ static int appear(struct sup_vps *v, struct err *e)
 	vps_move(v, SUP_EV_CREATED);
 	v->state = vps_idle_state(v);
 	event_emit(v->d, "received", v->name, NULL);
+	allowed_renew(v->d, v->name);
 	return 0;
 }
 

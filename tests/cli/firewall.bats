@@ -113,7 +113,9 @@ refuses() { ! answers "$1"; }
 }
 
 @test "what an isolated VPS may reach changes while it runs, by name too" {
-	vps create alone
+	assert_equal "$(vps create --json alone net.allow=nix:80 | jq -r .note)" \
+		"net.allow: there is no VPS named nix; it opens nothing before there is"
+	vps set alone net.allow=
 	vps start alone
 	reaches() {
 		vps exec alone -- sh -c "printf 'GET /index.html HTTP/1.0\r\n\r\n' | nc -w 2 $(address) 80" |

@@ -206,6 +206,14 @@ listen_at_gateway() {
 	vps set web3 dns=-192.0.2.53
 }
 
+@test "a VPS with IPv6 alone asks the gateway that it reaches" {
+	vps create six --net name=eth0,ip=none,ip=2001:db8:5::5/64
+	vps start six
+	assert_equal "$(vps exec six -- grep -c ^nameserver /etc/resolv.conf)" 1
+	vps exec six -- nslookup six.vps | grep -F 2001:db8:5::5
+	vps destroy --force six
+}
+
 @test "port 53 can be published, and the gateway's stays vpsd's" {
 	vps set web3 publish=53:53/udp publish=53:53/tcp
 	vps start web3

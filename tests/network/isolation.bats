@@ -77,6 +77,31 @@ refused() { # NAME ADDRESS PORT
 	serve a 81
 }
 
+@test "a name in net.allow is that of whoever has it now" {
+	vps create c
+	was=$(ip4 c)
+	vps set a net.allow=c net.allow=late
+	vps create late
+	for n in c late; do
+		vps start "$n"
+		serve "$n"
+		reaches() { vps_gets a "$(ip4 "$1")" 80; }
+		wait_until 20 reaches "$n"
+	done
+	vps set c "net=name=eth0,ip=10.200.0.9/24"
+	wait_until 20 reaches c
+	barred() { ! in_net nft list set inet "$VPS_TAG" reach4 | grep -qF "$1"; }
+	wait_until 20 barred "$was"
+	vps stop --force late
+	vps rename late later
+	wait_until 20 barred "$(ip4 later)"
+	was=$(ip4 c)
+	vps destroy --force c
+	wait_until 20 barred "$was"
+	vps set a net.allow=
+	vps destroy later
+}
+
 @test "net.isolate=no lets it reach all, not be reached" {
 	vps set a net.isolate=no
 	assert_equal "$(vps_gets a "$(ip4 b)" 80)" "page of b"

@@ -103,6 +103,23 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	succeeds vps exec a -- ping -c 1 -W 3 "$(gateway4)"
 }
 
+@test "an answer leaves as the question came, also to a neighbour on another interface's network" {
+	lan=name=eth1,mode=macvlan,parent=up0,ip=192.0.2.77/24,gw=192.0.2.1,ip=none
+	vps set a publish=9020:80 "net=$lan"
+	assert_equal "$(outside_gets 192.0.2.1 9020)" "page of a"
+	assert_equal "$(outside_gets 192.0.2.77 80)" "page of a"
+	run vps exec a -- ip route get 192.0.2.2 from 192.0.2.77 # and not by the gateway
+	assert_match "^192.0.2.2 from 192.0.2.77 dev eth1"
+	vps set a net=-eth1
+	run vps exec a -- ip rule
+	refute_match "lookup 10"
+	vps create c "net=name=eth0" "net=$lan" publish=9021:80
+	vps start c
+	serve c
+	assert_equal "$(outside_gets 192.0.2.1 9021)" "page of c"
+	vps destroy --force c
+}
+
 @test "what cannot be leaves all as it was" {
 	before=$(vps config a net)
 	fails 3 "vps: set a: parent=nowhere: the host has no such interface" \

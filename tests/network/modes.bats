@@ -80,7 +80,13 @@ for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
 }
 
 @test "macvlan on what is not there is said, and nothing is left" {
-	vps create m --net mode=macvlan,parent=nosuch,ip=192.0.2.60/24
+	succeeds vps create m --net mode=macvlan,parent=nosuch,ip=192.0.2.60/24 --device /dev/nosuch:rw
+	assert_output "net: the host has no interface nosuch; it does not start before there is; device: this host has no device /dev/nosuch; it does not start before there is"
+	succeeds vps set m device=
+	assert_output ""
+	assert_equal "$(vps set --json m net=name=eth1,mode=routed,parent=other,ip=192.0.2.61/32 | jq -r .note)" \
+		"net: the host has no interface other; it does not start before there is"
+	vps set m net=-eth1
 	fails_like 1 '^vps: start m: parent=nosuch: the host has no such interface' vps start m || {
 		status=$?
 		fails_like 3 '^vps: start m: parent=nosuch: the host has no such interface' vps start m

@@ -62,6 +62,11 @@ teardown_file() {
 @test "on one address of the host only" {
 	vps set b publish=192.0.2.1:9000:80
 	assert_equal "$(outside_gets 192.0.2.1 9000)" "page of b"
+	fails 3 "vps: set b: publish 198.18.0.1:9000:80/tcp: the host has no such address" \
+		vps set b publish=198.18.0.1:9000:80
+	succeeds vps create c publish=198.18.0.1:9000:80
+	assert_output "publish 198.18.0.1:9000:80/tcp: the host has no such address; it does not start before there is"
+	vps destroy c
 	run host_gets 127.0.0.1 9000
 	[ "$status" -ne 0 ]
 	vps set b publish=

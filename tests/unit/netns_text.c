@@ -56,6 +56,8 @@ TEST(bad_interfaces)
 		{ "mode=bridge,mode=routed", "twice" },
 		{ "name=a,name=b", "twice" },
 		{ "name=lo", "not the name" },
+		{ "name=all", "not the name" },
+		{ "name=default", "not the name" },
 		{ "name=a/b", "not the name" },
 		{ "name=abcdefghijklmnop", "not the name" },
 		{ "name=..", "not the name" },
