@@ -109,13 +109,15 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 void ckpt_areas_done(struct ckpt_dump *d);
 bool ckpt_shmem_is_sysv(int fd);
-/* Kernel, processor and clocks of the VPS now. (dump.c) */
+/* Kernel, processor and clocks of the VPS now. (dump_collect.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
-/* Which of the host's ids are the VPS's, in order from its 0 on. (dump.c) */
+/* Which of the host's ids are the VPS's, in order from its 0 on. (dump_collect.c) */
 int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e);
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
 			Ckpt__Header **ret, struct err *e);
+/* That, and all that stands still; with a check that is partial, up to its processes. (dump_collect.c) */
+int ckpt_dump_collect(struct ckpt_dump *d, const struct ckpt_dump_options *o, struct err *e);
 /* As ckpt_dump_prepare(), to the writer and with the numbers of a pre-copy. (dump.c) */
 struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Births in nested pid namespaces, and numbers there. */
+/* Births in nested pid namespaces. */
 #include "checkpoint/restore_births.h"
 
 #include "base/fd.h"
@@ -49,8 +49,7 @@ bool restore_is_nested(const struct restore *r)
 	return false;
 }
 
-/* Process 1 of a pid namespace. */
-static struct restoring *first_of(const struct restore *r, uint32_t space)
+struct restoring *restore_first_of(const struct restore *r, uint32_t space)
 {
 	for (size_t i = 0; space && i < r->tree.task_count; i++)
 		if (r->procs[i].space == space &&
@@ -59,94 +58,11 @@ static struct restoring *first_of(const struct restore *r, uint32_t space)
 	return &r->procs[0];
 }
 
-static bool is_taken(const struct restore *r, size_t level, uint32_t number)
-{
-	for (size_t i = 0; i < r->plan.count; i++)
-		if (r->procs[i].level > level && r->procs[i].numbers[level] == number)
-			return true;
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++) {
-			const Ckpt__Thread *t = r->tree.tasks[i].threads[k];
-
-			if (t->n_numbers > level && t->numbers[level] == number)
-				return true;
-		}
-	return false;
-}
-
-/* Those that are 0 become ones that nobody has. */
-static void fill_numbers(const struct restore *r, uint32_t *numbers, size_t levels)
-{
-	for (size_t level = 0; level < levels; level++)
-		for (uint32_t v = 32000; !numbers[level]; v--)
-			numbers[level] = is_taken(r, level, v) ? 0 : v;
-}
-
-/* The numbers of a process that is no more but for its group or session; else ones that nobody has. */
-static int number_standin(struct restore *r, size_t who, struct err *e)
-{
-	const struct ckpt_plan_node *n = &r->plan.nodes[who];
-	struct restoring *p = &r->procs[who];
-	uint32_t *numbers = ckpt_alloc(&r->tree.arena, (n->level + 1) * sizeof(*numbers));
-
-	if (!numbers)
-		return err_code(e, -ENOMEM, "restore");
-	for (size_t i = 0; i < r->tree.task_count; i++) {
-		const Ckpt__Process *k = r->tree.tasks[i].process;
-
-		if (k->pgid == n->pid && k->n_pgids >= n->level)
-			memcpy(numbers, k->pgids, n->level * sizeof(*numbers));
-		else if (k->sid == n->pid && k->n_sids >= n->level)
-			memcpy(numbers, k->sids, n->level * sizeof(*numbers));
-	}
-	fill_numbers(r, numbers, n->level);
-	p->numbers = numbers;
-	p->level = n->level;
-	return 0;
-}
-
-int restore_births_prepare(struct restore *r, struct err *e)
-{
-	int n = 0;
-
-	for (size_t i = 0; i < r->plan.count; i++) {
-		struct restoring *p = &r->procs[i];
-
-		p->space = p->children = r->plan.nodes[i].space;
-		if (i < r->tree.task_count) {
-			p->numbers = r->tree.tasks[i].threads[0]->numbers;
-			p->level = r->tree.tasks[i].threads[0]->n_numbers;
-		} else if (i < r->plan.given) {
-			p->numbers = r->tree.zombies[i - r->tree.task_count]->numbers;
-			p->level = r->tree.zombies[i - r->tree.task_count]->n_numbers;
-		}
-	}
-	for (size_t i = r->plan.given; n == 0 && i < r->plan.count; i++)
-		n = number_standin(r, i, e);
-	return n;
-}
-
-uint32_t restore_number_for(const struct restore *r, uint32_t number, size_t viewer)
-{
-	const struct restoring *v = &r->procs[viewer];
-
-	if (v->level == 0)
-		return number;
-	for (size_t i = 0; i < r->plan.count; i++)
-		if (r->plan.nodes[i].pid == number)
-			return r->procs[i].level >= v->level &&
-					       ckpt_pid_is_below(&r->tree, r->procs[i].space,
-								 v->space) ?
-				       r->procs[i].numbers[v->level - 1] :
-				       0;
-	return 0;
-}
-
 /* Process 1 of a namespace says which was the last number there; as nothing else runs, the next is ours. */
 static int say_last(struct restore *r, uint32_t space, uint32_t number, struct list *l,
 		    struct err *e)
 {
-	struct restoring *first = first_of(r, space);
+	struct restoring *first = restore_first_of(r, space);
 	char text[16];
 
 	snprintf(text, sizeof(text), "%u", number - 1);
@@ -169,7 +85,7 @@ static int choose(struct restore *r, uint32_t space, const uint32_t *numbers, ui
 
 	ret->count = 0;
 	for (;; space = space_above(r, space), level--) {
-		uint32_t v = level ? numbers[level - 1] : number;
+		uint32_t v = restore_number_at(numbers, level, number);
 
 		may = may && ckpt_user_is_below(&r->tree, owner_of(r, space), user);
 		if (may)
@@ -179,11 +95,6 @@ static int choose(struct restore *r, uint32_t space, const uint32_t *numbers, ui
 		if (n < 0 || !space)
 			return n;
 	}
-}
-
-static uint32_t innermost(const uint32_t *numbers, size_t level, uint32_t number)
-{
-	return level ? numbers[level - 1] : number;
 }
 
 /* Its children's namespace from now on, by way of a process that is in it. */
@@ -258,7 +169,7 @@ static int bear_by_maker(struct restore *r, struct restoring *by, struct restori
 	int n;
 
 	/* Not one that somebody is to have. */
-	fill_numbers(r, spare, by->level);
+	restore_fill_numbers(r, spare, by->level);
 	n = choose(r, by->space, spare, (uint32_t)restore_free_number(&r->tree), by->user, &numbers,
 		   l, e);
 	list_init(l, r);
@@ -313,7 +224,7 @@ int restore_bear(struct restore *r, const struct ckpt_op *o, struct list *l, pid
 		n = enter_children(r, by, by->space, r->plan.nodes[o->by].pid, l, e);
 	else
 		n = enter_children(r, by, p->space,
-				   r->plan.nodes[first_of(r, p->space) - r->procs].pid, l, e);
+				   r->plan.nodes[restore_first_of(r, p->space) - r->procs].pid, l, e);
 	list_init(l, r);
 	if (n == 0 && first && owner != by->user) {
 		n = bear_by_maker(r, by, p, flags, restore_exit_signal(r, o->who), number, l, ret,
@@ -343,7 +254,7 @@ int restore_bear_thread(struct restore *r, struct restoring *p, size_t i, uint32
 		n = restore_clone(l, &p->batch, &p->threads[0], RESTORE_THREAD, 0, &numbers, &born,
 				  e);
 	return n == 0 ? ckpt_thread_adopt(&p->threads[i], born, p->threads[0].ns_tgid,
-					  (pid_t)innermost(t->numbers, t->n_numbers, t->tid), e) :
+					  (pid_t)restore_number_at(t->numbers, t->n_numbers, t->tid), e) :
 			n;
 }
 
@@ -409,85 +320,9 @@ int restore_take_pidspaces(const struct restore *r, int proc, struct err *e)
 		    id == main_of(r, CKPT_SPACE_PID))
 			continue;
 		snprintf(path, sizeof(path), "%u/ns/pid",
-			 r->plan.nodes[first_of(r, id) - r->procs].pid);
+			 r->plan.nodes[restore_first_of(r, id) - r->procs].pid);
 		fd = openat(proc, path, O_RDONLY | O_CLOEXEC);
 		n = fd < 0 ? err_sys(e, "open /proc/%s", path) : restore_space_take(r, id, fd, e);
-	}
-	return n;
-}
-
-struct settling {
-	uint32_t last, max;
-};
-
-static int settle(void *arg, struct err *e)
-{
-	const struct settling *s = arg;
-	cleanup_free char *now = NULL;
-	char text[16];
-	int n;
-
-	/* Its own since Linux 6.14, else the host's, which is not the tenant's to change. */
-	snprintf(text, sizeof(text), "%u", s->max);
-	if (s->max && fd_read_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &now, NULL) == 0 &&
-	    (uint32_t)atol(now) != s->max)
-		fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", text);
-	snprintf(text, sizeof(text), "%u", s->last);
-	n = fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", text);
-	return n < 0 ? err_code(e, n, "set the last number of a pid namespace") : 0;
-}
-
-static uint32_t highest(const struct restore *r, uint32_t space, size_t level)
-{
-	uint32_t last = 1;
-
-	for (size_t i = 0; i < r->tree.task_count; i++)
-		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++) {
-			const Ckpt__Thread *t = r->tree.tasks[i].threads[k];
-
-			if (ckpt_pid_is_below(&r->tree, r->procs[i].space, space) &&
-			    innermost(t->numbers, level, t->tid) > last)
-				last = innermost(t->numbers, level, t->tid);
-		}
-	return last;
-}
-
-bool restore_counts_up(const struct restore *r)
-{
-	bool any = restore_is_nested(r);
-
-	for (size_t i = 0; !any && i < r->tree.task_count; i++)
-		any = r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->procs[i]);
-	return any;
-}
-
-int restore_settle_own_numbers(const struct restore *r, struct err *e)
-{
-	char text[16];
-	int n;
-
-	if (restore_counts_up(r))
-		return 0;
-	snprintf(text, sizeof(text), "%u", highest(r, 0, 0));
-	n = fd_write_file_at(r->proc, "sys/kernel/ns_last_pid", text);
-	return n < 0 ? err_code(e, n, "set the last number of the VPS's processes") : 0;
-}
-
-int restore_settle_numbers(struct restore *r, struct err *e)
-{
-	uint32_t main = main_of(r, CKPT_SPACE_PID);
-	int n = restore_counts_up(r) ? rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e) : 0;
-
-	for (uint32_t id = 1; n == 0 && id <= r->tree.space_count; id++) {
-		cleanup_close int fd = -EBADF;
-		struct settling s;
-
-		if (r->tree.spaces[id - 1]->kind != CKPT_SPACE_PID || id == main)
-			continue;
-		s.max = r->tree.spaces[id - 1]->pid_max;
-		s.last = highest(r, id, ckpt_pid_depth(&r->tree, id));
-		fd = ckpt_space_open(first_of(r, id)->task->pid, "pid", e);
-		n = fd < 0 ? fd : ckpt_within(&fd, 1, settle, &s, e);
 	}
 	return n;
 }

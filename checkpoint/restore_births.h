@@ -38,6 +38,13 @@ int restore_settle_numbers(struct restore *r, struct err *e);
  * own (set_tid): by who opens them. */
 int restore_settle_own_numbers(const struct restore *r, struct err *e);
 
+/* Process 1 of a pid namespace, by its record's id; 0 is the VPS's own. */
+struct restoring *restore_first_of(const struct restore *r, uint32_t space);
+/* A task's number at a level: of those in nested namespaces, or at 0 that in the VPS's own. (restore_numbers.c) */
+uint32_t restore_number_at(const uint32_t *numbers, size_t level, uint32_t number);
+/* Those that are 0 become ones that nobody has. (restore_numbers.c) */
+void restore_fill_numbers(const struct restore *r, uint32_t *numbers, size_t levels);
+
 /* The user namespace `to`, with the identity of `t`, set as the one has it that `p` is in: in the other some ids may
  * have no number. (restore_join.c) */
 void restore_enter_user(const struct restore *r, const struct restoring *p, const Ckpt__Thread *t,

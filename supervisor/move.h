@@ -18,6 +18,11 @@ void move_load(struct sup_vps *v);
 void move_hello(struct sup_vps *v);
 /* Its processes are gone with it: a move that has not given it up yet has nothing to move. */
 void move_monitor_died(struct sup_vps *v);
+/* What is known at a move's end: it is the destination's now, or it is here. (moved.c) */
+void move_is_away(struct sup_vps *v);
+void move_is_here(struct sup_vps *v);
+/* Takes the message; a failure is logged. (moved.c) */
+void move_tell_monitor(struct sup_vps *v, json_t *msg);
 /* What its monitor says of one that arrives running. The first is true when somebody decides. */
 bool arrival_prepared(struct sup_vps *v);
 void arrival_started(struct sup_vps *v);

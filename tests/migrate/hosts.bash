@@ -86,7 +86,20 @@ worker_goes_on() {
 	done
 }
 
+worker_hangs_or_ended() { worker_hangs "$1" || process_is_gone "$2"; }
+
 workers() { "$VPS_TOP/tests/pids" "$VPS_ROOT" vps-worker; }
+
+# upper a|b: what web1 has written, there.
+upper() { on "$1" eval 'echo "$VPS_ROOT/lib/vps/web1/root/upper"'; }
+
+# While neither copy of web1 runs: the host where it arrives has all. What the host writes into /etc is its own.
+assert_same() {
+	local other=a
+	[ "$1" = b ] || other=b
+	python3 "$VPS_TOP/tests/migrate/same.py" "$(upper "$other")" "$(upper "$1")" >"$BATS_TEST_TMPDIR/same"
+	! grep -v '^etc' "$BATS_TEST_TMPDIR/same" || fail "they differ"
+}
 
 # What a test that failed has left hanging, and vpsds that were told to make something fail, are no matter of the next one.
 hosts_unfault() {

@@ -67,18 +67,6 @@ has_written() { [ "$(cat "$A_ROOT/lib/vps/web1/root/upper/srv/rounds" 2>/dev/nul
 	assert_right b
 }
 
-upper() { on "$1" eval 'echo "$VPS_ROOT/lib/vps/web1/root/upper"'; }
-
-# Neither copy runs, and the one that arrives has all. What the host writes into /etc is its own.
-assert_same() {
-	local other=a
-	[ "$1" = b ] || other=b
-	python3 "$BATS_TEST_DIRNAME/same.py" "$(upper "$other")" "$(upper "$1")" >"$BATS_TEST_TMPDIR/same"
-	! grep -v '^etc' "$BATS_TEST_TMPDIR/same" || fail "they differ"
-}
-
-worker_hangs_or_ended() { worker_hangs "$1" || process_is_gone "$2"; }
-
 @test "files that are changed at random: both hosts have the same when it stands still" {
 	local at=a to=b seed=$RANDOM n=0 pid
 	echo "seed $seed"

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* The numbers of processes in nested pid namespaces: which they have, and which are given next. */
+#include "checkpoint/restore_births.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+#include "checkpoint/enter.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/restore_spaces.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+uint32_t restore_number_at(const uint32_t *numbers, size_t level, uint32_t number)
+{
+	return level ? numbers[level - 1] : number;
+}
+
+static bool is_taken(const struct restore *r, size_t level, uint32_t number)
+{
+	for (size_t i = 0; i < r->plan.count; i++)
+		if (r->procs[i].level > level && r->procs[i].numbers[level] == number)
+			return true;
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++) {
+			const Ckpt__Thread *t = r->tree.tasks[i].threads[k];
+
+			if (t->n_numbers > level && t->numbers[level] == number)
+				return true;
+		}
+	return false;
+}
+
+void restore_fill_numbers(const struct restore *r, uint32_t *numbers, size_t levels)
+{
+	for (size_t level = 0; level < levels; level++)
+		for (uint32_t v = 32000; !numbers[level]; v--)
+			numbers[level] = is_taken(r, level, v) ? 0 : v;
+}
+
+/* The numbers of a process that is no more but for its group or session; else ones that nobody has. */
+static int number_standin(struct restore *r, size_t who, struct err *e)
+{
+	const struct ckpt_plan_node *n = &r->plan.nodes[who];
+	struct restoring *p = &r->procs[who];
+	uint32_t *numbers = ckpt_alloc(&r->tree.arena, (n->level + 1) * sizeof(*numbers));
+
+	if (!numbers)
+		return err_code(e, -ENOMEM, "restore");
+	for (size_t i = 0; i < r->tree.task_count; i++) {
+		const Ckpt__Process *k = r->tree.tasks[i].process;
+
+		if (k->pgid == n->pid && k->n_pgids >= n->level)
+			memcpy(numbers, k->pgids, n->level * sizeof(*numbers));
+		else if (k->sid == n->pid && k->n_sids >= n->level)
+			memcpy(numbers, k->sids, n->level * sizeof(*numbers));
+	}
+	restore_fill_numbers(r, numbers, n->level);
+	p->numbers = numbers;
+	p->level = n->level;
+	return 0;
+}
+
+int restore_births_prepare(struct restore *r, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; i < r->plan.count; i++) {
+		struct restoring *p = &r->procs[i];
+
+		p->space = p->children = r->plan.nodes[i].space;
+		if (i < r->tree.task_count) {
+			p->numbers = r->tree.tasks[i].threads[0]->numbers;
+			p->level = r->tree.tasks[i].threads[0]->n_numbers;
+		} else if (i < r->plan.given) {
+			p->numbers = r->tree.zombies[i - r->tree.task_count]->numbers;
+			p->level = r->tree.zombies[i - r->tree.task_count]->n_numbers;
+		}
+	}
+	for (size_t i = r->plan.given; n == 0 && i < r->plan.count; i++)
+		n = number_standin(r, i, e);
+	return n;
+}
+
+uint32_t restore_number_for(const struct restore *r, uint32_t number, size_t viewer)
+{
+	const struct restoring *v = &r->procs[viewer];
+
+	if (v->level == 0)
+		return number;
+	for (size_t i = 0; i < r->plan.count; i++)
+		if (r->plan.nodes[i].pid == number)
+			return r->procs[i].level >= v->level &&
+					       ckpt_pid_is_below(&r->tree, r->procs[i].space,
+								 v->space) ?
+				       r->procs[i].numbers[v->level - 1] :
+				       0;
+	return 0;
+}
+
+struct settling {
+	uint32_t last, max;
+};
+
+static int settle(void *arg, struct err *e)
+{
+	const struct settling *s = arg;
+	cleanup_free char *now = NULL;
+	char text[16];
+	int n;
+
+	/* Its own since Linux 6.14, else the host's, which is not the tenant's to change. */
+	snprintf(text, sizeof(text), "%u", s->max);
+	if (s->max && fd_read_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &now, NULL) == 0 &&
+	    (uint32_t)atol(now) != s->max)
+		fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", text);
+	snprintf(text, sizeof(text), "%u", s->last);
+	n = fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", text);
+	return n < 0 ? err_code(e, n, "set the last number of a pid namespace") : 0;
+}
+
+static uint32_t highest(const struct restore *r, uint32_t space, size_t level)
+{
+	uint32_t last = 1;
+
+	for (size_t i = 0; i < r->tree.task_count; i++)
+		for (size_t k = 0; k < r->tree.tasks[i].thread_count; k++) {
+			const Ckpt__Thread *t = r->tree.tasks[i].threads[k];
+
+			if (ckpt_pid_is_below(&r->tree, r->procs[i].space, space) &&
+			    restore_number_at(t->numbers, level, t->tid) > last)
+				last = restore_number_at(t->numbers, level, t->tid);
+		}
+	return last;
+}
+
+bool restore_counts_up(const struct restore *r)
+{
+	bool any = restore_is_nested(r);
+
+	for (size_t i = 0; !any && i < r->tree.task_count; i++)
+		any = r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->procs[i]);
+	return any;
+}
+
+int restore_settle_own_numbers(const struct restore *r, struct err *e)
+{
+	char text[16];
+	int n;
+
+	if (restore_counts_up(r))
+		return 0;
+	snprintf(text, sizeof(text), "%u", highest(r, 0, 0));
+	n = fd_write_file_at(r->proc, "sys/kernel/ns_last_pid", text);
+	return n < 0 ? err_code(e, n, "set the last number of the VPS's processes") : 0;
+}
+
+int restore_settle_numbers(struct restore *r, struct err *e)
+{
+	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_PID);
+	int n = restore_counts_up(r) ? rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e) : 0;
+
+	for (uint32_t id = 1; n == 0 && id <= r->tree.space_count; id++) {
+		cleanup_close int fd = -EBADF;
+		struct settling s;
+
+		if (r->tree.spaces[id - 1]->kind != CKPT_SPACE_PID || id == main)
+			continue;
+		s.max = r->tree.spaces[id - 1]->pid_max;
+		s.last = highest(r, id, ckpt_pid_depth(&r->tree, id));
+		fd = ckpt_space_open(restore_first_of(r, id)->task->pid, "pid", e);
+		n = fd < 0 ? fd : ckpt_within(&fd, 1, settle, &s, e);
+	}
+	return n;
+}
