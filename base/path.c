@@ -37,6 +37,21 @@ int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, boo
 			     (same_mount ? RESOLVE_NO_XDEV : 0));
 }
 
+/* Not open2(): a lease is EAGAIN here (O_NONBLOCK), and no root is left by a race. */
+int path_open_no_magic(const char *path, int flags)
+{
+	struct open_how how = { .resolve = RESOLVE_NO_MAGICLINKS };
+	long fd;
+
+	if (flags & O_PATH)
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
+	how.flags = (uint64_t)(unsigned)flags | O_CLOEXEC;
+	do
+		fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
+	while (fd < 0 && errno == EINTR);
+	return fd < 0 ? -errno : (int)fd;
+}
+
 DIR *path_opendir_at(int dirfd, const char *name)
 {
 	int fd = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);

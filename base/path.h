@@ -20,6 +20,10 @@ int path_open_in_root(int rootfd, const char *path, int flags, mode_t mode);
  * mount point (-EXDEV) when `same_mount`. */
 int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, bool same_mount);
 
+/* As open(2), from the caller's own root, of a path that leads through no magic link (-ELOOP): none of its open files,
+ * nor what lies below one. With O_PATH the flags that say what it is opened for are dropped. O_CLOEXEC is added. */
+int path_open_no_magic(const char *path, int flags);
+
 /* Opens a directory to be read, itself or ("." for dirfd's own) anew: no other reader shares its place.
  * Never through a symbolic link as the last part. NULL with errno. */
 DIR *path_opendir_at(int dirfd, const char *name);

@@ -138,14 +138,29 @@ static int read_part(struct worker *w, const struct ckpt_source *s, uint64_t sta
 	return n == (ssize_t)len ? 0 : n < 0 ? -errno : -EFAULT;
 }
 
+/* It is the engine that lacks something: this tells nothing of the memory. */
+static bool is_lack(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+}
+
+static int unread(const struct worker *w, uint64_t at, int r, struct err *e)
+{
+	return err_code(e, r, "read the memory of process %d at %#llx", (int)w->piece.s->pid, (unsigned long long)at);
+}
+
 /* Some of it may have gone meanwhile. */
 static int copy_pages(struct worker *w, const struct ckpt_range *t, struct err *e)
 {
-	int r = 0;
+	int r = 0, n;
 
-	for (uint64_t at = t->start; r == 0 && at < t->end; at += CKPT_PAGE)
-		if (read_part(w, w->piece.s, at, w->buf, CKPT_PAGE) == 0)
+	for (uint64_t at = t->start; r == 0 && at < t->end; at += CKPT_PAGE) {
+		n = read_part(w, w->piece.s, at, w->buf, CKPT_PAGE);
+		if (n == 0)
 			r = put(w, at, CKPT_PAGE, w->buf, e);
+		else if (is_lack(n))
+			r = unread(w, at, n, e);
+	}
 	return r;
 }
 
@@ -158,9 +173,8 @@ static int copy_slowly(struct worker *w, struct err *e)
 		const struct ckpt_range *t = &p->part[i];
 		int r = read_part(w, p->s, t->start, w->buf, t->end - t->start);
 
-		if (r < 0 && !w->j->c->running)
-			return err_code(e, r, "read the memory of process %d at %#llx", (int)p->s->pid,
-					(unsigned long long)t->start);
+		if (r < 0 && (!w->j->c->running || is_lack(r)))
+			return unread(w, t->start, r, e);
 		r = r == 0 ? put(w, t->start, t->end - t->start, w->buf, e) : copy_pages(w, t, e);
 		if (r < 0)
 			return r;

@@ -75,6 +75,7 @@ void ckpt_late_enter(struct ckpt_late *q, uint32_t space)
 {
 	const struct restoring *p = &q->r->procs[0];
 	uint64_t place = (uint64_t)restore_fd_place(q->r, p->place);
+	uint32_t ghost = p->task->process->cwd_ghost;
 
 	if (space == q->space)
 		return;
@@ -86,7 +87,8 @@ void ckpt_late_enter(struct ckpt_late *q, uint32_t space)
 	if (!q->space && p->place >= 0) {
 		list_call(q->l, "go to its root", SYS_fchdir, place, 0, 0, 0, 0, 0);
 		list_call(q->l, "change its root", SYS_chroot, list_put(q->l, ".", 2), 0, 0, 0, 0, 0);
-		list_call(q->l, "go to its directory", SYS_fchdir, place + 1, 0, 0, 0, 0, 0);
+		list_call(q->l, "go to its directory", SYS_fchdir,
+			  ghost ? (uint64_t)restore_fd_ghost(q->r, ghost) : place + 1, 0, 0, 0, 0, 0);
 	}
 }
 

@@ -163,6 +163,8 @@ static int find_huge(const struct watched *w, struct ckpt_ranges *ret)
 			continue;
 		if (pagemap < 0)
 			pagemap = ckpt_proc_open(w->pid, "pagemap");
+		if (pagemap < 0)
+			return pagemap;
 		r = ckpt_scan_own(pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret, NULL);
 	}
 	return r == 0 ? ckpt_ranges_unite(ret) : r;
@@ -234,7 +236,7 @@ int ckpt_layout_write(struct ckpt_precopy *p, struct watched *w, struct err *e)
 
 	ckpt__layout__init(&l);
 	l.mm = w->mm;
-	if (r == -ENOMEM) {
+	if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) {
 		err_code(e, r, "copy memory");
 	} else if (r < 0) {
 		r = 0; /* it has ended */

@@ -7,6 +7,7 @@
 #include "checkpoint/restore_spaces.h"
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "base/step.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
@@ -296,7 +297,7 @@ bool restore_is_elsewhere(const struct restore *r, const struct ckpt_task *k)
 {
 	const Ckpt__Thread *t = k->threads[0];
 
-	return k->process->cwd_space || k->process->root_space || !STREQ(k->process->root, "/") ||
+	return k->process->cwd_space || k->process->root_space || k->process->root_ghost || !STREQ(k->process->root, "/") ||
 	       (t->n_spaces &&
 		t->spaces[CKPT_SPACE_MNT] != ckpt_space_main(&r->tree, CKPT_SPACE_MNT));
 }
@@ -309,8 +310,8 @@ static int open_place(const struct restore *r, const char *path, uint32_t space,
 
 	if (n < 0)
 		return n;
-	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	n = fd < 0 ? err_sys(e, "open the directory %s", path) : 0;
+	fd = path_open_no_magic(path, O_PATH | O_DIRECTORY);
+	n = fd < 0 ? err_code(e, fd, "open the directory %s", path) : 0;
 	if (n == 0 && dup3(fd, at, O_CLOEXEC) < 0)
 		n = err_sys(e, "place fd %d", at);
 	fd_close(&fd);

@@ -3,6 +3,7 @@
 /* Pipes, and FIFOs by their paths: all ends and what is in them, copied with tee(2), which leaves it
  * there. Of one pipe all ends have the inode number; it stands for the pipe in the image. */
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -202,28 +203,36 @@ static int open_pipe(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 	return fd < 0 ? err_sys(e, "open a pipe again") : fd;
 }
 
+/* The image may not name what the engine has open. */
+static int open_path(const struct ckpt_opening *o, const Ckpt__File *f, int mode, struct err *e)
+{
+	int how = mode | O_NONBLOCK | O_CLOEXEC, fd;
+	char place[64];
+
+	if (!f->ghost) {
+		fd = path_open_no_magic(f->path, how | (int)(f->flags & O_NOFOLLOW));
+		return fd < 0 ? err_code(e, fd, "open %s again", f->path) : fd;
+	}
+	snprintf(place, sizeof(place), "/proc/self/fd/%d", o->ghosts[f->ghost - 1]);
+	fd = open(place, how);
+	return fd < 0 ? err_sys(e, "open %s again", f->path) : fd;
+}
+
 static int open_fifo(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
 	const Ckpt__File *c = find_content(o->tree, f);
 	int mode = (int)(f->flags & O_ACCMODE), fd, r = 0;
 	cleanup_close int both = -EBADF;
-	int how = O_NONBLOCK | O_CLOEXEC | (int)(f->ghost ? 0 : f->flags & O_NOFOLLOW);
-	const char *path = f->path;
-	char place[64];
 
-	if (f->ghost) {
-		snprintf(place, sizeof(place), "/proc/self/fd/%d", o->ghosts[f->ghost - 1]);
-		path = place;
-	}
 	/* Writers need a reader, contents a writer; one that came and went is a hangup. */
 	if (mode == O_WRONLY || f->value2 || (c && c->data.len)) {
-		both = open(path, O_RDWR | how);
+		both = open_path(o, f, O_RDWR, e);
 		if (both < 0)
-			return err_sys(e, "open %s again", f->path);
+			return both;
 	}
-	fd = open(path, mode | how);
+	fd = open_path(o, f, mode, e);
 	if (fd < 0)
-		return err_sys(e, "open %s again", f->path);
+		return fd;
 	if (find_end(o, f) < 0)
 		r = fill(o, both < 0 ? fd : both, f, e);
 	if (r < 0)

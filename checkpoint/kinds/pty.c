@@ -24,48 +24,61 @@
 #define GET_PACKET 0x80045438u
 #define GET_LOCK 0x80045439u
 
-/* What is queued, and read without waiting. */
-static int drain(int fd, ProtobufCBinaryData *ret, struct ckpt_arena *a, const char *what,
-		 struct err *e)
-{
-	cleanup_free uint8_t *data = malloc(QUEUE_MAX);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	size_t len = 0;
+/* What runs in ckpt_outlive() may not allocate: a thread that was killed may hold the lock of malloc(3). */
+struct taking {
+	int slave, master;
+	const struct ckpt_pty_modes *m;
+	Ckpt__Pty *pty;
+	uint8_t *data; /* QUEUE_MAX */
+	size_t len;
+};
 
-	if (!data)
-		return err_code(e, -ENOMEM, "collect terminals");
-	while (len < QUEUE_MAX && poll(&p, 1, 0) > 0 && (p.revents & POLLIN)) {
-		ssize_t n = read(fd, data + len, QUEUE_MAX - len);
+/* What is queued, and read without waiting. */
+static int drain(struct taking *t, int fd, const char *what, struct err *e)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+
+	while (t->len < QUEUE_MAX && poll(&p, 1, 0) > 0 && (p.revents & POLLIN)) {
+		ssize_t n = read(fd, t->data + t->len, QUEUE_MAX - t->len);
 
 		if (n < 0 && errno != EIO && errno != EAGAIN)
 			return err_sys(e, "read %s", what);
 		if (n <= 0)
 			break;
-		len += (size_t)n;
+		t->len += (size_t)n;
 	}
-	ret->len = len;
-	ret->data = len ? ckpt_memdup(a, data, len) : NULL;
-	return len && !ret->data ? err_code(e, -ENOMEM, "collect terminals") : 0;
+	return 0;
 }
 
 /* As if it were typed. An end of file in a line is read as a zero. */
-static int type_again(int slave, const ProtobufCBinaryData *in, bool lines)
+static int type_again(const struct taking *t, bool lines)
 {
-	for (size_t i = 0; i < in->len; i++) {
-		char c = lines && in->data[i] == 0 ? 4 : (char)in->data[i];
+	for (size_t i = 0; i < t->len; i++) {
+		char c = lines && t->data[i] == 0 ? 4 : (char)t->data[i];
 
-		if (ioctl(slave, TIOCSTI, &c) < 0)
+		if (ioctl(t->slave, TIOCSTI, &c) < 0)
 			return -errno;
 	}
 	return 0;
 }
 
-struct taking {
-	struct ckpt_dump *d;
-	int slave, master;
-	const struct ckpt_pty_modes *m;
-	Ckpt__Pty *pty;
-};
+static int take(struct ckpt_dump *d, int (*run)(void *arg, struct err *e), struct taking *t, ProtobufCBinaryData *ret,
+		struct err *e)
+{
+	int r;
+
+	t->data = malloc(QUEUE_MAX);
+	if (!t->data)
+		return err_code(e, -ENOMEM, "collect terminals");
+	r = ckpt_outlive(run, t, e);
+	if (r == 0 && t->len) {
+		ret->data = ckpt_memdup(ckpt_dump_arena(d), t->data, t->len);
+		ret->len = ret->data ? t->len : 0;
+		r = ret->data ? 0 : err_code(e, -ENOMEM, "collect terminals");
+	}
+	free(t->data);
+	return r;
+}
 
 /*
  * A line that is not complete cannot be seen before the terminal is without lines, and would be a complete one when it
@@ -75,15 +88,14 @@ static int take_input(struct taking *t, struct err *e)
 {
 	bool lines = t->m->lflag & ICANON;
 	struct ckpt_pty_modes bare = ckpt_pty_transparent(t->m, false, true), again = ckpt_pty_transparent(t->m, lines, false);
-	ProtobufCBinaryData *in = &t->pty->input;
 	unsigned waiting = 0;
 	int r = 0, back;
 
 	if (ioctl(t->slave, CKPT_PTY_SET, &bare) < 0)
 		return err_sys(e, "set the modes of a terminal");
 	if (ioctl(t->slave, FIONREAD, &waiting) == 0 && waiting)
-		r = drain(t->slave, in, ckpt_dump_arena(t->d), "a terminal", e);
-	back = ioctl(t->slave, CKPT_PTY_SET, &again) < 0 ? -errno : type_again(t->slave, in, lines);
+		r = drain(t, t->slave, "a terminal", e);
+	back = ioctl(t->slave, CKPT_PTY_SET, &again) < 0 ? -errno : type_again(t, lines);
 	if (ioctl(t->slave, CKPT_PTY_SET, t->m) < 0)
 		back = -errno;
 	return r == 0 && back < 0 ? err_code(e, back, "put back what was typed") : r;
@@ -104,14 +116,14 @@ static int take_input_stopped(void *arg, struct err *e)
 /* An engine that dies in between would leave it without lines, and its reader without what was typed. */
 int ckpt_pty_input(struct ckpt_dump *d, int slave, Ckpt__Pty *pty, struct err *e)
 {
-	struct taking t = { d, slave, -EBADF, (const void *)pty->modes.data, pty };
+	struct taking t = { .slave = slave, .master = -EBADF, .m = (const void *)pty->modes.data, .pty = pty };
 	unsigned waiting = 0;
 
 	if (!(t.m->lflag & ICANON) && ioctl(slave, FIONREAD, &waiting) == 0 && waiting == 0) {
 		pty->stopped = ckpt_pty_stopped(slave);
 		return 0;
 	}
-	return ckpt_outlive(take_input_stopped, &t, e);
+	return take(d, take_input_stopped, &t, &pty->input, e);
 }
 
 static Ckpt__Pty *new_pty(struct ckpt_dump *d, Ckpt__File *out, const struct ckpt_pty_modes *m,
@@ -235,16 +247,16 @@ static bool is_master(const struct ckpt_fd *f)
 	return S_ISCHR(f->st.st_mode) && f->st.st_rdev == makedev(5, 2);
 }
 
-static int put_back(int master, int slave, const struct ckpt_pty_modes *m, const Ckpt__Pty *pty, struct err *e)
+static int put_back(const struct taking *t, int slave, struct err *e)
 {
-	struct ckpt_pty_modes bare = ckpt_pty_transparent(m, m->lflag & ICANON, false);
+	struct ckpt_pty_modes bare = ckpt_pty_transparent(t->m, t->m->lflag & ICANON, false);
 	ssize_t n;
 
-	bare.lflag = m->lflag;
-	ioctl(master, CKPT_PTY_SET, &bare);
-	n = write(slave, pty->output.data, pty->output.len);
-	ioctl(master, CKPT_PTY_SET, m);
-	return n == (ssize_t)pty->output.len ? 0 : err_sys(e, "put back what a terminal said");
+	bare.lflag = t->m->lflag;
+	ioctl(t->master, CKPT_PTY_SET, &bare);
+	n = write(slave, t->data, t->len);
+	ioctl(t->master, CKPT_PTY_SET, t->m);
+	return n == (ssize_t)t->len ? 0 : err_sys(e, "put back what a terminal said");
 }
 
 /* What was written to the terminal and its master has not read: taken out, and written again. And what stops more of it. */
@@ -257,13 +269,13 @@ static int take_output(void *arg, struct err *e)
 
 	if (pty->packet)
 		ioctl(t->master, TIOCPKT, &off);
-	r = drain(t->master, &pty->output, ckpt_dump_arena(t->d), "a terminal's output", e);
-	if (pty->output.len) {
+	r = drain(t, t->master, "a terminal's output", e);
+	if (t->len) {
 		if (pty->locked)
 			ioctl(t->master, TIOCSPTLCK, &off);
 		slave = ioctl(t->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
 		pty->stopped = slave < 0 ? CKPT_PTY_RUNS : ckpt_pty_start(slave);
-		n = put_back(t->master, slave, t->m, pty, r < 0 ? &ignored : e);
+		n = put_back(t, slave, r < 0 ? &ignored : e);
 		ckpt_pty_stop(t->master, slave, t->m, pty->stopped);
 		r = r < 0 ? r : n;
 		fd_close(&slave);
@@ -277,12 +289,12 @@ static int take_output(void *arg, struct err *e)
 
 static int output(struct ckpt_dump *d, int master, const struct ckpt_pty_modes *m, Ckpt__Pty *pty, struct err *e)
 {
-	struct taking t = { d, -EBADF, master, m, pty };
+	struct taking t = { .slave = -EBADF, .master = master, .m = m, .pty = pty };
 	struct pollfd p = { .fd = master, .events = POLLIN };
 
 	if (poll(&p, 1, 0) == 0 || !(p.revents & POLLIN))
 		return 0;
-	return ckpt_outlive(take_output, &t, e);
+	return take(d, take_output, &t, &pty->output, e);
 }
 
 static int dump_master(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)

@@ -72,15 +72,20 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	/* All of them are told by F_GETFL. The path is without links, but for one that was opened itself (O_PATH). */
 	unsigned keep = O_ACCMODE | O_APPEND | O_DIRECT | O_DIRECTORY | O_NOATIME | O_PATH | O_SYNC | O_DSYNC;
 	char path[64];
-	int fd;
+	int fd, how;
 
 	if ((f->flags & O_TMPFILE) == O_TMPFILE)
 		keep &= ~(unsigned)O_DIRECTORY; /* part of it */
 	if (!f->ghost)
 		keep |= O_NOFOLLOW;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->ghost ? o->ghosts[f->ghost - 1] : -1);
-	fd = open(f->ghost ? path : f->path,
-		  (int)(f->flags & keep) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	how = (int)(f->flags & keep) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC;
+	/* The image may not name what the engine has open. */
+	if (!f->ghost) {
+		fd = path_open_no_magic(f->path, how);
+		return fd < 0 ? err_code(e, fd, "open %s again", f->path) : fd;
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", o->ghosts[f->ghost - 1]);
+	fd = open(path, how);
 	return fd < 0 ? err_sys(e, "open %s again", f->path) : fd;
 }
 
