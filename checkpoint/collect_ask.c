@@ -92,7 +92,7 @@ static int copy_process(struct visit *v)
 	k->process->thp_disable = v->q.call[v->at.thp].ret > 0 ? (uint32_t)v->q.call[v->at.thp].ret : 0;
 	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
 	k->process->child_subreaper = subreaper != 0;
-	v->has_ldt = v->q.call[v->at.ldt].ret > 0;
+	v->has_ldt = (int32_t)v->q.call[v->at.ldt].ret > 0;
 	for (size_t i = 0; i < v->at.fd_count; i++)
 		k->fds->fd[i]->cloexec = v->q.call[v->at.fds + i].ret & FD_CLOEXEC;
 	return r == 0 ? copy_timers(&v->d->tree.arena, k->process, ckpt_ask_answer(&v->q, v->at.timers)) : r;

@@ -85,11 +85,14 @@ static int find_own(pid_t pid, uint64_t *start, uint64_t *code, uint64_t *end)
  * An address space has one vdso: a copy of ours gets the other in its place, and is looked at. It makes a 32-bit
  * call first, which ends it where there are none (ia32_emulation=0).
  */
-_Noreturn static void have_compat_vdso(uint64_t start, uint64_t end, int say)
+_Noreturn static void have_compat_vdso(uint64_t start, uint64_t end, pid_t parent, int hear, int say)
 {
 	char done = 1;
 
 	syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	if (syscall(SYS_getppid) != parent) /* ended before that */
+		syscall(SYS_exit_group, 1);
+	syscall(SYS_close, hear);
 	if (compat_call(COMPAT_GETPID, 0, 0, 0) > 0 && syscall(SYS_munmap, start, end - start) == 0 &&
 	    syscall(SYS_arch_prctl, ARCH_MAP_VDSO_32, VDSO_PLACE) > 0 && syscall(SYS_write, say, &done, 1) == 1)
 		for (;;)
@@ -122,7 +125,7 @@ int ckpt_compat_vdso(const uint8_t **ret, size_t *ret_size)
 	cleanup_close int hear = -EBADF, say = -EBADF;
 	uint64_t start, code, end;
 	int ends[2], r = image ? 0 : find_own(getpid(), &start, &code, &end);
-	pid_t pid;
+	pid_t pid, parent = getpid();
 	char done;
 
 	if (!image && r == 0) {
@@ -134,7 +137,7 @@ int ckpt_compat_vdso(const uint8_t **ret, size_t *ret_size)
 		if (pid < 0)
 			return -errno;
 		if (pid == 0)
-			have_compat_vdso(start, end, say);
+			have_compat_vdso(start, end, parent, hear, say);
 		fd_close(&say);
 		r = read(hear, &done, 1) == 1 ? read_vdso(pid, &image, &size) : -ENOENT;
 		kill(pid, SIGKILL);

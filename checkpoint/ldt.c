@@ -38,6 +38,7 @@ int ckpt_ldt_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch
 	cleanup_free uint8_t *ldt = malloc(LDT_BYTES);
 	int r = ldt ? ckpt_batch_run(b, t, &c, 1, e) : err_code(e, -ENOMEM, "collect process %d", (int)k->pid);
 
+	c.ret = (int32_t)c.ret; /* see ldt.h */
 	if (r == 0 && (c.ret < 0 || ckpt_mem_read(b->pid, c.args[1], ldt, LDT_BYTES) < 0))
 		r = err_code(e, c.ret < 0 ? (int)c.ret : -EFAULT, "read the local descriptors of process %d", (int)k->pid);
 	if (r < 0)

@@ -81,9 +81,10 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 	ckpt_time("last round: scan");
 	if (r == 0)
 		r = ckpt_copy_run(&c, e);
-	if (r == 0 && !direct)
+	/* Requests of rings may go on writing into shared memory, whoever has the fd. */
+	if (r == 0 && !direct && !p->rings)
 		r = ckpt_shared_send(p, &shared, e);
-	for (size_t i = 0; r == 0 && !direct && i < p->shared_count; i++)
+	for (size_t i = 0; r == 0 && !direct && !p->rings && i < p->shared_count; i++)
 		p->shared[i].last = true;
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);

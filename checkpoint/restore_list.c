@@ -72,10 +72,13 @@ int list_finish(struct list *l, struct err *e)
 	if (!l->place)
 		return 0;
 	r = ckpt_batch_finish(l->place, l->thread, l->calls, l->count, e);
-	for (size_t i = 0; r == 0 && i < l->count; i++)
+	for (size_t i = 0; r == 0 && i < l->count; i++) {
+		if (l->calls[i].nr == SYS_modify_ldt)
+			l->calls[i].ret = (int32_t)l->calls[i].ret; /* see ldt.h */
 		if (l->what[i] && l->calls[i].ret < 0 && l->calls[i].ret > -4096)
 			r = err_code(e, (int)l->calls[i].ret, "restore process %d: %s", (int)l->thread->ns_tgid,
 				     l->what[i]);
+	}
 	l->count = l->used = 0;
 	l->place = NULL;
 	return r;

@@ -51,8 +51,8 @@ struct ckpt_uring {
 };
 
 /* Waits a while for what a thread has asked for. (kinds/uring.c) */
-int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
-		     struct err *e);
+int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, const Ckpt__Thread *t, struct ckpt_batch *b,
+		     struct ckpt_thread *th, struct err *e);
 /* When nothing is under way: what rings hold, and who has mapped them. */
 int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e);
 
@@ -89,11 +89,18 @@ int restore_uring_owned(struct restore *r, struct restoring *p, size_t thread, s
 bool ckpt_uring_is(const struct ckpt_tree *t, const Ckpt__Area *a);
 bool ckpt_uring_fits(const struct ckpt_tree *t, const Ckpt__Area *a);
 int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err *e);
-/* That there is none where the VPS is not given the feature. */
+/* All rings of an image together are made up for within the bounds of one, too: adds a ring; false: that is too much. */
+struct ckpt_uring_cost {
+	uint64_t requests, calls;
+};
+bool ckpt_uring_afford(struct ckpt_uring_cost *c, const Ckpt__Uring *u);
+/* That there is none where the VPS is not given the feature, and not too much to make up for. */
 int ckpt_uring_allow(const struct ckpt_tree *t, bool given, struct err *e);
 /* Rings that threads have registered, and name by their places: on a dump, by where the kernel has which open file
  * (`file_at`, as tree.files, 0 where that is not known). (uring_rings.c) */
 int ckpt_uring_rings_collect(struct ckpt_dump *d, const uint64_t *file_at, struct err *e);
+/* The open files of a thread: its own table, or that of its process. (uring_rings.c) */
+const Ckpt__FdTable *ckpt_uring_table(const struct ckpt_task *k, const Ckpt__Thread *th);
 int ckpt_uring_rings_check(const struct ckpt_tree *t, const struct ckpt_task *k, const Ckpt__Thread *th, struct err *e);
 /* The thread does it, when its fds are there. */
 void restore_uring_rings(const Ckpt__Thread *th, struct list *l);

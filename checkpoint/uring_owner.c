@@ -17,11 +17,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-static const Ckpt__FdTable *table_of(const struct ckpt_task *k, const Ckpt__Thread *th)
-{
-	return th->own && th->own->fds ? th->own->fds : k->fds;
-}
-
 /* By which the thread has it open; negative: it has not. */
 static int64_t find_fd(const struct ckpt_tree *t, const Ckpt__FdTable *table, const Ckpt__File *f)
 {
@@ -41,7 +36,7 @@ static const Ckpt__Thread *find_owner(const struct ckpt_tree *t, const Ckpt__Fil
 			const Ckpt__Thread *th = t->tasks[i].threads[n];
 
 			if (th->tid == f->uring->owner)
-				return t->tasks[i].fds && find_fd(t, table_of(&t->tasks[i], th), f) >= 0 ? th : NULL;
+				return t->tasks[i].fds && find_fd(t, ckpt_uring_table(&t->tasks[i], th), f) >= 0 ? th : NULL;
 		}
 	return NULL;
 }
@@ -205,7 +200,7 @@ int restore_uring_owned(struct restore *r, struct restoring *p, size_t thread, s
 			continue;
 		list_init(l, r);
 		o.as = f->uring;
-		o.fd = (uint64_t)find_fd(&r->tree, table_of(p->task, th), f);
+		o.fd = (uint64_t)find_fd(&r->tree, ckpt_uring_table(p->task, th), f);
 		n = own(&o, e);
 	}
 	return n;

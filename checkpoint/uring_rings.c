@@ -17,7 +17,7 @@
 
 #define PLACES 16u /* IO_RINGFD_REG_MAX */
 
-static const Ckpt__FdTable *table_of(const struct ckpt_task *k, const Ckpt__Thread *th)
+const Ckpt__FdTable *ckpt_uring_table(const struct ckpt_task *k, const Ckpt__Thread *th)
 {
 	return th->own && th->own->fds ? th->own->fds : k->fds;
 }
@@ -58,7 +58,7 @@ static int collect(struct ckpt_dump *d, const struct ckpt_task *k, size_t i, con
 		r = ckpt_kernel_read(d->kernel, rings + 8 * n, &at, e);
 		if (r < 0 || !at)
 			continue;
-		fd = find_fd(d, table_of(k, th), file_at, at);
+		fd = find_fd(d, ckpt_uring_table(k, th), file_at, at);
 		if (!fd)
 			return err_set(e, ERR_UNSUPPORTED, "thread %d of process %d has registered an io_uring that it "
 				       "does not have open, which cannot be saved", (int)k->tids[i], (int)k->pid);
@@ -94,7 +94,7 @@ int ckpt_uring_rings_check(const struct ckpt_tree *t, const struct ckpt_task *k,
 	bool good = th->n_rings <= PLACES;
 
 	for (size_t i = 0; good && i < th->n_rings; i++)
-		good = th->rings[i]->place < PLACES && is_ring(t, table_of(k, th), th->rings[i]->fd);
+		good = th->rings[i]->place < PLACES && is_ring(t, ckpt_uring_table(k, th), th->rings[i]->fd);
 	return good ? 0 : err_set(e, ERR_FAIL, "the image is damaged: rings of thread %u", th->tid);
 }
 

@@ -192,19 +192,23 @@ static int count_pending(struct ckpt_dump *d, uint64_t tctx, uint32_t *ret, stru
 
 /* What is complete is put into rings by the thread that asked for it, on its way out of a call; so is what had no
  * room there before. */
-static int let_complete(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
+static int let_complete(struct ckpt_dump *d, const Ckpt__FdTable *fds, struct ckpt_batch *b, struct ckpt_thread *th,
 			struct err *e)
 {
-	struct ckpt_call c[RINGS_AT_ONCE];
-	size_t n = 0;
+	struct ckpt_call c[RINGS_AT_ONCE] = { { SYS_getpid, { 0 }, 0 } };
+	size_t n = 1;
+	int r = 0;
 
-	for (size_t i = 0; i < k->fds->n_fd && n < RINGS_AT_ONCE; i++)
-		if (d->tree.files[k->fds->fd[i]->file - 1]->kind == CKPT_FILE_URING)
-			c[n++] = (struct ckpt_call){ SYS_io_uring_enter,
-						     { k->fds->fd[i]->fd, 0, 0, IORING_ENTER_GETEVENTS }, 0 };
-	if (n == 0)
-		c[n++] = (struct ckpt_call){ SYS_getpid, { 0 }, 0 };
-	return ckpt_batch_run(b, th, c, n, e);
+	for (size_t i = 0; r == 0 && i < fds->n_fd; i++) {
+		if (d->tree.files[fds->fd[i]->file - 1]->kind != CKPT_FILE_URING)
+			continue;
+		if (n == RINGS_AT_ONCE) {
+			r = ckpt_batch_run(b, th, c, n, e);
+			n = 0;
+		}
+		c[n++] = (struct ckpt_call){ SYS_io_uring_enter, { fds->fd[i]->fd, 0, 0, IORING_ENTER_GETEVENTS }, 0 };
+	}
+	return r == 0 ? ckpt_batch_run(b, th, c, n, e) : r;
 }
 
 int ckpt_uring_thread(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
@@ -240,12 +244,12 @@ static int has_context(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_th
 	if (d->urings || !(d->spec->features & RT_FEATURE_IO_URING))
 		return d->urings;
 	r = ckpt_batch_one(b, th, &c, &c.ret, e);
-	d->urings = r == 0 && (c.ret >= 0 || c.ret == -EBADF);
+	d->urings = r == 0 && c.ret != -EINVAL && c.ret != -ENOSYS; /* one may be there and not be enabled */
 	return r < 0 ? r : d->urings;
 }
 
-int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
-		     struct err *e)
+int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, const Ckpt__Thread *t, struct ckpt_batch *b,
+		     struct ckpt_thread *th, struct err *e)
 {
 	uint64_t tctx = 0, end = now_monotonic_us() + PENDING_US;
 	uint32_t pending = 0;
@@ -254,7 +258,7 @@ int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, struct ckpt
 	if (r > 0)
 		r = ckpt_uring_task(d, th->tid, &tctx, e);
 	while (r == 0 && tctx) {
-		r = let_complete(d, k, b, th, e);
+		r = let_complete(d, ckpt_uring_table(k, t), b, th, e);
 		if (r == 0)
 			r = count_pending(d, tctx, &pending, e);
 		if (r < 0 || !pending || now_monotonic_us() > end)
@@ -359,6 +363,7 @@ static int find_areas(struct ckpt_dump *d, const struct ckpt_task *k, struct err
 int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e)
 {
 	cleanup_free struct ckpt_fd *f = calloc(1, sizeof(*f));
+	struct ckpt_uring_cost cost = { 0 };
 	int r = f ? 0 : err_code(e, -ENOMEM, "collect files");
 
 	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++) {
@@ -372,7 +377,11 @@ int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e)
 				       .own = (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0) };
 		if (f->own < 0)
 			return err_sys(e, "take fd %d of process %d", s->fd, (int)s->pid);
-		r = ckpt_note(d, collect(d, f, d->tree.files[i]->uring, e), s->pid, s->fd, e);
+		r = collect(d, f, d->tree.files[i]->uring, e);
+		if (r == 0 && !ckpt_uring_afford(&cost, d->tree.files[i]->uring))
+			r = refuse(e, f, "has, with others, served so many requests that it takes too long to make up for "
+					 "them");
+		r = ckpt_note(d, r, s->pid, s->fd, e);
 		fd_close(&f->own);
 	}
 	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)

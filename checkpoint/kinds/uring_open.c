@@ -53,12 +53,28 @@ int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err 
 	return err_set(e, ERR_FAIL, "the image is damaged: an io_uring");
 }
 
+bool ckpt_uring_afford(struct ckpt_uring_cost *c, const Ckpt__Uring *u)
+{
+	c->requests += u->sq_head > u->cq_tail ? u->sq_head : u->cq_tail;
+	if ((u->flags & IORING_SETUP_SINGLE_ISSUER) && !(u->flags & IORING_SETUP_R_DISABLED))
+		c->calls += u->sq_head / ckpt_uring_step(u);
+	return c->requests <= CKPT_URING_AGE_MAX && c->calls <= CKPT_URING_CALLS_MAX;
+}
+
 int ckpt_uring_allow(const struct ckpt_tree *t, bool given, struct err *e)
 {
-	for (size_t i = 0; !given && i < t->file_count; i++)
-		if (t->files[i]->kind == CKPT_FILE_URING)
+	struct ckpt_uring_cost cost = { 0 };
+
+	for (size_t i = 0; i < t->file_count; i++) {
+		if (t->files[i]->kind != CKPT_FILE_URING)
+			continue;
+		if (!given)
 			return err_set(e, ERR_UNSUPPORTED,
 				       "the image has an io_uring, and the VPS is not given the feature io_uring");
+		if (!ckpt_uring_afford(&cost, t->files[i]->uring))
+			return err_set(e, ERR_UNSUPPORTED, "the io_urings of the image have served so many requests that it "
+				       "takes too long to make up for them");
+	}
 	return 0;
 }
 
