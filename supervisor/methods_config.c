@@ -278,9 +278,10 @@ static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		r = config_set(copy, s->name, value, e);
 	if (r < 0)
 		return r;
-	/* An interface's addresses are taken by being written down. */
+	/* An interface's addresses are taken by being written down; what names of net.allow stand for is told anew from
+	 * what is written. */
 	if (runtime && ((s->flags & (SETTING_LIVE | SETTING_LIMIT)) != (SETTING_LIVE | SETTING_LIMIT) ||
-			STREQ(s->name, "net"))) {
+			STREQ(s->name, "net") || STREQ(s->name, "net.allow"))) {
 		err_set(e, ERR_USAGE, "%s: it cannot be changed for the running VPS alone", s->name);
 		return err_hint(e, "leave --runtime away");
 	}
@@ -439,11 +440,11 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 		if (r == 0)
 			note(g, v, s, written(&now, s->name, 0));
 	}
-	if (r == 0)
-		r = check_whole(v, g, &now, e);
-	for (size_t i = 0; r == 0 && i < now.count; i++)
+	for (size_t i = 0; r == 0 && i < now.count; i++) /* before the names of net.allow become addresses */
 		if (now.lines[i].key && !key_is_same(&v->config, &now, now.lines[i].key))
 			missing_look(g->d, now.lines[i].key, now.lines[i].value, g->missing);
+	if (r == 0)
+		r = check_whole(v, g, &now, e);
 	config_done(&now);
 	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
 }
