@@ -46,6 +46,8 @@ static void change_fail(struct change *g, const struct err *e)
 
 static void change_done(struct change *g)
 {
+	struct sup_vps *v = vps_find(g->d, g->name);
+
 	if (g->note)
 		json_array_insert(g->missing, 0, g->note);
 	json_decref(g->note);
@@ -54,6 +56,8 @@ static void change_done(struct change *g)
 		     0);
 	event_emit(g->d, "changed", g->name, NULL);
 	allowed_renew(g->d, g->name);
+	if (v && json_object_get(g->live, "net.allow"))
+		allowed_tell(v);
 	change_free(g);
 }
 
