@@ -49,7 +49,7 @@ static int take_away(const struct change *c, const struct netns_vps *v, struct e
 	for (unsigned k = 0; r == 0 && k < v->if_count; k++) {
 		/* The first may be alone from now on. */
 		if (!(c->kept & 1u << k) || k == 0)
-			netns_inside_answer_not(&n, &v->ifs[k], k);
+			netns_inside_answer_not(&n, v, k);
 		if (!(c->kept & 1u << k))
 			netns_inside_down(&n, &v->ifs[k]);
 	}

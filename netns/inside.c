@@ -91,12 +91,14 @@ static void add_network(struct nl *n, int index, const struct netns_addr *a, uin
 	nl_ignore(n, EEXIST);
 }
 
-/* What is sent from this address goes by this table: adds or deletes the rule. */
-static void source_rule(struct nl *n, uint16_t type, const struct netns_addr *a, uint32_t table)
+/* What is sent from this address, to that network or (NULL) to all, goes by this table: adds or deletes the rule. */
+static void source_rule(struct nl *n, uint16_t type, const struct netns_addr *a, const struct netns_addr *to,
+			uint32_t table)
 {
 	struct fib_rule_hdr fr = {
 		.family = (uint8_t)a->family,
 		.src_len = a->family == AF_INET ? 32 : 128,
+		.dst_len = to ? (uint8_t)to->prefix : 0,
 		.action = FR_ACT_TO_TBL,
 	};
 	bool add = type == RTM_NEWRULE;
@@ -106,6 +108,8 @@ static void source_rule(struct nl *n, uint16_t type, const struct netns_addr *a,
 
 	if (m) {
 		mnl_attr_put(m, FRA_SRC, netns_addr_len(a), a->bytes);
+		if (to)
+			mnl_attr_put(m, FRA_DST, netns_addr_len(to), to->bytes);
 		mnl_attr_put_u32(m, FRA_TABLE, table);
 		mnl_attr_put_u32(m, FRA_PRIORITY, 1000 + table);
 	}
@@ -202,13 +206,33 @@ void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_
 	add_gateways(n, i, gw, index, 0);
 }
 
+/* The main table reaches it by the interface. */
+static bool has_network(const struct netns_if *i, const struct netns_addr *a)
+{
+	return !netns_if_is_ours(i) && a->prefix < netns_addr_len(a) * 8;
+}
+
+/* The rules for an address of the first interface: where the main table has the way by another one. */
+static void first_rules(struct nl *n, uint16_t type, const struct netns_vps *v, const struct netns_addr *a)
+{
+	for (size_t k = 1; k < v->if_count; k++)
+		for (size_t b = 0; b < v->ifs[k].addr_count; b++) {
+			struct netns_addr net = netns_addr_net(&v->ifs[k].addr[b]);
+
+			if (net.family == a->family && has_network(&v->ifs[k], &net))
+				source_rule(n, type, a, &net, table_of(0));
+		}
+}
+
 /*
  * In the main table the default route is the first interface's, and a neighbour on the network of another is reached
- * by that one. What answers must leave as the question came, or it would be taken for false.
+ * by that one. What answers must leave as the question came, or it would be taken for false. From the first interface
+ * only what goes to those networks is taken from the main table: there the tenant's own routes are.
  */
-void netns_inside_answer(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
-			 unsigned number)
+void netns_inside_answer(struct nl *n, const struct netns_vps *v, unsigned number, const uint8_t host_mac[6],
+			 int index)
 {
+	const struct netns_if *i = &v->ifs[number];
 	struct netns_addr gw[2];
 
 	gateways_of(i, host_mac, gw);
@@ -217,17 +241,26 @@ void netns_inside_answer(struct nl *n, const struct netns_if *i, const uint8_t h
 
 		if (!gw[a->family == AF_INET6].family)
 			continue;
-		if (!netns_if_is_ours(i) && a->prefix < netns_addr_len(a) * 8)
+		if (has_network(i, a))
 			add_network(n, index, a, table_of(number));
-		source_rule(n, RTM_NEWRULE, a, table_of(number));
+		if (number)
+			source_rule(n, RTM_NEWRULE, a, NULL, table_of(number));
+		else
+			first_rules(n, RTM_NEWRULE, v, a);
 	}
 	add_gateways(n, i, gw, index, table_of(number));
 }
 
-void netns_inside_answer_not(struct nl *n, const struct netns_if *i, unsigned number)
+/* Those to a network first: the kernel takes any of them for the one to all. */
+void netns_inside_answer_not(struct nl *n, const struct netns_vps *v, unsigned number)
 {
-	for (size_t k = 0; k < i->addr_count; k++)
-		source_rule(n, RTM_DELRULE, &i->addr[k], table_of(number));
+	const struct netns_if *i = &v->ifs[number];
+
+	for (size_t k = 0; k < i->addr_count; k++) {
+		if (!number)
+			first_rules(n, RTM_DELRULE, v, &i->addr[k]);
+		source_rule(n, RTM_DELRULE, &i->addr[k], NULL, table_of(number));
+	}
 }
 
 void netns_inside_down(struct nl *n, const struct netns_if *i)

@@ -56,10 +56,10 @@ void netns_link_remove(struct nl *n, const char *name, const char *what);
 void netns_inside_up(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index);
 
 /* Where there are several: what is sent from its addresses leaves by it, by a table of its own. `number` counts the
- * interfaces from 0. */
-void netns_inside_answer(struct nl *n, const struct netns_if *i, const uint8_t host_mac[6], int index,
-			 unsigned number);
-void netns_inside_answer_not(struct nl *n, const struct netns_if *i, unsigned number);
+ * interfaces from 0; of the first one that is only what goes to the networks of others. */
+void netns_inside_answer(struct nl *n, const struct netns_vps *v, unsigned number, const uint8_t host_mac[6],
+			 int index);
+void netns_inside_answer_not(struct nl *n, const struct netns_vps *v, unsigned number);
 
 /* Before that, of a macvlan: its MAC is free. The kernel takes the links of a network namespace away some time after it
  * has ended, and tells nobody outside: the one that the VPS had when it ran last may still be there. */

@@ -252,12 +252,12 @@ int netns_links_inside(const struct netns_vps *v, const struct netns_made *made,
 			return r;
 		netns_inside_up(&n, i, made[k].mac, nl_ifindex(&n, i->name));
 		if (v->if_count > 1)
-			netns_inside_answer(&n, i, made[k].mac, nl_ifindex(&n, i->name), (unsigned)k);
+			netns_inside_answer(&n, v, (unsigned)k, made[k].mac, nl_ifindex(&n, i->name));
 	}
 	r = nl_talk(&n, v->name, NULL, NULL, e);
 	if (r == 0 && v->if_count > 1 && made[0].kept) {
 		/* It was alone, or had its rules taken away. What the tenant has made of it since is its own affair. */
-		netns_inside_answer(&n, &v->ifs[0], made[0].mac, nl_ifindex(&n, v->ifs[0].name), 0);
+		netns_inside_answer(&n, v, 0, made[0].mac, nl_ifindex(&n, v->ifs[0].name));
 		nl_talk(&n, v->name, NULL, NULL, &ignored);
 	}
 	return r;

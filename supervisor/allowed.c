@@ -19,7 +19,7 @@ static void on_told(void *ctx, const struct err *e, const char *note)
 		log_warn("net.allow: %s", e->msg);
 }
 
-/* Copies what it may reach; whether that is `name` too. */
+/* Copies what it may reach; whether that is `name` too (NULL: any name). */
 static int copy_allowed(const struct sup_vps *v, const char *name, struct config *ret, struct err *e)
 {
 	const char *text;
@@ -31,7 +31,7 @@ static int copy_allowed(const struct sup_vps *v, const char *name, struct config
 
 		r = config_set(ret, "net.allow", text, e);
 		if (r == 0 && netns_allow_parse(text, &a, e) == 0)
-			named = named || (a.peer == NETNS_PEER_NAME && STREQ(a.name, name));
+			named = named || (a.peer == NETNS_PEER_NAME && (!name || STREQ(a.name, name)));
 	}
 	return r < 0 ? r : named;
 }
@@ -51,20 +51,29 @@ static int tell(struct sup_vps *v, struct config *allowed, struct err *e)
 			    0, on_told, NULL, e);
 }
 
+static void renew(struct sup_vps *v, const char *name)
+{
+	struct config allowed = { 0 };
+	struct err e;
+	int r;
+
+	if (!vps_takes_live(v))
+		return;
+	r = copy_allowed(v, name, &allowed, &e);
+	if (r > 0)
+		r = tell(v, &allowed, &e);
+	if (r < 0)
+		log_warn("%s: net.allow: %s", v->name, e.msg);
+	config_done(&allowed);
+}
+
+void allowed_tell(struct sup_vps *v)
+{
+	renew(v, NULL);
+}
+
 void allowed_renew(struct sup_daemon *d, const char *name)
 {
-	for (size_t i = 0; i < d->count; i++) {
-		struct config allowed = { 0 };
-		struct err e;
-		int r;
-
-		if (!vps_takes_live(d->vps[i]))
-			continue;
-		r = copy_allowed(d->vps[i], name, &allowed, &e);
-		if (r > 0)
-			r = tell(d->vps[i], &allowed, &e);
-		if (r < 0)
-			log_warn("%s: net.allow: %s", d->vps[i]->name, e.msg);
-		config_done(&allowed);
-	}
+	for (size_t i = 0; i < d->count; i++)
+		renew(d->vps[i], name);
 }

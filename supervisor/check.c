@@ -21,8 +21,6 @@ static void finish(struct checking *k, json_t *obstacles, const struct err *e)
 	if (v && v->checking)
 		v->checking--;
 	if (e) {
-		if (v)
-			network_let_go(v); /* the worker may have died while it held frames */
 		told = *e;
 		method_fail(k->call, "check", k->name, &told);
 	} else {
@@ -34,7 +32,12 @@ static void finish(struct checking *k, json_t *obstacles, const struct err *e)
 
 static void on_checked(void *ctx, json_t *result, const struct err *e)
 {
-	finish(ctx, json_object_get(result, "obstacles"), e);
+	struct checking *k = ctx;
+	struct sup_vps *v = vps_find(k->d, k->name);
+
+	if (e && v)
+		network_let_go(v); /* the worker may have died while it held frames */
+	finish(k, json_object_get(result, "obstacles"), e);
 }
 
 static int submit(struct checking *k, struct err *e)

@@ -80,6 +80,8 @@ static void open_up(struct sup_daemon *d)
 	d->open = true;
 	d->hello_timer = sd_event_source_disable_unref(d->hello_timer);
 	d->on_open(d);
+	for (size_t i = 0; i < d->count; i++)
+		allowed_tell(d->vps[i]);
 }
 
 void daemon_hello(struct sup_vps *v)

@@ -261,6 +261,8 @@ void create_cancel(struct create *c);
 bool vps_takes_live(const struct sup_vps *v);
 /* allowed.c: after the name has come to stand for other addresses, or none. */
 void allowed_renew(struct sup_daemon *d, const char *name);
+/* What it was told before may be older than what the names stand for now. Only when it runs, and has names. */
+void allowed_tell(struct sup_vps *v);
 
 /* missing.c: adds to `notes` what this value of a setting names and is not there. */
 void missing_look(struct sup_daemon *d, const char *key, const char *value, json_t *notes);

@@ -46,6 +46,8 @@ static void change_fail(struct change *g, const struct err *e)
 
 static void change_done(struct change *g)
 {
+	struct sup_vps *v = vps_find(g->d, g->name);
+
 	if (g->note)
 		json_array_insert(g->missing, 0, g->note);
 	json_decref(g->note);
@@ -54,6 +56,8 @@ static void change_done(struct change *g)
 		     0);
 	event_emit(g->d, "changed", g->name, NULL);
 	allowed_renew(g->d, g->name);
+	if (v && json_object_get(g->live, "net.allow"))
+		allowed_tell(v);
 	change_free(g);
 }
 
@@ -278,9 +282,10 @@ static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		r = config_set(copy, s->name, value, e);
 	if (r < 0)
 		return r;
-	/* An interface's addresses are taken by being written down. */
+	/* An interface's addresses are taken by being written down; what names of net.allow stand for is told anew from
+	 * what is written. */
 	if (runtime && ((s->flags & (SETTING_LIVE | SETTING_LIMIT)) != (SETTING_LIVE | SETTING_LIMIT) ||
-			STREQ(s->name, "net"))) {
+			STREQ(s->name, "net") || STREQ(s->name, "net.allow"))) {
 		err_set(e, ERR_USAGE, "%s: it cannot be changed for the running VPS alone", s->name);
 		return err_hint(e, "leave --runtime away");
 	}
@@ -439,11 +444,11 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 		if (r == 0)
 			note(g, v, s, written(&now, s->name, 0));
 	}
-	if (r == 0)
-		r = check_whole(v, g, &now, e);
-	for (size_t i = 0; r == 0 && i < now.count; i++)
+	for (size_t i = 0; r == 0 && i < now.count; i++) /* before the names of net.allow become addresses */
 		if (now.lines[i].key && !key_is_same(&v->config, &now, now.lines[i].key))
 			missing_look(g->d, now.lines[i].key, now.lines[i].value, g->missing);
+	if (r == 0)
+		r = check_whole(v, g, &now, e);
 	config_done(&now);
 	return r < 0 ? err_wrap(e, "edit %s", v->name) : 0;
 }

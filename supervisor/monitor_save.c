@@ -13,6 +13,8 @@
 #include "cgroup/cgroup.h"
 #include "checkpoint/restore.h"
 #include "migrate/record.h"
+#include "netns/hold.h"
+#include "runtime/network.h"
 #include "supervisor/suspend.h"
 
 #include <fcntl.h>
@@ -44,6 +46,21 @@ int mon_save(struct mon *m, struct err *e)
 	return 0;
 }
 
+/* The worker may have died while it held frames, and vpsd with it. */
+static void let_frames_go(struct mon *m)
+{
+	struct rt_network n;
+	struct err e;
+	int r = rt_spec_network(&m->spec, &n, &e);
+
+	if (r == 0) {
+		r = netns_hold_clear(&n.host, &n.vps, &e);
+		rt_network_done(&n);
+	}
+	if (r < 0)
+		log_warn("%s: %s", m->spec.name, e.msg);
+}
+
 void mon_save_abort(struct mon *m)
 {
 	cleanup_close int lib = -EBADF;
@@ -56,6 +73,7 @@ void mon_save_abort(struct mon *m)
 	if (lib >= 0)
 		suspend_abort(lib);
 	mon_own_speed(m);
+	let_frames_go(m);
 	/* What the worker stopped it lets go, dead or alive. */
 	r = m->was_paused ? rt_freeze(m->vps, &e) : rt_thaw(m->vps, &e);
 	if (r < 0)

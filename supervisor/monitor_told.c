@@ -63,6 +63,7 @@ static void on_started(struct sup_vps *v, json_t *msg)
 	snprintf(pid, sizeof(pid), "%d", (int)v->pid);
 	if (vps_move(v, SUP_EV_STARTED))
 		event_emit(v->d, "started", v->name, pid);
+	allowed_tell(v);
 	arrival_started(v);
 	spare_prepare(v->d);
 }

@@ -110,6 +110,9 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	assert_equal "$(outside_gets 192.0.2.77 80)" "page of a"
 	run vps exec a -- ip route get 192.0.2.2 from 192.0.2.77 # and not by the gateway
 	assert_match "^192.0.2.2 from 192.0.2.77 dev eth1"
+	succeeds vps exec a -- ip route add blackhole 203.0.113.0/24 # a route of its own counts for its first address
+	fails 2 "ip: RTNETLINK answers: Invalid argument" vps exec a -- ip route get 203.0.113.1 from "$(ip_of 1)"
+	vps exec a -- ip route del blackhole 203.0.113.0/24
 	vps set a net=-eth1
 	run vps exec a -- ip rule
 	refute_match "lookup 10"
