@@ -165,6 +165,7 @@ static int suspend(struct saver *s, struct err *e)
 		r = ckpt_dump_commit(s->dump, e);
 	if (r < 0) /* the monitor ends it: it must not run on */
 		_exit(1);
+	mig_hold_end(&s->hold);
 	return 0;
 }
 

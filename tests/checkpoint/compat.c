@@ -328,10 +328,17 @@ static void end_threads(void)
 	for (uint32_t i = 0; i < THREADS; i++)
 		CHECK(!ended[i]);
 	go = 1;
-	CHECK(sys(FUTEX, P(&word), 1, 2, 0, 0) == 2);
-	sys(TGKILL, (uint32_t)pid, (uint32_t)numbers[0], USR1, 0, 0);
-	sys(TGKILL, (uint32_t)pid, (uint32_t)numbers[3], USR1, 0, 0);
-	sys(TGKILL, (uint32_t)pid, (uint32_t)numbers[7], USR1, 0, 0);
+	/* After a stop they may not sleep yet. */
+	while (!ended[1] || !ended[2]) {
+		sys(FUTEX, P(&word), 1, 2, 0, 0);
+		sys(NANOSLEEP, P(little), 0, 0, 0, 0);
+	}
+	while (!ended[0] || !ended[3] || !ended[7]) {
+		for (uint32_t i = 0; i < 8; i++)
+			if ((i == 0 || i == 3 || i == 7) && !ended[i])
+				sys(TGKILL, (uint32_t)pid, (uint32_t)numbers[i], USR1, 0, 0);
+		sys(NANOSLEEP, P(little), 0, 0, 0, 0);
+	}
 	sys(WRITE, (uint32_t)ends[1], P("ab"), 2, 0, 0);
 	sys(IPC, SEMCTL, (uint32_t)semaphores, 0, SETVAL, P(&one));
 	for (uint32_t i = 0; i < THREADS; i++)
