@@ -83,9 +83,14 @@ vps_clean() {
 	done
 }
 
-# The pid of the vpsd that serves the state root; empty when none does.
+# The pid of the vpsd that serves the state root, which is the one that has its lock; empty when none does. By name alone
+# there may be more: one that came second and is leaving, and what vpsd starts until it has its own program.
 daemon_pid() {
-	"$VPS_TOP/tests/pids" "$VPS_ROOT" vpsd
+	local inode pid
+	inode=$(stat -c %i "$VPS_ROOT/run/vpsd.lock" 2>/dev/null) || return 0
+	for pid in $(awk -v inode="$inode" '$2 == "FLOCK" && $6 ~ ":" inode "$" { print $5 }' /proc/locks); do
+		[ "$(cat "/proc/$pid/comm" 2>/dev/null)" != vpsd ] || echo "$pid"
+	done
 }
 
 daemon_stop() {
@@ -95,7 +100,7 @@ daemon_stop() {
 }
 
 daemon_is_down() {
-	[ -z "$(daemon_pid)" ]
+	[ -z "$("$VPS_TOP/tests/pids" "$VPS_ROOT" vpsd)" ]
 }
 
 # As a crash would: no clean-up of its own. Returns when the process is gone.
