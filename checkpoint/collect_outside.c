@@ -6,6 +6,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/pidspaces.h"
 
 #include <elf.h>
@@ -336,16 +337,14 @@ static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *
 
 int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s, struct err *e)
 {
-	char path[64];
-	cleanup_free char *auxv = NULL;
+	const char *auxv;
 	size_t len;
 	int r = numbers_collect(d, k, s);
 
 	if (r == 0)
 		r = limits_collect(&d->tree.arena, k);
-	snprintf(path, sizeof(path), "/proc/%d/auxv", (int)k->pid);
 	if (r == 0)
-		r = fd_read_file_at(AT_FDCWD, path, 1024, &auxv, &len);
+		r = ckpt_look(d, k->pid, CKPT_LOOK_AUXV, &auxv, &len);
 	if (r == 0)
 		r = bytes(&d->tree.arena, &k->mm->auxv, auxv, len);
 	return r < 0 ? err_code(e, r, "collect process %d", (int)k->pid) : places_collect(d, k, e);

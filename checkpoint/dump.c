@@ -12,6 +12,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
@@ -78,6 +79,7 @@ static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable,
 
 static void dump_free(struct ckpt_dump *d)
 {
+	ckpt_lookout_done(d);
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
 	ckpt_sockets_unlock(d);

@@ -56,6 +56,7 @@ struct ckpt_dump {
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
 	struct ckpt_ahead ahead;
+	struct ckpt_lookout *lookout; /* looks at what stands still; NULL */
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	void *known_files;      /* of areas.c: of tsearch(3) */
