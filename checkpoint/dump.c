@@ -9,6 +9,7 @@
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
+#include "checkpoint/drain.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
@@ -208,6 +209,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
 		ckpt_time("freeze");
+		if (r == 0)
+			r = ckpt_drain(d, e);
+		ckpt_time("requests under way");
 		/* Threads, which have begun when the caller does what it has to. */
 		if (r == 0 && p)
 			ckpt_last_start(p);
@@ -267,6 +271,8 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 		ckpt_freeze_look(c, &d->frozen);
 	if (r == 0)
 		r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = ckpt_drain(d, e);
 	if (r == 0 && o->stopped)
 		r = o->stopped(o->stopped_arg, e);
 	if (r == 0)

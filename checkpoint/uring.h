@@ -11,7 +11,7 @@
 /*
  * io_uring(7). A ring is an open file that two pieces of the kernel's memory belong to, which processes map: positions,
  * indexes and completions; and requests. The kernel counts requests and completions by itself as well, and nobody can
- * set that: a new ring is given so many that do nothing. What is under way is waited for.
+ * set that: a new ring is given so many that do nothing. What is under way is waited for before (drain.h).
  *
  * Threads of the kernel's, which do what would make the caller wait, belong to the process that asked for it. They are
  * not saved: they come as they are needed.
@@ -50,9 +50,9 @@ struct ckpt_uring {
 	size_t ring_size, sqes_size;
 };
 
-/* Waits a while for what a thread has asked for. (kinds/uring.c) */
-int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, const Ckpt__Thread *t, struct ckpt_batch *b,
-		     struct ckpt_thread *th, struct err *e);
+/* Where the kernel's memory may not be read: whether a thread has had to do with a ring at any time. It need not have one
+ * open: what is registered with it holds one, too. (kinds/uring.c) */
+int ckpt_uring_notice(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e);
 /* When nothing is under way: what rings hold, and who has mapped them. */
 int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e);
 

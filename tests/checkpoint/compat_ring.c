@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* io_uring in a 32-bit program, whose memory lies in the lowest 4 GiB: where its ring was. See compat.h. */
+#include "compat.h"
+
+/* The kernel's headers for such programs need not be there. (linux/io_uring.h) */
+struct io_uring_params {
+	uint32_t sq_entries, cq_entries, flags, thread[2], features, workers, reserved[3];
+	struct {
+		uint32_t head, tail, mask, entries, flags, dropped, array, reserved[3];
+	} sq_off;
+	struct {
+		uint32_t head, tail, mask, entries, overflow, cqes, flags, reserved[3];
+	} cq_off;
+};
+struct io_uring_sqe {
+	uint8_t opcode, flags;
+	uint16_t priority;
+	int32_t fd;
+	uint64_t off, addr;
+	uint32_t len, how;
+	uint64_t user_data, rest[3];
+};
+struct io_uring_cqe {
+	uint64_t user_data;
+	int32_t res;
+	uint32_t flags;
+};
+#define IORING_OFF_SQ_RING 0ull
+#define IORING_OFF_SQES 0x10000000ull
+
+enum { MMAP = 192, IO_URING_SETUP = 425, IO_URING_ENTER = 426 };
+#define LEFT 3 /* completions that are taken afterwards */
+
+static struct io_uring_params params;
+static uint32_t ring, requests;
+
+static volatile uint32_t *word(uint32_t off)
+{
+	return (volatile uint32_t *)(ring + off);
+}
+
+static uint32_t map(int fd, uint32_t size, uint64_t off)
+{
+	static uint32_t page; /* not on the stack, which moves */
+	uint32_t at;
+
+	page = (uint32_t)(off >> 12);
+	/* The sixth argument is in %ebp. */
+	__asm__ volatile("push %%ebp; mov %7, %%ebp; int $0x80; pop %%ebp"
+			 : "=a"(at) : "0"(MMAP), "b"(0), "c"(size), "d"(3), "S"(1 /* MAP_SHARED */), "D"(fd), "m"(page)
+			 : "memory");
+	return at;
+}
+
+static void do_nothing(int fd, uint32_t data)
+{
+	uint32_t tail = *word(params.sq_off.tail), slot = tail & (params.sq_entries - 1);
+	struct io_uring_sqe *s = (struct io_uring_sqe *)requests + slot;
+
+	s->opcode = 0; /* IORING_OP_NOP */
+	s->fd = -1;
+	s->user_data = data;
+	*word(params.sq_off.array + 4 * slot) = slot;
+	*word(params.sq_off.tail) = tail + 1;
+	CHECK(sys(IO_URING_ENTER, (uint32_t)fd, 1, 0, 0, 0) == 1);
+}
+
+static uint32_t take(void)
+{
+	uint32_t head = *word(params.cq_off.head);
+	const struct io_uring_cqe *c = (const struct io_uring_cqe *)(ring + params.cq_off.cqes);
+
+	if (head == *word(params.cq_off.tail))
+		return 0;
+	*word(params.cq_off.head) = head + 1;
+	return (uint32_t)c[head & (params.cq_entries - 1)].user_data;
+}
+
+static void wait_for_line(void)
+{
+	char c = 0;
+
+	say("ready\n");
+	while (c != '\n')
+		CHECK(sys(READ, 0, P(&c), 1, 0, 0) == 1);
+}
+
+__attribute__((used)) static void run(const uint32_t *args)
+{
+	int fd = sys(IO_URING_SETUP, 8, P(&params), 0, 0, 0);
+
+	(void)args;
+	CHECK(fd >= 0);
+	ring = map(fd, params.cq_off.cqes + params.cq_entries * 16, IORING_OFF_SQ_RING);
+	requests = map(fd, params.sq_entries * 64, IORING_OFF_SQES);
+	CHECK(ring < 0xfffff000u);
+	CHECK(requests < 0xfffff000u);
+	for (uint32_t i = 1; i <= LEFT; i++)
+		do_nothing(fd, i);
+	wait_for_line();
+	for (uint32_t i = 1; i <= LEFT; i++)
+		CHECK(take() == i);
+	CHECK(take() == 0);
+	for (uint32_t i = 1; i < 100; i++) {
+		do_nothing(fd, i);
+		CHECK(take() == i);
+	}
+	say(failed ? "bad\n" : "good\n");
+	sys(EXIT, (uint32_t)failed, 0, 0, 0, 0);
+}
