@@ -300,6 +300,8 @@ int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e)
 	index = nl_ifindex(n, h->bridge);
 	give_address(n, index, &h->gw4);
 	give_address(n, index, &h->gw6);
+	if (h->gw6.family)
+		netns_rt_loopback6(n, index);
 	netns_rt_no_proxy_delay(n, index);
 	r = nl_talk(n, h->bridge, NULL, NULL, e);
 	return r < 0 ? r : forward_on(h, e);

@@ -122,7 +122,11 @@ int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct
  * whose children are born in its own pid namespace.
  */
 int netns_vps_leave(const struct netns_host *h, const struct netns_vps *v, struct err *e);
-/* After the bridge was mended: the host's ends into it again, with their neighbours and routes. */
+/*
+ * The host's ends of a VPS that runs, as if they had just been made: in their bridges, with their neighbours and routes and
+ * all that this version tells them. After the bridge was mended; and when a new vpsd finds those that an older one's
+ * monitors made. What is held (hold.h) stays so.
+ */
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 
 /*
@@ -180,12 +184,12 @@ enum netns_probe {
 int netns_probe(enum netns_probe what, struct err *e);
 
 /*
- * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`. The fd is for
+ * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`, `ip addr flush`. The fd is for
  * an event loop; when it is readable, netns_watch_read() says what is missing now as a set of
- * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE netns_host_up() and then
- * netns_vps_attach() for each VPS with an interface in bridge mode.
+ * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE (it is gone, or down) and ADDRESS (one of
+ * the gateways') netns_host_up() and then netns_vps_attach() for each VPS.
  */
-enum { NETNS_LOST_RULES = 1, NETNS_LOST_BRIDGE = 2 };
+enum { NETNS_LOST_RULES = 1, NETNS_LOST_BRIDGE = 2, NETNS_LOST_ADDRESS = 4 };
 
 struct netns_watch;
 int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e);

@@ -186,9 +186,6 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "spoof", "drop" },
 
 	{ RS_INET, "nat_pre", "fib.daddr.type =2 goto publish" }, /* RTN_LOCAL */
-	/* From ::1 the kernel lets nothing out, whatever NAT makes of it (there is no route_localnet for
-	 * IPv6): "localhost" is better refused at once, so that a client goes on with 127.0.0.1. */
-	{ RS_INET, "nat_local", "nfproto =10 ip6.daddr =::1 accept" },
 	{ RS_INET, "nat_local", "fib.daddr.type =2 goto publish" },
 	/* An accept in a nat chain: nothing is translated. */
 	{ RS_INET, "publish", "nfproto =2 ip.daddr . l4proto . dport @dns4 accept" },
@@ -201,6 +198,7 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "nat_post", "nfproto =2 ip.saddr @pool4 oifname !@link masquerade" },
 	{ RS_INET, "nat_post", "nfproto =10 ip6.saddr @pool6 oifname !@link masquerade" },
 	{ RS_INET, "nat_post", "nfproto =2 ip.saddr/255.0.0.0 =127.0.0.0 oifname @link masquerade" },
+	{ RS_INET, "nat_post", "nfproto =10 ip6.saddr =::1 oifname @link masquerade" },
 	/* A VPS that asks for its own published port would drop an answer from itself. */
 	{ RS_INET, "nat_post", "nfproto =2 ip.saddr . ip.daddr @itself4 masquerade" },
 	{ RS_INET, "nat_post", "nfproto =10 ip6.saddr . ip6.daddr @itself6 masquerade" },

@@ -123,6 +123,18 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	vps destroy --force c
 }
 
+@test "so does one to the gateway of another interface that has no network" {
+	lan=name=eth1,mode=macvlan,parent=up0,ip=198.51.100.77/32,gw=192.0.2.2,ip=none
+	outside ip route add 198.51.100.77 dev up1
+	vps set a publish=9022:80 "net=$lan"
+	assert_equal "$(outside_gets 192.0.2.1 9022)" "page of a"
+	assert_equal "$(outside_gets 198.51.100.77 80)" "page of a"
+	vps set a net=-eth1 publish=-9022:80
+	run vps exec a -- ip rule
+	refute_match "lookup 10"
+	outside ip route del 198.51.100.77 dev up1
+}
+
 @test "what cannot be leaves all as it was" {
 	before=$(vps config a net)
 	fails 3 "vps: set a: parent=nowhere: the host has no such interface" \
