@@ -72,6 +72,13 @@ static bool is_way(const char *option)
 	return STREQ(option, "lowerdir") || STREQ(option, "upperdir") || STREQ(option, "workdir");
 }
 
+/* What an overlay shows by itself, and nobody may ask for who has no rights over the host (ovl_fs_params_verify() in
+ * the kernel). */
+static bool is_by_itself(const char *option, const char *value)
+{
+	return STREQ(option, "metacopy") || (STREQ(option, "redirect_dir") && !STREQ(value, "nofollow"));
+}
+
 /* Ids among the options are those of process 1's user namespace. */
 static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 {
@@ -81,6 +88,8 @@ static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 
 		if (!ids && (STREQ(o->name, "uid") || STREQ(o->name, "gid")))
 			continue; /* what is at its root has its owner by itself */
+		if (o->value.len && is_by_itself(o->name, value))
+			continue;
 		if (o->value.len && is_way(o->name) && check_ways(o, e) < 0)
 			return -EPERM;
 		if (fsconfig(fs, o->value.len ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, o->name,

@@ -167,7 +167,7 @@ static int find_live(const Ckpt__Socket *s, struct unix_place *ret, struct err *
 	char name[UNIX_PATH_ROOM], path[4096 + UNIX_PATH_ROOM];
 
 	unix_path(&s->name, name);
-	snprintf(path, sizeof(path), "%s/%s", name[0] == '/' ? "" : u->dir, name);
+	snprintf(path, sizeof(path), "%s%s%s", name[0] == '/' ? "" : u->dir, name[0] == '/' ? "" : "/", name);
 	return find_path(u->path[0] ? u->path : path, ret, e);
 }
 
