@@ -89,7 +89,6 @@ struct restore {
 	struct ckpt_moved moved;     /* addresses that are others than when it was saved */
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
-	char scratch[64];            /* as struct ckpt_opening has it */
 	bool *paired;                /* as tree.files: it and its other end are in process 1's table already (pairs.h) */
 	bool fills_late;             /* sockets are filled when all is open: something opened late is on its way in one */
 };
@@ -136,10 +135,16 @@ static inline int restore_fd_pair(const struct restore *r, int i)
 	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1) + i;
 }
 
+/* struct ckpt_opening's scratch. */
+static inline int restore_fd_scratch(const struct restore *r)
+{
+	return restore_fd_pair(r, 2);
+}
+
 /* The other end of the socket that is file i + 1, until that is filled late. */
 static inline int restore_fd_mate(const struct restore *r, size_t i)
 {
-	return restore_fd_pair(r, 2) + (int)i;
+	return restore_fd_scratch(r) + 1 + (int)i;
 }
 
 /* Each has two mounts. (restore_devpts.c) */

@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
@@ -182,7 +183,7 @@ static int find_mounted(const struct restore *r, uint32_t ghost, struct err *e)
 			continue;
 		if (restore_enter(r, t->mounts[id - 1]->space, e) < 0)
 			return -EPERM;
-		fd = open(path, how | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		fd = path_open_no_magic(path, how | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 		found = fd >= 0 && is_same(fd, restore_fd_ghost(r, ghost));
 		if (restore_enter(r, 0, e) < 0)
 			return -EPERM;
@@ -237,7 +238,7 @@ static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 	int n = raise_limit(r, e);
 
 	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				    .end = restore_fd_end(r), .lender = -EBADF, .paired = r->paired, .scratch = r->scratch };
+				    .end = restore_fd_end(r), .lender = -EBADF, .paired = r->paired, .scratch = restore_fd_scratch(r) };
 	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
@@ -295,9 +296,9 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 
 	if (m->space && restore_enter(r, m->space, e) < 0)
 		return -EPERM;
-	fd = open(m->path, (m->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+	fd = path_open_no_magic(m->path, (m->write ? O_RDWR : O_RDONLY) | O_NOCTTY);
 	if (fd < 0)
-		return err_sys(e, "open %s", m->path);
+		return err_code(e, fd, "open %s", m->path);
 	n = place(fd, restore_fd_mapped(r, i), e);
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
 }

@@ -38,6 +38,47 @@ static int stage(struct mounting *m, int fd_take, uint32_t super, struct err *e)
 	return 0;
 }
 
+static int check_way(const char *path, struct err *e)
+{
+	cleanup_close int fd = path_open_no_magic(path, O_PATH);
+
+	return fd < 0 ? err_code(e, fd, "open %s", path) : 0;
+}
+
+/* Directories of an overlay, parted by colons, to which the kernel would find a way through anything. */
+static int check_ways(const Ckpt__Setting *o, struct err *e)
+{
+	const char *at = (const char *)o->value.data;
+	char path[4096];
+	int r = 0;
+
+	while (r == 0 && *at) {
+		size_t n = 0;
+
+		for (; *at && *at != ':' && n < sizeof(path) - 1; path[n++] = *at++)
+			if (*at == '\\' && at[1])
+				at++;
+		if (*at && *at != ':')
+			return err_code(e, -ENAMETOOLONG, "mount an overlay");
+		path[n] = '\0';
+		r = n ? check_way(path, e) : 0;
+		at += *at == ':';
+	}
+	return r;
+}
+
+static bool is_way(const char *option)
+{
+	return STREQ(option, "lowerdir") || STREQ(option, "upperdir") || STREQ(option, "workdir");
+}
+
+/* What an overlay shows by itself, and nobody may ask for who has no rights over the host (ovl_fs_params_verify() in
+ * the kernel). */
+static bool is_by_itself(const char *option, const char *value)
+{
+	return STREQ(option, "metacopy") || (STREQ(option, "redirect_dir") && !STREQ(value, "nofollow"));
+}
+
 /* Ids among the options are those of process 1's user namespace. */
 static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 {
@@ -47,6 +88,10 @@ static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 
 		if (!ids && (STREQ(o->name, "uid") || STREQ(o->name, "gid")))
 			continue; /* what is at its root has its owner by itself */
+		if (o->value.len && is_by_itself(o->name, value))
+			continue;
+		if (o->value.len && is_way(o->name) && check_ways(o, e) < 0)
+			return -EPERM;
 		if (fsconfig(fs, o->value.len ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, o->name,
 			     o->value.len ? value : NULL, 0) < 0)
 			return err_sys(e, "mount %s: set %s", s->type, o->name);
