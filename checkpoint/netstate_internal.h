@@ -76,7 +76,7 @@ int net_within(const struct ckpt_netplaces *at, uint32_t ns, uint32_t home, int 
 int net_links_restore(const struct ckpt_netplaces *at, const struct net_walk *all, struct err *e);
 int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
 /* What bridges are told of their ports, once these are there. (netports.c) */
-int net_ports_restore(struct nl *route, const struct net_walk *all, int netns, struct err *e);
+int net_ports_restore(struct nl *route, const struct net_walk *all, struct err *e);
 /* ERR_UNSUPPORTED for those that cannot be made. */
 int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count,
 		     struct err *e);

@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
@@ -340,6 +341,7 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 		n = restore_places(r, e);
 	if (n == 0)
 		n = restore_networks(r, e);
+	step_mark("restore.networks");
 	if (n == 0)
 		n = ckpt_sockets_make(o, e);
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)

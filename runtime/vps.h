@@ -45,6 +45,9 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
  * open() in the tenant's root before it is confined (its failure is the start's), and stay() last,
  * which must close what the tenant may not have, the set-up's socket included, and never return: a
  * checkpoint puts another process in its place. Both are copies of the caller's, with its memory.
+ *
+ * What open() is done with and the kernel takes its time to close (mounts, mount namespaces) it gives to rt_leave():
+ * the caller closes it, who has nothing else to do until stay() executes a program.
  */
 struct rt_restore {
 	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start, or */
@@ -58,6 +61,7 @@ struct rt_restore {
 	/* In the caller: what an interface is to be numbered inside, 0: as comes. NULL: it is not known yet. */
 	uint32_t (*number)(void *arg, const char *name);
 };
+void rt_leave(int fd_take);
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
