@@ -3,7 +3,8 @@
 /*
  * A new namespace has most of its 550 switches as the image has them, and to see that takes longer than all else that
  * is done for a small VPS. A thread of ours looks while the runtime mounts; the first process, in which they are set,
- * is told by memory that both have. It takes its share of what is left when it has come so far itself.
+ * is told by memory that both have. It takes its share of what is left when it has come so far itself; or, where all has
+ * been the same till then and nothing else that it does depends on it, goes on, and the engine has the last look.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -32,6 +33,8 @@ struct ckpt_netsame {
 	size_t size;
 	struct shared {
 		uint32_t state;
+		uint32_t differs; /* what has been looked at, in part */
+		bool put_off;   /* the first process has not waited */
 		size_t taken;   /* all before that, by one or the other */
 		uint8_t same[]; /* as the walk */
 	} *shared;
@@ -105,8 +108,11 @@ static void look_at_shares(const struct ckpt_netsame *s, int root)
 			begin = __atomic_fetch_add(&s->shared->taken, SHARE, __ATOMIC_RELAXED);
 			end = begin + SHARE;
 		}
-		if (i >= begin)
-			s->shared->same[i] = is_same(&near, root, &w.states[w.i]->message[w.k - 1]);
+		if (i < begin)
+			continue;
+		s->shared->same[i] = is_same(&near, root, &w.states[w.i]->message[w.k - 1]);
+		if (!s->shared->same[i])
+			__atomic_store_n(&s->shared->differs, 1, __ATOMIC_RELAXED);
 	}
 	fd_close(&near.fd);
 }
@@ -144,13 +150,43 @@ void ckpt_netsame_start(struct ckpt_netsame *s, int netns_fd)
 		s->shared->state = IDLE;
 }
 
+static uint32_t state_of(const struct ckpt_netsame *s)
+{
+	return s ? __atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) : IDLE;
+}
+
+static void await(const struct ckpt_netsame *s)
+{
+	while (state_of(s) == LOOKING)
+		syscall(SYS_futex, &s->shared->state, FUTEX_WAIT, LOOKING, NULL, NULL, 0);
+}
+
 void net_same_help(const struct ckpt_netsame *s, int root)
 {
-	if (!s || __atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) == IDLE)
+	if (state_of(s) == IDLE)
 		return;
+	s->shared->put_off = false;
 	look_at_shares(s, root);
-	while (__atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) == LOOKING)
-		syscall(SYS_futex, &s->shared->state, FUTEX_WAIT, LOOKING, NULL, NULL, 0);
+	await(s);
+}
+
+bool net_same_put_off(const struct ckpt_netsame *s)
+{
+	if (state_of(s) != LOOKING || __atomic_load_n(&s->shared->differs, __ATOMIC_RELAXED))
+		return false;
+	s->shared->put_off = true;
+	return true;
+}
+
+bool ckpt_netsame_is_put_off(const struct ckpt_netsame *s)
+{
+	return state_of(s) != IDLE && s->shared->put_off;
+}
+
+bool ckpt_netsame_all(const struct ckpt_netsame *s)
+{
+	await(s);
+	return memchr(s->shared->same, false, s->size - sizeof(*s->shared)) == NULL;
 }
 
 bool net_same(const struct ckpt_netsame *s, size_t i)

@@ -264,6 +264,8 @@ static int set_switches(const struct net_walk *all, const struct ckpt_netseen *s
 	cleanup_close int root = net_switches_root(e);
 	int r = root;
 
+	if (r >= 0 && seen->may_put_off && net_same_put_off(seen->same))
+		return 0;
 	if (r >= 0) {
 		step_mark("restore.before.switches");
 		net_same_help(seen->same, root);
@@ -368,7 +370,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 	/* Nexthops want links with carriers: those at their other ends are up before. */
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(passes); i++)
 		for (uint32_t ns = 0; r == 0 && ns < at->count; ns++) {
-			struct filling f = { at, all, { NULL, NULL, NULL }, ns ? &none : &configured };
+			struct filling f = { at, all, { NULL, NULL, NULL, false }, ns ? &none : &configured };
 
 			if (!ns)
 				f.seen = *seen;

@@ -78,7 +78,7 @@ void rt_announce(const struct rt_vps *v);
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
  * pid, `number` that inside. While it works, serve(arg) is called here whenever `sock` can be read (its other end
- * is the helper's, by inheritance), until that returns 1 or a negative errno value with *e filled.
+ * is the helper's, by inheritance; negative: there is none), until that returns 1 or a negative errno value with *e filled.
  */
 struct rt_helper {
 	pid_t number;
