@@ -57,6 +57,7 @@ struct ckpt_dump {
 	struct ckpt_flags flags;
 	struct ckpt_ahead ahead;
 	struct ckpt_lookout *lookout; /* looks at what stands still; NULL */
+	const struct ckpt_looked_place *program; /* one that may be executed; NULL */
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	void *known_files;      /* of areas.c: of tsearch(3) */
