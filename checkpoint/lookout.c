@@ -135,7 +135,8 @@ static void look(struct looked *t, enum part part)
 		t->space[i] = read_space(dirfd, spaces[i]);
 	if (part == PART_FILES)
 		read_files(dirfd, t);
-	atomic_store(&t->by[part], LOOKED_AT);
+	expected = LOOKOUT;
+	atomic_compare_exchange_strong(&t->by[part], &expected, LOOKED_AT);
 }
 
 /* Namespaces are asked for first, of all: there the two meet in the middle. */
@@ -167,12 +168,15 @@ static struct looked *find(const struct ckpt_lookout *l, pid_t tid)
 	return at ? *at : NULL;
 }
 
-/* True when it has been looked at; else nobody will any more. */
+/* True when it has been looked at; else what the lookout may still find is not taken any more. */
 static bool is_looked_at(struct looked *t, enum part part)
 {
-	int by = NOBODY;
+	int by = t ? atomic_load(&t->by[part]) : ENGINE;
 
-	return t && !atomic_compare_exchange_strong(&t->by[part], &by, ENGINE) && by == LOOKED_AT;
+	while (by == NOBODY || by == LOOKOUT)
+		if (atomic_compare_exchange_weak(&t->by[part], &by, ENGINE))
+			return false;
+	return by == LOOKED_AT;
 }
 
 static int fill(struct ckpt_lookout *l, const struct ckpt_frozen *f, size_t count)
