@@ -86,7 +86,8 @@ static int step_begin(struct visit *v, struct err *e)
 	if (r == 0)
 		r = ckpt_areas_collect(v->d, v->k, e);
 	if (r == 0)
-		r = ckpt_batch_open(&v->b, v->p->pid, v->p->tids, v->p->count, e);
+		r = ckpt_batch_open_at(&v->b, v->p->pid, v->k->mm->vdso + v->k->mm->vdso_size, v->p->tids,
+					   v->p->count, e);
 	if (r == 0)
 		r = note_compat(v, e);
 	if (r == 0)

@@ -138,6 +138,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->group = d->socks_pidfd = -EBADF;
+	pthread_mutex_init(&d->arena_lock, NULL);
 	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->init = init;
 	d->cgroup = c;

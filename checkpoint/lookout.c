@@ -12,6 +12,8 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define WORTH_IT 8 /* threads, which take longer to be looked at than a thread of ours to begin */
@@ -28,6 +30,11 @@ static const struct {
 	[CKPT_LOOK_AUTOGROUP] = { "autogroup", 128 },
 	[CKPT_LOOK_LOGIN] = { "loginuid", 32 },
 	[CKPT_LOOK_TIMERS] = { "timers", MIB(2) },
+	[CKPT_LOOK_CHILDREN] = { NULL, MIB(1) } /* of its thread */,
+};
+
+static const char *const places[CKPT_LOOK_PLACES] = {
+	[CKPT_LOOK_CWD] = "cwd", [CKPT_LOOK_ROOT] = "root", [CKPT_LOOK_EXE] = "exe",
 };
 
 static const char *const spaces[] = {
@@ -48,6 +55,7 @@ struct looked {
 		char *text; /* NULL: likewise */
 		size_t len;
 	} file[CKPT_LOOK_COUNT];
+	struct ckpt_looked_place place[CKPT_LOOK_PLACES]; /* link NULL: likewise */
 };
 
 struct ckpt_lookout {
@@ -72,22 +80,63 @@ static ino_t read_space(int dirfd, const char *name)
 	return ckpt_space_number(link);
 }
 
-static void look(struct looked *t, enum part part)
+static int read_file(int dirfd, pid_t tid, enum ckpt_look what, char **ret, size_t *ret_len)
+{
+	char name[64];
+
+	if (what == CKPT_LOOK_CHILDREN)
+		snprintf(name, sizeof(name), "task/%d/children", (int)tid);
+	else
+		snprintf(name, sizeof(name), "%s", files[what].name);
+	return fd_read_file_at(dirfd, name, files[what].max, ret, ret_len);
+}
+
+static void read_place(int dirfd, const char *name, struct ckpt_looked_place *ret)
+{
+	char link[4096];
+	struct statx sx;
+	ssize_t n = readlinkat(dirfd, name, link, sizeof(link) - 1);
+
+	if (n < 0 || statx(dirfd, name, 0, STATX_INO | STATX_MNT_ID, &sx) < 0)
+		return;
+	link[n] = '\0';
+	*ret = (struct ckpt_looked_place){ strdup(link), makedev(sx.stx_dev_major, sx.stx_dev_minor), sx.stx_ino,
+					   sx.stx_mnt_id };
+}
+
+static void read_files(int dirfd, struct looked *t)
+{
+	for (enum ckpt_look i = 0; i < (t->first ? CKPT_LOOK_COUNT : CKPT_LOOK_STATUS + 1); i++)
+		if (read_file(dirfd, t->tid, i, &t->file[i].text, &t->file[i].len) < 0)
+			t->file[i].text = NULL;
+	for (size_t i = 0; t->first && i < CKPT_LOOK_PLACES; i++)
+		read_place(dirfd, places[i], &t->place[i]);
+}
+
+static int open_directory(pid_t tid)
 {
 	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d", (int)tid);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+static void look(struct looked *t, enum part part)
+{
 	cleanup_close int dirfd = -EBADF;
 	int expected = NOBODY;
 
 	if (!atomic_compare_exchange_strong(&t->by[part], &expected, LOOKOUT))
 		return;
-	snprintf(path, sizeof(path), "/proc/%d", (int)t->tid);
-	dirfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	dirfd = open_directory(t->tid);
 	for (size_t i = 0; part == PART_SPACES && i < SPACES; i++)
 		t->space[i] = read_space(dirfd, spaces[i]);
-	for (size_t i = 0; part == PART_FILES && i < (t->first ? CKPT_LOOK_COUNT : 1); i++)
-		if (fd_read_file_at(dirfd, files[i].name, files[i].max, &t->file[i].text, &t->file[i].len) < 0)
-			t->file[i].text = NULL;
-	atomic_store(&t->by[part], LOOKED_AT);
+	if (part == PART_FILES)
+		read_files(dirfd, t);
+	expected = LOOKOUT;
+	atomic_compare_exchange_strong(&t->by[part], &expected, LOOKED_AT);
 }
 
 /* Namespaces are asked for first, of all: there the two meet in the middle. */
@@ -119,12 +168,15 @@ static struct looked *find(const struct ckpt_lookout *l, pid_t tid)
 	return at ? *at : NULL;
 }
 
-/* True when it has been looked at; else nobody will any more. */
+/* True when it has been looked at; else what the lookout may still find is not taken any more. */
 static bool is_looked_at(struct looked *t, enum part part)
 {
-	int by = NOBODY;
+	int by = t ? atomic_load(&t->by[part]) : ENGINE;
 
-	return t && !atomic_compare_exchange_strong(&t->by[part], &by, ENGINE) && by == LOOKED_AT;
+	while (by == NOBODY || by == LOOKOUT)
+		if (atomic_compare_exchange_weak(&t->by[part], &by, ENGINE))
+			return false;
+	return by == LOOKED_AT;
 }
 
 static int fill(struct ckpt_lookout *l, const struct ckpt_frozen *f, size_t count)
@@ -174,9 +226,12 @@ void ckpt_lookout_done(struct ckpt_dump *d)
 	l->stop = true;
 	if (l->running)
 		pthread_join(l->thread, NULL);
-	for (size_t i = 0; i < l->count; i++)
+	for (size_t i = 0; i < l->count; i++) {
 		for (size_t n = 0; n < CKPT_LOOK_COUNT; n++)
 			free(l->threads[i].file[n].text);
+		for (size_t n = 0; n < CKPT_LOOK_PLACES; n++)
+			free(l->threads[i].place[n].link);
+	}
 	free(l->threads);
 	free(l->by_tid);
 	free(l);
@@ -186,7 +241,7 @@ int ckpt_look(struct ckpt_dump *d, pid_t tid, enum ckpt_look what, const char **
 {
 	struct looked *t = find(d->lookout, tid);
 	cleanup_free char *own = NULL;
-	char path[64];
+	cleanup_close int dirfd = -EBADF;
 	size_t len;
 	int r;
 
@@ -195,13 +250,20 @@ int ckpt_look(struct ckpt_dump *d, pid_t tid, enum ckpt_look what, const char **
 		*ret_len = t->file[what].len;
 		return 0;
 	}
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)tid, files[what].name);
-	r = fd_read_file_at(AT_FDCWD, path, files[what].max, &own, &len);
+	dirfd = open_directory(tid);
+	r = dirfd < 0 ? dirfd : read_file(dirfd, tid, what, &own, &len);
 	if (r < 0)
 		return r;
 	*ret = ckpt_memdup(&d->tree.arena, own, len + 1);
 	*ret_len = len;
 	return *ret ? 0 : -ENOMEM;
+}
+
+const struct ckpt_looked_place *ckpt_look_place(struct ckpt_dump *d, pid_t pid, enum ckpt_look_place which)
+{
+	struct looked *t = find(d->lookout, pid);
+
+	return is_looked_at(t, PART_FILES) && t->place[which].link ? &t->place[which] : NULL;
 }
 
 int ckpt_look_space(struct ckpt_dump *d, pid_t tid, const char *name, ino_t *ret)

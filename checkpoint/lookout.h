@@ -18,6 +18,7 @@ enum ckpt_look {
 	CKPT_LOOK_AUTOGROUP,
 	CKPT_LOOK_LOGIN,
 	CKPT_LOOK_TIMERS,
+	CKPT_LOOK_CHILDREN, /* of its first thread, and of any other when it is asked for */
 	CKPT_LOOK_COUNT
 };
 
@@ -30,6 +31,16 @@ void ckpt_lookout_done(struct ckpt_dump *d);
  * -EFBIG for one that is longer than may be. Each is asked for once, before a list changes it.
  */
 int ckpt_look(struct ckpt_dump *d, pid_t tid, enum ckpt_look what, const char **ret, size_t *ret_len);
+
+/* Where a link of a process leads; NULL when it has not been looked at yet. */
+struct ckpt_looked_place {
+	char *link;
+	dev_t dev;
+	ino_t ino;
+	uint64_t mount;
+};
+enum ckpt_look_place { CKPT_LOOK_CWD, CKPT_LOOK_ROOT, CKPT_LOOK_EXE, CKPT_LOOK_PLACES };
+const struct ckpt_looked_place *ckpt_look_place(struct ckpt_dump *d, pid_t pid, enum ckpt_look_place which);
 
 /* The number of the namespace that /proc/TID/ns/NAME stands for; 0 when there is no such file. */
 int ckpt_look_space(struct ckpt_dump *d, pid_t tid, const char *name, ino_t *ret);
