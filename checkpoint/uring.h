@@ -69,8 +69,8 @@ int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e
  * (kinds/uring_open.c) */
 int ckpt_uring_setup(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e);
 int ckpt_uring_map(struct ckpt_uring *u, struct err *e);
-/* One that has been through what that of the image has; its fd. */
-int ckpt_uring_open(const Ckpt__Uring *as, struct err *e);
+/* One that has been through what that of the image has; its fd. `compat`: as a 32-bit program makes it. */
+int ckpt_uring_open(const Ckpt__Uring *as, bool compat, struct err *e);
 void ckpt_uring_unmap(struct ckpt_uring *u);
 /* One that a task has open, mapped by us, until it is given up. *u is filled in any case. */
 int ckpt_uring_take(struct ckpt_uring *u, const Ckpt__Uring *as, pid_t tid, int fd, struct err *e);

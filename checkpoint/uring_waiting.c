@@ -23,7 +23,7 @@
 #define POLL_ADD_LEVEL (1u << 3)
 #define RECV_POLL_FIRST (1u << 0)
 #define ACCEPT_MULTISHOT (1u << 0)
-#define COMPAT_MESSAGE 0x80000000u /* MSG_CMSG_COMPAT */
+#define COMPAT_MESSAGE 0x80000000u /* MSG_CMSG_COMPAT, which the kernel adds in rings of 32-bit programs */
 
 struct reader {
 	struct ckpt_kernel *k;
@@ -64,9 +64,9 @@ static int read_receive(struct reader *r)
 		n = get(r, r->cmd, "io_sr_msg", "flags", 2, &flags);
 	r->q->sqe.addr = buf;
 	r->q->sqe.len = (uint32_t)len;
-	r->q->sqe.msg_flags = (uint32_t)how;
+	r->q->sqe.msg_flags = (uint32_t)how & ~COMPAT_MESSAGE;
 	r->q->sqe.ioprio = (uint16_t)flags;
-	return n < 0 ? n : !done && !(flags & ~(uint64_t)RECV_POLL_FIRST) && !(how & COMPAT_MESSAGE);
+	return n < 0 ? n : !done && !(flags & ~(uint64_t)RECV_POLL_FIRST);
 }
 
 static int read_accept(struct reader *r)

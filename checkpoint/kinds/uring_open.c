@@ -317,7 +317,24 @@ static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 	return r == 0 ? ckpt_uring_finish(u, as, e) : r;
 }
 
-int ckpt_uring_open(const Ckpt__Uring *as, struct err *e)
+/* Requests of a ring that was made by a 32-bit call have what they point to as 32-bit programs do. */
+static int setup_compat(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
+{
+	struct io_uring_params *low = mmap(NULL, CKPT_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+					   -1, 0);
+	long r;
+
+	if (low == MAP_FAILED)
+		return err_sys(e, "make an io_uring");
+	*low = (struct io_uring_params){ .flags = as->flags | IORING_SETUP_CQSIZE, .cq_entries = as->cq_entries };
+	__asm__ volatile("int $0x80" : "=a"(r) : "0"(SYS_io_uring_setup), "b"(as->sq_entries), "c"(low)
+			 : "memory", "r8", "r9", "r10", "r11");
+	*u = (struct ckpt_uring){ .fd = (int)r, .params = *low };
+	munmap(low, CKPT_PAGE);
+	return u->fd < 0 ? err_code(e, u->fd, "make an io_uring of a 32-bit program") : 0;
+}
+
+int ckpt_uring_open(const Ckpt__Uring *as, bool compat, struct err *e)
 {
 	struct ckpt_uring u;
 	Ckpt__Uring first = ckpt_uring_before(as), made = first;
@@ -325,7 +342,7 @@ int ckpt_uring_open(const Ckpt__Uring *as, struct err *e)
 
 	if (as->owner)
 		first.flags |= IORING_SETUP_R_DISABLED;
-	r = ckpt_uring_setup(&u, &first, e);
+	r = compat ? setup_compat(&u, &first, e) : ckpt_uring_setup(&u, &first, e);
 	if (r < 0)
 		return r;
 	r = make(&u, &made, e);
