@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/uring_waiting.h"
 #include "runtime/value.h"
 
 #include <errno.h>
@@ -35,15 +36,17 @@ static int count_contexts(struct ckpt_dump *d, uint64_t *ret, pid_t *ret_who, st
 	return r;
 }
 
-/* One look at all, which lets those go on that need us for that. 1: some are under way. */
-static int look(struct ckpt_dump *d, const struct ckpt_uring_waits *w, bool contexts, pid_t *ret_who, struct err *e)
+/* What is under way; 1: some is that must end. */
+static int look(struct ckpt_dump *d, const struct ckpt_uring_waits *w, bool contexts, struct ckpt_uring_left *ret_left,
+		pid_t *ret_who, struct err *e)
 {
 	const struct ckpt_uring_wait *who = NULL;
 	uint64_t rings = 0, requests = 0;
-	int r = ckpt_uring_waits_serve(d, w, &rings, &who, e);
+	int r = contexts ? count_contexts(d, &requests, ret_who, e) : 0;
 
-	if (r == 0 && contexts)
-		r = count_contexts(d, &requests, ret_who, e);
+	*ret_left = (struct ckpt_uring_left){ 0 };
+	if (r == 0)
+		r = ckpt_uring_waits_count(d, w, &rings, &who, ret_left, e);
 	if (r < 0)
 		return r;
 	if (rings) {
@@ -57,15 +60,29 @@ static int look(struct ckpt_dump *d, const struct ckpt_uring_waits *w, bool cont
 	return rings || requests;
 }
 
-/* Over when a look began with nothing under way: what ends during one may be news for who was looked at before. */
+/* Over when nothing has changed while all were served: what ends meanwhile may be news for who was so before. */
 static int wait_for_all(struct ckpt_dump *d, const struct ckpt_uring_waits *w, bool contexts, struct err *e)
 {
 	uint64_t end = now_monotonic_us() + PENDING_US;
+	struct ckpt_uring_left before;
 	pid_t who = 0;
-	int r;
+	int r = look(d, w, contexts, &before, &who, e);
 
-	while ((r = look(d, w, contexts, &who, e)) > 0 && now_monotonic_us() < end)
-		nanosleep(&(struct timespec){ 0, PAUSE_NS }, NULL);
+	while (r >= 0) {
+		bool busy = r > 0, same;
+
+		if (busy)
+			nanosleep(&(struct timespec){ 0, PAUSE_NS }, NULL);
+		r = ckpt_uring_waits_serve(d, w, e);
+		if (r == 0)
+			r = look(d, w, contexts, &d->left, &who, e);
+		same = r == 0 && !busy && ckpt_uring_left_same(&before, &d->left);
+		ckpt_uring_left_done(&before);
+		if (r < 0 || same || now_monotonic_us() > end)
+			break;
+		before = d->left;
+		d->left = (struct ckpt_uring_left){ 0 };
+	}
 	return r > 0 ? ckpt_note(d, -EOPNOTSUPP, who, -1, e) : r;
 }
 

@@ -19,9 +19,10 @@ struct ckpt_batch;
 struct ckpt_dump;
 struct ckpt_frozen;
 struct ckpt_thread;
+struct ckpt_uring_left;
 
-/* Waits up to a second. ERR_UNSUPPORTED, with the process: its requests do not end (polls, reads of what stays silent). Where
- * the kernel's memory may not be read (kernel.h) nothing is done: contexts and rings are refused when they are met. */
+/* Waits up to a second, but not for requests that can be made again (uring_waiting.h). ERR_UNSUPPORTED, with the process:
+ * its requests do not end. Where the kernel's memory may not be read (kernel.h) nothing is done: contexts and rings are refused when they are met. */
 int ckpt_drain(struct ckpt_dump *d, struct err *e);
 
 /* Threads that have had to do with an io_uring at any time. (uring_drain.c) */
@@ -35,17 +36,21 @@ struct ckpt_uring_waits {
 	size_t count;
 	struct ckpt_uring_table {
 		uint64_t files; /* the kernel's files_struct */
-		int *fd;        /* its rings */
+		struct {
+			int fd;
+			uint64_t ctx;
+		} *ring;
 		size_t count;
 	} *tables;
 	size_t table_count;
 };
 int ckpt_uring_waits_find(struct ckpt_dump *d, struct ckpt_uring_waits *w, struct err *e);
 void ckpt_uring_waits_done(struct ckpt_uring_waits *w);
-/* Lets them put into their rings what is complete, which they do themselves on their way out of a call. *ret is how many
- * requests were under way before, *ret_who one that has made some of them. */
-int ckpt_uring_waits_serve(struct ckpt_dump *d, const struct ckpt_uring_waits *w, uint64_t *ret,
-			   const struct ckpt_uring_wait **ret_who, struct err *e);
+/* How many requests are under way, *ret_who one that has made some of them, and what is left that need not end. */
+int ckpt_uring_waits_count(struct ckpt_dump *d, const struct ckpt_uring_waits *w, uint64_t *ret,
+			   const struct ckpt_uring_wait **ret_who, struct ckpt_uring_left *ret_left, struct err *e);
+/* Lets them put into their rings what is complete, which they do themselves on their way out of a call. */
+int ckpt_uring_waits_serve(struct ckpt_dump *d, const struct ckpt_uring_waits *w, struct err *e);
 
 /* How many requests of its contexts are under way. (aio.c) */
 int ckpt_aio_pending(struct ckpt_dump *d, pid_t pid, uint64_t *ret, struct err *e);

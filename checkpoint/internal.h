@@ -10,6 +10,7 @@
 #include "checkpoint/kinds.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
+#include "checkpoint/uring_waiting.h"
 #include "runtime/spec.h"
 
 #include <pthread.h>
@@ -84,6 +85,7 @@ struct ckpt_dump {
 	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */
+	struct ckpt_uring_left left; /* requests of these that wait */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */

@@ -15,6 +15,7 @@
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/times.h"
+#include "checkpoint/uring_waiting.h"
 #include "checkpoint/waits.h"
 
 #include <errno.h>
@@ -199,6 +200,7 @@ static const struct {
 	{ "limits", NULL, restore_outside },
 	{ "threads", NULL, restore_threads },
 	{ "signals", NULL, restore_signals },
+	{ "requests", NULL, restore_uring_requests },
 	{ "waits", NULL, restore_waits },
 	{ "calls", NULL, restore_waits_enter },
 	{ "interrupted calls", NULL, restore_waits_finish },

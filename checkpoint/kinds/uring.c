@@ -326,10 +326,18 @@ int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e)
 	return r;
 }
 
+/* Whether it is a 32-bit program's: of the first process that has it open, which has made it as a rule. */
+static bool is_compat(const struct ckpt_tree *t, const Ckpt__File *f)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		if (t->tasks[i].fds && ckpt_uring_find(t, t->tasks[i].fds, f) >= 0)
+			return t->tasks[i].mm->compat_vdso.len > 0;
+	return false;
+}
+
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
-	(void)o;
-	return ckpt_uring_open(f->uring, e);
+	return ckpt_uring_open(f->uring, is_compat(o->tree, f), e);
 }
 
 const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true,

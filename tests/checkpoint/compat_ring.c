@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* io_uring in a 32-bit program, whose memory lies in the lowest 4 GiB: where its ring was. See compat.h. */
+/* io_uring in a 32-bit program, whose memory lies in the lowest 4 GiB: where its ring was, and what its requests point to
+ * is as such programs have it. See compat.h. */
 #include "compat.h"
 
 /* The kernel's headers for such programs need not be there. (linux/io_uring.h) */
@@ -29,7 +30,7 @@ struct io_uring_cqe {
 #define IORING_OFF_SQ_RING 0ull
 #define IORING_OFF_SQES 0x10000000ull
 
-enum { MMAP = 192, IO_URING_SETUP = 425, IO_URING_ENTER = 426 };
+enum { OPEN = 5, READV_REQUEST = 1, MMAP = 192, IO_URING_SETUP = 425, IO_URING_ENTER = 426 };
 #define LEFT 3 /* completions that are taken afterwards */
 
 static struct io_uring_params params;
@@ -53,17 +54,37 @@ static uint32_t map(int fd, uint32_t size, uint64_t off)
 	return at;
 }
 
-static void do_nothing(int fd, uint32_t data)
+static void ask(int fd, uint8_t opcode, int file, uint32_t data)
 {
 	uint32_t tail = *word(params.sq_off.tail), slot = tail & (params.sq_entries - 1);
 	struct io_uring_sqe *s = (struct io_uring_sqe *)requests + slot;
 
-	s->opcode = 0; /* IORING_OP_NOP */
-	s->fd = -1;
+	s->opcode = opcode;
+	s->fd = file;
 	s->user_data = data;
 	*word(params.sq_off.array + 4 * slot) = slot;
 	*word(params.sq_off.tail) = tail + 1;
 	CHECK(sys(IO_URING_ENTER, (uint32_t)fd, 1, 0, 0, 0) == 1);
+}
+
+/* Two pieces of what is nothing but zeros. */
+static void read_pieces(int fd, int file)
+{
+	static uint8_t a[8], b[8];
+	static uint32_t pieces[4];
+	uint32_t slot = *word(params.sq_off.tail) & (params.sq_entries - 1);
+	struct io_uring_sqe *s = (struct io_uring_sqe *)requests + slot;
+
+	pieces[0] = P(a);
+	pieces[2] = P(b);
+	pieces[1] = pieces[3] = 8;
+	a[7] = b[7] = 1;
+	s->addr = P(pieces);
+	s->len = 2;
+	ask(fd, READV_REQUEST, file, 7);
+	CHECK(!a[7]);
+	CHECK(!b[7]);
+	s->addr = s->len = 0;
 }
 
 static uint32_t take(void)
@@ -88,7 +109,7 @@ static void wait_for_line(void)
 
 __attribute__((used)) static void run(const uint32_t *args)
 {
-	int fd = sys(IO_URING_SETUP, 8, P(&params), 0, 0, 0);
+	int fd = sys(IO_URING_SETUP, 8, P(&params), 0, 0, 0), file = sys(OPEN, P("/dev/zero"), 0, 0, 0, 0);
 
 	(void)args;
 	CHECK(fd >= 0);
@@ -97,13 +118,15 @@ __attribute__((used)) static void run(const uint32_t *args)
 	CHECK(ring < 0xfffff000u);
 	CHECK(requests < 0xfffff000u);
 	for (uint32_t i = 1; i <= LEFT; i++)
-		do_nothing(fd, i);
+		ask(fd, 0 /* IORING_OP_NOP */, -1, i);
 	wait_for_line();
 	for (uint32_t i = 1; i <= LEFT; i++)
 		CHECK(take() == i);
 	CHECK(take() == 0);
+	read_pieces(fd, file);
+	CHECK(take() == 7);
 	for (uint32_t i = 1; i < 100; i++) {
-		do_nothing(fd, i);
+		ask(fd, 0 /* IORING_OP_NOP */, -1, i);
 		CHECK(take() == i);
 	}
 	say(failed ? "bad\n" : "good\n");

@@ -8,6 +8,7 @@
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 
 #define NO_SQARRAY (1u << 16)
 
@@ -81,6 +82,16 @@ static struct io_uring_cqe take(struct ring *r)
 	memcpy(&c, r->ring + r->p.cq_off.cqes + (*head & (r->p.cq_entries - 1)) * size, sizeof(c));
 	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
 	return c;
+}
+
+/* Whether the kernel tells what rings have registered, and what waits (Linux 6.13). */
+__attribute__((unused)) static bool tells_all(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	CHECK(uname(&u) == 0 && sscanf(u.release, "%d.%d", &major, &minor) == 2);
+	return major > 6 || (major == 6 && minor >= 13);
 }
 
 #endif

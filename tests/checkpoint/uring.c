@@ -8,7 +8,6 @@
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/utsname.h>
 #include <sys/wait.h>
 
 #define BLOCK 4096
@@ -139,21 +138,11 @@ static void check_in_place(struct ring *r, unsigned place)
 	      errno == EBADF);
 }
 
-/* Whether the table of registered files is one that is saved (Linux 6.13). */
-static bool keeps_files(void)
-{
-	struct utsname u;
-	int major = 0, minor = 0;
-
-	CHECK(uname(&u) == 0 && sscanf(u.release, "%d.%d", &major, &minor) == 2);
-	return major > 6 || (major == 6 && minor >= 13);
-}
-
 /* For the calling thread alone, with a file and an eventfd: neither hears of what a restore does. */
 static void own(struct ring *r, unsigned flags)
 {
 	set_up(r, 8, IORING_SETUP_SINGLE_ISSUER | flags, 0);
-	if (keeps_files())
+	if (tells_all())
 		CHECK(syscall(SYS_io_uring_register, r->fd, IORING_REGISTER_FILES, &file, 1) == 0);
 	leave(r, 2500, 5, 0, 0);
 	for (unsigned i = 0; i < 21; i++) {
@@ -331,7 +320,7 @@ int main(void)
 	pid = fork();
 	if (pid == 0)
 		_exit(child(&shared, go));
-	if (keeps_files())
+	if (tells_all())
 		hold_files(far[0]);
 	close(far[0]);
 	CHECK(epoll_ctl(watch, EPOLL_CTL_ADD, shared.fd, &ev) == 0 && epoll_wait(watch, &ev, 1, 0) == 0);
@@ -351,7 +340,7 @@ int main(void)
 	CHECK(*word(&big, big.p.sq_off.flags) == flags && fcntl(copy, F_GETFD) == 0);
 	check_in_place(&placed, 0);
 	check_direct(&slow);
-	if (keeps_files())
+	if (tells_all())
 		check_files(far[1]);
 	pthread_barrier_wait(&restored);
 	CHECK(pthread_join(holder, NULL) == 0);
