@@ -31,6 +31,9 @@
  */
 void netns_stay(void);
 
+/* The kernel has IPv6 (not where it was started with ipv6.disable=1); interfaces may be without (disable_ipv6). */
+bool netns_has_ipv6(void);
+
 /* Sets the loopback interface of the namespace behind `netns_fd` up (an fd of /proc/PID/ns/net).
  * The calling thread enters it and returns to its own. */
 int netns_loopback_up(int netns_fd, struct err *e);
