@@ -187,6 +187,13 @@ enum netns_probe {
 int netns_probe(enum netns_probe what, struct err *e);
 
 /*
+ * 1: a chain of somebody else's drops what VPSs send to the host or through it, unless a rule accepts it, and no
+ * rule of its table names the bridge: `ret` is family, table and chain, as nft(8) has them. 0: none of nftables'
+ * (rules of the old iptables are not seen; those of iptables-nft are).
+ */
+int netns_foreign_drop(const struct netns_host *h, char *ret, size_t size, struct err *e);
+
+/*
  * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`, `ip addr flush`. The fd is for
  * an event loop; when it is readable, netns_watch_read() says what is missing now as a set of
  * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE (it is gone, or down) and ADDRESS (one of
