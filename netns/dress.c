@@ -54,11 +54,13 @@ static void put_conf(struct nlmsghdr *m, bool routed)
 		mnl_attr_nest_end(m, conf);
 		mnl_attr_nest_end(m, inet);
 	}
-	inet = mnl_attr_nest_start(m, AF_INET6);
 	/* A port of a bridge needs no address; a routed one's is set by hand, without waiting for
-	 * duplicate address detection. */
-	mnl_attr_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-	mnl_attr_nest_end(m, inet);
+	 * duplicate address detection. A kernel without IPv6 refuses the attribute. */
+	if (netns_has_ipv6()) {
+		inet = mnl_attr_nest_start(m, AF_INET6);
+		mnl_attr_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+		mnl_attr_nest_end(m, inet);
+	}
 	mnl_attr_nest_end(m, spec);
 }
 
@@ -126,9 +128,13 @@ static int dress_routed(struct nl *n, const struct netns_if *i, const struct net
 	if (*i->parent && !parent)
 		return err_set(e, ERR_NOT_FOUND, "parent=%s: the host has no such interface",
 			       i->parent);
+	r = netns_link_ipv6(d->name, e);
+	if (r < 0)
+		return r;
 	netns_rt_no_proxy_delay(n, d->index);
 	netns_link_local(d->mac, &own);
 	netns_rt_addr(n, d->index, &own, true);
+	nl_ignore(n, EOPNOTSUPP); /* the kernel has no IPv6 */
 	for (size_t k = 0; k < i->addr_count; k++) {
 		netns_rt_neighbour(n, d->index, &i->addr[k], i->mac);
 		add_route(n, d->index, &i->addr[k], again);

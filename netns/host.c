@@ -4,6 +4,12 @@
 #include "base/macro.h"
 
 #include <linux/rtnetlink.h>
+#include <unistd.h>
+
+bool netns_has_ipv6(void)
+{
+	return access("/proc/sys/net/ipv6/conf", F_OK) == 0;
+}
 
 void netns_stay(void)
 {

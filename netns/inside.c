@@ -220,6 +220,8 @@ static bool has_network(const struct netns_if *i, const struct netns_addr *a)
 /* The rules for an address of the first interface: where the main table has the way by another one. */
 static void first_rules(struct nl *n, uint16_t type, const struct netns_vps *v, const struct netns_addr *a)
 {
+	const struct netns_addr *own = a->family == AF_INET ? &v->ifs[0].gw4 : &v->ifs[0].gw6;
+
 	for (size_t k = 1; k < v->if_count; k++) {
 		const struct netns_if *i = &v->ifs[k];
 		const struct netns_addr *gw = a->family == AF_INET ? &i->gw4 : &i->gw6;
@@ -230,7 +232,7 @@ static void first_rules(struct nl *n, uint16_t type, const struct netns_vps *v, 
 			if (net.family == a->family && has_network(i, &net))
 				source_rule(n, type, a, &net, table_of(0));
 		}
-		if (has_gateway_link(i, gw)) {
+		if (has_gateway_link(i, gw) && !netns_addr_equal(gw, own)) {
 			struct netns_addr alone = *gw;
 
 			alone.prefix = (uint8_t)(netns_addr_len(gw) * 8);

@@ -94,6 +94,8 @@ int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e);
 /* Writes a file below /proc/sys/net unless it says so already. A missing one (no IPv6 on this host)
  * is no error. */
 int netns_sysctl(const char *path, const char *value, struct err *e);
+/* A link of ours has IPv6 also on a host that gives it to none of its own (disable_ipv6). */
+int netns_link_ipv6(const char *link, struct err *e);
 
 /* shape.c: requests that nl_talk() sends. */
 const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);

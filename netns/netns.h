@@ -31,6 +31,9 @@
  */
 void netns_stay(void);
 
+/* The kernel has IPv6 (not where it was started with ipv6.disable=1); interfaces may be without (disable_ipv6). */
+bool netns_has_ipv6(void);
+
 /* Sets the loopback interface of the namespace behind `netns_fd` up (an fd of /proc/PID/ns/net).
  * The calling thread enters it and returns to its own. */
 int netns_loopback_up(int netns_fd, struct err *e);
@@ -132,7 +135,7 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 /*
  * Takes a running VPS from one network to another, both checked by netns_vps_check(): published ports,
  * rules, isolation and services in one transaction, and the interfaces. Those that are the same at the
- * same place are left as they are, but for their rates; the others are made anew. `netns_fd` may be
+ * same place are left as they are, but for their rates; the others, and those that the tenant has deleted, are made anew. `netns_fd` may be
  * -EBADF when all are the same. On failure the old network is put back. Neither may be the host's own
  * (NETNS_HOST).
  */
@@ -182,6 +185,13 @@ enum netns_probe {
 	NETNS_PROBE_MACVLAN,
 };
 int netns_probe(enum netns_probe what, struct err *e);
+
+/*
+ * 1: a chain of somebody else's drops what VPSs send to the host or through it, unless a rule accepts it, and no
+ * rule of its table names the bridge: `ret` is family, table and chain, as nft(8) has them. 0: none of nftables'
+ * (rules of the old iptables are not seen; those of iptables-nft are).
+ */
+int netns_foreign_drop(const struct netns_host *h, char *ret, size_t size, struct err *e);
 
 /*
  * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`, `ip addr flush`. The fd is for

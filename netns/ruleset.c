@@ -245,6 +245,9 @@ const struct ruleset_rule ruleset_rules[] = {
 
 	/* From another VPS: the sender must be free to, or a port be published (status dnat). */
 	{ RS_INET, "to4", "iifname !@link goto in4" },
+	/* Nobody is asked for an address that nobody has: the neighbours looked for would fill the host's table, which its
+	 * own links share. */
+	{ RS_INET, "to4", "nfproto =2 ip.daddr @pool4 ip.daddr !@tenant4 goto refuse_from" },
 	{ RS_INET, "to4", "nfproto =2 ip.saddr @free4 goto in4" },
 	{ RS_INET, "to4", "ct.status &32 goto in4" },
 	{ RS_INET, "to4", "nfproto =2 ip.saddr . ct.proto . dport . ip.daddr @reach4 goto in4" },
@@ -259,6 +262,7 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "in4", "nfproto =2 iifname !@link ip.daddr @pool4 goto refuse_to" },
 	{ RS_INET, "in4", "nfproto =2 ip.daddr @closed4 goto refuse_to" },
 	{ RS_INET, "to6", "iifname !@link goto in6" },
+	{ RS_INET, "to6", "nfproto =10 ip6.daddr @pool6 ip6.daddr !@tenant6 goto refuse_from" },
 	{ RS_INET, "to6", "nfproto =10 ip6.saddr @free6 goto in6" },
 	{ RS_INET, "to6", "ct.status &32 goto in6" },
 	{ RS_INET, "to6", "nfproto =10 ip6.saddr . ct.proto . dport . ip6.daddr @reach6 goto in6" },

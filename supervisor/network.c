@@ -402,6 +402,8 @@ int network_init(struct sup_daemon *d, struct err *e)
 	n->d = d;
 	netns_stay();
 	r = hostconf_in_force(&n->conf, &d->root, e);
+	if (r == 0 && !*n->conf.pool6 && !netns_has_ipv6())
+		snprintf(n->conf.pool6, sizeof(n->conf.pool6), "none");
 	if (r == 0)
 		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,
 				    *n->conf.pool6 ? n->conf.pool6 : NULL, e);

@@ -103,6 +103,17 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	succeeds vps exec a -- ping -c 1 -W 3 "$(gateway4)"
 }
 
+@test "an interface that the tenant has deleted comes back with the next change" {
+	vps exec a -- ip link del eth0
+	assert_equal "$(host_links)" 0
+	vps set a publish=9019:80
+	assert_equal "$(outside_gets 192.0.2.1 9019)" "page of a"
+	vps exec a -- ip link del eth0
+	vps set a net=name=eth0,rate=20MiB/s
+	assert_equal "$(outside_gets 192.0.2.1 9019)" "page of a"
+	vps set a net=name=eth0 publish=-9019:80
+}
+
 @test "an answer leaves as the question came, also to a neighbour on another interface's network" {
 	lan=name=eth1,mode=macvlan,parent=up0,ip=192.0.2.77/24,gw=192.0.2.1,ip=none
 	vps set a publish=9020:80 "net=$lan"

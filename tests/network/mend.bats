@@ -52,6 +52,18 @@ isolated() {
 	vps set a publish=-8081:80
 }
 
+@test "doctor names a chain of the host's that cuts VPSs off" {
+	succeeds vps doctor
+	assert_match 'ok +host firewall +lets '
+	in_net nft "add chain inet mine through { type filter hook forward priority 0; policy drop; }"
+	succeeds vps doctor
+	assert_match "missing +host firewall +inet mine through drops what no rule accepts, and none names $VPS_TAG-br"
+	in_net nft "add rule inet mine through iifname $VPS_TAG-br accept"
+	succeeds vps doctor
+	assert_match 'ok +host firewall +lets '
+	in_net nft delete chain inet mine through
+}
+
 @test "nft flush ruleset is noticed and mended" {
 	in_net nft flush ruleset
 	wait_until 10 works

@@ -59,7 +59,10 @@ published() { in_net nft -j list map inet "$VPS_TAG" "$1" | jq '[.nftables[] | s
 	assert_equal "$(in_net nft -a list table inet "$VPS_TAG" | grep -c '# handle')" "$rules"
 	succeeds vps config b publish
 	assert_line "8100-8110:9000-9010"
-	assert_equal "$(vps status --json b | jq -c '[.settings[] | select(.key == "publish").value]')" '["8100-8110:9000-9010","5300-5301:5300-5301/tcp+udp"]'
+	assert_equal "$(vps status --json b | jq -c .publish)" '["8100-8110:9000-9010","5300-5301:5300-5301/tcp+udp"]'
+	assert_equal "$(vps list --json | jq -c '[.[].publish[0]]')" '["8080:80","8100-8110:9000-9010"]'
+	succeeds vps list -o name,addresses,publish
+	assert_match "b +$(ip4 b),$(ip6 b) +8100-8110:9000-9010,5300-5301:5300-5301/tcp\+udp"
 	fails 4 "vps: set a: publish: port 8105 of the host is that of b" vps set a publish=8105:80
 	fails 4 "vps: set a: publish: port 8110 of the host is that of b" vps set a publish=8110-8119:1-10
 	fails 4 "vps: set a: publish: port 5300 of the host is that of b" vps set a publish=5000-6000:5000-6000/udp
