@@ -99,7 +99,10 @@ void ckpt_late_enter(struct ckpt_late *q, uint32_t space)
 		list_call(q->l, "go to its root", SYS_fchdir, place, 0, 0, 0, 0, 0);
 		list_call(q->l, "change its root", SYS_chroot, list_put(q->l, ".", 2), 0, 0, 0, 0, 0);
 		list_call(q->l, "go to its directory", SYS_fchdir,
-			  ghost ? (uint64_t)restore_fd_ghost(q->r, ghost) : place + 1, 0, 0, 0, 0, 0);
+			  ghost			 ? (uint64_t)restore_fd_ghost(q->r, ghost) :
+			  restore_goes_late(p) ? place :
+						 place + 1,
+			  0, 0, 0, 0, 0);
 	}
 }
 
@@ -167,24 +170,42 @@ static int fill_sockets(struct restore *r, struct list *l, struct err *e)
 	return n;
 }
 
-/* Processes go to their directories by themselves (restore_process()), while process 1 may still have our fds; where
+/* Processes go to their directories by themselves (restore_process()), while process 1 may still have our fds: but where
  * these are does not change any more. */
-static int check_directories(struct ckpt_late *q)
+static void check_directory(struct ckpt_late *q, const char *cwd)
 {
-	const struct restore *r = q->r;
+	ckpt_late_enter(q, q->r->procs[0].place < 0 ? 0 : ckpt_space_main(&q->r->tree, CKPT_SPACE_MNT));
+	ckpt_late_open(q, "find its directory", ckpt_late_put(q, cwd, strlen(cwd) + 1), O_PATH | O_DIRECTORY);
+	ckpt_late_call(q, NULL, SYS_close, 3, 0, 0, 0);
+}
+
+static void open_directory(struct ckpt_late *q, const struct restoring *p)
+{
+	const Ckpt__Process *k = p->task->process;
+
+	ckpt_late_enter(q, k->cwd_space ? k->cwd_space : ckpt_space_main(&q->r->tree, CKPT_SPACE_MNT));
+	ckpt_late_open(q, "find its directory", ckpt_late_put(q, k->cwd, strlen(k->cwd) + 1), O_PATH | O_DIRECTORY);
+	ckpt_late_call(q, "place its directory", SYS_dup3, 3, (uint64_t)restore_fd_place(q->r, p->place) + 1, O_CLOEXEC, 0);
+	ckpt_late_call(q, NULL, SYS_close, 3, 0, 0, 0);
+}
+
+static int find_directories(struct ckpt_late *q)
+{
 	const char *last = "/";
 	int n = 0;
 
-	ckpt_late_enter(q, r->procs[0].place < 0 ? 0 : ckpt_space_main(&r->tree, CKPT_SPACE_MNT));
-	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++) {
-		const char *cwd = r->tree.tasks[i].process->cwd;
+	for (size_t i = 0; n == 0 && i < q->r->tree.task_count; i++) {
+		const struct restoring *p = &q->r->procs[i];
+		const char *cwd = p->task->process->cwd;
+		bool opens = restore_goes_late(p);
 
-		if (r->procs[i].place >= 0 || r->tree.tasks[i].process->cwd_ghost || STREQ(cwd, last))
+		if (!opens && (p->place >= 0 || p->task->process->cwd_ghost || STREQ(cwd, last)))
 			continue;
-		last = cwd;
-		n = ckpt_late_room(q, 10, strlen(cwd) + 128);
-		ckpt_late_open(q, "find its directory", ckpt_late_put(q, cwd, strlen(cwd) + 1), O_PATH | O_DIRECTORY);
-		ckpt_late_call(q, NULL, SYS_close, 3, 0, 0, 0);
+		n = ckpt_late_room(q, 12, strlen(cwd) + 128);
+		if (opens)
+			open_directory(q, p);
+		else
+			check_directory(q, last = cwd);
 	}
 	ckpt_late_enter(q, 0);
 	return n;
@@ -210,7 +231,7 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 	if (n == 0)
 		n = do_kinds(&q, OF_THREADS);
 	if (n == 0)
-		n = check_directories(&q);
+		n = find_directories(&q);
 	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
 		n = restore_late_locks(&q, id, r->tree.files[id - 1]);
 	if (n == 0 && r->fills_late)

@@ -168,6 +168,8 @@ int restore_open(void *restore, struct err *e);
  * mounts, and terminals; by a helper that is not process 1 all else. */
 int restore_open_first(void *restore, struct err *e);
 int restore_open_last(void *restore, struct err *e);
+/* Its directory is in /proc, maybe another process's, which is not there yet when places are opened. (restore_spaces.c) */
+bool restore_goes_late(const struct restoring *p);
 /* In a helper, when all files are open: the sockets that were left empty. */
 int restore_fill_sockets(void *restore, struct err *e);
 /*

@@ -45,31 +45,16 @@ static int check_way(const char *path, struct err *e)
 	return fd < 0 ? err_code(e, fd, "open %s", path) : 0;
 }
 
-/* Directories of an overlay, parted by colons, to which the kernel would find a way through anything. */
+/* The kernel would find the directories of an overlay through anything. */
 static int check_ways(const Ckpt__Setting *o, struct err *e)
 {
 	const char *at = (const char *)o->value.data;
 	char path[4096];
 	int r = 0;
 
-	while (r == 0 && *at) {
-		size_t n = 0;
-
-		for (; *at && *at != ':' && n < sizeof(path) - 1; path[n++] = *at++)
-			if (*at == '\\' && at[1])
-				at++;
-		if (*at && *at != ':')
-			return err_code(e, -ENAMETOOLONG, "mount an overlay");
-		path[n] = '\0';
-		r = n ? check_way(path, e) : 0;
-		at += *at == ':';
-	}
+	while (r == 0 && (at = ckpt_mountfs_next_way(o->name, at, path, sizeof(path))))
+		r = path[0] ? check_way(path, e) : 0;
 	return r;
-}
-
-static bool is_way(const char *option)
-{
-	return STREQ(option, "lowerdir") || STREQ(option, "upperdir") || STREQ(option, "workdir");
 }
 
 /* What an overlay shows by itself, and nobody may ask for who has no rights over the host (ovl_fs_params_verify() in
@@ -90,7 +75,7 @@ static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 			continue; /* what is at its root has its owner by itself */
 		if (o->value.len && is_by_itself(o->name, value))
 			continue;
-		if (o->value.len && is_way(o->name) && check_ways(o, e) < 0)
+		if (o->value.len && ckpt_mountfs_is_way(o->name) && check_ways(o, e) < 0)
 			return -EPERM;
 		if (fsconfig(fs, o->value.len ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, o->name,
 			     o->value.len ? value : NULL, 0) < 0)

@@ -205,7 +205,7 @@ static int end(struct ckpt_opening *o, size_t i, struct err *e)
 		o->mates[i] = -1;
 		return 0;
 	}
-	if (s->shutdown && s->shutdown <= 3 && s->state != TCP_LISTEN &&
+	if (s->shutdown && s->shutdown <= 3 &&
 	    shutdown(o->fds[i], (int)s->shutdown - 1) < 0 && errno != ENOTCONN)
 		return err_sys(e, "shut a unix socket down");
 	return 0;

@@ -25,7 +25,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS };
 
 static int ready[2];
 
@@ -262,6 +262,9 @@ int main(void)
 		place_ring(0, IORING_SETUP_R_DISABLED);
 		return done();
 	}
+	if (WHAT == LAYERS) /* of an overlay, from a directory that the kernel does not tell */
+		CHECK(mkdir("/run/a", 0755) == 0 && mkdir("/run/b", 0755) == 0 && chdir("/run") == 0 &&
+		      mount("over", "/run/a", "overlay", 0, "lowerdir=a:b") == 0 && chdir("/") == 0);
 	if (WHAT == HELD) {
 		hold_by_ring();
 		return done();
