@@ -162,7 +162,7 @@ struct rt_exec {
 	struct strv argv;
 	struct strv env;   /* "K=V", added to a basic environment */
 	char user[64];     /* name, uid or uid:gid, looked up inside; "" is root */
-	char cwd[512];     /* "" is the user's home */
+	char cwd[4096];    /* "" is the user's home */
 	bool tty;          /* a pty of the VPS's own devpts; its master is returned */
 	unsigned short rows, cols;
 	bool login;        /* argv is empty: the user's shell, as a login shell (`enter`) */
