@@ -162,8 +162,10 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	cleanup_free pid_t *pids = NULL;
 	uint8_t vdso[16];
 	size_t n = 0;
-	int r = ckpt_list(d->cgroup, &pids, &n, e);
+	int r = ckpt_network_look_ahead(d, e);
 
+	if (r == 0)
+		r = ckpt_list(d->cgroup, &pids, &n, e);
 	/* Rounds have met them: what this takes here, more would be written to meanwhile. */
 	for (size_t i = 0; r == 0 && !d->precopy && i < n; i++)
 		ckpt_warm(pids[i]);
@@ -312,6 +314,7 @@ int ckpt_dump_commit(struct ckpt_dump *d, struct err *e)
 		ckpt_sockets_silence(d, false, &ignored);
 		return r;
 	}
+	ckpt_ahead_let_go(&d->ahead);
 	ckpt_frozen_reap(&d->frozen);
 	dump_free(d);
 	return 0;

@@ -208,10 +208,12 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 
 /*
  * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
- * is told in hundreds of small files. prepare() while the VPS runs; start() when it is stopped; collect() waits for
+ * is told in hundreds of small files. look_ahead() while the VPS runs, and prepare(), which waits for what that has begun, before
+ * anything else of these; start() when it is stopped; collect() waits for
  * it, and keeps what it has found in d->tree until done(), when the VPS is let go. Nested namespaces likewise: those that processes are in are
  * known ahead. (network.c)
  */
+int ckpt_network_look_ahead(struct ckpt_dump *d, struct err *e);
 int ckpt_network_prepare(struct ckpt_dump *d, const pid_t *pids, size_t n, struct err *e);
 int ckpt_network_start(struct ckpt_dump *d, struct err *e);
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e);

@@ -43,6 +43,8 @@ enum ckpt_net_part {
 struct ckpt_netways;
 struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e);
 void ckpt_netways_close(struct ckpt_netways *w);
+/* Before a thread opens the first with its files: their table, which threads share, is large enough (HACKING.md). */
+void ckpt_netways_reserve(void);
 
 /* One namespace of a VPS. */
 struct ckpt_netview {

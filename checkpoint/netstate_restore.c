@@ -261,13 +261,13 @@ static int set_all(int root, const struct net_walk *all, const struct ckpt_netse
 static int set_switches(const struct net_walk *all, const struct ckpt_netseen *seen, struct err *e)
 {
 	static const struct ckpt_netseen nothing;
-	cleanup_close int root = net_switches_root(e);
-	int r = root;
+	cleanup_close int root = -EBADF;
+	int r;
 
-	if (r >= 0 && seen->may_put_off && net_same_put_off(seen->same))
+	if (seen->may_put_off && net_same_put_off(seen->same))
 		return 0;
+	r = root = net_switches_root(e);
 	if (r >= 0) {
-		step_mark("restore.before.switches");
 		net_same_help(seen->same, root);
 		step_mark("restore.switches");
 		r = set_all(root, all, seen, false, e);

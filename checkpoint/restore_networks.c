@@ -14,6 +14,8 @@
 #include <errno.h>
 #include <fcntl.h>
 
+#define FEW 16 /* processes: with more, all is known by the time that it matters */
+
 static int open_own(const struct restore *r, struct err *e)
 {
 	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_NET);
@@ -47,10 +49,10 @@ static bool is_indifferent(const Ckpt__File *f)
 }
 
 /* Whether nothing minds if the last switches of process 1's network, should they differ, are set when all the rest is
- * there. */
+ * there: a process more, for a moment. */
 static bool may_put_off(const struct restore *r)
 {
-	bool may = !restore_is_nested(r) && !r->moved.gone.count && !r->moved.come.count;
+	bool may = r->tree.task_count <= FEW && !restore_is_nested(r) && !r->moved.gone.count && !r->moved.come.count;
 
 	for (size_t i = 0; i < r->tree.net_count; i++)
 		may &= r->tree.nets[i]->ns == 0;
