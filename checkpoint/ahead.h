@@ -26,6 +26,7 @@ struct ckpt_ahead {
 		int fd; /* all of a file system that is in memory, which nothing covers */
 	} *super;
 	size_t super_count;
+	unsigned births; /* processes of ours that have had a number in the VPS meanwhile */
 };
 
 /* Looks at the namespaces of these processes; `proc` is the host's /proc. What cannot be opened is left out. */
