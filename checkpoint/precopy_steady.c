@@ -3,9 +3,8 @@
 /*
  * Shared memory whose changes marks tell, as they do for private memory, so that neither a round nor the pause reads all
  * of it: a database's buffers. Somebody who maps it where no marks are, writes and is gone between two looks would leave
- * no trace, so this is only for what nobody can get hold of unseen: anonymous memory (MAP_SHARED | MAP_ANONYMOUS), of
- * which there is no fd (a memfd can be written to, and System V memory attached, by anybody), and which a VPS has no
- * right to open (/proc/PID/map_files wants a capability of the host's). It gets into a process by
+ * no trace, so this is only for what nobody can get hold of unseen (fdless.h): a memfd can be written to, and System V
+ * memory attached, by anybody. Anonymous memory gets into a process by
  *
  *   fork(2)             each process takes a number in the VPS's pid namespace; we take one at each look, and they must
  *                       be next to each other
@@ -21,14 +20,13 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/enter.h"
+#include "checkpoint/fdless.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/iced.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/watch.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #define LEAST MIB(8)     /* less is read as fast as it is looked at */
@@ -42,27 +40,12 @@ static struct watched *find(const struct ckpt_precopy *p, pid_t pid)
 	return NULL;
 }
 
-/* Where the kernel has its own memory, which no mount of a VPS is. */
-static dev_t own_device(void)
-{
-	static _Atomic dev_t known;
-	cleanup_close int fd = known ? -EBADF : memfd_create("device", MFD_CLOEXEC);
-	struct stat st;
-
-	if (fd >= 0 && fstat(fd, &st) == 0)
-		known = st.st_dev;
-	return known;
-}
-
 static bool is_candidate(const struct shared *s)
 {
-	char path[64], name[64] = "";
 	struct stat st;
 
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", s->fd);
-	return !s->hopeless && !s->sysv && s->dev == own_device() && fstat(s->fd, &st) == 0 &&
-	       (uint64_t)st.st_blocks * 512 >= LEAST && readlink(path, name, sizeof(name) - 1) > 0 &&
-	       STREQ(name, "/dev/zero (deleted)") && !ckpt_huge_of(s->fd);
+	return !s->hopeless && !s->sysv && fstat(s->fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= LEAST &&
+	       ckpt_is_fdless(s->fd) && !ckpt_huge_of(s->fd);
 }
 
 /* Who has the host's user namespace may open what it likes. */
