@@ -14,15 +14,17 @@
 #define PAGES 4096ul
 #define PAGE 4096ul
 #define WORDS (PAGE / sizeof(uint64_t))
+#define ODD (PAGES / 4 * 3) /* from here on nothing is written but oddly, so that nothing heals */
 #define WRITERS 3
 #define BATCH 20
+#define KIND_MS 600         /* so long in one way, or what one does not show another would */
 
 /* Small enough to be read whole. */
 struct table {
 	pthread_mutex_t lock;
 	uint64_t count[PAGES]; /* what each page holds; 0: zeros */
 	uint64_t serial;
-	volatile int stop, failed, odd;
+	volatile int stop, failed;
 };
 
 static struct table *table;
@@ -94,10 +96,6 @@ static void in_place_of(unsigned long n, uint64_t count)
 static void write_once(unsigned long n, uint64_t count)
 {
 	switch (rand_r(&seed) % 64) {
-	case 0:
-		write_page(memory, n, count);
-		CHECK(madvise(memory + n * WORDS, PAGE, MADV_DONTNEED) == 0);
-		break;
 	case 1:
 		CHECK(mprotect(memory + n * WORDS, PAGE, PROT_READ) == 0);
 		CHECK(mprotect(memory + n * WORDS, PAGE, PROT_READ | PROT_WRITE) == 0);
@@ -114,19 +112,25 @@ static void write_once(unsigned long n, uint64_t count)
 /* What shows nowhere but by its traces. */
 static void do_oddly(unsigned long n, uint64_t count)
 {
-	switch (rand_r(&seed) % 6) {
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	switch ((now.tv_sec * 1000 + now.tv_nsec / 1000000) / KIND_MS % 6) {
 	case 0:
-	case 1:
 		in_child(n, count, rand_r(&seed) % 2);
 		break;
-	case 2:
+	case 1:
 		in_copy(n, count);
 		break;
-	case 3:
+	case 2:
 		move(n, count);
 		break;
-	case 4:
+	case 3:
 		in_place_of(n, count);
+		break;
+	case 4:
+		write_page(memory, n, count);
+		CHECK(madvise(memory + n * WORDS, PAGE, MADV_DONTNEED) == 0);
 		break;
 	default:
 		CHECK(madvise(memory + n * WORDS, PAGE, MADV_REMOVE) == 0);
@@ -138,12 +142,12 @@ static void do_oddly(unsigned long n, uint64_t count)
 static void write_on(unsigned own)
 {
 	seed = own;
-	for (unsigned long turn = 1; !table->stop; turn++) {
+	while (!table->stop) {
 		pthread_mutex_lock(&table->lock);
 		for (int i = 0; i < BATCH; i++)
-			write_once((unsigned)rand_r(&seed) % PAGES, ++table->serial);
-		if (table->odd && rand_r(&seed) % 200 == 0)
-			do_oddly((unsigned)rand_r(&seed) % PAGES, ++table->serial);
+			write_once((unsigned)rand_r(&seed) % ODD, ++table->serial);
+		if (rand_r(&seed) % 50 == 0)
+			do_oddly(ODD + (unsigned)rand_r(&seed) % (PAGES - ODD), ++table->serial);
 		pthread_mutex_unlock(&table->lock);
 		usleep(300);
 	}
@@ -161,7 +165,7 @@ static void set_up(void)
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
 	pthread_mutex_init(&table->lock, &attr);
-	for (unsigned long n = 0; n < PAGES - PAGES / 8; n++)
+	for (unsigned long n = 0; n < PAGES - PAGES / 16; n++)
 		write_page(memory, n, ++table->serial);
 }
 
@@ -173,7 +177,6 @@ int main(int argc, char **argv)
 	if (argc > 1 && strcmp(argv[1], "short") == 0)
 		return 0;
 	set_up();
-	table->odd = argc < 2;
 	for (unsigned i = 0; i < WRITERS; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0) {
