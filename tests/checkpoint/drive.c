@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFklNptx] [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFklLNptx] [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
- * whatever it will. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
+ * whatever it will; -L: in the last of those before, after which none comes if it has written to 64 MiB meanwhile. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
  * many times. -x: the engine is killed again and again while it saves, and the program is told "on" for "go".
  * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
  * typed on the console before. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
@@ -42,7 +42,7 @@ static struct {
 	int pidfd, master;
 } command = { false, false, -EBADF, -EBADF };
 static const char *typed = "", *device;
-static bool keep, show, late, save_fails, restore_fails, killed, phases, networked;
+static bool keep, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many;
 static int rounds = 1, precopy;
 static const char *hook; /* -H */
 static struct netns_host net_host;
@@ -280,13 +280,14 @@ static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const stru
 	if (r < 0)
 		return r;
 	for (int i = 0; r == 0 && i < precopy; i++) {
+		last_word.due = last_of_many && i == precopy - 1;
 		r = ckpt_precopy_round(p, &st, e);
 		if (r == 0)
 			printf("# round %u: %llu pages, %llu bytes, %llu us; %llu pages left\n", st.round,
 			       (unsigned long long)st.pages, (unsigned long long)st.bytes,
 			       (unsigned long long)st.duration_us, (unsigned long long)st.dirty_pages);
 	}
-	last_word.due = late;
+	last_word.due = last_word.due || (late && !last_of_many);
 	if (r == 0)
 		r = ckpt_precopy_finish(p, &d, res, e);
 	if (r == 0 && !o->leave_running)
@@ -606,7 +607,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klfFNpxn:m:c:seti:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klLfFNpxn:m:c:seti:d:H:T:")) >= 0)
 		switch (opt) {
 		case 'i': typed = optarg; break;
 		case 'd': device = optarg; break;
@@ -615,6 +616,7 @@ int main(int argc, char **argv)
 		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
 		case 'l': late = true; break;
+		case 'L': late = last_of_many = true; break;
 		case 's': show = true; break;
 		case 'f': save_fails = true; break;
 		case 'F': restore_fails = true; break;

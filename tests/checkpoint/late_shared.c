@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Much shared memory, of which a page is written in another way before each stop (drive -l), when it has been marked and
+ * Much shared memory, of which a page is written in another way before each stop (drive -L), when it has been marked and
  * read: each way leaves no trace in the page tables of those who have it then. What is counted as written by these alone
  * would be lost.
  */
@@ -14,8 +14,9 @@
 #define PAGE 4096
 #define PAGES 4096
 #define SIZE ((size_t)PAGES * PAGE)
-#define BUSY (4 << 20) /* enough for the round to tell of its progress */
-#define COMPANIONS 2
+#define BUSY (68 << 20) /* so much that no other round comes before the stop */
+#define COMPANIONS 3
+#define GONE 50         /* of the pipe by which they say that they have done it */
 
 static volatile char *memory; /* of this process, and of all */
 static pid_t companions[COMPANIONS];
@@ -26,10 +27,10 @@ static void *keep_busy(void *arg)
 {
 	volatile char *own = arg;
 
-	for (char n = 0;; n++) {
+	for (char n = 1;; n++) {
 		for (size_t i = 0; i < BUSY; i += PAGE)
 			own[i] = n;
-		usleep(1000);
+		usleep(20000);
 	}
 	return NULL;
 }
@@ -44,7 +45,11 @@ static void be_companion(int number)
 	memory[n * PAGE] = 'w';
 	if (number == 0)
 		_exit(0);
-	CHECK(munmap((void *)(uintptr_t)memory, SIZE) == 0 && write(gone[1], &n, sizeof(n)) == sizeof(n));
+	if (number == 1) {
+		execl("/test", "/test", "stay", (char *)NULL);
+		_exit(1);
+	}
+	CHECK(munmap((void *)(uintptr_t)memory, SIZE) == 0 && write(GONE, &n, sizeof(n)) == sizeof(n));
 	pause();
 }
 
@@ -93,38 +98,32 @@ static void in_hole(int n)
 	CHECK(madvise((char *)(uintptr_t)memory + (size_t)(n + 1) * PAGE, PAGE, MADV_REMOVE) == 0);
 }
 
-static void in_table(int n)
-{
-	memory[n * PAGE] = 'w';
-	CHECK(madvise((char *)(uintptr_t)memory + (size_t)n * PAGE, PAGE, MADV_DONTNEED) == 0);
-}
-
 static void in_companion_that_ends(int n)
 {
 	CHECK(write(go[0][1], &n, sizeof(n)) == sizeof(n));
 	CHECK(waitpid(companions[0], NULL, 0) == companions[0]);
 }
 
-static void in_companion_that_stays(int n)
+static void in_companion_that_executes(int n)
 {
 	CHECK(write(go[1][1], &n, sizeof(n)) == sizeof(n) && read(gone[0], &n, sizeof(n)) == sizeof(n));
 }
 
-static void in_itself(int n)
+static void in_companion_that_unmaps(int n)
 {
-	memory[n * PAGE] = 'w';
+	CHECK(write(go[2][1], &n, sizeof(n)) == sizeof(n) && read(gone[0], &n, sizeof(n)) == sizeof(n));
 }
 
 static void (*const ways[])(int n) = {
-	in_itself, in_companion_that_ends, in_companion_that_stays, in_child, in_copy, in_elsewhere, in_hole, in_table,
-	in_another_place,
+	in_companion_that_ends, in_companion_that_executes, in_companion_that_unmaps, in_child, in_copy, in_elsewhere,
+	in_hole, in_another_place,
 };
 #define WAYS ((int)(sizeof(ways) / sizeof(ways[0])))
 
 static void set_up(void)
 {
 	memory = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(memory != MAP_FAILED && pipe(gone) == 0);
+	CHECK(memory != MAP_FAILED && pipe(gone) == 0 && dup2(gone[1], GONE) == GONE);
 	for (size_t i = 0; i < PAGES; i++)
 		memory[i * PAGE] = 'a';
 	for (int i = 0; i < COMPANIONS; i++) {
@@ -135,12 +134,24 @@ static void set_up(void)
 	}
 }
 
-int main(void)
+/* The other program. */
+static int stay(void)
+{
+	int n = 0;
+
+	CHECK(write(GONE, &n, sizeof(n)) == sizeof(n));
+	pause();
+	return 0;
+}
+
+int main(int argc, char **argv)
 {
 	char *own = mmap(NULL, BUSY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), last = 0;
 	pthread_t busy;
 	int turns = 0;
 
+	if (argc > 1 && strcmp(argv[1], "stay") == 0)
+		return stay();
 	set_up();
 	CHECK(own != MAP_FAILED && pthread_create(&busy, NULL, keep_busy, own) == 0);
 	wait_for_restore();
