@@ -27,7 +27,7 @@ static void *keep_busy(void *arg)
 {
 	volatile char *own = arg;
 
-	for (char n = 1;; n++) {
+	for (char n = 2;; n++) {
 		for (size_t i = 0; i < BUSY; i += PAGE)
 			own[i] = n;
 		usleep(20000);
@@ -152,8 +152,10 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && strcmp(argv[1], "stay") == 0)
 		return stay();
+	CHECK(own != MAP_FAILED);
 	set_up();
-	CHECK(own != MAP_FAILED && pthread_create(&busy, NULL, keep_busy, own) == 0);
+	memset(own, 1, BUSY); /* the first round is to have it all */
+	CHECK(pthread_create(&busy, NULL, keep_busy, own) == 0);
 	wait_for_restore();
 	for (; strcmp(guest_line, "late") == 0; turns++) {
 		CHECK(turns < WAYS);
