@@ -4,7 +4,7 @@
  * The tenant that bench/migrate moves: PID 1 of a VPS that holds memory, writes to so many of its pages
  * a second, and answers each byte of a TCP client with one. Beside it so many processes do what most of a
  * server's do: hold a little memory and a socket, and wake up now and then. usage: dirty MIB PAGES-A-SECOND
- * PORT PROCESSES
+ * PORT PROCESSES [MAPPERS]: so many of the processes have the memory in common, as a database's do.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -66,18 +66,20 @@ static void answer(struct pollfd *client)
 }
 
 /* One of the others: ends with process 1. */
-static void stay(int sock)
+static void stay(int sock, const volatile uint64_t *shared, size_t pages)
 {
 	char *memory = malloc(MEMORY_OF_OTHERS);
 	struct pollfd p = { .fd = sock, .events = POLLIN };
 
 	for (unsigned n = 0; memory; n++) {
 		memset(memory, (int)n, n ? PAGE : MEMORY_OF_OTHERS);
+		for (size_t i = 0; shared && i < pages; i += n ? 1009 : 1)
+			(void)shared[i * (PAGE / 8)];
 		poll(&p, 1, 200);
 	}
 }
 
-static void start_others(long count)
+static void start_others(long count, long mappers, const uint64_t *shared, size_t pages)
 {
 	int pair[2];
 
@@ -86,10 +88,13 @@ static void start_others(long count)
 			exit(1);
 		if (fork() == 0) {
 			close(pair[1]);
-			stay(pair[0]);
+			if (shared && mappers <= 1)
+				munmap((void *)(uintptr_t)shared, pages * PAGE);
+			stay(pair[0], mappers > 1 ? shared : NULL, pages);
 			_exit(1);
 		}
 		close(pair[0]);
+		mappers--;
 	}
 }
 
@@ -98,17 +103,20 @@ int main(int argc, char **argv)
 	size_t size = argc > 4 ? (size_t)atol(argv[1]) << 20 : 0, pages = size / PAGE;
 	uint64_t rate = size ? (uint64_t)atol(argv[2]) : 0, last, due = 0;
 	struct pollfd p[2] = { { .events = POLLIN }, { .fd = -1, .events = POLLIN } };
+	long mappers = argc > 5 ? atol(argv[5]) : 0;
 	uint64_t *memory;
 	int on = 1;
 
 	signal(SIGPIPE, SIG_IGN);
-	if (size)
-		start_others(atol(argv[4]) - 1);
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (size && !mappers)
+		start_others(atol(argv[4]) - 1, 0, NULL, 0);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, (mappers ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
 	if (!size || memory == MAP_FAILED)
 		return 1;
 	for (size_t i = 0; i < size / 8; i++)
 		memory[i] = i * 0x9e3779b97f4a7c15;
+	if (mappers)
+		start_others(atol(argv[4]) - 1, mappers, memory, pages);
 	p[0].fd = listen_on(atoi(argv[3]));
 	for (last = now_us();;) {
 		uint64_t now;

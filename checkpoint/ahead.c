@@ -139,8 +139,10 @@ static void look_space(struct ckpt_ahead *a, int proc, pid_t pid, enum ckpt_spac
 	*l.space = (struct ckpt_ahead_space){ st.st_ino, -EBADF, -EBADF, -EBADF, -EBADF };
 	if (kind == CKPT_SPACE_IPC)
 		ckpt_visit(kind, fd, look_ipc, &l, &ignored);
+	else if (kind == CKPT_SPACE_MNT)
+		ckpt_within(&fd, 1, look_mnt, &l, &ignored);
 	else
-		ckpt_within(&fd, 1, kind == CKPT_SPACE_MNT ? look_mnt : look_pid, &l, &ignored);
+		a->births += ckpt_within(&fd, 1, look_pid, &l, &ignored) == 0;
 	if (l.space->queues >= 0 || l.space->pid_max >= 0 || (l.space->root >= 0 && l.space->mountinfo >= 0))
 		a->count++;
 	else

@@ -30,6 +30,7 @@ struct ckpt_ahead {
 	size_t super_count;
 	pthread_t thread;
 	bool closing; /* by the thread */
+	unsigned births; /* processes of ours that have had a number in the VPS meanwhile */
 };
 
 /* Looks at the namespaces of these processes; `proc` is the host's /proc. What cannot be opened is left out. */

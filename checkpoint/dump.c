@@ -202,7 +202,7 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		r = look_ahead(d, e);
 		ckpt_time("look ahead");
 		if (r == 0 && p)
-			r = ckpt_precopy_catch_up(p, e);
+			r = ckpt_precopy_catch_up(p, d->ahead.births, e);
 		ckpt_time("rounds before the stop");
 		if (r == 0)
 			rt_hurry(c);

@@ -137,8 +137,9 @@ struct ckpt_dump_result;
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e);
-/* Right before that: rounds for what was written while things were looked at. (precopy.c) */
-int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e);
+/* Right before that: rounds for what was written while things were looked at, by so many processes of ours that had a
+ * number in the VPS. (precopy.c) */
+int ckpt_precopy_catch_up(struct ckpt_precopy *p, unsigned births, struct err *e);
 /* While all is stopped: one more round, by a thread that has the stream until it was waited for. There need not be
  * one. (precopy_last.c) */
 void ckpt_last_start(struct ckpt_precopy *p);

@@ -9,7 +9,8 @@
  * memory is no longer registered. So it does no harm to know a process by its number alone.
  *
  * Shared memory is read whole in each round, and what has the hash it had when it was sent is left out:
- * write(2) to a memfd is seen by nobody, and all processes that map it would have to be watched.
+ * write(2) to a memfd is seen by nobody, and all processes that map it would have to be watched. Where nothing
+ * can escape that, much of it is watched all the same (precopy_steady.c).
  */
 #include "checkpoint/precopy.h"
 
@@ -64,7 +65,7 @@ struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err 
 		err_code(e, -ENOMEM, "watch process %d", (int)pid);
 		return NULL;
 	}
-	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1, .uffd = -EBADF };
+	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1, .uffd = -EBADF, .moves = -EBADF };
 	p->procs = grown;
 	p->procs[p->count++] = w;
 	ckpt_warm(pid);
@@ -74,7 +75,7 @@ struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err 
 /* Not watched, or by the userfaultfd of a program that this process was before: a new one tells. */
 static int renew(struct watched *w, struct area *a, struct err *e)
 {
-	int fresh = ckpt_watch_open(w->pid, e), r;
+	int fresh = ckpt_watch_open(w->pid, false, e), r;
 
 	w->renewed = true;
 	if (fresh < 0)
@@ -287,8 +288,10 @@ static int visit_all(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
 		w->there = r == 0;
 	}
 	for (size_t i = 0; i < p->count; i++)
-		if (!p->procs[i]->there)
+		if (!p->procs[i]->there) {
 			fd_close(&p->procs[i]->uffd);
+			ckpt_moves_close(p->moves, &p->procs[i]->moves);
+		}
 	return 0;
 }
 
@@ -303,10 +306,10 @@ static int visit_stopped(struct ckpt_precopy *p, struct ckpt_copy *c, struct err
 	return cgroup_thaw(p->cgroup, r < 0 ? &ignored : e) < 0 && r == 0 ? -EIO : r;
 }
 
-/* What the next round would send, but for shared memory. */
+/* What the next round would send, but for shared memory that it would read whole. */
 static uint64_t count_dirty(const struct ckpt_precopy *p)
 {
-	uint64_t pages = 0;
+	uint64_t pages = ckpt_steady_dirty(p);
 
 	for (size_t i = 0; i < p->count; i++) {
 		const struct watched *w = p->procs[i];
@@ -356,6 +359,8 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	if (r == 0)
 		r = ckpt_layouts_tell(p, &c, e);
 	if (r == 0)
+		r = ckpt_steady_round(p, e);
+	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)
 		r = fault_point("precopy", "round", e);
@@ -376,13 +381,15 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 
 /* What comes right before the stop reads the page tables of all memory, for flags that are told nowhere else: 9 ms a
  * GiB, in which as much is written to as in a round or two. Where it is far more, that makes no difference. */
-int ckpt_precopy_catch_up(struct ckpt_precopy *p, struct err *e)
+int ckpt_precopy_catch_up(struct ckpt_precopy *p, unsigned births, struct err *e)
 {
 	/* Where a round waits for requests more is written to in one than before it; where it begins with a stop each
 	 * is a pause of its own. */
 	unsigned most = p->rings ? 0 : p->soft ? 1 : CATCH_UP_MAX;
 	uint64_t before, dirty = count_dirty(p);
 
+	if (p->number)
+		p->number += (pid_t)births;
 	for (unsigned i = 0; i < most && dirty < MANY_PAGES; i++) {
 		struct ckpt_precopy_stats st;
 		int r = ckpt_precopy_round(p, &st, e);
@@ -442,8 +449,10 @@ void ckpt_precopy_close(struct ckpt_precopy *p)
 {
 	if (!p)
 		return;
+	ckpt_moves_free(p->moves);
 	for (size_t i = 0; i < p->count; i++) {
 		fd_close(&p->procs[i]->uffd);
+		fd_close(&p->procs[i]->moves);
 		free(p->procs[i]->areas.a);
 		free(p->procs[i]->before.a);
 		ckpt_ranges_done(&p->procs[i]->inherited);

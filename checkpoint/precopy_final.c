@@ -200,7 +200,7 @@ int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e)
 		r = write_populated(w, d->tree.tasks[i].mm, (uint32_t)s->mm, &s->ranges, e);
 		keep_written(&s->ranges);
 	}
-	if (r == 0 && meet_shared(d) < 0)
+	if (r == 0 && (ckpt_steady_verify(d) < 0 || meet_shared(d) < 0))
 		r = err_code(e, -ENOMEM, "copy shared memory");
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);

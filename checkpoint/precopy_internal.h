@@ -4,6 +4,7 @@
 
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
+#include "checkpoint/moves.h"
 #include "checkpoint/precopy.h"
 #include "checkpoint/scan.h"
 
@@ -33,7 +34,9 @@ struct area_list {
 struct watched {
 	pid_t pid, ppid;
 	uint32_t mm;
-	int uffd;            /* the one file of each that stays open: there may be thousands */
+	int uffd;            /* the one file of most that stays open: there may be thousands */
+	int moves;           /* of shared memory that is watched: likewise (precopy_steady.c) */
+	atomic_bool moved;   /* some of that was moved, mapped once more or taken out */
 	uint64_t born;       /* when it began, in the kernel's ticks */
 	uint64_t canary;     /* of its soft-dirty marks (softdirty.h); 0: they say nothing */
 	bool marked;         /* they tell what was written since the last round */
@@ -46,6 +49,16 @@ struct watched {
 	bool there, renewed;
 	bool family;         /* as ckpt_sources_add() tells */
 	bool direct;         /* the disk may write into its memory: it has a file open with O_DIRECT */
+};
+
+/* Shared memory in a process. */
+struct mapping {
+	pid_t pid;
+	uint64_t start, end, offset;
+};
+struct mappings {
+	struct mapping *m;
+	size_t count, room;
 };
 
 /* Shared memory that was met; it stays open, so that its number stays its own. */
@@ -61,6 +74,13 @@ struct shared {
 	uint64_t present;    /* hash of which huge pages were told to be there */
 	bool last;           /* all of it was sent when nobody could write to it any more */
 	uint64_t size;       /* as it was told */
+	/* (precopy_steady.c) */
+	struct mappings seen, watched; /* where it was found; where its writes are seen */
+	bool steady;         /* what is not as its hash says has lost its marks in one of these */
+	bool marked;         /* `written` is all that is to be looked at */
+	bool candidate;      /* in this round it may be watched */
+	bool hopeless;       /* it cannot be */
+	struct ckpt_ranges written; /* in it */
 };
 
 struct ckpt_precopy {
@@ -83,6 +103,8 @@ struct ckpt_precopy {
 	bool stopped;        /* nothing runs any more */
 	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
 	bool rings;          /* in this round: somebody has asynchronous requests */
+	struct ckpt_moves *moves; /* NULL: nobody is asked */
+	pid_t number;        /* the last that was taken in the VPS to see whether others were; 0: none */
 };
 
 /* By its number; made when it is new. NULL with *e filled. (precopy.c) */
@@ -117,6 +139,29 @@ int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
 void ckpt_shared_done(struct ckpt_precopy *p);
 /* Of a page; never 0. */
 uint64_t ckpt_shared_hash(const uint8_t *page);
+
+/* (precopy_steady.c) Finds, and watches, shared memory whose changes marks tell, and what has changed, after
+ * everybody was visited and before it is read. */
+int ckpt_steady_round(struct ckpt_precopy *p, struct err *e);
+/* When all is stopped: whether somebody was born since. Then, what has changed. Last, against what was collected: what
+ * turns out to be mapped elsewhere counts as not sent. -ENOMEM. */
+void ckpt_steady_stop(struct ckpt_precopy *p);
+int ckpt_steady_last(struct ckpt_precopy *p);
+int ckpt_steady_verify(struct ckpt_dump *d);
+/* How many pages have changed. */
+uint64_t ckpt_steady_dirty(const struct ckpt_precopy *p);
+void ckpt_steady_done(struct shared *s);
+
+/* (precopy_mappings.c) Negative errno values. Of the memory that may be watched, in each process of the VPS; `seen` is
+ * filled. */
+int ckpt_mappings_find(struct ckpt_precopy *p);
+/* Likewise in a tree that was collected, of shared memory by its number. */
+int ckpt_mappings_collected(const struct ckpt_tree *t, uint32_t id, struct mappings *ret);
+int ckpt_mappings_add(struct mappings *l, const struct mapping *m);
+/* Puts them in order, and joins what continues another. */
+void ckpt_mappings_join(struct mappings *l);
+/* Of two in order. */
+bool ckpt_mappings_are_same(const struct mappings *a, const struct mappings *b);
 
 /* (precopy_compare.c) Maps it ahead, with the pages that have data; no failure matters. */
 void ckpt_shared_map(struct shared *s, uint64_t size, const struct ckpt_ranges *data);

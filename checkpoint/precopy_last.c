@@ -74,6 +74,10 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 	ckpt_time("last round: scan");
 	if (r == 0)
 		r = ckpt_copy_run(&c, e);
+	/* What requests of rings have written may have left no mark: it is read whole. */
+	if (r == 0 && !p->rings && ckpt_steady_last(p) < 0)
+		r = err_code(e, -ENOMEM, "copy shared memory");
+	ckpt_time("last round: marks of shared memory");
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++)
@@ -101,6 +105,7 @@ void ckpt_last_start(struct ckpt_precopy *p)
 	p->stopped = true;
 	for (size_t i = 0; i < p->shared_count; i++)
 		p->shared[i].last = false;
+	ckpt_steady_stop(p);
 	if (!l)
 		return;
 	*l = (struct ckpt_last){ .p = p };

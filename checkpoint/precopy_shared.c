@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* Shared memory that has no file: read in each round, and sent where it is not what it was. */
+/* Shared memory that has no file: read in each round, whole or where marks say that it has changed, and sent where it is
+ * not what it was. */
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
@@ -200,7 +201,18 @@ static int find_changed(const struct sending *o, uint64_t size, const struct ckp
 	return ckpt_shared_compare(o->s, data, ret);
 }
 
-static int send_one(struct sending *o, struct err *e)
+/* Nothing else can have changed: no hole, no size. */
+static int send_marked(struct sending *o, struct err *e)
+{
+	const struct ckpt_ranges *l = &o->s->written;
+	int r = l->count && fit(o->s, l->r[l->count - 1].end / CKPT_PAGE) < 0 ? err_code(e, -ENOMEM, "copy memory") : 0;
+
+	for (size_t i = 0; r == 0 && i < l->count; i++)
+		r = send_data(o, &l->r[i], e);
+	return r;
+}
+
+static int send_whole(struct sending *o, struct err *e)
 {
 	struct ckpt_ranges data = { 0 }, changed = { 0 };
 	const struct ckpt_ranges *which;
@@ -237,7 +249,7 @@ int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
 			continue;
 		o.s = &p->shared[i];
 		o.mm = CKPT_SHMEM_MM + i;
-		r = send_one(&o, e);
+		r = o.s->marked ? send_marked(&o, e) : send_whole(&o, e);
 	}
 	*ret_pages = o.pages;
 	return r;
@@ -247,6 +259,7 @@ void ckpt_shared_done(struct ckpt_precopy *p)
 {
 	for (size_t i = 0; i < p->shared_count; i++) {
 		ckpt_shared_unmap(&p->shared[i]);
+		ckpt_steady_done(&p->shared[i]);
 		fd_close(&p->shared[i].fd);
 		free(p->shared[i].hash);
 	}

@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/fdless.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
@@ -326,6 +327,8 @@ static int close_shmems(struct restore *r, struct err *e)
 		if (n == 0 && r->tree.shmems[i]->seals &&
 		    fcntl(r->shmem_fd[i], F_ADD_SEALS, (int)r->tree.shmems[i]->seals) < 0)
 			n = err_sys(e, "seal shared memory");
+		if (n == 0 && !r->tree.shmems[i]->memfd)
+			ckpt_fdless_note(r->shmem_fd[i]);
 		fd_close(&r->shmem_fd[i]);
 	}
 	return n;

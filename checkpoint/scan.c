@@ -290,6 +290,18 @@ int ckpt_scan_guards(int pagemap, uint64_t start, uint64_t end, struct ckpt_rang
 	return guard_category(pagemap) ? scan(&sc, s, end, take) : 0;
 }
 
+int ckpt_scan_unmarked(int pagemap, uint64_t start, uint64_t end, bool protect, struct ckpt_ranges *ret)
+{
+	struct scanning sc = { .pagemap = pagemap, .ret = ret };
+	uint64_t guard = protect ? guard_category(pagemap) : 0;
+	const struct scan_arg s = {
+		.start = start, .flags = CHECK_WPASYNC | (protect ? WP_MATCHING : 0),
+		.category_inverted = guard, .category_mask = IS_WRITTEN | guard, .return_mask = IS_WRITTEN,
+	};
+
+	return scan(&sc, s, end, take);
+}
+
 int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret)
 {
 	uint32_t huge = ckpt_huge_of(fd);

@@ -69,6 +69,11 @@ int ckpt_scan_guards(int pagemap, uint64_t start, uint64_t end, struct ckpt_rang
  */
 bool ckpt_scan_marks_tell(void);
 
+/* All that has no mark, holes and what was dropped included, of memory that is watched and was marked whole: where
+ * ckpt_scan_marks_tell(). -EPERM as for CKPT_SCAN_WATCHED. With `protect` it gets marks, and guard pages, which must get
+ * none, are left out. */
+int ckpt_scan_unmarked(int pagemap, uint64_t start, uint64_t end, bool protect, struct ckpt_ranges *ret);
+
 /* The pages of shared memory that are no holes. Moves the file's position. */
 int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret);
 

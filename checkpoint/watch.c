@@ -20,11 +20,12 @@
 /* Needs no privilege; asynchronous protection never has a fault wait, the kernel's own included. */
 #define FLAGS (O_CLOEXEC | O_NONBLOCK | 1) /* UFFD_USER_MODE_ONLY, Linux 5.11 */
 
-static int enable(int uffd)
+static int enable(int uffd, bool moves)
 {
 	struct uffdio_api api = {
 		.api = UFFD_API,
-		.features = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | FEATURE_WP_SHMEM,
+		.features = FEATURE_WP_ASYNC | FEATURE_WP_UNPOPULATED | FEATURE_WP_SHMEM |
+			    (moves ? UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE : 0),
 	};
 
 	return ioctl(uffd, UFFDIO_API, &api) < 0 ? -errno : 0;
@@ -33,7 +34,7 @@ static int enable(int uffd)
 int ckpt_watch_own(void)
 {
 	cleanup_close int fd = (int)syscall(SYS_userfaultfd, FLAGS);
-	int r = fd < 0 ? -errno : enable(fd);
+	int r = fd < 0 ? -errno : enable(fd, false);
 
 	return r < 0 ? r : TAKE_FD(fd);
 }
@@ -127,7 +128,7 @@ static int make_in(const struct ckpt_process *p, struct err *e)
 	return fd;
 }
 
-int ckpt_watch_open(pid_t pid, struct err *e)
+int ckpt_watch_open(pid_t pid, bool moves, struct err *e)
 {
 	struct ckpt_frozen f;
 	int fd, r = ckpt_freeze_one(pid, &f, e);
@@ -139,7 +140,7 @@ int ckpt_watch_open(pid_t pid, struct err *e)
 	ckpt_unfreeze(&f);
 	if (fd < 0)
 		return fd;
-	r = enable(fd);
+	r = enable(fd, moves);
 	if (r < 0) {
 		close(fd);
 		return err_code(e, r, "watch the memory of process %d", (int)pid);

@@ -15,7 +15,7 @@
  *
  * The fd is made in the process, which is stopped for that moment, and taken from it: it stands for the
  * address space that the process has then. Memory mapped later, moved by mremap(2), or inherited by a
- * child is not watched (UFFD_FEATURE_EVENT_* would have them wait for us). Closing it, or the engine's
+ * child is not watched (UFFD_FEATURE_EVENT_* would have them wait for us, and a child have all page tables of its parent's). Closing it, or the engine's
  * death, takes all marks away.
  */
 
@@ -25,8 +25,9 @@ bool ckpt_watch_known(void);
 /* A leaf. One for the caller's own memory. */
 int ckpt_watch_own(void);
 
-/* The fd, the caller's; -ESRCH when the process has ended, *e filled for all errors. */
-int ckpt_watch_open(pid_t pid, struct err *e);
+/* The fd, the caller's; -ESRCH when the process has ended, *e filled for all errors. With `moves` mremap(2) and madvise(2)
+ * (MADV_REMOVE, MADV_DONTNEED) of what it watches wait until that was read from it (moves.h). */
+int ckpt_watch_open(pid_t pid, bool moves, struct err *e);
 
 /* A leaf. Pages of the range are marked by the next CKPT_SCAN_PROTECT. -EINVAL and others for memory that
  * cannot be watched, or that belongs to an address space that is gone. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFklNptx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFklLNptx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
- * whatever it will. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
+ * whatever it will; -L: in the last of those before, after which none comes if it has written to 64 MiB meanwhile. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
  * many times. -x: the engine is killed again and again while it saves, and the program is told "on" for "go".
  * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
  * typed on the console before. -a: before it is restored, that is tried with an image in which paths that begin with FROM
@@ -44,7 +44,7 @@ static struct {
 	int pidfd, master;
 } command = { false, false, -EBADF, -EBADF };
 static const char *typed = "", *device;
-static bool keep, show, late, save_fails, restore_fails, killed, phases, networked;
+static bool keep, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many;
 static int rounds = 1, precopy;
 static const char *hook; /* -H */
 static struct netns_host net_host;
@@ -266,7 +266,7 @@ static int say_late(void *arg, uint64_t done, uint64_t total)
 	(void)arg;
 	(void)done;
 	(void)total;
-	if (!last_word.due || last_word.said == LATE_MOST)
+	if (!last_word.due || last_word.said == (last_of_many ? 1 : LATE_MOST))
 		return 0;
 	last_word.said++;
 	return write(rt_console_fd(last_word.v), "late\n", 5) != 5 ||
@@ -286,12 +286,15 @@ static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const stru
 	struct ckpt_precopy_stats st;
 	struct ckpt_precopy *p;
 	struct ckpt_dump *d;
+	bool in_last = late && !last_of_many;
 	int r = ckpt_precopy_open(c, init, fd, o, &p, e);
 
 	if (r < 0)
 		return r;
+	last_word.said = 0;
 	/* Who is told "late" is so while the last round is sent: there must be one. */
-	for (int i = 0; r == 0 && (i < precopy || (late && i < LATE_ROUNDS && st.dirty_pages < LATE_PAGES)); i++) {
+	for (int i = 0; r == 0 && (i < precopy || (in_last && i < LATE_ROUNDS && st.dirty_pages < LATE_PAGES)); i++) {
+		last_word.due = last_of_many && i == precopy - 1;
 		r = ckpt_precopy_round(p, &st, e);
 		if (r == 0 && i < precopy)
 			printf("# round %u: %llu pages, %llu bytes, %llu us; %llu pages left\n", st.round,
@@ -299,7 +302,6 @@ static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const stru
 			       (unsigned long long)st.duration_us, (unsigned long long)st.dirty_pages);
 	}
 	last_word.due = late;
-	last_word.said = 0;
 	if (r == 0)
 		r = ckpt_precopy_finish(p, &d, res, e);
 	if (r == 0 && !o->leave_running)
@@ -647,7 +649,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klfFNpxn:m:c:seti:a:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klLfFNpxn:m:c:seti:a:d:H:T:")) >= 0)
 		switch (opt) {
 		case 'a':
 			if (altered_count == ARRAY_SIZE(altered) || !strchr(optarg, '='))
@@ -661,6 +663,7 @@ int main(int argc, char **argv)
 		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
 		case 'l': late = true; break;
+		case 'L': late = last_of_many = true; break;
 		case 's': show = true; break;
 		case 'f': save_fails = true; break;
 		case 'F': restore_fails = true; break;

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Where in the processes shared memory is. */
+#include "base/macro.h"
+#include "checkpoint/freeze.h"
+#include "checkpoint/image.pb-c.h"
+#include "checkpoint/precopy_internal.h"
+
+#include <errno.h>
+#include <sys/sysmacros.h>
+
+int ckpt_mappings_add(struct mappings *l, const struct mapping *m)
+{
+	if (l->count == l->room) {
+		size_t room = l->room ? 2 * l->room : 16;
+		struct mapping *grown = reallocarray(l->m, room, sizeof(*grown));
+
+		if (!grown)
+			return -ENOMEM;
+		l->m = grown;
+		l->room = room;
+	}
+	l->m[l->count++] = *m;
+	return 0;
+}
+
+static int by_place(const void *a, const void *b)
+{
+	const struct mapping *x = a, *y = b;
+
+	if (x->pid != y->pid)
+		return x->pid < y->pid ? -1 : 1;
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+void ckpt_mappings_join(struct mappings *l)
+{
+	size_t n = 0;
+
+	if (l->count)
+		qsort(l->m, l->count, sizeof(*l->m), by_place);
+	for (size_t i = 0; i < l->count; i++) {
+		struct mapping *last = n ? &l->m[n - 1] : NULL, *m = &l->m[i];
+
+		if (last && last->pid == m->pid && last->end == m->start &&
+		    last->offset + (last->end - last->start) == m->offset)
+			last->end = m->end;
+		else
+			l->m[n++] = *m;
+	}
+	l->count = n;
+}
+
+bool ckpt_mappings_are_same(const struct mappings *a, const struct mappings *b)
+{
+	if (a->count != b->count)
+		return false;
+	for (size_t i = 0; i < a->count; i++)
+		if (by_place(&a->m[i], &b->m[i]) != 0 || a->m[i].end != b->m[i].end ||
+		    a->m[i].offset != b->m[i].offset)
+			return false;
+	return true;
+}
+
+static struct shared *find(const struct ckpt_precopy *p, const struct ckpt_map *m)
+{
+	for (size_t i = 0; i < p->shared_count; i++) {
+		struct shared *s = &p->shared[i];
+
+		if (s->candidate && s->ino == m->ino && s->dev == makedev(m->major, m->minor))
+			return s;
+	}
+	return NULL;
+}
+
+static int find_in(struct ckpt_precopy *p, pid_t pid)
+{
+	cleanup_fclose FILE *f = ckpt_maps_open(pid);
+	struct ckpt_map m;
+	int r = 0, more;
+
+	if (!f)
+		return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* or it has ended */
+	while (r == 0 && (more = ckpt_maps_next(f, &m)) != 0) {
+		struct shared *s = more > 0 && m.perms[3] == 's' ? find(p, &m) : NULL;
+
+		if (more < 0)
+			return more;
+		if (s)
+			r = ckpt_mappings_add(&s->seen, &(struct mapping){ pid, m.start, m.end, m.offset });
+	}
+	return r;
+}
+
+int ckpt_mappings_find(struct ckpt_precopy *p)
+{
+	cleanup_free pid_t *pids = NULL;
+	struct err ignored;
+	size_t n = 0;
+	int r = ckpt_list(p->cgroup, &pids, &n, &ignored);
+
+	for (size_t i = 0; i < p->shared_count; i++)
+		p->shared[i].seen.count = 0;
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = find_in(p, pids[i]);
+	for (size_t i = 0; i < p->shared_count; i++)
+		ckpt_mappings_join(&p->shared[i].seen);
+	return r;
+}
+
+int ckpt_mappings_collected(const struct ckpt_tree *t, uint32_t id, struct mappings *ret)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < t->task_count; i++) {
+		const Ckpt__Mm *mm = t->tasks[i].mm;
+
+		for (size_t k = 0; r == 0 && k < mm->n_area; k++) {
+			const Ckpt__Area *a = mm->area[k];
+
+			if (a->shmem == id)
+				r = ckpt_mappings_add(ret, &(struct mapping){ t->tasks[i].pid, a->start, a->end, a->offset });
+		}
+	}
+	ckpt_mappings_join(ret);
+	return r;
+}
