@@ -135,8 +135,8 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 /*
  * Takes a running VPS from one network to another, both checked by netns_vps_check(): published ports,
  * rules, isolation and services in one transaction, and the interfaces. Those that are the same at the
- * same place are left as they are, but for their rates; the others, and those that the tenant has deleted, are made anew. `netns_fd` may be
- * -EBADF when all are the same. On failure the old network is put back. Neither may be the host's own
+ * same place are left as they are, but for their rates; the others, and those that the tenant has deleted,
+ * are made anew. `netns_fd` may be -EBADF when all are the same and there. On failure the old network is put back. Neither may be the host's own
  * (NETNS_HOST).
  */
 int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
