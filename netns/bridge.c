@@ -64,20 +64,31 @@ static int keep_router_adverts(struct err *e)
 	return 0;
 }
 
+static const char forward4[] = "/proc/sys/net/ipv4/ip_forward";
+static const char forward6[] = "/proc/sys/net/ipv6/conf/all/forwarding";
+
+static bool is_on(const char *path)
+{
+	cleanup_free char *now = NULL;
+
+	return fd_read_file_at(AT_FDCWD, path, 64, &now, NULL) == 0 && *now == '1';
+}
+
+bool netns_forwards(const struct netns_host *h)
+{
+	return (!h->gw4.family || is_on(forward4)) && (!h->gw6.family || is_on(forward6));
+}
+
 static int forward_on(const struct netns_host *h, struct err *e)
 {
-	static const char v6[] = "/proc/sys/net/ipv6/conf/all/forwarding";
-	cleanup_free char *now = NULL;
 	int r = 0;
 
 	if (h->gw4.family)
-		r = netns_sysctl("/proc/sys/net/ipv4/ip_forward", "1", e);
-	if (r < 0 || !h->gw6.family)
+		r = netns_sysctl(forward4, "1", e);
+	if (r < 0 || !h->gw6.family || is_on(forward6))
 		return r;
-	if (fd_read_file_at(AT_FDCWD, v6, 64, &now, NULL) == 0 && *now == '1')
-		return 0;
 	r = keep_router_adverts(e);
-	return r < 0 ? r : netns_sysctl(v6, "1", e);
+	return r < 0 ? r : netns_sysctl(forward6, "1", e);
 }
 
 struct look {

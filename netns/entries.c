@@ -251,7 +251,8 @@ static void put_port(const struct netns_entries *x, const struct netns_publish *
 	put(x, RS_INET, of_family(at ? "publish_at" : "publish", to->family, name), &el);
 }
 
-/* An entry a port: a map of intervals would be copied whole for each change, and finds what is taken twice only within itself. */
+/* An entry a port: a map of intervals would be copied whole for each change, and finds what is taken twice within
+ * itself only. */
 static void put_publish(const struct netns_entries *x, int family)
 {
 	const struct netns_addr *to = main_addr(x->v, family);

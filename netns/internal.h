@@ -90,6 +90,7 @@ void netns_await_carrier(int fd, const char *link);
 
 /* bridge.c */
 int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e);
+bool netns_forwards(const struct netns_host *h); /* the host does what its bridge needs */
 int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e);
 /* Writes a file below /proc/sys/net unless it says so already. A missing one (no IPv6 on this host)
  * is no error. */

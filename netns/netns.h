@@ -135,8 +135,8 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 /*
  * Takes a running VPS from one network to another, both checked by netns_vps_check(): published ports,
  * rules, isolation and services in one transaction, and the interfaces. Those that are the same at the
- * same place are left as they are, but for their rates; the others, and those that the tenant has deleted, are made anew. `netns_fd` may be
- * -EBADF when all are the same. On failure the old network is put back. Neither may be the host's own
+ * same place are left as they are, but for their rates; the others, and those that the tenant has deleted,
+ * are made anew. `netns_fd` may be -EBADF when all are the same and there. On failure the old network is put back. Neither may be the host's own
  * (NETNS_HOST).
  */
 int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
@@ -196,10 +196,10 @@ int netns_foreign_drop(const struct netns_host *h, char *ret, size_t size, struc
 /*
  * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`, `ip addr flush`. The fd is for
  * an event loop; when it is readable, netns_watch_read() says what is missing now as a set of
- * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE (it is gone, or down) and ADDRESS (one of
- * the gateways') netns_host_up() and then netns_vps_attach() for each VPS.
+ * NETNS_LOST_*. On RULES call netns_rules_replace(), on FORWARDING netns_host_up(), on BRIDGE (it is gone, or down) and
+ * ADDRESS (one of the gateways') that and then netns_vps_attach() for each VPS.
  */
-enum { NETNS_LOST_RULES = 1, NETNS_LOST_BRIDGE = 2, NETNS_LOST_ADDRESS = 4 };
+enum { NETNS_LOST_RULES = 1, NETNS_LOST_BRIDGE = 2, NETNS_LOST_ADDRESS = 4, NETNS_LOST_FORWARDING = 8 };
 
 struct netns_watch;
 int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e);

@@ -6,6 +6,7 @@
 
 #include <arpa/inet.h>
 #include <linux/filter.h>
+#include <linux/netconf.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
@@ -22,11 +23,12 @@
  */
 struct netns_watch {
 	struct netns_host host;
-	struct nl route, addr, nft;
+	struct nl route, losses, nft;
 	int epoll;
 };
 
-/* `groups`: as in struct sockaddr_nl. */
+#define GROUP(number) (1U << ((number) - 1)) /* as struct sockaddr_nl has them */
+
 static int join(struct nl *n, int protocol, uint32_t groups, int epoll, struct err *e)
 {
 	struct sockaddr_nl own = { .nl_family = AF_NETLINK, .nl_groups = groups };
@@ -51,13 +53,32 @@ static int choose(struct nl *n, struct sock_filter *code, size_t count, struct e
 	return 0;
 }
 
-/* Messages of one type are taken, or only they are not. A classic filter (bpf(2), SO_ATTACH_FILTER of socket(7)) reads
- * in network order, and drops what ends before the place it reads. */
-static int by_type(struct nl *n, uint16_t type, bool taken, struct err *e)
+/* That a transaction is over is a message of its own, which says nothing more. A classic filter (bpf(2),
+ * SO_ATTACH_FILTER of socket(7)) reads in network order, and drops what ends before the place it reads. */
+static int without_ends(struct nl *n, struct err *e)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(type), !taken, taken),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
+			 htons(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN), 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+	};
+
+	return choose(n, code, ARRAY_SIZE(code), e);
+}
+
+/* An address that is taken off, and a switch of all interfaces (those of one are announced with each new link). The
+ * number of the interface is the first attribute there. */
+static int only_losses(struct nl *n, struct err *e)
+{
+	enum { INDEX = NLMSG_HDRLEN + NLMSG_ALIGN(sizeof(struct netconfmsg)) + MNL_ATTR_HDRLEN };
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_DELADDR), 3, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(RTM_NEWNETCONF), 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, INDEX),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htonl((uint32_t)NETCONFA_IFINDEX_ALL), 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
@@ -106,13 +127,13 @@ static int watch_all(struct netns_watch *w, struct err *e)
 	if (r == 0)
 		r = only_about(&w->route, w->host.bridge, e);
 	if (r == 0)
-		r = join(&w->addr, NETLINK_ROUTE, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, w->epoll, e);
+		r = join(&w->losses, NETLINK_ROUTE, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR |
+			 GROUP(RTNLGRP_IPV4_NETCONF) | GROUP(RTNLGRP_IPV6_NETCONF), w->epoll, e);
 	if (r == 0)
-		r = by_type(&w->addr, RTM_DELADDR, true, e);
+		r = only_losses(&w->losses, e);
 	if (r == 0)
-		r = join(&w->nft, NETLINK_NETFILTER, 1U << (NFNLGRP_NFTABLES - 1), w->epoll, e);
-	/* That a transaction is over is a message of its own, which says nothing more. */
-	return r < 0 ? r : by_type(&w->nft, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN, false, e);
+		r = join(&w->nft, NETLINK_NETFILTER, GROUP(NFNLGRP_NFTABLES), w->epoll, e);
+	return r < 0 ? r : without_ends(&w->nft, e);
 }
 
 int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e)
@@ -122,7 +143,7 @@ int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struc
 
 	if (!w)
 		return err_code(e, -ENOMEM, "watch the network");
-	*w = (struct netns_watch){ .host = *h, .route = NL_INIT, .addr = NL_INIT, .nft = NL_INIT };
+	*w = (struct netns_watch){ .host = *h, .route = NL_INIT, .losses = NL_INIT, .nft = NL_INIT };
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (w->epoll < 0)
 		r = err_sys(e, "watch the network");
@@ -146,7 +167,7 @@ void netns_watch_close(struct netns_watch *w)
 	if (!w)
 		return;
 	nl_done(&w->route);
-	nl_done(&w->addr);
+	nl_done(&w->losses);
 	nl_done(&w->nft);
 	fd_close(&w->epoll);
 	free(w);
@@ -179,11 +200,12 @@ static bool is_about_bridge(const struct netns_watch *w, const struct nlmsghdr *
 }
 
 /* The bridge's index changes when it is made anew; addresses of other links are seldom taken away. */
-static bool is_about_address(const struct netns_watch *w, const struct nlmsghdr *m)
+static bool is_loss(const struct netns_watch *w, const struct nlmsghdr *m)
 {
 	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(m);
 
-	return m->nlmsg_type == RTM_DELADDR && (int)ifa->ifa_index == nl_ifindex(&w->route, w->host.bridge);
+	return m->nlmsg_type == RTM_NEWNETCONF ||
+	       (m->nlmsg_type == RTM_DELADDR && (int)ifa->ifa_index == nl_ifindex(&w->route, w->host.bridge));
 }
 
 /* Takes all that is there; true when one of them is a reason to look. */
@@ -276,11 +298,11 @@ int netns_watch_read(struct netns_watch *w, struct err *e)
 			return r;
 		lost |= r ? 0 : NETNS_LOST_BRIDGE;
 	}
-	if (drain(w, &w->addr, is_about_address) && !(lost & NETNS_LOST_BRIDGE)) {
+	if (drain(w, &w->losses, is_loss) && !(lost & NETNS_LOST_BRIDGE)) {
 		r = has_addresses(w, e);
 		if (r < 0)
 			return r;
-		lost |= r ? 0 : NETNS_LOST_ADDRESS;
+		lost |= (r ? 0 : NETNS_LOST_ADDRESS) | (netns_forwards(&w->host) ? 0 : NETNS_LOST_FORWARDING);
 	}
 	return lost;
 }

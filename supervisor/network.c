@@ -199,8 +199,12 @@ static int on_watch(sd_event_source *s, int fd, uint32_t revents, void *userdata
 		log_warn("the bridge %s was deleted or set down: mended", n->host.bridge);
 	if (lost & NETNS_LOST_ADDRESS)
 		log_warn("the bridge %s has lost an address: given again", n->host.bridge);
+	if (lost & NETNS_LOST_FORWARDING)
+		log_warn("the host no longer forwarded what VPSs send: it does again");
 	if (lost & (NETNS_LOST_BRIDGE | NETNS_LOST_ADDRESS))
 		mend_bridge(n, list, count);
+	else if (lost & NETNS_LOST_FORWARDING && netns_host_up(&n->host, list, count, &e) < 0)
+		log_error("%s", e.msg);
 	if (lost & NETNS_LOST_RULES) {
 		log_warn("the nft tables %s were deleted: made again", n->host.tag);
 		if (netns_rules_replace(&n->host, list, count, &e) < 0)

@@ -129,6 +129,23 @@ refused() { # NAME ADDRESS PORT
 	vps destroy --force free
 }
 
+# The bridge has a route to ::1, for the answers to what the host asks of published ports there.
+@test "what a tenant sends to the host's ::1 does not come there" {
+	vps set a net.isolate=no
+	discarded() { in_net cat /proc/net/snmp6 | awk '$1 == "Ip6InHdrErrors" { print $2 }'; }
+	before=$(discarded)
+	nsenter --net="/proc/$(vps_pid a)/ns/net" -- python3 - "$(ip6 a)" "$(gateway6)" <<-'X'
+		import socket, struct, sys
+		own, gateway = sys.argv[1:]
+		s = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+		s.sendto(struct.pack(">IHBB", 6 << 28, 8, 17, 64) + socket.inet_pton(socket.AF_INET6, own) +
+		         socket.inet_pton(socket.AF_INET6, "::1") + struct.pack(">HHHH", 9, 9, 8, 0), (gateway, 0))
+	X
+	dropped() { [ "$(discarded)" -gt "$before" ]; }
+	wait_until 20 dropped
+	vps set a net.isolate=yes
+}
+
 @test "another tenant's address is of no use" {
 	before=$(spoofed a)
 	vps exec a -- sh -c "ip addr add $(ip4 b)/32 dev eth0; ip -6 addr add $(ip6 b)/128 dev eth0

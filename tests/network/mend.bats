@@ -100,19 +100,25 @@ isolated() {
 	vps exec b -- ping -c 1 -W 3 "$(gateway4)"
 }
 
+# All that goes with the bridge's addresses is there again; then one try is enough.
+mended() {
+	[ -n "$(gateway4)" ] && [ -n "$(gateway6)" ] && [ -n "$(in_net ip route show 198.51.100.9)" ] &&
+		[ "$(in_net ip neigh show dev "$VPS_TAG-br" nud permanent | wc -l)" -eq "$1" ]
+}
+
 @test "addresses of the bridge taken off, the bridge set down: mended, with neighbours and routes" {
-	local bridge=$VPS_TAG-br gateway
+	local bridge=$VPS_TAG-br gateway count
 	vps create far --net ip=198.51.100.9
 	vps start far
 	serve far
-	far_works() { [ "$(host_gets 198.51.100.9 80)" = "page of far" ]; }
 	gateway=$(gateway4)
+	count=$(in_net ip neigh show dev "$bridge" nud permanent | wc -l)
 	for what in "addr flush dev $bridge" "-6 addr flush dev $bridge" "addr del $gateway/22 dev $bridge" \
 		"link set $bridge down"; do
 		in_net ip $what
+		wait_until 20 mended "$count"
 		wait_until 20 works
-		wait_until 20 far_works
-		wait_until 20 test -n "$(gateway6)"
+		assert_equal "$(host_gets 198.51.100.9 80)" "page of far"
 		vps exec b -- nslookup a.vps "$gateway" >/dev/null
 	done
 	# What it has beside them may come and go.
@@ -120,6 +126,15 @@ isolated() {
 	in_net ip addr del 192.0.2.77/32 dev "$bridge"
 	works
 	vps destroy --force far
+}
+
+@test "forwarding switched off is switched on again" {
+	on() { [ "$(in_net sysctl -n net.ipv4.ip_forward net.ipv6.conf.all.forwarding | tr '\n' ' ')" = "1 1 " ]; }
+	in_net sysctl -qw net.ipv4.ip_forward=0
+	wait_until 20 on
+	in_net sysctl -qw net.ipv6.conf.all.forwarding=0
+	wait_until 20 on
+	works
 }
 
 @test "ports that an older monitor made are told by the next vpsd what new ones are" {
