@@ -142,6 +142,9 @@ int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const Protob
 		return call_bind(&c, e);
 	root = open_aside(o, i, e);
 	r = root < 0 ? root : bind_below(root, fd, name, &at, e);
+	/* Who connects again may be root of a nested user namespace alone. */
+	if (r == 0 && fchmodat(at.dir, at.base, 0777, 0) < 0)
+		r = err_sys(e, "open the place for the name of a unix socket");
 	if (r == 0 && ret)
 		*ret = at;
 	else
@@ -265,7 +268,14 @@ static int bind_at(int fd, const Ckpt__Socket *s, struct unix_place *at, struct 
 	if (fstatat(at->dir, at->base, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    (!S_ISSOCK(st.st_mode) || unlinkat(at->dir, at->base, 0) < 0))
 		return err_set(e, ERR_FAIL, "%s is in the way", at->base);
-	r = own || s->local->path[0] ? bind_moved(fd, s, at, e) : bind_by_name(fd, s, e);
+	/* A nested user namespace may have no user for ours in what it has mounted. */
+	r = s->local->space ? ckpt_make_as(s->local->uid, s->local->gid) : 0;
+	if (r < 0)
+		err_code(e, r, "be the owner of %s", at->base);
+	else
+		r = own || s->local->path[0] ? bind_moved(fd, s, at, e) : bind_by_name(fd, s, e);
+	if (s->local->space && ckpt_make_as(0, 0) < 0 && r == 0)
+		r = err_sys(e, "be root again");
 	if (r == 0 && (fchownat(at->dir, at->base, s->local->uid, s->local->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 		       fchmodat(at->dir, at->base, s->local->mode & 07777, 0) < 0))
 		r = err_sys(e, "give %s its owner", at->base);
