@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -38,6 +39,21 @@ static int become(const Ckpt__Credentials *c)
 	setfsuid(0);
 	setfsgid(0);
 	return 0;
+}
+
+int ckpt_make_as(uint32_t uid, uint32_t gid)
+{
+	struct __user_cap_header_struct own = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+	syscall(SYS_setfsuid, uid);
+	syscall(SYS_setfsgid, gid);
+	/* Not being root has taken those over files away. */
+	if (syscall(SYS_capget, &own, caps) < 0)
+		return -errno;
+	for (size_t i = 0; i < ARRAY_SIZE(caps); i++)
+		caps[i].effective = caps[i].permitted;
+	return syscall(SYS_capset, &own, caps) < 0 ? -errno : 0;
 }
 
 static int enter(const struct task *t)

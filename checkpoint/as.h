@@ -4,6 +4,8 @@
 
 #include "base/err.h"
 
+#include <stdint.h>
+
 /*
  * Runs fn(arg) as a process of that number with those ids, as the kernel notes them down for who connects,
  * listens or sends: in a child that shares memory and open files and ends with it. For the first process
@@ -13,5 +15,9 @@
 struct Ckpt__Credentials;
 int ckpt_as(const struct Ckpt__Credentials *c, int root, int (*fn)(void *arg, struct err *e), void *arg,
 	    struct err *e);
+
+/* What this process makes from now on belongs to that user and group: file systems that a nested user namespace has
+ * mounted take what is theirs alone. It keeps its rights. 0, 0: as before. */
+int ckpt_make_as(uint32_t uid, uint32_t gid);
 
 #endif

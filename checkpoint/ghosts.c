@@ -47,9 +47,8 @@ static bool is_nameless(const char *path)
 }
 
 /* Whether it lies where the VPS has files: not in a file system that only the kernel has (memfd_secret(2)). */
-static bool is_mounted(const struct ckpt_dump *d, const char *path, const struct stat *st, int own)
+static bool is_mounted(int root, const char *path, const struct stat *st, int own)
 {
-	int root = ckpt_space_root(d, 0);
 	char up[4096];
 	char *slash;
 
@@ -94,8 +93,8 @@ static int collect_xattrs(struct ckpt_dump *d, Ckpt__Ghost *g, int fd, struct er
 		? ckpt_within(&d->spaces.space[d->spaces.main[CKPT_SPACE_USER] - 1].fd, 1, read_xattrs, &r, e) : 0;
 }
 
-/* `super`: of what is mounted by itself, else 0. */
-static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st,
+/* `super`: of what is mounted by itself, else 0; `root`: of the mount namespace that it lies in. */
+static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, const struct stat *st, int root,
 		     uint32_t super, uint32_t *ret, struct err *e)
 {
 	struct ckpt_arena *a = &d->tree.arena;
@@ -131,7 +130,7 @@ static int add_ghost(struct ckpt_dump *d, const char *proc, const char *link, co
 	if (h->fd < 0)
 		return err_sys(e, "open %s", proc);
 	g->super = super;
-	if (g->path && !super && !is_mounted(d, g->path, st, h->fd)) {
+	if (g->path && !super && !is_mounted(root, g->path, st, h->fd)) {
 		close(h->fd);
 		return err_set(e, ERR_UNSUPPORTED, "%s is %s, which cannot be saved", proc, link);
 	}
@@ -152,7 +151,7 @@ int ckpt_ghost_mounted(struct ckpt_dump *d, int fd, const char *path, uint32_t s
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	if (fstat(fd, &st) < 0)
 		return err_sys(e, "look at %s, which was deleted", path);
-	return add_ghost(d, proc, path, &st, super, ret, e);
+	return add_ghost(d, proc, path, &st, -EBADF, super, ret, e);
 }
 
 static bool leads_to(int root, const char *path, const struct stat *st, uint64_t mount)
@@ -246,7 +245,7 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 					       proc, link);
 	}
 	*ret_path = path;
-	r = add_ghost(d, proc, link, st, 0, ret_ghost, e);
+	r = add_ghost(d, proc, link, st, root, 0, ret_ghost, e);
 	if (r == 0)
 		d->tree.ghosts[*ret_ghost - 1]->space = *ret_space;
 	return r;

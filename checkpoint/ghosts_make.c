@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Deleted files of an image: kept in a spool while it is read, then made and deleted again. */
+#include "checkpoint/as.h"
 #include "checkpoint/ghosts.h"
 
 #include "base/fd.h"
@@ -107,6 +108,21 @@ static int make_node(int dir, const char *name, const Ckpt__Ghost *g, char *made
 	return fd < 0 ? -errno : fd;
 }
 
+/* A nested user namespace may have no user for ours in what it has mounted. */
+static int make_node_owned(int dir, const char *name, const Ckpt__Ghost *g, char *made, size_t room)
+{
+	int fd = make_node(dir, name, g, made, room), r;
+
+	if (fd != -EOVERFLOW)
+		return fd;
+	r = ckpt_make_as(g->uid, g->gid);
+	fd = r == 0 ? make_node(dir, name, g, made, room) : r;
+	r = ckpt_make_as(0, 0);
+	if (r < 0)
+		fd_close(&fd);
+	return r < 0 ? r : fd;
+}
+
 static int copy_piece(int spool, int fd, const struct ckpt_piece *p, uint8_t *buf)
 {
 	for (uint64_t done = 0; done < p->len;) {
@@ -170,7 +186,7 @@ int ckpt_ghost_make_named(const struct ckpt_tree *t, size_t n, int root, const c
 
 	if (dir < 0 || fstat(dir, &st) < 0)
 		return err_sys(e, "open the directory of %s", g->path);
-	fd = make_node(dir, name, g, ret->name, sizeof(ret->name));
+	fd = make_node_owned(dir, name, g, ret->name, sizeof(ret->name));
 	if (fd < 0)
 		return err_code(e, fd, "make %s, which was deleted, again", g->path);
 	ret->dir = TAKE_FD(dir);

@@ -219,12 +219,14 @@ static int prepare(struct mounting *m, struct err *e)
 	m->found = calloc(t->mount_count + 1, sizeof(*m->found));
 	m->later = calloc(t->mount_count + 1, sizeof(*m->later));
 	m->made = malloc((t->ghost_count + 1) * sizeof(*m->made));
+	for (size_t i = 0; m->made && i < t->ghost_count; i++)
+		m->made[i].dir = -EBADF;
+	if (m->anchor)
+		memset(m->anchor, 0xff, t->super_count * sizeof(int));
+	if (m->fd)
+		memset(m->fd, 0xff, t->mount_count * sizeof(int));
 	if (n < 0 || !m->later || !m->made || !m->anchor || !m->top || !m->fd || !m->found)
 		return err_code(e, n < 0 ? n : -ENOMEM, "restore mounts");
-	for (size_t i = 0; i < t->ghost_count; i++)
-		m->made[i].dir = -EBADF;
-	memset(m->anchor, 0xff, t->super_count * sizeof(int));
-	memset(m->fd, 0xff, t->mount_count * sizeof(int));
 	n = ckpt_mountinfo_parse(m->text, &m->now, &m->now_count, e);
 	return n == 0 ? compare(m, e) : n;
 }
@@ -251,8 +253,10 @@ int restore_mounts(struct restore *r, int proc, struct err *e)
 		fd_close(&m.fd[i]);
 	for (size_t i = 0; m.anchor && i < r->tree.super_count; i++)
 		fd_close(&m.anchor[i]);
+	/* None keeps its name when something has failed. */
 	for (size_t i = 0; m.made && i < r->tree.ghost_count; i++)
-		fd_close(&m.made[i].dir);
+		if (m.made[i].dir >= 0)
+			ckpt_ghost_unname(&m.made[i]);
 	fd_close(&m.stage);
 	rt_leave(m.shop);
 	free(m.anchor);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/as.h"
 #include "checkpoint/binfmt.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -124,6 +125,19 @@ static int make(const struct filling *f, int dir, const char *name, const Ckpt__
 	}
 }
 
+/* In what a nested user namespace has mounted there are no others than its own users. */
+static int make_owned(const struct filling *f, int dir, const char *name, const Ckpt__TmpfsEntry *n)
+{
+	int r, back;
+
+	if (!f->tree->supers[f->super - 1]->owner)
+		return make(f, dir, name, n);
+	r = ckpt_make_as(n->uid, n->gid);
+	r = r == 0 ? make(f, dir, name, n) : r;
+	back = ckpt_make_as(0, 0);
+	return r < 0 ? r : back;
+}
+
 static bool is_same(const struct stat *st, const Ckpt__TmpfsEntry *n)
 {
 	return st->st_uid == n->uid && st->st_gid == n->gid &&
@@ -187,7 +201,7 @@ static int fill_one(const struct filling *f, size_t i, struct err *e)
 		const char *name;
 		cleanup_close int dir = open_parent(f, n->path, &name);
 
-		r = dir < 0 ? dir : make(f, dir, name, n);
+		r = dir < 0 ? dir : make_owned(f, dir, name, n);
 	}
 	if (r == 0 && !more && !n->link) { /* the last piece of a file */
 		fd = open_entry(f, n);

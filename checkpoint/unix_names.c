@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 /* Beside the place of a file that is to be moved; what a killed engine has left goes with the next. */
 #define BESIDE ".vps-binding"
@@ -141,6 +142,9 @@ int unix_bind_aside(const struct ckpt_opening *o, size_t i, int fd, const Protob
 		return call_bind(&c, e);
 	root = open_aside(o, i, e);
 	r = root < 0 ? root : bind_below(root, fd, name, &at, e);
+	/* Who connects again may be root of a nested user namespace alone. */
+	if (r == 0 && fchmodat(at.dir, at.base, 0777, 0) < 0)
+		r = err_sys(e, "open the place for the name of a unix socket");
 	if (r == 0 && ret)
 		*ret = at;
 	else
@@ -236,16 +240,42 @@ static int bind_by_name(int fd, const Ckpt__Socket *s, struct err *e)
 	return chdir("/") < 0 && r == 0 ? err_sys(e, "go to /") : r;
 }
 
-/* With the owner and mode of what was there before: the entry is another socket's by now. */
-static int bind_at(int fd, const Ckpt__Socket *s, const struct unix_place *at, struct err *e)
+/* Where nobody may write to the mount any more: by one of ours, of the same directory. 1: that is the place now. */
+static int make_writable(struct unix_place *at, struct err *e)
 {
-	struct stat st = { 0 };
-	int r;
+	struct mount_attr writable = { .attr_clr = MOUNT_ATTR_RDONLY };
+	cleanup_close int own = -EBADF;
+	struct statvfs fs;
 
+	if (fstatvfs(at->dir, &fs) < 0 || !(fs.f_flag & ST_RDONLY))
+		return 0;
+	own = open_tree(at->dir, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+	if (own < 0 || mount_setattr(own, "", AT_EMPTY_PATH, &writable, sizeof(writable)) < 0)
+		return err_sys(e, "mount the directory of %s to write to it", at->base);
+	fd_close(&at->dir);
+	at->dir = TAKE_FD(own);
+	return 1;
+}
+
+/* With the owner and mode of what was there before: the entry is another socket's by now. */
+static int bind_at(int fd, const Ckpt__Socket *s, struct unix_place *at, struct err *e)
+{
+	int r = make_writable(at, e), own = r;
+	struct stat st = { 0 };
+
+	if (r < 0)
+		return r;
 	if (fstatat(at->dir, at->base, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    (!S_ISSOCK(st.st_mode) || unlinkat(at->dir, at->base, 0) < 0))
 		return err_set(e, ERR_FAIL, "%s is in the way", at->base);
-	r = s->local->path[0] ? bind_moved(fd, s, at, e) : bind_by_name(fd, s, e);
+	/* A nested user namespace may have no user for ours in what it has mounted. */
+	r = s->local->space ? ckpt_make_as(s->local->uid, s->local->gid) : 0;
+	if (r < 0)
+		err_code(e, r, "be the owner of %s", at->base);
+	else
+		r = own || s->local->path[0] ? bind_moved(fd, s, at, e) : bind_by_name(fd, s, e);
+	if (s->local->space && ckpt_make_as(0, 0) < 0 && r == 0)
+		r = err_sys(e, "be root again");
 	if (r == 0 && (fchownat(at->dir, at->base, s->local->uid, s->local->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 		       fchmodat(at->dir, at->base, s->local->mode & 07777, 0) < 0))
 		r = err_sys(e, "give %s its owner", at->base);

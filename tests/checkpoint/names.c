@@ -2,8 +2,8 @@
 
 /*
  * Names of unix sockets that lead nowhere, elsewhere or through something by the time that they are saved: relative
- * ones, with `..` (above the root, too), through links, moved, deleted, taken over, in a chroot and in another mount
- * namespace, of full length. Each as a server of datagrams with a client and something queued, and as a listener with
+ * ones, with `..` (above the root, too), through links, moved, deleted, taken over, where nobody may write any more, in a
+ * chroot and in another mount namespace, of full length. Each as a server of datagrams with a client and something queued, and as a listener with
  * a connection and one that waits. In the directories nothing is there afterwards that was not before.
  */
 #include "tests/checkpoint/guest.h"
@@ -180,6 +180,19 @@ static void side_gone(const char *at)
 	CHECK(rmdir("/root/a/sub") == 0);
 }
 
+/* Two ways that no file can be made by any more: of the whole file system, and of a mount. */
+static void read_only(const char *at)
+{
+	(void)at;
+	CHECK(mount(NULL, "/opt", NULL, MS_REMOUNT | MS_RDONLY, NULL) == 0);
+}
+
+static void mount_read_only(const char *at)
+{
+	(void)at;
+	CHECK(mount(NULL, "/srv", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) == 0);
+}
+
 static void closed_by(const char *at)
 {
 	(void)at;
@@ -206,6 +219,8 @@ static const struct {
 	{ "/root/gone", "in", NULL, directory_gone },
 	{ "/", "/proc/self/fd/77/by fd", "/root/b/by fd", closed_by },
 	{ "/root/b", "../../run/../run/tmpfs", "/run/tmpfs", NULL },
+	{ "/", "/opt/read-only", "/opt/read-only", read_only },
+	{ "/", "/srv/read-only", "/srv/read-only", mount_read_only },
 };
 
 #define COUNT (sizeof(places) / sizeof(*places))
@@ -222,6 +237,9 @@ static void set_places(void)
 	CHECK(symlink("/root/deep/er", "/root/kept") == 0 && symlink("deep", "/root/link") == 0 &&
 	      symlink("deep", "/root/other") == 0);
 	CHECK(dup2(open("/root/b", O_PATH), 77) == 77);
+	mkdir("/opt", 0755);
+	mkdir("/srv", 0755);
+	CHECK(mount("none", "/opt", "tmpfs", 0, NULL) == 0 && mount("/srv", "/srv", NULL, MS_BIND, NULL) == 0);
 	for (size_t i = 0; i < COUNT; i++) {
 		CHECK(chdir(places[i].dir) == 0);
 		servers[i] = serve(places[i].name);
@@ -387,7 +405,7 @@ static void check_lengths(void)
 static size_t sum_names(void)
 {
 	static const char *const dirs[] = { "/", "/root", "/root/a", "/root/a/b", "/root/b", "/root/deep", "/root/deep/er",
-					    "/root/jail", "/root/jail/in", "/root/long", "/root/mnt", "/run", "/tmp" };
+					    "/root/jail", "/root/jail/in", "/root/long", "/root/mnt", "/run", "/tmp", "/opt", "/srv" };
 	size_t n = 0;
 
 	for (size_t i = 0; i < sizeof(dirs) / sizeof(*dirs); i++) {
