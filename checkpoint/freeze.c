@@ -410,21 +410,47 @@ bool ckpt_is_frozen(const struct ckpt_frozen *f, pid_t pid, size_t *at)
 	return false;
 }
 
+/* True when it runs again, or has ended. */
+static bool let_go(const struct ckpt_frozen *f, pid_t tid)
+{
+	struct ckpt_stop s;
+	int r = ckpt_trace_look(tid, &s);
+
+	if (r == -EAGAIN)
+		return false; /* not stopped yet, as an error came first; or killed, and not at its end */
+	if (r < 0 || s.kind == CKPT_STOP_GONE) {
+		ckpt_trace_reap(tid);
+		return true;
+	}
+	if (s.kind != CKPT_STOP_EVENT)
+		return ckpt_trace_resume(PTRACE_CONT, tid, s.kind == CKPT_STOP_SIGNAL ? s.sig : 0) < 0;
+	mend_interrupted(f, tid);
+	ckpt_trace_detach(tid);
+	return true;
+}
+
+/* Nobody is waited for while others are not let go: the end of a pid namespace's process 1 comes when we have seen that
+ * of all others in it. */
 void ckpt_unfreeze(struct ckpt_frozen *f)
 {
-	ckpt_iced_freeze(&f->iced);
-	for (size_t i = 0; i < f->count; i++)
-		for (size_t k = 0; k < f->procs[i].count; k++) {
-			pid_t tid = f->procs[i].tids[k];
+	size_t left;
 
-			/* Perhaps not stopped yet, when an error came first. */
-			if (ckpt_trace_wait_event(tid, NULL) < 0) {
-				ckpt_trace_reap(tid);
-				continue;
-			}
-			mend_interrupted(f, tid);
-			ckpt_trace_detach(tid);
+	ckpt_iced_freeze(&f->iced);
+	do {
+		left = 0;
+		for (size_t i = 0; i < f->count; i++) {
+			struct ckpt_process *p = &f->procs[i];
+			size_t n = p->count;
+
+			p->count = 0;
+			for (size_t k = 0; k < n; k++)
+				if (!let_go(f, p->tids[k]))
+					p->tids[p->count++] = p->tids[k];
+			left += p->count;
 		}
+		if (left)
+			nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+	} while (left);
 	frozen_done(f);
 }
 

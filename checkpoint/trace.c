@@ -66,13 +66,15 @@ int ckpt_trace_set_mask(pid_t tid, uint64_t mask)
  * is lost if the tracer dies before it says how to go on (wait_task_stopped() clears what
  * ptrace_stop() returns).
  */
-int ckpt_trace_wait(pid_t tid, struct ckpt_stop *ret)
+static int wait_stop(pid_t tid, int flags, struct ckpt_stop *ret)
 {
 	siginfo_t si = { 0 };
 
-	while (waitid(P_PID, (id_t)tid, &si, WSTOPPED | WEXITED | WNOWAIT | __WALL) < 0)
+	while (waitid(P_PID, (id_t)tid, &si, WSTOPPED | WEXITED | WNOWAIT | __WALL | flags) < 0)
 		if (errno != EINTR)
 			return -errno;
+	if (!si.si_pid)
+		return -EAGAIN;
 	*ret = (struct ckpt_stop){ .status = si.si_status };
 	if (si.si_code != CLD_TRAPPED && si.si_code != CLD_STOPPED) {
 		ret->kind = CKPT_STOP_GONE;
@@ -89,6 +91,16 @@ int ckpt_trace_wait(pid_t tid, struct ckpt_stop *ret)
 	else
 		ret->kind = CKPT_STOP_SIGNAL;
 	return 0;
+}
+
+int ckpt_trace_wait(pid_t tid, struct ckpt_stop *ret)
+{
+	return wait_stop(tid, 0, ret);
+}
+
+int ckpt_trace_look(pid_t tid, struct ckpt_stop *ret)
+{
+	return wait_stop(tid, WNOHANG, ret);
 }
 
 int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret)

@@ -43,6 +43,8 @@ int ckpt_trace_set_mask(pid_t tid, uint64_t mask);
 /* Waits for the next stop (or end) of this thread, which must have been resumed since the last. A
  * thread that has ended stays a zombie. */
 int ckpt_trace_wait(pid_t tid, struct ckpt_stop *ret);
+/* As ckpt_trace_wait(), but -EAGAIN when there is none yet. */
+int ckpt_trace_look(pid_t tid, struct ckpt_stop *ret);
 
 /*
  * Waits until an interrupted thread stands in PTRACE_EVENT_STOP. Signals that come first are

@@ -177,8 +177,11 @@ static int pack_entry(struct transfer *t, struct stream *s, struct archive *disk
 
 	if (!path || set_path(entry, source, top) < 0)
 		return err_set(e, ERR_FAIL, "pack %s: its path cannot be made", source);
-	if (archive_entry_filetype(entry) == AE_IFSOCK) {
-		t->left_out++; /* tar has no word for it */
+	switch (archive_entry_filetype(entry)) {
+	case AE_IFSOCK: /* tar has no word for it */
+	case AE_IFCHR:  /* nothing that a VPS may make */
+	case AE_IFBLK:
+		t->left_out++;
 		return 0;
 	}
 	/* The file's holes are not recorded, so neither may its map be. */
@@ -343,6 +346,7 @@ static int unpack_all(struct unpack *u, struct err *e)
 	archive_read_support_format_tar(u->in);
 	archive_read_support_format_empty(u->in);
 	archive_write_disk_set_options(u->disk, ARCHIVE_EXTRACT_TIME | ARCHIVE_EXTRACT_UNLINK |
+						ARCHIVE_EXTRACT_SPARSE |
 						ARCHIVE_EXTRACT_SECURE_SYMLINKS |
 						ARCHIVE_EXTRACT_SECURE_NODOTDOT |
 						ARCHIVE_EXTRACT_SECURE_NOABSOLUTEPATHS);

@@ -158,7 +158,7 @@ int cmd_push(struct cli *c, struct err *e)
 	if (r < 0)
 		return r;
 	if (p.left_out && !c->json)
-		fprintf(stderr, "vps: push %s: %u sockets were left out\n", c->args[0], p.left_out);
+		fprintf(stderr, "vps: push %s: %u sockets or device nodes were left out\n", c->args[0], p.left_out);
 	if (c->json)
 		printf("{\"bytes\": %" JSON_INTEGER_FORMAT "}\n", p.bytes);
 	return 0;

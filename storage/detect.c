@@ -206,7 +206,7 @@ static int find_init(int rootfd, struct storage_template *t, struct err *e)
 	}
 	err_set(e, ERR_USAGE, "the tree has no init");
 	return err_hint(e, "looked for /sbin/init, /lib/systemd/systemd, /init and /bin/init; name "
-			   "another with the template's `init`");
+			   "another with --init, or `init` in a source's metadata");
 }
 
 int storage_meta_detect(int rootfd, struct storage_template *t, struct err *e)

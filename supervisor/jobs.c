@@ -225,10 +225,12 @@ static int job_on_timer(sd_event_source *s, uint64_t usec, void *userdata)
 
 	(void)s;
 	(void)usec;
-	if (job->pid) /* our own child, not reaped yet: the pid is its */
-		kill(job->pid, SIGKILL);
-	else
+	if (!job->pid) {
 		job_finish(job);
+		return 0;
+	}
+	log_warn("%s: its worker does not end: killed", job->key ? job->key : "a job");
+	kill(job->pid, SIGKILL); /* our own child, not reaped yet: the pid is its */
 	return 0;
 }
 

@@ -129,8 +129,12 @@ static void on_cancel(struct server_call *c, void *userdata)
 
 void move_monitor_died(struct sup_vps *v)
 {
-	if (v->moving && v->moving->job && !v->moving->given_up)
-		job_cancel(v->moving->job);
+	struct moving *m = v->moving;
+
+	if (!m || !m->job || m->given_up)
+		return;
+	err_set(&m->refused, ERR_FAIL, "its monitor died");
+	job_cancel(m->job);
 }
 
 static void answer_worker(struct moving *m, char word)

@@ -143,7 +143,8 @@ void spare_done(struct sup_daemon *d)
 	sd_event_source_disable_unref(s->timer);
 	fd_close(&s->fd);
 	end = (struct pollfd){ .fd = s->pidfd, .events = POLLIN };
-	poll(&end, 1, END_MS); /* it writes to the same log */
+	if (s->pidfd >= 0)
+		poll(&end, 1, END_MS); /* it writes to the same log */
 	drop(s);
 	free(s);
 }

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 struct unpack {
 	int root;
@@ -75,24 +76,50 @@ static int open_dir(const struct unpack *u, const char *dir, struct err *e)
 	return fd < 0 ? err_code(e, fd, "open %s", dir) : fd;
 }
 
+static bool is_zeros(const char *data, size_t len)
+{
+	return len > 0 && !data[0] && memcmp(data, data + 1, len - 1) == 0;
+}
+
+/* Runs of zeros become holes: what a sparse file does not take here it does not take there. */
 static int copy_data(struct unpack *u, int fd, const char *name, struct err *e)
 {
 	char data[65536];
+	off_t size = 0;
 	la_ssize_t n;
-	int r;
 
 	while ((n = archive_read_data(u->in, data, sizeof(data))) > 0) {
+		bool hole = is_zeros(data, (size_t)n);
+		int r = hole ? 0 : fd_write_full(fd, data, (size_t)n);
+
 		if (worker_cancelled())
 			return err_set(e, ERR_CANCELLED, "cancelled");
-		r = fd_write_full(fd, data, (size_t)n);
 		if (r < 0)
 			return err_code(e, r, "write %s", name);
+		size += n;
 		u->bytes += (uint64_t)n;
+		if (hole && lseek(fd, n, SEEK_CUR) < 0)
+			return err_sys(e, "write %s", name);
 	}
-	return n < 0 ? archive_bad(u->in, e) : 0;
+	if (n < 0)
+		return archive_bad(u->in, e);
+	return ftruncate(fd, size) < 0 ? err_sys(e, "write %s", name) : 0;
 }
 
-/* Owner, then mode (a change of owner takes setuid away), then time. Ids that the VPS has not
+/* Those that the VPS's root may set. What the file system there does not take is left out, as cp(1) does. */
+static void set_xattrs(int fd, struct archive_entry *en)
+{
+	const char *name;
+	const void *value;
+	size_t size;
+
+	archive_entry_xattr_reset(en);
+	while (archive_entry_xattr_next(en, &name, &value, &size) == ARCHIVE_OK)
+		if (name && (strncmp(name, "user.", 5) == 0 || STREQ(name, "security.capability")))
+			fsetxattr(fd, name, value, size, 0);
+}
+
+/* Owner, then mode (a change of owner takes setuid away), attributes (and capabilities), then time. Ids that the VPS has not
  * become its root's. */
 static int set_attributes(int fd, struct archive_entry *en, const char *name, struct err *e)
 {
@@ -105,6 +132,7 @@ static int set_attributes(int fd, struct archive_entry *en, const char *name, st
 		return err_sys(e, "change the owner of %s", name);
 	if (fchmod(fd, archive_entry_perm(en) & 07777) < 0)
 		return err_sys(e, "change the mode of %s", name);
+	set_xattrs(fd, en);
 	if (archive_entry_mtime_is_set(en))
 		futimens(fd, times);
 	return 0;

@@ -43,6 +43,27 @@ inside() {
 	assert_equal "$(vps exec web1 -- cat /srv/tar/a)" a
 }
 
+@test "odd files: what can be there is whole, what cannot is left out" {
+	mkfifo site/pipe
+	mknod site/null c 1 3
+	truncate -s 64M site/sparse
+	echo end >>site/sparse
+	ln site/a site/again
+	python3 -c 'import os; os.setxattr("site/a", "user.colour", b"red")'
+	touch "site/$(head -c 255 /dev/zero | tr '\0' n)" site/$'new\nline' site/-dash
+	succeeds vps push web1 site /srv
+	assert_output "vps: push web1: 1 sockets or device nodes were left out"
+	assert_equal "$(vps exec web1 -- sh -c 'cd /srv/site; ls -A | wc -l; stat -c "%h %F" a pipe; tail -n 1 sparse' | paste -sd,)" \
+		"9,2 regular file,1 fifo,end"
+	assert_equal "$(vps exec web1 -- stat -c %s /srv/site/sparse)" $((64 * 1024 * 1024 + 4))
+	[ "$(vps exec web1 -- du -k /srv/site/sparse | cut -f1)" -lt 1000 ]
+	assert_equal "$(python3 -c 'import os, sys; print(os.getxattr(sys.argv[1], "user.colour").decode())' \
+		"$VPS_ROOT/lib/vps/web1/root/upper/srv/site/a")" red
+	vps pull web1 /srv/site/sparse back
+	cmp site/sparse back
+	[ "$(du -k back | cut -f1)" -lt 1000 ]
+}
+
 @test "what is not there" {
 	fails 3 "vps: push web1: nowhere: No such file or directory" vps push web1 nowhere /srv
 	fails 3 "vps: push web1: /nowhere: No such file or directory" vps push web1 site /nowhere/x
