@@ -48,6 +48,12 @@ static bool is_indifferent(const Ckpt__File *f)
 	}
 }
 
+/* What the helper meets a second time it leaves as it is, but for rules of nftables and tracked connections. */
+static bool is_found_again(uint32_t part)
+{
+	return part < CKPT_NET_TABLE || part > CKPT_NET_TRACKED;
+}
+
 /* Whether nothing minds if the last switches of process 1's network, should they differ, are set when all the rest is
  * there: a process more, for a moment. */
 static bool may_put_off(const struct restore *r)
@@ -55,7 +61,7 @@ static bool may_put_off(const struct restore *r)
 	bool may = r->tree.task_count <= FEW && !restore_is_nested(r) && !r->moved.gone.count && !r->moved.come.count;
 
 	for (size_t i = 0; i < r->tree.net_count; i++)
-		may &= r->tree.nets[i]->ns == 0;
+		may &= r->tree.nets[i]->ns == 0 && is_found_again(r->tree.nets[i]->part);
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		may &= is_indifferent(r->tree.files[i]);
 	return may;
