@@ -17,6 +17,7 @@ _Static_assert((int)CGROUP_DEVICE_MKNOD == (int)BPF_DEVCG_ACC_MKNOD &&
 	       (int)CGROUP_DEVICE_READ == (int)BPF_DEVCG_ACC_READ &&
 	       (int)CGROUP_DEVICE_WRITE == (int)BPF_DEVCG_ACC_WRITE, "the kernel's numbers");
 
+#define LOAD_TRIES 20u
 #define RWM (CGROUP_DEVICE_READ | CGROUP_DEVICE_WRITE | CGROUP_DEVICE_MKNOD)
 #define ANY CGROUP_DEVICE_ANY
 
@@ -108,8 +109,13 @@ static int load(const struct program *p)
 		.license = (uintptr_t)"GPL",
 	};
 
+	int fd;
+
 	name_of(p, attr.prog_name);
-	return sys_bpf(BPF_PROG_LOAD, &attr);
+	/* A signal that comes while the kernel looks through it ends that (EAGAIN). */
+	for (unsigned tries = 0; (fd = sys_bpf(BPF_PROG_LOAD, &attr)) == -EAGAIN && tries < LOAD_TRIES; tries++)
+		;
+	return fd;
 }
 
 /* The name of the program attached to this very group, "" when there is none. */

@@ -188,7 +188,7 @@ int ckpt_aio_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch
 
 	if (r < 0 || !has_contexts(k))
 		return r;
-	r = d->kernel ? 0 : ckpt_kernel_open(&d->kernel, e); /* without it nothing has been waited for */
+	r = ckpt_drained(d, e);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (k->mm->area[i]->aio)
 			r = read_ring(d, k, k->mm->area[i], e);

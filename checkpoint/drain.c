@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/kernel.h"
 #include "checkpoint/uring_waiting.h"
 #include "runtime/value.h"
 
@@ -88,13 +89,33 @@ static int wait_for_all(struct ckpt_dump *d, const struct ckpt_uring_waits *w, b
 
 int ckpt_drain(struct ckpt_dump *d, struct err *e)
 {
-	bool rings = d->kernel && (d->spec->features & RT_FEATURE_IO_URING), contexts = d->kernel && any_contexts();
+	bool rings = d->spec->features & RT_FEATURE_IO_URING, contexts = any_contexts();
 	struct ckpt_uring_waits w = { 0 };
-	int r = rings ? ckpt_uring_waits_find(d, &w, e) : 0;
+	struct err ignored;
+	int r;
 
+	if (!rings && !contexts)
+		return 0;
+	d->blind = !d->kernel && ckpt_kernel_open(&d->kernel, &ignored) < 0;
+	if (d->blind)
+		return 0;
+	r = rings ? ckpt_uring_waits_find(d, &w, e) : 0;
 	d->urings = w.count > 0;
 	if (r == 0 && (w.count || contexts))
 		r = wait_for_all(d, &w, contexts, e);
 	ckpt_uring_waits_done(&w);
 	return r;
+}
+
+int ckpt_drained(struct ckpt_dump *d, struct err *e)
+{
+	struct ckpt_kernel *k;
+	int r = d->blind ? ckpt_kernel_open(&k, e) : 0;
+
+	if (r < 0 || !d->blind)
+		return r;
+	/* It might be read by now, which is too late. */
+	ckpt_kernel_close(k);
+	err_set(e, ERR_UNSUPPORTED, "nobody has waited for requests that are under way");
+	return -EAGAIN;
 }

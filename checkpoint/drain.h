@@ -22,8 +22,10 @@ struct ckpt_thread;
 struct ckpt_uring_left;
 
 /* Waits up to a second, but not for requests that can be made again (uring_waiting.h). ERR_UNSUPPORTED, with the process:
- * its requests do not end. Where the kernel's memory may not be read (kernel.h) nothing is done: contexts and rings are refused when they are met. */
+ * its requests do not end. Where the kernel's memory may not be read (kernel.h) nothing is done. */
 int ckpt_drain(struct ckpt_dump *d, struct err *e);
+/* For who meets a ring or a context: an error when that was not done. */
+int ckpt_drained(struct ckpt_dump *d, struct err *e);
 
 /* Threads that have had to do with an io_uring at any time. (uring_drain.c) */
 struct ckpt_uring_waits {

@@ -85,6 +85,7 @@ struct ckpt_dump {
 	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */
+	bool blind;             /* nobody could look for requests that are under way (drain.h) */
 	struct ckpt_uring_left left; /* requests of these that wait */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {

@@ -18,6 +18,7 @@
 #define TYPES "/sys/kernel/btf/vmlinux"
 #define TYPES_MAX MIB(64)
 #define CPUS_MAX 8192u
+#define LOAD_TRIES 20u
 #define DEPTH 8     /* of structures without a name in others */
 #define KNOWN 128u  /* members that were asked for */
 #define BUCKETS 8192u /* of structures by their names, of which there are ten thousand */
@@ -246,7 +247,12 @@ static int load(int map)
 		.prog_name = "vpskernel",
 	};
 
-	return sys_bpf(BPF_PROG_LOAD, &attr);
+	int fd;
+
+	/* A signal that comes while the kernel looks through it ends that (EAGAIN). */
+	for (unsigned tries = 0; (fd = sys_bpf(BPF_PROG_LOAD, &attr)) == -EAGAIN && tries < LOAD_TRIES; tries++)
+		;
+	return fd;
 }
 
 static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, uint64_t *ret, struct err *e)

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/drain.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
@@ -53,7 +54,9 @@ static int refuse(struct err *e, const struct ckpt_fd *f, const char *what)
 
 static int kernel_open(struct ckpt_dump *d, struct err *e)
 {
-	return d->kernel ? 0 : ckpt_kernel_open(&d->kernel, e);
+	int r = ckpt_drained(d, e);
+
+	return r < 0 || d->kernel ? r : ckpt_kernel_open(&d->kernel, e);
 }
 
 /* As the kernel tells in fdinfo unless the ring is busy, in which case another try may find it. */
@@ -198,7 +201,7 @@ int ckpt_uring_notice(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_thr
 	struct ckpt_call c = { SYS_io_uring_enter, { 0, 0, 0, IORING_ENTER_REGISTERED_RING }, 0 };
 	int r;
 
-	if (d->kernel || d->urings || !(d->spec->features & RT_FEATURE_IO_URING))
+	if (!d->blind || d->urings || !(d->spec->features & RT_FEATURE_IO_URING))
 		return 0;
 	r = ckpt_batch_one(b, th, &c, &c.ret, e);
 	d->urings = r == 0 && c.ret != -EINVAL && c.ret != -ENOSYS; /* one may be there and not be enabled */

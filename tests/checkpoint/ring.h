@@ -69,11 +69,18 @@ static unsigned waiting(const struct ring *r)
 	return __atomic_load_n(word(r, r->p.cq_off.tail), __ATOMIC_ACQUIRE) - *word(r, r->p.cq_off.head);
 }
 
-static struct io_uring_cqe take(struct ring *r)
+/* As struct io_uring_cqe begins, which has no size of its own. */
+struct completion {
+	uint64_t user_data;
+	int32_t res;
+	uint32_t flags;
+};
+
+static struct completion take(struct ring *r)
 {
 	unsigned *head = word(r, r->p.cq_off.head);
 	size_t size = r->p.flags & IORING_SETUP_CQE32 ? 32 : 16;
-	struct io_uring_cqe c = { .user_data = UINT64_MAX };
+	struct completion c = { .user_data = UINT64_MAX };
 
 	while (!waiting(r))
 		if (syscall(SYS_io_uring_enter, r->fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0 && errno != EINTR)

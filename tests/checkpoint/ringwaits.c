@@ -110,7 +110,7 @@ static void ask_all(void)
 
 static void check_completion(uint64_t data, int least)
 {
-	struct io_uring_cqe c = take(&ring);
+	struct completion c = take(&ring);
 
 	CHECK(c.user_data == data && c.res >= least);
 	if (c.user_data != data || c.res < least)
@@ -125,7 +125,7 @@ static void cancel(uint64_t data)
 	s->addr = data;
 	submit(&ring, 2);
 	for (int i = 0; i < 2; i++) {
-		struct io_uring_cqe c = take(&ring);
+		struct completion c = take(&ring);
 
 		of += c.user_data == data && c.res == -ECANCELED ? 1 : c.user_data == 98 && c.res == 0 ? 2 : 8;
 	}
@@ -189,7 +189,7 @@ static void ask_soon(void)
 
 static void check_soon(void)
 {
-	struct io_uring_cqe c = take(&timed);
+	struct completion c = take(&timed);
 
 	CHECK(c.user_data == 5 && c.res == -ETIME && now_ns() >= due);
 }

@@ -148,7 +148,7 @@ static void check_completions(void)
 		      errno == EINTR);
 	for (int i = 0; i < REQUESTS; i++) {
 		const int result[] = { -ETIME, PIECE, 0, closed };
-		struct io_uring_cqe c = take(&chains);
+		struct completion c = take(&chains);
 
 		CHECK(c.res == result[c.user_data]);
 	}

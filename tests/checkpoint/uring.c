@@ -96,7 +96,7 @@ static void check_direct(struct ring *r)
 	uint8_t block[BLOCK];
 
 	for (unsigned i = 0; i < DIRECT; i++) {
-		struct io_uring_cqe c = take(r);
+		struct completion c = take(r);
 
 		CHECK(c.res == BLOCK && c.user_data < DIRECT);
 		seen |= 1ull << c.user_data;
