@@ -182,7 +182,8 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, cannot be saved", f->fd,
 			       (int)f->pid, f->link);
 	if (ckpt_kinds[out->kind]->info || has_locks(f)) {
-		r = ckpt_fd_info(f->pid, f->fd, &info, e);
+		/* Locks of a process are told by its own fd alone. */
+		r = has_locks(f) ? ckpt_fd_info(f->pid, f->fd, &info, e) : ckpt_fd_info(getpid(), f->own, &info, e);
 		if (r < 0)
 			return r;
 		f->info = info;
