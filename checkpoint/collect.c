@@ -135,7 +135,7 @@ static int take_answers(struct visit *v, struct err *e)
 	r = ckpt_ask_finish(&v->q, &v->b, &v->th, e);
 	if (r == 0)
 		r = visit_take(v, e);
-	return r == 0 ? ckpt_uring_drain(v->d, v->k, v->t, &v->b, &v->th, e) : r;
+	return r == 0 ? ckpt_uring_notice(v->d, &v->b, &v->th, e) : r;
 }
 
 /* A thread that is not in the stub any more. Not earlier: a signal may have been delivered meanwhile. */

@@ -10,6 +10,7 @@
 #include "checkpoint/kinds.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
+#include "checkpoint/uring_waiting.h"
 #include "runtime/spec.h"
 
 #include <pthread.h>
@@ -84,6 +85,7 @@ struct ckpt_dump {
 	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */
+	struct ckpt_uring_left left; /* requests of these that wait */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */
@@ -206,10 +208,12 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 
 /*
  * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
- * is told in hundreds of small files. prepare() while the VPS runs; start() when it is stopped; collect() waits for
+ * is told in hundreds of small files. look_ahead() while the VPS runs, and prepare(), which waits for what that has begun, before
+ * anything else of these; start() when it is stopped; collect() waits for
  * it, and keeps what it has found in d->tree until done(), when the VPS is let go. Nested namespaces likewise: those that processes are in are
  * known ahead. (network.c)
  */
+int ckpt_network_look_ahead(struct ckpt_dump *d, struct err *e);
 int ckpt_network_prepare(struct ckpt_dump *d, const pid_t *pids, size_t n, struct err *e);
 int ckpt_network_start(struct ckpt_dump *d, struct err *e);
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e);
