@@ -297,19 +297,25 @@ static int add_vdso(const struct ckpt_task *k, const struct ckpt_map *l, struct 
 	return 0;
 }
 
+/* As it has been looked at; a long one is read line by line. */
+static FILE *open_maps(struct ckpt_dump *d, pid_t pid)
+{
+	const char *text;
+	size_t len;
+
+	return ckpt_look(d, pid, CKPT_LOOK_MAPS, &text, &len) == 0 && len ?
+		       fmemopen((void *)(uintptr_t)text, len, "r") :
+		       ckpt_maps_open(pid);
+}
+
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
-	cleanup_fclose FILE *f = NULL;
-	const char *text = NULL;
+	cleanup_fclose FILE *f = open_maps(d, k->pid);
 	struct ckpt_map l;
-	size_t len;
-	int n, r = ckpt_look(d, k->pid, CKPT_LOOK_MAPS, &text, &len);
+	int n, r;
 
-	if (r < 0)
-		return err_code(e, r, "read the map of process %d", (int)k->pid);
-	f = fmemopen((void *)(uintptr_t)text, len, "r");
 	if (!f)
-		return err_sys(e, "read the map of process %d", (int)k->pid);
+		return err_sys(e, "open the map of process %d", (int)k->pid);
 	while ((n = ckpt_maps_next(f, &l)) > 0) {
 		if (STREQ(l.name, "[vsyscall]"))
 			continue;

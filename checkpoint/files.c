@@ -119,12 +119,13 @@ static struct ckpt_seen *enter(struct ckpt_dump *d, const struct ckpt_fd *f)
 	return fresh && tsearch(fresh, &d->files.root, compare) ? fresh : NULL;
 }
 
+/* By our own fd, whose number is mostly the same, so that the kernel has its entry in /proc. */
 static int read_link(struct ckpt_fd *f, struct err *e)
 {
 	char path[64];
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), f->own);
 	n = readlink(path, f->link, sizeof(f->link) - 1);
 	if (n < 0 && errno == ENAMETOOLONG)
 		return err_set(e, ERR_UNSUPPORTED,
@@ -132,7 +133,7 @@ static int read_link(struct ckpt_fd *f, struct err *e)
 			       "path, which cannot be saved",
 			       f->fd, (int)f->pid);
 	if (n < 0)
-		return err_sys(e, "read %s", path);
+		return err_sys(e, "look at fd %d of process %d", f->fd, (int)f->pid);
 	f->link[n] = '\0';
 	return 0;
 }
@@ -181,7 +182,8 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, cannot be saved", f->fd,
 			       (int)f->pid, f->link);
 	if (ckpt_kinds[out->kind]->info || has_locks(f)) {
-		r = ckpt_fd_info(f->pid, f->fd, &info, e);
+		/* Locks of a process are told by its own fd alone. */
+		r = has_locks(f) ? ckpt_fd_info(f->pid, f->fd, &info, e) : ckpt_fd_info(getpid(), f->own, &info, e);
 		if (r < 0)
 			return r;
 		f->info = info;

@@ -16,7 +16,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define WORTH_IT 8 /* threads, which take longer to be looked at than a thread of ours to begin */
+#define WORTH_IT 8         /* threads, which take longer to be looked at than a thread of ours to begin */
+#define KEPT_MAX MIB(128) /* then the engine reads the rest: a few KiB are usual for a process, much may be a tenant's whim */
 
 static const struct {
 	const char *name;
@@ -24,7 +25,7 @@ static const struct {
 } files[CKPT_LOOK_COUNT] = {
 	[CKPT_LOOK_STATUS] = { "status", sizeof(struct ckpt_status) - 1 },
 	[CKPT_LOOK_AUXV] = { "auxv", 1024 },
-	[CKPT_LOOK_MAPS] = { "maps", MIB(64) },
+	[CKPT_LOOK_MAPS] = { "maps", KIB(256) },
 	[CKPT_LOOK_OOM_SCORE] = { "oom_score_adj", 64 },
 	[CKPT_LOOK_CORE_FILTER] = { "coredump_filter", 64 },
 	[CKPT_LOOK_AUTOGROUP] = { "autogroup", 128 },
@@ -104,13 +105,19 @@ static void read_place(int dirfd, const char *name, struct ckpt_looked_place *re
 					   sx.stx_mnt_id };
 }
 
-static void read_files(int dirfd, struct looked *t)
+/* How many bytes there are. */
+static size_t read_files(int dirfd, struct looked *t)
 {
-	for (enum ckpt_look i = 0; i < (t->first ? CKPT_LOOK_COUNT : CKPT_LOOK_STATUS + 1); i++)
+	size_t kept = 0;
+
+	for (enum ckpt_look i = 0; i < (t->first ? CKPT_LOOK_COUNT : CKPT_LOOK_STATUS + 1); i++) {
 		if (read_file(dirfd, t->tid, i, &t->file[i].text, &t->file[i].len) < 0)
 			t->file[i].text = NULL;
+		kept += t->file[i].text ? t->file[i].len : 0;
+	}
 	for (size_t i = 0; t->first && i < CKPT_LOOK_PLACES; i++)
 		read_place(dirfd, places[i], &t->place[i]);
+	return kept;
 }
 
 static int open_directory(pid_t tid)
@@ -123,33 +130,36 @@ static int open_directory(pid_t tid)
 	return fd < 0 ? -errno : fd;
 }
 
-static void look(struct looked *t, enum part part)
+static size_t look(struct looked *t, enum part part)
 {
 	cleanup_close int dirfd = -EBADF;
 	int expected = NOBODY;
+	size_t kept = 0;
 
 	if (!atomic_compare_exchange_strong(&t->by[part], &expected, LOOKOUT))
-		return;
+		return 0;
 	dirfd = open_directory(t->tid);
 	for (size_t i = 0; part == PART_SPACES && i < SPACES; i++)
 		t->space[i] = read_space(dirfd, spaces[i]);
 	if (part == PART_FILES)
-		read_files(dirfd, t);
+		kept = read_files(dirfd, t);
 	expected = LOOKOUT;
 	atomic_compare_exchange_strong(&t->by[part], &expected, LOOKED_AT);
+	return kept;
 }
 
 /* Namespaces are asked for first, of all: there the two meet in the middle. */
 static void *run(void *arg)
 {
 	struct ckpt_lookout *l = arg;
+	size_t kept = 0;
 
 	/* A table of open files of its own, which nobody has to wait for. */
 	(void)!close_range(3, UINT_MAX, CLOSE_RANGE_UNSHARE);
 	for (size_t i = l->count; !l->stop && i-- > 0;)
 		look(&l->threads[i], PART_SPACES);
-	for (size_t i = 0; !l->stop && i < l->count; i++)
-		look(&l->threads[i], PART_FILES);
+	for (size_t i = 0; !l->stop && kept < KEPT_MAX && i < l->count; i++)
+		kept += look(&l->threads[i], PART_FILES);
 	return NULL;
 }
 

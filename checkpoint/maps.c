@@ -4,7 +4,7 @@
 #include "base/macro.h"
 
 #include <errno.h>
-#include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 FILE *ckpt_maps_open(pid_t pid)
@@ -15,19 +15,45 @@ FILE *ckpt_maps_open(pid_t pid)
 	return fopen(path, "re");
 }
 
+/* A number and the character behind it; true when both are there. */
+static bool take_number(const char **at, int base, char behind, uint64_t *ret)
+{
+	char *end;
+
+	*ret = strtoull(*at, &end, base);
+	if (end == *at || *end != behind)
+		return false;
+	*at = end + 1;
+	return true;
+}
+
+/* "START-END PERMS OFFSET MAJOR:MINOR INODE NAME"; sscanf(3) would take several times as long. */
+static bool parse(const char *at, struct ckpt_map *ret)
+{
+	uint64_t major, minor;
+
+	if (!take_number(&at, 16, '-', &ret->start) || !take_number(&at, 16, ' ', &ret->end) || strcspn(at, " ") != 4)
+		return false;
+	memcpy(ret->perms, at, 4);
+	ret->perms[4] = '\0';
+	at += 4 + (at[4] == ' ');
+	if (!take_number(&at, 16, ' ', &ret->offset) || !take_number(&at, 16, ':', &major) ||
+	    !take_number(&at, 16, ' ', &minor) || !take_number(&at, 10, ' ', &ret->ino))
+		return false;
+	ret->major = (unsigned)major;
+	ret->minor = (unsigned)minor;
+	snprintf(ret->name, sizeof(ret->name), "%s", at + strspn(at, " "));
+	return true;
+}
+
 int ckpt_maps_next(FILE *f, struct ckpt_map *ret)
 {
 	char text[4600];
-	int at = 0;
 
 	if (!fgets(text, sizeof(text), f))
 		return 0;
 	text[strcspn(text, "\n")] = '\0';
-	if (sscanf(text, "%" SCNx64 "-%" SCNx64 " %7s %" SCNx64 " %x:%x %" SCNu64 "%n", &ret->start, &ret->end,
-		   ret->perms, &ret->offset, &ret->major, &ret->minor, &ret->ino, &at) != 7 || !at)
-		return -EPROTO;
-	snprintf(ret->name, sizeof(ret->name), "%s", text + at + strspn(text + at, " "));
-	return 1;
+	return parse(text, ret) ? 1 : -EPROTO;
 }
 
 bool ckpt_map_is_vdso(const struct ckpt_map *m)

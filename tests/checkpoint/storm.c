@@ -11,8 +11,8 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 
-#define ZOMBIES 1000
-#define VFORKERS 8 /* of which one is always in a vfork(2) */
+#define ZOMBIES 500
+#define VFORKERS 6 /* of which one is always in a vfork(2) */
 #define STATUS 23
 
 extern char **environ;
