@@ -168,6 +168,8 @@ struct table {
 	const bool *right; /* which columns are set flush right; NULL: none */
 };
 int table_add(struct table *t, enum colour colour, const char *text);
+/* A heading of one title a column. */
+void table_titles(struct table *t, const char *const *titles);
 /* The first row is the heading when `heading`. */
 void table_print(struct table *t, bool heading);
 void table_done(struct table *t);

@@ -38,7 +38,8 @@ static void members(const struct completion *k, const char *method, const char *
 			  json_string_value(json_object_get(row, about)));
 }
 
-static void settings(const struct completion *k, const char *suffix)
+/* Of each setting that has one: `column` of the table ("name", "option"), between two texts. */
+static void settings(const struct completion *k, const char *before, const char *column, const char *after)
 {
 	json_t *table, *row;
 	struct err e;
@@ -47,29 +48,13 @@ static void settings(const struct completion *k, const char *suffix)
 	if (cli_settings_table(k->c, &table, &e) < 0)
 		return;
 	json_array_foreach(table, i, row) {
+		const char *word = json_string_value(json_object_get(row, column));
 		char text[128];
 
-		snprintf(text, sizeof(text), "%s%s",
-			 json_string_value(json_object_get(row, "name")), suffix);
+		if (!word)
+			continue;
+		snprintf(text, sizeof(text), "%s%s%s", before, word, after);
 		candidate(k, text, json_string_value(json_object_get(row, "help")));
-	}
-}
-
-static void setting_options(const struct completion *k)
-{
-	json_t *table, *row;
-	struct err e;
-	size_t i;
-
-	if (cli_settings_table(k->c, &table, &e) < 0)
-		return;
-	json_array_foreach(table, i, row) {
-		const char *option = json_string_value(json_object_get(row, "option"));
-		char text[128];
-
-		snprintf(text, sizeof(text), "--%s", option ? option : "");
-		if (option)
-			candidate(k, text, json_string_value(json_object_get(row, "help")));
 	}
 }
 
@@ -100,10 +85,10 @@ static void complete_kind(const struct completion *k, enum word_kind kind)
 		members(k, "Templates", "templates", "distribution");
 		break;
 	case WORD_SETTING:
-		settings(k, "=");
+		settings(k, "", "name", "=");
 		break;
 	case WORD_KEY:
-		settings(k, "");
+		settings(k, "", "name", "");
 		break;
 	case WORD_COLUMNS:
 		columns(k);
@@ -221,7 +206,7 @@ static void arguments(const struct completion *k, const struct cmd_entry *cmd, s
 		options(k, cmd->options);
 		options(k, cli_global_options);
 		if (cmd->flags & CMD_SETTINGS)
-			setting_options(k);
+			settings(k, "--", "option", "");
 	} else if (count < cmd->max_args) {
 		complete_kind(k, cmd->kinds[count < last ? count : last]);
 	}

@@ -163,6 +163,12 @@ int table_add(struct table *t, enum colour colour, const char *text)
 	return t->cells[t->count].text ? (t->count++, 0) : -ENOMEM;
 }
 
+void table_titles(struct table *t, const char *const *titles)
+{
+	for (size_t i = 0; i < t->columns; i++)
+		table_add(t, PLAIN, titles[i]);
+}
+
 /* Characters, not bytes; wide ones do not occur in what tables show. */
 static size_t width(const char *s)
 {

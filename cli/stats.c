@@ -80,8 +80,7 @@ static void show_table(json_t *list)
 	json_t *u;
 	size_t i;
 
-	for (size_t k = 0; k < ARRAY_SIZE(titles); k++)
-		table_add(&t, PLAIN, titles[k]);
+	table_titles(&t, titles);
 	json_array_foreach(list, i, u) {
 		table_add(&t, PLAIN, json_string_value(json_object_get(u, "name")));
 		table_add(&t, PLAIN, format_duration((uint64_t)usage_number(u, "cpu.usage_usec"), buf,

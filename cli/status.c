@@ -83,8 +83,7 @@ static void show_counters(json_t *counters)
 	json_t *row;
 	size_t i;
 
-	for (size_t k = 0; k < ARRAY_SIZE(titles); k++)
-		table_add(&t, PLAIN, titles[k]);
+	table_titles(&t, titles);
 	json_array_foreach(counters, i, row) {
 		const char *name = json_string_value(json_object_get(row, "name"));
 		bool bytes = !STREQ(name, "pids") && !STREQ(name, "groups");

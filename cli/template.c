@@ -23,8 +23,7 @@ static void show(json_t *list)
 	json_t *row;
 	size_t i;
 
-	for (size_t k = 0; k < ARRAY_SIZE(titles); k++)
-		table_add(&t, PLAIN, titles[k]);
+	table_titles(&t, titles);
 	json_array_foreach(list, i, row) {
 		char text[64];
 

@@ -116,8 +116,7 @@ static void print_table(const struct top *t)
 	cleanup_table struct table out = { .columns = ARRAY_SIZE(titles), .right = right };
 	char buf[32];
 
-	for (size_t i = 0; i < ARRAY_SIZE(titles); i++)
-		table_add(&out, PLAIN, titles[i]);
+	table_titles(&out, titles);
 	for (size_t i = 0; i < t->view.count; i++) {
 		const struct usage_row *r = &t->rows[i];
 
