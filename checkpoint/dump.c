@@ -13,6 +13,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
@@ -79,6 +80,7 @@ static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable,
 
 static void dump_free(struct ckpt_dump *d)
 {
+	ckpt_lookout_done(d);
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
 	ckpt_sockets_unlock(d);
@@ -137,6 +139,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->group = d->socks_pidfd = -EBADF;
+	pthread_mutex_init(&d->arena_lock, NULL);
 	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->init = init;
 	d->cgroup = c;
@@ -159,8 +162,10 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	cleanup_free pid_t *pids = NULL;
 	uint8_t vdso[16];
 	size_t n = 0;
-	int r = ckpt_list(d->cgroup, &pids, &n, e);
+	int r = ckpt_network_look_ahead(d, e);
 
+	if (r == 0)
+		r = ckpt_list(d->cgroup, &pids, &n, e);
 	/* Rounds have met them: what this takes here, more would be written to meanwhile. */
 	for (size_t i = 0; r == 0 && !d->precopy && i < n; i++)
 		ckpt_warm(pids[i]);
@@ -309,6 +314,7 @@ int ckpt_dump_commit(struct ckpt_dump *d, struct err *e)
 		ckpt_sockets_silence(d, false, &ignored);
 		return r;
 	}
+	ckpt_ahead_let_go(&d->ahead);
 	ckpt_frozen_reap(&d->frozen);
 	dump_free(d);
 	return 0;

@@ -44,7 +44,7 @@ struct watched {
 	bool told;           /* in this round */
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
-	bool family;         /* as ckpt_has_family() */
+	bool family;         /* as ckpt_sources_add() tells */
 	bool direct;         /* the disk may write into its memory: it has a file open with O_DIRECT */
 };
 
@@ -71,6 +71,7 @@ struct ckpt_precopy {
 	const struct ckpt_dump_options *o;
 	struct ckpt_writer *w;
 	struct ckpt_oracle *oracle;
+	size_t last_found; /* in procs */
 	struct ckpt_arena arena;
 	struct watched **procs;
 	size_t count;

@@ -161,6 +161,11 @@ static int users(struct building *b, struct err *e)
 	return join_users(b->r, b->l, e);
 }
 
+static int networks(struct building *b, struct err *e)
+{
+	return restore_networks_last(b->r, e);
+}
+
 static int freeze_groups(struct building *b, struct err *e)
 {
 	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
@@ -202,6 +207,7 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },
+	{ "last of the network", networks, NULL },
 	{ "last numbers", settle_numbers, NULL },
 	{ "frozen groups", freeze_groups, NULL },
 };

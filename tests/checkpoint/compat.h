@@ -18,7 +18,7 @@ static int sys(int nr, uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t 
 	return r;
 }
 
-#define P(x) ((uint32_t)(unsigned long)(x)) /* an address, too, where it has 32 bits */
+#define P(x) ((uint32_t)(uintptr_t)(x))
 #define CHECK(cond) check(cond, #cond "\n")
 
 static void say(const char *s)

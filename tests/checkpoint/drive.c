@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFklNptx] [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFklNptx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
  * whatever it will. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
  * many times. -x: the engine is killed again and again while it saves, and the program is told "on" for "go".
  * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
- * typed on the console before. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
+ * typed on the console before. -a: before it is restored, that is tried with an image in which paths that begin with FROM
+ * begin with TO: it must fail as they lead through what is open. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
  * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
  * network namespace, with a directory for their notes, and VPS_INIT for the number of its process 1.
  */
@@ -21,6 +22,7 @@
 #include "checkpoint/restore.h"
 #include "netns/netns.h"
 #include "runtime/value.h"
+#include "tests/checkpoint/alter.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +51,8 @@ static struct netns_host net_host;
 static char ip4[64], ip6[64];
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
+static char *altered[32]; /* -a */
+static size_t altered_count;
 static const char *tree; /* what else is in the root: PROGRAM may be a script then */
 
 struct console {
@@ -443,6 +447,32 @@ static int try_restore(const struct rt_spec *s, int fd, struct err *e)
 	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
 }
 
+/* Hostile images. */
+static int try_altered(const struct rt_spec *s, int fd, char *how, struct err *e)
+{
+	cleanup_close int copy = memfd_create("image", MFD_CLOEXEC);
+	char *to = strchr(how, '=') + 1, text[1400];
+	struct rt_vps *v;
+	int r;
+
+	to[-1] = '\0';
+	lseek(fd, 0, SEEK_SET);
+	r = alter_image(fd, copy, how, to, e);
+	if (r == 0)
+		r = err_set(e, ERR_FAIL, "nothing in the image is at %s", how);
+	lseek(fd, 0, SEEK_SET);
+	lseek(copy, 0, SEEK_SET);
+	if (r < 0)
+		return r;
+	if (ckpt_restore(s, NULL, copy, &v, e) == 0)
+		return err_set(e, ERR_FAIL, "it was restored with %s instead of %s", to, how);
+	if (!strstr(err_format(e, text, sizeof(text)), strerror(ELOOP)))
+		return err_wrap(e, "with %s instead of %s", to, how);
+	printf("# not restored: %s\n", text);
+	to[-1] = '=';
+	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
+}
+
 /* The program once more, as `vps exec` starts it. */
 static int run_command(struct rt_vps *v, struct err *e)
 {
@@ -516,6 +546,8 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	rt_finish(*v);
 	*v = NULL;
 	r = phases ? try_restore(s, fd, e) : 0;
+	for (size_t i = 0; r == 0 && i < altered_count; i++)
+		r = try_altered(s, fd, altered[i], e);
 	if (r < 0)
 		return r;
 	start = now_monotonic_us();
@@ -615,8 +647,13 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klfFNpxn:m:c:seti:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klfFNpxn:m:c:seti:a:d:H:T:")) >= 0)
 		switch (opt) {
+		case 'a':
+			if (altered_count == ARRAY_SIZE(altered) || !strchr(optarg, '='))
+				return 2;
+			altered[altered_count++] = optarg;
+			break;
 		case 'i': typed = optarg; break;
 		case 'd': device = optarg; break;
 		case 'T': tree = optarg; break;

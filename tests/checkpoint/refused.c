@@ -25,7 +25,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS };
 
 static int ready[2];
 
@@ -50,16 +50,17 @@ static void poll_by_ring(void)
 	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) > 0 && c->user_data == 5 && c->res == POLLIN);
 }
 
-/* An io_uring that its thread alone has, in a place of its own, and no table of open files. */
-static void place_ring(void)
+/* An io_uring that its thread alone has, in a place of its own, and no table of open files; also one that is not enabled,
+ * in the first place. */
+static void place_ring(unsigned place, unsigned flags)
 {
-	struct io_uring_params p = { 0 };
+	struct io_uring_params p = { .flags = flags };
 	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
-	struct io_uring_rsrc_update at = { .offset = 4, .data = (unsigned)fd };
+	struct io_uring_rsrc_update at = { .offset = place, .data = (unsigned)fd };
 
 	CHECK(syscall(SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &at, 1) == 1 && close(fd) == 0);
 	wait_for_restore();
-	CHECK(syscall(SYS_io_uring_enter, 4, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) == 0);
+	CHECK(syscall(SYS_io_uring_enter, place, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) == (flags ? -1 : 0));
 }
 
 /* A pipe that an io_uring alone has. */
@@ -254,9 +255,16 @@ int main(void)
 		return done();
 	}
 	if (WHAT == PLACED) {
-		place_ring();
+		place_ring(4, 0);
 		return done();
 	}
+	if (WHAT == ASLEEP) {
+		place_ring(0, IORING_SETUP_R_DISABLED);
+		return done();
+	}
+	if (WHAT == LAYERS) /* of an overlay, from a directory that the kernel does not tell */
+		CHECK(mkdir("/run/a", 0755) == 0 && mkdir("/run/b", 0755) == 0 && chdir("/run") == 0 &&
+		      mount("over", "/run/a", "overlay", 0, "lowerdir=a:b") == 0 && chdir("/") == 0);
 	if (WHAT == HELD) {
 		hold_by_ring();
 		return done();
