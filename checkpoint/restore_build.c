@@ -15,6 +15,7 @@
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/times.h"
+#include "checkpoint/uring_waiting.h"
 #include "checkpoint/waits.h"
 
 #include <errno.h>
@@ -160,6 +161,11 @@ static int users(struct building *b, struct err *e)
 	return join_users(b->r, b->l, e);
 }
 
+static int networks(struct building *b, struct err *e)
+{
+	return restore_networks_last(b->r, e);
+}
+
 static int freeze_groups(struct building *b, struct err *e)
 {
 	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
@@ -194,12 +200,14 @@ static const struct {
 	{ "limits", NULL, restore_outside },
 	{ "threads", NULL, restore_threads },
 	{ "signals", NULL, restore_signals },
+	{ "requests", NULL, restore_uring_requests },
 	{ "waits", NULL, restore_waits },
 	{ "calls", NULL, restore_waits_enter },
 	{ "interrupted calls", NULL, restore_waits_finish },
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },
+	{ "last of the network", networks, NULL },
 	{ "last numbers", settle_numbers, NULL },
 	{ "frozen groups", freeze_groups, NULL },
 };

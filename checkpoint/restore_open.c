@@ -13,7 +13,6 @@
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
-#include "checkpoint/netstate.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 
@@ -301,24 +300,6 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 		return err_code(e, fd, "open %s", m->path);
 	n = place(fd, restore_fd_mapped(r, i), e);
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
-}
-
-static int restore_networks(const struct restore *r, struct err *e)
-{
-	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_NET);
-	cleanup_close int own = main ? fcntl(restore_fd_space(r, main), F_DUPFD_CLOEXEC, restore_fd_end(r)) :
-				       open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	cleanup_free int *fd = malloc((r->tree.space_count + 1) * sizeof(*fd));
-	struct ckpt_netplaces at = { fd, r->tree.space_count + 1 };
-	struct ckpt_netseen seen = { restore_early_look(r), r->netsame, &r->moved };
-
-	if (!fd || own < 0)
-		return err_code(e, fd ? -errno : -ENOMEM, "restore the network");
-	fd[0] = own;
-	for (uint32_t id = 1; id <= r->tree.space_count; id++)
-		fd[id] = r->tree.spaces[id - 1]->kind == CKPT_SPACE_NET && id != main ? restore_fd_space(r, id) :
-											 -EBADF;
-	return ckpt_netstate_restore(r->tree.nets, r->tree.net_count, &at, &seen, e);
 }
 
 static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)

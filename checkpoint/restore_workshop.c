@@ -154,8 +154,7 @@ int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *
 		       n;
 }
 
-/* The runtime's mount that shows most of the file system. */
-static ssize_t widest(const struct mounting *m, uint32_t super)
+ssize_t workshop_widest(const struct mounting *m, uint32_t super)
 {
 	ssize_t best = -1;
 
@@ -198,7 +197,7 @@ static bool is_used(const struct mounting *m, uint32_t super)
 static int copy_supers(struct mounting *m, struct err *e)
 {
 	for (uint32_t s = 1; s <= m->tree->super_count; s++) {
-		ssize_t i = widest(m, s), at;
+		ssize_t i = workshop_widest(m, s), at;
 		const char *root = i < 0 ? NULL : m->tree->mounts[i]->root;
 
 		if (!is_used(m, s))
