@@ -66,19 +66,22 @@ static int add_options(struct ckpt_dump *d, const struct ckpt_mountfs *fs, Ckpt_
 	return n;
 }
 
-/* From where such a way began the kernel does not tell. */
-static bool has_relative_way(const Ckpt__Super *s)
+/* Whether all directories of an overlay are absolute paths, and there when `root` is one to look in. */
+static bool has_ways(const Ckpt__Super *s, int root)
 {
 	for (size_t i = 0; i < s->n_options; i++) {
 		const char *at = (const char *)s->options[i]->value.data;
 		char path[4096];
 
 		while (ckpt_mountfs_is_way(s->options[i]->name) &&
-		       (at = ckpt_mountfs_next_way(s->options[i]->name, at, path, sizeof(path))))
-			if (path[0] && path[0] != '/')
-				return true;
+		       (at = ckpt_mountfs_next_way(s->options[i]->name, at, path, sizeof(path)))) {
+			cleanup_close int fd = path[0] && root >= 0 ? path_open_in_root(root, path, O_PATH, 0) : -EBADF;
+
+			if (path[0] && (path[0] != '/' || (root >= 0 && fd < 0)))
+				return false;
+		}
 	}
-	return false;
+	return true;
 }
 
 /* The namespace that a bind mount of nsfs keeps; it may be one that nothing else has shown. */
@@ -252,6 +255,7 @@ int ckpt_super_collect(struct ckpt_dump *d, uint32_t space, struct ckpt_mountinf
 	Ckpt__Super *s;
 	int n = 0;
 	bool nsfs = STREQ(m->type, "nsfs"); /* all of them in one file system */
+	bool top = STREQ(m->at, "/"), own = top && space == d->spaces.main[CKPT_SPACE_MNT]; /* the VPS's root */
 
 	*ret = nsfs ? 0 : find_super(d, m->dev);
 	if (*ret)
@@ -265,12 +269,16 @@ int ckpt_super_collect(struct ckpt_dump *d, uint32_t space, struct ckpt_mountinf
 	/* Seen among mounts of a nested user namespace first, it is taken to be its own. */
 	if (d->tree.spaces[space - 1]->owner != d->spaces.main[CKPT_SPACE_USER])
 		s->owner = d->tree.spaces[space - 1]->owner;
-	if (fs && !STREQ(m->at, "/"))
+	if (fs && !own)
 		n = add_options(d, fs, s, m->options);
 	if (n < 0)
 		return err_code(e, -ENOMEM, "collect mounts");
-	if (fs && has_relative_way(s))
+	/* From where a relative path began the kernel does not tell. */
+	if (fs && !has_ways(s, -EBADF))
 		return ckpt_mount_refuse(m, e, "of directories that were given by relative paths, which cannot be saved");
+	/* The root of a container may be all that is left of where it was mounted. */
+	if (fs && top && !own && !has_ways(s, ckpt_space_root(d, space)))
+		return ckpt_mount_refuse(m, e, "of directories that are not there any more, which cannot be saved");
 	*ret = (uint32_t)d->tree.super_count;
 	if (nsfs)
 		return nsfs_space(d, space, m, s, e);

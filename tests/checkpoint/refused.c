@@ -25,7 +25,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT };
 
 static int ready[2];
 
@@ -81,6 +81,16 @@ static _Noreturn void stay(void)
 		for (;;)
 			pause();
 	_exit(1);
+}
+
+/* Its root is an overlay whose layers nobody has mounted any more. */
+static _Noreturn void live_in_overlay(void)
+{
+	CHECK(unshare(CLONE_NEWNS) == 0 && mount("none", "/run", "tmpfs", 0, NULL) == 0);
+	CHECK(mkdir("/run/a", 0755) == 0 && mkdir("/run/b", 0755) == 0);
+	CHECK(mount("over", "/run/a", "overlay", 0, "lowerdir=/run/a:/run/b") == 0);
+	CHECK(chdir("/run/a") == 0 && syscall(SYS_pivot_root, ".", ".") == 0 && umount2(".", MNT_DETACH) == 0);
+	stay();
 }
 
 /* A queueing discipline that filters are hung into, in a network namespace of its own. */
@@ -274,7 +284,9 @@ int main(void)
 		CHECK(fanotify_mark(fd, FAN_MARK_ADD, FAN_OPEN, AT_FDCWD, "/test") == 0);
 		close(open("/test", O_RDONLY));
 	}
-	if (WHAT == NAMESPACE || WHAT == DISCIPLINE) {
+	if (WHAT == ROOT && fork() == 0)
+		live_in_overlay();
+	if (WHAT == NAMESPACE || WHAT == DISCIPLINE || WHAT == ROOT) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);
