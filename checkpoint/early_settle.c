@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/lend.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/pairs.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_early.h"
@@ -216,6 +217,7 @@ int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e)
 		return err_sys(e, "make a socket pair");
 	s.sock = pair[0];
 	r->lender = pair[1];
+	ckpt_netsame_join(r->netsame);
 	n = rt_helper(r->vps, &(struct rt_helper){ number, run_helper, pair[0], serve_helper, &s }, &helper, e);
 	r->lender = -EBADF;
 	close(pair[0]);

@@ -183,9 +183,17 @@ bool ckpt_netsame_is_put_off(const struct ckpt_netsame *s)
 	return state_of(s) != IDLE && s->shared->put_off;
 }
 
-bool ckpt_netsame_all(const struct ckpt_netsame *s)
+void ckpt_netsame_join(struct ckpt_netsame *s)
 {
-	await(s);
+	if (s && s->running)
+		pthread_join(s->thread, NULL);
+	if (s)
+		s->running = false;
+}
+
+bool ckpt_netsame_all(struct ckpt_netsame *s)
+{
+	ckpt_netsame_join(s);
 	return memchr(s->shared->same, false, s->size - sizeof(*s->shared)) == NULL;
 }
 
@@ -198,8 +206,7 @@ void ckpt_netsame_free(struct ckpt_netsame *s)
 {
 	if (!s)
 		return;
-	if (s->running)
-		pthread_join(s->thread, NULL);
+	ckpt_netsame_join(s);
 	fd_close(&s->netns);
 	munmap(s->shared, s->size);
 	free(s);

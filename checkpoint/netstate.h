@@ -76,10 +76,12 @@ void ckpt_netlook_free(struct ckpt_netlook *l);
 struct ckpt_netsame;
 struct ckpt_netsame *ckpt_netsame_new(Ckpt__NetState *const *states, size_t count, uint32_t ns);
 void ckpt_netsame_start(struct ckpt_netsame *s, int netns_fd);
+/* Waits for the thread's end: a process that is cloned while it ends has the locks that it holds (malloc(3)) for good. */
+void ckpt_netsame_join(struct ckpt_netsame *s);
 void ckpt_netsame_free(struct ckpt_netsame *s);
 /* Where ckpt_netstate_restore() has put it off: whether all are as they were. Waits for the thread. */
 bool ckpt_netsame_is_put_off(const struct ckpt_netsame *s);
-bool ckpt_netsame_all(const struct ckpt_netsame *s);
+bool ckpt_netsame_all(struct ckpt_netsame *s);
 /*
  * Links may be in one namespace and stand on, or lead to, another of the VPS's: an image says which by its number in
  * place of the kernel's (IFLA_LINK_NETNSID). Puts that in; ERR_UNSUPPORTED for those that lead out of the VPS, but

@@ -79,6 +79,7 @@ void rt_announce(const struct rt_vps *v);
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
  * pid, `number` that inside. While it works, serve(arg) is called here whenever `sock` can be read (its other end
  * is the helper's, by inheritance; negative: there is none), until that returns 1 or a negative errno value with *e filled.
+ * The caller has no other thread: what that one had locked would be so for good in the copy (clone(2)).
  */
 struct rt_helper {
 	pid_t number;
