@@ -14,12 +14,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* Beside the place of a file that is to be moved; what a killed engine has left goes with the next. */
-#define BESIDE ".vps-binding"
+#define BESIDE_ROOM 40
 
 const char *unix_path(const ProtobufCBinaryData *name, char path[UNIX_PATH_ROOM])
 {
@@ -203,23 +204,42 @@ int unix_find_name(const ProtobufCBinaryData *name, struct unix_place *ret, stru
 	return unix_path(name, path) ? find_path(path, ret, e) : 0;
 }
 
+/* A directory that nobody else has, by a name that nobody has guessed: what is there is the tenant's.
+ * The directory of an engine that is killed meanwhile stays. */
+static int make_beside(const struct unix_place *to, char name[BESIDE_ROOM], struct err *e)
+{
+	uint64_t random;
+	int fd;
+
+	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
+		return err_sys(e, "choose a name for a directory beside %s", to->base);
+	snprintf(name, BESIDE_ROOM, ".vps-binding-%016" PRIx64, random);
+	if (mkdirat(to->dir, name, 0700) < 0)
+		return err_sys(e, "make a directory beside %s", to->base);
+	fd = openat(to->dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0) {
+		err_sys(e, "open a directory beside %s", to->base);
+		unlinkat(to->dir, name, AT_REMOVEDIR);
+	}
+	return fd;
+}
+
 /* Beside its place, under its own name. */
 static int bind_moved(int fd, const Ckpt__Socket *s, const struct unix_place *to, struct err *e)
 {
 	struct unix_place at = UNIX_NOWHERE;
-	cleanup_close int root = -EBADF;
-	int r = path_remove_tree_at(to->dir, BESIDE);
+	char name[BESIDE_ROOM];
+	cleanup_close int root = make_beside(to, name, e);
+	int r, gone;
 
-	if (r == 0 && (mkdirat(to->dir, BESIDE, 0700) < 0 ||
-		       (root = openat(to->dir, BESIDE, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)) < 0))
-		r = -errno;
-	r = r < 0 ? err_code(e, r, "make a directory beside %s", to->base) : bind_below(root, fd, &s->name, &at, e);
+	if (root < 0)
+		return root;
+	r = bind_below(root, fd, &s->name, &at, e);
 	if (r == 0 && renameat(at.dir, at.base, to->dir, to->base) < 0)
 		r = err_sys(e, "move a socket to %s", to->base);
 	fd_close(&at.dir);
-	if (path_remove_tree_at(to->dir, BESIDE) < 0 && r == 0)
-		r = err_sys(e, "remove what was beside %s", to->base);
-	return r;
+	gone = path_remove_tree_at(to->dir, name);
+	return gone < 0 && r == 0 ? err_code(e, gone, "remove what was beside %s", to->base) : r;
 }
 
 /* By its own name, from where that begins. */

@@ -125,10 +125,28 @@ static int delete_one(const char *path, const char *other)
 	return unlink(path);
 }
 
+/* What is called like a directory of the engine's beside the place of a moved file. */
+#define OWN "/root/a/.vps-binding"
+
+static void check_own(void)
+{
+	DIR *d = opendir("/root/a");
+	struct dirent *one;
+	int ours = 0;
+
+	CHECK(d && access(OWN "/kept", F_OK) == 0);
+	while (d && (one = readdir(d)))
+		ours += strncmp(one->d_name, ".vps-", 5) == 0;
+	CHECK(ours == 1);
+	if (d)
+		closedir(d);
+}
+
 static void moved(const char *at)
 {
 	(void)at;
 	on_both("/root/was", rename, "/root/a/is");
+	CHECK(mkdir(OWN, 0700) == 0 && mkdir(OWN "/kept", 0700) == 0);
 }
 
 static void deleted(const char *at)
@@ -266,6 +284,7 @@ static void check_places(void)
 			dprintf(1, "that was %s\n", places[i].name);
 		guest_failed |= failed;
 	}
+	check_own();
 	CHECK(chdir("/root/b") == 0);
 	CHECK(send(use(connect, SOCK_DGRAM, "taken", "d"), "x", 1, 0) == 1 && recv(next_one, t, 8, MSG_DONTWAIT) == 1);
 	fcntl(next_listener, F_SETFL, O_NONBLOCK);
