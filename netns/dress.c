@@ -228,14 +228,20 @@ int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, stru
 	struct netns_made made[NETNS_IF_MAX] = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	struct err later;
 
+	if (r < 0)
+		return r;
 	netns_links_name(h, v, made);
-	for (size_t k = 0; r == 0 && k < v->if_count; k++) {
+	for (size_t k = 0; k < v->if_count; k++) {
 		if (!netns_if_has_link(&v->ifs[k]))
 			continue;
 		made[k].index = nl_ifindex(&n, made[k].name);
-		if (made[k].index)
-			r = dress_again(&n, h, v, &v->ifs[k], &made[k], e);
+		if (made[k].index && dress_again(&n, h, v, &v->ifs[k], &made[k], r < 0 ? &later : e) < 0)
+			r = -1;
+		/* Of one that fails, too, what can be done is. */
+		if (nl_talk(&n, v->name, NULL, NULL, r < 0 ? &later : e) < 0)
+			r = -1;
 	}
-	return r < 0 ? r : nl_talk(&n, v->name, NULL, NULL, e);
+	return r;
 }

@@ -128,7 +128,7 @@ int netns_vps_leave(const struct netns_host *h, const struct netns_vps *v, struc
 /*
  * The host's ends of a VPS that runs, as if they had just been made: in their bridges, with their neighbours and routes and
  * all that this version tells them. After the bridge was mended; and when a new vpsd finds those that an older one's
- * monitors made. What is held (hold.h) stays so.
+ * monitors made. What is held (hold.h) stays so. One that fails keeps no other from it; the first error is told.
  */
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 

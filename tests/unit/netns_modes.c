@@ -187,6 +187,12 @@ TEST(two_interfaces)
 	eq_int(lab_connect(world, "198.51.100.13", 9), -ECONNREFUSED, "the second from outside");
 	netns_vps_stat(&host, &a.v, &s, &e);
 	eq_int(s.spoofed_packets, 0, "each answers by its own");
+	snprintf(a.ifs[0].parent, sizeof(a.ifs[0].parent), "nosuch");
+	lab_run(-1, "ip route del 198.51.100.13");
+	ok(netns_vps_attach(&host, &a.v, &e) < 0, "attached again, the parent of the first being gone");
+	ok(strstr(e.msg, "nosuch") != NULL, "which is said: %s", e.msg);
+	eq_int(lab_connect(home, "198.51.100.13", 9), -ECONNREFUSED, "the second is attached");
+	*a.ifs[0].parent = '\0';
 	ok(down(&a), "down");
 }
 
