@@ -30,17 +30,22 @@ const size_t vps_columns_count = ARRAY_SIZE(vps_columns);
 
 static const char default_columns[] = "name,state,pid,template,uptime,autostart";
 
-/* What does not fit is left out. */
+/* What does not fit is left out, which an ellipsis says. */
 static void join(json_t *array, char *buf, size_t size)
 {
+	static const char more[] = ",...";
 	size_t len = 0, i;
 	json_t *one;
 
 	json_array_foreach(array, i, one) {
 		const char *text = json_string_value(one);
 
-		if (!text || len + strlen(text) + 2 > size)
+		if (!text)
 			continue;
+		if (len + strlen(text) + 1 + sizeof(more) > size) {
+			snprintf(buf + len, size - len, "%s", more + !len);
+			return;
+		}
 		len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? "," : "", text);
 	}
 }

@@ -33,6 +33,15 @@ setup_file() {
 	fails_like 2 '^vps: list: unknown column foo \(hint: there are name,state,pid,' vps list -o name,foo
 }
 
+@test "a list that is longer than there is room for ends with what says so" {
+	# shellcheck disable=SC2046
+	vps create many $(printf 'publish=%d:80 ' {20001..20200})
+	succeeds vps list -o name,publish
+	assert_match '20001:80,20002:80,.*,\.\.\.'
+	refute_match 20200
+	vps destroy many
+}
+
 @test "colours only on a terminal, and not when unwanted" {
 	TERM=xterm run "$VPS_TOP/tests/cli/on_tty" -- "$VPS_BUILD/vps" list
 	assert_match $'\033\[32mrunning'
