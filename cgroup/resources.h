@@ -66,6 +66,9 @@ int cgroup_apply(const struct cgroup *c, const struct cgroup_setting *set, size_
  * ERR_UNSUPPORTED as above. For `vps doctor`, and `vps set` on a stopped VPS. */
 int cgroup_setting_supported(const struct cgroup_host *h, const char *name, struct err *e);
 
+/* A list of CPUs ("0-3,7") names CPUs of this host; "" is fine. ERR_USAGE. */
+int cgroup_cpus_check(const char *list, struct err *e);
+
 /*
  * The whole disk that holds `path`, for the kernel's io files, which take no partition. Btrfs
  * answers with the first of its devices, an overlay with its upper directory's. ERR_UNSUPPORTED

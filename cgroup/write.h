@@ -61,9 +61,6 @@ int cgroup_job_squeeze(struct cgroup_job *j, const char *file, uint64_t wanted);
 __attribute__((format(printf, 2, 3))) void cgroup_job_note(struct cgroup_job *j, const char *fmt,
 							   ...);
 
-/* A list of CPUs ("0-3,7") names CPUs of this host; "" is fine. ERR_USAGE. */
-int cgroup_cpus_check(const char *list, struct err *e);
-
 /* Parses such a list into `set`, a bit a CPU; -EINVAL, -ERANGE. Fuzzed. */
 #define CGROUP_CPUS_MAX 8192
 int cgroup_cpus_parse(const char *list, uint64_t set[CGROUP_CPUS_MAX / 64]);

@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "base/str.h"
 #include "cgroup/devices.h"
+#include "cgroup/resources.h"
 #include "netns/net.h"
 
 #include <net/if.h>
@@ -54,10 +55,21 @@ static json_t *say_device(struct sup_daemon *d, const char *value)
 	return json_sprintf("device: %s; it does not start before there is", why.msg);
 }
 
+static json_t *say_cpu(struct sup_daemon *d, const char *value)
+{
+	struct err why;
+
+	(void)d;
+	if (cgroup_cpus_check(value, &why) == 0)
+		return NULL;
+	return json_sprintf("cpu.pin: %s; it does not start before there is", why.msg);
+}
+
 static const struct {
 	const char *key;
 	json_t *(*say)(struct sup_daemon *d, const char *value);
 } looks[] = {
+	{ "cpu.pin", say_cpu },
 	{ "device", say_device },
 	{ "net", say_parent },
 	{ "net.allow", say_vps },

@@ -90,3 +90,12 @@ refused() { # KEY=VALUE TEXT
 	vps stop --force plain
 	vps set plain rlimit=
 }
+
+@test "CPUs that the host has not got are said, and an init with no room for files says whose limit that is" {
+	succeeds vps create pinned cpu.pin=0,8191 rlimit=nofile=3
+	assert_output "cpu.pin: this host has no CPU 8191; it does not start before there is"
+	succeeds vps set pinned cpu.pin=0
+	assert_output ""
+	fails_like 1 'Too many open files.*rlimit=nofile of the VPS' vps start pinned
+	vps destroy pinned
+}
