@@ -276,11 +276,14 @@ ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 			fits = take_fds(c, fds, max_fds, nfds) && fits;
-	if (fits && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+	fits = fits && !(msg.msg_flags & MSG_TRUNC);
+	if (fits && !(msg.msg_flags & MSG_CTRUNC))
 		return n;
+	/* As many as a message of ours has did come of one that had more. */
+	fits = fits && *nfds < FD_MSG_MAX;
 	while (*nfds > 0)
 		close(fds[--*nfds]);
-	return -EMSGSIZE;
+	return fits ? -EMFILE : -EMSGSIZE;
 }
 
 int fd_memfd(const char *name, const void *data, size_t len)

@@ -53,7 +53,8 @@ void fd_limit_raise(void);
  * One message with up to FD_MSG_MAX fds (SCM_RIGHTS, unix(7)). Send returns the byte count;
  * receive stores the fds, close-on-exec, sets *nfds to their number, and returns the byte count
  * (0: end of file). Fds beyond `max_fds` are closed and the call fails with -EMSGSIZE; so does a
- * datagram longer than `size`.
+ * datagram longer than `size`. -EMFILE: this process has no room for all of its fds, and got none; the
+ * bytes are in `buf`.
  */
 #define FD_MSG_MAX 16
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nfds);

@@ -360,27 +360,55 @@ static json_t *take_long(struct request *q)
 	return json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
 }
 
+/* Who asked waits for the answer. */
+static void refuse(struct mon *m, const json_t *head, const char *why)
+{
+	json_t *id = json_object_get(head, "id");
+	struct err e = { 0 };
+
+	log_warn("%s: %s", m->spec.name, why);
+	if (json_is_integer(id))
+		answer(m, id, err_set(&e, ERR_DAEMON, "%s", why), &e);
+}
+
+static void take(struct mon *m, struct request *q, const char *packet, size_t len)
+{
+	json_t *head = json_loadb(packet, len, JSON_REJECT_DUPLICATES, NULL);
+
+	q->j = json_is_true(json_object_get(head, "long")) ? take_long(q) : json_incref(head);
+	if (q->j)
+		dispatch(m, q);
+	else
+		refuse(m, head, head ? "a long request cannot be read" : "a packet that is no JSON");
+	json_decref(q->j);
+	json_decref(head);
+	for (size_t i = 0; i < q->nfds; i++)
+		fd_close(&q->fd[i]);
+}
+
+static void refuse_text(struct mon *m, const char *packet)
+{
+	json_t *head = json_loads(packet, JSON_REJECT_DUPLICATES, NULL);
+
+	refuse(m, head, "the monitor has no room for the files of the request");
+	json_decref(head);
+}
+
 int mon_control(struct mon *m)
 {
-	char packet[MONITOR_PACKET_MAX];
+	char packet[MONITOR_PACKET_MAX + 1] = ""; /* one without its files has no length but its text's */
 	struct request q = { .nfds = 0 };
-	ssize_t n = fd_recv(m->control, packet, sizeof(packet), q.fd, ARRAY_SIZE(q.fd), &q.nfds);
+	ssize_t n = fd_recv(m->control, packet, MONITOR_PACKET_MAX, q.fd, ARRAY_SIZE(q.fd), &q.nfds);
 
-	if (n == -EAGAIN || n == -EINTR || n == -EMSGSIZE)
+	if (n == -EAGAIN || n == -EINTR)
 		return 0;
-	if (n <= 0)
-		return -EPIPE;
-	q.j = json_loadb(packet, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
-	if (json_is_true(json_object_get(q.j, "long"))) {
-		json_decref(q.j);
-		q.j = take_long(&q);
-	}
-	if (q.j)
-		dispatch(m, &q);
+	if (n == -EMSGSIZE)
+		log_warn("%s: a packet that is too long, or has too many files", m->spec.name);
+	else if (n == -EMFILE)
+		refuse_text(m, packet);
+	else if (n > 0)
+		take(m, &q, packet, (size_t)n);
 	else
-		log_warn("%s: a packet that is no JSON", m->spec.name);
-	json_decref(q.j);
-	for (size_t i = 0; i < q.nfds; i++)
-		fd_close(&q.fd[i]);
+		return -EPIPE;
 	return 0;
 }

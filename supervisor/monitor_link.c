@@ -103,7 +103,7 @@ static int take_one(struct sup_link *l)
 
 	if (n == -EAGAIN)
 		return 0;
-	if (n == -EMSGSIZE)
+	if (n == -EMSGSIZE || n == -EMFILE)
 		return 1;
 	if (n <= 0)
 		return -EPIPE;

@@ -52,6 +52,18 @@ setup_file() {
 	assert_output "still there"
 }
 
+@test "a monitor that has no room for the files of a request says so" {
+	monitor=$(jq .monitor_pid "$VPS_ROOT/run/vps/web1/state")
+	was=$(prlimit --nofile --noheadings --raw -o SOFT -p "$monitor")
+	prlimit --nofile=16: -p "$monitor" # poll(2) takes no more than that
+	run timeout 20 "$VPS_BUILD/vps" exec web1 -- true
+	prlimit --nofile="$was": -p "$monitor"
+	assert_status 125
+	assert_match 'the monitor has no room for the files of the request'
+	succeeds vps exec web1 -- echo again
+	assert_output again
+}
+
 @test "a directory or user that is too long is no other one" {
 	fails 125 "vps: exec web1: cwd: too long (5004 bytes, at most 4095)" \
 		vps exec -w "$(printf '/%.0s' $(seq 5001))srv" web1 -- true

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -113,6 +114,35 @@ TEST(messages_with_fds)
 	close(pair[0]);
 	eq_int(fd_recv(pair[1], buf, sizeof(buf), got, 4, &n), 0, "the other end is gone");
 	eq_int(fd_send(pair[1], "x", 1, NULL, 0), -EPIPE, "sending says so, without a signal");
+	close(pair[1]);
+}
+
+TEST(no_room_for_fds)
+{
+	cleanup_close int a = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int pair[2], got[4], two[2] = { a, a };
+	struct rlimit all, few;
+	char buf[16] = "";
+	size_t n;
+	int next;
+
+	eq_int(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0, "a pair");
+	next = fcntl(a, F_DUPFD_CLOEXEC, 0);
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &all);
+	few = (struct rlimit){ (rlim_t)next + 1, all.rlim_max };
+	setrlimit(RLIMIT_NOFILE, &few);
+	fd_send(pair[0], "hello", 5, two, 2);
+	eq_int(fd_recv(pair[1], buf, sizeof(buf), got, 4, &n), -EMFILE, "room for one of two");
+	eq_int(n, 0, "none is handed over");
+	eq_str(buf, "hello", "the bytes are there");
+	ok(fcntl(next, F_GETFD) < 0, "the one that came is closed");
+	setrlimit(RLIMIT_NOFILE, &all);
+	fd_send(pair[0], "again", 5, two, 2);
+	eq_int(fd_recv(pair[1], buf, sizeof(buf), got, 4, &n), 5, "received with room");
+	for (size_t i = 0; i < n; i++)
+		close(got[i]);
+	close(pair[0]);
 	close(pair[1]);
 }
 
