@@ -66,7 +66,7 @@ root_done() {
 	[ -n "${VPS_ROOT-}" ] || return 0
 	vps_clean || left=1
 	daemon_stop || left=1
-	wait_until 10 assert_nothing_left || left=1
+	wait_until 20 assert_nothing_left || left=1
 	assert_no_crash || left=1
 	[ -z "${VPS_TEST_LOG-}" ] || cp "$VPS_ROOT/run/vpsd.log" "$VPS_TEST_LOG" 2>/dev/null || true
 	"$VPS_TOP/tests/left" --remove "$VPS_ROOT"
@@ -109,7 +109,7 @@ daemon_kill() {
 	pid=$(daemon_pid)
 	[ -n "$pid" ] || fail "no vpsd to kill"
 	kill -KILL "$pid"
-	wait_until 10 process_is_gone "$pid"
+	wait_until 20 process_is_gone "$pid"
 }
 
 process_is_gone() {

@@ -43,7 +43,7 @@ assert_match_in() {
 @test "logs: all, the last lines, and after the stop" {
 	give_init web1 "$talker"
 	vps start web1
-	wait_until 10 grep -q three "$VPS_ROOT/lib/vps/web1/console.log"
+	wait_until 20 grep -q three "$VPS_ROOT/lib/vps/web1/console.log"
 	succeeds vps logs web1
 	assert_line $'two\r'
 	succeeds vps logs -n 1 web1
@@ -69,7 +69,7 @@ assert_match_in() {
 @test "logs on a terminal have no escape sequences of the tenant's" {
 	give_init web1 'printf "a\033]52;c;eA==\007b\n"; exec sleep 1000'
 	vps start web1
-	wait_until 10 grep -q b "$VPS_ROOT/lib/vps/web1/console.log"
+	wait_until 20 grep -q b "$VPS_ROOT/lib/vps/web1/console.log"
 	run "$VPS_TOP/tests/cli/on_tty" -- "$VPS_BUILD/vps" logs web1
 	assert_status 0
 	refute_match $'\033'

@@ -20,7 +20,7 @@ teardown() { vps_clean; }
 	assert_match "^vpsd [0-9.]+, pid $pid, up .*, 0 running, state root $VPS_ROOT"
 	assert_equal "$(vps daemon status --json | jq .pid)" "$pid"
 	succeeds vps daemon stop
-	wait_until 10 daemon_is_down
+	wait_until 20 daemon_is_down
 }
 
 one_daemon() {
@@ -34,7 +34,7 @@ one_daemon() {
 	done
 	wait
 	assert_equal "$(cat "$BATS_TEST_TMPDIR"/*)" ""
-	wait_until 10 one_daemon
+	wait_until 20 one_daemon
 }
 
 @test "one that was killed is replaced, and its VPSs run on" {

@@ -42,7 +42,7 @@ refuses() { ! answers "$1"; }
 }
 
 @test "a rule bites at once and goes at once" {
-	wait_until 10 answers 80
+	wait_until 20 answers 80
 	succeeds vps firewall web deny 80/tcp
 	assert_output ""
 	refuses 80
@@ -108,7 +108,7 @@ refuses() { ! answers "$1"; }
 	assert_equal "$(vps config web firewall)" "deny tcp 8080"
 	vps restart web
 	vps exec web -- sh -c 'httpd -p 80 -h /tmp; httpd -p 8080 -h /tmp'
-	wait_until 10 answers 80
+	wait_until 20 answers 80
 	refuses 8080
 }
 

@@ -30,7 +30,7 @@ events_begin() {
 	"$VPS_BUILD/vps" events --json >"$BATS_TEST_TMPDIR/events" 3>&- &
 	EVENTS=$!
 	# It is there when it has seen one.
-	wait_until 10 events_flow
+	wait_until 20 events_flow
 }
 
 events_flow() {
@@ -89,10 +89,10 @@ has_event() {
 	"$VPS_BUILD/vps" exec two -- sleep 60 3>&- &
 	local client=$!
 	more_pids() { (($(stat_of two pids.current) > before)); }
-	wait_until 10 more_pids
+	wait_until 20 more_pids
 	kill "$client"
 	fewer_pids() { (($(stat_of two pids.current) == before)); }
-	wait_until 10 fewer_pids
+	wait_until 20 fewer_pids
 }
 
 @test "traffic to a VPS is counted as received" {
@@ -215,7 +215,7 @@ has_event() {
 		lxcfs=$!
 		load() { :; }
 		. "$VPS_TOP/tests/lib.bash" 2>/dev/null
-		wait_until 10 mountpoint -q /var/lib/lxcfs
+		wait_until 20 mountpoint -q /var/lib/lxcfs
 		vps create sees --ram 128M
 		vps start sees
 		vps exec sees -- head -n 1 /proc/meminfo

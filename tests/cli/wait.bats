@@ -35,7 +35,7 @@ teardown() { vps_clean; }
 	"$VPS_BUILD/vps" wait web1 >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
 	pid=$!
 	asked() { [ -n "$(ls -l "/proc/$pid/fd" 2>/dev/null | grep socket)" ]; }
-	wait_until 10 asked
+	wait_until 20 asked
 	daemon_kill
 	vps stop web1
 	wait "$pid"

@@ -117,7 +117,7 @@ nothing_waits() {
 		under $p:kill
 		run vps restore web
 		assert_status 1
-		wait_until 10 nothing_waits
+		wait_until 20 nothing_waits
 		daemon_stop
 		vps_is web stopped
 		succeeds vps restore web

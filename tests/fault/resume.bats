@@ -27,7 +27,7 @@ load saved
 	vps suspend web
 	run vps resume web
 	wait_until 20 vps_is web stopped
-	wait_until 10 assert_nothing_left --daemon --keep web
+	wait_until 20 assert_nothing_left --daemon --keep web
 	files_are "image* suspended* resuming*"
 }
 

@@ -85,7 +85,7 @@ runs_untouched() {
 # Also by a vpsd without faults; and its image is whole.
 is_suspended() {
 	wait_until 20 vps_is web suspended
-	wait_until 10 assert_nothing_left --daemon --keep web
+	wait_until 20 assert_nothing_left --daemon --keep web
 	files_are "image suspended resuming*"
 	daemon_stop
 	vps_is web suspended

@@ -16,7 +16,7 @@ monitor() { "$VPS_TOP/tests/pids" "$VPS_ROOT" vps-monitor; }
 
 setup() {
 	vps daemon start
-	wait_until 10 there_is_one
+	wait_until 20 there_is_one
 }
 
 teardown() {
@@ -28,18 +28,18 @@ teardown() {
 	vps start a
 	assert_equal "$(monitor)" "$was"
 	assert_equal "$(tr -d '\0' <"/proc/$was/cmdline")" vps-monitora
-	wait_until 10 there_is_one
+	wait_until 20 there_is_one
 	[ "$(spare)" != "$was" ]
 }
 
 @test "a start does without it" {
 	was=$(spare)
 	kill -KILL "$was"
-	wait_until 10 process_is_gone "$was"
+	wait_until 20 process_is_gone "$was"
 	succeeds vps start a
 	succeeds vps exec a -- echo there
 	assert_output there
-	wait_until 10 there_is_one
+	wait_until 20 there_is_one
 }
 
 @test "one that hangs and is killed costs the start that took it, and nothing more" {
@@ -47,11 +47,11 @@ teardown() {
 	kill -STOP "$was"
 	"$VPS_BUILD/vps" start a &
 	starting=$!
-	wait_until 10 vps_is a starting
+	wait_until 20 vps_is a starting
 	kill -KILL "$was"
 	run wait "$starting"
 	[ "$status" -ne 0 ]
-	wait_until 10 vps_is a stopped
+	wait_until 20 vps_is a stopped
 	succeeds vps start a
 }
 
@@ -69,17 +69,17 @@ refused() {
 	refused
 	assert_nothing_left --daemon --keep a
 	vps_is a stopped
-	wait_until 10 process_is_gone "$was"
+	wait_until 20 process_is_gone "$was"
 	succeeds vps start a
-	wait_until 10 there_is_one
+	wait_until 20 there_is_one
 }
 
 @test "one that hangs while a start is refused is killed" {
 	was=$(spare)
 	kill -STOP "$was"
 	refused
-	wait_until 10 process_is_gone "$was"
-	wait_until 10 vps_is a stopped
+	wait_until 20 process_is_gone "$was"
+	wait_until 20 vps_is a stopped
 	assert_nothing_left --daemon --keep a
 	succeeds vps start a
 }
@@ -88,24 +88,24 @@ refused() {
 	is_unified && skip "there are no v1 hierarchies, of which the first is where it dies"
 	daemon_stop
 	VPS_FAULT=cgroup.v1:kill vps daemon start
-	wait_until 10 there_is_one
+	wait_until 20 there_is_one
 	fails 5 "vps: start a: it stopped while it was starting: its monitor died" vps start a
-	wait_until 10 vps_is a stopped
+	wait_until 20 vps_is a stopped
 	daemon_stop
 	vps daemon start
-	wait_until 10 assert_nothing_left --daemon --keep a
+	wait_until 20 assert_nothing_left --daemon --keep a
 	succeeds vps start a
 }
 
 @test "it goes with vpsd, killed or stopped" {
 	was=$(spare)
 	daemon_kill
-	wait_until 10 process_is_gone "$was"
+	wait_until 20 process_is_gone "$was"
 	vps daemon start
-	wait_until 10 there_is_one
+	wait_until 20 there_is_one
 	was=$(spare)
 	daemon_stop
-	wait_until 10 process_is_gone "$was"
+	wait_until 20 process_is_gone "$was"
 }
 
 @test "after an upgrade the new program is started, not the spare" {
@@ -114,14 +114,14 @@ refused() {
 	cp "$VPS_BUILD"/vps{,d,-monitor,-worker,-packer,-init} "$copy"
 	daemon_stop
 	"$copy/vps" daemon start
-	wait_until 10 there_is_one
+	wait_until 20 there_is_one
 	was=$(spare)
 	cp "$copy/vps-monitor" "$copy/new"
 	mv "$copy/new" "$copy/vps-monitor"
 	vps start a
 	[ "$(monitor)" != "$was" ]
 	assert_equal "$(readlink "/proc/$(monitor)/exe")" "$copy/vps-monitor"
-	wait_until 10 process_is_gone "$was"
+	wait_until 20 process_is_gone "$was"
 	vps stop --force a
 	daemon_stop
 	rm -r "$copy"

@@ -73,7 +73,7 @@ under() {
 			succeeds vps stop --force web
 			succeeds vps destroy web
 		fi
-		wait_until 10 assert_nothing_left --daemon
+		wait_until 20 assert_nothing_left --daemon
 		succeeds vps create web
 		succeeds vps destroy web
 	done
@@ -87,7 +87,7 @@ under() {
 		assert_status 1
 		[[ $stderr == "vps: start web: "*"$p: fault injected"* ]] || fail "$p: $stderr"
 		vps_is web stopped
-		wait_until 10 started_nothing
+		wait_until 20 started_nothing
 		daemon_stop
 		succeeds vps start web
 		succeeds vps exec web -- true
@@ -115,8 +115,8 @@ monitors() {
 		echo "# $p" >&2
 		under "$p" kill start web
 		[ "$status" -ne 0 ] || fail "$p: it succeeded"
-		wait_until 10 vps_is web stopped
-		wait_until 10 started_nothing
+		wait_until 20 vps_is web stopped
+		wait_until 20 started_nothing
 		daemon_stop
 		succeeds vps start web
 		succeeds vps stop --force web
@@ -134,7 +134,7 @@ monitors() {
 			if [ -n "$(vps list --json | jq -r '.[].name')" ]; then
 				succeeds vps destroy web
 			fi
-			wait_until 10 assert_nothing_left --daemon
+			wait_until 20 assert_nothing_left --daemon
 		done
 	done
 }

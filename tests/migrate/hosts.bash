@@ -125,7 +125,7 @@ daemon_with_fault() {
 make_counter() {
 	vps create web1 init='/bin/sh -c "mkdir -p /srv; echo $$ >/srv/pid; echo begins to count; n=0; trap exit TERM; while :; do n=$((n+1)); echo $n >/srv/n; sleep 0.1; done"' stop.signal=SIGTERM
 	vps start web1
-	wait_until 10 counts a 3
+	wait_until 20 counts a 3
 }
 
 count() {

@@ -52,7 +52,7 @@ held() {
 	vps start web1
 	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_BUILD/tests/checkpoint/checkpoint_holder"
 	vps exec web1 -- sh -c '/srv/holder 8 /srv/n </dev/null >/dev/null 2>&1 &'
-	wait_until 10 counted a 2
+	wait_until 20 counted a 2
 	charged=$(held a)
 	echo "charged: $charged"
 	run vps migrate --dry-run -e "$RSH" web1 host-b
@@ -64,7 +64,7 @@ held() {
 	succeeds vps migrate -e "$RSH" web1 host-b
 	assert_only_on b web1
 	n=$(on b vps exec web1 -- cat /srv/n)
-	wait_until 10 counted b $((n + 3))
+	wait_until 20 counted b $((n + 3))
 	assert_equal "$(held b)" "$charged"
 	pool 0
 	succeeds on b vps suspend web1
@@ -78,7 +78,7 @@ held() {
 	[ "$(awk '/^HugePages_Rsvd|^HugePages_Total|^HugePages_Free/ { n = n " " $2 } END { print n }' /proc/meminfo)" = " $(cat "$POOL") 4 0" ]
 	pool 8
 	succeeds on b vps resume web1
-	wait_until 10 counted b $((n + 6))
+	wait_until 20 counted b $((n + 6))
 	assert_equal "$(held b)" "$charged"
 }
 
@@ -90,9 +90,9 @@ held() {
 	vps start web1
 	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_BUILD/tests/checkpoint/checkpoint_holder"
 	vps exec web1 -- sh -c '/srv/holder 4 /srv/n /mnt/file </dev/null >/dev/null 2>&1 &'
-	wait_until 10 counted a 2
+	wait_until 20 counted a 2
 	succeeds vps suspend web1
 	succeeds vps resume web1
 	n=$(vps exec web1 -- cat /srv/n)
-	wait_until 10 counted a $((n + 3))
+	wait_until 20 counted a $((n + 3))
 }

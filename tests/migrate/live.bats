@@ -29,7 +29,7 @@ has_memory() {
 	assert_equal "$(on b vps list --json | jq -r '.[0].state')" running
 	after=$(count b)
 	[ "$after" -ge "$before" ]
-	wait_until 10 counts b "$((after + 3))"
+	wait_until 20 counts b "$((after + 3))"
 	assert_equal "$(on b vps exec web1 -- cat /srv/pid)" "$pid"
 	assert_equal "$(on b vps exec web1 -- cat /srv/l)" hello
 	assert_equal "$(on b vps exec web1 -- stat -c %h /srv/d/f)" 2
@@ -42,7 +42,7 @@ has_memory() {
 	succeeds on b vps migrate -e "$RSH" --max-rounds 0 web1 host-a
 	assert_only_on a web1
 	after=$(count a)
-	wait_until 10 counts a "$((after + 3))"
+	wait_until 20 counts a "$((after + 3))"
 	vps stop web1
 }
 
@@ -53,7 +53,7 @@ has_memory() {
 		succeeds on b vps migrate -e "$RSH" web1 host-a
 	done
 	n=$(count a)
-	wait_until 10 counts a "$((n + 3))"
+	wait_until 20 counts a "$((n + 3))"
 }
 
 # as_without FEATURES: vpsd begins anew, on a kernel that has them not.
@@ -69,7 +69,7 @@ as_without() {
 	assert_equal "$(tail -n 1 <<<"$output" | jq .rounds)" 0
 	assert_only_on b web1
 	after=$(count b)
-	wait_until 10 counts b "$((after + 3))"
+	wait_until 20 counts b "$((after + 3))"
 }
 
 @test "soft-dirty marks tell it, too" {
@@ -78,7 +78,7 @@ as_without() {
 	succeeds vps migrate -e "$RSH" --json web1 host-b
 	assert_only_on b web1
 	after=$(count b)
-	wait_until 10 counts b "$((after + 3))"
+	wait_until 20 counts b "$((after + 3))"
 	[ "$(tail -n 1 <<<"$output" | jq .rounds)" -gt 0 ] || skip "this kernel has none"
 }
 
@@ -91,7 +91,7 @@ as_without() {
 	fails_like 5 "there is a VPS named web1 already" vps migrate -e "$RSH" web1 host-b
 	vps_is web1 running
 	n=$(count a)
-	wait_until 10 counts a "$((n + 3))"
+	wait_until 20 counts a "$((n + 3))"
 	on b vps destroy web1
 }
 
@@ -104,7 +104,7 @@ as_without() {
 	on b vps_is web1 paused
 	assert_equal "$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")" "$n"
 	on b vps resume web1
-	wait_until 10 counts b "$((n + 3))"
+	wait_until 20 counts b "$((n + 3))"
 	# A failure leaves it as it was.
 	on b vps pause web1
 	n=$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")
@@ -115,17 +115,17 @@ as_without() {
 	on b vps_is web1 paused
 	assert_equal "$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")" "$n"
 	on b vps resume web1
-	wait_until 10 counts b "$((n + 3))"
+	wait_until 20 counts b "$((n + 3))"
 }
 
 @test "a command that runs inside is named" {
 	make_counter
 	vps exec web1 -- sh -c 'exec 0<&- 1>&- 2>&-; sleep 1000' &
-	wait_until 10 sh -c 'vps exec web1 -- pidof sleep | grep -q .'
+	wait_until 20 sh -c 'vps exec web1 -- pidof sleep | grep -q .'
 	vps migrate -e "$RSH" web1 host-b || true
 	n=$(for h in a b; do case " $(names $h) " in *" web1 "*) echo $h ;; esac; done)
 	[ "$n" = a ] || [ "$n" = b ]
-	wait_until 10 counts "$n" "$(($(count "$n") + 3))"
+	wait_until 20 counts "$n" "$(($(count "$n") + 3))"
 	on "$n" vps stop --force web1
 	wait
 }

@@ -61,7 +61,7 @@ full_at() {
 	full_at receive.root.after
 	assert_only_on a web1
 	n=$(count a)
-	wait_until 10 counts a "$((n + 2))"
+	wait_until 20 counts a "$((n + 2))"
 	[ -z "$(ls -A "$B_ROOT/lib/vps")" ]
 	succeeds vps migrate -e "$RSH" web1 host-b
 	assert_only_on b web1

@@ -40,14 +40,14 @@ has_passed() { [ "$(last "$1" "$2")" -gt "$3" ]; }
 	on b daemon_stop
 	on b vps_is web1 suspended
 	on b vps resume web1
-	wait_until 10 has_passed b web1 $((n + 3))
+	wait_until 20 has_passed b web1 $((n + 3))
 	assert_equal "$(on b vps exec web1 -- cat /srv/pid)" 1
 	# And back, where it is resumed.
 	on b vps suspend web1
 	n=$(last b web1)
 	succeeds on b vps migrate --resume -e "$RSH" web1 host-a
 	assert_only_on a web1
-	wait_until 10 has_passed a web1 $((n + 3))
+	wait_until 20 has_passed a web1 $((n + 3))
 	[ ! -e "$A_ROOT/lib/vps/web1/image" ]
 }
 
@@ -58,10 +58,10 @@ has_passed() { [ "$(last "$1" "$2")" -gt "$3" ]; }
 	on b vps_is web2 suspended
 	[ "$(on a vps list --json | jq -r '.[0].uuid')" != "$(on b vps list --json | jq -r '.[0].uuid')" ]
 	on b vps resume web2
-	wait_until 10 has_passed b web2 $((n + 3))
+	wait_until 20 has_passed b web2 $((n + 3))
 	assert_equal "$(last a web1)" "$n"
 	vps resume web1
-	wait_until 10 has_passed a web1 $((n + 3))
+	wait_until 20 has_passed a web1 $((n + 3))
 }
 
 @test "through a file" {
@@ -71,12 +71,12 @@ has_passed() { [ "$(last "$1" "$2")" -gt "$3" ]; }
 	succeeds on b vps receive <"$BATS_TEST_TMPDIR/web1.vps"
 	on b vps_is web1 suspended
 	on b vps resume web1
-	wait_until 10 has_passed b web1 $((n + 3))
+	wait_until 20 has_passed b web1 $((n + 3))
 	head -c -100 "$BATS_TEST_TMPDIR/web1.vps" >"$BATS_TEST_TMPDIR/cut"
 	fails_like 1 "the connection ended too early" on b vps receive --name web4 <"$BATS_TEST_TMPDIR/cut"
 	assert_equal "$(names b)" web1
 	vps resume web1
-	wait_until 10 has_passed a web1 $((n + 3))
+	wait_until 20 has_passed a web1 $((n + 3))
 }
 
 @test "after a failure it is suspended here" {
@@ -102,7 +102,7 @@ has_passed() { [ "$(last "$1" "$2")" -gt "$3" ]; }
 	vps_is web1 suspended
 	succeeds vps migrate -e "$RSH" web1 host-b
 	on b vps resume web1
-	wait_until 10 has_passed b web1 $((n + 3))
+	wait_until 20 has_passed b web1 $((n + 3))
 }
 
 is_on() { case " $(names "$1") " in *" web1 "*) ;; *) return 1 ;; esac; }
@@ -132,7 +132,7 @@ settled() { [ -z "$(ls -A "$A_ROOT/lib/vps" "$B_ROOT/lib/vps" | grep '^\.')" ]; 
 		assert_only_on a web1
 	done
 	vps resume web1
-	wait_until 10 has_passed a web1 $((n + 3))
+	wait_until 20 has_passed a web1 $((n + 3))
 }
 
 # An image that says something else than its checksums.

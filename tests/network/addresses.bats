@@ -34,7 +34,7 @@ setup_file() {
 	vps set early init=/early
 	vps restart --force early
 	seen() { vps exec early -- grep -q "inet $(ip4 early)/" /seen; }
-	wait_until 10 seen
+	wait_until 20 seen
 	vps destroy --force early
 }
 

@@ -25,7 +25,7 @@ setup_file() {
 	nsenter -t "$OUTSIDE" -n -- "$VPS_TOP/tests/network/dns.py" serve 198.51.100.2 "$UPSTREAM_LOG" \
 		</dev/null >/dev/null 2>&1 3>&- 4>&- &
 	export UPSTREAM=$!
-	wait_until 10 test -e "$UPSTREAM_LOG"
+	wait_until 20 test -e "$UPSTREAM_LOG"
 	for name in web1 web2 web3; do
 		vps create "$name"
 		[ $name = web3 ] || vps start "$name"
@@ -180,7 +180,7 @@ vpsd_answers() {
 listen_at_gateway() {
 	nsenter -t "$LAB" -n -- python3 -m http.server --bind "$GW" 8053 </dev/null >/dev/null 2>&1 3>&- 4>&- &
 	web=$!
-	wait_until 10 in_lab bash -c "exec 9<>/dev/tcp/$GW/8053"
+	wait_until 20 in_lab bash -c "exec 9<>/dev/tcp/$GW/8053"
 }
 
 @test "nobody reaches it from outside the bridge" {
@@ -230,7 +230,7 @@ listen_at_gateway() {
 		vpsd_answers
 	done
 	wait "$flood"
-	wait_until 10 asked_from_web1
+	wait_until 20 asked_from_web1
 	fds=$(ls "/proc/$(daemon_pid)/fd" | wc -l)
 	[ "$fds" -lt 600 ] || fail "$fds files are open"
 	# What was forwarded runs into its time, and everything is given back.
@@ -254,15 +254,15 @@ few_fds() {
 @test "a vpsd that comes after goes on serving" {
 	daemon_kill
 	vps list >/dev/null
-	wait_until 10 asked_from_web1
+	wait_until 20 asked_from_web1
 	assert_equal "$(ask hello.example A)" "NOERROR 192.0.2.7"
 }
 
 @test "a bridge that was deleted has its name server again" {
 	in_lab ip link delete "$VPS_TAG-br"
-	wait_until 10 asked_from_web1
+	wait_until 20 asked_from_web1
 	in_lab nft flush ruleset
-	wait_until 10 asked_from_web1
+	wait_until 20 asked_from_web1
 }
 
 no_bridge() {
@@ -276,7 +276,7 @@ no_bridge() {
 	nsenter -t "$LAB" -n -- "$VPS_TOP/tests/network/dns.py" serve 0.0.0.0 "$BATS_TEST_TMPDIR/other" \
 		</dev/null >/dev/null 2>&1 3>&- 4>&- &
 	other=$!
-	wait_until 10 test -e "$BATS_TEST_TMPDIR/other"
+	wait_until 20 test -e "$BATS_TEST_TMPDIR/other"
 	printf 'nameserver 192.0.2.77\n' >"$BATS_FILE_TMPDIR/resolv.conf"
 	vps start web1
 	run vps exec web1 -- cat /etc/resolv.conf

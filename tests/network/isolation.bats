@@ -171,7 +171,7 @@ refused() { # NAME ADDRESS PORT
 	[ "$(spoofed a)" -gt "$before" ]
 	assert_equal "$(host_gets "$(ip4 b)" 80)" "page of b"
 	vps exec a -- ip link set eth0 address "$own"
-	wait_until 10 host_gets "$(ip4 a)" 80
+	wait_until 20 host_gets "$(ip4 a)" 80
 }
 
 @test "raw frames under false names are dropped and counted" {

@@ -63,7 +63,7 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 		sys.exit(b"page of a" not in s.makefile("rb").read())
 	X
 	client=$!
-	wait_until 10 test -e "$BATS_TEST_TMPDIR/open"
+	wait_until 20 test -e "$BATS_TEST_TMPDIR/open"
 	succeeds vps set a net=name=eth1,mode=routed,ip=198.51.100.7/32
 	touch "$BATS_TEST_TMPDIR/changed"
 	wait "$client"

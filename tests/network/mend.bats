@@ -45,7 +45,7 @@ isolated() {
 }
 
 @test "foreign rules are left alone" {
-	wait_until 10 works
+	wait_until 20 works
 	vps set a publish=8081:80
 	vps restart --force b
 	assert_equal "$(foreign)" "$(cat "$BATS_FILE_TMPDIR/foreign")"
@@ -66,8 +66,8 @@ isolated() {
 
 @test "nft flush ruleset is noticed and mended" {
 	in_net nft flush ruleset
-	wait_until 10 works
-	wait_until 10 isolated
+	wait_until 20 works
+	wait_until 20 isolated
 	in_net nft list tables | grep -q "bridge $VPS_TAG"
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
@@ -75,28 +75,28 @@ isolated() {
 @test "rules made many times over, and many stops: connections are still tracked" {
 	for _ in 1 2 3 4 5 6; do
 		in_net nft flush ruleset
-		wait_until 10 works
+		wait_until 20 works
 		vps restart --force b
 		vps restart --force b
 	done
-	wait_until 10 works
-	wait_until 10 isolated
+	wait_until 20 works
+	wait_until 20 isolated
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
 
 @test "one table deleted, one set emptied" {
 	in_net nft delete table inet "$VPS_TAG"
-	wait_until 10 works
-	wait_until 10 isolated
+	wait_until 20 works
+	wait_until 20 isolated
 	in_net nft delete table bridge "$VPS_TAG"
 	present() { in_net nft list table bridge "$VPS_TAG"; }
-	wait_until 10 present >/dev/null
+	wait_until 20 present >/dev/null
 }
 
 @test "a deleted bridge is made again, with all in it" {
 	in_net ip link del "$VPS_TAG-br"
-	wait_until 10 works
-	wait_until 10 isolated
+	wait_until 20 works
+	wait_until 20 isolated
 	vps exec b -- ping -c 1 -W 3 "$(gateway4)"
 }
 
@@ -143,7 +143,7 @@ mended() {
 	before=$(mask)
 	in_net ip link set dev "$link" type bridge_slave group_fwd_mask 0 isolated off learning on
 	vps daemon stop
-	wait_until 10 daemon_is_down
+	wait_until 20 daemon_is_down
 	vps list >/dev/null
 	assert_equal "$(mask)" "$before"
 	in_net ip -d link show "$link" | grep -q 'learning off .*isolated on' || fail "$(in_net ip -d link show "$link")"
@@ -155,7 +155,7 @@ mended() {
 	[ "$link" -eq 2 ] || fail "$(in_net ip link)"
 	before=$(in_net ip -o link show type veth | sort)
 	vps daemon stop
-	wait_until 10 daemon_is_down
+	wait_until 20 daemon_is_down
 	works
 	vps list >/dev/null
 	works
@@ -164,8 +164,8 @@ mended() {
 	# What happened meanwhile is mended, too.
 	in_net nft flush ruleset
 	vps list >/dev/null
-	wait_until 10 works
-	wait_until 10 isolated
+	wait_until 20 works
+	wait_until 20 isolated
 	assert_equal "$(in_net ip -o link show type veth | sort)" "$before"
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
@@ -199,11 +199,11 @@ mended() {
 	pid=$(vps_pid short)
 	daemon_kill
 	kill -KILL "$pid"
-	wait_until 10 process_is_gone "$pid"
+	wait_until 20 process_is_gone "$pid"
 	vps list >/dev/null
-	wait_until 10 vps_is short stopped
+	wait_until 20 vps_is short stopped
 	no_link() { ! in_net ip -o link | grep "$VPS_TAG short "; }
-	wait_until 10 no_link
+	wait_until 20 no_link
 	vps destroy short
 	works
 }
@@ -212,18 +212,18 @@ mended() {
 	vps stop --force a
 	vps stop --force b
 	gone() { ! in_net ip link show "$VPS_TAG-br" && ! in_net nft list tables | grep "$VPS_TAG"; }
-	wait_until 10 gone
+	wait_until 20 gone
 	assert_equal "$(in_net ip -o link | wc -l)" 1
 	assert_equal "$(foreign)" "$(cat "$BATS_FILE_TMPDIR/foreign")"
 	vps start a
 	serve a
-	wait_until 10 works
+	wait_until 20 works
 	vps stop --force a
 }
 
 @test "a link with the bridge's name that is none of ours is not touched" {
 	gone() { ! in_net ip link show "$VPS_TAG-br"; }
-	wait_until 10 gone
+	wait_until 20 gone
 	in_net ip link add "$VPS_TAG-br" type veth peer name other7
 	fails_like 4 "^vps: start a: .*$VPS_TAG-br" vps start a
 	vps_is a stopped
@@ -238,7 +238,7 @@ mended() {
 	net=$(gateway4)
 	vps stop --force a
 	gone() { ! in_net ip link show "$VPS_TAG-br"; }
-	wait_until 10 gone
+	wait_until 20 gone
 	in_net ip link add lan7 type veth peer name lan8
 	in_net ip addr add "${net%.*}.200/24" dev lan7
 	in_net ip link set lan7 up

@@ -144,7 +144,7 @@ published() { in_net nft -j list map inet "$VPS_TAG" "$1" | jq '[.nftables[] | s
 	nsenter --net="/proc/$(vps_pid a)/ns/net" -- python3 -c 'import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(("", 5353)); print(flush=True)
 data, peer = s.recvfrom(100); s.sendto(b"heard " + data, peer)' >"$BATS_TEST_TMPDIR/up" 3>&- &
-	wait_until 10 test -s "$BATS_TEST_TMPDIR/up"
+	wait_until 20 test -s "$BATS_TEST_TMPDIR/up"
 	vps set a publish=5300:5353/udp
 	run outside python3 -c 'import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
@@ -162,7 +162,7 @@ s.sendto(b"you\n", ("192.0.2.1", 5300)); print(s.recvfrom(100)[0].decode().strip
 s = socket.socket(); s.bind(("0.0.0.0", 7070)); s.listen(); print(flush=True); sys.stdin.read()' \
 		<"$BATS_TEST_TMPDIR/in" >"$BATS_TEST_TMPDIR/up" 3>&- &
 	exec 9>"$BATS_TEST_TMPDIR/in"
-	wait_until 10 test -s "$BATS_TEST_TMPDIR/up"
+	wait_until 20 test -s "$BATS_TEST_TMPDIR/up"
 	fails 4 "vps: set b: publish 7070:80/tcp: a program on the host has this port" vps set b publish=7070:80
 	vps create c publish=7070:80
 	fails 4 "vps: start c: publish 7070:80/tcp: a program on the host has this port" vps start c
@@ -179,7 +179,7 @@ s = socket.socket(); s.bind(("0.0.0.0", 7070)); s.listen(); print(flush=True); s
 s = socket.create_server(("192.0.2.2", 7000)); print(flush=True)
 c, peer = s.accept(); c.sendall(("page for " + peer[0] + "\n").encode())' \
 		>"$BATS_TEST_TMPDIR/up" 3>&- &
-	wait_until 10 test -s "$BATS_TEST_TMPDIR/up"
+	wait_until 20 test -s "$BATS_TEST_TMPDIR/up"
 	assert_equal "$(vps_gets a 192.0.2.2 7000)" "page for 192.0.2.1"
 	wait
 }

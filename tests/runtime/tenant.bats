@@ -96,14 +96,14 @@ has_another_init() {
 	run vps start web
 	wait_until 20 vps_is web stopped
 	[ "$(vps status --json web | jq -r .last_exit)" = "exit 0" ]
-	wait_until 10 assert_nothing_left --daemon --keep web
+	wait_until 20 assert_nothing_left --daemon --keep web
 }
 
 @test "an init that ignores every signal is killed after the time-out" {
 	vps create web
 	vps set web 'init=/bin/sh /deaf' stop.timeout=1s
 	vps start web || true
-	wait_until 10 vps_is web stopped
+	wait_until 20 vps_is web stopped
 	vps set web init=
 	vps start web
 	vps exec web -- sh -c 'cat >/deaf <<"X"
@@ -155,7 +155,7 @@ is_full() {
 	[ "$(stat -c %s "$VPS_ROOT/lib/vps/web/console.log")" -le $((300 * 1024)) ]
 	vps exec web -- sh -c 'exec </dev/console >/dev/console 2>&1; exec <&- >&- 2>&-'
 	succeeds vps exec web -- sh -c 'echo after >/dev/console'
-	wait_until 10 logged after
+	wait_until 20 logged after
 	succeeds vps stop web
 }
 
