@@ -57,7 +57,8 @@ static void fill(struct err *e, int errnum, const char *fmt, va_list ap)
 	}
 	/* Whoever may have as few as that cannot do what was asked, however often it is tried. */
 	if (errnum == EMFILE)
-		err_hint(e, "raise the limit of open files: what vpsd was started with (LimitNOFILE, ulimit -Hn), or rlimit=nofile of the VPS");
+		err_hint(e, "raise the limit of open files: vpsd's (LimitNOFILE, ulimit -Hn), "
+			    "or rlimit=nofile of the VPS");
 }
 
 int err_sys(struct err *e, const char *fmt, ...)
