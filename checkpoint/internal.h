@@ -7,6 +7,7 @@
 #include "checkpoint/flags.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/copy.h"
+#include "checkpoint/drain.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
@@ -86,6 +87,7 @@ struct ckpt_dump {
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */
 	bool blind;             /* nobody could look for requests that are under way (drain.h) */
+	struct ckpt_uring_waits waits; /* who has had to do with one */
 	struct ckpt_uring_left left; /* requests of these that wait */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {

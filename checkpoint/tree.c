@@ -2,6 +2,7 @@
 #include "checkpoint/compat.h"
 #include "checkpoint/aio.h"
 #include "checkpoint/uring.h"
+#include "checkpoint/uring_waiting.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
@@ -455,7 +456,7 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
-	if (ckpt_ipc_check(t, e) < 0 || ckpt_mqueues_check(t, e) < 0)
+	if (ckpt_ipc_check(t, e) < 0 || ckpt_mqueues_check(t, e) < 0 || ckpt_uring_asked_check(t, e) < 0)
 		return -EIO;
 	for (size_t i = 0; i < t->file_count; i++) {
 		int x = check_file(t, t->files[i], i + 1, e);
