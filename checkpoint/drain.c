@@ -44,8 +44,8 @@ static int count_contexts(struct ckpt_dump *d, uint64_t *ret, pid_t *ret_who, st
 
 struct sight {
 	struct ckpt_uring_left left;
-	uint64_t pending; /* that must end */
-	pid_t who;        /* has some of them */
+	uint64_t all; /* under way, those that need not end too */
+	pid_t who;    /* has some that must */
 };
 
 /* What is under way; 1: some is that must end. -EAGAIN, -E2BIG: as ckpt_uring_waits_count(). */
@@ -61,7 +61,7 @@ static int look(struct ckpt_dump *d, bool contexts, struct sight *ret, struct er
 		r = ckpt_uring_waits_count(d, &d->waits, &rings, &who, &ret->left, e);
 	if (who && (r < 0 || rings))
 		ret->who = d->frozen.procs[who->process].pid;
-	ret->pending = rings + requests;
+	ret->all = ret->left.all + requests;
 	if (r == -E2BIG)
 		err_set(e, ERR_UNSUPPORTED, "process %d has io_urings with more requests that wait than can be saved",
 			(int)ret->who);
@@ -73,10 +73,10 @@ static int look(struct ckpt_dump *d, bool contexts, struct sight *ret, struct er
 	else if (requests)
 		err_set(e, ERR_UNSUPPORTED, "process %d waits for %llu requests of asynchronous I/O (io_submit)",
 			(int)ret->who, (unsigned long long)requests);
-	return ret->pending > 0;
+	return rings || requests;
 }
 
-/* For how long it is worth it: some may end one after the other. */
+/* For how long it is worth it: they may end one after the other. */
 struct patience {
 	uint64_t fewest, quiet, end;
 };
@@ -85,10 +85,10 @@ static bool is_patient(struct patience *p, const struct sight *s, int r)
 {
 	uint64_t now = now_monotonic_us();
 
-	if (r >= 0 && s->pending < p->fewest) {
-		p->fewest = s->pending;
+	if (r == -EAGAIN || (r >= 0 && s->all < p->fewest))
 		p->quiet = now + QUIET_US;
-	}
+	if (r >= 0 && s->all < p->fewest)
+		p->fewest = s->all;
 	return now < p->quiet && now < p->end;
 }
 

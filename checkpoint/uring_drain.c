@@ -248,6 +248,7 @@ int ckpt_uring_waits_count(struct ckpt_dump *d, const struct ckpt_uring_waits *w
 	}
 	for (size_t i = 0; r == 0 && any && i < w->count; i++) {
 		r = count_pending(d, w->list[i].tctx, &pending, e);
+		ret_left->all += pending;
 		pending -= count_left(ret_left, w->list[i].tctx);
 		*ret += pending;
 		if (pending)

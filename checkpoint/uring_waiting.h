@@ -58,6 +58,7 @@ struct ckpt_uring_left {
 		struct ckpt_uring_asked asked;
 	} *ring;
 	size_t count, seen; /* rings; requests of all that were looked at */
+	uint64_t all;       /* requests that are under way, others too */
 };
 bool ckpt_uring_left_same(const struct ckpt_uring_left *a, const struct ckpt_uring_left *b);
 void ckpt_uring_left_done(struct ckpt_uring_left *l);
