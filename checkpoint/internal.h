@@ -17,7 +17,7 @@
 
 /* Parts of /proc/PID/status and stat. */
 struct ckpt_status {
-	char text[16384]; /* 1024 groups take up to 11 bytes each */
+	char text[16384]; /* CKPT_GROUPS_MAX groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
 /* A pidfd of a process or a thread; a negative errno value. */

@@ -376,7 +376,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 		if (th->tid == 0 || th->tid > 4194304 || th->regs.len != sizeof(struct user_regs_struct) ||
 		    th->xstate.len > CKPT_XSTATE_MAX || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
-		    th->n_groups > 1024)
+		    th->n_groups > CKPT_GROUPS_MAX)
 			return bad(e, "thread", th->tid);
 		r = ckpt_compat_check(th, e);
 		if (r == 0)
