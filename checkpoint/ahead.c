@@ -3,6 +3,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/mountfs.h"
 #include "checkpoint/queues.h"
@@ -174,7 +175,7 @@ static void *run(void *arg)
 
 void ckpt_ahead_let_go(struct ckpt_ahead *a)
 {
-	a->closing = pthread_create(&a->thread, NULL, run, a) == 0;
+	a->closing = ckpt_beside(&a->thread, run, a);
 }
 
 void ckpt_ahead_done(struct ckpt_ahead *a)

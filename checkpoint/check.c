@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/check.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 
+#define STATUS_MAX MIB(1) /* with as many groups as a thread can have, 65536 */
 #define OF_THE_HOST "end the command that a client of the API gave this file of the host, or run it by vps exec"
 
 /* What to do about it, by words of the refusal; the first that fits. */
@@ -39,15 +42,19 @@ static const char *advice(const struct err *e)
 	return "";
 }
 
-/* Its number inside: the one after the host's. */
+/* Its number inside: the one after the host's. It is behind its groups, which may be what there are too many of. */
 static pid_t guest_pid(pid_t pid)
 {
-	struct ckpt_status s;
-	uint64_t pids[2];
+	cleanup_free char *text = NULL;
+	const char *l;
+	char path[64];
+	int inside;
 
-	if (pid <= 0 || ckpt_status_read(pid, &s) < 0 || ckpt_status_numbers(&s, "NSpid", 10, pids, 2) < 2)
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	if (pid <= 0 || fd_read_file_at(AT_FDCWD, path, STATUS_MAX, &text, NULL) < 0)
 		return 0;
-	return (pid_t)pids[1];
+	l = ckpt_status_line(text, "NSpid");
+	return l && sscanf(l, "%*d %d", &inside) == 1 ? (pid_t)inside : 0;
 }
 
 static int add(struct ckpt_check *c, pid_t pid, int fd, const struct err *e)

@@ -49,14 +49,21 @@ static int thread_begin(struct visit *v, pid_t tid, struct err *e)
 	return ckpt_thread_enter(&v->b, &v->th, tid, v->status.text, e);
 }
 
+/* Nothing but its groups makes a status too long (proc_pid_status(5)). */
 static int thread_status(struct visit *v, size_t i, struct err *e)
 {
+	uint64_t groups[CKPT_GROUPS_MAX + 1];
 	const char *text;
 	size_t len;
 	int r = ckpt_look(v->d, v->p->tids[i], CKPT_LOOK_STATUS, &text, &len);
 
 	if (r == 0)
 		memcpy(v->status.text, text, len + 1);
+	if (r == 0 && ckpt_status_numbers(&v->status, "Groups", 10, groups, ARRAY_SIZE(groups)) > CKPT_GROUPS_MAX)
+		r = -EFBIG;
+	if (r == -EFBIG)
+		return err_set(e, ERR_UNSUPPORTED, "process %d has a thread in more than %d groups", (int)v->p->pid,
+			       CKPT_GROUPS_MAX);
 	return r < 0 ? err_code(e, r, "look at thread %d", (int)v->p->tids[i]) : 0;
 }
 

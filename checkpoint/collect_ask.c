@@ -14,7 +14,6 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
-#define GROUPS_MAX 1024
 #define FDS_AT_ONCE 256
 
 struct kernel_sigaction {
@@ -27,7 +26,7 @@ static int copy_ids(const struct visit *v)
 	int64_t n = v->q.call[v->at.group_count].ret;
 	Ckpt__Thread *t = v->t;
 
-	if (n < 0 || n > GROUPS_MAX)
+	if (n < 0 || n > CKPT_GROUPS_MAX)
 		return -EOVERFLOW;
 	t->uids = ckpt_alloc(a, 4 * sizeof(uint32_t));
 	t->gids = ckpt_alloc(a, 4 * sizeof(uint32_t));
@@ -147,8 +146,8 @@ void visit_ask(struct visit *v)
 {
 	struct ckpt_asking *q = &v->q;
 	struct places *at = &v->at;
-	uint64_t listed[GROUPS_MAX];
-	size_t groups = ckpt_status_numbers(&v->status, "Groups", 10, listed, GROUPS_MAX);
+	uint64_t listed[CKPT_GROUPS_MAX];
+	size_t groups = ckpt_status_numbers(&v->status, "Groups", 10, listed, CKPT_GROUPS_MAX);
 
 	ckpt_ask_init(q, &v->b);
 	at->uids = ckpt_ask_room(q, 3 * sizeof(uint32_t));

@@ -21,7 +21,6 @@
 #include <sys/uio.h>
 
 #define GET_RSEQ 0x420f
-#define GROUPS_MAX 1024
 #define PENDING_MAX 4096
 
 static int bytes(struct ckpt_arena *a, ProtobufCBinaryData *ret, const void *data, size_t len)
@@ -85,7 +84,7 @@ static int affinity_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t)
 static int outer_collect(struct ckpt_dump *d, const struct ckpt_status *s, Ckpt__Thread *t)
 {
 	struct ckpt_arena *a = &d->tree.arena;
-	uint64_t v[GROUPS_MAX];
+	uint64_t v[CKPT_GROUPS_MAX];
 	size_t n;
 
 	t->outer_uids = ckpt_alloc(a, 4 * sizeof(uint32_t));
@@ -98,7 +97,7 @@ static int outer_collect(struct ckpt_dump *d, const struct ckpt_status *s, Ckpt_
 	t->n_outer_gids = ckpt_status_numbers(s, "Gid", 10, v, 4);
 	for (size_t i = 0; i < t->n_outer_gids; i++)
 		t->outer_gids[i] = (uint32_t)v[i] - d->uid_base;
-	n = ckpt_status_numbers(s, "Groups", 10, v, GROUPS_MAX);
+	n = ckpt_status_numbers(s, "Groups", 10, v, CKPT_GROUPS_MAX);
 	t->outer_groups = ckpt_alloc(a, (n + 1) * sizeof(uint32_t));
 	for (size_t i = 0; t->outer_groups && i < n; i++)
 		t->outer_groups[i] = (uint32_t)v[i] - d->uid_base;

@@ -9,6 +9,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/oracle.h"
 
@@ -270,8 +271,7 @@ int ckpt_copy_run(struct ckpt_copy *c, struct err *e)
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = worker_init(&w[i], &j, e);
 	/* Fewer threads than wanted do it as well. */
-	while (r == 0 && started < n &&
-	       pthread_create(&threads[started], NULL, work_thread, &w[started]) == 0)
+	while (r == 0 && started < n && ckpt_beside(&threads[started], work_thread, &w[started]))
 		started++;
 	if (r == 0)
 		work(&w[0], true);

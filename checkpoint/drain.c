@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define PENDING_US 1000000
+#define QUIET_US 1000000 /* in which none ends */
+#define WHOLE_US 5000000
 #define PAUSE_NS 200000
 
 /* Whether anybody on this host has asynchronous I/O set up; as a rule nobody. */
@@ -30,67 +31,104 @@ static int count_contexts(struct ckpt_dump *d, uint64_t *ret, pid_t *ret_who, st
 	int r = 0;
 
 	*ret = 0;
-	for (size_t i = 0; r == 0 && !*ret && i < d->frozen.count; i++) {
-		*ret_who = d->frozen.procs[i].pid;
-		r = ckpt_aio_pending(d, *ret_who, ret, e);
+	for (size_t i = 0; r == 0 && i < d->frozen.count; i++) {
+		uint64_t own = 0;
+
+		r = ckpt_aio_pending(d, d->frozen.procs[i].pid, &own, e);
+		*ret += own;
+		if (own)
+			*ret_who = d->frozen.procs[i].pid;
 	}
 	return r;
 }
 
-/* What is under way; 1: some is that must end. */
-static int look(struct ckpt_dump *d, const struct ckpt_uring_waits *w, bool contexts, struct ckpt_uring_left *ret_left,
-		pid_t *ret_who, struct err *e)
+struct sight {
+	struct ckpt_uring_left left;
+	uint64_t all; /* under way, those that need not end too */
+	pid_t who;    /* has some that must */
+};
+
+/* What is under way; 1: some is that must end. -EAGAIN, -E2BIG: as ckpt_uring_waits_count(). */
+static int look(struct ckpt_dump *d, bool contexts, struct sight *ret, struct err *e)
 {
 	const struct ckpt_uring_wait *who = NULL;
 	uint64_t rings = 0, requests = 0;
-	int r = contexts ? count_contexts(d, &requests, ret_who, e) : 0;
+	int r;
 
-	*ret_left = (struct ckpt_uring_left){ 0 };
+	*ret = (struct sight){ 0 };
+	r = contexts ? count_contexts(d, &requests, &ret->who, e) : 0;
 	if (r == 0)
-		r = ckpt_uring_waits_count(d, w, &rings, &who, ret_left, e);
+		r = ckpt_uring_waits_count(d, &d->waits, &rings, &who, &ret->left, e);
+	if (who && (r < 0 || rings))
+		ret->who = d->frozen.procs[who->process].pid;
+	ret->all = ret->left.all + requests;
+	if (r == -E2BIG)
+		err_set(e, ERR_UNSUPPORTED, "process %d has io_urings with more requests that wait than can be saved",
+			(int)ret->who);
 	if (r < 0)
 		return r;
-	if (rings) {
-		*ret_who = d->frozen.procs[who->process].pid;
+	if (rings)
 		err_set(e, ERR_UNSUPPORTED, "thread %d of process %d waits for %llu requests of io_uring that do not end",
-			(int)who->tid, (int)*ret_who, (unsigned long long)rings);
-	} else if (requests) {
+			(int)who->tid, (int)ret->who, (unsigned long long)rings);
+	else if (requests)
 		err_set(e, ERR_UNSUPPORTED, "process %d waits for %llu requests of asynchronous I/O (io_submit)",
-			(int)*ret_who, (unsigned long long)requests);
-	}
+			(int)ret->who, (unsigned long long)requests);
 	return rings || requests;
 }
 
-/* Over when nothing has changed while all were served: what ends meanwhile may be news for who was so before. */
-static int wait_for_all(struct ckpt_dump *d, const struct ckpt_uring_waits *w, bool contexts, struct err *e)
+/* For how long it is worth it: they may end one after the other. */
+struct patience {
+	uint64_t fewest, quiet, end;
+};
+
+static bool is_patient(struct patience *p, const struct sight *s, int r)
 {
-	uint64_t end = now_monotonic_us() + PENDING_US;
-	struct ckpt_uring_left before;
-	pid_t who = 0;
-	int r = look(d, w, contexts, &before, &who, e);
+	uint64_t now = now_monotonic_us();
 
-	while (r >= 0) {
-		bool busy = r > 0, same;
+	if (r == -EAGAIN || (r >= 0 && s->all < p->fewest))
+		p->quiet = now + QUIET_US;
+	if (r >= 0 && s->all < p->fewest)
+		p->fewest = s->all;
+	return now < p->quiet && now < p->end;
+}
 
-		if (busy)
+/* As long as requests end while they are looked at, nothing is known. */
+static bool is_busy(int r)
+{
+	return r > 0 || r == -EAGAIN || r == -E2BIG;
+}
+
+/* Over when nothing has changed while all were served: what ends meanwhile may be news for who was so before. */
+static int wait_for_all(struct ckpt_dump *d, bool contexts, struct err *e)
+{
+	uint64_t start = now_monotonic_us();
+	struct patience p = { UINT64_MAX, start + QUIET_US, start + WHOLE_US };
+	struct sight now, before;
+	int r = look(d, contexts, &now, e);
+	bool over = false;
+
+	while (!over && (r == 0 || is_busy(r)) && is_patient(&p, &now, r)) {
+		int was = r;
+
+		if (is_busy(was))
 			nanosleep(&(struct timespec){ 0, PAUSE_NS }, NULL);
-		r = ckpt_uring_waits_serve(d, w, e);
-		if (r == 0)
-			r = look(d, w, contexts, &d->left, &who, e);
-		same = r == 0 && !busy && ckpt_uring_left_same(&before, &d->left);
-		ckpt_uring_left_done(&before);
-		if (r < 0 || same || now_monotonic_us() > end)
-			break;
-		before = d->left;
-		d->left = (struct ckpt_uring_left){ 0 };
+		before = now;
+		r = ckpt_uring_waits_serve(d, &d->waits, e);
+		if (r < 0) {
+			ckpt_uring_left_done(&before.left);
+			return r;
+		}
+		r = look(d, contexts, &now, e);
+		over = r == was && (r == 0 ? ckpt_uring_left_same(&before.left, &now.left) : r == -E2BIG);
+		ckpt_uring_left_done(&before.left);
 	}
-	return r > 0 ? ckpt_note(d, -EOPNOTSUPP, who, -1, e) : r;
+	d->left = now.left;
+	return is_busy(r) ? ckpt_note(d, -EOPNOTSUPP, now.who, -1, e) : r;
 }
 
 int ckpt_drain(struct ckpt_dump *d, struct err *e)
 {
 	bool rings = d->spec->features & RT_FEATURE_IO_URING, contexts = any_contexts();
-	struct ckpt_uring_waits w = { 0 };
 	struct err ignored;
 	int r;
 
@@ -99,12 +137,9 @@ int ckpt_drain(struct ckpt_dump *d, struct err *e)
 	d->blind = !d->kernel && ckpt_kernel_open(&d->kernel, &ignored) < 0;
 	if (d->blind)
 		return 0;
-	r = rings ? ckpt_uring_waits_find(d, &w, e) : 0;
-	d->urings = w.count > 0;
-	if (r == 0 && (w.count || contexts))
-		r = wait_for_all(d, &w, contexts, e);
-	ckpt_uring_waits_done(&w);
-	return r;
+	r = rings ? ckpt_uring_waits_find(d, &d->waits, e) : 0;
+	d->urings = d->waits.count > 0;
+	return r == 0 && (d->waits.count || contexts) ? wait_for_all(d, contexts, e) : r;
 }
 
 int ckpt_drained(struct ckpt_dump *d, struct err *e)

@@ -21,13 +21,13 @@ struct ckpt_frozen;
 struct ckpt_thread;
 struct ckpt_uring_left;
 
-/* Waits up to a second, but not for requests that can be made again (uring_waiting.h). ERR_UNSUPPORTED, with the process:
- * its requests do not end. Where the kernel's memory may not be read (kernel.h) nothing is done. */
+/* Waits, up to a second at a time in which none ends, up to five in all; but not for requests that can be made again
+ * (uring_waiting.h). ERR_UNSUPPORTED, with the process: its requests do not end, or are too many. Where the kernel's memory may not be read (kernel.h) nothing is done. */
 int ckpt_drain(struct ckpt_dump *d, struct err *e);
 /* For who meets a ring or a context: an error when that was not done. */
 int ckpt_drained(struct ckpt_dump *d, struct err *e);
 
-/* Threads that have had to do with an io_uring at any time. (uring_drain.c) */
+/* Threads that have had to do with an io_uring at any time, by `tctx`. (uring_drain.c) */
 struct ckpt_uring_waits {
 	struct ckpt_uring_wait {
 		size_t process; /* of those that are frozen */
@@ -38,6 +38,7 @@ struct ckpt_uring_waits {
 	size_t count;
 	struct ckpt_uring_table {
 		uint64_t files; /* the kernel's files_struct */
+		size_t owner;   /* one of `list` that has it */
 		struct {
 			int fd;
 			uint64_t ctx;
@@ -48,7 +49,10 @@ struct ckpt_uring_waits {
 };
 int ckpt_uring_waits_find(struct ckpt_dump *d, struct ckpt_uring_waits *w, struct err *e);
 void ckpt_uring_waits_done(struct ckpt_uring_waits *w);
-/* How many requests are under way, *ret_who one that has made some of them, and what is left that need not end. */
+/* NULL: nobody. */
+const struct ckpt_uring_wait *ckpt_uring_waits_of(const struct ckpt_uring_waits *w, uint64_t tctx);
+/* How many requests are under way, *ret_who one that has made some of them, and what is left that need not end. -EAGAIN
+ * and -E2BIG as of ckpt_uring_asked_find(), *ret_who has that ring open. */
 int ckpt_uring_waits_count(struct ckpt_dump *d, const struct ckpt_uring_waits *w, uint64_t *ret,
 			   const struct ckpt_uring_wait **ret_who, struct ckpt_uring_left *ret_left, struct err *e);
 /* Lets them put into their rings what is complete, which they do themselves on their way out of a call. */

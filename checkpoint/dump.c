@@ -98,6 +98,7 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_ghosts_done(d);
 	ckpt_areas_done(d);
 	ckpt_uring_left_done(&d->left);
+	ckpt_uring_waits_done(&d->waits);
 	ckpt_kernel_close(d->kernel);
 	ckpt_tree_done(&d->tree);
 	free(d);

@@ -422,11 +422,12 @@ static bool let_go(const struct ckpt_frozen *f, pid_t tid)
 		ckpt_trace_reap(tid);
 		return true;
 	}
-	if (s.kind != CKPT_STOP_EVENT)
-		return ckpt_trace_resume(PTRACE_CONT, tid, s.kind == CKPT_STOP_SIGNAL ? s.sig : 0) < 0;
+	if (s.kind != CKPT_STOP_EVENT) {
+		r = ckpt_trace_resume(PTRACE_CONT, tid, s.kind == CKPT_STOP_SIGNAL ? s.sig : 0);
+		return r < 0 && r != -ESRCH;
+	}
 	mend_interrupted(f, tid);
-	ckpt_trace_detach(tid);
-	return true;
+	return ckpt_trace_detach(tid) != -ESRCH; /* or it was killed since: its end is seen the next time */
 }
 
 /* Nobody is waited for while others are not let go: the end of a pid namespace's process 1 comes when we have seen that

@@ -2,10 +2,10 @@
 
 /* Two at once: what is done for each of many processes, and needs no ptrace(2). */
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/internal.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #define WORTH_IT 16
 
@@ -31,15 +31,10 @@ int ckpt_in_halves(size_t count, ckpt_each fn, void *arg, struct err *e)
 	size_t mid = count < WORTH_IT ? count : count / 2;
 	struct half one = { 0, mid, fn, arg, 0, { 0 } }, other = { mid, count, fn, arg, 0, { 0 } };
 	const struct half *failed;
-	sigset_t all, old;
 	pthread_t thread;
 	bool running;
 
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	running = mid < count && pthread_create(&thread, NULL, run, &other) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	running = mid < count && ckpt_beside(&thread, run, &other);
 	run(&one);
 	if (running)
 		pthread_join(thread, NULL);

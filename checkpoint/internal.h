@@ -7,6 +7,7 @@
 #include "checkpoint/flags.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/copy.h"
+#include "checkpoint/drain.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
@@ -17,7 +18,7 @@
 
 /* Parts of /proc/PID/status and stat. */
 struct ckpt_status {
-	char text[16384]; /* 1024 groups take up to 11 bytes each */
+	char text[16384]; /* CKPT_GROUPS_MAX groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
 /* A pidfd of a process or a thread; a negative errno value. */
@@ -86,6 +87,7 @@ struct ckpt_dump {
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */
 	bool blind;             /* nobody could look for requests that are under way (drain.h) */
+	struct ckpt_uring_waits waits; /* who has had to do with one */
 	struct ckpt_uring_left left; /* requests of these that wait */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {

@@ -3,13 +3,13 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/dump.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -209,7 +209,6 @@ static int fill(struct ckpt_lookout *l, const struct ckpt_frozen *f, size_t coun
 
 int ckpt_lookout_start(struct ckpt_dump *d, struct err *e)
 {
-	sigset_t all, old;
 	size_t count = 0;
 
 	for (size_t i = 0; i < d->frozen.count; i++)
@@ -219,11 +218,8 @@ int ckpt_lookout_start(struct ckpt_dump *d, struct err *e)
 	d->lookout = calloc(1, sizeof(*d->lookout));
 	if (!d->lookout || fill(d->lookout, &d->frozen, count) < 0)
 		return err_code(e, -ENOMEM, "collect");
-	/* Signals are the main thread's. Without a thread it does all itself. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	d->lookout->running = pthread_create(&d->lookout->thread, NULL, run, d->lookout) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	/* Without a thread it does all itself. */
+	d->lookout->running = ckpt_beside(&d->lookout->thread, run, d->lookout);
 	return 0;
 }
 

@@ -3,27 +3,30 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 
 #include <errno.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define EVENTS 16
+#define MESSAGES 16 /* of an fd at a time: who makes them without end is not to keep all others waiting */
 
 struct ear {
 	int uffd;             /* -EBADF: it was closed, after it was waited for perhaps */
-	atomic_bool *moved;
+	atomic_uint *moved;
 	struct ear *next;
 };
 
 struct ckpt_moves {
 	pthread_t thread;
 	pthread_mutex_t lock; /* held from before an event is read, which lets its process go, until it is told */
+	pthread_cond_t passed;
+	atomic_uint wanted;   /* so many want the lock: it is not taken again before they had it */
 	int epoll, end;
 	struct ear *ears;     /* until the end */
 };
@@ -32,8 +35,8 @@ static void hear(const struct ear *ear)
 {
 	struct uffd_msg msg;
 
-	while (read(ear->uffd, &msg, sizeof(msg)) == sizeof(msg))
-		*ear->moved = true;
+	for (int i = 0; i < MESSAGES && read(ear->uffd, &msg, sizeof(msg)) == sizeof(msg); i++)
+		atomic_fetch_add(ear->moved, 1);
 }
 
 static void *listen_on(void *arg)
@@ -45,6 +48,8 @@ static void *listen_on(void *arg)
 		int n = epoll_wait(m->epoll, events, EVENTS, -1);
 
 		pthread_mutex_lock(&m->lock);
+		while (m->wanted)
+			pthread_cond_wait(&m->passed, &m->lock);
 		for (int i = 0; i < n; i++) {
 			if (events[i].data.ptr)
 				hear(events[i].data.ptr);
@@ -54,6 +59,20 @@ static void *listen_on(void *arg)
 		pthread_mutex_unlock(&m->lock);
 	}
 	return NULL;
+}
+
+/* A mutex alone lets whoever has just let go of it have it again. */
+static void take(struct ckpt_moves *m)
+{
+	m->wanted++;
+	pthread_mutex_lock(&m->lock);
+}
+
+static void pass(struct ckpt_moves *m)
+{
+	m->wanted--;
+	pthread_cond_signal(&m->passed);
+	pthread_mutex_unlock(&m->lock);
 }
 
 static void release(struct ckpt_moves *m)
@@ -73,20 +92,13 @@ struct ckpt_moves *ckpt_moves_new(void)
 {
 	struct ckpt_moves *m = calloc(1, sizeof(*m));
 	struct epoll_event ending = { .events = EPOLLIN };
-	sigset_t all, old;
-	int r;
 
 	if (!m)
 		return NULL;
-	*m = (struct ckpt_moves){ .lock = PTHREAD_MUTEX_INITIALIZER, .epoll = epoll_create1(EPOLL_CLOEXEC),
-				  .end = eventfd(0, EFD_CLOEXEC) };
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = m->epoll < 0 || epoll_ctl(m->epoll, EPOLL_CTL_ADD, m->end, &ending) < 0
-		    ? -1 : pthread_create(&m->thread, NULL, listen_on, m);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0) {
+	*m = (struct ckpt_moves){ .lock = PTHREAD_MUTEX_INITIALIZER, .passed = PTHREAD_COND_INITIALIZER,
+				  .epoll = epoll_create1(EPOLL_CLOEXEC), .end = eventfd(0, EFD_CLOEXEC) };
+	if (m->epoll < 0 || epoll_ctl(m->epoll, EPOLL_CTL_ADD, m->end, &ending) < 0 ||
+	    !ckpt_beside(&m->thread, listen_on, m)) {
 		release(m);
 		return NULL;
 	}
@@ -102,7 +114,7 @@ void ckpt_moves_free(struct ckpt_moves *m)
 	release(m);
 }
 
-int ckpt_moves_add(struct ckpt_moves *m, int uffd, atomic_bool *moved)
+int ckpt_moves_add(struct ckpt_moves *m, int uffd, atomic_uint *moved)
 {
 	struct ear *ear = calloc(1, sizeof(*ear));
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = ear };
@@ -121,17 +133,17 @@ int ckpt_moves_add(struct ckpt_moves *m, int uffd, atomic_bool *moved)
 void ckpt_moves_close(struct ckpt_moves *m, int *uffd)
 {
 	if (m)
-		pthread_mutex_lock(&m->lock);
+		take(m);
 	for (struct ear *ear = m && *uffd >= 0 ? m->ears : NULL; ear; ear = ear->next)
 		if (ear->uffd == *uffd)
 			ear->uffd = -EBADF;
 	fd_close(uffd);
 	if (m)
-		pthread_mutex_unlock(&m->lock);
+		pass(m);
 }
 
 void ckpt_moves_settle(struct ckpt_moves *m)
 {
-	pthread_mutex_lock(&m->lock);
-	pthread_mutex_unlock(&m->lock);
+	take(m);
+	pass(m);
 }

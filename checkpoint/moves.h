@@ -14,11 +14,11 @@ struct ckpt_moves;
 struct ckpt_moves *ckpt_moves_new(void);
 /* Processes that wait are let go of when their fds are closed, and not before. */
 void ckpt_moves_free(struct ckpt_moves *m);
-/* A leaf. Both stay the caller's, and there until the end or ckpt_moves_close(). `moved` becomes true. */
-int ckpt_moves_add(struct ckpt_moves *m, int uffd, atomic_bool *moved);
+/* A leaf. Both stay the caller's, and there until the end or ckpt_moves_close(). `moved` counts what happened. */
+int ckpt_moves_add(struct ckpt_moves *m, int uffd, atomic_uint *moved);
 /* Closes it, of which nothing is heard any more. Idempotent; m may be NULL. */
 void ckpt_moves_close(struct ckpt_moves *m, int *uffd);
-/* Whatever happened before is told when this returns. */
+/* Whatever happened before is told when this returns, which is soon, whatever happens meanwhile. */
 void ckpt_moves_settle(struct ckpt_moves *m);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/step.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/netstate_internal.h"
 
@@ -145,7 +146,7 @@ void ckpt_netsame_start(struct ckpt_netsame *s, int netns_fd)
 	if (!s || s->netns < 0)
 		return;
 	s->shared->state = LOOKING;
-	s->running = pthread_create(&s->thread, NULL, run, s) == 0;
+	s->running = ckpt_beside(&s->thread, run, s);
 	if (!s->running)
 		s->shared->state = IDLE;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -123,7 +124,7 @@ int ckpt_network_look_ahead(struct ckpt_dump *d, struct err *e)
 	if (r < 0 || d->network->ahead.netns < 0)
 		return r;
 	ckpt_netways_reserve();
-	d->network->running = pthread_create(&d->network->thread, NULL, run_ahead, d->network) == 0;
+	d->network->running = ckpt_beside(&d->network->thread, run_ahead, d->network);
 	if (!d->network->running)
 		run_ahead(d->network);
 	return 0;
@@ -197,7 +198,7 @@ int ckpt_network_start(struct ckpt_dump *d, struct err *e)
 	if (r < 0 || !d->network->seen_count)
 		return r;
 	/* A process whose children go into another pid namespace can have no threads (clone(2), EINVAL). */
-	d->network->running = pthread_create(&d->network->thread, NULL, run, d->network) == 0;
+	d->network->running = ckpt_beside(&d->network->thread, run, d->network);
 	if (!d->network->running)
 		run(d->network);
 	return 0;

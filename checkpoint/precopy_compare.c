@@ -7,6 +7,7 @@
  * a tenant cuts off while we look would be a signal for us; mapped ahead it may be, and its pages with it.
  */
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/precopy_internal.h"
 
 #include <errno.h>
@@ -81,7 +82,7 @@ static void compare_all(struct comparison *c)
 	pthread_t threads[WORKERS];
 	size_t n = worker_count(c->count), started = 1;
 
-	while (started < n && pthread_create(&threads[started], NULL, compare, c) == 0)
+	while (started < n && ckpt_beside(&threads[started], compare, c))
 		started++;
 	compare(c);
 	for (size_t i = 1; i < started; i++)

@@ -36,7 +36,7 @@ struct watched {
 	uint32_t mm;
 	int uffd;            /* the one file of most that stays open: there may be thousands */
 	int moves;           /* of shared memory that is watched: likewise (precopy_steady.c) */
-	atomic_bool moved;   /* some of that was moved, mapped once more or taken out */
+	atomic_uint moved;   /* so often some of that was moved, mapped once more or taken out */
 	uint64_t born;       /* when it began, in the kernel's ticks */
 	uint64_t canary;     /* of its soft-dirty marks (softdirty.h); 0: they say nothing */
 	bool marked;         /* they tell what was written since the last round */
@@ -117,6 +117,8 @@ int ckpt_round_begin(struct ckpt_precopy *p, struct err *e);
 
 /* (precopy_layout.c) Reads the map: private areas, and shared memory that is met. */
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e);
+/* Whether it can have asynchronous requests, now. */
+bool ckpt_layout_has_rings(pid_t pid);
 /* Tells of it when it is new. */
 int ckpt_layout_write(struct ckpt_precopy *p, struct watched *w, struct err *e);
 

@@ -6,12 +6,12 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/times.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 
 struct ckpt_last {
 	struct ckpt_precopy *p;
@@ -100,7 +100,6 @@ static void *run(void *arg)
 void ckpt_last_start(struct ckpt_precopy *p)
 {
 	struct ckpt_last *l = calloc(1, sizeof(*l));
-	sigset_t all, old;
 
 	p->stopped = true;
 	for (size_t i = 0; i < p->shared_count; i++)
@@ -109,14 +108,10 @@ void ckpt_last_start(struct ckpt_precopy *p)
 	if (!l)
 		return;
 	*l = (struct ckpt_last){ .p = p };
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	if (pthread_create(&l->thread, NULL, run, l) == 0)
+	if (ckpt_beside(&l->thread, run, l))
 		p->last = l;
 	else
 		free(l); /* the end sends it */
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 }
 
 int ckpt_last_wait(struct ckpt_precopy *p, struct err *e)

@@ -80,6 +80,22 @@ static int look_at_huge(struct watched *w)
 	return r;
 }
 
+static bool is_ring(const struct ckpt_map *m)
+{
+	return STREQ(m->name, "/[aio] (deleted)") || STREQ(m->name, CKPT_URING_NAME);
+}
+
+bool ckpt_layout_has_rings(pid_t pid)
+{
+	cleanup_fclose FILE *f = ckpt_maps_open(pid);
+	struct ckpt_map m;
+
+	while (f && ckpt_maps_next(f, &m) > 0)
+		if (is_ring(&m))
+			return true;
+	return false;
+}
+
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 {
 	cleanup_fclose FILE *f = ckpt_maps_open(w->pid);
@@ -95,7 +111,7 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 		huge = huge || ckpt_map_is_huge(&m);
 		if (ckpt_map_is_private(&m))
 			r = area_add(&w->areas, &m);
-		else if (STREQ(m.name, "/[aio] (deleted)") || STREQ(m.name, CKPT_URING_NAME))
+		else if (is_ring(&m))
 			p->rings = true;
 		else if (m.perms[3] == 's')
 			r = ckpt_shared_meet(p, w->pid, &m);

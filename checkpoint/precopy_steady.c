@@ -30,6 +30,7 @@
 #include <sys/stat.h>
 
 #define LEAST MIB(8)     /* less is read as fast as it is looked at */
+#define MOVES_MAX 256u   /* between two looks; with more it is heard of no more, and read */
 #define TIMES_MAX 32u    /* so often may it be mapped: each mapping's marks are looked at, and take a page table */
 
 static struct watched *find(const struct ckpt_precopy *p, pid_t pid)
@@ -80,16 +81,37 @@ static void look_for_births(struct ckpt_precopy *p)
 		p->shared[i].steady = false;
 }
 
+static bool is_watched_in(const struct shared *s, pid_t pid)
+{
+	for (size_t i = 0; i < s->watched.count; i++)
+		if (s->watched.m[i].pid == pid)
+			return true;
+	return false;
+}
+
+/* Each time it waits for us, and we do nothing else. */
+static void give_up(struct ckpt_precopy *p, struct watched *w)
+{
+	for (size_t i = 0; i < p->shared_count; i++)
+		if (is_watched_in(&p->shared[i], w->pid)) {
+			p->shared[i].hopeless = true;
+			p->shared[i].candidate = false;
+		}
+	ckpt_moves_close(p->moves, &w->moves);
+}
+
 static void look_for_moves(struct ckpt_precopy *p)
 {
 	if (!p->moves)
 		return;
 	ckpt_moves_settle(p->moves);
 	for (size_t i = 0; i < p->count; i++) {
-		bool moved = atomic_exchange(&p->procs[i]->moved, false);
+		unsigned moved = atomic_exchange(&p->procs[i]->moved, 0);
 
 		for (size_t k = 0; moved && k < p->shared_count; k++)
 			p->shared[k].steady = false;
+		if (moved > MOVES_MAX)
+			give_up(p, p->procs[i]);
 	}
 }
 
@@ -180,6 +202,7 @@ static int scan_all(const struct shared *s, bool protect, struct ckpt_ranges *re
 	return r == 0 ? ckpt_ranges_unite(ret) : r;
 }
 
+/* The visits have told of it, before there were marks. */
 static bool has_direct(const struct ckpt_precopy *p, const struct shared *s)
 {
 	for (size_t i = 0; i < s->watched.count; i++) {
@@ -189,6 +212,18 @@ static bool has_direct(const struct ckpt_precopy *p, const struct shared *s)
 			return true;
 	}
 	return p->rings;
+}
+
+/* Now that there are: what was begun since the visits has pages that it writes to and leaves no mark. */
+static bool has_new_direct(const struct shared *s)
+{
+	for (size_t i = 0; i < s->watched.count; i++) {
+		pid_t pid = s->watched.m[i].pid;
+
+		if ((i == 0 || s->watched.m[i - 1].pid != pid) && (ckpt_direct_find(pid) || ckpt_layout_has_rings(pid)))
+			return true;
+	}
+	return false;
 }
 
 /* All of it gets marks, before it is read. */
@@ -201,8 +236,8 @@ static int mark(const struct ckpt_precopy *p, struct shared *s)
 	if (!s->steady)
 		return 0;
 	r = scan_all(s, true, &s->written);
-	s->steady = r == 0;
-	s->marked = r == 0 && known;
+	s->steady = r == 0 && !has_new_direct(s);
+	s->marked = s->steady && known;
 	s->hopeless = r == -EBUSY;
 	if (r < 0)
 		s->watched.count = 0;

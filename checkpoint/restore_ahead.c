@@ -3,6 +3,7 @@
 /* The VPS's control groups, which need its name alone and take as long to make as an image's records take to be read:
  * a thread of ours makes them meanwhile. */
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/restore_phases.h"
 
 #include <errno.h>
@@ -37,7 +38,7 @@ int restore_ahead_begin(struct restore *r, const struct rt_spec *spec, struct rt
 	a->made = prepared;
 	r->ahead = a;
 	if (!prepared)
-		a->running = pthread_create(&a->thread, NULL, make, a) == 0;
+		a->running = ckpt_beside(&a->thread, make, a);
 	if (!prepared && !a->running)
 		make(a);
 	return 0;

@@ -187,6 +187,7 @@ static const struct {
 	{ "terminals", terminals, NULL },
 	{ "births in pid namespaces", births_first, NULL },
 	{ "sockets", sockets, NULL },
+	{ "last of the network", networks, NULL },
 	{ "births", births, NULL },
 	{ "control groups", place_groups, NULL },
 	{ "namespaces", NULL, restore_join },
@@ -207,7 +208,6 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },
-	{ "last of the network", networks, NULL },
 	{ "last numbers", settle_numbers, NULL },
 	{ "frozen groups", freeze_groups, NULL },
 };

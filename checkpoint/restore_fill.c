@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/fdless.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
@@ -134,7 +135,7 @@ static int fill_all(struct section *s, struct err *e)
 	if (sched_getaffinity(0, sizeof(set), &set) == 0 && (size_t)CPU_COUNT(&set) < n)
 		n = (size_t)CPU_COUNT(&set);
 	while (started < n && filler_init(&f[started], s, started, &ignored) == 0 &&
-	       pthread_create(&threads[started], NULL, fill_thread, &f[started]) == 0)
+	       ckpt_beside(&threads[started], fill_thread, &f[started]))
 		started++;
 	fill(&f[0], true, 0);
 	for (size_t i = 1; i < started; i++)

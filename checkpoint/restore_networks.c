@@ -54,8 +54,8 @@ static bool is_found_again(uint32_t part)
 	return part < CKPT_NET_TABLE || part > CKPT_NET_TRACKED;
 }
 
-/* Whether nothing minds if the last switches of process 1's network, should they differ, are set when all the rest is
- * there: a process more, for a moment. */
+/* Whether nothing minds if the last switches of process 1's network, should they differ, are set when it has been taken
+ * over: by a process more, for a moment, for which there is room in its group while all others are to come. */
 static bool may_put_off(const struct restore *r)
 {
 	bool may = r->tree.task_count <= FEW && !restore_is_nested(r) && !r->moved.gone.count && !r->moved.come.count;

@@ -199,7 +199,7 @@ static int check_thread(const struct ckpt_tree *t, const Ckpt__Thread *th, struc
 	bool ok = (t->space_count ? is_list(th->n_spaces) : !th->n_spaces) &&
 		  th->group <= t->group_count &&
 		  (!th->n_outer_uids || (th->n_outer_uids == 4 && th->n_outer_gids == 4)) &&
-		  th->n_outer_groups <= 1024;
+		  th->n_outer_groups <= CKPT_GROUPS_MAX;
 
 	for (size_t i = 0; ok && i < th->n_spaces; i++)
 		ok = !th->spaces[i] || is_space(t, th->spaces[i], (enum ckpt_space_kind)i);

@@ -2,6 +2,7 @@
 #include "checkpoint/compat.h"
 #include "checkpoint/aio.h"
 #include "checkpoint/uring.h"
+#include "checkpoint/uring_waiting.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
@@ -376,7 +377,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 		if (th->tid == 0 || th->tid > 4194304 || th->regs.len != sizeof(struct user_regs_struct) ||
 		    th->xstate.len > CKPT_XSTATE_MAX || th->n_uids != 4 || th->n_gids != 4 || th->n_caps != 5 ||
-		    th->n_groups > 1024)
+		    th->n_groups > CKPT_GROUPS_MAX)
 			return bad(e, "thread", th->tid);
 		r = ckpt_compat_check(th, e);
 		if (r == 0)
@@ -455,7 +456,7 @@ int ckpt_tree_read_on(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_re
 		return n;
 	if (!t->header || !t->task_count || t->tasks[0].process->pid != 1)
 		return err_set(e, ERR_FAIL, "the image is damaged: it has no process 1");
-	if (ckpt_ipc_check(t, e) < 0 || ckpt_mqueues_check(t, e) < 0)
+	if (ckpt_ipc_check(t, e) < 0 || ckpt_mqueues_check(t, e) < 0 || ckpt_uring_asked_check(t, e) < 0)
 		return -EIO;
 	for (size_t i = 0; i < t->file_count; i++) {
 		int x = check_file(t, t->files[i], i + 1, e);

@@ -127,6 +127,7 @@ struct ckpt_tree {
 /* Pages of shared memory n are those of "address space" CKPT_SHMEM_MM + n. */
 #define CKPT_SHMEM_MM ((uint64_t)1 << 32)
 
+#define CKPT_GROUPS_MAX 1024 /* supplementary groups of a thread */
 #define CKPT_FD_MAX (1u << 20) /* the highest fd of a process (fs.nr_open) */
 
 /* Appends a slot to an array of pointers in the arena; -ENOMEM. */

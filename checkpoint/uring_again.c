@@ -23,15 +23,14 @@ static int refuse(const struct ckpt_seen *s, const char *what, struct err *e)
 }
 
 /* Whose request it is: its process is *ret_task. NULL: nobody's. */
-static const Ckpt__Thread *find_thread(struct ckpt_dump *d, uint64_t tctx, const struct ckpt_task **ret_task)
+static const Ckpt__Thread *find_thread(const struct ckpt_dump *d, uint64_t tctx, const struct ckpt_task **ret_task)
 {
-	struct err ignored;
-	uint64_t at;
+	const struct ckpt_uring_wait *who = ckpt_uring_waits_of(&d->waits, tctx);
 
-	for (size_t i = 0; i < d->tree.task_count; i++)
+	for (size_t i = 0; who && i < d->tree.task_count; i++)
 		for (size_t n = 0; n < d->tree.tasks[i].thread_count; n++) {
 			*ret_task = &d->tree.tasks[i];
-			if (ckpt_uring_task(d, d->tree.tasks[i].tids[n], &at, &ignored) == 0 && at == tctx)
+			if (d->tree.tasks[i].tids[n] == who->tid)
 				return d->tree.tasks[i].threads[n];
 		}
 	return NULL;
@@ -104,7 +103,7 @@ int ckpt_uring_asked_collect(struct ckpt_dump *d, const Ckpt__File *f, const str
 		return 0;
 	r = ckpt_uring_asked_find(d->kernel, ctx, &now, e);
 	if (r < 0)
-		return r;
+		return r == -E2BIG ? -EAGAIN : r; /* they were fewer before */
 	if (!ckpt_uring_asked_same(before, &now)) {
 		err_set(e, ERR_UNSUPPORTED, "fd %d of process %d is an io_uring whose requests ended while it was looked at",
 			s->fd, (int)s->pid);
@@ -158,11 +157,20 @@ static bool fits(const struct ckpt_tree *t, const Ckpt__File *f, const Ckpt__Uri
 bool ckpt_uring_asked_fit(const struct ckpt_tree *t, const Ckpt__File *f)
 {
 	const Ckpt__Uring *u = f->uring;
-	bool good = u->n_request <= u->sq_head;
+	bool good = u->n_request <= u->sq_head && u->n_request <= CKPT_URING_ASKED_MAX;
 
 	for (size_t i = 0; good && i < u->n_request; i++)
 		good = fits(t, f, u->request[i]);
 	return good;
+}
+
+int ckpt_uring_asked_check(const struct ckpt_tree *t, struct err *e)
+{
+	size_t all = 0;
+
+	for (size_t i = 0; i < t->file_count; i++)
+		all += t->files[i]->uring ? t->files[i]->uring->n_request : 0;
+	return all <= CKPT_URING_ASKED_ALL ? 0 : err_set(e, ERR_FAIL, "the image is damaged: requests of io_urings");
 }
 
 /* In the place of the next one, whose contents are the program's: they are put back. */

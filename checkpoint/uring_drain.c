@@ -91,6 +91,20 @@ static int find_one(struct ckpt_dump *d, struct ckpt_uring_waits *w, size_t proc
 	return 0;
 }
 
+static int compare(const void *one, const void *other)
+{
+	const struct ckpt_uring_wait *a = one, *b = other;
+
+	return a->tctx < b->tctx ? -1 : a->tctx > b->tctx;
+}
+
+const struct ckpt_uring_wait *ckpt_uring_waits_of(const struct ckpt_uring_waits *w, uint64_t tctx)
+{
+	struct ckpt_uring_wait key = { .tctx = tctx };
+
+	return w->count ? bsearch(&key, w->list, w->count, sizeof(key), compare) : NULL;
+}
+
 int ckpt_uring_waits_find(struct ckpt_dump *d, struct ckpt_uring_waits *w, struct err *e)
 {
 	int r = 0;
@@ -98,6 +112,10 @@ int ckpt_uring_waits_find(struct ckpt_dump *d, struct ckpt_uring_waits *w, struc
 	for (size_t i = 0; r == 0 && i < d->frozen.count; i++)
 		for (size_t n = 0; r == 0 && n < d->frozen.procs[i].count; n++)
 			r = find_one(d, w, i, d->frozen.procs[i].tids[n], e);
+	if (w->count)
+		qsort(w->list, w->count, sizeof(*w->list), compare);
+	for (size_t i = 0; i < w->count; i++)
+		w->tables[w->list[i].table].owner = i;
 	return r;
 }
 
@@ -186,7 +204,7 @@ static int find_left(struct ckpt_dump *d, const struct ckpt_uring_table *t, stru
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < t->count; i++) {
-		struct ckpt_uring_left_ring *bigger;
+		struct ckpt_uring_left_ring *bigger, *fresh;
 
 		if (knows(ret, t->ring[i].ctx))
 			continue;
@@ -194,8 +212,12 @@ static int find_left(struct ckpt_dump *d, const struct ckpt_uring_table *t, stru
 		if (!bigger)
 			return err_code(e, -ENOMEM, "look for io_urings");
 		ret->ring = bigger;
-		bigger[ret->count].ctx = t->ring[i].ctx;
-		r = ckpt_uring_asked_find(d->kernel, t->ring[i].ctx, &bigger[ret->count++].asked, e);
+		fresh = &bigger[ret->count++];
+		fresh->ctx = t->ring[i].ctx;
+		r = ckpt_uring_asked_find(d->kernel, fresh->ctx, &fresh->asked, e);
+		ret->seen += fresh->asked.seen;
+		if (r == 0 && ret->seen > CKPT_URING_ASKED_ALL)
+			r = -E2BIG;
 	}
 	return r;
 }
@@ -220,12 +242,17 @@ int ckpt_uring_waits_count(struct ckpt_dump *d, const struct ckpt_uring_waits *w
 	*ret_left = (struct ckpt_uring_left){ 0 };
 	for (size_t i = 0; r == 0 && !any && i < w->count; i++)
 		r = count_pending(d, w->list[i].tctx, &any, e);
-	for (size_t i = 0; r == 0 && any && i < w->table_count; i++)
+	for (size_t i = 0; r == 0 && any && i < w->table_count; i++) {
+		*ret_who = &w->list[w->tables[i].owner];
 		r = find_left(d, &w->tables[i], ret_left, e);
-	for (size_t i = 0; r == 0 && any && !*ret && i < w->count; i++) {
+	}
+	for (size_t i = 0; r == 0 && any && i < w->count; i++) {
 		r = count_pending(d, w->list[i].tctx, &pending, e);
-		*ret = pending - count_left(ret_left, w->list[i].tctx);
-		*ret_who = &w->list[i];
+		ret_left->all += pending;
+		pending -= count_left(ret_left, w->list[i].tctx);
+		*ret += pending;
+		if (pending)
+			*ret_who = &w->list[i];
 	}
 	if (r < 0)
 		ckpt_uring_left_done(ret_left);

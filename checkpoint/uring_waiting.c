@@ -12,7 +12,7 @@
 #include <sys/epoll.h>
 #include <time.h>
 
-#define MANY 4096u /* requests of a ring, and lists that they hang in */
+#define LISTS_MAX 4096u /* of a ring, that requests hang in */
 #define SECOND 1000000000ull
 /* Bits of io_kiocb.flags, the lowest of which are those of the request. */
 #define FLAGS_AGAIN (IOSQE_ASYNC | IOSQE_CQE_SKIP_SUCCESS)
@@ -187,67 +187,86 @@ static int describe(struct ckpt_kernel *k, struct ckpt_uring_request *q, struct 
 	return n < 0 || flags & FLAGS_NEVER || link || creds ? n : read_own(&r);
 }
 
-static int add(struct ckpt_kernel *k, struct ckpt_uring_asked *a, uint64_t at, struct err *e)
+/* Through the lists of a ring. */
+struct walk {
+	struct ckpt_kernel *k;
+	struct ckpt_uring_asked *found;
+	struct err *e;
+};
+
+static int add(struct walk *w, uint64_t at)
 {
-	struct ckpt_uring_request *bigger;
+	struct ckpt_uring_asked *a = w->found;
+	struct ckpt_uring_request *bigger = reallocarray(a->list, a->count + 1, sizeof(*bigger));
 	int n;
 
-	if (a->count == MANY) {
-		err_set(e, ERR_UNSUPPORTED, "an io_uring has more requests that wait than can be saved");
-		return -EAGAIN; /* or a list was changed while it was read */
-	}
-	bigger = reallocarray(a->list, a->count + 1, sizeof(*bigger));
 	if (!bigger)
-		return err_code(e, -ENOMEM, "look for requests of an io_uring");
+		return err_code(w->e, -ENOMEM, "look for requests of an io_uring");
 	a->list = bigger;
 	a->list[a->count] = (struct ckpt_uring_request){ .at = at };
-	n = describe(k, &a->list[a->count], e);
+	n = describe(w->k, &a->list[a->count], w->e);
 	if (n > 0)
 		a->count++; /* others are waited for, as whoever counts them finds */
 	return n < 0 ? n : 0;
 }
 
-/* What waits for a file. */
-static int read_table(struct ckpt_kernel *k, uint64_t ctx, struct ckpt_uring_asked *a, struct err *e)
+/* From a request's node on to the list's end. Timers go on while all stands still: what they take out of the list points
+ * at itself from then on. */
+static int follow(struct walk *w, uint64_t node, uint64_t in_request, uint64_t end)
 {
-	uint64_t lists = 0, bits = 0, in_request = 0, node;
-	uint32_t size = 0;
-	int n = ckpt_kernel_member(k, ctx, "io_ring_ctx", "cancel_table.hbs", 8, &lists, e);
+	int n = 0;
 
-	if (n == 0)
-		n = ckpt_kernel_member(k, ctx, "io_ring_ctx", "cancel_table.hash_bits", 4, &bits, e);
-	if (n == 0)
-		n = ckpt_kernel_size(k, "io_hash_bucket", &size, e);
-	if (n == 0)
-		n = ckpt_kernel_place(k, 0, "io_kiocb", "hash_node", &in_request, e);
-	for (uint64_t i = 0; n == 0 && i < MANY && i >> bits == 0; i++) {
-		n = ckpt_kernel_member(k, lists + i * size, "io_hash_bucket", "list.first", 8, &node, e);
-		while (n == 0 && node) {
-			n = add(k, a, node - in_request, e);
-			if (n == 0)
-				n = ckpt_kernel_read(k, node, &node, e);
+	while (n == 0 && node != end) {
+		uint64_t was = node;
+
+		if (w->found->seen++ == CKPT_URING_ASKED_MAX) {
+			err_set(w->e, ERR_UNSUPPORTED, "an io_uring has more requests that wait than can be saved");
+			return -E2BIG;
+		}
+		n = add(w, node - in_request);
+		if (n == 0)
+			n = ckpt_kernel_read(w->k, node, &node, w->e);
+		if (n == 0 && node == was) {
+			err_set(w->e, ERR_UNSUPPORTED, "time-outs of an io_uring change");
+			n = -EAGAIN;
 		}
 	}
 	return n;
 }
 
-static int read_timeouts(struct ckpt_kernel *k, uint64_t ctx, struct ckpt_uring_asked *a, struct err *e)
+/* What waits for a file. */
+static int read_table(struct walk *w, uint64_t ctx)
 {
-	uint64_t head = 0, node = 0, in_request = 0, in_cmd = 0;
-	int n = ckpt_kernel_place(k, ctx, "io_ring_ctx", "timeout_list", &head, e);
+	uint64_t lists = 0, bits = 0, in_request = 0, first = 0;
+	uint32_t size = 0;
+	int n = ckpt_kernel_member(w->k, ctx, "io_ring_ctx", "cancel_table.hbs", 8, &lists, w->e);
 
 	if (n == 0)
-		n = ckpt_kernel_place(k, 0, "io_kiocb", "cmd", &in_request, e);
+		n = ckpt_kernel_member(w->k, ctx, "io_ring_ctx", "cancel_table.hash_bits", 4, &bits, w->e);
 	if (n == 0)
-		n = ckpt_kernel_place(k, 0, "io_timeout", "list", &in_cmd, e);
+		n = ckpt_kernel_size(w->k, "io_hash_bucket", &size, w->e);
 	if (n == 0)
-		n = ckpt_kernel_read(k, head, &node, e);
-	while (n == 0 && node != head) {
-		n = add(k, a, node - in_cmd - in_request, e);
+		n = ckpt_kernel_place(w->k, 0, "io_kiocb", "hash_node", &in_request, w->e);
+	for (uint64_t i = 0; n == 0 && i < LISTS_MAX && i >> bits == 0; i++) {
+		n = ckpt_kernel_member(w->k, lists + i * size, "io_hash_bucket", "list.first", 8, &first, w->e);
 		if (n == 0)
-			n = ckpt_kernel_read(k, node, &node, e);
+			n = follow(w, first, in_request, 0);
 	}
 	return n;
+}
+
+static int read_timeouts(struct walk *w, uint64_t ctx)
+{
+	uint64_t head = 0, first = 0, in_request = 0, in_cmd = 0;
+	int n = ckpt_kernel_place(w->k, ctx, "io_ring_ctx", "timeout_list", &head, w->e);
+
+	if (n == 0)
+		n = ckpt_kernel_place(w->k, 0, "io_kiocb", "cmd", &in_request, w->e);
+	if (n == 0)
+		n = ckpt_kernel_place(w->k, 0, "io_timeout", "list", &in_cmd, w->e);
+	if (n == 0)
+		n = ckpt_kernel_read(w->k, head, &first, w->e);
+	return n == 0 ? follow(w, first, in_cmd + in_request, head) : n;
 }
 
 static bool tells_enough(struct ckpt_kernel *k)
@@ -258,15 +277,16 @@ static bool tells_enough(struct ckpt_kernel *k)
 
 int ckpt_uring_asked_find(struct ckpt_kernel *k, uint64_t ctx, struct ckpt_uring_asked *ret, struct err *e)
 {
+	struct walk w = { k, ret, e };
 	uint64_t tail = 0;
 	int n;
 
 	*ret = (struct ckpt_uring_asked){ 0 };
 	n = ckpt_kernel_member(k, ctx, "io_ring_ctx", "cached_cq_tail", 4, &tail, e);
 	if (n == 0 && tells_enough(k))
-		n = read_table(k, ctx, ret, e);
+		n = read_table(&w, ctx);
 	if (n == 0 && tells_enough(k))
-		n = read_timeouts(k, ctx, ret, e);
+		n = read_timeouts(&w, ctx);
 	ret->cq_tail = (uint32_t)tail;
 	if (n < 0)
 		ckpt_uring_asked_done(ret);

@@ -28,6 +28,10 @@ struct list;
 struct restore;
 struct restoring;
 
+/* So many of a ring, and of all rings together, none of which may keep the VPS stopped, or a restore busy, for long. */
+#define CKPT_URING_ASKED_MAX 4096u
+#define CKPT_URING_ASKED_ALL (4 * CKPT_URING_ASKED_MAX)
+
 struct ckpt_uring_request {
 	uint64_t at, tctx, file; /* the kernel's struct io_kiocb, io_uring_task, file or 0 */
 	struct io_uring_sqe sqe; /* without a file */
@@ -37,10 +41,11 @@ struct ckpt_uring_request {
 /* Those of a ring (its struct io_ring_ctx) that can be made again. */
 struct ckpt_uring_asked {
 	struct ckpt_uring_request *list;
-	size_t count;
-	uint32_t cq_tail; /* completions so far */
+	size_t count, seen; /* that can; that were looked at */
+	uint32_t cq_tail;   /* completions so far */
 };
-/* (uring_waiting.c) -EAGAIN: they change. Nothing is found where the kernel tells too little (before Linux 6.13). */
+/* (uring_waiting.c) -EAGAIN: they change; -E2BIG: too many (or they change). Nothing is found where the kernel tells too
+ * little (before Linux 6.13). */
 int ckpt_uring_asked_find(struct ckpt_kernel *k, uint64_t ctx, struct ckpt_uring_asked *ret, struct err *e);
 void ckpt_uring_asked_done(struct ckpt_uring_asked *a);
 /* Whether none has gone, and nothing was completed. */
@@ -52,7 +57,8 @@ struct ckpt_uring_left {
 		uint64_t ctx;
 		struct ckpt_uring_asked asked;
 	} *ring;
-	size_t count;
+	size_t count, seen; /* rings; requests of all that were looked at */
+	uint64_t all;       /* requests that are under way, others too */
 };
 bool ckpt_uring_left_same(const struct ckpt_uring_left *a, const struct ckpt_uring_left *b);
 void ckpt_uring_left_done(struct ckpt_uring_left *l);
@@ -61,6 +67,8 @@ void ckpt_uring_left_done(struct ckpt_uring_left *l);
 int ckpt_uring_asked_collect(struct ckpt_dump *d, const Ckpt__File *f, const struct ckpt_seen *s, uint64_t ctx,
 			     const uint64_t *file_at, struct err *e);
 bool ckpt_uring_asked_fit(const struct ckpt_tree *t, const Ckpt__File *f);
+/* All of an image, before those of each ring are looked at. */
+int ckpt_uring_asked_check(const struct ckpt_tree *t, struct err *e);
 /* What a process's threads asked for, when it has all else. */
 int restore_uring_requests(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/aio_abi.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
@@ -25,7 +26,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD };
 
 static int ready[2];
 
@@ -203,8 +204,22 @@ static void lose_data(void)
 	fclose(f);
 }
 
+/* More than are saved; /proc/PID/status, which tells of them, is longer than usual or too long to be read. */
+static void join_groups(size_t n)
+{
+	gid_t list[3000];
+
+	for (size_t i = 0; i < n; i++)
+		list[i] = 1000 + (gid_t)i;
+	CHECK(setgroups(n, list) == 0);
+}
+
 static void child(void)
 {
+	if (WHAT == CROWD) {
+		join_groups(3000);
+		stay();
+	}
 	if (WHAT == DISCIPLINE && add_discipline() == 0)
 		stay();
 	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0)
@@ -228,6 +243,8 @@ int main(void)
 	}
 	if (WHAT == SOCKET)
 		connect_multipath();
+	if (WHAT == MEMBER)
+		join_groups(1025);
 	if (WHAT == DEEP)
 		descend();
 	if (WHAT == TOGETHER)
@@ -238,7 +255,7 @@ int main(void)
 		CHECK(chmod("/test", 0600) == 0);
 	if (WHAT == APART)
 		lose_data();
-	if (WHAT == NAMESPACE && fork() == 0)
+	if ((WHAT == NAMESPACE || WHAT == CROWD) && fork() == 0)
 		child();
 	if (WHAT == MOUNT) { /* of what is known of a process that is no more */
 		char path[32];
@@ -286,7 +303,7 @@ int main(void)
 	}
 	if (WHAT == ROOT && fork() == 0)
 		live_in_overlay();
-	if (WHAT == NAMESPACE || WHAT == DISCIPLINE || WHAT == ROOT) {
+	if (WHAT == NAMESPACE || WHAT == DISCIPLINE || WHAT == ROOT || WHAT == CROWD) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);

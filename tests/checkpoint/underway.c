@@ -13,7 +13,7 @@
 
 #define PIECE 100
 #define REQUESTS 11
-#define LINK_NS 600000000 /* less than is waited for when all has stopped */
+#define LINK_NS 200000000 /* less than is waited for when all has stopped */
 
 static struct __kernel_timespec when = { .tv_nsec = LINK_NS };
 static char data[PIECE], got[2][PIECE], passed[PIECE];
