@@ -164,8 +164,7 @@ static int name_collect(struct ckpt_arena *a, pid_t tid, const struct ckpt_statu
 	return 0;
 }
 
-static int status_collect(struct ckpt_dump *d, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t,
-			  unsigned *filters)
+int ckpt_thread_status(struct ckpt_dump *d, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t, unsigned *filters)
 {
 	struct ckpt_arena *a = &d->tree.arena;
 	static const char *const caps[] = { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb" };
@@ -195,7 +194,7 @@ int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, con
 	int r = affinity_collect(a, tid, t);
 
 	if (r == 0)
-		r = status_collect(d, tid, s, t, ret_filters);
+		r = ckpt_thread_status(d, tid, s, t, ret_filters);
 	if (r < 0)
 		return err_code(e, r, "collect thread %d", (int)tid);
 	return spaces_collect(d, k, tid, s, t, e);
@@ -265,7 +264,7 @@ static int numbers_collect(struct ckpt_dump *d, struct ckpt_task *k, const struc
 	k->mm->arg_end = f[49];
 	k->mm->env_start = f[50];
 	k->mm->env_end = f[51];
-	k->process->pid = ckpt_pid_number(s, "NSpid", d->level);
+	k->process->pid = ckpt_pid_number(s, "NStgid", d->level); /* of whichever thread */
 	k->process->pgid = ckpt_pid_number(s, "NSpgid", d->level);
 	k->process->sid = ckpt_pid_number(s, "NSsid", d->level);
 	r = ckpt_pid_inner(d, s, "NSpgid", &k->process->pgids, &k->process->n_pgids);

@@ -57,7 +57,7 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 	d->precopy->finishing = true;
 	forget_unused(d);
 	for (size_t i = 0; i < d->tree.task_count; i++) {
-		struct watched *w = ckpt_precopy_find(d->precopy, d->tree.tasks[i].pid, e);
+		struct watched *w = ckpt_precopy_find(d->precopy, d->tree.tasks[i].leader, e);
 
 		if (!w)
 			return -ENOMEM;
@@ -143,7 +143,7 @@ static void keep_written(struct ckpt_ranges *l)
 static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
 {
 	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
-	struct watched *w = ckpt_precopy_find(d->precopy, k->pid, e);
+	struct watched *w = ckpt_precopy_find(d->precopy, k->leader, e);
 	struct ckpt_source *s;
 	int r = 0;
 

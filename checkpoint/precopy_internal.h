@@ -32,6 +32,7 @@ struct area_list {
 
 struct watched {
 	pid_t pid, ppid;
+	pid_t tid; /* by whom it is looked at: proc_live_tid() */
 	uint32_t mm;
 	int uffd;            /* the one file of each that stays open: there may be thousands */
 	uint64_t born;       /* when it began, in the kernel's ticks */

@@ -9,6 +9,7 @@
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/leaders.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_phases.h"
@@ -194,13 +195,16 @@ static const struct {
 	{ "limits", NULL, restore_outside },
 	{ "threads", NULL, restore_threads },
 	{ "signals", NULL, restore_signals },
+	/* Nobody is born any more; and a pid namespace is entered by the first thread of its process 1. */
+	{ "last numbers", settle_numbers, NULL },
+	{ "first threads that have ended", NULL, restore_leader },
+	{ "signals of parents' ends", NULL, restore_tie },
 	{ "waits", NULL, restore_waits },
 	{ "calls", NULL, restore_waits_enter },
 	{ "interrupted calls", NULL, restore_waits_finish },
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },
-	{ "last numbers", settle_numbers, NULL },
 	{ "frozen groups", freeze_groups, NULL },
 };
 

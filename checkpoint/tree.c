@@ -8,6 +8,7 @@
 #include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/ldt.h"
+#include "checkpoint/leaders.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
@@ -393,6 +394,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 	if (ckpt_locks_check(NULL, k->fds, e) < 0 || ckpt_undo_check(t, k, e) < 0)
 		return -EIO;
 	r = ckpt_timers_check(k, e);
+	if (r == 0)
+		r = ckpt_leader_check(k, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < k->fds->n_fd; i++)

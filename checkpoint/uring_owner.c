@@ -7,6 +7,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/restore_internal.h"
@@ -170,7 +171,7 @@ static int advance(struct owning *o, struct err *e)
 /* Another of ours tells how it is laid out. */
 static int own(struct owning *o, struct err *e)
 {
-	cleanup_close int pidfd = ckpt_task_pidfd(o->p->threads[o->thread].tid);
+	cleanup_close int pidfd = pidfd_open_task(o->p->threads[o->thread].tid);
 	int r = ckpt_uring_setup(&o->u, o->as, e);
 
 	if (r < 0)

@@ -214,10 +214,10 @@ static _Noreturn void exec_child(const struct rt_vps *v, const struct rt_exec *x
 /* Children of the holder are to be born in the VPS's pid namespace; its own stays (setns(2)). */
 int rt_join_pidns(struct rt_vps *v, struct err *e)
 {
-	if (v->pidns_joined)
-		return 0;
-	if (setns(v->pidfd, CLONE_NEWPID) < 0)
-		return err_sys(e, "enter the VPS's pid namespace");
+	int r = v->pidns_joined ? 0 : rt_setns(v, CLONE_NEWPID);
+
+	if (r < 0)
+		return err_code(e, r, "enter the VPS's pid namespace");
 	v->pidns_joined = true;
 	return 0;
 }

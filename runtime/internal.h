@@ -204,6 +204,8 @@ int rt_stdio_take(const struct rt_stdio *stdio, struct err *e);
  * failure, ERR_NOCMD or ERR_NOEXEC. */
 int rt_execve(const struct strv *argv, const struct strv *env, struct err *e);
 
+/* setns(2) to namespaces of init's; a negative errno value. (outside.c) */
+int rt_setns(const struct rt_vps *v, int flags);
 /* Children of the holder are born in the VPS's pid namespace (exec.c). */
 int rt_join_pidns(struct rt_vps *v, struct err *e);
 /* The group that init is in: systemd moves itself below the payload, which can then hold no process

@@ -41,11 +41,28 @@ struct birth {
 	void *arg;
 };
 
+int rt_setns(const struct rt_vps *v, int flags)
+{
+	cleanup_close int fd = -EBADF;
+
+	if (setns(v->pidfd, flags) == 0)
+		return 0;
+	if (errno != ESRCH)
+		return -errno;
+	/* Init's first thread has left its namespaces, as it has ended. */
+	fd = pidfd_open_task(proc_live_tid(v->pid));
+	return fd < 0 ? fd : setns(fd, flags) < 0 ? -errno : 0;
+}
+
 int rt_enter(const struct rt_vps *v, struct err *e)
 {
+	int r = rt_setns(v, NAMESPACES | CLONE_NEWTIME);
+
 	/* One call enters them all or none; the user namespace first, which owns the others. */
-	if (setns(v->pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(v->pidfd, NAMESPACES) < 0)
-		return err_sys(e, "enter the VPS");
+	if (r < 0)
+		r = rt_setns(v, NAMESPACES);
+	if (r < 0)
+		return err_code(e, r, "enter the VPS");
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
 	/* The holder's session keyring is the host's. */
@@ -100,9 +117,10 @@ static _Noreturn void parent(const struct birth *b)
 	};
 	struct err e;
 	long pid = -1;
+	int r = rt_setns(b->v, CLONE_NEWPID);
 
-	if (setns(b->v->pidfd, CLONE_NEWPID) < 0)
-		err_sys(&e, "enter the VPS's pid namespace");
+	if (r < 0)
+		err_code(&e, r, "enter the VPS's pid namespace");
 	else if ((pid = syscall(SYS_clone3, &args, sizeof(args))) < 0)
 		err_sys(&e, "make process %d in the VPS", (int)number);
 	if (pid == 0)
