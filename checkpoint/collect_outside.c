@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/pidspaces.h"
+#include "checkpoint/program.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -327,6 +328,8 @@ static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *
 	if (r == 0)
 		r = ckpt_place_link(d, k->pid, "root", &p->root, &p->root_ghost, &p->root_space, e);
 	if (r == 0)
+		r = ckpt_program_memfd(d, k, e);
+	if (r == 0 && !k->mm->exe_memfd)
 		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
 	if (r == 0 && k->mm->exe_ghost)
 		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;

@@ -10,6 +10,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/leaders.h"
+#include "checkpoint/program.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_phases.h"
@@ -188,6 +189,7 @@ static const struct {
 	{ "memory areas", NULL, restore_memory },
 	{ "what is not inherited", NULL, restore_disown },
 	{ "contents", contents, NULL },
+	{ "programs in memory", NULL, restore_program },
 	{ "what needs all processes", late, NULL },
 	{ "tables of open files", tables, NULL },
 	{ "user namespaces", users, NULL },

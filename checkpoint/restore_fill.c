@@ -320,6 +320,8 @@ static int close_shmems(struct restore *r, struct err *e)
 		    fcntl(r->shmem_fd[i], F_ADD_SEALS, (int)r->tree.shmems[i]->seals) < 0)
 			n = err_sys(e, "seal shared memory");
 		fd_close(&r->shmem_fd[i]);
+		if (r->tree.shmems[i]->executed)
+			restore_early_leave_shmem(r, i + 1);
 	}
 	return n;
 }
