@@ -101,7 +101,7 @@ has_event() {
 	before=$(stat_of two net.rx_packets)
 	! timeout 5 bash -c "</dev/tcp/${ip#ip=}/9" 2>/dev/null # nobody listens there
 	more_packets() { (($(stat_of two net.rx_packets) > before)); }
-	wait_until 5 more_packets
+	wait_until 20 more_packets
 }
 
 @test "a changed limit shows" {

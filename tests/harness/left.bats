@@ -49,13 +49,13 @@ teardown() {
 	assert_status 1
 	assert_line "process $! sleep 1000"
 	"$VPS_TOP/tests/left" --remove "$VPS_ROOT"
-	wait_until 5 process_is_gone "$!"
+	wait_until 20 process_is_gone "$!"
 }
 
 @test "left: a monitor by its arguments" {
 	(exec -a vps-monitor sleep 1000) 3>&- &
 	pids+=($!)
-	wait_until 5 grep -q vps-monitor "/proc/$!/cmdline"
+	wait_until 20 grep -q vps-monitor "/proc/$!/cmdline"
 	run assert_nothing_left
 	assert_status 1
 	assert_line "process $! vps-monitor 1000"
@@ -65,7 +65,7 @@ teardown() {
 	mkdir -p "$VPS_ROOT/run/here"
 	unshare -m sh -c "mount -t tmpfs none $VPS_ROOT/run/here && exec sleep 1000" 3>&- &
 	pids+=($!)
-	wait_until 5 grep -q "$VPS_ROOT/run/here" "/proc/$!/mountinfo"
+	wait_until 20 grep -q "$VPS_ROOT/run/here" "/proc/$!/mountinfo"
 	run assert_nothing_left
 	assert_status 1
 	assert_match "mount \(namespace of process $!\) .*$VPS_ROOT/run/here"

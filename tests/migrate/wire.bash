@@ -31,7 +31,7 @@ wire() {
 	name=${name:0:15}
 	nsenter --net="$WIRE" sleep 1000 &
 	pid=$!
-	wait_until 5 in_namespace "$pid" "$WIRE"
+	wait_until 20 in_namespace "$pid" "$WIRE"
 	nsenter --net="$1" ip link set w0 name "$name" netns "$pid"
 	kill "$pid"
 	nsenter --net="$WIRE" ip link set "$name" master br0 up

@@ -115,7 +115,10 @@ refused() { # NAME ADDRESS PORT
 @test "another tenant's address is of no use" {
 	before=$(spoofed a)
 	vps exec a -- sh -c "ip addr add $(ip4 b)/32 dev eth0; ip -6 addr add $(ip6 b)/128 dev eth0
-		sleep 2 # until the kernel has made sure that it is nobody else's
+		for i in \$(seq 200); do # the kernel makes sure that it is nobody else's
+			ip -6 addr show dev eth0 | grep -q tentative || break
+			sleep 0.1
+		done
 		ping -c 1 -W 1 -I $(ip4 b) $(gateway4); ping6 -c 1 -W 1 -I $(ip6 b) $(gateway6)
 		arping -c 1 -w 1 -U -I eth0 -s $(ip4 b) $(ip4 b)" || true
 	[ "$(spoofed a)" -ge $((before + 3)) ] || fail "before $before, after $(spoofed a)"

@@ -123,18 +123,18 @@ known() { [ "$(outside ip -j neigh show "$1" | jq -r '.[0].lladdr')" = "$2" ]; }
 	done
 	vps start m
 	mac=$(vps exec m -- cat /sys/class/net/eth0/address)
-	wait_until 5 known 192.0.2.61 "$mac"
-	wait_until 5 known 2001:db8::61 "$mac"
+	wait_until 20 known 192.0.2.61 "$mac"
+	wait_until 20 known 2001:db8::61 "$mac"
 	mac=$(in_net ip -j link show up0 | jq -r '.[0].address')
-	wait_until 5 known 192.0.2.62 "$mac"
-	wait_until 5 known 2001:db8::62 "$mac"
+	wait_until 20 known 192.0.2.62 "$mac"
+	wait_until 20 known 2001:db8::62 "$mac"
 	# And another one that it gets while it runs; and when it goes on after it was suspended.
 	vps set m net=name=eth0,mode=macvlan,parent=up0,ip=192.0.2.63/24
-	wait_until 5 known 192.0.2.63 "$(vps exec m -- cat /sys/class/net/eth0/address)"
+	wait_until 20 known 192.0.2.63 "$(vps exec m -- cat /sys/class/net/eth0/address)"
 	vps suspend m
 	stale 192.0.2.63
 	vps resume m
-	wait_until 5 known 192.0.2.63 "$(vps exec m -- cat /sys/class/net/eth0/address)"
+	wait_until 20 known 192.0.2.63 "$(vps exec m -- cat /sys/class/net/eth0/address)"
 }
 
 @test "mixed: a bridge with addresses and a routed one" {

@@ -101,7 +101,7 @@ pools() { # LINE...: vpsd comes up with these
 	vps start only
 	vps stop --force only
 	daemon_stop
-	wait_until 5 bridge_is_gone
+	wait_until 20 bridge_is_gone
 	vps destroy only
 }
 
