@@ -59,7 +59,7 @@ struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err 
 		err_code(e, -ENOMEM, "watch process %d", (int)pid);
 		return NULL;
 	}
-	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1, .uffd = -EBADF };
+	*w = (struct watched){ .pid = pid, .tid = proc_live_tid(pid), .mm = (uint32_t)p->count + 1, .uffd = -EBADF };
 	p->procs = grown;
 	p->procs[p->count++] = w;
 	ckpt_warm(pid);
