@@ -41,28 +41,11 @@ struct birth {
 	void *arg;
 };
 
-int rt_setns(const struct rt_vps *v, int flags)
+int rt_enter(int pidfd, struct err *e)
 {
-	cleanup_close int fd = -EBADF;
-
-	if (setns(v->pidfd, flags) == 0)
-		return 0;
-	if (errno != ESRCH)
-		return -errno;
-	/* Init's first thread has left its namespaces, as it has ended. */
-	fd = pidfd_open_task(proc_live_tid(v->pid));
-	return fd < 0 ? fd : setns(fd, flags) < 0 ? -errno : 0;
-}
-
-int rt_enter(const struct rt_vps *v, struct err *e)
-{
-	int r = rt_setns(v, NAMESPACES | CLONE_NEWTIME);
-
 	/* One call enters them all or none; the user namespace first, which owns the others. */
-	if (r < 0)
-		r = rt_setns(v, NAMESPACES);
-	if (r < 0)
-		return err_code(e, r, "enter the VPS");
+	if (setns(pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(pidfd, NAMESPACES) < 0)
+		return err_sys(e, "enter the VPS");
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
 	/* The holder's session keyring is the host's. */
@@ -79,7 +62,7 @@ static int confine(const struct birth *b, struct err *e)
 	if (r == 0)
 		r = rt_rlimits_apply(&b->v->spec->rlimits, 0, e);
 	if (r == 0)
-		r = rt_enter(b->v, e);
+		r = rt_enter(b->v->pidfd, e);
 	if (r < 0)
 		return r;
 	r = rt_stdio_take(&none, e);
@@ -117,10 +100,9 @@ static _Noreturn void parent(const struct birth *b)
 	};
 	struct err e;
 	long pid = -1;
-	int r = rt_setns(b->v, CLONE_NEWPID);
 
-	if (r < 0)
-		err_code(&e, r, "enter the VPS's pid namespace");
+	if (setns(b->v->pidfd, CLONE_NEWPID) < 0)
+		err_sys(&e, "enter the VPS's pid namespace");
 	else if ((pid = syscall(SYS_clone3, &args, sizeof(args))) < 0)
 		err_sys(&e, "make process %d in the VPS", (int)number);
 	if (pid == 0)
@@ -208,7 +190,7 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 int rt_last_number(struct rt_vps *v, pid_t number, struct err *e)
 {
 	char text[16];
-	int status, r = rt_join_pidns(v, e);
+	int status, r = rt_join_pidns(v, v->pidfd, e);
 	pid_t pid;
 
 	if (r < 0)
