@@ -327,10 +327,11 @@ static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *
 
 	if (r == 0)
 		r = ckpt_place_link(d, k->pid, "root", &p->root, &p->root_ghost, &p->root_space, e);
-	if (r == 0)
-		r = ckpt_program_memfd(d, k, e);
-	if (r == 0 && !k->mm->exe_memfd)
-		r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	if (r < 0)
+		return r;
+	r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	if (r < 0)
+		r = ckpt_program_memfd(d, k, r, e);
 	if (r == 0 && k->mm->exe_ghost)
 		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
 	return r == 0 ? check_program(k, e) : r;

@@ -192,13 +192,12 @@ bool restore_is_tied_late(const struct restore *r, const struct restoring *p)
 
 int restore_tie(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
-	bool late = restore_is_tied_late(r, p);
 	int n = 0;
 
-	for (size_t i = 0; late && n == 0 && i < p->task->thread_count; i++) {
+	for (size_t i = 0; n == 0 && i < p->task->thread_count; i++) {
 		uint32_t sig = p->task->threads[i]->pdeath_signal;
 
-		if (!sig)
+		if (!sig || !restore_is_tied_late(r, p))
 			continue;
 		list_init(l, r);
 		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, sig, 0, 0, 0, 0);

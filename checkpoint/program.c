@@ -12,31 +12,25 @@
 #include <sys/syscall.h>
 
 /* Of the file system that only the kernel has: a deleted file of the tenant's may be called the same. */
-static int is_memfd(const struct stat *st)
+static bool is_memfd(const struct stat *st)
 {
 	cleanup_close int fd = memfd_create("trial", MFD_CLOEXEC);
 	struct stat its;
 
-	return fd < 0 || fstat(fd, &its) < 0 ? -errno : st->st_dev == its.st_dev;
+	return fd >= 0 && fstat(fd, &its) == 0 && st->st_dev == its.st_dev;
 }
 
-int ckpt_program_memfd(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+int ckpt_program_memfd(struct ckpt_dump *d, struct ckpt_task *k, int r, struct err *e)
 {
 	char path[64], link[4096];
 	struct stat st;
 	ssize_t n;
-	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", (int)k->pid);
 	n = readlink(path, link, sizeof(link) - 1);
-	if (n < 7 || strncmp(link, "/memfd:", 7) != 0)
-		return 0; /* or what is wrong is said by who looks for the path */
+	if (n < 7 || strncmp(link, "/memfd:", 7) != 0 || stat(path, &st) < 0 || !is_memfd(&st))
+		return r;
 	link[n] = '\0';
-	if (stat(path, &st) < 0)
-		return err_sys(e, "look at %s", path);
-	r = is_memfd(&st);
-	if (r <= 0)
-		return r < 0 ? err_code(e, r, "make a memfd") : 0;
 	r = ckpt_memfd_add(d, path, link, e);
 	if (r < 0)
 		return r;

@@ -10,8 +10,8 @@
  * filled and nothing of ours is left that could write to it.
  */
 
-/* Sets mm->exe_memfd where that is so. */
-int ckpt_program_memfd(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
+/* Of one whose program has no place (`r` and *e say why): sets mm->exe_memfd where that is so; else r. */
+int ckpt_program_memfd(struct ckpt_dump *d, struct ckpt_task *k, int r, struct err *e);
 /* Where its memory is told to be (PR_SET_MM_MAP), with the fd of its program; -1: that comes later. Two calls at most are
  * added to a list with room for them. */
 void restore_set_map(const Ckpt__Mm *mm, int exe_fd, struct list *l);
