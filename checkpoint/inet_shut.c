@@ -35,7 +35,8 @@ static void take(const struct nlmsghdr *h, ino_t ino, uint32_t *ret)
 			*ret = *(const uint8_t *)RTA_DATA(a) & 3;
 }
 
-/* Until the end of what is told of all sockets with that port. A kernel that cannot tell of UDP (CONFIG_INET_UDP_DIAG) says so. */
+/* Until the end of what is told of all sockets with that port. A kernel that cannot tell of UDP (CONFIG_INET_UDP_DIAG) says
+ * so: then nothing is known. */
 static int hear(int diag, ino_t ino, uint32_t *ret, struct err *e)
 {
 	_Alignas(8) uint8_t buf[32768];

@@ -147,12 +147,11 @@ static int end(struct restoring *p, struct err *e)
 	struct ckpt_thread *th = &p->threads[0];
 	const struct ckpt_call c = { SYS_exit, { p->task->process->more->first_ended - 1 }, 0 };
 	uintptr_t options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXIT | PTRACE_O_EXITKILL | O_SUSPEND_SECCOMP;
-	int n = ptrace(PTRACE_SETOPTIONS, th->tid, NULL, (void *)options) < 0 ? -errno : 0;
+	int n;
 
-	if (n == 0)
-		n = ckpt_batch_one_start(&p->batch, th, &c, e);
-	else
-		return err_code(e, n, "trace the end of thread %d", (int)th->tid);
+	if (ptrace(PTRACE_SETOPTIONS, th->tid, NULL, (void *)options) < 0)
+		return err_sys(e, "trace the end of thread %d", (int)th->tid);
+	n = ckpt_batch_one_start(&p->batch, th, &c, e);
 	if (n < 0)
 		return n;
 	n = await_exit(th->tid);

@@ -18,8 +18,8 @@ int ckpt_leader_check(const struct ckpt_task *k, struct err *e);
 
 /*
  * A step of a restore, when all have their threads, and what only the first one can do is done (signals that wait for the
- * process may be said to come from anybody by nobody else, rt_sigqueueinfo(2)): a first thread that is to have ended ends, and `p` and its task are
- * without it from then on, as if the next one were the first.
+ * process may be said to come from anybody by nobody else, rt_sigqueueinfo(2)): a first thread that is to have ended
+ * ends, and `p` and its task are without it from then on, as if the next one were the first.
  */
 int restore_leader(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 /* Its children hear of its end when they have asked for a signal (PR_SET_PDEATHSIG), which they have heard before:

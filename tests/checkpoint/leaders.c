@@ -10,7 +10,7 @@
 
 #include <grp.h>
 #include <linux/filter.h>
-#include <linux/futex.h>
+#include <linux/io_uring.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -99,7 +99,7 @@ static pid_t start(void (*run)(void))
 }
 
 static struct {
-	int pipe[2];
+	int pipe[2], ring;
 	timer_t timer;
 	pid_t orphan;
 	volatile int third, rang;
@@ -156,6 +156,7 @@ static void run_whole(void)
 {
 	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 1, .sigev_value.sival_int = 5 };
 	struct itimerspec far = { .it_value.tv_sec = 1000 }, now;
+	struct io_uring_params params = { 0 };
 	struct itimerval alarm = { .it_value.tv_sec = 2000 }, left;
 	sigset_t set, waiting;
 	pthread_t t;
@@ -171,6 +172,8 @@ static void run_whole(void)
 	CHECK(pipe(whole.pipe) == 0 && write(whole.pipe[1], "abc", 3) == 3);
 	CHECK(timer_create(CLOCK_MONOTONIC, &ev, &whole.timer) == 0 && timer_settime(whole.timer, 0, &far, NULL) == 0);
 	CHECK(setitimer(ITIMER_REAL, &alarm, NULL) == 0);
+	whole.ring = (int)syscall(SYS_io_uring_setup, 4, &params);
+	CHECK(whole.ring >= 0 || errno == ENOSYS || errno == EPERM);
 	kill(getpid(), SIGUSR1);
 	whole.orphan = fork();
 	if (whole.orphan == 0)
@@ -184,6 +187,7 @@ static void run_whole(void)
 	CHECK(sigpending(&waiting) == 0 && sigismember(&waiting, SIGUSR1) == 1 &&
 	      sigismember(&waiting, SIGRTMIN + 1) == 0);
 	CHECK(sigwaitinfo(&set, &si) == SIGUSR1 && si.si_pid == getpid());
+	CHECK(whole.ring < 0 || syscall(SYS_io_uring_enter, whole.ring, 0, 0, 0, NULL, 0) == 0);
 	CHECK(kill(whole.orphan, 0) == 0 && stat_field(whole.orphan, 4) == getpid());
 	CHECK(prctl(PR_GET_SECCOMP) == 2 && syscall(SYS_exit, 0) == -1 && errno == EPERM);
 	CHECK(syscall(SYS_tgkill, getpid(), whole.third, 0) == 0);
