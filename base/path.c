@@ -37,15 +37,20 @@ int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, boo
 			     (same_mount ? RESOLVE_NO_XDEV : 0));
 }
 
+void path_how_no_magic(int flags, struct open_how *ret)
+{
+	if (flags & O_PATH)
+		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
+	*ret = (struct open_how){ .flags = (uint64_t)(unsigned)flags | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
+}
+
 /* Not open2(): a lease is EAGAIN here (O_NONBLOCK), and no root is left by a race. */
 int path_open_no_magic(const char *path, int flags)
 {
-	struct open_how how = { .resolve = RESOLVE_NO_MAGICLINKS };
+	struct open_how how;
 	long fd;
 
-	if (flags & O_PATH)
-		flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW;
-	how.flags = (uint64_t)(unsigned)flags | O_CLOEXEC;
+	path_how_no_magic(flags, &how);
 	do
 		fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof(how));
 	while (fd < 0 && errno == EINTR);

@@ -23,6 +23,9 @@ int path_open_no_links(int rootfd, const char *path, int flags, mode_t mode, boo
 /* As open(2), from the caller's own root, of a path that leads through no magic link (-ELOOP): none of its open files,
  * nor what lies below one. With O_PATH the flags that say what it is opened for are dropped. O_CLOEXEC is added. */
 int path_open_no_magic(const char *path, int flags);
+/* How openat2(2) is asked for that, where somebody else is to make the call. */
+struct open_how;
+void path_how_no_magic(int flags, struct open_how *ret);
 
 /* Opens a directory to be read, itself or ("." for dirfd's own) anew: no other reader shares its place.
  * Never through a symbolic link as the last part. NULL with errno. */

@@ -19,6 +19,7 @@ _Static_assert((int)CGROUP_DEVICE_MKNOD == (int)BPF_DEVCG_ACC_MKNOD &&
 
 #define RWM (CGROUP_DEVICE_READ | CGROUP_DEVICE_WRITE | CGROUP_DEVICE_MKNOD)
 #define ANY CGROUP_DEVICE_ANY
+#define LOAD_TRIES 5
 
 /* admin-guide/devices.txt */
 static const struct cgroup_device always[] = {
@@ -109,7 +110,15 @@ static int load(const struct program *p)
 	};
 
 	name_of(p, attr.prog_name);
-	return sys_bpf(BPF_PROG_LOAD, &attr);
+	/* The verifier gives up (EAGAIN) when its caller has anything to do on its way out of the kernel, as the end of an
+	 * io_uring that it has had (6.18): that is done by the next try. */
+	for (int tries = 0; tries < LOAD_TRIES; tries++) {
+		int fd = sys_bpf(BPF_PROG_LOAD, &attr);
+
+		if (fd != -EAGAIN)
+			return fd;
+	}
+	return -EAGAIN;
 }
 
 /* The name of the program attached to this very group, "" when there is none. */

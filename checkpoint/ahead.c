@@ -156,12 +156,31 @@ void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n
 	}
 }
 
-void ckpt_ahead_done(struct ckpt_ahead *a)
+static void close_all(struct ckpt_ahead *a)
 {
 	for (size_t i = 0; i < a->count; i++)
 		space_done(&a->space[i]);
 	for (size_t i = 0; i < a->super_count; i++)
 		fd_close(&a->super[i].fd);
+}
+
+static void *run(void *arg)
+{
+	close_all(arg);
+	return NULL;
+}
+
+void ckpt_ahead_let_go(struct ckpt_ahead *a)
+{
+	a->closing = pthread_create(&a->thread, NULL, run, a) == 0;
+}
+
+void ckpt_ahead_done(struct ckpt_ahead *a)
+{
+	if (a->closing)
+		pthread_join(a->thread, NULL);
+	else
+		close_all(a);
 	free(a->space);
 	free(a->super);
 	*a = (struct ckpt_ahead){ 0 };

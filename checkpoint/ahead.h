@@ -4,6 +4,8 @@
 
 #include "checkpoint/mountinfo.h"
 
+#include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -26,6 +28,8 @@ struct ckpt_ahead {
 		int fd; /* all of a file system that is in memory, which nothing covers */
 	} *super;
 	size_t super_count;
+	pthread_t thread;
+	bool closing; /* by the thread */
 };
 
 /* Looks at the namespaces of these processes; `proc` is the host's /proc. What cannot be opened is left out. */
@@ -34,6 +38,8 @@ void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n
 const struct ckpt_ahead_space *ckpt_ahead_space(const struct ckpt_ahead *a, ino_t ino);
 /* -EBADF; else still ours. */
 int ckpt_ahead_super(const struct ckpt_ahead *a, dev_t dev);
+/* Nothing is looked at any more: begins to close, beside what the caller does until done(). */
+void ckpt_ahead_let_go(struct ckpt_ahead *a);
 void ckpt_ahead_done(struct ckpt_ahead *a);
 
 #endif

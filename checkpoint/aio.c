@@ -3,7 +3,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/proc.h"
+#include "checkpoint/drain.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/restore_internal.h"
@@ -20,7 +20,6 @@
 #define PER_PAGE (CKPT_PAGE / EVENT)
 #define EVENTS_MAX 32768u /* that were not taken out: a record must hold them */
 #define CHUNK 256u        /* requests at once */
-#define PENDING_US 1000000
 
 /* The first bytes of a ring; slots follow. (fs/aio.c) */
 struct ring {
@@ -133,79 +132,52 @@ static bool has_contexts(const struct ckpt_task *k)
 	return false;
 }
 
-/* A context by its address; `mm` is that of the process. */
-static int find_context(struct ckpt_kernel *kn, uint64_t mm, uint64_t name, uint64_t *ret, struct err *e)
-{
-	uint64_t table, nr = 0, id;
-	int r = ckpt_kernel_member(kn, mm, "mm_struct", "ioctx_table", 8, &table, e);
-
-	if (r == 0)
-		r = ckpt_kernel_member(kn, table, "kioctx_table", "nr", 4, &nr, e);
-	for (uint64_t i = 0; r == 0 && i < nr; i++) {
-		r = ckpt_kernel_member(kn, table + 8 * i, "kioctx_table", "table", 8, ret, e);
-		if (r < 0 || !*ret)
-			continue;
-		r = ckpt_kernel_member(kn, *ret, "kioctx", "user_id", 8, &id, e);
-		if (r == 0 && id == name)
-			return 0;
-	}
-	return r < 0 ? r : err_set(e, ERR_FAIL, "asynchronous I/O at %#llx is not found", (unsigned long long)name);
-}
-
 /*
- * Requests that are under way: of the slots but one those that are neither to be had (in common, or set aside for
- * a processor) nor taken by what is complete. (fs/aio.c)
+ * A context's requests that are under way: each holds it until all that it does is done, the count of an eventfd included,
+ * of which the slots that are free tell nothing; and the context itself once. (ioctx_alloc() in fs/aio.c; of struct
+ * percpu_ref's pointer the lowest bits are flags)
  */
-static int count_pending(struct ckpt_kernel *kn, uint64_t ctx, uint64_t *ret, struct err *e)
+static int count_pending(struct ckpt_kernel *kn, uint64_t ctx, uint32_t *ret, struct err *e)
 {
-	uint64_t slots, free_slots, completed, cpu, aside;
-	int r = ckpt_kernel_member(kn, ctx, "kioctx", "nr_events", 4, &slots, e);
+	uint64_t counts, sum = 0;
+	int r = ckpt_kernel_member(kn, ctx, "kioctx", "reqs.percpu_count_ptr", 8, &counts, e);
 
 	if (r == 0)
-		r = ckpt_kernel_member(kn, ctx, "kioctx", "reqs_available", 4, &free_slots, e);
-	if (r == 0)
-		r = ckpt_kernel_member(kn, ctx, "kioctx", "completed_events", 4, &completed, e);
-	if (r == 0)
-		r = ckpt_kernel_member(kn, ctx, "kioctx", "cpu", 8, &cpu, e);
-	if (r == 0)
-		r = ckpt_kernel_sum(kn, cpu, "kioctx_cpu", "reqs_available", &aside, e);
-	if (r == 0)
-		*ret = slots - 1 - free_slots - completed - aside;
+		r = ckpt_kernel_sum(kn, counts & ~(uint64_t)3, NULL, NULL, &sum, e);
+	*ret = (uint32_t)sum - 1;
 	return r;
 }
 
-/* Nothing new is asked for while all are stopped. What may take for ever (IOCB_CMD_POLL) is not waited for long. */
-static int await_context(struct ckpt_kernel *kn, uint64_t mm, const struct ckpt_task *k, const Ckpt__Area *a,
-			 struct err *e)
+/* The kernel's table of the contexts of a process; *ret_nr is 0 when there is none. */
+static int find_contexts_of(struct ckpt_kernel *kn, pid_t pid, uint64_t *ret, uint64_t *ret_nr, struct err *e)
 {
-	uint64_t ctx, pending = 0, end = now_monotonic_us() + PENDING_US;
-	int r = find_context(kn, mm, a->start, &ctx, e);
+	cleanup_close int proc = ckpt_proc_open(pid, "stat");
+	uint64_t at = 0;
+	int r = proc < 0 ? err_code(e, proc, "look at process %d", (int)pid) : ckpt_kernel_task(kn, proc, &at, e);
 
-	while (r == 0) {
-		r = count_pending(kn, ctx, &pending, e);
-		if (r < 0 || !pending || now_monotonic_us() > end)
-			break;
-		nanosleep(&(struct timespec){ 0, 200000 }, NULL);
-	}
-	return r == 0 && pending ? err_set(e, ERR_UNSUPPORTED,
-					   "process %d waits for %llu requests of asynchronous I/O (io_submit)",
-					   (int)k->pid, (unsigned long long)pending)
-				 : r;
+	if (r == 0)
+		r = ckpt_kernel_member(kn, at, "task_struct", "mm", 8, &at, e);
+	if (r == 0 && at)
+		r = ckpt_kernel_member(kn, at, "mm_struct", "ioctx_table", 8, &at, e);
+	*ret = at;
+	*ret_nr = 0;
+	return r == 0 && at ? ckpt_kernel_member(kn, at, "kioctx_table", "nr", 4, ret_nr, e) : r;
 }
 
-static int await_all(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
+int ckpt_aio_pending(struct ckpt_dump *d, pid_t pid, uint64_t *ret, struct err *e)
 {
-	cleanup_close int mem = ckpt_proc_open(k->pid, "mem");
-	uint64_t mm;
-	int r = d->kernel ? 0 : ckpt_kernel_open(&d->kernel, e);
+	uint64_t table, nr, ctx;
+	int r = find_contexts_of(d->kernel, pid, &table, &nr, e);
 
-	if (r == 0 && mem < 0)
-		r = err_code(e, mem, "open the memory of process %d", (int)k->pid);
-	if (r == 0)
-		r = ckpt_kernel_file(d->kernel, mem, &mm, e); /* as mem_open() in fs/proc/base.c leaves it */
-	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
-		if (k->mm->area[i]->aio)
-			r = await_context(d->kernel, mm, k, k->mm->area[i], e);
+	*ret = 0;
+	for (uint64_t i = 0; r == 0 && i < nr; i++) {
+		uint32_t pending = 0;
+
+		r = ckpt_kernel_member(d->kernel, table + 8 * i, "kioctx_table", "table", 8, &ctx, e);
+		if (r == 0 && ctx)
+			r = count_pending(d->kernel, ctx, &pending, e);
+		*ret += pending;
+	}
 	return r;
 }
 
@@ -216,7 +188,7 @@ int ckpt_aio_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch
 
 	if (r < 0 || !has_contexts(k))
 		return r;
-	r = await_all(d, k, e);
+	r = d->kernel ? 0 : ckpt_kernel_open(&d->kernel, e); /* without it nothing has been waited for */
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		if (k->mm->area[i]->aio)
 			r = read_ring(d, k, k->mm->area[i], e);

@@ -19,7 +19,7 @@ struct restoring;
 
 /* Its area, whose contents are asked for later. */
 int ckpt_aio_area(struct ckpt_dump *d, Ckpt__Area *a, struct err *e);
-/* The rings of a process, by lists; waits a while for requests that are under way. A ring that a fork left in the
+/* The rings of a process, by lists; requests that were under way have ended (drain.h). A ring that a fork left in the
  * child, where it is nobody's, becomes memory like any other. */
 int ckpt_aio_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
 		     struct err *e);

@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/maps.h"
 #include "checkpoint/uring.h"
@@ -298,12 +299,17 @@ static int add_vdso(const struct ckpt_task *k, const struct ckpt_map *l, struct 
 
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
-	cleanup_fclose FILE *f = ckpt_maps_open(k->pid);
+	cleanup_fclose FILE *f = NULL;
+	const char *text = NULL;
 	struct ckpt_map l;
-	int n, r;
+	size_t len;
+	int n, r = ckpt_look(d, k->pid, CKPT_LOOK_MAPS, &text, &len);
 
+	if (r < 0)
+		return err_code(e, r, "read the map of process %d", (int)k->pid);
+	f = fmemopen((void *)(uintptr_t)text, len, "r");
 	if (!f)
-		return err_sys(e, "open the map of process %d", (int)k->pid);
+		return err_sys(e, "read the map of process %d", (int)k->pid);
 	while ((n = ckpt_maps_next(f, &l)) > 0) {
 		if (STREQ(l.name, "[vsyscall]"))
 			continue;

@@ -18,7 +18,7 @@
 
 struct task {
 	const Ckpt__Credentials *who;
-	const char *root;
+	int root;
 	int (*fn)(void *arg, struct err *e);
 	void *arg;
 	struct err *e;
@@ -42,9 +42,7 @@ static int become(const Ckpt__Credentials *c)
 
 static int enter(const struct task *t)
 {
-	return t->root && (chroot(t->root) < 0 || chdir("/") < 0) ?
-		       err_sys(t->e, "enter %s", t->root) :
-		       0;
+	return t->root >= 0 && (fchdir(t->root) < 0 || chroot(".") < 0) ? err_sys(t->e, "enter a root") : 0;
 }
 
 static _Noreturn void child(struct task *t)
@@ -95,8 +93,8 @@ static int run_here(struct task *t)
 	return r;
 }
 
-int ckpt_as(const struct Ckpt__Credentials *c, const char *root,
-	    int (*fn)(void *arg, struct err *e), void *arg, struct err *e)
+int ckpt_as(const struct Ckpt__Credentials *c, int root, int (*fn)(void *arg, struct err *e), void *arg,
+	    struct err *e)
 {
 	struct task t = { c, root, fn, arg, e, -EIO };
 	int number = c ? (int)c->pid : 0;
@@ -110,7 +108,7 @@ int ckpt_as(const struct Ckpt__Credentials *c, const char *root,
 		args.set_tid = (uint64_t)(uintptr_t)&number;
 		args.set_tid_size = 1;
 	}
-	if (!c && !root)
+	if (!c && root < 0)
 		return fn(arg, e);
 	pid = spawn(&args, &t);
 	if (pid < 0)

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/registrations.h"
 
 #include <errno.h>
@@ -57,22 +58,20 @@ static int sched_collect(struct ckpt_arena *a, pid_t pid, pid_t tid, Ckpt__Threa
 }
 
 /* What is in files of /proc. */
-static int files_collect(struct ckpt_task *k, Ckpt__ProcessMore *m, struct err *e)
+static int files_collect(struct ckpt_dump *d, struct ckpt_task *k, Ckpt__ProcessMore *m, struct err *e)
 {
-	cleanup_free char *filter = NULL, *score = NULL;
-	char path[64];
-	int r;
+	const char *text;
+	size_t len;
+	int r = ckpt_look(d, k->pid, CKPT_LOOK_OOM_SCORE, &text, &len);
 
-	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)k->pid);
-	r = fd_read_file_at(AT_FDCWD, path, 64, &score, NULL);
-	if (r == 0) {
-		k->process->oom_score_adj = (int32_t)atoi(score);
-		snprintf(path, sizeof(path), "/proc/%d/coredump_filter", (int)k->pid);
-		r = fd_read_file_at(AT_FDCWD, path, 64, &filter, NULL);
-	}
-	if (r == 0)
-		m->coredump_filter = (uint32_t)strtoul(filter, NULL, 16);
-	return r < 0 ? err_code(e, r, "read %s", path) : 0;
+	if (r < 0)
+		return err_code(e, r, "read /proc/%d/oom_score_adj", (int)k->pid);
+	k->process->oom_score_adj = (int32_t)atoi(text);
+	r = ckpt_look(d, k->pid, CKPT_LOOK_CORE_FILTER, &text, &len);
+	if (r < 0)
+		return err_code(e, r, "read /proc/%d/coredump_filter", (int)k->pid);
+	m->coredump_filter = (uint32_t)strtoul(text, NULL, 16);
+	return 0;
 }
 
 void ckpt_attributes_ask(struct ckpt_asking *q, struct ckpt_attribute_places *at)
@@ -127,7 +126,7 @@ int ckpt_attributes_collect(struct ckpt_dump *d, struct ckpt_task *k, const stru
 	if (p) {
 		ckpt__process_more__init(p);
 		k->process->more = p;
-		r = r == 0 ? files_collect(k, p, e) : r;
+		r = r == 0 ? files_collect(d, k, p, e) : r;
 		r = r == 0 ? ckpt_registrations_files(d, k, p, e) : r;
 	}
 	return r;

@@ -83,6 +83,8 @@ struct ckpt_thread {
  * than ours, or no room in it.
  */
 int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e);
+/* The same where the vdso has been seen to end; 0: nowhere yet. It is looked for when it is not there. */
+int ckpt_batch_open_at(struct ckpt_batch *b, pid_t pid, uint64_t vdso_end, const pid_t *tids, size_t n, struct err *e);
 /* A second place in the same address space. 1: there is no room for it. */
 int ckpt_batch_open_beside(struct ckpt_batch *b, const struct ckpt_batch *first, struct err *e);
 /* Takes the stub out again. The scratch memory must be unmapped. */

@@ -153,13 +153,16 @@ static bool is_at(pid_t pid, uint64_t at, const struct vdso *v)
 
 /* The vdso of a process: where its auxiliary vector says, or, when it has been moved, by name. 1: it is that of 32-bit
  * programs, which is *v then. */
-static int find_vdso(pid_t pid, struct vdso *v, uint64_t *ret)
+static int find_vdso(pid_t pid, uint64_t expected, struct vdso *v, uint64_t *ret)
 {
 	uint64_t aux[128];
 	char path[64], line[512];
 	cleanup_close int fd = -EBADF;
 	ssize_t n;
 
+	*ret = expected;
+	if (expected && is_at(pid, expected, v))
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/auxv", (int)pid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, aux, sizeof(aux));
@@ -229,7 +232,7 @@ static int pick_slot(struct ckpt_batch *b)
 	return 0;
 }
 
-static int open_place(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e)
+static int open_place(struct ckpt_batch *b, pid_t pid, uint64_t vdso_end, const pid_t *tids, size_t n, struct err *e)
 {
 	struct vdso own = { 0 };
 	uint64_t vdso = 0;
@@ -237,7 +240,7 @@ static int open_place(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t
 
 	if (r < 0)
 		return err_set(e, ERR_UNSUPPORTED, "the engine has no vdso");
-	r = find_vdso(pid, &own, &vdso);
+	r = find_vdso(pid, vdso_end > own.size ? vdso_end - own.size : 0, &own, &vdso);
 	if (r == -ENOENT || r == -ENOEXEC)
 		return err_set(e, ERR_UNSUPPORTED, "process %d has %s vdso", (int)pid, r == -ENOENT ? "no" : "another");
 	b->compat = r == 1;
@@ -269,15 +272,20 @@ static void forget_place(struct ckpt_batch *b)
 	fd_close(&b->mem);
 }
 
-int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e)
+int ckpt_batch_open_at(struct ckpt_batch *b, pid_t pid, uint64_t vdso_end, const pid_t *tids, size_t n, struct err *e)
 {
 	int r;
 
 	*b = (struct ckpt_batch){ .mem = -EBADF, .pid = pid };
-	r = open_place(b, pid, tids, n, e);
+	r = open_place(b, pid, vdso_end, tids, n, e);
 	if (r < 0)
 		forget_place(b);
 	return r;
+}
+
+int ckpt_batch_open(struct ckpt_batch *b, pid_t pid, const pid_t *tids, size_t n, struct err *e)
+{
+	return ckpt_batch_open_at(b, pid, 0, tids, n, e);
 }
 
 void ckpt_batch_close(struct ckpt_batch *b)

@@ -136,6 +136,24 @@ static int compose(const char *name, const char *text, char *out, size_t size)
 	return (size_t)n < size ? 0 : -EINVAL;
 }
 
+/* The kernel opens it when it is registered, and would go through anything. */
+static int check_way(const char *text, struct err *e)
+{
+	size_t len = 0, flags_len = 0;
+	const char *path = line_of(text, "interpreter ", &len), *flags = line_of(text, "flags: ", &flags_len);
+	char where[TEXT_MAX + 1];
+	int fd;
+
+	if (!path || !flags || !memchr(flags, 'F', flags_len))
+		return 0;
+	snprintf(where, sizeof(where), "%.*s", (int)len, path);
+	fd = path_open_no_magic(where, O_PATH);
+	if (fd < 0)
+		return err_code(e, fd, "open the interpreter %s", where);
+	close(fd);
+	return 0;
+}
+
 static int restore_one(int root, const Ckpt__TmpfsEntry *n, struct err *e)
 {
 	cleanup_free char *text = strndup((const char *)n->data.data, n->data.len);
@@ -151,6 +169,9 @@ static int restore_one(int root, const Ckpt__TmpfsEntry *n, struct err *e)
 	if (STREQ(name, "status"))
 		r = off ? fd_write_file_at(root, name, "0") : 0;
 	else {
+		r = check_way(text, e);
+		if (r < 0)
+			return r;
 		r = compose(name, text, line, sizeof(line));
 		if (r == 0)
 			r = fd_write_file_at(root, "register", line);

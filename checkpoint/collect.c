@@ -13,6 +13,7 @@
 #include "checkpoint/ldt.h"
 #include "checkpoint/leaders.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/own.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/seccomp.h"
@@ -51,8 +52,12 @@ static int thread_begin(struct visit *v, pid_t tid, struct err *e)
 
 static int thread_status(struct visit *v, size_t i, struct err *e)
 {
-	int r = ckpt_status_read(v->p->tids[i], &v->status);
+	const char *text;
+	size_t len;
+	int r = ckpt_look(v->d, v->p->tids[i], CKPT_LOOK_STATUS, &text, &len);
 
+	if (r == 0)
+		memcpy(v->status.text, text, len + 1);
 	return r < 0 ? err_code(e, r, "look at thread %d", (int)v->p->tids[i]) : 0;
 }
 
@@ -82,7 +87,8 @@ static int step_begin(struct visit *v, struct err *e)
 	if (r == 0)
 		r = ckpt_areas_collect(v->d, v->k, e);
 	if (r == 0)
-		r = ckpt_batch_open(&v->b, v->p->pid, v->p->tids, v->p->count, e);
+		r = ckpt_batch_open_at(&v->b, v->p->pid, v->k->mm->vdso + v->k->mm->vdso_size, v->p->tids,
+					   v->p->count, e);
 	if (r == 0)
 		r = note_compat(v, e);
 	if (r == 0)
@@ -130,7 +136,7 @@ static int take_answers(struct visit *v, struct err *e)
 	r = ckpt_ask_finish(&v->q, &v->b, &v->th, e);
 	if (r == 0)
 		r = visit_take(v, e);
-	return r == 0 ? ckpt_uring_drain(v->d, v->k, v->t, &v->b, &v->th, e) : r;
+	return r == 0 ? ckpt_uring_notice(v->d, &v->b, &v->th, e) : r;
 }
 
 /* A thread that is not in the stub any more. Not earlier: a signal may have been delivered meanwhile. */

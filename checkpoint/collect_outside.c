@@ -6,6 +6,7 @@
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/program.h"
 
@@ -320,35 +321,58 @@ static int check_program(const struct ckpt_task *k, struct err *e)
 	return 0;
 }
 
+/* Many processes are where others are. */
+static int place_collect(struct ckpt_dump *d, pid_t pid, enum ckpt_look_place which, const char *name, char **ret_path,
+			 uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
+{
+	const struct ckpt_looked_place *l = ckpt_look_place(d, pid, which);
+
+	*ret_ghost = 0;
+	return l && ckpt_place_known(d, l, ret_path, ret_space) ?
+		       0 :
+		       ckpt_place_link(d, pid, name, ret_path, ret_ghost, ret_space, e);
+}
+
+/* The same one is looked at once. */
+static int program_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+{
+	const struct ckpt_looked_place *l = ckpt_look_place(d, k->pid, CKPT_LOOK_EXE), *last = d->program;
+	int r;
+
+	if (l && last && l->dev == last->dev && l->ino == last->ino && l->mount == last->mount)
+		return 0;
+	r = check_program(k, e);
+	d->program = r == 0 ? l : NULL;
+	return r;
+}
+
 static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
 	Ckpt__Process *p = k->process;
-	int r = ckpt_place_link(d, k->pid, "cwd", &p->cwd, &p->cwd_ghost, &p->cwd_space, e);
+	int r = place_collect(d, k->pid, CKPT_LOOK_CWD, "cwd", &p->cwd, &p->cwd_ghost, &p->cwd_space, e);
 
 	if (r == 0)
-		r = ckpt_place_link(d, k->pid, "root", &p->root, &p->root_ghost, &p->root_space, e);
+		r = place_collect(d, k->pid, CKPT_LOOK_ROOT, "root", &p->root, &p->root_ghost, &p->root_space, e);
 	if (r < 0)
 		return r;
-	r = ckpt_place_link(d, k->pid, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	r = place_collect(d, k->pid, CKPT_LOOK_EXE, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
 	if (r < 0)
 		r = ckpt_program_memfd(d, k, r, e);
 	if (r == 0 && k->mm->exe_ghost)
 		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
-	return r == 0 ? check_program(k, e) : r;
+	return r == 0 ? program_collect(d, k, e) : r;
 }
 
 int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s, struct err *e)
 {
-	char path[64];
-	cleanup_free char *auxv = NULL;
+	const char *auxv;
 	size_t len;
 	int r = numbers_collect(d, k, s);
 
 	if (r == 0)
 		r = limits_collect(&d->tree.arena, k);
-	snprintf(path, sizeof(path), "/proc/%d/auxv", (int)k->pid);
 	if (r == 0)
-		r = fd_read_file_at(AT_FDCWD, path, 1024, &auxv, &len);
+		r = ckpt_look(d, k->pid, CKPT_LOOK_AUXV, &auxv, &len);
 	if (r == 0)
 		r = bytes(&d->tree.arena, &k->mm->auxv, auxv, len);
 	return r < 0 ? err_code(e, r, "collect process %d", (int)k->pid) : places_collect(d, k, e);

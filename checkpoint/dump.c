@@ -9,9 +9,11 @@
 #include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/check.h"
+#include "checkpoint/drain.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
@@ -78,6 +80,7 @@ static int write_image(struct ckpt_dump *d, struct ckpt_writer *w, bool durable,
 
 static void dump_free(struct ckpt_dump *d)
 {
+	ckpt_lookout_done(d);
 	for (size_t i = 0; i < d->tree.shmem_count; i++)
 		fd_close(&d->shmem_fd[i]);
 	ckpt_sockets_unlock(d);
@@ -94,6 +97,7 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_copy_done(&d->heritage);
 	ckpt_ghosts_done(d);
 	ckpt_areas_done(d);
+	ckpt_uring_left_done(&d->left);
 	ckpt_kernel_close(d->kernel);
 	ckpt_tree_done(&d->tree);
 	free(d);
@@ -137,6 +141,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->group = d->socks_pidfd = -EBADF;
+	pthread_mutex_init(&d->arena_lock, NULL);
 	d->proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->init = init;
 	d->cgroup = c;
@@ -159,8 +164,10 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	cleanup_free pid_t *pids = NULL;
 	uint8_t vdso[16];
 	size_t n = 0;
-	int r = ckpt_list(d->cgroup, &pids, &n, e);
+	int r = ckpt_network_look_ahead(d, e);
 
+	if (r == 0)
+		r = ckpt_list(d->cgroup, &pids, &n, e);
 	/* Rounds have met them: what this takes here, more would be written to meanwhile. */
 	for (size_t i = 0; r == 0 && !d->precopy && i < n; i++)
 		ckpt_warm(pids[i]);
@@ -208,6 +215,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
 		ckpt_time("freeze");
+		if (r == 0)
+			r = ckpt_drain(d, e);
+		ckpt_time("requests under way");
 		/* Threads, which have begun when the caller does what it has to. */
 		if (r == 0 && p)
 			ckpt_last_start(p);
@@ -267,6 +277,8 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 		ckpt_freeze_look(c, &d->frozen);
 	if (r == 0)
 		r = ckpt_freeze(c, &d->frozen, e);
+	if (r == 0)
+		r = ckpt_drain(d, e);
 	if (r == 0 && o->stopped)
 		r = o->stopped(o->stopped_arg, e);
 	if (r == 0)
@@ -304,6 +316,7 @@ int ckpt_dump_commit(struct ckpt_dump *d, struct err *e)
 		ckpt_sockets_silence(d, false, &ignored);
 		return r;
 	}
+	ckpt_ahead_let_go(&d->ahead);
 	ckpt_frozen_reap(&d->frozen);
 	dump_free(d);
 	return 0;

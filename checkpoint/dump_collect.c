@@ -12,6 +12,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/netgiven.h"
 #include "checkpoint/queues.h"
 #include "checkpoint/sockets.h"
@@ -141,6 +142,7 @@ static int filters_count(struct ckpt_dump *d, struct err *e)
 static const struct collector surroundings[] = {
 	{ "ids", ids_collect },
 	{ "order", order },
+	{ "lookout", ckpt_lookout_start },
 	{ "group", ckpt_group_open },
 	{ "control groups", ckpt_groups_collect },
 	{ "namespaces", ckpt_spaces_collect },

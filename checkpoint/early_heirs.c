@@ -63,25 +63,34 @@ int early_bequeath(struct restore *r, struct early *w, struct early *parent, str
 	return n < 0 ? err_code(e, n, "restore") : advise(r, &parent->p, &w->mapped, MADV_DOFORK, l, e);
 }
 
-/* What it was born with is in its place; what it should have been and was not had none in its parent. */
-static int copy_missing(struct restore *r, struct early *w, struct err *e)
+/* What it was born with, and has not dropped, is in its place. */
+static int note_born_with(struct restore *r, struct early *w, struct ckpt_ranges *own, struct err *e)
 {
 	cleanup_close int pagemap = ckpt_proc_open(w->task.pid, "pagemap");
-	struct ckpt_ranges own = { 0 };
 	int n = pagemap < 0 ? pagemap : 0;
 
 	for (size_t i = 0; n == 0 && i < w->mapped.count; i++)
-		n = ckpt_scan_own(pagemap, w->mapped.r[i].start, w->mapped.r[i].end, 0, &own, NULL);
+		n = ckpt_scan_own(pagemap, w->mapped.r[i].start, w->mapped.r[i].end, 0, own, NULL);
 	if (n == 0)
-		n = ckpt_ranges_unite(&own);
+		n = ckpt_ranges_unite(own);
 	pthread_mutex_lock(&r->early->lock);
-	for (size_t i = 0; n == 0 && i < own.count; i++)
-		n = early_note_filled(w, own.r[i].start, own.r[i].end);
+	for (size_t i = 0; n == 0 && i < own->count; i++)
+		n = early_note_filled(w, own->r[i].start, own->r[i].end);
 	pthread_mutex_unlock(&r->early->lock);
-	if (n == 0)
+	return n < 0 ? err_code(e, n, "look at the memory of process %u", w->pid) : 0;
+}
+
+/* What it should have been born with and was not had no place in its parent. */
+static int copy_missing(struct restore *r, struct early *w, struct err *e)
+{
+	struct ckpt_ranges own = { 0 };
+	int n = note_born_with(r, w, &own, e);
+
+	if (n == 0) {
 		n = ckpt_ranges_take_out(&w->inherited, &own, NULL);
-	n = n < 0 ? err_code(e, n, "look at the memory of process %u", w->pid)
-		  : early_copy_inherited(r, w->mm, w->heir_of, &w->inherited, e);
+		n = n < 0 ? err_code(e, n, "look at the memory of process %u", w->pid)
+			  : early_copy_inherited(r, w->mm, w->heir_of, &w->inherited, e);
+	}
 	ckpt_ranges_done(&own);
 	return n;
 }
@@ -128,9 +137,11 @@ int restore_late_bequeath(struct restore *r, size_t by, size_t who, struct list 
 	return n < 0 ? err_code(e, n, "restore") : advise(r, &r->procs[by], &w->mapped, MADV_DOFORK, l, e);
 }
 
+/* What is missing then is copied in the end (heirs.c). */
 int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *l, struct err *e)
 {
 	struct restoring *p = &r->procs[who];
+	struct ckpt_ranges own = { 0 };
 	int n;
 
 	if (!is_late_heir(r, by, who))
@@ -141,7 +152,12 @@ int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *
 	n = advise(r, &r->procs[by], &p->early->mapped, MADV_DONTFORK, l, e);
 	if (n == 0)
 		n = advise(r, p, &p->early->mapped, MADV_DONTFORK, l, e);
-	return n == 0 ? early_drop(r, p, &p->early->inherited, l, e) : n;
+	if (n == 0)
+		n = early_drop(r, p, &p->early->inherited, l, e);
+	if (n == 0)
+		n = note_born_with(r, p->early, &own, e);
+	ckpt_ranges_done(&own);
+	return n;
 }
 
 /* A page of an address space, wherever it is: 1; 0: nowhere, it reads as zeros. */

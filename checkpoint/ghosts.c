@@ -9,6 +9,7 @@
 #include "checkpoint/handles.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/spaces.h"
 
 #include <errno.h>
@@ -249,6 +250,17 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 	if (r == 0)
 		d->tree.ghosts[*ret_ghost - 1]->space = *ret_space;
 	return r;
+}
+
+bool ckpt_place_known(struct ckpt_dump *d, const struct ckpt_looked_place *l, char **ret_path, uint32_t *ret_space)
+{
+	struct stat st = { .st_dev = l->dev, .st_ino = l->ino };
+	struct ckpt_place *const *place = known(d, l->link, &st, l->mount);
+
+	if (!*place || !ckpt_mount_find(d, l->mount, ret_space))
+		return false;
+	*ret_path = (*place)->path;
+	return true;
 }
 
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,

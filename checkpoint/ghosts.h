@@ -12,6 +12,7 @@
  * their names away again. Files with O_TMPFILE are such too.
  */
 struct ckpt_dump;
+struct ckpt_looked_place;
 struct ckpt_writer;
 struct ckpt_opening;
 
@@ -26,6 +27,8 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 /* As above for a link in /proc/PID, like "exe". */
 int ckpt_place_link(struct ckpt_dump *d, pid_t pid, const char *name, char **ret_path,
 		    uint32_t *ret_ghost, uint32_t *ret_space, struct err *e);
+/* True when that link leads to a file that has been found before, by its path. */
+bool ckpt_place_known(struct ckpt_dump *d, const struct ckpt_looked_place *l, char **ret_path, uint32_t *ret_space);
 
 /* Of what a mount shows, though it was deleted: `fd` leads to it (O_PATH), `path` is where in the file system it
  * was. */

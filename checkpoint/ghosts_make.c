@@ -73,7 +73,7 @@ static int open_parent(int root, const char *path, const char **ret_name)
 		if (root >= 0)
 			fd = path_open_no_links(root, slash == dir ? "." : dir + 1, O_RDONLY | O_DIRECTORY, 0, false);
 		else
-			fd = open(slash == dir ? "/" : dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+			fd = path_open_no_magic(slash == dir ? "/" : dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 	}
 	return fd;
 }

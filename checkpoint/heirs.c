@@ -248,6 +248,7 @@ void restore_heirs_done(struct restore *r)
 			ckpt_ranges_done(&r->procs[i].early->mapped);
 			ckpt_ranges_done(&r->procs[i].early->wanted);
 			ckpt_ranges_done(&r->procs[i].early->inherited);
+			ckpt_ranges_done(&r->procs[i].early->filled);
 		}
 	if (!r->heirs)
 		return;

@@ -103,7 +103,9 @@ int ckpt_huge_keep(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
 	if (r == 0)
 		r = ckpt_ranges_unite(&own);
 	if (r == 0) {
+		pthread_mutex_lock(&d->arena_lock);
 		a->present = ckpt_runs_write(&d->tree.arena, &own, &a->n_present);
+		pthread_mutex_unlock(&d->arena_lock);
 		r = a->present ? 0 : -ENOMEM;
 	}
 	ckpt_ranges_done(&own);

@@ -10,7 +10,10 @@
 #include "checkpoint/kinds.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/tree.h"
+#include "checkpoint/uring_waiting.h"
 #include "runtime/spec.h"
+
+#include <pthread.h>
 
 /* Parts of /proc/PID/status and stat. */
 struct ckpt_status {
@@ -30,6 +33,13 @@ size_t ckpt_status_numbers(const struct ckpt_status *s, const char *key, int bas
 /* The n-th field (proc(5): from 3 on) of /proc/PID/stat. */
 int ckpt_stat_read(pid_t pid, uint64_t field[53]);
 
+/*
+ * Calls it for each number below `count`, in order, half of them in a thread of its own where they are many: for what needs
+ * no ptrace(2), which is bound to a thread. The first error. (halves.c)
+ */
+typedef int (*ckpt_each)(void *arg, size_t i, struct err *e);
+int ckpt_in_halves(size_t count, ckpt_each fn, void *arg, struct err *e);
+
 struct ckpt_dump_options;
 
 /* A deleted file that is saved. */
@@ -43,6 +53,7 @@ struct ckpt_held {
 
 struct ckpt_dump {
 	struct ckpt_tree tree;
+	pthread_mutex_t arena_lock; /* while two work at once */
 	const struct cgroup *cgroup;
 	const struct ckpt_progress *progress; /* or NULL */
 	struct ckpt_precopy *precopy; /* that went before, or NULL */
@@ -54,6 +65,8 @@ struct ckpt_dump {
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
 	struct ckpt_ahead ahead;
+	struct ckpt_lookout *lookout; /* looks at what stands still; NULL */
+	const struct ckpt_looked_place *program; /* one that may be executed; NULL */
 	struct ckpt_collect files;
 	int root;               /* of the VPS, O_PATH */
 	void *known_files;      /* of areas.c: of tsearch(3) */
@@ -70,6 +83,7 @@ struct ckpt_dump {
 	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */
+	struct ckpt_uring_left left; /* requests of these that wait */
 	struct ckpt_peeker *peeker; /* NULL while nothing needs it */
 	struct {
 		uint32_t space; /* as File.space */
@@ -138,9 +152,11 @@ int ckpt_final_pages(struct ckpt_dump *d, struct ckpt_writer *w, struct err *e);
 /* The pages of private areas, and of the shared memory: which there are, before the tree is written, as
  * guards are part of it; and themselves. (pages.c) */
 int ckpt_pages_scan(struct ckpt_dump *d, struct err *e);
-/* True when others were forked from the same program: their stacks begin at the same (random) address. */
-bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k);
-int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards);
+/* The memory of each process, in order, and which may have pages in common with another: those that began as copies of
+ * one have their stack at the same (random) address. (pages.c) */
+int ckpt_sources_add(struct ckpt_dump *d, struct err *e);
+/* May be called by both halves at once. */
+int ckpt_guards_keep(struct ckpt_dump *d, Ckpt__Area *area, const struct ckpt_ranges *guards);
 /* Of shared memory, which is not scanned for what a process made its own. Not of what is larger than 256 MiB: the kernel
  * tells only who looks at every page (0.1 ms for so much), and databases map it in hundreds of processes. */
 int ckpt_guards_shared(struct ckpt_dump *d, int pagemap, Ckpt__Area *a);
@@ -193,10 +209,12 @@ int ckpt_fds_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 
 /*
  * What the VPS has made of its network (netstate.h), collected by a thread of its own beside all else: it
- * is told in hundreds of small files. prepare() while the VPS runs; start() when it is stopped; collect() waits for
+ * is told in hundreds of small files. look_ahead() while the VPS runs, and prepare(), which waits for what that has begun, before
+ * anything else of these; start() when it is stopped; collect() waits for
  * it, and keeps what it has found in d->tree until done(), when the VPS is let go. Nested namespaces likewise: those that processes are in are
  * known ahead. (network.c)
  */
+int ckpt_network_look_ahead(struct ckpt_dump *d, struct err *e);
 int ckpt_network_prepare(struct ckpt_dump *d, const pid_t *pids, size_t n, struct err *e);
 int ckpt_network_start(struct ckpt_dump *d, struct err *e);
 int ckpt_network_collect(struct ckpt_dump *d, struct err *e);

@@ -19,7 +19,7 @@
 #define TYPES_MAX MIB(64)
 #define CPUS_MAX 8192u
 #define DEPTH 8     /* of structures without a name in others */
-#define KNOWN 64u   /* members that were asked for */
+#define KNOWN 128u  /* members that were asked for */
 #define BUCKETS 8192u /* of structures by their names, of which there are ten thousand */
 
 /* What the program is asked for, and answers. */
@@ -284,6 +284,16 @@ int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, cons
 
 	*ret = at + off;
 	return r;
+}
+
+int ckpt_kernel_size(struct ckpt_kernel *k, const char *type, uint32_t *ret, struct err *e)
+{
+	for (uint32_t i = *bucket_of(k, type); i; i = k->next[i])
+		if (STREQ(name_at(k, type_at(k, i)->name_off), type)) {
+			*ret = type_at(k, i)->size;
+			return 0;
+		}
+	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s", type);
 }
 
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,

@@ -30,6 +30,8 @@ int ckpt_kernel_read(struct ckpt_kernel *k, uint64_t at, uint64_t *ret, struct e
 /* Where that member is. */
 int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		      struct err *e);
+/* How large such a structure is. */
+int ckpt_kernel_size(struct ckpt_kernel *k, const char *type, uint32_t *ret, struct err *e);
 /* The task_struct that an open file of ours in /proc/TID speaks of. */
 int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e);
 /* The struct file of an open file of ours, and its private_data. */

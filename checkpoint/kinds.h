@@ -85,7 +85,7 @@ struct ckpt_opening {
 	int end;             /* numbers from here on are nobody's */
 	const bool *paired;  /* NULL, or as tree->files: it and its other end are there already (pairs.h) */
 	int lender;          /* asks processes that are there already (lend.h); -EBADF */
-	const char *scratch; /* a directory for names that are not there any more */
+	int scratch;         /* an fd: a file system for names that are not there any more, when one was needed */
 };
 
 /*
@@ -98,6 +98,8 @@ int ckpt_late_room(struct ckpt_late *q, size_t calls, size_t bytes);
 void ckpt_late_call(struct ckpt_late *q, const char *what, uint64_t nr, uint64_t a, uint64_t b,
 		    uint64_t c, uint64_t d);
 void ckpt_late_call5(struct ckpt_late *q, const char *what, uint64_t nr, const uint64_t args[5]);
+/* A path of the image: it leads through no magic link (path_open_no_magic()). */
+void ckpt_late_open(struct ckpt_late *q, const char *what, uint64_t path, int flags);
 uint64_t ckpt_late_put(struct ckpt_late *q, const void *data, size_t len);
 /* Where the file, or another, is in the first process. */
 uint64_t ckpt_late_fd(const struct ckpt_late *q);

@@ -6,6 +6,7 @@
  * table of open files. They have no fds of their own yet, so that 3 is free.
  */
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
@@ -14,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -60,6 +62,15 @@ uint64_t ckpt_late_fd(const struct ckpt_late *q)
 	return (uint64_t)restore_fd_file(q->r, q->id);
 }
 
+void ckpt_late_open(struct ckpt_late *q, const char *what, uint64_t path, int flags)
+{
+	struct open_how how;
+
+	path_how_no_magic(flags, &how);
+	list_call(q->l, what, SYS_openat2, (uint64_t)AT_FDCWD, path, list_put(q->l, &how, sizeof(how)), sizeof(how), 0,
+		  0);
+}
+
 int ckpt_late_fd_of(const struct ckpt_late *q, uint32_t file)
 {
 	return restore_fd_file(q->r, file);
@@ -88,7 +99,10 @@ void ckpt_late_enter(struct ckpt_late *q, uint32_t space)
 		list_call(q->l, "go to its root", SYS_fchdir, place, 0, 0, 0, 0, 0);
 		list_call(q->l, "change its root", SYS_chroot, list_put(q->l, ".", 2), 0, 0, 0, 0, 0);
 		list_call(q->l, "go to its directory", SYS_fchdir,
-			  ghost ? (uint64_t)restore_fd_ghost(q->r, ghost) : place + 1, 0, 0, 0, 0, 0);
+			  ghost			 ? (uint64_t)restore_fd_ghost(q->r, ghost) :
+			  restore_goes_late(p) ? place :
+						 place + 1,
+			  0, 0, 0, 0, 0);
 	}
 }
 
@@ -156,6 +170,47 @@ static int fill_sockets(struct restore *r, struct list *l, struct err *e)
 	return n;
 }
 
+/* Processes go to their directories by themselves (restore_process()), while process 1 may still have our fds: but where
+ * these are does not change any more. */
+static void check_directory(struct ckpt_late *q, const char *cwd)
+{
+	ckpt_late_enter(q, q->r->procs[0].place < 0 ? 0 : ckpt_space_main(&q->r->tree, CKPT_SPACE_MNT));
+	ckpt_late_open(q, "find its directory", ckpt_late_put(q, cwd, strlen(cwd) + 1), O_PATH | O_DIRECTORY);
+	ckpt_late_call(q, NULL, SYS_close, 3, 0, 0, 0);
+}
+
+static void open_directory(struct ckpt_late *q, const struct restoring *p)
+{
+	const Ckpt__Process *k = p->task->process;
+
+	ckpt_late_enter(q, k->cwd_space ? k->cwd_space : ckpt_space_main(&q->r->tree, CKPT_SPACE_MNT));
+	ckpt_late_open(q, "find its directory", ckpt_late_put(q, k->cwd, strlen(k->cwd) + 1), O_PATH | O_DIRECTORY);
+	ckpt_late_call(q, "place its directory", SYS_dup3, 3, (uint64_t)restore_fd_place(q->r, p->place) + 1, O_CLOEXEC, 0);
+	ckpt_late_call(q, NULL, SYS_close, 3, 0, 0, 0);
+}
+
+static int find_directories(struct ckpt_late *q)
+{
+	const char *last = "/";
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < q->r->tree.task_count; i++) {
+		const struct restoring *p = &q->r->procs[i];
+		const char *cwd = p->task->process->cwd;
+		bool opens = restore_goes_late(p);
+
+		if (!opens && (p->place >= 0 || p->task->process->cwd_ghost || STREQ(cwd, last)))
+			continue;
+		n = ckpt_late_room(q, 12, strlen(cwd) + 128);
+		if (opens)
+			open_directory(q, p);
+		else
+			check_directory(q, last = cwd);
+	}
+	ckpt_late_enter(q, 0);
+	return n;
+}
+
 int restore_late(struct restore *r, struct list *l, struct err *e)
 {
 	struct ckpt_late q = { .r = r, .l = l, .e = e };
@@ -175,6 +230,8 @@ int restore_late(struct restore *r, struct list *l, struct err *e)
 		n = restore_subjects(r, l, e);
 	if (n == 0)
 		n = do_kinds(&q, OF_THREADS);
+	if (n == 0)
+		n = find_directories(&q);
 	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
 		n = restore_late_locks(&q, id, r->tree.files[id - 1]);
 	if (n == 0 && r->fills_late)

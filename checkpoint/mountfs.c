@@ -10,7 +10,7 @@ static const char *const tmpfs_options[] = { "size", "nr_blocks", "nr_inodes", "
 static const char *const ramfs_options[] = { "mode", NULL };
 static const char *const proc_options[] = { "hidepid", "gid", "subset", NULL };
 static const char *const devpts_options[] = { "uid", "gid", "mode", "ptmxmode", "max", NULL };
-static const char *const overlay_options[] = { "lowerdir", "upperdir", "workdir", "redirect_dir", "index",
+static const char *const overlay_options[] = { "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir", "redirect_dir", "index",
 					       "xino", "metacopy", "volatile", "userxattr", NULL };
 
 static const struct ckpt_mountfs types[] = {
@@ -25,6 +25,30 @@ static const struct ckpt_mountfs types[] = {
 	{ "binfmt_misc", no_options,      true,  -1 },
 	{ "nsfs",        no_options,      false, -1 },
 };
+
+bool ckpt_mountfs_is_way(const char *option)
+{
+	static const char *const ways[] = { "lowerdir", "lowerdir+", "datadir+", "upperdir", "workdir" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++)
+		if (STREQ(option, ways[i]))
+			return true;
+	return false;
+}
+
+const char *ckpt_mountfs_next_way(const char *option, const char *at, char *ret, size_t size)
+{
+	bool several = STREQ(option, "lowerdir");
+	size_t n = 0;
+
+	if (!at || !*at)
+		return NULL;
+	for (; *at && (!several || *at != ':') && n + 1 < size; ret[n++] = *at++)
+		if (several && *at == '\\' && at[1])
+			at++;
+	ret[n] = '\0';
+	return several && *at == ':' ? at + 1 : at;
+}
 
 const struct ckpt_mountfs *ckpt_mountfs_find(const char *name)
 {

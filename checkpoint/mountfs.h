@@ -3,6 +3,7 @@
 #define CHECKPOINT_MOUNTFS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* A file system that a tenant can mount by itself in its user namespace, and that can be made
@@ -17,5 +18,9 @@ struct ckpt_mountfs {
 /* NULL: it is not one of these. */
 const struct ckpt_mountfs *ckpt_mountfs_find(const char *name);
 bool ckpt_mountfs_has_option(const struct ckpt_mountfs *fs, const char *key);
+/* Whether an option of an overlay is a directory, or several. */
+bool ckpt_mountfs_is_way(const char *option);
+/* The one at `at` in its value; returns where the next begins, NULL when there was none. */
+const char *ckpt_mountfs_next_way(const char *option, const char *at, char *ret, size_t size);
 
 #endif

@@ -15,8 +15,7 @@
 #define MOUNT_ATTR_NOSYMFOLLOW 0x00200000
 #endif
 
-/* "\040" and the like, in place. */
-static void unescape(char *s)
+void ckpt_mountinfo_unescape(char *s)
 {
 	char *to = s;
 
@@ -91,10 +90,9 @@ static int parse_line(char *line, struct ckpt_mountinfo *m)
 	m->options = strsep(&line, " ");
 	if (!m->options)
 		return -EPROTO;
-	unescape(m->root);
-	unescape(m->at);
-	unescape(m->source);
-	unescape(m->options);
+	ckpt_mountinfo_unescape(m->root);
+	ckpt_mountinfo_unescape(m->at);
+	ckpt_mountinfo_unescape(m->source);
 	return 0;
 }
 

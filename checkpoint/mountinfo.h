@@ -15,7 +15,7 @@
 struct ckpt_mountinfo {
 	uint64_t id, parent;
 	dev_t dev;
-	char *root, *at, *type, *source, *options; /* of the file system, "a=b,c" */
+	char *root, *at, *type, *source, *options; /* of the file system, "a=b,c", each as the kernel escapes it */
 	uint64_t attributes; /* MOUNT_ATTR_* */
 	uint32_t peers, master;
 	bool unbindable, idmapped;
@@ -23,6 +23,9 @@ struct ckpt_mountinfo {
 
 /* All lines; `text` is taken apart and must live as long. The array is the caller's to free. */
 int ckpt_mountinfo_parse(char *text, struct ckpt_mountinfo **ret, size_t *ret_count, struct err *e);
+
+/* "\040" and the like become what they stand for, in place. */
+void ckpt_mountinfo_unescape(char *s);
 
 /* The index of the mount with this number, -1. */
 ssize_t ckpt_mountinfo_find(const struct ckpt_mountinfo *m, size_t count, uint64_t id);

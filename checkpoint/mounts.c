@@ -212,30 +212,34 @@ int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e)
 	return n;
 }
 
-int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id,
-		     uint32_t *ret, struct err *e)
+bool ckpt_mount_find(struct ckpt_dump *d, uint64_t id, uint32_t *ret)
 {
 	struct ckpt_spaces *s = &d->spaces;
-	struct statx sx;
 	size_t i = s->last;
 
-	if (statx(AT_FDCWD, proc, 0, STATX_MNT_ID, &sx) < 0)
-		return err_sys(e, "look at %s", proc);
-	*ret_id = sx.stx_mnt_id;
-	if (i >= s->mount_count || s->mount[i].id != *ret_id)
-		for (i = 0; i < s->mount_count && s->mount[i].id != *ret_id;)
+	if (i >= s->mount_count || s->mount[i].id != id)
+		for (i = 0; i < s->mount_count && s->mount[i].id != id;)
 			i++;
 	if (i == s->mount_count)
-		return err_set(
-			e, ERR_UNSUPPORTED,
-			"%s, %s, lies in a mount that is in no namespace, which cannot be saved "
-			"yet",
-			proc, path);
+		return false;
 	s->last = i;
 	*ret = d->tree.mounts[s->mount[i].record - 1]->space;
 	if (*ret == s->main[CKPT_SPACE_MNT])
 		*ret = 0;
-	return 0;
+	return true;
+}
+
+int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id,
+		     uint32_t *ret, struct err *e)
+{
+	struct statx sx;
+
+	if (statx(AT_FDCWD, proc, 0, STATX_MNT_ID, &sx) < 0)
+		return err_sys(e, "look at %s", proc);
+	*ret_id = sx.stx_mnt_id;
+	return ckpt_mount_find(d, *ret_id, ret) ? 0 :
+		       err_set(e, ERR_UNSUPPORTED,
+			       "%s, %s, lies in a mount that is in no namespace, which cannot be saved yet", proc, path);
 }
 
 int ckpt_mount_path(const struct ckpt_tree *t, uint32_t id, char *ret, size_t size)

@@ -56,12 +56,29 @@ static int add_options(struct ckpt_dump *d, const struct ckpt_mountfs *fs, Ckpt_
 	while (n == 0 && (word = strsep(&options, ","))) {
 		char *value = strchr(word, '=');
 
-		if (value)
+		if (value) {
 			*value++ = '\0';
+			ckpt_mountinfo_unescape(value);
+		}
 		if (ckpt_mountfs_has_option(fs, word))
 			n = add_option(d, s, word, value);
 	}
 	return n;
+}
+
+/* From where such a way began the kernel does not tell. */
+static bool has_relative_way(const Ckpt__Super *s)
+{
+	for (size_t i = 0; i < s->n_options; i++) {
+		const char *at = (const char *)s->options[i]->value.data;
+		char path[4096];
+
+		while (ckpt_mountfs_is_way(s->options[i]->name) &&
+		       (at = ckpt_mountfs_next_way(s->options[i]->name, at, path, sizeof(path))))
+			if (path[0] && path[0] != '/')
+				return true;
+	}
+	return false;
 }
 
 /* The namespace that a bind mount of nsfs keeps; it may be one that nothing else has shown. */
@@ -252,6 +269,8 @@ int ckpt_super_collect(struct ckpt_dump *d, uint32_t space, struct ckpt_mountinf
 		n = add_options(d, fs, s, m->options);
 	if (n < 0)
 		return err_code(e, -ENOMEM, "collect mounts");
+	if (fs && has_relative_way(s))
+		return ckpt_mount_refuse(m, e, "of directories that were given by relative paths, which cannot be saved");
 	*ret = (uint32_t)d->tree.super_count;
 	if (nsfs)
 		return nsfs_space(d, space, m, s, e);

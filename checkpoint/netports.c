@@ -77,12 +77,27 @@ static int settle(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 	return 0;
 }
 
-int net_ports_restore(struct nl *route, const struct net_walk *all, int netns, struct err *e)
+static bool has_ports(const struct net_walk *all)
+{
+	struct net_walk w = *all;
+	const struct nlmsghdr *m;
+	struct net_link l = { .port = NULL };
+
+	w.part = CKPT_NET_LINK;
+	while (!l.port && (m = net_next(&w)))
+		net_link_read(m, &l);
+	return l.port != NULL;
+}
+
+int net_ports_restore(struct nl *route, const struct net_walk *all, struct err *e)
 {
 	cleanup_nl struct nl other = NL_INIT;
 	struct settling s = { all, &other };
-	int r = nl_open(&other, NETLINK_ROUTE, netns, e);
+	int r;
 
+	if (!has_ports(all))
+		return 0;
+	r = nl_open(&other, NETLINK_ROUTE, -1, e);
 	if (r == 0)
 		r = net_list(route, NULL, CKPT_NET_LINK, settle, &s, e);
 	return r == 0 ? nl_talk(&other, "a bridge's port", NULL, NULL, e) : r;

@@ -3,10 +3,12 @@
 /*
  * A new namespace has most of its 550 switches as the image has them, and to see that takes longer than all else that
  * is done for a small VPS. A thread of ours looks while the runtime mounts; the first process, in which they are set,
- * is told by memory that both have. It takes its share of what is left when it has come so far itself.
+ * is told by memory that both have. It takes its share of what is left when it has come so far itself; or, where all has
+ * been the same till then and nothing else that it does depends on it, goes on, and the engine has the last look.
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/step.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/netstate_internal.h"
 
@@ -31,6 +33,8 @@ struct ckpt_netsame {
 	size_t size;
 	struct shared {
 		uint32_t state;
+		uint32_t differs; /* what has been looked at, in part */
+		bool put_off;   /* the first process has not waited */
 		size_t taken;   /* all before that, by one or the other */
 		uint8_t same[]; /* as the walk */
 	} *shared;
@@ -56,19 +60,46 @@ struct ckpt_netsame *ckpt_netsame_new(Ckpt__NetState *const *states, size_t coun
 	return NULL;
 }
 
-static bool is_same(int root, const ProtobufCBinaryData *d)
-{
-	const char *path = (const char *)d->data;
-	size_t at = strlen(path) + 1;
-	cleanup_close int fd = openat(root, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-	char now[4096];
-	ssize_t n = fd < 0 ? -1 : read(fd, now, sizeof(now));
+/* The directory of the switch before: most lie where that lay, and are found an eighth faster from there. */
+struct nearby {
+	const char *path; /* its first `len` bytes */
+	size_t len;
+	int fd;
+};
 
-	return n >= 0 && (size_t)n == strnlen(path + at, d->len - at) && memcmp(now, path + at, (size_t)n) == 0;
+/* An fd of *n's, or `root` when the path is to be looked up from there. */
+static int directory_of(struct nearby *n, int root, const char *path, size_t len)
+{
+	char text[PATH_MAX];
+
+	if (n->fd >= 0 && n->len == len && memcmp(n->path, path, len) == 0)
+		return n->fd;
+	fd_close(&n->fd);
+	if (len < sizeof(text)) {
+		memcpy(text, path, len);
+		text[len] = '\0';
+		n->fd = openat(root, text, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	}
+	n->path = path;
+	n->len = len;
+	return n->fd < 0 ? root : n->fd;
+}
+
+static bool is_same(struct nearby *n, int root, const ProtobufCBinaryData *d)
+{
+	const char *path = (const char *)d->data, *slash = strrchr(path, '/');
+	size_t at = strlen(path) + 1;
+	int dir = slash ? directory_of(n, root, path, (size_t)(slash - path)) : root;
+	cleanup_close int fd = openat(dir, dir == root ? path : slash + 1, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char now[4096];
+	ssize_t got = fd < 0 ? -1 : read(fd, now, sizeof(now));
+
+	return got >= 0 && (size_t)got == strnlen(path + at, d->len - at) && memcmp(now, path + at, (size_t)got) == 0;
 }
 
 static void look_at_shares(const struct ckpt_netsame *s, int root)
 {
+	struct nearby near = { NULL, 0, -EBADF };
 	struct net_walk w = s->walk;
 	size_t end = 0, begin = 0;
 
@@ -77,9 +108,13 @@ static void look_at_shares(const struct ckpt_netsame *s, int root)
 			begin = __atomic_fetch_add(&s->shared->taken, SHARE, __ATOMIC_RELAXED);
 			end = begin + SHARE;
 		}
-		if (i >= begin)
-			s->shared->same[i] = is_same(root, &w.states[w.i]->message[w.k - 1]);
+		if (i < begin)
+			continue;
+		s->shared->same[i] = is_same(&near, root, &w.states[w.i]->message[w.k - 1]);
+		if (!s->shared->same[i])
+			__atomic_store_n(&s->shared->differs, 1, __ATOMIC_RELAXED);
 	}
+	fd_close(&near.fd);
 }
 
 static int look(void *arg, struct err *e)
@@ -97,6 +132,7 @@ static void *run(void *arg)
 	struct err ignored;
 
 	ckpt_visit(CKPT_SPACE_NET, s->netns, look, s, &ignored);
+	step_mark("switches");
 	__atomic_store_n(&s->shared->state, SEEN, __ATOMIC_RELEASE);
 	syscall(SYS_futex, &s->shared->state, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 	return NULL;
@@ -114,13 +150,43 @@ void ckpt_netsame_start(struct ckpt_netsame *s, int netns_fd)
 		s->shared->state = IDLE;
 }
 
+static uint32_t state_of(const struct ckpt_netsame *s)
+{
+	return s ? __atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) : IDLE;
+}
+
+static void await(const struct ckpt_netsame *s)
+{
+	while (state_of(s) == LOOKING)
+		syscall(SYS_futex, &s->shared->state, FUTEX_WAIT, LOOKING, NULL, NULL, 0);
+}
+
 void net_same_help(const struct ckpt_netsame *s, int root)
 {
-	if (!s || __atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) == IDLE)
+	if (state_of(s) == IDLE)
 		return;
+	s->shared->put_off = false;
 	look_at_shares(s, root);
-	while (__atomic_load_n(&s->shared->state, __ATOMIC_ACQUIRE) == LOOKING)
-		syscall(SYS_futex, &s->shared->state, FUTEX_WAIT, LOOKING, NULL, NULL, 0);
+	await(s);
+}
+
+bool net_same_put_off(const struct ckpt_netsame *s)
+{
+	if (state_of(s) != LOOKING || __atomic_load_n(&s->shared->differs, __ATOMIC_RELAXED))
+		return false;
+	s->shared->put_off = true;
+	return true;
+}
+
+bool ckpt_netsame_is_put_off(const struct ckpt_netsame *s)
+{
+	return state_of(s) != IDLE && s->shared->put_off;
+}
+
+bool ckpt_netsame_all(const struct ckpt_netsame *s)
+{
+	await(s);
+	return memchr(s->shared->same, false, s->size - sizeof(*s->shared)) == NULL;
 }
 
 bool net_same(const struct ckpt_netsame *s, size_t i)

@@ -43,6 +43,8 @@ enum ckpt_net_part {
 struct ckpt_netways;
 struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e);
 void ckpt_netways_close(struct ckpt_netways *w);
+/* Before a thread opens the first with its files: their table, which threads share, is large enough (HACKING.md). */
+void ckpt_netways_reserve(void);
 
 /* One namespace of a VPS. */
 struct ckpt_netview {
@@ -75,6 +77,9 @@ struct ckpt_netsame;
 struct ckpt_netsame *ckpt_netsame_new(Ckpt__NetState *const *states, size_t count, uint32_t ns);
 void ckpt_netsame_start(struct ckpt_netsame *s, int netns_fd);
 void ckpt_netsame_free(struct ckpt_netsame *s);
+/* Where ckpt_netstate_restore() has put it off: whether all are as they were. Waits for the thread. */
+bool ckpt_netsame_is_put_off(const struct ckpt_netsame *s);
+bool ckpt_netsame_all(const struct ckpt_netsame *s);
 /*
  * Links may be in one namespace and stand on, or lead to, another of the VPS's: an image says which by its number in
  * place of the kernel's (IFLA_LINK_NETNSID). Puts that in; ERR_UNSUPPORTED for those that lead out of the VPS, but
@@ -95,6 +100,7 @@ struct ckpt_netseen {
 	const struct ckpt_netlook *look; /* what was seen of the VPS's own switches before, or NULL; likewise */
 	const struct ckpt_netsame *same;
 	const struct ckpt_moved *moved;  /* which of its own addresses are others now (netgiven.h) */
+	bool may_put_off;                /* what is not known of `same` by then is no matter yet */
 };
 /* All records. CAP_NET_ADMIN over the namespaces is all that is used. */
 int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const struct ckpt_netplaces *at,

@@ -52,6 +52,8 @@ bool net_switch_is(const struct ckpt_netlook *l, const char *path, const char *v
 /* In the namespace: takes part in the look, and returns when all is known. Then, whether the i-th switch of the image had
  * its value there. `s` may be NULL. (netsame.c) */
 void net_same_help(const struct ckpt_netsame *s, int root);
+/* Instead: what is not known yet is left to ckpt_netsame_all(). False: some is known to differ, or all is known. */
+bool net_same_put_off(const struct ckpt_netsame *s);
 bool net_same(const struct ckpt_netsame *s, size_t i);
 
 /* It has one of these addresses. Of addresses, routes and rules alone. (netgiven.c) */
@@ -76,7 +78,7 @@ int net_within(const struct ckpt_netplaces *at, uint32_t ns, uint32_t home, int 
 int net_links_restore(const struct ckpt_netplaces *at, const struct net_walk *all, struct err *e);
 int net_links_up(struct nl *route, const struct net_walk *all, struct err *e);
 /* What bridges are told of their ports, once these are there. (netports.c) */
-int net_ports_restore(struct nl *route, const struct net_walk *all, int netns, struct err *e);
+int net_ports_restore(struct nl *route, const struct net_walk *all, struct err *e);
 /* ERR_UNSUPPORTED for those that cannot be made. */
 int net_links_refuse(const struct net_walk *all, const char *const *configured, size_t count,
 		     struct err *e);

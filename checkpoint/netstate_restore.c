@@ -5,6 +5,7 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/step.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -260,11 +261,15 @@ static int set_all(int root, const struct net_walk *all, const struct ckpt_netse
 static int set_switches(const struct net_walk *all, const struct ckpt_netseen *seen, struct err *e)
 {
 	static const struct ckpt_netseen nothing;
-	cleanup_close int root = net_switches_root(e);
-	int r = root;
+	cleanup_close int root = -EBADF;
+	int r;
 
+	if (seen->may_put_off && net_same_put_off(seen->same))
+		return 0;
+	r = root = net_switches_root(e);
 	if (r >= 0) {
 		net_same_help(seen->same, root);
+		step_mark("restore.switches");
 		r = set_all(root, all, seen, false, e);
 	}
 	if (r > 0)
@@ -294,18 +299,18 @@ struct filling {
 	const struct list *configured;
 };
 
-/* Its switches, and its links. */
+/* Its switches, and its links. The caller is in it. */
 static int raise_links(void *arg, struct err *e)
 {
 	cleanup_nl struct nl route = NL_INIT;
 	const struct filling *f = arg;
-	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
+	int r = nl_open(&route, NETLINK_ROUTE, -1, e);
 
 	if (r == 0)
 		r = set_switches(&f->all, &f->seen, e);
 	if (r == 0)
 		r = net_links_up(&route, &f->all, e);
-	return r == 0 ? net_ports_restore(&route, &f->all, netns, e) : r;
+	return r == 0 ? net_ports_restore(&route, &f->all, e) : r;
 }
 
 /* A link may give itself the address between the look and the making: what is there by then is seen when the look is
@@ -326,10 +331,10 @@ static int fill(void *arg, struct err *e)
 						    CKPT_NET_DISCIPLINE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	const struct filling *f = arg;
-	int netns = f->at->fd[f->all.ns], r = nl_open(&route, NETLINK_ROUTE, netns, e);
+	int r = nl_open(&route, NETLINK_ROUTE, -1, e);
 
 	if (r == 0)
-		r = nl_open(&filter, NETLINK_NETFILTER, netns, e);
+		r = nl_open(&filter, NETLINK_NETFILTER, -1, e);
 	if (r == 0)
 		r = sync_addresses(&route, f, e);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(parts); i++)
@@ -357,7 +362,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 
 	if (!count)
 		return 0;
-	r = nl_open(&route, NETLINK_ROUTE, at->fd[0], e);
+	r = nl_open(&route, NETLINK_ROUTE, -1, e);
 	if (r == 0)
 		r = net_list(&route, NULL, CKPT_NET_LINK, list_add, &configured, e);
 	if (r == 0)
@@ -365,7 +370,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 	/* Nexthops want links with carriers: those at their other ends are up before. */
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(passes); i++)
 		for (uint32_t ns = 0; r == 0 && ns < at->count; ns++) {
-			struct filling f = { at, all, { NULL, NULL, NULL }, ns ? &none : &configured };
+			struct filling f = { at, all, { NULL, NULL, NULL, false }, ns ? &none : &configured };
 
 			if (!ns)
 				f.seen = *seen;

@@ -18,6 +18,7 @@
 #define DEPTH_MAX 8
 #define KEPT_MAX 4096
 #define HIGH 1024 /* fds of those that are kept begin there, out of the way of others */
+#define ROOM 1024 /* for so many of them there is room in the table of open files before a thread opens them */
 #define UNMAPPED 65534 /* user_namespaces(7) */
 
 /* What does something when it is written, or shows a count. */
@@ -148,6 +149,18 @@ static int walk(const struct walking *w, int parent, const char *name, const cha
 	if (r == 0)
 		d = NULL;
 	return r;
+}
+
+void ckpt_netways_reserve(void)
+{
+	struct rlimit usual, most;
+
+	if (getrlimit(RLIMIT_NOFILE, &usual) < 0)
+		return;
+	most = (struct rlimit){ usual.rlim_max, usual.rlim_max };
+	setrlimit(RLIMIT_NOFILE, &most);
+	fd_reserve(HIGH + ROOM);
+	setrlimit(RLIMIT_NOFILE, &usual);
 }
 
 struct net_switches *net_switches_open(void)

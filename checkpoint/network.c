@@ -33,6 +33,12 @@ struct ckpt_network {
 	struct seen *seen; /* that of process 1 first, when it has one of its own */
 	size_t seen_count;
 	struct ckpt_arena arena;
+	struct {
+		struct ckpt_dump *d;
+		int netns; /* of process 1; -EBADF: it has been looked at, or is the host's */
+		int result;
+		struct err e;
+	} ahead;
 };
 
 static bool has_own(const struct ckpt_network *n)
@@ -79,7 +85,7 @@ static struct seen *add(struct ckpt_dump *d, int netns_take, uint32_t ns, bool a
 	return s;
 }
 
-static int prepare(struct ckpt_dump *d, bool ahead, struct err *e)
+static int begin(struct ckpt_dump *d, struct err *e)
 {
 	int netns = ckpt_dump_netns(d, e);
 
@@ -90,7 +96,37 @@ static int prepare(struct ckpt_dump *d, bool ahead, struct err *e)
 		fd_close(&netns);
 		return err_code(e, -ENOMEM, "collect the network");
 	}
+	d->network->ahead.d = d;
+	d->network->ahead.netns = netns < 0 ? -EBADF : netns;
+	return 0;
+}
+
+static int look_at_first(struct ckpt_dump *d, bool ahead, struct err *e)
+{
+	int netns = TAKE_FD(d->network->ahead.netns);
+
 	return netns < 0 || add(d, netns, 0, ahead, e) ? 0 : -EIO;
+}
+
+static void *run_ahead(void *arg)
+{
+	struct ckpt_network *n = arg;
+
+	n->ahead.result = look_at_first(n->ahead.d, true, &n->ahead.e);
+	return NULL;
+}
+
+int ckpt_network_look_ahead(struct ckpt_dump *d, struct err *e)
+{
+	int r = begin(d, e);
+
+	if (r < 0 || d->network->ahead.netns < 0)
+		return r;
+	ckpt_netways_reserve();
+	d->network->running = pthread_create(&d->network->thread, NULL, run_ahead, d->network) == 0;
+	if (!d->network->running)
+		run_ahead(d->network);
+	return 0;
 }
 
 static struct seen *find(const struct ckpt_network *n, ino_t ino)
@@ -99,6 +135,13 @@ static struct seen *find(const struct ckpt_network *n, ino_t ino)
 		if (n->seen[i].ino == ino)
 			return &n->seen[i];
 	return NULL;
+}
+
+static void wait_for(struct ckpt_network *n)
+{
+	if (n->running)
+		pthread_join(n->thread, NULL);
+	n->running = false;
 }
 
 /* That of a process, unless it is known. The host's own is not the VPS's to have. */
@@ -118,8 +161,12 @@ static void look_ahead(struct ckpt_dump *d, pid_t pid)
 
 int ckpt_network_prepare(struct ckpt_dump *d, const pid_t *pids, size_t n, struct err *e)
 {
-	int r = prepare(d, true, e);
+	int r;
 
+	wait_for(d->network);
+	r = d->network->ahead.result;
+	if (r < 0)
+		*e = d->network->ahead.e;
 	for (size_t i = 0; r == 0 && i < n; i++)
 		look_ahead(d, pids[i]);
 	return r;
@@ -143,8 +190,10 @@ int ckpt_network_start(struct ckpt_dump *d, struct err *e)
 
 	if (d->network && !is_current(d))
 		ckpt_network_done(d);
-	if (!d->network)
-		r = prepare(d, false, e);
+	if (!d->network) {
+		r = begin(d, e);
+		r = r < 0 ? r : look_at_first(d, false, e);
+	}
 	if (r < 0 || !d->network->seen_count)
 		return r;
 	/* A process whose children go into another pid namespace can have no threads (clone(2), EINVAL). */
@@ -152,13 +201,6 @@ int ckpt_network_start(struct ckpt_dump *d, struct err *e)
 	if (!d->network->running)
 		run(d->network);
 	return 0;
-}
-
-static void wait_for(struct ckpt_network *n)
-{
-	if (n->running)
-		pthread_join(n->thread, NULL);
-	n->running = false;
 }
 
 /* Those of the interfaces that the runtime makes. */
@@ -251,6 +293,7 @@ void ckpt_network_done(struct ckpt_dump *d)
 	if (!n)
 		return;
 	wait_for(n);
+	fd_close(&n->ahead.netns);
 	for (size_t i = 0; i < n->seen_count; i++) {
 		ckpt_netways_close(n->seen[i].view.ways);
 		fd_close(&n->seen[i].view.netns_fd);

@@ -15,13 +15,15 @@
 
 #define GUARDED_MAX (256ull << 20)
 
-int ckpt_guards_keep(struct ckpt_arena *a, Ckpt__Area *area, const struct ckpt_ranges *guards)
+int ckpt_guards_keep(struct ckpt_dump *d, Ckpt__Area *area, const struct ckpt_ranges *guards)
 {
 	uint64_t at = area->start;
 
 	if (!guards->count)
 		return 0;
-	area->guard = ckpt_alloc(a, 2 * guards->count * sizeof(*area->guard));
+	pthread_mutex_lock(&d->arena_lock);
+	area->guard = ckpt_alloc(&d->tree.arena, 2 * guards->count * sizeof(*area->guard));
+	pthread_mutex_unlock(&d->arena_lock);
 	if (!area->guard)
 		return -ENOMEM;
 	for (size_t i = 0; i < guards->count; i++) {
@@ -38,7 +40,7 @@ static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckp
 	int r = ckpt_scan_own(pagemap, a->start, a->end, a->flags & MAP_ANONYMOUS ? CKPT_SCAN_ANON : 0, ret, &guards);
 
 	if (r == 0)
-		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+		r = ckpt_guards_keep(d, a, &guards);
 	if (r == 0)
 		r = ckpt_huge_keep(d, pagemap, a);
 	ckpt_ranges_done(&guards);
@@ -51,31 +53,50 @@ int ckpt_guards_shared(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
 	int r = a->huge || a->end - a->start > GUARDED_MAX ? 0 : ckpt_scan_guards(pagemap, a->start, a->end, &guards);
 
 	if (r == 0)
-		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+		r = ckpt_guards_keep(d, a, &guards);
 	ckpt_ranges_done(&guards);
 	return r;
 }
 
-bool ckpt_has_family(const struct ckpt_tree *t, const struct ckpt_task *k)
+static int by_value(const void *a, const void *b)
 {
-	for (size_t i = 0; i < t->task_count; i++)
-		if (&t->tasks[i] != k && t->tasks[i].mm->start_stack == k->mm->start_stack)
-			return true;
-	return false;
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
 }
 
-static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
+int ckpt_sources_add(struct ckpt_dump *d, struct err *e)
 {
-	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap");
+	const struct ckpt_tree *t = &d->tree;
+	cleanup_free uint64_t *stack = calloc(t->task_count + 1, sizeof(*stack));
 	struct ckpt_source *s;
+
+	for (size_t i = 0; stack && i < t->task_count; i++)
+		stack[i] = t->tasks[i].mm->start_stack;
+	if (stack)
+		qsort(stack, t->task_count, sizeof(*stack), by_value);
+	for (size_t i = 0; stack && i < t->task_count; i++) {
+		const struct ckpt_task *k = &t->tasks[i];
+		const uint64_t *at = bsearch(&k->mm->start_stack, stack, t->task_count, sizeof(*stack), by_value);
+
+		s = ckpt_copy_add(&d->copy, k->process->mm, k->pid);
+		if (!s)
+			return err_code(e, -ENOMEM, "copy memory");
+		s->family = at && ((at > stack && at[-1] == *at) || (at + 1 < stack + t->task_count && at[1] == *at));
+	}
+	return stack ? 0 : err_code(e, -ENOMEM, "copy memory");
+}
+
+static int scan_task(void *arg, size_t n, struct err *e)
+{
+	struct ckpt_dump *d = arg;
+	const struct ckpt_task *k = &d->tree.tasks[n];
+	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap");
+	struct ckpt_source *s = &d->copy.sources[d->tree.shmem_count + n];
 	int r = 0;
 
 	if (pagemap < 0)
 		return err_code(e, pagemap, "open the memory of process %d", (int)k->pid);
-	s = ckpt_copy_add(&d->copy, k->process->mm, k->pid);
-	if (!s)
-		return err_code(e, -ENOMEM, "copy memory");
-	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		r = k->mm->area[i]->flags & MAP_SHARED ? ckpt_guards_shared(d, pagemap, k->mm->area[i])
 						       : scan_area(d, pagemap, k->mm->area[i], &s->ranges);
@@ -107,8 +128,10 @@ int ckpt_pages_scan(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->tree.shmem_count; i++)
 		r = scan_shmem(d, i, e);
-	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
-		r = scan_task(d, &d->tree.tasks[i], e);
+	if (r == 0)
+		r = ckpt_sources_add(d, e);
+	if (r == 0)
+		r = ckpt_in_halves(d->tree.task_count, scan_task, d, e);
 	return r == 0 ? ckpt_family_find(d, d->tree.shmem_count, &d->heritage, e) : r;
 }
 

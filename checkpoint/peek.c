@@ -100,7 +100,10 @@ static ssize_t look(struct looking *l, size_t len)
 			l->a.has_sender = 1;
 		}
 	l->a.len = (size_t)n;
-	l->a.from_len = m.msg_namelen > sizeof(sa_family_t) ? m.msg_namelen : 0;
+	/* The kernel counts a NUL behind a path that fills its field. */
+	l->a.from_len = m.msg_namelen <= sizeof(sa_family_t)   ? 0 :
+			m.msg_namelen > sizeof(l->a.from) ? sizeof(l->a.from) :
+							    m.msg_namelen;
 	if (l->type != SOCK_STREAM && (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
 		return -EMSGSIZE;
 	return m.msg_flags & MSG_CTRUNC ? -EMSGSIZE : n;

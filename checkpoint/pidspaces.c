@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/lookout.h"
 
 #include <errno.h>
 #include <linux/nsfs.h>
@@ -62,12 +63,11 @@ int ckpt_pidspace_parent(struct ckpt_dump *d, int fd, struct err *e)
 }
 
 /* The number behind pid:[]; 0 when there is no such file. */
-static ino_t link_of(pid_t tid, const char *name)
+static ino_t link_of(struct ckpt_dump *d, pid_t tid, const char *name)
 {
-	char path[64], text[64] = { 0 };
+	ino_t ino;
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)tid, name);
-	return readlink(path, text, sizeof(text) - 1) > 0 ? ckpt_space_number(text) : 0;
+	return ckpt_look_space(d, tid, name, &ino) == 0 ? ino : 0;
 }
 
 /* 0: not one that somebody is in. */
@@ -82,7 +82,7 @@ static uint32_t find(const struct ckpt_dump *d, ino_t ino)
 int ckpt_pid_children(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct err *e)
 {
 	uint32_t own = t->spaces[CKPT_SPACE_PID];
-	ino_t theirs = link_of(tid, "pid_for_children");
+	ino_t theirs = link_of(d, tid, "pid_for_children");
 
 	if (!own)
 		return err_set(e, ERR_FAIL, "the pid namespace of thread %d cannot be read",
@@ -99,7 +99,7 @@ int ckpt_pid_children(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struct er
 int ckpt_pid_of_zombie(struct ckpt_dump *d, const struct ckpt_task *parent, pid_t pid,
 		       const struct ckpt_status *s, Ckpt__Zombie *z, struct err *e)
 {
-	ino_t ino = link_of(pid, "pid");
+	ino_t ino = link_of(d, pid, "pid");
 	uint32_t outside;
 	size_t depth;
 

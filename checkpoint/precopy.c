@@ -40,9 +40,14 @@
 
 static struct watched *find(struct ckpt_precopy *p, pid_t pid)
 {
-	for (size_t i = 0; i < p->count; i++)
-		if (p->procs[i]->pid == pid)
+	for (size_t n = 0; n < p->count; n++) {
+		size_t i = (p->last_found + n) % p->count;
+
+		if (p->procs[i]->pid == pid) {
+			p->last_found = i;
 			return p->procs[i];
+		}
+	}
 	return NULL;
 }
 
@@ -131,7 +136,7 @@ static int scan_area(struct watched *w, int pagemap, struct area *a, struct ckpt
 		w, ckpt_scan_own(pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL), e);
 }
 
-/* As ckpt_has_family(). */
+/* As ckpt_sources_add() tells. */
 static bool has_family(const struct ckpt_precopy *p, const struct watched *w)
 {
 	for (size_t i = 0; i < p->count; i++)

@@ -6,8 +6,7 @@
  * good, as it counts as written once, before. So a round that meets such a process waits between the two until each
  * of its threads has been seen in a call that awaits nothing of that kind; for one that is always in one, and for
  * asynchronous requests, as long as a busy disk takes. At the final stop no thread is in a call, and asynchronous
- * requests are waited for when objects are collected: the round beside that (precopy_last.c) leaves out who may have
- * some. tests/checkpoint/direct.c fails in every other run without.
+ * requests have been waited for (drain.h). tests/checkpoint/direct.c fails in every other run without.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -50,14 +49,6 @@ bool ckpt_direct_find(pid_t pid)
 		if (de->d_name[0] != '.' && is_direct(pid, dirfd(dir), de->d_name))
 			return true;
 	return false;
-}
-
-bool ckpt_direct_is_asynchronous(void)
-{
-	cleanup_free char *text = NULL;
-
-	/* Of all contexts of the host. */
-	return fd_read_file_at(AT_FDCWD, "/proc/sys/fs/aio-nr", 64, &text, NULL) < 0 || strtoul(text, NULL, 10);
 }
 
 /* What its call is (proc_pid_syscall(5)). One that runs may be about to ask the disk, or on its way out. */

@@ -87,7 +87,7 @@ static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, 
 	if (r == 0 && a->huge)
 		r = ckpt_huge_mistrust(mem, a, &huge, ret);
 	if (r == 0)
-		r = ckpt_guards_keep(&d->tree.arena, a, &guards);
+		r = ckpt_guards_keep(d, a, &guards);
 	if (r == 0)
 		r = ckpt_huge_keep(d, pagemap, a);
 	ckpt_ranges_done(&huge);
@@ -140,20 +140,18 @@ static void keep_written(struct ckpt_ranges *l)
 	l->count = n;
 }
 
-static int scan_task(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e)
+static int scan_task(void *arg, size_t n, struct err *e)
 {
+	struct ckpt_dump *d = arg;
+	const struct ckpt_task *k = &d->tree.tasks[n];
 	cleanup_close int pagemap = ckpt_proc_open(k->pid, "pagemap"), mem = ckpt_proc_open(k->pid, "mem");
-	struct watched *w = ckpt_precopy_find(d->precopy, k->leader, e);
-	struct ckpt_source *s;
+	struct ckpt_source *s = &d->copy.sources[n];
+	struct watched *w = d->precopy->procs[k->process->mm - 1]; /* as ckpt_final_number() has it */
 	int r = 0;
 
 	if (pagemap < 0 || mem < 0)
 		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
-	s = w ? ckpt_copy_add(&d->copy, w->mm, k->pid) : NULL;
-	if (!s)
-		return err_code(e, -ENOMEM, "copy memory");
 	w->marked = d->precopy->soft && ckpt_soft_holds(pagemap, w->canary);
-	s->family = ckpt_has_family(&d->tree, k);
 	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
 		r = k->mm->area[i]->flags & MAP_SHARED
 			? ckpt_guards_shared(d, pagemap, k->mm->area[i])
@@ -165,8 +163,10 @@ int ckpt_final_scan(struct ckpt_dump *d, struct err *e)
 {
 	int r = ckpt_huge_keep_shared(d, e);
 
-	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
-		r = scan_task(d, &d->tree.tasks[i], e);
+	if (r == 0)
+		r = ckpt_sources_add(d, e);
+	if (r == 0)
+		r = ckpt_in_halves(d->tree.task_count, scan_task, d, e);
 	return r == 0 ? ckpt_final_heirs(d, e) : r;
 }
 

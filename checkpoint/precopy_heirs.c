@@ -2,7 +2,8 @@
 
 /*
  * Children that were born between the last round and the stop: what they have from a parent that was told of is not
- * sent once more, if the other side has it by then. All is stopped: what is in one frame stays there.
+ * sent once more, if the other side has it by then; nor what their own children have from that. All is stopped: what is
+ * in one frame stays there.
  */
 #include "base/macro.h"
 #include "checkpoint/family.h"
@@ -26,6 +27,12 @@ static bool is_told(struct ckpt_dump *d, size_t i)
 		if (d->precopy->procs[k]->pid == d->tree.tasks[i].leader)
 			return d->precopy->procs[k]->layout != 0;
 	return false;
+}
+
+/* Somebody whose memory the other side has, some of it at least: the parent of such a one comes first. */
+static bool is_there(struct ckpt_dump *d, size_t i)
+{
+	return is_told(d, i) || d->tree.tasks[i].mm->n_inherited;
 }
 
 static int take_written(const struct ckpt_ranges *l, struct ckpt_ranges *ret)
@@ -88,7 +95,7 @@ int ckpt_final_heirs(struct ckpt_dump *d, struct err *e)
 	for (size_t i = 1; r == 0 && i < d->tree.task_count; i++) {
 		size_t parent = parent_of(&d->tree, i);
 
-		if (parent < i && d->copy.sources[i].family && !is_told(d, i) && is_told(d, parent))
+		if (parent < i && d->copy.sources[i].family && !is_told(d, i) && is_there(d, parent))
 			r = find_one(d, i, parent, pair);
 	}
 	return r < 0 ? err_code(e, r, "look for memory that processes share") : 0;

@@ -45,7 +45,7 @@ struct watched {
 	bool told;           /* in this round */
 	uint64_t stack;      /* where it begins */
 	bool there, renewed;
-	bool family;         /* as ckpt_has_family() */
+	bool family;         /* as ckpt_sources_add() tells */
 	bool direct;         /* the disk may write into its memory: it has a file open with O_DIRECT */
 };
 
@@ -72,6 +72,7 @@ struct ckpt_precopy {
 	const struct ckpt_dump_options *o;
 	struct ckpt_writer *w;
 	struct ckpt_oracle *oracle;
+	size_t last_found; /* in procs */
 	struct ckpt_arena arena;
 	struct watched **procs;
 	size_t count;
@@ -125,10 +126,9 @@ void ckpt_shared_unmap(struct shared *s);
 bool ckpt_shared_can_compare(const struct shared *s, uint64_t size, const struct ckpt_ranges *data);
 int ckpt_shared_compare(const struct shared *s, const struct ckpt_ranges *data, struct ckpt_ranges *ret);
 
-/* (precopy_direct.c) True when a process has a file open with O_DIRECT; when somebody on the host may ask for such
- * a file asynchronously; and what then comes between the marks of a round and its reading. */
+/* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a round
+ * and its reading. */
 bool ckpt_direct_find(pid_t pid);
-bool ckpt_direct_is_asynchronous(void);
 void ckpt_direct_settle(const struct ckpt_precopy *p);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * One more round, when all is stopped: a thread sends what was written last while the objects are collected. What
- * it cannot tell, and what this engine itself changes meanwhile, the final scan finds.
+ * One more round, when all is stopped and no request is under way (drain.h): a thread sends what was written last while the
+ * objects are collected. What it cannot tell, and what this engine itself changes meanwhile, the final scan finds.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -60,7 +60,6 @@ static int scan_process(const struct watched *w, struct ckpt_copy *c)
 static int last_round(struct ckpt_precopy *p, struct err *e)
 {
 	struct ckpt_copy c = { .w = p->w, .running = true, .oracle = p->oracle };
-	bool asynchronous = p->rings || ckpt_direct_is_asynchronous(), direct = false;
 	uint64_t shared;
 	int r = ckpt_round_begin(p, e);
 
@@ -68,12 +67,6 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 	for (size_t i = 0; r == 0 && i < p->count; i++) {
 		if (!p->procs[i]->there || p->procs[i]->uffd < 0)
 			continue;
-		/* The disk may go on writing into its memory until its requests are waited for, while objects are
-		 * collected: the end sends it. */
-		if (asynchronous && ckpt_direct_find(p->procs[i]->tid)) {
-			direct = true;
-			continue;
-		}
 		r = scan_process(p->procs[i], &c);
 		if (r < 0)
 			err_code(e, r, "scan the memory of process %d", (int)p->procs[i]->pid);
@@ -81,10 +74,9 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 	ckpt_time("last round: scan");
 	if (r == 0)
 		r = ckpt_copy_run(&c, e);
-	/* Requests of rings may go on writing into shared memory, whoever has the fd. */
-	if (r == 0 && !direct && !p->rings)
+	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
-	for (size_t i = 0; r == 0 && !direct && !p->rings && i < p->shared_count; i++)
+	for (size_t i = 0; r == 0 && i < p->shared_count; i++)
 		p->shared[i].last = true;
 	if (r == 0)
 		r = ckpt_write_flush(p->w, e);

@@ -149,6 +149,22 @@ static uint64_t free_fd(const Ckpt__FdTable *t)
 	return fd;
 }
 
+/* How the process comes to it: by its name, or by an fd of its own where it has none any more. */
+static bool find_way(const struct ckpt_dump *d, const struct ckpt_task *k, size_t queue, char *ret, size_t size)
+{
+	const Ckpt__Mqueue *q = d->tree.mqueues[queue];
+
+	if (!q->unlinked)
+		return (size_t)snprintf(ret, size, "%s", q->name) < size;
+	for (size_t i = 0; i < k->fds->n_fd; i++) {
+		const Ckpt__File *f = d->tree.files[k->fds->fd[i]->file - 1];
+
+		if (f->kind == CKPT_FILE_MQUEUE && f->object == queue + 1)
+			return (size_t)snprintf(ret, size, "/proc/self/fd/%u", k->fds->fd[i]->fd) < size;
+	}
+	return false;
+}
+
 #define CALL_AT(b, i, member) ((b)->scratch + (i) * sizeof(struct ckpt_call) + offsetof(struct ckpt_call, member))
 
 /* Opens it; takes each message, which puts its priority, and process_vm_readv(2) its length, where sending it
@@ -159,7 +175,7 @@ static size_t compose(const struct ckpt_batch *b, const struct ckpt_thread *th, 
 	uint64_t fd = free_fd(k->fds), room = b->scratch + CKPT_BATCH_LIST, n = 0;
 	uint64_t texts = room + 256 + q->count * sizeof(struct letter);
 
-	c[n++] = (struct ckpt_call){ SYS_mq_open, { room, O_RDWR | O_NONBLOCK | O_CLOEXEC }, 0 };
+	c[n++] = (struct ckpt_call){ q->unlinked ? SYS_open : SYS_mq_open, { room, O_RDWR | O_NONBLOCK | O_CLOEXEC }, 0 };
 	for (uint64_t i = 0; i < q->count; i++) {
 		uint64_t send = 1 + 2 * q->count + i, letter = room + 256 + i * sizeof(struct letter);
 
@@ -201,7 +217,7 @@ static int keep(struct ckpt_dump *d, const struct ckpt_batch *b, Ckpt__Mqueue *q
 }
 
 static int run(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, struct ckpt_thread *th,
-	       Ckpt__Mqueue *q, struct err *e)
+	       Ckpt__Mqueue *q, const char *way, struct err *e)
 {
 	cleanup_free struct ckpt_call *c = calloc(CKPT_BATCH_MAX, sizeof(*c));
 	cleanup_free struct letter *letters = calloc(q->count, sizeof(*letters));
@@ -212,7 +228,7 @@ static int run(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, s
 	if (!c || !letters)
 		return err_code(e, -ENOMEM, "collect message queues");
 	n = compose(b, th, q, k, c, letters);
-	r = ckpt_mem_write(b->pid, room, q->name, strlen(q->name) + 1);
+	r = ckpt_mem_write(b->pid, room, way, strlen(way) + 1);
 	if (r == 0)
 		r = ckpt_mem_write(b->pid, room + 256, letters, q->count * sizeof(*letters));
 	if (r < 0)
@@ -223,21 +239,22 @@ static int run(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, s
 	return keep(d, b, q, c, e);
 }
 
-static int read_one(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, Ckpt__Mqueue *q, struct err *e)
+static int read_one(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batch *b, Ckpt__Mqueue *q, const char *way,
+		    struct err *e)
 {
 	uint64_t size = CKPT_BATCH_LIST + 256 + q->count * (sizeof(struct letter) + q->max_size);
 	struct ckpt_thread th;
 	struct err ignored;
 	int r, left;
 
-	if (q->count * 3 + 2 > CKPT_BATCH_MAX || q->count * q->max_size > BYTES_MAX || strlen(q->name) > 255)
+	if (q->count * 3 + 2 > CKPT_BATCH_MAX || q->count * q->max_size > BYTES_MAX)
 		return err_set(e, ERR_UNSUPPORTED, "the message queue %s holds more than can be saved", q->name);
 	r = ckpt_thread_enter(b, &th, k->pid, NULL, e);
 	if (r < 0)
 		return r;
 	r = ckpt_batch_map(b, &th, (size + 4095) & ~4095ull, e);
 	if (r == 0)
-		r = run(d, k, b, &th, q, e);
+		r = run(d, k, b, &th, q, way, e);
 	left = ckpt_batch_unmap(b, &th, r < 0 ? &ignored : e);
 	r = r < 0 ? r : left;
 	left = ckpt_thread_leave(b, &th, r < 0 ? &ignored : e);
@@ -251,9 +268,11 @@ int ckpt_mqueues_read(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batc
 
 	for (size_t i = 0; r == 0 && i < d->tree.mqueue_count; i++) {
 		Ckpt__Mqueue *q = d->tree.mqueues[i];
+		char way[256]; /* what compose() leaves room for */
 
-		if (q->n_messages < q->count && !q->unlinked && t->n_spaces && t->spaces[CKPT_SPACE_IPC] == q->space)
-			r = read_one(d, k, b, q, e);
+		if (q->n_messages < q->count && t->n_spaces && t->spaces[CKPT_SPACE_IPC] == q->space &&
+		    find_way(d, k, i, way, sizeof(way)))
+			r = read_one(d, k, b, q, way, e);
 	}
 	return r;
 }

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/pidspaces.h"
 
 #include <errno.h>
@@ -91,19 +92,25 @@ int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q,
 	return 0;
 }
 
-int ckpt_registrations_files(const struct ckpt_dump *d, const struct ckpt_task *k,
-			     Ckpt__ProcessMore *m, struct err *e)
+/* As 0 and one more than the number inside; `text` as /proc/PID/loginuid has it. */
+static uint32_t login_of(const char *text, uint32_t base, uint32_t count)
 {
-	cleanup_free char *group = NULL;
-	char path[64];
-	int r;
+	uint32_t uid = (uint32_t)strtoul(text, NULL, 10);
 
-	snprintf(path, sizeof(path), "/proc/%d/autogroup", (int)k->pid);
-	r = fd_read_file_at(AT_FDCWD, path, 128, &group, NULL);
-	if (r == 0 && strstr(group, " nice "))
-		m->autogroup = (int32_t)atoi(strstr(group, " nice ") + 6);
-	m->login = ckpt_login(k->pid, d->uid_base, d->uid_count);
-	return r == -ENOENT || r == 0 ? 0 : err_code(e, r, "read %s", path);
+	return uid != UNSET && uid >= base && uid - base < count ? uid - base + 1 : 0;
+}
+
+int ckpt_registrations_files(struct ckpt_dump *d, const struct ckpt_task *k, Ckpt__ProcessMore *m, struct err *e)
+{
+	const char *text;
+	size_t len;
+	int r = ckpt_look(d, k->pid, CKPT_LOOK_AUTOGROUP, &text, &len);
+
+	if (r == 0 && strstr(text, " nice "))
+		m->autogroup = (int32_t)atoi(strstr(text, " nice ") + 6);
+	if (ckpt_look(d, k->pid, CKPT_LOOK_LOGIN, &text, &len) == 0)
+		m->login = login_of(text, d->uid_base, d->uid_count);
+	return r == -ENOENT || r == 0 ? 0 : err_code(e, r, "read /proc/%d/autogroup", (int)k->pid);
 }
 
 int ckpt_registrations_check(const struct ckpt_task *k, const Ckpt__Thread *t, struct err *e)
@@ -198,11 +205,8 @@ int restore_login(struct restore *r, struct restoring *p, uint32_t login, uint32
 uint32_t ckpt_login(pid_t pid, uint32_t base, uint32_t count)
 {
 	cleanup_free char *text = NULL;
-	uint32_t uid = UNSET;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/loginuid", (int)pid);
-	if (fd_read_file_at(AT_FDCWD, path, 32, &text, NULL) == 0)
-		uid = (uint32_t)strtoul(text, NULL, 10);
-	return uid != UNSET && uid >= base && uid - base < count ? uid - base + 1 : 0;
+	return fd_read_file_at(AT_FDCWD, path, 32, &text, NULL) == 0 ? login_of(text, base, count) : 0;
 }

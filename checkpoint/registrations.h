@@ -24,7 +24,7 @@ int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q,
 			    const struct ckpt_registration_places *at, Ckpt__Thread *t,
 			    struct ckpt_task *leads, struct err *e);
 /* What is in files of /proc. */
-int ckpt_registrations_files(const struct ckpt_dump *d, const struct ckpt_task *k,
+int ckpt_registrations_files(struct ckpt_dump *d, const struct ckpt_task *k,
 			     Ckpt__ProcessMore *m, struct err *e);
 /* Who has logged in, and one more, as a VPS whose ids begin at `base` has it; 0: nobody of its own. */
 uint32_t ckpt_login(pid_t pid, uint32_t base, uint32_t count);

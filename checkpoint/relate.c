@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/plan.h"
 
@@ -122,19 +123,17 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 	size_t last = (size_t)(k - d->tree.tasks);
 
 	for (size_t i = 0; i < k->thread_count; i++) {
-		cleanup_free char *text = NULL;
-		char path[64];
+		const char *text;
+		size_t len;
 
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)k->pid,
-			 (int)k->tids[i]); /* one that has ended has none any more */
-		if (fd_read_file_at(AT_FDCWD, path, MIB(1), &text, NULL) < 0)
+		if (ckpt_look(d, k->tids[i], CKPT_LOOK_CHILDREN, &text, &len) < 0)
 			continue; /* a kernel without CONFIG_PROC_CHILDREN */
-		for (char *p = text, *end; *p; p = end + strspn(end, " ")) {
+		for (char *end; *text; text = end + strspn(end, " ")) {
 			struct ckpt_status s;
-			long pid = strtol(p, &end, 10);
+			long pid = strtol(text, &end, 10);
 			int r = 0;
 
-			if (end == p)
+			if (end == text)
 				break;
 			if (!ckpt_is_frozen(&d->frozen, (pid_t)pid, &last) && ckpt_status_read((pid_t)pid, &s) == 0 &&
 			    strstr(s.text, "\nState:\tZ"))

@@ -129,7 +129,6 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 {
 	struct ckpt_restore *h = calloc(1, sizeof(*h));
 	cleanup_free struct list *l = calloc(RESTORE_LISTS, sizeof(*l));
-	uint64_t token;
 	struct err ignored;
 	int n;
 
@@ -141,9 +140,6 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	/* Before there are threads. */
 	fd_reserve(FILES);
 	h->r.lender = -EBADF;
-	if (getrandom(&token, sizeof(token), 0) != sizeof(token))
-		token = now_monotonic_us();
-	snprintf(h->r.scratch, sizeof(h->r.scratch), "/run/.vps-restore-%016llx", (unsigned long long)token);
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
 	n = restore_ahead_begin(&h->r, spec, prepared, e);

@@ -17,6 +17,7 @@
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/times.h"
+#include "checkpoint/uring_waiting.h"
 #include "checkpoint/waits.h"
 
 #include <errno.h>
@@ -162,6 +163,11 @@ static int users(struct building *b, struct err *e)
 	return join_users(b->r, b->l, e);
 }
 
+static int networks(struct building *b, struct err *e)
+{
+	return restore_networks_last(b->r, e);
+}
+
 static int freeze_groups(struct building *b, struct err *e)
 {
 	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
@@ -197,6 +203,7 @@ static const struct {
 	{ "limits", NULL, restore_outside },
 	{ "threads", NULL, restore_threads },
 	{ "signals", NULL, restore_signals },
+	{ "requests", NULL, restore_uring_requests },
 	/* Nobody is born any more; and a pid namespace is entered by the first thread of its process 1. */
 	{ "last numbers", settle_numbers, NULL },
 	{ "first threads that have ended", NULL, restore_leader },
@@ -207,6 +214,7 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },
+	{ "last of the network", networks, NULL },
 	{ "frozen groups", freeze_groups, NULL },
 };
 

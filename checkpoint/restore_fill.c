@@ -108,24 +108,31 @@ static void *fill_thread(void *filler)
 	return NULL;
 }
 
+/* Made when it is needed, as a small image needs one. */
+static int filler_init(struct filler *f, struct section *s, size_t i, struct err *e)
+{
+	if (!s->r->decoders[i])
+		s->r->decoders[i] = ckpt_decoder_new(s->r->reader, e);
+	*f = (struct filler){ s, s->r->decoders[i] };
+	return f->decoder ? 0 : -ENOMEM;
+}
+
 static int fill_all(struct section *s, struct err *e)
 {
 	struct filler f[RESTORE_FILLERS];
 	pthread_t threads[RESTORE_FILLERS];
-	cpu_set_t set;
 	size_t started = 1, n = RESTORE_FILLERS;
+	struct err ignored;
+	cpu_set_t set;
 
+	if (filler_init(&f[0], s, 0, e) < 0)
+		return -ENOMEM;
+	fill(&f[0], true, ALONE);
+	if (s->stopped)
+		return 0;
 	if (sched_getaffinity(0, sizeof(set), &set) == 0 && (size_t)CPU_COUNT(&set) < n)
 		n = (size_t)CPU_COUNT(&set);
-	for (size_t i = 0; i < n; i++) {
-		if (!s->r->decoders[i])
-			s->r->decoders[i] = ckpt_decoder_new(s->r->reader, e);
-		if (!s->r->decoders[i])
-			return -ENOMEM;
-		f[i] = (struct filler){ s, s->r->decoders[i] };
-	}
-	fill(&f[0], true, ALONE);
-	while (!s->stopped && started < n &&
+	while (started < n && filler_init(&f[started], s, started, &ignored) == 0 &&
 	       pthread_create(&threads[started], NULL, fill_thread, &f[started]) == 0)
 		started++;
 	fill(&f[0], true, 0);

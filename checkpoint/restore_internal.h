@@ -89,7 +89,6 @@ struct restore {
 	struct ckpt_moved moved;     /* addresses that are others than when it was saved */
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
-	char scratch[64];            /* as struct ckpt_opening has it */
 	bool *paired;                /* as tree.files: it and its other end are in process 1's table already (pairs.h) */
 	bool fills_late;             /* sockets are filled when all is open: something opened late is on its way in one */
 };
@@ -136,10 +135,16 @@ static inline int restore_fd_pair(const struct restore *r, int i)
 	return restore_fd_ghost(r, (uint32_t)r->tree.ghost_count + 1) + i;
 }
 
+/* struct ckpt_opening's scratch. */
+static inline int restore_fd_scratch(const struct restore *r)
+{
+	return restore_fd_pair(r, 2);
+}
+
 /* The other end of the socket that is file i + 1, until that is filled late. */
 static inline int restore_fd_mate(const struct restore *r, size_t i)
 {
-	return restore_fd_pair(r, 2) + (int)i;
+	return restore_fd_scratch(r) + 1 + (int)i;
 }
 
 /* Each has two mounts. (restore_devpts.c) */
@@ -163,6 +168,8 @@ int restore_open(void *restore, struct err *e);
  * mounts, and terminals; by a helper that is not process 1 all else. */
 int restore_open_first(void *restore, struct err *e);
 int restore_open_last(void *restore, struct err *e);
+/* Its directory is in /proc, maybe another process's, which is not there yet when places are opened. (restore_spaces.c) */
+bool restore_goes_late(const struct restoring *p);
 /* In a helper, when all files are open: the sockets that were left empty. */
 int restore_fill_sockets(void *restore, struct err *e);
 /*

@@ -119,7 +119,7 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 
 		list_call(l, "go to its root", SYS_fchdir, at, 0, 0, 0, 0, 0);
 		list_call(l, "change its root", SYS_chroot, list_put(l, ".", 2), 0, 0, 0, 0, 0);
-		if (!p->task->process->cwd_ghost)
+		if (!p->task->process->cwd_ghost && !restore_goes_late(p))
 			list_call(l, "go to its directory", SYS_fchdir, at + 1, 0, 0, 0, 0, 0);
 	}
 	/* Who shares its root with another goes there alone: they would be in each other's way. */

@@ -9,6 +9,8 @@
  *
  * Mounts go onto fds, and their places are looked up below the mount that they go into, without
  * links.
+ *
+ * Most have what the runtime mounts and nothing else: they do without all that.
  */
 #include "checkpoint/restore_mounts.h"
 #include "base/fd.h"
@@ -20,6 +22,10 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
+
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1
+#endif
 
 int restore_hop(int space, struct err *e)
 {
@@ -78,6 +84,11 @@ static int take_away(struct mounting *m, struct err *e)
 	return 0;
 }
 
+static bool is_alike(const struct mounting *m, uint32_t id)
+{
+	return ((m->now[m->found[id - 1]].attributes ^ restore_mount_of(m, id)->attributes) & RESTORE_ATTRIBUTES) == 0;
+}
+
 /* What the tenant has set on a mount of the runtime's. */
 static int adjust(struct mounting *m, uint32_t id, struct err *e)
 {
@@ -88,7 +99,7 @@ static int adjust(struct mounting *m, uint32_t id, struct err *e)
 	m->fd[id - 1] = open(c->at, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	if (m->fd[id - 1] < 0)
 		return err_sys(e, "open %s", c->at);
-	if ((c->attributes & RESTORE_ATTRIBUTES) != (k->attributes & RESTORE_ATTRIBUTES) &&
+	if (!is_alike(m, id) &&
 	    mount_setattr(m->fd[id - 1], "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_sys(e, "set the attributes of %s", c->at);
 	return 0;
@@ -114,10 +125,77 @@ static int restore_main(struct mounting *m, struct err *e)
 	return n == 0 ? restore_mount_range(m, first, end, &to, e) : n;
 }
 
+/* As if it had been left as the runtime has mounted it (restore_propagation() would do nothing). */
+static bool is_untouched(const struct mounting *m, const Ckpt__Mount *k, ssize_t found)
+{
+	if (found < 0 || k->ghost)
+		return false;
+	return m->now[found].peers || m->now[found].master || (!k->peers && !k->master && !k->unbindable);
+}
+
+/* Nothing is to be mounted, nor is there anything that no path leads to. */
+static bool is_complete(const struct mounting *m)
+{
+	const struct ckpt_tree *t = m->tree;
+	bool complete = !m->r->devpts_count;
+
+	for (uint32_t i = 1; i <= t->space_count; i++)
+		complete &= t->spaces[i - 1]->kind != CKPT_SPACE_MNT || i == m->main;
+	for (size_t i = 0; i < t->ghost_count; i++)
+		complete &= !t->ghosts[i]->hidden && !t->ghosts[i]->super;
+	for (size_t i = 0; i < t->mount_count; i++)
+		complete &= is_untouched(m, t->mounts[i], m->found[i]);
+	return complete;
+}
+
+static bool is_covered(const struct mounting *m, const struct ckpt_mountinfo *c)
+{
+	for (size_t i = 0; i < m->now_count; i++)
+		if (m->now[i].parent == c->id)
+			return true;
+	return false;
+}
+
+/* What others are mounted on is reached in a copy that they are not on. */
+static int fill_in_place(const struct mounting *m, uint32_t super, const struct ckpt_mountinfo *c, struct err *e)
+{
+	bool copy = is_covered(m, c);
+	int fd = copy ? open_tree(AT_FDCWD, c->at, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW) :
+			open(c->at, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int n = fd < 0 ? err_sys(e, "open %s", c->at) :
+			 ckpt_tmpfs_restore(m->tree, super, fd, ckpt_super_keep(m->tree, super), e);
+
+	if (copy)
+		rt_leave(fd);
+	else
+		fd_close(&fd);
+	return n;
+}
+
+/* All is mounted: what differs is what is in it, and what it is like, which may be read-only. */
+static int settle(struct mounting *m, struct err *e)
+{
+	int n = 0;
+
+	for (uint32_t s = 1; n == 0 && s <= m->tree->super_count; s++) {
+		ssize_t i = m->tree->supers[s - 1]->contents ? workshop_widest(m, s) : -1;
+
+		if (i >= 0 && STREQ(m->tree->mounts[i]->root, "/"))
+			n = fill_in_place(m, s, &m->now[m->found[i]], e);
+	}
+	if (n == 0)
+		n = take_away(m, e);
+	for (uint32_t i = 1; n == 0 && i <= m->tree->mount_count; i++)
+		n = is_alike(m, i) ? 0 : adjust(m, i, e);
+	return n;
+}
+
 static int restore_all(struct mounting *m, struct err *e)
 {
-	int n = restore_main(m, e);
+	int n = workshop_open(m, e);
 
+	if (n == 0)
+		n = restore_main(m, e);
 	for (uint32_t i = 1; n == 0 && i <= m->tree->space_count; i++)
 		if (m->tree->spaces[i - 1]->kind == CKPT_SPACE_MNT && i != m->main)
 			n = restore_nested_mounts(m, i, e);
@@ -125,7 +203,9 @@ static int restore_all(struct mounting *m, struct err *e)
 		n = restore_propagation(m, e);
 	if (n == 0)
 		n = restore_hidden_unmounted(m, e);
-	return n == 0 ? workshop_unname(m, e) : n;
+	if (n == 0)
+		n = workshop_unname(m, e);
+	return n == 0 ? restore_hop(m->own, e) : n;
 }
 
 static int prepare(struct mounting *m, struct err *e)
@@ -166,19 +246,15 @@ int restore_mounts(struct restore *r, int proc, struct err *e)
 	m.own = restore_fd_space(r, m.main);
 	n = prepare(&m, e);
 	if (n == 0)
-		n = workshop_open(&m, e);
-	if (n == 0)
-		n = restore_all(&m, e);
-	if (n == 0)
-		n = restore_hop(m.own, e);
+		n = is_complete(&m) ? settle(&m, e) : restore_all(&m, e);
 	for (size_t i = 0; m.fd && i < r->tree.mount_count; i++)
 		fd_close(&m.fd[i]);
 	for (size_t i = 0; m.anchor && i < r->tree.super_count; i++)
 		fd_close(&m.anchor[i]);
 	for (size_t i = 0; m.made && i < r->tree.ghost_count; i++)
 		fd_close(&m.made[i].dir);
-	fd_close(&m.shop);
 	fd_close(&m.stage);
+	rt_leave(m.shop);
 	free(m.anchor);
 	free(m.top);
 	free(m.fd);

@@ -63,6 +63,8 @@ int restore_devpts_home(const struct mounting *m, uint32_t id);
  * it. Then adds one more, for mounts of `to`. (restore_workshop.c) */
 int workshop_open(struct mounting *m, struct err *e);
 int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *to, struct err *e);
+/* The record of the runtime's mount that shows most of the file system, or -1. */
+ssize_t workshop_widest(const struct mounting *m, uint32_t super);
 /* A detached copy of what a mount of the image shows, with its attributes. The caller is in the
  * workshop. */
 int workshop_copy(struct mounting *m, uint32_t id, struct err *e);

@@ -6,13 +6,13 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
-#include "checkpoint/netstate.h"
 #include "checkpoint/restore_spaces.h"
 #include "checkpoint/sockets.h"
 
@@ -182,7 +182,7 @@ static int find_mounted(const struct restore *r, uint32_t ghost, struct err *e)
 			continue;
 		if (restore_enter(r, t->mounts[id - 1]->space, e) < 0)
 			return -EPERM;
-		fd = open(path, how | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+		fd = path_open_no_magic(path, how | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
 		found = fd >= 0 && is_same(fd, restore_fd_ghost(r, ghost));
 		if (restore_enter(r, 0, e) < 0)
 			return -EPERM;
@@ -237,7 +237,7 @@ static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 	int n = raise_limit(r, e);
 
 	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				    .end = restore_fd_end(r), .lender = -EBADF, .paired = r->paired, .scratch = r->scratch };
+				    .end = restore_fd_end(r), .lender = -EBADF, .paired = r->paired, .scratch = restore_fd_scratch(r) };
 	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
@@ -295,29 +295,11 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 
 	if (m->space && restore_enter(r, m->space, e) < 0)
 		return -EPERM;
-	fd = open(m->path, (m->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+	fd = path_open_no_magic(m->path, (m->write ? O_RDWR : O_RDONLY) | O_NOCTTY);
 	if (fd < 0)
-		return err_sys(e, "open %s", m->path);
+		return err_code(e, fd, "open %s", m->path);
 	n = place(fd, restore_fd_mapped(r, i), e);
 	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
-}
-
-static int restore_networks(const struct restore *r, struct err *e)
-{
-	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_NET);
-	cleanup_close int own = main ? fcntl(restore_fd_space(r, main), F_DUPFD_CLOEXEC, restore_fd_end(r)) :
-				       open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	cleanup_free int *fd = malloc((r->tree.space_count + 1) * sizeof(*fd));
-	struct ckpt_netplaces at = { fd, r->tree.space_count + 1 };
-	struct ckpt_netseen seen = { restore_early_look(r), r->netsame, &r->moved };
-
-	if (!fd || own < 0)
-		return err_code(e, fd ? -errno : -ENOMEM, "restore the network");
-	fd[0] = own;
-	for (uint32_t id = 1; id <= r->tree.space_count; id++)
-		fd[id] = r->tree.spaces[id - 1]->kind == CKPT_SPACE_NET && id != main ? restore_fd_space(r, id) :
-											 -EBADF;
-	return ckpt_netstate_restore(r->tree.nets, r->tree.net_count, &at, &seen, e);
 }
 
 static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)

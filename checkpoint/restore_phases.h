@@ -40,6 +40,9 @@ void restore_near_begin(const struct restore *r, struct restore_near *n);
 void restore_near_leave(const struct restore_near *n);
 void restore_near_return(const struct restore_near *n);
 
+/* What the first process has left of its network's switches for later, if it has. (restore_networks.c) */
+int restore_networks_last(struct restore *r, struct err *e);
+
 /* Into the freezer of the group, which lets all go on at once; with `paused` not before somebody thaws it. Or all that
  * there is ends. (restore_commit.c) */
 int restore_let_go(struct restore *r, bool paused, struct err *e);

@@ -204,9 +204,9 @@ static int reopen(struct mounting *m, uint32_t first, uint32_t end, struct err *
 		if (ckpt_mount_path(m->tree, i, path, sizeof(path)) < 0)
 			return err_set(e, ERR_FAIL, "the image is damaged: the path of mount %u",
 				       i);
-		m->fd[i - 1] = open(path[0] ? path : "/", O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		m->fd[i - 1] = path_open_no_magic(path[0] ? path : "/", O_PATH | O_NOFOLLOW);
 		if (m->fd[i - 1] < 0)
-			return err_sys(e, "open %s", path);
+			return err_code(e, m->fd[i - 1], "open %s", path);
 	}
 	return 0;
 }

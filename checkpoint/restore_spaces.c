@@ -302,6 +302,11 @@ bool restore_is_elsewhere(const struct restore *r, const struct ckpt_task *k)
 		t->spaces[CKPT_SPACE_MNT] != ckpt_space_main(&r->tree, CKPT_SPACE_MNT));
 }
 
+bool restore_goes_late(const struct restoring *p)
+{
+	return p->place >= 0 && !p->task->process->cwd_ghost && strncmp(p->task->process->cwd, "/proc/", 6) == 0;
+}
+
 /* Another root and directory, as they may lie where no path of the task's leads. */
 static int open_place(const struct restore *r, const char *path, uint32_t space, int at,
 		      struct err *e)
@@ -355,7 +360,7 @@ int restore_places(const struct restore *r, struct err *e)
 			continue;
 		n = open_root(r, k->root, k->root_space, k->root_ghost, restore_fd_place(r, p->place), e);
 		/* One that has been deleted is gone to later. */
-		if (n == 0 && !k->cwd_ghost)
+		if (n == 0 && !k->cwd_ghost && !restore_goes_late(p))
 			n = open_place(r, k->cwd, k->cwd_space, restore_fd_place(r, p->place) + 1,
 				       e);
 	}

@@ -18,6 +18,8 @@ int restore_spaces(struct restore *r, struct err *e);
 int restore_all_mounts(struct restore *r, struct err *e);
 /* The directories of those processes that have them elsewhere. */
 int restore_places(const struct restore *r, struct err *e);
+/* All networks, from what the runtime has given them. (restore_networks.c) */
+int restore_networks(const struct restore *r, struct err *e);
 /* Into a mount or network namespace of the image, to open something there; 0: back to process
  * 1's. */
 int restore_enter(const struct restore *r, uint32_t space, struct err *e);

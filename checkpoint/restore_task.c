@@ -90,9 +90,10 @@ int restore_process(struct restore *r, struct restoring *p, struct list *l, stru
 		n = restore_compat_actions(p, e);
 	if (n < 0)
 		return n;
-	if (k->cwd_ghost)
-		list_call(l, "go to its directory", SYS_fchdir, (uint64_t)restore_fd_ghost(r, k->cwd_ghost), 0, 0, 0,
-			  0, 0);
+	if (k->cwd_ghost || restore_goes_late(p))
+		list_call(l, "go to its directory", SYS_fchdir,
+			  (uint64_t)(k->cwd_ghost ? restore_fd_ghost(r, k->cwd_ghost) : restore_fd_place(r, p->place) + 1),
+			  0, 0, 0, 0, 0);
 	list_call(l, "close what is not its own", SYS_close_range, (uint64_t)r->base, UINT32_MAX, 0, 0, 0, 0);
 	if (!p->task->mm->compat_vdso.len)
 		set_signals(p->task, l);

@@ -88,10 +88,24 @@ static int make_link(const struct filling *f, int dir, const char *name, uint32_
 	return linkat(from, other, dir, name, 0) < 0 ? -errno : 0;
 }
 
+/* Most that the runtime makes are there as they were. */
+static int make_symlink(int dir, const char *name, const char *target)
+{
+	char now[4096];
+	ssize_t len;
+
+	if (symlinkat(target, dir, name) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	len = readlinkat(dir, name, now, sizeof(now));
+	if (len == (ssize_t)strlen(target) && memcmp(now, target, (size_t)len) == 0)
+		return 0;
+	return unlinkat(dir, name, 0) < 0 || symlinkat(target, dir, name) < 0 ? -errno : 0;
+}
+
 static int make(const struct filling *f, int dir, const char *name, const Ckpt__TmpfsEntry *n)
 {
-	int r = 0;
-
 	if (n->link)
 		return make_link(f, dir, name, n->link);
 	switch (n->mode & S_IFMT) {
@@ -100,10 +114,7 @@ static int make(const struct filling *f, int dir, const char *name, const Ckpt__
 	case S_IFREG:
 		return make_file(dir, name, n);
 	case S_IFLNK:
-		r = symlinkat(n->target, dir, name);
-		if (r < 0 && errno == EEXIST)
-			r = unlinkat(dir, name, 0) < 0 ? -1 : symlinkat(n->target, dir, name);
-		return r < 0 ? -errno : 0;
+		return make_symlink(dir, name, n->target);
 	case S_IFIFO:
 	case S_IFSOCK:
 	case S_IFCHR: /* a whiteout: the device 0, 0 */

@@ -38,6 +38,32 @@ static int stage(struct mounting *m, int fd_take, uint32_t super, struct err *e)
 	return 0;
 }
 
+static int check_way(const char *path, struct err *e)
+{
+	cleanup_close int fd = path_open_no_magic(path, O_PATH);
+
+	return fd < 0 ? err_code(e, fd, "open %s", path) : 0;
+}
+
+/* The kernel would find the directories of an overlay through anything. */
+static int check_ways(const Ckpt__Setting *o, struct err *e)
+{
+	const char *at = (const char *)o->value.data;
+	char path[4096];
+	int r = 0;
+
+	while (r == 0 && (at = ckpt_mountfs_next_way(o->name, at, path, sizeof(path))))
+		r = path[0] ? check_way(path, e) : 0;
+	return r;
+}
+
+/* What an overlay shows by itself, and nobody may ask for who has no rights over the host (ovl_fs_params_verify() in
+ * the kernel). */
+static bool is_by_itself(const char *option, const char *value)
+{
+	return STREQ(option, "metacopy") || (STREQ(option, "redirect_dir") && !STREQ(value, "nofollow"));
+}
+
 /* Ids among the options are those of process 1's user namespace. */
 static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 {
@@ -47,6 +73,10 @@ static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 
 		if (!ids && (STREQ(o->name, "uid") || STREQ(o->name, "gid")))
 			continue; /* what is at its root has its owner by itself */
+		if (o->value.len && is_by_itself(o->name, value))
+			continue;
+		if (o->value.len && ckpt_mountfs_is_way(o->name) && check_ways(o, e) < 0)
+			return -EPERM;
 		if (fsconfig(fs, o->value.len ? FSCONFIG_SET_STRING : FSCONFIG_SET_FLAG, o->name,
 			     o->value.len ? value : NULL, 0) < 0)
 			return err_sys(e, "mount %s: set %s", s->type, o->name);
@@ -124,8 +154,7 @@ int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *
 		       n;
 }
 
-/* The runtime's mount that shows most of the file system. */
-static ssize_t widest(const struct mounting *m, uint32_t super)
+ssize_t workshop_widest(const struct mounting *m, uint32_t super)
 {
 	ssize_t best = -1;
 
@@ -168,7 +197,7 @@ static bool is_used(const struct mounting *m, uint32_t super)
 static int copy_supers(struct mounting *m, struct err *e)
 {
 	for (uint32_t s = 1; s <= m->tree->super_count; s++) {
-		ssize_t i = widest(m, s), at;
+		ssize_t i = workshop_widest(m, s), at;
 		const char *root = i < 0 ? NULL : m->tree->mounts[i]->root;
 
 		if (!is_used(m, s))

@@ -233,8 +233,6 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 {
 	int r = 0;
 
-	if (mkdir(o->scratch, 0700) < 0)
-		return err_sys(e, "make a directory in /run");
 	for (int pass = 0; pass < 3; pass++)
 		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {
 			const Ckpt__Socket *s = o->tree->files[i]->socket;
@@ -254,14 +252,6 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 	return r == 0 ? ckpt_unix_make(o, e) : r;
 }
 
-static int remove_scratch(const struct ckpt_opening *o, struct err *e)
-{
-	cleanup_close int run = open("/run", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	int r = run < 0 ? -errno : path_remove_tree_at(run, strrchr(o->scratch, '/') + 1);
-
-	return r < 0 ? err_code(e, r, "remove %s", o->scratch) : 0;
-}
-
 int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 {
 	int r = ckpt_unix_fill(o, e);
@@ -273,5 +263,5 @@ int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 		if (o->tree->files[i]->socket)
 			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket,
 					      CKPT_SOCKOPT_LAST, e);
-	return r == 0 ? remove_scratch(o, e) : r;
+	return r;
 }

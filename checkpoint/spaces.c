@@ -8,6 +8,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/pidspaces.h"
 
 #include <errno.h>
@@ -134,21 +135,18 @@ static int of_link(struct ckpt_dump *d, enum ckpt_space_kind kind, const char *n
 		   struct err *e)
 {
 	cleanup_close int fd = -EBADF;
-	char path[64], text[64] = { 0 };
 	ino_t ino;
+	int r = ckpt_look_space(d, tid, name, &ino);
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/%s", (int)tid, name);
-	if (readlink(path, text, sizeof(text) - 1) < 0)
-		return errno == ENOENT ? 0 : err_sys(e, "read %s", path); /* a kernel without it */
-	ino = ckpt_space_number(text);
-	if (ino)
-		for (size_t i = 0; i < d->spaces.count; i++)
-			if (d->spaces.space[i].ino == ino) {
-				/* Known by an fd or as an owner until now. */
-				if (!d->spaces.space[i].pid)
-					d->spaces.space[i].pid = tid;
-				return (int)i + 1;
-			}
+	if (r < 0 || !ino)
+		return r < 0 ? err_code(e, r, "read /proc/%d/ns/%s", (int)tid, name) : 0; /* a kernel without it */
+	for (size_t i = 0; i < d->spaces.count; i++)
+		if (d->spaces.space[i].ino == ino) {
+			/* Known by an fd or as an owner until now. */
+			if (!d->spaces.space[i].pid)
+				d->spaces.space[i].pid = tid;
+			return (int)i + 1;
+		}
 	fd = ckpt_space_open((int)tid, name, e);
 	return fd < 0 ? fd : ckpt_spaces_add(d, kind, fd, tid, e);
 }

@@ -102,6 +102,8 @@ int ckpt_mounts_collect(struct ckpt_dump *d, uint32_t space, struct err *e);
  */
 int ckpt_mount_space(struct ckpt_dump *d, const char *proc, const char *path, uint64_t *ret_id,
 		     uint32_t *ret, struct err *e);
+/* The same by the mount's number; false: in none. */
+bool ckpt_mount_find(struct ckpt_dump *d, uint64_t id, uint32_t *ret);
 /* The record of the file system with this device. One that is mounted nowhere any more gets one. (mounts_super.c) */
 int ckpt_super_of(struct ckpt_dump *d, dev_t dev, const char *type, uint32_t *ret, struct err *e);
 /* Where a mount is, from the root of its namespace; "" is that. */

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
@@ -78,16 +79,18 @@ static int by_number(const void *a, const void *b)
 
 static int list_timers(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
 {
-	cleanup_free char *text = NULL;
-	char path[64], *line[4], *save = NULL;
-	size_t n = 0;
-	int r;
+	cleanup_free char *copy = NULL;
+	char *line[4], *save = NULL;
+	const char *text;
+	size_t n = 0, len;
+	int r = ckpt_look(d, k->pid, CKPT_LOOK_TIMERS, &text, &len);
 
-	snprintf(path, sizeof(path), "/proc/%d/timers", (int)k->pid);
-	r = fd_read_file_at(AT_FDCWD, path, MIB(2), &text, NULL);
 	if (r < 0)
-		return err_code(e, r, "read %s", path);
-	for (char *l = strtok_r(text, "\n", &save); r == 0 && l; l = strtok_r(NULL, "\n", &save)) {
+		return err_code(e, r, "read /proc/%d/timers", (int)k->pid);
+	copy = strdup(text);
+	if (!copy)
+		return err_code(e, -ENOMEM, "collect timers");
+	for (char *l = strtok_r(copy, "\n", &save); r == 0 && l; l = strtok_r(NULL, "\n", &save)) {
 		line[n++] = l;
 		if (n < 4)
 			continue;

@@ -133,24 +133,24 @@ static ino_t find_path(const struct ckpt_sock *k, const struct sockaddr_un *sa, 
 	return u->dir ? st->st_ino : 0;
 }
 
-/* The file that it is bound at, wherever that is by now: 1: *ret is its path as /proc tells it; 0: nobody can tell. */
-static int find_file(const struct ckpt_sock *k, struct stat *st, char *ret, size_t size, struct err *e)
+/* The file that it is bound at, wherever that is by now; false: the kernel does not tell. ret: its path as /proc tells
+ * it; "": it is among no mounts of the VPS. */
+static bool find_file(const struct ckpt_sock *k, struct stat *st, char *ret, size_t size)
 {
 	cleanup_close int fd = ioctl(k->fd, SIOCUNIXFILE);
+	struct err ignored;
 	char proc[64];
 	uint64_t mount;
 	ssize_t n;
-	int r;
 
 	if (fd < 0 || fstat(fd, st) < 0)
-		return 0;
+		return false;
 	snprintf(proc, sizeof(proc), "/proc/self/fd/%d", fd);
 	n = readlink(proc, ret, size - 1);
-	if (n < 0)
-		return 0;
-	ret[n] = '\0';
-	r = ckpt_mount_space(k->d, proc, ret, &mount, &k->s->local->space, e);
-	return r < 0 ? 0 : 1;
+	ret[n < 0 ? 0 : n] = '\0';
+	if (ckpt_mount_space(k->d, proc, ret, &mount, &k->s->local->space, &ignored) < 0)
+		ret[0] = '\0';
+	return true;
 }
 
 static bool is_file(const struct ckpt_sock *k, const char *path, const struct stat *own)
@@ -180,18 +180,17 @@ static ino_t find_place(const struct ckpt_sock *k, const struct sockaddr_un *sa,
 {
 	char path[4096];
 	struct stat own;
-	struct err ignored;
 	ino_t at = find_path(k, sa, st);
 	uint32_t space = k->s->local->space;
+	bool is_its;
 
-	*ret_sure = find_file(k, &own, path, sizeof(path), &ignored) == 1;
-	if (*ret_sure && (at != own.st_ino || st->st_dev != own.st_dev || k->s->local->space != space) &&
-	    is_file(k, path, &own)) {
+	*ret_sure = find_file(k, &own, path, sizeof(path));
+	is_its = at == own.st_ino && st->st_dev == own.st_dev && (!path[0] || k->s->local->space == space);
+	if (*ret_sure && !is_its) {
 		*st = own;
-		return keep_place(k, sa, path) == 0 ? own.st_ino : 0;
+		return path[0] && is_file(k, path, &own) && keep_place(k, sa, path) == 0 ? own.st_ino : 0;
 	}
 	k->s->local->space = space;
-	*ret_sure = *ret_sure && at == own.st_ino && st->st_dev == own.st_dev;
 	return at;
 }
 

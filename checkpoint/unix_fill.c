@@ -21,6 +21,7 @@ struct sending {
 	const struct ckpt_opening *o;
 	int fd;
 	const ProtobufCBinaryData *to; /* NULL: to the other end */
+	int root; /* in which `to` leads there; negative: the VPS's */
 	const Ckpt__SocketData *q;
 	size_t done;
 	pid_t as; /* who is said to have sent it; 0: who does */
@@ -80,7 +81,7 @@ static int call_send(void *arg, struct err *e)
 	return 0;
 }
 
-static int send_all(struct sending *s, const char *root, struct err *e)
+static int send_all(struct sending *s, struct err *e)
 {
 	const Ckpt__Credentials *who = s->q->sender;
 	int r;
@@ -91,7 +92,7 @@ static int send_all(struct sending *s, const char *root, struct err *e)
 		who = NULL;
 	}
 	do
-		r = ckpt_as(who, root, call_send, s, e);
+		r = ckpt_as(who, s->root, call_send, s, e);
 	while (r == 0 && s->done < s->q->data.len);
 	return r;
 }
@@ -118,20 +119,28 @@ static int find_sender(const struct ckpt_opening *o, const ProtobufCBinaryData *
 static int send_to(const struct ckpt_opening *o, size_t i, const Ckpt__SocketData *q, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
-	struct sending m = { .o = o, .to = &s->name, .q = q, .fd = find_sender(o, &q->from) };
+	struct sending m = { .o = o, .to = &s->name, .root = -EBADF, .q = q, .fd = find_sender(o, &q->from) };
+	struct unix_place at = UNIX_NOWHERE;
 	cleanup_close int own = -EBADF;
-	char dir[UNIX_PATH_ROOM];
+	ProtobufCBinaryData to;
+	struct sockaddr_un sa;
 	int r = 0;
 
 	if (m.fd < 0) {
 		m.fd = own = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 		if (own < 0)
 			return err_sys(e, "make a unix socket");
-		r = unix_bind_aside(o, o->tree->file_count + i, own, &q->from, e);
+		r = unix_bind_aside(o, o->tree->file_count + i, own, &q->from, NULL, e);
 	}
-	if (r < 0)
-		return r;
-	r = send_all(&m, s->local->bound == CKPT_UNIX_GONE ? unix_scratch(o, i, dir) : NULL, e);
+	if (r == 0)
+		r = unix_find(o, i, &at, e);
+	if (r == 0 && at.dir >= 0) {
+		to = unix_address(&at, &sa);
+		m.to = &to;
+		m.root = at.dir;
+	}
+	r = r == 0 ? send_all(&m, e) : r;
+	fd_close(&at.dir);
 	return r;
 }
 
@@ -173,9 +182,9 @@ static int fill(struct ckpt_opening *o, size_t i, struct err *e)
 	if (mate >= 0 && count)
 		widen(mate, &was);
 	for (size_t k = 0; r == 0 && k < count; k++) {
-		struct sending m = { .o = o, .fd = mate, .q = q[k] };
+		struct sending m = { .o = o, .root = -EBADF, .fd = mate, .q = q[k] };
 
-		r = mate < 0 ? send_to(o, i, q[k], e) : send_all(&m, NULL, e);
+		r = mate < 0 ? send_to(o, i, q[k], e) : send_all(&m, e);
 	}
 	if (mate >= 0 && count)
 		narrow(mate, pair ? o->tree->files[s->local->peer - 1]->socket : NULL, was);
@@ -196,7 +205,7 @@ static int end(struct ckpt_opening *o, size_t i, struct err *e)
 		o->mates[i] = -1;
 		return 0;
 	}
-	if (s->shutdown && s->shutdown <= 3 && s->state != TCP_LISTEN &&
+	if (s->shutdown && s->shutdown <= 3 &&
 	    shutdown(o->fds[i], (int)s->shutdown - 1) < 0 && errno != ENOTCONN)
 		return err_sys(e, "shut a unix socket down");
 	return 0;
@@ -224,29 +233,32 @@ static int connect_dead(const struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
 	cleanup_close int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct unix_place at = UNIX_NOWHERE;
 	int r;
 
 	if (fd < 0)
 		return err_sys(e, "make a unix socket");
-	r = unix_bind_aside(o, i, fd, &s->peer, e);
-	return r < 0 ? r : unix_connect(o, NULL, i, o->fds[i], &s->peer, e);
+	r = unix_bind_aside(o, o->tree->file_count + i, fd, &s->peer, &at, e);
+	return r < 0 ? r : unix_connect(o, NULL, &at, o->fds[i], &s->peer, e);
 }
 
 static int connect_one(const struct ckpt_opening *o, size_t i, struct err *e)
 {
-	const Ckpt__Socket *s = o->tree->files[i]->socket, *to;
+	const Ckpt__Socket *s = o->tree->files[i]->socket;
+	const ProtobufCBinaryData *name = &s->peer;
+	struct unix_place at = UNIX_NOWHERE;
+	int r;
 
-	if (s->local->link == CKPT_UNIX_OUTSIDE)
-		return unix_connect(o, NULL, UNIX_NOT_ASIDE, o->fds[i], &s->peer, e);
-	if (s->local->link == CKPT_UNIX_ALONE && s->type == SOCK_DGRAM &&
-	    s->peer.len > sizeof(sa_family_t))
+	if (s->local->link == CKPT_UNIX_ALONE && s->type == SOCK_DGRAM && unix_is_named(name))
 		return connect_dead(o, i, e);
-	if (s->local->link != CKPT_UNIX_TO)
+	if (s->local->link == CKPT_UNIX_TO) {
+		name = &o->tree->files[s->local->peer - 1]->socket->name;
+		r = unix_find(o, s->local->peer - 1, &at, e);
+	} else if (s->local->link == CKPT_UNIX_OUTSIDE)
+		r = unix_find_name(name, &at, e);
+	else
 		return 0;
-	to = o->tree->files[s->local->peer - 1]->socket;
-	return unix_connect(
-		o, NULL, to->local->bound == CKPT_UNIX_GONE ? s->local->peer - 1 : UNIX_NOT_ASIDE,
-		o->fds[i], &to->name, e);
+	return r == 0 ? unix_connect(o, NULL, &at, o->fds[i], name, e) : r;
 }
 
 static bool is_mutual(const struct ckpt_opening *o, size_t i)

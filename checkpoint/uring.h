@@ -11,7 +11,7 @@
 /*
  * io_uring(7). A ring is an open file that two pieces of the kernel's memory belong to, which processes map: positions,
  * indexes and completions; and requests. The kernel counts requests and completions by itself as well, and nobody can
- * set that: a new ring is given so many that do nothing. What is under way is waited for.
+ * set that: a new ring is given so many that do nothing. What is under way is waited for before (drain.h).
  *
  * Threads of the kernel's, which do what would make the caller wait, belong to the process that asked for it. They are
  * not saved: they come as they are needed.
@@ -50,9 +50,9 @@ struct ckpt_uring {
 	size_t ring_size, sqes_size;
 };
 
-/* Waits a while for what a thread has asked for. (kinds/uring.c) */
-int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, const Ckpt__Thread *t, struct ckpt_batch *b,
-		     struct ckpt_thread *th, struct err *e);
+/* Where the kernel's memory may not be read: whether a thread has had to do with a ring at any time. It need not have one
+ * open: what is registered with it holds one, too. (kinds/uring.c) */
+int ckpt_uring_notice(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e);
 /* When nothing is under way: what rings hold, and who has mapped them. */
 int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e);
 
@@ -69,9 +69,21 @@ int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e
  * (kinds/uring_open.c) */
 int ckpt_uring_setup(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e);
 int ckpt_uring_map(struct ckpt_uring *u, struct err *e);
-/* One that has been through what that of the image has; its fd. */
-int ckpt_uring_open(const Ckpt__Uring *as, struct err *e);
+/* One that has been through what that of the image has; its fd. `compat`: as a 32-bit program makes it. */
+int ckpt_uring_open(const Ckpt__Uring *as, bool compat, struct err *e);
 void ckpt_uring_unmap(struct ckpt_uring *u);
+/* One that a task has open, mapped by us, until it is given up. *u is filled in any case. */
+int ckpt_uring_take(struct ckpt_uring *u, const Ckpt__Uring *as, pid_t tid, int fd, struct err *e);
+void ckpt_uring_give_up(struct ckpt_uring *u);
+/* As it was before the requests that wait (uring_waiting.h) were made. */
+Ckpt__Uring ckpt_uring_before(const Ckpt__Uring *as);
+/* The next request of one that is mapped; and what was there before. */
+struct ckpt_uring_place {
+	uint32_t slot, index, tail;
+	struct io_uring_sqe sqe;
+};
+void ckpt_uring_put(const struct ckpt_uring *u, const struct io_uring_sqe *sqe, struct ckpt_uring_place *ret);
+void ckpt_uring_put_back(const struct ckpt_uring *u, const struct ckpt_uring_place *was);
 /* One that is mapped: requests that do nothing, so many, ready to be submitted step by step; with the completions of
  * each taken out before the next. Then, when they are through, its contents. */
 uint32_t ckpt_uring_step(const Ckpt__Uring *as);
@@ -101,6 +113,8 @@ int ckpt_uring_allow(const struct ckpt_tree *t, bool given, struct err *e);
 int ckpt_uring_rings_collect(struct ckpt_dump *d, const uint64_t *file_at, struct err *e);
 /* The open files of a thread: its own table, or that of its process. (uring_rings.c) */
 const Ckpt__FdTable *ckpt_uring_table(const struct ckpt_task *k, const Ckpt__Thread *th);
+/* The fd by which a ring is open there; negative: it is not. (uring_rings.c) */
+int64_t ckpt_uring_find(const struct ckpt_tree *t, const Ckpt__FdTable *table, const Ckpt__File *f);
 int ckpt_uring_rings_check(const struct ckpt_tree *t, const struct ckpt_task *k, const Ckpt__Thread *th, struct err *e);
 /* The thread does it, when its fds are there. */
 void restore_uring_rings(const Ckpt__Thread *th, struct list *l);

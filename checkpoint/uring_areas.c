@@ -19,13 +19,14 @@
 struct gaps {
 	uint64_t *at; /* start and end, in turn */
 	size_t count;
+	uint64_t least; /* of any ring's memory: what is smaller holds none */
 };
 
 static int add(struct gaps *g, uint64_t start, uint64_t end)
 {
 	uint64_t *bigger;
 
-	if (start >= end)
+	if (start >= end || end - start < g->least)
 		return 0;
 	bigger = reallocarray(g->at, g->count + 1, 2 * sizeof(*bigger));
 	if (!bigger)
@@ -45,8 +46,9 @@ static int find_gaps(pid_t pid, struct gaps *g, struct err *e)
 
 	if (!f)
 		return err_sys(e, "open the map of process %d", (int)pid);
-	while (r == 0 && (n = ckpt_maps_next(f, &m)) > 0) {
-		r = m.start < RESTORE_ADDRESS_MAX ? add(g, last, m.start) : 0;
+	/* Above that the kernel's own may be ([vsyscall]). */
+	while (r == 0 && (n = ckpt_maps_next(f, &m)) > 0 && m.start < RESTORE_ADDRESS_MAX) {
+		r = add(g, last, m.start);
 		if (m.end > last)
 			last = m.end;
 	}
@@ -101,13 +103,16 @@ static int map_all(struct restore *r, struct restoring *p, const struct gaps *g,
 int restore_uring_areas(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Mm *mm = p->task->mm;
-	struct gaps g = { 0 };
-	bool any = false;
+	struct gaps g = { .least = UINT64_MAX };
 	int n;
 
-	for (size_t i = 0; i < mm->n_area; i++)
-		any |= ckpt_uring_is(&r->tree, mm->area[i]);
-	if (!any)
+	for (size_t i = 0; i < mm->n_area; i++) {
+		uint64_t size = mm->area[i]->end - mm->area[i]->start;
+
+		if (size < g.least && ckpt_uring_is(&r->tree, mm->area[i]))
+			g.least = size;
+	}
+	if (g.least == UINT64_MAX)
 		return 0;
 	n = find_gaps(p->batch.pid, &g, e);
 	if (n == 0)

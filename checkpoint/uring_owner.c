@@ -18,18 +18,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-/* By which the thread has it open; negative: it has not. */
-static int64_t find_fd(const struct ckpt_tree *t, const Ckpt__FdTable *table, const Ckpt__File *f)
-{
-	for (size_t i = 0; i < table->n_fd; i++) {
-		uint32_t id = table->fd[i]->file;
-
-		if (id && id <= t->file_count && t->files[id - 1] == f)
-			return table->fd[i]->fd;
-	}
-	return -1;
-}
-
 static const Ckpt__Thread *find_owner(const struct ckpt_tree *t, const Ckpt__File *f)
 {
 	for (size_t i = 0; i < t->task_count; i++)
@@ -37,7 +25,7 @@ static const Ckpt__Thread *find_owner(const struct ckpt_tree *t, const Ckpt__Fil
 			const Ckpt__Thread *th = t->tasks[i].threads[n];
 
 			if (th->tid == f->uring->owner)
-				return t->tasks[i].fds && find_fd(t, ckpt_uring_table(&t->tasks[i], th), f) >= 0 ? th : NULL;
+				return t->tasks[i].fds && ckpt_uring_find(t, ckpt_uring_table(&t->tasks[i], th), f) >= 0 ? th : NULL;
 		}
 	return NULL;
 }
@@ -51,7 +39,7 @@ bool ckpt_uring_owner_fits(const struct ckpt_tree *t, const Ckpt__File *f)
 		return false;
 	if (!owned)
 		return !u->owner;
-	return u->cq_tail <= u->sq_head && u->sq_head / ckpt_uring_step(u) <= CKPT_URING_CALLS_MAX &&
+	return u->n_request <= u->sq_head && u->cq_tail <= u->sq_head - u->n_request && u->sq_head / ckpt_uring_step(u) <= CKPT_URING_CALLS_MAX &&
 	       find_owner(t, f) != NULL;
 }
 
@@ -88,7 +76,7 @@ int ckpt_uring_owner_collect(struct ckpt_dump *d, const Ckpt__File *f, const str
 		return r;
 	if (!u->owner || !find_owner(&d->tree, f))
 		what = "is for one thread alone, which has ended or does not have it open";
-	else if (u->cq_tail > u->sq_head)
+	else if (u->cq_tail > u->sq_head - u->n_request)
 		what = "is for one thread alone and has had more completions than requests";
 	else if (u->sq_head / ckpt_uring_step(u) > CKPT_URING_CALLS_MAX)
 		what = "is for one thread alone and has served too many requests";
@@ -168,23 +156,13 @@ static int advance(struct owning *o, struct err *e)
 	return r == 0 ? ckpt_uring_finish(&o->u, as, e) : r;
 }
 
-/* Another of ours tells how it is laid out. */
 static int own(struct owning *o, struct err *e)
 {
-	cleanup_close int pidfd = pidfd_open_task(o->p->threads[o->thread].tid);
-	int r = ckpt_uring_setup(&o->u, o->as, e);
+	int r = ckpt_uring_take(&o->u, o->as, o->p->threads[o->thread].tid, (int)o->fd, e);
 
-	if (r < 0)
-		return r;
-	fd_close(&o->u.fd);
-	o->u.fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)o->fd, 0);
-	if (o->u.fd < 0)
-		return err_sys(e, "take an io_uring");
-	r = ckpt_uring_map(&o->u, e);
 	if (r == 0)
 		r = advance(o, e);
-	ckpt_uring_unmap(&o->u);
-	fd_close(&o->u.fd);
+	ckpt_uring_give_up(&o->u);
 	return r;
 }
 
@@ -196,12 +174,14 @@ int restore_uring_owned(struct restore *r, struct restoring *p, size_t thread, s
 	for (size_t i = 0; n == 0 && i < r->tree.file_count; i++) {
 		const Ckpt__File *f = r->tree.files[i];
 		struct owning o = { .p = p, .thread = thread, .l = l };
+		Ckpt__Uring as;
 
 		if (!f->uring || f->uring->owner != th->tid)
 			continue;
 		list_init(l, r);
-		o.as = f->uring;
-		o.fd = (uint64_t)find_fd(&r->tree, ckpt_uring_table(p->task, th), f);
+		as = ckpt_uring_before(f->uring);
+		o.as = &as;
+		o.fd = (uint64_t)ckpt_uring_find(&r->tree, ckpt_uring_table(p->task, th), f);
 		n = own(&o, e);
 	}
 	return n;

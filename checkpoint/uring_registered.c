@@ -210,6 +210,8 @@ static int read_all(struct ckpt_dump *d, const uint64_t *file_at, struct err *e)
 		if (r == 0)
 			r = read_eventfd(d, s, ctx, &eventfds, u, e);
 		if (r == 0)
+			r = ckpt_uring_asked_collect(d, d->tree.files[i], s, ctx, file_at, e);
+		if (r == 0)
 			r = ckpt_uring_owner_collect(d, d->tree.files[i], s, ctx, e);
 		r = ckpt_note(d, r, s->pid, s->fd, e);
 	}

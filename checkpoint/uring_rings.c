@@ -22,6 +22,17 @@ const Ckpt__FdTable *ckpt_uring_table(const struct ckpt_task *k, const Ckpt__Thr
 	return th->own && th->own->fds ? th->own->fds : k->fds;
 }
 
+int64_t ckpt_uring_find(const struct ckpt_tree *t, const Ckpt__FdTable *table, const Ckpt__File *f)
+{
+	for (size_t i = 0; i < table->n_fd; i++) {
+		uint32_t id = table->fd[i]->file;
+
+		if (id && id <= t->file_count && t->files[id - 1] == f)
+			return table->fd[i]->fd;
+	}
+	return -1;
+}
+
 /* The fd by which the thread has that ring open. */
 static const Ckpt__Fd *find_fd(const struct ckpt_dump *d, const Ckpt__FdTable *t, const uint64_t *file_at, uint64_t at)
 {

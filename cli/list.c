@@ -20,6 +20,8 @@ const struct column vps_columns[] = {
 	{ "created", "CREATED", "created", .show = COLUMN_TIME },
 	{ "id_base", "ID-BASE", "id_base", .right = true },
 	{ "uuid", "UUID", "uuid" },
+	{ "addresses", "ADDRESSES", "addresses" },
+	{ "publish", "PUBLISH", "publish" },
 	{ "last_exit", "LAST-EXIT", "last_exit" },
 	{ "last_error", "LAST-ERROR", "last_error" },
 	{ "movable", "MOVABLE", "movable" },
@@ -27,6 +29,21 @@ const struct column vps_columns[] = {
 const size_t vps_columns_count = ARRAY_SIZE(vps_columns);
 
 static const char default_columns[] = "name,state,pid,template,uptime,autostart";
+
+/* What does not fit is left out. */
+static void join(json_t *array, char *buf, size_t size)
+{
+	size_t len = 0, i;
+	json_t *one;
+
+	json_array_foreach(array, i, one) {
+		const char *text = json_string_value(one);
+
+		if (!text || len + strlen(text) + 2 > size)
+			continue;
+		len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? "," : "", text);
+	}
+}
 
 const char *column_text(const struct column *col, json_t *vps, char *buf, size_t size)
 {
@@ -39,6 +56,8 @@ const char *column_text(const struct column *col, json_t *vps, char *buf, size_t
 		return show_time(json_integer_value(v), buf, size);
 	if (json_is_string(v))
 		snprintf(buf, size, "%s", json_string_value(v));
+	else if (json_is_array(v))
+		join(v, buf, size);
 	else if (json_is_boolean(v))
 		snprintf(buf, size, "%s", json_is_true(v) ? "yes" : "no");
 	else if (json_is_integer(v) && json_integer_value(v) == 0 && col->zero)

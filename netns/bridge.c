@@ -30,6 +30,14 @@ int netns_sysctl(const char *path, const char *value, struct err *e)
 	return r < 0 ? err_code(e, r, "write %s to %s", value, path) : 0;
 }
 
+int netns_link_ipv6(const char *link, struct err *e)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", link);
+	return netns_sysctl(path, "0", e);
+}
+
 /*
  * A host that forwards IPv6 no longer takes its own default route from router advertisements,
  * unless accept_ra is 2 (ip-sysctl): the interfaces that use them now are told so before.
@@ -297,9 +305,14 @@ int netns_bridge_up(const struct netns_host *h, struct nl *n, struct err *e)
 	r = nl_talk(n, h->bridge, NULL, NULL, e);
 	if (r < 0)
 		return r;
+	r = h->gw6.family ? netns_link_ipv6(h->bridge, e) : 0;
+	if (r < 0)
+		return r;
 	index = nl_ifindex(n, h->bridge);
 	give_address(n, index, &h->gw4);
 	give_address(n, index, &h->gw6);
+	if (h->gw6.family)
+		netns_rt_loopback6(n, index);
 	netns_rt_no_proxy_delay(n, index);
 	r = nl_talk(n, h->bridge, NULL, NULL, e);
 	return r < 0 ? r : forward_on(h, e);

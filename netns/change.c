@@ -6,6 +6,7 @@
 #include "base/step.h"
 
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 
 /*
  * A running VPS from one network to another: its rules in one transaction, then the interfaces that
@@ -31,12 +32,20 @@ static bool is_same(struct netns_if a, struct netns_if b)
 	return STREQ(netns_if_format(&a, x), netns_if_format(&b, y));
 }
 
-static unsigned same_interfaces(const struct netns_vps *a, const struct netns_vps *b)
+/* Whoever is root inside can delete an interface, and its other end with it: it is made anew then. */
+static bool is_lost(const struct netns_host *h, const struct netns_vps *v, unsigned k)
+{
+	char link[16];
+
+	return netns_if_has_link(&v->ifs[k]) && !if_nametoindex(netns_link_name(h, v->uuid, k, link));
+}
+
+static unsigned same_interfaces(const struct netns_host *h, const struct netns_vps *a, const struct netns_vps *b)
 {
 	unsigned kept = 0;
 
-	for (size_t k = 0; k < a->if_count && k < b->if_count; k++)
-		if (is_same(a->ifs[k], b->ifs[k]))
+	for (unsigned k = 0; k < a->if_count && k < b->if_count; k++)
+		if (is_same(a->ifs[k], b->ifs[k]) && !is_lost(h, b, k))
 			kept |= 1u << k;
 	return kept;
 }
@@ -193,7 +202,7 @@ int netns_vps_change(const struct netns_host *h, const struct netns_vps *old,
 	bool links = old->if_count != new->if_count;
 	int r;
 
-	c.kept = same_interfaces(old, new);
+	c.kept = same_interfaces(h, old, new);
 	for (size_t k = 0; k < new->if_count; k++)
 		links = links || !(c.kept & 1u << k);
 	r = steps_up(links ? &change_table : &rule_table, &c, e);

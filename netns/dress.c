@@ -11,6 +11,7 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 
 #define GROUP_FORWARD 0xfffd /* 01:80:c2:00:00:00 to :0f, but for :01, which the kernel always drops */
 
@@ -49,22 +50,25 @@ static void put_conf(struct nlmsghdr *m, bool routed)
 		mnl_attr_put_u32(m, IPV4_DEVCONF_PROXY_ARP, 1);
 		mnl_attr_put_u32(m, IPV4_DEVCONF_RP_FILTER, 1);
 		mnl_attr_put_u32(m, IPV4_DEVCONF_FORWARDING, 1);
+		mnl_attr_put_u32(m, IPV4_DEVCONF_ROUTE_LOCALNET, 1); /* as the bridge has it */
 		mnl_attr_nest_end(m, conf);
 		mnl_attr_nest_end(m, inet);
 	}
-	inet = mnl_attr_nest_start(m, AF_INET6);
 	/* A port of a bridge needs no address; a routed one's is set by hand, without waiting for
-	 * duplicate address detection. */
-	mnl_attr_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
-	mnl_attr_nest_end(m, inet);
+	 * duplicate address detection. A kernel without IPv6 refuses the attribute. */
+	if (netns_has_ipv6()) {
+		inet = mnl_attr_nest_start(m, AF_INET6);
+		mnl_attr_put_u8(m, IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+		mnl_attr_nest_end(m, inet);
+	}
 	mnl_attr_nest_end(m, spec);
 }
 
+/* `change`: IFF_UP or nothing. */
 static void dress_link(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
-		       const struct netns_if *i, int index)
+		       const struct netns_if *i, int index, unsigned change)
 {
-	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = v->held ? 0 : IFF_UP,
-				 .ifi_change = IFF_UP };
+	struct ifinfomsg ifi = { .ifi_index = index, .ifi_flags = v->held ? 0 : IFF_UP, .ifi_change = change };
 	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up the link");
 	char alias[96];
 
@@ -94,8 +98,16 @@ static void add_fdb(struct nl *n, int index, const uint8_t mac[6])
 	nl_end(n, m);
 }
 
+/* `again`: it may be there. Else another one to the same address is in the way. */
+static void add_route(struct nl *n, int index, const struct netns_addr *a, bool again)
+{
+	netns_rt_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, index, a);
+	if (again)
+		nl_ignore(n, EEXIST);
+}
+
 static void dress_bridged(struct nl *n, const struct netns_host *h, const struct netns_if *i,
-			  const struct netns_made *d, int master)
+			  const struct netns_made *d, int master, bool again)
 {
 	add_fdb(n, d->index, i->mac);
 	if (*i->parent)
@@ -103,12 +115,11 @@ static void dress_bridged(struct nl *n, const struct netns_host *h, const struct
 	for (size_t k = 0; k < i->addr_count; k++) {
 		netns_rt_neighbour(n, master, &i->addr[k], i->mac);
 		if (!netns_addr_in(&i->addr[k], &h->gw4) && !netns_addr_in(&i->addr[k], &h->gw6))
-			netns_rt_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, master,
-				       &i->addr[k]);
+			add_route(n, master, &i->addr[k], again);
 	}
 }
 
-static int dress_routed(struct nl *n, const struct netns_if *i, const struct netns_made *d, struct err *e)
+static int dress_routed(struct nl *n, const struct netns_if *i, const struct netns_made *d, bool again, struct err *e)
 {
 	struct netns_addr own;
 	char path[96];
@@ -117,12 +128,18 @@ static int dress_routed(struct nl *n, const struct netns_if *i, const struct net
 	if (*i->parent && !parent)
 		return err_set(e, ERR_NOT_FOUND, "parent=%s: the host has no such interface",
 			       i->parent);
+	r = netns_link_ipv6(d->name, e);
+	if (r < 0)
+		return r;
 	netns_rt_no_proxy_delay(n, d->index);
 	netns_link_local(d->mac, &own);
 	netns_rt_addr(n, d->index, &own, true);
+	nl_ignore(n, EOPNOTSUPP); /* the kernel has no IPv6 */
 	for (size_t k = 0; k < i->addr_count; k++) {
 		netns_rt_neighbour(n, d->index, &i->addr[k], i->mac);
-		netns_rt_route(n, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, d->index, &i->addr[k]);
+		add_route(n, d->index, &i->addr[k], again);
+		if (i->addr[k].family == AF_INET6)
+			netns_rt_loopback6(n, d->index);
 		if (!parent)
 			continue;
 		netns_rt_proxy(n, parent, &i->addr[k]);
@@ -150,14 +167,14 @@ int netns_links_dress(struct nl *n, const struct netns_host *h, const struct net
 		if (r < 0)
 			return r;
 		netns_put_clsact(n, made[k].index); /* before it is up */
-		dress_link(n, h, v, i, made[k].index);
+		dress_link(n, h, v, i, made[k].index, IFF_UP);
 		/* Until it is let go the way to it may lead to another host. */
 		if (v->held)
 			continue;
 		if (i->mode == NETNS_BRIDGE)
-			dress_bridged(n, h, i, &made[k], master);
+			dress_bridged(n, h, i, &made[k], master, false);
 		else
-			r = dress_routed(n, i, &made[k], e);
+			r = dress_routed(n, i, &made[k], false, e);
 		if (r < 0)
 			return r;
 		if (i->rate_in)
@@ -168,32 +185,57 @@ int netns_links_dress(struct nl *n, const struct netns_host *h, const struct net
 	return nl_talk(n, v->name, NULL, NULL, e);
 }
 
+/* One that is held until it is let go is not dressed before. */
+static bool is_up(const struct nl *n, const char *link)
+{
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", link);
+	return ioctl(n->fd, SIOCGIFFLAGS, &ifr) == 0 && ifr.ifr_flags & IFF_UP;
+}
+
+/* Of its own: a port's options can be set only when it is one. */
+static void join(struct nl *n, int index, int bridge)
+{
+	struct ifinfomsg ifi = { .ifi_index = index };
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "join the bridge");
+
+	if (m)
+		mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)bridge);
+	nl_end(n, m);
+}
+
+static int dress_again(struct nl *n, const struct netns_host *h, const struct netns_vps *v, const struct netns_if *i,
+		       const struct netns_made *d, struct err *e)
+{
+	int master, r = netns_link_master(n, h, i, &master, e);
+
+	if (r < 0)
+		return r;
+	if (i->mode == NETNS_BRIDGE)
+		join(n, d->index, master);
+	if (!is_up(n, d->name))
+		return 0;
+	dress_link(n, h, v, i, d->index, 0);
+	if (i->mode == NETNS_ROUTED)
+		return dress_routed(n, i, d, true, e);
+	dress_bridged(n, h, i, d, master, true);
+	return 0;
+}
+
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e)
 {
 	struct netns_made made[NETNS_IF_MAX] = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
-	int bridge, r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 
-	if (r < 0)
-		return r;
-	bridge = nl_ifindex(&n, h->bridge);
 	netns_links_name(h, v, made);
-	for (size_t k = 0; k < v->if_count && bridge; k++) {
-		const struct netns_if *i = &v->ifs[k];
-
-		made[k].index = nl_ifindex(&n, made[k].name);
-		if (i->mode != NETNS_BRIDGE || *i->parent || !made[k].index)
+	for (size_t k = 0; r == 0 && k < v->if_count; k++) {
+		if (!netns_if_has_link(&v->ifs[k]))
 			continue;
-		/* Two requests: a port's options can be set only when it is one. */
-		struct ifinfomsg ifi = { .ifi_index = made[k].index };
-		struct nlmsghdr *m =
-			nl_begin(&n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "join the bridge");
-
-		if (m)
-			mnl_attr_put_u32(m, IFLA_MASTER, (uint32_t)bridge);
-		nl_end(&n, m);
-		dress_link(&n, h, v, i, made[k].index);
-		dress_bridged(&n, h, i, &made[k], bridge);
+		made[k].index = nl_ifindex(&n, made[k].name);
+		if (made[k].index)
+			r = dress_again(&n, h, v, &v->ifs[k], &made[k], e);
 	}
-	return nl_talk(&n, v->name, NULL, NULL, e);
+	return r < 0 ? r : nl_talk(&n, v->name, NULL, NULL, e);
 }

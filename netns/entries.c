@@ -233,6 +233,25 @@ static const struct netns_addr *main_addr(const struct netns_vps *v, int family)
 	return NULL;
 }
 
+static void put_port(const struct netns_entries *x, const struct netns_publish *p, const struct netns_addr *to,
+		     uint8_t proto, unsigned k)
+{
+	uint16_t host_port = htons((uint16_t)(p->host_port + k)), port = htons((uint16_t)(p->port + k));
+	bool at = netns_publish_is_at_one(p);
+	enum nft_part ip = ip_part(to->family);
+	struct nft_elem el = { 0 };
+	char name[32];
+
+	if (at)
+		nft_key_add(&el.key, ip, p->host.bytes);
+	nft_key_add(&el.key, NFT_PROTO, &proto);
+	nft_key_add(&el.key, NFT_PORT, &host_port);
+	nft_key_add(&el.data, ip, to->bytes);
+	nft_key_add(&el.data, NFT_PORT, &port);
+	put(x, RS_INET, of_family(at ? "publish_at" : "publish", to->family, name), &el);
+}
+
+/* An entry a port: a map of intervals would be copied whole for each change, and finds what is taken twice only within itself. */
 static void put_publish(const struct netns_entries *x, int family)
 {
 	const struct netns_addr *to = main_addr(x->v, family);
@@ -243,19 +262,15 @@ static void put_publish(const struct netns_entries *x, int family)
 
 	for (size_t i = 0; to && i < x->v->publish_count; i++) {
 		const struct netns_publish *p = &x->v->publish[i];
-		uint16_t host_port = htons(p->host_port), port = htons(p->port);
-		struct nft_elem el = { 0 };
 
 		if (p->host.family && p->host.family != family)
 			continue;
-		if (p->host.family)
-			nft_key_add(&el.key, ip, p->host.bytes);
-		nft_key_add(&el.key, NFT_PROTO, &p->proto);
-		nft_key_add(&el.key, NFT_PORT, &host_port);
-		nft_key_add(&el.data, ip, to->bytes);
-		nft_key_add(&el.data, NFT_PORT, &port);
-		put(x, RS_INET, of_family(p->host.family ? "publish_at" : "publish", family, name),
-		    &el);
+		for (unsigned k = 0; k < p->count; k++) {
+			if (p->proto != IPPROTO_UDP)
+				put_port(x, p, to, IPPROTO_TCP, k);
+			if (p->proto != IPPROTO_TCP)
+				put_port(x, p, to, IPPROTO_UDP, k);
+		}
 		some = true;
 	}
 	if (!some)

@@ -4,6 +4,12 @@
 #include "base/macro.h"
 
 #include <linux/rtnetlink.h>
+#include <unistd.h>
+
+bool netns_has_ipv6(void)
+{
+	return access("/proc/sys/net/ipv6/conf", F_OK) == 0;
+}
 
 void netns_stay(void)
 {
@@ -79,16 +85,37 @@ static int check_if(const struct netns_host *h, struct netns_vps *v, size_t k, s
 	return 0;
 }
 
-int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err *e)
+static int check_publish(const struct netns_vps *v, bool ours, struct err *e)
 {
 	char text[NETNS_TEXT_MAX];
+	size_t ports = 0;
+
+	for (size_t i = 0; i < v->publish_count; i++) {
+		const struct netns_publish *p = &v->publish[i];
+
+		if (!ours)
+			return err_set(e, ERR_USAGE,
+				       "publish %s: %s has no interface in mode bridge or routed with an address",
+				       netns_publish_format(p, text), v->name);
+		for (size_t j = 0; j < i; j++)
+			if (netns_publish_clash(p, &v->publish[j]))
+				return err_set(e, ERR_USAGE, "publish %s: the host's port %u is there twice",
+					       netns_publish_format(p, text), netns_publish_clash(p, &v->publish[j]));
+		ports += netns_publish_ports(p);
+	}
+	if (ports > NETNS_PORTS_MAX)
+		return err_set(e, ERR_USAGE, "publish: %zu ports, at most %d", ports, NETNS_PORTS_MAX);
+	return 0;
+}
+
+int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err *e)
+{
 	bool ours = false;
+	int r;
 
 	if (v->if_count > NETNS_IF_MAX)
 		return err_set(e, ERR_USAGE, "%s: at most %d interfaces", v->name, NETNS_IF_MAX);
 	for (size_t k = 0; k < v->if_count; k++) {
-		int r;
-
 		if ((v->ifs[k].mode == NETNS_NONE || v->ifs[k].mode == NETNS_HOST) &&
 		    v->if_count > 1)
 			return err_set(e, ERR_USAGE, "%s: mode=%s stands alone", v->name,
@@ -98,18 +125,9 @@ int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err 
 			return r;
 		ours |= netns_if_is_ours(&v->ifs[k]) && v->ifs[k].addr_count;
 	}
-	for (size_t i = 0; i < v->publish_count; i++) {
-		if (!ours)
-			return err_set(
-				e, ERR_USAGE,
-				"publish %s: %s has no interface in mode bridge or routed with an address",
-				netns_publish_format(&v->publish[i], text), v->name);
-		for (size_t j = 0; j < i; j++)
-			if (netns_publish_clash(&v->publish[i], &v->publish[j]))
-				return err_set(e, ERR_USAGE,
-					       "publish %s: the host's port is there twice",
-					       netns_publish_format(&v->publish[i], text));
-	}
+	r = check_publish(v, ours, e);
+	if (r < 0)
+		return r;
 	if ((v->rule_count || v->closed || v->allow_count) && !ours)
 		return err_set(
 			e, ERR_USAGE,

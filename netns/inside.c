@@ -172,14 +172,19 @@ int netns_inside_await(struct nl *n, const struct netns_if *i, int index, const 
 	}
 }
 
+/* The main table has a route of its own to the gateway (add_gateways()); link-local addresses are on the link anyway. */
+static bool has_gateway_link(const struct netns_if *i, const struct netns_addr *gw)
+{
+	return gw->family && !(gw->family == AF_INET6 && gw->bytes[0] == 0xfe) &&
+	       (netns_if_is_ours(i) || !gw_in_networks(i, gw));
+}
+
 /* The routes by its gateways; `table` 0: the main one. */
 static void add_gateways(struct nl *n, const struct netns_if *i, const struct netns_addr gw[2], int index,
 			 uint32_t table)
 {
 	for (int f = 0; f < 2; f++) {
-		/* Link-local addresses are always on the link. */
-		bool in_network = (f && gw[f].bytes[0] == 0xfe) ||
-				  (!netns_if_is_ours(i) && gw_in_networks(i, &gw[f]));
+		bool in_network = !has_gateway_link(i, &gw[f]);
 
 		if (!gw[f].family)
 			continue;
@@ -215,13 +220,25 @@ static bool has_network(const struct netns_if *i, const struct netns_addr *a)
 /* The rules for an address of the first interface: where the main table has the way by another one. */
 static void first_rules(struct nl *n, uint16_t type, const struct netns_vps *v, const struct netns_addr *a)
 {
-	for (size_t k = 1; k < v->if_count; k++)
-		for (size_t b = 0; b < v->ifs[k].addr_count; b++) {
-			struct netns_addr net = netns_addr_net(&v->ifs[k].addr[b]);
+	const struct netns_addr *own = a->family == AF_INET ? &v->ifs[0].gw4 : &v->ifs[0].gw6;
 
-			if (net.family == a->family && has_network(&v->ifs[k], &net))
+	for (size_t k = 1; k < v->if_count; k++) {
+		const struct netns_if *i = &v->ifs[k];
+		const struct netns_addr *gw = a->family == AF_INET ? &i->gw4 : &i->gw6;
+
+		for (size_t b = 0; b < i->addr_count; b++) {
+			struct netns_addr net = netns_addr_net(&i->addr[b]);
+
+			if (net.family == a->family && has_network(i, &net))
 				source_rule(n, type, a, &net, table_of(0));
 		}
+		if (has_gateway_link(i, gw) && !netns_addr_equal(gw, own)) {
+			struct netns_addr alone = *gw;
+
+			alone.prefix = (uint8_t)(netns_addr_len(gw) * 8);
+			source_rule(n, type, a, &alone, table_of(0));
+		}
+	}
 }
 
 /*

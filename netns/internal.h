@@ -16,6 +16,17 @@ struct netns_addr netns_addr_net(const struct netns_addr *a); /* its network's f
 bool netns_addr_is_host(const struct netns_addr *a);
 uint64_t netns_hash(const char *a, const char *b);
 
+/* publish.c; -EINVAL. A port is 1 to 65535; ports are "80" or "8000-8010"; a transport is tcp or udp.
+ * The second cuts its text up. */
+int netns_parse_port(const char *s, uint16_t *ret);
+int netns_parse_ports(char *s, uint16_t *first, uint16_t *last);
+int netns_parse_transport(const char *s, uint8_t *ret);
+const char *netns_transport_name(uint8_t proto); /* also tcp+udp */
+/* Of the host's addresses it is one's only. */
+bool netns_publish_is_at_one(const struct netns_publish *p);
+/* Entries in the rules, for each family. */
+unsigned netns_publish_ports(const struct netns_publish *p);
+
 /* Marks routes, neighbours and proxy entries as ours (RTA_PROTOCOL, NDA_PROTOCOL); a number that
  * rt_protos(5) leaves to users. */
 #define NETNS_PROTOCOL 118
@@ -83,6 +94,8 @@ int netns_bridge_down(const struct netns_host *h, struct nl *n, struct err *e);
 /* Writes a file below /proc/sys/net unless it says so already. A missing one (no IPv6 on this host)
  * is no error. */
 int netns_sysctl(const char *path, const char *value, struct err *e);
+/* A link of ours has IPv6 also on a host that gives it to none of its own (disable_ipv6). */
+int netns_link_ipv6(const char *link, struct err *e);
 
 /* shape.c: requests that nl_talk() sends. */
 const char *netns_ifb_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);

@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 
 /*
  * The links of a VPS in three rounds with the kernel: make them (host), dress the host's ends
@@ -188,6 +189,17 @@ int netns_link_master(const struct nl *n, const struct netns_host *h, const stru
 	return err_set(e, ERR_NOT_FOUND, "parent=%s: the host has no such interface", name);
 }
 
+/* A macvlan takes no larger frames than its parent. */
+static int check_mtu(const struct nl *n, const struct netns_if *i, struct err *e)
+{
+	struct ifreq ifr = { 0 };
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", i->parent);
+	if (ioctl(n->fd, SIOCGIFMTU, &ifr) < 0 || i->mtu <= (unsigned)ifr.ifr_mtu)
+		return 0;
+	return err_set(e, ERR_USAGE, "mtu=%u: %s takes %d at most", i->mtu, i->parent, ifr.ifr_mtu);
+}
+
 int netns_links_make(struct nl *n, const struct netns_host *h, const struct netns_vps *v,
 		     struct netns_made *made, int netns_fd, struct err *e)
 {
@@ -200,6 +212,9 @@ int netns_links_make(struct nl *n, const struct netns_host *h, const struct netn
 		if (made[k].kept || i->mode == NETNS_NONE || i->mode == NETNS_HOST)
 			continue;
 		r = netns_link_master(n, h, i, &master, e);
+		if (r < 0)
+			return r;
+		r = i->mode == NETNS_MACVLAN ? check_mtu(n, i, e) : 0;
 		if (r < 0)
 			return r;
 		if (i->mode == NETNS_MACVLAN && v->number[k]) {

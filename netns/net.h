@@ -17,7 +17,8 @@
 #define NETNS_IF_MAX 8 /* interfaces of a VPS */
 #define NETNS_IF_NAME "eth0" /* of one that is given no name */
 #define NETNS_ADDR_MAX 8 /* addresses of an interface */
-#define NETNS_PUBLISH_MAX 256 /* published ports of a VPS */
+#define NETNS_PUBLISH_MAX 256 /* things that a VPS publishes */
+#define NETNS_PORTS_MAX 16384 /* published ports in all, TCP's and UDP's: each is an entry in the rules */
 #define NETNS_RULE_MAX 64 /* firewall rules of a VPS, and things it may reach */
 #define NETNS_TEXT_MAX 768 /* room for any of the texts below */
 
@@ -71,17 +72,22 @@ const char *netns_if_format(const struct netns_if *i, char buf[NETNS_TEXT_MAX]);
 /* The interface wants an address of this family from the pool. */
 bool netns_if_wants(const struct netns_if *i, int family);
 
-/* A port of the host that leads to one of the VPS: "[ADDRESS:]PORT:PORT[/tcp|udp]". */
+/*
+ * Ports of the host that lead to as many of the VPS: "[ADDRESS:]PORT[-PORT]:PORT[-PORT][/tcp|/udp|/tcp+udp]". The
+ * addresses 0.0.0.0 and [::] stand for any of their family, 127.0.0.1 and [::1] for what the host itself asks.
+ */
 struct netns_publish {
 	struct netns_addr host; /* family 0: any address of the host */
-	uint16_t host_port, port;
-	uint8_t proto; /* IPPROTO_TCP (the default), IPPROTO_UDP */
+	uint16_t host_port, port; /* the first ones */
+	uint16_t count; /* of ports, 1 or more */
+	uint8_t proto; /* IPPROTO_TCP (the default), IPPROTO_UDP, NETNS_TCP_UDP */
 };
 int netns_publish_parse(const char *text, struct netns_publish *ret, struct err *e);
 const char *netns_publish_format(const struct netns_publish *p, char buf[NETNS_TEXT_MAX]);
-/* Both ask for the same port of the host. */
-bool netns_publish_clash(const struct netns_publish *a, const struct netns_publish *b);
-/* ERR_EXISTS when a program on the host has that port (seen by binding it for a moment). */
+/* The first port of the host that both ask for; 0: none. */
+uint16_t netns_publish_clash(const struct netns_publish *a, const struct netns_publish *b);
+bool netns_publish_has(const struct netns_publish *p, uint16_t host_port);
+/* ERR_EXISTS when a program on the host has one of the ports (seen by binding it for a moment). */
 int netns_publish_is_free(const struct netns_publish *p, struct err *e);
 
 /*

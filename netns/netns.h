@@ -31,6 +31,9 @@
  */
 void netns_stay(void);
 
+/* The kernel has IPv6 (not where it was started with ipv6.disable=1); interfaces may be without (disable_ipv6). */
+bool netns_has_ipv6(void);
+
 /* Sets the loopback interface of the namespace behind `netns_fd` up (an fd of /proc/PID/ns/net).
  * The calling thread enters it and returns to its own. */
 int netns_loopback_up(int netns_fd, struct err *e);
@@ -122,13 +125,17 @@ int netns_vps_down(const struct netns_host *h, const struct netns_vps *v, struct
  * whose children are born in its own pid namespace.
  */
 int netns_vps_leave(const struct netns_host *h, const struct netns_vps *v, struct err *e);
-/* After the bridge was mended: the host's ends into it again, with their neighbours and routes. */
+/*
+ * The host's ends of a VPS that runs, as if they had just been made: in their bridges, with their neighbours and routes and
+ * all that this version tells them. After the bridge was mended; and when a new vpsd finds those that an older one's
+ * monitors made. What is held (hold.h) stays so.
+ */
 int netns_vps_attach(const struct netns_host *h, const struct netns_vps *v, struct err *e);
 
 /*
  * Takes a running VPS from one network to another, both checked by netns_vps_check(): published ports,
  * rules, isolation and services in one transaction, and the interfaces. Those that are the same at the
- * same place are left as they are, but for their rates; the others are made anew. `netns_fd` may be
+ * same place are left as they are, but for their rates; the others, and those that the tenant has deleted, are made anew. `netns_fd` may be
  * -EBADF when all are the same. On failure the old network is put back. Neither may be the host's own
  * (NETNS_HOST).
  */
@@ -180,12 +187,19 @@ enum netns_probe {
 int netns_probe(enum netns_probe what, struct err *e);
 
 /*
- * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`. The fd is for
- * an event loop; when it is readable, netns_watch_read() says what is missing now as a set of
- * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE netns_host_up() and then
- * netns_vps_attach() for each VPS with an interface in bridge mode.
+ * 1: a chain of somebody else's drops what VPSs send to the host or through it, unless a rule accepts it, and no
+ * rule of its table names the bridge: `ret` is family, table and chain, as nft(8) has them. 0: none of nftables'
+ * (rules of the old iptables are not seen; those of iptables-nft are).
  */
-enum { NETNS_LOST_RULES = 1, NETNS_LOST_BRIDGE = 2 };
+int netns_foreign_drop(const struct netns_host *h, char *ret, size_t size, struct err *e);
+
+/*
+ * Notices when somebody takes away what is ours: `nft flush ruleset`, `ip link del`, `ip addr flush`. The fd is for
+ * an event loop; when it is readable, netns_watch_read() says what is missing now as a set of
+ * NETNS_LOST_*. On RULES call netns_rules_replace(), on BRIDGE (it is gone, or down) and ADDRESS (one of
+ * the gateways') netns_host_up() and then netns_vps_attach() for each VPS.
+ */
+enum { NETNS_LOST_RULES = 1, NETNS_LOST_BRIDGE = 2, NETNS_LOST_ADDRESS = 4 };
 
 struct netns_watch;
 int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e);

@@ -44,7 +44,7 @@ static int try_it(enum netns_probe what, struct err *e)
 	r = own_netns(e);
 	if (r >= 0)
 		r = netns_host_init(&h, "probe", "192.0.2.0/24",
-				    access("/proc/sys/net/ipv6", F_OK) < 0 ? "none" : NULL, e);
+				    netns_has_ipv6() ? NULL : "none", e);
 	if (r >= 0)
 		r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 	if (r < 0)

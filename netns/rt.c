@@ -8,6 +8,8 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 
+#define LOOPBACK_METRIC 4096 /* after the kernel's own route to ::1, whose metric is 0 */
+
 void netns_rt_neighbour(struct nl *n, int index, const struct netns_addr *a, const uint8_t mac[6])
 {
 	struct ndmsg nd = { .ndm_family = (uint8_t)a->family, .ndm_ifindex = index };
@@ -79,6 +81,27 @@ void netns_rt_route(struct nl *n, uint16_t type, uint16_t flags, int index,
 	nl_end(n, m);
 	if (type == RTM_DELROUTE)
 		nl_ignore(n, ESRCH);
+}
+
+void netns_rt_loopback6(struct nl *n, int index)
+{
+	struct rtmsg rt = {
+		.rtm_family = AF_INET6,
+		.rtm_dst_len = 128,
+		.rtm_table = RT_TABLE_LOCAL,
+		.rtm_protocol = NETNS_PROTOCOL,
+		.rtm_scope = RT_SCOPE_UNIVERSE,
+		.rtm_type = RTN_LOCAL,
+	};
+	struct nlmsghdr *m = nl_begin(n, RTM_NEWROUTE, NLM_F_CREATE, &rt, sizeof(rt), "set the route to ::1");
+
+	if (m) {
+		mnl_attr_put(m, RTA_DST, sizeof(in6addr_loopback), &in6addr_loopback);
+		mnl_attr_put_u32(m, RTA_OIF, (uint32_t)index);
+		mnl_attr_put_u32(m, RTA_PRIORITY, LOOPBACK_METRIC);
+	}
+	nl_end(n, m);
+	nl_ignore(n, EEXIST);
 }
 
 void netns_rt_no_proxy_delay(struct nl *n, int index)

@@ -28,6 +28,10 @@ void netns_rt_route(struct nl *n, uint16_t type, uint16_t flags, int index,
 /* The fixed part of such a route. */
 struct rtmsg netns_rt_host_route(const struct netns_addr *a);
 
+/* What comes by this link for ::1, as a connection's answer does whose NAT has just been undone, is taken; the
+ * kernel's own route is asked for what comes by the loopback alone. What is sent to ::1 from outside is dropped before. */
+void netns_rt_loopback6(struct nl *n, int index);
+
 /* `prefix_route`: with a route to the whole of its network. */
 void netns_rt_addr(struct nl *n, int index, const struct netns_addr *a, bool prefix_route);
 

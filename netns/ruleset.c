@@ -186,9 +186,6 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "spoof", "drop" },
 
 	{ RS_INET, "nat_pre", "fib.daddr.type =2 goto publish" }, /* RTN_LOCAL */
-	/* From ::1 the kernel lets nothing out, whatever NAT makes of it (there is no route_localnet for
-	 * IPv6): "localhost" is better refused at once, so that a client goes on with 127.0.0.1. */
-	{ RS_INET, "nat_local", "nfproto =10 ip6.daddr =::1 accept" },
 	{ RS_INET, "nat_local", "fib.daddr.type =2 goto publish" },
 	/* An accept in a nat chain: nothing is translated. */
 	{ RS_INET, "publish", "nfproto =2 ip.daddr . l4proto . dport @dns4 accept" },
@@ -201,6 +198,7 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "nat_post", "nfproto =2 ip.saddr @pool4 oifname !@link masquerade" },
 	{ RS_INET, "nat_post", "nfproto =10 ip6.saddr @pool6 oifname !@link masquerade" },
 	{ RS_INET, "nat_post", "nfproto =2 ip.saddr/255.0.0.0 =127.0.0.0 oifname @link masquerade" },
+	{ RS_INET, "nat_post", "nfproto =10 ip6.saddr =::1 oifname @link masquerade" },
 	/* A VPS that asks for its own published port would drop an answer from itself. */
 	{ RS_INET, "nat_post", "nfproto =2 ip.saddr . ip.daddr @itself4 masquerade" },
 	{ RS_INET, "nat_post", "nfproto =10 ip6.saddr . ip6.daddr @itself6 masquerade" },
@@ -247,6 +245,9 @@ const struct ruleset_rule ruleset_rules[] = {
 
 	/* From another VPS: the sender must be free to, or a port be published (status dnat). */
 	{ RS_INET, "to4", "iifname !@link goto in4" },
+	/* Nobody is asked for an address that nobody has: the neighbours looked for would fill the host's table, which its
+	 * own links share. */
+	{ RS_INET, "to4", "nfproto =2 ip.daddr @pool4 ip.daddr !@tenant4 goto refuse_from" },
 	{ RS_INET, "to4", "nfproto =2 ip.saddr @free4 goto in4" },
 	{ RS_INET, "to4", "ct.status &32 goto in4" },
 	{ RS_INET, "to4", "nfproto =2 ip.saddr . ct.proto . dport . ip.daddr @reach4 goto in4" },
@@ -261,6 +262,7 @@ const struct ruleset_rule ruleset_rules[] = {
 	{ RS_INET, "in4", "nfproto =2 iifname !@link ip.daddr @pool4 goto refuse_to" },
 	{ RS_INET, "in4", "nfproto =2 ip.daddr @closed4 goto refuse_to" },
 	{ RS_INET, "to6", "iifname !@link goto in6" },
+	{ RS_INET, "to6", "nfproto =10 ip6.daddr @pool6 ip6.daddr !@tenant6 goto refuse_from" },
 	{ RS_INET, "to6", "nfproto =10 ip6.saddr @free6 goto in6" },
 	{ RS_INET, "to6", "ct.status &32 goto in6" },
 	{ RS_INET, "to6", "nfproto =10 ip6.saddr . ct.proto . dport . ip6.daddr @reach6 goto in6" },

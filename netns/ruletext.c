@@ -6,154 +6,6 @@
 #include "netns/internal.h"
 
 #include <arpa/inet.h>
-#include <sys/socket.h>
-
-static int parse_port(const char *s, uint16_t *ret)
-{
-	uint64_t n;
-
-	if (parse_u64(s, &n) < 0 || n == 0 || n > 65535)
-		return -EINVAL;
-	*ret = (uint16_t)n;
-	return 0;
-}
-
-static int parse_transport(const char *s, uint8_t *ret)
-{
-	if (STREQ(s, "tcp"))
-		*ret = IPPROTO_TCP;
-	else if (STREQ(s, "udp"))
-		*ret = IPPROTO_UDP;
-	else
-		return -EINVAL;
-	return 0;
-}
-
-static const char *transport_name(uint8_t proto)
-{
-	return proto == IPPROTO_UDP ? "udp" : "tcp";
-}
-
-static int publish_bad(const char *text, struct err *e)
-{
-	err_set(e, ERR_USAGE, "%.80s is not a port to publish", text);
-	return err_hint(e, "as in 8080:80, 8080:80/udp or 192.0.2.1:8080:80/tcp");
-}
-
-/* "192.0.2.1" or "[2001:db8::1]", without its prefix. */
-static int publish_host(struct netns_publish *p, char *s, const char *text, struct err *e)
-{
-	size_t len = strlen(s);
-	int r;
-
-	if (*s == '[' && len > 2 && s[len - 1] == ']') {
-		s[len - 1] = '\0';
-		s++;
-	} else if (strchr(s, ':')) {
-		return publish_bad(text, e);
-	}
-	if (strchr(s, '/'))
-		return publish_bad(text, e);
-	r = netns_addr_parse(s, &p->host, e);
-	if (r < 0)
-		return r;
-	if (p->host.bytes[0] == 127 || (p->host.bytes[0] != 0 && netns_addr_is_host(&p->host)))
-		return 0;
-	return err_set(e, ERR_USAGE, "%.80s: not an address that a host can have", text);
-}
-
-int netns_publish_parse(const char *text, struct netns_publish *ret, struct err *e)
-{
-	struct netns_publish p = { .proto = IPPROTO_TCP };
-	char copy[128], *slash, *port, *host_port;
-	int r;
-
-	if (strlen(text) >= sizeof(copy))
-		return publish_bad(text, e);
-	strcpy(copy, text);
-	slash = strrchr(copy, '/');
-	if (slash) {
-		*slash = '\0';
-		if (parse_transport(slash + 1, &p.proto) < 0)
-			return publish_bad(text, e);
-	}
-	port = strrchr(copy, ':');
-	if (!port)
-		return publish_bad(text, e);
-	*port++ = '\0';
-	host_port = strrchr(copy, ':');
-	if (host_port) {
-		*host_port++ = '\0';
-		r = publish_host(&p, copy, text, e);
-		if (r < 0)
-			return r;
-	} else {
-		host_port = copy;
-	}
-	if (parse_port(host_port, &p.host_port) < 0 || parse_port(port, &p.port) < 0)
-		return publish_bad(text, e);
-	*ret = p;
-	return 0;
-}
-
-const char *netns_publish_format(const struct netns_publish *p, char buf[NETNS_TEXT_MAX])
-{
-	char host[64];
-
-	netns_addr_format_host(&p->host, host);
-	if (!p->host.family)
-		snprintf(buf, NETNS_TEXT_MAX, "%u:%u/%s", p->host_port, p->port,
-			 transport_name(p->proto));
-	else
-		snprintf(buf, NETNS_TEXT_MAX,
-			 p->host.family == AF_INET6 ? "[%s]:%u:%u/%s" : "%s:%u:%u/%s", host,
-			 p->host_port, p->port, transport_name(p->proto));
-	return buf;
-}
-
-bool netns_publish_clash(const struct netns_publish *a, const struct netns_publish *b)
-{
-	return a->proto == b->proto && a->host_port == b->host_port &&
-	       (!a->host.family || !b->host.family || netns_addr_equal(&a->host, &b->host));
-}
-
-int netns_publish_is_free(const struct netns_publish *p, struct err *e)
-{
-	struct sockaddr_in6 sa6 = { .sin6_family = AF_INET6, .sin6_port = htons(p->host_port) };
-	struct sockaddr_in sa4 = { .sin_family = AF_INET, .sin_port = htons(p->host_port) };
-	int type = p->proto == IPPROTO_UDP ? SOCK_DGRAM : SOCK_STREAM;
-	int off = 0, on = 1, family = p->host.family ? p->host.family : AF_INET6;
-	cleanup_close int fd = socket(family, type | SOCK_CLOEXEC, 0);
-	char text[NETNS_TEXT_MAX];
-	int r;
-
-	if (fd < 0 && !p->host.family) { /* no IPv6 on this host */
-		family = AF_INET;
-		fd = socket(family, type | SOCK_CLOEXEC, 0);
-	}
-	if (fd < 0)
-		return err_sys(e, "open a socket to try port %u", p->host_port);
-	/* Connections in TIME_WAIT do not make the port taken; a listening socket still does. */
-	if (type == SOCK_STREAM)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (family == AF_INET6) {
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-		memcpy(&sa6.sin6_addr, p->host.bytes, 16);
-		r = bind(fd, (struct sockaddr *)&sa6, sizeof(sa6));
-	} else {
-		memcpy(&sa4.sin_addr, p->host.bytes, 4);
-		r = bind(fd, (struct sockaddr *)&sa4, sizeof(sa4));
-	}
-	if (r == 0)
-		return 0;
-	if (errno == EADDRINUSE)
-		return err_set(e, ERR_EXISTS, "publish %s: a program on the host has this port",
-			       netns_publish_format(p, text));
-	if (errno == EADDRNOTAVAIL)
-		return err_set(e, ERR_NOT_FOUND, "publish %s: the host has no such address",
-			       netns_publish_format(p, text));
-	return err_sys(e, "publish %s", netns_publish_format(p, text));
-}
 
 static int rule_bad(const char *text, struct err *e)
 {
@@ -167,7 +19,7 @@ static int rule_proto(const char *s, uint8_t *ret)
 {
 	uint64_t n;
 
-	if (parse_transport(s, ret) == 0)
+	if (netns_parse_transport(s, ret) == 0)
 		return 0;
 	if (STREQ(s, "any"))
 		*ret = 0;
@@ -183,23 +35,18 @@ static int rule_proto(const char *s, uint8_t *ret)
 /* "80", "80/tcp", "8000-8099/udp" */
 static int rule_ports(char *s, struct netns_rule *r, bool proto_given)
 {
-	char *slash = strchr(s, '/'), *dash;
+	char *slash = strchr(s, '/');
 
 	if (slash) {
 		*slash = '\0';
-		if (proto_given || parse_transport(slash + 1, &r->proto) < 0)
+		if (proto_given || netns_parse_transport(slash + 1, &r->proto) < 0)
 			return -EINVAL;
 	} else if (!proto_given) {
 		r->proto = NETNS_TCP_UDP;
 	}
 	if (r->proto != IPPROTO_TCP && r->proto != IPPROTO_UDP && r->proto != NETNS_TCP_UDP)
 		return -EINVAL;
-	dash = strchr(s, '-');
-	if (dash)
-		*dash = '\0';
-	if (parse_port(s, &r->port_first) < 0 || parse_port(dash ? dash + 1 : s, &r->port_last) < 0)
-		return -EINVAL;
-	return r->port_first <= r->port_last ? 0 : -EINVAL;
+	return netns_parse_ports(s, &r->port_first, &r->port_last);
 }
 
 static bool is_word(const char *s)
@@ -259,7 +106,7 @@ const char *netns_rule_format(const struct netns_rule *r, char buf[NETNS_TEXT_MA
 	if (r->proto == IPPROTO_ICMP)
 		strcpy(proto, " icmp");
 	else if (r->proto == IPPROTO_TCP || r->proto == IPPROTO_UDP)
-		snprintf(proto, sizeof(proto), " %s", transport_name(r->proto));
+		snprintf(proto, sizeof(proto), " %s", netns_transport_name(r->proto));
 	else if (r->proto && r->proto != NETNS_TCP_UDP)
 		snprintf(proto, sizeof(proto), " proto %u", r->proto);
 	if (r->port_first && r->port_first == r->port_last)
@@ -294,10 +141,10 @@ static int allow_port(char *s, struct netns_allow *a)
 	a->proto = NETNS_TCP_UDP;
 	if (slash) {
 		*slash = '\0';
-		if (parse_transport(slash + 1, &a->proto) < 0)
+		if (netns_parse_transport(slash + 1, &a->proto) < 0)
 			return -EINVAL;
 	}
-	return parse_port(colon + 1, &a->port);
+	return netns_parse_port(colon + 1, &a->port);
 }
 
 int netns_allow_parse(const char *text, struct netns_allow *ret, struct err *e)

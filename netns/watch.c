@@ -16,28 +16,27 @@
 #include <sys/socket.h>
 
 /*
- * Two sockets in the kernel's announcement groups behind one epoll fd. What they say is only taken
+ * Sockets in the kernel's announcement groups behind one epoll fd. What they say is only taken
  * as a reason to look: whether something is missing is then asked of the kernel, so that our own
  * changes, and announcements lost for want of room, cannot lead astray.
  */
 struct netns_watch {
 	struct netns_host host;
-	struct nl route, nft;
+	struct nl route, addr, nft;
 	int epoll;
 };
 
-static int join(struct nl *n, int protocol, unsigned group, int epoll, struct err *e)
+/* `groups`: as in struct sockaddr_nl. */
+static int join(struct nl *n, int protocol, uint32_t groups, int epoll, struct err *e)
 {
-	struct sockaddr_nl own = { .nl_family = AF_NETLINK };
+	struct sockaddr_nl own = { .nl_family = AF_NETLINK, .nl_groups = groups };
 	struct epoll_event ev = { .events = EPOLLIN };
 	int size = 1024 * 1024, r = nl_open_own(n, protocol, -EBADF, e);
 
 	if (r < 0)
 		return r;
 	setsockopt(n->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-	/* Bound first: announcements pass by a socket without a port number of its own. */
 	if (bind(n->fd, (struct sockaddr *)&own, sizeof(own)) < 0 ||
-	    setsockopt(n->fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0 ||
 	    epoll_ctl(epoll, EPOLL_CTL_ADD, n->fd, &ev) < 0)
 		return err_sys(e, "watch the kernel's network announcements");
 	return 0;
@@ -52,13 +51,13 @@ static int choose(struct nl *n, struct sock_filter *code, size_t count, struct e
 	return 0;
 }
 
-/* That a transaction is over is a message of its own, which says nothing more. */
-static int without_ends(struct nl *n, struct err *e)
+/* Messages of one type are taken, or only they are not. A classic filter (bpf(2), SO_ATTACH_FILTER of socket(7)) reads
+ * in network order, and drops what ends before the place it reads. */
+static int by_type(struct nl *n, uint16_t type, bool taken, struct err *e)
 {
 	struct sock_filter code[] = {
 		BPF_STMT(BPF_LD | BPF_H | BPF_ABS, offsetof(struct nlmsghdr, nlmsg_type)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K,
-			 htons(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN), 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, htons(type), !taken, taken),
 		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
 		BPF_STMT(BPF_RET | BPF_K, 0),
 	};
@@ -69,8 +68,7 @@ static int without_ends(struct nl *n, struct err *e)
 /*
  * Only what names the bridge wakes us: each start of a VPS is announced several times, which would take
  * the processor from it. IFLA_IFNAME is the first attribute of all announcements of links; where it is
- * not, the message is let through. A classic filter (bpf(2), SO_ATTACH_FILTER of socket(7)) reads in
- * network order, and drops what ends before the place it reads.
+ * not, the message is let through.
  */
 static int only_about(struct nl *n, const char *name, struct err *e)
 {
@@ -101,6 +99,22 @@ static int only_about(struct nl *n, const char *name, struct err *e)
 	return choose(n, code, count, e);
 }
 
+static int watch_all(struct netns_watch *w, struct err *e)
+{
+	int r = join(&w->route, NETLINK_ROUTE, RTMGRP_LINK, w->epoll, e);
+
+	if (r == 0)
+		r = only_about(&w->route, w->host.bridge, e);
+	if (r == 0)
+		r = join(&w->addr, NETLINK_ROUTE, RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR, w->epoll, e);
+	if (r == 0)
+		r = by_type(&w->addr, RTM_DELADDR, true, e);
+	if (r == 0)
+		r = join(&w->nft, NETLINK_NETFILTER, 1U << (NFNLGRP_NFTABLES - 1), w->epoll, e);
+	/* That a transaction is over is a message of its own, which says nothing more. */
+	return r < 0 ? r : by_type(&w->nft, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN, false, e);
+}
+
 int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struct err *e)
 {
 	struct netns_watch *w = calloc(1, sizeof(*w));
@@ -108,18 +122,12 @@ int netns_watch_open(const struct netns_host *h, struct netns_watch **ret, struc
 
 	if (!w)
 		return err_code(e, -ENOMEM, "watch the network");
-	*w = (struct netns_watch){ .host = *h, .route = NL_INIT, .nft = NL_INIT };
+	*w = (struct netns_watch){ .host = *h, .route = NL_INIT, .addr = NL_INIT, .nft = NL_INIT };
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (w->epoll < 0)
 		r = err_sys(e, "watch the network");
 	else
-		r = join(&w->route, NETLINK_ROUTE, RTNLGRP_LINK, w->epoll, e);
-	if (r == 0)
-		r = only_about(&w->route, h->bridge, e);
-	if (r == 0)
-		r = join(&w->nft, NETLINK_NETFILTER, NFNLGRP_NFTABLES, w->epoll, e);
-	if (r == 0)
-		r = without_ends(&w->nft, e);
+		r = watch_all(w, e);
 	if (r < 0) {
 		netns_watch_close(w);
 		return r;
@@ -138,6 +146,7 @@ void netns_watch_close(struct netns_watch *w)
 	if (!w)
 		return;
 	nl_done(&w->route);
+	nl_done(&w->addr);
 	nl_done(&w->nft);
 	fd_close(&w->epoll);
 	free(w);
@@ -167,6 +176,14 @@ static bool is_about_bridge(const struct netns_watch *w, const struct nlmsghdr *
 	return (m->nlmsg_type == RTM_DELLINK ||
 		(m->nlmsg_type == RTM_NEWLINK && !(ifi->ifi_flags & IFF_UP))) &&
 	       nl_attr_is(nl_attr(m, sizeof(*ifi), IFLA_IFNAME), w->host.bridge);
+}
+
+/* The bridge's index changes when it is made anew; addresses of other links are seldom taken away. */
+static bool is_about_address(const struct netns_watch *w, const struct nlmsghdr *m)
+{
+	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(m);
+
+	return m->nlmsg_type == RTM_DELADDR && (int)ifa->ifa_index == nl_ifindex(&w->route, w->host.bridge);
 }
 
 /* Takes all that is there; true when one of them is a reason to look. */
@@ -204,6 +221,45 @@ static int bridge_is_up(struct netns_watch *w, struct err *e)
 	return !!(ifr.ifr_flags & IFF_UP);
 }
 
+struct gateways {
+	const struct netns_addr *want[2];
+	bool found[2];
+	int bridge; /* its index */
+};
+
+static int take_address(const struct nlmsghdr *m, void *ctx)
+{
+	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(m);
+	const struct nlattr *a = nl_attr(m, sizeof(*ifa), IFA_ADDRESS);
+	struct gateways *g = ctx;
+
+	for (size_t i = 0; i < ARRAY_SIZE(g->want); i++)
+		if (a && m->nlmsg_type == RTM_NEWADDR && (int)ifa->ifa_index == g->bridge &&
+		    ifa->ifa_family == g->want[i]->family && ifa->ifa_prefixlen == g->want[i]->prefix &&
+		    memcmp(mnl_attr_get_payload(a), g->want[i]->bytes, mnl_attr_get_payload_len(a)) == 0)
+			g->found[i] = true;
+	return 0;
+}
+
+/* 1: the bridge has the addresses of all gateways. */
+static int has_addresses(const struct netns_watch *w, struct err *e)
+{
+	struct gateways g = { .want = { &w->host.gw4, &w->host.gw6 } };
+	struct ifaddrmsg all = { 0 };
+	cleanup_nl struct nl n = NL_INIT;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	if (r < 0)
+		return r;
+	g.bridge = nl_ifindex(&n, w->host.bridge);
+	nl_end(&n, nl_begin(&n, RTM_GETADDR, NLM_F_DUMP, &all, sizeof(all), "list the addresses"));
+	r = nl_talk(&n, w->host.bridge, take_address, &g, e);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(g.want); i++)
+		if (g.want[i]->family && !g.found[i])
+			return 0;
+	return r < 0 ? r : 1;
+}
+
 int netns_watch_read(struct netns_watch *w, struct err *e)
 {
 	int lost = 0, r;
@@ -219,6 +275,12 @@ int netns_watch_read(struct netns_watch *w, struct err *e)
 		if (r < 0)
 			return r;
 		lost |= r ? 0 : NETNS_LOST_BRIDGE;
+	}
+	if (drain(w, &w->addr, is_about_address) && !(lost & NETNS_LOST_BRIDGE)) {
+		r = has_addresses(w, e);
+		if (r < 0)
+			return r;
+		lost |= r ? 0 : NETNS_LOST_ADDRESS;
 	}
 	return lost;
 }

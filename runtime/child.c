@@ -31,6 +31,8 @@
 
 #define NOTIFY_PATH "/run/host/notify"
 
+static int holder = -EBADF; /* who waits for us; in the child alone */
+
 static int expect(struct rt_child *c, uint32_t type, int *fds, size_t count, struct err *e)
 {
 	struct rt_msg m;
@@ -342,6 +344,13 @@ static int build_command(struct rt_child *c, int error_fd, struct strv *argv, st
 	return r < 0 ? err_code(e, r, "put the command together") : 0;
 }
 
+void rt_leave(int fd_take)
+{
+	if (fd_take >= 0 && holder >= 0)
+		rt_msg_send(holder, RT_MSG_LEFT, 0, NULL, &fd_take, 1);
+	fd_close(&fd_take);
+}
+
 /* The last steps: after this only execve and its failure. */
 static int enter_confinement(struct rt_child *c, struct err *e)
 {
@@ -390,6 +399,7 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 
 	/* A VPS without its holder could be neither watched nor stopped. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	holder = sync;
 	for (size_t i = 0; i < RT_FS_COUNT; i++)
 		c.fs[i] = -EBADF;
 	r = steps_up(&child_table, &c, &e);

@@ -27,6 +27,7 @@
  *   RT_MSG_SET_UP                         sets the tenant up, but for what needs names in sysfs
  *   RT_MSG_GO, when the network is up     that, too
  *                                         RT_MSG_READY + console master, notify socket
+ *                                         RT_MSG_LEFT + what rt_leave() was given
  *                                         execve: the socket closes
  *
  * At any time the child may answer RT_MSG_ERROR with a struct err, and exit.
@@ -39,6 +40,7 @@ enum rt_msg_type {
 	RT_MSG_SET_UP,
 	RT_MSG_READY,
 	RT_MSG_GO,
+	RT_MSG_LEFT,
 	RT_MSG_ERROR,
 };
 
@@ -114,7 +116,7 @@ int rt_msg_send(int sock, enum rt_msg_type type, uint32_t value, const struct er
 		const int *fds, size_t nfds);
 /* 0, or -EPIPE at the end of the stream. */
 int rt_msg_recv(int sock, struct rt_msg *m, int *fds, size_t max_fds, size_t *nfds);
-/* What the child reports, or why it is gone; its fds are at most two. */
+/* What the child reports, or why it is gone; its fds are at most two. What it leaves is closed on the way. */
 int rt_hear(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fds, size_t *nfds, struct err *e);
 /* A step failed with r, which is returned: when that is because the child has given up, its own words are the
  * better ones. */

@@ -106,7 +106,7 @@ static json_t *format_sig(const struct member *m, const void *at)
 
 static int parse_list(const struct member *m, json_t *j, void *at, struct err *e)
 {
-	if (!json_is_array(j) || json_array_size(j) > MEMBER_LIST_MAX)
+	if (!json_is_array(j) || json_array_size(j) > MEMBER_STRINGS_MAX)
 		return member_refuse(m, "a list of strings", e);
 	for (size_t i = 0; i < json_array_size(j); i++) {
 		const char *s = json_string_value(json_array_get(j, i));

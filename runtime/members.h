@@ -37,6 +37,7 @@ struct member {
 enum { MEMBER_OPTIONAL = 1, MEMBER_IGNORABLE = 2 };
 
 #define MEMBER_LIST_MAX 4096 /* entries of one list */
+#define MEMBER_STRINGS_MAX (256 * 1024) /* of one list of strings: a command may have as many arguments (execve(2)) */
 
 extern const struct member_kind member_text;
 extern const struct member_kind member_flag;

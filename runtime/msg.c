@@ -70,8 +70,11 @@ int rt_blame(struct rt_vps *v, int r, struct err *e)
 int rt_hear(struct rt_vps *v, uint32_t want, struct rt_msg *m, int *fds, size_t *nfds,
 		      struct err *e)
 {
-	int r = rt_msg_recv(v->sync, m, fds, 2, nfds);
+	int r;
 
+	while ((r = rt_msg_recv(v->sync, m, fds, 2, nfds)) == 0 && m->type == RT_MSG_LEFT)
+		while (*nfds > 0)
+			close(fds[--*nfds]);
 	if (r == -EPIPE && want == RT_MSG_GO)
 		return 0; /* execve closed it */
 	if (r < 0)

@@ -39,7 +39,7 @@ struct rt_spec {
 	struct strv argv;
 	struct strv env;        /* "K=V" */
 	char user[64];          /* "name", "uid", "uid:gid"; "" is root; !boot only */
-	char cwd[512];          /* "" is / */
+	char cwd[4096];         /* "" is / */
 
 	int stop_signal;        /* to PID 1 for a clean stop */
 	uint64_t stop_timeout_us;
@@ -53,7 +53,7 @@ struct rt_spec {
 	struct config limits;   /* the settings that the cgroup and network layers apply */
 };
 
-#define RT_SPEC_MAX (1024 * 1024) /* bytes of JSON */
+#define RT_SPEC_MAX (8 << 20) /* bytes of JSON */
 
 void rt_spec_done(struct rt_spec *s);
 

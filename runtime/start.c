@@ -219,6 +219,7 @@ static int step_go(void *ctx, struct err *e)
 	struct rt_vps *v = ctx;
 	int r = rt_msg_send(v->sync, RT_MSG_GO, 0, NULL, NULL, 0);
 
+	fd_close(&v->late_fd); /* while it works */
 	/* A child that gave up has said why before it closed. */
 	return r < 0 && r != -EPIPE && r != -ECONNRESET ? err_code(e, r, "let init run") : 0;
 }
@@ -262,7 +263,6 @@ static int step_exec(void *ctx, struct err *e)
 	fd_close(&v->sync);
 	fd_close(&v->root_fd); /* the mounts live in the tenant's mount namespace now */
 	fd_close(&v->dev_fd);
-	fd_close(&v->late_fd); /* init runs by now */
 	return r;
 }
 

@@ -32,7 +32,7 @@ int value_cpus(const char *s, struct err *e);
 int value_device(const char *s, struct err *e);
 /* "name=eth0,mode=bridge,ip=10.20.0.5/24,…". */
 int value_net(const char *s, struct err *e);
-/* "[ADDRESS:]PORT:PORT[/tcp|/udp]", an IPv6 address in brackets. */
+/* "[ADDRESS:]PORT[-PORT]:PORT[-PORT][/tcp|/udp|/tcp+udp]", an IPv6 address in brackets. */
 int value_publish(const char *s, struct err *e);
 /* "NAME", "ADDRESS[/PREFIX]" or "host", optionally followed by ":PORT[/tcp|/udp]". */
 /* "deny 22/tcp from 192.0.2.0/24", netns/net.h. */

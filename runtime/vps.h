@@ -45,6 +45,9 @@ int rt_start(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt
  * open() in the tenant's root before it is confined (its failure is the start's), and stay() last,
  * which must close what the tenant may not have, the set-up's socket included, and never return: a
  * checkpoint puts another process in its place. Both are copies of the caller's, with its memory.
+ *
+ * What open() is done with and the kernel takes its time to close (mounts, mount namespaces) it gives to rt_leave():
+ * the caller closes it, who has nothing else to do until stay() executes a program.
  */
 struct rt_restore {
 	int64_t monotonic_ns, boottime_ns; /* what the VPS's clocks show at the start, or */
@@ -58,6 +61,7 @@ struct rt_restore {
 	/* In the caller: what an interface is to be numbered inside, 0: as comes. NULL: it is not known yet. */
 	uint32_t (*number)(void *arg, const char *name);
 };
+void rt_leave(int fd_take);
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
@@ -74,7 +78,7 @@ void rt_announce(const struct rt_vps *v);
  * While nothing in the VPS runs: run() in a process of its own, a copy of the caller inside the VPS, as its
  * root, not confined, which then stays, with the files that it opened, until rt_helper_end(). *ret is its
  * pid, `number` that inside. While it works, serve(arg) is called here whenever `sock` can be read (its other end
- * is the helper's, by inheritance), until that returns 1 or a negative errno value with *e filled.
+ * is the helper's, by inheritance; negative: there is none), until that returns 1 or a negative errno value with *e filled.
  */
 struct rt_helper {
 	pid_t number;
@@ -158,7 +162,7 @@ struct rt_exec {
 	struct strv argv;
 	struct strv env;   /* "K=V", added to a basic environment */
 	char user[64];     /* name, uid or uid:gid, looked up inside; "" is root */
-	char cwd[512];     /* "" is the user's home */
+	char cwd[4096];    /* "" is the user's home */
 	bool tty;          /* a pty of the VPS's own devpts; its master is returned */
 	unsigned short rows, cols;
 	bool login;        /* argv is empty: the user's shell, as a login shell (`enter`) */

@@ -257,11 +257,13 @@ static int check_ports(const struct sup_vps *v, const struct rt_network *mine, s
 				   (text = config_get_nth(&other->config, "publish", k)); k++) {
 			if (netns_publish_parse(text, &p, &ignored) < 0)
 				continue;
-			for (size_t m = 0; m < mine->vps.publish_count; m++)
-				if (netns_publish_clash(&p, &mine->publish[m]))
-					return err_set(e, ERR_EXISTS,
-						       "publish: port %u of the host is that of %s",
-						       p.host_port, other->name);
+			for (size_t m = 0; m < mine->vps.publish_count; m++) {
+				uint16_t port = netns_publish_clash(&p, &mine->publish[m]);
+
+				if (port)
+					return err_set(e, ERR_EXISTS, "publish: port %u of the host is that of %s",
+						       port, other->name);
+			}
 		}
 	}
 	return 0;

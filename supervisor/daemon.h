@@ -257,7 +257,7 @@ int create_begin(struct sup_daemon *d, const struct create_request *q,
 /* `done` will be called with ERR_CANCELLED, unless it is too late. */
 void create_cancel(struct create *c);
 
-/* methods_config.c: a changed setting can be told to its monitor. */
+/* change.c: a changed setting can be told to its monitor. */
 bool vps_takes_live(const struct sup_vps *v);
 /* allowed.c: after the name has come to stand for other addresses, or none. */
 void allowed_renew(struct sup_daemon *d, const char *name);

@@ -85,6 +85,10 @@ static int take_command(struct sup_vps *v, struct rt_spec *s, struct err *e)
 	cwd = json_string_value(json_object_get(j, "cwd"));
 	s->boot = false;
 	s->tty = json_is_true(json_object_get(j, "tty"));
+	if ((user && strlen(user) >= sizeof(s->user)) || (cwd && strlen(cwd) >= sizeof(s->cwd))) {
+		json_decref(j);
+		return err_set(e, ERR_USAGE, "the user's name or the directory is too long");
+	}
 	snprintf(s->user, sizeof(s->user), "%s", user ? user : "");
 	snprintf(s->cwd, sizeof(s->cwd), "%s", cwd ? cwd : "");
 	r = take_strings(&s->argv, json_object_get(j, "argv"));

@@ -104,8 +104,8 @@ static void method_doctor(struct server_call *c, void *userdata)
 	struct job_spec job = { .done = on_doctor, .ctx = c };
 	struct err e;
 
-	job.request = json_pack("{s:s, s:s, s:s}", "op", "doctor", "lib", d->root.lib, "run",
-				d->root.run);
+	job.request = json_pack("{s:s, s:s, s:s, s:s}", "op", "doctor", "lib", d->root.lib, "tag", d->root.tag,
+				"run", d->root.run);
 	if (job_submit(d->jobs, &job, NULL, &e) < 0)
 		server_fail(c, &e);
 }

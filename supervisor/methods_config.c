@@ -1,215 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "supervisor/daemon.h"
+#include "supervisor/change.h"
 #include "supervisor/network.h"
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/macro.h"
 #include "runtime/settings.h"
-#include "supervisor/monitor_link.h"
-
-/*
- * Changes of a VPS's configuration: checked here as a whole, written by a worker (which reads the
- * file again, so that changes that come together do not undo one another), then told to the monitor
- * as far as they take effect at once. When the monitor cannot apply them the file is put back.
- */
-struct change {
-	struct server_call *call;
-	struct sup_daemon *d;
-	char name[64];
-	const char *verb;
-	json_t *live;    /* key: value, or all the values of a list, for the monitor */
-	json_t *pending; /* keys that take effect at the next start */
-	json_t *note;    /* what the monitor says of the new values */
-	json_t *missing; /* what the new values name and is not there */
-	json_t *before;  /* the file's text, to go back to */
-	json_t *after;
-	struct err error;
-};
-
-static void change_free(struct change *g)
-{
-	json_decref(g->live);
-	json_decref(g->pending);
-	json_decref(g->note);
-	json_decref(g->missing);
-	json_decref(g->before);
-	json_decref(g->after);
-	free(g);
-}
-
-static void change_fail(struct change *g, const struct err *e)
-{
-	server_fail(g->call, e);
-	change_free(g);
-}
-
-static void change_done(struct change *g)
-{
-	struct sup_vps *v = vps_find(g->d, g->name);
-
-	if (g->note)
-		json_array_insert(g->missing, 0, g->note);
-	json_decref(g->note);
-	g->note = missing_text(g->missing);
-	server_reply(g->call, json_pack("{s:O, s:O*}", "pending", g->pending, "note", g->note), NULL,
-		     0);
-	event_emit(g->d, "changed", g->name, NULL);
-	allowed_renew(g->d, g->name);
-	if (v && json_object_get(g->live, "net.allow"))
-		allowed_tell(v);
-	change_free(g);
-}
-
-static struct sup_vps *change_vps(struct change *g)
-{
-	struct sup_vps *v = vps_find(g->d, g->name);
-	struct err e;
-
-	if (v)
-		return v;
-	err_set(&e, ERR_NOT_FOUND, "%s %s: it is gone", g->verb, g->name);
-	change_fail(g, &e);
-	return NULL;
-}
-
-static void on_put_back(void *ctx, json_t *result, const struct err *e)
-{
-	struct change *g = ctx;
-	struct sup_vps *v = vps_find(g->d, g->name);
-	struct err bad;
-
-	(void)result;
-	if (e)
-		log_error("%s: put the old config back: %s", g->name, e->msg);
-	if (v)
-		vps_load(v, &bad);
-	change_fail(g, &g->error);
-}
-
-static void on_applied(void *ctx, const struct err *e, const char *note)
-{
-	struct change *g = ctx;
-	struct job_spec job = { .key = g->name, .done = on_put_back, .ctx = g };
-	struct err bad;
-
-	network_release(g->d); /* nobody may need the bridge any longer, or again */
-	if (!e) {
-		if (note)
-			g->note = json_string(note);
-		change_done(g);
-		return;
-	}
-	g->error = *e;
-	err_wrap(&g->error, "%s %s", g->verb, g->name);
-	if (!g->before) { /* --runtime: nothing was written */
-		change_fail(g, &g->error);
-		return;
-	}
-	job.request = json_pack("{s:s, s:s, s:s, s:O, s:O}", "op", "set-text", "lib", g->d->root.lib,
-				"name", g->name, "old", g->after, "text", g->before);
-	if (job_submit(g->d->jobs, &job, NULL, &bad) < 0)
-		on_put_back(g, NULL, &bad);
-}
-
-bool vps_takes_live(const struct sup_vps *v)
-{
-	return v->link && (v->state == SUP_RUNNING || v->state == SUP_PAUSED || v->state == SUP_SAVING);
-}
-
-static void apply(struct change *g)
-{
-	struct sup_vps *v = change_vps(g);
-	struct err e;
-
-	if (!v)
-		return;
-	if (!vps_takes_live(v) || !json_object_size(g->live))
-		change_done(g);
-	/* A first interface on the bridge needs one. */
-	else if (json_object_get(g->live, "net") && network_prepare(v, &v->config, &e) < 0)
-		on_applied(g, &e, NULL);
-	else if (link_request(v->link, json_pack("{s:s, s:O}", "op", "set", "settings", g->live),
-			      NULL, 0, on_applied, g, &e) < 0)
-		on_applied(g, &e, NULL);
-}
-
-static void on_written(void *ctx, json_t *result, const struct err *e)
-{
-	struct change *g = ctx;
-	struct sup_vps *v;
-	struct err told;
-
-	if (e) {
-		told = *e;
-		err_wrap(&told, "%s %s", g->verb, g->name);
-		change_fail(g, &told);
-		return;
-	}
-	v = change_vps(g);
-	if (!v)
-		return;
-	g->before = json_incref(json_object_get(result, "before"));
-	g->after = json_incref(json_object_get(result, "after"));
-	if (vps_load(v, &told) < 0)
-		log_error("%s: %s", v->name, told.msg);
-	apply(g);
-}
-
-static struct change *change_new(struct server_call *c, struct sup_vps *v, const char *verb)
-{
-	struct change *g = calloc(1, sizeof(*g));
-	struct err e;
-
-	if (!g) {
-		err_code(&e, -ENOMEM, "%s %s", verb, v->name);
-		server_fail(c, &e);
-		return NULL;
-	}
-	*g = (struct change){ .call = c, .d = v->d, .verb = verb, .live = json_object(),
-			      .pending = json_array(), .missing = json_array() };
-	snprintf(g->name, sizeof(g->name), "%s", v->name);
-	return g;
-}
-
-/* Where the new value of a setting goes. `value` may be NULL: back to the default. */
-static void note(struct change *g, const struct sup_vps *v, const struct setting *s,
-		 const char *value)
-{
-	json_t *seen;
-	size_t i;
-
-	if (v->state == SUP_STOPPED)
-		return;
-	if ((s->flags & SETTING_LIVE) && (s->flags & SETTING_LIMIT))
-		json_object_set_new(g->live, s->name, json_string(value ? value : s->def ? s->def : ""));
-	if (s->flags & SETTING_LIVE)
-		return;
-	json_array_foreach(g->pending, i, seen)
-		if (STREQ(json_string_value(seen), s->name))
-			return;
-	json_array_append_new(g->pending, json_string(s->name));
-}
-
-/* Lists go to the monitor as they are to be, whatever was added and taken away; names of VPSs as
- * the addresses they have. `now` is the whole new config, and is used up. */
-static int live_lists(struct change *g, struct config *now, struct err *e)
-{
-	int r = network_resolve(g->d, now, e);
-
-	for (size_t i = 0; r == 0 && i < settings_count; i++) {
-		const char *key = settings[i].name, *value;
-		json_t *all;
-
-		if (!(settings[i].flags & SETTING_LIST) || !json_object_get(g->live, key))
-			continue;
-		all = json_array();
-		for (size_t n = 0; (value = config_get_nth(now, key, n)); n++)
-			json_array_append_new(all, json_string(value));
-		json_object_set_new(g->live, key, all);
-	}
-	return r;
-}
 
 /* The ports that are new are nobody else's on the host. */
 static int check_new_ports(const struct sup_vps *v, const struct config *now, struct err *e)
@@ -229,26 +24,6 @@ static int check_new_ports(const struct sup_vps *v, const struct config *now, st
 	return r;
 }
 
-/*
- * Interfaces that wait for the next start: the host's own network is taken or left, addresses are
- * missing (in a text that was edited), or the monitor is older than that.
- */
-static int put_off_net(struct sup_vps *v, struct change *g, const struct config *now, struct err *e)
-{
-	if (!json_object_get(g->live, "net"))
-		return 0;
-	if (v->state == SUP_SAVING || v->moving) {
-		err_set(e, ERR_STATE, "net: its interfaces are just being saved");
-		return err_hint(e, "set it when that is done");
-	}
-	if (link_takes(v->link, "net") && !network_is_host(&v->config) && !network_is_host(now) &&
-	    network_is_complete(v, now))
-		return 0;
-	json_object_del(g->live, "net");
-	json_array_append_new(g->pending, json_string("net"));
-	return 0;
-}
-
 /* What the settings mean together. */
 static int check_whole(struct sup_vps *v, struct change *g, struct config *now, struct err *e)
 {
@@ -257,8 +32,8 @@ static int check_whole(struct sup_vps *v, struct change *g, struct config *now, 
 	if (r == 0 && vps_takes_live(v))
 		r = check_new_ports(v, now, e);
 	if (r == 0 && vps_takes_live(v))
-		r = put_off_net(v, g, now, e);
-	return r < 0 ? r : live_lists(g, now, e);
+		r = change_prepare(g, v, now, e);
+	return r;
 }
 
 /* Checks one by setting it in a copy of the config. */
@@ -289,7 +64,7 @@ static int check_one(struct server_call *c, struct sup_vps *v, struct change *g,
 		err_set(e, ERR_USAGE, "%s: it cannot be changed for the running VPS alone", s->name);
 		return err_hint(e, "leave --runtime away");
 	}
-	note(g, v, s, *value ? value : NULL);
+	change_note(g, v, s, *value ? value : NULL);
 	missing_look(g->d, s->name, value, g->missing);
 	return 0;
 }
@@ -351,7 +126,6 @@ void method_set(struct server_call *c, void *userdata)
 {
 	bool runtime = call_bool(c, "runtime");
 	struct sup_vps *v = method_vps(c, userdata, "Set");
-	struct job_spec job = { .done = on_written };
 	struct change *g;
 	struct err e;
 
@@ -363,15 +137,11 @@ void method_set(struct server_call *c, void *userdata)
 		return;
 	}
 	if (runtime) {
-		apply(g);
+		change_apply(g);
 		return;
 	}
-	job.key = v->name;
-	job.ctx = g;
-	job.request = json_pack("{s:s, s:s, s:s, s:O}", "op", "set", "lib", v->d->root.lib, "name",
-				v->name, "settings", json_object_get(call_params(c), "settings"));
-	if (job_submit(v->d->jobs, &job, NULL, &e) < 0)
-		change_fail(g, &e);
+	change_write(g, json_pack("{s:s, s:s, s:s, s:O}", "op", "set", "lib", v->d->root.lib, "name", v->name,
+				  "settings", json_object_get(call_params(c), "settings")));
 }
 
 static bool same(const char *a, const char *b)
@@ -442,7 +212,7 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 		if (r == 0 && (s->flags & SETTING_FIXED) && !v->config_error.code)
 			r = err_set(e, ERR_USAGE, "%s: it is fixed when a VPS is created", s->name);
 		if (r == 0)
-			note(g, v, s, written(&now, s->name, 0));
+			change_note(g, v, s, written(&now, s->name, 0));
 	}
 	for (size_t i = 0; r == 0 && i < now.count; i++) /* before the names of net.allow become addresses */
 		if (now.lines[i].key && !key_is_same(&v->config, &now, now.lines[i].key))
@@ -456,7 +226,6 @@ static int check_text(struct server_call *c, struct sup_vps *v, struct change *g
 void method_set_text(struct server_call *c, void *userdata)
 {
 	struct sup_vps *v = method_vps(c, userdata, "SetConfigText");
-	struct job_spec job = { .done = on_written };
 	struct change *g;
 	struct err e;
 
@@ -467,13 +236,8 @@ void method_set_text(struct server_call *c, void *userdata)
 		change_fail(g, &e);
 		return;
 	}
-	job.key = v->name;
-	job.ctx = g;
-	job.request = json_pack("{s:s, s:s, s:s, s:s, s:s}", "op", "set-text", "lib", v->d->root.lib,
-				"name", v->name, "old", call_string(c, "old"), "text",
-				call_string(c, "text"));
-	if (job_submit(v->d->jobs, &job, NULL, &e) < 0)
-		change_fail(g, &e);
+	change_write(g, json_pack("{s:s, s:s, s:s, s:s, s:s}", "op", "set-text", "lib", v->d->root.lib, "name", v->name,
+				  "old", call_string(c, "old"), "text", call_string(c, "text")));
 }
 
 void method_get_config(struct server_call *c, void *userdata)

@@ -48,7 +48,8 @@
  *   {"reply":ID,"status":0}  or  {"reply":ID,"status":N,"error":"…","hint":"…"}; after `set` with
  *   "note":"…" when the kernel could not do all of it at once
  *
- * vpsd to monitor (ID: any number, echoed):
+ * vpsd to monitor (ID: any number, echoed). One that is longer than a packet is {"id":ID,"op":"…","long":true} and comes
+ * whole, up to MONITOR_LONG_MAX bytes, in a sealed memfd before its other fds; an older monitor finds that malformed:
  *   {"id":ID,"op":"stop","timeout_us":N,"force":bool}  reply at once; then `state`, `exited`. A
  *                                    second stop with force while stopping kills at once
  *   {"id":ID,"op":"pause"} {"id":ID,"op":"resume"}
@@ -87,6 +88,8 @@
  *            taken note. A monitor that finds vpsd connected writes it first, then says `exited`.
  */
 #define MONITOR_PACKET_MAX (64 * 1024)
+#define MONITOR_LONG_MAX (8 << 20)
+#define MONITOR_FDS_MAX 8 /* that come with a request */
 
 enum { MONITOR_FD_CONTROL = 3 };
 

@@ -14,7 +14,7 @@
 /* A request with the fds that came with it; those that a handler keeps it takes out. */
 struct request {
 	json_t *j;
-	int fd[8];
+	int fd[MONITOR_FDS_MAX];
 	size_t nfds;
 };
 
@@ -158,25 +158,33 @@ static int take_strings(json_t *array, struct strv *v)
 	return 0;
 }
 
-static void take_text(json_t *j, const char *key, char *buf, size_t size)
+/* Cut short it would be the name of something else. */
+static int take_text(json_t *j, const char *key, char *buf, size_t size, struct err *e)
 {
 	const char *s = json_string_value(json_object_get(j, key));
 
+	if (s && strlen(s) >= size)
+		return err_set(e, ERR_USAGE, "%s: too long (%zu bytes, at most %zu)", key, strlen(s), size - 1);
 	snprintf(buf, size, "%s", s ? s : "");
+	return 0;
 }
 
-static int parse_exec(json_t *j, struct rt_exec *x)
+static int parse_exec(json_t *j, struct rt_exec *x, struct err *e)
 {
-	take_text(j, "user", x->user, sizeof(x->user));
-	take_text(j, "cwd", x->cwd, sizeof(x->cwd));
+	int r = take_text(j, "user", x->user, sizeof(x->user), e);
+
+	if (r == 0)
+		r = take_text(j, "cwd", x->cwd, sizeof(x->cwd), e);
+	if (r < 0)
+		return r;
 	x->tty = json_is_true(json_object_get(j, "tty"));
 	x->login = json_is_true(json_object_get(j, "login"));
 	x->rows = (unsigned short)json_integer_value(json_object_get(j, "rows"));
 	x->cols = (unsigned short)json_integer_value(json_object_get(j, "cols"));
 	if (take_strings(json_object_get(j, "argv"), &x->argv) < 0 ||
 	    take_strings(json_object_get(j, "env"), &x->env) < 0)
-		return -EINVAL;
-	return x->argv.count || x->login ? 0 : -EINVAL;
+		return err_set(e, ERR_DAEMON, "malformed request");
+	return x->argv.count || x->login ? 0 : err_set(e, ERR_DAEMON, "malformed request");
 }
 
 static int run_exec(struct mon *m, const struct rt_exec *x, const struct rt_stdio *stdio,
@@ -208,11 +216,13 @@ static int op_exec(struct mon *m, struct request *q, struct err *e)
 	if (m->state != MON_RUNNING && m->state != MON_STOPPING)
 		return err_set(e, ERR_STATE, "exec in %s: it is %s", m->spec.name,
 			       mon_state_name(m));
-	r = parse_exec(q->j, &x);
-	if (r < 0 || q->nfds != (x.tty ? 1U : 4U)) {
+	r = parse_exec(q->j, &x, e);
+	if (r == 0 && q->nfds != (x.tty ? 1U : 4U))
+		r = err_set(e, ERR_DAEMON, "malformed request");
+	if (r < 0) {
 		strv_done(&x.argv);
 		strv_done(&x.env);
-		return err_set(e, ERR_DAEMON, "exec in %s: malformed request", m->spec.name);
+		return r;
 	}
 	for (size_t i = 1; i < q->nfds; i++)
 		stdio.fd[i - 1] = q->fd[i];
@@ -426,17 +436,36 @@ static void dispatch(struct mon *m, struct request *q)
 	answer(m, id, err_set(&e, ERR_DAEMON, "unknown request %.32s", name), &e);
 }
 
+/* The whole of one that is too long for a packet, out of the file that came first. */
+static json_t *take_long(struct request *q)
+{
+	cleanup_close int file = q->nfds ? q->fd[0] : -EBADF;
+	cleanup_free char *text = NULL;
+	size_t len;
+
+	if (file < 0)
+		return NULL;
+	memmove(q->fd, q->fd + 1, --q->nfds * sizeof(*q->fd));
+	if (fd_read_all(file, MONITOR_LONG_MAX, &text, &len) < 0)
+		return NULL;
+	return json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+}
+
 int mon_control(struct mon *m)
 {
 	char packet[MONITOR_PACKET_MAX];
-	struct request q = { .fd = { -9, -9, -9, -9, -9, -9, -9, -9 } };
+	struct request q = { .nfds = 0 };
 	ssize_t n = fd_recv(m->control, packet, sizeof(packet), q.fd, ARRAY_SIZE(q.fd), &q.nfds);
 
-	if (n == -EAGAIN || n == -EINTR)
+	if (n == -EAGAIN || n == -EINTR || n == -EMSGSIZE)
 		return 0;
 	if (n <= 0)
 		return -EPIPE;
 	q.j = json_loadb(packet, (size_t)n, JSON_REJECT_DUPLICATES, NULL);
+	if (json_is_true(json_object_get(q.j, "long"))) {
+		json_decref(q.j);
+		q.j = take_long(&q);
+	}
 	if (q.j)
 		dispatch(m, &q);
 	else

@@ -268,24 +268,50 @@ int link_connect(struct sup_vps *v)
 	return link_new(v, TAKE_FD(fd), pidfd_open_pid(pid));
 }
 
+/* What is too long for a packet goes in a file, before the fds of the request. */
+static ssize_t send_long(struct sup_link *l, const char *op, const char *text, size_t len, const int *fds, size_t nfds)
+{
+	cleanup_close int file = fd_memfd("request", text, len);
+	int all[MONITOR_FDS_MAX] = { file };
+	char packet[128];
+
+	if (file < 0)
+		return file;
+	assert(nfds < ARRAY_SIZE(all));
+	if (nfds)
+		memcpy(all + 1, fds, nfds * sizeof(*fds));
+	snprintf(packet, sizeof(packet), "{\"id\":%" JSON_INTEGER_FORMAT ",\"op\":\"%.32s\",\"long\":true}", l->last_id, op);
+	return fd_send(l->fd, packet, strlen(packet), all, nfds + 1);
+}
+
+static int send_request(struct sup_link *l, json_t *msg, const int *fds, size_t nfds, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	ssize_t n = -ENOMEM;
+	size_t len;
+
+	json_object_set_new(msg, "id", json_integer(++l->last_id));
+	text = json_dumps(msg, JSON_COMPACT);
+	len = text ? strlen(text) : 0;
+	if (len > MONITOR_LONG_MAX)
+		return err_set(e, ERR_USAGE, "the command and its environment are too long (%d MiB)",
+			       MONITOR_LONG_MAX >> 20);
+	if (len > MONITOR_PACKET_MAX)
+		n = send_long(l, json_string_value(json_object_get(msg, "op")), text, len, fds, nfds);
+	else if (text)
+		n = fd_send(l->fd, text, len, fds, nfds);
+	return n < 0 ? err_code(e, (int)n, "tell the monitor") : 0;
+}
+
 int link_request(struct sup_link *l, json_t *msg, const int *fds, size_t nfds, link_reply done,
 		 void *ctx, struct err *e)
 {
-	cleanup_free char *text = NULL;
 	struct pending *p;
-	ssize_t n = -EPIPE;
+	int r = l ? send_request(l, msg, fds, nfds, e) : err_code(e, -EPIPE, "tell the monitor");
 
-	if (l) {
-		json_object_set_new(msg, "id", json_integer(++l->last_id));
-		text = json_dumps(msg, JSON_COMPACT);
-		n = text ? fd_send(l->fd, text, strlen(text), fds, nfds) : -ENOMEM;
-	}
 	json_decref(msg);
-	if (n == -EMSGSIZE || (text && strlen(text) > MONITOR_PACKET_MAX))
-		return err_set(e, ERR_USAGE, "the command and its environment are too long (%d KiB)",
-			       MONITOR_PACKET_MAX / 1024);
-	if (n < 0)
-		return err_code(e, (int)n, "tell the monitor");
+	if (r < 0)
+		return r;
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_code(e, -ENOMEM, "tell the monitor");

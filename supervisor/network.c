@@ -154,7 +154,27 @@ static int bring_up(struct sup_network *n, struct err *e)
 	return r;
 }
 
-/* Somebody flushed the rules or deleted the bridge. */
+static void attach_all(const struct sup_network *n, const struct netns_vps **list, size_t count)
+{
+	struct err e;
+
+	for (size_t i = 0; i < count; i++)
+		if (netns_vps_attach(&n->host, list[i], &e) < 0)
+			log_error("%s: %s", list[i]->name, e.msg);
+}
+
+static void mend_bridge(struct sup_network *n, const struct netns_vps **list, size_t count)
+{
+	struct err e;
+
+	if (netns_host_up(&n->host, list, count, &e) < 0)
+		log_error("%s", e.msg);
+	stop_dns(n); /* its sockets may be a deleted link's */
+	start_dns(n);
+	attach_all(n, list, count);
+}
+
+/* Somebody flushed the rules, or took the bridge or its addresses away. */
 static int on_watch(sd_event_source *s, int fd, uint32_t revents, void *userdata)
 {
 	struct sup_network *n = userdata;
@@ -175,16 +195,12 @@ static int on_watch(sd_event_source *s, int fd, uint32_t revents, void *userdata
 	if (!lost || !n->up)
 		return 0;
 	count = gather(n->d, &all, &list);
-	if (lost & NETNS_LOST_BRIDGE) {
-		log_warn("the bridge %s was deleted: made again", n->host.bridge);
-		if (netns_host_up(&n->host, list, count, &e) < 0)
-			log_error("%s", e.msg);
-		stop_dns(n); /* its sockets are the deleted link's */
-		start_dns(n);
-		for (size_t i = 0; i < count; i++)
-			if (netns_vps_attach(&n->host, list[i], &e) < 0)
-				log_error("%s: %s", list[i]->name, e.msg);
-	}
+	if (lost & NETNS_LOST_BRIDGE)
+		log_warn("the bridge %s was deleted or set down: mended", n->host.bridge);
+	if (lost & NETNS_LOST_ADDRESS)
+		log_warn("the bridge %s has lost an address: given again", n->host.bridge);
+	if (lost & (NETNS_LOST_BRIDGE | NETNS_LOST_ADDRESS))
+		mend_bridge(n, list, count);
 	if (lost & NETNS_LOST_RULES) {
 		log_warn("the nft tables %s were deleted: made again", n->host.tag);
 		if (netns_rules_replace(&n->host, list, count, &e) < 0)
@@ -227,7 +243,7 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; r == 0 && i < mine.vps.publish_count; i++) {
-		if (mine.publish[i].host_port == 53)
+		if (netns_publish_has(&mine.publish[i], 53))
 			stop_dns(n); /* ours is not in the way: it is the gateway's alone */
 		r = netns_publish_is_free(&mine.publish[i], e);
 	}
@@ -366,6 +382,7 @@ void network_mend(struct sup_daemon *d)
 		if (netns_host_up(&n->host, list, count, &e) < 0 ||
 		    netns_rules_replace(&n->host, list, count, &e) < 0 || start_watch(n, &e) < 0)
 			log_error("%s", e.msg);
+		attach_all(n, list, count); /* a monitor of an older version may have made them */
 		start_dns(n);
 	} else if (netns_rules_are_up(&n->host, &e) > 0 || n->up) {
 		take_down(n);
@@ -385,6 +402,8 @@ int network_init(struct sup_daemon *d, struct err *e)
 	n->d = d;
 	netns_stay();
 	r = hostconf_in_force(&n->conf, &d->root, e);
+	if (r == 0 && !*n->conf.pool6 && !netns_has_ipv6())
+		snprintf(n->conf.pool6, sizeof(n->conf.pool6), "none");
 	if (r == 0)
 		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,
 				    *n->conf.pool6 ? n->conf.pool6 : NULL, e);

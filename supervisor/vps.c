@@ -319,6 +319,26 @@ static const char *or_empty(const char *s)
 	return s ? s : "";
 }
 
+static json_t *addresses_json(const struct sup_vps *v)
+{
+	json_t *list = json_array();
+	char text[64];
+
+	for (size_t i = 0; i < v->addr_count; i++)
+		json_array_append_new(list, json_string(netns_addr_format_host(&v->addr[i], text)));
+	return list;
+}
+
+static json_t *values_json(const struct config *c, const char *key)
+{
+	json_t *list = json_array();
+	const char *value;
+
+	for (size_t i = 0; (value = config_get_nth(c, key, i)); i++)
+		json_array_append_new(list, json_string(value));
+	return list;
+}
+
 json_t *vps_json(const struct sup_vps *v)
 {
 	const struct config *c = &v->config;
@@ -341,6 +361,8 @@ json_t *vps_json(const struct sup_vps *v)
 		      "restarts", v->restarts + v->reboots,
 		      "created", (json_int_t)config_number(c, "created"),
 		      "id_base", (json_int_t)v->id_base);
+	json_object_set_new(j, "addresses", addresses_json(v));
+	json_object_set_new(j, "publish", values_json(c, "publish"));
 	if (last)
 		json_object_set_new(j, "last_exit", json_string(last));
 	if (v->arrived)

@@ -28,7 +28,7 @@
 enum result { OK, MISSING, BROKEN };
 
 struct exam {
-	const char *lib;
+	const char *lib, *tag;
 	char detail[256];
 };
 
@@ -243,6 +243,22 @@ static enum result check_network(struct exam *x, const char *arg)
 	return say(x, OK, "works");
 }
 
+static enum result check_firewall(struct exam *x, const char *arg)
+{
+	struct netns_host h;
+	char chain[160];
+	struct err e;
+	int r = netns_host_init(&h, x->tag, NULL, NULL, &e);
+
+	(void)arg;
+	if (r == 0)
+		r = netns_foreign_drop(&h, chain, sizeof(chain), &e);
+	if (r < 0)
+		return say(x, MISSING, "%.200s", e.msg);
+	return r ? say(x, MISSING, "%s drops what no rule accepts, and none names %s", chain, h.bridge) :
+		   say(x, OK, "lets %s through", h.bridge);
+}
+
 static enum result check_disk(struct exam *x, const char *arg)
 {
 	struct statvfs s;
@@ -296,6 +312,8 @@ static const struct check {
 	  "_ACT_MIRRED, IFB" },
 	{ "network macvlan", check_network, "macvlan",
 	  "without it mode=macvlan cannot be used: CONFIG_MACVLAN" },
+	{ "host firewall", check_firewall, NULL,
+	  "VPSs are cut off until rules there accept the bridge as iifname, and at a forward hook as oifname" },
 	{ "pressure (PSI)", check_psi, "/proc/pressure/memory",
 	  "boot with psi=1 for pressure figures; all else works without" },
 	{ "lxcfs", check_path, "/var/lib/lxcfs/proc",
@@ -316,7 +334,7 @@ int worker_doctor(json_t *job, json_t **ret, struct err *e)
 	(void)e;
 	for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
 		const struct check *c = &checks[i];
-		struct exam x = { .lib = job_text(job, "lib") };
+		struct exam x = { .lib = job_text(job, "lib"), .tag = job_text(job, "tag") };
 		enum result r = c->run(&x, c->arg);
 		json_t *j = json_pack("{s:s, s:s, s:s}", "name", c->name, "result", names[r],
 				      "detail", x.detail);

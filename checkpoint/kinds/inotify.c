@@ -215,11 +215,16 @@ int ckpt_watch_place(struct ckpt_late *q, const Ckpt__Watch *w, uint64_t *ret_pa
 		snprintf(path, sizeof(path), "/proc/self/fd/%d", ckpt_late_fd_of(q, w->file));
 	else
 		snprintf(path, sizeof(path), "%s", w->path);
-	r = ckpt_late_room(q, 12, strlen(path) + 64);
+	r = ckpt_late_room(q, 14, strlen(path) + 128);
 	if (r < 0)
 		return r;
 	ckpt_late_enter(q, w->file ? 0 : w->space);
 	*ret_path = ckpt_late_put(q, path, strlen(path) + 1);
+	/* These calls would go through anything: but nobody who could change the way runs yet. */
+	if (!w->file) {
+		ckpt_late_open(q, "find what is watched", *ret_path, O_PATH | O_NOFOLLOW);
+		ckpt_late_call(q, NULL, SYS_close, 3, 0, 0, 0);
+	}
 	return 0;
 }
 

@@ -3,6 +3,7 @@
 /* Terminals, put back. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 
@@ -123,7 +124,8 @@ int ckpt_pty_open_slave(struct ckpt_opening *o, const Ckpt__File *f, struct err 
 	if (f->pty->hung_up) /* in its place for now */
 		fd = open("/dev/null", flags);
 	else if (f->pty->console)
-		fd = open(!f->space && strncmp(f->path, "/dev/pts/", 9) == 0 ? f->path : "/dev/console", flags);
+		fd = path_open_no_magic(!f->space && strncmp(f->path, "/dev/pts/", 9) == 0 ? f->path : "/dev/console",
+					flags);
 	else {
 		master = master_of(o, f->pty, e);
 		if (master < 0)
@@ -275,7 +277,7 @@ static int open_by_path(const struct ckpt_opening *o, uint32_t id, struct err *e
 
 	if (f->path[0] != '/' || ckpt_opening_enter(o, f->space, e) < 0)
 		return f->path[0] != '/' ? 0 : -EPERM;
-	fd = open(f->path, (int)(f->flags & O_ACCMODE) | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+	fd = path_open_no_magic(f->path, (int)(f->flags & O_ACCMODE) | O_NOCTTY | O_NONBLOCK);
 	if (ckpt_opening_enter(o, 0, e) < 0)
 		return -EPERM;
 	if (fd < 0 || fstat(fd, &a) < 0 || fstat(o->fds[id], &b) < 0 || a.st_dev != b.st_dev ||

@@ -3,6 +3,7 @@
 /* /dev/net/tun, and what is attached through it to an interface (checkpoint/tun.h). */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/image.pb-c.h"
@@ -154,9 +155,9 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 
 	if (f->name.len && (f->name.len >= IF_NAMESIZE || f->n_more != FACTS))
 		return err_set(e, ERR_FAIL, "the image is damaged: an interface");
-	fd = open(f->path, (int)(f->flags & O_ACCMODE) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	fd = path_open_no_magic(f->path, (int)(f->flags & O_ACCMODE) | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
-		return err_sys(e, "open %s again", f->path);
+		return err_code(e, fd, "open %s again", f->path);
 	if (f->net && ckpt_opening_enter(o, f->net, e) < 0) {
 		close(fd);
 		return -EPERM;

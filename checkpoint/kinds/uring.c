@@ -14,8 +14,6 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define PENDING_US 1000000
-#define RINGS_AT_ONCE 64
 #define CONTENTS_MAX (CKPT_PAYLOAD_MAX - 65536) /* of a record, for both memories */
 
 /* What is in no ring that can be made again (yet), by the kernel's flags and what it has of each. */
@@ -172,45 +170,6 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 	return r;
 }
 
-/* Requests that a thread has made and that are not complete: as the kernel counts them, but for those that it has counted
- * in advance. */
-static int count_pending(struct ckpt_dump *d, uint64_t tctx, uint32_t *ret, struct err *e)
-{
-	uint64_t ahead, all, counters, each;
-	int r = ckpt_kernel_member(d->kernel, tctx, "io_uring_task", "cached_refs", 4, &ahead, e);
-
-	if (r == 0)
-		r = ckpt_kernel_member(d->kernel, tctx, "io_uring_task", "inflight.count", 8, &all, e);
-	if (r == 0)
-		r = ckpt_kernel_member(d->kernel, tctx, "io_uring_task", "inflight.counters", 8, &counters, e);
-	if (r == 0)
-		r = ckpt_kernel_sum(d->kernel, counters, NULL, NULL, &each, e);
-	if (r == 0)
-		*ret = (uint32_t)(all + each - ahead);
-	return r;
-}
-
-/* What is complete is put into rings by the thread that asked for it, on its way out of a call; so is what had no
- * room there before. */
-static int let_complete(struct ckpt_dump *d, const Ckpt__FdTable *fds, struct ckpt_batch *b, struct ckpt_thread *th,
-			struct err *e)
-{
-	struct ckpt_call c[RINGS_AT_ONCE] = { { SYS_getpid, { 0 }, 0 } };
-	size_t n = 1;
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < fds->n_fd; i++) {
-		if (d->tree.files[fds->fd[i]->file - 1]->kind != CKPT_FILE_URING)
-			continue;
-		if (n == RINGS_AT_ONCE) {
-			r = ckpt_batch_run(b, th, c, n, e);
-			n = 0;
-		}
-		c[n++] = (struct ckpt_call){ SYS_io_uring_enter, { fds->fd[i]->fd, 0, 0, IORING_ENTER_GETEVENTS }, 0 };
-	}
-	return r == 0 ? ckpt_batch_run(b, th, c, n, e) : r;
-}
-
 int ckpt_uring_thread(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e)
 {
 	cleanup_close int fd = -EBADF;
@@ -234,41 +193,16 @@ int ckpt_uring_task(struct ckpt_dump *d, pid_t tid, uint64_t *ret, struct err *e
 	return r == 0 ? ckpt_kernel_member(d->kernel, task, "task_struct", "io_uring", 8, ret, e) : r;
 }
 
-/* A thread that has had to do with an io_uring at any time. It need not have one open: what is registered with it holds
- * one, too. Where the VPS has the feature that costs a call. */
-static int has_context(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e)
+int ckpt_uring_notice(struct ckpt_dump *d, struct ckpt_batch *b, struct ckpt_thread *th, struct err *e)
 {
 	struct ckpt_call c = { SYS_io_uring_enter, { 0, 0, 0, IORING_ENTER_REGISTERED_RING }, 0 };
 	int r;
 
-	if (d->urings || !(d->spec->features & RT_FEATURE_IO_URING))
-		return d->urings;
+	if (d->kernel || d->urings || !(d->spec->features & RT_FEATURE_IO_URING))
+		return 0;
 	r = ckpt_batch_one(b, th, &c, &c.ret, e);
 	d->urings = r == 0 && c.ret != -EINVAL && c.ret != -ENOSYS; /* one may be there and not be enabled */
-	return r < 0 ? r : d->urings;
-}
-
-int ckpt_uring_drain(struct ckpt_dump *d, const struct ckpt_task *k, const Ckpt__Thread *t, struct ckpt_batch *b,
-		     struct ckpt_thread *th, struct err *e)
-{
-	uint64_t tctx = 0, end = now_monotonic_us() + PENDING_US;
-	uint32_t pending = 0;
-	int r = has_context(d, b, th, e);
-
-	if (r > 0)
-		r = ckpt_uring_task(d, th->tid, &tctx, e);
-	while (r == 0 && tctx) {
-		r = let_complete(d, ckpt_uring_table(k, t), b, th, e);
-		if (r == 0)
-			r = count_pending(d, tctx, &pending, e);
-		if (r < 0 || !pending || now_monotonic_us() > end)
-			break;
-		nanosleep(&(struct timespec){ 0, 200000 }, NULL);
-	}
-	return r == 0 && pending ? err_set(e, ERR_UNSUPPORTED,
-					   "thread %d of process %d waits for %u requests of io_uring that do not end",
-					   (int)th->tid, (int)k->pid, pending)
-				 : r;
+	return r;
 }
 
 /* Without zeros at the end. */
@@ -392,10 +326,18 @@ int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e)
 	return r;
 }
 
+/* Whether it is a 32-bit program's: of the first process that has it open, which has made it as a rule. */
+static bool is_compat(const struct ckpt_tree *t, const Ckpt__File *f)
+{
+	for (size_t i = 0; i < t->task_count; i++)
+		if (t->tasks[i].fds && ckpt_uring_find(t, t->tasks[i].fds, f) >= 0)
+			return t->tasks[i].mm->compat_vdso.len > 0;
+	return false;
+}
+
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
-	(void)o;
-	return ckpt_uring_open(f->uring, e);
+	return ckpt_uring_open(f->uring, is_compat(o->tree, f), e);
 }
 
 const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true,

@@ -7,7 +7,9 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/internal.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/uring.h"
 
@@ -46,7 +48,7 @@ int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err 
 		    u->sq_head <= CKPT_URING_AGE_MAX && u->cq_tail <= CKPT_URING_AGE_MAX &&
 		    (u->n_workers == 0 || u->n_workers == 2) &&
 		    (!(u->flags & IORING_SETUP_R_DISABLED) || (!u->sq_head && !u->cq_tail)) &&
-		    ckpt_uring_files_fit(t, u) && ckpt_uring_owner_fits(t, f);
+		    ckpt_uring_files_fit(t, u) && ckpt_uring_owner_fits(t, f) && ckpt_uring_asked_fit(t, f);
 
 	if ((f->kind == CKPT_FILE_URING) == (u != NULL) && (!u || good))
 		return 0;
@@ -132,9 +134,61 @@ void ckpt_uring_unmap(struct ckpt_uring *u)
 	u->ring = u->sqes = NULL;
 }
 
+/* Another of ours tells how it is laid out. */
+int ckpt_uring_take(struct ckpt_uring *u, const Ckpt__Uring *as, pid_t tid, int fd, struct err *e)
+{
+	cleanup_close int pidfd = pidfd_open_task(tid);
+	int r = ckpt_uring_setup(u, as, e);
+
+	fd_close(&u->fd);
+	if (r < 0)
+		return r;
+	u->fd = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	return u->fd < 0 ? err_sys(e, "take an io_uring") : ckpt_uring_map(u, e);
+}
+
+void ckpt_uring_give_up(struct ckpt_uring *u)
+{
+	ckpt_uring_unmap(u);
+	fd_close(&u->fd);
+}
+
+Ckpt__Uring ckpt_uring_before(const Ckpt__Uring *as)
+{
+	Ckpt__Uring u = *as;
+
+	u.sq_head -= (uint32_t)as->n_request;
+	return u;
+}
+
 static uint32_t *word(const struct ckpt_uring *u, uint32_t offset)
 {
 	return (uint32_t *)(void *)((uint8_t *)u->ring + offset);
+}
+
+void ckpt_uring_put(const struct ckpt_uring *u, const struct io_uring_sqe *sqe, struct ckpt_uring_place *ret)
+{
+	uint32_t head = *word(u, u->params.sq_off.head);
+	uint8_t *at;
+
+	ret->slot = head & (u->params.sq_entries - 1);
+	ret->tail = *word(u, u->params.sq_off.tail);
+	at = (uint8_t *)u->sqes + ret->slot * sqe_size(u);
+	memcpy(&ret->sqe, at, sizeof(ret->sqe));
+	memcpy(at, sqe, sizeof(*sqe));
+	if (has_array(u)) {
+		ret->index = word(u, u->params.sq_off.array)[ret->slot];
+		word(u, u->params.sq_off.array)[ret->slot] = ret->slot;
+	}
+	*word(u, u->params.sq_off.tail) = head + 1;
+}
+
+void ckpt_uring_put_back(const struct ckpt_uring *u, const struct ckpt_uring_place *was)
+{
+	memcpy((uint8_t *)u->sqes + was->slot * sqe_size(u), &was->sqe, sizeof(was->sqe));
+	if (has_array(u))
+		word(u, u->params.sq_off.array)[was->slot] = was->index;
+	*word(u, u->params.sq_off.tail) = was->tail;
 }
 
 /* Each slot the same request. */
@@ -244,6 +298,7 @@ int ckpt_uring_finish(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e
 		return err_set(e, ERR_FAIL, "an io_uring is not where it was");
 	put_back(u->ring, u->ring_size, &as->ring);
 	put_back(u->sqes, u->sqes_size, &as->sqes);
+	*word(u, u->params.sq_off.head) = as->sq_head; /* until what waits has been asked for again */
 	return 0;
 }
 
@@ -263,18 +318,35 @@ static int make(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
 	return r == 0 ? ckpt_uring_finish(u, as, e) : r;
 }
 
-int ckpt_uring_open(const Ckpt__Uring *as, struct err *e)
+/* Requests of a ring that was made by a 32-bit call have what they point to as 32-bit programs do. */
+static int setup_compat(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e)
+{
+	struct io_uring_params *low = mmap(NULL, CKPT_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+					   -1, 0);
+	long r;
+
+	if (low == MAP_FAILED)
+		return err_sys(e, "make an io_uring");
+	*low = (struct io_uring_params){ .flags = as->flags | IORING_SETUP_CQSIZE, .cq_entries = as->cq_entries };
+	__asm__ volatile("int $0x80" : "=a"(r) : "0"(SYS_io_uring_setup), "b"(as->sq_entries), "c"(low)
+			 : "memory", "r8", "r9", "r10", "r11");
+	*u = (struct ckpt_uring){ .fd = (int)r, .params = *low };
+	munmap(low, CKPT_PAGE);
+	return u->fd < 0 ? err_code(e, u->fd, "make an io_uring of a 32-bit program") : 0;
+}
+
+int ckpt_uring_open(const Ckpt__Uring *as, bool compat, struct err *e)
 {
 	struct ckpt_uring u;
-	Ckpt__Uring first = *as;
+	Ckpt__Uring first = ckpt_uring_before(as), made = first;
 	int r;
 
 	if (as->owner)
 		first.flags |= IORING_SETUP_R_DISABLED;
-	r = ckpt_uring_setup(&u, &first, e);
+	r = compat ? setup_compat(&u, &first, e) : ckpt_uring_setup(&u, &first, e);
 	if (r < 0)
 		return r;
-	r = make(&u, as, e);
+	r = make(&u, &made, e);
 	ckpt_uring_unmap(&u);
 	if (r < 0)
 		fd_close(&u.fd);

@@ -133,7 +133,7 @@ static int open_ended(const struct standin_process *p, const char *rest, unsigne
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d%s", (int)p->pid, rest);
-	fd = open(path, (int)(flags & KEEP) | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW);
+	fd = path_open_no_magic(path, (int)(flags & KEEP) | O_NOCTTY | O_NOFOLLOW);
 	if (fd >= 0)
 		return fd;
 	snprintf(path, sizeof(path), "/proc/%d%s", (int)p->pid, flags & O_DIRECTORY ? "" : "/oom_score_adj");
@@ -180,8 +180,8 @@ static void open_late(struct ckpt_late *q, const Ckpt__File *f)
 
 	if (told)
 		ckpt_late_call(q, "have an fd to tell of", SYS_dup3, 0, told, O_CLOEXEC, 0);
-	ckpt_late_call(q, f->path, SYS_openat, (uint64_t)AT_FDCWD, ckpt_late_put(q, f->path, strlen(f->path) + 1),
-		       (f->flags & KEEP) | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0);
+	ckpt_late_open(q, f->path, ckpt_late_put(q, f->path, strlen(f->path) + 1),
+		       (int)(f->flags & KEEP) | O_NOCTTY | O_NOFOLLOW);
 	if (told == 3) {
 		ckpt_late_call(q, f->path, SYS_dup3, 4, 3, O_CLOEXEC, 0);
 		told = 4;

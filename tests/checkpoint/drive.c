@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFklNptx] [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFklNptx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
  * whatever it will. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
  * many times. -x: the engine is killed again and again while it saves, and the program is told "on" for "go".
  * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
- * typed on the console before. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
+ * typed on the console before. -a: before it is restored, that is tried with an image in which paths that begin with FROM
+ * begin with TO: it must fail as they lead through what is open. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
  * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
  * network namespace, with a directory for their notes, and VPS_INIT for the number of its process 1.
  */
@@ -21,6 +22,7 @@
 #include "checkpoint/restore.h"
 #include "netns/netns.h"
 #include "runtime/value.h"
+#include "tests/checkpoint/alter.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +51,8 @@ static struct netns_host net_host;
 static char ip4[64], ip6[64];
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
+static char *altered[32]; /* -a */
+static size_t altered_count;
 static const char *tree; /* what else is in the root: PROGRAM may be a script then */
 
 struct console {
@@ -242,11 +246,17 @@ static int no_more(void *arg, uint64_t done, uint64_t total)
 	return 1;
 }
 
-/* While it runs, the last time that something is sent. */
+#define LATE_MOST 6       /* that programs are made for */
+#define LATE_ROUNDS 10000
+#define LATE_PAGES 1024   /* by which a round tells of its progress (busy.h) */
+
+/* While it runs, in each of the last rounds (three at most): what it changes in the last of them nobody looks at before
+ * the stop. */
 static struct {
 	const struct rt_vps *v;
 	struct console *c;
 	bool due;
+	unsigned said;
 } last_word;
 
 static int say_late(void *arg, uint64_t done, uint64_t total)
@@ -256,9 +266,9 @@ static int say_late(void *arg, uint64_t done, uint64_t total)
 	(void)arg;
 	(void)done;
 	(void)total;
-	if (!last_word.due)
+	if (!last_word.due || last_word.said == LATE_MOST)
 		return 0;
-	last_word.due = false;
+	last_word.said++;
 	return write(rt_console_fd(last_word.v), "late\n", 5) != 5 ||
 	       expect(last_word.v, last_word.c, "changed", &ignored) < 0;
 }
@@ -266,7 +276,8 @@ static int say_late(void *arg, uint64_t done, uint64_t total)
 static int check_late(void *arg, struct err *e)
 {
 	(void)arg;
-	return last_word.due ? err_set(e, ERR_FAIL, "it was stopped before it could change anything") : 0;
+	last_word.due = false;
+	return late && !last_word.said ? err_set(e, ERR_FAIL, "it was stopped before it could change anything") : 0;
 }
 
 static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
@@ -279,14 +290,16 @@ static int save_in_rounds(const struct cgroup *c, pid_t init, int fd, const stru
 
 	if (r < 0)
 		return r;
-	for (int i = 0; r == 0 && i < precopy; i++) {
+	/* Who is told "late" is so while the last round is sent: there must be one. */
+	for (int i = 0; r == 0 && (i < precopy || (late && i < LATE_ROUNDS && st.dirty_pages < LATE_PAGES)); i++) {
 		r = ckpt_precopy_round(p, &st, e);
-		if (r == 0)
+		if (r == 0 && i < precopy)
 			printf("# round %u: %llu pages, %llu bytes, %llu us; %llu pages left\n", st.round,
 			       (unsigned long long)st.pages, (unsigned long long)st.bytes,
 			       (unsigned long long)st.duration_us, (unsigned long long)st.dirty_pages);
 	}
 	last_word.due = late;
+	last_word.said = 0;
 	if (r == 0)
 		r = ckpt_precopy_finish(p, &d, res, e);
 	if (r == 0 && !o->leave_running)
@@ -434,6 +447,32 @@ static int try_restore(const struct rt_spec *s, int fd, struct err *e)
 	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
 }
 
+/* Hostile images. */
+static int try_altered(const struct rt_spec *s, int fd, char *how, struct err *e)
+{
+	cleanup_close int copy = memfd_create("image", MFD_CLOEXEC);
+	char *to = strchr(how, '=') + 1, text[1400];
+	struct rt_vps *v;
+	int r;
+
+	to[-1] = '\0';
+	lseek(fd, 0, SEEK_SET);
+	r = alter_image(fd, copy, how, to, e);
+	if (r == 0)
+		r = err_set(e, ERR_FAIL, "nothing in the image is at %s", how);
+	lseek(fd, 0, SEEK_SET);
+	lseek(copy, 0, SEEK_SET);
+	if (r < 0)
+		return r;
+	if (ckpt_restore(s, NULL, copy, &v, e) == 0)
+		return err_set(e, ERR_FAIL, "it was restored with %s instead of %s", to, how);
+	if (!strstr(err_format(e, text, sizeof(text)), strerror(ELOOP)))
+		return err_wrap(e, "with %s instead of %s", to, how);
+	printf("# not restored: %s\n", text);
+	to[-1] = '=';
+	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
+}
+
 /* The program once more, as `vps exec` starts it. */
 static int run_command(struct rt_vps *v, struct err *e)
 {
@@ -507,6 +546,8 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	rt_finish(*v);
 	*v = NULL;
 	r = phases ? try_restore(s, fd, e) : 0;
+	for (size_t i = 0; r == 0 && i < altered_count; i++)
+		r = try_altered(s, fd, altered[i], e);
 	if (r < 0)
 		return r;
 	start = now_monotonic_us();
@@ -606,8 +647,13 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klfFNpxn:m:c:seti:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klfFNpxn:m:c:seti:a:d:H:T:")) >= 0)
 		switch (opt) {
+		case 'a':
+			if (altered_count == ARRAY_SIZE(altered) || !strchr(optarg, '='))
+				return 2;
+			altered[altered_count++] = optarg;
+			break;
 		case 'i': typed = optarg; break;
 		case 'd': device = optarg; break;
 		case 'T': tree = optarg; break;

@@ -112,6 +112,22 @@ __attribute__((unused)) static void unmask_proc(void)
 	fclose(f);
 }
 
+/* What it takes of all memory, shared pages in part. */
+__attribute__((unused)) static long pss(pid_t pid)
+{
+	char path[64], line[256];
+	long kib = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
+	f = fopen(path, "r");
+	while (f && fgets(line, sizeof(line), f))
+		sscanf(line, "Pss: %ld", &kib);
+	if (f)
+		fclose(f);
+	return kib;
+}
+
 /* Mappings of the caller: a refused dump leaves none of its own. */
 __attribute__((unused)) static size_t count_maps(void)
 {

@@ -57,22 +57,6 @@ static bool begin(pid_t *pid)
 	return made == 0;
 }
 
-/* What it takes of all memory, shared pages in part. */
-static long pss(pid_t pid)
-{
-	char path[64], line[256];
-	long kib = 0;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)pid);
-	f = fopen(path, "r");
-	while (f && fgets(line, sizeof(line), f))
-		sscanf(line, "Pss: %ld", &kib);
-	if (f)
-		fclose(f);
-	return kib;
-}
-
 static void child(unsigned who, unsigned whose, unsigned from)
 {
 	char c;

@@ -5,10 +5,9 @@
  * mounts, namespaces, signals, limits, sockets, the network's switches. The driver says "late" in the round right before the
  * stop (drive -l); a copy that was made of what was seen before would show here.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/busy.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -21,10 +20,9 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
-#define TURNS 4
+#define TURNS 12
 #define PAGE 4096
 #define SIZE (8 * PAGE)
-#define BUSY (4 << 20) /* enough for the round to tell of its progress */
 
 /* What a turn begins with, and what it makes of it. */
 static struct turn {
@@ -39,19 +37,6 @@ static volatile int handled;
 static void on_signal(int sig)
 {
 	handled = sig;
-}
-
-/* So that there is always something to be sent. */
-static void *keep_busy(void *arg)
-{
-	volatile char *memory = arg;
-
-	for (char n = 0;; n++) {
-		for (size_t i = 0; i < BUSY; i += PAGE)
-			memory[i] = n;
-		usleep(1000);
-	}
-	return NULL;
 }
 
 static char *map_filled(int value)
@@ -307,10 +292,7 @@ static void change(void)
 
 int main(void)
 {
-	char *memory = mmap(NULL, BUSY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	pthread_t busy;
-
-	CHECK(memory != MAP_FAILED && pthread_create(&busy, NULL, keep_busy, memory) == 0);
+	be_busy();
 	for (unsigned n = 0; n < TURNS; n++)
 		set_up(&turn[n]);
 	wait_for_restore();

@@ -276,6 +276,7 @@ int main(void)
 	crew_begin();
 	syscall(SYS_set_tid_address, NULL);
 	ids[0] = start(run_whole);
+	crew_wait(2); /* and its child */
 	ids[1] = start(run_ending);
 	ids[2] = start(run_stopped);
 	CHECK(kill(ids[2], SIGSTOP) == 0 && waitpid(ids[2], NULL, WUNTRACED) == ids[2]);

@@ -75,7 +75,7 @@ static void elsewhere(int said, int go)
 
 int main(void)
 {
-	mqd_t q, reader, gone, full, idle;
+	mqd_t q, reader, gone, left, full, idle;
 	struct mq_attr a;
 	int go[2], said[2], status;
 	pid_t waiter, far;
@@ -94,6 +94,10 @@ int main(void)
 	CHECK(mq_send(full, "1", 1, 5) == 0 && mq_send(full, "2", 1, 5) == 0 && mq_close(full) == 0);
 	gone = make("/gone", O_RDWR, 4, 64);
 	CHECK(mq_unlink("/gone") == 0);
+	left = make("/left", O_RDONLY, 4, 64);
+	q = mq_open("/left", O_WRONLY);
+	CHECK(mq_send(q, "first", 5, 9) == 0 && mq_send(q, "last", 4, 0) == 0 && mq_close(q) == 0 && mq_unlink("/left") == 0);
+	q = mq_open("/queue", O_RDWR | O_NONBLOCK);
 	idle = make("/idle", O_RDWR, 1, 8);
 	waiter = fork();
 	if (waiter == 0)
@@ -120,6 +124,7 @@ int main(void)
 	full = mq_open("/full", O_RDWR | O_NONBLOCK);
 	CHECK(mq_send(full, "3", 1, 5) < 0 && errno == EAGAIN);
 	CHECK(takes(full, "1", 5) && takes(full, "2", 5));
+	CHECK(takes(left, "first", 9) && takes(left, "last", 0) && mq_open("/left", O_RDONLY) < 0);
 	CHECK(mq_open("/gone", O_RDWR) < 0 && errno == ENOENT && waitpid(waiter, &status, WNOHANG) == 0);
 	CHECK(mq_send(gone, "to him", 6, 3) == 0 && waitpid(waiter, &status, 0) == waiter && status == 0);
 	CHECK(mq_send(idle, "8 bytes!", 8, 0) == 0 && takes(idle, "8 bytes!", 0));

@@ -25,39 +25,42 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS };
 
 static int ready[2];
 
-/* A poll by io_uring, of what nobody writes: it is still there afterwards. */
+/* A poll by io_uring, of what nobody writes, that another request waits for: it is still there afterwards. */
 static void poll_by_ring(void)
 {
 	struct io_uring_params p = { 0 };
-	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
+	int fd = (int)syscall(SYS_io_uring_setup, 2, &p);
 	uint8_t *ring = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
 	struct io_uring_sqe *s = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);
 	struct io_uring_cqe *c = (void *)(ring + p.cq_off.cqes);
 
-	*s = (struct io_uring_sqe){ .opcode = IORING_OP_POLL_ADD, .fd = ready[0], .poll32_events = POLLIN,
-				    .user_data = 5 };
-	*(unsigned *)(void *)(ring + p.sq_off.tail) = 1;
-	CHECK(syscall(SYS_io_uring_enter, fd, 1, 0, 0, NULL, 0) == 1);
+	s[0] = (struct io_uring_sqe){ .opcode = IORING_OP_POLL_ADD, .fd = ready[0], .poll32_events = POLLIN,
+				      .flags = IOSQE_IO_LINK, .user_data = 5 };
+	s[1] = (struct io_uring_sqe){ .opcode = IORING_OP_NOP };
+	((unsigned *)(void *)(ring + p.sq_off.array))[1] = 1;
+	*(unsigned *)(void *)(ring + p.sq_off.tail) = 2;
+	CHECK(syscall(SYS_io_uring_enter, fd, 2, 0, 0, NULL, 0) == 2);
 	wait_for_restore();
 	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 0 && write(ready[1], "x", 1) == 1);
 	CHECK(syscall(SYS_io_uring_enter, fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
-	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 1 && c->user_data == 5 && c->res == POLLIN);
+	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) > 0 && c->user_data == 5 && c->res == POLLIN);
 }
 
-/* An io_uring that its thread alone has, in a place of its own, and no table of open files. */
-static void place_ring(void)
+/* An io_uring that its thread alone has, in a place of its own, and no table of open files; also one that is not enabled,
+ * in the first place. */
+static void place_ring(unsigned place, unsigned flags)
 {
-	struct io_uring_params p = { 0 };
+	struct io_uring_params p = { .flags = flags };
 	int fd = (int)syscall(SYS_io_uring_setup, 1, &p);
-	struct io_uring_rsrc_update at = { .offset = 4, .data = (unsigned)fd };
+	struct io_uring_rsrc_update at = { .offset = place, .data = (unsigned)fd };
 
 	CHECK(syscall(SYS_io_uring_register, fd, IORING_REGISTER_RING_FDS, &at, 1) == 1 && close(fd) == 0);
 	wait_for_restore();
-	CHECK(syscall(SYS_io_uring_enter, 4, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) == 0);
+	CHECK(syscall(SYS_io_uring_enter, place, 0, 0, IORING_ENTER_REGISTERED_RING, NULL, 0) == (flags ? -1 : 0));
 }
 
 /* A pipe that an io_uring alone has. */
@@ -252,9 +255,16 @@ int main(void)
 		return done();
 	}
 	if (WHAT == PLACED) {
-		place_ring();
+		place_ring(4, 0);
 		return done();
 	}
+	if (WHAT == ASLEEP) {
+		place_ring(0, IORING_SETUP_R_DISABLED);
+		return done();
+	}
+	if (WHAT == LAYERS) /* of an overlay, from a directory that the kernel does not tell */
+		CHECK(mkdir("/run/a", 0755) == 0 && mkdir("/run/b", 0755) == 0 && chdir("/run") == 0 &&
+		      mount("over", "/run/a", "overlay", 0, "lowerdir=a:b") == 0 && chdir("/") == 0);
 	if (WHAT == HELD) {
 		hold_by_ring();
 		return done();

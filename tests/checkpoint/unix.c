@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Unix sockets: pairs of all types with data under way both ways, a closed and a half-closed end, a
- * process asleep in one, listening ones by path and abstract name. */
+ * process asleep in one, listening ones by path and abstract name, one that was shut down. */
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
@@ -33,9 +33,10 @@ static void try_connect(int listener, const struct sockaddr_un *sa, socklen_t le
 
 int main(void)
 {
-	struct sockaddr_un path = { .sun_path = "/root/sock" }, abstract = { .sun_path = "\0hidden\0name" };
+	struct sockaddr_un path = { .sun_path = "/root/sock" }, abstract = { .sun_path = "\0hidden\0name" },
+			   deaf_name = { .sun_path = "/root/deaf" };
 	socklen_t alen = sizeof(sa_family_t) + 12;
-	int st[2], dg[2], sq[2], gone[2], half[2], ch[2], lp, la, alone, status, on = 1;
+	int st[2], dg[2], sq[2], gone[2], half[2], ch[2], lp, la, deaf, alone, status, on = 1;
 	static char big[50000], got[50000];
 	struct stat sb;
 	char t[64];
@@ -58,6 +59,8 @@ int main(void)
 	chmod("/root/sock", 0640);
 	la = listen_at(&abstract, alen);
 	alone = socket(AF_UNIX, SOCK_DGRAM, 0);
+	deaf = listen_at(&deaf_name, sizeof(deaf_name));
+	CHECK(shutdown(deaf, SHUT_RDWR) == 0);
 	pid = fork();
 	if (pid == 0) {
 		close(ch[0]);
@@ -90,6 +93,8 @@ int main(void)
 	CHECK(stat("/root/sock", &sb) == 0 && (sb.st_mode & 07777) == 0640);
 	try_connect(lp, &path, sizeof(path));
 	try_connect(la, &abstract, alen);
+	CHECK(accept(deaf, NULL, NULL) < 0 && errno == EINVAL);
+	CHECK(connect(alone, (struct sockaddr *)&deaf_name, sizeof(deaf_name)) < 0);
 	CHECK(fcntl(lp, F_GETFD) == FD_CLOEXEC && fcntl(st[0], F_GETFD) == 0);
 	CHECK((fcntl(st[0], F_GETFL) & O_NONBLOCK) && !(fcntl(dg[0], F_GETFL) & O_NONBLOCK));
 	abstract.sun_path[1] = 'x';

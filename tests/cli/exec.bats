@@ -40,6 +40,26 @@ setup_file() {
 	fails 125 "vps: exec: word 3 after the verb is not UTF-8" vps exec web1 -- $'\xff'
 }
 
+@test "as many and as long arguments and variables as the kernel takes, and what is more harms nothing" {
+	run xargs -s 2000000 -n 100000 "$VPS_BUILD/vps" exec web1 -- sh -c 'echo $#' sh < <(seq 100000)
+	assert_output 100000
+	succeeds vps exec -e "LONG=$(head -c 130000 /dev/zero | tr '\0' x)" web1 -- sh -c 'echo ${#LONG}'
+	assert_output 130000
+	word=$(head -c 120000 /dev/zero | tr '\0' '\001')
+	fails 125 "vps: exec web1: what is to be sent is larger than 8 MiB" \
+		vps exec web1 -- true $(for n in $(seq 14); do echo "$word"; done)
+	succeeds vps exec web1 -- echo still there
+	assert_output "still there"
+}
+
+@test "a directory or user that is too long is no other one" {
+	fails 125 "vps: exec web1: cwd: too long (5004 bytes, at most 4095)" \
+		vps exec -w "$(printf '/%.0s' $(seq 5001))srv" web1 -- true
+	fails 125 "vps: exec web1: user: too long (64 bytes, at most 63)" vps exec -u "root$(head -c 60 /dev/zero | tr '\0' x)" web1 true
+	succeeds vps exec -w "$(printf '/%.0s' $(seq 4000))tmp" web1 -- pwd
+	assert_output /tmp
+}
+
 @test "a standard descriptor that is closed gives its number to nothing else" {
 	succeeds sh -c '"$0" exec web1 -- readlink /proc/self/fd/0 <&-' "$VPS_BUILD/vps"
 	assert_output /dev/null

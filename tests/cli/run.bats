@@ -45,6 +45,11 @@ none_is_listed() {
 	assert_output box
 }
 
+@test "as many arguments as the kernel takes" {
+	run xargs -s 2000000 -n 100000 "$VPS_BUILD/vps" run --rm -- sh -c 'echo $#' sh < <(seq 100000)
+	assert_output 100000
+}
+
 @test "-v shows a directory of the host, :ro read-only" {
 	chmod 711 "$BATS_TEST_TMPDIR" "$BATS_RUN_TMPDIR" 2>/dev/null || true
 	mkdir "$BATS_TEST_TMPDIR/shown"

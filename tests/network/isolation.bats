@@ -112,6 +112,23 @@ refused() { # NAME ADDRESS PORT
 	refused a "$(ip4 b)" 80
 }
 
+@test "addresses of the pool that nobody has are not looked for, whoever asks" {
+	vps create free net.isolate=no
+	vps start free
+	nsenter --net="/proc/$(vps_pid free)/ns/net" -- python3 - "$(ip4 free)" "$(ip6 free)" <<-'X'
+		import ipaddress, socket, sys
+		for family, own in ((socket.AF_INET, sys.argv[1]), (socket.AF_INET6, sys.argv[2])):
+		    s = socket.socket(family, socket.SOCK_DGRAM)
+		    first = int(ipaddress.ip_address(own)) + 100
+		    for i in range(100):
+		        try: s.sendto(b"x", (str(ipaddress.ip_address(first + i)), 9))
+		        except OSError: pass # the one before was refused
+	X
+	assert_equal "$(in_net ip neigh show dev "$VPS_TAG-br" nud incomplete nud failed nud delay)" ""
+	assert_equal "$(vps_gets free "$(ip4 b)" 80)" "page of b"
+	vps destroy --force free
+}
+
 @test "another tenant's address is of no use" {
 	before=$(spoofed a)
 	vps exec a -- sh -c "ip addr add $(ip4 b)/32 dev eth0; ip -6 addr add $(ip6 b)/128 dev eth0

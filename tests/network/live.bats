@@ -103,6 +103,17 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	succeeds vps exec a -- ping -c 1 -W 3 "$(gateway4)"
 }
 
+@test "an interface that the tenant has deleted comes back with the next change" {
+	vps exec a -- ip link del eth0
+	assert_equal "$(host_links)" 0
+	vps set a publish=9019:80
+	assert_equal "$(outside_gets 192.0.2.1 9019)" "page of a"
+	vps exec a -- ip link del eth0
+	vps set a net=name=eth0,rate=20MiB/s
+	assert_equal "$(outside_gets 192.0.2.1 9019)" "page of a"
+	vps set a net=name=eth0 publish=-9019:80
+}
+
 @test "an answer leaves as the question came, also to a neighbour on another interface's network" {
 	lan=name=eth1,mode=macvlan,parent=up0,ip=192.0.2.77/24,gw=192.0.2.1,ip=none
 	vps set a publish=9020:80 "net=$lan"
@@ -121,6 +132,18 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	serve c
 	assert_equal "$(outside_gets 192.0.2.1 9021)" "page of c"
 	vps destroy --force c
+}
+
+@test "so does one to the gateway of another interface that has no network" {
+	lan=name=eth1,mode=macvlan,parent=up0,ip=198.51.100.77/32,gw=192.0.2.2,ip=none
+	outside ip route add 198.51.100.77 dev up1
+	vps set a publish=9022:80 "net=$lan"
+	assert_equal "$(outside_gets 192.0.2.1 9022)" "page of a"
+	assert_equal "$(outside_gets 198.51.100.77 80)" "page of a"
+	vps set a net=-eth1 publish=-9022:80
+	run vps exec a -- ip rule
+	refute_match "lookup 10"
+	outside ip route del 198.51.100.77 dev up1
 }
 
 @test "what cannot be leaves all as it was" {

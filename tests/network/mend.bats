@@ -52,6 +52,18 @@ isolated() {
 	vps set a publish=-8081:80
 }
 
+@test "doctor names a chain of the host's that cuts VPSs off" {
+	succeeds vps doctor
+	assert_match 'ok +host firewall +lets '
+	in_net nft "add chain inet mine through { type filter hook forward priority 0; policy drop; }"
+	succeeds vps doctor
+	assert_match "missing +host firewall +inet mine through drops what no rule accepts, and none names $VPS_TAG-br"
+	in_net nft "add rule inet mine through iifname $VPS_TAG-br accept"
+	succeeds vps doctor
+	assert_match 'ok +host firewall +lets '
+	in_net nft delete chain inet mine through
+}
+
 @test "nft flush ruleset is noticed and mended" {
 	in_net nft flush ruleset
 	wait_until 10 works
@@ -86,6 +98,41 @@ isolated() {
 	wait_until 10 works
 	wait_until 10 isolated
 	vps exec b -- ping -c 1 -W 3 "$(gateway4)"
+}
+
+@test "addresses of the bridge taken off, the bridge set down: mended, with neighbours and routes" {
+	local bridge=$VPS_TAG-br gateway
+	vps create far --net ip=198.51.100.9
+	vps start far
+	serve far
+	far_works() { [ "$(host_gets 198.51.100.9 80)" = "page of far" ]; }
+	gateway=$(gateway4)
+	for what in "addr flush dev $bridge" "-6 addr flush dev $bridge" "addr del $gateway/22 dev $bridge" \
+		"link set $bridge down"; do
+		in_net ip $what
+		wait_until 20 works
+		wait_until 20 far_works
+		wait_until 20 test -n "$(gateway6)"
+		vps exec b -- nslookup a.vps "$gateway" >/dev/null
+	done
+	# What it has beside them may come and go.
+	in_net ip addr add 192.0.2.77/32 dev "$bridge"
+	in_net ip addr del 192.0.2.77/32 dev "$bridge"
+	works
+	vps destroy --force far
+}
+
+@test "ports that an older monitor made are told by the next vpsd what new ones are" {
+	link=$(in_net ip -o link | awk -v n="$VPS_TAG a " 'index($0, n) { sub("@.*", "", $2); print $2 }')
+	mask() { in_net ip -d link show "$link" | grep -o 'group_fwd_mask [^ ]*'; }
+	before=$(mask)
+	in_net ip link set dev "$link" type bridge_slave group_fwd_mask 0 isolated off learning on
+	vps daemon stop
+	wait_until 10 daemon_is_down
+	vps list >/dev/null
+	assert_equal "$(mask)" "$before"
+	in_net ip -d link show "$link" | grep -q 'learning off .*isolated on' || fail "$(in_net ip -d link show "$link")"
+	works
 }
 
 @test "vpsd stopped and started, and killed: links and connections stay" {

@@ -79,6 +79,29 @@ for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
 	[ "$status" -ne 0 ]
 }
 
+@test "macvlan with larger frames than its parent's" {
+	vps create m --net mode=macvlan,parent=up0,ip=192.0.2.60/24,mtu=1501
+	fails_like 2 '^vps: start m: mtu=1501: up0 takes 1500 at most' vps start m
+	vps set m net=mode=macvlan,parent=up0,ip=192.0.2.60/24,mtu=1500
+	vps start m
+	fails_like 2 '^vps: set m: mtu=9000: up0 takes 1500 at most' \
+		vps set m net=mode=macvlan,parent=up0,ip=192.0.2.60/24,mtu=9000
+}
+
+@test "a host without IPv6 addresses of its own" {
+	in_net sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+	vps create o publish=8080:80
+	vps start o
+	serve o
+	assert_equal "$(outside_gets 192.0.2.1 8080)" "page of o"
+	vps create r --net mode=routed,ip=198.51.100.9
+	vps start r
+	serve r
+	assert_equal "$(host_gets 198.51.100.9 80)" "page of r"
+	in_net sysctl -qw net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0
+	in_net ip addr add 2001:db8::1/64 dev up0 nodad
+}
+
 @test "macvlan on what is not there is said, and nothing is left" {
 	succeeds vps create m --net mode=macvlan,parent=nosuch,ip=192.0.2.60/24 --device /dev/nosuch:rw
 	assert_output "net: the host has no interface nosuch; it does not start before there is; device: this host has no device /dev/nosuch; it does not start before there is"

@@ -27,9 +27,69 @@ teardown_file() {
 	assert_equal "$(outside_gets 192.0.2.1 8080)" "page of a"
 	assert_equal "$(outside_gets 2001:db8::1 8080)" "page of a"
 	assert_equal "$(host_gets 2001:db8::1 8080)" "page of a"
-	# There is no such thing as NAT from ::1; it must not hang.
-	run host_gets ::1 8080
+	assert_equal "$(host_gets ::1 8080)" "page of a"
+	# What nobody has published there is the host's own.
+	run host_gets ::1 8079
 	assert_match 'Connection refused'
+}
+
+@test "so does one of a routed VPS" {
+	vps create r --net mode=routed,ip=192.0.2.50,ip=2001:db8::50 publish=7000:80
+	vps start r
+	serve r
+	for address in 127.0.0.1 ::1 192.0.2.1 2001:db8::1; do
+		assert_equal "$(host_gets $address 7000)" "page of r"
+	done
+	vps destroy --force r
+}
+
+# what VPSs publish: entries in the maps
+published() { in_net nft -j list map inet "$VPS_TAG" "$1" | jq '[.nftables[] | select(.map).map.elem[]?] | length'; }
+
+@test "ranges, each port to its own; by protocols; and as many entries as ports" {
+	rules=$(in_net nft -a list table inet "$VPS_TAG" | grep -c '# handle')
+	serve b 9000
+	serve b 9010
+	vps set b publish=8100-8110:9000-9010 publish=5300-5301:5300-5301/tcp+udp
+	assert_equal "$(outside_gets 192.0.2.1 8100)" "page of b"
+	assert_equal "$(outside_gets 2001:db8::1 8110)" "page of b"
+	run outside_gets 192.0.2.1 8105
+	[ "$status" -ne 0 ]
+	assert_equal "$(published publish4)" 16 # one is that of a
+	assert_equal "$(in_net nft -a list table inet "$VPS_TAG" | grep -c '# handle')" "$rules"
+	succeeds vps config b publish
+	assert_line "8100-8110:9000-9010"
+	assert_equal "$(vps status --json b | jq -c .publish)" '["8100-8110:9000-9010","5300-5301:5300-5301/tcp+udp"]'
+	assert_equal "$(vps list --json | jq -c '[.[].publish[0]]')" '["8080:80","8100-8110:9000-9010"]'
+	succeeds vps list -o name,addresses,publish
+	assert_match "b +$(ip4 b),$(ip6 b) +8100-8110:9000-9010,5300-5301:5300-5301/tcp\+udp"
+	fails 4 "vps: set a: publish: port 8105 of the host is that of b" vps set a publish=8105:80
+	fails 4 "vps: set a: publish: port 8110 of the host is that of b" vps set a publish=8110-8119:1-10
+	fails 4 "vps: set a: publish: port 5300 of the host is that of b" vps set a publish=5000-6000:5000-6000/udp
+	vps set a publish=8111-8112:80-81
+	assert_equal "$(outside_gets 192.0.2.1 8111)" "page of a"
+	vps set a publish=-8111-8112:80-81
+	vps set b publish=
+	assert_equal "$(published publish4)" 1
+}
+
+@test "ten thousand ports" {
+	vps set b publish=20000-29999:20000-29999/udp
+	assert_equal "$(published publish6)" 10001
+	fails_like 2 '^vps: set b: publish: 20000 ports, at most 16384' vps set b publish=30000-39999:30000-39999
+	vps restart --force b
+	assert_equal "$(published publish6)" 10001
+	vps stop --force b
+	assert_equal "$(published publish6)" 1
+	vps set b publish=
+	vps start b
+	serve b
+}
+
+@test "ranges that are none" {
+	fails_like 2 'publish: 8000-8010:80: 11 ports of the host cannot lead to 1 of the VPS' vps set b publish=8000-8010:80
+	fails_like 2 'publish: 8010-8000:8010-8000 is not a port to publish' vps set b publish=8010-8000:8010-8000
+	fails_like 2 'publish: 1-65535:1-65535: more than 16384 ports' vps set b publish=1-65535:1-65535
 }
 
 @test "the VPS itself and its neighbours reach it by the host's address" {
@@ -69,6 +129,14 @@ teardown_file() {
 	vps destroy c
 	run host_gets 127.0.0.1 9000
 	[ "$status" -ne 0 ]
+	vps set b publish= publish=127.0.0.1:9000:80 publish=[::1]:9001:80 publish=0.0.0.0:9002:80
+	assert_equal "$(host_gets 127.0.0.1 9000)" "page of b"
+	assert_equal "$(host_gets ::1 9001)" "page of b"
+	assert_equal "$(outside_gets 192.0.2.1 9002)" "page of b"
+	for ask in "outside_gets 192.0.2.1 9000" "outside_gets 2001:db8::1 9001" "outside_gets 2001:db8::1 9002"; do
+		run $ask
+		[ "$status" -ne 0 ] || fail "$ask"
+	done
 	vps set b publish=
 }
 

@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #define PAGES 64ul
 
@@ -18,8 +19,8 @@ static uint8_t *memory(void)
 	return p;
 }
 
-/* How many bytes of this memory of ours go; 0: it fails. */
-static uint64_t copied(const uint8_t *p, bool family, bool running)
+/* How many bytes of this memory of ours go; -1: it fails. */
+static int64_t copied(const uint8_t *p, bool family, bool running)
 {
 	cleanup_close int out = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	struct err e;
@@ -32,7 +33,7 @@ static uint64_t copied(const uint8_t *p, bool family, bool running)
 	r = ckpt_copy_run(&c, &e);
 	ckpt_copy_done(&c);
 	ckpt_writer_free(c.w);
-	return r < 0 ? 0 : c.done;
+	return r < 0 ? -1 : (int64_t)c.done;
 }
 
 TEST(once)
@@ -52,6 +53,24 @@ TEST(what_is_gone)
 	munmap(p + 8 * CKPT_PAGE, 4 * CKPT_PAGE);
 	eq_int(copied(p, false, true), (PAGES - 4) * CKPT_PAGE, "is left out while it runs");
 	eq_int(copied(p, true, true), (PAGES - 4) * CKPT_PAGE, "of families, too");
-	eq_int(copied(p, false, false), 0, "and is an error when all stands still");
+	eq_int(copied(p, false, false), -1, "and is an error when all stands still");
+	munmap(p, PAGES * CKPT_PAGE);
+}
+
+/* That it cannot open memory says nothing of that. */
+TEST(lack_of_fds)
+{
+	uint8_t *p = memory();
+	struct rlimit was, none;
+	int next = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	/* Room for what copied() opens, and for no more. */
+	getrlimit(RLIMIT_NOFILE, &was);
+	none = (struct rlimit){ (rlim_t)next + 1, was.rlim_max };
+	close(next);
+	setrlimit(RLIMIT_NOFILE, &none);
+	eq_int(copied(p, true, true), -1, "an engine without fds fails");
+	setrlimit(RLIMIT_NOFILE, &was);
+	eq_int(copied(p, true, true), PAGES * CKPT_PAGE, "and not with them");
 	munmap(p, PAGES * CKPT_PAGE);
 }

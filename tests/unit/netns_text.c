@@ -109,6 +109,14 @@ TEST(published)
 		{ "192.0.2.1:80:8080", "192.0.2.1:80:8080/tcp" },
 		{ "127.0.0.1:80:8080/tcp", "127.0.0.1:80:8080/tcp" },
 		{ "[2001:db8::1]:53:53/udp", "[2001:db8::1]:53:53/udp" },
+		{ "[::1]:80:8080", "[::1]:80:8080/tcp" },
+		{ "0.0.0.0:80:80", "0.0.0.0:80:80/tcp" },
+		{ "[::]:80:80", "[::]:80:80/tcp" },
+		{ "8000-8010:9000-9010", "8000-8010:9000-9010/tcp" },
+		{ "127.0.0.1:8000-8001:1-2/udp", "127.0.0.1:8000-8001:1-2/udp" },
+		{ "8000-8000:80-80", "8000:80/tcp" },
+		{ "53:53/udp+tcp", "53:53/tcp+udp" },
+		{ "1-16384:1-16384", "1-16384:1-16384/tcp" },
 	};
 	static const char *const bad[] = { "",
 					   "80",
@@ -120,7 +128,18 @@ TEST(published)
 					   "80:80/",
 					   "a:80:80",
 					   "2001::1:80:80",
-					   "0.0.0.0:80:80",
+					   "[192.0.2.1]:80:80",
+					   "224.0.0.1:80:80",
+					   "[ff02::1]:80:80",
+					   "8000-8010:9000-9009",
+					   "8000-8010:80",
+					   "8000:80-90",
+					   "8010-8000:9010-9000",
+					   "8000-:80-",
+					   "0-10:1-11",
+					   "65530-65540:1-11",
+					   "1-16385:1-16385",
+					   "80:80/tcp+tcp",
 					   "[1]:2:3",
 					   "1:2:3:4",
 					   "192.0.2.1/24:80:80" };
@@ -137,7 +156,17 @@ TEST(published)
 		   bad[k], e.msg);
 	netns_publish_parse("80:1", &p, &e);
 	netns_publish_parse("192.0.2.1:80:2", &q, &e);
-	ok(netns_publish_clash(&p, &q), "any address takes in one");
+	ok(netns_publish_clash(&p, &q) == 80, "any address takes in one");
+	netns_publish_parse("0.0.0.0:70-90:70-90", &p, &e);
+	ok(netns_publish_clash(&p, &q) == 80, "any of its family, too, and a range the port in it");
+	netns_publish_parse("[::]:80:2", &p, &e);
+	ok(!netns_publish_clash(&p, &q), "not that of the other family");
+	netns_publish_parse("60-79:60-79", &p, &e);
+	ok(!netns_publish_clash(&p, &q), "a range ends where it does");
+	netns_publish_parse("79-90:79-90/tcp+udp", &p, &e);
+	netns_publish_parse("85-99:85-99/udp", &q, &e);
+	ok(netns_publish_clash(&p, &q) == 85 && netns_publish_clash(&q, &p) == 85, "the first port of both");
+	netns_publish_parse("192.0.2.1:80:2", &q, &e);
 	netns_publish_parse("192.0.2.2:80:2", &p, &e);
 	ok(!netns_publish_clash(&p, &q), "two addresses do not clash");
 	netns_publish_parse("192.0.2.1:80:2/udp", &p, &e);
