@@ -4,11 +4,14 @@
 #include "base/fd.h"
 #include "base/macro.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
@@ -91,9 +94,49 @@ int pidfd_open_pid(pid_t pid)
 	return fd < 0 ? -errno : (int)fd;
 }
 
+int pidfd_open_task(pid_t tid)
+{
+	int fd = pidfd_open_pid(tid);
+
+	if (fd == -EINVAL || fd == -ENOENT) { /* it is no process's first thread */
+		fd = (int)syscall(SYS_pidfd_open, tid, O_EXCL /* PIDFD_THREAD */);
+		fd = fd < 0 ? -errno : fd;
+	}
+	return fd;
+}
+
 int pidfd_signal(int pidfd, int sig)
 {
 	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+}
+
+bool proc_is_zombie(pid_t tid)
+{
+	cleanup_free char *text = NULL;
+	const char *p;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
+	if (fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
+		return false;
+	p = strrchr(text, ')'); /* the name before it may hold anything */
+	return p && strncmp(p, ") Z", 3) == 0;
+}
+
+pid_t proc_live_tid(pid_t pid)
+{
+	cleanup_closedir DIR *d = NULL;
+	const struct dirent *de;
+	char path[64];
+
+	if (!proc_is_zombie(pid))
+		return pid;
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	d = opendir(path);
+	while (d && (de = readdir(d)))
+		if (de->d_name[0] != '.' && !proc_is_zombie((pid_t)atol(de->d_name)))
+			return (pid_t)atol(de->d_name);
+	return pid;
 }
 
 static uint64_t now_us(clockid_t clock)

@@ -2,6 +2,7 @@
 #ifndef BASE_PROC_H
 #define BASE_PROC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -24,7 +25,14 @@ int proc_boot_id(char buf[37]);
 int proc_random_uuid(char buf[37]);
 
 int pidfd_open_pid(pid_t pid);
+/* Of a process or of any of its threads (PIDFD_THREAD, Linux 6.9). */
+int pidfd_open_task(pid_t tid);
 int pidfd_signal(int pidfd, int sig);
+
+bool proc_is_zombie(pid_t tid);
+/* The first thread of a process that lives. Mostly that is the process's first, `pid`; when it has ended before the others
+ * (pthread_exit(3) in main()), nothing can be reached by /proc/PID or a pidfd of the process any more but by theirs. */
+pid_t proc_live_tid(pid_t pid);
 
 /* Gives the kernel back what this thread needs no longer: free memory of the heap, and the pages of the
  * main thread's stack below its caller, which keep what was there. */

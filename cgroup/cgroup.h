@@ -112,7 +112,8 @@ int cgroup_is_frozen(const struct cgroup *c, struct err *e);
 bool cgroup_is_to_freeze(const struct cgroup *c);
 
 /* SIGKILL to every process in the group and below, also against fork bombs and in frozen groups
- * (cgroup.kill, Linux 5.14). Does not wait. 0 also when the group is gone. */
+ * (cgroup.kill, Linux 5.14). Does not wait. 0 also when the group is gone. One whose first thread has ended
+ * before the others is spared: the kernel sends the signal to that thread (6.18). */
 int cgroup_kill(const struct cgroup *c, struct err *e);
 /* Waits until no process is left in it, as cgroup.events tells it; ERR_TIMEOUT after timeout_us. 0
  * also when the group is gone. */

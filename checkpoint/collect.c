@@ -11,6 +11,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/ldt.h"
+#include "checkpoint/leaders.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/lookout.h"
 #include "checkpoint/own.h"
@@ -281,6 +282,8 @@ static int step_end(struct visit *v, struct err *e)
 	if (r == 0)
 		r = thread_keep(v, e);
 	if (r == 0)
+		r = ckpt_leader_collect(d, k, e);
+	if (r == 0)
 		r = ckpt_timers_resolve(k, e);
 	if (r == 0)
 		r = ckpt_undo_collect(d, k, &v->b, e);
@@ -334,6 +337,7 @@ static void visit_init(struct visit *v, struct ckpt_dump *d, size_t i)
 	v->th.entered = false;
 	v->b = (struct ckpt_batch){ .mem = -EBADF };
 	v->k->pid = v->p->pid;
+	v->k->leader = v->p->leader;
 	v->k->tids = v->p->tids;
 	d->tree.task_count = i + 1;
 }

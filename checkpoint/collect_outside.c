@@ -8,6 +8,7 @@
 #include "checkpoint/internal.h"
 #include "checkpoint/lookout.h"
 #include "checkpoint/pidspaces.h"
+#include "checkpoint/program.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -164,8 +165,7 @@ static int name_collect(struct ckpt_arena *a, pid_t tid, const struct ckpt_statu
 	return 0;
 }
 
-static int status_collect(struct ckpt_dump *d, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t,
-			  unsigned *filters)
+int ckpt_thread_status(struct ckpt_dump *d, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t, unsigned *filters)
 {
 	struct ckpt_arena *a = &d->tree.arena;
 	static const char *const caps[] = { "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb" };
@@ -195,7 +195,7 @@ int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, con
 	int r = affinity_collect(a, tid, t);
 
 	if (r == 0)
-		r = status_collect(d, tid, s, t, ret_filters);
+		r = ckpt_thread_status(d, tid, s, t, ret_filters);
 	if (r < 0)
 		return err_code(e, r, "collect thread %d", (int)tid);
 	return spaces_collect(d, k, tid, s, t, e);
@@ -265,7 +265,7 @@ static int numbers_collect(struct ckpt_dump *d, struct ckpt_task *k, const struc
 	k->mm->arg_end = f[49];
 	k->mm->env_start = f[50];
 	k->mm->env_end = f[51];
-	k->process->pid = ckpt_pid_number(s, "NSpid", d->level);
+	k->process->pid = ckpt_pid_number(s, "NStgid", d->level); /* of whichever thread */
 	k->process->pgid = ckpt_pid_number(s, "NSpgid", d->level);
 	k->process->sid = ckpt_pid_number(s, "NSsid", d->level);
 	r = ckpt_pid_inner(d, s, "NSpgid", &k->process->pgids, &k->process->n_pgids);
@@ -352,8 +352,11 @@ static int places_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *
 
 	if (r == 0)
 		r = place_collect(d, k->pid, CKPT_LOOK_ROOT, "root", &p->root, &p->root_ghost, &p->root_space, e);
-	if (r == 0)
-		r = place_collect(d, k->pid, CKPT_LOOK_EXE, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	if (r < 0)
+		return r;
+	r = place_collect(d, k->pid, CKPT_LOOK_EXE, "exe", &k->mm->exe, &k->mm->exe_ghost, &k->mm->exe_space, e);
+	if (r < 0)
+		r = ckpt_program_memfd(d, k, r, e);
 	if (r == 0 && k->mm->exe_ghost)
 		d->tree.ghosts[k->mm->exe_ghost - 1]->executed = 1;
 	return r == 0 ? program_collect(d, k, e) : r;

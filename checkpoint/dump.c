@@ -137,6 +137,8 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 		err_code(e, -ENOMEM, "save the VPS");
 		return NULL;
 	}
+	d->first = init;
+	init = proc_live_tid(init);
 	snprintf(path, sizeof(path), "/proc/%d/root", (int)init);
 	d->root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	d->group = d->socks_pidfd = -EBADF;

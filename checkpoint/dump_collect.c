@@ -123,7 +123,7 @@ static int mqueues_complete(struct ckpt_dump *d, struct err *e)
 
 static int order(struct ckpt_dump *d, struct err *e)
 {
-	return ckpt_order(d, d->init, e);
+	return ckpt_order(d, d->first, e);
 }
 
 /* The runtime confines a VPS by one filter, above those that it lives under itself. */
@@ -181,7 +181,10 @@ static int collector_run(struct ckpt_dump *d, const struct collector *c, struct 
 
 int ckpt_dump_collect(struct ckpt_dump *d, const struct ckpt_dump_options *o, struct err *e)
 {
-	int r = ckpt_header_collect(&d->tree.arena, d->init, o, &d->tree.header, e);
+	int r;
+
+	d->init = proc_live_tid(d->first);
+	r = ckpt_header_collect(&d->tree.arena, d->init, o, &d->tree.header, e);
 
 	if (r == 0 && d->precopy)
 		r = ckpt_final_begin(d, e);

@@ -301,7 +301,7 @@ static int add_fd(struct ckpt_dump *d, Ckpt__FdTable *t, int pidfd, struct ckpt_
 int ckpt_table_collect(struct ckpt_dump *d, pid_t tid, Ckpt__FdTable *t, struct err *e)
 {
 	cleanup_free struct ckpt_fd *f = calloc(1, sizeof(*f));
-	cleanup_close int pidfd = ckpt_task_pidfd(tid);
+	cleanup_close int pidfd = pidfd_open_task(tid);
 	cleanup_closedir DIR *dir = NULL;
 	const struct dirent *de;
 	char path[64];

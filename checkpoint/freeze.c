@@ -28,32 +28,6 @@ static bool has(const struct ckpt_process *p, pid_t tid)
 	return false;
 }
 
-static bool has_ended(pid_t pid)
-{
-	struct ckpt_status s;
-
-	return ckpt_status_read(pid, &s) == 0 && strstr(s.text, "\nState:\tZ");
-}
-
-/* All its threads are on their way out (PF_EXITING, or killed): it is a zombie, but that some are behind. */
-static bool is_leaving(pid_t pid)
-{
-	struct freeze_list tids = { 0 };
-	bool leaving = freeze_list_threads(&tids, pid) == 0;
-
-	for (size_t i = 0; leaving && i < tids.count; i++) {
-		uint64_t field[53] = { 0 }, pending = 0;
-		struct ckpt_status s;
-
-		if (ckpt_stat_read(tids.id[i], field) < 0 || ckpt_status_read(tids.id[i], &s) < 0)
-			continue; /* gone by now */
-		ckpt_status_numbers(&s, "SigPnd", 16, &pending, 1);
-		leaving = (field[9] & 4) || (pending >> (SIGKILL - 1) & 1);
-	}
-	free(tids.id);
-	return leaving;
-}
-
 /* A thread of the kernel's that does what an io_uring was asked for (PF_IO_WORKER, PF_USER_WORKER): it runs no list, must
  * go on so that requests end, and comes and goes as it is needed. Its name says nothing, as the process may change it. */
 static bool is_worker(pid_t tid)
@@ -72,11 +46,8 @@ static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 		r = ckpt_trace_interrupt(tid);
 	if (r == -ESRCH)
 		return 0; /* it has ended meanwhile */
-	if (r == -EPERM && tid == p->pid && has_ended(tid) && is_leaving(tid))
-		return 0;
-	if (r == -EPERM && tid == p->pid && has_ended(tid))
-		return err_set(e, ERR_UNSUPPORTED, "the first thread of process %d has ended before the others, which "
-			       "cannot be saved", (int)tid);
+	if (r == -EPERM && tid == p->pid && proc_is_zombie(tid))
+		return 0; /* before the others */
 	if (r == -EPERM) {
 		err_set(e, ERR_STATE, "thread %d of process %d is traced", (int)tid, (int)p->pid);
 		return err_hint(e, "a debugger or strace in the VPS must let go of it first");
@@ -107,7 +78,7 @@ static struct ckpt_process *find(struct ckpt_frozen *f, pid_t pid, struct err *e
 	}
 	f->procs = p;
 	p = &p[f->count++];
-	*p = (struct ckpt_process){ .pid = pid };
+	*p = (struct ckpt_process){ .pid = pid, .leader = pid };
 	return p;
 }
 
@@ -245,6 +216,7 @@ static int wait_all(struct ckpt_frozen *f, struct err *e)
 	return r;
 }
 
+/* The first thread first; one that has ended is not among them. */
 static void sort_leader(struct ckpt_process *p)
 {
 	for (size_t k = 1; k < p->count; k++)
@@ -252,6 +224,8 @@ static void sort_leader(struct ckpt_process *p)
 			p->tids[k] = p->tids[0];
 			p->tids[0] = p->pid;
 		}
+	if (p->count)
+		p->pid = p->tids[0];
 }
 
 static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
@@ -272,10 +246,6 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 		r = wait_all(f, e);
 	for (size_t i = 0; r == 0 && i < f->count;) {
 		sort_leader(&f->procs[i]);
-		if (f->procs[i].count && f->procs[i].tids[0] != f->procs[i].pid)
-			return err_set(e, ERR_UNSUPPORTED,
-				       "the first thread of process %d has ended before the others",
-				       (int)f->procs[i].pid);
 		if (f->procs[i].count) {
 			i++;
 			continue;
@@ -402,7 +372,7 @@ bool ckpt_is_frozen(const struct ckpt_frozen *f, pid_t pid, size_t *at)
 	for (size_t n = 0; n < f->count; n++) {
 		size_t i = (*at + n) % f->count;
 
-		if (f->procs[i].pid == pid) {
+		if (f->procs[i].leader == pid) {
 			*at = i;
 			return true;
 		}
@@ -459,6 +429,10 @@ void ckpt_frozen_reap(struct ckpt_frozen *f)
 {
 	struct freeze_list all = { 0 };
 
+	/* What has killed the group may have spared those whose first thread has ended (cgroup_kill()). */
+	for (size_t i = 0; i < f->count; i++)
+		if (f->procs[i].pid != f->procs[i].leader)
+			kill(f->procs[i].leader, SIGKILL);
 	for (size_t i = 0; i < f->count; i++)
 		for (size_t k = 0; k < f->procs[i].count; k++)
 			if (freeze_list_add(&all, f->procs[i].tids[k]) < 0)

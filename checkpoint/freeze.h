@@ -10,9 +10,14 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* One process, all of whose threads are stopped by us; tids[0] is the leader's. */
+/*
+ * One process, all of whose threads are stopped by us; tids[0] is the first thread's. Where that has ended before the
+ * others it is a zombie in which there is nothing to be seen (/proc/PID has no memory, files, namespaces): `pid` is
+ * that of a thread that lives, by whose number all of /proc/PID can be looked at, too.
+ */
 struct ckpt_process {
 	pid_t pid;
+	pid_t leader; /* the process's own number; pid, or that of a thread that has ended */
 	pid_t *tids;
 	size_t count;
 	int stop_signal; /* what it had been stopped by before (SIGSTOP and the like); 0: it ran */
@@ -48,7 +53,7 @@ int ckpt_freeze_one(pid_t pid, struct ckpt_frozen *ret, struct err *e);
 /* The processes of the group and of those below it, as they are now; the caller frees them. */
 int ckpt_list(const struct cgroup *c, pid_t **ret, size_t *count, struct err *e);
 
-/* Whether that process is among them. *at is where it was, and where to look first. */
+/* Whether that process (`leader`) is among them. *at is where it was, and where to look first. */
 bool ckpt_is_frozen(const struct ckpt_frozen *f, pid_t pid, size_t *at);
 
 /* Lets all of them go. Idempotent. */

@@ -125,7 +125,7 @@ static int collect_groups(const struct ckpt_sock *k, struct err *e)
 	return k->s->family == AF_INET ? groups4(k, text, e) : groups6(k, text, e);
 }
 
-/* Of those that only send no more nothing tells. */
+/* As far as a look at it tells: whether it receives no more. */
 static uint32_t shut(int fd)
 {
 	struct pollfd p = { fd, POLLRDHUP, 0 };
@@ -140,6 +140,8 @@ int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e)
 
 	k->s->state = k->s->peer.len ? TCP_ESTABLISHED : TCP_CLOSE;
 	k->s->shutdown = shut(k->fd);
+	if (r == 0)
+		r = ckpt_inet_shut(k, &k->s->shutdown, e);
 	if (r == 0)
 		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
 	if (r == 0)
@@ -198,7 +200,7 @@ int ckpt_inet_settle(int fd, const Ckpt__Socket *s, struct err *e)
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0)
 		return err_sys(e, "set an option of a datagram socket");
 	/* It is told that it is not connected, and shut down. */
-	if (s->shutdown && shutdown(fd, s->shutdown == 3 ? SHUT_RDWR : SHUT_RD) < 0 && errno != ENOTCONN)
+	if (s->shutdown && shutdown(fd, (int)s->shutdown - 1) < 0 && errno != ENOTCONN)
 		return err_sys(e, "shut a datagram socket down");
 	return 0;
 }
@@ -223,7 +225,7 @@ bool ckpt_inet_is_good(const Ckpt__Socket *s)
 {
 	size_t size = address_size(s->family);
 
-	if ((s->type != SOCK_DGRAM && s->type != SOCK_RAW) || s->name.len != size ||
+	if ((s->type != SOCK_DGRAM && s->type != SOCK_RAW) || s->name.len != size || s->shutdown > 3 ||
 	    s->n_group > 1024)
 		return false;
 	for (size_t i = 0; i < s->n_group; i++) {

@@ -21,8 +21,6 @@ struct ckpt_status {
 	char text[16384]; /* CKPT_GROUPS_MAX groups take up to 11 bytes each */
 };
 int ckpt_status_read(pid_t pid, struct ckpt_status *s);
-/* A pidfd of a process or a thread; a negative errno value. */
-int ckpt_task_pidfd(pid_t tid);
 /* What a stop will look at of a process and its threads is looked at once: it takes a third of the time then.
  * (warm.c) */
 void ckpt_warm(pid_t pid);
@@ -97,7 +95,8 @@ struct ckpt_dump {
 	size_t net_lock_count;
 	pid_t socks_of;         /* whose socket was taken last (sockets.c) */
 	int socks_pidfd;
-	pid_t init;
+	pid_t init;  /* the host's number of process 1's first thread that lives */
+	pid_t first; /* and of process 1 */
 	size_t level;           /* ckpt_pid_level() */
 	uint32_t uid_base, uid_count; /* the host's id of the VPS's 0 */
 	uint64_t tmpfs_bytes;
@@ -187,6 +186,8 @@ int ckpt_relate(struct ckpt_dump *d, struct err *e);
 int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s, struct err *e);
 int ckpt_thread_outside(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, const struct ckpt_status *s,
 			Ckpt__Thread *t, unsigned *ret_filters, struct err *e);
+/* The part of that which a status has. (collect_outside.c) */
+int ckpt_thread_status(struct ckpt_dump *d, pid_t tid, const struct ckpt_status *s, Ckpt__Thread *t, unsigned *ret_filters);
 /* Registers, signal mask and what the kernel is told by pointers. (collect_outside.c) */
 int ckpt_registers_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, struct err *e);
 /* Pending signals of a thread, or those of its process. (collect_outside.c) */

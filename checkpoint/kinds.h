@@ -154,6 +154,8 @@ uint32_t ckpt_dump_id(const struct ckpt_dump *d, uint32_t id);
 Ckpt__Shmem *ckpt_dump_shmem(struct ckpt_dump *d, int id);
 /* Shared memory by its open file; the id, from 1. Takes the fd. */
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e);
+/* The memfd at `path`, a link of /proc that reads `link`; the record's number. (kinds/memfd.c) */
+int ckpt_memfd_add(struct ckpt_dump *d, const char *path, const char *link, struct err *e);
 
 /* The number behind "key:" in fdinfo, in base; 0 or -ENOENT. */
 int ckpt_info_number(const struct ckpt_fd *f, const char *key, int base, uint64_t *ret);

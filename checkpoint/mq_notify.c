@@ -91,7 +91,7 @@ int ckpt_notify_resolve(const struct ckpt_dump *d, uint32_t queue, struct err *e
 	Ckpt__MqNotify *n = d->tree.mqueues[queue - 1]->notify;
 
 	for (size_t i = 0; n && i < d->tree.task_count; i++)
-		if (d->tree.tasks[i].pid == (pid_t)n->pid && fd_of(&d->tree, &d->tree.tasks[i], queue) >= 0) {
+		if (d->tree.tasks[i].leader == (pid_t)n->pid && fd_of(&d->tree, &d->tree.tasks[i], queue) >= 0) {
 			n->pid = d->tree.tasks[i].process->pid;
 			return 0;
 		}

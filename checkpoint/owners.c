@@ -54,7 +54,7 @@ static uint32_t inside(const struct ckpt_tree *t, int type, pid_t pid)
 		for (size_t n = 0; type == F_OWNER_TID && n < k->thread_count; n++)
 			if (k->tids[n] == pid)
 				return k->threads[n]->tid;
-		if (type == F_OWNER_PGRP ? getpgid(k->pid) == pid : k->pid == pid)
+		if (type == F_OWNER_PGRP ? getpgid(k->pid) == pid : k->leader == pid)
 			return type == F_OWNER_PGRP ? k->process->pgid : k->process->pid;
 	}
 	return 0;

@@ -65,7 +65,9 @@ struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err 
 		err_code(e, -ENOMEM, "watch process %d", (int)pid);
 		return NULL;
 	}
-	*w = (struct watched){ .pid = pid, .mm = (uint32_t)p->count + 1, .uffd = -EBADF, .moves = -EBADF };
+	*w = (struct watched){
+		.pid = pid, .tid = proc_live_tid(pid), .mm = (uint32_t)p->count + 1, .uffd = -EBADF, .moves = -EBADF,
+	};
 	p->procs = grown;
 	p->procs[p->count++] = w;
 	ckpt_warm(pid);
@@ -150,7 +152,7 @@ void ckpt_precopy_recognize(struct watched *w)
 {
 	uint64_t field[53] = { 0 };
 
-	if (ckpt_stat_read(w->pid, field) < 0)
+	if (ckpt_stat_read(w->tid, field) < 0)
 		field[4] = field[22] = field[28] = 0;
 	w->ppid = (pid_t)field[4];
 	w->stack = field[28];
@@ -190,7 +192,7 @@ static int scan(const struct ckpt_precopy *p, struct watched *w, int pagemap, st
 	}
 	if (r < 0 || !p->soft)
 		return r;
-	r = ckpt_soft_clear(w->pid, w->canary);
+	r = ckpt_soft_clear(w->tid, w->canary);
 	return r < 0 ? err_code(e, r, "take the marks off the memory of process %d", (int)w->pid) : 0;
 }
 
@@ -205,10 +207,12 @@ static bool has_ended(pid_t pid)
 /* 1: it has ended meanwhile. */
 static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c, struct err *e)
 {
-	cleanup_close int pagemap = ckpt_proc_open(w->pid, "pagemap");
+	cleanup_close int pagemap = -EBADF;
 	struct ckpt_source *s;
 	int r;
 
+	w->tid = proc_live_tid(w->pid);
+	pagemap = ckpt_proc_open(w->tid, "pagemap");
 	/* A process that was frozen from inside runs nothing for us, and writes nothing. */
 	w->renewed = ckpt_is_iced(p->cgroup, w->pid);
 	if (pagemap == -EMFILE || pagemap == -ENFILE)
@@ -218,16 +222,16 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	r = ckpt_layout_read(p, w, e);
 	if (r < 0)
 		return r;
-	s = ckpt_copy_add(c, w->mm, w->pid);
+	s = ckpt_copy_add(c, w->mm, w->tid);
 	if (!s)
 		return err_code(e, -ENOMEM, "copy memory");
 	s->family = w->family = has_family(p, w);
-	w->direct = ckpt_direct_find(w->pid);
+	w->direct = ckpt_direct_find(w->tid);
 	r = scan(p, w, pagemap, &s->ranges, e);
 	if (r == 0)
 		return 0;
 	/* Or it becomes another program just now: without its userfaultfd all of it is sent the next time. */
-	if (has_ended(w->pid) || r == -ESRCH || r == -EINVAL || r == -EFAULT) {
+	if (has_ended(w->tid) || r == -ESRCH || r == -EINVAL || r == -EFAULT) {
 		s->ranges.count = 0;
 		w->canary = 0;
 		return 1;
@@ -253,7 +257,8 @@ static void leave_out_shared(struct ckpt_precopy *p, pid_t *pids, size_t n)
 	for (size_t i = 1; i < n; i++) {
 		struct watched *a, *b;
 
-		if (syscall(SYS_kcmp, pids[i - 1], pids[i], KCMP_VM, 0, 0) != 0)
+		/* First threads that have ended have no memory alike. */
+		if (syscall(SYS_kcmp, pids[i - 1], pids[i], KCMP_VM, 0, 0) != 0 || proc_is_zombie(pids[i]))
 			continue;
 		a = find(p, pids[i - 1]);
 		b = find(p, pids[i]);
@@ -313,7 +318,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 
 	for (size_t i = 0; i < p->count; i++) {
 		const struct watched *w = p->procs[i];
-		cleanup_close int pagemap = w->there ? ckpt_proc_open(w->pid, "pagemap") : -EBADF;
+		cleanup_close int pagemap = w->there ? ckpt_proc_open(w->tid, "pagemap") : -EBADF;
 		struct ckpt_ranges l = { 0 };
 
 		for (size_t k = 0; pagemap >= 0 && k < w->areas.count; k++) {
@@ -337,7 +342,7 @@ static uint64_t count_dirty(const struct ckpt_precopy *p)
 int ckpt_round_begin(struct ckpt_precopy *p, struct err *e)
 {
 	Ckpt__Header *h;
-	int r = ckpt_header_collect(&p->arena, p->init, p->o, &h, e);
+	int r = ckpt_header_collect(&p->arena, proc_live_tid(p->init), p->o, &h, e);
 
 	if (r == 0)
 		r = ckpt_write_message(p->w, CKPT_REC_PRECOPY, p->rounds, h, e);
@@ -431,7 +436,7 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_code(e, -ENOMEM, "copy memory");
-	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .level = ckpt_pid_level(init), .o = o, .soft = soft,
+	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .level = ckpt_pid_level(proc_live_tid(init)), .o = o, .soft = soft,
 				    .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
 	r = p->w ? ckpt_ids_of(init, &p->uid_base, &p->uid_count, e) : -ENOMEM;

@@ -122,5 +122,5 @@ void ckpt_direct_settle(const struct ckpt_precopy *p)
 		nanosleep(&(struct timespec){ 0, SETTLE_US * 1000 }, NULL);
 	for (size_t i = 0; !p->rings && i < p->count; i++)
 		if (p->procs[i]->there && p->procs[i]->direct)
-			settle_one(p->procs[i]->pid, end);
+			settle_one(p->procs[i]->tid, end);
 }

@@ -51,7 +51,7 @@ static int compare(struct ckpt_pair *pair, const struct watched *child, const st
 static int look(struct ckpt_pair *pair, const struct watched *child, const struct watched *parent,
 		struct ckpt_ranges *l)
 {
-	cleanup_close int mine = ckpt_proc_open(child->pid, "pagemap"), its = ckpt_proc_open(parent->pid, "pagemap");
+	cleanup_close int mine = ckpt_proc_open(child->tid, "pagemap"), its = ckpt_proc_open(parent->tid, "pagemap");
 	int r;
 
 	pair->child = mine;
@@ -120,7 +120,7 @@ static int send(struct ckpt_precopy *p, struct ckpt_copy *c, const struct watche
 
 	if (!from)
 		return 0;
-	to = ckpt_copy_add(&first, w->mm, w->pid);
+	to = ckpt_copy_add(&first, w->mm, w->tid);
 	if (!to)
 		return err_code(e, -ENOMEM, "copy memory");
 	to->family = true;

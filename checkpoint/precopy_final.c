@@ -57,7 +57,7 @@ int ckpt_final_number(struct ckpt_dump *d, struct err *e)
 	d->precopy->finishing = true;
 	forget_unused(d);
 	for (size_t i = 0; i < d->tree.task_count; i++) {
-		struct watched *w = ckpt_precopy_find(d->precopy, d->tree.tasks[i].pid, e);
+		struct watched *w = ckpt_precopy_find(d->precopy, d->tree.tasks[i].leader, e);
 
 		if (!w)
 			return -ENOMEM;

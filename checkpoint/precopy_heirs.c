@@ -24,7 +24,7 @@ static size_t parent_of(const struct ckpt_tree *t, size_t i)
 static bool is_told(struct ckpt_dump *d, size_t i)
 {
 	for (size_t k = 0; k < d->precopy->count; k++)
-		if (d->precopy->procs[k]->pid == d->tree.tasks[i].pid)
+		if (d->precopy->procs[k]->pid == d->tree.tasks[i].leader)
 			return d->precopy->procs[k]->layout != 0;
 	return false;
 }

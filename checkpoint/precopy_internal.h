@@ -33,6 +33,7 @@ struct area_list {
 
 struct watched {
 	pid_t pid, ppid;
+	pid_t tid; /* by whom it is looked at: proc_live_tid() */
 	uint32_t mm;
 	int uffd;            /* the one file of most that stays open: there may be thousands */
 	int moves;           /* of shared memory that is watched: likewise (precopy_steady.c) */

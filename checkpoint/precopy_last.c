@@ -36,8 +36,8 @@ static int scan_area(int pagemap, const struct area *a, struct ckpt_ranges *ret)
 
 static int scan_process(const struct watched *w, struct ckpt_copy *c)
 {
-	cleanup_close int pagemap = ckpt_proc_open(w->pid, "pagemap");
-	struct ckpt_source *s = pagemap < 0 ? NULL : ckpt_copy_add(c, w->mm, w->pid);
+	cleanup_close int pagemap = ckpt_proc_open(w->tid, "pagemap");
+	struct ckpt_source *s = pagemap < 0 ? NULL : ckpt_copy_add(c, w->mm, w->tid);
 	int r = 0;
 
 	if (pagemap == -EMFILE || pagemap == -ENFILE)

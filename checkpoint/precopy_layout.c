@@ -63,12 +63,12 @@ static void keep_hopeless(struct watched *w)
 static int look_at_huge(struct watched *w)
 {
 	struct ckpt_flags flags = { 0 };
-	int r = ckpt_flags_read(&flags, w->pid);
+	int r = ckpt_flags_read(&flags, w->tid);
 
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++) {
 		struct area *a = &w->areas.a[i];
 		struct ckpt_map m = { .start = a->start, .end = a->end };
-		const struct ckpt_flag *f = a->unnamed ? ckpt_flags_find(&flags, w->pid, &m) : NULL;
+		const struct ckpt_flag *f = a->unnamed ? ckpt_flags_find(&flags, w->tid, &m) : NULL;
 
 		if (!f || !f->huge)
 			continue;
@@ -98,7 +98,7 @@ bool ckpt_layout_has_rings(pid_t pid)
 
 int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 {
-	cleanup_fclose FILE *f = ckpt_maps_open(w->pid);
+	cleanup_fclose FILE *f = ckpt_maps_open(w->tid);
 	struct area_list last = w->before;
 	bool huge = false;
 	struct ckpt_map m;
@@ -114,7 +114,7 @@ int ckpt_layout_read(struct ckpt_precopy *p, struct watched *w, struct err *e)
 		else if (is_ring(&m))
 			p->rings = true;
 		else if (m.perms[3] == 's')
-			r = ckpt_shared_meet(p, w->pid, &m);
+			r = ckpt_shared_meet(p, w->tid, &m);
 	}
 	if (r < 0)
 		return err_code(e, r, "read the map of process %d", (int)w->pid);
@@ -178,7 +178,7 @@ static int find_huge(const struct watched *w, struct ckpt_ranges *ret)
 		if (!w->areas.a[i].huge)
 			continue;
 		if (pagemap < 0)
-			pagemap = ckpt_proc_open(w->pid, "pagemap");
+			pagemap = ckpt_proc_open(w->tid, "pagemap");
 		if (pagemap < 0)
 			return pagemap;
 		r = ckpt_scan_own(pagemap, w->areas.a[i].start, w->areas.a[i].end, CKPT_SCAN_HUGE, ret, NULL);

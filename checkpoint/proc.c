@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 int ckpt_status_read(pid_t pid, struct ckpt_status *s)
@@ -86,13 +85,4 @@ int ckpt_stat_read(pid_t pid, uint64_t field[53])
 			return i > 51 ? 0 : -EPROTO;
 	}
 	return 0;
-}
-
-int ckpt_task_pidfd(pid_t tid)
-{
-	long fd = syscall(SYS_pidfd_open, tid, 0);
-
-	if (fd < 0 && (errno == EINVAL || errno == ENOENT)) /* it is no process's first thread */
-		fd = syscall(SYS_pidfd_open, tid, O_EXCL /* PIDFD_THREAD, Linux 6.9 */);
-	return fd < 0 ? -errno : (int)fd;
 }

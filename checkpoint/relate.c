@@ -33,7 +33,7 @@ static size_t descend(struct ckpt_frozen *f, pid_t *parents, size_t from, size_t
 {
 	for (size_t i = from; i < done; i++)
 		for (size_t k = done; k < f->count; k++)
-			if (parents[k] == f->procs[i].pid)
+			if (parents[k] == f->procs[i].leader)
 				swap(f, parents, k, done++);
 	return done;
 }
@@ -53,20 +53,21 @@ int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e)
 		if (r < 0)
 			return err_code(e, r, "look at process %d", (int)f->procs[i].pid);
 		parents[i] = (pid_t)field[4];
-		if (f->procs[i].pid == init) {
+		if (f->procs[i].leader == init) {
 			swap(f, parents, 0, i);
 			done = 1;
 		}
 	}
 	if (!done)
 		return err_set(e, ERR_STATE, "process %d is not in the VPS's group", (int)init);
+	d->init = f->procs[0].pid;
 	done = descend(f, parents, 0, done);
 	/* What is left was started from outside, or descends from what was. */
 	for (size_t i = done; i < f->count; i++) {
 		bool inside = false;
 
 		for (size_t k = done; k < f->count; k++)
-			inside = inside || f->procs[k].pid == parents[i];
+			inside = inside || f->procs[k].leader == parents[i];
 		if (inside)
 			continue;
 		swap(f, parents, i, done);
@@ -151,7 +152,7 @@ static int parents(struct ckpt_tree *t, struct err *e)
 		pid_t parent = (pid_t)k->ppid;
 		size_t n = 0;
 
-		while (n < i && t->tasks[n].pid != parent)
+		while (n < i && t->tasks[n].leader != parent)
 			n++;
 		k->ppid = n < i ? t->tasks[n].process->pid : 0;
 		if (n == i && i > 0 && k->sid != k->pid)

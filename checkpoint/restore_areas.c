@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/policies.h"
+#include "checkpoint/program.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/uring.h"
 
@@ -123,29 +124,20 @@ static int map_objects(struct restore *r, struct restoring *p, struct list *l, s
 int restore_memory(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Mm *mm = p->task->mm;
-	struct prctl_mm_map map = {
-		.start_code = mm->start_code, .end_code = mm->end_code, .start_data = mm->start_data,
-		.end_data = mm->end_data, .start_brk = mm->start_brk, .brk = mm->brk,
-		.start_stack = mm->start_stack, .arg_start = mm->arg_start, .arg_end = mm->arg_end,
-		.env_start = mm->env_start, .env_end = mm->env_end, .auxv_size = (uint32_t)mm->auxv.len,
-		.exe_fd = (uint32_t)p->exe_fd,
-	};
 	int n;
 
 	list_init(l, r);
 	n = map_areas(r, p, l, e);
 	if (n == 0)
 		n = map_objects(r, p, l, e);
-	if (n == 0 && !list_fits(l, 2, sizeof(map) + mm->auxv.len + 64))
+	if (n == 0 && !list_fits(l, 2, sizeof(struct prctl_mm_map) + mm->auxv.len + 64))
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0)
 		return n;
 	if (mm->vdso)
 		list_call(l, "map the vdso", SYS_arch_prctl, mm->compat_vdso.len ? ARCH_MAP_VDSO_32 : ARCH_MAP_VDSO_64,
 			  mm->vdso, 0, 0, 0, 0);
-	map.auxv = (void *)(uintptr_t)list_put(l, mm->auxv.data, mm->auxv.len); /* NOLINT */
-	list_call(l, "set the memory map", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP,
-		  list_put(l, &map, sizeof(map)), sizeof(map), 0, 0);
+	restore_set_map(mm, mm->exe_memfd ? -1 : p->exe_fd, l);
 	return list_start(l, &p->batch, &p->threads[0], e);
 }
 

@@ -9,6 +9,8 @@
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
+#include "checkpoint/leaders.h"
+#include "checkpoint/program.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_phases.h"
@@ -194,6 +196,7 @@ static const struct {
 	{ "memory areas", NULL, restore_memory },
 	{ "what is not inherited", NULL, restore_disown },
 	{ "contents", contents, NULL },
+	{ "programs in memory", NULL, restore_program },
 	{ "what needs all processes", late, NULL },
 	{ "tables of open files", tables, NULL },
 	{ "user namespaces", users, NULL },
@@ -202,13 +205,16 @@ static const struct {
 	{ "threads", NULL, restore_threads },
 	{ "signals", NULL, restore_signals },
 	{ "requests", NULL, restore_uring_requests },
+	/* Nobody is born any more; and a pid namespace is entered by the first thread of its process 1. */
+	{ "last numbers", settle_numbers, NULL },
+	{ "first threads that have ended", NULL, restore_leader },
+	{ "signals of parents' ends", NULL, restore_tie },
 	{ "waits", NULL, restore_waits },
 	{ "calls", NULL, restore_waits_enter },
 	{ "interrupted calls", NULL, restore_waits_finish },
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },
-	{ "last numbers", settle_numbers, NULL },
 	{ "frozen groups", freeze_groups, NULL },
 };
 

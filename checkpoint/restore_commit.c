@@ -24,7 +24,7 @@ static int await_clocks(struct restore *r, struct err *e)
 	int64_t offset[2];
 	uint64_t now, late;
 	struct timespec ts;
-	int n = ckpt_clock_offsets(rt_init_pid(r->vps), offset, e);
+	int n = ckpt_clock_offsets(r->procs[0].threads[0].tid, offset, e);
 
 	if (n < 0)
 		return n;

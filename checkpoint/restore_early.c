@@ -244,7 +244,15 @@ static int make_shmem(struct restore *r, const Ckpt__Shmem *m, int *ret_its, str
 	pidfd = pidfd_open_pid(first->task.pid);
 	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)its, 0);
 	*ret_its = (int)its;
-	return fd < 0 ? err_sys(e, "take shared memory") : fd;
+	if (fd < 0)
+		return err_sys(e, "take shared memory");
+	/* Unless its pages are taken by that, ours is enough; what is a program must not be open for writing. */
+	if (!m->huge)
+		n = ckpt_batch_one(&first->p.batch, &first->p.threads[0],
+				   &(struct ckpt_call){ SYS_close, { (uint64_t)its }, 0 }, &its, e);
+	if (n < 0)
+		close(fd);
+	return n < 0 ? n : fd;
 }
 
 /* Process 1 takes the huge pages that there are, so that the VPS pays for them. */
@@ -394,6 +402,12 @@ size_t restore_early_tids(const struct restore *r, pid_t *tids)
 			n++;
 		}
 	return n;
+}
+
+void restore_early_leave_shmem(struct restore *r, uint32_t id)
+{
+	if (r->early && id <= r->early->shmem_count)
+		fd_close(&r->early->shmems[id - 1].fd);
 }
 
 void restore_early_done(struct restore *r)

@@ -331,6 +331,8 @@ static int close_shmems(struct restore *r, struct err *e)
 		if (n == 0 && !r->tree.shmems[i]->memfd)
 			ckpt_fdless_note(r->shmem_fd[i]);
 		fd_close(&r->shmem_fd[i]);
+		if (r->tree.shmems[i]->executed)
+			restore_early_leave_shmem(r, i + 1);
 	}
 	return n;
 }

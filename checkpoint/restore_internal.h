@@ -308,6 +308,7 @@ void restore_heirs_done(struct restore *r);
 int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
 /* A copy of the fd of shared memory that is there; negative: none. */
 int restore_early_shmem(const struct restore *r, uint32_t id);
+void restore_early_leave_shmem(struct restore *r, uint32_t id); /* which nothing is put into any more */
 /* What was seen of process 1's network before, or NULL. */
 const struct ckpt_netlook *restore_early_look(const struct restore *r);
 /* Tasks that are not part of the tree: their count. `tids` may be NULL. */

@@ -64,9 +64,9 @@ static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
 	if (ckpt_huge_take(fd, s, e) < 0)
 		return -ENOSPC;
-	if (!(s->seals & F_SEAL_WRITE))
+	if (!(s->seals & F_SEAL_WRITE) && !s->executed)
 		return place(TAKE_FD(fd), at, e);
-	/* It is sealed when it is filled, which mappings that could be written to would prevent. */
+	/* It is sealed, or a program, when it is filled, which what could be written to would prevent. */
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
 	again = open(path, O_RDONLY | O_CLOEXEC);
 	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);

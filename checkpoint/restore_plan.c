@@ -115,7 +115,7 @@ static int plan_mapped(struct restore *r, struct restoring *p, struct err *e)
 			return n;
 		p->area_fd[k] = n;
 	}
-	n = mm->exe_ghost ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
+	n = mm->exe_ghost || mm->exe_memfd ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
 	p->exe_fd = n;
 	return n < 0 ? n : 0;
 }
@@ -142,7 +142,8 @@ static void number_mapped(struct restore *r, struct restoring *p)
 {
 	const Ckpt__Mm *mm = p->task->mm;
 
-	p->exe_fd = mm->exe_ghost ? restore_fd_ghost(r, mm->exe_ghost) : restore_fd_mapped(r, (size_t)p->exe_fd);
+	p->exe_fd = mm->exe_memfd ? restore_fd_shmem(r, mm->exe_memfd)
+		    : mm->exe_ghost ? restore_fd_ghost(r, mm->exe_ghost) : restore_fd_mapped(r, (size_t)p->exe_fd);
 	for (size_t k = 0; k < mm->n_area; k++)
 		p->area_fd[k] = mm->area[k]->ghost ? restore_fd_ghost(r, mm->area[k]->ghost)
 						   : restore_fd_mapped(r, (size_t)p->area_fd[k]);

@@ -9,6 +9,7 @@
 #include "checkpoint/dnotify.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/ldt.h"
+#include "checkpoint/leaders.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/own.h"
 #include "checkpoint/queues.h"
@@ -281,9 +282,9 @@ static int set_thread(struct restore *r, struct restoring *p, size_t i, struct l
 	restore_attributes(t, l);
 	set_identity(t, restore_has_own_user(r, p) ? t : p->as, l);
 	/* Another identity undoes these (prctl(2)). The first is tied to its holder. */
-	if (i > 0 || p->task->process->pid != 1)
+	if ((i > 0 || p->task->process->pid != 1) && !(t->pdeath_signal && restore_is_tied_late(r, p)))
 		list_call(l, "tie it to its parent", SYS_prctl, PR_SET_PDEATHSIG, t->pdeath_signal, 0, 0, 0, 0);
-	else
+	else if (i == 0 && p->task->process->pid == 1)
 		list_call(l, "tie it to its holder", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0, 0);
 	if (i == 0)
 		list_call(l, NULL, SYS_prctl, PR_SET_DUMPABLE, p->task->process->dumpable == 1, 0, 0, 0, 0);

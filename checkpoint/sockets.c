@@ -216,7 +216,7 @@ static int pidfd_of(struct ckpt_dump *d, pid_t tid)
 	if (d->socks_of != tid)
 		fd_close(&d->socks_pidfd);
 	if (d->socks_pidfd < 0)
-		d->socks_pidfd = ckpt_task_pidfd(tid);
+		d->socks_pidfd = pidfd_open_task(tid);
 	d->socks_of = tid;
 	return d->socks_pidfd;
 }

@@ -9,6 +9,7 @@
 #include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/ldt.h"
+#include "checkpoint/leaders.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
@@ -364,6 +365,7 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 
 	if (!k->mm || !k->actions || !k->fds || !k->thread_count || pid == 0 || pid > 4194304 ||
 	    k->process->cwd_ghost > t->ghost_count || k->process->root_ghost > t->ghost_count || k->mm->exe_ghost > t->ghost_count ||
+	    k->mm->exe_memfd > t->shmem_count || (k->mm->exe_memfd && !t->shmems[k->mm->exe_memfd - 1]->executed) ||
 	    k->threads[0]->tid != pid || k->process->exit_signal > 64 || !is_stop_signal(k->process->stop_signal) ||
 	    k->process->terminal > t->file_count || k->process->n_itimers > 3 || k->process->n_rlimits > 16)
 		return bad(e, "process", pid);
@@ -394,6 +396,8 @@ static int check_task(const struct ckpt_tree *t, const struct ckpt_task *k, stru
 	if (ckpt_locks_check(NULL, k->fds, e) < 0 || ckpt_undo_check(t, k, e) < 0)
 		return -EIO;
 	r = ckpt_timers_check(k, e);
+	if (r == 0)
+		r = ckpt_leader_check(k, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < k->fds->n_fd; i++)

@@ -68,7 +68,8 @@ struct ckpt_task {
 	Ckpt__PendingSignals **pending;
 	size_t pending_count;
 	/* dump: as the host sees it. restore: likewise, once it is there. */
-	pid_t pid;
+	pid_t pid;                  /* dump: as struct ckpt_process has it */
+	pid_t leader;               /* dump */
 	pid_t *tids;
 	pid_t host_group;
 	uint32_t host_terminal;     /* tty_nr and tpgid of proc(5) */

@@ -3,6 +3,7 @@
 /* Requests of io_uring that are under way, by the threads that have made them. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/drain.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kernel.h"
@@ -31,7 +32,7 @@ static int add_ring(struct ckpt_dump *d, struct ckpt_uring_table *t, int pidfd, 
 /* Those that a thread has open. */
 static int find_rings(struct ckpt_dump *d, pid_t tid, struct ckpt_uring_table *t, struct err *e)
 {
-	cleanup_close int pidfd = ckpt_task_pidfd(tid);
+	cleanup_close int pidfd = pidfd_open_task(tid);
 	cleanup_closedir DIR *dir = NULL;
 	const struct dirent *de;
 	char path[64];

@@ -7,6 +7,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/restore_internal.h"

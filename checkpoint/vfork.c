@@ -6,6 +6,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/internal.h"
 
 #include <errno.h>
@@ -57,7 +58,8 @@ bool ckpt_vfork_find(pid_t *pids, size_t count, bool *ret_shared, pid_t *ret_par
 	/* A child still shares its parent's memory: few do, so that few need be looked at. */
 	qsort_r(pids, count, sizeof(*pids), by_memory, ret_shared);
 	for (size_t i = 1; i < count; i++) {
-		if (by_memory(&pids[i - 1], &pids[i], ret_shared) != 0)
+		/* First threads that have ended have no memory alike. */
+		if (by_memory(&pids[i - 1], &pids[i], ret_shared) != 0 || proc_is_zombie(pids[i]))
 			continue;
 		*ret_shared = true;
 		for (size_t k = i - 1; k <= i; k++)

@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/batch.h"
+#include "checkpoint/internal.h"
 #include "checkpoint/freeze.h"
 
 #include <errno.h>
@@ -84,7 +85,7 @@ static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 	struct ckpt_call calls[] = {
 		{ SYS_userfaultfd, { FLAGS }, 0 }, { SYS_close, { (uint64_t)lowest_free(b->pid) }, 0 },
 	};
-	cleanup_close int pidfd = pidfd_open_pid(b->pid);
+	cleanup_close int pidfd = pidfd_open_task(b->pid);
 	struct making m = { b, pidfd, -EBADF, -EBADF };
 	struct err ignored;
 	int r, left;

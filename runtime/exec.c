@@ -193,7 +193,7 @@ static int run_inside(const struct rt_vps *v, const struct rt_exec *x, const str
 	return rt_execve(&argv, &env, e);
 }
 
-static _Noreturn void exec_child(const struct rt_vps *v, const struct rt_exec *x,
+static _Noreturn void exec_child(const struct rt_vps *v, int spaces, const struct rt_exec *x,
 				 const struct rt_stdio *stdio,
 				 const struct cgroup_entry *entry, int sock)
 {
@@ -204,19 +204,19 @@ static _Noreturn void exec_child(const struct rt_vps *v, const struct rt_exec *x
 		_exit(report(sock, &e));
 	if (rt_rlimits_apply(&v->spec->rlimits, 0, &e) < 0)
 		_exit(report(sock, &e));
-	close_all_but(sock, v->pidfd, stdio->fd[0], stdio->fd[1], stdio->fd[2]);
-	if (rt_enter(v, &e) < 0)
+	close_all_but(sock, spaces, stdio->fd[0], stdio->fd[1], stdio->fd[2]);
+	if (rt_enter(spaces, &e) < 0)
 		_exit(report(sock, &e));
 	run_inside(v, x, stdio, sock, &e);
 	_exit(report(sock, &e));
 }
 
 /* Children of the holder are to be born in the VPS's pid namespace; its own stays (setns(2)). */
-int rt_join_pidns(struct rt_vps *v, struct err *e)
+int rt_join_pidns(struct rt_vps *v, int pidfd, struct err *e)
 {
 	if (v->pidns_joined)
 		return 0;
-	if (setns(v->pidfd, CLONE_NEWPID) < 0)
+	if (setns(pidfd, CLONE_NEWPID) < 0)
 		return err_sys(e, "enter the VPS's pid namespace");
 	v->pidns_joined = true;
 	return 0;
@@ -278,10 +278,16 @@ static void end_child(int pidfd)
 		continue;
 }
 
+/* A pidfd that leads to init's namespaces: not init's own when its first thread has ended before the others. */
+static int open_spaces(const struct rt_vps *v)
+{
+	return proc_is_zombie(v->pid) ? pidfd_open_task(proc_live_tid(v->pid)) : fcntl(v->pidfd, F_DUPFD_CLOEXEC, 0);
+}
+
 int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio, pid_t *ret_pid,
 	    int *ret_pidfd, int *ret_master, struct err *e)
 {
-	cleanup_close int group = -EBADF, sock = -EBADF;
+	cleanup_close int group = -EBADF, sock = -EBADF, spaces = open_spaces(v);
 	int pidfd = -EBADF, master = -EBADF, r;
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP,
@@ -291,7 +297,7 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 	struct rt_birth b;
 	pid_t pid;
 
-	r = rt_join_pidns(v, e);
+	r = spaces < 0 ? err_code(e, spaces, "enter the VPS's pid namespace") : rt_join_pidns(v, spaces, e);
 	if (r < 0)
 		return r;
 	group = rt_init_cgroup_open(v, e);
@@ -303,7 +309,7 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 		return r;
 	pid = rt_birth_clone(&b, &args);
 	if (pid == 0)
-		exec_child(v, x, stdio, &b.entry, b.theirs);
+		exec_child(v, spaces, x, stdio, &b.entry, b.theirs);
 	sock = rt_birth_end(&b);
 	if (pid < 0)
 		return err_code(e, pid, "make a process in the VPS");

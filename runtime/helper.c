@@ -19,7 +19,7 @@ static int enter(const struct rt_vps *v, const struct cgroup_entry *entry, struc
 	if (r < 0)
 		return r;
 	umask(0022);
-	return rt_enter(v, e);
+	return rt_enter(v->pidfd, e);
 }
 
 static _Noreturn void inside(const struct rt_vps *v, const struct cgroup_entry *entry, int sock,
@@ -83,7 +83,7 @@ int rt_helper(struct rt_vps *v, const struct rt_helper *h, pid_t *ret, struct er
 	};
 	cleanup_close int sock = -EBADF;
 	struct rt_birth b;
-	int r = rt_join_pidns(v, e);
+	int r = rt_join_pidns(v, v->pidfd, e);
 	pid_t pid;
 
 	if (r == 0)

@@ -206,14 +206,14 @@ int rt_stdio_take(const struct rt_stdio *stdio, struct err *e);
  * failure, ERR_NOCMD or ERR_NOEXEC. */
 int rt_execve(const struct strv *argv, const struct strv *env, struct err *e);
 
-/* Children of the holder are born in the VPS's pid namespace (exec.c). */
-int rt_join_pidns(struct rt_vps *v, struct err *e);
+/* Children of the holder are born in the VPS's pid namespace, to which a pidfd leads (exec.c). */
+int rt_join_pidns(struct rt_vps *v, int pidfd, struct err *e);
 /* The group that init is in: systemd moves itself below the payload, which can then hold no process
  * of its own (the no-internal-process rule, cgroup-v2.rst). (exec.c) */
 int rt_init_cgroup_open(const struct rt_vps *v, struct err *e);
-/* In a child that was born in the VPS's pid namespace and cgroup: enters its other namespaces and becomes
- * its root. (outside.c) */
-int rt_enter(const struct rt_vps *v, struct err *e);
+/* In a child that was born in the VPS's pid namespace and cgroup: enters its other namespaces, to
+ * which a pidfd leads, and becomes its root. (outside.c) */
+int rt_enter(int pidfd, struct err *e);
 /* Lets go of what rt_keep() took, and waits for the parents of processes that rt_outside() made, which have
  * ended. (outside.c) */
 void rt_outside_done(struct rt_vps *v);

@@ -2,6 +2,7 @@
 #include "runtime/network.h"
 
 #include "base/parse.h"
+#include "base/proc.h"
 #include "runtime/internal.h"
 
 #include <errno.h>
@@ -122,7 +123,7 @@ static int change_network(struct rt_vps *v, const struct rt_network *next, struc
 		return err_set(e, ERR_STATE, "net: the host's own network is taken or left at a start");
 	if (rt_network_is_host(next))
 		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)proc_live_tid(v->pid));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_sys(e, "open the VPS's network namespace");

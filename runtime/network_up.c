@@ -2,6 +2,7 @@
 
 /* The network of one VPS as its start makes it, and what is done with it while it runs; network.c reads it. */
 #include "base/log.h"
+#include "base/proc.h"
 #include "netns/hold.h"
 #include "netns/netns.h"
 #include "runtime/internal.h"
@@ -12,7 +13,7 @@ static int open_netns(const struct rt_vps *v)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)v->pid);
+	snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)proc_live_tid(v->pid));
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 

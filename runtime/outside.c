@@ -41,10 +41,10 @@ struct birth {
 	void *arg;
 };
 
-int rt_enter(const struct rt_vps *v, struct err *e)
+int rt_enter(int pidfd, struct err *e)
 {
 	/* One call enters them all or none; the user namespace first, which owns the others. */
-	if (setns(v->pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(v->pidfd, NAMESPACES) < 0)
+	if (setns(pidfd, NAMESPACES | CLONE_NEWTIME) < 0 && setns(pidfd, NAMESPACES) < 0)
 		return err_sys(e, "enter the VPS");
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
@@ -62,7 +62,7 @@ static int confine(const struct birth *b, struct err *e)
 	if (r == 0)
 		r = rt_rlimits_apply(&b->v->spec->rlimits, 0, e);
 	if (r == 0)
-		r = rt_enter(b->v, e);
+		r = rt_enter(b->v->pidfd, e);
 	if (r < 0)
 		return r;
 	r = rt_stdio_take(&none, e);
@@ -190,7 +190,7 @@ int rt_outside(struct rt_vps *v, pid_t number, void (*stay)(void *arg), void *ar
 int rt_last_number(struct rt_vps *v, pid_t number, struct err *e)
 {
 	char text[16];
-	int status, r = rt_join_pidns(v, e);
+	int status, r = rt_join_pidns(v, v->pidfd, e);
 	pid_t pid;
 
 	if (r < 0)

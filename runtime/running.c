@@ -16,7 +16,7 @@ int rt_root_changed(const struct rt_vps *v, struct err *e)
 	cleanup_close int fd = -EBADF;
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/root", (int)v->pid);
+	snprintf(path, sizeof(path), "/proc/%d/root", (int)proc_live_tid(v->pid));
 	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "open the VPS's root") : storage_root_reread(fd, e);
 }
@@ -78,5 +78,10 @@ int rt_thaw(struct rt_vps *v, struct err *e)
 
 int rt_kill(struct rt_vps *v, struct err *e)
 {
-	return cgroup_kill(&v->cgroup, e);
+	int r = cgroup_kill(&v->cgroup, e);
+
+	/* Which spares processes whose first thread has ended before the others (cgroup.h): the end of process 1 is theirs. */
+	if (r == 0 && v->pidfd >= 0)
+		pidfd_signal(v->pidfd, SIGKILL);
+	return r;
 }

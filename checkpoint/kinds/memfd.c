@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 
@@ -6,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool is(const struct ckpt_fd *f)
@@ -13,18 +15,20 @@ static bool is(const struct ckpt_fd *f)
 	return strncmp(f->link, "/memfd:", 7) == 0;
 }
 
-static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
+int ckpt_memfd_add(struct ckpt_dump *d, const char *path, const char *link, struct err *e)
 {
-	char path[64], name[256];
-	int fd, seals, id;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), seals, id;
+	struct stat st;
+	char name[256];
 	Ckpt__Shmem *s;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return err_sys(e, "open a memfd of process %d", (int)f->pid);
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		err_sys(e, "open the memfd %s", path);
+		fd_close(&fd);
+		return -EIO;
+	}
 	seals = fcntl(fd, F_GET_SEALS);
-	snprintf(name, sizeof(name), "%s", f->link + 7);
+	snprintf(name, sizeof(name), "%s", link + 7);
 	if (strlen(name) > 10)
 		name[strlen(name) - 10] = '\0'; /* " (deleted)" */
 	id = ckpt_shmem_add(d, fd, name, e);
@@ -32,13 +36,23 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 		return id;
 	s = ckpt_dump_shmem(d, id);
 	s->memfd = 1;
-	s->mode = f->st.st_mode & 07777;
-	s->uid = f->st.st_uid - d->uid_base;
-	s->gid = f->st.st_gid - d->uid_base;
+	s->mode = st.st_mode & 07777;
+	s->uid = st.st_uid - d->uid_base;
+	s->gid = st.st_gid - d->uid_base;
 	s->seals = seals > 0 ? (uint32_t)seals : 0;
 	s->name = ckpt_strdup(ckpt_dump_arena(d), name);
-	out->object = (uint32_t)id;
-	return s->name ? 0 : err_code(e, -ENOMEM, "collect a memfd");
+	return s->name ? id : err_code(e, -ENOMEM, "collect a memfd");
+}
+
+static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
+{
+	char path[64];
+	int id;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)f->pid, f->fd);
+	id = ckpt_memfd_add(d, path, f->link, e);
+	out->object = id > 0 ? (uint32_t)id : 0;
+	return id < 0 ? id : 0;
 }
 
 static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)

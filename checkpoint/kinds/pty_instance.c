@@ -228,7 +228,7 @@ static int find_input(struct ckpt_dump *d, Ckpt__Pty *p, const struct ckpt_seen 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", node);
 	if (node >= 0)
 		fd = open(path, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	else if ((pidfd = pidfd_open_pid(s->pid)) >= 0)
+	else if ((pidfd = pidfd_open_task(s->pid)) >= 0)
 		fd = (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0);
 	return fd < 0 ? err_sys(e, "open terminal %u of process %d", p->index, (int)s->pid) :
 			ckpt_pty_input(d, fd, p, e);

@@ -309,7 +309,7 @@ int ckpt_uring_resolve(struct ckpt_dump *d, struct err *e)
 
 		if (d->tree.files[i]->kind != CKPT_FILE_URING)
 			continue;
-		pidfd = ckpt_task_pidfd(s->pid);
+		pidfd = pidfd_open_task(s->pid);
 		*f = (struct ckpt_fd){ .pid = s->pid, .fd = s->fd,
 				       .own = (int)syscall(SYS_pidfd_getfd, pidfd, s->fd, 0) };
 		if (f->own < 0)

@@ -7,6 +7,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kinds.h"
@@ -136,7 +137,7 @@ void ckpt_uring_unmap(struct ckpt_uring *u)
 /* Another of ours tells how it is laid out. */
 int ckpt_uring_take(struct ckpt_uring *u, const Ckpt__Uring *as, pid_t tid, int fd, struct err *e)
 {
-	cleanup_close int pidfd = ckpt_task_pidfd(tid);
+	cleanup_close int pidfd = pidfd_open_task(tid);
 	int r = ckpt_uring_setup(u, as, e);
 
 	fd_close(&u->fd);

@@ -212,7 +212,7 @@ static void check_tcp(void)
 
 /* UDP and raw. */
 
-static int udp, udp_peer, udp6, group, raw, netlink_fd, events, generic, packet, filtered;
+static int shut[4], udp, udp_peer, udp6, group, raw, netlink_fd, events, generic, packet, filtered;
 
 static void set_udp(void)
 {
@@ -241,6 +241,16 @@ static void set_udp(void)
 	*(struct sockaddr_in *)&sq.gsr_group = at4("239.1.2.4", 0);
 	*(struct sockaddr_in *)&sq.gsr_source = at4("10.9.8.7", 0);
 	CHECK(setsockopt(group, SOL_IP, MCAST_JOIN_SOURCE_GROUP, &sq, sizeof(sq)) == 0);
+	/* Of one port, so that who is asked for one has to tell them apart. */
+	for (int i = 0; i < 4; i++) {
+		shut[i] = socket(AF_INET, SOCK_DGRAM, 0);
+		a = at4("127.0.0.1", 98);
+		CHECK(setsockopt(shut[i], SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0);
+		CHECK(bind(shut[i], (struct sockaddr *)&a, sizeof(a)) == 0);
+		a = at4("127.0.0.1", 91);
+		CHECK(connect(shut[i], (struct sockaddr *)&a, sizeof(a)) == 0);
+		CHECK(i == 3 || shutdown(shut[i], i) == 0);
+	}
 	raw = socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
 	CHECK(setsockopt(raw, SOL_IP, IP_HDRINCL, &on, sizeof(on)) == 0);
 }
@@ -264,6 +274,12 @@ static void check_udp(void)
 	check_options(udp, SOCK_DGRAM);
 	CHECK(send(udp_peer, "datagrams", 9, 0) == 9 && recv(udp, t, 16, 0) == 9);
 	CHECK(send(udp, "back", 4, 0) == 4 && recv(udp_peer, t, 16, 0) == 4);
+	for (int i = 0; i < 4; i++) {
+		bool sends = i != SHUT_WR && i != SHUT_RDWR, hears = i != SHUT_RD && i != SHUT_RDWR;
+
+		CHECK((send(shut[i], "x", 1, MSG_NOSIGNAL) == 1) == sends && (sends || errno == EPIPE));
+		CHECK(poll(&(struct pollfd){ shut[i], POLLRDHUP, 0 }, 1, 0) == (hears ? 0 : 1));
+	}
 	expect_port(udp6, 90);
 	check_group("239.1.2.3", MCAST_EXCLUDE, 0);
 	check_group("239.1.2.4", MCAST_INCLUDE, 1);

@@ -38,13 +38,21 @@ static int stay_too(void *arg)
 	return 0;
 }
 
-/* The first thread ends, the other stays. */
+/* The first thread is killed by a filter that it alone has, the other stays. */
 static _Noreturn void leader(void)
 {
+	struct sock_filter insn[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_acct, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_THREAD),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = { 4, insn };
 	pthread_t t;
 
 	pthread_create(&t, NULL, stay, NULL);
-	syscall(SYS_exit, 0);
+	syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog);
+	syscall(SYS_acct, NULL);
 	_exit(1);
 }
 

@@ -7,8 +7,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 TEST(start_time)
@@ -46,6 +49,39 @@ TEST(ended)
 	eq_int(pidfd_signal(fd, 0), -ESRCH, "gone");
 	eq_int(proc_start_time(pid, &start), -ESRCH, "no such process");
 	eq_int(proc_open(pid, start), -ESRCH, "nor to open");
+	close(fd);
+}
+
+static void *stay(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+TEST(first_thread)
+{
+	pid_t pid = fork(), tid;
+	pthread_t t;
+	int fd;
+
+	if (pid == 0) {
+		prctl(PR_SET_NAME, "a) Z");
+		pthread_create(&t, NULL, stay, NULL);
+		syscall(SYS_exit, 0);
+	}
+	ok(!proc_is_zombie(getpid()), "this process is none");
+	eq_int(proc_live_tid(getpid()), getpid(), "and seen by its first thread");
+	while (!proc_is_zombie(pid))
+		sched_yield();
+	tid = proc_live_tid(pid);
+	ok(tid != pid && !proc_is_zombie(tid), "one without a first thread by another");
+	fd = pidfd_open_task(tid);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	if (fd == -EINVAL)
+		skip("no pidfds of threads (Linux 6.9)");
+	ok(fd >= 0, "of which there is a pidfd");
 	close(fd);
 }
 
