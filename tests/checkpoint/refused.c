@@ -26,7 +26,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD, CROWDED };
 
 static int ready[2];
 
@@ -49,6 +49,28 @@ static void poll_by_ring(void)
 	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 0 && write(ready[1], "x", 1) == 1);
 	CHECK(syscall(SYS_io_uring_enter, fd, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
 	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) > 0 && c->user_data == 5 && c->res == POLLIN);
+}
+
+/* More polls by io_uring than are saved. */
+static void poll_by_many(void)
+{
+	struct io_uring_params p = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 4096 + 1, &p);
+	uint8_t *ring = mmap(NULL, p.sq_off.array + p.sq_entries * 4, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			     IORING_OFF_SQ_RING);
+	struct io_uring_sqe *s = mmap(NULL, p.sq_entries * sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+				      IORING_OFF_SQES);
+
+	for (unsigned i = 0; i < p.sq_entries; i++) {
+		s[i] = (struct io_uring_sqe){ .opcode = IORING_OP_POLL_ADD, .fd = ready[0], .poll32_events = POLLIN };
+		((unsigned *)(void *)(ring + p.sq_off.array))[i] = i;
+	}
+	*(unsigned *)(void *)(ring + p.sq_off.tail) = p.sq_entries;
+	CHECK(syscall(SYS_io_uring_enter, fd, p.sq_entries, 0, 0, NULL, 0) == (long)p.sq_entries);
+	wait_for_restore();
+	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == 0 && write(ready[1], "x", 1) == 1);
+	CHECK(syscall(SYS_io_uring_enter, fd, 0, p.sq_entries, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
+	CHECK(*(unsigned *)(void *)(ring + p.cq_off.tail) == p.sq_entries);
 }
 
 /* An io_uring that its thread alone has, in a place of its own, and no table of open files; also one that is not enabled,
@@ -279,6 +301,10 @@ int main(void)
 	}
 	if (WHAT == URING) {
 		poll_by_ring();
+		return done();
+	}
+	if (WHAT == CROWDED) {
+		poll_by_many();
 		return done();
 	}
 	if (WHAT == PLACED) {
