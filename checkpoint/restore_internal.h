@@ -86,6 +86,7 @@ struct restore {
 	pthread_mutex_t heirs_lock;
 	struct ckpt_netsame *netsame; /* which switches need not be set; NULL: it is not known */
 	struct ckpt_xstate xstate;   /* how the image has the registers */
+	bool full;                   /* with one process more there would be too many */
 	struct ckpt_moved moved;     /* addresses that are others than when it was saved */
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */

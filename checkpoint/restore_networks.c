@@ -58,7 +58,7 @@ static bool is_found_again(uint32_t part)
  * over: by a process more, for a moment, for which there is room in its group while all others are to come. */
 static bool may_put_off(const struct restore *r)
 {
-	bool may = r->tree.task_count <= FEW && !restore_is_nested(r) && !r->moved.gone.count && !r->moved.come.count;
+	bool may = r->tree.task_count <= FEW && !r->full && !restore_is_nested(r) && !r->moved.gone.count && !r->moved.come.count;
 
 	for (size_t i = 0; i < r->tree.net_count; i++)
 		may &= r->tree.nets[i]->ns == 0 && is_found_again(r->tree.nets[i]->part);

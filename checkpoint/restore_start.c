@@ -43,6 +43,15 @@ static uint32_t link_number(void *restore, const char *name)
 	return ckpt_netstate_number(r->tree.nets, r->tree.net_count, 0, name);
 }
 
+static bool is_full(const struct ckpt_tree *t, const struct rt_spec *spec)
+{
+	uint64_t n = t->zombie_count;
+
+	for (size_t i = 0; i < t->task_count; i++)
+		n += t->tasks[i].thread_count;
+	return n >= config_number(&spec->limits, "pids.max");
+}
+
 int restore_start(struct restore *r, const struct rt_spec *spec, const struct rt_stdio *stdio, struct err *e)
 {
 	struct rt_restore how = {
@@ -63,6 +72,7 @@ int restore_start(struct restore *r, const struct rt_spec *spec, const struct rt
 		return n;
 	if (restore_is_nested(r))
 		how.open = restore_open_first;
+	r->full = is_full(&r->tree, spec);
 	r->netsame = ckpt_netsame_new(r->tree.nets, r->tree.net_count, 0);
 	how.monotonic_ns = (int64_t)r->tree.header->monotonic_ns;
 	how.boottime_ns = (int64_t)r->tree.header->boottime_ns;
