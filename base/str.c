@@ -17,16 +17,19 @@ void strv_done(struct strv *v)
 
 static int strv_add_take(struct strv *v, char *s)
 {
-	char **bigger;
-
 	if (!s)
 		return -ENOMEM;
-	bigger = reallocarray(v->item, v->count + 2, sizeof(*bigger));
-	if (!bigger) {
-		free(s);
-		return -ENOMEM;
+	if (v->count + 2 > v->room) { /* twice as many: a command may have 100,000 arguments */
+		size_t room = 2 * (v->count + 2);
+		char **bigger = reallocarray(v->item, room, sizeof(*bigger));
+
+		if (!bigger) {
+			free(s);
+			return -ENOMEM;
+		}
+		v->item = bigger;
+		v->room = room;
 	}
-	v->item = bigger;
 	v->item[v->count++] = s;
 	v->item[v->count] = NULL;
 	return 0;

@@ -8,7 +8,7 @@
 /* A growing NULL-terminated list of strings that it owns. Zero-initialise it. */
 struct strv {
 	char **item;
-	size_t count;
+	size_t count, room; /* room: places for pointers that are allocated */
 };
 
 /* Frees the strings and the list, which is empty afterwards. */

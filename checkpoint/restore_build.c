@@ -189,7 +189,6 @@ static const struct {
 	{ "terminals", terminals, NULL },
 	{ "births in pid namespaces", births_first, NULL },
 	{ "sockets", sockets, NULL },
-	{ "last of the network", networks, NULL },
 	{ "births", births, NULL },
 	{ "control groups", place_groups, NULL },
 	{ "namespaces", NULL, restore_join },
@@ -205,6 +204,7 @@ static const struct {
 	{ "threads", NULL, restore_threads },
 	{ "signals", NULL, restore_signals },
 	{ "requests", NULL, restore_uring_requests },
+	{ "last of the network", networks, NULL },
 	/* Nobody is born any more; and a pid namespace is entered by the first thread of its process 1. */
 	{ "last numbers", settle_numbers, NULL },
 	{ "first threads that have ended", NULL, restore_leader },
