@@ -265,8 +265,10 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 	ckpt_peers_done(&peers);
 	ckpt_peeker_free(d->peeker);
 	ckpt_guard_free(d->guard);
+	ckpt_shuts_free(d->shuts);
 	d->peeker = NULL;
 	d->guard = NULL;
+	d->shuts = NULL;
 	return r == 0 ? ckpt_unix_relate(d, e) : r;
 }
 

@@ -60,8 +60,11 @@ int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_tcp_silence(const struct ckpt_sock *k, bool silent);
 int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
-/* What it does no more, as Socket.shutdown has it; nothing when the kernel does not tell. (inet_shut.c) */
+/* What it does no more, as Socket.shutdown has it; *ret is left alone when the kernel tells of nothing. The kernel is asked once
+ * for all of a namespace: d->shuts, which is freed with the stop that it is of. (inet_shut.c) */
 int ckpt_inet_shut(const struct ckpt_sock *k, uint32_t *ret, struct err *e);
+struct ckpt_shuts;
+void ckpt_shuts_free(struct ckpt_shuts *t);
 int ckpt_inet_make(int fd, const Ckpt__File *f, struct err *e);
 /* Binds it to its name, wherever that is by now. A negative errno value. */
 int ckpt_inet_bind(int fd, const Ckpt__Socket *s);

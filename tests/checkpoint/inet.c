@@ -255,6 +255,52 @@ static void set_udp(void)
 	CHECK(setsockopt(raw, SOL_IP, IP_HDRINCL, &on, sizeof(on)) == 0);
 }
 
+/* As a server has them that connects a socket to each of its clients: all of one port, in either family. */
+
+#define CROWD 300
+
+static int crowd[2][CROWD];
+
+static int join_crowd(int family, int i)
+{
+	int fd = socket(family, SOCK_DGRAM, 0), on = 1, how = i % 4;
+	struct sockaddr_in own = at4("127.0.0.1", 97), to = at4("127.0.0.1", 2000 + i);
+	struct sockaddr_in6 own6 = at6("::1", 97), to6 = at6("::1", 2000 + i);
+	bool four = family == AF_INET;
+
+	CHECK(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) == 0);
+	CHECK(bind(fd, four ? (void *)&own : (void *)&own6, four ? sizeof(own) : sizeof(own6)) == 0);
+	CHECK(connect(fd, four ? (void *)&to : (void *)&to6, four ? sizeof(to) : sizeof(to6)) == 0);
+	CHECK(how == 3 || shutdown(fd, how) == 0);
+	return fd;
+}
+
+static void set_crowd(void)
+{
+	for (int i = 0; i < CROWD; i++) {
+		crowd[0][i] = join_crowd(AF_INET, i);
+		crowd[1][i] = join_crowd(AF_INET6, i + 1);
+	}
+}
+
+/* What nobody listens for comes back as an error, which a later call would tell of. */
+static void check_shut(int fd, int how)
+{
+	bool sends = how != SHUT_WR && how != SHUT_RDWR, hears = how != SHUT_RD && how != SHUT_RDWR;
+	struct pollfd p = { fd, POLLRDHUP, 0 };
+
+	CHECK(poll(&p, 1, 0) == (hears ? 0 : 1));
+	CHECK((send(fd, "x", 1, MSG_NOSIGNAL) == 1) == sends && (sends || errno == EPIPE));
+}
+
+static void check_crowd(void)
+{
+	for (int i = 0; i < CROWD; i++) {
+		check_shut(crowd[0][i], i % 4);
+		check_shut(crowd[1][i], (i + 1) % 4);
+	}
+}
+
 static void check_group(const char *ip, int mode, unsigned sources)
 {
 	struct group_filter f = { .gf_interface = if_nametoindex("eth0"), .gf_numsrc = 1 };
@@ -274,12 +320,8 @@ static void check_udp(void)
 	check_options(udp, SOCK_DGRAM);
 	CHECK(send(udp_peer, "datagrams", 9, 0) == 9 && recv(udp, t, 16, 0) == 9);
 	CHECK(send(udp, "back", 4, 0) == 4 && recv(udp_peer, t, 16, 0) == 4);
-	for (int i = 0; i < 4; i++) {
-		bool sends = i != SHUT_WR && i != SHUT_RDWR, hears = i != SHUT_RD && i != SHUT_RDWR;
-
-		CHECK((send(shut[i], "x", 1, MSG_NOSIGNAL) == 1) == sends && (sends || errno == EPIPE));
-		CHECK(poll(&(struct pollfd){ shut[i], POLLRDHUP, 0 }, 1, 0) == (hears ? 0 : 1));
-	}
+	for (int i = 0; i < 4; i++)
+		check_shut(shut[i], i);
 	expect_port(udp6, 90);
 	check_group("239.1.2.3", MCAST_EXCLUDE, 0);
 	check_group("239.1.2.4", MCAST_INCLUDE, 1);
@@ -374,11 +416,13 @@ int main(int argc, char **argv)
 		return 0;
 	set_tcp();
 	set_udp();
+	set_crowd();
 	set_kernel();
 	accept_slowly();
 	wait_for_restore();
 	check_tcp();
 	check_udp();
+	check_crowd();
 	check_kernel();
 	return done();
 }
