@@ -20,6 +20,8 @@
 
 #define FREEZE_TIMEOUT_US 10000000
 #define VFORK_TIMEOUT_US 2000000
+#define STOP_TIMEOUT_US 5000000
+#define LET_GO_TIMEOUT_US 1000000
 static bool has(const struct ckpt_process *p, pid_t tid)
 {
 	for (size_t i = 0; i < p->count; i++)
@@ -185,11 +187,12 @@ static int mend_interrupted(const struct ckpt_frozen *f, pid_t tid)
 /* The threads from `first` on; those that have ended are left out. */
 static int wait_fresh(const struct ckpt_frozen *f, struct ckpt_process *p, size_t first, struct err *e)
 {
+	uint64_t end = now_monotonic_us() + STOP_TIMEOUT_US;
 	size_t live = first;
 
 	for (size_t k = first; k < p->count; k++) {
 		struct ckpt_stop stop;
-		int r = ckpt_trace_wait_event(p->tids[k], &stop);
+		int r = ckpt_trace_wait_event_until(p->tids[k], end, &stop);
 
 		if (r == 0 && stop.sig != SIGTRAP)
 			p->stop_signal = stop.sig;
@@ -200,6 +203,9 @@ static int wait_fresh(const struct ckpt_frozen *f, struct ckpt_process *p, size_
 			p->tids[live++] = p->tids[k];
 		else if (r == -ESRCH)
 			ckpt_trace_reap(p->tids[k]); /* or it stays a zombie as long as we live */
+		else if (r == -ETIMEDOUT)
+			return err_set(e, ERR_UNSUPPORTED, "thread %d does not stop: it may wait for a child that has memory "
+				       "of its own (CLONE_VFORK)", (int)p->tids[k]);
 		else if (r != -ECHILD)
 			return err_code(e, r, "stop thread %d", (int)p->tids[k]);
 	}
@@ -256,6 +262,21 @@ static int stop_all(int group, struct ckpt_frozen *f, struct err *e)
 	return r;
 }
 
+/* In the place of a process whose first thread has ended, which has no memory, a thread that has it. */
+static int take_live(int group, struct freeze_list *procs)
+{
+	struct freeze_list all = { 0 };
+	int r = freeze_list_group(&all, group, "cgroup.threads", 0);
+
+	if (all.count)
+		qsort(all.id, all.count, sizeof(*all.id), by_number);
+	for (size_t i = 0; r == 0 && i < procs->count; i++)
+		if (!all.count || !bsearch(&procs->id[i], all.id, all.count, sizeof(*all.id), by_number))
+			procs->id[i] = proc_live_tid(procs->id[i]);
+	free(all.id);
+	return r;
+}
+
 /* Freezes the group at a moment when nobody in it is in a vfork(2), which takes microseconds as a rule. */
 static int freeze_group(const struct cgroup *c, int group, struct ckpt_frozen *f, struct err *e)
 {
@@ -271,6 +292,8 @@ static int freeze_group(const struct cgroup *c, int group, struct ckpt_frozen *f
 		if (r < 0)
 			return r;
 		r = freeze_list_group(&procs, group, "cgroup.procs", 0);
+		if (r == 0)
+			r = take_live(group, &procs);
 		found = r == 0 && ckpt_vfork_find(procs.id, procs.count, &f->shared, &parent, &child);
 		free(procs.id);
 		if (r < 0)
@@ -327,8 +350,8 @@ int ckpt_freeze(const struct cgroup *c, struct ckpt_frozen *ret, struct err *e)
 	 * an instruction in between. */
 	r = stop_all(group, ret, e);
 	if (r < 0) {
+		cgroup_thaw(c, &ignored); /* first: who waits for a child hears of us when that goes on */
 		ckpt_unfreeze(ret);
-		cgroup_thaw(c, &ignored);
 		return r;
 	}
 	r = cgroup_thaw(c, e);
@@ -404,6 +427,7 @@ static bool let_go(const struct ckpt_frozen *f, pid_t tid)
  * of all others in it. */
 void ckpt_unfreeze(struct ckpt_frozen *f)
 {
+	uint64_t end = now_monotonic_us() + LET_GO_TIMEOUT_US;
 	size_t left;
 
 	ckpt_iced_freeze(&f->iced);
@@ -421,7 +445,7 @@ void ckpt_unfreeze(struct ckpt_frozen *f)
 		}
 		if (left)
 			nanosleep(&(struct timespec){ 0, 100000 }, NULL);
-	} while (left);
+	} while (left && now_monotonic_us() < end);
 	frozen_done(f);
 }
 

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/trace.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+
+#define YIELDS 50
 
 /* The request is an int in the kernel and an enum in libc: through a pointer of the right type for
  * those that libc's header does not know. */
@@ -103,12 +107,30 @@ int ckpt_trace_look(pid_t tid, struct ckpt_stop *ret)
 	return wait_stop(tid, WNOHANG, ret);
 }
 
-int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret)
+/* Who is told to stop does so in microseconds, as a rule when others have run. */
+static int wait_until(pid_t tid, uint64_t end, struct ckpt_stop *ret)
+{
+	struct timespec ts = { 0, 20000 };
+	int r;
+
+	for (unsigned tries = 0; (r = ckpt_trace_look(tid, ret)) == -EAGAIN; tries++) {
+		if (tries < YIELDS)
+			sched_yield();
+		else if (now_monotonic_us() > end)
+			return -ETIMEDOUT;
+		else
+			nanosleep(&ts, NULL);
+	}
+	return r;
+}
+
+/* end 0: whenever that is. */
+static int wait_event(pid_t tid, uint64_t end, struct ckpt_stop *ret)
 {
 	struct ckpt_stop s;
 
 	for (;;) {
-		int r = ckpt_trace_wait(tid, &s);
+		int r = end ? wait_until(tid, end, &s) : ckpt_trace_wait(tid, &s);
 
 		if (r < 0)
 			return r;
@@ -123,6 +145,16 @@ int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret)
 	if (ret)
 		*ret = s;
 	return 0;
+}
+
+int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret)
+{
+	return wait_event(tid, 0, ret);
+}
+
+int ckpt_trace_wait_event_until(pid_t tid, uint64_t end_us, struct ckpt_stop *ret)
+{
+	return wait_event(tid, end_us, ret);
 }
 
 static bool is_own_child(pid_t tid)

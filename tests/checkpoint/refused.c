@@ -26,9 +26,36 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD, CROWDED };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD, CROWDED, DEAF, HEADLESS };
 
 static int ready[2];
+
+/* Waits for a child that does not end, and hears of nothing meanwhile. */
+static _Noreturn void wait_for_child(long flags)
+{
+	if (syscall(SYS_clone, flags, 0, 0, 0, 0) == 0) {
+		CHECK(write(ready[1], "x", 1) == 1);
+		for (;;)
+			pause();
+	}
+	_exit(1);
+}
+
+static void *wait_in_thread(void *arg)
+{
+	(void)arg;
+	wait_for_child(CLONE_VM | CLONE_VFORK | SIGCHLD);
+}
+
+/* The same of a process whose first thread has ended. */
+static _Noreturn void wait_beside_the_first(void)
+{
+	pthread_t t;
+
+	CHECK(pthread_create(&t, NULL, wait_in_thread, NULL) == 0);
+	syscall(SYS_exit, 0);
+	__builtin_unreachable();
+}
 
 /* A poll by io_uring, of what nobody writes, that another request waits for: it is still there afterwards. */
 static void poll_by_ring(void)
@@ -277,6 +304,10 @@ int main(void)
 		CHECK(chmod("/test", 0600) == 0);
 	if (WHAT == APART)
 		lose_data();
+	if (WHAT == DEAF && fork() == 0) /* with memory of its own */
+		wait_for_child(CLONE_VFORK | SIGCHLD);
+	if (WHAT == HEADLESS && fork() == 0)
+		wait_beside_the_first();
 	if ((WHAT == NAMESPACE || WHAT == CROWD) && fork() == 0)
 		child();
 	if (WHAT == MOUNT) { /* of what is known of a process that is no more */
@@ -329,7 +360,8 @@ int main(void)
 	}
 	if (WHAT == ROOT && fork() == 0)
 		live_in_overlay();
-	if (WHAT == NAMESPACE || WHAT == DISCIPLINE || WHAT == ROOT || WHAT == CROWD) {
+	if (WHAT == NAMESPACE || WHAT == DISCIPLINE || WHAT == ROOT || WHAT == CROWD || WHAT == DEAF ||
+	    WHAT == HEADLESS) {
 		char c;
 
 		CHECK(read(ready[0], &c, 1) == 1);
