@@ -175,7 +175,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	if (r == 0 && ckpt_arena_reserve(&d->tree.arena, ARENA_BASE + n * ARENA_OF_PROCESS) < 0)
 		r = err_code(e, -ENOMEM, "save the VPS");
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if (ckpt_flags_read(&d->flags, pids[i]) < 0)
+		if (ckpt_flags_read(&d->flags, proc_live_tid(pids[i])) < 0)
 			r = err_code(e, -ENOMEM, "look at the memory of process %d", (int)pids[i]);
 	ckpt_waits_look_ahead(d);
 	ckpt_locked_look_ahead(d);

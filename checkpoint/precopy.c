@@ -239,33 +239,46 @@ static int visit(struct ckpt_precopy *p, struct watched *w, struct ckpt_copy *c,
 	return r;
 }
 
+struct numbers {
+	pid_t pid, tid; /* as in struct watched */
+};
+
 /* kcmp(2) orders address spaces. */
 static int by_mm(const void *a, const void *b)
 {
-	long n = syscall(SYS_kcmp, *(const pid_t *)a, *(const pid_t *)b, KCMP_VM, 0, 0);
+	const struct numbers *x = a, *y = b;
+	long n = syscall(SYS_kcmp, x->tid, y->tid, KCMP_VM, 0, 0);
 
 	return n == 1 ? -1 : n == 2 ? 1 : 0;
 }
 
 /*
  * A child of vfork(2) runs in its parent's memory, whose marks it would take away: of those that share
- * theirs only one is visited, the first that was met.
+ * theirs only one is visited, the first that was met. The others' numbers become 0.
  */
-static void leave_out_shared(struct ckpt_precopy *p, pid_t *pids, size_t n)
+static int leave_out_shared(struct ckpt_precopy *p, pid_t *pids, size_t n, struct err *e)
 {
-	qsort(pids, n, sizeof(*pids), by_mm);
+	cleanup_free struct numbers *u = calloc(n + 1, sizeof(*u));
+
+	if (!u)
+		return err_code(e, -ENOMEM, "watch processes");
+	for (size_t i = 0; i < n; i++)
+		u[i] = (struct numbers){ pids[i], proc_live_tid(pids[i]) };
+	qsort(u, n, sizeof(*u), by_mm);
 	for (size_t i = 1; i < n; i++) {
 		struct watched *a, *b;
 
-		/* First threads that have ended have no memory alike. */
-		if (syscall(SYS_kcmp, pids[i - 1], pids[i], KCMP_VM, 0, 0) != 0 || proc_is_zombie(pids[i]))
+		if (syscall(SYS_kcmp, u[i - 1].tid, u[i].tid, KCMP_VM, 0, 0) != 0)
 			continue;
-		a = find(p, pids[i - 1]);
-		b = find(p, pids[i]);
+		a = find(p, u[i - 1].pid);
+		b = find(p, u[i].pid);
 		if (a && (!b || a->mm < b->mm))
-			pids[i] = pids[i - 1];
-		pids[i - 1] = 0;
+			u[i] = u[i - 1];
+		u[i - 1].pid = 0;
 	}
+	for (size_t i = 0; i < n; i++)
+		pids[i] = u[i].pid;
+	return 0;
 }
 
 static int visit_all(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
@@ -278,8 +291,9 @@ static int visit_all(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e)
 		return r;
 	for (size_t i = 0; i < p->count; i++)
 		p->procs[i]->there = false;
-	leave_out_shared(p, pids, n);
-	r = meet(p, pids, n, e);
+	r = leave_out_shared(p, pids, n, e);
+	if (r == 0)
+		r = meet(p, pids, n, e);
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < n; i++) {

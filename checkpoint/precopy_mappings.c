@@ -2,6 +2,7 @@
 
 /* Where in the processes shared memory is. */
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/precopy_internal.h"
@@ -73,23 +74,43 @@ static struct shared *find(const struct ckpt_precopy *p, const struct ckpt_map *
 	return NULL;
 }
 
-static int find_in(struct ckpt_precopy *p, pid_t pid)
+/* 1: the thread has memory. */
+static int find_by(struct ckpt_precopy *p, pid_t tid)
 {
-	cleanup_fclose FILE *f = ckpt_maps_open(pid);
+	cleanup_fclose FILE *f = ckpt_maps_open(tid);
+	bool any = false;
 	struct ckpt_map m;
 	int r = 0, more;
 
 	if (!f)
-		return errno == ENOENT || errno == ESRCH ? 0 : -errno; /* or it has ended */
+		return errno == ESRCH ? 0 : -errno;
 	while (r == 0 && (more = ckpt_maps_next(f, &m)) != 0) {
 		struct shared *s = more > 0 && m.perms[3] == 's' ? find(p, &m) : NULL;
 
 		if (more < 0)
 			return more;
+		any = true;
 		if (s)
-			r = ckpt_mappings_add(&s->seen, &(struct mapping){ pid, m.start, m.end, m.offset });
+			r = ckpt_mappings_add(&s->seen, &(struct mapping){ tid, m.start, m.end, m.offset });
 	}
-	return r;
+	return r < 0 ? r : any;
+}
+
+/*
+ * Where the first thread has ended another tells of the process. Nothing is watched by the number of such a thread
+ * (precopy_steady.c): what the process has is never steady. A thread that is just ending has no memory any more and is
+ * no zombie yet: whether another has is not known then.
+ */
+static int find_in(struct ckpt_precopy *p, pid_t pid)
+{
+	int r = find_by(p, pid);
+	pid_t tid;
+
+	if (r != 0)
+		return r == -ENOENT || r > 0 ? 0 : r; /* or it has ended */
+	tid = proc_live_tid(pid);
+	r = tid != pid ? find_by(p, tid) : proc_is_zombie(pid);
+	return r > 0 ? 0 : r < 0 ? r : -EAGAIN;
 }
 
 int ckpt_mappings_find(struct ckpt_precopy *p)

@@ -25,6 +25,14 @@ int ckpt_status_read(pid_t pid, struct ckpt_status *s)
 	return 0;
 }
 
+/* Some kernels open that of a zombie as well, and PAGEMAP_SCAN would follow its pointer to no memory. Reading tells. */
+static bool is_of_nothing(int pagemap)
+{
+	uint64_t page;
+
+	return pread(pagemap, &page, sizeof(page), 0) == 0;
+}
+
 int ckpt_proc_open(pid_t pid, const char *name)
 {
 	char path[64];
@@ -32,7 +40,13 @@ int ckpt_proc_open(pid_t pid, const char *name)
 
 	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	if (STREQ(name, "pagemap") && is_of_nothing(fd)) {
+		close(fd);
+		return -ESRCH;
+	}
+	return fd;
 }
 
 const char *ckpt_status_line(const char *text, const char *key)

@@ -9,13 +9,15 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define PAGE 4096
 #define PAGES 4096
 #define SIZE ((size_t)PAGES * PAGE)
 #define BUSY (68 << 20) /* so much that no other round comes before the stop */
-#define COMPANIONS 3
+#define COMPANIONS 4
+#define HEADLESS 3 /* the first thread of this one has ended */
 #define GONE 50         /* of the pipe by which they say that they have done it */
 
 static volatile char *memory; /* of this process, and of all */
@@ -43,7 +45,7 @@ static void be_companion(int number)
 	if (read(go[number][0], &n, sizeof(n)) != sizeof(n))
 		_exit(1);
 	memory[n * PAGE] = 'w';
-	if (number == 0)
+	if (number == 0 || number == HEADLESS)
 		_exit(0);
 	if (number == 1) {
 		execl("/test", "/test", "stay", (char *)NULL);
@@ -51,6 +53,21 @@ static void be_companion(int number)
 	}
 	CHECK(munmap((void *)(uintptr_t)memory, SIZE) == 0 && write(GONE, &n, sizeof(n)) == sizeof(n));
 	pause();
+}
+
+static void *be_headless(void *arg)
+{
+	(void)arg;
+	be_companion(HEADLESS);
+	return NULL;
+}
+
+static void behead(void)
+{
+	pthread_t rest;
+
+	CHECK(pthread_create(&rest, NULL, be_headless, NULL) == 0);
+	syscall(SYS_exit, 0);
 }
 
 static void in_child(int n)
@@ -104,6 +121,13 @@ static void in_companion_that_ends(int n)
 	CHECK(waitpid(companions[0], NULL, 0) == companions[0]);
 }
 
+/* The other ways come after it: with it the memory is not counted so. */
+static void in_headless_companion_that_ends(int n)
+{
+	CHECK(write(go[HEADLESS][1], &n, sizeof(n)) == sizeof(n));
+	CHECK(waitpid(companions[HEADLESS], NULL, 0) == companions[HEADLESS]);
+}
+
 static void in_companion_that_executes(int n)
 {
 	CHECK(write(go[1][1], &n, sizeof(n)) == sizeof(n) && read(gone[0], &n, sizeof(n)) == sizeof(n));
@@ -115,8 +139,8 @@ static void in_companion_that_unmaps(int n)
 }
 
 static void (*const ways[])(int n) = {
-	in_companion_that_ends, in_companion_that_executes, in_companion_that_unmaps, in_child, in_copy, in_elsewhere,
-	in_hole, in_another_place,
+	in_headless_companion_that_ends, in_companion_that_ends, in_companion_that_executes, in_companion_that_unmaps,
+	in_child, in_copy, in_elsewhere, in_hole, in_another_place,
 };
 #define WAYS ((int)(sizeof(ways) / sizeof(ways[0])))
 
@@ -129,6 +153,8 @@ static void set_up(void)
 	for (int i = 0; i < COMPANIONS; i++) {
 		CHECK(pipe(go[i]) == 0);
 		companions[i] = fork();
+		if (companions[i] == 0 && i == HEADLESS)
+			behead();
 		if (companions[i] == 0)
 			be_companion(i);
 	}
