@@ -94,7 +94,8 @@ static long all_pss(void)
 
 int main(void)
 {
-	long before = 0, after;
+	long before = 0, after, allowed;
+	unsigned sooner = 0;
 
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	family = mmap(NULL, sizeof(*family), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -105,6 +106,7 @@ int main(void)
 	be_busy();
 	wait_for_restore();
 	while (strcmp(guest_line, "late") == 0) {
+		sooner = family->count;
 		bear(1, 0);
 		bear(2, 0);
 		before = all_pss();
@@ -112,7 +114,9 @@ int main(void)
 		wait_for_line();
 	}
 	after = all_pss();
-	if (!before || after > before + before / 10) {
+	/* Those of the rounds before may have been met by the last one, which sends what they have as theirs. */
+	allowed = before + before / 10 + (long)sooner * (PAGES * 4);
+	if (!before || after > allowed) {
 		dprintf(1, "failed: %ld KiB have become %ld\n", before, after);
 		guest_failed = 1;
 	}
