@@ -195,7 +195,7 @@ int ckpt_registers_collect(struct ckpt_arena *a, pid_t tid, Ckpt__Thread *t, str
 int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bool shared, uint32_t ns_tid,
 			 struct err *e);
 /* Of frozen processes, one that waits for its child to become another program, and the child; whether any share
- * memory. Sorts `pids`, which become those of threads that live. (vfork.c) */
+ * memory. `pids` are numbers of threads that have memory, and are sorted. (vfork.c) */
 bool ckpt_vfork_find(pid_t *pids, size_t count, bool *ret_shared, pid_t *ret_parent, pid_t *ret_child);
 /* Controlling terminals, once all files are collected. (relate.c) */
 int ckpt_terminals_resolve(struct ckpt_dump *d, struct err *e);

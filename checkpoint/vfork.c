@@ -55,13 +55,11 @@ static bool has_waiting(pid_t pid)
 bool ckpt_vfork_find(pid_t *pids, size_t count, bool *ret_shared, pid_t *ret_parent, pid_t *ret_child)
 {
 	*ret_shared = false;
-	/* First threads that have ended have no memory. */
-	for (size_t i = 0; i < count; i++)
-		pids[i] = proc_live_tid(pids[i]);
 	/* A child still shares its parent's memory: few do, so that few need be looked at. */
 	qsort_r(pids, count, sizeof(*pids), by_memory, ret_shared);
 	for (size_t i = 1; i < count; i++) {
-		if (by_memory(&pids[i - 1], &pids[i], ret_shared) != 0)
+		/* First threads that have ended have no memory alike. */
+		if (by_memory(&pids[i - 1], &pids[i], ret_shared) != 0 || proc_is_zombie(pids[i]))
 			continue;
 		*ret_shared = true;
 		for (size_t k = i - 1; k <= i; k++)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Processes and threads that start programs all the time, by vfork(2), with children that take their time
- * before they become another program: a parent that waits for one hears nobody. One goes on without its first thread. */
+ * before they become another program: a parent that waits for one hears nobody. */
 #include "tests/checkpoint/guest.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static volatile int *stop, *started;
@@ -36,30 +35,9 @@ static void *spawn_all(void *arg)
 	return NULL;
 }
 
-static void *be_rest(void *arg)
-{
-	spawn_all(arg);
-	_exit(guest_failed);
-}
-
-static void start(bool slow, bool headless)
-{
-	void *arg = slow ? (void *)(uintptr_t)stop : NULL;
-	pthread_t t;
-
-	if (fork() != 0)
-		return;
-	if (pthread_create(&t, NULL, headless ? be_rest : spawn_all, arg) != 0)
-		_exit(1);
-	if (headless)
-		syscall(SYS_exit, 0);
-	spawn_all(NULL);
-	pthread_join(t, NULL);
-	_exit(guest_failed);
-}
-
 int main(int argc, char **argv)
 {
+	pthread_t t;
 	int before, status;
 
 	(void)argv;
@@ -67,9 +45,13 @@ int main(int argc, char **argv)
 		return 23;
 	stop = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	started = stop + 1;
-	start(false, false);
-	start(true, false);
-	start(false, true);
+	for (int i = 0; i < 2; i++)
+		if (fork() == 0) {
+			pthread_create(&t, NULL, spawn_all, i ? (void *)stop : NULL);
+			spawn_all(NULL);
+			pthread_join(t, NULL);
+			_exit(guest_failed);
+		}
 	while (*started < 10)
 		usleep(1000);
 	wait_for_restore();
