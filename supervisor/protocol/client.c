@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#define ASK_AGAIN 10 /* times, of who goes away while it is asked */
+
 enum { READ_QUICK = 1, READ_LONG = 2 };
 
 /* Calls that change nothing, so that they may be asked again. */
@@ -306,7 +308,8 @@ int client_call(struct client *c, const char *method, json_t *in, const int *fds
 
 	if (r == 0)
 		r = client_recv(c, ret, e);
-	if (r == -EPIPE && read_kind(method)) {
+	/* A child of the vpsd that has died, born a moment before, listens in its place until its own program begins. */
+	for (int i = 0; r == -EPIPE && read_kind(method) && i < ASK_AGAIN; i++) {
 		r = reconnect(c, e);
 		if (r == 0)
 			r = client_send(c, method, json_incref(again), fds, nfds, false, e);

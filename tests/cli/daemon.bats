@@ -37,6 +37,29 @@ one_daemon() {
 	wait_until 20 one_daemon
 }
 
+# Children of a vpsd that was killed have its socket until their own programs begin.
+listen_for_a_moment() {
+	python3 - "$VPS_ROOT/run/vpsd.sock" "$BATS_TEST_TMPDIR/ready" 3>&- <<-'E' &
+		import os, socket, sys
+		s = socket.socket(socket.AF_UNIX)
+		s.bind(sys.argv[1])
+		s.listen()
+		open(sys.argv[2], "w").close()
+		for _ in range(3):
+		    s.accept()[0].close()
+	E
+	wait_until 20 test -e "$BATS_TEST_TMPDIR/ready"
+}
+
+@test "who goes away while it is asked is asked again" {
+	daemon_kill
+	rm "$VPS_ROOT/run/vpsd.sock"
+	listen_for_a_moment
+	succeeds vps list --json
+	assert_output "[]"
+	wait
+}
+
 @test "one that was killed is replaced, and its VPSs run on" {
 	vps create web1
 	vps start web1
