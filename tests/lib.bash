@@ -177,6 +177,12 @@ vps_pid() {
 	vps list --json | jq -r --arg n "$1" '.[] | select(.name == $n).pid'
 }
 
+# A template's busybox init takes signals from when it has begun what its inittab names; one that comes from
+# inside before that is lost. (A stop by vps waits for that itself.)
+init_is_up() {
+	[ -n "$(pgrep -P "$(vps_pid "$1")")" ]
+}
+
 # --- assertions -----------------------------------------------------------------------------------
 
 fail() {

@@ -19,13 +19,13 @@ enum { READ_QUICK = 1, READ_LONG = 2 };
 /* Calls that change nothing, so that they may be asked again. */
 static int read_kind(const char *method)
 {
-	static const char *const quick[] = { "Version",   "Settings", "List",   "Status",
-					     "GetConfig", "Logs",     "Doctor", "Templates" };
+	static const char *const quick[] = { "Version",  "Settings", "List", "Status", "Stats",    "StatsAll",
+					     "Counters", "GetConfig", "Logs", "Doctor", "Templates" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(quick); i++)
 		if (STREQ(method, quick[i]))
 			return READ_QUICK;
-	return STREQ(method, "Wait") ? READ_LONG : 0;
+	return STREQ(method, "Wait") || STREQ(method, "Movable") ? READ_LONG : 0;
 }
 
 void client_drop_fds(struct client *c)

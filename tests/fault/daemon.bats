@@ -29,6 +29,7 @@ teardown() {
 @test "what a VPS did while no vpsd was there is known to the next one" {
 	vps create web
 	vps start web
+	wait_until 20 init_is_up web
 	pid=$(vps_pid web)
 	vps exec web -- sh -c 'echo last words >/dev/console'
 	daemon_kill

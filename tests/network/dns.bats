@@ -186,10 +186,10 @@ listen_at_gateway() {
 @test "nobody reaches it from outside the bridge" {
 	# The address itself is reached there: Linux takes packets to any address on any link.
 	listen_at_gateway
-	run nsenter -t "$OUTSIDE" -n -- timeout 5 bash -c "exec 9<>/dev/tcp/$GW/8053"
+	run nsenter -t "$OUTSIDE" -n -- timeout 20 bash -c "exec 9<>/dev/tcp/$GW/8053"
 	kill "$web"
 	assert_status 0
-	run nsenter -t "$OUTSIDE" -n -- timeout 5 bash -c "exec 9<>/dev/tcp/$GW/53"
+	run nsenter -t "$OUTSIDE" -n -- timeout 20 bash -c "exec 9<>/dev/tcp/$GW/53"
 	assert_status 1
 	run nsenter -t "$OUTSIDE" -n -- "$VPS_TOP/tests/network/dns.py" ask "$GW" web1 A
 	assert_status 1
