@@ -183,6 +183,13 @@ init_is_up() {
 	[ -n "$(pgrep -P "$(vps_pid "$1")")" ]
 }
 
+# flip FILE OFFSET: the byte there is another one, whatever it was.
+flip() {
+	local byte
+	byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+	printf "\\x$(printf %02x $((byte ^ 255)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 # --- assertions -----------------------------------------------------------------------------------
 
 fail() {

@@ -39,7 +39,7 @@ if child == 0:
     os.closerange(3, 64)
     os.environ["TERM"] = "xterm"
     os.execvp(argv[0], argv)
-out, end = b"", time.monotonic() + 60
+out, end = b"", time.monotonic() + 60 * int(os.environ["VPS_TEST_SLOW"])
 while time.monotonic() < end:
     if select.select([master], [], [], 0.05)[0]:
         out += os.read(master, 65536)
