@@ -3,19 +3,22 @@
 """DNS for tests/network/dns.bats: a server that the host's resolver is to be, and clients.
 
 dns.py serve ADDRESS LOG              UDP and TCP; answers by name (below); notes each query in LOG
-dns.py ask SERVER NAME TYPE [tcp] [edns=N]
+dns.py ask SERVER NAME TYPE [tcp] [edns=N] [within=SECONDS]
                                       prints the code, "tc" and "aa" when set, the length over 512 as
-                                      "long", and the answers; "no reply" after some seconds
+                                      "long", and the answers; "no reply" after that time or 20 s
 dns.py flood SERVER COUNT             random bytes, cut and whole queries, without reading replies
-dns.py hold SERVER COUNT              opens connections that say nothing; prints how many were kept
+dns.py hold SERVER COUNT KEPT         opens connections that say nothing, and waits until no more than KEPT are
+                                      left; prints how many
 """
 
 import os
 import random
+import select
 import socket
 import struct
 import sys
 import threading
+import time
 
 TYPES = {"A": 1, "NS": 2, "SOA": 6, "PTR": 12, "TXT": 16, "AAAA": 28, "ANY": 255}
 CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
@@ -83,7 +86,7 @@ def ask(server, name, kind, *options):
     edns = next((int(o[5:]) for o in options if o.startswith("edns=")), 0)
     q = query(name, kind, edns)
     s = socket.socket(family(server), socket.SOCK_STREAM if "tcp" in options else socket.SOCK_DGRAM)
-    s.settimeout(20)
+    s.settimeout(next((int(o[7:]) for o in options if o.startswith("within=")), 20))
     s.connect((server, 53))
     try:
         if "tcp" in options:
@@ -165,24 +168,29 @@ def flood(server, count):
             pass
 
 
-def hold(server, count):
+def is_closed(s):
+    try:
+        return not s.recv(1)
+    except OSError:
+        return True
+
+
+def hold(server, count, kept):
     held = []
     for _ in range(int(count)):
         s = socket.socket(family(server), socket.SOCK_STREAM)
-        s.settimeout(5)
+        s.settimeout(20)
         s.connect((server, 53))
-        s.sendall(b"\x00")
         held.append(s)
-    kept = 0
-    for s in held:
         try:
-            s.settimeout(1)
-            s.recv(1)
-        except socket.timeout:
-            kept += 1
+            s.sendall(b"\x00")
         except OSError:
-            pass
-    print(kept)
+            pass  # it is closed already
+    end = time.monotonic() + 20
+    while len(held) > int(kept) and end > time.monotonic():
+        ready = select.select(held, [], [], 1)[0]
+        held = [s for s in held if s not in ready or not is_closed(s)]
+    print(len(held))
 
 
 if __name__ == "__main__":
