@@ -87,10 +87,10 @@ refused() { # NAME ADDRESS PORT
 		vps start "$n"
 		serve "$n"
 		reaches() { vps_gets a "$(ip4 "$1")" 80; }
-		wait_until 20 reaches "$n"
+		wait_until 60 reaches "$n"
 	done
 	vps set c "net=name=eth0,ip=10.200.0.9/24"
-	wait_until 20 reaches c
+	wait_until 60 reaches c
 	barred() { ! in_net nft list set inet "$VPS_TAG" reach4 | grep -qF "$1"; }
 	wait_until 20 barred "$was"
 	vps stop --force late
@@ -178,7 +178,7 @@ dropped() {
 	dropped a 1
 	assert_equal "$(host_gets "$(ip4 b)" 80)" "page of b"
 	vps exec a -- ip link set eth0 address "$own"
-	wait_until 20 host_gets "$(ip4 a)" 80
+	wait_until 60 host_gets "$(ip4 a)" 80
 }
 
 @test "raw frames under false names are dropped and counted" {

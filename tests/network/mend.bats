@@ -45,7 +45,7 @@ isolated() {
 }
 
 @test "foreign rules are left alone" {
-	wait_until 20 works
+	wait_until 60 works
 	vps set a publish=8081:80
 	vps restart --force b
 	assert_equal "$(foreign)" "$(cat "$BATS_FILE_TMPDIR/foreign")"
@@ -66,8 +66,8 @@ isolated() {
 
 @test "nft flush ruleset is noticed and mended" {
 	in_net nft flush ruleset
-	wait_until 20 works
-	wait_until 20 isolated
+	wait_until 60 works
+	wait_until 60 isolated
 	in_net nft list tables | grep -q "bridge $VPS_TAG"
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
@@ -75,19 +75,19 @@ isolated() {
 @test "rules made many times over, and many stops: connections are still tracked" {
 	for _ in 1 2 3 4 5 6; do
 		in_net nft flush ruleset
-		wait_until 20 works
+		wait_until 60 works
 		vps restart --force b
 		vps restart --force b
 	done
-	wait_until 20 works
-	wait_until 20 isolated
+	wait_until 60 works
+	wait_until 60 isolated
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
 
 @test "one table deleted, one set emptied" {
 	in_net nft delete table inet "$VPS_TAG"
-	wait_until 20 works
-	wait_until 20 isolated
+	wait_until 60 works
+	wait_until 60 isolated
 	in_net nft delete table bridge "$VPS_TAG"
 	present() { in_net nft list table bridge "$VPS_TAG"; }
 	wait_until 20 present >/dev/null
@@ -95,8 +95,8 @@ isolated() {
 
 @test "a deleted bridge is made again, with all in it" {
 	in_net ip link del "$VPS_TAG-br"
-	wait_until 20 works
-	wait_until 20 isolated
+	wait_until 60 works
+	wait_until 60 isolated
 	vps exec b -- ping -c 1 -W 20 "$(gateway4)"
 }
 
@@ -117,7 +117,7 @@ mended() {
 		"link set $bridge down"; do
 		in_net ip $what
 		wait_until 20 mended "$count"
-		wait_until 20 works
+		wait_until 60 works
 		assert_equal "$(host_gets 198.51.100.9 80)" "page of far"
 		vps exec b -- nslookup a.vps "$gateway" >/dev/null
 	done
@@ -164,8 +164,8 @@ mended() {
 	# What happened meanwhile is mended, too.
 	in_net nft flush ruleset
 	vps list >/dev/null
-	wait_until 20 works
-	wait_until 20 isolated
+	wait_until 60 works
+	wait_until 60 isolated
 	assert_equal "$(in_net ip -o link show type veth | sort)" "$before"
 	in_net nft -f "$BATS_FILE_TMPDIR/foreign"
 }
@@ -217,7 +217,7 @@ mended() {
 	assert_equal "$(foreign)" "$(cat "$BATS_FILE_TMPDIR/foreign")"
 	vps start a
 	serve a
-	wait_until 20 works
+	wait_until 60 works
 	vps stop --force a
 }
 

@@ -76,7 +76,7 @@ for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
 	serve m
 	assert_equal "$(outside_gets 192.0.2.60 80)" "page of m"
 	v6() { outside_gets 2001:db8::60 80; }
-	wait_until 20 v6
+	wait_until 60 v6
 	vps stop --force m
 	outside ip neigh flush dev up1
 	run outside_gets 192.0.2.60 80

@@ -38,7 +38,7 @@ while True:
     c, _ = s.accept(); c.recv(1000); c.sendall(b\"HTTP/1.0 200 OK\\r\\n\\r\\npage of fw\\n\"); c.close()
 " >/dev/null 2>&1 </dev/null & done'
 	open80() { [ "$(host_gets "$(ip4 fw)" 80)" = "page of fw" ]; }
-	wait_until 20 open80
+	wait_until 60 open80
 	run host_gets "$(ip4 fw)" 81
 	[ "$status" -ne 0 ] || fail "its own firewall lets in what it should not"
 	vps exec fw -- ping -c 1 -W 20 "$(gateway4)"
