@@ -62,7 +62,7 @@ static int shut_down(struct cli *c, struct err *e)
 {
 	cleanup_close int pidfd = pidfd_of_daemon(c, e);
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-	int r = cli_call(c, "Shutdown", NULL, NULL, e);
+	int r = pidfd == -ESRCH ? pidfd : cli_call(c, "Shutdown", NULL, NULL, e);
 
 	if (r == 0)
 		r = client_drain(c->client, e);
@@ -76,10 +76,10 @@ int cmd_daemon_stop(struct cli *c, struct err *e)
 {
 	int r = cli_client(c, e);
 
+	if (r == 0)
+		r = shut_down(c, e);
 	if (r == -ESRCH)
 		r = 0;
-	else if (r == 0)
-		r = shut_down(c, e);
 	if (r == 0 && c->json)
 		puts("{}");
 	return r;

@@ -294,6 +294,9 @@ int client_send(struct client *c, const char *method, json_t *in, const int *fds
 	if (strlen(text) > PROTOCOL_MESSAGE_MAX)
 		return err_set(e, ERR_USAGE, "what is to be sent is larger than %u MiB",
 			       PROTOCOL_MESSAGE_MAX >> 20);
+	r = c->fd < 0 ? reconnect(c, e) : 0; /* the call before this one found nobody */
+	if (r < 0)
+		return r;
 	fd_set_nonblock(c->fd, true);
 	c->more = more;
 	c->unread = false;

@@ -79,6 +79,10 @@ listen_for_a_moment() { # accept|wait
 		accept exec web1 -- true
 		wait suspend web1
 	E
+	listen_for_a_moment wait
+	succeeds vps daemon stop
+	assert_output ""
+	wait
 }
 
 @test "one that was killed is replaced, and its VPSs run on" {
