@@ -283,7 +283,7 @@ static bool key_is_busy(const struct job *job)
 	return false;
 }
 
-/* Those that wait are no more than clients that are connected: they can be counted. */
+/* Those that wait are no more than there may be calls: they can be counted. */
 static bool has_place(const struct job *job)
 {
 	size_t same = 0;
