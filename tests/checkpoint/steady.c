@@ -78,15 +78,27 @@ static void in_copy(unsigned long n, uint64_t count)
 	CHECK(munmap(copy, PAGES * PAGE) == 0);
 }
 
+/* By somebody who attaches it for a moment; who only reads at first finds the page writable then. */
+static void attached(unsigned long n, uint64_t count)
+{
+	uint64_t *at = shmat(segment, NULL, 0);
+
+	CHECK(at != MAP_FAILED && (at[n * WORDS] == 0 || at[n * WORDS] == n));
+	write_page(at, n, count);
+	CHECK(shmdt(at) == 0);
+}
+
 /* It is there, elsewhere, and what was written is in no page table any more. Parts of System V memory that were
  * protected otherwise are never joined again, nor moved at once. */
 static void move(unsigned long n, uint64_t count)
 {
 	uint64_t *to;
 
-	write_page(memory, n, count);
-	if (memory == memories[SYSV])
+	if (memory == memories[SYSV]) {
+		attached(n, count);
 		return;
+	}
+	write_page(memory, n, count);
 	to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(mremap(memory, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
 	memory = memories[ANONYMOUS] = to;
@@ -101,18 +113,6 @@ static void in_place_of(unsigned long n, uint64_t count)
 		return;
 	write_page(memory + (other * WORDS - n * WORDS), n, count);
 	CHECK(remap_file_pages(memory + other * WORDS, PAGE, 0, other, 0) == 0);
-}
-
-/* By somebody who attaches it for a moment; who only reads at first finds the page writable then. */
-static void attached(unsigned long n, uint64_t count)
-{
-	uint64_t *at = memory == memories[SYSV] ? shmat(segment, NULL, 0) : MAP_FAILED;
-
-	if (at == MAP_FAILED)
-		return;
-	CHECK(at[n * WORDS] == 0 || at[n * WORDS] == n);
-	write_page(at, n, count);
-	CHECK(shmdt(at) == 0);
 }
 
 static void choose(enum kind kind)
@@ -143,7 +143,7 @@ static void do_oddly(unsigned long n, uint64_t count)
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	switch ((now.tv_sec * 1000 + now.tv_nsec / 1000000) / KIND_MS % 7) {
+	switch ((now.tv_sec * 1000 + now.tv_nsec / 1000000) / KIND_MS % 6) {
 	case 0:
 		in_child(n, count, rand_r(&seed) % 2);
 		break;
@@ -157,9 +157,6 @@ static void do_oddly(unsigned long n, uint64_t count)
 		in_place_of(n, count);
 		break;
 	case 4:
-		attached(n, count);
-		break;
-	case 5:
 		write_page(memory, n, count);
 		CHECK(madvise(memory + n * WORDS, PAGE, MADV_DONTNEED) == 0);
 		break;
