@@ -33,6 +33,7 @@ __attribute__((noreturn)) static void launch_child(const struct launch *l)
 		signal(sig, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	unsetenv("VPS_ROOT"); /* --root has been put before it, by an empty one too */
 	if (l->dir[0]) {
 		argv[3] = (char *)(uintptr_t) "--root";
 		argv[4] = (char *)(uintptr_t)l->dir;
