@@ -4,11 +4,13 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "netns/netns.h"
 #include "runtime/settings.h"
 
 /* The ports that are new are nobody else's on the host. */
 static int check_new_ports(const struct sup_vps *v, const struct config *now, struct err *e)
 {
+	const struct netns_host *h = network_host(v->d);
 	const char *text, *old;
 	int r = 0;
 
@@ -19,7 +21,7 @@ static int check_new_ports(const struct sup_vps *v, const struct config *now, st
 		for (size_t k = 0; (old = config_get_nth(&v->config, "publish", k)); k++)
 			had = had || STREQ(old, text);
 		if (!had && netns_publish_parse(text, &p, e) == 0)
-			r = netns_publish_is_free(&p, e);
+			r = netns_publish_is_free(&p, e) ?: netns_publish_elsewhere(h, &p, 1, e);
 	}
 	return r;
 }
