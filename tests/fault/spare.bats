@@ -67,9 +67,9 @@ refused() {
 @test "a start that is refused takes it, and leaves nothing behind" {
 	was=$(spare)
 	refused
-	assert_nothing_left --daemon --keep a
-	vps_is a stopped
 	wait_until 20 process_is_gone "$was"
+	wait_until 20 vps_is a stopped
+	assert_nothing_left --daemon --keep a
 	succeeds vps start a
 	wait_until 20 there_is_one
 }
