@@ -169,7 +169,7 @@ static int scan_lib(struct sup_daemon *d, struct err *e)
 	while ((de = readdir(dir)))
 		if (strncmp(de->d_name, RECEIVING, strlen(RECEIVING)) == 0 &&
 		    name_is_valid(de->d_name + strlen(RECEIVING)))
-			move_recover(d, de->d_name + strlen(RECEIVING));
+			move_recover(d, de->d_name + strlen(RECEIVING), "");
 	return 0;
 }
 

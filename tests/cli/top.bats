@@ -146,6 +146,12 @@ burns() {
 	[[ $output == *$'\033[?1049l' ]]
 }
 
+@test "Ctrl-Z gives the terminal to the shell, and fg back" {
+	run on_tty 24 80 $'\032q' bash -c 'set -m; "$VPS_BUILD/vps" top -d 200ms; fg'
+	assert_status 0
+	[[ $output == *$'\033[?1049h'*$'\033[?1049l'*$'\033[?1049h'*$'\033[?1049l'* ]] || fail "$output"
+}
+
 @test "what has no room is left out" {
 	run on_tty 6 40 q "$VPS_BUILD/vps" top -d 200ms --sort name
 	assert_status 0
