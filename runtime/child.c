@@ -419,6 +419,7 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 		r = enter_confinement(&c, &e);
 	if (r == 0 && error_fd >= 0)
 		fd_set_cloexec(error_fd, false);
+	rt_pivot_end(&c);
 	if (r == 0)
 		r = tie_to_holder(&c, &e);
 	if (r == 0)
