@@ -118,9 +118,9 @@ char proc_state(pid_t tid)
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
 	if (fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
-		return '\0';
+		return 'X';
 	p = strrchr(text, ')'); /* the name before it may hold anything */
-	return p && p[1] == ' ' ? p[2] : '\0';
+	return p && p[1] == ' ' && p[2] ? p[2] : 'X';
 }
 
 bool proc_is_zombie(pid_t tid)

@@ -29,7 +29,7 @@ int pidfd_open_pid(pid_t pid);
 int pidfd_open_task(pid_t tid);
 int pidfd_signal(int pidfd, int sig);
 
-/* The letter of its state, as proc_pid_stat(5) has them; 0 when it is gone. */
+/* The letter that proc_pid_stat(5) has for it: 'X' for one that is gone, too. */
 char proc_state(pid_t tid);
 bool proc_is_zombie(pid_t tid);
 /* The first thread of a process that lives. Mostly that is the process's first, `pid`; when it has ended before the others

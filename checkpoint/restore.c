@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/host.h"
 #include "checkpoint/netstate.h"
 #include "checkpoint/restore_births.h"
@@ -73,6 +74,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
 	if (n == 0)
 		n = ckpt_births_check(&r->tree, &r->plan, e);
+	if (n == 0)
+		n = ckpt_clocks_check(&r->tree, e);
 	if (n == 0)
 		n = restore_plan_fds(r, e);
 	if (n == 0)

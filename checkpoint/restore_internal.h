@@ -51,6 +51,7 @@ struct restoring {
 	size_t level;
 	const Ckpt__Thread *as;
 	uint32_t login;              /* as in ProcessMore, by now */
+	bool joined;                 /* it is in all its namespaces */
 	bool subject;                /* it has its threads before its open files: subjects.h */
 };
 
