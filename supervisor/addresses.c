@@ -63,6 +63,20 @@ int network_note_addresses(struct sup_vps *v)
 	return 0;
 }
 
+int network_take(struct sup_vps *v, const struct config *c, struct err *e)
+{
+	static const char *const keys[] = { "net", "publish" };
+	const char *text;
+	int r = 0;
+
+	for (size_t k = 0; k < ARRAY_SIZE(keys); k++)
+		for (size_t i = 0; r == 0 && (text = config_get_nth(c, keys[k], i)); i++)
+			r = config_set(&v->config, keys[k], text, e);
+	if (r == 0 && network_note_addresses(v) < 0)
+		r = err_code(e, -ENOMEM, "remember its addresses");
+	return r;
+}
+
 /* Whose address this is, other than `v`; NULL: nobody's. */
 static const struct sup_vps *owner_of(const struct sup_vps *v, const struct netns_addr *a)
 {

@@ -234,11 +234,8 @@ int create_begin(struct sup_daemon *d, const struct create_request *q,
 		r = fill_records(c, q, e);
 	if (r == 0)
 		r = network_default(c->vps, &c->config, e);
-	/* Its addresses are taken from now on. */
-	for (size_t i = 0; r == 0 && config_get_nth(&c->config, "net", i); i++)
-		r = config_set(&c->vps->config, "net", config_get_nth(&c->config, "net", i), e);
-	if (r == 0 && network_note_addresses(c->vps) < 0)
-		r = err_code(e, -ENOMEM, "remember its addresses");
+	if (r == 0)
+		r = network_take(c->vps, &c->config, e);
 	if (r == 0)
 		r = template_want(d, c->template, on_template, c, e);
 	if (r < 0) {

@@ -30,6 +30,8 @@ void network_forget(struct sup_vps *v);
 
 /* Remembers which addresses v->config gives it; for whoever has read or changed that. -ENOMEM. */
 int network_note_addresses(struct sup_vps *v);
+/* Addresses and published ports of `c` are taken from now on, while `v` is being made and has no config of its own yet. */
+int network_take(struct sup_vps *v, const struct config *c, struct err *e);
 /*
  * Gives the interfaces in `c` the addresses that they are to have from the pool and do not have yet.
  * Returns 1 when `c` was changed, 0 when not; ERR_EXISTS when an address is another VPS's,

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "supervisor/network.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -48,9 +49,7 @@ static int take_place(struct receiving *r, struct err *e)
 		ret = config_set_record(&r->config, "id.base", base, e);
 	for (size_t i = 0; ret == 0 && i < ARRAY_SIZE(keys); i++)
 		ret = config_set_record(&r->vps->config, keys[i], config_get(&r->config, keys[i]), e);
-	for (size_t i = 0; ret == 0 && config_get_nth(&r->config, "net", i); i++)
-		ret = config_set(&r->vps->config, "net", config_get_nth(&r->config, "net", i), e);
-	return ret;
+	return ret == 0 ? network_take(r->vps, &r->config, e) : ret;
 }
 
 /* It is on the disk, whole. */

@@ -73,6 +73,23 @@ cut_link() {
 	each cut_link destination -- receive.prepare.after
 }
 
+# What b has of templates, whole or not.
+templates_of_b() { ls -A "$B_ROOT/lib/templates" 2>/dev/null || true; }
+
+@test "the link is cut while the template comes" {
+	make_counter
+	for name in $(templates_of_b); do
+		on b vps template remove "$name"
+	done
+	begin_to_hang destination receive.template
+	kill -KILL $(pgrep -P "$client")
+	goes_on
+	at a running
+	assert_equal "$(templates_of_b)" ""
+	arrives
+	[ -n "$(templates_of_b)" ]
+}
+
 @test "the link is cut in the pause" {
 	make_counter
 	begin_to_hang source send.record.after

@@ -6,6 +6,7 @@ load hosts
 setup_file() { hosts_new; }
 teardown_file() { hosts_done; }
 teardown() {
+	hosts_unfault
 	on a vps_clean
 	on b vps_clean
 	[ -z "${VPS_WITHOUT-}" ] || as_without ""
@@ -135,6 +136,47 @@ as_without() {
 	assert_equal "$(cat "$B_ROOT/lib/vps/web1/root/upper/srv/n")" "$n"
 	on b vps resume web1
 	wait_until 20 counts b "$((n + 3))"
+}
+
+@test "what it has of the network is taken there, or about to be" {
+	make_counter
+	vps set web1 net=name=eth0,ip=10.99.0.7/24 publish=8080:80
+	on b vps create other net=name=eth0,ip=10.99.0.7/24
+	fails 5 "vps: migrate web1: net: address 10.99.0.7 is that of other" vps migrate -e "$RSH" web1 host-b
+	vps_is web1 running
+	on b vps destroy other
+	# From the agreement on they are its own.
+	daemon_with_fault b receive.root:hang
+	"$VPS_BUILD/vps" --root "$A_ROOT" migrate -e "$RSH" web1 host-b >"$BATS_TEST_TMPDIR/out" 2>&1 &
+	pid=$!
+	wait_until 30 worker_hangs b
+	fails 4 "vps: create other: net: address 10.99.0.7 is that of web1" on b vps create other net=name=eth0,ip=10.99.0.7/24
+	fails 4 "vps: create other: publish: port 8080 of the host is that of web1" on b vps create other publish=8080:80
+	worker_goes_on b
+	wait "$pid" || { cat "$BATS_TEST_TMPDIR/out"; false; }
+	assert_only_on b web1
+}
+
+# versioned in|out: a remote shell by which what goes into it, or comes out, is of another version.
+versioned() {
+	local change="{ dd bs=1 count=7; dd bs=1 count=1 of=/dev/null; printf '\\007'; exec cat; } 2>/dev/null"
+	printf '#!/bin/bash\nexec "%s" "$@" %s\n' "$RSH" "$([ "$1" = in ] && echo "< <($change)" || echo "> >($change)")" \
+		>"$BATS_TEST_TMPDIR/rsh"
+	chmod 755 "$BATS_TEST_TMPDIR/rsh"
+}
+
+@test "a peer of another version is none" {
+	make_counter
+	for way in in out; do
+		versioned $way
+		run vps migrate -e "$BATS_TEST_TMPDIR/rsh" web1 host-b
+		[ "$status" -ne 0 ]
+		assert_match 'the stream is of version 7, this is version 1'
+		assert_only_on a web1
+	done
+	n=$(count a)
+	wait_until 20 counts a "$((n + 3))"
+	assert_equal "$(ls -A "$B_ROOT/lib/vps")" ""
 }
 
 @test "a command that runs inside is named" {

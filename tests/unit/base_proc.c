@@ -77,8 +77,10 @@ TEST(first_thread)
 	tid = proc_live_tid(pid);
 	ok(tid != pid && !proc_is_zombie(tid), "one without a first thread by another");
 	fd = pidfd_open_task(tid);
+	eq_int(proc_state(pid), 'Z', "a zombie by its state");
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+	eq_int(proc_state(pid), 'X', "and dead when it is gone");
 	if (fd == -EINVAL)
 		skip("no pidfds of threads (Linux 6.9)");
 	ok(fd >= 0, "of which there is a pidfd");
