@@ -180,7 +180,12 @@ int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e);
 /* Puts the frozen processes in order, parents before children, init first. (relate.c) */
 int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e);
-/* The children of a process that have ended and were not waited for. (relate.c) */
+/* What has left the group, and is about to be a zombie: until it is one, or gone; -EAGAIN when that takes long, as it may
+ * until all are let go. (ending.c) */
+int ckpt_ending_await(pid_t pid, struct err *e);
+/* The parent of a process; not one that is about to leave it to another. (ending.c) */
+int ckpt_ending_parent(const struct ckpt_frozen *f, pid_t pid, pid_t *ret, struct err *e);
+/* The children of a process that have ended and were not waited for, once they have sent it their signal. (relate.c) */
 int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e);
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */

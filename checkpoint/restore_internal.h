@@ -65,6 +65,8 @@ struct restore {
 	struct rt_vps *vps;          /* NULL: not started yet */
 	const struct ckpt_progress *progress; /* or NULL */
 	uint64_t done, total;        /* bytes of memory */
+	uint64_t comes_us;           /* of a pipe: its first record was there by then, and nobody had read it */
+	uint64_t not_before_us;      /* the clocks have caught up then (restore_clocks_check()) */
 	struct restoring *procs;     /* as plan.nodes: tree.tasks, tree.zombies, stand-ins */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
