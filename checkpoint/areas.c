@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <search.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -50,6 +51,16 @@ static bool is_read_only(pid_t pid, uint64_t start)
 	return true;
 }
 
+/* Nobody else can lock it, and these locks are gone with the fds. */
+bool ckpt_shmem_is_same(int a, int b)
+{
+	bool same = flock(a, LOCK_EX | LOCK_NB) == 0 && flock(b, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+
+	flock(a, LOCK_UN);
+	flock(b, LOCK_UN);
+	return same;
+}
+
 int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 {
 	Ckpt__Shmem *s;
@@ -64,7 +75,7 @@ int ckpt_shmem_add(struct ckpt_dump *d, int fd, const char *name, struct err *e)
 	}
 	for (size_t i = 0; i < n; i++)
 		if (d->shmem_dev[i] == st.st_dev && d->shmem_ino[i] == st.st_ino &&
-		    d->tree.shmems[i]->sysv == sysv) {
+		    d->tree.shmems[i]->sysv == sysv && (!sysv || ckpt_shmem_is_same(d->shmem_fd[i], fd))) {
 			close(fd);
 			return (int)i + 1;
 		}

@@ -126,6 +126,9 @@ int ckpt_dump_look(const struct cgroup *c, pid_t init, const struct ckpt_dump_op
 int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 void ckpt_areas_done(struct ckpt_dump *d);
 bool ckpt_shmem_is_sysv(int fd);
+/* Whether two open files of System V memory, of the same inode number, are one: that is its id, which is told in each ipc
+ * namespace anew. */
+bool ckpt_shmem_is_same(int a, int b);
 /* Kernel, processor and clocks of the VPS now. (dump_collect.c) */
 /* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). (clocks.c) */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);

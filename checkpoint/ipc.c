@@ -219,7 +219,6 @@ int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
 {
 	for (size_t i = 0; i < d->spaces.count; i++) {
 		struct inside in = { d, (uint32_t)i + 1 };
-		size_t had = d->tree.ipc_count;
 		int r;
 
 		if (d->spaces.space[i].kind != CKPT_SPACE_IPC)
@@ -227,12 +226,6 @@ int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
 		r = ckpt_visit(CKPT_SPACE_IPC, d->spaces.space[i].fd, collect, &in, e);
 		if (r < 0)
 			return r;
-		/* Process 1's has no owner that an image knows; others must have the VPS's root. */
-		if (d->tree.ipc_count > had && d->tree.spaces[i]->owner &&
-		    d->tree.spaces[i]->owner != d->spaces.main[CKPT_SPACE_USER])
-			return err_set(e, ERR_UNSUPPORTED,
-				       "an ipc namespace in a user namespace that the VPS made has System V "
-				       "objects, which cannot be saved yet");
 	}
 	return 0;
 }

@@ -19,11 +19,13 @@
 #define PIECE MIB(1)
 #define SHARED_MAX 1024 /* as a dump */
 
-/* Inode numbers of System V memory are its own. */
-static bool is_known(const struct ckpt_precopy *p, const struct stat *st, bool sysv)
+static bool is_known(const struct ckpt_precopy *p, const struct stat *st, int fd)
 {
+	bool sysv = ckpt_shmem_is_sysv(fd);
+
 	for (size_t i = 0; i < p->shared_count; i++)
-		if (p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino && p->shared[i].sysv == sysv)
+		if (p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino && p->shared[i].sysv == sysv &&
+		    (!sysv || ckpt_shmem_is_same(p->shared[i].fd, fd)))
 			return true;
 	return false;
 }
@@ -56,7 +58,7 @@ int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m
 	if (fd < 0)
 		return 0; /* it has gone; what is there at the end is collected then */
 	/* System V memory is filled by a copy of what has come before, which huge pages are too dear for. */
-	if (fstat(fd, &st) == 0 && !is_known(p, &st, ckpt_shmem_is_sysv(fd)) && p->shared_count < SHARED_MAX &&
+	if (fstat(fd, &st) == 0 && !is_known(p, &st, fd) && p->shared_count < SHARED_MAX &&
 	    !(ckpt_shmem_is_sysv(fd) && ckpt_huge_of(fd)))
 		return ckpt_shared_take(p, fd);
 	close(fd);

@@ -74,8 +74,11 @@ static int collect(void *arg, struct err *e)
 	cleanup_closedir DIR *dir = top < 0 ? NULL : fdopendir(top);
 	const struct dirent *de;
 
-	if (!dir)
+	struct stat fs;
+
+	if (!dir || fstat(mnt, &fs) < 0)
 		return err_sys(e, "look at the message queues of an ipc namespace");
+	in->d->spaces.space[in->space - 1].queues = fs.st_dev;
 	while (r == 0 && (de = readdir(dir))) {
 		cleanup_close int fd = -EBADF;
 		Ckpt__Mqueue *q;
@@ -97,22 +100,26 @@ int ckpt_mqueues_collect(struct ckpt_dump *d, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->spaces.count; i++) {
 		struct inside in = { d, (uint32_t)i + 1 };
-		size_t had = d->tree.mqueue_count;
 
 		if (d->spaces.space[i].kind != CKPT_SPACE_IPC)
 			continue;
 		r = ckpt_visit(CKPT_SPACE_IPC, d->spaces.space[i].fd, collect, &in, e);
-		if (r == 0 && d->tree.mqueue_count > had && d->tree.spaces[i]->owner &&
-		    d->tree.spaces[i]->owner != d->spaces.main[CKPT_SPACE_USER])
-			return err_set(e, ERR_UNSUPPORTED,
-				       "an ipc namespace in a user namespace that the VPS made has message "
-				       "queues, which cannot be saved yet");
 	}
 	return r;
 }
 
+/* The ipc namespace of a queue that has no name any more; 0: it is gone. */
+static uint32_t space_of(const struct ckpt_dump *d, dev_t dev)
+{
+	for (size_t i = 0; i < d->spaces.count; i++)
+		if (d->spaces.space[i].kind == CKPT_SPACE_IPC && d->spaces.space[i].queues == dev)
+			return (uint32_t)i + 1;
+	return 0;
+}
+
 int ckpt_mqueue_find(struct ckpt_dump *d, const struct ckpt_fd *f, uint32_t *ret, struct err *e)
 {
+	uint32_t space = space_of(d, f->st.st_dev);
 	Ckpt__Mqueue *q = NULL;
 	int r;
 
@@ -120,15 +127,14 @@ int ckpt_mqueue_find(struct ckpt_dump *d, const struct ckpt_fd *f, uint32_t *ret
 		q = d->tree.mqueues[i];
 		if (q->dev != f->st.st_dev || q->ino != f->st.st_ino)
 			continue;
-		if (q->space != d->spaces.main[CKPT_SPACE_IPC])
-			return err_set(e, ERR_UNSUPPORTED,
-				       "fd %d of process %d is a message queue of another ipc namespace "
-				       "than the VPS's own, which cannot be saved yet",
-				       f->fd, (int)f->pid);
 		*ret = (uint32_t)i + 1;
 		return 0;
 	}
-	r = add(d, f->own, f->link, &f->st, d->spaces.main[CKPT_SPACE_IPC], &q, e);
+	if (!space)
+		return err_set(e, ERR_UNSUPPORTED,
+			       "fd %d of process %d is a message queue of an ipc namespace that is no more, which cannot be saved",
+			       f->fd, (int)f->pid);
+	r = add(d, f->own, f->link, &f->st, space, &q, e);
 	if (r == 0 && q)
 		q->unlinked = 1;
 	*ret = (uint32_t)d->tree.mqueue_count;
@@ -270,8 +276,8 @@ int ckpt_mqueues_read(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_batc
 		Ckpt__Mqueue *q = d->tree.mqueues[i];
 		char way[256]; /* what compose() leaves room for */
 
-		if (q->n_messages < q->count && t->n_spaces && t->spaces[CKPT_SPACE_IPC] == q->space &&
-		    find_way(d, k, i, way, sizeof(way)))
+		if (q->n_messages < q->count && t->n_spaces &&
+		    (q->unlinked || t->spaces[CKPT_SPACE_IPC] == q->space) && find_way(d, k, i, way, sizeof(way)))
 			r = read_one(d, k, b, q, way, e);
 	}
 	return r;
@@ -300,7 +306,8 @@ int ckpt_mqueues_check(const struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; i < t->mqueue_count; i++) {
 		const Ckpt__Mqueue *q = t->mqueues[i];
 
-		if (i >= QUEUES_MAX || q->space == 0 || q->space > t->space_count || !q->name[0] ||
+		if (i >= QUEUES_MAX || q->space == 0 || q->space > t->space_count ||
+		    t->spaces[q->space - 1]->kind != CKPT_SPACE_IPC || !q->name[0] ||
 		    strlen(q->name) > 4096 || q->max_messages > INT32_MAX || q->max_size > INT32_MAX ||
 		    q->n_messages > q->max_messages || !ckpt_notify_is_good(q->notify))
 			return err_set(e, ERR_FAIL, "the image is damaged: a message queue");

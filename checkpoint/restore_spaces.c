@@ -84,12 +84,12 @@ static int set_sysctls(const struct making *m, struct err *e)
 	return 0;
 }
 
-static int fill_ipc(const struct making *m, struct err *e)
+/* In the namespace, as the VPS's root, whoever owns that: only so objects have their ids, which need no number there. */
+static int fill_ipc(void *arg, struct err *e)
 {
-	int n = set_sysctls(m, e);
+	const struct making *m = arg;
+	int n = ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e);
 
-	if (n == 0)
-		n = ckpt_ipc_make(&m->r->tree, m->id, m->r->proc, e);
 	return n == 0 ? ckpt_mqueues_make(&m->r->tree, m->id, e) : n;
 }
 
@@ -141,7 +141,7 @@ static int make(void *arg, struct err *e)
 	if (m->space->kind == CKPT_SPACE_UTS)
 		n = set_names(m->space, e);
 	else if (m->space->kind == CKPT_SPACE_IPC)
-		n = fill_ipc(m, e);
+		n = set_sysctls(m, e);
 	else if (m->space->kind == CKPT_SPACE_NET && m->space->loopback)
 		n = set_loopback(e);
 	else if (m->space->kind == CKPT_SPACE_TIME)
@@ -232,14 +232,14 @@ static int adjust(struct making *m, struct err *e)
 	if (n == 0 && m->space->kind == CKPT_SPACE_UTS)
 		n = set_names(m->space, e);
 	else if (n == 0 && m->space->kind == CKPT_SPACE_IPC)
-		n = fill_ipc(m, e);
-	return n;
+		n = set_sysctls(m, e);
+	return n == 0 && m->space->kind == CKPT_SPACE_IPC ? fill_ipc(m, e) : n;
 }
 
 static int make_one(struct making *m, struct err *e)
 {
 	uint32_t main = ckpt_space_main(&m->r->tree, m->space->kind);
-	int owner = -EBADF;
+	int owner = -EBADF, own = restore_fd_space(m->r, m->id), n;
 
 	if (m->id == main)
 		return adjust(m, e);
@@ -251,7 +251,8 @@ static int make_one(struct making *m, struct err *e)
 		return restore_space_take(m->r, m->id, fcntl(m->proc, F_DUPFD_CLOEXEC, 0), e); /* clocks.h */
 	if (m->space->kind == CKPT_SPACE_CGROUP)
 		return ckpt_within(NULL, 0, make_cgroup, m, e);
-	return ckpt_within(&owner, 1, m->space->kind == CKPT_SPACE_USER ? make_user : make, m, e);
+	n = ckpt_within(&owner, 1, m->space->kind == CKPT_SPACE_USER ? make_user : make, m, e);
+	return n == 0 && m->space->kind == CKPT_SPACE_IPC ? ckpt_within(&own, 1, fill_ipc, m, e) : n;
 }
 
 int restore_spaces(struct restore *r, struct err *e)

@@ -43,6 +43,7 @@ struct ckpt_seen_space {
 	int root; /* of a mount namespace: its "/", O_PATH; else -EBADF */
 	int diag; /* of a network namespace, once it has been asked for; else -EBADF */
 	pid_t pid; /* who was seen in it; 0: nobody */
+	dev_t queues; /* of an ipc namespace: the file system of its message queues */
 };
 /* Dump: a mount as the kernel numbers it now. */
 struct ckpt_seen_mount {

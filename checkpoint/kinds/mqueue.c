@@ -5,9 +5,11 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/queues.h"
+#include "checkpoint/spaces.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -45,15 +47,12 @@ static int make_unlinked(const Ckpt__File *f, const Ckpt__Mqueue *q, struct err 
 	return again < 0 ? err_sys(e, "open a message queue") : again;
 }
 
-static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+static int open_there(const struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 {
-	const Ckpt__Mqueue *q;
+	const Ckpt__Mqueue *q = o->tree->mqueues[f->object - 1];
 	char path[64];
 	int fd;
 
-	if (f->object == 0 || f->object > o->tree->mqueue_count)
-		return err_set(e, ERR_FAIL, "the image is damaged: a message queue");
-	q = o->tree->mqueues[f->object - 1];
 	if (!q->unlinked) {
 		fd = (int)syscall(SYS_mq_open, q->name, (f->flags & FLAGS) | O_CLOEXEC, 0, NULL);
 		return fd < 0 ? err_sys(e, "open the message queue %s", q->name) : fd;
@@ -68,6 +67,31 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 		return fd < 0 ? err_sys(e, "open a message queue") : fd;
 	}
 	return make_unlinked(f, q, e);
+}
+
+static int enter(const struct ckpt_opening *o, uint32_t space, struct err *e)
+{
+	return setns(o->spaces + (int)space - 1, CLONE_NEWIPC) < 0 ? err_sys(e, "enter an ipc namespace") : 0;
+}
+
+/* A name is one of the ipc namespace that it is opened in. */
+static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
+{
+	uint32_t main = ckpt_space_main(o->tree, CKPT_SPACE_IPC), space;
+	int fd;
+
+	if (f->object == 0 || f->object > o->tree->mqueue_count)
+		return err_set(e, ERR_FAIL, "the image is damaged: a message queue");
+	space = o->tree->mqueues[f->object - 1]->space;
+	if (space != main && enter(o, space, e) < 0)
+		return -EPERM;
+	fd = open_there(o, f, e);
+	if (space != main && enter(o, main, e) < 0) {
+		if (fd >= 0)
+			close(fd);
+		return -EPERM;
+	}
+	return fd;
 }
 
 const struct ckpt_kind ckpt_kind_mqueue = { "mqueue", is, dump, open_again, true };
