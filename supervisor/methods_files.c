@@ -96,7 +96,8 @@ static void copy_files(struct server_call *c, struct sup_vps *v, const char *ver
 {
 	struct copy *p = calloc(1, sizeof(*p));
 	cleanup_close int fd = call_take_fd(c, 0);
-	struct job_spec job = { .fds = &fd, .nfds = 1, .done = on_copied, .ctx = p };
+	struct job_spec job = { .fds = &fd, .nfds = 1, .waits = true, .uid = call_uid(c),
+				.done = on_copied, .ctx = p };
 	struct err e;
 	int r = 0;
 

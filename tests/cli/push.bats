@@ -130,3 +130,27 @@ inside() {
 	assert_equal "$(cat got)" a
 	vps destroy other
 }
+
+copies_run() { # COUNT
+	[ "$("$VPS_TOP/tests/pids" "$VPS_ROOT" vps-packer | wc -w)" -eq "$1" ]
+}
+
+@test "who does not read what he copies is in nobody's way" {
+	local i pids=()
+	vps exec web1 -- dd if=/dev/zero of=/srv/big bs=1M count=4
+	mkfifo unread
+	exec 8<>unread
+	for i in 1 2 3 4 5 6 7 8; do
+		"$VPS_BUILD/vps" pull web1 /srv/big - >&8 2>/dev/null 3>&- &
+		pids+=($!)
+	done
+	wait_until 20 copies_run 8
+	vps create web2
+	vps destroy web2
+	kill "${pids[@]}"
+	for i in "${pids[@]}"; do
+		wait "$i" || true
+	done
+	exec 8>&-
+	wait_until 20 copies_run 0
+}

@@ -165,7 +165,7 @@ data, peer = s.recvfrom(100); s.sendto(b"heard " + data, peer)' >"$BATS_TEST_TMP
 	wait_until 20 test -s "$BATS_TEST_TMPDIR/up"
 	vps set a publish=5300:5353/udp
 	run outside python3 -c 'import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)
 s.sendto(b"you\n", ("192.0.2.1", 5300)); print(s.recvfrom(100)[0].decode().strip())'
 	assert_output "heard you"
 }
