@@ -199,7 +199,7 @@ int restore_raise_files(const struct restore *r, const struct restoring *p, stru
 		return err_sys(e, "read the limit of open files");
 	lim.rlim_cur = lim.rlim_max;
 	if (most > lim.rlim_max || prlimit(p->task->pid, RLIMIT_NOFILE, &lim, NULL) < 0)
-		return err_set(e, ERR_FAIL, "%d open files are more than the VPS may have", restore_fd_end(r));
+		return restore_too_many_files(r, e);
 	return 0;
 }
 

@@ -282,6 +282,8 @@ int restore_early_read(struct restore *r, struct ckpt_record *rec, struct list *
 int restore_early_settle(struct restore *r, struct list *l, struct err *e);
 /* One that no task of the tree has. (early_settle.c) */
 pid_t restore_free_number(const struct ckpt_tree *t);
+/* ERR_STATE: the setting rlimit's nofile is too low for one process to have all of them while they are made. (restore_open.c) */
+int restore_too_many_files(const struct restore *r, struct err *e);
 /* So that it may have all those that are planned. (early_settle.c) */
 int restore_raise_files(const struct restore *r, const struct restoring *p, struct err *e);
 /* A copy of ours does something in the VPS for process 1, which runs no code of ours any more; with `take` what it

@@ -114,6 +114,15 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 	return 0;
 }
 
+int restore_too_many_files(const struct restore *r, struct err *e)
+{
+	int most = restore_fd_end(r);
+
+	err_set(e, ERR_STATE, "%d open files, all that the VPS has, are more than one process of it may have", most);
+	return err_hint(e, "vps set NAME rlimit=nofile=%d:%d until it runs; each process gets its own limit back",
+			most + 64, most + 64);
+}
+
 static int raise_limit(const struct restore *r, struct err *e)
 {
 	struct rlimit lim;
@@ -123,10 +132,7 @@ static int raise_limit(const struct restore *r, struct err *e)
 	lim.rlim_cur = lim.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
 		return err_sys(e, "raise the limit of open files");
-	if ((rlim_t)restore_fd_end(r) + 64 > lim.rlim_max)
-		return err_set(e, ERR_FAIL, "%d open files are more than the VPS may have",
-			       restore_fd_end(r));
-	return 0;
+	return (rlim_t)restore_fd_end(r) + 64 > lim.rlim_max ? restore_too_many_files(r, e) : 0;
 }
 
 /* The numbers that are planned are taken from the start, so that nothing else that is opened meanwhile gets

@@ -32,10 +32,45 @@ root_tag() {
 	printf 'vps-%08x' "$h"
 }
 
+# The pool of addresses of a state root with that tag, of 4096 (netns_host_init()): hash of the tag, 0xff and "pool".
+root_pool() {
+	local text=$1 h=0xcbf29ce484222325 i c
+	for ((i = 0; i < ${#text}; i++)); do
+		printf -v c %d "'${text:i:1}"
+		h=$(((h ^ c) * 1099511628211))
+	done
+	for c in 0xff 0x70 0x6f 0x6f 0x6c; do
+		h=$(((h ^ c) * 1099511628211))
+	done
+	for c in 0xff51afd7ed558ccd 0xc4ceb9fe1a85ec53; do
+		h=$(((h ^ (h >> 33 & 0x7fffffff)) * c))
+	done
+	echo $(((h ^ (h >> 33 & 0x7fffffff)) & 4095))
+}
+
+# Whether no other test's state root has the same: of two bridges with one pool the second does not come up.
+root_pool_is_own() {
+	local dir=$1 pool other
+	pool=$(root_pool "$(root_tag "$dir")")
+	for other in "${dir%/*}"/vt.??????; do
+		[ "$other" = "$dir" ] || [ "$(root_pool "$(root_tag "$other")")" != "$pool" ] || return 1
+	done
+}
+
+# Makes a directory for a state root.
+root_dir() {
+	local dir
+	while :; do
+		dir=$(realpath "$(mktemp -d "${TMPDIR:-/tmp}/vt.XXXXXX")")
+		! root_pool_is_own "$dir" || break
+		rmdir "$dir"
+	done
+	echo "$dir"
+}
+
 # Makes an empty state root and turns to it.
 root_new() {
-	VPS_ROOT=$(mktemp -d "${TMPDIR:-/tmp}/vt.XXXXXX")
-	VPS_ROOT=$(realpath "$VPS_ROOT")
+	VPS_ROOT=$(root_dir)
 	chmod 755 "$VPS_ROOT"
 	VPS_TAG=$(root_tag "$VPS_ROOT")
 	PATH=$VPS_BUILD:$PATH

@@ -108,6 +108,16 @@ lib() {
 	counts web1
 }
 
+@test "a limit of open files that is too low for the resume is named" {
+	vps start web1
+	vps suspend web1
+	vps set web1 rlimit=nofile=60:60
+	fails_like 5 '^vps: resume web1: [0-9]+ open files, .*hint: vps set NAME rlimit=nofile=[0-9]+:[0-9]+ until it runs' \
+		vps resume web1
+	vps set web1 rlimit=
+	vps resume web1
+}
+
 @test "a damaged image is refused, and stays" {
 	vps start web1
 	vps suspend web1
