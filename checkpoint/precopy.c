@@ -37,7 +37,6 @@
 #define FREEZE_TIMEOUT_US 10000000
 #define FILES 4096
 #define CATCH_UP_MAX 3
-#define DOUBTS_MAX 3
 #define MANY_PAGES 16384
 #define FEW_PAGES 64 /* less than a round finds that takes as long as it must */
 
@@ -400,14 +399,17 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	return 0;
 }
 
-/* What the stop would have to read whole, while all runs. */
+/* What the stop would have to read whole, while all runs; but for what is lost again while it is read. */
 static int read_doubtful(struct ckpt_precopy *p, struct err *e)
 {
 	struct ckpt_precopy_stats st;
-	int r = 0;
+	int r;
 
-	for (unsigned i = 0; r == 0 && i < DOUBTS_MAX && ckpt_doubts_matter(p) && ckpt_doubts_look(p); i++)
-		r = ckpt_precopy_round(p, &st, e);
+	if (!ckpt_doubts_matter(p) || !ckpt_doubts_look(p))
+		return 0;
+	r = ckpt_precopy_round(p, &st, e);
+	if (r == 0 && ckpt_doubts_look(p))
+		ckpt_doubts_accept(p);
 	return r;
 }
 

@@ -126,6 +126,12 @@ uint64_t ckpt_doubts_look(struct ckpt_precopy *p)
 	return lost;
 }
 
+void ckpt_doubts_accept(struct ckpt_precopy *p)
+{
+	for (size_t i = 0; i < p->shared_count; i++)
+		p->shared[i].was_steady = p->shared[i].steady;
+}
+
 bool ckpt_doubts_matter(const struct ckpt_precopy *p)
 {
 	for (size_t i = 0; i < p->shared_count; i++)

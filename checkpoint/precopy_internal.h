@@ -168,6 +168,8 @@ void ckpt_steady_done(struct shared *s);
 void ckpt_doubts_begin(struct ckpt_precopy *p);
 bool ckpt_doubts_matter(const struct ckpt_precopy *p);
 uint64_t ckpt_doubts_look(struct ckpt_precopy *p);
+/* What is not steady now is no loss: it would be again and again. */
+void ckpt_doubts_accept(struct ckpt_precopy *p);
 void ckpt_doubts_births(struct ckpt_precopy *p);
 
 /* (precopy_reach.c) Whether nobody changes it any more; whether those who have it mapped alone can do so, but for those of
