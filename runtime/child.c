@@ -183,6 +183,9 @@ static int step_identity(void *ctx, struct err *e)
 	(void)ctx;
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
+	/* See rt_enter(). */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		return err_sys(e, "keep the VPS out of our memory");
 	if (setsid() < 0)
 		return err_sys(e, "start a session");
 	/* The holder's session keyring is the host's. */
@@ -419,6 +422,7 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 		r = enter_confinement(&c, &e);
 	if (r == 0 && error_fd >= 0)
 		fd_set_cloexec(error_fd, false);
+	rt_pivot_end(&c);
 	if (r == 0)
 		r = tie_to_holder(&c, &e);
 	if (r == 0)

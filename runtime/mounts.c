@@ -425,18 +425,3 @@ int rt_mounts_up(struct rt_child *c, struct err *e)
 		r = attach(c->init_mount, c->root_fd, "dev/.vps-init", false, e);
 	return r < 0 ? r : mount_volumes(c, e);
 }
-
-int rt_pivot(struct rt_child *c, struct err *e)
-{
-	if (fchdir(c->root_fd) < 0)
-		return err_sys(e, "enter the root file system");
-	/* pivot_root(2), "pivot_root(".", ".")": the old root ends up below the new one, from where
-	 * it is taken away with everything that is mounted in it. */
-	if (syscall(SYS_pivot_root, ".", ".") < 0)
-		return err_sys(e, "change the root");
-	if (umount2(".", MNT_DETACH) < 0)
-		return err_sys(e, "let go of the host's root");
-	if (chdir("/") < 0)
-		return err_sys(e, "enter /");
-	return 0;
-}

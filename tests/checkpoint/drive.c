@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFklLNptx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFklLNoptx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
@@ -11,7 +11,8 @@
  * typed on the console before. -a: before it is restored, that is tried with an image in which paths that begin with FROM
  * begin with TO: it must fail as they lead through what is open. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
  * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
- * network namespace, with a directory for their notes, and VPS_INIT for the number of its process 1.
+ * network namespace, with a directory for their notes, and VPS_INIT for the number of its process 1. -o: beside another
+ * VPS, so that the group above both is there already, as it is on a host.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -37,14 +38,14 @@
 
 #define ID_BASE 700000
 #define WAIT_MS 30000
-#define LAST_WORD_MS 1000
+#define LAST_WORD_MS 20000
 
 static struct {
 	bool wanted, tty;
 	int pidfd, master;
 } command = { false, false, -EBADF, -EBADF };
 static const char *typed = "", *device;
-static bool keep, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many;
+static bool keep, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many, beside;
 static int rounds = 1, precopy;
 static const char *hook; /* -H */
 static struct netns_host net_host;
@@ -480,11 +481,16 @@ static int run_command(struct rt_vps *v, struct err *e)
 {
 	struct rt_stdio none = { { -EBADF, -EBADF, -EBADF } };
 	struct rt_exec x = { .cwd = "/", .tty = command.tty, .rows = 33, .cols = 111 };
-	pid_t pid;
+	struct rt_command c;
 	int r = strv_add(&x.argv, "/test") < 0 || strv_add(&x.argv, "exec") < 0 ? -ENOMEM : 0;
 
 	if (r == 0)
-		r = rt_exec(v, &x, &none, &pid, &command.pidfd, &command.master, e);
+		r = rt_exec(v, &x, &none, &c, e);
+	if (r == 0) {
+		r = rt_exec_wait(&c, now_monotonic_us() + 10000000, e);
+		command.pidfd = c.pidfd;
+		command.master = c.master;
+	}
 	strv_done(&x.argv);
 	return r;
 }
@@ -600,7 +606,7 @@ static void remove_root(void)
 static int drive(const char *program, struct console *c, struct err *e)
 {
 	struct rt_spec s = { 0 };
-	struct rt_vps *v = NULL;
+	struct rt_vps *v = NULL, *other = NULL;
 	struct rt_exit ended;
 	struct err ignored;
 	pid_t peer = 0;
@@ -608,6 +614,10 @@ static int drive(const char *program, struct console *c, struct err *e)
 
 	if (r == 0 && make_spec(&s) < 0)
 		r = err_code(e, -ENOMEM, "make a spec");
+	if (r == 0 && beside) {
+		other = rt_prepare("other", s.cgroup_parent, e);
+		r = other ? 0 : -EIO;
+	}
 	if (r == 0 && networked)
 		r = add_interface(&s, e);
 	if (r == 0 && device)
@@ -649,6 +659,7 @@ static int drive(const char *program, struct console *c, struct err *e)
 		r = err_set(e, ERR_FAIL, "it ended with %d, %d", ended.how, ended.value);
 	r = end_peer(peer, r, e);
 	rt_finish(v);
+	rt_prepare_undo(other, &ignored);
 	rt_spec_done(&s);
 	remove_root();
 	return r;
@@ -669,7 +680,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klLfFNpxn:m:c:seti:a:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klLfFNopxn:m:c:seti:a:d:H:T:")) >= 0)
 		switch (opt) {
 		case 'a':
 			if (altered_count == ARRAY_SIZE(altered) || !strchr(optarg, '='))
@@ -689,6 +700,7 @@ int main(int argc, char **argv)
 		case 'F': restore_fails = true; break;
 		case 'N': networked = true; break;
 		case 'H': hook = optarg; break;
+		case 'o': beside = true; break;
 		case 'p': phases = true; break;
 		case 'x': killed = keep = true; break;
 		case 'n': rounds = atoi(optarg); break;
