@@ -25,6 +25,7 @@
 
 #define BUSY_TRIES 20
 #define BUSY_NS 10000000
+#define DOUBT_TRIES 1 /* then less is gained than it takes */
 #define HOLD_TIMEOUT_US 10000000 /* on a machine that stalls: they are stopped already */
 #define ARENA_BASE KIB(256)
 #define ARENA_OF_PROCESS KIB(32)
@@ -216,6 +217,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		if (r == 0)
 			r = ckpt_freeze(c, &d->frozen, e);
 		ckpt_time("freeze");
+		if (r == 0 && p && ckpt_precopy_stop(p) && tries < DOUBT_TRIES)
+			r = -EAGAIN;
 		if (r == 0)
 			r = ckpt_drain(d, e);
 		ckpt_time("requests under way");
@@ -235,7 +238,7 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		ckpt_time("wait for the last round");
 		if (r != -EAGAIN || tries == BUSY_TRIES)
 			break;
-		/* A connection waits to be accepted: let the VPS do it. The more that takes, the more waits. */
+		/* A connection waits to be accepted, or somebody was just born who has much shared memory: let the VPS do it. The more that takes, the more waits. */
 		ckpt_dump_abort(d);
 		nanosleep(&(struct timespec){ 0, BUSY_NS * (1 + tries / 4) }, NULL);
 	}

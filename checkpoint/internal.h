@@ -146,6 +146,9 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 /* Right before that: rounds for what was written while things were looked at, by so many processes of ours that had a
  * number in the VPS. (precopy.c) */
 int ckpt_precopy_catch_up(struct ckpt_precopy *p, unsigned births, struct err *e);
+/* When all is stopped. True when at this moment much shared memory would have to be read whole, which at another it would
+ * not: that takes longer than to let go and try again. (precopy_doubts.c) */
+bool ckpt_precopy_stop(struct ckpt_precopy *p);
 /* While all is stopped: one more round, by a thread that has the stream until it was waited for. There need not be
  * one. (precopy_last.c) */
 void ckpt_last_start(struct ckpt_precopy *p);

@@ -22,6 +22,7 @@
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/oracle.h"
 #include "checkpoint/iced.h"
+#include "checkpoint/parents.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/softdirty.h"
 #include "checkpoint/watch.h"
@@ -403,6 +404,20 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 	return 0;
 }
 
+/* What the stop would have to read whole, while all runs; but for what is lost again while it is read. */
+static int read_doubtful(struct ckpt_precopy *p, struct err *e)
+{
+	struct ckpt_precopy_stats st;
+	int r;
+
+	if (!ckpt_doubts_matter(p) || !ckpt_doubts_look(p))
+		return 0;
+	r = ckpt_precopy_round(p, &st, e);
+	if (r == 0 && ckpt_doubts_look(p))
+		ckpt_doubts_accept(p);
+	return r;
+}
+
 /* What comes right before the stop reads the page tables of all memory, for flags that are told nowhere else: 9 ms a
  * GiB, in which as much is written to as in a round or two. Where it is far more, that makes no difference. */
 int ckpt_precopy_catch_up(struct ckpt_precopy *p, unsigned births, struct err *e)
@@ -411,13 +426,13 @@ int ckpt_precopy_catch_up(struct ckpt_precopy *p, unsigned births, struct err *e
 	 * is a pause of its own. */
 	unsigned most = p->rings ? 0 : p->soft ? 1 : CATCH_UP_MAX;
 	uint64_t before, dirty = count_dirty(p);
+	struct ckpt_precopy_stats st;
+	int r;
 
 	if (p->number)
 		p->number += (pid_t)births;
 	for (unsigned i = 0; i < most && dirty < MANY_PAGES; i++) {
-		struct ckpt_precopy_stats st;
-		int r = ckpt_precopy_round(p, &st, e);
-
+		r = ckpt_precopy_round(p, &st, e);
 		if (r < 0)
 			return r;
 		before = dirty;
@@ -425,7 +440,7 @@ int ckpt_precopy_catch_up(struct ckpt_precopy *p, unsigned births, struct err *e
 		if (dirty < FEW_PAGES || (i && dirty * 4 > before * 3))
 			break;
 	}
-	return 0;
+	return read_doubtful(p, e);
 }
 
 int ckpt_precopy_finish(struct ckpt_precopy *p, struct ckpt_dump **ret,
@@ -474,6 +489,7 @@ void ckpt_precopy_close(struct ckpt_precopy *p)
 	if (!p)
 		return;
 	ckpt_moves_free(p->moves);
+	ckpt_parents_free(p->parents);
 	for (size_t i = 0; i < p->count; i++) {
 		fd_close(&p->procs[i]->uffd);
 		fd_close(&p->procs[i]->moves);

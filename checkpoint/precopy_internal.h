@@ -82,6 +82,7 @@ struct shared {
 	struct mappings seen, watched; /* where it was found; where its writes are seen */
 	bool steady;         /* what is not as its hash says has lost its marks in one of these */
 	bool marked;         /* `written` is all that is to be looked at */
+	bool was_steady;     /* when it was marked last */
 	bool candidate;      /* in this round it may be watched */
 	bool hopeless;       /* it cannot be */
 	bool final;          /* it was sent when nobody could change it any more (precopy_reach.c) */
@@ -111,6 +112,8 @@ struct ckpt_precopy {
 	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
 	bool rings;          /* in this round: somebody has asynchronous requests */
 	struct ckpt_moves *moves; /* NULL: nobody is asked */
+	struct ckpt_parents *parents; /* who has children; NULL: they are counted */
+	bool listened;       /* that was tried */
 	pid_t number;        /* the last that was taken in the VPS to see whether others were; 0: none */
 };
 
@@ -152,14 +155,22 @@ uint64_t ckpt_shared_hash(const uint8_t *page);
 /* (precopy_steady.c) Finds, and watches, shared memory whose changes marks tell, and what has changed, after
  * everybody was visited and before it is read. */
 int ckpt_steady_round(struct ckpt_precopy *p, struct err *e);
-/* When all is stopped: whether somebody was born since. Then, what has changed. Last, against what was collected: what
+/* When all is stopped, what has changed. Last, against what was collected: what
  * turns out to be mapped elsewhere counts as not sent. -ENOMEM. */
-void ckpt_steady_stop(struct ckpt_precopy *p);
 int ckpt_steady_last(struct ckpt_precopy *p);
 int ckpt_steady_verify(struct ckpt_dump *d);
 /* How many pages have changed. */
 uint64_t ckpt_steady_dirty(const struct ckpt_precopy *p);
 void ckpt_steady_done(struct shared *s);
+
+/* (precopy_doubts.c) Before the first look; whether anything is steady; what of it is not any more, as something has happened
+ * since the last one: how many bytes have to be read for that; births alone. */
+void ckpt_doubts_begin(struct ckpt_precopy *p);
+bool ckpt_doubts_matter(const struct ckpt_precopy *p);
+uint64_t ckpt_doubts_look(struct ckpt_precopy *p);
+/* What is not steady now is no loss: it would be again and again. */
+void ckpt_doubts_accept(struct ckpt_precopy *p);
+void ckpt_doubts_births(struct ckpt_precopy *p);
 
 /* (precopy_reach.c) Whether nobody changes it any more; whether those who have it mapped alone can do so, but for those of
  * whom its file tells: what that is now, which is noted before it is looked at, and whether it has stayed so. */

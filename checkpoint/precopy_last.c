@@ -101,10 +101,8 @@ void ckpt_last_start(struct ckpt_precopy *p)
 {
 	struct ckpt_last *l = calloc(1, sizeof(*l));
 
-	p->stopped = true;
 	for (size_t i = 0; i < p->shared_count; i++)
 		p->shared[i].last = false;
-	ckpt_steady_stop(p);
 	if (!l)
 		return;
 	*l = (struct ckpt_last){ .p = p };

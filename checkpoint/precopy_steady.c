@@ -6,8 +6,9 @@
  * no trace, so this is only for what nobody can get hold of unseen (fdless.h): a memfd can be written to, and System V
  * memory attached, by anybody. Anonymous memory gets into a process by
  *
- *   fork(2)             each process takes a number in the VPS's pid namespace; we take one at each look, and they must
- *                       be next to each other
+ *   fork(2)             the kernel records who makes processes (parents.h): it matters of those who have the memory. Where there
+ *                       are no such records each process takes a number in the VPS's pid namespace; we take one at each
+ *                       look, and they must be next to each other
  *   mremap(2)           makes another mapping of it, or moves one: the userfaultfd tells (moves.h)
  *   remap_file_pages(2) the new mapping is not watched, which the scan tells
  *
@@ -15,11 +16,11 @@
  * was and is gone, and is read. MADV_REMOVE, which makes holes and leaves the marks, is told of, too. Whoever ends, unmaps or executes another program is missing at the next look. Whatever is not
  * as it was means that the memory is read whole once more, and its hashes tell what has changed.
  *
- * A VPS that gives out the numbers of its processes itself (clone3(2) with set_tid, ns_last_pid) could hide one.
+ * Without records a VPS that gives out the numbers of its processes itself (clone3(2) with set_tid, ns_last_pid) could hide
+ * one.
  */
 #include "base/fd.h"
 #include "base/macro.h"
-#include "checkpoint/enter.h"
 #include "checkpoint/fdless.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/iced.h"
@@ -30,7 +31,6 @@
 #include <sys/stat.h>
 
 #define LEAST MIB(8)     /* less is read as fast as it is looked at */
-#define MOVES_MAX 256u   /* between two looks; with more it is heard of no more, and read */
 #define TIMES_MAX 32u    /* so often may it be mapped: each mapping's marks are looked at, and take a page table */
 
 static struct watched *find(const struct ckpt_precopy *p, pid_t pid)
@@ -58,61 +58,6 @@ static bool is_confined(pid_t init)
 	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)init);
 	return stat(path, &its) == 0 && stat("/proc/self/ns/user", &ours) == 0 &&
 	       (its.st_ino != ours.st_ino || its.st_dev != ours.st_dev);
-}
-
-static int own_number(void *arg, struct err *e)
-{
-	(void)e;
-	*(pid_t *)arg = getpid();
-	return 0;
-}
-
-/* Nothing is steady when somebody else has taken a number since the last time. */
-static void look_for_births(struct ckpt_precopy *p)
-{
-	struct err ignored;
-	cleanup_close int space = ckpt_space_open(p->init, "pid", &ignored);
-	pid_t last = p->number;
-
-	p->number = 0;
-	if (space < 0 || ckpt_within(&space, 1, own_number, &p->number, &ignored) < 0)
-		p->number = 0;
-	for (size_t i = 0; i < p->shared_count && (!last || p->number != last + 1); i++)
-		p->shared[i].steady = false;
-}
-
-static bool is_watched_in(const struct shared *s, pid_t pid)
-{
-	for (size_t i = 0; i < s->watched.count; i++)
-		if (s->watched.m[i].pid == pid)
-			return true;
-	return false;
-}
-
-/* Each time it waits for us, and we do nothing else. */
-static void give_up(struct ckpt_precopy *p, struct watched *w)
-{
-	for (size_t i = 0; i < p->shared_count; i++)
-		if (is_watched_in(&p->shared[i], w->pid)) {
-			p->shared[i].hopeless = true;
-			p->shared[i].candidate = false;
-		}
-	ckpt_moves_close(p->moves, &w->moves);
-}
-
-static void look_for_moves(struct ckpt_precopy *p)
-{
-	if (!p->moves)
-		return;
-	ckpt_moves_settle(p->moves);
-	for (size_t i = 0; i < p->count; i++) {
-		unsigned moved = atomic_exchange(&p->procs[i]->moved, 0);
-
-		for (size_t k = 0; moved && k < p->shared_count; k++)
-			p->shared[k].steady = false;
-		if (moved > MOVES_MAX)
-			give_up(p, p->procs[i]);
-	}
 }
 
 /* What can never be written to cannot be watched (UFFDIO_REGISTER wants VM_MAYWRITE), nor need it be. */
@@ -248,7 +193,7 @@ static int mark(const struct ckpt_precopy *p, struct shared *s)
 	if (!s->steady)
 		return 0;
 	r = scan_all(s, true, &s->written);
-	s->steady = r == 0 && !has_new_direct(s);
+	s->steady = s->was_steady = r == 0 && !has_new_direct(s);
 	s->marked = s->steady && known;
 	s->hopeless = r == -EBUSY;
 	if (r < 0)
@@ -266,6 +211,7 @@ static bool has_candidates(const struct ckpt_precopy *p)
 		s->marked = false;
 		s->candidate = is_candidate(s);
 		s->steady = s->steady && s->candidate && ckpt_reach_holds(s);
+		s->was_steady = false;
 		ckpt_reach_note(s);
 		any = any || s->candidate;
 	}
@@ -278,15 +224,14 @@ static int find_and_watch(struct ckpt_precopy *p)
 	bool more = false;
 	int r;
 
-	look_for_births(p);
-	look_for_moves(p);
+	ckpt_doubts_look(p);
 	r = ckpt_mappings_find(p);
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++)
 		if (p->shared[i].candidate)
 			more = watch_all(p, &p->shared[i]) > 0 || more;
 	if (r < 0 || !more)
 		return r;
-	look_for_births(p);
+	ckpt_doubts_births(p);
 	return ckpt_mappings_find(p);
 }
 
@@ -296,6 +241,7 @@ int ckpt_steady_round(struct ckpt_precopy *p, struct err *e)
 
 	if (!has_candidates(p))
 		return 0;
+	ckpt_doubts_begin(p);
 	if (find_and_watch(p) < 0) { /* it was not seen where it is: it is read */
 		for (size_t i = 0; i < p->shared_count; i++)
 			p->shared[i].steady = false;
@@ -307,29 +253,13 @@ int ckpt_steady_round(struct ckpt_precopy *p, struct err *e)
 	return r < 0 ? err_code(e, r, "watch shared memory") : 0;
 }
 
-void ckpt_steady_stop(struct ckpt_precopy *p)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < p->shared_count; i++) {
-		struct shared *s = &p->shared[i];
-
-		s->steady = s->steady && ckpt_reach_holds(s);
-		s->marked = false;
-		any = any || s->steady;
-	}
-	if (!any)
-		return;
-	look_for_births(p);
-	look_for_moves(p);
-}
-
 int ckpt_steady_last(struct ckpt_precopy *p)
 {
 	for (size_t i = 0; i < p->shared_count; i++) {
 		struct shared *s = &p->shared[i];
 		int r;
 
+		s->marked = false;
 		if (!s->steady)
 			continue;
 		r = scan_all(s, false, &s->written);

@@ -88,18 +88,12 @@ static void attached(unsigned long n, uint64_t count)
 	CHECK(shmdt(at) == 0);
 }
 
-/* It is there, elsewhere, and what was written is in no page table any more. Parts of System V memory that were
- * protected otherwise are never joined again, nor moved at once. */
+/* It is there, elsewhere, and what was written is in no page table any more. */
 static void move(unsigned long n, uint64_t count)
 {
-	uint64_t *to;
+	uint64_t *to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (memory == memories[SYSV]) {
-		attached(n, count);
-		return;
-	}
 	write_page(memory, n, count);
-	to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(mremap(memory, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
 	memory = memories[ANONYMOUS] = to;
 }
@@ -123,7 +117,8 @@ static void choose(enum kind kind)
 
 static void write_once(unsigned long n, uint64_t count)
 {
-	switch (rand_r(&seed) % 64) {
+	/* Parts of System V memory are never joined again. */
+	switch (memory == memories[SYSV] ? 0 : rand_r(&seed) % 64) {
 	case 1:
 		CHECK(mprotect(memory + n * WORDS, PAGE, PROT_READ) == 0);
 		CHECK(mprotect(memory + n * WORDS, PAGE, PROT_READ | PROT_WRITE) == 0);
@@ -148,13 +143,13 @@ static void do_oddly(unsigned long n, uint64_t count)
 		in_child(n, count, rand_r(&seed) % 2);
 		break;
 	case 1:
-		in_copy(n, count);
+		(memory == memories[SYSV] ? attached : in_copy)(n, count);
 		break;
 	case 2:
-		move(n, count);
+		(memory == memories[SYSV] ? attached : move)(n, count);
 		break;
 	case 3:
-		in_place_of(n, count);
+		(memory == memories[SYSV] ? attached : in_place_of)(n, count);
 		break;
 	case 4:
 		write_page(memory, n, count);
