@@ -259,7 +259,8 @@ static struct pollfd poll_pump(const struct pump *p)
 	return (struct pollfd){ .fd = p->len ? p->to : p->from, .events = p->len ? POLLOUT : POLLIN };
 }
 
-enum { P_SESSION, P_SIGNALS, P_IN, P_TO, P_OUT, P_ERR, P_COUNT };
+/* poll(2) looks at them in this order: a signal that came before some input is seen no later. */
+enum { P_SESSION, P_IN, P_TO, P_OUT, P_ERR, P_SIGNALS, P_COUNT };
 
 static void fill_polls(struct loop *l, struct pollfd *p)
 {

@@ -98,7 +98,7 @@ static void on_recovered(void *ctx, json_t *result, const struct err *e)
 	free(w);
 }
 
-void move_recover(struct sup_daemon *d, const char *name)
+void move_recover(struct sup_daemon *d, const char *name, const char *id)
 {
 	struct recovering *w = calloc(1, sizeof(*w));
 	struct job_spec job = { .key = name, .done = on_recovered, .ctx = w };
@@ -112,8 +112,7 @@ void move_recover(struct sup_daemon *d, const char *name)
 	/* Nobody may take the name before it is known whose it is. */
 	if (!v && vps_add(d, name, &v, &e) == 0)
 		v->state = SUP_CREATING;
-	job.request = json_pack("{s:s, s:s, s:s}", "op", "move-recover", "lib", d->root.lib, "name",
-				name);
+	job.request = json_pack("{s:s, s:s, s:s, s:s}", "op", "move-recover", "lib", d->root.lib, "name", name, "id", id);
 	if (job_submit(d->jobs, &job, NULL, &e) < 0) {
 		log_error("%s", e.msg);
 		free(w);
@@ -141,7 +140,7 @@ static void on_received(void *ctx, json_t *result, const struct err *e)
 		log_error("%s: %s", r->name, own.msg);
 	/* A worker that died may have been past the point where it was ours. */
 	else if (!received && r->vps)
-		move_recover(r->d, r->name);
+		move_recover(r->d, r->name, r->offer.id);
 	if (e) {
 		refuse(r, e);
 		return;
@@ -207,7 +206,7 @@ static int on_offer_good(struct receiving *r, struct err *e)
 	if (ret == 0)
 		ret = submit(r, e);
 	if (ret < 0 && r->vps)
-		vps_remove(r->vps);
+		vps_remove(TAKE_PTR(r->vps));
 	return ret;
 }
 

@@ -38,7 +38,7 @@
 
 #define ID_BASE 700000
 #define WAIT_MS 30000
-#define LAST_WORD_MS 1000
+#define LAST_WORD_MS 20000
 
 static struct {
 	bool wanted, tty;

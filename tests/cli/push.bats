@@ -102,6 +102,18 @@ inside() {
 	fails_like 3 '^vps: pull web1: .*nowhere: No such file or directory' vps pull web1 /nowhere got
 }
 
+@test "pull: a directory does not replace a file" {
+	vps push web1 site /srv
+	echo mine >kept
+	fails 4 "vps: pull web1: kept: it is there and no directory, but one in the VPS" vps pull web1 /srv/site kept
+	assert_equal "$(cat kept)" mine
+}
+
+@test "pull: what the kernel tells no size of is whole" {
+	vps pull web1 /proc/version . && cmp version /proc/version
+	vps pull web1 /sys/class/net/lo/mtu . && assert_equal "$(cat mtu)" 65536
+}
+
 @test "pull: no set-id programs, devices or foreign owners" {
 	vps exec web1 -- sh -c 'cd /srv && mkdir d && cp /bin/true d/suid && chmod 6755 d/suid && chown 7:7 d/suid && mkfifo d/fifo'
 	run --separate-stderr vps pull web1 /srv/d .
