@@ -257,7 +257,7 @@ static bool take_fds(struct cmsghdr *c, int *fds, size_t max_fds, size_t *nfds)
 ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *nfds)
 {
 	union {
-		char buf[CMSG_SPACE(sizeof(int) * FD_MSG_MAX)];
+		char buf[CMSG_SPACE(sizeof(int) * FD_SENT_MAX)];
 		struct cmsghdr align;
 	} control;
 	struct iovec iov = { .iov_base = buf, .iov_len = size };
@@ -277,10 +277,9 @@ ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size
 		if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
 			fits = take_fds(c, fds, max_fds, nfds) && fits;
 	fits = fits && !(msg.msg_flags & MSG_TRUNC);
+	/* There is room for as many as can be sent: if some are missing, it is in our table of open files that there is none. */
 	if (fits && !(msg.msg_flags & MSG_CTRUNC))
 		return n;
-	/* As many as a message of ours has did come of one that had more. */
-	fits = fits && *nfds < FD_MSG_MAX;
 	while (*nfds > 0)
 		close(fds[--*nfds]);
 	return fits ? -EMFILE : -EMSGSIZE;

@@ -57,6 +57,7 @@ void fd_limit_raise(void);
  * bytes are in `buf`.
  */
 #define FD_MSG_MAX 16
+#define FD_SENT_MAX 253 /* that others may send: SCM_MAX_FD */
 ssize_t fd_send(int sock, const void *buf, size_t len, const int *fds, size_t nfds);
 ssize_t fd_recv(int sock, void *buf, size_t size, int *fds, size_t max_fds, size_t *nfds);
 

@@ -2,6 +2,8 @@
 #include "cli/attach.h"
 
 #include "cli/cli.h"
+#include "cli/history.h"
+#include "cli/pump.h"
 #include "cli/term.h"
 
 #include "base/fd.h"
@@ -15,16 +17,7 @@
 #include <sys/signalfd.h>
 #include <termios.h>
 
-#define DETACH_KEY 0x1d /* Ctrl-] */
-#define DETACH_US 1000000
 #define QUIET_MS 500 /* of a console before the end of input that is no terminal leaves it */
-
-/* Bytes on their way to where they cannot always be taken at once. */
-struct pump {
-	int from, to; /* negative: none, or ended */
-	size_t at, len;
-	char data[SESSION_DATA_MAX];
-};
 
 struct loop {
 	const struct attach *a;
@@ -36,9 +29,7 @@ struct loop {
 	int status;
 	int clean; /* state of clean_console() */
 	uint64_t keys_us[2]; /* when the last two Ctrl-] were pressed */
-	bool history;        /* of `lines`: still collected */
-	char *text;
-	size_t text_len;
+	struct history history;
 	struct err *e;
 	int failed;
 };
@@ -46,39 +37,6 @@ struct loop {
 static bool by_messages(const struct loop *l)
 {
 	return l->a->kind != ATTACH_COMMAND || (l->a->tty && l->a->run);
-}
-
-/* What was written into our pipe, or the pty, and what goes to the terminal. False: the receiver
- * is gone. */
-static bool pump_write(struct pump *p)
-{
-	while (p->at < p->len) {
-		ssize_t n = write(p->to, p->data + p->at, p->len - p->at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return errno == EAGAIN;
-		p->at += (size_t)n;
-	}
-	p->at = p->len = 0;
-	return true;
-}
-
-/* One read. False at the end (EIO: the last slave of a pty was closed). */
-static bool pump_read(struct pump *p, size_t max)
-{
-	ssize_t n;
-
-	if (p->len > 0)
-		return true;
-	p->at = 0;
-	do
-		n = read(p->from, p->data, max);
-	while (n < 0 && errno == EINTR);
-	if (n > 0)
-		p->len = (size_t)n;
-	return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
 /* A background job that read from its terminal would be stopped (SIGTTIN). */
@@ -118,24 +76,6 @@ static void handle_signals(struct loop *l)
 		else if (sig == SIGINT || sig == SIGTERM || sig == SIGHUP || sig == SIGQUIT)
 			l->ended = l->detached = true;
 	}
-}
-
-/* Three of them within a second. */
-static bool is_detach(struct loop *l, const char *data, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		uint64_t now = now_monotonic_us();
-
-		if (data[i] != DETACH_KEY) {
-			l->keys_us[0] = l->keys_us[1] = 0;
-			continue;
-		}
-		if (l->keys_us[0] && now - l->keys_us[0] <= DETACH_US)
-			return true;
-		l->keys_us[0] = l->keys_us[1];
-		l->keys_us[1] = now;
-	}
-	return false;
 }
 
 /*
@@ -181,7 +121,7 @@ static void handle_input(struct loop *l)
 	}
 	if (l->in.len)
 		l->line_begun = l->in.data[l->in.len - 1] != '\n';
-	if (l->a->kind == ATTACH_CONSOLE && isatty(0) && is_detach(l, l->in.data, l->in.len)) {
+	if (l->a->kind == ATTACH_CONSOLE && isatty(0) && term_leaves(l->keys_us, l->in.data, l->in.len)) {
 		l->ended = l->detached = true;
 		return;
 	}
@@ -193,47 +133,27 @@ static void write_out(struct loop *l, char *data, size_t len)
 {
 	if (l->a->kind == ATTACH_FOLLOW && isatty(1))
 		len = clean_console(data, len, &l->clean);
-	if (fd_write_full(1, data, len) < 0)
+	if (!pump_out(1, data, len))
 		l->ended = l->detached = true;
 }
 
-/* `logs -f -n`: the history comes at once; it is kept until the console is quiet, then cut. */
 static void flush_history(struct loop *l)
 {
-	size_t at = l->text_len;
-	long lines = l->a->lines;
+	size_t len;
+	char *text = history_close(&l->history, &len);
 
-	l->history = false;
-	if (at > 0 && l->text[at - 1] == '\n')
-		at--;
-	for (; at > 0; at--)
-		if (l->text[at - 1] == '\n' && --lines <= 0)
-			break;
-	if (l->text_len && l->a->lines > 0)
-		write_out(l, l->text + at, l->text_len - at);
-	free(l->text);
-	l->text = NULL;
-	l->text_len = 0;
+	if (len)
+		write_out(l, text, len);
+	history_done(&l->history);
 }
 
 static void take_output(struct loop *l, char *data, size_t len)
 {
-	char *bigger;
-
-	if (!l->history) {
-		write_out(l, data, len);
+	if (history_add(&l->history, data, len))
 		return;
-	}
-	bigger = realloc(l->text, l->text_len + len);
-	if (!bigger || l->text_len + len > MIB(16)) {
-		l->text = bigger ? bigger : l->text;
+	if (l->history.open)
 		flush_history(l);
-		write_out(l, data, len);
-		return;
-	}
-	l->text = bigger;
-	memcpy(l->text + l->text_len, data, len);
-	l->text_len += len;
+	write_out(l, data, len);
 }
 
 static void take_error(struct loop *l, const char *data, size_t len)
@@ -309,6 +229,7 @@ static void handle_output(struct pump *p, bool *gone)
 	}
 	if (!pump_write(p)) {
 		p->from = -EBADF;
+		p->at = p->len = 0;
 		*gone = true;
 	}
 }
@@ -332,6 +253,12 @@ static void copy(struct loop *l)
 	}
 }
 
+/* When there is something to read, or room for what was read. */
+static struct pollfd poll_pump(const struct pump *p)
+{
+	return (struct pollfd){ .fd = p->len ? p->to : p->from, .events = p->len ? POLLOUT : POLLIN };
+}
+
 /* poll(2) looks at them in this order: a signal that came before some input is seen no later. */
 enum { P_SESSION, P_IN, P_TO, P_OUT, P_ERR, P_SIGNALS, P_COUNT };
 
@@ -352,15 +279,15 @@ static void fill_polls(struct loop *l, struct pollfd *p)
 		p[P_TO].fd = l->in.to;
 		p[P_TO].events = POLLOUT;
 	}
-	p[P_OUT].fd = l->out.from;
-	p[P_ERR].fd = l->err.from;
+	p[P_OUT] = poll_pump(&l->out);
+	p[P_ERR] = poll_pump(&l->err);
 }
 
 static int poll_limit(const struct loop *l)
 {
 	if (l->a->kind == ATTACH_CONSOLE && l->input_ended)
 		return QUIET_MS;
-	if (l->history)
+	if (l->history.open)
 		return 100;
 	if (l->in.from >= 0 && !may_read())
 		return 500; /* asks again whether we are in the foreground */
@@ -378,7 +305,7 @@ static void turn(struct loop *l)
 		l->ended = true;
 		l->failed = err_sys(l->e, "wait for the session");
 	}
-	if (n == 0 && l->history)
+	if (n == 0 && l->history.open)
 		flush_history(l);
 	else if (n == 0 && l->a->kind == ATTACH_CONSOLE && l->input_ended)
 		l->ended = l->detached = true;
@@ -398,6 +325,16 @@ static void turn(struct loop *l)
 		input_end(l);
 }
 
+/* What the pump holds, or what there is to be read. */
+static bool drain_once(struct pump *p)
+{
+	bool more = p->len || (p->from >= 0 && pump_read(p, sizeof(p->data)) && p->len);
+
+	more = more && pump_out(p->to, p->data + p->at, p->len - p->at);
+	p->at = p->len = 0;
+	return more;
+}
+
 /* What the command wrote before it ended is there: reading a pty waits for the line discipline's
  * own queue (n_tty). A background process may hold the other end open, so EAGAIN is the end. */
 static void drain(struct loop *l)
@@ -408,9 +345,8 @@ static void drain(struct loop *l)
 		struct pump *p = pumps[i];
 
 		/* More than a pipe holds was not there when the command ended. */
-		for (size_t n = 0; n < MIB(1) && p->from >= 0; n += sizeof(p->data) / 8)
-			if (!pump_read(p, sizeof(p->data)) || !p->len || !pump_write(p))
-				break;
+		for (size_t n = 0; n < MIB(1) && drain_once(p); n += sizeof(p->data) / 8)
+			continue;
 	}
 }
 
@@ -431,7 +367,7 @@ static void begin(struct loop *l)
 	const struct attach *a = l->a;
 
 	if (a->kind == ATTACH_FOLLOW) {
-		l->history = a->lines >= 0;
+		l->history = (struct history){ .open = a->lines >= 0, .lines = a->lines };
 		return;
 	}
 	l->in.from = 0;
@@ -465,7 +401,7 @@ int attach_run(const struct attach *a, int *ret_status, struct err *e)
 	begin(l);
 	while (!l->ended)
 		turn(l);
-	if (l->history)
+	if (l->history.open)
 		flush_history(l);
 	drain(l);
 	wind_back(l);
@@ -474,7 +410,6 @@ int attach_run(const struct attach *a, int *ret_status, struct err *e)
 	fd_close(&l->session);
 	*ret_status = l->status;
 	r = l->failed;
-	free(l->text);
 	free(l);
 	return r;
 }

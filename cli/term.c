@@ -2,10 +2,14 @@
 #include "cli/term.h"
 
 #include "base/macro.h"
+#include "base/proc.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
 #include <termios.h>
+
+#define LEAVE_KEY 0x1d /* Ctrl-] */
+#define LEAVE_US 1000000
 
 static int raw_fd = -1;
 static struct termios saved;
@@ -52,5 +56,22 @@ bool term_size(unsigned short *rows, unsigned short *cols)
 		}
 	*rows = 24;
 	*cols = 80;
+	return false;
+}
+
+bool term_leaves(uint64_t keys_us[2], const char *data, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint64_t now = now_monotonic_us();
+
+		if (data[i] != LEAVE_KEY) {
+			keys_us[0] = keys_us[1] = 0;
+			continue;
+		}
+		if (keys_us[0] && now - keys_us[0] <= LEAVE_US)
+			return true;
+		keys_us[0] = keys_us[1];
+		keys_us[1] = now;
+	}
 	return false;
 }

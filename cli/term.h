@@ -3,6 +3,7 @@
 #define CLI_TERM_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -16,5 +17,8 @@ bool term_is_raw(void);
 /* Rows and columns of the first of standard input, output and error that is a terminal; 24 by 80
  * when none is. False then. */
 bool term_size(unsigned short *rows, unsigned short *cols);
+
+/* What was typed ends with the third Ctrl-] within a second, or holds it; `keys_us` is kept between calls, zeros at first. */
+bool term_leaves(uint64_t keys_us[2], const char *data, size_t len);
 
 #endif

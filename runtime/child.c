@@ -29,6 +29,10 @@
 #define CLONE_NEWTIME 0x80
 #endif
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83
+#endif
+
 #define NOTIFY_PATH "/run/host/notify"
 
 static int holder = -EBADF; /* who waits for us; in the child alone */
@@ -255,6 +259,9 @@ static int step_notify(void *ctx, struct err *e)
 	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0 || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return err_sys(e, "bind " NOTIFY_PATH);
+	/* Open files with a message would be the holder's to close, which may take as long as the tenant likes (SO_LINGER).
+	 * Since Linux 6.16; before that they are. */
+	setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &(int){ 0 }, sizeof(int));
 	c->notify = TAKE_FD(fd);
 	return 0;
 }

@@ -21,9 +21,7 @@
 #include <sys/capability.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#define REBOOT_MIN_US 2000000 /* a VPS that reboots sooner waits until then */
 #define IDLE_MS 200           /* nobody is about to want something */
 
 /* Capabilities that a monitor never uses. */
@@ -46,7 +44,7 @@ static void drop_capabilities(void)
 	cap_free(caps);
 }
 
-static int start_vps(struct mon *m, const char *event, struct err *e)
+int mon_start(struct mon *m, const char *event, struct err *e)
 {
 	int r;
 
@@ -126,71 +124,6 @@ static void read_notify(struct mon *m)
 	}
 }
 
-/* A command of an exec session has ended. */
-static void reap_session(const struct mon *m, struct mon_session *s)
-{
-	siginfo_t info;
-
-	if (waitid(P_PIDFD, (id_t)s->command.pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
-		return;
-	fd_close(&s->command.pidfd);
-	if (m->state == MON_SUSPENDED)
-		mon_session_end(s, SESSION_ERROR, 0);
-	else
-		mon_session_end(s, SESSION_EXIT,
-				info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status);
-}
-
-static const char *exit_name(const struct mon *m, const struct rt_exit *x)
-{
-	static const char *const names[] = {
-		[RT_EXITED] = "exited", [RT_SIGNALED] = "signaled",
-		[RT_REBOOT] = "reboot", [RT_POWEROFF] = "poweroff",
-	};
-
-	if (m->state == MON_GIVEN_UP)
-		return "moved";
-	if (m->state == MON_SUSPENDED)
-		return "suspended";
-	return m->forced ? "killed" : names[x->how];
-}
-
-/* Init has ended. Returns true when the monitor's work is done. */
-static bool vps_ended(struct mon *m, int *ret_status)
-{
-	struct rt_exit x = { .how = RT_SIGNALED };
-	struct err e;
-	const char *how;
-
-	if (rt_reap(m->vps, &x, &e) < 0)
-		log_error("%s: %s", m->spec.name, e.msg);
-	mon_console_drain(m);
-	mon_exec_expire(m, true);
-	for (struct mon_session *s = m->sessions; s; s = s->next)
-		if (s->command.pidfd >= 0)
-			reap_session(m, s);
-	mon_watch_end(m);
-	rt_finish(m->vps);
-	m->vps = NULL;
-	m->input_len = 0;
-	fd_close(&m->console_slave);
-	if (x.how == RT_REBOOT && m->state != MON_STOPPING && m->spec.boot) {
-		uint64_t ran = now_boottime_us() - m->started_us;
-
-		m->reboots++;
-		m->state = MON_STARTING;
-		m->restart_at_us = now_monotonic_us() +
-				   (ran < REBOOT_MIN_US ? REBOOT_MIN_US - ran : 0);
-		return false;
-	}
-	how = exit_name(m, &x);
-	*ret_status = x.how == RT_EXITED ? x.value : 128 + x.value;
-	mon_record_exit(m, how, x.value, NULL);
-	mon_tell(m, json_pack("{s:s,s:s,s:i,s:b}", "event", "exited", "how", how, "value", x.value,
-			      "forced", m->forced));
-	return true;
-}
-
 enum { P_CONTROL, P_LISTEN, P_INIT, P_CONSOLE, P_NOTIFY, P_WATCH, P_KEPT, P_FIXED };
 
 static short console_events(struct mon *m)
@@ -261,7 +194,7 @@ static void serve_sessions(struct mon *m, const struct pollfd *p)
 		if (p[n + 1].revents && s->command.sock >= 0)
 			mon_exec_heard(m, s);
 		else if (p[n + 1].revents)
-			reap_session(m, s);
+			mon_session_reap(m, s);
 		if (p[n].revents & POLLOUT) {
 			mon_session_flush(s);
 			if (s->run && m->held_len && !s->dead &&
@@ -295,31 +228,6 @@ static void serve_timers(struct mon *m)
 				log_error("%s: %s", m->spec.name, e.msg);
 		}
 	}
-}
-
-/* Between a reboot and the next start. Returns false when the monitor's work is done. */
-static bool serve_reboot(struct mon *m, int *ret_status)
-{
-	struct err e;
-
-	if (m->vps || m->restore)
-		return true;
-	if (m->state == MON_STOPPING) {
-		mon_record_exit(m, "reboot", 0, NULL);
-		mon_tell(m, json_pack("{s:s,s:s,s:i,s:b}", "event", "exited", "how", "reboot",
-				      "value", 0, "forced", false));
-		return false;
-	}
-	if (now_monotonic_us() < m->restart_at_us)
-		return true;
-	m->restart_at_us = 0;
-	if (start_vps(m, "rebooted", &e) == 0)
-		return true;
-	mon_record_exit(m, "failed", e.code, &e);
-	mon_tell(m, json_pack("{s:s,s:i,s:s,s:s}", "event", "failed", "status", e.code, "error",
-			      e.msg, "hint", e.hint));
-	*ret_status = ERR_RUN;
-	return false;
 }
 
 /* As poll(2). What takes long to close is closed when nobody has wanted anything for a while. */
@@ -358,7 +266,7 @@ static void serve(struct mon *m, int *ret_status)
 			mon_console_output(m);
 		if (p[P_CONSOLE].revents & POLLOUT)
 			mon_console_input(m);
-		if (p[P_INIT].revents && vps_ended(m, ret_status))
+		if (p[P_INIT].revents && mon_vps_ended(m, ret_status))
 			return;
 		if (p[P_CONTROL].revents && mon_control(m) < 0) {
 			fd_close(&m->control);
@@ -369,7 +277,7 @@ static void serve(struct mon *m, int *ret_status)
 		if (p[P_LISTEN].revents)
 			accept_control(m);
 		serve_timers(m);
-		if (!serve_reboot(m, ret_status))
+		if (!mon_reboot(m, ret_status))
 			return;
 		mon_sessions_sweep(m);
 	}
@@ -439,7 +347,7 @@ int main(int argc, char **argv)
 	if (mon_log_open(&m, &e) < 0)
 		log_warn("%s: %s: the console is not recorded", m.spec.name, e.msg);
 	m.out_refill_us = now_monotonic_us();
-	if ((m.restored ? mon_restore(&m, &e) : start_vps(&m, "started", &e)) < 0) {
+	if ((m.restored ? mon_restore(&m, &e) : mon_start(&m, "started", &e)) < 0) {
 		mon_start_failed(&m, &e);
 		return 1;
 	}

@@ -107,10 +107,17 @@ void mon_tell(struct mon *m, json_t *event);
 void mon_tell_state(struct mon *m);
 const char *mon_state_name(const struct mon *m);
 
-/* monitor.c: it runs, by a start or by a restore. */
+/* monitor.c */
+int mon_start(struct mon *m, const char *event, struct err *e);
+/* It runs, by a start or by a restore. */
 void mon_started(struct mon *m, const char *event);
 /* Its start has failed and all is undone; who waits is told. */
 void mon_start_failed(struct mon *m, const struct err *e);
+
+/* monitor_end.c: init has ended. True when the monitor's work is done. */
+bool mon_vps_ended(struct mon *m, int *ret_status);
+/* Between a reboot and the next start. False when the monitor's work is done. */
+bool mon_reboot(struct mon *m, int *ret_status);
 
 /* monitor_control.c: one packet of vpsd. Returns -EPIPE when it is gone. */
 int mon_control(struct mon *m);
@@ -187,6 +194,8 @@ void mon_session_read(struct mon *m, struct mon_session *s);
 /* The client has hung up, which reading or writing may be the first to find: what it ran is told, and
  * a sandbox is stopped. */
 void mon_session_gone(struct mon *m, struct mon_session *s);
+/* A command of an exec session has ended. */
+void mon_session_reap(const struct mon *m, struct mon_session *s);
 /* The last message; sent when there is room, then the session goes. */
 void mon_session_end(struct mon_session *s, enum session_type type, int32_t value);
 void mon_session_flush(struct mon_session *s);

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <termios.h>
 
 #define HISTORY_MAX ((off_t)64 * 1024) /* bytes shown to one who attaches */
@@ -138,6 +139,20 @@ void mon_session_read(struct mon *m, struct mon_session *s)
 	default:
 		mon_session_gone(m, s);
 	}
+}
+
+void mon_session_reap(const struct mon *m, struct mon_session *s)
+{
+	siginfo_t info;
+
+	if (waitid(P_PIDFD, (id_t)s->command.pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+		return;
+	fd_close(&s->command.pidfd);
+	if (m->state == MON_SUSPENDED)
+		mon_session_end(s, SESSION_ERROR, 0);
+	else
+		mon_session_end(s, SESSION_EXIT,
+				info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status);
 }
 
 void mon_session_end(struct mon_session *s, enum session_type type, int32_t value)

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "supervisor/protocol/foreign.h"
 
 #include <fcntl.h>
 #include <sys/epoll.h>
@@ -55,7 +56,10 @@ void conn_close(struct client_conn *c)
 	c->server->client_count--;
 	c->io = sd_event_source_disable_unref(c->io);
 	c->more = sd_event_source_disable_unref(c->more);
-	fd_close(&c->fd);
+	if (c->uid == 0)
+		fd_close(&c->fd);
+	else
+		foreign_hang_up(TAKE_FD(c->fd));
 	if (call) {
 		c->call = NULL;
 		call_forget_client(call);
@@ -217,11 +221,20 @@ static int conn_on_more(sd_event_source *s, void *userdata)
 	return 0;
 }
 
+/* Only root's may be such that it takes long to close them. */
+static bool fds_are_good(const struct client_conn *c, const int *fds, size_t nfds)
+{
+	for (size_t i = 0; c->uid != 0 && i < nfds; i++)
+		if (!foreign_is_good(fds[i]))
+			return false;
+	return true;
+}
+
 /* False: nothing more will come. */
 static bool conn_read(struct client_conn *c)
 {
 	char data[READ_SIZE];
-	int fds[FD_MSG_MAX];
+	int fds[FD_SENT_MAX];
 	size_t nfds;
 	ssize_t n = fd_recv(c->fd, data, sizeof(data), fds, ARRAY_SIZE(fds), &nfds);
 
@@ -229,7 +242,12 @@ static bool conn_read(struct client_conn *c)
 		return true;
 	if (n <= 0)
 		return false;
-	if (frames_feed(&c->in, data, (size_t)n, fds, nfds) < 0) {
+	if (!fds_are_good(c, fds, nfds)) {
+		log_warn("client %d (uid %u) sends files that are not for us: closed", (int)c->pid, c->uid);
+		while (nfds > 0)
+			foreign_close(fds[--nfds]);
+		conn_close(c);
+	} else if (frames_feed(&c->in, data, (size_t)n, fds, nfds) < 0) {
 		log_warn("client %d (uid %u) sends too much: closed", (int)c->pid, c->uid);
 		conn_close(c);
 	}

@@ -203,3 +203,22 @@ setup_file() {
 	assert_status 4
 	assert_equal "$(echo 'echo $HOME' | vps enter web1)" /root
 }
+
+@test "an output that does not block loses nothing" {
+	run python3 - "$VPS_BUILD/vps" <<-'X'
+		import socket, subprocess, sys, time
+		ours, theirs = socket.socketpair()
+		theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+		theirs.setblocking(False)
+		vps = [sys.argv[1], "exec", "web1", "--"]
+		p = subprocess.Popen(vps + ["sh", "-c", "head -c 60000 /dev/zero; touch /over"], stdout=theirs)
+		theirs.close()
+		while subprocess.run(vps + ["test", "-e", "/over"]).returncode:
+		    time.sleep(0.02)
+		got = 0
+		while piece := ours.recv(65536):
+		    got += len(piece)
+		print(got, p.wait())
+	X
+	assert_output "60000 0"
+}

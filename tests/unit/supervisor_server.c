@@ -9,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -458,6 +459,73 @@ TEST(fds)
 	close(pipes[0]);
 	settle(&l);
 	eq_int(open_fds(), before, "no fd stays behind");
+	lab_down(&l);
+}
+
+/* A connection that has more to send than is taken, and waits for that when it is closed. */
+static int lingering(int *ret_peer)
+{
+	cleanup_close int listening = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct linger linger = { .l_onoff = 1, .l_linger = 10000 };
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(sa);
+	static char fill[65536];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (bind(listening, (struct sockaddr *)&sa, len) < 0 || listen(listening, 1) < 0 ||
+	    getsockname(listening, (struct sockaddr *)&sa, &len) < 0 || connect(fd, (struct sockaddr *)&sa, len) < 0)
+		abort();
+	*ret_peer = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	while (send(fd, fill, sizeof(fill), MSG_DONTWAIT) > 0)
+		;
+	setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+	return fd;
+}
+
+TEST(files_that_take_long_to_close)
+{
+	int fd, good, slow, peer[2], pipes[2];
+	struct lab l;
+
+	if (getuid() != 0)
+		skip("only root can be others, too");
+	lab_up(&l);
+	setenv("VPS_LOG", "none", 1);
+	log_init("test");
+	good = client(&l);
+	fd = client_of(&l, 1001);
+	slow = lingering(&peer[0]);
+	fd_send(fd, ECHO("x"), sizeof(ECHO("x")), &slow, 1);
+	close(slow);
+	eq_str(answer(&l, fd), "(closed)", "a user may not send them");
+	put(good, ECHO("still"));
+	eq_str(answer(&l, good), ANSWER("still"), "nobody waits for them");
+	close(fd);
+
+	fd = client_of(&l, 1001);
+	put(fd, CALL("Later"));
+	settle(&l);
+	slow = lingering(&peer[1]);
+	fd_send(fd, ECHO("x"), sizeof(ECHO("x")), &slow, 1);
+	close(slow);
+	close(fd);
+	put(good, ECHO("still"));
+	eq_str(answer(&l, good), ANSWER("still"), "nor when they have not been read");
+
+	fd = client_of(&l, 1001);
+	if (pipe2(pipes, O_CLOEXEC) < 0)
+		abort();
+	slow = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	fd_send(fd, CALL("Fds"), sizeof(CALL("Fds")), (int[]){ pipes[0], slow }, 2);
+	ok(STREQ(answer(&l, fd), "{\"parameters\":{\"n\":2}}|"), "pipes and files he may");
+	fd_close(&seen.fd);
+	for (int i = 0; i < 2; i++) {
+		close(peer[i]);
+		close(pipes[i]);
+	}
+	close(slow);
+	close(fd);
+	close(good);
 	lab_down(&l);
 }
 

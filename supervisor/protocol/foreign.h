@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef SUPERVISOR_PROTOCOL_FOREIGN_H
+#define SUPERVISOR_PROTOCOL_FOREIGN_H
+
+#include <stdbool.h>
+
+/*
+ * Open files that a user sends. close(2) of some waits for as long as their owner likes, and vpsd has one thread for all:
+ * a TCP socket with SO_LINGER (socket(7)), one with such a socket in its queue, a file of a FUSE file system.
+ */
+
+/* A pipe, a character device, or a file or directory of a mount of ours that is not FUSE's. Nothing is asked that the file's
+ * owner could leave unanswered. */
+bool foreign_is_good(int fd);
+
+/* Closes it in a thread of its own. */
+void foreign_close(int fd);
+
+/* The same of the connection that such files come by, when some are still in it. */
+void foreign_hang_up(int sock);
+
+#endif
