@@ -27,30 +27,45 @@ int ckpt_drain(struct ckpt_dump *d, struct err *e);
 /* For who meets a ring or a context: an error when that was not done. */
 int ckpt_drained(struct ckpt_dump *d, struct err *e);
 
-/* Threads that have had to do with an io_uring at any time, by `tctx`. (uring_drain.c) */
+/* Threads that have had to do with an io_uring at any time, process by process, and the rings that they have open.
+ * (uring_find.c) */
 struct ckpt_uring_waits {
 	struct ckpt_uring_wait {
 		size_t process; /* of those that are frozen */
 		pid_t tid;
-		uint64_t tctx;  /* its struct io_uring_task */
+		uint64_t task, tctx; /* its struct task_struct, and io_uring_task */
 		size_t table;
+		size_t serves;  /* of its table's rings the first that it serves; 0: none, else from 1 on */
 	} *list;
 	size_t count;
 	struct ckpt_uring_table {
 		uint64_t files; /* the kernel's files_struct */
 		size_t owner;   /* one of `list` that has it */
-		struct {
+		struct ckpt_uring_open {
 			int fd;
 			uint64_t ctx;
+			size_t next; /* that the same one serves */
 		} *ring;
 		size_t count;
 	} *tables;
 	size_t table_count;
+	struct ckpt_uring_key {
+		uint64_t at;  /* in the kernel's memory */
+		size_t of;
+	} *by_tctx, *by_task; /* as many as `list` */
+	struct ckpt_uring_key *threads; /* all, by their task_struct: their tids */
+	size_t thread_count;
+	struct ckpt_uring_key *rings; /* by their `ctx`, each once, and a table that it is in */
+	size_t ring_count;
 };
 int ckpt_uring_waits_find(struct ckpt_dump *d, struct ckpt_uring_waits *w, struct err *e);
 void ckpt_uring_waits_done(struct ckpt_uring_waits *w);
-/* NULL: nobody. */
+/* NULL: nobody. By the thread's io_uring_task, or task_struct. */
 const struct ckpt_uring_wait *ckpt_uring_waits_of(const struct ckpt_uring_waits *w, uint64_t tctx);
+const struct ckpt_uring_wait *ckpt_uring_waits_of_task(const struct ckpt_uring_waits *w, uint64_t task);
+/* Of any thread, by its task_struct; 0: it is nobody's. */
+pid_t ckpt_uring_waits_tid(const struct ckpt_uring_waits *w, uint64_t task);
+/* (uring_drain.c) */
 /* How many requests are under way, *ret_who one that has made some of them, and what is left that need not end. -EAGAIN
  * and -E2BIG as of ckpt_uring_asked_find(), *ret_who has that ring open. */
 int ckpt_uring_waits_count(struct ckpt_dump *d, const struct ckpt_uring_waits *w, uint64_t *ret,

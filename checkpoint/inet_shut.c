@@ -99,8 +99,10 @@ static int hear(int diag, struct ckpt_shuts *t, struct err *e)
 		ssize_t n = recv(diag, buf, sizeof(buf), 0);
 		size_t left = n < 0 ? 0 : (size_t)n;
 
+		if (n < 0 && errno == EINTR)
+			continue;
 		if (n <= 0)
-			return err_sys(e, "hear of datagram sockets");
+			return n < 0 ? err_sys(e, "hear of datagram sockets") : err_code(e, -EPROTO, "hear of datagram sockets");
 		for (const struct nlmsghdr *h = (const void *)buf; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
 			more &= h->nlmsg_type != NLMSG_DONE && h->nlmsg_type != NLMSG_ERROR;
 			if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY && r == 0)

@@ -127,7 +127,7 @@ int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 void ckpt_areas_done(struct ckpt_dump *d);
 bool ckpt_shmem_is_sysv(int fd);
 /* Kernel, processor and clocks of the VPS now. (dump_collect.c) */
-/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
+/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). (clocks.c) */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
 /* Which of the host's ids are the VPS's, in order from its 0 on. (dump_collect.c) */
 int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e);

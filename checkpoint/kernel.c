@@ -39,6 +39,9 @@ struct ckpt_kernel {
 	uint32_t count;
 	int program, map;
 	uint64_t per_cpu;     /* as the kernel names the map's memory, which each processor has */
+	uint64_t *cpu;        /* by processor, what is added to such a name */
+	size_t cpu_count;
+	bool cpus_known;
 	uint64_t files;       /* the table of our open files */
 	struct {
 		const char *type, *member;
@@ -354,53 +357,52 @@ int ckpt_kernel_task(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 	return r == 0 && !links ? -ESRCH : r;
 }
 
-/* The processors that there may be: "0-3,6". */
-static int each_cpu(struct ckpt_kernel *k, int (*add)(struct ckpt_kernel *k, unsigned cpu, void *arg, struct err *e),
-		    void *arg, struct err *e)
+static int add_cpu(struct ckpt_kernel *k, unsigned cpu, struct err *e)
 {
-	cleanup_free char *text = NULL;
-	int r = fd_read_file_at(AT_FDCWD, "/sys/devices/system/cpu/possible", 4096, &text, NULL);
+	void *bigger = reallocarray(k->cpu, k->cpu_count + 1, sizeof(*k->cpu));
+	uint64_t here;
+	int r = bigger ? ask(k, PER_CPU, cpu, &here, e) : err_code(e, -ENOMEM, "read what the kernel knows");
 
-	if (r < 0)
-		return err_code(e, r, "read which processors there may be");
-	for (char *p = text; r == 0 && *p >= '0' && *p <= '9'; p += *p == ',') {
-		unsigned long first = strtoul(p, &p, 10), last = *p == '-' ? strtoul(p + 1, &p, 10) : first;
-
-		for (unsigned long c = first; r == 0 && c <= last && c < CPUS_MAX; c++)
-			r = add(k, (unsigned)c, arg, e);
-	}
-	return r;
-}
-
-struct sum {
-	uint64_t at, total;
-};
-
-static int add_cpu(struct ckpt_kernel *k, unsigned cpu, void *arg, struct err *e)
-{
-	struct sum *s = arg;
-	uint64_t here, v = 0;
-	int r = ask(k, PER_CPU, cpu, &here, e);
-
+	k->cpu = bigger ? bigger : k->cpu;
 	if (r == 0 && !here)
 		return err_set(e, ERR_UNSUPPORTED, "the kernel does not tell of processor %u", cpu);
 	if (r == 0)
-		r = ask(k, READ, here - k->per_cpu + s->at, &v, e);
-	s->total += (uint32_t)v;
+		k->cpu[k->cpu_count++] = here - k->per_cpu;
+	return r;
+}
+
+/* The processors that there may be: "0-3,6". Once, as sums are asked for of each thread of a VPS that stands still. */
+static int find_cpus(struct ckpt_kernel *k, struct err *e)
+{
+	cleanup_free char *text = NULL;
+	int r = k->cpus_known ? 0 : fd_read_file_at(AT_FDCWD, "/sys/devices/system/cpu/possible", 4096, &text, NULL);
+
+	if (r < 0)
+		return err_code(e, r, "read which processors there may be");
+	for (char *p = text; p && r == 0 && *p >= '0' && *p <= '9'; p += *p == ',') {
+		unsigned long first = strtoul(p, &p, 10), last = *p == '-' ? strtoul(p + 1, &p, 10) : first;
+
+		for (unsigned long c = first; r == 0 && c <= last && c < CPUS_MAX; c++)
+			r = add_cpu(k, (unsigned)c, e);
+	}
+	k->cpus_known = r == 0;
 	return r;
 }
 
 int ckpt_kernel_sum(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		    struct err *e)
 {
-	struct sum s = { at, 0 };
 	uint32_t off = 0;
+	uint64_t v = 0;
 	int r = type ? offset_of(k, type, member, &off, e) : 0;
 
-	s.at += off;
+	*ret = 0;
 	if (r == 0)
-		r = each_cpu(k, add_cpu, &s, e);
-	*ret = s.total;
+		r = find_cpus(k, e);
+	for (size_t i = 0; r == 0 && i < k->cpu_count; i++) {
+		r = ask(k, READ, k->cpu[i] + at + off, &v, e);
+		*ret += (uint32_t)v;
+	}
 	return r;
 }
 
@@ -467,6 +469,7 @@ void ckpt_kernel_close(struct ckpt_kernel *k)
 		munmap(k->types, k->size);
 	else
 		free(k->types);
+	free(k->cpu);
 	free(k->type);
 	free(k->next);
 	free(k);

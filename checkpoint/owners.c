@@ -7,6 +7,7 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/dnotify.h"
 #include "checkpoint/restore_internal.h"
+#include "checkpoint/whose.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,22 +46,32 @@ int ckpt_owner_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File 
 	return ckpt_dnotify_collect(d, f, out, e);
 }
 
-/* As the VPS numbers it; 0: it is not there. */
-static uint32_t inside(const struct ckpt_tree *t, int type, pid_t pid)
-{
-	for (size_t i = 0; i < t->task_count; i++) {
-		const struct ckpt_task *k = &t->tasks[i];
+struct whose {
+	struct ckpt_whose threads, groups;
+};
 
-		for (size_t n = 0; type == F_OWNER_TID && n < k->thread_count; n++)
-			if (k->tids[n] == pid)
-				return k->threads[n]->tid;
-		if (type == F_OWNER_PGRP ? getpgid(k->pid) == pid : k->leader == pid)
-			return type == F_OWNER_PGRP ? k->process->pgid : k->process->pid;
-	}
-	return 0;
+/* As the VPS numbers it; 0: it is not there. */
+static uint32_t inside(const struct whose *all, int type, pid_t pid)
+{
+	const struct ckpt_whose_thread *w = ckpt_whose_find(type == F_OWNER_PGRP ? &all->groups : &all->threads, (uint32_t)pid);
+
+	if (!w || (type == F_OWNER_PID && w->task->leader != pid))
+		return 0;
+	if (type == F_OWNER_PGRP)
+		return w->task->process->pgid;
+	return type == F_OWNER_TID ? w->task->threads[w->thread]->tid : w->task->process->pid;
 }
 
-int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e)
+static bool any_owners(const struct ckpt_tree *t)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < t->file_count; i++)
+		any |= t->files[i]->owner != 0;
+	return any;
+}
+
+static int resolve(struct ckpt_dump *d, const struct whose *all, struct err *e)
 {
 	for (size_t i = 0; i < d->tree.file_count; i++) {
 		Ckpt__File *f = d->tree.files[i];
@@ -68,13 +79,29 @@ int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e)
 
 		if (!pid)
 			continue;
-		f->owner = inside(&d->tree, (int)f->owner_type, pid);
+		f->owner = inside(all, (int)f->owner_type, pid);
 		if (!f->owner)
 			return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d belongs (F_SETOWN) to %d, which is "
 				       "outside the VPS, and cannot be saved", d->files.by_file[i]->fd,
 				       (int)d->files.by_file[i]->pid, (int)pid);
 	}
-	return ckpt_dnotify_resolve(d, e);
+	return 0;
+}
+
+int ckpt_owners_resolve(struct ckpt_dump *d, struct err *e)
+{
+	struct whose all = { 0 };
+	int r = 0;
+
+	if (any_owners(&d->tree)) {
+		r = ckpt_whose_make(&d->tree, CKPT_BY_HOST, &all.threads);
+		if (r == 0)
+			r = ckpt_whose_make(&d->tree, CKPT_BY_GROUP, &all.groups);
+		r = r < 0 ? err_code(e, r, "collect files") : resolve(d, &all, e);
+	}
+	ckpt_whose_done(&all.threads);
+	ckpt_whose_done(&all.groups);
+	return r == 0 ? ckpt_dnotify_resolve(d, e) : r;
 }
 
 int ckpt_owner_check(const Ckpt__File *f, struct err *e)

@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/lookout.h"
@@ -279,6 +280,8 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 			       (int)t->tasks[stuck < t->task_count ? stuck : 0].pid);
 	if (r == 0)
 		r = ckpt_births_check(t, &plan, e);
+	if (r == 0)
+		r = ckpt_clocks_check(t, e);
 	for (size_t i = 0; r == 0 && i < plan.op_count; i++) {
 		const struct ckpt_op *o = &plan.ops[i];
 		const Ckpt__Process *k, *by;

@@ -2,7 +2,7 @@
 #ifndef CHECKPOINT_URING_H
 #define CHECKPOINT_URING_H
 
-#include "checkpoint/tree.h"
+#include "checkpoint/whose.h"
 
 #include <linux/io_uring.h>
 #include <stdbool.h>
@@ -90,12 +90,18 @@ uint32_t ckpt_uring_step(const Ckpt__Uring *as);
 void ckpt_uring_ready(struct ckpt_uring *u, bool silent, uint32_t times);
 int ckpt_uring_finish(struct ckpt_uring *u, const Ckpt__Uring *as, struct err *e);
 
+/* Whose threads are whose, by the host's numbers, and what is open where, by where the kernel has it. (uring_registered.c) */
+struct ckpt_uring_known {
+	struct ckpt_whose threads;
+	struct ckpt_opened open;
+};
+
 /*
  * Rings for one thread alone (IORING_SETUP_SINGLE_ISSUER, DEFER_TASKRUN; Linux 6.0), which that thread enables and makes
  * up for what it has served. (uring_owner.c)
  */
 int ckpt_uring_owner_collect(struct ckpt_dump *d, const Ckpt__File *f, const struct ckpt_seen *s, uint64_t ctx,
-			     struct err *e);
+			     const struct ckpt_uring_known *known, uint64_t at, struct err *e);
 bool ckpt_uring_owner_fits(const struct ckpt_tree *t, const Ckpt__File *f);
 int restore_uring_owned(struct restore *r, struct restoring *p, size_t thread, struct list *l, struct err *e);
 bool ckpt_uring_is(const struct ckpt_tree *t, const Ckpt__Area *a);

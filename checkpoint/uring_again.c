@@ -9,6 +9,7 @@
 #include "checkpoint/kinds.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/uring.h"
+#include "checkpoint/uring_waiting.h"
 
 #include <errno.h>
 #include <sys/syscall.h>
@@ -22,28 +23,21 @@ static int refuse(const struct ckpt_seen *s, const char *what, struct err *e)
 		       (int)s->pid, what);
 }
 
-/* Whose request it is: its process is *ret_task. NULL: nobody's. */
-static const Ckpt__Thread *find_thread(const struct ckpt_dump *d, uint64_t tctx, const struct ckpt_task **ret_task)
-{
-	const struct ckpt_uring_wait *who = ckpt_uring_waits_of(&d->waits, tctx);
+/* A ring whose requests are written down, at one instant. */
+struct asking {
+	struct ckpt_dump *d;
+	const Ckpt__File *f;
+	const struct ckpt_seen *s;
+	const struct ckpt_uring_known *known;
+	uint64_t at, now_ns;
+};
 
-	for (size_t i = 0; who && i < d->tree.task_count; i++)
-		for (size_t n = 0; n < d->tree.tasks[i].thread_count; n++) {
-			*ret_task = &d->tree.tasks[i];
-			if (d->tree.tasks[i].tids[n] == who->tid)
-				return d->tree.tasks[i].threads[n];
-		}
-	return NULL;
-}
-
-static bool find_file(const Ckpt__FdTable *table, const uint64_t *file_at, uint64_t at, int32_t *ret)
+/* Whose request it is; NULL: nobody's. */
+static const struct ckpt_whose_thread *find_thread(const struct asking *a, uint64_t tctx)
 {
-	for (size_t i = 0; i < table->n_fd; i++)
-		if (table->fd[i]->file && file_at[table->fd[i]->file - 1] == at) {
-			*ret = (int32_t)table->fd[i]->fd;
-			return true;
-		}
-	return false;
+	const struct ckpt_uring_wait *who = ckpt_uring_waits_of(&a->d->waits, tctx);
+
+	return who ? ckpt_whose_find(&a->known->threads, (uint32_t)who->tid) : NULL;
 }
 
 /* As the VPS's clock goes, which a restore may find behind. */
@@ -61,44 +55,39 @@ static bool has_time_of_day(const struct io_uring_sqe *sqe)
 	return sqe->timeout_flags & IORING_TIMEOUT_ABS;
 }
 
-static int add(struct ckpt_dump *d, const Ckpt__File *f, const struct ckpt_seen *s, const struct ckpt_uring_request *q,
-	       const uint64_t *file_at, struct err *e)
+static int add(const struct asking *a, const struct ckpt_uring_request *q, struct err *e)
 {
-	struct ckpt_arena *a = &d->tree.arena;
-	Ckpt__UringRequest *out = ckpt_alloc(a, sizeof(*out));
+	struct ckpt_arena *arena = &a->d->tree.arena;
+	Ckpt__UringRequest *out = ckpt_alloc(arena, sizeof(*out));
 	struct io_uring_sqe sqe = q->sqe;
-	const struct ckpt_task *k = NULL;
-	const Ckpt__Thread *th = find_thread(d, q->tctx, &k);
-	const Ckpt__FdTable *table = th ? ckpt_uring_table(k, th) : NULL;
-	uint64_t now;
-	int r = read_now(d->init, &now, e);
+	const struct ckpt_whose_thread *w = find_thread(a, q->tctx);
+	const Ckpt__Thread *th = w ? w->task->threads[w->thread] : NULL;
+	const Ckpt__FdTable *table = th ? ckpt_uring_table(w->task, th) : NULL;
+	int64_t fd = table && q->file ? ckpt_opened_find(&a->known->open, table, q->file) : 0;
 
-	if (r < 0)
-		return r;
-	if (!table || ckpt_uring_find(&d->tree, table, f) < 0)
-		return refuse(s, "has a request of a thread that does not have it open", e);
-	if (q->file && !find_file(table, file_at, q->file, &sqe.fd))
-		return refuse(s, "has a request for a file that its thread does not have open", e);
-	if (!out || ckpt_push(a, &f->uring->request, &f->uring->n_request, out) < 0)
+	if (!table || ckpt_opened_find(&a->known->open, table, a->at) < 0)
+		return refuse(a->s, "has a request of a thread that does not have it open", e);
+	if (fd < 0)
+		return refuse(a->s, "has a request for a file that its thread does not have open", e);
+	if (!out || ckpt_push(arena, &a->f->uring->request, &a->f->uring->n_request, out) < 0)
 		return err_code(e, -ENOMEM, "collect files");
 	ckpt__uring_request__init(out);
+	sqe.fd = (int32_t)fd;
 	out->thread = th->tid;
-	out->time_ns = q->time_ns && !has_time_of_day(&sqe) ? now + q->time_ns : q->time_ns;
-	out->sqe.data = ckpt_memdup(a, &sqe, sizeof(sqe));
+	out->time_ns = q->time_ns && !has_time_of_day(&sqe) ? a->now_ns + q->time_ns : q->time_ns;
+	out->sqe.data = ckpt_memdup(arena, &sqe, sizeof(sqe));
 	out->sqe.len = sizeof(sqe);
 	return out->sqe.data ? 0 : err_code(e, -ENOMEM, "collect files");
 }
 
 int ckpt_uring_asked_collect(struct ckpt_dump *d, const Ckpt__File *f, const struct ckpt_seen *s, uint64_t ctx,
-			     const uint64_t *file_at, struct err *e)
+			     const struct ckpt_uring_known *known, uint64_t at, struct err *e)
 {
-	const struct ckpt_uring_asked *before = NULL;
+	struct asking a = { d, f, s, known, at, 0 };
+	const struct ckpt_uring_asked *before = ckpt_uring_left_of(&d->left, ctx);
 	struct ckpt_uring_asked now;
 	int r;
 
-	for (size_t i = 0; i < d->left.count; i++)
-		if (d->left.ring[i].ctx == ctx)
-			before = &d->left.ring[i].asked;
 	if (!before)
 		return 0;
 	r = ckpt_uring_asked_find(d->kernel, ctx, &now, e);
@@ -109,8 +98,10 @@ int ckpt_uring_asked_collect(struct ckpt_dump *d, const Ckpt__File *f, const str
 			s->fd, (int)s->pid);
 		r = -EAGAIN;
 	}
+	if (r == 0 && now.count)
+		r = read_now(d->init, &a.now_ns, e);
 	for (size_t i = 0; r == 0 && i < now.count; i++)
-		r = add(d, f, s, &now.list[i], file_at, e);
+		r = add(&a, &now.list[i], e);
 	ckpt_uring_asked_done(&now);
 	return r;
 }
@@ -127,50 +118,85 @@ static bool may_ask(const struct io_uring_sqe *sqe)
 	       !sqe->file_index;
 }
 
-static bool has_open(const Ckpt__FdTable *table, int32_t fd)
+/* What is open, in an image: by the files' ids, and by their fds. */
+struct opened {
+	struct ckpt_whose threads;
+	struct ckpt_opened files, fds;
+};
+
+static uint64_t by_file(const void *arg, const Ckpt__Fd *fd)
 {
-	for (size_t i = 0; i < table->n_fd; i++)
-		if ((int64_t)table->fd[i]->fd == fd)
-			return true;
-	return false;
+	(void)arg;
+	return fd->file;
 }
 
-static bool fits(const struct ckpt_tree *t, const Ckpt__File *f, const Ckpt__UringRequest *q)
+static uint64_t by_fd(const void *arg, const Ckpt__Fd *fd)
 {
+	(void)arg;
+	return (uint64_t)fd->fd + 1;
+}
+
+static int find_opened(const struct ckpt_tree *t, struct opened *o)
+{
+	int r = ckpt_whose_make(t, CKPT_BY_TID, &o->threads);
+
+	if (r == 0)
+		r = ckpt_opened_make(t, by_file, NULL, &o->files);
+	return r == 0 ? ckpt_opened_make(t, by_fd, NULL, &o->fds) : r;
+}
+
+static void opened_done(struct opened *o)
+{
+	ckpt_whose_done(&o->threads);
+	ckpt_opened_done(&o->files);
+	ckpt_opened_done(&o->fds);
+}
+
+/* Of the ring with that id. */
+static bool fits(const struct opened *o, size_t id, const Ckpt__UringRequest *q)
+{
+	const struct ckpt_whose_thread *w = ckpt_whose_find(&o->threads, q->thread);
+	const Ckpt__FdTable *table = w ? ckpt_uring_table(w->task, w->task->threads[w->thread]) : NULL;
 	struct io_uring_sqe sqe;
 
-	if (q->sqe.len != sizeof(sqe) || q->time_ns > INT64_MAX)
+	if (!table || q->sqe.len != sizeof(sqe) || q->time_ns > INT64_MAX)
 		return false;
 	memcpy(&sqe, q->sqe.data, sizeof(sqe));
-	for (size_t i = 0; may_ask(&sqe) && i < t->task_count; i++)
-		for (size_t n = 0; t->tasks[i].fds && n < t->tasks[i].thread_count; n++) {
-			const Ckpt__Thread *th = t->tasks[i].threads[n];
-			const Ckpt__FdTable *table = ckpt_uring_table(&t->tasks[i], th);
-
-			if (th->tid == q->thread)
-				return ckpt_uring_find(t, table, f) >= 0 &&
-				       (sqe.opcode == IORING_OP_TIMEOUT || has_open(table, sqe.fd));
-		}
-	return false;
+	return may_ask(&sqe) && ckpt_opened_find(&o->files, table, id) >= 0 &&
+	       (sqe.opcode == IORING_OP_TIMEOUT || (sqe.fd >= 0 && ckpt_opened_find(&o->fds, table, (uint64_t)sqe.fd + 1) >= 0));
 }
 
-bool ckpt_uring_asked_fit(const struct ckpt_tree *t, const Ckpt__File *f)
+static bool all_fit(const struct ckpt_tree *t, const struct opened *o)
 {
-	const Ckpt__Uring *u = f->uring;
-	bool good = u->n_request <= u->sq_head && u->n_request <= CKPT_URING_ASKED_MAX;
+	bool good = true;
 
-	for (size_t i = 0; good && i < u->n_request; i++)
-		good = fits(t, f, u->request[i]);
+	for (size_t i = 0; good && i < t->file_count; i++) {
+		const Ckpt__Uring *u = t->files[i]->uring;
+
+		good = !u || (u->n_request <= u->sq_head && u->n_request <= CKPT_URING_ASKED_MAX);
+		for (size_t n = 0; good && u && n < u->n_request; n++)
+			good = fits(o, i + 1, u->request[n]);
+	}
 	return good;
 }
 
 int ckpt_uring_asked_check(const struct ckpt_tree *t, struct err *e)
 {
+	struct opened o = { 0 };
 	size_t all = 0;
+	bool good;
+	int r;
 
 	for (size_t i = 0; i < t->file_count; i++)
 		all += t->files[i]->uring ? t->files[i]->uring->n_request : 0;
-	return all <= CKPT_URING_ASKED_ALL ? 0 : err_set(e, ERR_FAIL, "the image is damaged: requests of io_urings");
+	if (!all)
+		return 0;
+	r = all <= CKPT_URING_ASKED_ALL ? find_opened(t, &o) : 0;
+	good = r == 0 && all <= CKPT_URING_ASKED_ALL && all_fit(t, &o);
+	opened_done(&o);
+	if (r < 0)
+		return err_code(e, r, "read the image");
+	return good ? 0 : err_set(e, ERR_FAIL, "the image is damaged: requests of io_urings");
 }
 
 /* In the place of the next one, whose contents are the program's: they are put back. */

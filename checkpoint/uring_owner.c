@@ -43,24 +43,25 @@ bool ckpt_uring_owner_fits(const struct ckpt_tree *t, const Ckpt__File *f)
 	       find_owner(t, f) != NULL;
 }
 
-static int find_task(struct ckpt_dump *d, uint64_t task, uint32_t *ret, struct err *e)
+/* The thread of that task_struct, if it has the ring open; `at`: where the kernel has that. */
+static int find_task(struct ckpt_dump *d, uint64_t task, const struct ckpt_uring_known *known, uint64_t at, uint32_t *ret,
+		     struct err *e)
 {
-	uint64_t at = 0;
-	int r = 0;
+	const struct ckpt_whose_thread *w;
+	const Ckpt__Thread *th;
+	int r = d->waits.threads ? 0 : ckpt_uring_waits_find(d, &d->waits, e);
 
-	for (size_t i = 0; r == 0 && i < d->tree.task_count; i++)
-		for (size_t n = 0; r == 0 && n < d->tree.tasks[i].thread_count; n++) {
-			r = ckpt_uring_thread(d, d->tree.tasks[i].tids[n], &at, e);
-			if (r == 0 && at == task) {
-				*ret = d->tree.tasks[i].threads[n]->tid;
-				return 0;
-			}
-		}
-	return r;
+	if (r < 0)
+		return r;
+	w = ckpt_whose_find(&known->threads, (uint32_t)ckpt_uring_waits_tid(&d->waits, task));
+	th = w ? w->task->threads[w->thread] : NULL;
+	if (th && ckpt_opened_find(&known->open, ckpt_uring_table(w->task, th), at) >= 0)
+		*ret = th->tid;
+	return 0;
 }
 
 int ckpt_uring_owner_collect(struct ckpt_dump *d, const Ckpt__File *f, const struct ckpt_seen *s, uint64_t ctx,
-			     struct err *e)
+			     const struct ckpt_uring_known *known, uint64_t at, struct err *e)
 {
 	Ckpt__Uring *u = f->uring;
 	const char *what = NULL;
@@ -71,10 +72,10 @@ int ckpt_uring_owner_collect(struct ckpt_dump *d, const Ckpt__File *f, const str
 		return 0;
 	r = ckpt_kernel_member(d->kernel, ctx, "io_ring_ctx", "submitter_task", 8, &task, e);
 	if (r == 0)
-		r = find_task(d, task, &u->owner, e);
+		r = find_task(d, task, known, at, &u->owner, e);
 	if (r < 0)
 		return r;
-	if (!u->owner || !find_owner(&d->tree, f))
+	if (!u->owner)
 		what = "is for one thread alone, which has ended or does not have it open";
 	else if (u->cq_tail > u->sq_head - u->n_request)
 		what = "is for one thread alone and has had more completions than requests";

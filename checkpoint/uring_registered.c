@@ -192,7 +192,7 @@ static int read_eventfd(struct ckpt_dump *d, const struct ckpt_seen *s, uint64_t
 	return u->eventfd ? 0 : refuse(s, "tells an eventfd of completions that nobody has open", e);
 }
 
-static int read_all(struct ckpt_dump *d, const uint64_t *file_at, struct err *e)
+static int read_all(struct ckpt_dump *d, const uint64_t *file_at, const struct ckpt_uring_known *known, struct err *e)
 {
 	struct knowledge files = { 0 }, eventfds = { 0 };
 	int r = learn_all(d, file_at, &files, &eventfds, e);
@@ -210,9 +210,9 @@ static int read_all(struct ckpt_dump *d, const uint64_t *file_at, struct err *e)
 		if (r == 0)
 			r = read_eventfd(d, s, ctx, &eventfds, u, e);
 		if (r == 0)
-			r = ckpt_uring_asked_collect(d, d->tree.files[i], s, ctx, file_at, e);
+			r = ckpt_uring_asked_collect(d, d->tree.files[i], s, ctx, known, file_at[i], e);
 		if (r == 0)
-			r = ckpt_uring_owner_collect(d, d->tree.files[i], s, ctx, e);
+			r = ckpt_uring_owner_collect(d, d->tree.files[i], s, ctx, known, file_at[i], e);
 		r = ckpt_note(d, r, s->pid, s->fd, e);
 	}
 	free(files.list);
@@ -220,8 +220,25 @@ static int read_all(struct ckpt_dump *d, const uint64_t *file_at, struct err *e)
 	return r;
 }
 
+static uint64_t key_of(const void *arg, const Ckpt__Fd *fd)
+{
+	const uint64_t *file_at = arg;
+
+	return fd->file ? file_at[fd->file - 1] : 0;
+}
+
+static int know(const struct ckpt_tree *t, const uint64_t *file_at, struct ckpt_uring_known *ret, struct err *e)
+{
+	int r = ckpt_whose_make(t, CKPT_BY_HOST, &ret->threads);
+
+	if (r == 0)
+		r = ckpt_opened_make(t, key_of, file_at, &ret->open);
+	return r < 0 ? err_code(e, r, "collect files") : 0;
+}
+
 int ckpt_uring_registered(struct ckpt_dump *d, struct err *e)
 {
+	struct ckpt_uring_known known = { 0 };
 	cleanup_free uint64_t *file_at = NULL;
 	int r;
 
@@ -232,7 +249,11 @@ int ckpt_uring_registered(struct ckpt_dump *d, struct err *e)
 		return err_code(e, -ENOMEM, "collect files");
 	r = find_files(d, file_at, e);
 	if (r == 0)
-		r = read_all(d, file_at, e);
+		r = know(&d->tree, file_at, &known, e);
+	if (r == 0)
+		r = read_all(d, file_at, &known, e);
+	ckpt_whose_done(&known.threads);
+	ckpt_opened_done(&known.open);
 	return r == 0 ? ckpt_uring_rings_collect(d, file_at, e) : r;
 }
 

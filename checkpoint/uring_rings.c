@@ -37,7 +37,7 @@ int64_t ckpt_uring_find(const struct ckpt_tree *t, const Ckpt__FdTable *table, c
 static const Ckpt__Fd *find_fd(const struct ckpt_dump *d, const Ckpt__FdTable *t, const uint64_t *file_at, uint64_t at)
 {
 	for (size_t i = 0; i < t->n_fd; i++)
-		if (file_at[t->fd[i]->file - 1] == at && d->tree.files[t->fd[i]->file - 1]->kind == CKPT_FILE_URING)
+		if (t->fd[i]->file && file_at[t->fd[i]->file - 1] == at && d->tree.files[t->fd[i]->file - 1]->kind == CKPT_FILE_URING)
 			return t->fd[i];
 	return NULL;
 }

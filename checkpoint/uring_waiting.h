@@ -24,6 +24,7 @@ struct ckpt_dump;
 struct ckpt_kernel;
 struct ckpt_seen;
 struct ckpt_tree;
+struct ckpt_uring_known;
 struct list;
 struct restore;
 struct restoring;
@@ -51,7 +52,7 @@ void ckpt_uring_asked_done(struct ckpt_uring_asked *a);
 /* Whether none has gone, and nothing was completed. */
 bool ckpt_uring_asked_same(const struct ckpt_uring_asked *a, const struct ckpt_uring_asked *b);
 
-/* Those that were there when all else had ended, by ring. (uring_drain.c) */
+/* Those that were there when all else had ended, by ring, in the order of `ctx`. (uring_drain.c) */
 struct ckpt_uring_left {
 	struct ckpt_uring_left_ring {
 		uint64_t ctx;
@@ -60,14 +61,15 @@ struct ckpt_uring_left {
 	size_t count, seen; /* rings; requests of all that were looked at */
 	uint64_t all;       /* requests that are under way, others too */
 };
+/* NULL: that ring was not there. */
+const struct ckpt_uring_asked *ckpt_uring_left_of(const struct ckpt_uring_left *l, uint64_t ctx);
 bool ckpt_uring_left_same(const struct ckpt_uring_left *a, const struct ckpt_uring_left *b);
 void ckpt_uring_left_done(struct ckpt_uring_left *l);
 
-/* Into the ring's record; `file_at` is where the kernel has which open file, as tree.files. (uring_again.c) */
+/* Into the ring's record; the kernel has the ring's open file `at`. (uring_again.c) */
 int ckpt_uring_asked_collect(struct ckpt_dump *d, const Ckpt__File *f, const struct ckpt_seen *s, uint64_t ctx,
-			     const uint64_t *file_at, struct err *e);
-bool ckpt_uring_asked_fit(const struct ckpt_tree *t, const Ckpt__File *f);
-/* All of an image, before those of each ring are looked at. */
+			     const struct ckpt_uring_known *known, uint64_t at, struct err *e);
+/* All of an image. */
 int ckpt_uring_asked_check(const struct ckpt_tree *t, struct err *e);
 /* What a process's threads asked for, when it has all else. */
 int restore_uring_requests(struct restore *r, struct restoring *p, struct list *l, struct err *e);

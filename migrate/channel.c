@@ -56,6 +56,8 @@ static int wait_for(struct mig_channel *c, int fd, short events, struct err *e)
 
 		if (c->cancelled && c->cancelled())
 			return err_set(e, ERR_CANCELLED, "cancelled");
+		if (c->until_us && now_monotonic_us() >= c->until_us)
+			return err_set(e, ERR_TIMEOUT, "%s goes on, but does not come to an end", c->peer ? c->peer : "the peer");
 		n = poll(p, ARRAY_SIZE(p), step);
 		if (n < 0 && errno != EINTR)
 			return err_sys(e, "wait for the peer");
@@ -240,6 +242,7 @@ void mig_send_error(struct mig_channel *c, const struct err *why)
 		      json_string(why->hint) ?: json_string(""));
 	c->in = -EBADF; /* nobody is listened to any more */
 	c->cancelled = NULL;
+	c->until_us = 0;
 	c->timeout_ms = 5000;
 	if (mig_send_json(c, MIG_ERROR, j, &ignored) == 0)
 		mig_flush(c, &ignored);

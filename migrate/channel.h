@@ -57,6 +57,7 @@ struct mig_channel {
 	const char *peer; /* "root@host2", for messages; "" none */
 	int (*cancelled)(void); /* may be NULL */
 	int timeout_ms;   /* how long the peer may say nothing; -1: for ever */
+	uint64_t until_us; /* when all waiting ends, though the peer may say that it goes on; 0: never */
 	enum mig_encoding encoding; /* of large frames sent */
 	uint64_t rate;    /* bytes a second at most, 0: any */
 	/* Told by the channel. */

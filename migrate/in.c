@@ -444,7 +444,16 @@ int mig_in_run(struct mig_in *i, struct err *e)
 	return ret;
 }
 
-int mig_in_recover(const char *lib, const char *name, struct err *e)
+/* What has the name is what that migration has brought. */
+static bool has_come(int vps, const char *name, const char *id)
+{
+	cleanup_close int dir = openat(vps, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct mig_record rec = { 0 };
+
+	return id[0] && dir >= 0 && mig_record_read(dir, &rec) == 0 && rec.role == MIG_DESTINATION && STREQ(rec.id, id);
+}
+
+int mig_in_recover(const char *lib, const char *name, const char *id, struct err *e)
 {
 	cleanup_close int vps = mig_open_vps(lib, e), dir = -EBADF;
 	struct mig_record rec = { 0 };
@@ -456,7 +465,7 @@ int mig_in_recover(const char *lib, const char *name, struct err *e)
 	snprintf(entry, sizeof(entry), MIG_RECEIVING "%.63s", name);
 	dir = openat(vps, entry, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (dir < 0)
-		return errno == ENOENT ? 0 : err_sys(e, "open %s", entry);
+		return errno == ENOENT ? has_come(vps, name, id) : err_sys(e, "open %s", entry);
 	if (mig_record_read(dir, &rec) == 0)
 		r = mig_taken_has(lib, rec.id, e);
 	if (r < 0)

@@ -3,6 +3,8 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
+#include "checkpoint/beside.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -12,6 +14,7 @@
 #include <unistd.h>
 
 #define PACKETS_MAX (16u << 20) /* bytes of frames that wait for it to run */
+#define LATE_MAX_US 300000000   /* then who moved it is done, whatever still comes: a pause may have been as long as half of it */
 
 /*
  * The monitor that puts the processes back knows a VPS by its name, so it gets that before it is ours.
@@ -55,13 +58,17 @@ int mig_in_image(struct mig_receiving *r, struct err *e)
 }
 
 /* The monitor has taken all that it was passed, or reads no more. */
-static void await_reader(const struct mig_receiving *r)
+static int await_reader(struct mig_receiving *r, struct err *e)
 {
 	struct pollfd gone = { .fd = r->image };
 	int left = 0;
 
-	while (ioctl(r->image, FIONREAD, &left) == 0 && left && poll(&gone, 1, 0) == 0)
+	while (ioctl(r->image, FIONREAD, &left) == 0 && left && poll(&gone, 1, 0) == 0) {
+		if (mig_in_told(r, "memory", r->c->received, 0))
+			return err_set(e, ERR_CANCELLED, "cancelled");
 		nanosleep(&(struct timespec){ 0, 100000 }, NULL);
+	}
+	return 0;
 }
 
 int mig_in_ready(struct mig_receiving *r, struct err *e)
@@ -73,7 +80,7 @@ int mig_in_ready(struct mig_receiving *r, struct err *e)
 	if (r->frame.type == MIG_BEGIN)
 		ret = r->named ? mig_in_bad(e) : begin_image(r, e);
 	else if (r->image >= 0)
-		await_reader(r);
+		ret = await_reader(r, e);
 	if (ret == 0)
 		ret = mig_send(r->c, MIG_READY, NULL, 0, e);
 	return ret < 0 ? ret : mig_flush(r->c, e);
@@ -108,13 +115,15 @@ void mig_in_pass_packets(struct mig_receiving *r)
 	r->packets.len = 0;
 }
 
-/* Those that came to the source after it had said that it is ours. */
+/* Those that came to the source after it had said that it is ours. It ends that itself, after some seconds. */
 static void pass_late_packets(struct mig_receiving *r)
 {
 	struct err e;
 
+	r->c->until_us = now_monotonic_us() + LATE_MAX_US;
 	while (mig_in_next(r, &e) == 0 && r->frame.type == MIG_PACKET && mig_in_keep_packet(r, &e) == 0)
 		mig_in_pass_packets(r);
+	r->c->until_us = 0;
 }
 
 struct record_job {
@@ -139,7 +148,7 @@ int mig_in_settle(struct mig_receiving *r, struct err *e)
 {
 	struct record_job j = { .r = r };
 	pthread_t thread;
-	bool beside = pthread_create(&thread, NULL, write_record, &j) == 0;
+	bool beside = ckpt_beside(&thread, write_record, &j);
 
 	if (!beside)
 		write_record(&j);

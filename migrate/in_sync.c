@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migrate/in.h"
 
+#include "checkpoint/beside.h"
+
 #include <errno.h>
-#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,10 +37,10 @@ int mig_in_sync(struct mig_receiving *r, struct err *e)
 {
 	struct sync_job j = { .fd = r->dir };
 	pthread_t thread;
-	int n = pthread_create(&thread, NULL, write_all, &j);
 
-	if (n != 0)
-		return err_code(e, -n, "begin a thread");
-	wait_for(r, thread);
+	if (ckpt_beside(&thread, write_all, &j))
+		wait_for(r, thread);
+	else
+		write_all(&j);
 	return j.error ? err_code(e, -j.error, "write it to the disk") : 0;
 }

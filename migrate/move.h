@@ -113,8 +113,9 @@ int mig_in_run(struct mig_in *i, struct err *e);
 
 /*
  * What a worker that died has left in lib/vps/.receiving-NAME: removed, or, when it had been taken
- * over, given its name. 1: it is there now.
+ * over, given its name. 1: it is there now. `id`: of the migration that it was part of, of which it may have got so far as
+ * to give it its name; "" at the start of vpsd, which then finds it by that.
  */
-int mig_in_recover(const char *lib, const char *name, struct err *e);
+int mig_in_recover(const char *lib, const char *name, const char *id, struct err *e);
 
 #endif

@@ -132,6 +132,8 @@ static bool take_all(json_t *j, struct mig_offer *o)
 	if (o->mode == MIG_ASK)
 		return true;
 	o->live = json_is_true(json_object_get(j, "live"));
+	if (o->live && o->mode != MIG_MOVE) /* two would run */
+		return false;
 	o->paused = o->live && json_is_true(json_object_get(j, "paused"));
 	o->dry_run = json_is_true(json_object_get(j, "dry_run"));
 	o->has_template = json_is_true(json_object_get(j, "has_template"));

@@ -8,6 +8,8 @@
 
 #include <fcntl.h>
 
+#define ANSWER_US 120000000 /* as long as a peer may say nothing (supervisor/worker_move.c) */
+
 int mig_send_tell(struct mig_sending *s, struct err *e)
 {
 	return s->o->tell && s->o->tell(s->o->ctx, &s->status) ? err_set(e, ERR_CANCELLED, "cancelled")
@@ -210,20 +212,30 @@ static json_t *report(struct mig_sending *s)
 			 "total_us", (json_int_t)rec->total_us);
 }
 
+/* One that runs stands still until it comes: there is an end to that, however alive the peer says it is. */
+static int hear_answer(struct mig_sending *s, enum mig_type type, struct err *e)
+{
+	json_t *answer = NULL;
+	int r;
+
+	if (s->o->live)
+		s->c->until_us = now_monotonic_us() + ANSWER_US;
+	r = mig_recv_json(s->c, type, &answer, e);
+	s->c->until_us = 0;
+	json_decref(answer);
+	return r;
+}
+
 static int prepare_up(void *ctx, struct err *e)
 {
 	struct mig_sending *s = ctx;
-	json_t *answer = NULL;
 	int r = mig_send_json(s->c, MIG_PREPARE, report(s), e);
 
 	if (r < 0 || s->o->offer.mode == MIG_STREAM)
 		return r < 0 ? r : mig_flush(s->c, e);
 	s->status = (struct mig_status){ .stage = s->o->live ? "switch-over" : "prepare" };
 	r = mig_send_tell(s, e);
-	if (r == 0)
-		r = mig_recv_json(s->c, MIG_PREPARED, &answer, e);
-	json_decref(answer);
-	return r;
+	return r == 0 ? hear_answer(s, MIG_PREPARED, e) : r;
 }
 
 static bool gives_up(const struct mig_out *o)
@@ -259,7 +271,6 @@ static void note_pause(struct mig_sending *s)
 static int commit_up(void *ctx, struct err *e)
 {
 	struct mig_sending *s = ctx;
-	json_t *answer = NULL;
 	struct err ignored;
 	int r;
 
@@ -270,8 +281,7 @@ static int commit_up(void *ctx, struct err *e)
 	if (r == 0)
 		r = mig_send_json(s->c, MIG_COMMIT, report(s), e);
 	if (r == 0)
-		r = mig_recv_json(s->c, MIG_COMMITTED, &answer, e);
-	json_decref(answer);
+		r = hear_answer(s, MIG_COMMITTED, e);
 	note_pause(s);
 	step_mark("send.committed");
 	if (r < 0 || !gives_up(s->o))

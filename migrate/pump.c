@@ -2,11 +2,11 @@
 #include "migrate/pump.h"
 
 #include "base/macro.h"
+#include "checkpoint/beside.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <time.h>
 
@@ -54,8 +54,7 @@ static void *run(void *arg)
 
 int mig_pump_start(struct mig_pump *p, struct mig_channel *c, struct err *e)
 {
-	sigset_t all, old;
-	int fds[2], r;
+	int fds[2];
 
 	*p = (struct mig_pump){ .channel = c };
 	if (pipe2(fds, O_CLOEXEC) < 0)
@@ -66,17 +65,12 @@ int mig_pump_start(struct mig_pump *p, struct mig_channel *c, struct err *e)
 	p->in = fds[0];
 	p->out = fds[1];
 	pthread_mutex_init(&p->lock, NULL);
-	/* Signals are the main thread's. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&p->thread, NULL, run, p);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	p->runs = r == 0;
-	if (r == 0)
+	p->runs = ckpt_beside(&p->thread, run, p);
+	if (p->runs)
 		return 0;
 	fd_close(&p->in);
 	fd_close(&p->out);
-	return err_code(e, -r, "make a thread");
+	return err_code(e, -EAGAIN, "make a thread");
 }
 
 int mig_pump_drain(struct mig_pump *p, struct err *e)

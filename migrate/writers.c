@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "base/proc.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/handles.h"
 
@@ -95,17 +96,29 @@ static int open_dir(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+static int read_maps(pid_t tid, char **ret)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)tid);
+	return fd_read_file_at(AT_FDCWD, path, MAPS_MAX, ret, NULL);
+}
+
 static int take_mappings(struct found *f, pid_t pid)
 {
 	cleanup_free char *text = NULL;
 	cleanup_close int maps = -EBADF;
 	char path[64], *save = NULL;
-	int r;
+	pid_t tid = pid;
+	int r = read_maps(pid, &text);
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
-	r = fd_read_file_at(AT_FDCWD, path, MAPS_MAX, &text, NULL);
+	/* A first thread that has ended has no memory, the others have. */
+	if (r == 0 && !text[0] && (tid = proc_live_tid(pid)) != pid) {
+		free(TAKE_PTR(text));
+		r = read_maps(tid, &text);
+	}
 	if (r == 0) {
-		snprintf(path, sizeof(path), "/proc/%d/map_files", (int)pid);
+		snprintf(path, sizeof(path), "/proc/%d/map_files", (int)tid);
 		r = maps = open_dir(path);
 	}
 	if (r < 0)

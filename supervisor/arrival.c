@@ -130,8 +130,12 @@ void arrival_ended(struct receiving *r, bool received)
 			log_error("%s: %s", v->name, e.msg);
 		return;
 	}
-	mig_taken_drop(r->d->root.lib, r->offer.id);
 	v->down = true;
+	if (v->moved == SUP_IN_DOUBT) { /* it may be ours: it stands as it is until vpsd starts again and looks */
+		log_error("%s: whether it has arrived is not known", v->name);
+		return;
+	}
+	mig_taken_drop(r->d->root.lib, r->offer.id);
 	if (v->state == SUP_STOPPED) {
 		if (vps_destroy(v, &e) < 0)
 			log_error("%s", e.msg);

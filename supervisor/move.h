@@ -27,7 +27,8 @@ void move_tell_monitor(struct sup_vps *v, json_t *msg);
 bool arrival_prepared(struct sup_vps *v);
 void arrival_started(struct sup_vps *v);
 void arrival_failed(struct sup_vps *v, const struct err *e);
-/* At vpsd's start: lib/vps/.receiving-NAME is removed, or becomes the VPS that it was to be. */
-void move_recover(struct sup_daemon *d, const char *name);
+/* At the start of vpsd (`id`: ""), or when who receives that migration has died: lib/vps/.receiving-NAME is removed, or becomes
+ * the VPS that it was to be. */
+void move_recover(struct sup_daemon *d, const char *name, const char *id);
 
 #endif

@@ -30,11 +30,11 @@ void move_load(struct sup_vps *v)
 	json_decref(v->arrived);
 	v->arrived = NULL;
 	dir = vps_open_lib(v, &e);
-	r = dir < 0 ? -ENOENT : mig_record_read(dir, &rec);
+	r = dir < 0 ? dir : mig_record_read(dir, &rec);
 	if (r == 0 && rec.role == MIG_DESTINATION && rec.state == MIG_IS_MOVED)
 		v->arrived = arrival(&rec);
-	if (r == -EBADMSG) {
-		log_error("%s: the record of its migration is damaged", v->name);
+	if (r < 0 && r != -ENOENT) { /* also when there is no fd for it: it must not run in two places */
+		log_error("%s: the record of its migration cannot be read, or is damaged", v->name);
 		v->moved = SUP_IN_DOUBT;
 	} else if (r == 0 && rec.role == MIG_SOURCE && rec.state == MIG_IS_COMMITTED) {
 		v->moved = SUP_IN_DOUBT;
@@ -120,6 +120,8 @@ static int resolve(struct sup_vps *v, bool here, struct err *e)
 		return err_set(e, ERR_STATE, "migrate %s: nothing about it is in doubt", v->name);
 	if (v->copying || v->moving)
 		return err_set(e, ERR_STATE, "migrate %s: it is being migrated", v->name);
+	if (v->arriving || v->moved == SUP_ARRIVING)
+		return move_check(v, "migrate", e); /* whose it is its source decides */
 	if (!here) {
 		v->moved = SUP_MOVED;
 		move_is_away(v);

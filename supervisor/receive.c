@@ -98,7 +98,7 @@ static void on_recovered(void *ctx, json_t *result, const struct err *e)
 	free(w);
 }
 
-void move_recover(struct sup_daemon *d, const char *name)
+void move_recover(struct sup_daemon *d, const char *name, const char *id)
 {
 	struct recovering *w = calloc(1, sizeof(*w));
 	struct job_spec job = { .key = name, .done = on_recovered, .ctx = w };
@@ -112,8 +112,7 @@ void move_recover(struct sup_daemon *d, const char *name)
 	/* Nobody may take the name before it is known whose it is. */
 	if (!v && vps_add(d, name, &v, &e) == 0)
 		v->state = SUP_CREATING;
-	job.request = json_pack("{s:s, s:s, s:s}", "op", "move-recover", "lib", d->root.lib, "name",
-				name);
+	job.request = json_pack("{s:s, s:s, s:s, s:s}", "op", "move-recover", "lib", d->root.lib, "name", name, "id", id);
 	if (job_submit(d->jobs, &job, NULL, &e) < 0) {
 		log_error("%s", e.msg);
 		free(w);
@@ -141,7 +140,7 @@ static void on_received(void *ctx, json_t *result, const struct err *e)
 		log_error("%s: %s", r->name, own.msg);
 	/* A worker that died may have been past the point where it was ours. */
 	else if (!received && r->vps)
-		move_recover(r->d, r->name);
+		move_recover(r->d, r->name, r->offer.id);
 	if (e) {
 		refuse(r, e);
 		return;
@@ -164,7 +163,7 @@ static void on_progress(void *ctx, json_t *progress)
 static int submit(struct receiving *r, struct err *e)
 {
 	cleanup_free char *text = config_format(&r->config);
-	struct job_spec job = { .key = r->name, .nfds = 2, .progress = on_progress,
+	struct job_spec job = { .key = r->name, .nfds = 2, .waits = true, .progress = on_progress,
 				.prepared = arrival_stage, .done = on_received, .ctx = r };
 	int pair[2] = { -EBADF, -EBADF }, image[2] = { -EBADF, -EBADF }, ret;
 
@@ -207,7 +206,7 @@ static int on_offer_good(struct receiving *r, struct err *e)
 	if (ret == 0)
 		ret = submit(r, e);
 	if (ret < 0 && r->vps)
-		vps_remove(r->vps);
+		vps_remove(TAKE_PTR(r->vps));
 	return ret;
 }
 
@@ -259,7 +258,8 @@ static json_t *busy_ids(const struct sup_daemon *d)
 
 static int begin(struct receiving *r, struct err *e)
 {
-	struct job_spec job = { .fds = (int[]){ r->in, r->out }, .nfds = 2, .done = on_offer, .ctx = r };
+	struct job_spec job = { .fds = (int[]){ r->in, r->out }, .nfds = 2, .waits = true,
+				.done = on_offer, .ctx = r };
 
 	job.request = json_pack("{s:s, s:s, s:o}", "op", "move-offer", "lib", r->d->root.lib, "busy",
 				busy_ids(r->d));

@@ -171,7 +171,7 @@ static int copy_up(void *ctx, struct err *e)
 			continue;
 		n = pread(a->from, buf, sizeof(buf), at);
 		if (n <= 0)
-			return err_sys(e, "read the image");
+			return n < 0 ? err_sys(e, "read the image") : err_set(e, ERR_FAIL, "the image was cut");
 		if (n > a->end - at)
 			n = a->end - at;
 		if (fd_write_full(to, buf, (size_t)n) < 0)

@@ -390,7 +390,7 @@ int worker_move_in(json_t *job, json_t **ret, struct err *e)
 
 int worker_move_recover(json_t *job, json_t **ret, struct err *e)
 {
-	int r = mig_in_recover(job_text(job, "lib"), job_text(job, "name"), e);
+	int r = mig_in_recover(job_text(job, "lib"), job_text(job, "name"), job_text(job, "id"), e);
 
 	if (r >= 0)
 		*ret = json_pack("{s:b}", "received", r);

@@ -170,12 +170,12 @@ static int suspend(struct saver *s, struct err *e)
 }
 
 /* A file that is written through a mapping may change without its times' telling (storage/delta.h). */
-static bool maps_files(pid_t pid)
+static bool maps_files(pid_t tid)
 {
 	cleanup_fclose FILE *f = NULL;
 	char path[64], line[4600], perms[5], name[4096];
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+	snprintf(path, sizeof(path), "/proc/%d/maps", (int)tid);
 	f = fopen(path, "re");
 	while (f && fgets(line, sizeof(line), f))
 		if (sscanf(line, "%*s %4s %*s %*s %*s %4095s", perms, name) == 2 && perms[1] == 'w' &&
@@ -194,7 +194,7 @@ static bool any_maps_files(const struct saver *s)
 	if (ckpt_list(&s->vps.cgroup, &pids, &count, &ignored) < 0)
 		return true;
 	for (size_t i = 0; i < count; i++)
-		if (maps_files(pids[i]))
+		if (maps_files(proc_live_tid(pids[i])))
 			return true;
 	return false;
 }

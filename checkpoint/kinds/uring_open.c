@@ -48,7 +48,7 @@ int ckpt_uring_check(const struct ckpt_tree *t, const Ckpt__File *f, struct err 
 		    u->sq_head <= CKPT_URING_AGE_MAX && u->cq_tail <= CKPT_URING_AGE_MAX &&
 		    (u->n_workers == 0 || u->n_workers == 2) &&
 		    (!(u->flags & IORING_SETUP_R_DISABLED) || (!u->sq_head && !u->cq_tail)) &&
-		    ckpt_uring_files_fit(t, u) && ckpt_uring_owner_fits(t, f) && ckpt_uring_asked_fit(t, f);
+		    ckpt_uring_files_fit(t, u) && ckpt_uring_owner_fits(t, f);
 
 	if ((f->kind == CKPT_FILE_URING) == (u != NULL) && (!u || good))
 		return 0;

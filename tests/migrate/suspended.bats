@@ -135,10 +135,23 @@ settled() { [ -z "$(ls -A "$A_ROOT/lib/vps" "$B_ROOT/lib/vps" | grep '^\.')" ]; 
 	wait_until 20 has_passed a web1 $((n + 3))
 }
 
+@test "a destination whose worker dies when it has named it has it" {
+	make_suspended
+	on b daemon_stop
+	VPS_FAULT=receive.publish.after:kill on b vps daemon start >/dev/null
+	vps send web1 2>/dev/null >"$BATS_TEST_TMPDIR/web1.vps"
+	! on b vps receive <"$BATS_TEST_TMPDIR/web1.vps" || false
+	wait_until 20 is_on b
+	on b vps_is web1 suspended
+	assert_equal "$(last b web1)" "$n"
+	vps resume web1
+	on b vps stop --force web1
+}
+
 # An image that says something else than its checksums.
 @test "a damaged image stays where it is" {
 	make_suspended
-	printf 'x' | dd of="$A_ROOT/lib/vps/web1/image" bs=1 seek=5000 conv=notrunc status=none
+	flip "$A_ROOT/lib/vps/web1/image" 5000
 	fails_like 1 "image" vps migrate -e "$RSH" web1 host-b
 	assert_only_on a web1
 	vps_is web1 suspended

@@ -210,6 +210,29 @@ TEST(waits_end) {
 	pair_done(&p);
 }
 
+/* One that says that it goes on, and never has an answer. */
+TEST(a_peer_that_only_lives_is_waited_for_until_a_time) {
+	struct mig_frame f;
+	struct pair p;
+	pid_t pid;
+
+	pair_init(&p);
+	pid = fork();
+	if (pid == 0) {
+		close(p.a.in);
+		while (mig_send(&p.b, MIG_ALIVE, NULL, 0, &e) == 0 && mig_flush(&p.b, &e) == 0)
+			;
+		_exit(0);
+	}
+	p.a.until_us = now_monotonic_us() + 200000;
+	mig_recv(&p.a, &f, &e);
+	eq_int(e.code, ERR_TIMEOUT, "what comes of it: %s", e.msg);
+	ok(now_monotonic_us() >= p.a.until_us, "as long as that");
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	pair_done(&p);
+}
+
 TEST(a_rate_is_kept) {
 	static char data[100000];
 	struct pair p;
