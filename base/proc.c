@@ -167,6 +167,21 @@ uint64_t now_realtime_us(void)
 	return now_us(CLOCK_REALTIME);
 }
 
+struct wait_limit wait_limit(uint64_t us)
+{
+	return (struct wait_limit){ us, now_monotonic_us() };
+}
+
+bool wait_limit_is_over(struct wait_limit *l, uint64_t most_us)
+{
+	uint64_t now = now_monotonic_us(), past = now - l->last_us;
+
+	past = past < most_us ? past : most_us;
+	l->last_us = now;
+	l->left_us -= past < l->left_us ? past : l->left_us;
+	return l->left_us == 0;
+}
+
 void proc_slim(void)
 {
 	const size_t below = KIB(512), page = (size_t)sysconf(_SC_PAGESIZE);

@@ -34,27 +34,30 @@ static int read_event(int fd, const char *key)
 #define SPIN_US 4000
 #define LATE 4
 #define WAIT_MAX_US 1000000
+#define AWAY_US 20000 /* beyond what a wait was to take */
 
 static int wait_event(int fd, const char *key, int want, uint64_t timeout_us)
 {
-	uint64_t start = now_monotonic_us();
+	struct wait_limit limit = wait_limit(timeout_us);
+	uint64_t wait = 0;
 
 	for (;;) {
 		struct pollfd p = { .fd = fd, .events = POLLPRI };
 		int r = read_event(fd, key);
-		uint64_t past = now_monotonic_us() - start, wait;
+		uint64_t past;
 
 		if (r < 0)
 			return r;
 		if (r == want)
 			return 0;
-		if (past >= timeout_us)
+		if (wait_limit_is_over(&limit, wait + AWAY_US))
 			return -ETIMEDOUT;
+		past = timeout_us - limit.left_us;
 		if (past < SPIN_US) {
 			sched_yield();
 			continue;
 		}
-		wait = timeout_us - past < past / LATE ? timeout_us - past : past / LATE;
+		wait = limit.left_us < past / LATE ? limit.left_us : past / LATE;
 		wait = wait < WAIT_MAX_US ? wait : WAIT_MAX_US;
 		if (poll(&p, 1, (int)(wait / 1000) + 1) < 0 && errno != EINTR)
 			return -errno;

@@ -13,6 +13,7 @@
 #include <sched.h>
 
 #define END_TIMEOUT_US 1000000 /* process 1 of a pid namespace waits for all others there, which may wait for us */
+#define AWAY_US 20000      /* between two looks at most, where nobody stands still */
 #define EXITING 4 /* PF_EXITING in the flags of proc_pid_stat(5) */
 
 /* A first thread that is a zombie has passed on its children, whether or not others live. */
@@ -26,10 +27,10 @@ static bool is_ending(pid_t pid)
 
 int ckpt_ending_await(pid_t pid, struct err *e)
 {
-	uint64_t end = now_monotonic_us() + END_TIMEOUT_US;
+	struct wait_limit limit = wait_limit(END_TIMEOUT_US);
 
 	while (is_ending(pid)) {
-		if (now_monotonic_us() > end) {
+		if (wait_limit_is_over(&limit, AWAY_US)) {
 			err_set(e, ERR_TIMEOUT, "process %d does not come to its end", (int)pid);
 			return -EAGAIN;
 		}

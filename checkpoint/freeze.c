@@ -22,6 +22,8 @@
 #define VFORK_TIMEOUT_US 2000000
 #define STOP_TIMEOUT_US 5000000
 #define LET_GO_TIMEOUT_US 1000000
+#define AWAY_US 20000 /* between two looks at most, where nobody stands still */
+
 static bool has(const struct ckpt_process *p, pid_t tid)
 {
 	for (size_t i = 0; i < p->count; i++)
@@ -196,12 +198,12 @@ static int mend_interrupted(const struct ckpt_frozen *f, pid_t tid)
 /* The threads from `first` on; those that have ended are left out. */
 static int wait_fresh(const struct ckpt_frozen *f, struct ckpt_process *p, size_t first, struct err *e)
 {
-	uint64_t end = now_monotonic_us() + STOP_TIMEOUT_US;
+	struct wait_limit limit = wait_limit(STOP_TIMEOUT_US);
 	size_t live = first;
 
 	for (size_t k = first; k < p->count; k++) {
 		struct ckpt_stop stop;
-		int r = ckpt_trace_wait_event_until(p->tids[k], end, &stop);
+		int r = ckpt_trace_wait_event_until(p->tids[k], &limit, &stop);
 
 		if (r == 0 && stop.sig != SIGTRAP)
 			p->stop_signal = stop.sig;
@@ -289,7 +291,7 @@ static int take_live(int group, struct freeze_list *procs)
 /* Freezes the group at a moment when nobody in it is in a vfork(2), which takes microseconds as a rule. */
 static int freeze_group(const struct cgroup *c, int group, struct ckpt_frozen *f, struct err *e)
 {
-	uint64_t end = now_monotonic_us() + VFORK_TIMEOUT_US;
+	struct wait_limit limit = wait_limit(VFORK_TIMEOUT_US);
 
 	for (;;) {
 		struct timespec ts = { 0, 1000000 };
@@ -309,7 +311,7 @@ static int freeze_group(const struct cgroup *c, int group, struct ckpt_frozen *f
 			err_code(e, r, "list the processes of the VPS");
 		else if (!found)
 			return 0;
-		else if (now_monotonic_us() > end)
+		else if (wait_limit_is_over(&limit, AWAY_US))
 			r = err_set(e, ERR_UNSUPPORTED, "process %d waits for its child %d to become another "
 				    "program (vfork)", (int)parent, (int)child);
 		ckpt_iced_done(&f->iced);
@@ -436,7 +438,7 @@ static bool let_go(const struct ckpt_frozen *f, pid_t tid)
  * of all others in it. */
 void ckpt_unfreeze(struct ckpt_frozen *f)
 {
-	uint64_t end = now_monotonic_us() + LET_GO_TIMEOUT_US;
+	struct wait_limit limit = wait_limit(LET_GO_TIMEOUT_US);
 	size_t left;
 
 	ckpt_iced_freeze(&f->iced);
@@ -454,7 +456,7 @@ void ckpt_unfreeze(struct ckpt_frozen *f)
 		}
 		if (left)
 			nanosleep(&(struct timespec){ 0, 100000 }, NULL);
-	} while (left && now_monotonic_us() < end);
+	} while (left && !wait_limit_is_over(&limit, AWAY_US));
 	frozen_done(f);
 }
 

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #define YIELDS 50
+#define AWAY_US 20000 /* between two looks at most, where nobody stands still */
 
 /* The request is an int in the kernel and an enum in libc: through a pointer of the right type for
  * those that libc's header does not know. */
@@ -108,7 +109,7 @@ int ckpt_trace_look(pid_t tid, struct ckpt_stop *ret)
 }
 
 /* Who is told to stop does so in microseconds, as a rule when others have run. */
-static int wait_until(pid_t tid, uint64_t end, struct ckpt_stop *ret)
+static int wait_until(pid_t tid, struct wait_limit *limit, struct ckpt_stop *ret)
 {
 	struct timespec ts = { 0, 20000 };
 	int r;
@@ -116,7 +117,7 @@ static int wait_until(pid_t tid, uint64_t end, struct ckpt_stop *ret)
 	for (unsigned tries = 0; (r = ckpt_trace_look(tid, ret)) == -EAGAIN; tries++) {
 		if (tries < YIELDS)
 			sched_yield();
-		else if (now_monotonic_us() > end)
+		else if (wait_limit_is_over(limit, AWAY_US))
 			return -ETIMEDOUT;
 		else
 			nanosleep(&ts, NULL);
@@ -124,13 +125,13 @@ static int wait_until(pid_t tid, uint64_t end, struct ckpt_stop *ret)
 	return r;
 }
 
-/* end 0: whenever that is. */
-static int wait_event(pid_t tid, uint64_t end, struct ckpt_stop *ret)
+/* Without a limit: whenever that is. */
+static int wait_event(pid_t tid, struct wait_limit *limit, struct ckpt_stop *ret)
 {
 	struct ckpt_stop s;
 
 	for (;;) {
-		int r = end ? wait_until(tid, end, &s) : ckpt_trace_wait(tid, &s);
+		int r = limit ? wait_until(tid, limit, &s) : ckpt_trace_wait(tid, &s);
 
 		if (r < 0)
 			return r;
@@ -149,12 +150,12 @@ static int wait_event(pid_t tid, uint64_t end, struct ckpt_stop *ret)
 
 int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret)
 {
-	return wait_event(tid, 0, ret);
+	return wait_event(tid, NULL, ret);
 }
 
-int ckpt_trace_wait_event_until(pid_t tid, uint64_t end_us, struct ckpt_stop *ret)
+int ckpt_trace_wait_event_until(pid_t tid, struct wait_limit *limit, struct ckpt_stop *ret)
 {
-	return wait_event(tid, end_us, ret);
+	return wait_event(tid, limit, ret);
 }
 
 static bool is_own_child(pid_t tid)

@@ -52,9 +52,10 @@ int ckpt_trace_look(pid_t tid, struct ckpt_stop *ret);
  * -ESRCH when the thread has ended. `ret` may be NULL.
  */
 int ckpt_trace_wait_event(pid_t tid, struct ckpt_stop *ret);
-/* Likewise, but -ETIMEDOUT when it has not by then (now_monotonic_us()): a thread that waits for its child in vfork(2) hears
- * of nothing but its own end. */
-int ckpt_trace_wait_event_until(pid_t tid, uint64_t end_us, struct ckpt_stop *ret);
+/* Likewise, but -ETIMEDOUT when it has not within the limit: a thread that waits for its child in vfork(2) hears of nothing
+ * but its own end. */
+struct wait_limit;
+int ckpt_trace_wait_event_until(pid_t tid, struct wait_limit *limit, struct ckpt_stop *ret);
 
 /*
  * Takes the end of a thread that has been killed: it stays a zombie until its tracer has seen it, and

@@ -87,6 +87,21 @@ TEST(first_thread)
 	close(fd);
 }
 
+TEST(limit_of_waiting)
+{
+	struct wait_limit l = wait_limit(20000);
+	unsigned looks = 1;
+
+	usleep(40000);
+	ok(!wait_limit_is_over(&l, 1000), "where all stood still it is not over");
+	eq_int(l.left_us, 19000, "that counts for what was to be slept");
+	for (; !wait_limit_is_over(&l, 1000); looks++)
+		usleep(1000);
+	ok(looks >= 19, "so often is looked at least");
+	l = wait_limit(0);
+	ok(wait_limit_is_over(&l, 1000), "no time is over at once");
+}
+
 TEST(ids)
 {
 	char boot[37], again[37], a[37], b[37];
