@@ -110,7 +110,7 @@ int pidfd_signal(int pidfd, int sig)
 	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
 }
 
-bool proc_is_zombie(pid_t tid)
+char proc_state(pid_t tid)
 {
 	cleanup_free char *text = NULL;
 	const char *p;
@@ -118,9 +118,14 @@ bool proc_is_zombie(pid_t tid)
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
 	if (fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
-		return false;
+		return 'X';
 	p = strrchr(text, ')'); /* the name before it may hold anything */
-	return p && strncmp(p, ") Z", 3) == 0;
+	return p && p[1] == ' ' && p[2] ? p[2] : 'X';
+}
+
+bool proc_is_zombie(pid_t tid)
+{
+	return proc_state(tid) == 'Z';
 }
 
 pid_t proc_live_tid(pid_t pid)

@@ -29,6 +29,8 @@ int pidfd_open_pid(pid_t pid);
 int pidfd_open_task(pid_t tid);
 int pidfd_signal(int pidfd, int sig);
 
+/* The letter that proc_pid_stat(5) has for it: 'X' for one that is gone, too. */
+char proc_state(pid_t tid);
 bool proc_is_zombie(pid_t tid);
 /* The first thread of a process that lives. Mostly that is the process's first, `pid`; when it has ended before the others
  * (pthread_exit(3) in main()), nothing can be reached by /proc/PID or a pidfd of the process any more but by theirs. */

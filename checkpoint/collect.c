@@ -294,8 +294,8 @@ static int step_end(struct visit *v, struct err *e)
 	k->process->stop_signal = (uint32_t)v->p->stop_signal;
 	k->process->stop_seen = k->process->stop_seen && v->p->stop_signal;
 	ckpt_batch_close(&v->b);
-	r = ckpt_pending_collect(d, k, k->pid, true, 0, e);
-	return r == 0 ? ckpt_zombies_collect(d, k, e) : r;
+	r = ckpt_zombies_collect(d, k, e);
+	return r == 0 ? ckpt_pending_collect(d, k, k->pid, true, 0, e) : r;
 }
 
 static int (*const steps[])(struct visit *v, struct err *e) = { step_begin, step_ask, step_answers, step_end };

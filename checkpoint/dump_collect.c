@@ -27,26 +27,6 @@
 #include <fcntl.h>
 #include <sys/utsname.h>
 
-/* The VPS's clocks: the host's and the offsets of its time namespace. */
-int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e)
-{
-	cleanup_free char *text = NULL;
-	long long s[2] = { 0 }, ns[2] = { 0 };
-	char path[64];
-	int r;
-
-	snprintf(path, sizeof(path), "/proc/%d/timens_offsets", (int)pid);
-	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
-	if (r == 0 && sscanf(text, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1],
-			     &ns[1]) != 4)
-		r = -EPROTO;
-	if (r < 0 && r != -ENOENT)
-		return err_code(e, r, "read %s", path);
-	for (int i = 0; i < 2; i++)
-		ret[i] = s[i] * 1000000000 + ns[i];
-	return 0;
-}
-
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
 			Ckpt__Header **ret, struct err *e)
 {

@@ -159,12 +159,6 @@ static uint32_t find_kind(const struct ckpt_fd *f)
 	return 0;
 }
 
-/* True when it may have: of pipes, sockets and the like nobody locks one. */
-static bool has_locks(const struct ckpt_fd *f)
-{
-	return f->link[0] == '/' && !(f->flags & O_PATH);
-}
-
 static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	cleanup_free char *info = NULL;
@@ -181,9 +175,9 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	if (!out->kind)
 		return err_set(e, ERR_UNSUPPORTED, "fd %d of process %d, %s, cannot be saved", f->fd,
 			       (int)f->pid, f->link);
-	if (ckpt_kinds[out->kind]->info || has_locks(f)) {
-		/* Locks of a process are told by its own fd alone. */
-		r = has_locks(f) ? ckpt_fd_info(f->pid, f->fd, &info, e) : ckpt_fd_info(getpid(), f->own, &info, e);
+	/* Whatever is open may be locked by flock(2), pipes and sockets too. Our own fd tells that as well. */
+	if (!(f->flags & O_PATH)) {
+		r = ckpt_fd_info(getpid(), f->own, &info, e);
 		if (r < 0)
 			return r;
 		f->info = info;

@@ -39,6 +39,15 @@ static bool is_worker(pid_t tid)
 	return ckpt_stat_read(tid, field) == 0 && (field[9] & 0x4010);
 }
 
+/* Why it cannot be traced: a first thread is a zombie, others and whom nobody waits for are dead for a moment ('X') and
+ * gone. Another thread is a zombie only for somebody else who traces it. */
+static bool has_ended(const struct ckpt_process *p, pid_t tid)
+{
+	char state = proc_state(tid);
+
+	return state == 'X' || (state == 'Z' && tid == p->pid);
+}
+
 static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 {
 	pid_t *tids;
@@ -48,8 +57,8 @@ static int seize(struct ckpt_process *p, pid_t tid, struct err *e)
 		r = ckpt_trace_interrupt(tid);
 	if (r == -ESRCH)
 		return 0; /* it has ended meanwhile */
-	if (r == -EPERM && tid == p->pid && proc_is_zombie(tid))
-		return 0; /* before the others */
+	if (r == -EPERM && has_ended(p, tid))
+		return 0;
 	if (r == -EPERM) {
 		err_set(e, ERR_STATE, "thread %d of process %d is traced", (int)tid, (int)p->pid);
 		return err_hint(e, "a debugger or strace in the VPS must let go of it first");

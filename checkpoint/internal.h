@@ -128,7 +128,7 @@ int ckpt_areas_collect(struct ckpt_dump *d, struct ckpt_task *k, struct err *e);
 void ckpt_areas_done(struct ckpt_dump *d);
 bool ckpt_shmem_is_sysv(int fd);
 /* Kernel, processor and clocks of the VPS now. (dump_collect.c) */
-/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). */
+/* CLOCK_MONOTONIC and CLOCK_BOOTTIME of a process's time namespace are the host's and so much (ns). (clocks.c) */
 int ckpt_clock_offsets(pid_t pid, int64_t ret[2], struct err *e);
 /* Which of the host's ids are the VPS's, in order from its 0 on. (dump_collect.c) */
 int ckpt_ids_of(pid_t init, uint32_t *base, uint32_t *count, struct err *e);
@@ -178,7 +178,12 @@ int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e);
 /* Puts the frozen processes in order, parents before children, init first. (relate.c) */
 int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e);
-/* The children of a process that have ended and were not waited for. (relate.c) */
+/* What has left the group, and is about to be a zombie: until it is one, or gone; -EAGAIN when that takes long, as it may
+ * until all are let go. (ending.c) */
+int ckpt_ending_await(pid_t pid, struct err *e);
+/* The parent of a process; not one that is about to leave it to another. (ending.c) */
+int ckpt_ending_parent(const struct ckpt_frozen *f, pid_t pid, pid_t *ret, struct err *e);
+/* The children of a process that have ended and were not waited for, once they have sent it their signal. (relate.c) */
 int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct err *e);
 /* Parents as the VPS numbers them, what processes share, and that all of them can be born again that way.
  * (relate.c) */

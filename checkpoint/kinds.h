@@ -50,7 +50,7 @@ struct ckpt_fd {
 	int own;             /* the same open file, ours (pidfd_getfd(2)) */
 	struct stat st;
 	char link[4096];     /* /proc/PID/fd/N */
-	const char *info;    /* /proc/PID/fdinfo/N of kinds that ask for it, else empty */
+	const char *info;    /* /proc/PID/fdinfo/N; of a place (O_PATH) empty */
 	unsigned flags;      /* O_* */
 };
 
@@ -122,7 +122,6 @@ struct ckpt_kind {
 	int (*open)(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
 	/* True when open() needs no more: pos and flags are not set afterwards. */
 	bool complete;
-	bool info;           /* dump() needs fdinfo */
 	/* What takes all processes to be there. */
 	int (*late)(struct ckpt_late *l, const Ckpt__File *f, struct err *e);
 };

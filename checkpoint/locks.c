@@ -75,13 +75,13 @@ int ckpt_file_locks(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *ou
 /*
  * Whether anybody holds locks of fcntl(2) on the file, but through this open file (F_OFD_SETLK): what would
  * stand in the way of one on all of it. /proc/locks tells it too, but whoever reads that waits for an RCU grace
- * period, 5 to 10 ms (Linux 6.18). True when it cannot be told.
+ * period, 5 to 10 ms (Linux 6.18). Nobody locks a place (O_PATH). True when it cannot be told.
  */
 static bool is_locked(int fd)
 {
 	struct flock whole = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
 
-	return fcntl(fd, F_OFD_GETLK, &whole) < 0 || whole.l_type != F_UNLCK;
+	return fcntl(fd, F_OFD_GETLK, &whole) < 0 ? errno != EBADF : whole.l_type != F_UNLCK;
 }
 
 int ckpt_fd_locks(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__FdTable *t, struct err *e)
@@ -89,7 +89,7 @@ int ckpt_fd_locks(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__FdTable *t, stru
 	cleanup_free char *info = NULL;
 	int r;
 
-	if ((!S_ISREG(f->st.st_mode) && !S_ISCHR(f->st.st_mode)) || !is_locked(f->own))
+	if (!is_locked(f->own))
 		return 0;
 	r = ckpt_fd_info(f->pid, f->fd, &info, e);
 	if (r < 0)

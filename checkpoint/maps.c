@@ -72,10 +72,15 @@ bool ckpt_map_is_huge(const struct ckpt_map *m)
 	return STREQ(m->name, "/anon_hugepage (deleted)");
 }
 
+bool ckpt_map_is_sysv(const struct ckpt_map *m)
+{
+	return strncmp(m->name, "/SYSV", 5) == 0;
+}
+
 bool ckpt_map_is_unnamed(const struct ckpt_map *m)
 {
 	return strncmp(m->name, "/memfd:", 7) == 0 || STREQ(m->name, "/dev/zero (deleted)") ||
-	       strncmp(m->name, "/SYSV", 5) == 0 || ckpt_map_is_huge(m);
+	       ckpt_map_is_sysv(m) || ckpt_map_is_huge(m);
 }
 
 bool ckpt_map_is_anonymous(const struct ckpt_map *m)

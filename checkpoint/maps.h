@@ -31,6 +31,7 @@ bool ckpt_map_is_private(const struct ckpt_map *m);
 /* Of a file that never had a name: a memfd, shared memory without one, of System V; memory of huge pages (MAP_HUGETLB),
  * private or shared. A tenant's own file may be called so. */
 bool ckpt_map_is_unnamed(const struct ckpt_map *m);
+bool ckpt_map_is_sysv(const struct ckpt_map *m);
 bool ckpt_map_is_huge(const struct ckpt_map *m);
 /* Backed by no file; its pages are all the process's own. */
 bool ckpt_map_is_anonymous(const struct ckpt_map *m);

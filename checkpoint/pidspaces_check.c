@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "base/macro.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/plan.h"
@@ -173,6 +174,9 @@ static int check_birth(const struct ckpt_tree *t, const struct ckpt_plan *p,
 	if (!can_have_ids(t, th, b->as, b->user))
 		return refuse(t, o->who, "has ids that have no number in it", e);
 	space = foreign_space(t, th, b->as, b->user);
+	if (!space && ckpt_clock_holder(t, th->spaces[CKPT_SPACE_TIME], NULL) &&
+	    !ckpt_user_is_below(t, t->spaces[th->spaces[CKPT_SPACE_TIME] - 1]->owner, b->user))
+		space = ckpt_space_types[CKPT_SPACE_TIME].name;
 	return space ? err_set(e, ERR_UNSUPPORTED,
 			       "process %u, in a nested user namespace, has a %s namespace from "
 			       "outside that, which cannot be saved yet",

@@ -363,6 +363,11 @@ int ckpt_round_begin(struct ckpt_precopy *p, struct err *e)
 	return r == 0 ? ckpt_write_flush(p->w, e) : r;
 }
 
+int ckpt_precopy_clocks(struct ckpt_precopy *p, struct err *e)
+{
+	return ckpt_round_begin(p, e);
+}
+
 int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, struct err *e)
 {
 	struct ckpt_copy c = { .w = p->w, .running = true, .progress = p->o->progress, .oracle = p->oracle };

@@ -38,6 +38,9 @@ struct ckpt_precopy_stats {
 int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct ckpt_dump_options *o,
 		      struct ckpt_precopy **ret, struct err *e);
 
+/* To be called once, before the first round, when the reader is known to have read what ckpt_precopy_open() wrote: the clocks
+ * begin there with what they are here now. */
+int ckpt_precopy_clocks(struct ckpt_precopy *p, struct err *e);
 /* Sends what was written since the last round; all memory in the first. Who reads the stream slowly
  * sets the pace. On failure (ERR_CANCELLED) the VPS runs on, and the stream is worthless. */
 int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, struct err *e);

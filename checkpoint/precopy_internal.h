@@ -9,6 +9,7 @@
 #include "checkpoint/scan.h"
 
 #include <stdbool.h>
+#include <time.h>
 
 /* Private memory of a process, as it was when it was last looked at. */
 struct area {
@@ -56,6 +57,8 @@ struct watched {
 struct mapping {
 	pid_t pid;
 	uint64_t start, end, offset;
+	bool writable;       /* when it was found */
+	bool for_reading;    /* for good (SHM_RDONLY): it has no marks */
 };
 struct mappings {
 	struct mapping *m;
@@ -81,6 +84,9 @@ struct shared {
 	bool marked;         /* `written` is all that is to be looked at */
 	bool candidate;      /* in this round it may be watched */
 	bool hopeless;       /* it cannot be */
+	bool final;          /* it was sent when nobody could change it any more (precopy_reach.c) */
+	bool noted;          /* when it was accessed last: */
+	struct timespec accessed;
 	struct ckpt_ranges written; /* in it */
 };
 
@@ -154,6 +160,13 @@ int ckpt_steady_verify(struct ckpt_dump *d);
 /* How many pages have changed. */
 uint64_t ckpt_steady_dirty(const struct ckpt_precopy *p);
 void ckpt_steady_done(struct shared *s);
+
+/* (precopy_reach.c) Whether nobody changes it any more; whether those who have it mapped alone can do so, but for those of
+ * whom its file tells: what that is now, which is noted before it is looked at, and whether it has stayed so. */
+bool ckpt_reach_is_final(const struct shared *s);
+bool ckpt_reach_is_known(const struct shared *s);
+void ckpt_reach_note(struct shared *s);
+bool ckpt_reach_holds(const struct shared *s);
 
 /* (precopy_mappings.c) Negative errno values. Of the memory that may be watched, in each process of the VPS; `seen` is
  * filled. */

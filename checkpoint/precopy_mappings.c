@@ -44,10 +44,12 @@ void ckpt_mappings_join(struct mappings *l)
 		struct mapping *last = n ? &l->m[n - 1] : NULL, *m = &l->m[i];
 
 		if (last && last->pid == m->pid && last->end == m->start &&
-		    last->offset + (last->end - last->start) == m->offset)
+		    last->offset + (last->end - last->start) == m->offset) {
 			last->end = m->end;
-		else
+			last->writable |= m->writable;
+		} else {
 			l->m[n++] = *m;
+		}
 	}
 	l->count = n;
 }
@@ -68,7 +70,8 @@ static struct shared *find(const struct ckpt_precopy *p, const struct ckpt_map *
 	for (size_t i = 0; i < p->shared_count; i++) {
 		struct shared *s = &p->shared[i];
 
-		if (s->candidate && s->ino == m->ino && s->dev == makedev(m->major, m->minor))
+		if (s->candidate && s->ino == m->ino && s->dev == makedev(m->major, m->minor) &&
+		    s->sysv == ckpt_map_is_sysv(m))
 			return s;
 	}
 	return NULL;
@@ -91,7 +94,10 @@ static int find_by(struct ckpt_precopy *p, pid_t tid)
 			return more;
 		any = true;
 		if (s)
-			r = ckpt_mappings_add(&s->seen, &(struct mapping){ tid, m.start, m.end, m.offset });
+			r = ckpt_mappings_add(&s->seen, &(struct mapping){
+				.pid = tid, .start = m.start, .end = m.end, .offset = m.offset,
+				.writable = m.perms[1] == 'w',
+			});
 	}
 	return r < 0 ? r : any;
 }
@@ -142,8 +148,9 @@ int ckpt_mappings_collected(struct ckpt_precopy *p, const struct ckpt_tree *t)
 			const Ckpt__Area *a = mm->area[k];
 
 			if (a->shmem && a->shmem <= p->shared_count && p->shared[a->shmem - 1].marked)
-				r = ckpt_mappings_add(&p->shared[a->shmem - 1].seen,
-						      &(struct mapping){ t->tasks[i].pid, a->start, a->end, a->offset });
+				r = ckpt_mappings_add(&p->shared[a->shmem - 1].seen, &(struct mapping){
+					.pid = t->tasks[i].pid, .start = a->start, .end = a->end, .offset = a->offset,
+				});
 		}
 	}
 	for (size_t i = 0; i < p->shared_count; i++)

@@ -52,7 +52,7 @@ int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m
 	if (!ckpt_map_is_unnamed(m))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid, m->start, m->end);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_NOATIME | O_CLOEXEC); /* its time tells of others (precopy_reach.c) */
 	if (fd < 0)
 		return 0; /* it has gone; what is there at the end is collected then */
 	/* System V memory is filled by a copy of what has come before, which huge pages are too dear for. */
@@ -245,11 +245,15 @@ int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
 	int r = buf ? 0 : err_code(e, -ENOMEM, "copy shared memory");
 
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++) {
-		if (p->shared[i].unused || p->shared[i].last)
-			continue;
+		bool final;
+
 		o.s = &p->shared[i];
+		if (o.s->unused || o.s->last || o.s->final)
+			continue;
 		o.mm = CKPT_SHMEM_MM + i;
+		final = ckpt_reach_is_final(o.s);
 		r = o.s->marked ? send_marked(&o, e) : send_whole(&o, e);
+		o.s->final = r == 0 && final;
 	}
 	*ret_pages = o.pages;
 	return r;

@@ -45,8 +45,8 @@ static bool is_candidate(const struct shared *s)
 {
 	struct stat st;
 
-	return !s->hopeless && !s->sysv && fstat(s->fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= LEAST &&
-	       ckpt_is_fdless(s->fd) && !ckpt_huge_of(s->fd);
+	return !s->hopeless && !s->final && fstat(s->fd, &st) == 0 && (uint64_t)st.st_blocks * 512 >= LEAST &&
+	       ckpt_reach_is_known(s) && !ckpt_huge_of(s->fd);
 }
 
 /* Who has the host's user namespace may open what it likes. */
@@ -115,8 +115,17 @@ static void look_for_moves(struct ckpt_precopy *p)
 	}
 }
 
+/* What can never be written to cannot be watched (UFFDIO_REGISTER wants VM_MAYWRITE), nor need it be. */
+static int watch_by(int uffd, struct mapping *m)
+{
+	int r = ckpt_watch_range(uffd, m->start, m->end);
+
+	m->for_reading = r == -EPERM && !m->writable;
+	return m->for_reading ? 0 : r;
+}
+
 /* With a new userfaultfd where it has none, or one of a program that it was before. */
-static int watch(struct ckpt_precopy *p, const struct mapping *m)
+static int watch(struct ckpt_precopy *p, struct mapping *m)
 {
 	struct watched *w = find(p, m->pid);
 	struct err ignored;
@@ -124,7 +133,7 @@ static int watch(struct ckpt_precopy *p, const struct mapping *m)
 
 	if (!w)
 		return -ESRCH; /* it was not visited yet */
-	if (w->moves >= 0 && ckpt_watch_range(w->moves, m->start, m->end) == 0)
+	if (w->moves >= 0 && watch_by(w->moves, m) == 0)
 		return 0;
 	if (!p->moves)
 		p->moves = ckpt_moves_new();
@@ -133,7 +142,7 @@ static int watch(struct ckpt_precopy *p, const struct mapping *m)
 	fresh = ckpt_watch_open(m->pid, true, &ignored);
 	if (fresh < 0)
 		return fresh;
-	r = ckpt_watch_range(fresh, m->start, m->end);
+	r = watch_by(fresh, m);
 	if (r == 0)
 		r = ckpt_moves_add(p->moves, fresh, &w->moved);
 	if (r < 0) {
@@ -171,9 +180,12 @@ static int watch_all(struct ckpt_precopy *p, struct shared *s)
 /* What has lost its mark there, as it lies in the memory. Guards belong to a mapping: they are left alone. */
 static int scan(const struct mapping *m, bool protect, uint64_t size, struct ckpt_ranges *ret)
 {
-	cleanup_close int pagemap = ckpt_proc_open(m->pid, "pagemap");
+	cleanup_close int pagemap = m->for_reading ? -EBADF : ckpt_proc_open(m->pid, "pagemap");
 	struct ckpt_ranges l = { 0 }, guards = { 0 };
 	int r = pagemap < 0 ? pagemap : ckpt_scan_unmarked(pagemap, m->start, m->end, protect, &l);
+
+	if (m->for_reading)
+		return 0;
 
 	if (r == 0 && protect)
 		r = ckpt_scan_guards(pagemap, m->start, m->end, &guards);
@@ -253,7 +265,8 @@ static bool has_candidates(const struct ckpt_precopy *p)
 
 		s->marked = false;
 		s->candidate = is_candidate(s);
-		s->steady = s->steady && s->candidate;
+		s->steady = s->steady && s->candidate && ckpt_reach_holds(s);
+		ckpt_reach_note(s);
 		any = any || s->candidate;
 	}
 	return any && !p->soft && is_confined(p->init) && ckpt_scan_marks_tell();
@@ -299,8 +312,11 @@ void ckpt_steady_stop(struct ckpt_precopy *p)
 	bool any = false;
 
 	for (size_t i = 0; i < p->shared_count; i++) {
-		p->shared[i].marked = false;
-		any = any || p->shared[i].steady;
+		struct shared *s = &p->shared[i];
+
+		s->steady = s->steady && ckpt_reach_holds(s);
+		s->marked = false;
+		any = any || s->steady;
 	}
 	if (!any)
 		return;

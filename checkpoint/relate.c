@@ -5,6 +5,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/lookout.h"
@@ -38,18 +39,29 @@ static size_t descend(struct ckpt_frozen *f, pid_t *parents, size_t from, size_t
 	return done;
 }
 
+/* Those from `done` on descend from nobody who was stopped, or from one that has all but ended. */
+static int look_again(const struct ckpt_frozen *f, pid_t *parents, size_t done, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = done; r == 0 && i < f->count; i++)
+		r = ckpt_ending_parent(f, f->procs[i].pid, &parents[i], e);
+	return r;
+}
+
 int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e)
 {
 	struct ckpt_frozen *f = &d->frozen;
 	cleanup_free pid_t *parents = calloc(f->count, sizeof(*parents));
 	size_t done = 0;
+	int r;
 
 	if (!parents)
 		return err_code(e, -ENOMEM, "collect");
 	for (size_t i = 0; i < f->count; i++) {
 		uint64_t field[53] = { 0 };
-		int r = ckpt_stat_read(f->procs[i].pid, field);
 
+		r = ckpt_stat_read(f->procs[i].pid, field);
 		if (r < 0)
 			return err_code(e, r, "look at process %d", (int)f->procs[i].pid);
 		parents[i] = (pid_t)field[4];
@@ -61,6 +73,10 @@ int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e)
 	if (!done)
 		return err_set(e, ERR_STATE, "process %d is not in the VPS's group", (int)init);
 	d->init = f->procs[0].pid;
+	done = descend(f, parents, 0, done);
+	r = look_again(f, parents, done, e);
+	if (r < 0)
+		return r;
 	done = descend(f, parents, 0, done);
 	/* What is left was started from outside, or descends from what was. */
 	for (size_t i = done; i < f->count; i++) {
@@ -135,8 +151,10 @@ int ckpt_zombies_collect(struct ckpt_dump *d, const struct ckpt_task *k, struct 
 
 			if (end == text)
 				break;
-			if (!ckpt_is_frozen(&d->frozen, (pid_t)pid, &last) && ckpt_status_read((pid_t)pid, &s) == 0 &&
-			    strstr(s.text, "\nState:\tZ"))
+			if (ckpt_is_frozen(&d->frozen, (pid_t)pid, &last))
+				continue;
+			r = ckpt_ending_await((pid_t)pid, e);
+			if (r == 0 && ckpt_status_read((pid_t)pid, &s) == 0 && strstr(s.text, "\nState:\tZ"))
 				r = zombie_collect(d, k, (pid_t)pid, &s, e);
 			if (r < 0)
 				return r;
@@ -262,6 +280,8 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 			       (int)t->tasks[stuck < t->task_count ? stuck : 0].pid);
 	if (r == 0)
 		r = ckpt_births_check(t, &plan, e);
+	if (r == 0)
+		r = ckpt_clocks_check(t, e);
 	for (size_t i = 0; r == 0 && i < plan.op_count; i++) {
 		const struct ckpt_op *o = &plan.ops[i];
 		const Ckpt__Process *k, *by;

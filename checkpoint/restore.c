@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/host.h"
 #include "checkpoint/netstate.h"
 #include "checkpoint/restore_births.h"
@@ -74,6 +75,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (n == 0)
 		n = ckpt_births_check(&r->tree, &r->plan, e);
 	if (n == 0)
+		n = ckpt_clocks_check(&r->tree, e);
+	if (n == 0)
 		n = restore_plan_fds(r, e);
 	if (n == 0)
 		n = restore_devpts_plan(r, e);
@@ -84,6 +87,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	ckpt_time("start");
 	if (n == 0)
 		n = restore_build(r, &rec, more, l, e);
+	if (n == 0 && r->early)
+		n = restore_clocks_check(r, e);
 	fd_close(&r->proc);
 	return n;
 }
@@ -110,14 +115,16 @@ static void restore_free(struct ckpt_restore *h)
 	free(h);
 }
 
-/* *ret_size: what is to come, when the stream is a file; else 0. */
-static struct ckpt_reader *open_stream(int fd, uint64_t *ret_size, struct err *e)
+static struct ckpt_reader *open_stream(struct restore *r, int fd, struct err *e)
 {
-	struct ckpt_reader *reader = ckpt_reader_new(fd, e);
+	struct ckpt_reader *reader;
 	struct stat st;
 
-	*ret_size = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
-	if (reader && !*ret_size && ckpt_reader_ahead(reader, e) < 0) {
+	r->total = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+	if (!r->total)
+		r->comes_us = restore_clocks_begin(fd);
+	reader = ckpt_reader_new(fd, e);
+	if (reader && !r->total && ckpt_reader_ahead(reader, e) < 0) {
 		ckpt_reader_free(reader);
 		return NULL;
 	}
@@ -143,7 +150,7 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	h->r.progress = progress;
 	h->r.netns = -EBADF;
 	n = restore_ahead_begin(&h->r, spec, prepared, e);
-	h->r.reader = n < 0 ? NULL : open_stream(fd, &h->r.total, e);
+	h->r.reader = n < 0 ? NULL : open_stream(&h->r, fd, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
 		ckpt_restore_abort(h);

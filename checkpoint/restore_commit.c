@@ -12,40 +12,15 @@
 #include "checkpoint/times.h"
 
 #include <signal.h>
-#include <time.h>
 
 #define FREEZE_TIMEOUT_US 5000000
-#define CLOCK_LATE_MAX_NS 60000000000ull
-
-/* The clocks of a VPS that was started early began with what they had been a moment before, at the source:
- * they may be behind what its processes have seen last. */
-static int await_clocks(struct restore *r, struct err *e)
-{
-	int64_t offset[2];
-	uint64_t now, late;
-	struct timespec ts;
-	int n = ckpt_clock_offsets(r->procs[0].threads[0].tid, offset, e);
-
-	if (n < 0)
-		return n;
-	now = now_monotonic_us() * 1000 + (uint64_t)offset[0];
-	if (now >= r->tree.header->monotonic_ns)
-		return 0;
-	late = r->tree.header->monotonic_ns - now;
-	if (late > CLOCK_LATE_MAX_NS)
-		return err_set(e, ERR_FAIL, "the clocks of the VPS would go back by %llu ms",
-			       (unsigned long long)late / 1000000);
-	ts = (struct timespec){ (time_t)(late / 1000000000), (long)(late % 1000000000) };
-	nanosleep(&ts, NULL);
-	return 0;
-}
 
 int restore_let_go(struct restore *r, bool paused, struct err *e)
 {
-	int n = r->early ? await_clocks(r, e) : 0;
+	int n;
 
-	if (n == 0)
-		n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
+	restore_clocks_await(r);
+	n = cgroup_freeze(rt_cgroup(r->vps), FREEZE_TIMEOUT_US, e);
 	if (n == 0)
 		n = fault_point("restore", "frozen", e);
 	if (n == 0)

@@ -301,26 +301,6 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 	return take_huge_shared(r, &s->shmems[id - 1], m, l, e);
 }
 
-/*
- * Clocks of when the record was read, not of when the VPS is made: what that takes the pause would wait for
- * (await_clocks()). The first record may have waited for us to begin, the one behind it has not: the last of those that
- * come together counts.
- */
-static int read_clocks(struct restore *r, struct ckpt_record *rec, struct rt_restore *how, struct err *e)
-{
-	int n = 1;
-
-	while (n > 0 && rec->type == CKPT_REC_PRECOPY) {
-		const Ckpt__Header *h = rec->message;
-
-		how->monotonic_ns = (int64_t)h->monotonic_ns;
-		how->boottime_ns = (int64_t)h->boottime_ns;
-		how->at_us = now_monotonic_us();
-		n = ckpt_read(r->reader, rec, e);
-	}
-	return n == 0 ? err_set(e, ERR_FAIL, "the image is damaged: no header") : n;
-}
-
 static int early_new(struct restore *r, struct err *e)
 {
 	long pages = sysconf(_SC_PHYS_PAGES);
@@ -343,7 +323,7 @@ int restore_early_begin(struct restore *r, struct ckpt_record *rec, const struct
 	int n = early_new(r, e);
 
 	if (n == 0)
-		n = read_clocks(r, rec, &how, e);
+		n = restore_clocks_read(r, rec, &how, e);
 	if (n > 0)
 		n = restore_ahead_take(r, &prepared, e);
 	if (n == 0)

@@ -51,6 +51,7 @@ struct restoring {
 	size_t level;
 	const Ckpt__Thread *as;
 	uint32_t login;              /* as in ProcessMore, by now */
+	bool joined;                 /* it is in all its namespaces */
 	bool subject;                /* it has its threads before its open files: subjects.h */
 };
 
@@ -64,6 +65,8 @@ struct restore {
 	struct rt_vps *vps;          /* NULL: not started yet */
 	const struct ckpt_progress *progress; /* or NULL */
 	uint64_t done, total;        /* bytes of memory */
+	uint64_t comes_us;           /* of a pipe: its first record was there by then, and nobody had read it */
+	uint64_t not_before_us;      /* the clocks have caught up then (restore_clocks_check()) */
 	struct restoring *procs;     /* as plan.nodes: tree.tasks, tree.zombies, stand-ins */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */

@@ -2,6 +2,7 @@
 
 /* Each task enters its namespaces, root and directory, by lists of its own calls. */
 #include "base/macro.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_births.h"
@@ -74,11 +75,11 @@ bool restore_has_early_threads(const struct restore *r, const struct restoring *
 	const Ckpt__Thread *leader = k->threads[0];
 
 	for (size_t i = 0; i < k->thread_count; i++)
-		if (k->threads[i]->pid_children || k->threads[i]->pid_empty ||
+		if (k->threads[i]->pid_children || k->threads[i]->pid_empty || k->threads[i]->time_children ||
 		    (leader->n_spaces && memcmp(k->threads[i]->spaces, leader->spaces,
 						leader->n_spaces * sizeof(*leader->spaces)) != 0))
 			return true;
-	return restore_has_own_user(r, p) || (p->user && k->thread_count > 1);
+	return restore_has_own_user(r, p) || (p->user && k->thread_count > 1) || ckpt_clocks_before_threads(&r->tree, k);
 }
 
 /* Of those who have been in a nested user namespace from birth on: what else they had by then. */
@@ -110,6 +111,7 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 	p->children = p->space;
 	for (size_t i = 0; t->n_spaces && i < ARRAY_SIZE(order); i++)
 		if (t->spaces[order[i]] != ckpt_space_main(&r->tree, order[i]) &&
+		    (order[i] != CKPT_SPACE_TIME || !ckpt_clock_holder(&r->tree, t->spaces[order[i]], NULL)) &&
 		    !is_inherited(r, t->spaces[order[i]], p->user))
 			list_call(l, "enter its namespaces", SYS_setns,
 				  (uint64_t)restore_fd_space(r, t->spaces[order[i]]), 0, 0, 0, 0,
@@ -127,12 +129,43 @@ int restore_join(struct restore *r, struct restoring *p, struct list *l, struct 
 					  : list_start(l, &p->batch, &p->threads[0], e);
 }
 
+/* Those that hold no time namespace before the first one does, which the others are born with. */
+static int early_threads(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const struct ckpt_task *k = p->task;
+	uint32_t user = user_of(r, k->threads[0]);
+	int n = 0;
+
+	for (size_t i = 1; n == 0 && i < k->thread_count; i++)
+		if (!k->threads[i]->time_children)
+			n = early_thread(r, p, i, l, e);
+	if (n == 0)
+		n = restore_hold_clocks(r, p, 0, user, l, e);
+	for (size_t i = 1; n == 0 && i < k->thread_count; i++) {
+		if (!k->threads[i]->time_children)
+			continue;
+		n = early_thread(r, p, i, l, e);
+		if (n == 0)
+			n = restore_hold_clocks(r, p, i, user, l, e);
+	}
+	return n;
+}
+
 int restore_join_user(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
-	int n;
+	size_t holder;
+	int n = 0;
 
-	if (!restore_has_early_threads(r, p))
+	if (p->joined)
 		return 0;
+	p->joined = true;
+	if (p->task->threads[0]->n_spaces &&
+	    ckpt_clock_holder(&r->tree, p->task->threads[0]->spaces[CKPT_SPACE_TIME], &holder))
+		n = restore_join_user(r, &r->procs[holder], l, e);
+	if (n == 0)
+		n = restore_enter_clocks(r, p, l, e);
+	if (n < 0 || !restore_has_early_threads(r, p))
+		return n;
 	list_init(l, r);
 	/* Of those that the tree shares its threads would keep what only it lets go of. */
 	if (!p->task->process->files_group && !p->subject)
@@ -143,11 +176,15 @@ int restore_join_user(struct restore *r, struct restoring *p, struct list *l, st
 		n = restore_children(r, p, false, l, e);
 	list_init(l, r);
 	if (n == 0 && restore_has_own_user(r, p)) {
+		n = restore_hold_clocks(r, p, 0, p->user, l, e);
+		if (n < 0)
+			return n;
+		list_init(l, r);
 		restore_enter_user(r, p, p->task->threads[0], user_of(r, p->task->threads[0]), l);
 		n = list_run(l, &p->batch, &p->threads[0], e);
 	}
-	for (size_t i = 1; n == 0 && i < p->task->thread_count; i++)
-		n = early_thread(r, p, i, l, e);
+	if (n == 0)
+		n = early_threads(r, p, l, e);
 	return n == 0 ? restore_children(r, p, true, l, e) : n;
 }
 

@@ -43,6 +43,17 @@ void restore_near_return(const struct restore_near *n);
 /* What the first process has left of its network's switches for later, if it has. (restore_networks.c) */
 int restore_networks_last(struct restore *r, struct err *e);
 
+/*
+ * The clocks of a VPS that is started before the tree is there, as `how` is to have them, from the first records of the
+ * stream: `rec`, which is the next one then (1). They are not behind what its processes will have seen last, unless the
+ * hosts' clocks do not go alike: that is found when all has been read, while the source can still go on, and the rest is
+ * waited for. (restore_clocks.c)
+ */
+uint64_t restore_clocks_begin(int fd);
+int restore_clocks_read(struct restore *r, struct ckpt_record *rec, struct rt_restore *how, struct err *e);
+int restore_clocks_check(struct restore *r, struct err *e);
+void restore_clocks_await(const struct restore *r);
+
 /* Into the freezer of the group, which lets all go on at once; with `paused` not before somebody thaws it. Or all that
  * there is ends. (restore_commit.c) */
 int restore_let_go(struct restore *r, bool paused, struct err *e);

@@ -9,6 +9,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "base/step.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
@@ -100,29 +101,19 @@ static int set_loopback(struct err *e)
 	return fd < 0 || ioctl(fd, SIOCSIFFLAGS, &r) < 0 ? err_sys(e, "take a loopback up") : 0;
 }
 
-/* Nanoseconds from process 1's clocks, which are where they were, onto theirs. */
 static int set_offsets(const struct making *m, struct err *e)
 {
-	cleanup_free char *now = NULL;
-	long long d[2], s[2], ns[2];
-	char text[128];
+	cleanup_free char *now = NULL; /* as process 1's, until they are set */
+	char text[CKPT_OFFSETS_TEXT];
+	int64_t base[2];
 	int n = fd_read_file_at(m->proc, "self/timens_offsets", 4096, &now, NULL);
 
-	if (n < 0 || sscanf(m->space->offsets, "%lld %lld", &d[0], &d[1]) != 2 ||
-	    sscanf(now, "monotonic %lld %lld boottime %lld %lld", &s[0], &ns[0], &s[1], &ns[1]) !=
-		    4)
-		return err_set(e, ERR_FAIL, "the image is damaged: the offsets of namespace %u",
-			       m->id);
-	for (int i = 0; i < 2; i++) {
-		if (d[i] > INT64_MAX / 4 || d[i] < INT64_MIN / 4)
-			return err_set(e, ERR_FAIL,
-				       "the image is damaged: the offsets of namespace %u", m->id);
-		ns[i] += d[i] % 1000000000;
-		s[i] += d[i] / 1000000000 + (ns[i] >= 1000000000) - (ns[i] < 0);
-		ns[i] = (ns[i] % 1000000000 + 1000000000) % 1000000000;
-	}
-	snprintf(text, sizeof(text), "monotonic %lld %lld\nboottime %lld %lld\n", s[0], ns[0], s[1],
-		 ns[1]);
+	if (n == 0)
+		n = ckpt_clock_parse(now, base);
+	n = n < 0 ? err_code(e, n, "read the offsets of a time namespace") :
+		    ckpt_clock_format(m->space->offsets, base, text, e);
+	if (n < 0)
+		return n;
 	n = fd_write_file_at(m->proc, "self/timens_offsets", text);
 	return n < 0 ? err_code(e, n, "set the offsets of a time namespace") : 0;
 }
@@ -256,6 +247,8 @@ static int make_one(struct making *m, struct err *e)
 		owner = restore_fd_space(m->r, m->space->owner);
 	if (m->space->kind == CKPT_SPACE_MNT || m->space->kind == CKPT_SPACE_PID)
 		return 0; /* restore_mounts(), restore_births.c */
+	if (m->space->kind == CKPT_SPACE_TIME && ckpt_clock_holder(&m->r->tree, m->id, NULL))
+		return restore_space_take(m->r, m->id, fcntl(m->proc, F_DUPFD_CLOEXEC, 0), e); /* clocks.h */
 	if (m->space->kind == CKPT_SPACE_CGROUP)
 		return ckpt_within(NULL, 0, make_cgroup, m, e);
 	return ckpt_within(&owner, 1, m->space->kind == CKPT_SPACE_USER ? make_user : make, m, e);

@@ -7,6 +7,7 @@
  * process does not share with them (own.h).
  */
 #include "base/macro.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_births.h"
 #include "checkpoint/own.h"
@@ -87,6 +88,13 @@ int ckpt_subjects_check(const struct ckpt_tree *t, struct err *e)
 				"files (of /proc, pidfds) or have open files or a directory of their own, which cannot "
 				"be saved",
 				(int)t->tasks[i].pid);
+	for (size_t i = 0; i < t->task_count; i++)
+		if (ckpt_clocks_before_threads(t, &t->tasks[i]) && is_subject(t, &t->tasks[i]))
+			return err_set(e, ERR_UNSUPPORTED,
+				       "threads of process %d, whose time namespace another made for its children, or which has one "
+				       "for its own, are open as files (of /proc, pidfds) or have open files or a directory of their "
+				       "own, which cannot be saved",
+				       (int)t->tasks[i].pid);
 	/* A process of several threads enters no mount namespace, and the first opens them. */
 	for (size_t i = 0; i < t->file_count && is_subject(t, &t->tasks[0]); i++)
 		if (t->files[i]->kind == CKPT_FILE_VIRTUAL && t->files[i]->space &&

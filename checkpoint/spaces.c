@@ -151,15 +151,12 @@ static int of_link(struct ckpt_dump *d, enum ckpt_space_kind kind, const char *n
 	return fd < 0 ? fd : ckpt_spaces_add(d, kind, fd, tid, e);
 }
 
-static int check_children(struct ckpt_dump *d, pid_t tid, int time, struct err *e)
+/* The time namespace that its children will be in, where that is another than its own, else 0. */
+static int read_children(struct ckpt_dump *d, pid_t tid, struct ckpt_seen_thread *t, struct err *e)
 {
 	int children = of_link(d, CKPT_SPACE_TIME, "time_for_children", tid, e);
 
-	if (children >= 0 && children != time)
-		return err_set(e, ERR_UNSUPPORTED,
-			       "process %d has a time namespace for its children alone, which "
-			       "cannot be saved yet",
-			       (int)tid);
+	t->time_children = children > 0 && (uint32_t)children != t->space[CKPT_SPACE_TIME] ? (uint32_t)children : 0;
 	return children < 0 ? children : 0;
 }
 
@@ -207,6 +204,7 @@ int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struc
 	if (!known)
 		return read_links(d, tid, NULL, t->spaces, e);
 	memcpy(t->spaces, known->space, sizeof(known->space));
+	t->time_children = known->time_children;
 	return 0;
 }
 
@@ -236,7 +234,7 @@ static int collect_thread(struct ckpt_dump *d, const struct ckpt_process *p, siz
 		return r;
 	t->tid = tid;
 	d->spaces.thread_count++;
-	return check_children(d, tid, (int)t->space[CKPT_SPACE_TIME], e);
+	return read_children(d, tid, t, e);
 }
 
 /* Mounts may stand for further namespaces, these may be of mounts. */

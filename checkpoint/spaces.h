@@ -60,7 +60,7 @@ struct ckpt_spaces {
 	uint32_t main[CKPT_SPACE_COUNT]; /* process 1's */
 	struct ckpt_seen_thread {
 		pid_t tid;
-		uint32_t space[CKPT_SPACE_COUNT];
+		uint32_t space[CKPT_SPACE_COUNT], time_children;
 	} *thread; /* in the order in which they are asked for again */
 	size_t thread_count, thread_room, thread_last;
 };

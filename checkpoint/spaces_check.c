@@ -203,6 +203,10 @@ static int check_thread(const struct ckpt_tree *t, const Ckpt__Thread *th, struc
 
 	for (size_t i = 0; ok && i < th->n_spaces; i++)
 		ok = !th->spaces[i] || is_space(t, th->spaces[i], (enum ckpt_space_kind)i);
+	if (ok && th->time_children)
+		ok = th->n_spaces && is_space(t, th->time_children, CKPT_SPACE_TIME) &&
+		     th->time_children != ckpt_space_main(t, CKPT_SPACE_TIME) &&
+		     th->time_children != th->spaces[CKPT_SPACE_TIME];
 	return ok ? 0 : bad(e, "namespaces of thread", th->tid);
 }
 

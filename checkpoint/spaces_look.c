@@ -3,6 +3,7 @@
 /* What each namespace is by itself, as a process inside sees it. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/clocks.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
@@ -154,23 +155,15 @@ static int look_mnt(void *arg, struct err *e)
 /* Relative to process 1's clocks, which go on where they were. */
 static int look_time(struct looking *l, struct err *e)
 {
-	pid_t pids[2] = { l->d->init, l->seen->pid };
-	long long s[2][2], ns[2][2];
-	char path[64], text[128];
+	int64_t first[2], own[2];
+	char text[64];
+	int r = ckpt_clock_offsets(l->d->init, first, e);
 
-	for (int i = 0; i < 2; i++) {
-		cleanup_free char *offsets = NULL;
-
-		snprintf(path, sizeof(path), "%d/timens_offsets", (int)pids[i]);
-		if (fd_read_file_at(l->proc, path, 4096, &offsets, NULL) < 0 ||
-		    sscanf(offsets, "monotonic %lld %lld boottime %lld %lld", &s[i][0], &ns[i][0],
-			   &s[i][1], &ns[i][1]) != 4)
-			return err_set(e, ERR_FAIL,
-				       "the offsets of a time namespace cannot be read");
-	}
-	snprintf(text, sizeof(text), "%lld %lld",
-		 (s[1][0] - s[0][0]) * 1000000000 + ns[1][0] - ns[0][0],
-		 (s[1][1] - s[0][1]) * 1000000000 + ns[1][1] - ns[0][1]);
+	if (r == 0)
+		r = ckpt_clock_offsets_in(l->fd, l->seen->pid, own, e);
+	if (r < 0)
+		return r;
+	snprintf(text, sizeof(text), "%lld %lld", (long long)(own[0] - first[0]), (long long)(own[1] - first[1]));
 	l->out->offsets = ckpt_strdup(&l->d->tree.arena, text);
 	return l->out->offsets ? 0 : err_code(e, -ENOMEM, "read clocks");
 }
@@ -242,8 +235,7 @@ static int look(struct looking *l, bool main, struct err *e)
 			r = ckpt_group_path(l->d, l->seen->pid, l->group, sizeof(l->group), e);
 		return r == 0 && !main ? ckpt_visit(CKPT_SPACE_CGROUP, l->fd, look_cgroup, l, e) : r;
 	case CKPT_SPACE_TIME:
-		r = main ? 0 : need_member(l, e);
-		return r == 0 && !main ? look_time(l, e) : r;
+		return main ? 0 : look_time(l, e);
 	case CKPT_SPACE_PID:
 		r = main ? 0 : need_member(l, e);
 		return r == 0 ? look_at_pid(l, e) : r;

@@ -10,8 +10,8 @@
  *
  * is sent at once. While vpsd works on an exec the library begins; main() finds it sent, and goes on as after a
  * call of its own (client_adopt()). A start has both processors to itself, as its halves run beside each other,
- * and when its answer says no more than yes, the library is not begun at all. Whatever is not plain, and whatever goes wrong, is left to main(): then
- * nothing was sent.
+ * and when its answer says no more than yes, the library is not begun at all. Whatever is not plain, and whatever
+ * goes wrong, is left to main(): then nothing was sent.
  *
  * There is no C library here yet, no thread-local storage, and no address is relocated: cli/meson.build tells
  * the compiler, and tests/unit/cli_ahead.c sees that nothing from elsewhere is needed.
@@ -22,6 +22,7 @@
 #include "cli/signals.h"
 #include "supervisor/protocol/interface.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -262,7 +263,7 @@ void ahead_send(struct ahead *a, char **argv, char **env)
 }
 
 /* The answer stays where it is, for main(). */
-bool ahead_is_done(const struct ahead *a)
+bool ahead_is_done(struct ahead *a)
 {
 	static const char yes[] = "{\"parameters\":";
 	char text[AHEAD_MAX];
@@ -271,6 +272,11 @@ bool ahead_is_done(const struct ahead *a)
 	if (!a->sent || !a->quiet)
 		return false;
 	n = SYS(recvfrom, a->fd, text, sizeof(text), MSG_PEEK);
+	if (n == -ECONNRESET) { /* nobody has read it (client_ask()), which is told only once */
+		SYS(close, a->fd);
+		a->sent = false;
+		return false;
+	}
 	while (i < n && i < (long)sizeof(yes) - 1 && text[i] == yes[i])
 		i++;
 	return i == (long)sizeof(yes) - 1 && text[n - 1] == '\0';

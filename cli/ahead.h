@@ -26,7 +26,10 @@ extern struct ahead ahead;
  * was sent. Runs before the C library, and needs nothing of it.
  */
 void ahead_send(struct ahead *a, char **argv, char **env);
-/* Waits for the answer to what was sent, unless main() is to do that. Whether nothing is left to be done. */
-bool ahead_is_done(const struct ahead *a);
+/*
+ * Waits for the answer to what was sent, unless main() is to do that. Whether nothing is left to be done. When vpsd
+ * went away without having read it, it was not sent.
+ */
+bool ahead_is_done(struct ahead *a);
 
 #endif

@@ -314,6 +314,16 @@ static int unpack_data(struct unpack *u, const char *path, struct err *e)
 	return r == ARCHIVE_EOF ? 0 : failed(u->s, u->in, path, e);
 }
 
+/* libarchive would remove the file. */
+static int keep_file(const char *path, struct err *e)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0 || S_ISDIR(st.st_mode))
+		return 0;
+	return err_set(e, ERR_EXISTS, "%s: it is there and no directory, but one in the VPS", path);
+}
+
 static int unpack_entry(struct unpack *u, struct archive_entry *entry, struct err *e)
 {
 	mode_t type = archive_entry_filetype(entry);
@@ -328,6 +338,8 @@ static int unpack_entry(struct unpack *u, struct archive_entry *entry, struct er
 		return 0;
 	}
 	path = archive_entry_pathname(entry);
+	if (type == AE_IFDIR && !archive_entry_hardlink(entry) && keep_file(path, e) < 0)
+		return -EEXIST;
 	if (archive_write_header(u->disk, entry) < ARCHIVE_WARN)
 		return failed(u->s, u->disk, path, e);
 	if (archive_entry_size(entry) > 0 && !archive_entry_hardlink(entry)) {

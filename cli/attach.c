@@ -332,7 +332,8 @@ static void copy(struct loop *l)
 	}
 }
 
-enum { P_SESSION, P_SIGNALS, P_IN, P_TO, P_OUT, P_ERR, P_COUNT };
+/* poll(2) looks at them in this order: a signal that came before some input is seen no later. */
+enum { P_SESSION, P_IN, P_TO, P_OUT, P_ERR, P_SIGNALS, P_COUNT };
 
 static void fill_polls(struct loop *l, struct pollfd *p)
 {

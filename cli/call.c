@@ -11,13 +11,14 @@ int cli_root(struct cli *c, struct err *e)
 
 int cli_client(struct cli *c, struct err *e)
 {
+	unsigned flags = c->cmd->flags & CMD_NO_START ? 0 : CLIENT_START;
 	int r = c->client ? 0 : cli_root(c, e);
 
 	if (c->client || r < 0)
 		return r;
 	if (ahead.sent)
-		return client_adopt(&c->client, &c->root, ahead.fd, ahead.text, e);
-	return client_open(&c->client, &c->root, c->cmd->flags & CMD_NO_START ? 0 : CLIENT_START, e);
+		return client_adopt(&c->client, &c->root, flags, ahead.fd, ahead.text, e);
+	return client_open(&c->client, &c->root, flags, e);
 }
 
 int cli_call(struct cli *c, const char *method, json_t *in, struct client_reply *ret, struct err *e)

@@ -114,6 +114,8 @@ void near_try(struct near *n, const char *candidate);
 int cli_settings_table(struct cli *c, json_t **ret, struct err *e);
 /* The row whose name or option this is, NULL when there is none. Borrowed. */
 json_t *cli_setting_find(json_t *table, const char *name);
+/* What the config of args[0] sets, [{key, value}]; ERR_USAGE when it is damaged. Borrowed from the reply. */
+int cli_config(struct cli *c, struct client_reply *reply, json_t **ret, struct err *e);
 /* Adds {key, value} to an array. */
 int cli_setting_add(json_t *list, const char *key, size_t key_len, const char *value);
 /* c->settings with KEY=VALUE words (from args[first] on) added. The array is the caller's. */

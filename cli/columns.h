@@ -19,6 +19,10 @@ struct column {
 extern const struct column vps_columns[];
 extern const size_t vps_columns_count;
 
+/* What column "state" can say. */
+#define VPS_STATE_COUNT 6
+extern const char *const vps_states[VPS_STATE_COUNT];
+
 /* The cell's text in buf; "" when there is none. */
 const char *column_text(const struct column *col, json_t *vps, char *buf, size_t size);
 

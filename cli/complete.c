@@ -74,7 +74,6 @@ static void columns(const struct completion *k)
 
 static void complete_kind(const struct completion *k, enum word_kind kind)
 {
-	static const char *const states[] = { "stopped", "running", "paused" };
 	static const char *const firewall[] = { "list", "allow", "deny", "remove" };
 
 	switch (kind) {
@@ -94,8 +93,8 @@ static void complete_kind(const struct completion *k, enum word_kind kind)
 		columns(k);
 		break;
 	case WORD_STATE:
-		for (size_t i = 0; i < ARRAY_SIZE(states); i++)
-			candidate(k, states[i], NULL);
+		for (size_t i = 0; i < VPS_STATE_COUNT; i++)
+			candidate(k, vps_states[i], NULL);
 		break;
 	case WORD_USAGE:
 		for (size_t i = 0; i < USAGE_KEY_COUNT; i++)

@@ -90,13 +90,12 @@ int cmd_config(struct cli *c, struct err *e)
 	cleanup_reply struct client_reply reply = { 0 };
 	cleanup_json json_t *out = json_object();
 	struct view v = { .c = c, .out = out };
-	int r = cli_call(c, "GetConfig", cli_name(c), &reply, e);
+	int r = cli_config(c, &reply, &v.set, e);
 
 	if (r == 0)
 		r = cli_settings_table(c, &v.table, e);
 	if (r < 0)
 		return r;
-	v.set = json_object_get(reply.params, "settings");
 	if (c->args_count > 1) {
 		r = show_one(&v, c->args[1], e);
 		if (r < 0)

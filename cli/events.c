@@ -26,19 +26,18 @@ static void show(struct cli *c, json_t *event)
 
 int cmd_events(struct cli *c, struct err *e)
 {
+	struct client_reply reply;
+	bool more = true;
 	int r = cli_client(c, e);
 
 	if (r == 0)
-		r = client_send(c->client, "Events", NULL, NULL, 0, true, e);
-	while (r == 0) {
-		cleanup_reply struct client_reply reply = { 0 };
-
-		r = client_recv(c->client, &reply, e);
-		if (r < 0)
-			return r;
+		r = client_ask(c->client, "Events", NULL, NULL, 0, true, &reply, e);
+	while (r == 0 && more) {
 		show(c, reply.params);
-		if (ferror(stdout) || !reply.continues)
-			return 0;
+		more = reply.continues && !ferror(stdout);
+		client_reply_done(&reply);
+		if (more)
+			r = client_recv(c->client, &reply, e);
 	}
 	return r;
 }

@@ -15,14 +15,14 @@
 static int get_rules(struct cli *c, struct strv *rules, char def[16], struct err *e)
 {
 	cleanup_reply struct client_reply reply = { 0 };
-	int r = cli_call(c, "GetConfig", cli_name(c), &reply, e);
-	json_t *item;
+	json_t *set, *item;
+	int r = cli_config(c, &reply, &set, e);
 	size_t i;
 
 	snprintf(def, 16, "allow");
 	if (r < 0)
 		return r;
-	json_array_foreach(json_object_get(reply.params, "settings"), i, item) {
+	json_array_foreach(set, i, item) {
 		const char *key = json_string_value(json_object_get(item, "key"));
 		const char *value = json_string_value(json_object_get(item, "value"));
 

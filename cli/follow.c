@@ -30,13 +30,11 @@ int cli_follow(struct cli *c, const char *method, json_t *in, const int *fds, si
 		return signals;
 	}
 	client_cancel_on(c->client, signals, NULL, NULL);
-	r = client_send(c->client, method, in, fds, nfds, true, e);
-	while (r == 0) {
-		r = client_recv(c->client, ret, e);
-		if (r < 0 || !ret->continues)
-			break;
+	r = client_ask(c->client, method, in, fds, nfds, true, ret, e);
+	while (r == 0 && ret->continues) {
 		show_progress(&p, ret->params);
 		client_reply_done(ret);
+		r = client_recv(c->client, ret, e);
 	}
 	progress_end(&p);
 	client_cancel_on(c->client, -EBADF, NULL, NULL);

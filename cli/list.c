@@ -72,6 +72,10 @@ const char *column_text(const struct column *col, json_t *vps, char *buf, size_t
 	return buf;
 }
 
+const char *const vps_states[VPS_STATE_COUNT] = {
+	"stopped", "starting", "running", "paused", "suspended", "stopping",
+};
+
 static int unknown_column(const char *name, struct err *e)
 {
 	char list[200] = "";
@@ -79,10 +83,10 @@ static int unknown_column(const char *name, struct err *e)
 	for (size_t i = 0; i < vps_columns_count; i++) {
 		size_t len = strlen(list);
 
-		snprintf(list + len, sizeof(list) - len, "%s%s", i ? "," : "", vps_columns[i].name);
+		snprintf(list + len, sizeof(list) - len, "%s%s", i ? ", " : "", vps_columns[i].name);
 	}
 	err_set(e, ERR_USAGE, "unknown column %.80s", name);
-	return err_hint(e, "there are %s", list);
+	return err_hint(e, "one of %s", list);
 }
 
 /* Fills cols[] with the columns that the list names; returns their number. */

@@ -80,6 +80,7 @@ static void show(struct transfer *t, json_t *progress)
 static int call(struct transfer *t, const char *method, json_t *in, const int fds[2], struct err *e)
 {
 	struct cli *c = t->c;
+	struct client_reply reply;
 	bool more = true;
 	int r = cli_client(c, e);
 
@@ -90,17 +91,15 @@ static int call(struct transfer *t, const char *method, json_t *in, const int fd
 		return r;
 	}
 	client_cancel_on(c->client, t->signals, NULL, NULL);
-	r = client_send(c->client, method, in, fds, 2, true, e);
+	r = client_ask(c->client, method, in, fds, 2, true, &reply, e);
 	while (r == 0 && more) {
-		cleanup_reply struct client_reply reply = { 0 };
-
-		r = client_recv(c->client, &reply, e);
-		if (r < 0)
-			break;
 		show(t, json_object_get(reply.params, "progress"));
 		more = reply.continues;
 		if (!more)
 			t->reply = json_incref(reply.params);
+		client_reply_done(&reply);
+		if (more)
+			r = client_recv(c->client, &reply, e);
 	}
 	progress_end(&t->progress);
 	close(t->signals);

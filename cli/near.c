@@ -44,9 +44,11 @@ void near_try(struct near *n, const char *candidate)
 	if (len > WORD_MAX || strlen(candidate) > WORD_MAX)
 		return;
 	d = edit_distance(n->word, candidate);
-	/* A word cut short is nearer than its length says. */
+	/* A word cut short is nearer than its length says; one of which less than half is right is another. */
 	if (len >= 2 && strncmp(n->word, candidate, len) == 0)
 		d = 1;
+	else if (d * 2 > len)
+		return;
 	if (d < n->distance && d < strlen(candidate)) {
 		n->distance = d;
 		n->best = candidate;

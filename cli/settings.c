@@ -34,6 +34,20 @@ json_t *cli_setting_find(json_t *table, const char *name)
 	return NULL;
 }
 
+int cli_config(struct cli *c, struct client_reply *reply, json_t **ret, struct err *e)
+{
+	int r = cli_call(c, "GetConfig", cli_name(c), reply, e);
+	const char *damaged = r < 0 ? NULL : json_string_value(json_object_get(reply->params, "damaged"));
+
+	if (damaged) {
+		err_set(e, ERR_USAGE, "%s", damaged);
+		return err_hint(e, "vps edit %.80s", c->args[0]);
+	}
+	if (r == 0)
+		*ret = json_object_get(reply->params, "settings");
+	return r;
+}
+
 int cli_setting_add(json_t *list, const char *key, size_t key_len, const char *value)
 {
 	/* A value that is not UTF-8 is no JSON string; json_pack() gives NULL then. */

@@ -46,17 +46,25 @@ static void show_arrival(json_t *arrived)
 	putchar('\n');
 }
 
-static void show_settings(json_t *settings)
+/* Without the records that the config has, too: they are shown above, and cannot be set. */
+static void show_settings(struct cli *c, json_t *settings)
 {
-	json_t *pair;
+	json_t *pair, *table;
+	bool some = false;
+	struct err ignored;
 	size_t i;
 
-	if (json_array_size(settings))
-		putchar('\n');
+	if (cli_settings_table(c, &table, &ignored) < 0)
+		return;
 	json_array_foreach(settings, i, pair) {
-		printf("%s = ", json_string_value(json_object_get(pair, "key")));
+		const char *key = json_string_value(json_object_get(pair, "key"));
+
+		if (!cli_setting_find(table, key))
+			continue;
+		printf("%s%s = ", some ? "" : "\n", key);
 		put_clean(stdout, json_string_value(json_object_get(pair, "value")));
 		putchar('\n');
+		some = true;
 	}
 }
 
@@ -146,7 +154,7 @@ int cmd_status(struct cli *c, struct err *e)
 				putchar('\n');
 			show(json_object_get(reply.params, "vps"));
 			show_arrival(json_object_get(json_array_get(all, i), "arrived"));
-			show_settings(json_object_get(json_array_get(all, i), "settings"));
+			show_settings(c, json_object_get(json_array_get(all, i), "settings"));
 			if (cli_has(c, "counters"))
 				show_counters(json_object_get(json_array_get(all, i), "counters"));
 		}

@@ -166,12 +166,24 @@ static int run_plain(struct top *t, struct err *e)
 
 /* --- on a terminal ------------------------------------------------------------------------------ */
 
+/* Ctrl-Z: the terminal is the shell's until we go on. */
+static void stand_back(struct top *t)
+{
+	struct err e;
+
+	screen_end();
+	raise(SIGTSTP);
+	t->quit = screen_begin(&e) < 0;
+}
+
 static void take_letter(struct top *t, char letter)
 {
 	const char *key = strchr(usage_key_letters, letter);
 
 	if (letter == 'q' || letter == 3 || letter == 4)
 		t->quit = true;
+	else if (letter == 26)
+		stand_back(t);
 	else if (letter == 'r')
 		t->view.reverse = !t->view.reverse;
 	else if (letter == 'j')

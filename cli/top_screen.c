@@ -24,10 +24,12 @@ void screen_end(void)
 int screen_begin(struct err *e)
 {
 	static const char text[] = "\033[?1049h\033[?25l";
+	static bool registered;
 	int r = term_raw(STDIN_FILENO);
 
-	if (r == 0 && atexit(screen_end) != 0)
+	if (r == 0 && !registered && atexit(screen_end) != 0)
 		r = -ENOMEM;
+	registered = true;
 	if (r == 0)
 		r = fd_write_full(STDOUT_FILENO, text, sizeof(text) - 1);
 	shown = true;

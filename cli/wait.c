@@ -1,7 +1,25 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
+#include "cli/columns.h"
 
 #include "base/macro.h"
+
+static int check_state(const char *state, struct err *e)
+{
+	char list[200] = "";
+
+	for (size_t i = 0; state && i < VPS_STATE_COUNT; i++) {
+		size_t len = strlen(list);
+
+		if (STREQ(state, vps_states[i]))
+			return 0;
+		snprintf(list + len, sizeof(list) - len, "%s%s", i ? ", " : "", vps_states[i]);
+	}
+	if (!state)
+		return 0;
+	err_set(e, ERR_USAGE, "--state: %.80s is not a state", state);
+	return err_hint(e, "one of %s", list);
+}
 
 /* A name that is mistyped is said at once, not when the others before it have stopped. */
 static int check_names(struct cli *c, struct err *e)
@@ -20,6 +38,8 @@ int cmd_wait(struct cli *c, struct err *e)
 	cleanup_json json_t *us = NULL, *all = json_array();
 	int r = cli_duration(c, "timeout", &us, e);
 
+	if (r == 0)
+		r = check_state(cli_option(c, "state"), e);
 	if (r == 0)
 		r = check_names(c, e);
 	for (size_t i = 0; r == 0 && i < c->args_count; i++) {

@@ -204,10 +204,12 @@ static void note_stop(struct mig_sending *s, const struct ckpt_dump_result *res)
 
 static int send_in_rounds(struct mig_sending *s, struct ckpt_dump_result *ret, struct err *e)
 {
-	/* Somebody reads at the other end when the first round says what the clocks are: they begin there as late as
-	 * that comes, and the pause ends no sooner than they have caught up. */
+	/* That somebody reads at the other end we hear later than it is so: what the clocks are by now is not behind what
+	 * they were then, and they begin there with that. */
 	int r = sync_with(s, MIG_SYNC, e);
 
+	if (r == 0)
+		r = ckpt_precopy_clocks(s->precopy, e);
 	if (r == 0)
 		r = memory_rounds(s, e);
 	s->status.stage = "switch-over";

@@ -109,5 +109,5 @@ int netns_foreign_drop(const struct netns_host *h, char *ret, size_t size, struc
 				 f->chain[i].chain);
 			return 1;
 		}
-	return r;
+	return r < 0 ? r : netns_legacy_drop(h, ret, size, e);
 }

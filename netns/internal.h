@@ -120,6 +120,16 @@ int netns_parent_silence(struct nl *n, const struct netns_if *i, struct err *e);
 /* query.c: 1 when there is a table of ours in this family (RS_BRIDGE, RS_INET), marked or not, else 0. */
 int netns_table_is_there(struct nl *n, const struct netns_host *h, int family, struct err *e);
 
+/* It tells of a table that one of us made, of this state root or another. */
+bool netns_table_is_marked(const struct nlmsghdr *m);
+/* For each element of an answer about a set, until `take` fails. */
+int netns_each_elem(const struct nlmsghdr *m, int (*take)(const struct nlattr *elem, void *ctx), void *ctx);
+
+/* legacy.c: as netns_foreign_drop(), of the old iptables. */
+int netns_legacy_drop(const struct netns_host *h, char *ret, size_t size, struct err *e);
+/* Whether the entry at `policy`, what a chain does with what no rule has taken, drops it. */
+bool netns_legacy_drops(const void *table, size_t size, size_t policy, int family);
+
 /* What the tables have counted, to be carried over to new ones. */
 struct netns_count {
 	uint8_t family; /* NFPROTO_* */

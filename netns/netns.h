@@ -187,9 +187,15 @@ enum netns_probe {
 int netns_probe(enum netns_probe what, struct err *e);
 
 /*
+ * ERR_EXISTS when a VPS of another state root, in the same network namespace, has one of the ports. Costs a dump of
+ * that root's published ports.
+ */
+int netns_publish_elsewhere(const struct netns_host *h, const struct netns_publish *p, size_t count, struct err *e);
+
+/*
  * 1: a chain of somebody else's drops what VPSs send to the host or through it, unless a rule accepts it, and no
- * rule of its table names the bridge: `ret` is family, table and chain, as nft(8) has them. 0: none of nftables'
- * (rules of the old iptables are not seen; those of iptables-nft are).
+ * rule of its table names the bridge: `ret` is family, table and chain, as nft(8) has them, or, of the old iptables,
+ * the program that shows it, table and chain. 0: none.
  */
 int netns_foreign_drop(const struct netns_host *h, char *ret, size_t size, struct err *e);
 

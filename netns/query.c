@@ -36,13 +36,17 @@ static int count_rule(const struct nlmsghdr *m, void *ctx)
 	return 0;
 }
 
-static int find_mark(const struct nlmsghdr *m, void *ctx)
+bool netns_table_is_marked(const struct nlmsghdr *m)
 {
 	const struct nlattr *a = nl_attr(m, sizeof(struct nfgenmsg), NFTA_TABLE_USERDATA);
 
-	if ((m->nlmsg_type & 0xff) == NFT_MSG_NEWTABLE && a && mnl_attr_get_payload_len(a) == sizeof(NFT_MARK) - 1 &&
-	    memcmp(mnl_attr_get_payload(a), NFT_MARK, sizeof(NFT_MARK) - 1) == 0)
-		*(bool *)ctx = true;
+	return (m->nlmsg_type & 0xff) == NFT_MSG_NEWTABLE && a && mnl_attr_get_payload_len(a) == sizeof(NFT_MARK) - 1 &&
+	       memcmp(mnl_attr_get_payload(a), NFT_MARK, sizeof(NFT_MARK) - 1) == 0;
+}
+
+static int find_mark(const struct nlmsghdr *m, void *ctx)
+{
+	*(bool *)ctx |= netns_table_is_marked(m);
 	return 0;
 }
 
@@ -124,8 +128,7 @@ static void read_counter(const struct nlattr *elem, struct tally *t)
 	t->bytes += bytes ? be64_of(bytes) : 0;
 }
 
-/* Of an answer about a set. */
-static int each_elem(const struct nlmsghdr *m, int (*take)(const struct nlattr *elem, void *ctx), void *ctx)
+int netns_each_elem(const struct nlmsghdr *m, int (*take)(const struct nlattr *elem, void *ctx), void *ctx)
 {
 	const struct nlattr *list = nl_attr(m, sizeof(struct nfgenmsg), NFTA_SET_ELEM_LIST_ELEMENTS);
 	const struct nlattr *item;
@@ -179,7 +182,7 @@ static int add_count(const struct nlattr *elem, void *ctx)
 
 static int read_counts(const struct nlmsghdr *m, void *ctx)
 {
-	return each_elem(m, add_count, ctx);
+	return netns_each_elem(m, add_count, ctx);
 }
 
 /* By family, set and key, which the structure begins with; unused bytes are 0. */
@@ -240,7 +243,7 @@ static int add_tally(const struct nlattr *elem, void *ctx)
 
 static int read_elem(const struct nlmsghdr *m, void *ctx)
 {
-	return each_elem(m, add_tally, ctx);
+	return netns_each_elem(m, add_tally, ctx);
 }
 
 static int count_of(struct nl *n, const struct netns_host *h, enum ruleset_family f,

@@ -183,6 +183,9 @@ static int step_identity(void *ctx, struct err *e)
 	(void)ctx;
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
+	/* See rt_enter(). */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		return err_sys(e, "keep the VPS out of our memory");
 	if (setsid() < 0)
 		return err_sys(e, "start a session");
 	/* The holder's session keyring is the host's. */

@@ -233,70 +233,25 @@ void rt_leave_pidns(struct rt_vps *v)
 		v->pidns_joined = false;
 }
 
-/* What the tenant can do to delay it: a user database on a file system that does not answer. */
-#define EXEC_TIMEOUT_MS 10000
-
-/* Waits until the child has become the command (its end of the socket closes), or says why not. */
-static int hear_exec(int sock, int *ret_master, struct err *e)
-{
-	struct pollfd p = { .fd = sock, .events = POLLIN };
-	struct rt_msg m;
-	size_t nfds;
-	int fd, r;
-
-	for (;;) {
-		fd = -EBADF;
-		do
-			r = poll(&p, 1, EXEC_TIMEOUT_MS);
-		while (r < 0 && errno == EINTR);
-		if (r == 0)
-			return err_set(e, ERR_TIMEOUT, "the VPS does not let the command start");
-		r = rt_msg_recv(sock, &m, &fd, 1, &nfds);
-		if (r == -EPIPE)
-			return 0;
-		if (r < 0)
-			return err_code(e, r, "hear from the command");
-		if (m.type == RT_MSG_READY && nfds == 1 && *ret_master < 0) {
-			*ret_master = fd;
-			continue;
-		}
-		fd_close(&fd);
-		if (m.type == RT_MSG_ERROR) {
-			*e = m.err;
-			return e->code == ERR_NOCMD || e->code == ERR_NOEXEC
-				       ? -ENOEXEC
-				       : err_errno((enum err_status)e->code);
-		}
-		return err_set(e, ERR_FAIL, "unexpected message %u from the command", m.type);
-	}
-}
-
-static void end_child(int pidfd)
-{
-	pidfd_signal(pidfd, SIGKILL);
-	while (waitid(P_PIDFD, (id_t)pidfd, &(siginfo_t){ 0 }, WEXITED) < 0 && errno == EINTR)
-		continue;
-}
-
 /* A pidfd that leads to init's namespaces: not init's own when its first thread has ended before the others. */
 static int open_spaces(const struct rt_vps *v)
 {
 	return proc_is_zombie(v->pid) ? pidfd_open_task(proc_live_tid(v->pid)) : fcntl(v->pidfd, F_DUPFD_CLOEXEC, 0);
 }
 
-int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio, pid_t *ret_pid,
-	    int *ret_pidfd, int *ret_master, struct err *e)
+int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio, struct rt_command *ret,
+	    struct err *e)
 {
-	cleanup_close int group = -EBADF, sock = -EBADF, spaces = open_spaces(v);
-	int pidfd = -EBADF, master = -EBADF, r;
+	cleanup_close int group = -EBADF, spaces = open_spaces(v);
 	struct clone_args args = {
 		.flags = CLONE_PIDFD | CLONE_INTO_CGROUP,
-		.pidfd = (uint64_t)(uintptr_t)&pidfd,
+		.pidfd = (uint64_t)(uintptr_t)&ret->pidfd,
 		.exit_signal = SIGCHLD,
 	};
 	struct rt_birth b;
-	pid_t pid;
+	int r;
 
+	*ret = (struct rt_command){ .pidfd = -EBADF, .sock = -EBADF, .master = -EBADF };
 	r = spaces < 0 ? err_code(e, spaces, "enter the VPS's pid namespace") : rt_join_pidns(v, spaces, e);
 	if (r < 0)
 		return r;
@@ -307,21 +262,63 @@ int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *st
 	r = rt_birth_begin(v, &b, e);
 	if (r < 0)
 		return r;
-	pid = rt_birth_clone(&b, &args);
-	if (pid == 0)
+	ret->pid = rt_birth_clone(&b, &args);
+	if (ret->pid == 0)
 		exec_child(v, spaces, x, stdio, &b.entry, b.theirs);
-	sock = rt_birth_end(&b);
-	if (pid < 0)
-		return err_code(e, pid, "make a process in the VPS");
-	r = hear_exec(sock, &master, e);
-	if (r < 0) {
-		end_child(pidfd);
-		fd_close(&pidfd);
-		fd_close(&master);
-		return r;
+	ret->sock = rt_birth_end(&b);
+	if (ret->pid > 0)
+		return 0;
+	fd_close(&ret->sock);
+	return err_code(e, ret->pid, "make a process in the VPS");
+}
+
+/* Returns r. */
+static int give_up(struct rt_command *c, int r)
+{
+	pidfd_signal(c->pidfd, SIGKILL);
+	fd_close(&c->sock);
+	fd_close(&c->master);
+	return r;
+}
+
+int rt_exec_hear(struct rt_command *c, struct err *e)
+{
+	struct rt_msg m;
+	size_t nfds;
+	int fd = -EBADF, r = rt_msg_recv(c->sock, &m, &fd, 1, &nfds);
+
+	if (r == -EPIPE) {
+		fd_close(&c->sock);
+		return 0;
 	}
-	*ret_pid = pid;
-	*ret_pidfd = pidfd;
-	*ret_master = master;
-	return 0;
+	if (r < 0)
+		return give_up(c, err_code(e, r, "hear from the command"));
+	if (m.type == RT_MSG_READY && nfds == 1 && c->master < 0) {
+		c->master = fd;
+		return 1;
+	}
+	fd_close(&fd);
+	if (m.type != RT_MSG_ERROR)
+		return give_up(c, err_set(e, ERR_FAIL, "unexpected message %u from the command", m.type));
+	*e = m.err;
+	return give_up(c, e->code == ERR_NOCMD || e->code == ERR_NOEXEC ? -ENOEXEC : err_errno((enum err_status)e->code));
+}
+
+int rt_exec_wait(struct rt_command *c, uint64_t until_us, struct err *e)
+{
+	struct pollfd p = { .fd = c->sock, .events = POLLIN };
+	int r = 1;
+
+	while (r > 0) {
+		uint64_t now = now_monotonic_us();
+		int n = poll(&p, 1, now < until_us ? (int)((until_us - now) / 1000 + 1) : 0);
+
+		if (n < 0 && errno != EINTR)
+			return give_up(c, err_sys(e, "hear from the command"));
+		if (n == 0)
+			return give_up(c, err_set(e, ERR_TIMEOUT, "the VPS does not let the command start"));
+		if (n > 0)
+			r = rt_exec_hear(c, e);
+	}
+	return r;
 }

@@ -88,8 +88,10 @@ int rt_helper(struct rt_vps *v, const struct rt_helper *h, pid_t *ret, struct er
 
 	if (r == 0)
 		r = rt_birth_begin(v, &b, e);
-	if (r < 0)
+	if (r < 0) {
+		rt_leave_pidns(v);
 		return r;
+	}
 	pid = rt_birth_clone(&b, &args);
 	if (pid == 0)
 		inside(v, &b.entry, b.theirs, h);

@@ -27,6 +27,16 @@ static int number_links(struct rt_vps *v, int netns_fd, uint32_t (*number)(void 
 	return netns_vps_renumber(&v->network.host, n, netns_fd, e);
 }
 
+/* As the restored VPS's programs know them by. */
+static int renumber_restored(struct rt_vps *v, int netns_fd, struct err *e)
+{
+	int r = v->restore && v->restore->number ? number_links(v, netns_fd, v->restore->number, v->restore->arg, e) : 0;
+
+	if (r < 0)
+		rt_network_down(v);
+	return r;
+}
+
 int rt_network_up(void *ctx, struct err *e)
 {
 	struct rt_vps *v = ctx;
@@ -46,8 +56,8 @@ int rt_network_up(void *ctx, struct err *e)
 		r = netns_loopback_up(fd, e);
 	if (r == 0 && v->network.vps.if_count)
 		r = netns_vps_up(&v->network.host, &v->network.vps, fd, e);
-	if (r == 0 && v->restore && v->restore->number)
-		r = number_links(v, fd, v->restore->number, v->restore->arg, e);
+	if (r == 0)
+		r = renumber_restored(v, fd, e);
 	if (r == 0 && v->restore && v->restore->networked)
 		v->restore->networked(v->restore->arg, fd);
 	return r;

@@ -48,6 +48,10 @@ int rt_enter(int pidfd, struct err *e)
 		return err_sys(e, "enter the VPS");
 	if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
 		return err_sys(e, "become root of the VPS");
+	/* A change of ids has set it to what fs.suid_dumpable says, which may be that the VPS's root can look into our
+	 * memory (prctl(2)). */
+	if (prctl(PR_SET_DUMPABLE, 0) < 0)
+		return err_sys(e, "keep the VPS out of our memory");
 	/* The holder's session keyring is the host's. */
 	if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
 		return err_sys(e, "take a session keyring of its own");

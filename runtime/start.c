@@ -184,7 +184,7 @@ static int open_volume(const struct rt_vps *v, const struct rt_mount *m, struct 
 	struct mount_attr map = { .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)v->userns_fd };
 
 	if (fd < 0)
-		return err_sys(e, "open %s", m->host);
+		return err_sys(e, "mount %s on %s", m->host, m->guest);
 	if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
 		return err_sys(e, "prepare %s", m->host);
 	if (mount_setattr(fd, "", AT_EMPTY_PATH, &map, sizeof(map)) < 0 && errno != EINVAL &&

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 #define FILE_MAX (1024 * 1024)
@@ -34,15 +35,17 @@ static int parse_id(const char *s, unsigned *ret)
 	return 0;
 }
 
-/* A regular file and not a FIFO that would never end; inside a tenant's root. */
+/* Inside a tenant's root, where it may be anything: O_NONBLOCK waits neither for the other end of a FIFO nor for
+ * whoever holds a lease (fcntl(2), F_SETLEASE). */
 static char *read_db(const char *path)
 {
+	cleanup_close int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	char *text = NULL;
 	struct stat st;
 
-	if (stat(path, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return NULL;
-	return fd_read_file_at(AT_FDCWD, path, FILE_MAX, &text, NULL) < 0 ? NULL : text;
+	return fd_read_all(fd, FILE_MAX, &text, NULL) < 0 ? NULL : text;
 }
 
 /* By name, or by number when name is NULL. Returns 1 when found. */
@@ -135,5 +138,6 @@ int rt_user_become(const struct rt_user *u, struct err *e)
 	if (setgroups(u->group_count, u->groups) < 0 || setresgid(u->gid, u->gid, u->gid) < 0 ||
 	    setresuid(u->uid, u->uid, u->uid) < 0)
 		return err_sys(e, "become user %u", u->uid);
-	return 0;
+	/* See rt_enter(). */
+	return prctl(PR_SET_DUMPABLE, 0) < 0 ? err_sys(e, "keep user %u out of our memory", u->uid) : 0;
 }

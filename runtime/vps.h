@@ -169,12 +169,24 @@ struct rt_exec {
 	bool login;        /* argv is empty: the user's shell, as a login shell (`enter`) */
 };
 
+/* One that has been born, and whether it runs is not known as long as `sock` is open. */
+struct rt_command {
+	pid_t pid;
+	int pidfd;  /* the caller's, who reaps it in any case */
+	int sock;
+	int master; /* the caller's: tty only, blocking, once it runs; else -EBADF */
+};
+
 /*
- * Starts it inside all namespaces, cgroup and limits of the VPS, as a child of the caller. Returns
- * when execve has succeeded: *ret_pid, *ret_pidfd (the caller's), *ret_master (tty only, blocking,
- * else -EBADF). ERR_NOCMD and ERR_NOEXEC as rt_start().
+ * Starts it inside all namespaces, cgroup and limits of the VPS, as a child of the caller. How that goes on is told by
+ * c->sock: a tenant can delay it (a lease, a file system that does not answer), so nobody else should have to wait.
  */
-int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio,
-	    pid_t *ret_pid, int *ret_pidfd, int *ret_master, struct err *e);
+int rt_exec(struct rt_vps *v, const struct rt_exec *x, const struct rt_stdio *stdio, struct rt_command *ret,
+	    struct err *e);
+/* What there is to be read from c->sock. 1: there will be more; 0: execve has succeeded; negative: it has failed, and the
+ * process is sent SIGKILL. ERR_NOCMD and ERR_NOEXEC as rt_start(). */
+int rt_exec_hear(struct rt_command *c, struct err *e);
+/* Hears all; fails with ERR_TIMEOUT when it is not known by then (CLOCK_MONOTONIC). */
+int rt_exec_wait(struct rt_command *c, uint64_t until_us, struct err *e);
 
 #endif

@@ -9,6 +9,7 @@
 #include <sys/sysmacros.h>
 
 #define DELTA_ENTRIES_MAX 16000000u
+#define DELTA_NAMES_MAX (2ull << 30) /* bytes of all paths: they are held in memory */
 
 /* Times of change are taken from a clock that ticks every 10 ms at the slowest (CONFIG_HZ=100): what
  * was changed a moment ago may be changed again with no other time. */
@@ -19,7 +20,7 @@ void delta_catalogue_done(struct delta_catalogue *c)
 	for (size_t i = 0; i < c->count; i++)
 		free(c->item[i].path);
 	for (size_t i = 0; i < c->files; i++) {
-		free(c->file[i]->hash);
+		free(c->file[i]->block);
 		free(c->file[i]);
 	}
 	free(c->item);
@@ -138,8 +139,11 @@ int delta_scan_entry(struct delta_scan *s, int dir, const char *above, const cha
 	    sizeof(path))
 		return err_set(e, ERR_USAGE, "%.200s…: the path has more than %d bytes", above,
 			       DELTA_PATH_MAX);
+	s->names += strlen(path) + 1;
 	if (s->c->count >= DELTA_ENTRIES_MAX)
 		return err_set(e, ERR_USAGE, "the tree has more than %u entries", DELTA_ENTRIES_MAX);
+	if (s->names > DELTA_NAMES_MAX)
+		return err_set(e, ERR_USAGE, "the tree's paths have more than %llu GiB", DELTA_NAMES_MAX >> 30);
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno == ENOENT && (may_be_gone || !s->last) ? 0 : err_sys(e, "look at %s", path);
 	if (is_left_out(s, &st)) {
@@ -245,7 +249,7 @@ static void take_digests(struct delta_catalogue *c, const struct delta_catalogue
 
 		if (!old)
 			continue;
-		f->hash = TAKE_PTR(old->hash);
+		f->block = TAKE_PTR(old->block);
 		f->blocks = old->blocks;
 		old->blocks = 0;
 	}

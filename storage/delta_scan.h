@@ -8,12 +8,18 @@
 
 /* The sender's notes: what was seen, and so what the receiver has. */
 
+/* 64 KiB of a file's contents that the receiver has; holes are not among them. */
+struct delta_block {
+	uint64_t index;
+	XXH128_hash_t hash;
+};
+
 /* A file, by whatever names. Its number alone does not tell which: while the tree is walked a file
  * may go and its number be given to one of another type. */
 struct delta_file {
 	uint64_t ino;
 	mode_t type;
-	XXH128_hash_t *hash; /* of each block that was sent; all zero: a hole */
+	struct delta_block *block; /* in order */
 	size_t blocks;
 	size_t first;      /* the place, from 1 on, of an item that is a name of it */
 	/* In this pass: */
@@ -51,7 +57,7 @@ struct delta_scan {
 	bool part;                 /* of a tree: an entry may come without its directory, and is left out */
 	struct delta_catalogue *c; /* gets what is found */
 	struct timespec now;
-	uint64_t left_out;
+	uint64_t left_out, names; /* the latter: bytes of all paths */
 };
 /* Adds the tree's top. */
 int delta_scan_top(struct delta_scan *s, struct err *e);

@@ -445,7 +445,7 @@ static int merge_files(struct delta_touched *t, struct delta_catalogue *now)
 		size_t first = c->file[i]->first;
 
 		if (!first || t->in[first - 1] & IN) {
-			free(c->file[i]->hash);
+			free(c->file[i]->block);
 			free(c->file[i]);
 			continue;
 		}

@@ -83,8 +83,8 @@ static int parse_line(char *line, const char *where, unsigned number, struct sto
 		if (!STREQ(meta_keys[i].name, key))
 			continue;
 		if (set_key(&meta_keys[i], value, t) < 0)
-			return err_set(e, ERR_USAGE, "%s:%u: not a value of `%s`", where, number,
-				       key);
+			return err_set(e, ERR_USAGE, "%s:%u: %.80s is not a value of `%s`", where, number,
+				       *value && str_is_printable(value) ? value : "this", key);
 		return 0;
 	}
 	return 0;

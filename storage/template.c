@@ -217,8 +217,10 @@ int storage_template_remove(const char *lib, const char *name, const char *const
 	if (!name_is_valid(name))
 		return err_set(e, ERR_USAGE, "template %.80s: not a name", name);
 	for (size_t i = 0; used && used[i]; i++)
-		if (strncmp(used[i], name, len) == 0 && used[i][len] == '/')
-			return err_set(e, ERR_STATE, "template %s: in use", name);
+		if (strncmp(used[i], name, len) == 0 && used[i][len] == '/') {
+			err_set(e, ERR_STATE, "template %s: in use", name);
+			return err_hint(e, "vps list -o name,template says by whom");
+		}
 	templates = open_templates(lib);
 	if (templates < 0 && templates != -ENOENT)
 		return err_code(e, templates, "open %s/templates", lib);

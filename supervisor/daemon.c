@@ -25,7 +25,9 @@
  * that nobody has taken note of, and creations and removals that were left in the middle.
  */
 
-#define HELLO_US (3 * 1000000ULL) /* monitors that say nothing do not keep the clients waiting */
+/* Monitors that say nothing do not keep the clients waiting for ever; one of a machine that stalls is to be heard, as
+ * without it a VPS that runs has no pid. */
+#define HELLO_US (10 * 1000000ULL)
 #define RETRY_US 20000
 #define RETRIES 500
 

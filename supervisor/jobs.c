@@ -24,6 +24,8 @@ struct job {
 	json_t *request;
 	int fds[JOB_FDS_MAX];
 	size_t nfds;
+	bool waits;
+	uid_t uid;
 	job_progress progress, prepared;
 	job_done done;
 	void *ctx;
@@ -43,7 +45,8 @@ struct jobs {
 	int lock_fd;
 	char program[4096];
 	struct job *all, **end; /* in the order they came */
-	size_t running, count;
+	size_t running; /* without those that wait */
+	size_t count;
 };
 
 int job_line_parse(const char *line, size_t len, json_t **ret, struct err *ret_error)
@@ -84,7 +87,7 @@ static void job_free(struct job *job)
 	else
 		job->jobs->end = job->link;
 	job->jobs->count--;
-	if (job->pid)
+	if (job->pid && !job->waits)
 		job->jobs->running--;
 	sd_event_source_disable_unref(job->child);
 	sd_event_source_disable_unref(job->io);
@@ -261,7 +264,7 @@ static int job_spawn(struct job *job, struct err *e)
 	r = sup_spawn(j->program, (const char *[]){ "vps-worker", NULL }, fds, n, &job->pid, e);
 	if (r < 0)
 		return r;
-	j->running++;
+	j->running += !job->waits;
 	r = sd_event_add_child(j->event, &job->child, job->pid, WEXITED, job_on_child, job);
 	if (r >= 0)
 		r = sd_event_add_io(j->event, &job->io, job->out, EPOLLIN, job_on_io, job);
@@ -280,13 +283,25 @@ static bool key_is_busy(const struct job *job)
 	return false;
 }
 
+/* Those that wait are no more than there may be calls: they can be counted. */
+static bool has_place(const struct job *job)
+{
+	size_t same = 0;
+
+	if (!job->waits)
+		return job->jobs->running < JOBS_RUNNING_MAX;
+	for (const struct job *o = job->jobs->all; o; o = o->next)
+		same += o->waits && o->pid && o->uid == job->uid;
+	return same < JOBS_RUNNING_MAX;
+}
+
 static int on_kick(sd_event_source *s, void *userdata)
 {
 	struct jobs *j = userdata;
 
 	(void)s;
-	for (struct job *job = j->all; job && j->running < JOBS_RUNNING_MAX; job = job->next) {
-		if (job->pid || job->failed || key_is_busy(job))
+	for (struct job *job = j->all; job; job = job->next) {
+		if (job->pid || job->failed || !has_place(job) || key_is_busy(job))
 			continue;
 		if (job_spawn(job, &job->error) == 0)
 			continue;
@@ -341,7 +356,7 @@ int job_submit(struct jobs *j, const struct job_spec *spec, struct job **ret, st
 		return err_code(e, -ENOMEM, "make a job");
 	}
 	*job = (struct job){ .jobs = j, .request = spec->request, .progress = spec->progress,
-			     .prepared = spec->prepared,
+			     .prepared = spec->prepared, .waits = spec->waits, .uid = spec->uid,
 			     .done = spec->done, .ctx = spec->ctx, .out = -EBADF };
 	job->link = j->end;
 	*j->end = job;

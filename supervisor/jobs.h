@@ -6,6 +6,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <sys/types.h>
 #include <systemd/sd-event.h>
 
 /*
@@ -27,7 +28,7 @@ enum {
 
 #define JOB_FDS_MAX 4
 #define JOB_LINE_MAX (1u << 20)
-#define JOBS_RUNNING_MAX 8
+#define JOBS_RUNNING_MAX 8 /* of those that wait for nobody, and of one user's others */
 
 struct jobs;
 struct job;
@@ -41,6 +42,10 @@ struct job_spec {
 	json_t *request; /* taken over */
 	const int *fds;  /* duplicated */
 	size_t nfds;
+	/* It reads from or writes to a client or another host, which may take as long as it likes: it stands in
+	 * the way of its own user's alone. */
+	bool waits;
+	uid_t uid; /* whose it is, then */
 	job_progress progress; /* may be NULL */
 	job_progress prepared; /* may be NULL */
 	job_done done;

@@ -4,11 +4,13 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
+#include "netns/netns.h"
 #include "runtime/settings.h"
 
 /* The ports that are new are nobody else's on the host. */
 static int check_new_ports(const struct sup_vps *v, const struct config *now, struct err *e)
 {
+	const struct netns_host *h = network_host(v->d);
 	const char *text, *old;
 	int r = 0;
 
@@ -19,7 +21,7 @@ static int check_new_ports(const struct sup_vps *v, const struct config *now, st
 		for (size_t k = 0; (old = config_get_nth(&v->config, "publish", k)); k++)
 			had = had || STREQ(old, text);
 		if (!had && netns_publish_parse(text, &p, e) == 0)
-			r = netns_publish_is_free(&p, e);
+			r = netns_publish_is_free(&p, e) ?: netns_publish_elsewhere(h, &p, 1, e);
 	}
 	return r;
 }
@@ -240,12 +242,24 @@ void method_set_text(struct server_call *c, void *userdata)
 				  "old", call_string(c, "old"), "text", call_string(c, "text")));
 }
 
+static json_t *list_settings(const struct config *c)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < c->count; i++)
+		if (c->lines[i].key)
+			json_array_append_new(list, json_pack("{s:s, s:s}", "key", c->lines[i].key, "value",
+							      c->lines[i].value));
+	return list;
+}
+
 void method_get_config(struct server_call *c, void *userdata)
 {
 	struct sup_vps *v = method_vps(c, userdata, "GetConfig");
 	cleanup_close int fd = -EBADF;
 	cleanup_free char *text = NULL;
 	struct config now = { 0 };
+	char dir[512], file[600];
 	json_t *list, *t;
 	size_t len;
 	struct err e;
@@ -253,6 +267,7 @@ void method_get_config(struct server_call *c, void *userdata)
 
 	if (!v)
 		return;
+	snprintf(file, sizeof(file), "%s/config", host_root_lib(&v->d->root, v->name, dir));
 	fd = vps_open_lib(v, &e);
 	r = fd < 0 ? fd : fd_read_file_at(fd, "config", CONFIG_MAX, &text, &len);
 	if (fd >= 0 && r < 0)
@@ -264,14 +279,10 @@ void method_get_config(struct server_call *c, void *userdata)
 		method_fail(c, "config", v->name, &e);
 		return;
 	}
-	list = json_array();
 	/* One that is damaged is given as it is, so that it can be edited. */
-	if (config_parse(&now, text, len, "config", &e) == 0)
-		for (size_t i = 0; i < now.count; i++)
-			if (now.lines[i].key)
-				json_array_append_new(list, json_pack("{s:s, s:s}", "key",
-								      now.lines[i].key, "value",
-								      now.lines[i].value));
+	r = config_parse(&now, text, len, file, &e);
+	list = list_settings(&now);
 	config_done(&now);
-	server_reply(c, json_pack("{s:o, s:o}", "settings", list, "text", t), NULL, 0);
+	server_reply(c, json_pack("{s:o, s:o, s:s*}", "settings", list, "text", t, "damaged", r < 0 ? e.msg : NULL),
+		     NULL, 0);
 }

@@ -85,19 +85,26 @@ static json_t *copy_request(struct sup_vps *v, const char *verb, const char *pat
 	return q;
 }
 
+/* Its files are somebody else's in these states. */
+static const char *const in_the_way[SUP_STATE_COUNT] = {
+	[SUP_STOPPING] = "stopping",	 [SUP_STARTING] = "starting",
+	[SUP_SUSPENDED] = "suspended",	 [SUP_SAVING] = "being saved",
+	[SUP_RESTORING] = "being resumed", [SUP_DESTROYING] = "being destroyed",
+};
+
 static void copy_files(struct server_call *c, struct sup_vps *v, const char *verb)
 {
 	struct copy *p = calloc(1, sizeof(*p));
 	cleanup_close int fd = call_take_fd(c, 0);
-	struct job_spec job = { .fds = &fd, .nfds = 1, .done = on_copied, .ctx = p };
+	struct job_spec job = { .fds = &fd, .nfds = 1, .waits = true, .uid = call_uid(c),
+				.done = on_copied, .ctx = p };
 	struct err e;
 	int r = 0;
 
 	if (!p)
 		r = err_code(&e, -ENOMEM, "%s %s", verb, v->name);
-	else if (v->state == SUP_STOPPING || v->state == SUP_STARTING || v->state == SUP_DESTROYING ||
-		 v->state == SUP_SUSPENDED || v->state == SUP_SAVING || v->state == SUP_RESTORING)
-		r = err_set(&e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
+	else if (in_the_way[v->state])
+		r = err_set(&e, ERR_STATE, "%s %s: it is %s", verb, v->name, in_the_way[v->state]);
 	if (r < 0 && v->state == SUP_SUSPENDED)
 		err_hint(&e, "vps resume %s; its files belong to what it was doing", v->name);
 	if (r == 0) {

@@ -121,8 +121,8 @@ static void look(struct server_call *c, struct sup_daemon *d, bool verify)
 {
 	struct looking *l = calloc(1, sizeof(*l));
 	int fds[2] = { call_take_fd(c, 0), verify ? -EBADF : call_take_fd(c, 1) };
-	struct job_spec job = { .fds = fds, .nfds = verify ? 1 : 2, .done = on_looked, .ctx = l,
-				.progress = verify ? on_progress : NULL };
+	struct job_spec job = { .fds = fds, .nfds = verify ? 1 : 2, .waits = true, .uid = call_uid(c),
+				.done = on_looked, .ctx = l, .progress = verify ? on_progress : NULL };
 	struct err e;
 	int r = 0;
 

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/capability.h>
@@ -97,6 +98,7 @@ static void accept_control(struct mon *m)
 		close(fd);
 		return;
 	}
+	mon_exec_forget(m);
 	mon_save_alone(m);
 	fd_close(&m->control);
 	m->control = fd;
@@ -129,9 +131,9 @@ static void reap_session(const struct mon *m, struct mon_session *s)
 {
 	siginfo_t info;
 
-	if (waitid(P_PIDFD, (id_t)s->pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+	if (waitid(P_PIDFD, (id_t)s->command.pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
 		return;
-	fd_close(&s->pidfd);
+	fd_close(&s->command.pidfd);
 	if (m->state == MON_SUSPENDED)
 		mon_session_end(s, SESSION_ERROR, 0);
 	else
@@ -163,8 +165,9 @@ static bool vps_ended(struct mon *m, int *ret_status)
 	if (rt_reap(m->vps, &x, &e) < 0)
 		log_error("%s: %s", m->spec.name, e.msg);
 	mon_console_drain(m);
+	mon_exec_expire(m, true);
 	for (struct mon_session *s = m->sessions; s; s = s->next)
-		if (s->pidfd >= 0)
+		if (s->command.pidfd >= 0)
 			reap_session(m, s);
 	mon_watch_end(m);
 	rt_finish(m->vps);
@@ -218,7 +221,8 @@ static size_t fill_poll(struct mon *m, struct pollfd *p)
 		short ev = s->ended || (s->run && m->held_len) ? POLLIN | POLLOUT : POLLIN;
 
 		p[n++] = (struct pollfd){ .fd = s->dead ? -1 : s->sock, .events = ev };
-		p[n++] = (struct pollfd){ .fd = s->pidfd, .events = POLLIN };
+		p[n++] = (struct pollfd){ .fd = s->command.sock >= 0 ? s->command.sock : s->command.pidfd,
+					  .events = POLLIN };
 	}
 	return n;
 }
@@ -235,11 +239,16 @@ static int poll_timeout(struct mon *m)
 		at = m->restart_at_us;
 	if (m->watch_at_us && m->watch_at_us < at)
 		at = m->watch_at_us;
+	for (const struct mon_session *s = m->sessions; s; s = s->next)
+		if (s->command.sock >= 0 && s->give_up_us < at)
+			at = s->give_up_us;
 	if (m->vps && rt_console_fd(m->vps) >= 0 && m->held_len == 0 && !mon_console_wanted(m) &&
 	    now + 5000 < at)
 		at = now + 5000; /* the output's budget refills */
 	if (at == UINT64_MAX)
 		return -1;
+	if (at > now + (uint64_t)INT_MAX * 1000)
+		return INT_MAX;
 	return at <= now ? 0 : (int)((at - now) / 1000 + 1);
 }
 
@@ -249,7 +258,9 @@ static void serve_sessions(struct mon *m, const struct pollfd *p)
 
 	/* New ones are put in front, by the control socket alone, which is served afterwards. */
 	for (struct mon_session *s = m->sessions; s; s = s->next, n += 2) {
-		if (p[n + 1].revents)
+		if (p[n + 1].revents && s->command.sock >= 0)
+			mon_exec_heard(m, s);
+		else if (p[n + 1].revents)
 			reap_session(m, s);
 		if (p[n].revents & POLLOUT) {
 			mon_session_flush(s);
@@ -272,6 +283,7 @@ static void serve_timers(struct mon *m)
 
 	if (m->signal_at_us && now >= m->signal_at_us && m->vps && mon_signal_init(m, &e) < 0)
 		log_error("%s", e.msg);
+	mon_exec_expire(m, false);
 	if (m->watch_at_us && now >= m->watch_at_us)
 		m->watch_at_us = 0;
 	if (m->kill_at_us && now >= m->kill_at_us) {

@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <signal.h>
 
+enum { ANSWER_LATER = 1 }; /* what an operation may return */
+
 /* A request with the fds that came with it; those that a handler keeps it takes out. */
 struct request {
 	json_t *j;
@@ -32,6 +34,7 @@ static int op_pause(struct mon *m, struct request *q, struct err *e)
 	(void)q;
 	if (m->state != MON_RUNNING)
 		return err_set(e, ERR_STATE, "pause %s: it is %s", m->spec.name, mon_state_name(m));
+	mon_exec_expire(m, true);
 	r = rt_freeze(m->vps, e);
 	if (r < 0)
 		return err_wrap(e, "pause %s", m->spec.name);
@@ -56,96 +59,11 @@ static int op_resume(struct mon *m, struct request *q, struct err *e)
 	return 0;
 }
 
-static int take_strings(json_t *array, struct strv *v)
-{
-	json_t *item;
-	size_t i;
-
-	json_array_foreach(array, i, item)
-		if (!json_is_string(item) || strv_add(v, json_string_value(item)) < 0)
-			return -EINVAL;
-	return 0;
-}
-
-/* Cut short it would be the name of something else. */
-static int take_text(json_t *j, const char *key, char *buf, size_t size, struct err *e)
-{
-	const char *s = json_string_value(json_object_get(j, key));
-
-	if (s && strlen(s) >= size)
-		return err_set(e, ERR_USAGE, "%s: too long (%zu bytes, at most %zu)", key, strlen(s), size - 1);
-	snprintf(buf, size, "%s", s ? s : "");
-	return 0;
-}
-
-static int parse_exec(json_t *j, struct rt_exec *x, struct err *e)
-{
-	int r = take_text(j, "user", x->user, sizeof(x->user), e);
-
-	if (r == 0)
-		r = take_text(j, "cwd", x->cwd, sizeof(x->cwd), e);
-	if (r < 0)
-		return r;
-	x->tty = json_is_true(json_object_get(j, "tty"));
-	x->login = json_is_true(json_object_get(j, "login"));
-	x->rows = (unsigned short)json_integer_value(json_object_get(j, "rows"));
-	x->cols = (unsigned short)json_integer_value(json_object_get(j, "cols"));
-	if (take_strings(json_object_get(j, "argv"), &x->argv) < 0 ||
-	    take_strings(json_object_get(j, "env"), &x->env) < 0)
-		return err_set(e, ERR_DAEMON, "malformed request");
-	return x->argv.count || x->login ? 0 : err_set(e, ERR_DAEMON, "malformed request");
-}
-
-static int run_exec(struct mon *m, const struct rt_exec *x, const struct rt_stdio *stdio,
-		    struct mon_session *s, struct err *e)
-{
-	int master = -EBADF, r;
-
-	r = rt_exec(m->vps, x, stdio, &s->pid, &s->pidfd, &master, e);
-	if (r < 0) {
-		session_send(s->sock, SESSION_ERROR, 0, e, sizeof(*e), -EBADF);
-		s->dead = true;
-		return r;
-	}
-	if (session_send(s->sock, SESSION_STARTED, (int32_t)s->pid, NULL, 0, master) < 0) {
-		pidfd_signal(s->pidfd, SIGHUP);
-		s->dead = true;
-	}
-	fd_close(&master);
-	return 0;
-}
-
 static int op_exec(struct mon *m, struct request *q, struct err *e)
 {
-	struct rt_stdio stdio = { { -EBADF, -EBADF, -EBADF } };
-	struct rt_exec x = { 0 };
-	struct mon_session *s;
-	int r;
+	int r = mon_exec(m, json_integer_value(json_object_get(q->j, "id")), q->j, q->fd, q->nfds, e);
 
-	if (m->state != MON_RUNNING && m->state != MON_STOPPING)
-		return err_set(e, ERR_STATE, "exec in %s: it is %s", m->spec.name,
-			       mon_state_name(m));
-	r = parse_exec(q->j, &x, e);
-	if (r == 0 && q->nfds != (x.tty ? 1U : 4U))
-		r = err_set(e, ERR_DAEMON, "malformed request");
-	if (r < 0) {
-		strv_done(&x.argv);
-		strv_done(&x.env);
-		return r;
-	}
-	for (size_t i = 1; i < q->nfds; i++)
-		stdio.fd[i - 1] = q->fd[i];
-	s = mon_session_new(m, q->fd[0]);
-	if (s) {
-		q->fd[0] = -EBADF;
-		r = run_exec(m, &x, &stdio, s, e);
-	} else {
-		r = err_set(e, ERR_NOSPACE, "exec in %s: too many sessions (%d)", m->spec.name,
-			    MON_SESSIONS_MAX);
-	}
-	strv_done(&x.argv);
-	strv_done(&x.env);
-	return r;
+	return r < 0 ? r : ANSWER_LATER;
 }
 
 static int op_console(struct mon *m, struct request *q, struct err *e)
@@ -312,10 +230,10 @@ static const struct {
 	{ "commit", op_commit },   { "abort", op_abort },
 };
 
-static void answer(struct mon *m, json_t *id, int r, const struct err *e)
+void mon_answer(struct mon *m, json_int_t id, int r, const struct err *e)
 {
 	int status = r >= 0 ? 0 : e->code ? e->code : ERR_FAIL;
-	json_t *j = json_pack("{s:O,s:i}", "reply", id, "status", status);
+	json_t *j = json_pack("{s:I,s:i}", "reply", id, "status", status);
 
 	if (!status && e->msg[0])
 		json_object_set_new(j, "note", json_string(e->msg));
@@ -329,20 +247,24 @@ static void answer(struct mon *m, json_t *id, int r, const struct err *e)
 static void dispatch(struct mon *m, struct request *q)
 {
 	const char *name = json_string_value(json_object_get(q->j, "op"));
-	json_t *id = json_object_get(q->j, "id");
+	json_t *j = json_object_get(q->j, "id");
+	json_int_t id = json_integer_value(j);
 	struct err e = { 0 };
 
-	if (!name || !json_is_integer(id)) {
+	if (!name || !json_is_integer(j)) {
 		log_warn("%s: a request without op or id", m->spec.name);
 		return;
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
 		if (STREQ(ops[i].name, name)) {
-			answer(m, id, ops[i].fn(m, q, &e), &e);
+			int r = ops[i].fn(m, q, &e);
+
+			if (r != ANSWER_LATER)
+				mon_answer(m, id, r, &e);
 			return;
 		}
 	}
-	answer(m, id, err_set(&e, ERR_DAEMON, "unknown request %.32s", name), &e);
+	mon_answer(m, id, err_set(&e, ERR_DAEMON, "unknown request %.32s", name), &e);
 }
 
 /* The whole of one that is too long for a packet, out of the file that came first. */
@@ -368,7 +290,7 @@ static void refuse(struct mon *m, const json_t *head, const char *why)
 
 	log_warn("%s: %s", m->spec.name, why);
 	if (json_is_integer(id))
-		answer(m, id, err_set(&e, ERR_DAEMON, "%s", why), &e);
+		mon_answer(m, json_integer_value(id), err_set(&e, ERR_DAEMON, "%s", why), &e);
 }
 
 static void take(struct mon *m, struct request *q, const char *packet, size_t len)

@@ -33,8 +33,9 @@ struct mon_session {
 	bool input;      /* may type */
 	bool run;        /* `vps run`: init's exit is its exit, hanging up stops the VPS */
 	bool dead;       /* to be freed at the end of the round */
-	int pidfd;       /* exec: the command; -EBADF else */
-	pid_t pid;
+	struct rt_command command; /* of exec; its fds are -EBADF else */
+	json_int_t asked;          /* the request that waits until it runs; 0: none does */
+	uint64_t give_up_us;       /* CLOCK_MONOTONIC, as long as it does not run */
 	uint64_t dropped;/* bytes of output since the last one that went through */
 	bool ended;      /* the last message waits in `end_*` for room */
 	enum session_type end_type;
@@ -113,6 +114,17 @@ void mon_start_failed(struct mon *m, const struct err *e);
 
 /* monitor_control.c: one packet of vpsd. Returns -EPIPE when it is gone. */
 int mon_control(struct mon *m);
+void mon_answer(struct mon *m, json_int_t id, int r, const struct err *e);
+
+/* monitor_exec.c: a command in the VPS. The session's socket (fds[0]) is taken over; the others are its stdin, stdout and
+ * stderr. 0: it is on its way, and `id` will be answered. */
+int mon_exec(struct mon *m, json_int_t id, json_t *request, int *fds, size_t nfds, struct err *e);
+/* There is something to be read from s->command.sock. */
+void mon_exec_heard(struct mon *m, struct mon_session *s);
+/* Those that do not get started in their time; with `all`, none is under way afterwards. */
+void mon_exec_expire(struct mon *m, bool all);
+/* Who has asked is gone. */
+void mon_exec_forget(struct mon *m);
 /* Sends the stop signal, or waits until init takes it. */
 int mon_signal_init(struct mon *m, struct err *e);
 int mon_stop(struct mon *m, uint64_t timeout_us, bool force, struct err *e);

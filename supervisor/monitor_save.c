@@ -41,6 +41,7 @@ int mon_save(struct mon *m, struct err *e)
 	r = mon_record_spec(m, e);
 	if (r < 0)
 		return r;
+	mon_exec_expire(m, true); /* what is half inside is nothing to be saved */
 	m->was_paused = m->state == MON_PAUSED;
 	m->state = MON_SAVING;
 	return 0;

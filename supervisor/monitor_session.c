@@ -15,6 +15,7 @@
 
 #define HISTORY_MAX ((off_t)64 * 1024) /* bytes shown to one who attaches */
 #define GONE_TIMEOUT_US 10000000       /* clean stop of a sandbox whose client hung up */
+#define PATIENCE_US 5000000            /* with slow clients, all of them together, when it is over */
 
 struct mon_session *mon_session_new(struct mon *m, int sock)
 {
@@ -30,7 +31,7 @@ struct mon_session *mon_session_new(struct mon *m, int sock)
 		return NULL;
 	fd_set_nonblock(sock, true);
 	s->sock = sock;
-	s->pidfd = -EBADF;
+	s->command = (struct rt_command){ .pidfd = -EBADF, .sock = -EBADF, .master = -EBADF };
 	s->next = m->sessions;
 	m->sessions = s;
 	return s;
@@ -76,8 +77,8 @@ static void on_signal(struct mon *m, struct mon_session *s, int sig)
 {
 	if (!may_forward(sig))
 		return;
-	if (s->pidfd >= 0)
-		pidfd_signal(s->pidfd, sig);
+	if (s->command.pidfd >= 0)
+		pidfd_signal(s->command.pidfd, sig);
 	else if (s->run && m->vps && sig == SIGKILL)
 		mon_stop(m, 0, true, &(struct err){ 0 });
 	else if (s->run && m->vps)
@@ -98,8 +99,8 @@ static void on_input(struct mon *m, struct mon_session *s, const char *data, siz
 void mon_session_gone(struct mon *m, struct mon_session *s)
 {
 	s->dead = true;
-	if (s->pidfd >= 0)
-		pidfd_signal(s->pidfd, SIGHUP);
+	if (s->command.pidfd >= 0)
+		pidfd_signal(s->command.pidfd, SIGHUP);
 	if (s->run && m->vps && m->state != MON_STOPPING)
 		mon_stop(m, GONE_TIMEOUT_US, false, &(struct err){ 0 });
 }
@@ -172,7 +173,7 @@ void mon_sessions_sweep(struct mon *m)
 	while (*at) {
 		struct mon_session *s = *at;
 
-		if (!s->dead || s->pidfd >= 0) { /* a command that still runs is reaped first */
+		if (!s->dead || s->command.pidfd >= 0) { /* a command that still runs is reaped first */
 			if (s->dead)
 				fd_close(&s->sock);
 			at = &s->next;
@@ -184,22 +185,31 @@ void mon_sessions_sweep(struct mon *m)
 	}
 }
 
+/* It may block until then. */
+static void wait_for_room(struct mon_session *s, uint64_t until)
+{
+	uint64_t now = now_monotonic_us(), left = now < until ? until - now : 0;
+	struct timeval patience = { .tv_sec = (time_t)(left / 1000000), .tv_usec = (suseconds_t)(left % 1000000) };
+
+	if (left && setsockopt(s->sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0)
+		fd_set_nonblock(s->sock, false);
+}
+
 void mon_sessions_close(struct mon *m, int32_t status)
 {
-	struct timeval patience = { .tv_sec = 5 };
+	uint64_t until = now_monotonic_us() + PATIENCE_US;
 
 	for (struct mon_session *s = m->sessions; s; s = s->next) {
 		if (s->sock < 0 || s->dead)
 			continue;
-		setsockopt(s->sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-		fd_set_nonblock(s->sock, false);
+		wait_for_room(s, until);
 		if (m->held_len && s->run)
 			session_send(s->sock, SESSION_OUTPUT, 0, m->held, m->held_len, -EBADF);
 		if (s->run)
 			mon_session_end(s, SESSION_EXIT, status);
-		else if (s->pid && m->state == MON_SUSPENDED)
+		else if (s->command.pid && m->state == MON_SUSPENDED)
 			mon_session_end(s, SESSION_ERROR, 0);
-		else if (s->pid)
+		else if (s->command.pid)
 			mon_session_end(s, SESSION_EXIT, 128 + SIGKILL);
 		else
 			mon_session_end(s, SESSION_CLOSED, 0);

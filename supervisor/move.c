@@ -183,7 +183,7 @@ static void on_prepared(void *ctx, json_t *what)
 
 static int submit(struct moving *m, struct err *e)
 {
-	struct job_spec job = { .key = m->vps->name, .nfds = 2, .progress = on_progress,
+	struct job_spec job = { .key = m->vps->name, .nfds = 2, .waits = true, .progress = on_progress,
 				.prepared = on_prepared, .done = on_done, .ctx = m };
 	int pair[2] = { -EBADF, -EBADF }, r;
 

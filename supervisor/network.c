@@ -251,6 +251,9 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 			stop_dns(n); /* ours is not in the way: it is the gateway's alone */
 		r = netns_publish_is_free(&mine.publish[i], e);
 	}
+	/* One that comes running may come from a state root of this very host, where it has them until then. */
+	if (r == 0 && !v->arriving)
+		r = netns_publish_elsewhere(&n->host, mine.publish, mine.vps.publish_count, e);
 	rt_network_done(&mine);
 	n->linger = sd_event_source_disable_unref(n->linger);
 	if (r == 0 && !n->up) {

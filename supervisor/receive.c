@@ -163,7 +163,7 @@ static void on_progress(void *ctx, json_t *progress)
 static int submit(struct receiving *r, struct err *e)
 {
 	cleanup_free char *text = config_format(&r->config);
-	struct job_spec job = { .key = r->name, .nfds = 2, .progress = on_progress,
+	struct job_spec job = { .key = r->name, .nfds = 2, .waits = true, .progress = on_progress,
 				.prepared = arrival_stage, .done = on_received, .ctx = r };
 	int pair[2] = { -EBADF, -EBADF }, image[2] = { -EBADF, -EBADF }, ret;
 
@@ -258,7 +258,8 @@ static json_t *busy_ids(const struct sup_daemon *d)
 
 static int begin(struct receiving *r, struct err *e)
 {
-	struct job_spec job = { .fds = (int[]){ r->in, r->out }, .nfds = 2, .done = on_offer, .ctx = r };
+	struct job_spec job = { .fds = (int[]){ r->in, r->out }, .nfds = 2, .waits = true,
+				.done = on_offer, .ctx = r };
 
 	job.request = json_pack("{s:s, s:s, s:o}", "op", "move-offer", "lib", r->d->root.lib, "busy",
 				busy_ids(r->d));

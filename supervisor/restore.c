@@ -84,8 +84,8 @@ static void on_cancel(struct server_call *c, void *userdata)
 int restore_begin(struct sup_vps *v, int fd, const char *file, struct server_call *c, struct err *e)
 {
 	struct restoring *r = calloc(1, sizeof(*r));
-	struct job_spec job = { .key = v->name, .fds = &fd, .nfds = fd >= 0, .progress = on_progress,
-				.done = on_adopted, .ctx = r };
+	struct job_spec job = { .key = v->name, .fds = &fd, .nfds = fd >= 0, .waits = fd >= 0,
+				.uid = call_uid(c), .progress = on_progress, .done = on_adopted, .ctx = r };
 	char lib[512];
 	int n;
 

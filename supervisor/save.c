@@ -25,6 +25,7 @@ struct saving {
 	char verb[16], compress[8];
 	bool leave, files, paused;
 	int fd;             /* where to; -EBADF: a place of its own */
+	uid_t uid;          /* whose that is */
 	char *file;         /* what the user calls that */
 	bool cancelled;
 	bool committed;     /* the record is on disk */
@@ -275,8 +276,8 @@ static json_t *job_request(const struct saving *s)
 
 static int submit(struct saving *s, struct err *e)
 {
-	struct job_spec job = { .key = s->vps->name, .progress = on_progress, .prepared = on_prepared,
-				.done = on_saved, .ctx = s };
+	struct job_spec job = { .key = s->vps->name, .waits = s->fd >= 0, .uid = s->uid, .progress = on_progress,
+				.prepared = on_prepared, .done = on_saved, .ctx = s };
 	int pair[2], r;
 
 	if (s->cancelled)
@@ -331,7 +332,7 @@ int save_begin(struct sup_vps *v, const struct save_request *q, struct server_ca
 	if (!s)
 		return err_code(e, -ENOMEM, "%s %s", q->verb, v->name);
 	*s = (struct saving){ .vps = v, .call = c, .word = -EBADF, .worker = -EBADF, .leave = q->leave,
-			      .files = q->files, .paused = v->state == SUP_PAUSED,
+			      .uid = call_uid(c), .files = q->files, .paused = v->state == SUP_PAUSED,
 			      .file = q->file ? strdup(q->file) : NULL };
 	s->fd = q->fd < 0 ? -EBADF : fcntl(q->fd, F_DUPFD_CLOEXEC, 3);
 	snprintf(s->verb, sizeof(s->verb), "%s", q->verb);
@@ -339,6 +340,8 @@ int save_begin(struct sup_vps *v, const struct save_request *q, struct server_ca
 	r = proc_random_uuid(s->id);
 	if (r < 0)
 		err_code(e, r, "make a UUID");
+	else if (q->fd >= 0 && s->fd < 0)
+		r = err_code(e, -EMFILE, "keep the file");
 	else
 		r = link_request(v->link, json_pack("{s:s}", "op", "save"), NULL, 0, on_ready, s, e);
 	v->saving = s;

@@ -24,13 +24,15 @@ struct spare {
 	sd_event_source *timer;
 };
 
-/* Reaps it; that it is gone is told by the end of its connection. */
+/*
+ * Reaps it; that it is gone is told by the end of its connection. The loop lets go of the source: its pid is free for
+ * another child, and the loop has one source a pid.
+ */
 static int on_child(sd_event_source *s, const siginfo_t *si, void *userdata)
 {
-	(void)s;
 	(void)userdata;
 	log_debug("monitor %d ended", (int)si->si_pid);
-	return 0;
+	return sd_event_source_set_floating(s, false);
 }
 
 static int find_program(char program[4096], struct stat *st, struct err *e)

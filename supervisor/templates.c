@@ -245,8 +245,8 @@ static void make(struct sup_daemon *d, struct server_call *c, const char *name, 
 {
 	struct making *m = calloc(1, sizeof(*m));
 	char key[96];
-	struct job_spec job = { .key = key, .request = request, .progress = on_progress,
-				.done = on_made, .ctx = m, .fds = &fd, .nfds = fd >= 0 };
+	struct job_spec job = { .key = key, .request = request, .progress = on_progress, .done = on_made, .ctx = m,
+				.fds = &fd, .nfds = fd >= 0, .waits = fd >= 0, .uid = call_uid(c) };
 	struct err e;
 
 	snprintf(key, sizeof(key), "/build/%s", name);

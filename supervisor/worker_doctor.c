@@ -313,7 +313,7 @@ static const struct check {
 	{ "network macvlan", check_network, "macvlan",
 	  "without it mode=macvlan cannot be used: CONFIG_MACVLAN" },
 	{ "host firewall", check_firewall, NULL,
-	  "VPSs are cut off until rules there accept the bridge as iifname, and at a forward hook as oifname" },
+	  "VPSs are cut off until rules there accept the bridge: as iifname (-i), and at a forward hook as oifname (-o)" },
 	{ "pressure (PSI)", check_psi, "/proc/pressure/memory",
 	  "boot with psi=1 for pressure figures; all else works without" },
 	{ "lxcfs", check_path, "/var/lib/lxcfs/proc",

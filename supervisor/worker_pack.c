@@ -11,11 +11,14 @@
 #include <archive_entry.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdbool.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/sysmacros.h>
 
 #define DEPTH_MAX 256 /* one fd each */
+#define TEXT_MAX (1U << 20)
 
 struct pack {
 	struct archive *out;
@@ -80,6 +83,32 @@ static int put_data(struct pack *p, int fd, uint64_t size, struct err *e)
 	return 0;
 }
 
+/* The kernel makes its text when it is read, and tells no size, or a page's. */
+static bool is_text_of_kernel(int fd)
+{
+	struct statfs s;
+
+	return fstatfs(fd, &s) == 0 && (s.f_type == PROC_SUPER_MAGIC || s.f_type == SYSFS_MAGIC ||
+					s.f_type == CGROUP2_SUPER_MAGIC || s.f_type == CGROUP_SUPER_MAGIC);
+}
+
+/* What cannot be read is empty: /proc has files that are for their own process, or for writing. */
+static int put_text(struct pack *p, int fd, struct statx *st, struct err *e)
+{
+	cleanup_free char *data = malloc(TEXT_MAX);
+	ssize_t n = data ? fd_read_full(fd, data, TEXT_MAX) : -ENOMEM;
+	int r;
+
+	if (!data)
+		return err_code(e, -ENOMEM, "read %s", p->name.data);
+	st->stx_size = n > 0 ? (uint64_t)n : 0;
+	p->bytes += st->stx_size;
+	r = put_header(p, st, NULL, e);
+	if (r == 0 && n > 0 && archive_write_data(p->out, data, (size_t)n) < 0)
+		r = archive_bad(p, e);
+	return r;
+}
+
 static int put_file(struct pack *p, int dir, const char *name, struct err *e)
 {
 	cleanup_close int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -93,6 +122,8 @@ static int put_file(struct pack *p, int dir, const char *name, struct err *e)
 	r = look_at(fd, "", &st);
 	if (r < 0 || !S_ISREG(st.stx_mode)) /* it has been exchanged */
 		return 0;
+	if (is_text_of_kernel(fd))
+		return put_text(p, fd, &st, e);
 	r = put_header(p, &st, NULL, e);
 	return r < 0 ? r : put_data(p, fd, st.stx_size, e);
 }

@@ -177,6 +177,19 @@ vps_pid() {
 	vps list --json | jq -r --arg n "$1" '.[] | select(.name == $n).pid'
 }
 
+# A template's busybox init takes signals from when it has begun what its inittab names; one that comes from
+# inside before that is lost. (A stop by vps waits for that itself.)
+init_is_up() {
+	[ -n "$(pgrep -P "$(vps_pid "$1")")" ]
+}
+
+# flip FILE OFFSET: the byte there is another one, whatever it was.
+flip() {
+	local byte
+	byte=$(od -An -tu1 -j "$2" -N 1 "$1")
+	printf "\\x$(printf %02x $((byte ^ 255)))" | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
 # --- assertions -----------------------------------------------------------------------------------
 
 fail() {

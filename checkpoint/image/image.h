@@ -145,6 +145,9 @@ int ckpt_read_next(struct ckpt_decoder *d, struct ckpt_record *ret, struct err *
 int ckpt_decode(struct ckpt_decoder *d, struct ckpt_record *rec, struct err *e);
 int ckpt_decode_pages(struct ckpt_decoder *d, const struct ckpt_record *rec, struct ckpt_pages *ret,
 		      struct err *e);
+/* Of a file from which nothing was read ahead: the first record of this type that is still to come (1; 0: there is none),
+ * by a decoder of its own. The reader stays where it is. */
+int ckpt_find(struct ckpt_decoder *d, uint32_t type, struct ckpt_record *ret, struct err *e);
 
 /* Takes the message out of a record; the caller frees it. */
 void *ckpt_record_take(struct ckpt_record *rec);

@@ -166,17 +166,15 @@ void ckpt_reader_free(struct ckpt_reader *r)
 	free(r);
 }
 
-static int read_payload(struct ckpt_decoder *d, size_t len, struct err *e)
+static int make_room(struct ckpt_decoder *d, size_t len, struct err *e)
 {
-	if (len > d->room) {
-		uint8_t *p = realloc(d->payload, len);
+	uint8_t *p = len > d->room ? realloc(d->payload, len) : d->payload;
 
-		if (!p)
-			return err_code(e, -ENOMEM, "read the image");
-		d->payload = p;
-		d->room = len;
-	}
-	return get(d->r, d->payload, len, e);
+	if (!p && len > d->room)
+		return err_code(e, -ENOMEM, "read the image");
+	d->payload = p;
+	d->room = len > d->room ? len : d->room;
+	return 0;
 }
 
 static void *bounded_alloc(void *data, size_t size)
@@ -241,6 +239,16 @@ static int unpack(struct ckpt_decoder *d, struct ckpt_record *rec, struct err *e
 	return 0;
 }
 
+static void describe(const struct ckpt_decoder *d, size_t len, struct ckpt_record *ret)
+{
+	const struct wire_header *h = &d->header;
+
+	*ret = (struct ckpt_record){
+		.type = le32toh(h->type), .version = le16toh(h->version), .flags = le16toh(h->flags),
+		.id = le64toh(h->id), .data = d->payload, .length = len,
+	};
+}
+
 int ckpt_read_next(struct ckpt_decoder *d, struct ckpt_record *ret, struct err *e)
 {
 	struct ckpt_reader *r = d->r;
@@ -257,17 +265,16 @@ int ckpt_read_next(struct ckpt_decoder *d, struct ckpt_record *ret, struct err *
 	len = le64toh(h->length);
 	if (len > CKPT_PAYLOAD_MAX || h->zero || r->records == CKPT_RECORDS_MAX)
 		return broken(e, "a record is too long");
-	n = read_payload(d, len, e);
+	n = make_room(d, len, e);
+	if (n == 0)
+		n = get(r, d->payload, len, e);
 	if (n < 0)
 		return n;
 	if (le32toh(h->type) == CKPT_REC_END)
 		return check_end(d, len, e);
 	XXH3_128bits_update(r->hash, h, sizeof(*h)); /* which has the checksum of the payload */
 	r->records++;
-	*ret = (struct ckpt_record){
-		.type = le32toh(h->type), .version = le16toh(h->version), .flags = le16toh(h->flags),
-		.id = le64toh(h->id), .data = d->payload, .length = len,
-	};
+	describe(d, len, ret);
 	return 1;
 }
 
@@ -293,6 +300,29 @@ int ckpt_read(struct ckpt_reader *r, struct ckpt_record *ret, struct err *e)
 		known = n > 0 ? ckpt_decode(r->own, ret, e) : 0;
 	} while (n > 0 && known > 0);
 	return known < 0 ? known : n;
+}
+
+int ckpt_find(struct ckpt_decoder *d, uint32_t type, struct ckpt_record *ret, struct err *e)
+{
+	struct wire_header *h = &d->header;
+	off_t at = lseek(d->r->fd, 0, SEEK_CUR);
+	uint64_t len = 0;
+
+	do {
+		at += (off_t)len;
+		if (at < 0 || pread(d->r->fd, h, sizeof(*h), at) != sizeof(*h))
+			return 0;
+		len = le64toh(h->length);
+		if (len > CKPT_PAYLOAD_MAX || h->zero)
+			return broken(e, "a record is too long");
+		at += (off_t)sizeof(*h);
+	} while (le32toh(h->type) != type);
+	if (make_room(d, len, e) < 0)
+		return -ENOMEM;
+	if (pread(d->r->fd, d->payload, len, at) != (ssize_t)len)
+		return broken(e, "it ends too early");
+	describe(d, len, ret);
+	return ckpt_decode(d, ret, e) < 0 ? -EBADMSG : 1;
 }
 
 int ckpt_read_pages(struct ckpt_reader *r, const struct ckpt_record *rec, struct ckpt_pages *ret,

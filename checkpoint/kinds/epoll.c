@@ -269,4 +269,4 @@ int restore_epoll(struct restore *r, uint32_t id, struct list *l, struct err *e)
 	return n == 0 && p != first ? list_run(l, &p->batch, &p->threads[0], e) : n;
 }
 
-const struct ckpt_kind ckpt_kind_epoll = { "epoll", is, dump, open_again, true, .info = true };
+const struct ckpt_kind ckpt_kind_epoll = { "epoll", is, dump, open_again, true };

@@ -35,4 +35,4 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return fd;
 }
 
-const struct ckpt_kind ckpt_kind_eventfd = { "eventfd", is, dump, open_again, false, .info = true };
+const struct ckpt_kind ckpt_kind_eventfd = { "eventfd", is, dump, open_again, false };

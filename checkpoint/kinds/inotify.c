@@ -253,4 +253,4 @@ static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 	return 0;
 }
 
-const struct ckpt_kind ckpt_kind_inotify = { "inotify", is, dump, open_again, false, .info = true, .late = late };
+const struct ckpt_kind ckpt_kind_inotify = { "inotify", is, dump, open_again, false, .late = late };

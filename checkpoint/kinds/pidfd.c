@@ -117,4 +117,4 @@ static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 	return 0;
 }
 
-const struct ckpt_kind ckpt_kind_pidfd = { "pidfd", is, dump, open_again, true, .info = true, .late = late };
+const struct ckpt_kind ckpt_kind_pidfd = { "pidfd", is, dump, open_again, true, .late = late };

@@ -31,4 +31,4 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return fd < 0 ? err_sys(e, "make a signalfd") : fd;
 }
 
-const struct ckpt_kind ckpt_kind_signalfd = { "signalfd", is, dump, open_again, false, .info = true };
+const struct ckpt_kind ckpt_kind_signalfd = { "signalfd", is, dump, open_again, false };

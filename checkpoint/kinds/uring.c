@@ -343,5 +343,5 @@ static int open_again(struct ckpt_opening *o, const Ckpt__File *f, struct err *e
 	return ckpt_uring_open(f->uring, is_compat(o->tree, f), e);
 }
 
-const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false, .info = true,
+const struct ckpt_kind ckpt_kind_uring = { "io_uring", is, dump, open_again, false,
 					   .late = ckpt_uring_late };

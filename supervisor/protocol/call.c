@@ -73,8 +73,6 @@ static void call_free(struct server_call *c)
 	*c->link = c->next;
 	if (c->next)
 		c->next->link = c->link;
-	if (c->server)
-		c->server->call_count--;
 	for (size_t i = 0; i < c->nfds; i++)
 		fd_close(&c->fds[i]);
 	json_decref(c->params);
@@ -255,7 +253,22 @@ static void interface_call(struct server_call *c, const char *method)
 	}
 }
 
-static struct server_call *call_new(struct client_conn *client, json_t *message)
+/* As of connections: users cannot keep the administrator out, nor one the others. */
+static bool has_room(const struct client_conn *client, size_t bytes)
+{
+	size_t same = 0, users = 0;
+
+	for (const struct server_call *c = client->server->calls; c; c = c->next) {
+		users += c->uid != 0;
+		same += c->uid == client->uid;
+		bytes += c->uid == client->uid ? c->bytes : 0;
+	}
+	if (client->uid == 0)
+		return same < SERVER_ROOT_CALLS_MAX;
+	return same < SERVER_UID_CALLS_MAX && users < SERVER_CALLS_MAX && bytes <= SERVER_UID_CALLS_BYTES;
+}
+
+static struct server_call *call_new(struct client_conn *client, json_t *message, size_t bytes)
 {
 	struct server *s = client->server;
 	struct server_call *c = calloc(1, sizeof(*c));
@@ -266,6 +279,7 @@ static struct server_call *call_new(struct client_conn *client, json_t *message)
 	*c = (struct server_call){
 		.server = s,
 		.message = message,
+		.bytes = bytes,
 		.params = params && !json_is_null(params) ? json_incref(params) : json_object(),
 		.more = json_is_true(json_object_get(message, "more")),
 		.oneway = json_is_true(json_object_get(message, "oneway")),
@@ -275,7 +289,6 @@ static struct server_call *call_new(struct client_conn *client, json_t *message)
 	if (c->next)
 		c->next->link = &c->next;
 	s->calls = c;
-	s->call_count++;
 	if (!c->oneway) {
 		c->client = client;
 		client->call = c;
@@ -313,8 +326,10 @@ bool call_dispatch(struct client_conn *client, struct frame *f)
 	char interface[128];
 	const char *method, *dot;
 
-	if (message && client->server->call_count < SERVER_CALLS_MAX)
-		c = call_new(client, message);
+	if (message && has_room(client, f->len))
+		c = call_new(client, message, f->len);
+	else if (message)
+		log_warn("uid %u has too many calls without an answer: a connection closed", client->uid);
 	if (!c) {
 		json_decref(message);
 		for (size_t i = 0; i < f->nfds; i++)

@@ -12,20 +12,20 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-#define ASK_AGAIN 10 /* times, of who goes away while it is asked */
+#define TRIES 10 /* to reach a vpsd that does not go away meanwhile */
 
 enum { READ_QUICK = 1, READ_LONG = 2 };
 
 /* Calls that change nothing, so that they may be asked again. */
 static int read_kind(const char *method)
 {
-	static const char *const quick[] = { "Version",   "Settings", "List",   "Status",
-					     "GetConfig", "Logs",     "Doctor", "Templates" };
+	static const char *const quick[] = { "Version",  "Settings", "List", "Status", "Stats",    "StatsAll",
+					     "Counters", "GetConfig", "Logs", "Doctor", "Templates" };
 
 	for (size_t i = 0; i < ARRAY_SIZE(quick); i++)
 		if (STREQ(method, quick[i]))
 			return READ_QUICK;
-	return STREQ(method, "Wait") ? READ_LONG : 0;
+	return STREQ(method, "Wait") || STREQ(method, "Movable") ? READ_LONG : 0;
 }
 
 void client_drop_fds(struct client *c)
@@ -127,9 +127,11 @@ static int try_connect(struct client *c, struct err *e)
 /* -ENOENT of try_connect() alone means that there is no vpsd (and e is not filled). */
 static int reconnect(struct client *c, struct err *e)
 {
+	bool may_start = (c->flags & CLIENT_START) && geteuid() == 0;
 	int r = try_connect(c, e);
 
-	if (r == -ENOENT && (c->flags & CLIENT_START) && geteuid() == 0) {
+	/* Who listened when ours was to start may be gone when it is asked. */
+	for (int i = 0; r == -ENOENT && may_start && i < TRIES; i++) {
 		r = spawn_vpsd(&c->root, c->timeout_ms, e);
 		if (r < 0)
 			return r;
@@ -173,9 +175,10 @@ int client_open(struct client **ret, const struct host_root *root, unsigned flag
 	return 0;
 }
 
-int client_adopt(struct client **ret, const struct host_root *root, int fd, const char *text, struct err *e)
+int client_adopt(struct client **ret, const struct host_root *root, unsigned flags, int fd, const char *text,
+		 struct err *e)
 {
-	int r = client_new(ret, root, 0, e);
+	int r = client_new(ret, root, flags, e);
 
 	if (r < 0)
 		return r;
@@ -235,7 +238,8 @@ static int send_all(struct client *c, const char *text, size_t len, const int *f
 			n = fd_send(c->fd, text, len, fds, nfds);
 		if (n == -EAGAIN)
 			continue;
-		if (n == -EPIPE || n == -ECONNRESET)
+		c->unread = n == -EPIPE || n == -ECONNRESET;
+		if (c->unread)
 			return client_went_away(c, e);
 		if (n < 0)
 			return err_code(e, (int)n, "send to vpsd");
@@ -292,6 +296,7 @@ int client_send(struct client *c, const char *method, json_t *in, const int *fds
 			       PROTOCOL_MESSAGE_MAX >> 20);
 	fd_set_nonblock(c->fd, true);
 	c->more = more;
+	c->unread = false;
 	if (c->ahead)
 		return sent_ahead(c, text, e);
 	c->deadline_us = read_kind(method) == READ_QUICK ?
@@ -300,22 +305,37 @@ int client_send(struct client *c, const char *method, json_t *in, const int *fds
 	return send_all(c, text, strlen(text) + 1, fds, nfds, e);
 }
 
-int client_call(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
-		struct client_reply *ret, struct err *e)
+/*
+ * Whether a call may be asked again of the next vpsd when this one went away: it changes nothing, or nobody has
+ * read it. So it is when a vpsd has died, and a child of it, born a moment before, has the socket until its own
+ * program begins.
+ */
+static bool may_ask_again(const struct client *c)
 {
-	json_t *again = read_kind(method) && in ? json_incref(in) : NULL;
-	int r = client_send(c, method, in, fds, nfds, false, e);
+	return read_kind(c->method->name) || c->unread;
+}
+
+int client_ask(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds, bool more,
+	       struct client_reply *ret, struct err *e)
+{
+	json_t *again = json_incref(in);
+	int r = client_send(c, method, in, fds, nfds, more, e);
 
 	if (r == 0)
 		r = client_recv(c, ret, e);
-	/* A child of the vpsd that has died, born a moment before, listens in its place until its own program begins. */
-	for (int i = 0; r == -EPIPE && read_kind(method) && i < ASK_AGAIN; i++) {
+	for (int i = 0; r == -EPIPE && may_ask_again(c) && i < TRIES; i++) {
 		r = reconnect(c, e);
 		if (r == 0)
-			r = client_send(c, method, json_incref(again), fds, nfds, false, e);
+			r = client_send(c, method, json_incref(again), fds, nfds, more, e);
 		if (r == 0)
 			r = client_recv(c, ret, e);
 	}
 	json_decref(again);
 	return r;
+}
+
+int client_call(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
+		struct client_reply *ret, struct err *e)
+{
+	return client_ask(c, method, in, fds, nfds, false, ret, e);
 }

@@ -15,8 +15,8 @@
  * what comes back is checked against the interface. Errors of vpsd arrive as it made them (status,
  * message, hint); that it cannot be reached, goes away or answers nonsense is ERR_DAEMON.
  *
- * A read (List, Status, Wait and the like) that vpsd left unanswered by going away is tried once
- * more with the next vpsd. Reads that answer at once fail with ERR_DAEMON when no answer comes in
+ * A read (List, Status, Wait and the like) that vpsd left unanswered by going away is asked again of
+ * the next vpsd; so is any call that nobody has read before its vpsd went away. Reads that answer at once fail with ERR_DAEMON when no answer comes in
  * 30 s, or in the duration that VPS_TIMEOUT says; other calls take as long as their work does.
  */
 struct client;
@@ -44,7 +44,8 @@ int client_open(struct client **ret, const struct host_root *root, unsigned flag
  * The same on a connection over which the first call has been sent already, for one that is not a read: `text`
  * is that message, which stays the caller's. client_send() of the same call then sends nothing.
  */
-int client_adopt(struct client **ret, const struct host_root *root, int fd, const char *text, struct err *e);
+int client_adopt(struct client **ret, const struct host_root *root, unsigned flags, int fd, const char *text,
+		 struct err *e);
 void client_free(struct client *c);
 
 /*
@@ -63,7 +64,10 @@ int client_send(struct client *c, const char *method, json_t *in, const int *fds
 		bool more, struct err *e);
 /* The next reply to what was sent last. */
 int client_recv(struct client *c, struct client_reply *ret, struct err *e);
-/* Both, for a call with one reply, with the second try for reads. */
+/* Both, up to the first reply, and again when vpsd goes away before that, as told above. */
+int client_ask(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds, bool more,
+	       struct client_reply *ret, struct err *e);
+/* The same for a call with one reply. */
 int client_call(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
 		struct client_reply *ret, struct err *e);
 

@@ -21,6 +21,7 @@ struct client {
 	bool cancelled;
 	const struct idl_member *method; /* of the last call */
 	bool more;
+	bool unread; /* who was asked went away before it had read the whole call */
 	uint64_t deadline_us; /* CLOCK_MONOTONIC; 0: none */
 	const char *ahead;    /* the call that was sent already */
 	struct buf in;
@@ -33,7 +34,7 @@ void client_drop_fds(struct client *c);
 /* Waits for the socket. 1: ready; -ECANCELED: the caller wants no more; -ETIMEDOUT. */
 int client_wait(struct client *c, short events);
 int client_timed_out(struct client *c, struct err *e);
-/* -EPIPE */
+/* -EPIPE; c->unread says whether it had read what it was asked. */
 int client_went_away(struct client *c, struct err *e);
 
 #endif

@@ -35,6 +35,8 @@ static int read_some(struct client *c, struct err *e)
 	c->nfds += got;
 	if (n == -EAGAIN)
 		return 1;
+	/* Set by unix_release_sock() for a peer that leaves something unread, or was never accepted. */
+	c->unread = n == -ECONNRESET;
 	if (n == 0 || n == -ECONNRESET)
 		return 0;
 	if (n < 0)

@@ -29,7 +29,11 @@ struct server_call;
 #define SERVER_CLIENTS_MAX 256       /* connections of users other than root */
 #define SERVER_UID_MAX 64            /* connections of one such user */
 #define SERVER_ROOT_MAX 1024         /* connections of root */
-#define SERVER_CALLS_MAX 2048        /* unanswered calls, those of gone clients too */
+/* Unanswered calls, those of gone clients and those that want no answer too: */
+#define SERVER_CALLS_MAX 512                         /* of users other than root */
+#define SERVER_UID_CALLS_MAX 128                     /* of one such user, */
+#define SERVER_UID_CALLS_BYTES (2 * SERVER_INPUT_MAX) /* and their bytes: parsed they take some 30 times as many */
+#define SERVER_ROOT_CALLS_MAX 2048                   /* of root */
 
 enum server_method_flags {
 	SERVER_MORE = 1, /* several replies: ExpectedMore without `more` */

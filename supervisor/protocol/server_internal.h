@@ -71,6 +71,7 @@ struct server_call {
 	struct client_conn *client; /* NULL: gone, or it wants no answer */
 	const struct idl_member *member;
 	json_t *message, *params;
+	size_t bytes; /* of the message */
 	bool more, oneway;
 	int fds[SERVER_FDS_MAX];
 	size_t nfds;
@@ -95,7 +96,6 @@ struct server {
 	struct client_conn *clients;
 	size_t client_count;
 	struct server_call *calls;
-	size_t call_count;
 };
 
 /* conn.c */

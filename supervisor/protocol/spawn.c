@@ -33,6 +33,7 @@ __attribute__((noreturn)) static void launch_child(const struct launch *l)
 		signal(sig, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setsid();
+	unsetenv("VPS_ROOT"); /* --root has been put before it, by an empty one too */
 	if (l->dir[0]) {
 		argv[3] = (char *)(uintptr_t) "--root";
 		argv[4] = (char *)(uintptr_t)l->dir;
@@ -59,11 +60,12 @@ static int high_fd(int fd)
 	return high;
 }
 
-/* The last line of the log, which says why vpsd ended; "" when there is none. */
+/* The last line of the log, which says why vpsd ended, without time and program; "" when there is none. */
 static void last_line(const struct host_root *root, off_t from, char *buf, size_t size)
 {
 	cleanup_close int fd = -EBADF;
 	char path[512], text[4096];
+	const char *line, *said;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "%s/vpsd.log", root->run);
@@ -77,7 +79,9 @@ static void last_line(const struct host_root *root, off_t from, char *buf, size_
 	if (n <= 0)
 		return;
 	text[n] = '\0';
-	snprintf(buf, size, "%s", strrchr(text, '\n') ? strrchr(text, '\n') + 1 : text);
+	line = strrchr(text, '\n') ? strrchr(text, '\n') + 1 : text;
+	said = strstr(line, " vpsd: ");
+	snprintf(buf, size, "%s", said ? said + 7 : line);
 }
 
 static int prepare(const struct host_root *root, struct launch *l, off_t *log_end, struct err *e)

@@ -38,7 +38,7 @@
 
 #define ID_BASE 700000
 #define WAIT_MS 30000
-#define LAST_WORD_MS 1000
+#define LAST_WORD_MS 20000
 
 static struct {
 	bool wanted, tty;
@@ -481,11 +481,16 @@ static int run_command(struct rt_vps *v, struct err *e)
 {
 	struct rt_stdio none = { { -EBADF, -EBADF, -EBADF } };
 	struct rt_exec x = { .cwd = "/", .tty = command.tty, .rows = 33, .cols = 111 };
-	pid_t pid;
+	struct rt_command c;
 	int r = strv_add(&x.argv, "/test") < 0 || strv_add(&x.argv, "exec") < 0 ? -ENOMEM : 0;
 
 	if (r == 0)
-		r = rt_exec(v, &x, &none, &pid, &command.pidfd, &command.master, e);
+		r = rt_exec(v, &x, &none, &c, e);
+	if (r == 0) {
+		r = rt_exec_wait(&c, now_monotonic_us() + 10000000, e);
+		command.pidfd = c.pidfd;
+		command.master = c.master;
+	}
 	strv_done(&x.argv);
 	return r;
 }

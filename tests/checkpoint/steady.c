@@ -3,12 +3,14 @@
 /*
  * Much shared memory that processes have in common, sent in rounds while they write to it: a database's. What might
  * escape who looks at their page tables alone is done now and then: children that are gone at once, mappings that are
- * made, moved and taken away, other programs, holes, pages that are dropped. Each page must be what was written last.
+ * made, attached, moved and taken away, other programs, holes, pages that are dropped. Each page must be what was written
+ * last, in anonymous memory and in System V memory, which somebody has for reading alone, too.
  */
 #include "tests/checkpoint/guest.h"
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/shm.h>
 #include <sys/wait.h>
 
 #define PAGES 4096ul
@@ -19,16 +21,20 @@
 #define BATCH 20
 #define KIND_MS 600         /* so long in one way, or what one does not show another would */
 
+enum kind { ANONYMOUS, SYSV, KINDS };
+
 /* Small enough to be read whole. */
 struct table {
 	pthread_mutex_t lock;
-	uint64_t count[PAGES]; /* what each page holds; 0: zeros */
+	uint64_t count[KINDS][PAGES]; /* what each page holds; 0: zeros */
 	uint64_t serial;
 	volatile int stop, failed;
 };
 
 static struct table *table;
-static uint64_t *memory; /* of this process */
+static uint64_t *memories[KINDS], *memory; /* of this process; that which is looked at */
+static uint64_t *counts;                   /* of that */
+static int segment;
 static unsigned seed;
 
 static void write_page(uint64_t *at, unsigned long n, uint64_t count)
@@ -38,13 +44,13 @@ static void write_page(uint64_t *at, unsigned long n, uint64_t count)
 	p[0] = n;
 	p[n % (WORDS - 2) + 1] = count;
 	p[WORDS - 1] = n ^ count;
-	table->count[n] = count;
+	counts[n] = count;
 }
 
 static bool is_page(unsigned long n)
 {
 	const uint64_t *p = memory + n * WORDS;
-	uint64_t count = table->count[n];
+	uint64_t count = counts[n];
 
 	return p[0] == (count ? n : 0) && p[n % (WORDS - 2) + 1] == count && p[WORDS - 1] == (count ? n ^ count : 0);
 }
@@ -72,14 +78,30 @@ static void in_copy(unsigned long n, uint64_t count)
 	CHECK(munmap(copy, PAGES * PAGE) == 0);
 }
 
-/* It is there, elsewhere, and what was written is in no page table any more. */
+/* By somebody who attaches it for a moment; who only reads at first finds the page writable then. */
+static void attached(unsigned long n, uint64_t count)
+{
+	uint64_t *at = shmat(segment, NULL, 0);
+
+	CHECK(at != MAP_FAILED && (at[n * WORDS] == 0 || at[n * WORDS] == n));
+	write_page(at, n, count);
+	CHECK(shmdt(at) == 0);
+}
+
+/* It is there, elsewhere, and what was written is in no page table any more. Parts of System V memory that were
+ * protected otherwise are never joined again, nor moved at once. */
 static void move(unsigned long n, uint64_t count)
 {
-	uint64_t *to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	uint64_t *to;
 
+	if (memory == memories[SYSV]) {
+		attached(n, count);
+		return;
+	}
 	write_page(memory, n, count);
+	to = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	CHECK(mremap(memory, PAGES * PAGE, PAGES * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
-	memory = to;
+	memory = memories[ANONYMOUS] = to;
 }
 
 /* The page where another one is, and back. */
@@ -91,6 +113,12 @@ static void in_place_of(unsigned long n, uint64_t count)
 		return;
 	write_page(memory + (other * WORDS - n * WORDS), n, count);
 	CHECK(remap_file_pages(memory + other * WORDS, PAGE, 0, other, 0) == 0);
+}
+
+static void choose(enum kind kind)
+{
+	memory = memories[kind];
+	counts = table->count[kind];
 }
 
 static void write_once(unsigned long n, uint64_t count)
@@ -134,7 +162,7 @@ static void do_oddly(unsigned long n, uint64_t count)
 		break;
 	default:
 		CHECK(madvise(memory + n * WORDS, PAGE, MADV_REMOVE) == 0);
-		table->count[n] = 0;
+		counts[n] = 0;
 		CHECK(is_page(n)); /* and is filled with zeros */
 	}
 }
@@ -144,6 +172,7 @@ static void write_on(unsigned own)
 	seed = own;
 	while (!table->stop) {
 		pthread_mutex_lock(&table->lock);
+		choose((enum kind)(rand_r(&seed) % KINDS));
 		for (int i = 0; i < BATCH; i++)
 			write_once((unsigned)rand_r(&seed) % ODD, ++table->serial);
 		if (rand_r(&seed) % 50 == 0)
@@ -160,13 +189,32 @@ static void set_up(void)
 	pthread_mutexattr_t attr;
 
 	table = mmap(NULL, sizeof(*table), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	memory = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	CHECK(table != MAP_FAILED && memory != MAP_FAILED);
+	memories[ANONYMOUS] = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	segment = shmget(IPC_PRIVATE, PAGES * PAGE, IPC_CREAT | 0600);
+	memories[SYSV] = shmat(segment, NULL, 0);
+	CHECK(table != MAP_FAILED && memories[ANONYMOUS] != MAP_FAILED && memories[SYSV] != MAP_FAILED);
+	CHECK(shmat(segment, NULL, SHM_RDONLY) != MAP_FAILED);
 	pthread_mutexattr_init(&attr);
 	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
 	pthread_mutex_init(&table->lock, &attr);
-	for (unsigned long n = 0; n < PAGES - PAGES / 16; n++)
-		write_page(memory, n, ++table->serial);
+	for (int kind = 0; kind < KINDS; kind++) {
+		choose((enum kind)kind);
+		for (unsigned long n = 0; n < PAGES - PAGES / 16; n++)
+			write_page(memory, n, ++table->serial);
+	}
+}
+
+static void check_pages(void)
+{
+	for (int kind = 0; kind < KINDS; kind++) {
+		choose((enum kind)kind);
+		for (unsigned long n = 0; n < PAGES; n++)
+			if (!is_page(n)) {
+				dprintf(1, "failed: page %lu of kind %d is not as it was written\n", n, kind);
+				guest_failed = 1;
+				break;
+			}
+	}
 }
 
 int main(int argc, char **argv)
@@ -189,11 +237,6 @@ int main(int argc, char **argv)
 	for (unsigned i = 0; i < WRITERS; i++)
 		CHECK(waitpid(pids[i], &status, 0) == pids[i] && status == 0);
 	CHECK(!table->failed);
-	for (unsigned long n = 0; n < PAGES; n++)
-		if (!is_page(n)) {
-			dprintf(1, "failed: page %lu is not as it was written\n", n);
-			guest_failed = 1;
-			break;
-		}
+	check_pages();
 	return done();
 }

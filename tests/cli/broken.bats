@@ -60,6 +60,17 @@ not_vpsd() {
 	not_vpsd "more: no such parameter"
 }
 
+@test "top leaves the terminal as it was when an answer is none" {
+	fake_start once '{"parameters":{"stats":[]}}'
+	run "$VPS_TOP/tests/cli/on_tty" -- sh -c '
+		before=$(stty -a)
+		TERM=xterm "$1" top -d 100ms
+		echo "status $?"
+		[ "$(stty -a)" = "$before" ] && echo "as before"' - "$VPS_BUILD/vps"
+	assert_status 0
+	[[ $output == *$'\033[?1049h'*$'\033[?1049l'*'vps: top: '*'not JSON'*'status 9'*'as before'* ]] || fail "$output"
+}
+
 @test "an error without what errors have is refused" {
 	fake_start raw '{"error":"io.vps.Manager.Failed","parameters":{}}'
 	not_vpsd "status: missing"

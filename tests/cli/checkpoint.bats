@@ -116,7 +116,7 @@ then"
 	size=$(stat -c %s "$BATS_TEST_TMPDIR/good")
 	for at in 3 60 $((size / 10)) $((size / 2)) $((size - 100)) $((size - 3)); do
 		cp "$BATS_TEST_TMPDIR/good" "$BATS_TEST_TMPDIR/bad"
-		printf '\x99\x99' | dd of="$BATS_TEST_TMPDIR/bad" bs=1 seek="$at" conv=notrunc status=none
+		flip "$BATS_TEST_TMPDIR/bad" "$at"
 		run vps checkpoint verify "$BATS_TEST_TMPDIR/bad"
 		[ "$status" -ne 0 ] || fail "byte $at of $size was not missed"
 		run vps restore --from "$BATS_TEST_TMPDIR/bad" web1

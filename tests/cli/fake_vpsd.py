@@ -9,6 +9,7 @@ usage: fake_vpsd.py ROOT MODE [ARGUMENT]
   die          closes the connection at each call
   die-once     closes it at the first call, then serves
   raw TEXT     answers each call with TEXT and a NUL (Python escapes are resolved)
+  once TEXT    so the first call of a connection, and the next ones with garbage
   flood        answers without end
   seqpacket    a socket of another type
 
@@ -362,8 +363,10 @@ def misbehave(sock, mode, text):
     while conn.call():
         if mode == "die":
             break
-        if mode == "raw":
+        if mode in ("raw", "once"):
             sock.sendall(text.encode().decode("unicode_escape").encode() + b"\0")
+        if mode == "once":
+            text = "garbage"
         while mode == "flood":
             sock.sendall(b"x" * 65536)
     sock.close()

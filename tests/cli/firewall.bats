@@ -46,16 +46,16 @@ refuses() { ! answers "$1"; }
 	succeeds vps firewall web deny 80/tcp
 	assert_output ""
 	refuses 80
-	answers 8080
+	wait_until 20 answers 8080
 	succeeds vps firewall web remove 1
-	answers 80
+	wait_until 20 answers 80
 }
 
 @test "allow with a closed default" {
 	vps set web firewall.default=deny
 	refuses 80
 	vps firewall web allow tcp 80
-	answers 80
+	wait_until 20 answers 80
 	refuses 8080
 	succeeds vps firewall web
 	assert_output $'1  allow tcp 80\n-  deny'
@@ -64,12 +64,12 @@ refuses() { ! answers "$1"; }
 @test "by address" {
 	local from
 	from=$(vps config peer net | grep -o 'ip=[0-9.]*' | head -n 1 | cut -d= -f2)
-	answers 80
+	wait_until 20 answers 80
 	vps firewall web deny from "$from"
 	refuses 80
 	vps firewall web remove 1
 	vps firewall web deny from 192.0.2.0/24
-	answers 80
+	wait_until 20 answers 80
 }
 
 @test "the first that matches wins, and --at puts one in front" {
@@ -77,7 +77,7 @@ refuses() { ! answers "$1"; }
 	vps firewall web allow tcp 80
 	refuses 80
 	vps firewall web --at 1 allow tcp 80-81
-	answers 80
+	wait_until 20 answers 80
 	succeeds vps firewall web list
 	assert_output $'1  allow tcp 80-81\n2  deny tcp 80\n3  allow tcp 80\n-  allow'
 	fails 3 "vps: firewall web: there is no rule 5 (hint: vps firewall web list shows those there are)" \
@@ -92,7 +92,7 @@ refuses() { ! answers "$1"; }
 	refuses 80
 	refuses 8080
 	vps set web "firewall=-deny tcp 80"
-	answers 80
+	wait_until 20 answers 80
 	refuses 8080
 }
 
@@ -126,7 +126,7 @@ refuses() { ! answers "$1"; }
 	assert_output "net.allow: there is no VPS named nix; it opens nothing before there is"
 	vps set alone net.allow=-nix:80
 	vps set alone net.allow=web
-	reaches
+	wait_until 20 reaches
 	vps set alone net.allow=-web
 	! reaches || fail "it still reaches web"
 	vps destroy --force alone

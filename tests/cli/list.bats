@@ -30,7 +30,7 @@ setup_file() {
 	assert_equal "$(vps list --json -o state,name | jq -c '.[0]')" '{"state":"stopped","name":"db"}'
 	succeeds vps list --columns uptime_s
 	assert_match '^UPTIME'
-	fails_like 2 '^vps: list: unknown column foo \(hint: there are name,state,pid,' vps list -o name,foo
+	fails_like 2 '^vps: list: unknown column foo \(hint: one of name, state, pid,' vps list -o name,foo
 }
 
 @test "a list that is longer than there is room for ends with what says so" {

@@ -102,6 +102,18 @@ inside() {
 	fails_like 3 '^vps: pull web1: .*nowhere: No such file or directory' vps pull web1 /nowhere got
 }
 
+@test "pull: a directory does not replace a file" {
+	vps push web1 site /srv
+	echo mine >kept
+	fails 4 "vps: pull web1: kept: it is there and no directory, but one in the VPS" vps pull web1 /srv/site kept
+	assert_equal "$(cat kept)" mine
+}
+
+@test "pull: what the kernel tells no size of is whole" {
+	vps pull web1 /proc/version . && cmp version /proc/version
+	vps pull web1 /sys/class/net/lo/mtu . && assert_equal "$(cat mtu)" 65536
+}
+
 @test "pull: no set-id programs, devices or foreign owners" {
 	vps exec web1 -- sh -c 'cd /srv && mkdir d && cp /bin/true d/suid && chmod 6755 d/suid && chown 7:7 d/suid && mkfifo d/fifo'
 	run --separate-stderr vps pull web1 /srv/d .
@@ -117,4 +129,28 @@ inside() {
 	vps pull other /root/site/a got
 	assert_equal "$(cat got)" a
 	vps destroy other
+}
+
+copies_run() { # COUNT
+	[ "$("$VPS_TOP/tests/pids" "$VPS_ROOT" vps-packer | wc -w)" -eq "$1" ]
+}
+
+@test "who does not read what he copies is in nobody's way" {
+	local i pids=()
+	vps exec web1 -- dd if=/dev/zero of=/srv/big bs=1M count=4
+	mkfifo unread
+	exec 8<>unread
+	for i in 1 2 3 4 5 6 7 8; do
+		"$VPS_BUILD/vps" pull web1 /srv/big - >&8 2>/dev/null 3>&- &
+		pids+=($!)
+	done
+	wait_until 20 copies_run 8
+	vps create web2
+	vps destroy web2
+	kill "${pids[@]}"
+	for i in "${pids[@]}"; do
+		wait "$i" || true
+	done
+	exec 8>&-
+	wait_until 20 copies_run 0
 }

@@ -56,6 +56,17 @@ teardown() { vps_clean; }
 	fails_like 3 '^vps: config web9: there is no VPS named web9' vps config web9
 }
 
+@test "a damaged config is not taken for an empty one, and can be edited" {
+	config=$VPS_ROOT/lib/vps/web1/config
+	echo garbage >>"$config"
+	for verb in config firewall; do
+		fails_like 2 "^vps: $verb web1: $config:[0-9]+: garbage is not KEY = VALUE .hint: vps edit web1.\$" \
+			vps $verb web1
+	done
+	EDITOR="sed -i /garbage/d" succeeds vps edit web1
+	succeeds vps config web1
+}
+
 @test "edit: the text, checked" {
 	EDITOR="sed -i '\$a restart = always'" succeeds vps edit web1
 	assert_equal "$(vps config web1 restart)" always

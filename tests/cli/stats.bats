@@ -10,6 +10,8 @@ setup_file() {
 	vps create two
 	vps create off
 	vps start one two
+	wait_until 20 init_is_up one
+	wait_until 20 init_is_up two
 }
 
 teardown_file() { root_done; }
@@ -151,9 +153,10 @@ has_event() {
 
 @test "a refused fork raises the count and an event" {
 	events_begin
-	vps exec one -- sh -c 'i=0; while [ $i -lt 60 ]; do sleep 5 & i=$((i+1)); done' || true
+	vps exec one -- sh -c 'i=0; while [ $i -lt 60 ]; do sleep 1000 & i=$((i+1)); done' || true
 	wait_until 20 has_event pids-max one
 	events_end
+	vps exec one -- killall sleep
 	(($(counter one pids failcnt) >= 1)) || fail "$(vps status one --counters)"
 	assert_equal "$(counter one pids maxheld)" 40
 	assert_equal "$(counter one pids limit)" 40

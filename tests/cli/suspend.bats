@@ -114,7 +114,7 @@ lib() {
 	cp "$(lib)/image" "$BATS_TEST_TMPDIR/good"
 	size=$(stat -c %s "$(lib)/image")
 	for at in 0 9 100 $((size / 2)) $((size - 20)); do
-		printf '\xa5' | dd of="$(lib)/image" bs=1 seek="$at" conv=notrunc status=none
+		flip "$(lib)/image" "$at"
 		run vps resume web1
 		[ "$status" -ne 0 ] || fail "resumed with byte $at changed"
 		vps_is web1 suspended

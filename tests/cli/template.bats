@@ -13,7 +13,8 @@ teardown() { vps_clean; }
 		'[["busybox","busybox",[]]]'
 	vps create web1
 	assert_equal "$(vps template list --json | jq -c '.[0].users')" '["web1"]'
-	fails 5 "vps: template remove busybox: template busybox: in use" vps template remove busybox
+	fails 5 "vps: template remove busybox: template busybox: in use (hint: vps list -o name,template says by whom)" \
+		vps template remove busybox
 	vps destroy web1
 	succeeds vps template remove busybox
 	assert_equal "$(vps template list --json)" "[]"

@@ -20,7 +20,8 @@ teardown() { vps_clean; }
 	succeeds vps wait web1 --json
 	assert_equal "$(jq -r .state <<<"$output")" stopped
 	fails 7 "vps: wait web1: it is still stopped" vps wait --state running --timeout 50ms web1
-	fails_like 2 '^vps: wait web1: state: not stopped, starting' vps wait --state bogus web1
+	fails 2 "vps: wait web1: --state: bogus is not a state (hint: one of stopped, starting, running, paused, suspended, stopping)" \
+		vps wait --state bogus web1
 	fails_like 3 '^vps: wait web9: there is no VPS named web9' vps wait web9
 }
 

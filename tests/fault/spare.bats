@@ -67,9 +67,9 @@ refused() {
 @test "a start that is refused takes it, and leaves nothing behind" {
 	was=$(spare)
 	refused
-	assert_nothing_left --daemon --keep a
-	vps_is a stopped
 	wait_until 20 process_is_gone "$was"
+	wait_until 20 vps_is a stopped
+	assert_nothing_left --daemon --keep a
 	succeeds vps start a
 	wait_until 20 there_is_one
 }
@@ -95,6 +95,31 @@ refused() {
 	vps daemon start
 	wait_until 20 assert_nothing_left --daemon --keep a
 	succeeds vps start a
+}
+
+@test "the pid of one that is gone may be that of any other child" {
+	[ -w /proc/sys/kernel/ns_last_pid ] || skip "this kernel does not let pids be chosen"
+	daemon_stop
+	run unshare --pid --fork --mount-proc bash -c '
+		load() { :; }
+		. "$VPS_TOP/tests/lib.bash" 2>/dev/null
+		spare() { "$VPS_TOP/tests/pids" "$VPS_ROOT" vps-spare; }
+		there_is_one() { [ "$(spare | wc -l)" = 1 ]; }
+		enter() { nsenter "--net=$VPS_NET" -- "$VPS_BUILD/vps" "$@"; }
+		enter daemon start
+		wait_until 20 there_is_one
+		was=$(spare)
+		kill -KILL "$was"
+		wait_until 20 process_is_gone "$was"
+		enter create b # what is done by a child of vpsd
+		for before in 1 2 3 4 5; do
+			echo $((was - before)) >/proc/sys/kernel/ns_last_pid
+			enter set b description=$before || exit
+		done
+		enter destroy b
+		enter daemon stop
+		wait_until 20 daemon_is_down'
+	assert_status 0
 }
 
 @test "it goes with vpsd, killed or stopped" {

@@ -46,11 +46,30 @@ has_memory() {
 	vps stop web1
 }
 
+# clocks a|b: by how much those of web1 are ahead of the host's, which are the same ones here.
+clocks() {
+	local init
+	init=$(on "$1" eval 'jq .init_pid "$VPS_ROOT/run/vps/web1/state"')
+	awk '{ printf "%.0f ", $2 * 1000000000 + $3 }' "/proc/$init/timens_offsets"
+}
+
+# Neither is behind what it was: the pause would be as much longer.
+assert_no_clock_lost() {
+	local were=($1) are=($2)
+	[ "${are[0]}" -ge "${were[0]}" ] && [ "${are[1]}" -ge "${were[1]}" ] || fail "clocks: $1 then $2"
+}
+
 @test "several times there and back" {
+	local were are
 	make_counter
+	were=$(clocks a)
 	for _ in 1 2 3; do
 		succeeds vps migrate -e "$RSH" web1 host-b
+		are=$(clocks b)
+		assert_no_clock_lost "$were" "$are"
 		succeeds on b vps migrate -e "$RSH" web1 host-a
+		were=$(clocks a)
+		assert_no_clock_lost "$are" "$were"
 	done
 	n=$(count a)
 	wait_until 20 counts a "$((n + 3))"

@@ -151,7 +151,7 @@ settled() { [ -z "$(ls -A "$A_ROOT/lib/vps" "$B_ROOT/lib/vps" | grep '^\.')" ]; 
 # An image that says something else than its checksums.
 @test "a damaged image stays where it is" {
 	make_suspended
-	printf 'x' | dd of="$A_ROOT/lib/vps/web1/image" bs=1 seek=5000 conv=notrunc status=none
+	flip "$A_ROOT/lib/vps/web1/image" 5000
 	fails_like 1 "image" vps migrate -e "$RSH" web1 host-b
 	assert_only_on a web1
 	vps_is web1 suspended

@@ -42,8 +42,8 @@ setup_file() {
 	serve a
 	assert_equal "$(host_gets "$(ip4 a)" 80)" "page of a"
 	assert_equal "$(host_gets "$(ip6 a)" 80)" "page of a"
-	vps exec a -- ping -c 1 -W 3 "$(gateway4)"
-	vps exec a -- ping -6 -c 1 -W 3 "$(gateway6)" || vps exec a -- ping6 -c 1 -W 3 "$(gateway6)"
+	vps exec a -- ping -c 1 -W 20 "$(gateway4)"
+	vps exec a -- ping -6 -c 1 -W 20 "$(gateway6)" || vps exec a -- ping6 -c 1 -W 20 "$(gateway6)"
 }
 
 @test "given addresses, MAC and several interfaces" {

@@ -150,7 +150,7 @@ vpsd_answers() {
 	for i in 1 2 3 4 5 6 7 8; do
 		assert_equal "$(ask "$i.hello.example" A)" "NOERROR 192.0.2.7"
 	done
-	assert_equal "$(wc -l <"$UPSTREAM_LOG")" 8
+	[ "$(wc -l <"$UPSTREAM_LOG")" -ge 8 ] # one that was late was asked again
 	# Eight of 28,000 ports and 65,536 ids: that two fall together happens, that three do does not.
 	[ "$(cut -d' ' -f2 "$UPSTREAM_LOG" | sort -u | wc -l)" -ge 6 ]
 	[ "$(cut -d' ' -f3 "$UPSTREAM_LOG" | sort -u | wc -l)" -ge 6 ]
@@ -186,10 +186,10 @@ listen_at_gateway() {
 @test "nobody reaches it from outside the bridge" {
 	# The address itself is reached there: Linux takes packets to any address on any link.
 	listen_at_gateway
-	run nsenter -t "$OUTSIDE" -n -- timeout 5 bash -c "exec 9<>/dev/tcp/$GW/8053"
+	run nsenter -t "$OUTSIDE" -n -- timeout 20 bash -c "exec 9<>/dev/tcp/$GW/8053"
 	kill "$web"
 	assert_status 0
-	run nsenter -t "$OUTSIDE" -n -- timeout 5 bash -c "exec 9<>/dev/tcp/$GW/53"
+	run nsenter -t "$OUTSIDE" -n -- timeout 20 bash -c "exec 9<>/dev/tcp/$GW/53"
 	assert_status 1
 	run nsenter -t "$OUTSIDE" -n -- "$VPS_TOP/tests/network/dns.py" ask "$GW" web1 A
 	assert_status 1

@@ -17,7 +17,7 @@ serve() {
 
 # get PREFIX... ADDRESS PORT: the page, by a client that CMD runs; fails when there is none
 GET='import socket, sys
-s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 3)
+s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 20)
 s.sendall(b"GET / HTTP/1.0\r\n\r\n")
 data = b""
 while True:
@@ -27,7 +27,7 @@ while True:
 print(data.decode().splitlines()[-1])'
 host_gets() { in_net python3 -c "$GET" "$@"; }
 vps_gets() { # NAME ADDRESS PORT
-	vps exec "$1" -- sh -c "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 3 $2 $3 | tail -n 1 | grep page"
+	vps exec "$1" -- sh -c "printf 'GET / HTTP/1.0\r\n\r\n' | nc -w 20 $2 $3 | tail -n 1 | grep page"
 }
 
 # An outside: a namespace of its own on a veth pair, 192.0.2.2 and 2001:db8::2; the host is .1 there.

@@ -53,13 +53,12 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	vps set a net=name=eth1
 	first=$(ip_of 1) second=$(ip_of 2)
 	in_net python3 - "$first" <<-'X' &
-		import socket, sys, os
-		s = socket.create_connection((sys.argv[1], 80), 5)
+		import os, socket, sys, time
+		s = socket.create_connection((sys.argv[1], 80), 20)
 		open(os.environ["BATS_TEST_TMPDIR"] + "/open", "w")
 		while not os.path.exists(os.environ["BATS_TEST_TMPDIR"] + "/changed"):
-		    pass
+		    time.sleep(0.02)
 		s.sendall(b"GET / HTTP/1.0\r\n\r\n")
-		s.settimeout(5)
 		sys.exit(b"page of a" not in s.makefile("rb").read())
 	X
 	client=$!
@@ -100,7 +99,7 @@ ip_of() { vps config a net | sed -n "$1{s/.*ip=\\([0-9.]*\\)\\/.*ip=.*/\\1/p}"; 
 	assert_equal "$(host_links)" 0
 	vps set a net=name=eth0
 	assert_equal "$(host_gets "$(ip_of 1)" 80)" "page of a"
-	succeeds vps exec a -- ping -c 1 -W 3 "$(gateway4)"
+	succeeds vps exec a -- ping -c 1 -W 20 "$(gateway4)"
 }
 
 @test "an interface that the tenant has deleted comes back with the next change" {

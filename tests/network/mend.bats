@@ -97,7 +97,7 @@ isolated() {
 	in_net ip link del "$VPS_TAG-br"
 	wait_until 20 works
 	wait_until 20 isolated
-	vps exec b -- ping -c 1 -W 3 "$(gateway4)"
+	vps exec b -- ping -c 1 -W 20 "$(gateway4)"
 }
 
 # All that goes with the bridge's addresses is there again; then one try is enough.

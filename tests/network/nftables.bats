@@ -41,7 +41,7 @@ while True:
 	wait_until 20 open80
 	run host_gets "$(ip4 fw)" 81
 	[ "$status" -ne 0 ] || fail "its own firewall lets in what it should not"
-	vps exec fw -- ping -c 1 -W 3 "$(gateway4)"
+	vps exec fw -- ping -c 1 -W 20 "$(gateway4)"
 	vps exec fw -- nft list ruleset | grep -q 'dport 80 counter packets [1-9]'
 	[ -z "$(in_net nft list tables | grep own)" ]
 	# It cannot lift the host's: isolation and spoofing rules are not in its sight.

@@ -86,6 +86,24 @@ published() { in_net nft -j list map inet "$VPS_TAG" "$1" | jq '[.nftables[] | s
 	serve b
 }
 
+@test "a port that a VPS of another state root has" {
+	second=$VPS_ROOT.other
+	mkdir "$second"
+	[ -z "${VPS_TEST_ROOTS-}" ] || echo "$second" >>"$VPS_TEST_ROOTS"
+	other() { vps --root "$second" "$@"; }
+	other create o publish=8080:81
+	fails_like 4 '^vps: start o: publish 8080:81/tcp: a VPS of another state root has port 8080 \(hint: nft list' other start o
+	other set o publish= publish=8080:81/udp
+	other start o
+	fails_like 4 '^vps: set o: publish 127.0.0.1:8080:1/tcp: a VPS of another state root has' \
+		other set o publish=127.0.0.1:8080:1
+	fails_like 4 '^vps: set a: publish 8070-8090:1-21/udp: a VPS of another state root has port 8080' \
+		vps set a publish=8070-8090:1-21/udp
+	other destroy --force o
+	other daemon stop
+	in_net "$VPS_TOP/tests/left" --remove "$second"
+}
+
 @test "ranges that are none" {
 	fails_like 2 'publish: 8000-8010:80: 11 ports of the host cannot lead to 1 of the VPS' vps set b publish=8000-8010:80
 	fails_like 2 'publish: 8010-8000:8010-8000 is not a port to publish' vps set b publish=8010-8000:8010-8000
@@ -147,7 +165,7 @@ data, peer = s.recvfrom(100); s.sendto(b"heard " + data, peer)' >"$BATS_TEST_TMP
 	wait_until 20 test -s "$BATS_TEST_TMPDIR/up"
 	vps set a publish=5300:5353/udp
 	run outside python3 -c 'import socket
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(5)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.settimeout(20)
 s.sendto(b"you\n", ("192.0.2.1", 5300)); print(s.recvfrom(100)[0].decode().strip())'
 	assert_output "heard you"
 }

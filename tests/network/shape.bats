@@ -25,7 +25,7 @@ up() {
 	vps exec a -- sh -c 'nc -l -p 9 | wc -c >/got; echo done >>/got' &
 	local job=$!
 	wait_until 20 in_net python3 -c 'import socket, sys
-s = socket.create_connection((sys.argv[1], 9), 5); s.sendall(b"x" * 3000000); s.shutdown(1); s.recv(1)' "$(ip4 a)"
+s = socket.create_connection((sys.argv[1], 9), 60); s.sendall(b"x" * 3000000); s.shutdown(1); s.recv(1)' "$(ip4 a)"
 	wait "$job"
 	[ "$(vps exec a -- head -n 1 /got)" = 3000000 ]
 	echo $((${EPOCHREALTIME/./} - t))

@@ -24,7 +24,7 @@ all_go_on() {
 
 assert_goes_on() {
 	rounds >"$BATS_TEST_TMPDIR/rounds"
-	wait_until 120 all_go_on || { rounds; cat "$BATS_TEST_TMPDIR/rounds"; on "$AT" vps ps web1; false; }
+	wait_until 120 all_go_on || { rounds; cat "$BATS_TEST_TMPDIR/rounds"; inside sh -c 'grep . /proc/[0-9]*/comm'; false; }
 	on "$AT" vps_is web1 running || { on "$AT" vps logs web1; false; }
 }
 

@@ -41,10 +41,12 @@ teardown() {
 @test "busybox: poweroff stops it, reboot starts it again" {
 	vps create web
 	vps start web
+	wait_until 20 init_is_up web
 	pid=$(vps_pid web)
 	run vps exec web -- reboot
 	wait_until 30 has_another_init web "$pid"
-	vps_is web running
+	wait_until 20 vps_is web running
+	wait_until 20 init_is_up web
 	run vps exec web -- poweroff # it ends with the rest
 	wait_until 30 vps_is web stopped
 	[ "$(vps status --json web | jq -r .last_exit)" = poweroff ]

@@ -139,3 +139,21 @@ inside() {
 	run inside 'mkdir /sys/fs/cgroup/own && echo $$ >/sys/fs/cgroup/own/cgroup.procs'
 	assert_status 0
 }
+
+# The kernel breaks a lease after 45 s (/proc/sys/fs/lease-break-time).
+@test "leases on what a command needs hold up nothing but that" {
+	local blocked status=0
+	vps exec web -- sh -c 'cat >/bin/lease && chmod 755 /bin/lease' <"$VPS_BUILD/tests/security/security_lease"
+	inside 'cp /bin/busybox /bin/slow
+		setsid lease /bin/slow /etc/passwd /etc/group >/leased 2>&1 </dev/null &'
+	wait_until 20 inside 'grep -qx held /leased'
+	"$VPS_BUILD/vps" exec web -- /bin/slow true 3>&- &
+	blocked=$!
+	wait_until 20 inside 'grep -qx vps-monitor /proc/[0-9]*/comm'
+	assert_equal "$(inside 'echo another')" another
+	vps stop --force web
+	wait "$blocked" || status=$?
+	# It was on its way, and killed.
+	assert_equal "$status" 137
+	vps start web
+}

@@ -222,3 +222,57 @@ TEST(traced_by_another)
 	close(p[1]);
 	end(&c);
 }
+
+static void *end_at_once(void *arg)
+{
+	return arg;
+}
+
+static _Noreturn void bear_threads(void)
+{
+	for (pthread_t t;;)
+		if (pthread_create(&t, NULL, end_at_once, NULL) == 0)
+			pthread_join(t, NULL);
+}
+
+static _Noreturn void bear_children(void)
+{
+	signal(SIGCHLD, SIG_IGN);
+	for (;;) {
+		if (fork() == 0)
+			_exit(0);
+		wait(NULL); /* until none is there */
+	}
+}
+
+static int freeze_often(void (*busy)(void), bool children)
+{
+	pid_t pid = fork(), victim = pid;
+	struct ckpt_frozen f;
+	char path[64];
+	int r = 0;
+
+	if (pid == 0)
+		busy();
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	for (int i = 0; r == 0 && i < 500; i++) {
+		cleanup_free char *text = NULL;
+
+		if (children && fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0)
+			victim = (pid_t)atol(text);
+		if (victim > 0)
+			r = ckpt_freeze_one(victim, &f, &live_err);
+		if (r == 0 && victim > 0)
+			ckpt_unfreeze(&f);
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return r;
+}
+
+/* A thread, and a child that nobody waits for, is dead before it is gone: it is not traced by anybody. */
+TEST(ends_meanwhile)
+{
+	good(freeze_often(bear_threads, false), "threads");
+	good(freeze_often(bear_children, true), "processes");
+}

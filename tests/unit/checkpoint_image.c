@@ -128,6 +128,33 @@ TEST(read_ahead)
 	close(fd);
 }
 
+/* Beside a reader that goes on as if nothing had been asked. */
+TEST(find)
+{
+	int fd = write_sample(CKPT_COMPRESS_NONE);
+	off_t size = lseek(fd, 0, SEEK_END);
+	struct ckpt_record rec, found;
+	struct ckpt_decoder *d;
+	struct ckpt_reader *r;
+	const Ckpt__SignalActions *s;
+
+	lseek(fd, 0, SEEK_SET);
+	r = ckpt_reader_new(fd, &e);
+	d = ckpt_decoder_new(r, &e);
+	ok(ckpt_read(r, &rec, &e) == 1 && rec.type == CKPT_REC_PROCESS, "the first record");
+	eq_int(ckpt_find(d, CKPT_REC_SIGACTIONS, &found, &e), 1, "another one is found");
+	s = found.message;
+	ok(s && s->n_action == 2 && s->action[0]->signal == 10, "with what it says");
+	eq_int(ckpt_find(d, CKPT_REC_PROCESS, &found, &e), 0, "what has been read is not found");
+	ok(ckpt_read(r, &rec, &e) == 1 && rec.type == CKPT_REC_SIGACTIONS, "the reader is where it was");
+	eq_int(ckpt_find(d, CKPT_REC_SIGACTIONS, &found, &e), 0, "nor is what there is only one of");
+	eq_int(ckpt_find(d, CKPT_REC_END, &found, &e), 1, "the end is found");
+	ok(ftruncate(fd, size - 1) == 0 && ckpt_find(d, CKPT_REC_END, &found, &e) < 0, "and not when it is cut");
+	ckpt_decoder_free(d);
+	ckpt_reader_free(r);
+	close(fd);
+}
+
 TEST(messages)
 {
 	int fd = write_sample(CKPT_COMPRESS_NONE);

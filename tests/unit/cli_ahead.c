@@ -187,6 +187,20 @@ TEST(what_is_answered)
 	remove_root();
 }
 
+TEST(nobody_has_read_it)
+{
+	cleanup_close int server = listener();
+	struct ahead a = { 0 };
+	int conn;
+
+	ahead_send(&a, WORDS((char *)"start", (char *)"a"), env);
+	conn = accept4(server, NULL, NULL, SOCK_CLOEXEC);
+	ok(a.sent && conn >= 0, "asked");
+	close(conn);
+	ok(!ahead_is_done(&a) && !a.sent, "main() asks anew");
+	remove_root();
+}
+
 TEST(nobody_listens)
 {
 	struct ahead a = { 0 };

@@ -133,11 +133,12 @@ TEST(values)
 
 TEST(nearest)
 {
-	static const char *const verbs[] = { "start", "stop", "status", "set", "list" };
+	static const char *const verbs[] = { "start", "stop", "status", "set", "list", "top" };
 	static const struct {
 		const char *word, *best;
 	} rows[] = { { "strat", "start" }, { "stp", "stop" },    { "stat", "start" },
-		     { "lst", "list" },    { "frobnicate", NULL }, { "x", NULL } };
+		     { "lst", "list" },    { "frobnicate", NULL }, { "x", NULL },
+		     { "foo", NULL } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		struct near n;

@@ -3,6 +3,15 @@
 
 #include "tests/unit/storage_pair.h"
 
+#include <sys/resource.h>
+
+static int truncate_at(int dir, const char *name, off_t size)
+{
+	cleanup_close int fd = openat(dir, name, O_WRONLY | O_CLOEXEC);
+
+	return fd < 0 ? -1 : ftruncate(fd, size);
+}
+
 TEST(every_kind) {
 	static const unsigned char caps[24] = { 0, 0, 0, 3, 0, 4, 0, 0, [20] = 0x60, 0xae, 0x0a, 0 };
 	static const unsigned char acl[] = { 2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255,
@@ -120,6 +129,43 @@ TEST(a_second_pass_sends_the_difference) {
 	eq_int(pass(&p, NULL, 0), 0, "a fourth one");
 	eq_int(p.pass.bytes, 0, "a hole is no data");
 	ok(is_equal(&p), "both trees are the same");
+	pair_done(&p);
+}
+
+static long peak_kib(void)
+{
+	struct rusage u;
+
+	getrusage(RUSAGE_SELF, &u);
+	return u.ru_maxrss;
+}
+
+TEST(a_size_that_costs_nothing) {
+	const off_t huge = (off_t)8 << 40;
+	struct pair p;
+	struct stat st;
+	long before;
+
+	pair_init(&p);
+	put(p.from, "huge", 100 << 20, "middle", 6);
+	if (truncate_at(p.from, "huge", huge) < 0)
+		skip("no file of 8 TiB here: %s", strerror(errno));
+	before = peak_kib();
+	eq_int(pass(&p, NULL, 0), 0, "a first pass");
+	ok(p.pass.bytes <= 65536, "a block is sent (%lu bytes)", (unsigned long)p.pass.bytes);
+	put(p.from, "huge", huge - 3, "end", 3);
+	put(p.from, "huge", 5 << 20, "more", 4);
+	eq_int(pass(&p, NULL, 0), 0, "a second one");
+	ok(p.pass.bytes <= 2 * 65536, "two are (%lu bytes)", (unsigned long)p.pass.bytes);
+	ok(fstatat(p.to, "huge", &st, 0) == 0 && st.st_size == huge && st.st_blocks < 1024, "it is as large there");
+	must(truncate_at(p.from, "huge", 101 << 20));
+	must(truncate_at(p.from, "huge", huge));
+	eq_int(pass(&p, NULL, 0), 0, "a third one");
+	ok(p.pass.bytes == 0, "what was cut off is a hole now");
+	must(truncate_at(p.from, "huge", 200 << 20)); /* to be compared */
+	eq_int(pass(&p, NULL, 0), 0, "a fourth one");
+	ok(is_equal(&p), "both trees are the same");
+	ok(peak_kib() - before < 200 * 1024, "no memory went by its size (%ld KiB)", peak_kib() - before);
 	pair_done(&p);
 }
 

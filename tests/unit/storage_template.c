@@ -107,13 +107,13 @@ TEST(metadata_that_is_wrong)
 		const char *text, *says;
 	} rows[] = {
 		{ "arch = x\nnonsense\n", "file:2: not of the form `key = value`" },
-		{ "init = sbin/init\n", "file:1: not a value of `init`" },
-		{ "init = /a\x1b[2J\n", "file:1: not a value of `init`" },
-		{ "stop_signal = SIGNOT\n", "file:1: not a value of `stop_signal`" },
-		{ "size = -1\n", "file:1: not a value of `size`" },
-		{ "size = \n", "file:1: not a value of `size`" },
-		{ "version = a b\n", "file:1: not a value of `version`" },
-		{ "arch = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "file:1: not a value of `arch`" },
+		{ "init = sbin/init\n", "file:1: sbin/init is not a value of `init`" },
+		{ "init = /a\x1b[2J\n", "file:1: this is not a value of `init`" },
+		{ "stop_signal = SIGNOT\n", "file:1: SIGNOT is not a value of `stop_signal`" },
+		{ "size = -1\n", "file:1: -1 is not a value of `size`" },
+		{ "size = \n", "file:1: this is not a value of `size`" },
+		{ "version = a b\n", "file:1: a b is not a value of `version`" },
+		{ "arch = aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n", "file:1: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa is not a value of `arch`" },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {

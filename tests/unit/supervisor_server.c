@@ -16,6 +16,7 @@
 static const char text[] = "interface org.test.T\n"
 			   "method Echo(text: string) -> (text: string)\n"
 			   "method Later() -> (n: int)\n"
+			   "method Keep(text: ?string) -> ()\n"
 			   "method Fds() -> (n: int)\n"
 			   "method Bad() -> (n: int)\n"
 			   "method Many() -> (n: int)\n"
@@ -55,6 +56,19 @@ static void later(struct server_call *c, void *userdata)
 	call_on_cancel(c, on_cancel, NULL);
 }
 
+static struct {
+	struct server_call *call[SERVER_UID_CALLS_MAX + 8];
+	size_t count;
+} kept;
+
+static void keep(struct server_call *c, void *userdata)
+{
+	(void)userdata;
+	if (kept.count == ARRAY_SIZE(kept.call))
+		abort();
+	kept.call[kept.count++] = c;
+}
+
 static void take_fds(struct server_call *c, void *userdata)
 {
 	(void)userdata;
@@ -89,7 +103,7 @@ static void big(struct server_call *c, void *userdata)
 }
 
 static const struct server_method methods[] = {
-	{ "Echo", echo, 0, 0 },  { "Later", later, 0, 0 },          { "Fds", take_fds, 0, 2 },
+	{ "Echo", echo, 0, 0 },  { "Later", later, 0, 0 },          { "Keep", keep, 0, 0 }, { "Fds", take_fds, 0, 2 },
 	{ "Bad", bad, 0, 0 },    { "Many", many, SERVER_MORE, 0 },  { "Big", big, 0, 0 },
 };
 
@@ -120,14 +134,22 @@ static void lab_down(struct lab *l)
 	idl_free(l->idl);
 }
 
-static int client(struct lab *l)
+/* Who makes the pair is the peer (unix(7), SO_PEERCRED). */
+static int client_of(struct lab *l, uid_t uid)
 {
-	int pair[2];
+	int pair[2], r;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0 ||
-	    server_add(l->server, pair[1]) < 0)
+	if (seteuid(uid) < 0)
+		abort();
+	r = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair);
+	if (seteuid(getuid()) < 0 || r < 0 || server_add(l->server, pair[1]) < 0)
 		abort();
 	return pair[0];
+}
+
+static int client(struct lab *l)
+{
+	return client_of(l, getuid());
 }
 
 /* Lets the server do all there is to do. */
@@ -337,6 +359,63 @@ TEST(a_client_that_does_not_read)
 	settle(&l);
 	eq_int(server_clients(l.server), 0, "it is forgotten when it goes");
 	eq_int(open_fds(), before, "no fd stays behind");
+	lab_down(&l);
+}
+
+/* As many as there may be of one user, or until the connection is closed. */
+static size_t keep_calls(struct lab *l, int fd, const char *message)
+{
+	size_t n = 0;
+
+	for (; n < ARRAY_SIZE(kept.call) && STREQ(answer(l, fd), ""); n++) {
+		size_t len = strlen(message) + 1, sent = 0;
+
+		while (sent < len) {
+			ssize_t more = send(fd, message + sent, len - sent, MSG_NOSIGNAL);
+
+			if (more < 0 && errno != EAGAIN)
+				break;
+			sent += more > 0 ? (size_t)more : 0;
+			settle(l);
+		}
+	}
+	return n;
+}
+
+TEST(calls_that_nobody_waits_for)
+{
+	static char large[SERVER_INPUT_MAX];
+	struct lab l;
+	int fd, other, root;
+
+	if (getuid() != 0)
+		skip("only root can be others, too");
+	lab_up(&l);
+	setenv("VPS_LOG", "none", 1);
+	log_init("test");
+	fd = client_of(&l, 1001);
+	eq_int(keep_calls(&l, fd, "{\"method\":\"org.test.T.Keep\",\"oneway\":true}"), SERVER_UID_CALLS_MAX + 1,
+	       "a user has so many, and loses the connection with the next one");
+	close(fd);
+	fd = client_of(&l, 1001);
+	put(fd, ECHO("x"));
+	eq_str(answer(&l, fd), "(closed)", "he has no more by another connection");
+	close(fd);
+	other = client_of(&l, 1002);
+	put(other, ECHO("b"));
+	eq_str(answer(&l, other), ANSWER("b"), "another user has");
+	root = client_of(&l, 0);
+	put(root, ECHO("r"));
+	eq_str(answer(&l, root), ANSWER("r"), "and so has root");
+	while (kept.count)
+		server_reply(kept.call[--kept.count], NULL, NULL, 0);
+
+	snprintf(large, sizeof(large), "{\"method\":\"org.test.T.Keep\",\"oneway\":true,\"parameters\":{\"text\":\"%01048576d\"}}", 1);
+	ok(keep_calls(&l, other, large) < 6, "large ones are fewer");
+	while (kept.count)
+		server_reply(kept.call[--kept.count], NULL, NULL, 0);
+	close(other);
+	close(root);
 	lab_down(&l);
 }
 
