@@ -15,6 +15,7 @@
 #include "checkpoint/locked.h"
 #include "checkpoint/lookout.h"
 #include "checkpoint/sockets.h"
+#include "checkpoint/unix.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
 #include "runtime/vps.h"

@@ -182,8 +182,8 @@ bool ckpt_reach_holds(const struct shared *s);
 /* (precopy_mappings.c) Negative errno values. Of the memory that may be watched, in each process of the VPS; `seen` is
  * filled. */
 int ckpt_mappings_find(struct ckpt_precopy *p);
-/* Likewise in a tree that was collected, of shared memory by its number. */
-int ckpt_mappings_collected(const struct ckpt_tree *t, uint32_t id, struct mappings *ret);
+/* Likewise in a tree that was collected, of what is marked. */
+int ckpt_mappings_collected(struct ckpt_precopy *p, const struct ckpt_tree *t);
 int ckpt_mappings_add(struct mappings *l, const struct mapping *m);
 /* Puts them in order, and joins what continues another. */
 void ckpt_mappings_join(struct mappings *l);

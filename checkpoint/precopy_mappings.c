@@ -135,22 +135,25 @@ int ckpt_mappings_find(struct ckpt_precopy *p)
 	return r;
 }
 
-int ckpt_mappings_collected(const struct ckpt_tree *t, uint32_t id, struct mappings *ret)
+int ckpt_mappings_collected(struct ckpt_precopy *p, const struct ckpt_tree *t)
 {
 	int r = 0;
 
+	for (size_t i = 0; i < p->shared_count; i++)
+		p->shared[i].seen.count = 0;
 	for (size_t i = 0; i < t->task_count; i++) {
 		const Ckpt__Mm *mm = t->tasks[i].mm;
 
 		for (size_t k = 0; r == 0 && k < mm->n_area; k++) {
 			const Ckpt__Area *a = mm->area[k];
 
-			if (a->shmem == id)
-				r = ckpt_mappings_add(ret, &(struct mapping){
+			if (a->shmem && a->shmem <= p->shared_count && p->shared[a->shmem - 1].marked)
+				r = ckpt_mappings_add(&p->shared[a->shmem - 1].seen, &(struct mapping){
 					.pid = t->tasks[i].pid, .start = a->start, .end = a->end, .offset = a->offset,
 				});
 		}
 	}
-	ckpt_mappings_join(ret);
+	for (size_t i = 0; i < p->shared_count; i++)
+		ckpt_mappings_join(&p->shared[i].seen);
 	return r;
 }

@@ -273,15 +273,17 @@ int ckpt_steady_last(struct ckpt_precopy *p)
 int ckpt_steady_verify(struct ckpt_dump *d)
 {
 	struct ckpt_precopy *p = d->precopy;
-	int r = 0;
+	bool any = false;
+	int r;
 
+	for (size_t i = 0; i < p->shared_count; i++)
+		any = any || p->shared[i].marked;
+	r = any ? ckpt_mappings_collected(p, &d->tree) : 0;
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++) {
 		struct shared *s = &p->shared[i];
 
 		if (!s->marked)
 			continue;
-		s->seen.count = 0;
-		r = ckpt_mappings_collected(&d->tree, (uint32_t)i + 1, &s->seen);
 		s->last = s->last && ckpt_mappings_are_same(&s->seen, &s->watched);
 		s->steady = s->steady && s->last;
 		s->marked = false;

@@ -269,7 +269,10 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 	d->peeker = NULL;
 	d->guard = NULL;
 	d->shuts = NULL;
-	return r == 0 ? ckpt_unix_relate(d, e) : r;
+	if (r == 0)
+		r = ckpt_unix_relate(d, e);
+	ckpt_unix_tables_free(TAKE_PTR(d->unixes));
+	return r;
 }
 
 /* A namespace whose sockets are gone would answer their peers with resets. */

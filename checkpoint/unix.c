@@ -26,70 +26,6 @@
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* linux/un.h */
 #endif
-#define RUNTIME_NOTIFY "/run/host/notify" /* the holder's, made anew at the same place */
-
-static void take_attribute(const struct rtattr *a, struct ckpt_unix_diag *d)
-{
-	size_t len = RTA_PAYLOAD(a);
-	const uint32_t *u = RTA_DATA(a);
-
-	switch (a->rta_type) {
-	case UNIX_DIAG_PEER:
-		d->peer = u[0];
-		d->has_peer = true;
-		break;
-	case UNIX_DIAG_RQLEN:
-		d->rqueue = u[0];
-		d->wqueue = u[1];
-		break;
-	case UNIX_DIAG_VFS:
-		d->vfs_ino = u[0];
-		d->has_vfs = true;
-		break;
-	case UNIX_DIAG_SHUTDOWN:
-		d->shutdown = *(const uint8_t *)RTA_DATA(a);
-		break;
-	case UNIX_DIAG_ICONS:
-		d->pending_count = (uint32_t)(len / sizeof(*u));
-		memcpy(d->pending, u, len < sizeof(d->pending) ? len : sizeof(d->pending));
-		break;
-	}
-}
-
-int ckpt_unix_ask(int diag, uint64_t ino, struct ckpt_unix_diag *ret)
-{
-	struct {
-		struct nlmsghdr h;
-		struct unix_diag_req r;
-	} q = {
-		.h = { .nlmsg_len = sizeof(q),
-		       .nlmsg_type = SOCK_DIAG_BY_FAMILY,
-		       .nlmsg_flags = NLM_F_REQUEST },
-		.r = { .sdiag_family = AF_UNIX,
-		       .udiag_states = UINT32_MAX,
-		       .udiag_ino = (uint32_t)ino,
-		       .udiag_show = UDIAG_SHOW_PEER | UDIAG_SHOW_RQLEN | UDIAG_SHOW_VFS |
-				     UDIAG_SHOW_ICONS,
-		       .udiag_cookie = { UINT32_MAX, UINT32_MAX } },
-	};
-	_Alignas(8) uint8_t buf[32768];
-	const struct nlmsghdr *h = (const void *)buf;
-	const struct unix_diag_msg *m;
-	ssize_t n;
-	int left;
-
-	if (send(diag, &q, sizeof(q), 0) < 0)
-		return -errno;
-	n = recv(diag, buf, sizeof(buf), 0);
-	if (n < (ssize_t)NLMSG_LENGTH(sizeof(*m)) || h->nlmsg_type != SOCK_DIAG_BY_FAMILY)
-		return n < 0 ? -errno : -ENOENT;
-	m = NLMSG_DATA(h);
-	*ret = (struct ckpt_unix_diag){ .ino = ino, .state = m->udiag_state };
-	left = (int)h->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*m));
-	for (const struct rtattr *a = (const void *)(m + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
-		take_attribute(a, ret);
-	return 0;
-}
 
 static int peeker(struct ckpt_dump *d, struct err *e)
 {
@@ -274,7 +210,7 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 
 	if (nl < 0)
 		return nl;
-	r = ckpt_unix_ask(nl, k->file->value, &g);
+	r = ckpt_unix_ask(k->d, k->file->space, nl, k->file->value, &g);
 	if (r < 0)
 		return err_code(e, r, "ask for the unix socket of process %d, fd %d", (int)k->pid,
 				k->number);
@@ -292,138 +228,6 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 		return r;
 	collect_bound(k, &g);
 	return collect_link(k, &g, e);
-}
-
-/* How they belong together. File.value is the inode's number, value2 the other end's, doubled, and 1 when its
- * path is known to be its own; both go in the end. */
-
-static bool is_unix(const Ckpt__File *f)
-{
-	return f->socket && f->socket->family == AF_UNIX;
-}
-
-static uint32_t find_ino(const struct ckpt_tree *t, uint64_t ino)
-{
-	for (size_t i = 0; i < t->file_count; i++)
-		if (is_unix(t->files[i]) && t->files[i]->value == ino)
-			return (uint32_t)i + 1;
-	return 0;
-}
-
-static bool same_name(const Ckpt__Socket *a, const Ckpt__Socket *b)
-{
-	return a->name.len == b->name.len && memcmp(a->name.data, b->name.data, a->name.len) == 0;
-}
-
-/* Of those with one name: connections have it from their listener; of the others the path is the last one's. */
-static void relate_name(struct ckpt_dump *d, size_t i)
-{
-	Ckpt__File *f = d->tree.files[i];
-	Ckpt__Socket *s = f->socket;
-	bool listener = false;
-
-	if (s->local->bound == CKPT_UNIX_UNBOUND)
-		return;
-	for (size_t k = 0; k < d->tree.file_count; k++) {
-		const Ckpt__File *o = d->tree.files[k];
-
-		if (k == i || !is_unix(o) || !same_name(s, o->socket))
-			continue;
-		listener |= o->socket->state == TCP_LISTEN;
-		if (s->local->bound == CKPT_UNIX_LIVE &&
-		    o->socket->local->bound == CKPT_UNIX_LIVE &&
-		    o->socket->local->at == s->local->at && /* in a container it may be another's */
-		    o->socket->state != TCP_ESTABLISHED &&
-		    ((o->value2 & 1) > (f->value2 & 1) ||
-		     ((o->value2 & 1) == (f->value2 & 1) && o->value > f->value)))
-			s->local->bound = CKPT_UNIX_GONE;
-	}
-	if (s->type != SOCK_DGRAM && s->state == TCP_ESTABLISHED && listener)
-		s->local->bound = CKPT_UNIX_UNBOUND;
-}
-
-static int refuse(const struct ckpt_dump *d, size_t i, const char *why, struct err *e)
-{
-	struct ckpt_sock k = { .pid = d->files.by_file[i]->pid, .number = d->files.by_file[i]->fd };
-
-	return ckpt_sock_refuse(&k, why, e);
-}
-
-static bool is_runtimes(const Ckpt__Socket *s)
-{
-	const struct sockaddr_un *sa = (const void *)s->peer.data;
-	size_t len = s->peer.len > sizeof(sa_family_t) ? s->peer.len - sizeof(sa_family_t) : 0;
-
-	return len >= sizeof(RUNTIME_NOTIFY) - 1 && strncmp(sa->sun_path, RUNTIME_NOTIFY, len) == 0;
-}
-
-static int relate_peer(struct ckpt_dump *d, size_t i, struct err *e)
-{
-	Ckpt__Socket *s = d->tree.files[i]->socket;
-	Ckpt__UnixSocket *u = s->local;
-	const Ckpt__File *peer;
-
-	if (u->link == CKPT_UNIX_WAITING) {
-		for (size_t k = 0; k < d->tree.file_count && !u->peer; k++)
-			if (is_unix(d->tree.files[k]) &&
-			    d->tree.files[k]->socket->state == TCP_LISTEN &&
-			    d->tree.files[k]->socket->name.len == s->peer.len &&
-			    memcmp(d->tree.files[k]->socket->name.data, s->peer.data,
-				   s->peer.len) == 0)
-				u->peer = (uint32_t)k + 1;
-		return u->peer ? 0 : refuse(d, i, "that waits for a listener outside the VPS", e);
-	}
-	if (u->link != CKPT_UNIX_PAIR)
-		return 0;
-	u->peer = find_ino(&d->tree, d->tree.files[i]->value2 >> 1);
-	if (!u->peer && s->type == SOCK_DGRAM && is_runtimes(s)) {
-		u->link = CKPT_UNIX_OUTSIDE;
-		return 0;
-	}
-	if (!u->peer)
-		return refuse(d, i, "whose other end is outside the VPS", e);
-	peer = d->tree.files[u->peer - 1];
-	if (peer->value2 >> 1 != d->tree.files[i]->value)
-		u->link = CKPT_UNIX_TO;
-	if (u->link == CKPT_UNIX_TO &&
-	    (s->type != SOCK_DGRAM || peer->socket->name.len <= sizeof(sa_family_t)))
-		return refuse(d, i, "that sends to a pair's end", e);
-	/* Two that were connected to each other by their names. */
-	if (s->type == SOCK_DGRAM &&
-	    (s->name.len > sizeof(sa_family_t) || peer->socket->name.len > sizeof(sa_family_t)))
-		u->link = CKPT_UNIX_TO;
-	return 0;
-}
-
-/* Every connection that waits is one of ours, or it would be lost. */
-static int relate_listener(struct ckpt_dump *d, size_t i, struct err *e)
-{
-	int nl = ckpt_dump_diag(d, d->tree.files[i]->space, e);
-	struct ckpt_unix_diag g;
-	int r = nl < 0 ? nl : ckpt_unix_ask(nl, d->tree.files[i]->value, &g);
-
-	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++)
-		if (k >= ARRAY_SIZE(g.pending) || !find_ino(&d->tree, g.pending[k]))
-			return refuse(d, i, "with connections from outside that were not accepted",
-				      e);
-	return r < 0 ? err_code(e, r, "ask for a unix socket") : 0;
-}
-
-int ckpt_unix_relate(struct ckpt_dump *d, struct err *e)
-{
-	int r = 0;
-
-	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++)
-		if (is_unix(d->tree.files[i])) {
-			relate_name(d, i);
-			r = relate_peer(d, i, e);
-			if (r == 0 && d->tree.files[i]->socket->state == TCP_LISTEN)
-				r = relate_listener(d, i, e);
-		}
-	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++)
-		if (is_unix(d->tree.files[i]))
-			d->tree.files[i]->value = d->tree.files[i]->value2 = d->tree.files[i]->socket->local->at = 0;
-	return r;
 }
 
 static int keep_message(struct ckpt_peeked *m, void *arg, struct err *e)

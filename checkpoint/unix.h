@@ -36,7 +36,11 @@ struct ckpt_unix_diag {
 	bool has_peer, has_vfs;
 	uint32_t pending_count, pending[64]; /* clients' inodes, of a listener; 0: closed */
 };
-int ckpt_unix_ask(int diag, uint64_t ino, struct ckpt_unix_diag *ret);
+struct ckpt_dump;
+struct ckpt_unix_table;
+/* By a socket of that network namespace (File.space). (unix_diag.c) */
+int ckpt_unix_ask(struct ckpt_dump *d, uint32_t space, int diag, uint64_t ino, struct ckpt_unix_diag *ret);
+void ckpt_unix_tables_free(struct ckpt_unix_table *t);
 
 /* In two steps: each, then how they belong together. */
 int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e);

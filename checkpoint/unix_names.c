@@ -16,11 +16,11 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <sys/mount.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <xxhash.h>
 
-#define BESIDE_ROOM 40
+#define BESIDE_ROOM 56
 
 const char *unix_path(const ProtobufCBinaryData *name, char path[UNIX_PATH_ROOM])
 {
@@ -204,16 +204,23 @@ int unix_find_name(const ProtobufCBinaryData *name, struct unix_place *ret, stru
 	return unix_path(name, path) ? find_path(path, ret, e) : 0;
 }
 
-/* A directory that nobody else has, by a name that nobody has guessed: what is there is the tenant's.
- * The directory of an engine that is killed meanwhile stays. */
-static int make_beside(const struct unix_place *to, char name[BESIDE_ROOM], struct err *e)
+/* By the image and the file, so that what an engine has left that was killed meanwhile goes when the image is restored
+ * again. Nobody else guesses it: what is there is the tenant's. */
+static void name_beside(const struct ckpt_opening *o, size_t i, char ret[BESIDE_ROOM])
 {
-	uint64_t random;
-	int fd;
+	const Ckpt__Header *h = o->tree->header;
+	uint64_t image = XXH3_64bits_withSeed(h->id, strlen(h->id), h->realtime_ns);
 
-	if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-		return err_sys(e, "choose a name for a directory beside %s", to->base);
-	snprintf(name, BESIDE_ROOM, ".vps-binding-%016" PRIx64, random);
+	snprintf(ret, BESIDE_ROOM, ".vps-binding-%016" PRIx64 "-%zu", image, i);
+}
+
+/* A directory that nobody else has. */
+static int make_beside(const struct unix_place *to, const char *name, struct err *e)
+{
+	int fd = path_remove_tree_at(to->dir, name);
+
+	if (fd < 0)
+		return err_code(e, fd, "remove what was beside %s", to->base);
 	if (mkdirat(to->dir, name, 0700) < 0)
 		return err_sys(e, "make a directory beside %s", to->base);
 	fd = openat(to->dir, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -225,10 +232,9 @@ static int make_beside(const struct unix_place *to, char name[BESIDE_ROOM], stru
 }
 
 /* Beside its place, under its own name. */
-static int bind_moved(int fd, const Ckpt__Socket *s, const struct unix_place *to, struct err *e)
+static int bind_moved(int fd, const Ckpt__Socket *s, const struct unix_place *to, const char *name, struct err *e)
 {
 	struct unix_place at = UNIX_NOWHERE;
-	char name[BESIDE_ROOM];
 	cleanup_close int root = make_beside(to, name, e);
 	int r, gone;
 
@@ -278,13 +284,16 @@ static int make_writable(struct unix_place *at, struct err *e)
 }
 
 /* With the owner and mode of what was there before: the entry is another socket's by now. */
-static int bind_at(int fd, const Ckpt__Socket *s, struct unix_place *at, struct err *e)
+static int bind_at(const struct ckpt_opening *o, size_t i, struct unix_place *at, struct err *e)
 {
+	const Ckpt__Socket *s = o->tree->files[i]->socket;
+	char beside[BESIDE_ROOM];
 	int r = make_writable(at, e), own = r;
 	struct stat st = { 0 };
 
 	if (r < 0)
 		return r;
+	name_beside(o, i, beside);
 	if (fstatat(at->dir, at->base, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
 	    (!S_ISSOCK(st.st_mode) || unlinkat(at->dir, at->base, 0) < 0))
 		return err_set(e, ERR_FAIL, "%s is in the way", at->base);
@@ -293,7 +302,7 @@ static int bind_at(int fd, const Ckpt__Socket *s, struct unix_place *at, struct 
 	if (r < 0)
 		err_code(e, r, "be the owner of %s", at->base);
 	else
-		r = own || s->local->path[0] ? bind_moved(fd, s, at, e) : bind_by_name(fd, s, e);
+		r = own || s->local->path[0] ? bind_moved(o->fds[i], s, at, beside, e) : bind_by_name(o->fds[i], s, e);
 	if (s->local->space && ckpt_make_as(0, 0) < 0 && r == 0)
 		r = err_sys(e, "be root again");
 	if (r == 0 && (fchownat(at->dir, at->base, s->local->uid, s->local->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
@@ -312,7 +321,7 @@ int unix_bind_live(const struct ckpt_opening *o, size_t i, struct err *e)
 	if (r == 0)
 		r = find_live(s, &at, e);
 	if (r == 0)
-		r = bind_at(o->fds[i], s, &at, e);
+		r = bind_at(o, i, &at, e);
 	fd_close(&at.dir);
 	return r == 0 && space ? ckpt_opening_enter(o, 0, e) : r;
 }

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 static int by_number(const void *one, const void *other)
 {
@@ -18,7 +17,7 @@ static int by_number(const void *one, const void *other)
 static uint32_t number_of(const struct ckpt_task *k, size_t thread, enum ckpt_whose_by by)
 {
 	if (by == CKPT_BY_GROUP)
-		return (uint32_t)getpgid(k->pid);
+		return (uint32_t)k->host_group;
 	return by == CKPT_BY_HOST ? (uint32_t)k->tids[thread] : k->threads[thread]->tid;
 }
 
