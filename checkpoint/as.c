@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "runtime/vps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -121,6 +122,7 @@ int ckpt_as(const struct Ckpt__Credentials *c, int root, int (*fn)(void *arg, st
 	if (number > 0 && number == (int)syscall(SYS_getpid))
 		return run_here(&t);
 	if (number > 1) {
+		rt_alone();
 		args.set_tid = (uint64_t)(uintptr_t)&number;
 		args.set_tid_size = 1;
 	}

@@ -2,6 +2,7 @@
 #include "checkpoint/standin.h"
 
 #include "base/macro.h"
+#include "runtime/vps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +38,7 @@ int standin_begin(struct standin_process *p, pid_t number, struct err *e)
 	};
 	int fds[2];
 
+	rt_alone();
 	if (pipe2(fds, O_CLOEXEC) < 0)
 		return err_sys(e, "make a pipe");
 	if (!number)

@@ -423,15 +423,13 @@ _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry,
 		r = build_command(&c, error_fd, &argv, &env, &e);
 	if (r == 0)
 		r = report_ready(&c, &e);
-	if (r == 0 && c.restore) {
-		rt_pivot_end(&c); /* files are opened by processes with numbers of the image's, which may be its own */
+	if (r == 0 && c.restore)
 		r = c.restore->open(c.restore->arg, &e);
-	}
 	if (r == 0)
 		r = enter_confinement(&c, &e);
 	if (r == 0 && error_fd >= 0)
 		fd_set_cloexec(error_fd, false);
-	rt_pivot_end(&c);
+	rt_alone();
 	if (r == 0)
 		r = tie_to_holder(&c, &e);
 	if (r == 0)

@@ -110,7 +110,6 @@ struct rt_child {
 	int console;    /* pty master */
 	int console_slave;
 	int notify;
-	pid_t beside;   /* who waits for the host's tree to be gone: pivot.c */
 };
 
 int rt_msg_send(int sock, enum rt_msg_type type, uint32_t value, const struct err *err,
@@ -150,12 +149,9 @@ int rt_mounts_up(struct rt_child *c, struct err *e);
 int rt_mounts_in_sys(struct rt_child *c, struct err *e);
 /*
  * Makes the root mount the root of the process and lets go of the host's tree: no path leads there any more. The
- * kernel may go on to wait for who looks one up at this moment (rt_pivot_end). Between the two the caller's memory is
- * shared with a process beside it, for which unshare(2) of user namespaces is refused. (pivot.c)
+ * kernel may go on to wait for who looks one up at this moment: until rt_alone() a process beside it does so. (pivot.c)
  */
 int rt_pivot(struct rt_child *c, struct err *e);
-/* That is over, and the caller alone. */
-void rt_pivot_end(struct rt_child *c);
 
 /* /etc/hostname, hosts, resolv.conf, from inside (cwd and root are the tenant's). (files.c) */
 int rt_files_write(const struct rt_spec *s, const char *resolv_conf, struct err *e);

@@ -19,6 +19,8 @@
  * for does not move the counter. */
 #define BESIDE_PID 2
 
+static pid_t beside_pid = -1; /* as long as it is there */
+
 #if defined(__x86_64__)
 static struct {
 	_Alignas(16) char stack[16384];
@@ -93,8 +95,8 @@ int rt_pivot(struct rt_child *c, struct err *e)
 	 * it is taken away with everything that is mounted in it. */
 	if (syscall(SYS_pivot_root, ".", ".") < 0)
 		return err_sys(e, "change the root");
-	c->beside = begin();
-	if (c->beside < 0 && umount2(".", MNT_DETACH) < 0)
+	beside_pid = begin();
+	if (beside_pid < 0 && umount2(".", MNT_DETACH) < 0)
 		return err_sys(e, "let go of the host's root");
 	/* Some microseconds; there is nothing that tells. */
 	while ((r = is_gone(c, e)) == 0 && error() == 0)
@@ -106,10 +108,10 @@ int rt_pivot(struct rt_child *c, struct err *e)
 	return chdir("/") < 0 ? err_sys(e, "enter /") : 0;
 }
 
-void rt_pivot_end(struct rt_child *c)
+void rt_alone(void)
 {
-	if (c->beside > 0)
-		while (waitpid(c->beside, NULL, __WALL) < 0 && errno == EINTR)
+	if (beside_pid > 0)
+		while (waitpid(beside_pid, NULL, __WALL) < 0 && errno == EINTR)
 			continue;
-	c->beside = -1;
+	beside_pid = -1;
 }

@@ -62,6 +62,9 @@ struct rt_restore {
 	uint32_t (*number)(void *arg, const char *name);
 };
 void rt_leave(int fd_take);
+/* In a process of open(): from then on no number but 1 is taken in its pid namespace, and its memory is its own. May wait
+ * for a grace period of RCU. */
+void rt_alone(void);
 int rt_start_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, struct rt_vps *prepared,
 		     const struct rt_restore *how, struct rt_vps **ret, struct err *e);
 
