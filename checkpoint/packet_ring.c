@@ -220,14 +220,20 @@ static int send_one(const struct moving *m, size_t size, struct err *e)
 		? err_sys(e, "send a packet over the loopback") : 0;
 }
 
-/* How many packets have come so far, in blocks: they have been empty. */
+/* Those of a block, which has been empty. */
+static uint32_t packets(const struct moving *m, uint32_t block)
+{
+	return *(volatile uint32_t *)(void *)(m->at + (size_t)block * m->r->block_size +
+					      offsetof(struct tpacket_block_desc, hdr.bh1.num_pkts));
+}
+
+/* How many have come so far. */
 static uint32_t in_blocks(const struct moving *m)
 {
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i <= m->r->head; i++)
-		n += *(volatile uint32_t *)(void *)(m->at + (size_t)i * m->r->block_size +
-						   offsetof(struct tpacket_block_desc, hdr.bh1.num_pkts));
+		n += packets(m, i);
 	return n;
 }
 
@@ -267,15 +273,15 @@ static int fill_frames(const struct moving *m, struct err *e)
 }
 
 /*
- * Blocks are full when the next packet does not fit, which goes into the one behind: so the last of those that are to
- * be behind the kernel gets one, and is left to its timer.
+ * Blocks are full when the next packet does not fit, which goes into the one behind, or when their timer says so: the last
+ * of those that are to be behind the kernel gets one, and is left to it.
  */
 static int fill_blocks(const struct moving *m, struct err *e)
 {
 	uint32_t head = m->r->head;
 	int r = 0;
 
-	for (uint32_t i = 0; r == 0 && (i == 0 || (head > 1 && !is_full(m, head - 2))); i++) {
+	for (uint32_t i = 0; r == 0 && !packets(m, head - 1); i++) {
 		r = send_one(m, head > 1 ? BIG : SMALL, e);
 		if (r == 0)
 			r = await(m, i, has_come, e);
