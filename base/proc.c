@@ -115,10 +115,12 @@ char proc_state(pid_t tid)
 	cleanup_free char *text = NULL;
 	const char *p;
 	char path[64];
+	int r;
 
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
-	if (fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
-		return 'X';
+	r = fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL);
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ? 'X' : '?';
 	p = strrchr(text, ')'); /* the name before it may hold anything */
 	return p && p[1] == ' ' && p[2] ? p[2] : 'X';
 }

@@ -15,6 +15,10 @@ int sock_connect(const char *path, int type);
 /* Bound (a stale socket of that name is replaced), mode set, listening, close-on-exec, non-block. */
 int sock_listen(const char *path, int type, mode_t mode);
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16: whether open files may come */
+#endif
+
 /* Who is at the other end (SO_PEERCRED). */
 int sock_peer(int fd, pid_t *ret_pid, uid_t *ret_uid, gid_t *ret_gid);
 

@@ -46,7 +46,7 @@ static _Noreturn void look(int space, int out)
 	int fd = setns(space, CLONE_NEWTIME) < 0 ? -1 : open("/proc/self/timens_offsets", O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
 
-	_exit(n <= 0 || write(out, text, (size_t)n) != n);
+	_exit(n <= 0 ? write(out, "", 1) != 1 : write(out, text, (size_t)n) != n);
 }
 
 /* By a process of its own: nobody who shares memory with another enters one. */
@@ -54,6 +54,7 @@ static int read_inside(int space, int64_t ret[2], struct err *e)
 {
 	char text[256] = "";
 	int out[2], status;
+	ssize_t n;
 	pid_t pid;
 
 	if (pipe2(out, O_CLOEXEC) < 0)
@@ -62,11 +63,14 @@ static int read_inside(int space, int64_t ret[2], struct err *e)
 	if (pid == 0)
 		look(space, out[1]);
 	close(out[1]);
-	if (pid > 0 && read(out[0], text, sizeof(text) - 1) < 0)
+	do
+		n = pid > 0 ? read(out[0], text, sizeof(text) - 1) : -1;
+	while (pid > 0 && n < 0 && errno == EINTR);
+	if (n < 0)
 		text[0] = '\0';
 	close(out[0]);
-	if (pid > 0)
-		waitpid(pid, &status, 0);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		continue;
 	return ckpt_clock_parse(text, ret) < 0 ? err_set(e, ERR_FAIL, "the offsets of a time namespace cannot be read") : 0;
 }
 

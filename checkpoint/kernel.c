@@ -379,6 +379,8 @@ static int find_cpus(struct ckpt_kernel *k, struct err *e)
 
 	if (r < 0)
 		return err_code(e, r, "read which processors there may be");
+	if (!k->cpus_known)
+		k->cpu_count = 0;
 	for (char *p = text; p && r == 0 && *p >= '0' && *p <= '9'; p += *p == ',') {
 		unsigned long first = strtoul(p, &p, 10), last = *p == '-' ? strtoul(p + 1, &p, 10) : first;
 

@@ -410,7 +410,7 @@ static int read_doubtful(struct ckpt_precopy *p, struct err *e)
 	struct ckpt_precopy_stats st;
 	int r;
 
-	if (!ckpt_doubts_matter(p) || !ckpt_doubts_look(p))
+	if ((!ckpt_doubts_matter(p) && !ckpt_doubts_lost(p)) || !ckpt_doubts_look(p))
 		return 0;
 	r = ckpt_precopy_round(p, &st, e);
 	if (r == 0 && ckpt_doubts_look(p))
@@ -490,6 +490,7 @@ void ckpt_precopy_close(struct ckpt_precopy *p)
 		return;
 	ckpt_moves_free(p->moves);
 	ckpt_parents_free(p->parents);
+	free(p->gone);
 	for (size_t i = 0; i < p->count; i++) {
 		fd_close(&p->procs[i]->uffd);
 		fd_close(&p->procs[i]->moves);

@@ -65,6 +65,44 @@ static void see_parent(void *arg, pid_t pid)
 			p->shared[i].steady = false;
 }
 
+static bool is_gone(const struct ckpt_precopy *p, pid_t pid)
+{
+	for (size_t i = 0; i < p->gone_count; i++)
+		if (p->gone[i] == pid)
+			return true;
+	return false;
+}
+
+/*
+ * Who was listed and bore a child may have given it the memory, and have ended before it was looked at: its child is
+ * nowhere to be seen, and later nobody knows what its parent had. Who has children and was not listed descends from one
+ * that was.
+ */
+static void see_parent_then(void *arg, pid_t pid)
+{
+	struct ckpt_precopy *p = arg;
+
+	for (size_t i = 0; i < p->shared_count; i++) {
+		struct shared *s = &p->shared[i];
+
+		for (size_t k = 0; !s->bore && k < s->seen.count; k++)
+			s->bore = s->seen.m[k].pid == pid;
+		s->bore = s->bore || is_gone(p, pid);
+	}
+}
+
+/* Births that are counted are counted by the next look. */
+void ckpt_doubts_found(struct ckpt_precopy *p)
+{
+	bool all;
+
+	for (size_t i = 0; i < p->shared_count; i++)
+		p->shared[i].bore = false;
+	all = !p->parents || ckpt_parents_read(p->parents, see_parent_then, p);
+	for (size_t i = 0; i < p->shared_count; i++)
+		p->shared[i].bore = p->shared[i].bore || !all;
+}
+
 void ckpt_doubts_births(struct ckpt_precopy *p)
 {
 	if (!p->parents) {
@@ -136,6 +174,14 @@ bool ckpt_doubts_matter(const struct ckpt_precopy *p)
 {
 	for (size_t i = 0; i < p->shared_count; i++)
 		if (p->shared[i].steady)
+			return true;
+	return false;
+}
+
+bool ckpt_doubts_lost(const struct ckpt_precopy *p)
+{
+	for (size_t i = 0; i < p->shared_count; i++)
+		if (is_lost(&p->shared[i]))
 			return true;
 	return false;
 }

@@ -58,6 +58,7 @@ struct mapping {
 	pid_t pid;
 	uint64_t start, end, offset;
 	bool writable;       /* when it was found */
+	bool joined;         /* of several areas */
 	bool for_reading;    /* for good (SHM_RDONLY): it has no marks */
 };
 struct mappings {
@@ -83,6 +84,7 @@ struct shared {
 	bool steady;         /* what is not as its hash says has lost its marks in one of these */
 	bool marked;         /* `written` is all that is to be looked at */
 	bool was_steady;     /* when it was marked last */
+	bool bore;           /* while it was looked for, somebody was born who may have it */
 	bool candidate;      /* in this round it may be watched */
 	bool hopeless;       /* it cannot be */
 	bool final;          /* it was sent when nobody could change it any more (precopy_reach.c) */
@@ -114,6 +116,8 @@ struct ckpt_precopy {
 	struct ckpt_moves *moves; /* NULL: nobody is asked */
 	struct ckpt_parents *parents; /* who has children; NULL: they are counted */
 	bool listened;       /* that was tried */
+	pid_t *gone;         /* those that had ended when ckpt_mappings_find() came to them */
+	size_t gone_count;
 	pid_t number;        /* the last that was taken in the VPS to see whether others were; 0: none */
 };
 
@@ -171,6 +175,10 @@ uint64_t ckpt_doubts_look(struct ckpt_precopy *p);
 /* What is not steady now is no loss: it would be again and again. */
 void ckpt_doubts_accept(struct ckpt_precopy *p);
 void ckpt_doubts_births(struct ckpt_precopy *p);
+/* Right after ckpt_mappings_find(): `bore`. */
+void ckpt_doubts_found(struct ckpt_precopy *p);
+/* Whether anything was steady when it was marked, and is not now. */
+bool ckpt_doubts_lost(const struct ckpt_precopy *p);
 
 /* (precopy_reach.c) Whether nobody changes it any more; whether those who have it mapped alone can do so, but for those of
  * whom its file tells: what that is now, which is noted before it is looked at, and whether it has stayed so. */

@@ -47,6 +47,7 @@ void ckpt_mappings_join(struct mappings *l)
 		    last->offset + (last->end - last->start) == m->offset) {
 			last->end = m->end;
 			last->writable |= m->writable;
+			last->joined = true;
 		} else {
 			l->m[n++] = *m;
 		}
@@ -102,6 +103,17 @@ static int find_by(struct ckpt_precopy *p, pid_t tid)
 	return r < 0 ? r : any;
 }
 
+static int note_gone(struct ckpt_precopy *p, pid_t pid)
+{
+	pid_t *l = reallocarray(p->gone, p->gone_count + 1, sizeof(*l));
+
+	if (!l)
+		return -ENOMEM;
+	p->gone = l;
+	l[p->gone_count++] = pid;
+	return 0;
+}
+
 /*
  * Where the first thread has ended another tells of the process. Nothing is watched by the number of such a thread
  * (precopy_steady.c): what the process has is never steady. A thread that is just ending has no memory any more and is
@@ -112,10 +124,14 @@ static int find_in(struct ckpt_precopy *p, pid_t pid)
 	int r = find_by(p, pid);
 	pid_t tid;
 
+	if (r == -ENOENT)
+		return note_gone(p, pid);
 	if (r != 0)
-		return r == -ENOENT || r > 0 ? 0 : r; /* or it has ended */
+		return r > 0 ? 0 : r;
 	tid = proc_live_tid(pid);
-	r = tid != pid ? find_by(p, tid) : proc_is_zombie(pid);
+	if (tid == pid)
+		return proc_is_zombie(pid) ? note_gone(p, pid) : -EAGAIN;
+	r = find_by(p, tid);
 	return r > 0 ? 0 : r < 0 ? r : -EAGAIN;
 }
 
@@ -128,6 +144,7 @@ int ckpt_mappings_find(struct ckpt_precopy *p)
 
 	for (size_t i = 0; i < p->shared_count; i++)
 		p->shared[i].seen.count = 0;
+	p->gone_count = 0;
 	for (size_t i = 0; r == 0 && i < n; i++)
 		r = find_in(p, pids[i]);
 	for (size_t i = 0; i < p->shared_count; i++)

@@ -65,7 +65,7 @@ static int watch_by(int uffd, struct mapping *m)
 {
 	int r = ckpt_watch_range(uffd, m->start, m->end);
 
-	m->for_reading = r == -EPERM && !m->writable;
+	m->for_reading = r == -EPERM && !m->writable && !m->joined;
 	return m->for_reading ? 0 : r;
 }
 
@@ -99,6 +99,15 @@ static int watch(struct ckpt_precopy *p, struct mapping *m)
 	return 0;
 }
 
+/* A mapping without marks does not tell what is in its place since, when that was in doubt. */
+static bool is_as_watched(const struct shared *s)
+{
+	for (size_t i = 0; !s->steady && i < s->watched.count; i++)
+		if (s->watched.m[i].for_reading)
+			return false;
+	return ckpt_mappings_are_same(&s->seen, &s->watched);
+}
+
 /* 1: it was not, as it was seen, and now is. */
 static int watch_all(struct ckpt_precopy *p, struct shared *s)
 {
@@ -106,7 +115,7 @@ static int watch_all(struct ckpt_precopy *p, struct shared *s)
 	uint64_t size = 0;
 	int r = 0;
 
-	if (ckpt_mappings_are_same(&s->seen, &s->watched))
+	if (is_as_watched(s))
 		return 0;
 	s->steady = false;
 	s->watched.count = 0;
@@ -189,7 +198,7 @@ static int mark(const struct ckpt_precopy *p, struct shared *s)
 	bool known = s->steady;
 	int r;
 
-	s->steady = s->watched.count && ckpt_mappings_are_same(&s->seen, &s->watched) && !has_direct(p, s);
+	s->steady = s->watched.count && !s->bore && ckpt_mappings_are_same(&s->seen, &s->watched) && !has_direct(p, s);
 	if (!s->steady)
 		return 0;
 	r = scan_all(s, true, &s->written);
@@ -229,10 +238,12 @@ static int find_and_watch(struct ckpt_precopy *p)
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++)
 		if (p->shared[i].candidate)
 			more = watch_all(p, &p->shared[i]) > 0 || more;
-	if (r < 0 || !more)
-		return r;
-	ckpt_doubts_births(p);
-	return ckpt_mappings_find(p);
+	if (r == 0 && more) {
+		ckpt_doubts_births(p);
+		r = ckpt_mappings_find(p);
+	}
+	ckpt_doubts_found(p);
+	return r;
 }
 
 int ckpt_steady_round(struct ckpt_precopy *p, struct err *e)

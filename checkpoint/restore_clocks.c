@@ -64,22 +64,30 @@ int restore_clocks_read(struct restore *r, struct ckpt_record *rec, struct rt_re
 	return n > 0 && r->total && read_file(r, how, e) < 0 ? -EBADMSG : n;
 }
 
+/* By how much a clock of the VPS is behind what was seen of it. */
+static uint64_t behind(uint64_t now_us, int64_t offset, uint64_t seen_ns)
+{
+	uint64_t now = now_us * 1000 + (uint64_t)offset;
+
+	return now < seen_ns ? seen_ns - now : 0;
+}
+
 int restore_clocks_check(struct restore *r, struct err *e)
 {
+	const Ckpt__Header *h = r->tree.header;
 	int64_t offset[2];
-	uint64_t now, late;
+	uint64_t late, boot;
 	int n = ckpt_clock_offsets(r->procs[0].threads[0].tid, offset, e);
 
 	if (n < 0)
 		return n;
-	now = now_monotonic_us() * 1000 + (uint64_t)offset[0];
-	if (now >= r->tree.header->monotonic_ns)
-		return 0;
-	late = r->tree.header->monotonic_ns - now;
+	late = behind(now_monotonic_us(), offset[0], h->monotonic_ns);
+	boot = behind(now_boottime_us(), offset[1], h->boottime_ns);
+	late = boot > late ? boot : late;
 	if (late > LATE_MAX_NS)
 		return err_set(e, ERR_FAIL, "the clocks of the VPS would go back by %llu ms",
 			       (unsigned long long)late / 1000000);
-	r->not_before_us = now_monotonic_us() + late / 1000 + 1;
+	r->not_before_us = late ? now_monotonic_us() + late / 1000 + 1 : 0;
 	return 0;
 }
 
@@ -87,5 +95,6 @@ void restore_clocks_await(const struct restore *r)
 {
 	struct timespec until = { (time_t)(r->not_before_us / 1000000), (long)(r->not_before_us % 1000000 * 1000) };
 
-	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL);
+	while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR)
+		continue;
 }

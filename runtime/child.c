@@ -6,6 +6,7 @@
  * and makes the others; it trusts the holder and nobody else.
  */
 #include "base/path.h"
+#include "base/sock.h"
 #include "base/step.h"
 #include "runtime/internal.h"
 #include "runtime/seccomp.h"
@@ -27,10 +28,6 @@
 
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x80
-#endif
-
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83
 #endif
 
 #define NOTIFY_PATH "/run/host/notify"
@@ -140,8 +137,9 @@ static int step_time(void *ctx, struct err *e)
 			return 0; /* a kernel without CONFIG_TIME_NS; `vps doctor` says so */
 		return err_sys(e, "make the time namespace");
 	}
-	clock_gettime(CLOCK_MONOTONIC, &mono);
+	/* In this order neither is behind, however long it takes. */
 	clock_gettime(CLOCK_BOOTTIME, &boot);
+	clock_gettime(CLOCK_MONOTONIC, &mono);
 	if (c->restore)
 		offsets_for(c->restore, &mono, &boot, text);
 	else
