@@ -172,7 +172,7 @@ static void stand_back(struct top *t)
 	struct err e;
 
 	screen_end();
-	raise(SIGTSTP);
+	kill(0, SIGTSTP); /* the job, as the terminal would */
 	t->quit = screen_begin(&e) < 0;
 }
 

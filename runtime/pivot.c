@@ -53,7 +53,7 @@ static pid_t begin(void)
 			 "call *%[fn]\n"
 			 "1:"
 			 : "=a"(pid)
-			 : "0"(SYS_clone3), "D"(&args), "S"(sizeof(args)), [fn] "r"(let_go)
+			 : "0"(SYS_clone3), "D"(&args), "S"(sizeof(args)), [fn] "d"(let_go)
 			 : "rcx", "r11", "memory", "cc");
 	return pid < 0 ? -1 : (pid_t)pid;
 }

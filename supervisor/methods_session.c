@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "base/sock.h"
 #include "supervisor/monitor_link.h"
 
 #include <sys/random.h>
@@ -44,6 +45,8 @@ static struct session_wait *session_new(struct server_call *c, struct sup_daemon
 		err_sys(e, "make a session");
 		return NULL;
 	}
+	/* Nothing of a client's is the monitor's to close, which may take as long as he likes (Linux 6.16). */
+	setsockopt(pair[1], SOL_SOCKET, SO_PASSRIGHTS, &(int){ 0 }, sizeof(int));
 	*s = (struct session_wait){ .call = c, .d = d, .verb = verb, .client = pair[0],
 				    .io = { pair[1], { -EBADF, -EBADF, -EBADF } } };
 	return s;

@@ -287,7 +287,7 @@ int conn_new(struct server *s, int fd, pid_t pid, uid_t uid, gid_t gid)
 	int r;
 
 	if (!c) {
-		close(fd);
+		foreign_hang_up(fd);
 		return -ENOMEM;
 	}
 	*c = (struct client_conn){ .server = s, .fd = fd, .pid = pid, .uid = uid, .gid = gid };

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "base/macro.h"
 #include "base/sock.h"
+#include "supervisor/protocol/foreign.h"
 #include "supervisor/protocol/server_internal.h"
 
 #include <sys/epoll.h>
@@ -64,19 +65,22 @@ static bool has_room(const struct server *s, uid_t uid)
 int server_add(struct server *s, int fd)
 {
 	pid_t pid;
-	uid_t uid;
+	uid_t uid = (uid_t)-1;
 	gid_t gid;
 	int r;
 
 	r = sock_peer(fd, &pid, &uid, &gid);
 	if (r == 0)
 		r = fd_set_nonblock(fd, true);
+	/* Else what is out of band, and the files that came with it, would be dropped unseen (tcp(7), of unix sockets too). */
+	if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &(int){ 1 }, sizeof(int)) < 0)
+		r = -errno;
 	if (r == 0 && !has_room(s, uid)) {
 		log_warn("uid %u holds too many connections: one refused", uid);
 		r = -EUSERS;
 	}
 	if (r < 0) {
-		close(fd);
+		foreign_hang_up(fd);
 		return r;
 	}
 	return conn_new(s, fd, pid, uid, gid);

@@ -87,8 +87,8 @@ published() { in_net nft -j list map inet "$VPS_TAG" "$1" | jq '[.nftables[] | s
 }
 
 @test "a port that a VPS of another state root has" {
-	second=$VPS_ROOT.other
-	mkdir "$second"
+	second=$(root_dir)
+	chmod 755 "$second"
 	[ -z "${VPS_TEST_ROOTS-}" ] || echo "$second" >>"$VPS_TEST_ROOTS"
 	other() { vps --root "$second" "$@"; }
 	other create o publish=8080:81
