@@ -347,32 +347,11 @@ static int drop_filled(struct restore *r, struct restoring *p, uint64_t first, u
 	return n;
 }
 
-struct placing {
-	struct restoring *p;
-	const struct ckpt_ranges *there;
-	size_t k;
-};
-
-static int place_page(void *arg, uint64_t number, const uint8_t *data)
-{
-	struct placing *o = arg;
-	uint64_t at = number * CKPT_PAGE;
-
-	while (o->k < o->there->count && o->there->r[o->k].end <= at)
-		o->k++;
-	if (o->k == o->there->count || o->there->r[o->k].start > at)
-		return 0;
-	o->p->placed = true;
-	return restore_has_private(o->p->task->mm, at) ? ckpt_mem_write(o->p->task->pid, at, data, CKPT_PAGE)
-						       : -EPROTO;
-}
-
 int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
 {
 	const Ckpt__Populated *m = rec->message;
 	struct restoring *p = restore_find_mm(r, m->mm);
 	struct ckpt_ranges there = { 0 };
-	struct placing o = { p, &there, 0 };
 	int n = p && m->end <= RESTORE_ADDRESS_MAX / CKPT_PAGE
 			? ckpt_runs_read(m->run, m->n_run, m->first, m->end, &there) : -EPROTO;
 
@@ -380,11 +359,8 @@ int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l
 		err_set(e, ERR_FAIL, "the image is damaged: which pages are there");
 	if (n == 0 && p->early)
 		n = drop_filled(r, p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &there, l, e);
-	if (n == 0) {
-		n = ckpt_loose_each(r->early->loose, m->mm, m->first, m->end, place_page, &o);
-		if (n < 0)
-			err_code(e, n, "fill the memory of process %u", p->task->process->pid);
-	}
+	if (n == 0)
+		n = early_place_later(r, p, m->first, m->end, &there, e);
 	ckpt_ranges_done(&there);
 	return n < 0 ? n : ckpt_read(r->reader, rec, e);
 }

@@ -3,6 +3,7 @@
 /* When the tree of processes is there: which of those that were born early are its own. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/step.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/lend.h"
@@ -224,7 +225,9 @@ int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e)
 	close(pair[1]);
 	if (n < 0)
 		return n;
+	step_mark("helper.opened");
 	n = take ? fetch(r, number, l, e) : 0;
+	step_mark("helper.fetched");
 	rt_helper_end(helper);
 	return n;
 }
@@ -239,8 +242,10 @@ int restore_early_settle(struct restore *r, struct list *l, struct err *e)
 	/* The last pass over the disk has come before the tree. */
 	if (n == 0)
 		n = rt_root_changed(r->vps, e);
+	step_mark("settle.root");
 	if (n == 0)
 		n = restore_pairs(r, l, e);
+	step_mark("settle.pairs");
 	return n == 0 ? restore_by_helper(r, restore_is_nested(r) ? restore_open_first : restore_open, true, l, e) : n;
 }
 

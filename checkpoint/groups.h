@@ -33,8 +33,9 @@ int ckpt_xattrs_read(struct ckpt_arena *a, const char *path, Ckpt__Setting ***li
  */
 /*
  * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more
- * seen). A child that moves nothing waits for it meanwhile, until ckpt_groups_await(), which must
- * be called, also after errors. No thread: others fork meanwhile. 0: there is no such child.
+ * seen), and a quiet is soon as long as one. A child that moves nothing waits for it meanwhile, and
+ * goes on until ckpt_groups_await(), which must be called, also after errors. No thread: others fork
+ * meanwhile. 0: there is no such child.
  */
 pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init);
 void ckpt_groups_await(pid_t child);
@@ -44,6 +45,9 @@ int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err
 int ckpt_groups_enable(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_place_threads(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *e);
+/* All who watch cgroup.events of a group are told of a change, as all are frozen and thawed: when nothing in them needs to
+ * run any more, and before those of the tenant's are frozen. */
+int ckpt_groups_stir(int group, struct err *e);
 /* Those that the tenant had frozen, when nothing in them needs to run any more. */
 int ckpt_groups_freeze(const struct ckpt_tree *t, int group, int user, struct err *e);
 

@@ -168,6 +168,14 @@ static int networks(struct building *b, struct err *e)
 	return restore_networks_last(b->r, e);
 }
 
+static int stir_groups(struct building *b, struct err *e)
+{
+	for (size_t i = 0; i < b->r->tree.file_count; i++)
+		if (b->r->tree.files[i]->kind == CKPT_FILE_INOTIFY && b->r->tree.files[i]->stirred)
+			return ckpt_groups_stir(b->group, e);
+	return 0;
+}
+
 static int freeze_groups(struct building *b, struct err *e)
 {
 	return ckpt_groups_freeze(&b->r->tree, b->group, b->user, e);
@@ -215,6 +223,7 @@ static const struct {
 	{ "settings of groups", settle_groups, NULL },
 	{ "our memory", NULL, restore_unmap_own },
 	{ "registers", NULL, restore_registers },
+	{ "news of groups", stir_groups, NULL },
 	{ "frozen groups", freeze_groups, NULL },
 };
 

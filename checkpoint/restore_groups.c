@@ -8,9 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
+
+#define WARM_NS 2000000 /* less than a grace period lasts */
+#define WARM_MOST 500
 
 /* The directory of a group; its path has been checked, and this file system has no links. */
 static int open_group(int root, const Ckpt__Group *g, struct err *e)
@@ -81,8 +86,12 @@ pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init)
 		return 0;
 	fd = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
 	child = fd < 0 ? 0 : fork();
-	if (child == 0 && fd >= 0)
-		_exit(write(fd, text, (size_t)len) != len); /* process 1, to where it is */
+	if (child == 0 && fd >= 0) {
+		/* Process 1, to where it is. With an end for one whose parent dies. */
+		for (int i = 0; i < WARM_MOST && pwrite(fd, text, (size_t)len, 0) == len; i++)
+			nanosleep(&(struct timespec){ 0, WARM_NS }, NULL);
+		_exit(0);
+	}
 	if (fd >= 0)
 		close(fd);
 	return child > 0 ? child : 0;
@@ -90,6 +99,8 @@ pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init)
 
 void ckpt_groups_await(pid_t child)
 {
+	if (child > 0)
+		kill(child, SIGKILL);
 	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
 		continue;
 }
@@ -313,6 +324,15 @@ static int freeze(void *arg, struct err *e)
 			err_code(e, n, "freeze the control group %s", g->path);
 	}
 	return n;
+}
+
+int ckpt_groups_stir(int group, struct err *e)
+{
+	int n = fd_write_file_at(group, "cgroup.freeze", "1");
+
+	if (n == 0)
+		n = fd_write_file_at(group, "cgroup.freeze", "0");
+	return n < 0 ? err_code(e, n, "tell of the control groups") : 0;
 }
 
 int ckpt_groups_freeze(const struct ckpt_tree *t, int group, int user, struct err *e)

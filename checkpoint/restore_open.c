@@ -7,6 +7,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "base/step.h"
 #include "checkpoint/ghosts.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
@@ -281,7 +282,7 @@ static int open_terminals(struct restore *r, struct ckpt_opening *o, struct err 
 	return n == 0 ? ckpt_pty_fill(o, e) : n;
 }
 
-static int open_shmems(const struct restore *r, struct ckpt_opening *o, struct err *e)
+static int open_shmems(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = 0;
 
@@ -316,30 +317,84 @@ static int keep_mates(const struct restore *r, const struct ckpt_opening *o, str
 	return 0;
 }
 
-static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
+static int all_mounts(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
-	int n = restore_all_mounts(r, e);
+	(void)o;
+	return restore_all_mounts(r, e);
+}
 
-	if (n == 0)
-		n = open_shmems(r, o, e);
-	if (n == 0 && r->tree.ghost_count)
-		n = open_ghosts(r, o, e);
-	if (n == 0)
-		n = restore_places(r, e);
-	if (n == 0)
-		n = restore_networks(r, e);
-	if (n == 0)
-		n = ckpt_sockets_make(o, e);
+static int ghosts(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	return r->tree.ghost_count ? open_ghosts(r, o, e) : 0;
+}
+
+static int places(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	(void)o;
+	return restore_places(r, e);
+}
+
+static int networks(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	(void)o;
+	return restore_networks(r, e);
+}
+
+static int sockets(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	(void)r;
+	return ckpt_sockets_make(o, e);
+}
+
+static int files(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	int n = 0;
+
 	for (uint32_t i = 1; n == 0 && i <= r->tree.file_count; i++)
 		if (!is_terminal(r->tree.files[i - 1]))
 			n = open_file(r, o, i, e);
-	if (n == 0)
-		n = ckpt_pty_finish(o, e);
-	if (n == 0)
-		n = r->fills_late ? keep_mates(r, o, e) : ckpt_sockets_fill(o, e);
+	return n == 0 ? ckpt_pty_finish(o, e) : n;
+}
+
+static int queues(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	return r->fills_late ? keep_mates(r, o, e) : ckpt_sockets_fill(o, e);
+}
+
+static int mapped(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	int n = 0;
+
+	(void)o;
 	for (size_t i = 0; n == 0 && i < r->mapped_count; i++)
 		n = open_mapped(r, i, e);
-	return n == 0 ? restore_file_locks(r, e) : n;
+	return n;
+}
+
+static int locks(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	(void)o;
+	return restore_file_locks(r, e);
+}
+
+static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
+{
+	static const struct {
+		const char *mark;
+		int (*open)(struct restore *r, struct ckpt_opening *o, struct err *e);
+	} steps[] = {
+		{ "open.mounts", all_mounts },	 { "open.shared memory", open_shmems }, { "open.ghosts", ghosts },
+		{ "open.places", places },	 { "open.networks", networks },		{ "open.sockets", sockets },
+		{ "open.files", files },	 { "open.queues", queues },		{ "open.mapped files", mapped },
+		{ "open.locks", locks },
+	};
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(steps); i++) {
+		n = steps[i].open(r, o, e);
+		step_mark(steps[i].mark);
+	}
+	return n;
 }
 
 static int keep_lender(const struct restore *r, struct ckpt_opening *o, struct err *e)

@@ -3,7 +3,9 @@
 /*
  * What is watched is found again by its handle, or is a file that is open in the VPS. Watches keep their
  * numbers. Events that were not read cannot be looked at without being taken: in their place comes the one
- * that says that events were lost (IN_Q_OVERFLOW), to which a program answers by looking at everything.
+ * that says that events were lost (IN_Q_OVERFLOW), to which a program answers by looking at everything. But
+ * who only watches what groups say of themselves, as systemd does, is told once more of each (groups.h): every stop
+ * tells it so, as it freezes them.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -22,6 +24,7 @@
 
 #define SET_NEXT_WD _IOW('I', 0, int32_t) /* linux/inotify.h, CONFIG_CHECKPOINT_RESTORE */
 #define FLAGS (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK)
+#define GROUP_HANDLE 0xfe                  /* FILEID_KERNFS, linux/exportfs.h: of control groups alone */
 #define FULL (1u << 22)                    /* more events than any queue holds */
 
 static bool is(const struct ckpt_fd *f)
@@ -97,17 +100,30 @@ static int add_watch(struct ckpt_dump *d, struct ckpt_handle_places *places, con
 	return 0;
 }
 
+static bool watches_group(const char *line, const Ckpt__Watch *w)
+{
+	const char *ino = strstr(line, "ino:"), *name = strrchr(w->path, '/');
+	struct ckpt_handle h;
+
+	return w->mask == IN_MODIFY && name && STREQ(name, "/cgroup.events") && ino && ckpt_handle_parse(ino, &h) == 0 &&
+	       h.type == GROUP_HANDLE;
+}
+
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	struct ckpt_handle_places places = { d->root, d->init, &d->spec->root, 0, -EBADF };
+	bool groups = d->frozen.iced.count == 0; /* those change nothing by a freeze */
 	int queued = 0, r = 0;
 
 	if (ioctl(f->own, FIONREAD, &queued) < 0)
 		return err_sys(e, "look at an inotify of process %d", (int)f->pid);
-	out->value = queued > 0;
-	for (const char *l = strstr(f->info, "inotify wd:"); l && r == 0; l = strstr(l + 1, "inotify wd:"))
+	for (const char *l = strstr(f->info, "inotify wd:"); l && r == 0; l = strstr(l + 1, "inotify wd:")) {
 		r = add_watch(d, &places, l, out, e);
+		groups = groups && r == 0 && watches_group(l, out->watches[out->n_watches - 1]);
+	}
 	fd_close(&places.mount);
+	out->stirred = queued > 0 && groups && out->n_watches;
+	out->value = queued > 0 && !out->stirred;
 	return r;
 }
 

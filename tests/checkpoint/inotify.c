@@ -3,7 +3,8 @@
 /*
  * inotify: watches on files of the root, of tmpfs and of control groups, under numbers with gaps; a deleted file that
  * is still open; a symbolic link; one that is watched once; a file of the template that was changed afterwards; a
- * file that only another mount namespace has; events that nobody has read; an epoll that waits for them.
+ * file that only another mount namespace has; events that nobody has read; an epoll that waits for them; control
+ * groups, of which each stop is told.
  */
 #include "tests/checkpoint/guest.h"
 
@@ -50,17 +51,42 @@ static void elsewhere(int said, int go)
 	_exit(guest_failed);
 }
 
+/* Of two groups, perhaps more than once, and nothing else. */
+static void hears_of_groups(int fd, const int wd[2])
+{
+	const struct timespec moment = { 0, 1000000 };
+	struct inotify_event ev;
+	bool heard[2] = { false, false };
+
+	/* The kernel may tell of a change some milliseconds after it. */
+	for (int i = 0; i < 20000 && !(heard[0] && heard[1]); i++) {
+		if (read(fd, &ev, sizeof(ev)) != sizeof(ev)) {
+			nanosleep(&moment, NULL);
+			continue;
+		}
+		CHECK(ev.mask == IN_MODIFY && (ev.wd == wd[0] || ev.wd == wd[1]));
+		heard[ev.wd == wd[1]] = true;
+	}
+	CHECK(heard[0] && heard[1]);
+	while (read(fd, &ev, sizeof(ev)) == sizeof(ev))
+		CHECK(ev.mask == IN_MODIFY);
+}
+
 int main(void)
 {
 	int said[2], go[2], status;
 	pid_t far;
 	char c;
 	int in = inotify_init1(IN_NONBLOCK | IN_CLOEXEC), busy = inotify_init1(IN_NONBLOCK), ep = epoll_create1(0);
+	int groups = inotify_init1(IN_NONBLOCK), wd[2];
 	int gap, dir, tmp, deleted, link, once, lower, first, fd, gone, len, proc;
 	struct epoll_event e = { EPOLLIN, { .u64 = 9 } }, got;
 
 	umask(0);
 	CHECK(pipe(said) == 0 && pipe(go) == 0);
+	CHECK(mkdir("/sys/fs/cgroup/watched", 0755) == 0);
+	wd[0] = inotify_add_watch(groups, "/sys/fs/cgroup/cgroup.events", IN_MODIFY);
+	wd[1] = inotify_add_watch(groups, "/sys/fs/cgroup/watched/cgroup.events", IN_MODIFY);
 	far = fork();
 	if (far == 0)
 		elsewhere(said[1], go[0]);
@@ -84,6 +110,7 @@ int main(void)
 	CHECK(hears(in, dir, IN_CREATE, "lost"));
 	epoll_ctl(ep, EPOLL_CTL_ADD, busy, &e);
 	wait_for_restore();
+	hears_of_groups(groups, wd);
 	CHECK(ioctl(in, FIONREAD, &len) == 0 && len == 0);
 	close(make("/root/dir/new"));
 	CHECK(hears(in, dir, IN_CREATE, "new"));
