@@ -130,6 +130,10 @@ int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
 		if (q->file < last || q->file == 0 || q->file > t->file_count ||
 		    !t->files[q->file - 1]->socket || q->queue > 1)
 			return bad("what is queued", q->file, e);
+		/* What who waits has said, and only that, goes the other way. */
+		if (t->files[q->file - 1]->socket->family == AF_UNIX &&
+		    (t->files[q->file - 1]->socket->local->link == CKPT_UNIX_WAITING) != (q->queue == 1))
+			return bad("what is queued", q->file, e);
 		for (size_t k = 0; k < q->n_rights; k++)
 			if (q->rights[k] == 0 || q->rights[k] > t->file_count)
 				return bad("what is queued", q->file, e);

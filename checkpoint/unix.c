@@ -195,10 +195,10 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 		u->link = CKPT_UNIX_PAIR;
 	else if (!stream || g->shutdown == 3)
 		u->link = stream && has_error(k->fd) ? CKPT_UNIX_RESET : CKPT_UNIX_ALONE;
-	else if (g->wqueue)
-		return ckpt_sock_busy(k, "with data for who has not accepted it yet", e);
-	else
+	else {
 		u->link = CKPT_UNIX_WAITING;
+		return ckpt_unix_waiting_collect(k, g->wqueue, e);
+	}
 	return 0;
 }
 

@@ -47,6 +47,8 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_unix_relate(struct ckpt_dump *d, struct err *e);
 /* What is queued; new files join d->tree.files. */
 int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e);
+/* Of one that waits to be accepted: who connected, and what it has `said` meanwhile. (unix_waiting.c) */
+int ckpt_unix_waiting_collect(const struct ckpt_sock *k, bool said, struct err *e);
 /* Ids as the VPS has them; NULL when out of memory. */
 Ckpt__Credentials *ckpt_unix_credentials(struct ckpt_dump *d, const struct ucred *u);
 bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f);

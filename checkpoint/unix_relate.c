@@ -250,10 +250,14 @@ static int relate_listener(const struct relating *q, size_t i, struct err *e)
 	struct ckpt_unix_diag g;
 	int r = nl < 0 ? nl : ckpt_unix_ask(d, d->tree.files[i]->space, nl, d->tree.files[i]->value, &g);
 
-	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++)
-		if (k >= ARRAY_SIZE(g.pending) || !find_ino(q, g.pending[k]))
+	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++) {
+		uint32_t client = k < ARRAY_SIZE(g.pending) ? find_ino(q, g.pending[k]) : 0;
+
+		if (!client)
 			return refuse(d, i, "with connections from outside that were not accepted",
 				      e);
+		file(d, client)->socket->local->turn = k + 1;
+	}
 	return r < 0 ? err_code(e, r, "ask for a unix socket") : 0;
 }
 
