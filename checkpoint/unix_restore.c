@@ -255,11 +255,34 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 	return r;
 }
 
-static int listen_again(struct ckpt_opening *o, size_t i, struct err *e)
+static uint32_t count_waiting(const struct ckpt_opening *o, size_t listener)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < o->tree->file_count; i++)
+		n += is_unix(o, i) && o->tree->files[i]->socket->local->link == CKPT_UNIX_WAITING &&
+		     o->tree->files[i]->socket->local->peer == listener + 1;
+	return n;
+}
+
+/* It may have been told to let fewer wait than already did: who connects to it now is not to wait for room. */
+static int listen_wide(struct ckpt_opening *o, size_t i, struct err *e)
+{
+	const Ckpt__Socket *s = o->tree->files[i]->socket;
+	uint32_t waiting = s->state == TCP_LISTEN ? count_waiting(o, i) : 0;
+
+	return s->state == TCP_LISTEN ?
+		       listen_as(o, s->local->credentials, o->fds[i], (int)(s->backlog > waiting ? s->backlog : waiting), e) :
+		       0;
+}
+
+static int listen_narrow(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
 
-	return s->state == TCP_LISTEN ? listen_as(o, s->local->credentials, o->fds[i], (int)s->backlog, e) : 0;
+	return s->state == TCP_LISTEN && s->backlog < count_waiting(o, i) ?
+		       listen_as(o, s->local->credentials, o->fds[i], (int)s->backlog, e) :
+		       0;
 }
 
 static int wait_again(struct ckpt_opening *o, size_t i, struct err *e)
@@ -322,12 +345,14 @@ static int set_options(struct ckpt_opening *o, size_t i, struct err *e)
 
 int ckpt_unix_make(struct ckpt_opening *o, struct err *e)
 {
-	static int (*const passes[])(struct ckpt_opening * o, size_t i, struct err * e) = { make, bind_again, listen_again };
+	static int (*const passes[])(struct ckpt_opening * o, size_t i, struct err * e) = { make, bind_again, listen_wide };
 	int r = 0;
 
 	for (size_t p = 0; r == 0 && p < ARRAY_SIZE(passes); p++)
 		r = each(o, passes[p], e);
 	if (r == 0)
 		r = wait_in_turn(o, e);
+	if (r == 0)
+		r = each(o, listen_narrow, e);
 	return r == 0 ? each(o, set_options, e) : r;
 }

@@ -9,12 +9,14 @@
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/skbs.h"
+#include "checkpoint/tcp.h"
 #include "checkpoint/unix.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #define LEVELS 32u /* of pid namespaces, and the first */
 #define GROUPS_MAX 65536u
@@ -194,16 +196,23 @@ static int collect_said(struct waiting *w, struct err *e)
 	return r;
 }
 
+static int open_kernel(struct waiting *w)
+{
+	struct err ignored;
+	int r = w->k->d->kernel ? 0 : ckpt_kernel_open(&w->k->d->kernel, &ignored);
+
+	w->kernel = w->k->d->kernel;
+	return r;
+}
+
 int ckpt_unix_waiting_collect(const struct ckpt_sock *k, bool said, struct err *e)
 {
 	struct waiting w = { .k = k };
-	struct err ignored;
 	uint64_t own = 0;
 	int r;
 
-	if (!k->d->kernel && ckpt_kernel_open(&k->d->kernel, &ignored) < 0)
+	if (open_kernel(&w) < 0)
 		return said ? ckpt_sock_busy(k, "with data for who has not accepted it yet", e) : 0;
-	w.kernel = k->d->kernel;
 	r = ckpt_skbs_sock(w.kernel, k->fd, &own, e);
 	if (r == 0)
 		r = ckpt_kernel_member(w.kernel, own, "unix_sock", "peer", 8, &w.end, e);
@@ -214,4 +223,116 @@ int ckpt_unix_waiting_collect(const struct ckpt_sock *k, bool said, struct err *
 	if (r == 0)
 		r = collect_connector(&w, e);
 	return r == 0 && said ? collect_said(&w, e) : r;
+}
+
+/* Who has connected and is gone: a file of nobody's, which ends when all is restored, as it has ended. */
+struct leaving {
+	const struct ckpt_sock *k; /* the listener */
+	const struct ckpt_unix_diag *g;
+	struct ckpt_kernel *kernel;
+	uint32_t turn;
+};
+
+static int read_name(const struct leaving *l, uint64_t client, ProtobufCBinaryData *ret, struct err *e)
+{
+	uint64_t addr = 0, len = 0, at = 0;
+	struct sockaddr_un sa = { 0 };
+	int r = ckpt_kernel_member(l->kernel, client, "unix_sock", "addr", 8, &addr, e);
+
+	if (r < 0 || !addr)
+		return r;
+	r = ckpt_kernel_member(l->kernel, addr, "unix_address", "len", 4, &len, e);
+	if (r == 0)
+		r = ckpt_kernel_place(l->kernel, addr, "unix_address", "name", &at, e);
+	if (r < 0)
+		return r;
+	/* The kernel counts a NUL behind a path that fills its field. */
+	len = len < sizeof(sa) ? len : sizeof(sa);
+	r = ckpt_kernel_bytes(l->kernel, at, &sa, len, e);
+	/* It may be another's by now, and is one for all. */
+	if (r == 0 && len > sizeof(sa_family_t) && !sa.sun_path[0])
+		return ckpt_sock_busy(l->k, "with a connection from an abstract name that was closed before it accepted it", e);
+	ret->data = ckpt_memdup(ckpt_dump_arena(l->k->d), &sa, len);
+	ret->len = len;
+	return r == 0 && !ret->data ? err_code(e, -ENOMEM, "collect unix sockets") : r;
+}
+
+static Ckpt__File *new_client(const struct leaving *l, uint64_t end)
+{
+	struct ckpt_arena *a = ckpt_dump_arena(l->k->d);
+	Ckpt__File *f = ckpt_alloc(a, sizeof(*f));
+	Ckpt__Socket *s = ckpt_alloc(a, sizeof(*s));
+	Ckpt__UnixSocket *u = ckpt_alloc(a, sizeof(*u));
+
+	if (!f || !s || !u)
+		return NULL;
+	ckpt__file__init(f);
+	ckpt__socket__init(s);
+	ckpt__unix_socket__init(u);
+	f->kind = CKPT_FILE_UNIX;
+	f->flags = O_RDWR;
+	f->path = l->k->file->path;
+	f->space = l->k->file->space;
+	f->value2 = end;
+	f->socket = s;
+	s->family = AF_UNIX;
+	s->type = l->k->s->type;
+	s->state = TCP_CLOSE;
+	s->mode = 0777;
+	s->peer = l->k->s->name;
+	s->local = u;
+	u->link = CKPT_UNIX_WAITING;
+	u->peer = l->k->id;
+	u->turn = l->turn;
+	return f;
+}
+
+static int keep_client(const struct ckpt_skb *b, void *arg, struct err *e)
+{
+	struct leaving *l = arg;
+	uint64_t end = 0, client = 0;
+	Ckpt__File *f;
+	int r = ckpt_kernel_member(l->kernel, b->at, "sk_buff", "sk", 8, &end, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(l->kernel, end, "unix_sock", "peer", 8, &client, e);
+	if (r < 0 || l->turn == l->g->pending_count || l->g->pending[l->turn++])
+		return r;
+	f = new_client(l, end);
+	if (!f)
+		return err_code(e, -ENOMEM, "collect unix sockets");
+	r = client ? read_name(l, client, &f->socket->name, e) : 0;
+	f->socket->local->bound = f->socket->name.len > sizeof(sa_family_t) ? CKPT_UNIX_GONE : CKPT_UNIX_UNBOUND;
+	return r == 0 && ckpt_file_push(l->k->d, f) < 0 ? err_code(e, -ENOMEM, "collect unix sockets") : r;
+}
+
+int ckpt_unix_leaving_collect(const struct ckpt_sock *k, const struct ckpt_unix_diag *g, struct err *e)
+{
+	struct waiting w = { .k = k };
+	struct leaving l = { .k = k, .g = g };
+	uint64_t own = 0, queue = 0;
+	int r;
+
+	if (open_kernel(&w) < 0)
+		return ckpt_sock_busy(k, "with connections that were closed before it accepted them", e);
+	l.kernel = w.kernel;
+	r = ckpt_skbs_sock(w.kernel, k->fd, &own, e);
+	if (r == 0)
+		r = ckpt_kernel_place(w.kernel, own, "sock", "sk_receive_queue", &queue, e);
+	return r == 0 ? ckpt_skbs_each(w.kernel, queue, true, keep_client, &l, e) : r;
+}
+
+int ckpt_unix_leaving_queue(struct ckpt_dump *d, uint32_t id, struct err *e)
+{
+	Ckpt__File *f = d->tree.files[id - 1];
+	const struct ckpt_seen *listener = d->files.by_file[f->socket->local->peer - 1];
+	const struct ckpt_sock k = { .d = d, .fd = -EBADF, .id = id, .file = f, .s = f->socket, .pid = listener->pid,
+				     .number = listener->fd };
+	struct waiting w = { .k = &k, .kernel = d->kernel, .end = f->value2 };
+	int r = find_space(&w, e);
+
+	f->value2 = 0;
+	if (r == 0)
+		r = collect_connector(&w, e);
+	return r == 0 ? collect_said(&w, e) : r;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* A unix server that has no time: connections wait in its queue, their clients have spoken already, some wait for the
- * answer. It finds them in their order, with all that was said and who said it. */
+ * answer, others are gone. It finds them in their order, with all that was said and who said it. */
 #include "tests/checkpoint/guest.h"
 
 #include <grp.h>
@@ -13,10 +13,10 @@
 #define AT "/run/busy"
 #define PACKETS "/run/packets"
 #define LARGE 120000 /* more than the kernel keeps in one piece */
-#define CROWD 40
+#define CROWD 300
 
 static int server, packets, large, mixed, late[CROWD], reader[2];
-static pid_t living, spoke;
+static pid_t living, spoke, gone[2];
 
 static struct sockaddr_un at(const char *path)
 {
@@ -31,7 +31,7 @@ static int serve(int type, const char *path)
 	struct sockaddr_un sa = at(path);
 	int fd = socket(AF_UNIX, type, 0);
 
-	CHECK(bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 60) == 0 && chmod(path, 0777) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && listen(fd, 400) == 0 && chmod(path, 0777) == 0);
 	return fd;
 }
 
@@ -94,6 +94,26 @@ static void speak_as_another(int fd)
 	CHECK(waitpid(spoke, &status, 0) == spoke && status == 0);
 }
 
+/* Says what it has to and goes; one has a name. */
+static pid_t speak_and_go(bool named)
+{
+	struct sockaddr_un sa = at("/run/named");
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+		CHECK(!named || bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+		become(33);
+		sa = at(AT);
+		CHECK(connect(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0 && write(fd, "and gone", 8) == 8);
+		_exit(guest_failed);
+	}
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	return pid;
+}
+
 static void set_up(void)
 {
 	char c;
@@ -107,6 +127,7 @@ static void set_up(void)
 	if (living == 0)
 		client();
 	CHECK(read(reader[0], &c, 1) == 1);
+	gone[0] = speak_and_go(false);
 	large = ask(SOCK_STREAM, AT);
 	say_much(large);
 	/* Of a lower number than the one before it in the queue. */
@@ -118,6 +139,9 @@ static void set_up(void)
 		late[i] = ask(SOCK_STREAM, AT);
 		CHECK(dprintf(late[i], "number %d", i) > 0);
 	}
+	gone[1] = speak_and_go(true);
+	/* Fewer may wait from here on than do. */
+	CHECK(listen(server, 7) == 0);
 	low = ask(SOCK_SEQPACKET, PACKETS);
 	CHECK(send(low, "first", 5, 0) == 5 && send(low, "", 0, 0) == 0 && send(low, "third", 5, 0) == 5);
 }
@@ -178,6 +202,18 @@ static void check_much(int fd)
 	CHECK(read(fd, text, 1) < 0 && errno == EAGAIN);
 }
 
+static void expect_gone(pid_t pid, bool named)
+{
+	struct sockaddr_un sa = { 0 };
+	socklen_t len = sizeof(sa);
+	int fd = accept_from(server, pid, 33);
+	char c;
+
+	CHECK(getpeername(fd, (struct sockaddr *)&sa, &len) == 0 && strcmp(sa.sun_path, named ? "/run/named" : "") == 0);
+	expect(fd, "and gone", pid, 33);
+	CHECK(read(fd, &c, 1) == 0 && send(fd, "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE);
+}
+
 int main(void)
 {
 	char text[32], c;
@@ -189,6 +225,7 @@ int main(void)
 	expect(fd, "request", living, 44);
 	CHECK(read(fd, &c, 1) == 0 && write(fd, "answer", 6) == 6);
 	CHECK(waitpid(living, &status, 0) == living && status == 0);
+	expect_gone(gone[0], false);
 	check_much(accept_from(server, 1, 0));
 	fd = accept_from(server, 1, 0);
 	expect(fd, "one", 1, 0);
@@ -200,6 +237,8 @@ int main(void)
 		snprintf(text, sizeof(text), "number %d", i);
 		expect(accept_from(server, 1, 0), text, 1, 0);
 	}
+	expect_gone(gone[1], true);
+	CHECK(access("/run/named", F_OK) == 0);
 	fd = accept_from(packets, 1, 0);
 	expect(fd, "first", 1, 0);
 	expect(fd, "", 1, 0);
