@@ -338,5 +338,5 @@ bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 		       peer->local->peer <= t->file_count && t->files[peer->local->peer - 1] == f;
 	return u->link == CKPT_UNIX_TO ?
 		       s->type == SOCK_DGRAM && peer->name.len > sizeof(sa_family_t) :
-		       s->type != SOCK_DGRAM && peer->state == TCP_LISTEN;
+		       s->type != SOCK_DGRAM && peer->state == TCP_LISTEN && same_bytes(&s->peer, &peer->name);
 }

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* Datagrams that wait in UDP sockets: each comes to its own again, in order, from whom it was, also where others have the
+ * same port. */
+#include "tests/checkpoint/guest.h"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <sys/socket.h>
+
+#define LARGE 60000
+#define MANY 100
+
+static int plain, named, pair[2], dual, grouped, back, other;
+static char text[LARGE], large[LARGE];
+
+static struct sockaddr_in at4(int port)
+{
+	return (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+}
+
+static int open_at(int port, int option, int level)
+{
+	struct sockaddr_in a = at4(port);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1;
+
+	CHECK(!option || setsockopt(fd, level, option, &on, sizeof(on)) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	return fd;
+}
+
+static void say(int fd, int port, const char *what, size_t len)
+{
+	struct sockaddr_in a = at4(port);
+
+	CHECK(sendto(fd, what, len, 0, (struct sockaddr *)&a, sizeof(a)) == (ssize_t)len);
+}
+
+static void set_plain(void)
+{
+	int tos = 0x28, ttl = 33, on = 1, room = 1 << 18;
+
+	plain = open_at(4000, IP_PKTINFO, SOL_IP);
+	CHECK(setsockopt(plain, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room)) == 0);
+	CHECK(setsockopt(plain, SOL_IP, IP_RECVTOS, &on, sizeof(on)) == 0);
+	CHECK(setsockopt(plain, SOL_IP, IP_RECVTTL, &on, sizeof(on)) == 0);
+	named = open_at(4001, 0, 0);
+	CHECK(setsockopt(named, SOL_IP, IP_TOS, &tos, sizeof(tos)) == 0 && setsockopt(named, SOL_IP, IP_TTL, &ttl, sizeof(ttl)) == 0);
+	say(named, 4000, "first", 5);
+	for (size_t i = 0; i < LARGE; i++)
+		large[i] = (char)('a' + i % 23);
+	say(named, 4000, large, LARGE);
+	say(named, 4000, "last", 4);
+}
+
+/* Of two with one port, one is connected. */
+static void set_pair(void)
+{
+	struct sockaddr_in a = at4(4101);
+
+	pair[0] = open_at(4100, SO_REUSEPORT, SOL_SOCKET);
+	pair[1] = open_at(4100, SO_REUSEPORT, SOL_SOCKET);
+	back = open_at(4101, 0, 0);
+	other = open_at(4102, 0, 0);
+	CHECK(connect(pair[0], (struct sockaddr *)&a, sizeof(a)) == 0);
+	for (int i = 0; i < MANY; i++) {
+		say(back, 4100, text, (size_t)snprintf(text, sizeof(text), "connected %d", i));
+		say(other, 4100, text, (size_t)snprintf(text, sizeof(text), "free %d", i));
+	}
+}
+
+static void set_dual(void)
+{
+	struct sockaddr_in6 a = { .sin6_family = AF_INET6, .sin6_port = htons(4200) };
+	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+	dual = socket(AF_INET6, SOCK_DGRAM, 0);
+	CHECK(bind(dual, (struct sockaddr *)&a, sizeof(a)) == 0);
+	a.sin6_port = htons(4201);
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) == 0);
+	a.sin6_addr = in6addr_loopback;
+	a.sin6_port = htons(4200);
+	CHECK(sendto(fd, "six", 3, 0, (struct sockaddr *)&a, sizeof(a)) == 3);
+	close(fd);
+	say(named, 4200, "four", 4);
+}
+
+/* What comes together (UDP_SEGMENT, UDP_GRO). */
+static void set_grouped(void)
+{
+	int on = 1, size = 1000, none = 0;
+
+	grouped = open_at(4300, 0, 0);
+	CHECK(setsockopt(grouped, SOL_UDP, 104 /* UDP_GRO */, &on, sizeof(on)) == 0);
+	CHECK(setsockopt(named, SOL_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)) == 0);
+	say(named, 4300, large, 2500);
+	CHECK(setsockopt(named, SOL_UDP, 103, &none, sizeof(none)) == 0);
+}
+
+static ssize_t hear(int fd, struct sockaddr_in6 *from)
+{
+	socklen_t len = sizeof(*from);
+
+	memset(text, 0, sizeof(text));
+	return recvfrom(fd, text, sizeof(text), MSG_DONTWAIT, (struct sockaddr *)from, &len);
+}
+
+static void expect(int fd, const char *what, size_t len, int port)
+{
+	struct sockaddr_in6 from = { 0 };
+	ssize_t n = hear(fd, &from);
+	struct in_addr ip;
+
+	if (n != (ssize_t)len)
+		dprintf(1, "%zd, not %zu bytes: %.40s\n", n, len, text);
+	CHECK(n == (ssize_t)len && memcmp(text, what, len) == 0);
+	memcpy(&ip, from.sin6_family == AF_INET6 ? &from.sin6_addr.s6_addr[12] : (void *)&((struct sockaddr_in *)(void *)&from)->sin_addr, 4);
+	CHECK(ntohs(from.sin6_port) == port && (ip.s_addr == htonl(INADDR_LOOPBACK) || ip.s_addr == htonl(1)));
+}
+
+static void expect_none(int fd)
+{
+	struct sockaddr_in6 from;
+
+	CHECK(hear(fd, &from) < 0 && errno == EAGAIN);
+}
+
+/* With what the packet said of itself, and where it came in. */
+static void check_first(void)
+{
+	union {
+		char buf[256];
+		struct cmsghdr align;
+	} c;
+	struct iovec iov = { text, sizeof(text) };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	int tos = 0, ttl = 0, found = 0;
+
+	CHECK(recvmsg(plain, &m, MSG_DONTWAIT) == 5 && memcmp(text, "first", 5) == 0);
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
+		struct in_pktinfo info;
+
+		if (h->cmsg_type == IP_TOS)
+			tos = *CMSG_DATA(h);
+		if (h->cmsg_type == IP_TTL)
+			memcpy(&ttl, CMSG_DATA(h), sizeof(ttl));
+		if (h->cmsg_type != IP_PKTINFO)
+			continue;
+		memcpy(&info, CMSG_DATA(h), sizeof(info));
+		found = info.ipi_ifindex == (int)if_nametoindex("lo") && info.ipi_addr.s_addr == htonl(INADDR_LOOPBACK);
+	}
+	CHECK(tos == 0x28 && ttl == 33 && found);
+}
+
+static void check_pair(void)
+{
+	char what[32];
+
+	for (int i = 0; i < MANY; i++) {
+		expect(pair[0], what, (size_t)snprintf(what, sizeof(what), "connected %d", i), 4101);
+		expect(pair[1], what, (size_t)snprintf(what, sizeof(what), "free %d", i), 4102);
+	}
+	expect_none(pair[0]);
+	expect_none(pair[1]);
+}
+
+static void check_names(void)
+{
+	struct sockaddr_in a = at4(4000);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0), v = 0;
+	socklen_t len = sizeof(v);
+
+	CHECK(bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 && errno == EADDRINUSE);
+	CHECK(getsockopt(plain, SOL_SOCKET, SO_RCVBUF, &v, &len) == 0 && v > 1 << 17);
+	CHECK(getsockopt(dual, SOL_IPV6, IPV6_RECVPKTINFO, &v, &len) == 0 && v == 0);
+	CHECK(getsockopt(dual, SOL_SOCKET, 72 /* SO_BUF_LOCK */, &v, &len) == 0 && v == 0);
+	say(named, 4000, "again", 5);
+	expect(plain, "again", 5, 4001);
+	say(plain, 4001, "back", 4);
+	expect(named, "back", 4, 4000);
+}
+
+int main(int argc, char **argv)
+{
+	size_t n = 0;
+	struct sockaddr_in6 from;
+	ssize_t more;
+
+	if (argc > 1 && strcmp(argv[1], "peer") == 0)
+		return 0;
+	set_plain();
+	set_pair();
+	set_dual();
+	set_grouped();
+	wait_for_restore();
+	check_first();
+	expect(plain, large, LARGE, 4001);
+	expect(plain, "last", 4, 4001);
+	expect_none(plain);
+	check_pair();
+	expect(dual, "six", 3, 4201);
+	expect(dual, "four", 4, 4001);
+	expect_none(dual);
+	while ((more = hear(grouped, &from)) > 0) {
+		CHECK(n + (size_t)more <= LARGE && memcmp(text, large + n, (size_t)more) == 0);
+		n += (size_t)more;
+	}
+	CHECK(n == 2500);
+	expect_none(back);
+	expect_none(other);
+	check_names();
+	return done();
+}
