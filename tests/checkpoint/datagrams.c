@@ -8,7 +8,9 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #define LARGE 60000
 #define MANY 100
@@ -97,6 +99,105 @@ static void set_grouped(void)
 	CHECK(setsockopt(named, SOL_UDP, 103 /* UDP_SEGMENT */, &size, sizeof(size)) == 0);
 	say(named, 4300, large, 2500);
 	CHECK(setsockopt(named, SOL_UDP, 103, &none, sizeof(none)) == 0);
+}
+
+/* From outside, of either protocol: the peer sends until it is heard, then once more. */
+
+#define OUTSIDE 5000
+#define PATIENCE 60000 /* ms */
+
+static int outside[2];
+static struct sockaddr_in6 caller[2];
+
+static int open_outside(int family)
+{
+	struct sockaddr_in6 a = { .sin6_family = (sa_family_t)family, .sin6_port = htons(OUTSIDE) };
+	int fd = socket(family, SOCK_DGRAM, 0), on = 1;
+
+	CHECK(family == AF_INET || setsockopt(fd, SOL_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0);
+	CHECK(bind(fd, (struct sockaddr *)&a, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(a)) == 0);
+	CHECK(setsockopt(fd, family == AF_INET ? SOL_IP : SOL_IPV6, family == AF_INET ? IP_PKTINFO : IPV6_RECVPKTINFO, &on, sizeof(on)) == 0);
+	return fd;
+}
+
+static void await(int fd, struct sockaddr_in6 *from)
+{
+	struct pollfd p = { fd, POLLIN, 0 };
+	socklen_t len = sizeof(*from);
+	bool heard = false;
+
+	while (poll(&p, 1, PATIENCE) == 1) {
+		char t[16] = { 0 };
+
+		if (recvfrom(fd, t, sizeof(t), MSG_PEEK, (struct sockaddr *)from, &len) == 7 && memcmp(t, "outside", 7) == 0)
+			return;
+		CHECK(recv(fd, t, sizeof(t), 0) == 5);
+		CHECK(heard || sendto(fd, "go", 2, 0, (struct sockaddr *)from, len) == 2);
+		heard = true;
+	}
+	CHECK(!"heard from outside");
+}
+
+static void set_outside(void)
+{
+	for (int i = 0; i < 2; i++) {
+		outside[i] = open_outside(i ? AF_INET6 : AF_INET);
+		await(outside[i], &caller[i]);
+	}
+}
+
+static void check_outside(int i)
+{
+	union {
+		char buf[256];
+		struct cmsghdr align;
+	} c;
+	struct sockaddr_in6 from = { 0 };
+	struct iovec iov = { text, sizeof(text) };
+	struct msghdr m = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &iov, .msg_iovlen = 1,
+			    .msg_control = c.buf, .msg_controllen = sizeof(c.buf) };
+	struct cmsghdr *h;
+	int index = 0;
+
+	CHECK(recvmsg(outside[i], &m, MSG_DONTWAIT) == 7 && memcmp(text, "outside", 7) == 0);
+	CHECK(memcmp(&from, &caller[i], i ? sizeof(from) : 8) == 0);
+	h = CMSG_FIRSTHDR(&m);
+	if (h)
+		memcpy(&index, CMSG_DATA(h) + (i ? offsetof(struct in6_pktinfo, ipi6_ifindex) : 0), sizeof(index));
+	CHECK(index == (int)if_nametoindex("eth0"));
+	CHECK(sendto(outside[i], "back", 4, 0, (struct sockaddr *)&from, m.msg_namelen) == 4);
+}
+
+static void call(int family, const char *ip)
+{
+	struct sockaddr_in6 a = { .sin6_family = (sa_family_t)family, .sin6_port = htons(OUTSIDE) };
+	int fd = socket(family, SOCK_DGRAM, 0);
+	struct pollfd p = { fd, POLLIN, 0 };
+	char t[16];
+
+	CHECK(inet_pton(family, ip, family == AF_INET ? (void *)&((struct sockaddr_in *)(void *)&a)->sin_addr : &a.sin6_addr) == 1);
+	CHECK(connect(fd, (struct sockaddr *)&a, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(a)) == 0);
+	/* Until it listens there are errors, too. */
+	for (int i = 0; i < PATIENCE / 20 && recv(fd, t, sizeof(t), MSG_DONTWAIT) != 2; i++) {
+		send(fd, "hello", 5, 0);
+		poll(&p, 1, 20);
+	}
+	CHECK(send(fd, "outside", 7, 0) == 7);
+	p.revents = 0;
+	CHECK(poll(&p, 1, 2 * PATIENCE) == 1 && recv(fd, t, sizeof(t), 0) == 4 && memcmp(t, "back", 4) == 0);
+	close(fd);
+}
+
+static int peer(void)
+{
+	pid_t pid = fork();
+	int status = 1;
+
+	call(pid ? AF_INET : AF_INET6, getenv(pid ? "VPS_IP4" : "VPS_IP6"));
+	if (pid == 0)
+		_exit(guest_failed);
+	CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+	return guest_failed;
 }
 
 static ssize_t hear(int fd, struct sockaddr_in6 *from)
@@ -189,7 +290,8 @@ int main(int argc, char **argv)
 	ssize_t more;
 
 	if (argc > 1 && strcmp(argv[1], "peer") == 0)
-		return 0;
+		return peer();
+	set_outside();
 	set_plain();
 	set_pair();
 	set_dual();
@@ -210,6 +312,8 @@ int main(int argc, char **argv)
 	CHECK(n == 2500);
 	expect_none(back);
 	expect_none(other);
+	check_outside(0);
+	check_outside(1);
 	check_names();
 	return done();
 }
