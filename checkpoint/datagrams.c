@@ -139,15 +139,20 @@ int ckpt_datagrams_collect(const struct ckpt_sock *k, struct err *e)
 	return k->d->peeker ? ckpt_peek(k->d->peeker, k->fd, keep, (void *)(uintptr_t)k, e) : -EIO;
 }
 
+static bool is_address(const Ckpt__Socket *s, const ProtobufCBinaryData *a)
+{
+	sa_family_t family;
+
+	if (a->len != size_of(s))
+		return false;
+	memcpy(&family, a->data, sizeof(family));
+	return family == s->family;
+}
+
 bool ckpt_datagram_is_good(const Ckpt__Socket *s, const Ckpt__SocketData *q)
 {
-	sa_family_t from, to;
-
-	if (s->type != SOCK_DGRAM || s->protocol != IPPROTO_UDP || q->queue || q->n_rights || q->sender ||
-	    q->data.len > CKPT_DATAGRAM_MAX || q->from.len != size_of(s) || q->to.len != size_of(s) || q->tos > 255 ||
-	    q->ttl > 255 || q->segment > CKPT_DATAGRAM_MAX)
-		return false;
-	memcpy(&from, q->from.data, sizeof(from));
-	memcpy(&to, q->to.data, sizeof(to));
-	return from == s->family && to == s->family;
+	return s->type == SOCK_DGRAM && s->protocol == IPPROTO_UDP && !q->n_rights && !q->sender &&
+	       q->data.len <= CKPT_DATAGRAM_MAX && is_address(s, &q->to) &&
+	       (q->queue ? !q->from.len : is_address(s, &q->from)) && q->tos <= 255 && q->ttl <= 255 &&
+	       q->segment <= CKPT_DATAGRAM_MAX;
 }

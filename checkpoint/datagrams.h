@@ -45,5 +45,8 @@ int ckpt_datagrams_collect(const struct ckpt_sock *k, struct err *e);
 bool ckpt_datagram_is_good(const Ckpt__Socket *s, const Ckpt__SocketData *q);
 /* Into file i's socket, which is fresh and bound to nothing, and is again afterwards. */
 int ckpt_datagrams_fill(struct ckpt_opening *o, size_t i, int fd, struct err *e);
+/* One that is half written: as above. (corked.c) */
+int ckpt_corked_collect(const struct ckpt_sock *k, struct err *e);
+void ckpt_corked_say(const struct ckpt_tree *t, size_t i, int fd);
 
 #endif

@@ -184,6 +184,8 @@ static bool send_again(struct filling *f, const Ckpt__SocketData *q)
 	struct way w;
 	bool come;
 
+	if (!q->from.len) /* among others an image has it where it pleases */
+		return true;
 	look(q, &w);
 	if (!is_own(f, &w))
 		return true;
@@ -235,11 +237,16 @@ int ckpt_datagrams_fill(struct ckpt_opening *o, size_t i, int fd, struct err *e)
 {
 	size_t count;
 	Ckpt__SocketData **q = ckpt_socket_queue(o->tree, (uint32_t)i + 1, &count);
-	cleanup_free struct filling *f = count ? calloc(1, sizeof(*f)) : NULL;
+
+	cleanup_free struct filling *f = NULL;
 	int was[2], r;
 
+	/* The last may be one that it sends. */
+	while (count && q[count - 1]->queue)
+		count--;
 	if (!count)
 		return 0;
+	f = calloc(1, sizeof(*f));
 	if (!f)
 		return err_code(e, -ENOMEM, "restore datagram sockets");
 	*f = (struct filling){ .fd = fd, .raw = { -EBADF, -EBADF }, .o = o,

@@ -150,7 +150,7 @@ int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e)
 	if (r == 0)
 		r = ckpt_datagrams_collect(k, e);
 	if (r == 0 && ioctl(k->fd, SIOCOUTQ, &out) == 0 && out)
-		return ckpt_sock_busy(k, "with a datagram that was not sent yet (corked)", e);
+		return ckpt_corked_collect(k, e);
 	return r;
 }
 

@@ -277,5 +277,8 @@ int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 		if (o->tree->files[i]->socket)
 			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket,
 					      CKPT_SOCKOPT_LAST, e);
+	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->socket && is_datagram(o->tree->files[i]->socket))
+			ckpt_corked_say(o->tree, i, o->fds[i]);
 	return r;
 }

@@ -105,9 +105,11 @@ static void set_grouped(void)
 
 #define OUTSIDE 5000
 #define PATIENCE 60000 /* ms */
+#define HALF 4000 /* bytes, which takes several packets */
 
 static int outside[2];
 static struct sockaddr_in6 caller[2];
+static char half[HALF];
 
 static int open_outside(int family)
 {
@@ -143,6 +145,10 @@ static void set_outside(void)
 	for (int i = 0; i < 2; i++) {
 		outside[i] = open_outside(i ? AF_INET6 : AF_INET);
 		await(outside[i], &caller[i]);
+		/* The answer is half written. */
+		CHECK(sendto(outside[i], half, HALF - 2, MSG_MORE, (struct sockaddr *)&caller[i],
+			     i ? sizeof(caller[i]) : sizeof(struct sockaddr_in)) == HALF - 2);
+		CHECK(send(outside[i], "ba", 2, MSG_MORE) == 2);
 	}
 }
 
@@ -165,7 +171,7 @@ static void check_outside(int i)
 	if (h)
 		memcpy(&index, CMSG_DATA(h) + (i ? offsetof(struct in6_pktinfo, ipi6_ifindex) : 0), sizeof(index));
 	CHECK(index == (int)if_nametoindex("eth0"));
-	CHECK(sendto(outside[i], "back", 4, 0, (struct sockaddr *)&from, m.msg_namelen) == 4);
+	CHECK(send(outside[i], "ck", 2, 0) == 2);
 }
 
 static void call(int family, const char *ip)
@@ -173,7 +179,7 @@ static void call(int family, const char *ip)
 	struct sockaddr_in6 a = { .sin6_family = (sa_family_t)family, .sin6_port = htons(OUTSIDE) };
 	int fd = socket(family, SOCK_DGRAM, 0);
 	struct pollfd p = { fd, POLLIN, 0 };
-	char t[16];
+	char t[2 * HALF];
 
 	CHECK(inet_pton(family, ip, family == AF_INET ? (void *)&((struct sockaddr_in *)(void *)&a)->sin_addr : &a.sin6_addr) == 1);
 	CHECK(connect(fd, (struct sockaddr *)&a, family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(a)) == 0);
@@ -184,7 +190,8 @@ static void call(int family, const char *ip)
 	}
 	CHECK(send(fd, "outside", 7, 0) == 7);
 	p.revents = 0;
-	CHECK(poll(&p, 1, 2 * PATIENCE) == 1 && recv(fd, t, sizeof(t), 0) == 4 && memcmp(t, "back", 4) == 0);
+	CHECK(poll(&p, 1, 2 * PATIENCE) == 1 && recv(fd, t, sizeof(t), 0) == HALF + 2);
+	CHECK(memcmp(t + HALF - 2, "back", 4) == 0);
 	close(fd);
 }
 
@@ -226,6 +233,33 @@ static void expect_none(int fd)
 	struct sockaddr_in6 from;
 
 	CHECK(hear(fd, &from) < 0 && errno == EAGAIN);
+}
+
+/* Half written: by a socket that holds back all it sends, and by one for both protocols. */
+static int corked, mapped;
+
+static void set_corked(void)
+{
+	struct sockaddr_in a = at4(4101);
+	struct sockaddr_in6 to = { .sin6_family = AF_INET6, .sin6_port = htons(4102), .sin6_addr.s6_addr = { [10] = 0xff, 0xff, 127, 0, 0, 1 } };
+	int on = 1;
+
+	corked = open_at(4400, 0, 0);
+	CHECK(connect(corked, (struct sockaddr *)&a, sizeof(a)) == 0);
+	CHECK(setsockopt(corked, SOL_UDP, UDP_CORK, &on, sizeof(on)) == 0 && send(corked, "held ", 5, 0) == 5);
+	mapped = socket(AF_INET6, SOCK_DGRAM, 0);
+	CHECK(sendto(mapped, "mapped", 6, MSG_MORE, (struct sockaddr *)&to, sizeof(to)) == 6);
+}
+
+static void check_corked(void)
+{
+	struct sockaddr_in6 from;
+	int off = 0;
+
+	CHECK(hear(back, &from) < 0 && errno == EAGAIN);
+	CHECK(send(corked, "back", 4, 0) == 4 && setsockopt(corked, SOL_UDP, UDP_CORK, &off, sizeof(off)) == 0);
+	expect(back, "held back", 9, 4400);
+	CHECK(send(mapped, "", 0, 0) == 0 && hear(other, &from) == 6 && memcmp(text, "mapped", 6) == 0);
 }
 
 /* With what the packet said of itself, and where it came in. */
@@ -296,6 +330,7 @@ int main(int argc, char **argv)
 	set_pair();
 	set_dual();
 	set_grouped();
+	set_corked();
 	wait_for_restore();
 	check_first();
 	expect(plain, large, LARGE, 4001);
@@ -312,6 +347,7 @@ int main(int argc, char **argv)
 	CHECK(n == 2500);
 	expect_none(back);
 	expect_none(other);
+	check_corked();
 	check_outside(0);
 	check_outside(1);
 	check_names();

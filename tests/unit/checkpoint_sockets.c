@@ -200,8 +200,13 @@ TEST(datagrams)
 
 	make_datagram(&good);
 	ok(is_good(&good), "a datagram that waits");
+	good.data.queue = 1;
+	good.data.from.len = 0;
+	ok(is_good(&good), "a datagram that is half written");
+	good.data.to.len = 0;
+	ok(!is_good(&good), "one that goes nowhere");
 	REFUSED_DATAGRAM("one for a raw socket", m.socket[2].type = SOCK_RAW);
-	REFUSED_DATAGRAM("one that is to be sent", m.data.queue = 1);
+	REFUSED_DATAGRAM("one that is to be sent, from somebody", m.data.queue = 1);
 	REFUSED_DATAGRAM("one with open files", m.data.n_rights = 1);
 	REFUSED_DATAGRAM("one that is too long", m.data.data.len = 65508);
 	REFUSED_DATAGRAM("one from nowhere", m.data.from.len = 0);
