@@ -188,14 +188,16 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 	if (!g->has_peer)
 		return 0;
 	k->file->value2 |= g->peer << 1;
-	if (g->peer)
+	if (g->peer) {
 		u->link = CKPT_UNIX_PAIR;
-	else if (!stream || g->shutdown == 3)
-		u->link = stream && has_error(k->fd) ? CKPT_UNIX_RESET : CKPT_UNIX_ALONE;
-	else {
+		return 0;
+	}
+	/* Who has shut it down both ways may still wait to be accepted. */
+	if (stream && ckpt_unix_is_waiting(k, g->shutdown == 3)) {
 		u->link = CKPT_UNIX_WAITING;
 		return ckpt_unix_waiting_collect(k, g->wqueue, e);
 	}
+	u->link = stream && has_error(k->fd) ? CKPT_UNIX_RESET : CKPT_UNIX_ALONE;
 	return 0;
 }
 

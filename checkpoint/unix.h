@@ -47,7 +47,9 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_unix_relate(struct ckpt_dump *d, struct err *e);
 /* What is queued; new files join d->tree.files. */
 int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e);
-/* Of one that waits to be accepted: who connected, and what it has `said` meanwhile. (unix_waiting.c) */
+/* Of one whose other end is no file: whether it waits to be accepted; when it is shut down both ways the kernel tells, else nothing
+ * else it can be. Of one that does: who connected, and what it has `said` meanwhile. (unix_waiting.c) */
+bool ckpt_unix_is_waiting(const struct ckpt_sock *k, bool shut);
 int ckpt_unix_waiting_collect(const struct ckpt_sock *k, bool said, struct err *e);
 /* Of a listener: those that wait for it and were closed meanwhile become files of nobody's; what they have said, when it is
  * their turn to be collected. */

@@ -205,6 +205,21 @@ static int open_kernel(struct waiting *w)
 	return r;
 }
 
+/* An end that was closed is in no state of a connection any more. */
+bool ckpt_unix_is_waiting(const struct ckpt_sock *k, bool shut)
+{
+	struct waiting w = { .k = k };
+	uint64_t own = 0, state = 0;
+	struct err ignored;
+
+	if (!shut)
+		return true;
+	return open_kernel(&w) == 0 && ckpt_skbs_sock(w.kernel, k->fd, &own, &ignored) == 0 &&
+	       ckpt_kernel_member(w.kernel, own, "unix_sock", "peer", 8, &w.end, &ignored) == 0 && w.end &&
+	       ckpt_kernel_member(w.kernel, w.end, "sock", "__sk_common.skc_state", 1, &state, &ignored) == 0 &&
+	       state == TCP_ESTABLISHED;
+}
+
 int ckpt_unix_waiting_collect(const struct ckpt_sock *k, bool said, struct err *e)
 {
 	struct waiting w = { .k = k };

@@ -16,6 +16,7 @@
 #define CROWD 300
 
 static int server, packets, large, mixed, late[CROWD], reader[2];
+static int shut;
 static pid_t living, spoke, gone[2];
 
 static struct sockaddr_un at(const char *path)
@@ -140,6 +141,8 @@ static void set_up(void)
 		CHECK(dprintf(late[i], "number %d", i) > 0);
 	}
 	gone[1] = speak_and_go(true);
+	shut = ask(SOCK_STREAM, AT);
+	CHECK(write(shut, "over", 4) == 4 && shutdown(shut, SHUT_RDWR) == 0);
 	/* Fewer may wait from here on than do. */
 	CHECK(listen(server, 7) == 0);
 	low = ask(SOCK_SEQPACKET, PACKETS);
@@ -239,6 +242,9 @@ int main(void)
 	}
 	expect_gone(gone[1], true);
 	CHECK(access("/run/named", F_OK) == 0);
+	fd = accept_from(server, 1, 0);
+	expect(fd, "over", 1, 0);
+	CHECK(read(fd, &c, 1) == 0 && send(fd, "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE && read(shut, &c, 1) == 0);
 	fd = accept_from(packets, 1, 0);
 	expect(fd, "first", 1, 0);
 	expect(fd, "", 1, 0);
