@@ -3,6 +3,7 @@
 /* Internet sockets but TCP's: UDP, UDP-Lite, raw ones, those of ping. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/datagrams.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/sockets.h"
@@ -146,8 +147,10 @@ int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e)
 		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
 	if (r == 0)
 		r = collect_groups(k, e);
+	if (r == 0)
+		r = ckpt_datagrams_collect(k, e);
 	if (r == 0 && ioctl(k->fd, SIOCOUTQ, &out) == 0 && out)
-		return ckpt_sock_busy(k, "with a datagram that was not sent yet (corked)", e);
+		return ckpt_corked_collect(k, e);
 	return r;
 }
 

@@ -24,9 +24,10 @@
 #define BUCKETS 8192u /* of structures by their names, of which there are ten thousand */
 
 /* What the program is asked for, and answers. */
-enum question { READ, TASK, PER_CPU };
+enum question { READ, TASK, PER_CPU, BLOCK };
 struct question_answer {
 	uint64_t what, arg, answer;
+	uint8_t block[CKPT_KERNEL_BLOCK];
 };
 
 struct ckpt_kernel {
@@ -43,6 +44,7 @@ struct ckpt_kernel {
 	size_t cpu_count;
 	bool cpus_known;
 	uint64_t files;       /* the table of our open files */
+	uint64_t memory_map;  /* kernel_pages.c */
 	struct {
 		const char *type, *member;
 		uint32_t offset;
@@ -207,16 +209,19 @@ static int offset_of(struct ckpt_kernel *k, const char *type, const char *member
 
 #define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
 #define ANSWER offsetof(struct question_answer, answer)
+#define WORDS (CKPT_KERNEL_BLOCK / 8) /* of a block, which two instructions each hand over */
+#define PROGRAM_LEN (31 + 2 * WORDS)
 
 /* Its context, in register 1 and then 6, is a struct question_answer; it returns 0, or what a helper did. */
 static int load(int map)
 {
-	const struct bpf_insn insns[] = {
+	struct bpf_insn insns[] = {
 		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),
 		INSN(BPF_LDX | BPF_MEM | BPF_DW, 2, 6, offsetof(struct question_answer, what), 0),
 		INSN(BPF_LDX | BPF_MEM | BPF_DW, 3, 6, offsetof(struct question_answer, arg), 0),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 8, TASK),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 10, PER_CPU),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 9, TASK),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 11, PER_CPU),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 20, BLOCK),
 		/* bpf_probe_read_kernel(stack, 8, arg) */
 		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 10, 0, 0),
 		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 0, -8),
@@ -240,6 +245,12 @@ static int load(int map)
 		INSN(BPF_STX | BPF_MEM | BPF_DW, 6, 0, ANSWER, 0),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		/* bpf_probe_read_kernel(stack, CKPT_KERNEL_BLOCK, arg) */
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 10, 0, 0),
+		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 0, -CKPT_KERNEL_BLOCK),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, CKPT_KERNEL_BLOCK),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_probe_read_kernel),
+		[PROGRAM_LEN - 1] = INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 	};
 	union bpf_attr attr = {
 		.prog_type = BPF_PROG_TYPE_SYSCALL,
@@ -252,24 +263,56 @@ static int load(int map)
 
 	int fd;
 
+	/* No helper writes to the context itself. */
+	for (int16_t i = 0, at = PROGRAM_LEN - 1 - 2 * WORDS; i < WORDS; i++, at += 2) {
+		insns[at] = (struct bpf_insn)INSN(BPF_LDX | BPF_MEM | BPF_DW, 1, 10, (int16_t)(8 * i - CKPT_KERNEL_BLOCK), 0);
+		insns[at + 1] = (struct bpf_insn)INSN(BPF_STX | BPF_MEM | BPF_DW, 6, 1,
+						      (int16_t)(offsetof(struct question_answer, block) + 8 * i), 0);
+	}
 	/* A signal that comes while the kernel looks through it ends that (EAGAIN). */
 	for (unsigned tries = 0; (fd = sys_bpf(BPF_PROG_LOAD, &attr)) == -EAGAIN && tries < LOAD_TRIES; tries++)
 		;
 	return fd;
 }
 
-static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, uint64_t *ret, struct err *e)
+static int run(const struct ckpt_kernel *k, struct question_answer *q, struct err *e)
 {
-	struct question_answer q = { what, arg, 0 };
 	union bpf_attr attr = { .test = {
-		.prog_fd = (uint32_t)k->program, .ctx_in = (uintptr_t)&q, .ctx_size_in = sizeof(q),
+		.prog_fd = (uint32_t)k->program, .ctx_in = (uintptr_t)q, .ctx_size_in = sizeof(*q),
 	} };
 	int r = sys_bpf(BPF_PROG_TEST_RUN, &attr);
 
 	if (r == 0 && attr.test.retval)
 		r = -EFAULT;
-	*ret = q.answer;
 	return r < 0 ? err_code(e, r, "read what the kernel knows") : 0;
+}
+
+static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, uint64_t *ret, struct err *e)
+{
+	struct question_answer q = { .what = what, .arg = arg };
+	int r = run(k, &q, e);
+
+	*ret = q.answer;
+	return r;
+}
+
+/* In whole blocks, which begin at multiples of their size: none is in two pages, of which one may not be there. */
+int ckpt_kernel_bytes(struct ckpt_kernel *k, uint64_t at, void *buf, size_t len, struct err *e)
+{
+	struct question_answer q = { .what = BLOCK };
+	int r = 0;
+
+	for (size_t done = 0; r == 0 && done < len;) {
+		size_t in = (at + done) % CKPT_KERNEL_BLOCK, n = CKPT_KERNEL_BLOCK - in;
+
+		n = n < len - done ? n : len - done;
+		q.arg = at + done - in;
+		r = run(k, &q, e);
+		if (r == 0)
+			memcpy((uint8_t *)buf + done, q.block + in, n);
+		done += n;
+	}
+	return r;
 }
 
 bool ckpt_kernel_has(struct ckpt_kernel *k, const char *type, const char *member)
@@ -283,6 +326,11 @@ bool ckpt_kernel_has(struct ckpt_kernel *k, const char *type, const char *member
 int ckpt_kernel_read(struct ckpt_kernel *k, uint64_t at, uint64_t *ret, struct err *e)
 {
 	return ask(k, READ, at, ret, e);
+}
+
+uint64_t *ckpt_kernel_map(struct ckpt_kernel *k)
+{
+	return &k->memory_map;
 }
 
 int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,

@@ -5,6 +5,7 @@
 #include "base/err.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /*
@@ -27,6 +28,9 @@ int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, con
 bool ckpt_kernel_has(struct ckpt_kernel *k, const char *type, const char *member);
 /* Eight bytes of it. */
 int ckpt_kernel_read(struct ckpt_kernel *k, uint64_t at, uint64_t *ret, struct err *e);
+/* As many as are wanted. */
+#define CKPT_KERNEL_BLOCK 256 /* read at once; a page holds whole ones */
+int ckpt_kernel_bytes(struct ckpt_kernel *k, uint64_t at, void *buf, size_t len, struct err *e);
 /* Where that member is. */
 int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		      struct err *e);
@@ -41,5 +45,13 @@ int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
  * 32 bits there. */
 int ckpt_kernel_sum(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		    struct err *e);
+/*
+ * Where a page is that the kernel knows by its struct page, at `page`. The kernel tells nobody how the two belong together;
+ * `near` is where something is in the memory that it has mapped as a whole. A page of ours, whose contents nobody
+ * else's are, is looked for around that. (kernel_pages.c)
+ */
+int ckpt_kernel_page(struct ckpt_kernel *k, uint64_t near, uint64_t page, uint64_t *ret, struct err *e);
+/* What ckpt_kernel_page() has found, with `k`: 0 before. */
+uint64_t *ckpt_kernel_map(struct ckpt_kernel *k);
 
 #endif

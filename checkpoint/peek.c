@@ -26,7 +26,8 @@ struct answer {
 	size_t len, from_len;
 	struct sockaddr_un from;
 	struct ucred cred;
-	int has_sender;
+	int has_sender, has_datagram;
+	struct ckpt_datagram datagram;
 };
 
 struct ckpt_peeker {
@@ -65,6 +66,7 @@ static void take_fds(const struct msghdr *m, int *fds, size_t *count)
 
 struct looking {
 	int sock, fd, type;
+	bool local; /* a unix socket */
 	uint8_t *data;
 	int fds[CKPT_PEEK_FDS];
 	size_t fd_count;
@@ -94,6 +96,7 @@ static ssize_t look(struct looking *l, size_t len)
 	l->fd_count = 0;
 	take_fds(&m, l->fds, &l->fd_count);
 	l->a.has_sender = 0;
+	l->a.has_datagram = !l->local && ckpt_datagram_read(&m, &l->a.datagram);
 	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
 		if (h->cmsg_level == SOL_SOCKET && h->cmsg_type == SCM_CREDENTIALS) {
 			memcpy(&l->a.cred, CMSG_DATA(h), sizeof(l->a.cred));
@@ -173,6 +176,8 @@ static ssize_t look_all(struct looking *l)
 	poll(&p, 1, 0);
 	if (ioctl(l->fd, FIONREAD, &total) < 0)
 		return -errno;
+	if ((p.revents & POLLERR) && !l->local)
+		return 0;
 	if ((p.revents & POLLERR) && l->type != SOCK_STREAM)
 		return total ? -EIO : 0;
 	while (l->type != SOCK_STREAM || off < total) {
@@ -192,8 +197,11 @@ static ssize_t look_all(struct looking *l)
 static void answer_queue(struct looking *l)
 {
 	int was = -1, told = 1, on = 1;
+	struct ckpt_datagram_options options;
 	socklen_t len = sizeof(was);
 
+	if (!l->local)
+		ckpt_datagrams_prepare(l->fd, &options);
 	getsockopt(l->fd, SOL_SOCKET, SO_PEEK_OFF, &was, &len);
 	getsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &told, &len);
 	set_offset(l->fd, 0);
@@ -203,6 +211,8 @@ static void answer_queue(struct looking *l)
 	if (!told && l->type == SOCK_SEQPACKET)
 		setsockopt(l->fd, SOL_SOCKET, SO_PASSCRED, &told, sizeof(told));
 	set_offset(l->fd, was);
+	if (!l->local)
+		ckpt_datagrams_restore(l->fd, &options);
 	let_go(l);
 	send_answer(l);
 }
@@ -219,7 +229,7 @@ static _Noreturn void serve(int sock, uint8_t *data)
 				    .msg_control = c.buf,
 				    .msg_controllen = sizeof(c.buf) };
 		size_t n = 0;
-		int fds[CKPT_PEEK_FDS];
+		int fds[CKPT_PEEK_FDS], domain = AF_UNIX;
 		socklen_t len = sizeof(l.type);
 
 		if (recvmsg(sock, &m, MSG_CMSG_CLOEXEC) != sizeof(what))
@@ -229,6 +239,8 @@ static _Noreturn void serve(int sock, uint8_t *data)
 			_exit(1);
 		l.fd = fds[0];
 		getsockopt(l.fd, SOL_SOCKET, SO_TYPE, &l.type, &len);
+		getsockopt(l.fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+		l.local = domain == AF_UNIX;
 		answer_queue(&l);
 		close(l.fd);
 	}
@@ -343,6 +355,8 @@ int ckpt_peek(struct ckpt_peeker *p, int fd, ckpt_peek_fn each, void *arg, struc
 		m.from_len = a.from_len;
 		m.has_sender = a.has_sender;
 		m.sender = a.cred;
+		m.has_datagram = a.has_datagram;
+		m.datagram = a.datagram;
 		/* It is heard to its end, so that the next question finds its answer. */
 		if (n == 0)
 			n = each(&m, arg, e);
@@ -351,5 +365,5 @@ int ckpt_peek(struct ckpt_peeker *p, int fd, ckpt_peek_fn each, void *arg, struc
 				close(m.fds[i]);
 		r = ask(p, ASK_NEXT, -1);
 	}
-	return n < 0 ? n : r < 0 ? err_code(e, r, "look at what is queued in a unix socket") : 0;
+	return n < 0 ? n : r < 0 ? err_code(e, r, "look at what is queued in a socket") : 0;
 }

@@ -3,6 +3,7 @@
 #define CHECKPOINT_PEEK_H
 
 #include "base/err.h"
+#include "checkpoint/datagrams.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,7 +12,7 @@
 #include <sys/un.h>
 
 /*
- * Looks at what is queued in unix sockets, from within the pid namespace of the VPS: only there the kernel
+ * Looks at what is queued in unix sockets, and datagrams of UDP, from within the pid namespace of the VPS: only there the kernel
  * tells the numbers of processes that have ended. A child of the engine's does it, and ends with it.
  */
 struct ckpt_peeker;
@@ -25,6 +26,8 @@ struct ckpt_peeked {
 	size_t from_len; /* 0: it has no name */
 	bool has_sender;
 	struct ucred sender; /* pid as in the VPS, ids the host's */
+	bool has_datagram; /* of the internet */
+	struct ckpt_datagram datagram;
 	int fds[CKPT_PEEK_FDS]; /* the caller's */
 	size_t fd_count;
 };

@@ -246,6 +246,11 @@ static int collect_all(struct ckpt_dump *d, struct ckpt_peers *peers, struct err
 
 		if (!d->tree.files[id - 1]->socket)
 			continue;
+		/* A listener has told of it. */
+		if (d->tree.files[id - 1]->socket->local) {
+			r = ckpt_unix_leaving_queue(d, id, e);
+			continue;
+		}
 		r = ckpt_sock_reopen(d, id, &k);
 		if (r < 0)
 			return err_code(e, r, "take fd %d of process %d", k.number, (int)k.pid);

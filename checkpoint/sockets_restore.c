@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/datagrams.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/sockopt.h"
@@ -82,6 +83,11 @@ static bool is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 	}
 }
 
+static bool is_datagram(const Ckpt__Socket *s)
+{
+	return (s->family == AF_INET || s->family == AF_INET6) && !ckpt_socket_is_tcp(s);
+}
+
 static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t id, struct err *e)
 {
 	const Ckpt__Socket *s = f->socket;
@@ -129,6 +135,12 @@ int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
 			return bad("what is queued", q->file, e);
 		if (q->file < last || q->file == 0 || q->file > t->file_count ||
 		    !t->files[q->file - 1]->socket || q->queue > 1)
+			return bad("what is queued", q->file, e);
+		if (is_datagram(t->files[q->file - 1]->socket) && !ckpt_datagram_is_good(t->files[q->file - 1]->socket, q))
+			return bad("what is queued", q->file, e);
+		/* What who waits has said, and only that, goes the other way. */
+		if (t->files[q->file - 1]->socket->family == AF_UNIX &&
+		    (t->files[q->file - 1]->socket->local->link == CKPT_UNIX_WAITING) != (q->queue == 1))
 			return bad("what is queued", q->file, e);
 		for (size_t k = 0; k < q->n_rights; k++)
 			if (q->rights[k] == 0 || q->rights[k] > t->file_count)
@@ -195,7 +207,9 @@ static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 		fd = ckpt_opening_socket(o, f->space, (int)s->family, (int)s->type, IPPROTO_TCP, e);
 	if (fd < 0)
 		return fd;
-	r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
+	r = is_datagram(s) ? ckpt_datagrams_fill(o, i, fd, e) : 0;
+	if (r == 0)
+		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
 	if (r == 0)
 		r = ckpt_md5_set(fd, s, e);
 	if (r == 0)
@@ -263,5 +277,8 @@ int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 		if (o->tree->files[i]->socket)
 			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket,
 					      CKPT_SOCKOPT_LAST, e);
+	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->socket && is_datagram(o->tree->files[i]->socket))
+			ckpt_corked_say(o->tree, i, o->fds[i]);
 	return r;
 }

@@ -176,14 +176,11 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 	bool stream = k->s->type != SOCK_DGRAM;
 
 	if (k->s->state == TCP_LISTEN) {
-		if (g->rqueue > ARRAY_SIZE(g->pending) || g->rqueue != g->pending_count)
+		if (g->rqueue != g->pending_count)
 			return ckpt_sock_busy(k, "with many connections that were not accepted", e);
 		for (uint32_t i = 0; i < g->rqueue; i++)
 			if (!g->pending[i])
-				return ckpt_sock_busy(
-					k,
-					"with connections that were closed before it accepted them",
-					e);
+				return ckpt_unix_leaving_collect(k, g, e);
 		return 0;
 	}
 	if (stream && has_urgent(k->fd))
@@ -191,14 +188,16 @@ static int collect_link(const struct ckpt_sock *k, const struct ckpt_unix_diag *
 	if (!g->has_peer)
 		return 0;
 	k->file->value2 |= g->peer << 1;
-	if (g->peer)
+	if (g->peer) {
 		u->link = CKPT_UNIX_PAIR;
-	else if (!stream || g->shutdown == 3)
-		u->link = stream && has_error(k->fd) ? CKPT_UNIX_RESET : CKPT_UNIX_ALONE;
-	else if (g->wqueue)
-		return ckpt_sock_busy(k, "with data for who has not accepted it yet", e);
-	else
+		return 0;
+	}
+	/* Who has shut it down both ways may still wait to be accepted. */
+	if (stream && ckpt_unix_is_waiting(k, g->shutdown == 3)) {
 		u->link = CKPT_UNIX_WAITING;
+		return ckpt_unix_waiting_collect(k, g->wqueue, e);
+	}
+	u->link = stream && has_error(k->fd) ? CKPT_UNIX_RESET : CKPT_UNIX_ALONE;
 	return 0;
 }
 
@@ -211,6 +210,9 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e)
 	if (nl < 0)
 		return nl;
 	r = ckpt_unix_ask(k->d, k->file->space, nl, k->file->value, &g);
+	/* sock_diag(7) tells of a page of those that wait. */
+	if (r == -EMSGSIZE)
+		return ckpt_sock_busy(k, "with very many connections that were not accepted", e);
 	if (r < 0)
 		return err_code(e, r, "ask for the unix socket of process %d, fd %d", (int)k->pid,
 				k->number);

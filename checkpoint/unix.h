@@ -34,7 +34,7 @@ struct ckpt_unix_diag {
 	uint64_t ino, peer, vfs_ino;
 	uint32_t rqueue, wqueue, state, shutdown;
 	bool has_peer, has_vfs;
-	uint32_t pending_count, pending[64]; /* clients' inodes, of a listener; 0: closed */
+	uint32_t pending_count, *pending; /* clients' inodes, of a listener, in the dump's arena; 0: closed */
 };
 struct ckpt_dump;
 struct ckpt_unix_table;
@@ -47,6 +47,14 @@ int ckpt_unix_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_unix_relate(struct ckpt_dump *d, struct err *e);
 /* What is queued; new files join d->tree.files. */
 int ckpt_unix_queue(const struct ckpt_sock *k, struct err *e);
+/* Of one whose other end is no file: whether it waits to be accepted; when it is shut down both ways the kernel tells, else nothing
+ * else it can be. Of one that does: who connected, and what it has `said` meanwhile. (unix_waiting.c) */
+bool ckpt_unix_is_waiting(const struct ckpt_sock *k, bool shut);
+int ckpt_unix_waiting_collect(const struct ckpt_sock *k, bool said, struct err *e);
+/* Of a listener: those that wait for it and were closed meanwhile become files of nobody's; what they have said, when it is
+ * their turn to be collected. */
+int ckpt_unix_leaving_collect(const struct ckpt_sock *k, const struct ckpt_unix_diag *g, struct err *e);
+int ckpt_unix_leaving_queue(struct ckpt_dump *d, uint32_t id, struct err *e);
 /* Ids as the VPS has them; NULL when out of memory. */
 Ckpt__Credentials *ckpt_unix_credentials(struct ckpt_dump *d, const struct ucred *u);
 bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f);

@@ -45,7 +45,7 @@ void ckpt_unix_tables_free(struct ckpt_unix_table *t)
 	}
 }
 
-static void take_attribute(const struct rtattr *a, struct ckpt_unix_diag *d)
+static int take_attribute(struct ckpt_arena *arena, const struct rtattr *a, struct ckpt_unix_diag *d)
 {
 	size_t len = RTA_PAYLOAD(a);
 	const uint32_t *u = RTA_DATA(a);
@@ -68,22 +68,23 @@ static void take_attribute(const struct rtattr *a, struct ckpt_unix_diag *d)
 		break;
 	case UNIX_DIAG_ICONS:
 		d->pending_count = (uint32_t)(len / sizeof(*u));
-		memcpy(d->pending, u, len < sizeof(d->pending) ? len : sizeof(d->pending));
-		break;
+		d->pending = ckpt_memdup(arena, u, len);
+		return d->pending ? 0 : -ENOMEM;
 	}
+	return 0;
 }
 
-static int decode(const struct nlmsghdr *h, struct ckpt_unix_diag *ret)
+static int decode(struct ckpt_arena *arena, const struct nlmsghdr *h, struct ckpt_unix_diag *ret)
 {
 	const struct unix_diag_msg *m = NLMSG_DATA(h);
-	int left = (int)h->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*m));
+	int left = (int)h->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*m)), r = 0;
 
 	if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || left < 0)
 		return -ENOENT;
 	*ret = (struct ckpt_unix_diag){ .ino = m->udiag_ino, .state = m->udiag_state };
-	for (const struct rtattr *a = (const void *)(m + 1); RTA_OK(a, left); a = RTA_NEXT(a, left))
-		take_attribute(a, ret);
-	return 0;
+	for (const struct rtattr *a = (const void *)(m + 1); r == 0 && RTA_OK(a, left); a = RTA_NEXT(a, left))
+		r = take_attribute(arena, a, ret);
+	return r;
 }
 
 static int ask(int diag, uint64_t ino, uint16_t flags)
@@ -106,7 +107,7 @@ static int ask(int diag, uint64_t ino, uint16_t flags)
 	return send(diag, &q, sizeof(q), 0) < 0 ? -errno : 0;
 }
 
-static int ask_one(int diag, uint64_t ino, struct ckpt_unix_diag *ret)
+static int ask_one(struct ckpt_arena *arena, int diag, uint64_t ino, struct ckpt_unix_diag *ret)
 {
 	_Alignas(8) uint8_t buf[32768];
 	int r = ask(diag, ino, 0);
@@ -117,7 +118,9 @@ static int ask_one(int diag, uint64_t ino, struct ckpt_unix_diag *ret)
 	n = recv(diag, buf, sizeof(buf), 0);
 	if (n < (ssize_t)NLMSG_LENGTH(sizeof(struct unix_diag_msg)))
 		return n < 0 ? -errno : -ENOENT;
-	return decode((const void *)buf, ret);
+	if (((const struct nlmsghdr *)(const void *)buf)->nlmsg_type == NLMSG_ERROR)
+		return ((const struct nlmsgerr *)NLMSG_DATA(buf))->error ? ((const struct nlmsgerr *)NLMSG_DATA(buf))->error : -ENOENT;
+	return decode(arena, (const void *)buf, ret);
 }
 
 static int keep(struct ckpt_unix_table *t, const struct nlmsghdr *h)
@@ -210,5 +213,6 @@ int ckpt_unix_ask(struct ckpt_dump *d, uint32_t space, int diag, uint64_t ino, s
 		return r;
 	if (t->count)
 		found = bsearch(&(struct told){ .ino = (uint32_t)ino }, t->told, t->count, sizeof(*found), by_inode);
-	return found ? decode((const void *)(t->text + found->at), ret) : ask_one(diag, ino, ret);
+	return found ? decode(ckpt_dump_arena(d), (const void *)(t->text + found->at), ret) :
+		       ask_one(ckpt_dump_arena(d), diag, ino, ret);
 }

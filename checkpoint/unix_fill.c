@@ -171,8 +171,9 @@ static void narrow(int fd, const Ckpt__Socket *s, int was)
 static int fill(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
-	bool pair = s->local->link == CKPT_UNIX_PAIR;
-	int mate = pair ? o->fds[s->local->peer - 1] : o->mates[i], was, r = 0;
+	bool pair = s->local->link == CKPT_UNIX_PAIR, waits = s->local->link == CKPT_UNIX_WAITING;
+	/* Who waits has said it. */
+	int mate = pair ? o->fds[s->local->peer - 1] : waits ? o->fds[i] : o->mates[i], was, r = 0;
 	size_t count;
 	Ckpt__SocketData **q = ckpt_socket_queue(o->tree, (uint32_t)i + 1, &count);
 
@@ -187,7 +188,7 @@ static int fill(struct ckpt_opening *o, size_t i, struct err *e)
 		r = mate < 0 ? send_to(o, i, q[k], e) : send_all(&m, e);
 	}
 	if (mate >= 0 && count)
-		narrow(mate, pair ? o->tree->files[s->local->peer - 1]->socket : NULL, was);
+		narrow(mate, pair ? o->tree->files[s->local->peer - 1]->socket : waits ? s : NULL, was);
 	return r;
 }
 
@@ -318,6 +319,7 @@ bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 
 	if (!u || u->bound >= CKPT_UNIX_BOUND_COUNT || u->link >= CKPT_UNIX_LINK_COUNT ||
 	    u->peer > t->file_count || !is_good_credentials(u->credentials) ||
+	    !is_good_credentials(u->connector) ||
 	    strlen(u->dir) > 4096 || strlen(u->path) > 4096 || (u->path[0] && u->path[0] != '/') ||
 	    (s->type != SOCK_STREAM && s->type != SOCK_DGRAM && s->type != SOCK_SEQPACKET))
 		return false;
@@ -336,5 +338,5 @@ bool ckpt_unix_is_good(const struct ckpt_tree *t, const Ckpt__File *f)
 		       peer->local->peer <= t->file_count && t->files[peer->local->peer - 1] == f;
 	return u->link == CKPT_UNIX_TO ?
 		       s->type == SOCK_DGRAM && peer->name.len > sizeof(sa_family_t) :
-		       s->type != SOCK_DGRAM && peer->state == TCP_LISTEN;
+		       s->type != SOCK_DGRAM && peer->state == TCP_LISTEN && same_bytes(&s->peer, &peer->name);
 }

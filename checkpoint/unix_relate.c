@@ -217,7 +217,7 @@ static int relate_peer(const struct relating *q, size_t i, struct err *e)
 	const Ckpt__File *peer;
 
 	if (u->link == CKPT_UNIX_WAITING) {
-		u->peer = find_listener(q, &s->peer);
+		u->peer = u->peer ? u->peer : find_listener(q, &s->peer);
 		return u->peer ? 0 : refuse(d, i, "that waits for a listener outside the VPS", e);
 	}
 	if (u->link != CKPT_UNIX_PAIR)
@@ -250,10 +250,18 @@ static int relate_listener(const struct relating *q, size_t i, struct err *e)
 	struct ckpt_unix_diag g;
 	int r = nl < 0 ? nl : ckpt_unix_ask(d, d->tree.files[i]->space, nl, d->tree.files[i]->value, &g);
 
-	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++)
-		if (k >= ARRAY_SIZE(g.pending) || !find_ino(q, g.pending[k]))
+	for (uint32_t k = 0; r == 0 && k < g.pending_count; k++) {
+		uint32_t client = g.pending[k] ? find_ino(q, g.pending[k]) : 0;
+
+		/* Who is gone is there already (ckpt_unix_leaving_collect()). */
+		if (!g.pending[k])
+			continue;
+		if (!client)
 			return refuse(d, i, "with connections from outside that were not accepted",
 				      e);
+		file(d, client)->socket->local->turn = k + 1;
+		file(d, client)->socket->local->peer = (uint32_t)i + 1;
+	}
 	return r < 0 ? err_code(e, r, "ask for a unix socket") : 0;
 }
 

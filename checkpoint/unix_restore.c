@@ -255,27 +255,84 @@ static int make(struct ckpt_opening *o, size_t i, struct err *e)
 	return r;
 }
 
-static int listen_again(struct ckpt_opening *o, size_t i, struct err *e)
+static uint32_t count_waiting(const struct ckpt_opening *o, size_t listener)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < o->tree->file_count; i++)
+		n += is_unix(o, i) && o->tree->files[i]->socket->local->link == CKPT_UNIX_WAITING &&
+		     o->tree->files[i]->socket->local->peer == listener + 1;
+	return n;
+}
+
+/* It may have been told to let fewer wait than already did: who connects to it now is not to wait for room. */
+static int listen_wide(struct ckpt_opening *o, size_t i, struct err *e)
+{
+	const Ckpt__Socket *s = o->tree->files[i]->socket;
+	uint32_t waiting = s->state == TCP_LISTEN ? count_waiting(o, i) : 0;
+
+	return s->state == TCP_LISTEN ?
+		       listen_as(o, s->local->credentials, o->fds[i], (int)(s->backlog > waiting ? s->backlog : waiting), e) :
+		       0;
+}
+
+static int listen_narrow(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
 
-	return s->state == TCP_LISTEN ? listen_as(o, s->local->credentials, o->fds[i], (int)s->backlog, e) : 0;
+	return s->state == TCP_LISTEN && s->backlog < count_waiting(o, i) ?
+		       listen_as(o, s->local->credentials, o->fds[i], (int)s->backlog, e) :
+		       0;
 }
 
 static int wait_again(struct ckpt_opening *o, size_t i, struct err *e)
 {
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
-	Ckpt__Credentials who = CKPT__CREDENTIALS__INIT;
+	Ckpt__Credentials owner = CKPT__CREDENTIALS__INIT, *who = s->local->connector;
 	struct unix_place to = UNIX_NOWHERE;
 	int r;
 
-	if (s->local->link != CKPT_UNIX_WAITING)
-		return 0;
-	/* Nobody can tell who connected; who owns it is the best guess. */
-	who.uid = s->uid;
-	who.gid = s->gid;
+	/* Where nobody can tell who connected, who owns it is the best guess. */
+	owner.uid = s->uid;
+	owner.gid = s->gid;
 	r = unix_find(o, s->local->peer - 1, &to, e);
-	return r == 0 ? unix_connect(o, &who, &to, o->fds[i], &s->peer, e) : r;
+	return r == 0 ? unix_connect(o, who ? who : &owner, &to, o->fds[i], &s->peer, e) : r;
+}
+
+static int by_turn(const void *one, const void *other, void *arg)
+{
+	const struct ckpt_tree *t = arg;
+	uint32_t a = t->files[*(const uint32_t *)one]->socket->local->turn, b = t->files[*(const uint32_t *)other]->socket->local->turn;
+
+	return (a > b) - (a < b);
+}
+
+/* Who waits longest is accepted first. */
+static int wait_in_turn(struct ckpt_opening *o, struct err *e)
+{
+	cleanup_free uint32_t *waiting = calloc(o->tree->file_count + 1, sizeof(*waiting));
+	size_t n = 0;
+	int r = 0;
+
+	if (!waiting)
+		return err_code(e, -ENOMEM, "restore unix sockets");
+	for (size_t i = 0; i < o->tree->file_count; i++)
+		if (is_unix(o, i) && o->tree->files[i]->socket->local->link == CKPT_UNIX_WAITING)
+			waiting[n++] = (uint32_t)i;
+	qsort_r(waiting, n, sizeof(*waiting), by_turn, (void *)(uintptr_t)o->tree);
+	for (size_t i = 0; r == 0 && i < n; i++)
+		r = wait_again(o, waiting[i], e);
+	return r;
+}
+
+static int each(struct ckpt_opening *o, int (*pass)(struct ckpt_opening *o, size_t i, struct err *e), struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (is_unix(o, i))
+			r = pass(o, i, e);
+	return r;
 }
 
 static int set_options(struct ckpt_opening *o, size_t i, struct err *e)
@@ -288,14 +345,14 @@ static int set_options(struct ckpt_opening *o, size_t i, struct err *e)
 
 int ckpt_unix_make(struct ckpt_opening *o, struct err *e)
 {
-	static int (*const passes[])(struct ckpt_opening * o, size_t i, struct err * e) = {
-		make, bind_again, listen_again, wait_again, set_options,
-	};
+	static int (*const passes[])(struct ckpt_opening * o, size_t i, struct err * e) = { make, bind_again, listen_wide };
 	int r = 0;
 
-	for (size_t p = 0; p < ARRAY_SIZE(passes); p++)
-		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
-			if (is_unix(o, i))
-				r = passes[p](o, i, e);
-	return r;
+	for (size_t p = 0; r == 0 && p < ARRAY_SIZE(passes); p++)
+		r = each(o, passes[p], e);
+	if (r == 0)
+		r = wait_in_turn(o, e);
+	if (r == 0)
+		r = each(o, listen_narrow, e);
+	return r == 0 ? each(o, set_options, e) : r;
 }

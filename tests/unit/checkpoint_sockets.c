@@ -130,6 +130,93 @@ TEST(sockets)
 	REFUSED("a sender's address that is too long", m.data.from.len = 200);
 }
 
+/* The first waits for the second to accept it, and has spoken. */
+static void make_waiting(struct image *m)
+{
+	make(m);
+	m->name.sun_path[0] = '/';
+	for (int i = 0; i < 2; i++)
+		m->local[i].link = CKPT_UNIX_FREE;
+	m->socket[1].state = TCP_LISTEN;
+	m->socket[1].name = m->socket[0].peer = (ProtobufCBinaryData){ sizeof(m->name), (uint8_t *)&m->name };
+	m->local[0].link = CKPT_UNIX_WAITING;
+	m->data.file = 1;
+	m->data.queue = 1;
+	m->data.n_rights = 0;
+}
+
+TEST(waiting)
+{
+	Ckpt__Credentials who = CKPT__CREDENTIALS__INIT;
+	struct image m;
+
+	make_waiting(&m);
+	ok(is_good(&m), "one that waits");
+	m.local[0].peer = 1;
+	ok(!is_good(&m), "who waits for itself");
+	make_waiting(&m);
+	m.socket[1].state = TCP_CLOSE;
+	ok(!is_good(&m), "who waits for one that does not listen");
+	make_waiting(&m);
+	m.socket[0].peer.len = 3;
+	ok(!is_good(&m), "who waits by another name");
+	make_waiting(&m);
+	m.data.queue = 0;
+	ok(!is_good(&m), "who waits and has something to read");
+	make_waiting(&m);
+	m.data.file = 2;
+	ok(!is_good(&m), "a listener that has spoken");
+	make_waiting(&m);
+	who.pid = 5000000;
+	m.local[0].connector = &who;
+	ok(!is_good(&m), "a number that nobody has");
+}
+
+/* The third is a datagram socket with one that waits. */
+static void make_datagram(struct image *m)
+{
+	make(m);
+	m->socket[2].type = SOCK_DGRAM;
+	m->socket[2].protocol = IPPROTO_UDP;
+	m->socket[2].tcp = NULL;
+	m->socket[2].n_option = 0;
+	m->data.file = 3;
+	m->data.n_rights = 0;
+	m->data.from = m->data.to = m->socket[2].name;
+}
+
+#define REFUSED_DATAGRAM(what, change)  \
+	do {                            \
+		struct image m;         \
+		make_datagram(&m);      \
+		change;                 \
+		ok(!is_good(&m), what); \
+	} while (0)
+
+TEST(datagrams)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+	struct image good;
+
+	make_datagram(&good);
+	ok(is_good(&good), "a datagram that waits");
+	good.data.queue = 1;
+	good.data.from.len = 0;
+	ok(is_good(&good), "a datagram that is half written");
+	good.data.to.len = 0;
+	ok(!is_good(&good), "one that goes nowhere");
+	REFUSED_DATAGRAM("one for a raw socket", m.socket[2].type = SOCK_RAW);
+	REFUSED_DATAGRAM("one that is to be sent, from somebody", m.data.queue = 1);
+	REFUSED_DATAGRAM("one with open files", m.data.n_rights = 1);
+	REFUSED_DATAGRAM("one that is too long", m.data.data.len = 65508);
+	REFUSED_DATAGRAM("one from nowhere", m.data.from.len = 0);
+	REFUSED_DATAGRAM("one to a short address", m.data.to.len = 4);
+	REFUSED_DATAGRAM("one to another family", m.data.to = ((ProtobufCBinaryData){ sizeof(m.addr), (uint8_t *)&six }));
+	REFUSED_DATAGRAM("one with an odd type of service", m.data.tos = 256);
+	REFUSED_DATAGRAM("one with an odd time to live", m.data.ttl = 256);
+	REFUSED_DATAGRAM("segments that are too long", m.data.segment = 65508);
+}
+
 static bool is_good_net(uint32_t part, void *data, size_t len)
 {
 	ProtobufCBinaryData b = { len, data };
