@@ -74,7 +74,7 @@ struct restore {
 	pid_t maker;                 /* restore_births.c: the one that there is now; 0: none */
 	struct mapped {
 		char *path;
-		bool write;
+		enum mapped_write { MAPPED_READ, MAPPED_MAY_WRITE, MAPPED_WRITE } write;
 		uint32_t space;      /* mount namespace; 0: process 1's */
 	} **mapped;
 	size_t mapped_count;

@@ -301,7 +301,10 @@ static int open_mapped(const struct restore *r, size_t i, struct err *e)
 
 	if (m->space && restore_enter(r, m->space, e) < 0)
 		return -EPERM;
-	fd = path_open_no_magic(m->path, (m->write ? O_RDWR : O_RDONLY) | O_NOCTTY);
+	fd = path_open_no_magic(m->path, (m->write == MAPPED_READ ? O_RDONLY : O_RDWR) | O_NOCTTY);
+	/* Nobody writes to it now, and since it was mapped that may have become impossible (a read-only mount). */
+	if (fd < 0 && m->write == MAPPED_MAY_WRITE)
+		fd = path_open_no_magic(m->path, O_RDONLY | O_NOCTTY);
 	if (fd < 0)
 		return err_code(e, fd, "open %s", m->path);
 	n = place(fd, restore_fd_mapped(r, i), e);

@@ -41,7 +41,7 @@ int restore_plan_region(struct restore *r, struct err *e)
 }
 
 /* The index of a path among those to be opened for mapping. */
-static int add_mapped(struct restore *r, char *path, uint32_t space, bool write, struct err *e)
+static int add_mapped(struct restore *r, char *path, uint32_t space, enum mapped_write write, struct err *e)
 {
 	struct mapped *m;
 
@@ -99,6 +99,13 @@ static int plan_own(struct restore *r, struct restoring *p)
 	return p->own_place ? 0 : -ENOMEM;
 }
 
+static enum mapped_write write_of(const Ckpt__Area *a)
+{
+	if (!(a->flags & MAP_SHARED))
+		return MAPPED_READ;
+	return a->prot & PROT_WRITE ? MAPPED_WRITE : a->may_write ? MAPPED_MAY_WRITE : MAPPED_READ;
+}
+
 /* What is mapped of files is known by its index at first, as the numbers come when all files are known. */
 static int plan_mapped(struct restore *r, struct restoring *p, struct err *e)
 {
@@ -110,12 +117,12 @@ static int plan_mapped(struct restore *r, struct restoring *p, struct err *e)
 
 		if (!a->path[0] || a->ghost)
 			continue;
-		n = add_mapped(r, a->path, a->space, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
+		n = add_mapped(r, a->path, a->space, write_of(a), e);
 		if (n < 0)
 			return n;
 		p->area_fd[k] = n;
 	}
-	n = mm->exe_ghost || mm->exe_memfd ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
+	n = mm->exe_ghost || mm->exe_memfd ? 0 : add_mapped(r, mm->exe, mm->exe_space, MAPPED_READ, e);
 	p->exe_fd = n;
 	return n < 0 ? n : 0;
 }
