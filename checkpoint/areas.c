@@ -221,6 +221,16 @@ static int file_area(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_map *
 	return r;
 }
 
+/* What mprotect(2) may make of shared memory goes by how its file was opened. */
+static void take_access(const struct ckpt_dump *d, const struct ckpt_flag *f, Ckpt__Area *a)
+{
+	if (!(a->flags & MAP_SHARED) || (a->prot & PROT_WRITE))
+		return;
+	a->may_write = f->may_write;
+	if (a->ghost || (a->shmem && !d->tree.shmems[a->shmem - 1]->sysv))
+		a->read_only = !f->may_write;
+}
+
 /* Advice, locks, and what cannot be saved. */
 static int take_flags(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_map *l, Ckpt__Area *a,
 		      struct err *e)
@@ -241,6 +251,7 @@ static int take_flags(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	a->huge = f->huge;
 	a->no_reserve = f->huge && f->no_reserve;
 	a->sealed = f->sealed;
+	take_access(d, f, a);
 	if (f->huge && a->ghost)
 		return refuse(e, k, l, "a file of huge pages without a name, which cannot be saved");
 	if (f->stack)

@@ -31,6 +31,7 @@ struct ckpt_flag {
 	uint32_t huge;           /* as in Area */
 	bool no_reserve;         /* MAP_NORESERVE */
 	bool sealed;             /* mseal(2), Linux 6.10 */
+	bool may_write;          /* mprotect(2) may make it writable */
 	const char *refused;     /* why it cannot be saved, or NULL */
 };
 

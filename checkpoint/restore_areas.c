@@ -82,6 +82,8 @@ static int map_areas(struct restore *r, struct restoring *p, struct list *l, str
 			continue; /* when all else has its place */
 		if (a->aio || ckpt_uring_is(&r->tree, a)) /* likewise; until then nothing else may be put there */
 			flags = (flags & ~(uint64_t)MAP_SHARED) | MAP_PRIVATE | MAP_ANONYMOUS;
+		else if (restore_is_read_only(r, a))
+			fd = (uint64_t)p->area_fd[i];
 		else if (a->shmem)
 			fd = (uint64_t)restore_fd_shmem(r, a->shmem);
 		else if (a->memfd_file)

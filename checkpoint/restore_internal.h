@@ -74,8 +74,9 @@ struct restore {
 	pid_t maker;                 /* restore_births.c: the one that there is now; 0: none */
 	struct mapped {
 		char *path;
-		bool write;
+		enum mapped_write { MAPPED_READ, MAPPED_MAY_WRITE, MAPPED_WRITE } write;
 		uint32_t space;      /* mount namespace; 0: process 1's */
+		uint32_t shmem, ghost; /* instead: one of these, opened again for reading alone */
 	} **mapped;
 	size_t mapped_count;
 	size_t place_count;
@@ -295,6 +296,8 @@ bool restore_early_is_born(const struct restore *r, const struct ckpt_op *o);
 /* Maps the private anonymous areas that are not there yet; which these are. */
 int restore_early_map(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 bool restore_early_has(const struct restoring *p, const Ckpt__Area *a);
+/* Shared memory that is mapped by an fd of its own (area_fd), as what others map it by can be written to. */
+bool restore_is_read_only(const struct restore *r, const Ckpt__Area *a);
 /*
  * Memory that is inherited (heirs.c): read before anybody is born, when there is such; put in place by a
  * process before its first child is born; what a child has by birth; what of that is not its own is

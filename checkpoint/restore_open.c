@@ -295,14 +295,31 @@ static int open_shmems(struct restore *r, struct ckpt_opening *o, struct err *e)
 	return n;
 }
 
+static int open_read_only(const struct restore *r, size_t i, struct err *e)
+{
+	const struct mapped *m = r->mapped[i];
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d",
+		 m->ghost ? restore_fd_ghost(r, m->ghost) : restore_fd_shmem(r, m->shmem));
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? err_sys(e, "open shared memory for reading") : place(fd, restore_fd_mapped(r, i), e);
+}
+
 static int open_mapped(const struct restore *r, size_t i, struct err *e)
 {
 	const struct mapped *m = r->mapped[i];
 	int fd, n;
 
+	if (m->shmem || m->ghost)
+		return open_read_only(r, i, e);
 	if (m->space && restore_enter(r, m->space, e) < 0)
 		return -EPERM;
-	fd = path_open_no_magic(m->path, (m->write ? O_RDWR : O_RDONLY) | O_NOCTTY);
+	fd = path_open_no_magic(m->path, (m->write == MAPPED_READ ? O_RDONLY : O_RDWR) | O_NOCTTY);
+	/* Nobody writes to it now, and since it was mapped that may have become impossible (a read-only mount). */
+	if (fd < 0 && m->write == MAPPED_MAY_WRITE)
+		fd = path_open_no_magic(m->path, O_RDONLY | O_NOCTTY);
 	if (fd < 0)
 		return err_code(e, fd, "open %s", m->path);
 	n = place(fd, restore_fd_mapped(r, i), e);

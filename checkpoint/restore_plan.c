@@ -40,8 +40,14 @@ int restore_plan_region(struct restore *r, struct err *e)
 	return err_set(e, ERR_FAIL, "no address is free in all processes");
 }
 
+bool restore_is_read_only(const struct restore *r, const Ckpt__Area *a)
+{
+	return a->read_only && (a->flags & MAP_SHARED) &&
+	       (a->ghost || (a->shmem && !r->tree.shmems[a->shmem - 1]->sysv));
+}
+
 /* The index of a path among those to be opened for mapping. */
-static int add_mapped(struct restore *r, char *path, uint32_t space, bool write, struct err *e)
+static int add_mapped(struct restore *r, char *path, uint32_t space, enum mapped_write write, struct err *e)
 {
 	struct mapped *m;
 
@@ -50,7 +56,7 @@ static int add_mapped(struct restore *r, char *path, uint32_t space, bool write,
 			return (int)i;
 	m = ckpt_alloc(&r->tree.arena, sizeof(*m));
 	if (m)
-		*m = (struct mapped){ path, write, space };
+		*m = (struct mapped){ .path = path, .write = write, .space = space };
 	if (!m || path[0] != '/' || ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, m) < 0)
 		return err_set(e, ERR_FAIL, "the image is damaged: a path %s", path);
 	return (int)r->mapped_count - 1;
@@ -99,6 +105,30 @@ static int plan_own(struct restore *r, struct restoring *p)
 	return p->own_place ? 0 : -ENOMEM;
 }
 
+/* The same of shared memory and nameless files of which a mapping may never be written to. */
+static int add_read_only(struct restore *r, uint32_t shmem, uint32_t ghost, struct err *e)
+{
+	static char none[] = "";
+	struct mapped *m;
+
+	for (size_t i = 0; i < r->mapped_count; i++)
+		if (!r->mapped[i]->path[0] && r->mapped[i]->shmem == shmem && r->mapped[i]->ghost == ghost)
+			return (int)i;
+	m = ckpt_alloc(&r->tree.arena, sizeof(*m));
+	if (m)
+		*m = (struct mapped){ .path = none, .shmem = shmem, .ghost = ghost };
+	if (!m || ckpt_push(&r->tree.arena, &r->mapped, &r->mapped_count, m) < 0)
+		return err_code(e, -ENOMEM, "restore");
+	return (int)r->mapped_count - 1;
+}
+
+static enum mapped_write write_of(const Ckpt__Area *a)
+{
+	if (!(a->flags & MAP_SHARED))
+		return MAPPED_READ;
+	return a->prot & PROT_WRITE ? MAPPED_WRITE : a->may_write ? MAPPED_MAY_WRITE : MAPPED_READ;
+}
+
 /* What is mapped of files is known by its index at first, as the numbers come when all files are known. */
 static int plan_mapped(struct restore *r, struct restoring *p, struct err *e)
 {
@@ -108,14 +138,17 @@ static int plan_mapped(struct restore *r, struct restoring *p, struct err *e)
 	for (size_t k = 0; k < mm->n_area; k++) {
 		const Ckpt__Area *a = mm->area[k];
 
-		if (!a->path[0] || a->ghost)
+		if (restore_is_read_only(r, a))
+			n = add_read_only(r, a->ghost ? 0 : a->shmem, a->ghost, e);
+		else if (a->path[0] && !a->ghost)
+			n = add_mapped(r, a->path, a->space, write_of(a), e);
+		else
 			continue;
-		n = add_mapped(r, a->path, a->space, (a->flags & MAP_SHARED) && (a->prot & PROT_WRITE), e);
 		if (n < 0)
 			return n;
 		p->area_fd[k] = n;
 	}
-	n = mm->exe_ghost || mm->exe_memfd ? 0 : add_mapped(r, mm->exe, mm->exe_space, false, e);
+	n = mm->exe_ghost || mm->exe_memfd ? 0 : add_mapped(r, mm->exe, mm->exe_space, MAPPED_READ, e);
 	p->exe_fd = n;
 	return n < 0 ? n : 0;
 }
@@ -145,8 +178,9 @@ static void number_mapped(struct restore *r, struct restoring *p)
 	p->exe_fd = mm->exe_memfd ? restore_fd_shmem(r, mm->exe_memfd)
 		    : mm->exe_ghost ? restore_fd_ghost(r, mm->exe_ghost) : restore_fd_mapped(r, (size_t)p->exe_fd);
 	for (size_t k = 0; k < mm->n_area; k++)
-		p->area_fd[k] = mm->area[k]->ghost ? restore_fd_ghost(r, mm->area[k]->ghost)
-						   : restore_fd_mapped(r, (size_t)p->area_fd[k]);
+		p->area_fd[k] = mm->area[k]->ghost && !restore_is_read_only(r, mm->area[k])
+					? restore_fd_ghost(r, mm->area[k]->ghost)
+					: restore_fd_mapped(r, (size_t)p->area_fd[k]);
 }
 
 static uint32_t highest_of_all(const struct restore *r)

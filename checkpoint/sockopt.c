@@ -9,6 +9,7 @@
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <netinet/udp.h>
 #include <sys/socket.h>
 
@@ -18,7 +19,8 @@
 /* Newer than some headers. */
 enum { SO_PASSPIDFD_ = 76, SO_PASSRIGHTS_ = 83, SO_INQ_ = 84, SO_BUF_LOCK_ = 72, SO_RESERVE_MEM_ = 73, SO_RCVMARK_ = 75,
        SO_TXREHASH_ = 74, SO_PREFER_BUSY_POLL_ = 69, TCP_RTO_MAX_MS_ = 44, TCP_RTO_MIN_US_ = 45, TCP_DELACK_MAX_US_ = 46,
-       SO_TIMESTAMP_NEW_ = 63, SO_TIMESTAMPNS_NEW_ = 64, SO_TIMESTAMPING_NEW_ = 65, SO_RCVPRIORITY_ = 82 };
+       SO_TIMESTAMP_NEW_ = 63, SO_TIMESTAMPNS_NEW_ = 64, SO_TIMESTAMPING_NEW_ = 65, SO_RCVPRIORITY_ = 82,
+       SO_BINDTOIFINDEX_ = 62, PACKET_VNET_HDR_SZ_ = 24 };
 
 enum {
 	EARLY = 1,    /* set before the socket is bound */
@@ -28,6 +30,7 @@ enum {
 	MAY_FAIL = 8, /* what the host must grant, or have: it goes on without */
 	BUFFER = 16,  /* kept as twice what it is told (socket(7)); set when the owner did, or it is less */
 	HEADER = 128, /* of IPv6: up to HEADER_MAX bytes */
+	NAMELESS = 256, /* an interface that is gone: only its number says that nothing may come from others */
 	LESS = 64,    /* of sockets that are not idle the kernel chooses it, unless it is less than that */
 };
 
@@ -38,6 +41,7 @@ static const struct row {
 	{ SOL_SOCKET, SO_REUSEADDR, EARLY },
 	{ SOL_SOCKET, SO_REUSEPORT, EARLY },
 	{ SOL_SOCKET, SO_BINDTODEVICE, EARLY },
+	{ SOL_SOCKET, SO_BINDTOIFINDEX_, EARLY | NAMELESS },
 	{ SOL_SOCKET, SO_MARK, EARLY },
 	{ SOL_IP, IP_FREEBIND, EARLY },
 	{ SOL_IP, IP_TRANSPARENT, EARLY },
@@ -48,6 +52,7 @@ static const struct row {
 	{ SOL_IPV6, IPV6_TRANSPARENT, EARLY },
 	{ SOL_IPV6, IPV6_ADDR_PREFERENCES, EARLY },
 	{ SOL_IP, IP_HDRINCL, EARLY },
+	{ SOL_IPV6, IPV6_HDRINCL, EARLY },
 
 	/* The type of service sets the priority, so that comes behind it. */
 	{ SOL_IP, IP_TOS, 0 },
@@ -156,6 +161,7 @@ static const struct row {
 	{ SOL_PACKET, PACKET_COPY_THRESH, 0 },
 	{ SOL_PACKET, PACKET_LOSS, 0 },
 	{ SOL_PACKET, PACKET_VNET_HDR, 0 },
+	{ SOL_PACKET, PACKET_VNET_HDR_SZ_, 0 }, /* Linux 6.6: the same, and larger ones */
 	{ SOL_PACKET, PACKET_TIMESTAMP, 0 },
 	{ SOL_PACKET, PACKET_TX_HAS_OFF, 0 },
 	{ SOL_PACKET, PACKET_QDISC_BYPASS, 0 },
@@ -193,6 +199,7 @@ static const struct row {
 	{ SOL_SOCKET, SO_TXTIME, 0 },
 	{ SOL_SOCKET, SO_TXREHASH_, 0 },
 	{ SOL_SOCKET, SO_MAX_PACING_RATE, 0 },
+	{ SOL_SOCKET, SO_INCOMING_CPU, 0 }, /* of a group (SO_REUSEPORT) it decides who is chosen */
 	{ SOL_SOCKET, SO_BUSY_POLL, MAY_FAIL },
 	{ SOL_SOCKET, SO_PREFER_BUSY_POLL_, MAY_FAIL },
 	{ SOL_SOCKET, SO_SNDBUF, BUFFER | MAY_FAIL },
@@ -273,6 +280,14 @@ static bool is_idle(const Ckpt__Socket *s)
 	return s->state == TCP_CLOSE || s->state == TCP_LISTEN;
 }
 
+static bool is_bound_to_nothing(int fd)
+{
+	char name[IF_NAMESIZE];
+	socklen_t len = sizeof(name);
+
+	return getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 && errno == ENODEV;
+}
+
 int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct err *e)
 {
 	struct sock_filter code[BPF_MAXINSNS];
@@ -284,7 +299,8 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 		size_t bytes;
 
 		if (((rows[i].flags & IDLE) && !is_idle(s)) || !has_level(s, rows[i].level) ||
-		    ((rows[i].flags & PACKETS) && s->type == SOCK_STREAM))
+		    ((rows[i].flags & PACKETS) && s->type == SOCK_STREAM) ||
+		    ((rows[i].flags & NAMELESS) && !is_bound_to_nothing(fd)))
 			continue;
 		if (rows[i].level == SOL_SOCKET && rows[i].name == SO_ATTACH_FILTER) {
 			r = read_filter(fd, code, &bytes);

@@ -149,13 +149,14 @@ static int agreed(const struct ckpt_sock *k, const struct tcp_info *info, Ckpt__
 	return r < 0 ? r : t->window.data ? 0 : -ENOMEM;
 }
 
-/* What is urgent is not to be had again with its mark. */
+/* What is urgent is not to be had again with its mark. With SO_OOBINLINE it is not received apart, and only told of. */
 static bool has_urgent(int fd)
 {
+	struct pollfd p = { fd, POLLPRI, 0 };
 	char c;
 	ssize_t n = recv(fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT);
 
-	return n > 0 || (n < 0 && errno == EAGAIN);
+	return n > 0 || (n < 0 && errno == EAGAIN) || (poll(&p, 1, 0) > 0 && (p.revents & POLLPRI));
 }
 
 static int repair(const struct ckpt_sock *k, const struct tcp_info *info, struct err *e)

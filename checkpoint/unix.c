@@ -162,11 +162,14 @@ static bool has_error(int fd)
 	return p.revents & POLLERR;
 }
 
+/* With SO_OOBINLINE it is not received apart, and only told of. */
 static bool has_urgent(int fd)
 {
+	struct pollfd p = { fd, POLLPRI, 0 };
 	char c;
 
-	return recv(fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) > 0;
+	poll(&p, 1, 0);
+	return (p.revents & POLLPRI) || recv(fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) > 0;
 }
 
 /* As far as it can be told without the others. */

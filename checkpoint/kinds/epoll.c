@@ -13,6 +13,7 @@
 #include "checkpoint/restore_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <search.h>
 #include <stdio.h>
@@ -209,10 +210,48 @@ static void control(struct list *l, const struct restore *r, uint32_t id, const 
 		  list_put(l, &ev, sizeof(ev)), 0, 0);
 }
 
+/* Through what a pipe without a name can be written to, if nobody is sent a signal for that; 0: nothing. */
+static uint32_t writer_of(const struct ckpt_tree *t, const Ckpt__File *pipe)
+{
+	uint32_t writer = 0;
+
+	if (pipe->kind != CKPT_FILE_PIPE || pipe->path[0] == '/')
+		return 0;
+	for (uint32_t i = 1; i <= t->file_count; i++) {
+		const Ckpt__File *f = t->files[i - 1];
+
+		if (f->kind != CKPT_FILE_PIPE || f->path[0] == '/' || f->value != pipe->value)
+			continue;
+		if (f->flags & O_ASYNC)
+			return 0;
+		if ((f->flags & O_ACCMODE) != O_RDONLY)
+			writer = i;
+	}
+	return writer;
+}
+
+/* An empty pipe has something to read for as long as it takes to hear of that. > 0: it has gone off. */
+static int set_off_pipe(struct restore *r, struct restoring *p, uint32_t id, const Ckpt__EpollTarget *t,
+			struct list *l, struct err *e)
+{
+	uint32_t writer = writer_of(&r->tree, r->tree.files[t->file - 1]);
+	struct epoll_event room = { 0 };
+	int n;
+
+	if (!writer)
+		return 0;
+	list_call(l, "write to a pipe", SYS_write, (uint64_t)restore_fd_file(r, writer), list_put(l, "", 1), 1, 0, 0, 0);
+	list_call(l, "look at an epoll", SYS_epoll_wait, (uint64_t)restore_fd_file(r, id), list_put(l, &room, sizeof(room)), 1,
+		  0, 0, 0);
+	list_call(l, "read from a pipe", SYS_read, (uint64_t)restore_fd_file(r, t->file), list_put(l, "", 1), 1, 0, 0, 0);
+	n = list_run(l, &p->batch, &p->threads[0], e);
+	return n < 0 ? n : l->calls[1].ret > 0;
+}
+
 /*
  * What has gone off is added as if it waited for everything, and goes off again if the file is ready
- * for anything, as most are. One that is not can only be left waiting for errors and hangups: the
- * kernel adds these.
+ * for anything, as most are. One that is not (and is no pipe) can only be left waiting for errors and hangups:
+ * the kernel adds these.
  */
 static int add_gone_off(struct restore *r, struct restoring *p, uint32_t id, const Ckpt__EpollTarget *t,
 			struct list *l, struct err *e)
@@ -226,6 +265,9 @@ static int add_gone_off(struct restore *r, struct restoring *p, uint32_t id, con
 	n = list_run(l, &p->batch, &p->threads[0], e);
 	if (n < 0 || l->calls[2].ret > 0)
 		return n;
+	n = set_off_pipe(r, p, id, t, l, e);
+	if (n != 0)
+		return n < 0 ? n : 0;
 	control(l, r, id, t, EPOLL_CTL_MOD, t->events);
 	return list_run(l, &p->batch, &p->threads[0], e);
 }

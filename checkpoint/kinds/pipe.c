@@ -14,8 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 
 #define PIPE_MAX (64u << 20)
+
+enum { OWNED_UID, OWNED_GID, OWNED_MODE, OWNED_COUNT };
 
 static bool is(const struct ckpt_fd *f)
 {
@@ -92,6 +95,34 @@ static bool is_hung_up(const struct ckpt_fd *f)
 	return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
 }
 
+/* Who may open an end again, as by /dev/stdout: a container's log is a pipe that was given to its user. */
+static int owned_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out)
+{
+	out->owned = ckpt_alloc(ckpt_dump_arena(d), OWNED_COUNT * sizeof(*out->owned));
+	if (!out->owned)
+		return -ENOMEM;
+	out->owned[OWNED_UID] = ckpt_dump_id(d, f->st.st_uid);
+	out->owned[OWNED_GID] = ckpt_dump_id(d, f->st.st_gid);
+	out->owned[OWNED_MODE] = f->st.st_mode & 07777;
+	out->n_owned = OWNED_COUNT;
+	return 0;
+}
+
+/* Nothing where nobody has said anything: most are who made them. */
+static int give_away(int fd, const Ckpt__File *c)
+{
+	struct stat st;
+
+	if (c->n_owned != OWNED_COUNT)
+		return 0;
+	if (fstat(fd, &st) < 0 ||
+	    ((st.st_uid != c->owned[OWNED_UID] || st.st_gid != c->owned[OWNED_GID]) &&
+	     fchown(fd, c->owned[OWNED_UID], c->owned[OWNED_GID]) < 0) ||
+	    ((st.st_mode & 07777) != (c->owned[OWNED_MODE] & 07777) && fchmod(fd, c->owned[OWNED_MODE] & 07777) < 0))
+		return -errno;
+	return 0;
+}
+
 static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	struct ckpt_arena *a = ckpt_dump_arena(d);
@@ -117,6 +148,8 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 		return err_sys(e, "look at a pipe");
 	out->n_more = 1;
 	out->more[0] = (uint64_t)size;
+	if (f->link[0] != '/' && owned_collect(d, f, out) < 0)
+		return err_code(e, -ENOMEM, "collect a pipe");
 	if (len == 0)
 		return 0;
 	if ((f->flags & O_ACCMODE) == O_WRONLY) {
@@ -192,6 +225,8 @@ static int open_pipe(struct ckpt_opening *o, const Ckpt__File *f, struct err *e)
 		from = fds[0];
 		end = to = fds[1];
 		r = fill(o, to, f, e);
+		if (r == 0 && (r = give_away(to, find_content(o->tree, f))) < 0)
+			err_code(e, r, "give a pipe to its owner");
 		if (r < 0)
 			return r;
 	}

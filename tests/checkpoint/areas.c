@@ -15,6 +15,7 @@
 #define PR_SET_VMA_ANON_NAME 0
 #endif
 #define SIZE (64 * 4096)
+#define KEPT 3
 #define GUARD_INSTALL 102
 #define DROPPABLE 0x08
 #define MSEAL 462
@@ -106,6 +107,40 @@ static long locked(void)
 	return kib;
 }
 
+/* Files, a nameless one and a memfd that were opened for writing, and for reading: what comes of the mapping goes by that. */
+static char *writable[KEPT], *readable[KEPT];
+
+static void map_read_only(void)
+{
+	int fd[KEPT] = { open("/root/kept", O_RDWR | O_CREAT, 0600), open("/root/gone", O_RDWR | O_CREAT, 0600),
+			 memfd_create("kept", 0) };
+
+	for (size_t i = 0; i < KEPT; i++) {
+		char path[64];
+		int again;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd[i]);
+		again = open(path, O_RDONLY);
+		CHECK(ftruncate(fd[i], SIZE) == 0);
+		writable[i] = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd[i], 0);
+		readable[i] = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, again, 0);
+		CHECK(writable[i] != MAP_FAILED && readable[i] != MAP_FAILED);
+		close(fd[i]);
+		close(again);
+	}
+	CHECK(unlink("/root/gone") == 0);
+}
+
+static void check_read_only(void)
+{
+	for (size_t i = 0; i < KEPT; i++) {
+		CHECK(mprotect(writable[i], SIZE, PROT_READ | PROT_WRITE) == 0);
+		CHECK(mprotect(readable[i], SIZE, PROT_READ | PROT_WRITE) < 0 && errno == EACCES);
+		writable[i][3] = 3;
+		CHECK(readable[i][3] == 3);
+	}
+}
+
 int main(void)
 {
 	char *area[COUNT], before[COUNT][256], now[256], place[256], none[256], *guarded, *large, *stack, *lock, *lazy;
@@ -125,6 +160,7 @@ int main(void)
 		madvise(guarded + 8192, 8192, GUARD_INSTALL) == 0 && madvise(guarded + 40960, 4096, GUARD_INSTALL) == 0;
 	file = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, open("/test", O_RDONLY), 0);
 	CHECK(file != MAP_FAILED);
+	map_read_only();
 	/* Of those (Linux 6.15) each mapping has its own. */
 	has_shared = madvise(shared + 4096, 8192, GUARD_INSTALL) == 0 && madvise(file + 8192, 4096, GUARD_INSTALL) == 0;
 	has_name = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, named, SIZE, "the name") == 0;
@@ -149,6 +185,7 @@ int main(void)
 		look(area[i], place, now);
 		CHECK(strcmp(before[i], now) == 0 && area[i][5] == 55);
 	}
+	check_read_only();
 	look(guarded, place, none);
 	if (has_guards)
 		CHECK(is_readable(guarded) && !is_readable(guarded + 8192) && !is_readable(guarded + 12288) &&

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -219,6 +220,30 @@ static void check_many(void)
 	}
 }
 
+static int ended, ends[2];
+
+/* Whom an event has been told of, and who has not asked for another, is not told that the writer is gone. */
+static void make_ended(void)
+{
+	char c;
+
+	ended = epoll_create1(0);
+	CHECK(pipe(ends) == 0 && write(ends[1], "x", 1) == 1);
+	add(ended, ends[0], EPOLLIN | EPOLLONESHOT, 12);
+	CHECK(hears(ended, 12) && read(ends[0], &c, 1) == 1);
+}
+
+static void check_ended(void)
+{
+	struct epoll_event e = { EPOLLIN | EPOLLONESHOT, { .u64 = 13 } };
+	int left = -1;
+
+	CHECK(ioctl(ends[0], FIONREAD, &left) == 0 && left == 0 && hears(ended, 0));
+	close(ends[1]);
+	CHECK(hears(ended, 0));
+	CHECK(epoll_ctl(ended, EPOLL_CTL_MOD, ends[0], &e) == 0 && hears(ended, 13));
+}
+
 int main(void)
 {
 	pid_t signaled;
@@ -230,6 +255,7 @@ int main(void)
 	make_shared();
 	make_many();
 	signaled = watch_signals();
+	make_ended(); /* nobody else has it */
 	wait_for_restore();
 	CHECK(kill(signaled, SIGTERM) == 0);
 	CHECK(waitpid(signaled, &status, 0) == signaled && WIFEXITED(status) && WEXITSTATUS(status) == 34);
@@ -238,5 +264,6 @@ int main(void)
 	check_shots();
 	check_shared();
 	check_many();
+	check_ended();
 	return done();
 }

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -29,6 +30,30 @@ static short hears(int fd)
 	struct pollfd p = { fd, POLLIN, 0 };
 
 	return poll(&p, 1, 0) < 0 ? -1 : p.revents;
+}
+
+/* A log that was given to its user, who opens it again by its name (/dev/stdout). */
+static int given[2];
+
+static void give(void)
+{
+	CHECK(pipe(given) == 0 && fchown(given[1], 1000, 1001) == 0 && fchmod(given[1], 0220) == 0);
+	CHECK(write(given[1], "said", 4) == 4);
+}
+
+static void check_given(void)
+{
+	char path[64], got[8];
+	struct stat st;
+	int status;
+
+	CHECK(fstat(given[0], &st) == 0 && st.st_uid == 1000 && st.st_gid == 1001 && st.st_mode == (S_IFIFO | 0220));
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", given[1]);
+	if (fork() == 0)
+		_exit(setgid(1000) < 0 || setuid(1000) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0 ||
+		      open(path, O_WRONLY) < 0 || open(path, O_RDONLY) >= 0);
+	CHECK(wait(&status) > 0 && status == 0);
+	CHECK(read(given[0], got, sizeof(got)) == 4 && memcmp(got, "said", 4) == 0);
 }
 
 static void set_up(void)
@@ -109,6 +134,7 @@ int main(void)
 		_exit(read(empty[0], &c, 1) == 0 ? 21 : 2);
 	}
 	set_up();
+	give();
 	wait_for_restore();
 	verify();
 	CHECK(ioctl(full[0], FIONREAD, &len) == 0 && len == sizeof(big));
@@ -129,5 +155,6 @@ int main(void)
 	CHECK(write(empty[1], "x", 1) == 1);
 	close(empty[1]);
 	CHECK(waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 21);
+	check_given();
 	return done();
 }

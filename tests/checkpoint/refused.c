@@ -26,7 +26,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD, CROWDED, DEAF, HEADLESS };
+enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD, CROWDED, DEAF, HEADLESS,
+       URGENT, URGENT_TCP };
 
 static int ready[2];
 
@@ -186,6 +187,35 @@ static void connect_multipath(void)
 	CHECK(accept(to, NULL, NULL) >= 0);
 }
 
+/* Urgent data that is read in line with all other: it is not received apart, but its mark is there. */
+static void send_urgent(int fd, int to)
+{
+	struct pollfd p = { to, POLLPRI, 0 };
+	int one = 1;
+
+	CHECK(setsockopt(to, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) == 0);
+	CHECK(send(fd, "a", 1, 0) == 1 && send(fd, "!", 1, MSG_OOB) == 1 && poll(&p, 1, 20000) == 1);
+}
+
+static void send_urgent_by_tcp(void)
+{
+	int from = socket(AF_INET, SOCK_STREAM, 0), to = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in a = { AF_INET, htons(7201), { htonl(INADDR_LOOPBACK) }, { 0 } };
+	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+
+	ioctl(to, SIOCSIFFLAGS, &lo);
+	CHECK(bind(to, (void *)&a, sizeof(a)) == 0 && listen(to, 1) == 0 && connect(from, (void *)&a, sizeof(a)) == 0);
+	send_urgent(from, accept(to, NULL, NULL));
+}
+
+static void send_urgent_by_pair(void)
+{
+	int pair[2];
+
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	send_urgent(pair[0], pair[1]);
+}
+
 static void *wait_on(void *arg)
 {
 	while (pause() < 0)
@@ -293,6 +323,10 @@ int main(void)
 	}
 	if (WHAT == SOCKET)
 		connect_multipath();
+	if (WHAT == URGENT)
+		send_urgent_by_pair();
+	if (WHAT == URGENT_TCP)
+		send_urgent_by_tcp();
 	if (WHAT == MEMBER)
 		join_groups(1025);
 	if (WHAT == DEEP)

@@ -44,6 +44,7 @@ static const struct kind {
 	{ "raw ICMP", AF_INET, SOCK_RAW, IPPROTO_ICMP, IDLE },
 	{ "raw ICMPv6", AF_INET6, SOCK_RAW, IPPROTO_ICMPV6, IDLE },
 	{ "raw, any", AF_INET, SOCK_RAW, IPPROTO_RAW, IDLE },
+	{ "raw over IPv6", AF_INET6, SOCK_RAW, 253, IDLE },
 	{ "ping", AF_INET, SOCK_DGRAM, IPPROTO_ICMP, IDLE },
 	{ "ping over IPv6", AF_INET6, SOCK_DGRAM, IPPROTO_ICMPV6, IDLE },
 	{ "a unix stream", AF_UNIX, SOCK_STREAM, 0, CONNECTED },
@@ -53,6 +54,7 @@ static const struct kind {
 	{ "packets", AF_PACKET, SOCK_RAW, 0, IDLE },
 	{ "packets of old", AF_PACKET, SOCK_PACKET, 0x0300, IDLE },
 };
+#define GONE 4321 /* the number of an interface that is not there */
 #define KINDS (sizeof(kinds) / sizeof(kinds[0]))
 
 static int fds[KINDS], others[KINDS];
@@ -62,7 +64,7 @@ static socklen_t lens[KINDS][LEVELS][NAMES];
 /* What of a connection is the kernel's own, or can only be inherited from a listener. */
 static bool is_of_connections(int level, int name)
 {
-	return (level == SOL_TCP && name == TCP_MAXSEG) ||
+	return (level == SOL_TCP && name == TCP_MAXSEG) || (level == SOL_SOCKET && name == SO_INCOMING_CPU) ||
 	       (level == SOL_IPV6 && (name == IPV6_2292PKTOPTIONS || name == IPV6_PATHMTU || name == IPV6_V6ONLY ||
 				      name == IPV6_MULTICAST_IF || name == IPV6_MULTICAST_HOPS));
 }
@@ -71,7 +73,7 @@ static bool is_of_connections(int level, int name)
 static bool is_left_out(int level, int name)
 {
 	static const int left_out[][2] = {
-		{ SOL_SOCKET, SO_ERROR }, { SOL_SOCKET, 49 /* SO_INCOMING_CPU */ }, { SOL_SOCKET, 57 /* SO_COOKIE */ },
+		{ SOL_SOCKET, SO_ERROR }, { SOL_SOCKET, 57 /* SO_COOKIE */ },
 		{ SOL_SOCKET, 56 /* SO_INCOMING_NAPI_ID */ }, { SOL_SOCKET, 55 /* SO_MEMINFO */ },
 		{ SOL_SOCKET, SO_ATTACH_FILTER }, { SOL_SOCKET, SO_PEERCRED }, { SOL_SOCKET, SO_DETACH_FILTER },
 		{ SOL_SOCKET, 77 /* SO_PEERPIDFD */ }, { SOL_SOCKET, SO_BINDTODEVICE }, { SOL_SOCKET, 62 /* SO_BINDTOIFINDEX */ },
@@ -101,7 +103,7 @@ static socklen_t get(int fd, int level, int name, uint8_t value[SIZE])
 /* To something else than it is, if anything. */
 static void change(int fd, int level, int name)
 {
-	static const int tries[] = { 1, 0, 2, 3, 4, 5, 7, 9, 20, 64, 100, 0x10, 1000, 1500, 4096, 30000, 262144, -1, 6, 8 };
+	static const int tries[] = { 1, 0, 2, 3, 4, 5, 7, 9, 20, 64, 100, 0x10, 12, 1000, 1500, 4096, 30000, 262144, -1, 6, 8 };
 	uint8_t before[SIZE], after[SIZE];
 	socklen_t len = get(fd, level, name, before);
 
@@ -212,6 +214,25 @@ static void compare(size_t i)
 		}
 }
 
+static int unreachable;
+
+/* Nothing may come in by any other: that would open to all what was reached by that one alone. */
+static void bind_to_what_is_gone(void)
+{
+	int index = GONE;
+
+	unreachable = socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK(setsockopt(unreachable, SOL_SOCKET, 62 /* SO_BINDTOIFINDEX */, &index, sizeof(index)) == 0);
+}
+
+static void check_what_is_gone(void)
+{
+	int index = 0;
+	socklen_t len = sizeof(index);
+
+	CHECK(getsockopt(unreachable, SOL_SOCKET, 62, &index, &len) == 0 && index == GONE);
+}
+
 int main(int argc, char **argv)
 {
 	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -224,7 +245,9 @@ int main(int argc, char **argv)
 	close(any);
 	for (size_t i = 0; i < KINDS; i++)
 		set_up(i);
+	bind_to_what_is_gone();
 	wait_for_restore();
+	check_what_is_gone();
 	for (size_t i = 0; i < KINDS; i++)
 		compare(i);
 	return done();
