@@ -241,6 +241,8 @@ static int take_flags(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	a->huge = f->huge;
 	a->no_reserve = f->huge && f->no_reserve;
 	a->sealed = f->sealed;
+	a->key = f->key;
+	a->guarded = f->guarded;
 	if (f->huge && a->ghost)
 		return refuse(e, k, l, "a file of huge pages without a name, which cannot be saved");
 	if (f->stack)
