@@ -10,7 +10,7 @@
 
 /* Where the answers will be: indices of calls, addresses of what they fill. */
 struct places {
-	uint64_t uids, gids, groups, altstack, tid_address, pdeath, subreaper, actions, timers;
+	uint64_t uids, gids, groups, altstack, tid_address, pdeath, subreaper, actions, timers, continued;
 	size_t group_count, fsuid, fsgid, secure, brk, dumpable, thp, persona, ldt, keys, fds, fd_count;
 };
 

@@ -9,6 +9,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/check.h"
+#include "checkpoint/continued.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds/pty.h"
@@ -135,6 +136,7 @@ static const struct collector surroundings[] = {
  * their way. */
 static const struct collector relations[] = {
 	{ "relations", ckpt_relate },
+	{ "who goes on again", ckpt_continued_collect },
 	{ "sockets", ckpt_sockets_collect },
 	{ "keys of sockets", ckpt_md5_collect },
 	{ "rings of sockets", ckpt_ring_areas_resolve },

@@ -120,7 +120,8 @@ int ckpt_registrations_check(const struct ckpt_task *k, const Ckpt__Thread *t, s
 	return (t->more->policy && t->more->nodes.len != NODES / 8) ||
 			       (m->membarrier & ~K_MEMBARRIER_ALL) || m->autogroup < -20 ||
 			       m->autogroup > 19 || m->login > CKPT_PID_MAX ||
-			       m->futex_hash > K_FUTEX_SLOTS_MAX + 1 ?
+			       m->futex_hash > K_FUTEX_SLOTS_MAX + 1 ||
+			       (m->continued && k->process->stop_signal) ?
 		       err_set(e, ERR_FAIL, "the image is damaged: registrations of thread %u",
 			       t->tid) :
 		       0;

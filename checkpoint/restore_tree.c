@@ -2,6 +2,7 @@
 
 /* The processes themselves: the first is taken over, the others are born by their parents. */
 #include "base/macro.h"
+#include "checkpoint/continued.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/restore_births.h"
@@ -383,9 +384,11 @@ static int stop_tasks(struct restore *r, struct list *l, struct err *e)
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 		size_t parent = r->plan.nodes[i].parent;
 
-		if (!k->stop_signal)
+		if (!k->stop_signal && !k->more->continued)
 			continue;
-		n = stop(r->procs[i].threads[0].tid, (int)k->stop_signal);
+		n = stop(r->procs[i].threads[0].tid, k->stop_signal ? (int)k->stop_signal : SIGSTOP);
+		if (n == 0 && k->more->continued)
+			n = restore_continued(r->procs[i].threads[0].tid);
 		r->procs[i].threads[0].in_call = false;
 		if (n < 0)
 			err_code(e, n, "stop process %u", k->pid);
