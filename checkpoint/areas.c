@@ -252,6 +252,8 @@ static int take_flags(struct ckpt_dump *d, struct ckpt_task *k, const struct ckp
 	a->no_reserve = f->huge && f->no_reserve;
 	a->sealed = f->sealed;
 	take_access(d, f, a);
+	a->key = f->key;
+	a->guarded = f->guarded;
 	if (f->huge && a->ghost)
 		return refuse(e, k, l, "a file of huge pages without a name, which cannot be saved");
 	if (f->stack)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ioprio.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -21,8 +22,6 @@
 #define K_GET_CPUID 0x1011
 #define K_SET_CPUID 0x1012
 #define K_SET_DISPATCH 0x4210
-#define IOPRIO_WHO_PROCESS 1
-#define IOPRIO_CLASS_RT 1
 #define SPECULATIONS 3 /* store bypass, indirect branches, L1D flush */
 
 struct sched_attributes {

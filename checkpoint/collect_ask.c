@@ -3,7 +3,9 @@
 /* What only a thread itself can tell: the questions to one, and what it has answered. */
 #include "base/macro.h"
 #include "checkpoint/collect_internal.h"
+#include "checkpoint/continued.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/keys.h"
 #include "checkpoint/ldt.h"
 
 #include <errno.h>
@@ -87,6 +89,8 @@ static int copy_process(struct visit *v)
 
 	memcpy(&subreaper, ckpt_ask_answer(&v->q, v->at.subreaper), sizeof(subreaper));
 	k->mm->brk = (uint64_t)v->q.call[v->at.brk].ret;
+	k->has_continued = ckpt_continued_take(&v->q, v->at.continued);
+	k->mm->keys = ckpt_keys_take(&v->q, v->at.keys);
 	k->process->dumpable = (int32_t)v->q.call[v->at.dumpable].ret;
 	k->process->thp_disable = v->q.call[v->at.thp].ret > 0 ? (uint32_t)v->q.call[v->at.thp].ret : 0;
 	k->process->personality = (uint32_t)v->q.call[v->at.persona].ret;
@@ -127,6 +131,8 @@ static void ask_process(struct visit *v)
 	at->dumpable = ckpt_ask(q, SYS_prctl, PR_GET_DUMPABLE, 0, 0, 0);
 	at->thp = ckpt_ask(q, SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0);
 	at->ldt = ckpt_ldt_ask(q);
+	at->keys = ckpt_keys_ask(q);
+	at->continued = ckpt_continued_ask(q);
 	at->persona = ckpt_ask(q, SYS_personality, UINT32_MAX, 0, 0, 0);
 	at->subreaper = ckpt_ask_room(q, sizeof(int));
 	ckpt_ask(q, SYS_prctl, PR_GET_CHILD_SUBREAPER, at->subreaper, 0, 0);

@@ -9,6 +9,7 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "checkpoint/check.h"
+#include "checkpoint/continued.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/kinds/pty.h"
@@ -21,10 +22,13 @@
 #include "checkpoint/times.h"
 #include "checkpoint/uring.h"
 #include "checkpoint/xstate.h"
+#include "runtime/value.h"
 #include "runtime/vps.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 
 int ckpt_header_collect(struct ckpt_arena *a, pid_t init, const struct ckpt_dump_options *o,
@@ -118,6 +122,22 @@ static int filters_count(struct ckpt_dump *d, struct err *e)
 	return 0;
 }
 
+/*
+ * Whoever is restricted would be free afterwards, and nothing tells who is (Linux 6.18). Where the VPS may not use it nobody
+ * is, nor where the kernel has none.
+ */
+static int landlock_check(struct ckpt_dump *d, struct err *e)
+{
+	int r;
+
+	if (!(d->spec->features & RT_FEATURE_LANDLOCK) ||
+	    syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 0)
+		return 0;
+	r = err_set(e, ERR_UNSUPPORTED, "the VPS may use Landlock, and its processes may be restricted by it, which cannot be saved");
+	err_hint(e, "without the feature landlock it can be saved");
+	return ckpt_note(d, r, 0, -1, e);
+}
+
 /* What processes are in, and what is the VPS's own. */
 static const struct collector surroundings[] = {
 	{ "ids", ids_collect },
@@ -134,7 +154,9 @@ static const struct collector surroundings[] = {
 /* What concerns several processes or open files: all of them are there, once sockets have told of those that are on
  * their way. */
 static const struct collector relations[] = {
+	{ "Landlock", landlock_check },
 	{ "relations", ckpt_relate },
+	{ "who goes on again", ckpt_continued_collect },
 	{ "sockets", ckpt_sockets_collect },
 	{ "keys of sockets", ckpt_md5_collect },
 	{ "rings of sockets", ckpt_ring_areas_resolve },

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/flags.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
+#include "checkpoint/scan.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,19 +87,20 @@ static int in_order(const void *a, const void *b)
 int ckpt_flags_parse(struct ckpt_flags *f, pid_t pid, FILE *in)
 {
 	struct ckpt_flag *now = NULL;
-	char line[4600];
+	char line[4600], perms[8];
 	unsigned long start, end, kib = 0, page = 0;
 	unsigned key;
 
 	f->sorted = false;
 	while (fgets(line, sizeof(line), in)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2) {
+		if (sscanf(line, "%lx-%lx %7s", &start, &end, perms) == 3) {
 			now = add(f);
 			if (!now)
 				return -ENOMEM;
 			now->pid = pid;
 			now->start = start;
 			now->end = end;
+			now->shared = perms[3] == 's';
 		} else if (now && strncmp(line, "VmFlags:", 8) == 0) {
 			parse(line, (uint64_t)kib * 1024, (uint64_t)page * 1024, now);
 		} else if (now && strncmp(line, "KernelPageSize:", 15) == 0) {
@@ -104,21 +108,45 @@ int ckpt_flags_parse(struct ckpt_flags *f, pid_t pid, FILE *in)
 		} else if (now && strncmp(line, "Rss:", 4) == 0) {
 			kib = strtoul(line + 4, NULL, 10);
 		} else if (now && sscanf(line, "ProtectionKey: %u", &key) == 1 && key) {
-			now->refused = "memory with a protection key (pkey_mprotect)";
+			now->key = key;
 		}
 	}
 	return 0;
 }
 
+/* Large shared memory in which there are guards. What cannot be looked at (kernels without PAGEMAP_SCAN) has none. */
+static void look_for_guards(struct ckpt_flag *f, size_t count, int pagemap)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct ckpt_ranges guards = { 0 };
+
+		if (!f[i].shared || f[i].huge || f[i].end - f[i].start <= CKPT_GUARDS_LOOKED_FOR)
+			continue;
+		f[i].guarded = ckpt_scan_guards(pagemap, f[i].start, f[i].end, &guards) == 0 && guards.count;
+		ckpt_ranges_done(&guards);
+	}
+}
+
 int ckpt_flags_read(struct ckpt_flags *f, pid_t pid)
 {
+	cleanup_close int pagemap = -EBADF;
 	cleanup_fclose FILE *in = NULL;
 	char path[64];
+	size_t had;
+	int r;
 
 	forget(f, pid);
+	had = f->count;
 	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
 	in = fopen(path, "re");
-	return in ? ckpt_flags_parse(f, pid, in) : 0;
+	r = in ? ckpt_flags_parse(f, pid, in) : 0;
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
+	pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	if (pagemap >= 0)
+		look_for_guards(f->flags + had, f->count - had, pagemap);
+	return 0;
 }
 
 const struct ckpt_flag *ckpt_flags_find(struct ckpt_flags *f, pid_t pid, const struct ckpt_map *m)

@@ -21,6 +21,9 @@ enum {
 	CKPT_ADVICE_RANDOM = 64, CKPT_ADVICE_SEQUENTIAL = 128,
 	CKPT_ADVICE_ALL = 255,
 };
+/* Shared memory of up to so many bytes is looked through for guards (MADV_GUARD_INSTALL) at the stop; in what is larger they
+ * are looked for before, as that takes milliseconds a GiB, and at the stop only where there were some. */
+#define CKPT_GUARDS_LOOKED_FOR (256ull << 20)
 enum { CKPT_LOCKED = 1, CKPT_LOCKED_ONFAULT = 2 };
 
 struct ckpt_flag {
@@ -32,6 +35,9 @@ struct ckpt_flag {
 	bool no_reserve;         /* MAP_NORESERVE */
 	bool sealed;             /* mseal(2), Linux 6.10 */
 	bool may_write;          /* mprotect(2) may make it writable */
+	bool shared;
+	bool guarded;            /* large shared memory in which guards were found */
+	uint32_t key;            /* pkey_mprotect(2) */
 	const char *refused;     /* why it cannot be saved, or NULL */
 };
 

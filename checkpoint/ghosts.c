@@ -16,11 +16,14 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 #include <linux/magic.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
 
 #define CHUNK MIB(1)
 #define DELETED " (deleted)"
+#define K_ST_NOSYMFOLLOW 0x2000 /* Linux 5.10 */
 
 static uint64_t ns(struct timespec t)
 {
@@ -194,14 +197,33 @@ static unsigned long names_left(const char *proc, const struct stat *st)
 	return st->st_nlink - (st->st_nlink > 0 && ckpt_handle_is_lower(proc));
 }
 
+/*
+ * A mount that was never attached, or is not yet (open_tree(2), fsmount(2)), may be changed by who is in no namespace of
+ * its own either, one that was unmounted may not (EINVAL; mount_setattr(2), Linux 5.12). It is told to be as it is.
+ */
+static bool may_be_attached(const char *proc)
+{
+	struct mount_attr same = { 0 };
+	cleanup_close int fd = open(proc, O_PATH | O_CLOEXEC);
+	struct statvfs fs;
+
+	if (fd < 0 || fstatvfs(fd, &fs) < 0)
+		return false;
+	*(fs.f_flag & K_ST_NOSYMFOLLOW ? &same.attr_set : &same.attr_clr) = MOUNT_ATTR_NOSYMFOLLOW;
+	return mount_setattr(fd, "", AT_EMPTY_PATH, &same, sizeof(same)) == 0;
+}
+
 /* Its mount is in no namespace, as `e` says. */
-static int find_unmounted(struct ckpt_dump *d, int r, const char *link, const struct stat *st, char **ret_path,
+static int find_unmounted(struct ckpt_dump *d, int r, const char *proc, const char *link, const struct stat *st, char **ret_path,
 			  uint32_t *ret_ghost, uint32_t *ret_space, struct err *e)
 {
 	struct err other;
-	int found = S_ISREG(st->st_mode) || S_ISDIR(st->st_mode) ?
-			    ckpt_hidden_unmounted(d, link, st, ret_ghost, &other) :
-			    0;
+	int found;
+
+	if (may_be_attached(proc))
+		return err_set(e, ERR_UNSUPPORTED, "%s is of a mount that is attached nowhere (open_tree(2)), which cannot be saved",
+			       proc);
+	found = S_ISREG(st->st_mode) || S_ISDIR(st->st_mode) ? ckpt_hidden_unmounted(d, link, st, ret_ghost, &other) : 0;
 
 	if (found != 1)
 		return r;
@@ -220,7 +242,7 @@ int ckpt_place_find(struct ckpt_dump *d, const char *proc, const char *link, con
 
 	*ret_ghost = 0;
 	if (r < 0)
-		return find_unmounted(d, r, link, st, ret_path, ret_ghost, ret_space, e);
+		return find_unmounted(d, r, proc, link, st, ret_path, ret_ghost, ret_space, e);
 	root = ckpt_space_root(d, *ret_space);
 	place = known(d, link, st, mount);
 	if (!*place && leads_to(root, link, st, mount) && remember(d, place, link, st, mount) < 0)

@@ -6,6 +6,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/ipc_users.h"
 #include "checkpoint/maps.h"
 #include "checkpoint/pidspaces.h"
 #include "checkpoint/spaces.h"
@@ -96,6 +97,11 @@ static int collect_shm(struct ckpt_dump *d, uint32_t space, struct err *e)
 		if (!o)
 			return err_code(e, -ENOMEM, "collect shared memory");
 		o->size = ds.shm_segsz;
+		o->pids = ckpt_alloc(&d->tree.arena, CKPT_IPC_USERS * sizeof(*o->pids));
+		if (!o->pids)
+			return err_code(e, -ENOMEM, "collect shared memory");
+		o->pids[o->n_pids++] = (uint32_t)ds.shm_cpid;
+		o->pids[o->n_pids++] = (uint32_t)ds.shm_lpid; /* before it is us */
 		fd = ckpt_shm_open(id, O_RDONLY, e);
 		n = fd < 0 ? fd : ckpt_shmem_add(d, fd, "", e);
 		if (n < 0)
@@ -105,28 +111,17 @@ static int collect_shm(struct ckpt_dump *d, uint32_t space, struct err *e)
 	return 0;
 }
 
-/* A process as the VPS numbers it; 0 when it is gone. */
-static uint32_t number(const struct ckpt_dump *d, pid_t pid)
-{
-	struct ckpt_status s;
-
-	return pid > 0 && ckpt_status_read(pid, &s) == 0 ? ckpt_pid_number(&s, "NSpid", d->level) : 0;
-}
-
 static int fill_sem(struct ckpt_dump *d, Ckpt__IpcObject *o, struct err *e)
 {
 	cleanup_free unsigned short *values = calloc(o->size, sizeof(*values));
 
 	o->values = ckpt_alloc(&d->tree.arena, o->size * sizeof(uint32_t));
-	o->pids = ckpt_alloc(&d->tree.arena, o->size * sizeof(uint32_t));
-	if (!values || !o->values || !o->pids)
+	if (!values || !o->values)
 		return err_code(e, -ENOMEM, "collect semaphores");
 	if (semctl(o->id, 0, GETALL, (union semun){ .array = values }) < 0)
 		return err_sys(e, "read semaphores %d", o->id);
-	for (size_t i = 0; i < o->size; i++) {
+	for (size_t i = 0; i < o->size; i++)
 		o->values[o->n_values++] = values[i];
-		o->pids[o->n_pids++] = number(d, semctl(o->id, (int)i, GETPID));
-	}
 	return 0;
 }
 
@@ -203,6 +198,7 @@ static int collect_msg(struct ckpt_dump *d, uint32_t space, struct err *e)
 struct inside {
 	struct ckpt_dump *d;
 	uint32_t space;
+	size_t first; /* of its objects */
 };
 
 static int collect(void *arg, struct err *e)
@@ -212,18 +208,41 @@ static int collect(void *arg, struct err *e)
 
 	if (r == 0)
 		r = collect_sem(in->d, in->space, e);
-	return r == 0 ? collect_msg(in->d, in->space, e) : r;
+	if (r == 0)
+		r = collect_msg(in->d, in->space, e);
+	return r == 0 ? ckpt_ipc_users(in->d, in->first, e) : r;
+}
+
+/* Some have ended: only in the VPS's pid namespace their numbers are told. */
+static int ask_inside(void *arg, struct err *e)
+{
+	struct inside *in = arg;
+
+	return ckpt_ipc_users_inside(in->d, in->first, e);
+}
+
+static int find_ended(struct inside *in, int ipc, struct err *e)
+{
+	cleanup_close int pid = -EBADF;
+	int r = ckpt_ipc_users_number(in->d, in->first);
+
+	if (r == 0)
+		return 0;
+	pid = ckpt_space_open((int)in->d->init, "pid", e);
+	return pid < 0 ? pid : ckpt_within((int[]){ ipc, pid }, 2, ask_inside, in, e);
 }
 
 int ckpt_ipc_collect(struct ckpt_dump *d, struct err *e)
 {
 	for (size_t i = 0; i < d->spaces.count; i++) {
-		struct inside in = { d, (uint32_t)i + 1 };
+		struct inside in = { d, (uint32_t)i + 1, d->tree.ipc_count };
 		int r;
 
 		if (d->spaces.space[i].kind != CKPT_SPACE_IPC)
 			continue;
 		r = ckpt_visit(CKPT_SPACE_IPC, d->spaces.space[i].fd, collect, &in, e);
+		if (r == 0)
+			r = find_ended(&in, d->spaces.space[i].fd, e);
 		if (r < 0)
 			return r;
 	}
@@ -243,6 +262,11 @@ static bool is_good(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 	if (o->space == 0 || o->space > t->space_count || t->spaces[o->space - 1]->kind != CKPT_SPACE_IPC ||
 	    o->id < 0 || o->kind < CKPT_IPC_SHM || o->kind > CKPT_IPC_MSG || (o->mode & ~(uint32_t)07777))
 		return false;
+	if (o->kind != CKPT_IPC_SEM && o->n_pids && o->n_pids != CKPT_IPC_USERS)
+		return false;
+	for (size_t i = 0; i < o->n_pids; i++)
+		if (o->pids[i] > CKPT_PID_MAX)
+			return false;
 	if (o->kind == CKPT_IPC_SHM)
 		return o->shmem > 0 && o->shmem <= t->shmem_count && t->shmems[o->shmem - 1]->sysv &&
 		       o->size <= CKPT_ADDRESS_MAX && ckpt_shm_size(t, o) == t->shmems[o->shmem - 1]->size;

@@ -5,6 +5,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ipc_users.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/restore_internal.h"
 
@@ -93,48 +94,51 @@ static int fill_shm(const struct ckpt_tree *t, const Ckpt__IpcObject *o)
 static int fill_sem(const Ckpt__IpcObject *o)
 {
 	struct semid_ds ds = { .sem_perm = { .uid = o->uid, .gid = o->gid, .mode = (unsigned short)(o->mode & 0777) } };
-	cleanup_free unsigned short *values = calloc(o->n_values, sizeof(*values));
 
-	for (size_t i = 0; values && i < o->n_values; i++)
-		values[i] = (unsigned short)o->values[i];
-	return !values || semctl(o->id, 0, SETALL, values) < 0 ? -1 : semctl(o->id, 0, IPC_SET, &ds);
+	/* Who sets one has changed it. */
+	for (size_t i = 0; i < o->n_values; i++)
+		if ((o->values[i] || o->pids[i]) && semctl(o->id, (int)i, SETVAL, (int)o->values[i]) < 0)
+			return -1;
+	return semctl(o->id, 0, IPC_SET, &ds);
 }
 
-static int fill_msg(const Ckpt__IpcObject *o)
+static int set_msg(const Ckpt__IpcObject *o)
 {
 	struct msqid_ds ds = { .msg_qbytes = o->size,
 			       .msg_perm = { .uid = o->uid, .gid = o->gid, .mode = (unsigned short)(o->mode & 0777) } };
 
-	if (msgctl(o->id, IPC_SET, &ds) < 0)
-		return -1;
-	for (size_t i = 0; i < o->n_messages; i++) {
-		const Ckpt__IpcMessage *m = o->messages[i];
-		cleanup_free struct msgbuf *b = malloc(sizeof(*b) + m->data.len);
+	return msgctl(o->id, IPC_SET, &ds);
+}
 
-		if (!b)
-			return -1;
-		b->mtype = (long)m->type;
-		memcpy(b->mtext, m->data.data, m->data.len);
-		if (msgsnd(o->id, b, m->data.len, IPC_NOWAIT) < 0)
-			return -1;
-	}
-	return 0;
+static const char *const what[] = { NULL, "shared memory", "semaphores", "message queue" };
+
+struct begetting {
+	const struct ckpt_tree *t;
+	const Ckpt__IpcObject *o;
+};
+
+static int beget(void *arg, struct err *e)
+{
+	const struct begetting *b = arg;
+	int id = get_as(b->t, b->o);
+
+	if (id < 0)
+		return err_sys(e, "make %s %d again", what[b->o->kind], b->o->id);
+	return id == b->o->id ? 0 : err_set(e, ERR_FAIL, "%s %d was made as %d", what[b->o->kind], b->o->id, id);
 }
 
 static int make(const struct ckpt_tree *t, const Ckpt__IpcObject *o, int proc, struct err *e)
 {
-	static const char *const what[] = { NULL, "shared memory", "semaphores", "message queue" };
-	int id, r = set_next(o, proc);
+	struct begetting b = { t, o };
+	int r = set_next(o, proc);
 
 	if (r < 0)
 		return err_code(e, r, "write %s", next_ids[o->kind]);
-	id = get_as(t, o);
-	if (id < 0)
-		return err_sys(e, "make %s %d again", what[o->kind], o->id);
-	if (id != o->id)
-		return err_set(e, ERR_FAIL, "%s %d was made as %d", what[o->kind], o->id, id);
-	r = o->kind == CKPT_IPC_SHM ? fill_shm(t, o) : o->kind == CKPT_IPC_SEM ? fill_sem(o) : fill_msg(o);
-	return r < 0 ? err_sys(e, "set %s %d", what[o->kind], o->id) : 0;
+	r = ckpt_ipc_as(o->kind == CKPT_IPC_SHM && o->n_pids ? o->pids[0] : 0, beget, &b, e);
+	if (r < 0)
+		return r;
+	r = o->kind == CKPT_IPC_SHM ? fill_shm(t, o) : o->kind == CKPT_IPC_SEM ? fill_sem(o) : set_msg(o);
+	return r < 0 ? err_sys(e, "set %s %d", what[o->kind], o->id) : ckpt_ipc_users_make(t, o, e);
 }
 
 int ckpt_ipc_make(const struct ckpt_tree *t, uint32_t space, int proc, struct err *e)

@@ -13,8 +13,6 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
-#define GUARDED_MAX (256ull << 20)
-
 int ckpt_guards_keep(struct ckpt_dump *d, Ckpt__Area *area, const struct ckpt_ranges *guards)
 {
 	uint64_t at = area->start;
@@ -50,8 +48,10 @@ static int scan_area(struct ckpt_dump *d, int pagemap, Ckpt__Area *a, struct ckp
 int ckpt_guards_shared(struct ckpt_dump *d, int pagemap, Ckpt__Area *a)
 {
 	struct ckpt_ranges guards = { 0 };
-	int r = a->huge || a->end - a->start > GUARDED_MAX ? 0 : ckpt_scan_guards(pagemap, a->start, a->end, &guards);
+	bool looks = !a->huge && (a->guarded || a->end - a->start <= CKPT_GUARDS_LOOKED_FOR);
+	int r = looks ? ckpt_scan_guards(pagemap, a->start, a->end, &guards) : 0;
 
+	a->guarded = 0;
 	if (r == 0)
 		r = ckpt_guards_keep(d, a, &guards);
 	ckpt_ranges_done(&guards);

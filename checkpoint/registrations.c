@@ -27,6 +27,8 @@
 #define K_FUTEX_HASH_GET_SLOTS 2
 #define K_FUTEX_SLOTS_MIN 16 /* of those that the kernel chooses */
 #define K_FUTEX_SLOTS_MAX (1u << 26)
+#define K_SCHED_CORE 62 /* Linux 5.14 */
+#define K_SCHED_CORE_GET 0
 #define K_MEMBARRIER_GET (1u << 9) /* MEMBARRIER_CMD_GET_REGISTRATIONS, Linux 6.3 */
 #define K_MEMBARRIER_ALL (1u << 2 | 1u << 4 | 1u << 6 | 1u << 8) /* MEMBARRIER_CMD_REGISTER_* */
 
@@ -40,6 +42,9 @@ void ckpt_registrations_ask(struct ckpt_asking *q, struct ckpt_registration_plac
 {
 	at->mode = ckpt_ask_room(q, sizeof(int));
 	at->nodes = ckpt_ask_room(q, NODES / 8);
+	at->core = ckpt_ask_room(q, sizeof(uint64_t));
+	/* Of the thread alone, the fifth argument: EINVAL without CONFIG_SCHED_CORE, ENODEV without SMT. */
+	q->call[ckpt_ask(q, SYS_prctl, K_SCHED_CORE, K_SCHED_CORE_GET, 0, 0)].args[4] = at->core;
 	at->first = ckpt_ask(q, SYS_get_mempolicy, at->mode, at->nodes, NODES + 1, 0);
 	if (!leader)
 		return;
@@ -70,8 +75,13 @@ int ckpt_registrations_take(struct ckpt_dump *d, const struct ckpt_asking *q,
 {
 	const struct ckpt_call *c = &q->call[at->first];
 	Ckpt__ProcessMore *m = leads ? leads->process->more : NULL;
+	uint64_t core;
 	int mode;
 
+	memcpy(&core, ckpt_ask_answer(q, at->core), sizeof(core));
+	if (core)
+		return err_set(e, ERR_UNSUPPORTED, "thread %u shares cores of the processor with chosen ones alone (PR_SCHED_CORE), "
+			       "which cannot be saved", t->tid);
 	memcpy(&mode, ckpt_ask_answer(q, at->mode), sizeof(mode));
 	if (c[POLICY].ret == 0 && mode) {
 		t->more->policy = (uint32_t)mode;
@@ -120,7 +130,8 @@ int ckpt_registrations_check(const struct ckpt_task *k, const Ckpt__Thread *t, s
 	return (t->more->policy && t->more->nodes.len != NODES / 8) ||
 			       (m->membarrier & ~K_MEMBARRIER_ALL) || m->autogroup < -20 ||
 			       m->autogroup > 19 || m->login > CKPT_PID_MAX ||
-			       m->futex_hash > K_FUTEX_SLOTS_MAX + 1 ?
+			       m->futex_hash > K_FUTEX_SLOTS_MAX + 1 ||
+			       (m->continued && k->process->stop_signal) ?
 		       err_set(e, ERR_FAIL, "the image is damaged: registrations of thread %u",
 			       t->tid) :
 		       0;

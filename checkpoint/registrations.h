@@ -14,7 +14,7 @@
  */
 struct ckpt_registration_places {
 	size_t first;
-	uint64_t mode, nodes, xcomp;
+	uint64_t mode, nodes, xcomp, core;
 };
 
 /* The questions of one thread, and its answers. */

@@ -236,6 +236,25 @@ static int undo_alone(const struct ckpt_tree *t, size_t *first, struct err *e)
 	return r;
 }
 
+/*
+ * Whose I/O priority is one (CLONE_IO). Who has no context looks as if it shared that with all others who have none; who
+ * has a priority has a context.
+ */
+static int io_shares(struct ckpt_tree *t, size_t *first, struct err *e)
+{
+	bool any = false;
+	int r;
+
+	for (size_t i = 0; i < t->task_count; i++)
+		any = any || t->tasks[i].threads[0]->more->io_priority;
+	r = any ? share(t, KCMP_IO, first, e) : 0;
+	for (size_t i = 0; any && r == 0 && i < t->task_count; i++)
+		if (first[i] != i && t->tasks[i].threads[0]->more->io_priority)
+			t->tasks[i].process->more->io_group = t->tasks[first[i]].process->more->io_group =
+				t->tasks[first[i]].process->pid;
+	return r;
+}
+
 static int shares(struct ckpt_tree *t, bool may_share_memory, struct err *e)
 {
 	cleanup_free size_t *first = calloc(t->task_count, sizeof(*first));
@@ -263,7 +282,19 @@ static int shares(struct ckpt_tree *t, bool may_share_memory, struct err *e)
 		if (first[i] != i)
 			t->tasks[i].process->fs_group = t->tasks[first[i]].process->fs_group =
 				t->tasks[first[i]].process->pid;
-	return r;
+	return r == 0 ? io_shares(t, first, e) : r;
+}
+
+/* What it shares with one that did not bear it; NULL. */
+static const char *shared_elsewhere(const Ckpt__Process *k, const Ckpt__Process *by)
+{
+	if (k->files_group && k->files_group != k->pid && (!by || by->files_group != k->files_group))
+		return "open files";
+	if (k->fs_group && k->fs_group != k->pid && (!by || by->fs_group != k->fs_group))
+		return "directory";
+	if (k->more->io_group && k->more->io_group != k->pid && (!by || by->more->io_group != k->more->io_group))
+		return "I/O priority (CLONE_IO)";
+	return NULL;
 }
 
 /* That everybody can be born again, and from somebody with whom it shares what it shares. */
@@ -285,19 +316,16 @@ static int check_plan(struct ckpt_tree *t, struct err *e)
 	for (size_t i = 0; r == 0 && i < plan.op_count; i++) {
 		const struct ckpt_op *o = &plan.ops[i];
 		const Ckpt__Process *k, *by;
+		const char *shared;
 
 		if (o->kind != CKPT_OP_BIRTH || o->who >= t->task_count)
 			continue;
 		k = t->tasks[o->who].process;
 		by = o->by < t->task_count ? t->tasks[o->by].process : NULL;
-		if ((k->files_group && k->files_group != k->pid &&
-		     (!by || by->files_group != k->files_group)) ||
-		    (k->fs_group && k->fs_group != k->pid && (!by || by->fs_group != k->fs_group)))
-			return err_set(e, ERR_UNSUPPORTED,
-				       "process %d shares its %s with one that is not its "
-				       "parent",
-				       (int)t->tasks[o->who].pid,
-				       k->files_group ? "open files" : "directory");
+		shared = shared_elsewhere(k, by);
+		if (shared)
+			return err_set(e, ERR_UNSUPPORTED, "process %d shares its %s with one that is not its parent",
+				       (int)t->tasks[o->who].pid, shared);
 	}
 	return r;
 }

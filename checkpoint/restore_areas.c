@@ -6,6 +6,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/keys.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/program.h"
 #include "checkpoint/restore_internal.h"
@@ -35,10 +36,12 @@
 #define GUARD_INSTALL 102 /* MADV_GUARD_INSTALL, Linux 6.13 */
 #define NAME_MAX_LEN 80   /* ANON_VMA_NAME_MAX_LEN */
 
-/* While it is filled: private memory can be written, the rest is as it will be. */
+/* While it is filled: private memory can be written, the rest is as it will be, unless that is a matter of keys. */
 static uint32_t filling_prot(const Ckpt__Area *a)
 {
-	return a->flags & MAP_SHARED ? a->prot : PROT_READ | PROT_WRITE;
+	if (!(a->flags & MAP_SHARED))
+		return PROT_READ | PROT_WRITE;
+	return a->key ? PROT_NONE : a->prot;
 }
 
 static const struct {
@@ -200,19 +203,27 @@ static int seal(struct restoring *p, struct list *l, struct err *e)
 	return n;
 }
 
+static int room_for_keys(struct restoring *p, struct list *l, struct err *e)
+{
+	return list_fits(l, CKPT_KEYS, 0) ? 0 : list_run(l, &p->batch, &p->threads[0], e);
+}
+
 int restore_dress(struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__Mm *mm = p->task->mm;
 	int n = allow_locks(p, e);
 
+	if (n == 0)
+		n = room_for_keys(p, l, e);
+	restore_keys_begin(mm, l);
 	for (size_t i = 0; n == 0 && i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
 
 		n = put_guards(p, a, l, e);
 		if (n == 0)
 			n = room(p, l, e);
-		if (a->prot != filling_prot(a))
-			list_call(l, "protect memory", SYS_mprotect, a->start, a->end - a->start, a->prot, 0, 0, 0);
+		if (a->key || a->prot != filling_prot(a))
+			restore_key_protect(mm, a, l);
 		advise(a, false, l);
 		if (a->name[0])
 			name_area(a, l);
@@ -220,5 +231,8 @@ int restore_dress(struct restoring *p, struct list *l, struct err *e)
 			list_call(l, "lock memory", SYS_mlock2, a->start, a->end - a->start,
 				  a->locked & CKPT_LOCKED_ONFAULT ? MLOCK_ONFAULT : 0, 0, 0, 0);
 	}
+	if (n == 0)
+		n = room_for_keys(p, l, e);
+	restore_keys_end(mm, l);
 	return n == 0 ? seal(p, l, e) : n;
 }

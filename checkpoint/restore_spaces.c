@@ -252,7 +252,12 @@ static int make_one(struct making *m, struct err *e)
 	if (m->space->kind == CKPT_SPACE_CGROUP)
 		return ckpt_within(NULL, 0, make_cgroup, m, e);
 	n = ckpt_within(&owner, 1, m->space->kind == CKPT_SPACE_USER ? make_user : make, m, e);
-	return n == 0 && m->space->kind == CKPT_SPACE_IPC ? ckpt_within(&own, 1, fill_ipc, m, e) : n;
+	if (n < 0 || m->space->kind != CKPT_SPACE_IPC)
+		return n;
+	/* Numbers are chosen there (as.h), by a child that cannot wait for what is beside us. */
+	if (m->r->tree.ipc_count)
+		rt_alone();
+	return ckpt_within(&own, 1, fill_ipc, m, e);
 }
 
 int restore_spaces(struct restore *r, struct err *e)

@@ -2,6 +2,7 @@
 
 /* The processes themselves: the first is taken over, the others are born by their parents. */
 #include "base/macro.h"
+#include "checkpoint/continued.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/registrations.h"
 #include "checkpoint/restore_births.h"
@@ -9,6 +10,7 @@
 #include "checkpoint/seccomp.h"
 
 #include <errno.h>
+#include <linux/ioprio.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -130,7 +132,8 @@ uint64_t restore_share_flags(const struct restore *r, const struct ckpt_op *o)
 		return CLONE_FILES;
 	k = r->tree.tasks[o->who].process;
 	by = r->tree.tasks[o->by].process;
-	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group);
+	return CLONE_FILES * (k->files_group != k->pid) | CLONE_FS * (k->fs_group && k->fs_group == by->fs_group) |
+	       CLONE_IO * (k->more->io_group && k->more->io_group == by->more->io_group);
 }
 
 static int login(struct restore *r, size_t who, uint32_t inherited, struct list *l, struct err *e)
@@ -161,6 +164,13 @@ static int birth_outside(struct restore *r, size_t who, struct list *l, struct e
 	return n == 0 ? restore_fetch(r, p, l, e) : n;
 }
 
+/* What it shall share with its child: the kernel makes one for who has a priority. */
+static int have_io_context(struct restore *r, size_t who, struct list *l, struct err *e)
+{
+	return run_one(r, who, l, "have an I/O context", SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0,
+		       r->tree.tasks[who].threads[0]->more->io_priority, 0, e);
+}
+
 static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, struct err *e)
 {
 	struct restoring *p = &r->procs[o->who], *by;
@@ -177,6 +187,8 @@ static int birth(struct restore *r, const struct ckpt_op *o, struct list *l, str
 		n = restore_filters(r, by, 0, by->filters, shared, l, e);
 		by->filters = shared;
 	}
+	if (n == 0 && (restore_share_flags(r, o) & CLONE_IO))
+		n = have_io_context(r, o->by, l, e);
 	if (n == 0)
 		n = restore_bequeath(r, o->by, l, e);
 	if (n == 0)
@@ -383,9 +395,11 @@ static int stop_tasks(struct restore *r, struct list *l, struct err *e)
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 		size_t parent = r->plan.nodes[i].parent;
 
-		if (!k->stop_signal)
+		if (!k->stop_signal && !k->more->continued)
 			continue;
-		n = stop(r->procs[i].threads[0].tid, (int)k->stop_signal);
+		n = stop(r->procs[i].threads[0].tid, k->stop_signal ? (int)k->stop_signal : SIGSTOP);
+		if (n == 0 && k->more->continued)
+			n = restore_continued(r->procs[i].threads[0].tid);
 		r->procs[i].threads[0].in_call = false;
 		if (n < 0)
 			err_code(e, n, "stop process %u", k->pid);

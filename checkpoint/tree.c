@@ -8,6 +8,7 @@
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/own.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/keys.h"
 #include "checkpoint/ldt.h"
 #include "checkpoint/leaders.h"
 #include "checkpoint/kinds.h"
@@ -337,6 +338,8 @@ static int check_mm(const struct ckpt_tree *t, const Ckpt__Mm *mm, struct err *e
 		return bad(e, "auxiliary vector of", mm->auxv.len);
 	if (ckpt_compat_check_mm(mm, e) < 0 || ckpt_ldt_check(mm, e) < 0)
 		return -EIO;
+	if (!ckpt_keys_are_good(mm))
+		return bad(e, "protection keys", mm->keys);
 	for (size_t i = 0; i < mm->n_area; i++) {
 		const Ckpt__Area *a = mm->area[i];
 

@@ -74,6 +74,7 @@ struct ckpt_task {
 	pid_t host_group;
 	uint32_t host_terminal;     /* tty_nr and tpgid of proc(5) */
 	pid_t host_foreground;
+	bool has_continued;         /* dump: children that go on again, see continued.h */
 };
 
 /* A piece of a deleted file's contents, in the spool. */

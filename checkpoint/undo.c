@@ -9,6 +9,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/ipc.h"
+#include "checkpoint/ipc_users.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/spaces.h"
 
@@ -259,5 +260,5 @@ int restore_sem(struct restore *r, struct list *l, struct err *e)
 	}
 	for (size_t i = 0; n == 0 && i < r->tree.task_count; i++)
 		n = touch(&r->tree, &r->procs[i], l, e);
-	return n;
+	return n == 0 ? restore_ipc_users(r, l, e) : n;
 }

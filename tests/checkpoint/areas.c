@@ -16,6 +16,7 @@
 #endif
 #define SIZE (64 * 4096)
 #define KEPT 3
+#define HUGE (320 << 20) /* more than is looked through at the stop */
 #define GUARD_INSTALL 102
 #define DROPPABLE 0x08
 #define MSEAL 462
@@ -145,7 +146,7 @@ int main(void)
 {
 	char *area[COUNT], before[COUNT][256], now[256], place[256], none[256], *guarded, *large, *stack, *lock, *lazy;
 	char *drop = map(SIZE, DROPPABLE), *named = map(SIZE, MAP_PRIVATE), *grown, *sealed, *code;
-	char *shared = map(SIZE, MAP_SHARED), *file;
+	char *shared = map(SIZE, MAP_SHARED), *huge = map(HUGE, MAP_SHARED), *file;
 	int has_guards, has_shared, has_name, has_lock, has_seal, status;
 	pid_t pid;
 
@@ -162,7 +163,8 @@ int main(void)
 	CHECK(file != MAP_FAILED);
 	map_read_only();
 	/* Of those (Linux 6.15) each mapping has its own. */
-	has_shared = madvise(shared + 4096, 8192, GUARD_INSTALL) == 0 && madvise(file + 8192, 4096, GUARD_INSTALL) == 0;
+	has_shared = madvise(shared + 4096, 8192, GUARD_INSTALL) == 0 && madvise(file + 8192, 4096, GUARD_INSTALL) == 0 &&
+		     madvise(huge + HUGE / 2, 8192, GUARD_INSTALL) == 0;
 	has_name = prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, named, SIZE, "the name") == 0;
 	sealed = map(SIZE, MAP_PRIVATE);
 	code = mmap(NULL, 8192, PROT_READ | PROT_EXEC, MAP_PRIVATE, open("/test", O_RDONLY), 0);
@@ -192,7 +194,9 @@ int main(void)
 		      is_readable(guarded + 16384) && !is_readable(guarded + 40960) && guarded[5] == 55);
 	CHECK(shared[5] == 55 && is_readable(shared + 12288) && is_readable(file) && is_readable(file + 12288));
 	if (has_shared)
-		CHECK(!is_readable(shared + 4096) && !is_readable(shared + 8192) && !is_readable(file + 8192));
+		CHECK(!is_readable(shared + 4096) && !is_readable(shared + 8192) && !is_readable(file + 8192) &&
+		      !is_readable(huge + HUGE / 2) && !is_readable(huge + HUGE / 2 + 4096));
+	CHECK(huge[5] == 55 && is_readable(huge + HUGE / 2 - 4096) && is_readable(huge + HUGE / 2 + 8192));
 	/* What is sealed is as it is for good; what lies beside it is not. */
 	CHECK(sealed[4096] == 0 && code[0] == 0x7f && !is_readable(sealed));
 	if (has_seal)

@@ -2,7 +2,7 @@
 
 /* What a thread or process is besides: scheduling and I/O priority of each thread, timer slack, parent-death
  * signal of a user's process, OOM score, core dump filter, what it may see of clock and processor,
- * speculation, names with odd bytes, the groups, capabilities and secure bits of each. */
+ * speculation, an I/O priority that processes share, names with odd bytes, the groups, capabilities and secure bits of each. */
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
@@ -128,17 +128,46 @@ static _Noreturn void user(void)
 	_exit(guest_failed);
 }
 
+/* One I/O context for a process, its child and that one's; another child has its own. */
+static _Noreturn void sharers(void)
+{
+	long child, own = 0, grandchild;
+	int status;
+
+	CHECK(syscall(SYS_ioprio_set, 1, 0, BEST_IO) == 0);
+	child = syscall(SYS_clone, CLONE_IO | SIGCHLD, 0, 0, 0, 0);
+	if (child) {
+		own = fork();
+		if (own == 0) {
+			hold();
+			_exit(syscall(SYS_ioprio_get, 1, 0) != BEST_IO);
+		}
+	}
+	grandchild = child ? 0 : syscall(SYS_clone, CLONE_IO | SIGCHLD, 0, 0, 0, 0);
+	if (!child && !grandchild) {
+		hold();
+		CHECK(syscall(SYS_ioprio_get, 1, 0) == BEST_IO && syscall(SYS_ioprio_set, 1, 0, IDLE_IO) == 0);
+		_exit(guest_failed);
+	}
+	hold();
+	if (child)
+		CHECK(waitpid((pid_t)own, &status, 0) == own && status == 0);
+	CHECK(waitpid(child ? (pid_t)child : (pid_t)grandchild, &status, 0) > 0 && status == 0);
+	CHECK(syscall(SYS_ioprio_get, 1, 0) == IDLE_IO);
+	_exit(guest_failed);
+}
+
 int main(void)
 {
-	static void (*const body[])(void) = { service, user };
+	static void (*const body[])(void) = { service, user, sharers };
 	int status;
 
 	go = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ready = go + 1;
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 		if (fork() == 0)
 			body[i]();
-	while (*ready < 3)
+	while (*ready < 7)
 		usleep(1000);
 	wait_for_restore();
 	*go = 1;

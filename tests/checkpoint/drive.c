@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFklLNoptx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-efFklLNoptRx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
@@ -12,7 +12,7 @@
  * begin with TO: it must fail as they lead through what is open. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
  * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
  * network namespace, with a directory for their notes, and VPS_INIT for the number of its process 1. -o: beside another
- * VPS, so that the group above both is there already, as it is on a host.
+ * VPS, so that the group above both is there already, as it is on a host. -R: it may use Landlock.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -27,12 +27,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -45,7 +47,7 @@ static struct {
 	int pidfd, master;
 } command = { false, false, -EBADF, -EBADF };
 static const char *typed = "", *device;
-static bool keep, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many, beside;
+static bool keep, restricts, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many, beside;
 static int rounds = 1, precopy;
 static const char *hook; /* -H */
 static struct netns_host net_host;
@@ -223,7 +225,7 @@ static int run_hook(const struct rt_vps *v, const char *what, struct err *e)
 static int make_spec(struct rt_spec *s)
 {
 	*s = (struct rt_spec){ .boot = true, .stop_signal = SIGTERM, .stop_timeout_us = 1000000,
-			       .migratable = true, .features = RT_FEATURE_IO_URING };
+			       .migratable = true, .features = RT_FEATURE_IO_URING | (restricts ? RT_FEATURE_LANDLOCK : 0) };
 	snprintf(s->name, sizeof(s->name), "test");
 	snprintf(s->uuid, sizeof(s->uuid), "11111111-2222-4333-8444-555555555555");
 	snprintf(s->hostname, sizeof(s->hostname), "test");
@@ -665,6 +667,11 @@ static int drive(const char *program, struct console *c, struct err *e)
 	return r;
 }
 
+static bool has_landlock(void)
+{
+	return syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) >= 0;
+}
+
 static bool has_device(void)
 {
 	char path[256];
@@ -680,7 +687,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klLfFNopxn:m:c:seti:a:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klLfFNopRxn:m:c:seti:a:d:H:T:")) >= 0)
 		switch (opt) {
 		case 'a':
 			if (altered_count == ARRAY_SIZE(altered) || !strchr(optarg, '='))
@@ -693,6 +700,7 @@ int main(int argc, char **argv)
 		case 't': command.tty = true; /* fallthrough */
 		case 'e': command.wanted = true; break;
 		case 'k': keep = true; break;
+		case 'R': restricts = true; break;
 		case 'l': late = true; break;
 		case 'L': late = last_of_many = true; break;
 		case 's': show = true; break;
@@ -712,6 +720,10 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (device && !has_device()) {
 		printf("1..0 # SKIP this host has no device %s\n", device);
+		return 0;
+	}
+	if (restricts && !has_landlock()) {
+		printf("1..0 # SKIP this kernel has no Landlock\n");
 		return 0;
 	}
 	signal(SIGPIPE, SIG_IGN);

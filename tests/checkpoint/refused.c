@@ -27,7 +27,7 @@
 #include <sys/wait.h>
 
 enum { SOCKET = 1, BREAKING, NAMESPACE, FANOTIFY, MOUNT, DISCIPLINE, AIO, DEEP, TOGETHER, HALF, PROGRAM, APART, URING, PLACED, HELD, ASLEEP, LAYERS, ROOT, MEMBER, CROWD, CROWDED, DEAF, HEADLESS,
-       URGENT, URGENT_TCP };
+       DETACHED, URGENT, URGENT_TCP };
 
 static int ready[2];
 
@@ -335,6 +335,15 @@ int main(void)
 		walk_together();
 	if (WHAT == HALF)
 		map_half();
+	if (WHAT == DETACHED) { /* a mount that is attached nowhere yet */
+		CHECK(mount("none", "/run", "tmpfs", 0, NULL) == 0);
+		put_text("/run/file", "there");
+		fd = open_tree(AT_FDCWD, "/run", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+		CHECK(fd >= 0 && openat(fd, "file", O_RDONLY) >= 0);
+		wait_for_restore();
+		CHECK(move_mount(fd, "", AT_FDCWD, "/tmp", MOVE_MOUNT_F_EMPTY_PATH) == 0 && has_text("/tmp/file", "there"));
+		return done();
+	}
 	if (WHAT == PROGRAM)
 		CHECK(chmod("/test", 0600) == 0);
 	if (WHAT == APART)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Processes that are stopped: by SIGSTOP with all threads, by a terminal's signal, in the midst of a call; one
- * whose parent knows it and one whose does not; they go on when they are told to. */
+ * whose parent knows it and one whose does not; they go on when they are told to. And those that went on before, of
+ * one of which the parent has not heard that. */
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
@@ -65,9 +66,44 @@ static char state_of(pid_t pid)
 	return p ? p[2] : '?';
 }
 
+/* Stopped and gone on again, of which the parent hears by signals alone. */
+static pid_t go_on(int first)
+{
+	pid_t pid = fork();
+	pthread_t t;
+
+	if (pid == 0) {
+		pthread_create(&t, NULL, count, (void *)(long)(first + 1));
+		count((void *)(long)first);
+	}
+	while (!counts[first + 1])
+		usleep(1000);
+	told = 0;
+	CHECK(kill(pid, SIGSTOP) == 0);
+	while (told < 1)
+		usleep(1000);
+	CHECK(kill(pid, SIGCONT) == 0);
+	while (told < 2)
+		usleep(1000);
+	return pid;
+}
+
+static bool goes_on_again(pid_t pid, int how)
+{
+	siginfo_t si = { 0 };
+
+	CHECK(waitid(P_PID, (id_t)pid, &si, WCONTINUED | WNOHANG | how) == 0);
+	return si.si_pid == pid && si.si_code == CLD_CONTINUED && si.si_status == SIGCONT;
+}
+
+static void end(pid_t pid)
+{
+	CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid);
+}
+
 int main(void)
 {
-	pid_t a, b;
+	pid_t a, b, heard, unheard;
 	siginfo_t si = { 0 };
 	int status, before[4];
 
@@ -88,6 +124,9 @@ int main(void)
 	CHECK(kill(b, SIGTSTP) == 0);
 	while (told < 2)
 		usleep(1000);
+	heard = go_on(10);
+	CHECK(goes_on_again(heard, 0));
+	unheard = go_on(12);
 	told = 0;
 	CHECK(waitpid(b, &status, WUNTRACED) == b && WIFSTOPPED(status) &&
 	      WSTOPSIG(status) == SIGTSTP);
@@ -101,6 +140,14 @@ int main(void)
 	CHECK(told == 0);
 	for (int i = 0; i < 4; i++)
 		CHECK(counts[i] == before[i]);
+	CHECK(!goes_on_again(heard, 0) && goes_on_again(unheard, WNOWAIT) && goes_on_again(unheard, 0) &&
+	      !goes_on_again(unheard, 0) && !goes_on_again(b, 0));
+	before[0] = counts[12];
+	while (counts[12] == before[0])
+		usleep(1000);
+	before[0] = counts[0];
+	end(heard);
+	end(unheard);
 	CHECK(waitid(P_PID, (id_t)b, &si, WSTOPPED | WNOHANG) == 0 && si.si_pid == 0);
 	CHECK(waitid(P_PID, (id_t)a, &si, WSTOPPED | WNOHANG) == 0 && si.si_pid == a &&
 	      si.si_status == SIGSTOP);

@@ -212,14 +212,118 @@ static void check_queues(void)
 	CHECK(msgctl(small, IPC_STAT, &md) == 0 && md.msg_qbytes == 1000 && md.msg_qnum == 0);
 }
 
+/* In a child that ends, or stays until it is told to go. */
+static pid_t by_another(void (*what)(int id), int id, int until)
+{
+	int said[2];
+	pid_t pid;
+	char c;
+
+	CHECK(pipe(said) == 0);
+	pid = fork();
+	if (pid == 0) {
+		what(id);
+		CHECK(write(said[1], "x", 1) == 1);
+		if (until >= 0)
+			CHECK(read(until, &c, 1) == 1);
+		_exit(guest_failed);
+	}
+	CHECK(read(said[0], &c, 1) == 1);
+	close(said[0]);
+	close(said[1]);
+	if (until < 0)
+		CHECK(waitpid(pid, NULL, 0) == pid);
+	return pid;
+}
+
+static void send_one(int id)
+{
+	struct message m = { 3, "sent" };
+
+	CHECK(msgsnd(id, &m, 4, 0) == 0);
+}
+
+static void receive_one(int id)
+{
+	struct message m;
+
+	CHECK(msgrcv(id, &m, sizeof(m.text), 0, 0) >= 0);
+}
+
+static void attach_one(int id)
+{
+	CHECK(shmdt(shmat(id, NULL, 0)) == 0);
+}
+
+static void make_memory_of(int key)
+{
+	CHECK(shmget(key, PAGE, IPC_CREAT | 0600) >= 0);
+}
+
+static void change_one(int id)
+{
+	CHECK(add(id, 0, 1, 0) == 0);
+}
+
+/* Who did it last: living and ended ones; a queue that is full, one that nobody has received from. */
+static struct {
+	int queue, fresh, past, memory, sem;
+	pid_t sender, receiver, ended_sender, ended_receiver, maker, user, ended;
+} last;
+
+static void use(int until)
+{
+	struct msqid_ds md;
+
+	last.queue = msgget(IPC_PRIVATE, 0600);
+	last.fresh = msgget(IPC_PRIVATE, 0600);
+	last.past = msgget(IPC_PRIVATE, 0600);
+	send_one(last.queue);
+	last.sender = by_another(send_one, last.queue, until);
+	last.receiver = by_another(receive_one, last.queue, until);
+	msgctl(last.queue, IPC_STAT, &md);
+	md.msg_qbytes = 4;
+	CHECK(msgctl(last.queue, IPC_SET, &md) == 0);
+	last.ended_sender = by_another(send_one, last.fresh, -1);
+	CHECK(by_another(send_one, last.past, -1) > 0);
+	last.ended_receiver = by_another(receive_one, last.past, -1);
+	last.maker = by_another(make_memory_of, 0x4711, -1);
+	last.memory = shmget(0x4711, 0, 0);
+	last.user = by_another(attach_one, last.memory, until);
+	last.sem = semget(IPC_PRIVATE, 2, 0600);
+	last.ended = by_another(change_one, last.sem, -1);
+}
+
+/* Those that have ended, in a queue that has been used since, are known where nobody was there before the restore. */
+static void check_use(int until)
+{
+	struct msqid_ds md;
+	struct shmid_ds sd;
+
+	CHECK(msgctl(last.queue, IPC_STAT, &md) == 0 && md.msg_lspid == last.sender && md.msg_lrpid == last.receiver);
+	CHECK(md.msg_qnum == 1 && md.msg_qbytes == 4 && takes(last.queue, 0, "sent"));
+	CHECK(msgctl(last.fresh, IPC_STAT, &md) == 0 && md.msg_lspid == last.ended_sender && md.msg_lrpid == 0);
+	CHECK(msgctl(last.past, IPC_STAT, &md) == 0 && md.msg_lrpid == last.ended_receiver && md.msg_qnum == 0);
+	CHECK(shmctl(last.memory, IPC_STAT, &sd) == 0 && sd.shm_cpid == last.maker);
+	CHECK(sd.shm_lpid == last.user);
+	CHECK(semctl(last.sem, 0, GETPID) == last.ended && semctl(last.sem, 1, GETPID) == 0);
+	CHECK(write(until, "xxx", 3) == 3);
+	for (int i = 0; i < 3; i++) {
+		pid_t all[] = { last.sender, last.receiver, last.user };
+		int status;
+
+		CHECK(waitpid(all[i], &status, 0) == all[i] && status == 0);
+	}
+}
+
 int main(void)
 {
-	int gap = shmget(IPC_PRIVATE, PAGE, 0600), said[2], end[2], status;
+	int gap = shmget(IPC_PRIVATE, PAGE, 0600), said[2], end[2], idle[2], status;
 	struct shmid_ds ds;
 	pid_t far;
 	char c;
 
-	CHECK(pipe(said) == 0 && pipe(end) == 0);
+	CHECK(pipe(said) == 0 && pipe(end) == 0 && pipe(idle) == 0);
 	far = fork();
 	if (far == 0)
 		elsewhere(said[1], end[0]);
@@ -227,8 +331,10 @@ int main(void)
 	make_memory(gap);
 	make_semaphores();
 	make_queues();
+	use(idle[0]);
 	share_memory();
 	wait_for_restore();
+	check_use(idle[1]);
 	check_memory();
 	check_semaphores();
 	/* Those who had it have ended. */
