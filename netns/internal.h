@@ -121,6 +121,8 @@ int netns_parent_silence(struct nl *n, const struct netns_if *i, struct err *e);
 int netns_table_is_there(struct nl *n, const struct netns_host *h, int family, struct err *e);
 
 /* It tells of a table that one of us made, of this state root or another. */
+/* The number of the namespace's rules, whoever's: each transaction makes it another one, never 0 (nft_begin_at()). */
+int netns_rules_generation(struct nl *n, uint32_t *ret, struct err *e);
 bool netns_table_is_marked(const struct nlmsghdr *m);
 /* For each element of an answer about a set, until `take` fails. */
 int netns_each_elem(const struct nlmsghdr *m, int (*take)(const struct nlattr *elem, void *ctx), void *ctx);

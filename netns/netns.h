@@ -67,6 +67,9 @@ struct netns_vps {
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
 	size_t rule_count;
 	bool held;   /* nothing reaches it until netns_vps_release() (hold.h) */
+	/* It runs elsewhere until then, perhaps in another state root of this host, which has its ports for so long:
+	 * nobody is asked whether they are free. */
+	bool arriving;
 	bool closed; /* what no rule matches is refused, not let in */
 	bool isolate; /* it reaches neither services of the host nor other VPSs, but for `allow` */
 	const struct netns_allow *allow; /* entries with names are passed over */
@@ -188,7 +191,8 @@ int netns_probe(enum netns_probe what, struct err *e);
 
 /*
  * ERR_EXISTS when a VPS of another state root, in the same network namespace, has one of the ports. Costs a dump of
- * that root's published ports.
+ * that root's published ports. What netns_vps_up() and netns_vps_change() ask themselves, in one with their
+ * transaction, so that of two who come at once one is refused; here it is a look beforehand.
  */
 int netns_publish_elsewhere(const struct netns_host *h, const struct netns_publish *p, size_t count, struct err *e);
 

@@ -142,18 +142,6 @@ static void start_dns(struct sup_network *n)
 	n->dns_warned = r < 0;
 }
 
-static int bring_up(struct sup_network *n, struct err *e)
-{
-	const struct netns_vps **list;
-	struct rt_network *all;
-	size_t count = gather(n->d, &all, &list);
-	int r;
-
-	r = netns_host_up(&n->host, list, count, e);
-	release_all(all, list, count);
-	return r;
-}
-
 static void attach_all(const struct sup_network *n, const struct netns_vps **list, size_t count)
 {
 	struct err e;
@@ -251,14 +239,11 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 			stop_dns(n); /* ours is not in the way: it is the gateway's alone */
 		r = netns_publish_is_free(&mine.publish[i], e);
 	}
-	/* One that comes running may come from a state root of this very host, where it has them until then. */
-	if (r == 0 && !v->arriving)
-		r = netns_publish_elsewhere(&n->host, mine.publish, mine.vps.publish_count, e);
 	rt_network_done(&mine);
 	n->linger = sd_event_source_disable_unref(n->linger);
 	if (r == 0 && !n->up) {
 		hostconf_keep(&n->conf, &n->d->root);
-		r = bring_up(n, e);
+		r = netns_host_up(&n->host, NULL, 0, e); /* who is about to start brings its own entries */
 	}
 	if (r == 0)
 		n->up = true;
