@@ -11,7 +11,6 @@
 size_t netns_addr_len(const struct netns_addr *a); /* 4 or 16 */
 /* The first and the last address of its network. */
 void netns_addr_range(const struct netns_addr *a, uint8_t first[16], uint8_t last[16]);
-struct netns_addr netns_addr_net(const struct netns_addr *a); /* its network's first */
 /* One interface may have it: no loopback, multicast, link-local, network or broadcast address. */
 bool netns_addr_is_host(const struct netns_addr *a);
 uint64_t netns_hash(const char *a, const char *b);

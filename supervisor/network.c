@@ -29,6 +29,7 @@ struct sup_network {
 	struct netns_watch *watch;
 	sd_event_source *source;
 	bool up;
+	bool chosen; /* the pools were looked for once in our life, which a busy `vps run` need not pay again */
 	struct dns *dns;
 	bool dns_warned;
 };
@@ -384,6 +385,47 @@ void network_mend(struct sup_daemon *d)
 	release_all(all, list, count);
 }
 
+/* Text of a pool that was left to us, or "". */
+static void take_choice(const struct netns_addr *gw, const char *said, char *ret, size_t size)
+{
+	struct netns_addr net = netns_addr_net(gw);
+	char text[64];
+
+	snprintf(ret, size, "%s", *said || !gw->family ? "" : netns_addr_format(&net, text));
+}
+
+static const char *or_null(const char *pool)
+{
+	return *pool ? pool : NULL;
+}
+
+int network_choose_pools(struct sup_daemon *d, struct err *e)
+{
+	struct sup_network *n = d->network;
+	struct hostconf *c = &n->conf, chosen = { 0 };
+	struct netns_host host;
+	int r;
+
+	if (n->up || n->chosen || (*c->pool4 && *c->pool6))
+		return 0;
+	r = netns_host_choose(&host, d->root.tag, or_null(c->pool4), or_null(c->pool6), e);
+	if (r > 0) {
+		take_choice(&host.gw4, c->pool4, chosen.pool4, sizeof(chosen.pool4));
+		take_choice(&host.gw6, c->pool6, chosen.pool6, sizeof(chosen.pool6));
+		r = hostconf_remember(&chosen, &d->root, e);
+	}
+	if (r < 0)
+		return r;
+	if (*chosen.pool4)
+		strcpy(c->pool4, chosen.pool4);
+	if (*chosen.pool6)
+		strcpy(c->pool6, chosen.pool6);
+	n->host.gw4 = host.gw4;
+	n->host.gw6 = host.gw6;
+	n->chosen = true;
+	return 0;
+}
+
 int network_init(struct sup_daemon *d, struct err *e)
 {
 	struct sup_network *n = calloc(1, sizeof(*n));
@@ -397,8 +439,7 @@ int network_init(struct sup_daemon *d, struct err *e)
 	if (r == 0 && !*n->conf.pool6 && !netns_has_ipv6())
 		snprintf(n->conf.pool6, sizeof(n->conf.pool6), "none");
 	if (r == 0)
-		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,
-				    *n->conf.pool6 ? n->conf.pool6 : NULL, e);
+		r = netns_host_init(&n->host, d->root.tag, or_null(n->conf.pool4), or_null(n->conf.pool6), e);
 	if (r < 0) {
 		free(n);
 		return r;
