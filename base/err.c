@@ -61,28 +61,33 @@ static void fill(struct err *e, int errnum, const char *fmt, va_list ap)
 			    "or rlimit=nofile of the VPS");
 }
 
-int err_sys(struct err *e, const char *fmt, ...)
+static int of_errno(struct err *e, int errnum, const char *fmt, va_list ap)
 {
-	int errnum = errno ? errno : EIO;
-	va_list ap;
-
-	va_start(ap, fmt);
 	fill(e, errnum, fmt, ap);
-	va_end(ap);
 	e->code = status_of_errno(errnum);
 	return -errnum;
 }
 
-int err_code(struct err *e, int neg_errno, const char *fmt, ...)
+int err_sys(struct err *e, const char *fmt, ...)
 {
-	int errnum = neg_errno < 0 ? -neg_errno : EIO;
 	va_list ap;
+	int r;
 
 	va_start(ap, fmt);
-	fill(e, errnum, fmt, ap);
+	r = of_errno(e, errno ? errno : EIO, fmt, ap);
 	va_end(ap);
-	e->code = status_of_errno(errnum);
-	return -errnum;
+	return r;
+}
+
+int err_code(struct err *e, int neg_errno, const char *fmt, ...)
+{
+	va_list ap;
+	int r;
+
+	va_start(ap, fmt);
+	r = of_errno(e, neg_errno < 0 ? -neg_errno : EIO, fmt, ap);
+	va_end(ap);
+	return r;
 }
 
 int err_set(struct err *e, enum err_status status, const char *fmt, ...)

@@ -20,7 +20,7 @@ enum err_status {
 	ERR_FAIL = 1,        /* the system refused, or a bug */
 	ERR_USAGE = 2,       /* unknown verb, option or setting, malformed value */
 	ERR_NOT_FOUND = 3,   /* no such VPS, template or file */
-	ERR_EXISTS = 4,      /* the name is taken */
+	ERR_EXISTS = 4,      /* the name, address or port is taken */
 	ERR_STATE = 5,       /* not possible in the VPS's present state */
 	ERR_DENIED = 6,      /* the caller may not */
 	ERR_TIMEOUT = 7,     /* it did not happen in the time given */

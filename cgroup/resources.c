@@ -31,33 +31,13 @@ struct row {
 	struct column v2, v1;
 };
 
-static void as_number(const struct cgroup_setting *s, const struct cgroup_job *j,
-		      char out[CGROUP_TEXT_MAX])
-{
-	(void)j;
-	if (s->number == CGROUP_UNLIMITED)
-		snprintf(out, CGROUP_TEXT_MAX, "max");
-	else
-		snprintf(out, CGROUP_TEXT_MAX, "%" PRIu64, s->number);
-}
-
-/* v1 knows no "max" in memory files; they take -1. */
-static void as_bytes_v1(const struct cgroup_setting *s, const struct cgroup_job *j,
-			char out[CGROUP_TEXT_MAX])
-{
-	if (s->number == CGROUP_UNLIMITED)
-		snprintf(out, CGROUP_TEXT_MAX, "-1");
-	else
-		as_number(s, j, out);
-}
-
 /* A soft limit of 0 would make it the first to be reclaimed from; the kernel's default is none. */
 static void as_soft_limit(const struct cgroup_setting *s, const struct cgroup_job *j,
 			  char out[CGROUP_TEXT_MAX])
 {
 	struct cgroup_setting none = { .number = s->number ? s->number : CGROUP_UNLIMITED };
 
-	as_bytes_v1(&none, j, out);
+	cgroup_text_bytes_v1(&none, j, out);
 }
 
 /* Thousandths of a CPU are hundreds of microseconds in the kernel's default period of 100 ms; it
@@ -118,7 +98,7 @@ static void as_io_max(const struct cgroup_setting *s, const struct cgroup_job *j
 	};
 	char number[CGROUP_TEXT_MAX];
 
-	as_number(s, j, number);
+	cgroup_text_number(s, j, number);
 	for (size_t i = 0; i < ARRAY_SIZE(keys); i++)
 		if (STREQ(keys[i][0], s->name))
 			snprintf(out, CGROUP_TEXT_MAX, "%u:%u %s=%s", j->disk_major, j->disk_minor,
@@ -133,101 +113,6 @@ static void as_throttle(const struct cgroup_setting *s, const struct cgroup_job 
 		 s->number == CGROUP_UNLIMITED ? 0 : s->number);
 }
 
-#define MEMORY_MAX UINT64_C(0x7ffffffffffff000) /* what v1 shows for no limit, on any page size */
-
-/* limit_in_bytes may not be above memsw.limit_in_bytes at any moment, so a rise starts with the
- * latter. */
-static int write_memory_v1(struct cgroup_job *j, uint64_t limit, uint64_t both, struct err *e)
-{
-	static const char *const files[] = { "memory.limit_in_bytes",
-					     "memory.memsw.limit_in_bytes" };
-	const uint64_t values[] = { limit, both };
-	uint64_t now = CGROUP_UNLIMITED;
-	bool memsw = cgroup_job_number(j, CGROUP_MEMORY, files[1], &now) == 0;
-	bool rise = memsw && both > now;
-
-	for (size_t i = 0; i < 2; i++) {
-		size_t which = rise ? 1 - i : i;
-		struct cgroup_setting s = { .number = values[which] };
-		char text[CGROUP_TEXT_MAX];
-		int r;
-
-		if (which == 1 && !memsw)
-			continue;
-		/* A limit that could not be lowered all the way bounds the sum from below. */
-		if (which == 1 && cgroup_job_number(j, CGROUP_MEMORY, files[0], &now) == 0 &&
-		    s.number < now && !rise)
-			s.number = now;
-		as_bytes_v1(&s, j, text);
-		r = cgroup_job_write(j, CGROUP_MEMORY, files[which], text);
-		if (r == -EBUSY)
-			r = cgroup_job_squeeze(j, files[which], s.number);
-		if (r < 0)
-			return err_code(e, r, "write %s", files[which]);
-	}
-	return 0;
-}
-
-/* Both settings at once, whichever of them is there: the other is what the kernel has now. */
-static int memory_v1(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
-		     struct err *e)
-{
-	const struct cgroup_setting *max = cgroup_job_find(j, "memory.max");
-	const struct cgroup_setting *swap = cgroup_job_find(j, "memory.swap");
-	uint64_t limit = CGROUP_UNLIMITED, both = CGROUP_UNLIMITED, spare = CGROUP_UNLIMITED;
-
-	if (max && swap && s == swap)
-		return 0; /* done with the other */
-	if (cgroup_job_number(j, hierarchy, "memory.limit_in_bytes", &limit) < 0 ||
-	    limit >= MEMORY_MAX - 65536)
-		limit = CGROUP_UNLIMITED;
-	if (cgroup_job_number(j, hierarchy, "memory.memsw.limit_in_bytes", &both) < 0) {
-		if (swap && swap->number != CGROUP_UNLIMITED) {
-			err_set(e, ERR_UNSUPPORTED, "this kernel does not account swap to groups");
-			return err_hint(e, "boot it with swapaccount=1");
-		}
-	} else if (both < MEMORY_MAX - 65536 && limit != CGROUP_UNLIMITED) {
-		spare = both - limit;
-	}
-	if (max)
-		limit = max->number;
-	if (swap)
-		spare = swap->number;
-	if (limit == CGROUP_UNLIMITED || spare > MEMORY_MAX - limit)
-		both = CGROUP_UNLIMITED;
-	else
-		both = limit + spare;
-	if (swap && spare != CGROUP_UNLIMITED && limit == CGROUP_UNLIMITED)
-		cgroup_job_note(j, "memory.swap holds once memory.max is set");
-	return write_memory_v1(j, limit, both, e);
-}
-
-/* The kernel kills when it cannot reclaim below a new maximum, so what can be reclaimed is asked
- * back first (memory.reclaim, Linux 5.19); who dies then is said. */
-static int memory_max_v2(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
-			 struct err *e)
-{
-	uint64_t current = 0, before = 0, after = 0;
-	char text[CGROUP_TEXT_MAX];
-	int r;
-
-	cgroup_job_number(j, hierarchy, "memory.current", &current);
-	cgroup_job_keyed(j, hierarchy, "memory.events", "oom_kill", &before);
-	if (s->number < current) {
-		snprintf(text, sizeof(text), "%" PRIu64, current - s->number);
-		fd_write_file_at(j->dir[CGROUP_SLOT_V2], "memory.reclaim", text);
-	}
-	as_number(s, j, text);
-	r = cgroup_job_write(j, hierarchy, "memory.max", text);
-	if (r < 0)
-		return err_code(e, r, "write memory.max");
-	cgroup_job_keyed(j, hierarchy, "memory.events", "oom_kill", &after);
-	if (after > before)
-		cgroup_job_note(j, "memory.max: more was in use, %" PRIu64 " processes were killed",
-				after - before);
-	return 0;
-}
-
 /* Every size of huge page that this kernel has. */
 static int hugetlb(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy,
 		   struct err *e)
@@ -240,9 +125,9 @@ static int hugetlb(struct cgroup_job *j, const struct cgroup_setting *s, int hie
 	if (!dir)
 		return err_sys(e, "list the group's files");
 	if (hierarchy == CGROUP_V2)
-		as_number(s, j, text);
+		cgroup_text_number(s, j, text);
 	else
-		as_bytes_v1(s, j, text);
+		cgroup_text_bytes_v1(s, j, text);
 	while ((d = readdir(dir))) {
 		size_t len = strlen(d->d_name);
 		int r;
@@ -315,26 +200,26 @@ static int io_weight(struct cgroup_job *j, const struct cgroup_setting *s, int h
 
 static const struct row rows[] = {
 	{ "cpu.weight", CGROUP_CPU, 100, NULL, false,
-	  { "cpu.weight", as_number, NULL }, { "cpu.shares", as_shares, NULL } },
+	  { "cpu.weight", cgroup_text_number, NULL }, { "cpu.shares", as_shares, NULL } },
 	{ "cpu.max", CGROUP_CPU, MAX, NULL, false,
 	  { "cpu.max", as_cpu_max, NULL }, { "cpu.cfs_quota_us", as_quota, NULL } },
 	{ "cpu.pin", CGROUP_CPUSET, 0, NULL, false,
 	  { "cpuset.cpus", NULL, cpu_pin }, { "cpuset.cpus", NULL, cpu_pin } },
 	{ "memory.min", CGROUP_MEMORY, 0, NULL, false,
-	  { "memory.min", as_number, NULL }, { 0 } },
+	  { "memory.min", cgroup_text_number, NULL }, { 0 } },
 	{ "memory.low", CGROUP_MEMORY, 0, NULL, false,
-	  { "memory.low", as_number, NULL },
+	  { "memory.low", cgroup_text_number, NULL },
 	  { "memory.soft_limit_in_bytes", as_soft_limit, NULL } },
 	{ "memory.high", CGROUP_MEMORY, MAX, "memory.current", false,
-	  { "memory.high", as_number, NULL }, { 0 } },
+	  { "memory.high", cgroup_text_number, NULL }, { 0 } },
 	{ "memory.swap", CGROUP_MEMORY, MAX, "memory.swap.current", false,
-	  { "memory.swap.max", as_number, NULL }, { "memory.memsw.limit_in_bytes", NULL, memory_v1 } },
+	  { "memory.swap.max", cgroup_text_number, NULL }, { "memory.memsw.limit_in_bytes", NULL, cgroup_memory_v1 } },
 	{ "memory.max", CGROUP_MEMORY, MAX, NULL, false,
-	  { "memory.max", NULL, memory_max_v2 }, { "memory.limit_in_bytes", NULL, memory_v1 } },
+	  { "memory.max", NULL, cgroup_memory_max_v2 }, { "memory.limit_in_bytes", NULL, cgroup_memory_v1 } },
 	{ "oom.group", CGROUP_MEMORY, 0, NULL, false,
 	  { "memory.oom.group", as_switch, NULL }, { "memory.oom_control", NULL, left_to_holder } },
 	{ "pids.max", CGROUP_PIDS, MAX, "pids.current", false,
-	  { "pids.max", as_number, NULL }, { "pids.max", as_number, NULL } },
+	  { "pids.max", cgroup_text_number, NULL }, { "pids.max", cgroup_text_number, NULL } },
 	{ "hugetlb.max", CGROUP_HUGETLB, MAX, NULL, false,
 	  { "hugetlb.*.max", NULL, hugetlb }, { "hugetlb.*.limit_in_bytes", NULL, hugetlb } },
 	{ "io.weight", CGROUP_IO, 100, NULL, false,

@@ -290,3 +290,22 @@ int cgroup_cpus_check(const char *list, struct err *e)
 		}
 	return 0;
 }
+
+void cgroup_text_number(const struct cgroup_setting *s, const struct cgroup_job *j,
+			char out[CGROUP_TEXT_MAX])
+{
+	(void)j;
+	if (s->number == CGROUP_UNLIMITED)
+		snprintf(out, CGROUP_TEXT_MAX, "max");
+	else
+		snprintf(out, CGROUP_TEXT_MAX, "%" PRIu64, s->number);
+}
+
+void cgroup_text_bytes_v1(const struct cgroup_setting *s, const struct cgroup_job *j,
+			  char out[CGROUP_TEXT_MAX])
+{
+	if (s->number == CGROUP_UNLIMITED)
+		snprintf(out, CGROUP_TEXT_MAX, "-1");
+	else
+		cgroup_text_number(s, j, out);
+}

@@ -65,4 +65,11 @@ __attribute__((format(printf, 2, 3))) void cgroup_job_note(struct cgroup_job *j,
 #define CGROUP_CPUS_MAX 8192
 int cgroup_cpus_parse(const char *list, uint64_t set[CGROUP_CPUS_MAX / 64]);
 
+/* The text of a number, and of one of bytes in v1's memory files, which know no "max" and take -1. */
+void cgroup_text_number(const struct cgroup_setting *s, const struct cgroup_job *j, char out[CGROUP_TEXT_MAX]);
+void cgroup_text_bytes_v1(const struct cgroup_setting *s, const struct cgroup_job *j, char out[CGROUP_TEXT_MAX]);
+/* memory.c: memory.max and memory.swap, each by itself or both. They fill *e. */
+int cgroup_memory_v1(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy, struct err *e);
+int cgroup_memory_max_v2(struct cgroup_job *j, const struct cgroup_setting *s, int hierarchy, struct err *e);
+
 #endif

@@ -12,8 +12,8 @@ typedef struct Ckpt__Setting Ckpt__Setting;
 
 #define CKPT_XATTRS_MAX 65536 /* XATTR_LIST_MAX: all names of one file */
 
-/* A task's v2 group below the VPS's: "" is that. */
 struct ckpt_dump;
+/* A task's v2 group below the VPS's: "" is that. */
 int ckpt_group_path(const struct ckpt_dump *d, pid_t tid, char *ret, size_t size, struct err *e);
 
 /* As the engine's cgroup namespace has it. Negative errno value. */
@@ -31,15 +31,6 @@ int ckpt_xattrs_read(struct ckpt_arena *a, const char *path, Ckpt__Setting ***li
  * settings, which bind from then on. All but the first are done with the rights of the VPS's root
  * (`user` is its user namespace).
  */
-/*
- * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more
- * seen), and a quiet is soon as long as one. A child that moves nothing waits for it meanwhile, and
- * goes on until ckpt_groups_await(), which must be called, also after errors. No thread: others fork
- * meanwhile. 0: there is no such child.
- */
-pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init);
-void ckpt_groups_await(pid_t child);
-
 int ckpt_groups_make(const struct ckpt_tree *t, int root, struct err *e);
 int ckpt_groups_place(const struct ckpt_tree *t, int group, int user, struct err *e);
 int ckpt_groups_enable(const struct ckpt_tree *t, int group, int user, struct err *e);
@@ -50,5 +41,14 @@ int ckpt_groups_set(const struct ckpt_tree *t, int group, int user, struct err *
 int ckpt_groups_stir(int group, struct err *e);
 /* Those that the tenant had frozen, when nothing in them needs to run any more. */
 int ckpt_groups_freeze(const struct ckpt_tree *t, int group, int user, struct err *e);
+
+/*
+ * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more
+ * seen), and a quiet is soon as long as one. A child that moves nothing waits for it meanwhile, and
+ * goes on until ckpt_groups_await(), which must be called, also after errors. No thread: others fork
+ * meanwhile. 0: there is no such child.
+ */
+pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init);
+void ckpt_groups_await(pid_t child);
 
 #endif

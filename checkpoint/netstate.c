@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What a network namespace has, listed and saved. */
+/* What a network namespace has, listed. */
 #include "checkpoint/netstate_internal.h"
 
-#include "base/fd.h"
 #include "base/macro.h"
-#include "checkpoint/enter.h"
-#include "checkpoint/image/image.h"
 #include "netns/netns.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/fib_rules.h>
 #include <linux/if_link.h>
 #include <linux/netfilter/nf_tables.h>
@@ -22,7 +18,6 @@
 #define BIT(n) ((uint64_t)1 << (n))
 #define NFT(msg) (NFNL_SUBSYS_NFTABLES << 8 | (msg))
 #define CT(msg) (NFNL_SUBSYS_CTNETLINK << 8 | (msg))
-#define CHUNK MIB(1)
 
 const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 	[CKPT_NET_LINK] = { "link", NETLINK_ROUTE, RTM_GETLINK, RTM_NEWLINK, RTM_DELLINK, sizeof(struct ifinfomsg), 0 },
@@ -285,164 +280,6 @@ int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each
 
 		nl_end(n, nl_begin(n, part->get, NLM_F_DUMP, &nd, sizeof(nd), "list proxies"));
 		r = nl_talk(n, part->name, hear, &l, e);
-	}
-	return r;
-}
-
-/* Saving. */
-
-struct saving {
-	struct ckpt_arena *a;
-	Ckpt__NetState ***states;
-	size_t *count;
-	uint32_t ns, id_base, id_count;
-	struct err *e;
-	size_t bytes; /* in the last one */
-};
-
-static int put(struct saving *s, enum ckpt_net_part p, const void *data, size_t len)
-{
-	Ckpt__NetState *n = *s->count ? (*s->states)[*s->count - 1] : NULL;
-	ProtobufCBinaryData *m;
-
-	if (!n || n->part != p || n->ns != s->ns || s->bytes + len > CHUNK) {
-		n = ckpt_alloc(s->a, sizeof(*n));
-		if (!n || ckpt_push(s->a, s->states, s->count, n) < 0)
-			return -ENOMEM;
-		ckpt__net_state__init(n);
-		n->ns = s->ns;
-		n->part = p;
-		s->bytes = 0;
-	}
-	/* Grown as ckpt_push() does. */
-	if ((n->n_message & (n->n_message - 1)) == 0) {
-		ProtobufCBinaryData *more = ckpt_alloc(s->a, (n->n_message ? 2 * n->n_message : 1) * sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		if (n->n_message)
-			memcpy(more, n->message, n->n_message * sizeof(*more));
-		n->message = more;
-	}
-	m = &n->message[n->n_message++];
-	m->data = ckpt_memdup(s->a, data, len);
-	m->len = len;
-	s->bytes += len + 32;
-	return m->data ? 0 : -ENOMEM;
-}
-
-static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
-{
-	struct saving *s = arg;
-	const struct nlattr *a;
-	uint8_t buf[NET_MESSAGE_MAX];
-	int n;
-
-	mnl_attr_for_each(a, m, net_parts[p].fixed)
-		if (p == CKPT_NET_TABLE && mnl_attr_get_type(a) == NFTA_TABLE_OWNER)
-			return err_set(s->e, ERR_UNSUPPORTED, "the VPS has a table of nftables that belongs to a process, "
-				       "which cannot be saved yet");
-	n = net_normal(p, m, buf);
-	return n < 0 ? n : put(s, p, buf, (size_t)n);
-}
-
-static int save_switch(const char *path, const char *seen, void *arg)
-{
-	const struct saving *s = arg;
-	char both[8192], value[4096];
-	size_t a = strlen(path) + 1, b;
-
-	snprintf(value, sizeof(value), "%s", seen);
-	if (!net_switch_inside(path, value, sizeof(value), s->id_base, s->id_count))
-		return 0;
-	b = strlen(value);
-
-	if (a + b > sizeof(both))
-		return -EMSGSIZE;
-	memcpy(both, path, a);
-	memcpy(both + a, value, b);
-	return put(arg, CKPT_NET_SWITCH, both, a + b);
-}
-
-struct ckpt_netways {
-	struct nl route, filter;
-	struct net_switches *switches; /* or NULL */
-};
-
-/* /proc/sys/net shows the namespace of the thread that looks. */
-static int open_switches(void *arg, struct err *e)
-{
-	struct ckpt_netways *w = arg;
-
-	(void)e;
-	w->switches = net_switches_open();
-	return 0;
-}
-
-struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e)
-{
-	struct ckpt_netways *w = calloc(1, sizeof(*w));
-	int r;
-
-	if (!w) {
-		err_code(e, -ENOMEM, "look at a network");
-		return NULL;
-	}
-	w->route = w->filter = (struct nl)NL_INIT;
-	r = nl_open(&w->route, NETLINK_ROUTE, netns_fd, e);
-	if (r == 0)
-		r = nl_open(&w->filter, NETLINK_NETFILTER, netns_fd, e);
-	if (r == 0 && files)
-		r = ckpt_visit(CKPT_SPACE_NET, netns_fd, open_switches, w, e);
-	if (r == 0)
-		return w;
-	ckpt_netways_close(w);
-	return NULL;
-}
-
-void ckpt_netways_close(struct ckpt_netways *w)
-{
-	if (!w)
-		return;
-	nl_done(&w->route);
-	nl_done(&w->filter);
-	net_switches_close(w->switches);
-	free(w);
-}
-
-struct nl *net_ways_route(struct ckpt_netways *w)
-{
-	return &w->route;
-}
-
-struct switching {
-	const struct net_switches *known;
-	struct saving *saving;
-};
-
-static int save_switches(void *arg, struct err *e)
-{
-	struct switching *s = arg;
-
-	return net_switches(s->known, save_switch, s->saving, e);
-}
-
-int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ckpt__NetState ***ret, size_t *ret_count,
-			  struct err *e)
-{
-	struct saving s = {
-		.a = a, .states = ret, .count = ret_count, .ns = v->ns, .id_base = v->id_base, .id_count = v->id_count, .e = e,
-	};
-	struct ckpt_netways *w = v->ways;
-	struct switching sw = { w->switches, &s };
-	int r = 0;
-
-	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
-		e->msg[0] = '\0';
-		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, v->netns_fd, save_switches, &sw, e) :
-					   net_list(&w->route, &w->filter, p, save_message, &s, e);
-		if (r < 0 && !e->msg[0])
-			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
 	}
 	return r;
 }

@@ -32,6 +32,7 @@ struct ckpt_peeked {
 	size_t fd_count;
 };
 
+/* `init` is the first process of that namespace. NULL with *e filled; free takes NULL, and ends the child. */
 struct ckpt_peeker *ckpt_peeker_new(pid_t init, struct err *e);
 void ckpt_peeker_free(struct ckpt_peeker *p);
 /*

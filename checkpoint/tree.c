@@ -33,93 +33,9 @@
 #include <sys/user.h>
 #include <unistd.h>
 
-#define CHUNK KIB(128) /* malloc(3) takes a new mapping: memory from its heap it would clear, and touch all of it */
 #define TASKS_MAX 65536
 #define FILES_MAX (1u << 20)
 #define ADDRESS_MAX 0x7ffffffff000ull /* of user space, with four levels of page tables */
-
-struct ckpt_chunk {
-	struct ckpt_chunk *next;
-	_Alignas(16) uint8_t data[];
-};
-
-/* Filled from its end, so that what is left is all that is to be known. */
-static int add_chunk(struct ckpt_arena *a, struct ckpt_chunk *c, size_t room)
-{
-	if (!c)
-		return -ENOMEM;
-	c->next = a->chunks;
-	a->chunks = c;
-	a->left = room;
-	return 0;
-}
-
-int ckpt_arena_reserve(struct ckpt_arena *a, size_t size)
-{
-	struct ckpt_chunk *c = malloc(sizeof(*c) + size);
-
-	if (c)
-		explicit_bzero(c, sizeof(*c) + size); /* not calloc(3), which leaves it to the kernel */
-	return add_chunk(a, c, size);
-}
-
-void *ckpt_alloc(struct ckpt_arena *a, size_t size)
-{
-	size = (size + 15) & ~(size_t)15;
-	if (size > a->left) {
-		size_t room = size > CHUNK / 4 ? size : CHUNK;
-
-		if (add_chunk(a, calloc(1, sizeof(struct ckpt_chunk) + room), room) < 0)
-			return NULL;
-	}
-	a->left -= size;
-	return a->chunks->data + a->left;
-}
-
-char *ckpt_strdup(struct ckpt_arena *a, const char *s)
-{
-	return ckpt_memdup(a, s, strlen(s) + 1);
-}
-
-void *ckpt_memdup(struct ckpt_arena *a, const void *p, size_t len)
-{
-	void *copy = ckpt_alloc(a, len ? len : 1);
-
-	if (copy)
-		memcpy(copy, p, len);
-	return copy;
-}
-
-void ckpt_arena_done(struct ckpt_arena *a)
-{
-	while (a->chunks) {
-		struct ckpt_chunk *next = a->chunks->next;
-
-		free(a->chunks);
-		a->chunks = next;
-	}
-	a->left = 0;
-}
-
-/* Grown in powers of two: the room is known from the count. */
-int ckpt_push(struct ckpt_arena *a, void *array, size_t *count, void *item)
-{
-	void **items;
-
-	memcpy(&items, array, sizeof(items));
-	if ((*count & (*count - 1)) == 0) {
-		void **grown = ckpt_alloc(a, (*count ? 2 * *count : 1) * sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		if (*count)
-			memcpy(grown, items, *count * sizeof(*grown));
-		items = grown;
-		memcpy(array, &items, sizeof(items));
-	}
-	items[(*count)++] = item;
-	return 0;
-}
 
 void ckpt_tree_done(struct ckpt_tree *t)
 {

@@ -3,14 +3,12 @@
 
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/parse.h"
 #include "base/path.h"
 #include "base/proc.h"
 #include "base/step.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 /*
  * What comes is put into lib/vps/.receiving-NAME and gets its name last. The peer is not trusted:
@@ -38,77 +36,6 @@ int mig_in_next(struct mig_receiving *r, struct err *e)
 		ret = err_set(e, ERR_USAGE, "the stream ends before the VPS is whole");
 	return ret;
 }
-
-/* ---- agreement ---- */
-
-static void check_room(struct mig_in *i, bool template)
-{
-	uint64_t need = i->offer.bytes + i->offer.entries * 4096 + (template ? i->offer.template.size : 0);
-	struct statvfs st;
-	uint64_t room;
-	char a[32], b[32];
-
-	if (statvfs(i->lib, &st) < 0)
-		return;
-	room = (uint64_t)st.f_bavail * st.f_frsize;
-	if (room < need)
-		mig_obstacle(i->obstacles, "there is no room: %s are needed, %s are free",
-			 format_size(need, a, sizeof(a)), format_size(room, b, sizeof(b)));
-	if (st.f_files && st.f_favail < i->offer.entries)
-		mig_obstacle(i->obstacles, "there is no room: %llu files are needed, %llu are free",
-			 (unsigned long long)i->offer.entries, (unsigned long long)st.f_favail);
-}
-
-static bool template_is_here(const struct mig_in *i)
-{
-	struct storage_template t;
-	struct err ignored;
-
-	return storage_template_find(i->lib, i->offer.template.name, i->offer.template.digest, &t,
-				     &ignored) == 0;
-}
-
-static int answer(struct mig_in *i, bool template, struct err *e)
-{
-	json_t *j = json_pack("{s:O, s:b}", "obstacles", i->obstacles, "template", template);
-
-	int r = mig_send_json(i->channel, MIG_ANSWER, j, e);
-
-	return r < 0 ? r : mig_flush(i->channel, e);
-}
-
-static int refuse_stream(const struct mig_in *i, struct err *e)
-{
-	return err_set(e, ERR_STATE, "%.900s", json_string_value(json_array_get(i->obstacles, 0)));
-}
-
-static int agree(struct mig_in *i, struct err *e)
-{
-	bool here = template_is_here(i), stream = i->offer.mode == MIG_STREAM;
-	struct mig_offer us = { 0 };
-	int r;
-
-	mig_offer_host(&us);
-	if (!STREQ(us.arch, i->offer.arch))
-		mig_obstacle(i->obstacles, "this host is %s, the VPS is for %s", us.arch, i->offer.arch);
-	if (!here && stream && !i->offer.has_template)
-		mig_obstacle(i->obstacles, "template %s with digest %.12s… is not here", i->offer.template.name,
-			 i->offer.template.digest);
-	check_room(i, !here);
-	if (i->offer.live)
-		mig_check_live(&i->offer, i->obstacles);
-	if (i->offer.image)
-		mig_check_image(&i->offer, i->obstacles);
-	if (stream)
-		return json_array_size(i->obstacles) ? refuse_stream(i, e) : 0;
-	r = answer(i, !here, e);
-	if (r < 0)
-		return r;
-	i->told = true;
-	return json_array_size(i->obstacles) || i->offer.dry_run ? 1 : 0;
-}
-
-/* ---- the steps ---- */
 
 static int place_up(void *ctx, struct err *e)
 {
@@ -153,7 +80,7 @@ int mig_in_told(void *ctx, const char *stage, uint64_t done, uint64_t total)
 static int template_up(void *ctx, struct err *e)
 {
 	struct mig_receiving *r = ctx;
-	bool here = template_is_here(r->i);
+	bool here = mig_in_has_template(r->i);
 	int ret = mig_in_next(r, e);
 
 	if (ret < 0)
@@ -421,7 +348,7 @@ int mig_in_run(struct mig_in *i, struct err *e)
 	struct mig_receiving r = { .i = i, .c = i->channel, .vps = -EBADF, .dir = -EBADF, .upper = -EBADF,
 			       .limbo = -EBADF, .image = -EBADF, .from_us = now_monotonic_us() };
 	cleanup_close int vps = -EBADF;
-	int ret = agree(i, e);
+	int ret = mig_in_agree(i, e);
 
 	if (ret == 0)
 		ret = vps = r.vps = mig_open_vps(i->lib, e);

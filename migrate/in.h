@@ -34,6 +34,10 @@ int mig_in_write_config(struct mig_receiving *r, struct err *e);
 /* `entry` below lib/vps gets the name of a VPS. */
 int mig_in_give_name(int vps, const char *entry, const char *name, struct err *e);
 
+/* in_agree.c: answers the offer, which is in i->offer. 1: it ends here, as something is in the way or only that was asked. */
+int mig_in_agree(struct mig_in *i, struct err *e);
+bool mig_in_has_template(const struct mig_in *i);
+
 /* Now and then when it takes long, so that the source hears that we go on. */
 int mig_in_told(void *ctx, const char *stage, uint64_t done, uint64_t total);
 

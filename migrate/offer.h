@@ -42,11 +42,13 @@ struct mig_offer {
 	json_t *cpu;             /* checkpoint's own facts; may be NULL */
 };
 
+/* The caller's; NULL when out of memory or when a text is not UTF-8. */
 json_t *mig_offer_format(const struct mig_offer *o);
 /* ERR_USAGE when it is none. Lengths and forms are checked, the config's text is not. */
 int mig_offer_parse(json_t *j, struct mig_offer *ret, struct err *e);
 /* Fills what is said of this host. */
 void mig_offer_host(struct mig_offer *o);
+/* Frees what it holds; harmless on a zeroed one. */
 void mig_offer_done(struct mig_offer *o);
 
 /* Adds a text to a list of what stands in the way. */

@@ -187,10 +187,27 @@ static int pool_set(struct netns_addr *gw, const char *text, unsigned lo, unsign
 	return 0;
 }
 
-int netns_host_init(struct netns_host *h, const char *tag, const char *pool4, const char *pool6,
-		    struct err *e)
+/* Every second of those that come after the tag's own is not in 10/8, which some host has on a link as a whole. */
+static void default_pools(const char *tag, unsigned nth, char pool4[32], char pool6[64])
 {
-	uint64_t hash = netns_hash(tag, "pool");
+	char salt[16] = "pool";
+	uint64_t hash;
+
+	if (nth)
+		snprintf(salt, sizeof(salt), "pool%u", nth);
+	hash = netns_hash(tag, salt);
+	if (nth == 0 && STREQ(tag, "vps"))
+		snprintf(pool4, 32, "10.20.0.0/22");
+	else if (nth % 2 == 0)
+		snprintf(pool4, 32, "10.%u.%u.0/22", 64 + (unsigned)(hash & 63), (unsigned)(hash >> 6 & 63) * 4);
+	else
+		snprintf(pool4, 32, "172.%u.%u.0/22", 16 + (unsigned)(hash & 15), (unsigned)(hash >> 6 & 63) * 4);
+	snprintf(pool6, 64, "fd76:7073:%x:%x::/64", (unsigned)(hash >> 16 & 0xffff), (unsigned)(hash >> 32 & 0xffff));
+}
+
+int netns_host_init_nth(struct netns_host *h, const char *tag, unsigned nth, const char *pool4, const char *pool6,
+			struct err *e)
+{
 	char def4[32], def6[64];
 	int r;
 
@@ -199,13 +216,7 @@ int netns_host_init(struct netns_host *h, const char *tag, const char *pool4, co
 		return err_set(e, ERR_USAGE, "%.20s: a tag has 1 to 12 characters", tag);
 	snprintf(h->tag, sizeof(h->tag), "%s", tag);
 	snprintf(h->bridge, sizeof(h->bridge), "%.12s-br", tag);
-	if (STREQ(tag, "vps"))
-		snprintf(def4, sizeof(def4), "10.20.0.0/22");
-	else
-		snprintf(def4, sizeof(def4), "10.%u.%u.0/22", 64 + (unsigned)(hash & 63),
-			 (unsigned)(hash >> 6 & 63) * 4);
-	snprintf(def6, sizeof(def6), "fd76:7073:%x:%x::/64", (unsigned)(hash >> 16 & 0xffff),
-		 (unsigned)(hash >> 32 & 0xffff));
+	default_pools(tag, nth, def4, def6);
 	if (!pool4 || !STREQ(pool4, "none")) {
 		r = pool_set(&h->gw4, pool4 ? pool4 : def4, 16, 29, AF_INET, e);
 		if (r < 0)
@@ -214,6 +225,11 @@ int netns_host_init(struct netns_host *h, const char *tag, const char *pool4, co
 	if (!pool6 || !STREQ(pool6, "none"))
 		return pool_set(&h->gw6, pool6 ? pool6 : def6, 64, 64, AF_INET6, e);
 	return 0;
+}
+
+int netns_host_init(struct netns_host *h, const char *tag, const char *pool4, const char *pool6, struct err *e)
+{
+	return netns_host_init_nth(h, tag, 0, pool4, pool6, e);
 }
 
 /* The number of an address in its pool: the last 16 bits, which both kinds of pool count in. */

@@ -178,28 +178,55 @@ static int check_route(const struct nlmsghdr *m, void *ctx)
 	return 0;
 }
 
-static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, struct err *e)
+/* A pool and a route that overlap: c->clash has no family when there are none. */
+static int find_overlap(const struct netns_host *h, struct nl *n, int bridge, struct route_check *c, struct err *e)
 {
-	struct route_check c = { .h = h, .bridge = bridge };
-	struct netns_addr pool;
-	char a[64], b[64];
-
+	*c = (struct route_check){ .h = h, .bridge = bridge };
 	for (int k = 0; k < 2; k++) {
 		struct rtmsg rt = { .rtm_family = k ? AF_INET6 : AF_INET };
 		int r;
 
 		nl_end(n,
 		       nl_begin(n, RTM_GETROUTE, NLM_F_DUMP, &rt, sizeof(rt), "list the routes"));
-		r = nl_talk(n, "the host", check_route, &c, e);
+		r = nl_talk(n, "the host", check_route, c, e);
 		if (r < 0)
 			return r;
 	}
-	if (!c.clash.family)
-		return 0;
+	return 0;
+}
+
+static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, struct err *e)
+{
+	struct netns_addr pool;
+	struct route_check c;
+	char a[64], b[64];
+	int r = find_overlap(h, n, bridge, &c, e);
+
+	if (r < 0 || !c.clash.family)
+		return r;
 	pool = netns_addr_net(c.pool);
 	err_set(e, ERR_USAGE, "the pool %s overlaps the host's route to %s",
 		netns_addr_format(&pool, a), netns_addr_format(&c.clash, b));
 	return err_hint(e, "choose another pool for this state root, see vpsd(8)");
+}
+
+#define CHOICES 16
+
+int netns_host_choose(struct netns_host *h, const char *tag, const char *pool4, const char *pool6, struct err *e)
+{
+	cleanup_nl struct nl n = NL_INIT;
+	struct route_check c;
+	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
+
+	for (unsigned nth = 0; r == 0 && nth < CHOICES; nth++) {
+		r = netns_host_init_nth(h, tag, nth, pool4, pool6, e);
+		if (r < 0)
+			return r;
+		r = find_overlap(h, &n, nl_ifindex(&n, h->bridge), &c, e);
+		if (r == 0 && !c.clash.family)
+			return nth > 0;
+	}
+	return r < 0 ? r : netns_host_init(h, tag, pool4, pool6, e);
 }
 
 static int check_name(const struct netns_host *h, struct nl *n, int index, const char *alias,

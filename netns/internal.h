@@ -11,7 +11,6 @@
 size_t netns_addr_len(const struct netns_addr *a); /* 4 or 16 */
 /* The first and the last address of its network. */
 void netns_addr_range(const struct netns_addr *a, uint8_t first[16], uint8_t last[16]);
-struct netns_addr netns_addr_net(const struct netns_addr *a); /* its network's first */
 /* One interface may have it: no loopback, multicast, link-local, network or broadcast address. */
 bool netns_addr_is_host(const struct netns_addr *a);
 uint64_t netns_hash(const char *a, const char *b);
@@ -121,6 +120,8 @@ int netns_parent_silence(struct nl *n, const struct netns_if *i, struct err *e);
 int netns_table_is_there(struct nl *n, const struct netns_host *h, int family, struct err *e);
 
 /* It tells of a table that one of us made, of this state root or another. */
+/* The number of the namespace's rules, whoever's: each transaction makes it another one, never 0 (nft_begin_at()). */
+int netns_rules_generation(struct nl *n, uint32_t *ret, struct err *e);
 bool netns_table_is_marked(const struct nlmsghdr *m);
 /* For each element of an answer about a set, until `take` fails. */
 int netns_each_elem(const struct nlmsghdr *m, int (*take)(const struct nlattr *elem, void *ctx), void *ctx);

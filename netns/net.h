@@ -31,6 +31,7 @@ struct netns_addr {
 
 /* "10.20.0.5/24" or "fd00::5/64"; without a prefix it is 32 or 128. ERR_USAGE. */
 int netns_addr_parse(const char *text, struct netns_addr *ret, struct err *e);
+struct netns_addr netns_addr_net(const struct netns_addr *a); /* its network's first, with the prefix */
 const char *netns_addr_format(const struct netns_addr *a, char buf[64]); /* with the prefix */
 const char *netns_addr_format_host(const struct netns_addr *a, char buf[64]); /* without */
 /* The same address; the prefixes may differ. */
@@ -141,6 +142,9 @@ struct netns_host {
  */
 int netns_host_init(struct netns_host *h, const char *tag, const char *pool4, const char *pool6,
 		    struct err *e);
+/* The same; the pools that are left to it are the tag's nth choice, 0 the first. */
+int netns_host_init_nth(struct netns_host *h, const char *tag, unsigned nth, const char *pool4, const char *pool6,
+			struct err *e);
 
 /*
  * The lowest address of the pool that is none of `used`, the gateway's, the network's or the

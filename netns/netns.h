@@ -67,6 +67,9 @@ struct netns_vps {
 	const struct netns_rule *rules; /* the firewall from outside; the first that matches wins */
 	size_t rule_count;
 	bool held;   /* nothing reaches it until netns_vps_release() (hold.h) */
+	/* It runs elsewhere until then, perhaps in another state root of this host, which has its ports for so long:
+	 * nobody is asked whether they are free. */
+	bool arriving;
 	bool closed; /* what no rule matches is refused, not let in */
 	bool isolate; /* it reaches neither services of the host nor other VPSs, but for `allow` */
 	const struct netns_allow *allow; /* entries with names are passed over */
@@ -83,6 +86,13 @@ int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err 
 
 /* The host's end of interface `i`, at most 15 characters; "" for modes that have none. */
 const char *netns_link_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
+
+/*
+ * netns_host_init() for a state root in which nobody has an address yet: what is left to it is the tag's first choice
+ * that is in the way of no route of the host (which other roots' bridges have, too), or, where none is, the first.
+ * A dump of the routes for each that is tried. Returns 1: another than the first, which the caller remembers.
+ */
+int netns_host_choose(struct netns_host *h, const char *tag, const char *pool4, const char *pool6, struct err *e);
 
 /*
  * The bridge with its addresses and the forwarding switches, then the tables unless they are there.
@@ -188,7 +198,8 @@ int netns_probe(enum netns_probe what, struct err *e);
 
 /*
  * ERR_EXISTS when a VPS of another state root, in the same network namespace, has one of the ports. Costs a dump of
- * that root's published ports.
+ * that root's published ports. What netns_vps_up() and netns_vps_change() ask themselves, in one with their
+ * transaction, so that of two who come at once one is refused; here it is a look beforehand.
  */
 int netns_publish_elsewhere(const struct netns_host *h, const struct netns_publish *p, size_t count, struct err *e);
 

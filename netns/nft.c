@@ -29,9 +29,18 @@ static void put_be32(struct nlmsghdr *m, uint16_t attr, uint32_t v)
 	mnl_attr_put_u32(m, attr, htonl(v));
 }
 
+void nft_begin_at(struct nl *n, uint32_t generation)
+{
+	struct nlmsghdr *m = begin(n, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, "change the rules");
+
+	if (m && generation)
+		put_be32(m, NFNL_BATCH_GENID, generation);
+	nl_end(n, m);
+}
+
 void nft_begin(struct nl *n)
 {
-	nl_end(n, begin(n, NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, "change the rules"));
+	nft_begin_at(n, 0);
 }
 
 void nft_end(struct nl *n)

@@ -22,6 +22,9 @@
  * set of `connections`, and matches when it has more of them than nft_rule_add()'s `limit`.
  */
 void nft_begin(struct nl *n);
+/* It happens only while the namespace's rules, whoever's, are still those of this generation (netns_rules_generation());
+ * else nl_talk() returns -ERESTART, and nothing was done. 0: whatever they are. */
+void nft_begin_at(struct nl *n, uint32_t generation);
 void nft_end(struct nl *n);
 
 /* The table carries NFT_MARK as user data, which `nft list` does not show and a ruleset that was

@@ -108,6 +108,22 @@ int netns_rules_are_up(const struct netns_host *h, struct err *e)
 	return r < 0 ? r : 1;
 }
 
+static int take_generation(const struct nlmsghdr *m, void *ctx)
+{
+	const struct nlattr *id = nl_attr(m, sizeof(struct nfgenmsg), NFTA_GEN_ID);
+
+	if ((m->nlmsg_type & 0xff) == NFT_MSG_NEWGEN && id && mnl_attr_validate(id, MNL_TYPE_U32) >= 0)
+		*(uint32_t *)ctx = be32toh(mnl_attr_get_u32(id));
+	return 0;
+}
+
+int netns_rules_generation(struct nl *n, uint32_t *ret, struct err *e)
+{
+	*ret = 0;
+	nl_end(n, ask(n, NFT_MSG_GETGEN, 0, RS_INET));
+	return nl_talk(n, "the host", take_generation, ret, e);
+}
+
 struct tally {
 	uint64_t packets, bytes;
 };

@@ -26,18 +26,39 @@ static int rules_talk(struct nl *n, const struct netns_host *h, const char *name
 	return r;
 }
 
-/* From one to the other; either may be NULL. */
-static int change_in(const struct netns_host *h, const struct netns_vps *old, const struct netns_vps *new,
-		     unsigned kept, bool older, struct err *e)
+/* More changes than anybody makes while we look once: each of them is progress of somebody else's. */
+#define TRIES_MAX 1000
+
+/*
+ * No VPS of another root has a port that `v` is to have, and none gets one before the transaction of generation
+ * `ret` is through. 0: it publishes nothing, or what it is to publish is its own elsewhere until it is here.
+ */
+static int agree_ports(struct nl *n, const struct netns_host *h, const struct netns_vps *v, uint32_t *ret, struct err *e)
+{
+	int r;
+
+	*ret = 0;
+	if (!v || !v->publish_count || v->arriving)
+		return 0;
+	r = netns_rules_generation(n, ret, e);
+	return r < 0 ? r : netns_publish_elsewhere(h, v->publish, v->publish_count, e);
+}
+
+/* From one to the other; either may be NULL. -ERESTART: others changed rules meanwhile. */
+static int try_change(const struct netns_host *h, const struct netns_vps *old, const struct netns_vps *new,
+		      unsigned kept, bool older, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
 	struct netns_entries del = { .n = &n, .h = h, .v = old, .what = NFT_DEL, .kept = kept, .older = older };
 	struct netns_entries add = { .n = &n, .h = h, .v = new, .what = NFT_ADD, .kept = kept, .older = older };
+	uint32_t generation;
 	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
 
+	if (r == 0)
+		r = agree_ports(&n, h, new, &generation, e);
 	if (r < 0)
 		return r;
-	nft_begin(&n);
+	nft_begin_at(&n, generation);
 	if (old)
 		r = netns_entries_put_vps(&del, e);
 	if (r == 0 && new)
@@ -46,6 +67,16 @@ static int change_in(const struct netns_host *h, const struct netns_vps *old, co
 	if (r < 0 || n.count == 2)
 		return r;
 	return rules_talk(&n, h, (new ? new : old)->name, e);
+}
+
+static int change_in(const struct netns_host *h, const struct netns_vps *old, const struct netns_vps *new,
+		     unsigned kept, bool older, struct err *e)
+{
+	int r = -ERESTART;
+
+	for (int i = 0; r == -ERESTART && i < TRIES_MAX; i++)
+		r = try_change(h, old, new, kept, older, e);
+	return r;
 }
 
 static int change(const struct netns_host *h, const struct netns_vps *old, const struct netns_vps *new,

@@ -141,6 +141,14 @@ int rt_groups_down(struct rt_vps *v, struct err *e);
 /* The child's life, from clone3 to execve. Never returns. */
 _Noreturn void rt_child_main(struct rt_vps *v, const struct cgroup_entry *entry, int sync);
 
+/* attach.c. Opens a mount's target below rootfd, making it when it is missing; ERR_FAIL: a link is in the way. */
+int rt_open_target(int rootfd, const char *path, bool dir, struct err *e);
+/* The detached mount goes there; the fd stays the caller's. */
+int rt_attach(int mount_fd, int rootfd, const char *path, bool dir, struct err *e);
+
+/* clocks.c: a step of the child's. Its time namespace, with the offsets that it is to have, which it enters. */
+int rt_clocks_step(void *ctx, struct err *e);
+
 /* Makes the tenant's own file systems before there is a root. (mounts.c) */
 int rt_mounts_make(struct rt_child *c, struct err *e);
 /* Mounts them and the others on c->root_fd, which is attached already. */

@@ -65,79 +65,6 @@ static int new_mount(const char *type, const char *options, unsigned attrs, stru
 	return fd < 0 ? err_sys(e, "mount %s", type) : fd;
 }
 
-/* Makes the directories of a path below rootfd that are missing. Each is opened before the next is
- * made in it: mkdirat(2) of a whole path would follow links on the way. */
-static int make_dirs(int rootfd, const char *path)
-{
-	cleanup_close int at = fcntl(rootfd, F_DUPFD_CLOEXEC, 0);
-	cleanup_strv struct strv parts = { 0 };
-	int r = strv_split(&parts, path, "/");
-
-	for (size_t i = 0; r == 0 && i < parts.count; i++) {
-		int next;
-
-		if (mkdirat(at, parts.item[i], 0755) < 0 && errno != EEXIST && errno != EROFS)
-			return -errno;
-		next = path_open_no_links(at, parts.item[i], O_PATH | O_DIRECTORY, 0, false);
-		if (next < 0)
-			return next;
-		close(at);
-		at = next;
-	}
-	return r;
-}
-
-static int make_file(int rootfd, const char *path)
-{
-	const char *slash = strrchr(path, '/');
-	char dir[4096];
-	int r;
-
-	if (slash) {
-		snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
-		r = make_dirs(rootfd, dir);
-		if (r < 0)
-			return r;
-	}
-	r = path_open_no_links(rootfd, path, O_WRONLY | O_CREAT | O_EXCL, 0644, false);
-	if (r >= 0)
-		close(r);
-	return r < 0 ? r : 0;
-}
-
-/* Opens a mount's target below rootfd, making it when it is missing. */
-static int open_target(int rootfd, const char *path, bool dir, struct err *e)
-{
-	int flags = O_PATH | (dir ? O_DIRECTORY : 0);
-	int fd = path_open_no_links(rootfd, path, flags, 0, false);
-
-	if (fd == -ENOENT) {
-		int r = dir ? make_dirs(rootfd, path) : make_file(rootfd, path);
-
-		if (r < 0)
-			return err_code(e, r, "make mount point /%s", path);
-		fd = path_open_no_links(rootfd, path, flags, 0, false);
-	}
-	if (fd == -ELOOP || (dir && fd == -ENOTDIR)) {
-		err_set(e, ERR_FAIL, "mount /%s: it is not a plain %s in the root file system",
-			path, dir ? "directory" : "file");
-		return err_hint(e, "a symbolic link there could lead out of place; remove it");
-	}
-	return fd < 0 ? err_code(e, fd, "open mount point /%s", path) : fd;
-}
-
-static int attach(int mount_fd, int rootfd, const char *path, bool dir, struct err *e)
-{
-	cleanup_close int target = open_target(rootfd, path, dir, e);
-
-	if (target < 0)
-		return target;
-	if (move_mount(mount_fd, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) <
-	    0)
-		return err_sys(e, "mount /%s", path);
-	return 0;
-}
-
 /* /sys read-only, or systemd believes that it has devices to manage (ConditionPathIsReadWrite=/sys in
  * its udev units). */
 static const struct fs_row {
@@ -230,11 +157,11 @@ static int mask_sys_kernel(int rootfd, struct err *e)
 
 	if (tmp < 0)
 		return tmp;
-	r = attach(tmp, rootfd, "sys/kernel", true, e);
+	r = rt_attach(tmp, rootfd, "sys/kernel", true, e);
 	if (r < 0)
 		return r;
 	if (mm >= 0) {
-		r = attach(mm, rootfd, "sys/kernel/mm", true, e);
+		r = rt_attach(mm, rootfd, "sys/kernel/mm", true, e);
 		if (r < 0)
 			return r;
 	}
@@ -257,7 +184,7 @@ static int mount_console(struct rt_child *c, int pts, struct err *e)
 	console = clone_tree(pts, "0", 0);
 	if (console < 0)
 		return err_code(e, console, "take the console's terminal");
-	return attach(console, c->root_fd, "dev/console", false, e);
+	return rt_attach(console, c->root_fd, "dev/console", false, e);
 }
 
 static int mount_volumes(struct rt_child *c, struct err *e)
@@ -270,7 +197,7 @@ static int mount_volumes(struct rt_child *c, struct err *e)
 
 		if (fstat(c->volumes[i], &st) < 0)
 			return err_sys(e, "look at %s", m->host);
-		target = open_target(c->root_fd, guest, S_ISDIR(st.st_mode), e);
+		target = rt_open_target(c->root_fd, guest, S_ISDIR(st.st_mode), e);
 		if (target < 0)
 			return err_wrap(e, "mount %s", m->host);
 		if (move_mount(c->volumes[i], "", target, "",
@@ -378,7 +305,7 @@ static int mount_own(struct rt_child *c, enum rt_fs i, struct err *e)
 	else if ((mnt = fsmount(c->fs[i], FSMOUNT_CLOEXEC, row->attrs)) < 0)
 		err_sys(e, "mount %s", row->type);
 	fd_close(&c->fs[i]);
-	r = mnt < 0 ? -EIO : attach(mnt, c->root_fd, row->path, true, e);
+	r = mnt < 0 ? -EIO : rt_attach(mnt, c->root_fd, row->path, true, e);
 	return r == 0 && i == RT_FS_PTS ? mount_console(c, mnt, e) : r;
 }
 
@@ -410,7 +337,7 @@ static bool has_volume_in_sys(const struct rt_child *c)
 
 int rt_mounts_up(struct rt_child *c, struct err *e)
 {
-	int r = attach(c->dev_fd, c->root_fd, "dev", true, e);
+	int r = rt_attach(c->dev_fd, c->root_fd, "dev", true, e);
 
 	for (size_t i = 0; r == 0 && i < RT_FS_COUNT; i++)
 		if (i != RT_FS_CGROUP)
@@ -422,6 +349,6 @@ int rt_mounts_up(struct rt_child *c, struct err *e)
 	if (r == 0 && has_volume_in_sys(c))
 		r = rt_mounts_in_sys(c, e);
 	if (r == 0 && c->init_mount >= 0)
-		r = attach(c->init_mount, c->root_fd, "dev/.vps-init", false, e);
+		r = rt_attach(c->init_mount, c->root_fd, "dev/.vps-init", false, e);
 	return r < 0 ? r : mount_volumes(c, e);
 }

@@ -30,6 +30,7 @@ struct rt_spec {
 	char cgroup_parent[128];/* the state root's tag */
 	char pool4[32];         /* its pools of addresses, as netns_host_init() takes them; */
 	char pool6[64];         /* "": what the tag makes them */
+	bool arriving;          /* it runs elsewhere until it is committed here: netns_vps.arriving */
 	struct storage_root root;
 
 	/* Boot: argv is the template's init, PID 1. Otherwise argv is run by vps-init as its only

@@ -190,6 +190,7 @@ static const struct member members[] = {
 	TEXT(rt_spec, cgroup_parent, check_cgroup),
 	TEXT(rt_spec, pool4, check_pool4, .flags = MEMBER_OPTIONAL),
 	TEXT(rt_spec, pool6, check_pool6, .flags = MEMBER_OPTIONAL),
+	{ "arriving", &member_flag, AT(rt_spec, arriving), .flags = MEMBER_OPTIONAL | MEMBER_IGNORABLE },
 	{ "root", &member_object, AT(rt_spec, root), ARRAY_SIZE(root_members), NULL, root_members },
 	{ "boot", &member_flag, AT(rt_spec, boot) },
 	{ "tty", &member_flag, AT(rt_spec, tty), .flags = MEMBER_OPTIONAL },

@@ -307,6 +307,7 @@ static int vps_read(struct rt_vps *v, struct err *e)
 		return r;
 	/* Nothing may reach it before it can answer: else connections are reset. */
 	v->network.vps.held = v->restore != NULL;
+	v->network.vps.arriving = v->restore && v->spec->arriving; /* not when it starts anew later */
 	v->resolv_conf = rt_resolv_conf(v->spec);
 	return v->resolv_conf ? 0 : err_code(e, -ENOMEM, "start %s", v->spec->name);
 }

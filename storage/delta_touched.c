@@ -7,9 +7,7 @@
 
 #include <fcntl.h>
 
-enum {
-	OUT,
-	IN,
+enum { /* beside DELTA_IN_PART */
 	GONE_WITH = 2, /* what it lies in */
 	SEEN = 4,      /* in its directory's list */
 	LISTED = 8,    /* a directory */
@@ -63,8 +61,8 @@ static int include_one(struct delta_touched *t, size_t i)
 	const struct delta_item *above;
 	int r = 0;
 
-	while (r == 0 && !(t->in[i] & IN)) {
-		t->in[i] |= IN;
+	while (r == 0 && !(t->in[i] & DELTA_IN_PART)) {
+		t->in[i] |= DELTA_IN_PART;
 		r = t->in[i] & GONE_WITH ? 0 : enqueue(t, i);
 		above = *t->has->item[i].path ? delta_find_above(t->has, t->has->item[i].path) : NULL;
 		if (!above)
@@ -79,7 +77,7 @@ static int include_names(struct delta_touched *t, const struct delta_file *f)
 {
 	int r = 0;
 
-	if (f->first && t->in[f->first - 1] & IN)
+	if (f->first && t->in[f->first - 1] & DELTA_IN_PART)
 		return 0;
 	for (size_t k = f->first; r == 0 && k; k = t->has->item[k - 1].next)
 		r = include_one(t, k - 1);
@@ -356,12 +354,12 @@ static int gather_old(struct delta_touched *t)
 	size_t count = 0;
 
 	for (size_t i = 0; i < t->has->count; i++)
-		count += (t->in[i] & IN) != 0;
+		count += (t->in[i] & DELTA_IN_PART) != 0;
 	t->old.item = calloc(count + 1, sizeof(*t->old.item));
 	if (!t->old.item)
 		return -ENOMEM;
 	for (size_t i = 0; i < t->has->count; i++)
-		if (t->in[i] & IN)
+		if (t->in[i] & DELTA_IN_PART)
 			t->old.item[t->old.count++] = t->has->item[i];
 	return 0;
 }
@@ -402,80 +400,6 @@ int delta_touched_find(struct delta_touched *t, int rootfd, enum storage_delta_k
 		delta_touched_done(t);
 	}
 	return r;
-}
-
-/* ---- the whole again ---- */
-
-static int merge_items(struct delta_touched *t, const struct delta_catalogue *now)
-{
-	struct delta_catalogue *c = t->has;
-	size_t room = c->count + now->count + 1, n = 0, k = 0;
-	struct delta_item *item = calloc(room, sizeof(*item));
-
-	if (!item)
-		return -ENOMEM;
-	for (size_t i = 0; i < c->count; i++) {
-		if (t->in[i] & IN) {
-			free(c->item[i].path);
-			continue;
-		}
-		while (k < now->count && strcmp(now->item[k].path, c->item[i].path) < 0)
-			item[n++] = now->item[k++];
-		item[n++] = c->item[i];
-	}
-	while (k < now->count)
-		item[n++] = now->item[k++];
-	free(c->item);
-	c->item = item;
-	c->count = n;
-	c->room = room;
-	return 0;
-}
-
-/* Files of the part are in it with all their names, and so are not the whole's any more; nor are those that have none. */
-static int merge_files(struct delta_touched *t, struct delta_catalogue *now)
-{
-	struct delta_catalogue *c = t->has;
-	size_t room = c->files + now->files + 1, n = 0, k = 0;
-	struct delta_file **file = calloc(room, sizeof(*file));
-
-	if (!file)
-		return -ENOMEM;
-	for (size_t i = 0; i < c->files; i++) {
-		size_t first = c->file[i]->first;
-
-		if (!first || t->in[first - 1] & IN) {
-			free(c->file[i]->block);
-			free(c->file[i]);
-			continue;
-		}
-		while (k < now->files && delta_by_ino(&now->file[k], &c->file[i]) < 0)
-			file[n++] = now->file[k++];
-		file[n++] = c->file[i];
-	}
-	while (k < now->files)
-		file[n++] = now->file[k++];
-	free(c->file);
-	c->file = file;
-	c->files = n;
-	c->files_room = room;
-	return 0;
-}
-
-int delta_touched_merge(struct delta_touched *t, struct delta_catalogue *now, struct err *e)
-{
-	/* Files first: they are found by their items. */
-	int r = merge_files(t, now);
-
-	now->files = r == 0 ? 0 : now->files;
-	if (r == 0)
-		r = merge_items(t, now);
-	now->count = r == 0 ? 0 : now->count;
-	if (r == 0)
-		r = delta_index(t->has);
-	delta_catalogue_done(now);
-	delta_touched_done(t);
-	return r < 0 ? err_code(e, r, "list the tree") : 0;
 }
 
 void delta_touched_done(struct delta_touched *t)

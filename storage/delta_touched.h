@@ -14,10 +14,12 @@ struct delta_numbers {
 	size_t count;
 };
 
+#define DELTA_IN_PART 1
+
 struct delta_touched {
 	struct delta_catalogue *has; /* the whole; with its index (delta_index()) */
 	struct delta_catalogue old;  /* the part; paths and files are the whole's */
-	unsigned char *in;           /* of each item of the whole: it is in the part */
+	unsigned char *in;           /* of each item of the whole: DELTA_IN_PART and what only the gathering needs */
 	/* Its own, while it is gathered. */
 	struct delta_scan scan;
 	struct parent_cache *cache;
@@ -34,7 +36,7 @@ int delta_touched_find(struct delta_touched *t, int rootfd, enum storage_delta_k
 		       struct delta_catalogue *has, const struct delta_numbers *changed,
 		       const struct delta_numbers *open, size_t open_lists, struct delta_catalogue *ret_now,
 		       struct err *e);
-/* The receiver has `now` in the place of the part: the whole becomes that, `now` is empty. */
+/* delta_merge.c. The receiver has `now` in the place of the part: the whole becomes that, `now` is empty. */
 int delta_touched_merge(struct delta_touched *t, struct delta_catalogue *now, struct err *e);
 void delta_touched_done(struct delta_touched *t);
 

@@ -10,6 +10,7 @@
  */
 struct storage_sum;
 
+/* The caller frees it. */
 int storage_sum_new(struct storage_sum **ret, struct err *e);
 void storage_sum_add(struct storage_sum *s, const void *data, size_t len);
 /* Nothing can be added afterwards. */

@@ -134,7 +134,9 @@ static int all_used(struct sup_daemon *d, struct used *u, struct err *e)
 
 	for (size_t i = 0; r == 0 && i < d->count; i++)
 		r = used_add(u, d->vps[i]->addr, d->vps[i]->addr_count);
-	return r < 0 ? err_code(e, r, "read the addresses in use") : 0;
+	if (r < 0)
+		return err_code(e, r, "read the addresses in use");
+	return u->count ? 0 : network_choose_pools(d, e);
 }
 
 /* What an interface of this name has from the pool stays its own when it is described anew. */

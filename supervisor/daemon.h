@@ -134,16 +134,22 @@ void daemon_sweep(struct sup_daemon *d, const char *name);
 void daemon_hello(struct sup_vps *v);
 
 /* vps.c */
+/* The daemon's own; NULL: there is none of that name. */
 struct sup_vps *vps_find(struct sup_daemon *d, const char *name);
 /* As vps_find(); fills "no VPS named …" with near names as the hint. */
 struct sup_vps *vps_get(struct sup_daemon *d, const char *name, struct err *e);
+/* A new one, known by that name from now on; nothing is on the disk yet. ERR_EXISTS, -ENOMEM. */
 int vps_add(struct sup_daemon *d, const char *name, struct sup_vps **ret, struct err *e);
+/* It is forgotten and freed: who waits for it is told that it is gone. */
 void vps_remove(struct sup_vps *v);
+/* The name alone; that it is free was seen before. */
 int vps_rename(struct sup_vps *v, const char *name, struct err *e);
 /* Reads the config again; what is wrong with it goes to v->config_error too. */
 int vps_load(struct sup_vps *v, struct err *e);
+/* lib/vps/NAME/last, how it ended, into v->end; what cannot be read is left out. Saved without fsync(2). */
 void vps_load_end(struct sup_vps *v);
 void vps_save_end(struct sup_vps *v);
+/* As `vps list` and `vps status` show it; the caller's. */
 json_t *vps_json(const struct sup_vps *v);
 /* "exit 1", "signal SIGKILL", …; NULL when it never ran. */
 const char *vps_end_text(const struct sup_end *end, char *buf, size_t size);

@@ -118,6 +118,28 @@ static const char *kept_path(const struct host_root *root, char path[512])
 	return path;
 }
 
+static const char *chosen_path(const struct host_root *root, char path[512])
+{
+	snprintf(path, 512, "%s/pools", root->lib);
+	return path;
+}
+
+/* Where nothing is said, what was chosen holds. */
+static int add_chosen(struct hostconf *c, const struct host_root *root, struct err *e)
+{
+	struct hostconf chosen;
+	char path[512];
+	int r = read_file(&chosen, chosen_path(root, path), e);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(keys); i++) {
+		char *at = (char *)c + keys[i].offset;
+
+		if (!*at && keys[i].check)
+			strcpy(at, (const char *)&chosen + keys[i].offset);
+	}
+	return r;
+}
+
 int hostconf_in_force(struct hostconf *c, const struct host_root *root, struct err *e)
 {
 	char path[512], boot[37] = "";
@@ -128,6 +150,8 @@ int hostconf_in_force(struct hostconf *c, const struct host_root *root, struct e
 	r = read_file(c, path, e);
 	if (r == 0 && *c->boot)
 		r = err_set(e, ERR_USAGE, "%s: boot is nothing to be set", path);
+	if (r == 0)
+		r = add_chosen(c, root, e);
 	if (r < 0)
 		return r;
 	if (read_file(&kept, kept_path(root, path), e) < 0) {
@@ -144,23 +168,37 @@ int hostconf_in_force(struct hostconf *c, const struct host_root *root, struct e
 	return 0;
 }
 
-void hostconf_keep(struct hostconf *c, const struct host_root *root)
+static int write_file(const struct hostconf *c, const char *path, bool durable)
 {
 	cleanup_buf struct buf b = { 0 };
-	char path[512];
 	int r = 0;
 
-	proc_boot_id(c->boot);
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(keys); i++) {
 		const char *value = (const char *)c + keys[i].offset;
 
 		if (*value)
 			r = buf_addf(&b, "%s = %s\n", keys[i].key, value);
 	}
-	if (r == 0)
-		r = fd_replace_file_at(AT_FDCWD, kept_path(root, path), b.data, b.len, 0600, false);
+	return r < 0 ? r : fd_replace_file_at(AT_FDCWD, path, b.data, b.len, 0600, durable);
+}
+
+void hostconf_keep(struct hostconf *c, const struct host_root *root)
+{
+	char path[512];
+	int r;
+
+	proc_boot_id(c->boot);
+	r = write_file(c, kept_path(root, path), false);
 	if (r < 0)
-		log_warn("write %s: %s", kept_path(root, path), strerrordesc_np(-r));
+		log_warn("write %s: %s", path, strerrordesc_np(-r));
+}
+
+int hostconf_remember(const struct hostconf *chosen, const struct host_root *root, struct err *e)
+{
+	char path[512];
+	int r = write_file(chosen, chosen_path(root, path), true);
+
+	return r < 0 ? err_code(e, r, "write %s", path) : 0;
 }
 
 void hostconf_forget(const struct host_root *root)

@@ -30,4 +30,8 @@ int hostconf_in_force(struct hostconf *c, const struct host_root *root, struct e
 void hostconf_keep(struct hostconf *c, const struct host_root *root);
 void hostconf_forget(const struct host_root *root);
 
+/* Pools that were chosen because the state root's first choice is in the way of the host's routes: lib/pools, which
+ * holds from now on where lib/vpsd.conf says nothing. */
+int hostconf_remember(const struct hostconf *chosen, const struct host_root *root, struct err *e);
+
 #endif

@@ -156,6 +156,7 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 	if (r == 0)
 		r = rt_spec_from_config(s, v->name, &v->config, &t, e);
 	s->root.ephemeral = v->ephemeral;
+	s->arriving = v->arriving != NULL;
 	if (r == 0)
 		r = network_resolve(v->d, &s->limits, e);
 	if (r == 0)

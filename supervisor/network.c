@@ -29,6 +29,7 @@ struct sup_network {
 	struct netns_watch *watch;
 	sd_event_source *source;
 	bool up;
+	bool chosen; /* the pools were looked for once in our life, which a busy `vps run` need not pay again */
 	struct dns *dns;
 	bool dns_warned;
 };
@@ -142,18 +143,6 @@ static void start_dns(struct sup_network *n)
 	n->dns_warned = r < 0;
 }
 
-static int bring_up(struct sup_network *n, struct err *e)
-{
-	const struct netns_vps **list;
-	struct rt_network *all;
-	size_t count = gather(n->d, &all, &list);
-	int r;
-
-	r = netns_host_up(&n->host, list, count, e);
-	release_all(all, list, count);
-	return r;
-}
-
 static void attach_all(const struct sup_network *n, const struct netns_vps **list, size_t count)
 {
 	struct err e;
@@ -251,14 +240,11 @@ int network_prepare(struct sup_vps *v, const struct config *c, struct err *e)
 			stop_dns(n); /* ours is not in the way: it is the gateway's alone */
 		r = netns_publish_is_free(&mine.publish[i], e);
 	}
-	/* One that comes running may come from a state root of this very host, where it has them until then. */
-	if (r == 0 && !v->arriving)
-		r = netns_publish_elsewhere(&n->host, mine.publish, mine.vps.publish_count, e);
 	rt_network_done(&mine);
 	n->linger = sd_event_source_disable_unref(n->linger);
 	if (r == 0 && !n->up) {
 		hostconf_keep(&n->conf, &n->d->root);
-		r = bring_up(n, e);
+		r = netns_host_up(&n->host, NULL, 0, e); /* who is about to start brings its own entries */
 	}
 	if (r == 0)
 		n->up = true;
@@ -399,6 +385,47 @@ void network_mend(struct sup_daemon *d)
 	release_all(all, list, count);
 }
 
+/* Text of a pool that was left to us, or "". */
+static void take_choice(const struct netns_addr *gw, const char *said, char *ret, size_t size)
+{
+	struct netns_addr net = netns_addr_net(gw);
+	char text[64];
+
+	snprintf(ret, size, "%s", *said || !gw->family ? "" : netns_addr_format(&net, text));
+}
+
+static const char *or_null(const char *pool)
+{
+	return *pool ? pool : NULL;
+}
+
+int network_choose_pools(struct sup_daemon *d, struct err *e)
+{
+	struct sup_network *n = d->network;
+	struct hostconf *c = &n->conf, chosen = { 0 };
+	struct netns_host host;
+	int r;
+
+	if (n->up || n->chosen || (*c->pool4 && *c->pool6))
+		return 0;
+	r = netns_host_choose(&host, d->root.tag, or_null(c->pool4), or_null(c->pool6), e);
+	if (r > 0) {
+		take_choice(&host.gw4, c->pool4, chosen.pool4, sizeof(chosen.pool4));
+		take_choice(&host.gw6, c->pool6, chosen.pool6, sizeof(chosen.pool6));
+		r = hostconf_remember(&chosen, &d->root, e);
+	}
+	if (r < 0)
+		return r;
+	if (*chosen.pool4)
+		strcpy(c->pool4, chosen.pool4);
+	if (*chosen.pool6)
+		strcpy(c->pool6, chosen.pool6);
+	n->host.gw4 = host.gw4;
+	n->host.gw6 = host.gw6;
+	n->chosen = true;
+	return 0;
+}
+
 int network_init(struct sup_daemon *d, struct err *e)
 {
 	struct sup_network *n = calloc(1, sizeof(*n));
@@ -412,8 +439,7 @@ int network_init(struct sup_daemon *d, struct err *e)
 	if (r == 0 && !*n->conf.pool6 && !netns_has_ipv6())
 		snprintf(n->conf.pool6, sizeof(n->conf.pool6), "none");
 	if (r == 0)
-		r = netns_host_init(&n->host, d->root.tag, *n->conf.pool4 ? n->conf.pool4 : NULL,
-				    *n->conf.pool6 ? n->conf.pool6 : NULL, e);
+		r = netns_host_init(&n->host, d->root.tag, or_null(n->conf.pool4), or_null(n->conf.pool6), e);
 	if (r < 0) {
 		free(n);
 		return r;

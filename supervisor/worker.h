@@ -53,13 +53,15 @@ extern const char *const worker_other;
 const char *job_text(json_t *job, const char *key);
 
 /* One line for vpsd (jobs.h); takes it over. */
+/* Tells vpsd a line; takes the reference over. When vpsd is gone, the job counts as cancelled. */
 void worker_say(json_t *line);
 /* True when the job is to be undone. */
+/* vpsd has asked for the end, or is gone. */
 bool worker_cancelled(void);
 /* A storage_progress: tells vpsd, at most ten times a second; non-zero when cancelled. */
 int worker_progress(void *ctx, const char *stage, uint64_t done, uint64_t total);
 
-/* An fd of lib/vps. */
+/* An fd of lib/vps, the caller's. */
 int worker_open_vps(json_t *job, struct err *e);
 
 #endif

@@ -5,6 +5,7 @@
 # leaves the VPS's files and what it was suspended in.
 load ../lib
 load ../cli/inside
+load points
 
 setup_file() {
 	root_new
@@ -27,28 +28,6 @@ setup() {
 	give_counter web
 	vps start web
 	wait_until 20 counts_past web 2
-}
-
-teardown() {
-	unset VPS_FAULT
-	vps_clean
-	daemon_stop
-}
-
-points() {
-	grep "^$1\." "$TRACE" | grep -v '\.after$'
-}
-
-lib() {
-	echo "$VPS_ROOT/lib/vps/web"
-}
-
-# under POINT:ACTION: the vpsd that comes next has this fault.
-under() {
-	daemon_stop
-	export VPS_FAULT=$1
-	vps list >/dev/null
-	unset VPS_FAULT
 }
 
 files_are() {

@@ -4,6 +4,7 @@
 # states that may come out of anything.
 load ../lib
 load ../cli/inside
+load points
 
 setup_file() {
 	root_new
@@ -36,28 +37,6 @@ share() {
 	else
 		cat "$(group_file web cpu cpu.cfs_quota_us)" "$(group_file web cpu cpu.shares)"
 	fi
-}
-
-teardown() {
-	unset VPS_FAULT
-	vps_clean
-	daemon_stop
-}
-
-points() {
-	grep "^$1\." "$TRACE" | grep -v '\.after$'
-}
-
-lib() {
-	echo "$VPS_ROOT/lib/vps/web"
-}
-
-# under POINT:ACTION: the vpsd that comes next, and all that it starts, has this fault.
-under() {
-	daemon_stop
-	export VPS_FAULT=$1
-	vps list >/dev/null
-	unset VPS_FAULT
 }
 
 # The VPS runs with the fault in its monitor.

@@ -123,3 +123,30 @@ pools() { # LINE...: vpsd comes up with these
 	rm "$file"
 	succeeds vps list
 }
+
+@test "a default pool that the host has a network in gives way to another, for good" {
+	pools
+	vps create taken
+	vps start taken
+	first=$(gateway4)
+	vps stop --force taken
+	for name in taken a new; do vps destroy --force "$name"; done
+	daemon_stop
+	in_net ip link add lan2 type veth peer name lan3
+	in_net ip addr add "${first%.*}.200/24" dev lan2
+	in_net ip link set lan2 up
+	vps create free
+	vps start free
+	second=$(gateway4)
+	assert_equal "$(ip4 free)" "${second%.*}.2"
+	[ "$second" != "$first" ]
+	serve free
+	assert_equal "$(host_gets "$(ip4 free)" 80)" "page of free"
+	in_net ip link del lan2
+	vps stop --force free
+	vps destroy free
+	daemon_stop
+	vps create later
+	assert_equal "$(ip4 later)" "${second%.*}.2"
+	vps destroy later
+}

@@ -186,7 +186,7 @@ static int parse_with(const char *member, const char *value, bool in_root, struc
 }
 
 /* What an older vpsd may not have written, and a VPS starts the same without. */
-static const char *const optional[] = { "pool4", "pool6", "tty", "user", "cwd", "features", "mounts",
+static const char *const optional[] = { "pool4", "pool6", "arriving", "tty", "user", "cwd", "features", "mounts",
 					"dns", "search", "may_ignore" };
 
 static bool is_optional(const char *member)
