@@ -31,6 +31,7 @@ static void parse(const char *line, uint64_t rss, uint64_t page, struct ckpt_fla
 	f->droppable = strstr(line, " dp");
 	f->no_reserve = strstr(line, " nr");
 	f->sealed = strstr(line, " sl");
+	f->for_reading = !strstr(line, " mw");
 	f->huge = strstr(line, " ht") && page ? (uint32_t)__builtin_ctzll(page) : 0;
 	for (size_t i = 0; i < ARRAY_SIZE(known); i++) {
 		if (!strstr(line, known[i].name))

@@ -31,6 +31,7 @@ struct ckpt_flag {
 	uint32_t huge;           /* as in Area */
 	bool no_reserve;         /* MAP_NORESERVE */
 	bool sealed;             /* mseal(2), Linux 6.10 */
+	bool for_reading;        /* it can never be written to */
 	const char *refused;     /* why it cannot be saved, or NULL */
 };
 
