@@ -66,6 +66,7 @@ struct console {
 static int expect(const struct rt_vps *v, struct console *c, const char *word, struct err *e)
 {
 	uint64_t end = now_monotonic_us() + WAIT_MS * 1000;
+	const char *fault;
 	char line[64];
 
 	snprintf(line, sizeof(line), "%s\r\n", word);
@@ -85,6 +86,10 @@ static int expect(const struct rt_vps *v, struct console *c, const char *word, s
 		if (strstr(c->text, "failed:") && strstr(c->text, "bad\r\n"))
 			return err_set(e, ERR_FAIL, "it has found a fault");
 	}
+	/* Of what was found before, too, it is to be said what. */
+	fault = strstr(c->text, "failed:");
+	if (fault)
+		return err_set(e, ERR_FAIL, "before \"%s\" it said: %.*s", word, (int)strcspn(fault, "\r"), fault);
 	c->len = 0;
 	memset(c->text, 0, sizeof(c->text));
 	return 0;
