@@ -171,15 +171,17 @@ uint64_t now_realtime_us(void)
 
 struct wait_limit wait_limit(uint64_t us)
 {
-	return (struct wait_limit){ us, now_monotonic_us() };
+	return (struct wait_limit){ us, now_monotonic_us(), now_us(CLOCK_THREAD_CPUTIME_ID) };
 }
 
 bool wait_limit_is_over(struct wait_limit *l, uint64_t most_us)
 {
-	uint64_t now = now_monotonic_us(), past = now - l->last_us;
+	uint64_t now = now_monotonic_us(), ran = now_us(CLOCK_THREAD_CPUTIME_ID), past = now - l->last_us;
 
+	most_us += ran - l->ran_us;
 	past = past < most_us ? past : most_us;
 	l->last_us = now;
+	l->ran_us = ran;
 	l->left_us -= past < l->left_us ? past : l->left_us;
 	return l->left_us == 0;
 }

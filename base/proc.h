@@ -46,12 +46,12 @@ uint64_t now_boottime_us(void);
 uint64_t now_realtime_us(void);
 
 /*
- * How long somebody is waited for who is looked at again and again. What goes by between two looks counts for `most_us`,
- * what is slept in between and some more: where a machine stands still, as virtual ones do for seconds, so does who is waited
- * for, and a clock that has run on says nothing about him.
+ * How long somebody is waited for who is looked at again and again, by one thread. What goes by between two looks counts for
+ * `most_us`, what is slept in between and some more, and for as long as the looks took: where a machine stands still, as
+ * virtual ones do for seconds, so does who is waited for, and a clock that has run on says nothing about him.
  */
 struct wait_limit {
-	uint64_t left_us, last_us;
+	uint64_t left_us, last_us, ran_us;
 };
 struct wait_limit wait_limit(uint64_t us);
 bool wait_limit_is_over(struct wait_limit *l, uint64_t most_us); /* asked after each look */

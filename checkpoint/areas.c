@@ -33,22 +33,16 @@ bool ckpt_shmem_is_sysv(int fd)
 	return readlink(path, link, sizeof(link) - 1) > 0 && strncmp(link, "/SYSV", 5) == 0;
 }
 
-/* Attached for reading only (shmat(2)), and not merely protected. */
-static bool is_read_only(pid_t pid, uint64_t start)
+/* Attached for reading only (shmat(2)), and not merely protected: as it is at the stop, of which it is read once a process,
+ * since a segment may be in a thousand pieces. */
+static bool is_read_only(struct ckpt_dump *d, pid_t pid, const struct ckpt_map *l)
 {
-	char path[64], line[4600];
-	cleanup_fclose FILE *f = NULL;
-	unsigned long at = 0, from, end;
+	const struct ckpt_flag *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)pid);
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &from, &end) == 2)
-			at = from;
-		else if (at == start && strncmp(line, "VmFlags:", 8) == 0)
-			return !strstr(line, " mw");
-	}
-	return true;
+	if (d->attached_of != pid && ckpt_flags_read(&d->attached, pid) == 0)
+		d->attached_of = pid;
+	f = ckpt_flags_find(&d->attached, pid, l);
+	return !f || !f->may_write;
 }
 
 /* Nobody else can lock it, and these locks are gone with the fds. */
@@ -172,7 +166,7 @@ static int unnamed_area(struct ckpt_dump *d, const struct ckpt_task *k, const st
 	id = ckpt_shmem_add(d, fd, "", e);
 	a->shmem = id > 0 ? (uint32_t)id : 0;
 	if (id > 0 && d->tree.shmems[id - 1]->sysv && !(a->prot & PROT_WRITE))
-		a->read_only = is_read_only(k->pid, l->start);
+		a->read_only = is_read_only(d, k->pid, l);
 	return id < 0 ? id : 0;
 }
 

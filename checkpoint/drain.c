@@ -17,6 +17,7 @@
 #define QUIET_US 1000000 /* in which none ends */
 #define WHOLE_US 5000000
 #define PAUSE_NS 200000
+#define AWAY_US 20000 /* between two looks at most, where nobody stands still */
 
 /* Whether anybody on this host has asynchronous I/O set up; as a rule nobody. */
 static bool any_contexts(void)
@@ -78,18 +79,19 @@ static int look(struct ckpt_dump *d, bool contexts, struct sight *ret, struct er
 
 /* For how long it is worth it: they may end one after the other. */
 struct patience {
-	uint64_t fewest, quiet, end;
+	uint64_t fewest;
+	struct wait_limit quiet, whole;
 };
 
 static bool is_patient(struct patience *p, const struct sight *s, int r)
 {
-	uint64_t now = now_monotonic_us();
+	bool over = wait_limit_is_over(&p->whole, AWAY_US);
 
 	if (r == -EAGAIN || (r >= 0 && s->all < p->fewest))
-		p->quiet = now + QUIET_US;
+		p->quiet = wait_limit(QUIET_US);
 	if (r >= 0 && s->all < p->fewest)
 		p->fewest = s->all;
-	return now < p->quiet && now < p->end;
+	return !wait_limit_is_over(&p->quiet, AWAY_US) && !over;
 }
 
 /* As long as requests end while they are looked at, nothing is known. */
@@ -101,8 +103,7 @@ static bool is_busy(int r)
 /* Over when nothing has changed while all were served: what ends meanwhile may be news for who was so before. */
 static int wait_for_all(struct ckpt_dump *d, bool contexts, struct err *e)
 {
-	uint64_t start = now_monotonic_us();
-	struct patience p = { UINT64_MAX, start + QUIET_US, start + WHOLE_US };
+	struct patience p = { UINT64_MAX, wait_limit(QUIET_US), wait_limit(WHOLE_US) };
 	struct sight now, before;
 	int r = look(d, contexts, &now, e);
 	bool over = false;

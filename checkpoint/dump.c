@@ -95,6 +95,7 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_ahead_done(&d->ahead);
 	ckpt_collect_done(&d->files);
 	ckpt_flags_done(&d->flags);
+	ckpt_flags_done(&d->attached);
 	ckpt_copy_done(&d->copy);
 	ckpt_copy_done(&d->heritage);
 	ckpt_ghosts_done(d);

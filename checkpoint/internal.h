@@ -65,6 +65,8 @@ struct ckpt_dump {
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
+	struct ckpt_flags attached; /* read at the stop, last of `attached_of` (areas.c) */
+	pid_t attached_of;
 	struct ckpt_ahead ahead;
 	struct ckpt_lookout *lookout; /* looks at what stands still; NULL */
 	const struct ckpt_looked_place *program; /* one that may be executed; NULL */

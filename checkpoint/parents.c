@@ -39,6 +39,7 @@ static int ring_open(struct ring *r, int cpu)
 {
 	struct perf_event_attr attr = {
 		.type = PERF_TYPE_SOFTWARE, .size = sizeof(attr), .config = PERF_COUNT_SW_DUMMY, .task = 1,
+		.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED,
 	};
 	void *at;
 
@@ -123,11 +124,23 @@ static bool ring_read(struct ring *r, void (*each)(void *arg, pid_t parent), voi
 	return all;
 }
 
+/*
+ * The kernel takes a processor that is switched off its events away (perf_event_exit_cpu()), and does not give them back: it
+ * says nothing more when it is on again, though there are as many as before. Their time stands still.
+ */
+static bool ring_lives(const struct ring *r)
+{
+	uint64_t before[2], now[2]; /* its value, which is none, and how long it was there */
+
+	return read(r->fd, before, sizeof(before)) == sizeof(before) && read(r->fd, now, sizeof(now)) == sizeof(now) &&
+	       now[1] > before[1];
+}
+
 bool ckpt_parents_read(struct ckpt_parents *p, void (*each)(void *arg, pid_t parent), void *arg)
 {
 	bool all = is_online(p->count);
 
 	for (size_t i = 0; i < p->count; i++)
-		all = ring_read(&p->rings[i], each, arg) && all;
+		all = ring_read(&p->rings[i], each, arg) && ring_lives(&p->rings[i]) && all;
 	return all;
 }

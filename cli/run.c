@@ -3,6 +3,8 @@
 
 #include "base/macro.h"
 
+#define STOP_WAIT_US 20000000
+
 /* -v HOST:GUEST[:ro] is the setting `mount`; the host's path becomes absolute here, where the
  * caller's directory is known. */
 static int add_mount(json_t *settings, const char *word, struct err *e)
@@ -30,6 +32,15 @@ static int add_mount(json_t *settings, const char *word, struct err *e)
 		       0;
 }
 
+/* The command's end is told before all is undone: who kept the VPS finds it stopped. It may be gone, or started again. */
+static void await_stop(struct cli *c, const char *name)
+{
+	struct err ignored;
+
+	cli_call(c, "Wait", json_pack("{s:s, s:s, s:I}", "name", name, "state", "stopped", "timeout_us",
+				      (json_int_t)STOP_WAIT_US), NULL, &ignored);
+}
+
 int cmd_run(struct cli *c, struct err *e)
 {
 	const char *word;
@@ -49,6 +60,8 @@ int cmd_run(struct cli *c, struct err *e)
 				   "template", cli_option(c, "template"), "settings", settings,
 				   "argv", exec_command(c), "remove", cli_has(c, "rm")),
 			 cli_has(c, "tty"), name, e);
+	if (r == 0 && !cli_has(c, "rm") && *name)
+		await_stop(c, name);
 	if (r == 0 && !cli_has(c, "rm") && !cli_option(c, "name") && isatty(2) && *name)
 		fprintf(stderr, "vps: its files are kept in %s (vps destroy %s removes them)\n",
 			name, name);

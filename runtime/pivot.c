@@ -6,6 +6,7 @@
  * tenant's first takes it away and waits, while that one goes on as soon as no path leads there any more.
  */
 #include "base/rawcall.h"
+#include "base/step.h"
 #include "runtime/internal.h"
 
 #include <errno.h>
@@ -25,12 +26,14 @@ static pid_t beside_pid = -1; /* as long as it is there */
 static struct {
 	_Alignas(16) char stack[16384];
 	int error; /* of what it did; as of umount2(2), negative */
+	bool idle; /* it ends before it has done anything */
 } beside;
 
 /* Nothing of the C library, whose thread data are the other process's. */
 __attribute__((noreturn, used, no_sanitize("address", "undefined"))) static void let_go(void)
 {
-	__atomic_store_n(&beside.error, (int)SYS(umount2, ".", MNT_DETACH), __ATOMIC_RELEASE);
+	if (!beside.idle)
+		__atomic_store_n(&beside.error, (int)SYS(umount2, ".", MNT_DETACH), __ATOMIC_RELEASE);
 	for (;;)
 		SYS(exit, 0);
 }
@@ -44,8 +47,10 @@ static pid_t begin(void)
 		.flags = CLONE_VM, .set_tid = (uint64_t)(uintptr_t)&number, .set_tid_size = 1,
 		.stack = (uint64_t)(uintptr_t)beside.stack, .stack_size = sizeof(beside.stack),
 	};
+	struct err ignored;
 	long pid;
 
+	beside.idle = fault_point("pivot", "beside", &ignored) < 0;
 	__asm__ volatile("syscall\n\t"
 			 "test %%rax, %%rax\n\t"
 			 "jnz 1f\n\t"
@@ -85,6 +90,24 @@ static int is_gone(const struct rt_child *c, struct err *e)
 	return own.stx_mnt_id == top.stx_mnt_id;
 }
 
+/* It may be killed (by the kernel, for want of memory) before it has done it. */
+static int await_gone(const struct rt_child *c, struct err *e)
+{
+	int r;
+
+	/* Some microseconds; there is nothing that tells. */
+	while ((r = is_gone(c, e)) == 0 && error() == 0) {
+		if (beside_pid > 0 && waitpid(beside_pid, NULL, __WALL | WNOHANG) == beside_pid) {
+			beside_pid = -1;
+			r = is_gone(c, e);
+			if (r == 0 && error() == 0 && umount2(".", MNT_DETACH) < 0)
+				return err_sys(e, "let go of the host's root");
+		}
+		sched_yield();
+	}
+	return r;
+}
+
 int rt_pivot(struct rt_child *c, struct err *e)
 {
 	int r;
@@ -98,9 +121,7 @@ int rt_pivot(struct rt_child *c, struct err *e)
 	beside_pid = begin();
 	if (beside_pid < 0 && umount2(".", MNT_DETACH) < 0)
 		return err_sys(e, "let go of the host's root");
-	/* Some microseconds; there is nothing that tells. */
-	while ((r = is_gone(c, e)) == 0 && error() == 0)
-		sched_yield();
+	r = await_gone(c, e);
 	if (r == 0)
 		r = err_code(e, error(), "let go of the host's root");
 	if (r < 0)

@@ -59,7 +59,7 @@ void conn_close(struct client_conn *c)
 	if (c->uid == 0)
 		fd_close(&c->fd);
 	else
-		foreign_hang_up(TAKE_FD(c->fd));
+		foreign_hang_up(c->uid, TAKE_FD(c->fd));
 	if (call) {
 		c->call = NULL;
 		call_forget_client(call);
@@ -244,8 +244,7 @@ static bool conn_read(struct client_conn *c)
 		return false;
 	if (!fds_are_good(c, fds, nfds)) {
 		log_warn("client %d (uid %u) sends files that are not for us: closed", (int)c->pid, c->uid);
-		while (nfds > 0)
-			foreign_close(fds[--nfds]);
+		foreign_close(c->uid, fds, nfds);
 		conn_close(c);
 	} else if (frames_feed(&c->in, data, (size_t)n, fds, nfds) < 0) {
 		log_warn("client %d (uid %u) sends too much: closed", (int)c->pid, c->uid);
@@ -287,7 +286,7 @@ int conn_new(struct server *s, int fd, pid_t pid, uid_t uid, gid_t gid)
 	int r;
 
 	if (!c) {
-		foreign_hang_up(fd);
+		foreign_hang_up(uid, fd);
 		return -ENOMEM;
 	}
 	*c = (struct client_conn){ .server = s, .fd = fd, .pid = pid, .uid = uid, .gid = gid };

@@ -5,11 +5,13 @@
 #include "base/log.h"
 #include "base/macro.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -49,41 +51,94 @@ bool foreign_is_good(int fd)
 	return S_ISFIFO(st.stx_mode) || S_ISCHR(st.stx_mode);
 }
 
+/* Under way; the list is everybody's. */
+struct closing {
+	struct closing *next;
+	uid_t uid;
+	size_t count;
+	int fds[];
+};
+static struct closing *closings;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void enlist(struct closing *c)
+{
+	pthread_mutex_lock(&lock);
+	c->next = closings;
+	closings = c;
+	pthread_mutex_unlock(&lock);
+}
+
+static void strike(struct closing *c)
+{
+	struct closing **at = &closings;
+
+	pthread_mutex_lock(&lock);
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	pthread_mutex_unlock(&lock);
+	free(c);
+}
+
+size_t foreign_closing(uid_t uid)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&lock);
+	for (const struct closing *c = closings; c; c = c->next)
+		n += c->uid == uid;
+	pthread_mutex_unlock(&lock);
+	return n;
+}
+
 static void *run(void *arg)
 {
-	close((int)(intptr_t)arg);
+	struct closing *c = arg;
+
+	for (size_t i = 0; i < c->count; i++)
+		close(c->fds[i]);
+	strike(c);
 	return NULL;
 }
 
-void foreign_close(int fd)
+void foreign_close(uid_t uid, const int *fds, size_t count)
 {
+	struct closing *c = malloc(sizeof(*c) + count * sizeof(*fds));
 	pthread_attr_t attr;
 	pthread_t thread;
 	sigset_t all, was;
 	int r;
 
-	if (fd < 0)
+	if (!c) {
+		log_warn("a client's files stay open: %s", strerrordesc_np(ENOMEM));
 		return;
+	}
+	*c = (struct closing){ .uid = uid, .count = count };
+	memcpy(c->fds, fds, count * sizeof(*fds));
+	enlist(c);
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
 	pthread_attr_setstacksize(&attr, KIB(64));
 	pthread_sigmask(SIG_SETMASK, &all, &was);
-	r = pthread_create(&thread, &attr, run, (void *)(intptr_t)fd);
+	r = pthread_create(&thread, &attr, run, c);
 	pthread_sigmask(SIG_SETMASK, &was, NULL);
 	pthread_attr_destroy(&attr);
-	if (r != 0)
-		log_warn("a client's file stays open: %s", strerrordesc_np(r));
+	if (r == 0)
+		return;
+	log_warn("a client's files stay open: %s", strerrordesc_np(r));
+	strike(c);
 }
 
-void foreign_hang_up(int sock)
+void foreign_hang_up(uid_t uid, int sock)
 {
 	char any;
 
 	/* Nothing more comes from here on. */
 	shutdown(sock, SHUT_RDWR);
 	if (recv(sock, &any, sizeof(any), MSG_PEEK | MSG_DONTWAIT) > 0)
-		foreign_close(sock);
+		foreign_close(uid, &sock, 1);
 	else
 		close(sock);
 }

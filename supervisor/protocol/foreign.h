@@ -3,6 +3,8 @@
 #define SUPERVISOR_PROTOCOL_FOREIGN_H
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
 
 /*
  * Open files that a user sends. close(2) of some waits for as long as their owner likes, and vpsd has one thread for all:
@@ -13,10 +15,13 @@
  * owner could leave unanswered. */
 bool foreign_is_good(int fd);
 
-/* Closes it in a thread of its own. */
-void foreign_close(int fd);
+/* Closes what this user has sent, one after the other, in a thread of its own. */
+void foreign_close(uid_t uid, const int *fds, size_t count);
 
 /* The same of the connection that such files come by, when some are still in it. */
-void foreign_hang_up(int sock);
+void foreign_hang_up(uid_t uid, int sock);
+
+/* How many threads close what this user has sent: he is to have no more by and by. */
+size_t foreign_closing(uid_t uid);
 
 #endif

@@ -48,10 +48,11 @@ size_t server_clients(const struct server *s)
 	return s->client_count;
 }
 
-/* Root's connections are counted apart: users cannot keep the administrator out. */
+/* Root's connections are counted apart: users cannot keep the administrator out. Of a user those count, too, whose files are
+ * still being closed. */
 static bool has_room(const struct server *s, uid_t uid)
 {
-	size_t same = 0, users = 0;
+	size_t same = uid ? foreign_closing(uid) : 0, users = 0;
 
 	for (const struct client_conn *c = s->clients; c; c = c->next) {
 		same += c->uid == uid;
@@ -80,7 +81,7 @@ int server_add(struct server *s, int fd)
 		r = -EUSERS;
 	}
 	if (r < 0) {
-		foreign_hang_up(fd);
+		foreign_hang_up(uid, fd);
 		return r;
 	}
 	return conn_new(s, fd, pid, uid, gid);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tests/checkpoint/alter.h"
 
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/image/image.h"
 
 #include <errno.h>
@@ -8,8 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HOUR_NS 3600000000000ull
+
 struct alteration {
-	const char *from, *to;
+	const char *from, *to; /* of paths */
+	const char *clock;     /* or NULL */
 	int count;
 };
 
@@ -98,6 +102,12 @@ static int copy_pages(struct ckpt_reader *r, const struct ckpt_record *rec, stru
 	return n;
 }
 
+static void advance(Ckpt__Header *h, struct alteration *a)
+{
+	*(strcmp(a->clock, "monotonic") == 0 ? &h->monotonic_ns : &h->boottime_ns) += HOUR_NS;
+	a->count++;
+}
+
 static int copy_record(struct ckpt_reader *r, struct ckpt_record *rec, struct ckpt_writer *w, struct alteration *a,
 		       struct err *e)
 {
@@ -107,27 +117,39 @@ static int copy_record(struct ckpt_reader *r, struct ckpt_record *rec, struct ck
 	if (rec->type == CKPT_REC_PAGES)
 		return copy_pages(r, rec, w, e);
 	m = ckpt_record_take(rec);
-	alter(m, a);
+	if (!a->clock)
+		alter(m, a);
+	else if (rec->type == CKPT_REC_HEADER)
+		advance(m, a);
 	n = ckpt_write_message(w, (enum ckpt_record_type)rec->type, rec->id, m, e);
 	protobuf_c_message_free_unpacked(m, NULL);
 	return n;
 }
 
-int alter_image(int in, int out, const char *from, const char *to, struct err *e)
+static int copy_image(int in, int out, struct alteration *a, struct err *e)
 {
 	struct ckpt_reader *r = ckpt_reader_new(in, e);
 	struct ckpt_writer *w = r ? ckpt_writer_new(out, CKPT_COMPRESS_LZ4, e) : NULL;
-	struct alteration a = { from, to, 0 };
 	struct ckpt_record rec;
 	int n = w ? ckpt_read(r, &rec, e) : -EIO;
 
 	while (n > 0) {
-		n = copy_record(r, &rec, w, &a, e);
+		n = copy_record(r, &rec, w, a, e);
 		n = n < 0 ? n : ckpt_read(r, &rec, e);
 	}
 	if (n == 0)
 		n = ckpt_write_end(w, false, e);
 	ckpt_writer_free(w);
 	ckpt_reader_free(r);
-	return n < 0 ? n : a.count;
+	return n < 0 ? n : a->count;
+}
+
+int alter_image(int in, int out, const char *from, const char *to, struct err *e)
+{
+	return copy_image(in, out, &(struct alteration){ .from = from, .to = to }, e);
+}
+
+int alter_clock(int in, int out, const char *clock, struct err *e)
+{
+	return copy_image(in, out, &(struct alteration){ .clock = clock }, e);
 }

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * drive [-efFklLNoptRx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
+ * drive [-CefFklLNoptRx] [-a FROM=TO]... [-d DEVICE] [-H SCRIPT] [-n TIMES] [-m ROUNDS] [-c none|lz4|zstd] [-s] [-i TEXT] PROGRAM...: each static PROGRAM
  * (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told to verify.
  * TAP, one line a program. -m ROUNDS: memory is sent in rounds before. -p: both ways out of each phase are
  * taken. -l: in the round right before the stop the program is told "late", and has until it says "changed" to change
  * whatever it will; -L: in the last of those before, after which none comes if it has written to 64 MiB meanwhile. -k: it is not killed, but goes on after it was saved. -s: prints the image. -n: saved and restored so
  * many times. -x: the engine is killed again and again while it saves, and the program is told "on" for "go".
  * -e: it is also run as `PROGRAM exec` by what `vps exec` stands on; -t: in a terminal. -i: is
- * typed on the console before. -a: before it is restored, that is tried with an image in which paths that begin with FROM
+ * typed on the console before. -C: before it is restored, that is tried by a pipe, with clocks that were an hour ahead at
+ * the stop: it must fail. -a: before it is restored, that is tried with an image in which paths that begin with FROM
  * begin with TO: it must fail as they lead through what is open. -d: a device of the host that the VPS may use. -N: with an interface, in a network of the driver's own; "PROGRAM peer" runs
  * outside meanwhile, and must end well. -H: "SCRIPT set" and, when it is restored, "SCRIPT check" are run in its
  * network namespace, with a directory for their notes, and VPS_INIT for the number of its process 1. -o: beside another
@@ -47,7 +48,7 @@ static struct {
 	int pidfd, master;
 } command = { false, false, -EBADF, -EBADF };
 static const char *typed = "", *device;
-static bool keep, restricts, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many, beside;
+static bool keep, restricts, show, late, save_fails, restore_fails, killed, phases, networked, last_of_many, beside, clocks;
 static int rounds = 1, precopy;
 static const char *hook; /* -H */
 static struct netns_host net_host;
@@ -67,6 +68,7 @@ struct console {
 static int expect(const struct rt_vps *v, struct console *c, const char *word, struct err *e)
 {
 	uint64_t end = now_monotonic_us() + WAIT_MS * 1000;
+	const char *fault;
 	char line[64];
 
 	snprintf(line, sizeof(line), "%s\r\n", word);
@@ -86,6 +88,10 @@ static int expect(const struct rt_vps *v, struct console *c, const char *word, s
 		if (strstr(c->text, "failed:") && strstr(c->text, "bad\r\n"))
 			return err_set(e, ERR_FAIL, "it has found a fault");
 	}
+	/* Of what was found before, too, it is to be said what. */
+	fault = strstr(c->text, "failed:");
+	if (fault)
+		return err_set(e, ERR_FAIL, "before \"%s\" it said: %.*s", word, (int)strcspn(fault, "\r"), fault);
 	c->len = 0;
 	memset(c->text, 0, sizeof(c->text));
 	return 0;
@@ -478,6 +484,35 @@ static int try_altered(const struct rt_spec *s, int fd, char *how, struct err *e
 	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
 }
 
+/* As a move does it, where what was read of the clocks at the stop must not be ahead of what began here. */
+static int try_clock(const struct rt_spec *s, int fd, const char *clock, struct err *e)
+{
+	int ends[2], status;
+	struct rt_vps *v;
+	char text[1400];
+	pid_t pid;
+
+	lseek(fd, 0, SEEK_SET);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return err_sys(e, "make a pipe");
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		close(ends[0]);
+		_exit(alter_clock(fd, ends[1], clock, e) != 1);
+	}
+	close(ends[1]);
+	if (ckpt_restore(s, NULL, ends[0], &v, e) == 0)
+		return err_set(e, ERR_FAIL, "it was restored, and its clock (%s) went back", clock);
+	close(ends[0]);
+	waitpid(pid, &status, 0);
+	lseek(fd, 0, SEEK_SET);
+	if (!strstr(err_format(e, text, sizeof(text)), "would go back by"))
+		return err_wrap(e, "with the clock (%s) ahead", clock);
+	printf("# not restored: %s\n", text);
+	return nothing_left(s) ? 0 : err_set(e, ERR_FAIL, "something was left behind");
+}
+
 /* The program once more, as `vps exec` starts it. */
 static int run_command(struct rt_vps *v, struct err *e)
 {
@@ -578,6 +613,10 @@ static int round_trip(const struct rt_spec *s, struct rt_vps **v, struct err *e)
 	r = phases ? try_restore(s, fd, e) : 0;
 	for (size_t i = 0; r == 0 && i < altered_count; i++)
 		r = try_altered(s, fd, altered[i], e);
+	if (r == 0 && clocks)
+		r = try_clock(s, fd, "monotonic", e);
+	if (r == 0 && clocks)
+		r = try_clock(s, fd, "boottime", e);
 	if (r < 0)
 		return r;
 	start = now_monotonic_us();
@@ -687,7 +726,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klLfFNopRxn:m:c:seti:a:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klLfFNopRxCn:m:c:seti:a:d:H:T:")) >= 0)
 		switch (opt) {
 		case 'a':
 			if (altered_count == ARRAY_SIZE(altered) || !strchr(optarg, '='))
@@ -709,6 +748,7 @@ int main(int argc, char **argv)
 		case 'N': networked = true; break;
 		case 'H': hook = optarg; break;
 		case 'o': beside = true; break;
+		case 'C': clocks = true; break;
 		case 'p': phases = true; break;
 		case 'x': killed = keep = true; break;
 		case 'n': rounds = atoi(optarg); break;

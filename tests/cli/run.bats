@@ -33,7 +33,7 @@ none_is_listed() {
 
 @test "without --rm its files stay" {
 	succeeds vps run -n box -- touch /root/mine
-	wait_until 20 vps_is box stopped # the command's end was told first
+	vps_is box stopped
 	succeeds vps pull box /root/mine "$BATS_TEST_TMPDIR"
 	[ -e "$BATS_TEST_TMPDIR/mine" ]
 }

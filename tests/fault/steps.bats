@@ -47,6 +47,15 @@ under() {
 	unset VPS_FAULT
 }
 
+# Who lets go of the host's tree beside the first process is killed before it has.
+@test "a start does not wait for who has ended" {
+	vps create f
+	under pivot.beside fail start f
+	assert_status 0
+	run ! vps exec f -- test -e "$VPS_ROOT"
+	vps destroy --force f
+}
+
 @test "create fails at each step: nothing is left, the next create succeeds" {
 	for p in $(points create); do
 		echo "# $p" >&2

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/parents.h"
+#include "base/macro.h"
 #include "tests/unit/tap.h"
 
+#include <dirent.h>
+#include <linux/perf_event.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -112,5 +116,40 @@ TEST(too_many)
 	children_of(p, getpid(), &all);
 	ok(!all, "there was no room for all");
 	sched_setaffinity(0, sizeof(before), &before);
+	ckpt_parents_free(p);
+}
+
+/* What of this process's files hears of births does so no more, as when its processor was switched off. */
+static unsigned make_deaf(void)
+{
+	cleanup_closedir DIR *d = opendir("/proc/self/fd");
+	const struct dirent *de;
+	unsigned n = 0;
+	char name[64];
+
+	while (d && (de = readdir(d))) {
+		ssize_t len = readlinkat(dirfd(d), de->d_name, name, sizeof(name) - 1);
+
+		name[len > 0 ? len : 0] = '\0';
+		if (STREQ(name, "anon_inode:[perf_event]"))
+			n += ioctl(atoi(de->d_name), PERF_EVENT_IOC_DISABLE, 0) == 0;
+	}
+	return n;
+}
+
+TEST(deaf)
+{
+	struct ckpt_parents *p = ckpt_parents_new();
+	bool all = false;
+
+	if (!p)
+		skip("the kernel does not tell who makes processes");
+	/* Others may fill what is heard at any moment. */
+	for (int i = 0; !all && i < 1000; i++)
+		children_of(p, getpid(), &all);
+	ok(all, "all is heard");
+	ok(make_deaf() > 0, "until nobody listens");
+	children_of(p, getpid(), &all);
+	ok(!all, "which is noticed");
 	ckpt_parents_free(p);
 }

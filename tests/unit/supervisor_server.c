@@ -13,6 +13,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 static const char text[] = "interface org.test.T\n"
 			   "method Echo(text: string) -> (text: string)\n"
@@ -135,15 +136,22 @@ static void lab_down(struct lab *l)
 	idl_free(l->idl);
 }
 
-/* Who makes the pair is the peer (unix(7), SO_PEERCRED). */
+/* Who makes the pair is the peer (unix(7), SO_PEERCRED). Of this thread alone: seteuid(3) sends the others a signal, which
+ * ends their waits. */
+static void pair_of(uid_t uid, int pair[2])
+{
+	if (syscall(SYS_setresuid, -1, uid, -1) < 0 ||
+	    socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0 ||
+	    syscall(SYS_setresuid, -1, getuid(), -1) < 0)
+		abort();
+}
+
 static int client_of(struct lab *l, uid_t uid)
 {
-	int pair[2], r;
+	int pair[2];
 
-	if (seteuid(uid) < 0)
-		abort();
-	r = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair);
-	if (seteuid(getuid()) < 0 || r < 0 || server_add(l->server, pair[1]) < 0)
+	pair_of(uid, pair);
+	if (server_add(l->server, pair[1]) < 0)
 		abort();
 	return pair[0];
 }
@@ -472,6 +480,8 @@ static int lingering(int *ret_peer)
 	static char fill[65536];
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ 65536 }, sizeof(int));
+	setsockopt(listening, SOL_SOCKET, SO_RCVBUF, &(int){ 8192 }, sizeof(int));
 	if (bind(listening, (struct sockaddr *)&sa, len) < 0 || listen(listening, 1) < 0 ||
 	    getsockname(listening, (struct sockaddr *)&sa, &len) < 0 || connect(fd, (struct sockaddr *)&sa, len) < 0)
 		abort();
@@ -526,6 +536,87 @@ TEST(files_that_take_long_to_close)
 	close(slow);
 	close(fd);
 	close(good);
+	lab_down(&l);
+}
+
+/* A byte with a file that takes long to close, sent with these flags. The peer's end of that. */
+static int send_slow(int fd, int flags)
+{
+	union {
+		struct cmsghdr h;
+		char buf[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec iov = { (char[]){ "x" }, 1 };
+	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.buf,
+			    .msg_controllen = sizeof(control.buf) };
+	int peer, slow = lingering(&peer);
+
+	control.h = (struct cmsghdr){ CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS };
+	memcpy(CMSG_DATA(&control.h), &slow, sizeof(slow));
+	if (sendmsg(fd, &m, MSG_NOSIGNAL | flags) < 0)
+		abort();
+	close(slow);
+	return peer;
+}
+
+/* Who waits for such a file is killed by the clock. */
+TEST(files_with_bytes_out_of_band)
+{
+	struct lab l;
+	int fd, good, peer;
+
+	if (getuid() != 0)
+		skip("only root can be others, too");
+	lab_up(&l);
+	good = client(&l);
+	fd = client_of(&l, 1001);
+	put(fd, CALL("Later"));
+	settle(&l);
+	alarm(60);
+	peer = send_slow(fd, MSG_OOB);
+	close(fd);
+	put(good, ECHO("still"));
+	eq_str(answer(&l, good), ANSWER("still"), "nobody waits for them");
+	close(peer);
+	alarm(0);
+	close(good);
+	lab_down(&l);
+}
+
+TEST(so_many_files_that_take_long_to_close)
+{
+	int peers[SERVER_UID_MAX + 1], n = 0, r = 0, pair[2];
+	struct lab l;
+
+	if (getuid() != 0)
+		skip("only root can be others, too");
+	lab_up(&l);
+	setenv("VPS_LOG", "none", 1);
+	log_init("test");
+	alarm(60);
+	while (n <= SERVER_UID_MAX) {
+		pair_of(1003, pair);
+		peers[n++] = send_slow(pair[0], 0);
+		r = server_add(l.server, pair[1]);
+		if (r < 0)
+			break;
+		eq_str(answer(&l, pair[0]), "(closed)", "one more");
+		close(pair[0]);
+	}
+	eq_int(r, -EUSERS, "who has so many closed for him has no connection more");
+	close(pair[0]);
+	close(client_of(&l, 1004));
+	ok(true, "another has");
+	while (n > 0)
+		close(peers[--n]);
+	for (r = -EUSERS; r < 0; usleep(1000)) {
+		pair_of(1003, pair);
+		r = server_add(l.server, pair[1]);
+		close(pair[0]);
+	}
+	ok(true, "and so has he, when they are closed");
+	alarm(0);
+	settle(&l);
 	lab_down(&l);
 }
 
