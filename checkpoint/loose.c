@@ -122,15 +122,21 @@ static int in_order(const void *a, const void *b)
 	return x->number < y->number ? -1 : x->number > y->number;
 }
 
+void ckpt_loose_sort(struct ckpt_loose *l)
+{
+	if (!l->sorted && l->room)
+		qsort(l->slots, l->room, sizeof(*l->slots), in_order);
+	l->sorted = true;
+}
+
 int ckpt_loose_each(struct ckpt_loose *l, uint64_t mm, uint64_t first, uint64_t end,
 		    int (*each)(void *arg, uint64_t number, const uint8_t *data), void *arg)
 {
 	size_t lo = 0, hi = l->room;
 	int r = 0;
 
-	if (!l->sorted && l->room)
-		qsort(l->slots, l->room, sizeof(*l->slots), in_order);
-	l->sorted = true;
+	if (!l->sorted)
+		ckpt_loose_sort(l);
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 		struct slot key = { mm, first, NULL };

@@ -73,6 +73,10 @@ restore_put early_put;
 int early_salvage(struct restore *r, struct early *w, struct err *e);
 /* Drops the pages of its mapped memory that are not in `there`. (early_memory.c) */
 int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e);
+/* The same of what lies between two addresses. What it has is what was put there: the page tables of all of it are not
+ * looked at in the pause. (early_memory.c) */
+int early_drop_filled(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
+		      const struct ckpt_ranges *there, struct list *l, struct err *e);
 /* Remembers that pages were put there; with the lock. (early_memory.c) */
 int early_note_filled(struct early *w, uint64_t start, uint64_t end);
 

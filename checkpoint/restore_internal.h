@@ -310,7 +310,8 @@ int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *
 int restore_disown(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_copy_inherited(struct restore *r, struct err *e);
 void restore_heirs_done(struct restore *r);
-/* Drops pages that have gone away, places those that had no place; reads the next record. (early_memory.c) */
+/* Of this record and those like it that follow: drops pages that have gone away, places those that had no place; reads the next
+ * record. (early_place.c) */
 int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
 /* A copy of the fd of shared memory that is there; negative: none. */
 int restore_early_shmem(const struct restore *r, uint32_t id);
