@@ -20,13 +20,16 @@
 #define CPUS_MAX 8192u
 #define LOAD_TRIES 20u
 #define DEPTH 8     /* of structures without a name in others */
-#define KNOWN 128u  /* members that were asked for */
+#define KNOWN 256u  /* members that were asked for, and from where */
 #define BUCKETS 8192u /* of structures by their names, of which there are ten thousand */
 
+#define BLOCK 256   /* bytes that are read at once */
+
 /* What the program is asked for, and answers. */
-enum question { READ, TASK, PER_CPU };
+enum question { READ, TASK, PER_CPU, READ_BLOCK };
 struct question_answer {
 	uint64_t what, arg, answer;
+	uint8_t block[BLOCK];
 };
 
 struct ckpt_kernel {
@@ -43,6 +46,8 @@ struct ckpt_kernel {
 	size_t cpu_count;
 	bool cpus_known;
 	uint64_t files;       /* the table of our open files */
+	uint64_t seen_at;     /* ckpt_kernel_look(): where `seen` was read; 0: nowhere */
+	uint8_t seen[BLOCK];
 	struct {
 		const char *type, *member;
 		uint32_t offset;
@@ -184,14 +189,22 @@ static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *
 	return false;
 }
 
+/* By the places of the names: who asks for thousands of the same does so from one. */
+static bool is_known(const struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret)
+{
+	for (size_t i = 0; i < k->known_count; i++)
+		if (k->known[i].member == member && k->known[i].type == type) {
+			*ret = k->known[i].offset;
+			return true;
+		}
+	return false;
+}
+
 /* Where a member is in a structure, in bytes. */
 static int offset_of(struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret, struct err *e)
 {
-	for (size_t i = 0; i < k->known_count; i++)
-		if (STREQ(k->known[i].type, type) && STREQ(k->known[i].member, member)) {
-			*ret = k->known[i].offset;
-			return 0;
-		}
+	if (is_known(k, type, member, ret))
+		return 0;
 	for (uint32_t i = *bucket_of(k, type); i; i = k->next[i]) {
 		if (!STREQ(name_at(k, type_at(k, i)->name_off), type) || !find_member(k, i, member, 0, ret))
 			continue;
@@ -208,15 +221,33 @@ static int offset_of(struct ckpt_kernel *k, const char *type, const char *member
 #define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
 #define ANSWER offsetof(struct question_answer, answer)
 
+#define INSNS 30u /* written below; then the copy of a block, and the end */
+#define INSNS_MAX (INSNS + 2 * BLOCK / 8 + 1)
+
+/* The block goes from the stack into the answer. Returns how many there are in all. */
+static uint32_t add_answer(struct bpf_insn insns[INSNS_MAX])
+{
+	uint32_t n = INSNS;
+
+	for (int at = 0; at < BLOCK; at += 8) {
+		insns[n++] = (struct bpf_insn)INSN(BPF_LDX | BPF_MEM | BPF_DW, 1, 10, (int16_t)(at - BLOCK), 0);
+		insns[n++] = (struct bpf_insn)INSN(BPF_STX | BPF_MEM | BPF_DW, 6, 1,
+						   (int16_t)(offsetof(struct question_answer, block) + (size_t)at), 0);
+	}
+	insns[n++] = (struct bpf_insn)INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
+	return n;
+}
+
 /* Its context, in register 1 and then 6, is a struct question_answer; it returns 0, or what a helper did. */
 static int load(int map)
 {
-	const struct bpf_insn insns[] = {
+	struct bpf_insn insns[INSNS_MAX] = {
 		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),
 		INSN(BPF_LDX | BPF_MEM | BPF_DW, 2, 6, offsetof(struct question_answer, what), 0),
 		INSN(BPF_LDX | BPF_MEM | BPF_DW, 3, 6, offsetof(struct question_answer, arg), 0),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 8, TASK),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 10, PER_CPU),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 9, TASK),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 11, PER_CPU),
+		INSN(BPF_JMP | BPF_JEQ | BPF_K, 2, 0, 20, READ_BLOCK),
 		/* bpf_probe_read_kernel(stack, 8, arg) */
 		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 10, 0, 0),
 		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 0, -8),
@@ -240,11 +271,16 @@ static int load(int map)
 		INSN(BPF_STX | BPF_MEM | BPF_DW, 6, 0, ANSWER, 0),
 		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
 		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		/* bpf_probe_read_kernel(stack, BLOCK, arg) */
+		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 10, 0, 0),
+		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 1, 0, 0, -BLOCK),
+		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 2, 0, 0, BLOCK),
+		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_probe_read_kernel),
 	};
 	union bpf_attr attr = {
 		.prog_type = BPF_PROG_TYPE_SYSCALL,
 		.prog_flags = BPF_F_SLEEPABLE,
-		.insn_cnt = ARRAY_SIZE(insns),
+		.insn_cnt = add_answer(insns),
 		.insns = (uintptr_t)insns,
 		.license = (uintptr_t)"GPL",
 		.prog_name = "vpskernel",
@@ -258,16 +294,21 @@ static int load(int map)
 	return fd;
 }
 
-static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, uint64_t *ret, struct err *e)
+static int run(const struct ckpt_kernel *k, struct question_answer *q)
 {
-	struct question_answer q = { what, arg, 0 };
 	union bpf_attr attr = { .test = {
-		.prog_fd = (uint32_t)k->program, .ctx_in = (uintptr_t)&q, .ctx_size_in = sizeof(q),
+		.prog_fd = (uint32_t)k->program, .ctx_in = (uintptr_t)q, .ctx_size_in = sizeof(*q),
 	} };
 	int r = sys_bpf(BPF_PROG_TEST_RUN, &attr);
 
-	if (r == 0 && attr.test.retval)
-		r = -EFAULT;
+	return r == 0 && attr.test.retval ? -EFAULT : r;
+}
+
+static int ask(const struct ckpt_kernel *k, enum question what, uint64_t arg, uint64_t *ret, struct err *e)
+{
+	struct question_answer q = { .what = what, .arg = arg };
+	int r = run(k, &q);
+
 	*ret = q.answer;
 	return r < 0 ? err_code(e, r, "read what the kernel knows") : 0;
 }
@@ -305,13 +346,29 @@ int ckpt_kernel_size(struct ckpt_kernel *k, const char *type, uint32_t *ret, str
 	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s", type);
 }
 
+void ckpt_kernel_look(struct ckpt_kernel *k, uint64_t at)
+{
+	struct question_answer q = { .what = READ_BLOCK, .arg = at };
+
+	k->seen_at = at && run(k, &q) == 0 ? at : 0;
+	if (k->seen_at)
+		memcpy(k->seen, q.block, BLOCK);
+}
+
+static bool is_seen(const struct ckpt_kernel *k, uint64_t at)
+{
+	return k->seen_at && at >= k->seen_at && at - k->seen_at <= BLOCK - 8;
+}
+
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
 		       uint64_t *ret, struct err *e)
 {
 	uint32_t off;
 	int r = offset_of(k, type, member, &off, e);
 
-	if (r == 0)
+	if (r == 0 && is_seen(k, at + off))
+		memcpy(ret, k->seen + (at + off - k->seen_at), 8);
+	else if (r == 0)
 		r = ask(k, READ, at + off, ret, e);
 	if (size < 8)
 		*ret &= ((uint64_t)1 << 8 * size) - 1;
