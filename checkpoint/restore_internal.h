@@ -67,6 +67,10 @@ struct restore {
 	uint64_t done, total;        /* bytes of memory */
 	uint64_t comes_us;           /* of a pipe: its first record was there by then, and nobody had read it */
 	uint64_t not_before_us;      /* the clocks have caught up then (restore_clocks_check()) */
+	const Ckpt__File **rings;    /* those of the tree's files that are io_urings, which each thread looks through */
+	size_t ring_count;
+	uint32_t *watchers;          /* ids of those that dnotify watches: likewise each process */
+	size_t watcher_count;
 	struct restoring *procs;     /* as plan.nodes: tree.tasks, tree.zombies, stand-ins */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */

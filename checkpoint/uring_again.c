@@ -277,7 +277,7 @@ static int ask_all(struct restore *r, struct restoring *p, size_t thread, const 
 
 static bool has_asked(const Ckpt__File *f, uint32_t tid)
 {
-	for (size_t i = 0; f->uring && i < f->uring->n_request; i++)
+	for (size_t i = 0; i < f->uring->n_request; i++)
 		if (f->uring->request[i]->thread == tid)
 			return true;
 	return false;
@@ -287,12 +287,12 @@ int restore_uring_requests(struct restore *r, struct restoring *p, struct list *
 {
 	int n = 0;
 
-	for (size_t i = 0; n == 0 && i < r->tree.file_count; i++)
-		for (size_t k = 0; n == 0 && r->tree.files[i]->uring && k < p->task->thread_count; k++) {
-			if (!has_asked(r->tree.files[i], p->task->threads[k]->tid))
+	for (size_t i = 0; n == 0 && i < r->ring_count; i++)
+		for (size_t k = 0; n == 0 && k < p->task->thread_count; k++) {
+			if (!has_asked(r->rings[i], p->task->threads[k]->tid))
 				continue;
 			list_init(l, r);
-			n = ask_all(r, p, k, r->tree.files[i], l, e);
+			n = ask_all(r, p, k, r->rings[i], l, e);
 		}
 	return n;
 }
