@@ -128,7 +128,9 @@ int restore_dnotify(const struct restore *r, struct restoring *p, struct list *l
 {
 	int n = 0;
 
-	for (uint32_t id = 1; n == 0 && id <= r->tree.file_count; id++)
+	for (size_t k = 0; n == 0 && k < r->watcher_count; k++) {
+		uint32_t id = r->watchers[k];
+
 		for (size_t i = 0; n == 0 && i < r->tree.files[id - 1]->n_dnotify; i++) {
 			const Ckpt__Dnotify *w = r->tree.files[id - 1]->dnotify[i];
 
@@ -137,5 +139,6 @@ int restore_dnotify(const struct restore *r, struct restoring *p, struct list *l
 			n = list_fits(l, 1, 0) ? 0 : list_run(l, &p->batch, &p->threads[0], e);
 			list_call(l, "watch a directory", SYS_fcntl, w->fd, F_NOTIFY, w->mask, 0, 0, 0);
 		}
+	}
 	return n;
 }

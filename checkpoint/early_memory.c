@@ -332,9 +332,8 @@ int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges 
 	return n;
 }
 
-/* What it has is what was put there: the page tables of all of it are not looked at in the pause. */
-static int drop_filled(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
-		       const struct ckpt_ranges *there, struct list *l, struct err *e)
+int early_drop_filled(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
+		      const struct ckpt_ranges *there, struct list *l, struct err *e)
 {
 	struct ckpt_ranges own = { 0 };
 	int n = ckpt_ranges_unite(&p->early->filled);
@@ -345,22 +344,4 @@ static int drop_filled(struct restore *r, struct restoring *p, uint64_t first, u
 		  : drop_others(r, p, &own, there, l, e);
 	ckpt_ranges_done(&own);
 	return n;
-}
-
-int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
-{
-	const Ckpt__Populated *m = rec->message;
-	struct restoring *p = restore_find_mm(r, m->mm);
-	struct ckpt_ranges there = { 0 };
-	int n = p && m->end <= RESTORE_ADDRESS_MAX / CKPT_PAGE
-			? ckpt_runs_read(m->run, m->n_run, m->first, m->end, &there) : -EPROTO;
-
-	if (n < 0)
-		err_set(e, ERR_FAIL, "the image is damaged: which pages are there");
-	if (n == 0 && p->early)
-		n = drop_filled(r, p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &there, l, e);
-	if (n == 0)
-		n = early_place_later(r, p, m->first, m->end, &there, e);
-	ckpt_ranges_done(&there);
-	return n < 0 ? n : ckpt_read(r->reader, rec, e);
 }

@@ -1,147 +1,124 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Pages that were held until their processes are there go where they belong, by several threads: of a system there are
- * thousands, each a page of a file that a process has written to, and no process runs before the last is in its place.
+ * Pages that were loose till the tree was there, most of them of files' private mappings: some hundred in each process. What
+ * is to be dropped before them takes lists in the processes; then they are written, for two processes at a time.
  */
 #include "base/macro.h"
-#include "checkpoint/beside.h"
+#include "checkpoint/family.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
 
 #include <errno.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 
-#define AT_ONCE 256 /* pages by one call; of IOV_MAX */
-
-/* Of one process: those between two page numbers that are still there. */
-struct early_place {
-	struct restoring *p;
-	uint64_t mm, first, end;
-	struct ckpt_ranges there;
-	bool any;
-	int result;
-};
+#define AT_ONCE 256 /* records whose pages are placed together */
+#define RUN 64u     /* pages of one write */
 
 struct placing {
-	struct early_place *place;
-	size_t k; /* of `there` */
-	struct iovec from[AT_ONCE], to[AT_ONCE];
+	struct restoring *p;
+	uint32_t mm;
+	uint64_t first, end;
+	struct ckpt_ranges there;
+	size_t k;       /* in `there` */
+	bool any;
+	struct iovec run[RUN]; /* pages that follow each other, from `at` on */
+	size_t count;
+	uint64_t at;
+};
+
+struct placings {
+	struct restore *r;
+	struct placing *one;
 	size_t count;
 };
 
-int early_place_later(struct restore *r, struct restoring *p, uint64_t first, uint64_t end, struct ckpt_ranges *there,
-		      struct err *e)
+static int flush(struct placing *o)
 {
-	struct early_set *s = r->early;
-	size_t room = s->place_room ? 2 * s->place_room : 64;
-	struct early_place *bigger = s->places;
+	size_t len = o->count * CKPT_PAGE;
+	struct iovec to = { (void *)(uintptr_t)o->at, len };
+	ssize_t n;
 
-	if (s->place_count == s->place_room) {
-		bigger = reallocarray(s->places, room, sizeof(*bigger));
-		if (!bigger)
-			return err_code(e, -ENOMEM, "fill the memory of process %u", p->task->process->pid);
-		s->places = bigger;
-		s->place_room = room;
-	}
-	s->places[s->place_count++] = (struct early_place){ p, p->task->process->mm, first, end, *there, false, 0 };
-	*there = (struct ckpt_ranges){ 0 };
-	return 0;
-}
-
-static int write_waiting(struct placing *o)
-{
-	pid_t pid = o->place->p->task->pid;
-	ssize_t n = o->count ? process_vm_writev(pid, o->from, o->count, o->to, o->count, 0) : 0;
-	size_t want = o->count * CKPT_PAGE;
-
+	if (!len)
+		return 0;
 	o->count = 0;
-	return n < 0 ? -errno : (size_t)n == want ? 0 : -EFAULT;
+	n = process_vm_writev(o->p->task->pid, o->run, len / CKPT_PAGE, &to, 1, 0);
+	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;
 }
 
-static int add_page(void *arg, uint64_t number, const uint8_t *data)
+static int place_page(void *arg, uint64_t number, const uint8_t *data)
 {
 	struct placing *o = arg;
-	const struct ckpt_ranges *there = &o->place->there;
 	uint64_t at = number * CKPT_PAGE;
-
-	while (o->k < there->count && there->r[o->k].end <= at)
-		o->k++;
-	if (o->k == there->count || there->r[o->k].start > at)
-		return 0;
-	if (!restore_has_private(o->place->p->task->mm, at))
-		return -EPROTO;
-	o->place->any = true;
-	o->from[o->count] = (struct iovec){ (void *)(uintptr_t)data, CKPT_PAGE };
-	o->to[o->count++] = (struct iovec){ (void *)(uintptr_t)at, CKPT_PAGE };
-	return o->count < AT_ONCE ? 0 : write_waiting(o);
-}
-
-struct placers {
-	struct early_set *set;
-	_Atomic size_t next;
-};
-
-static void *place_some(void *arg)
-{
-	struct placers *all = arg;
-	size_t i;
-
-	while ((i = all->next++) < all->set->place_count) {
-		struct early_place *place = &all->set->places[i];
-		struct placing o = { .place = place };
-
-		place->result = ckpt_loose_each(all->set->loose, place->mm, place->first, place->end, add_page, &o);
-		if (place->result == 0)
-			place->result = write_waiting(&o);
-	}
-	return NULL;
-}
-
-static void place_all(struct early_set *s)
-{
-	struct placers all = { s, 0 };
-	pthread_t threads[RESTORE_FILLERS];
-	size_t started = 0, n = 1;
-	cpu_set_t set;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		n = (size_t)CPU_COUNT(&set) < RESTORE_FILLERS ? (size_t)CPU_COUNT(&set) : RESTORE_FILLERS;
-	while (started + 1 < n && started + 1 < s->place_count &&
-	       ckpt_beside(&threads[started], place_some, &all))
-		started++;
-	place_some(&all);
-	for (size_t i = 0; i < started; i++)
-		pthread_join(threads[i], NULL);
-}
-
-int restore_place_loose(struct restore *r, struct err *e)
-{
-	struct early_set *s = r->early;
 	int n = 0;
 
-	if (!s || !s->place_count)
+	while (o->k < o->there.count && o->there.r[o->k].end <= at)
+		o->k++;
+	if (o->k == o->there.count || o->there.r[o->k].start > at)
 		return 0;
-	ckpt_loose_sort(s->loose);
-	place_all(s);
-	for (size_t i = 0; i < s->place_count; i++) {
-		struct early_place *place = &s->places[i];
-
-		if (place->result < 0 && n == 0)
-			n = err_code(e, place->result, "fill the memory of process %u", place->p->task->process->pid);
-		place->p->placed |= place->any;
-	}
-	early_places_done(s);
+	if (!restore_has_private(o->p->task->mm, at))
+		return -EPROTO;
+	o->any = true;
+	if (o->count == RUN || at != o->at + o->count * CKPT_PAGE)
+		n = flush(o);
+	if (!o->count)
+		o->at = at;
+	o->run[o->count++] = (struct iovec){ (void *)(uintptr_t)data, CKPT_PAGE };
 	return n;
 }
 
-void early_places_done(struct early_set *s)
+static int place(void *arg, size_t i, struct err *e)
 {
-	for (size_t i = 0; i < s->place_count; i++)
-		ckpt_ranges_done(&s->places[i].there);
-	free(s->places);
-	s->places = NULL;
-	s->place_count = s->place_room = 0;
+	struct placings *s = arg;
+	struct placing *o = &s->one[i];
+	int n = ckpt_loose_each(s->r->early->loose, o->mm, o->first, o->end, place_page, o);
+
+	if (n == 0)
+		n = flush(o);
+	return n < 0 ? err_code(e, n, "fill the memory of process %u", o->p->task->process->pid) : 0;
+}
+
+static int place_all(struct placings *s, struct err *e)
+{
+	int n;
+
+	ckpt_loose_sort(s->r->early->loose);
+	n = ckpt_in_halves(s->count, place, s, e);
+	for (size_t i = 0; i < s->count; i++)
+		s->one[i].p->placed = s->one[i].p->placed || s->one[i].any;
+	return n;
+}
+
+/* Of one record. */
+static int prepare(struct placings *s, const Ckpt__Populated *m, struct list *l, struct err *e)
+{
+	struct placing *o = &s->one[s->count++];
+	int n;
+
+	*o = (struct placing){ .p = restore_find_mm(s->r, m->mm), .mm = m->mm, .first = m->first, .end = m->end };
+	n = o->p && m->end <= RESTORE_ADDRESS_MAX / CKPT_PAGE
+		    ? ckpt_runs_read(m->run, m->n_run, m->first, m->end, &o->there) : -EPROTO;
+	if (n < 0)
+		return err_set(e, ERR_FAIL, "the image is damaged: which pages are there");
+	return o->p->early ? early_drop_filled(s->r, o->p, m->first * CKPT_PAGE, m->end * CKPT_PAGE, &o->there, l, e)
+			   : 0;
+}
+
+int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e)
+{
+	struct placings s = { .r = r, .one = calloc(AT_ONCE, sizeof(*s.one)) };
+	int n = s.one ? 0 : err_code(e, -ENOMEM, "restore"), more = 1;
+
+	while (n == 0 && more > 0 && rec->type == CKPT_REC_POPULATED && s.count < AT_ONCE) {
+		n = prepare(&s, rec->message, l, e);
+		if (n == 0)
+			more = ckpt_read(r->reader, rec, e);
+	}
+	if (n == 0 && more >= 0)
+		n = place_all(&s, e);
+	for (size_t i = 0; i < s.count; i++)
+		ckpt_ranges_done(&s.one[i].there);
+	free(s.one);
+	return n < 0 ? n : more;
 }

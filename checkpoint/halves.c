@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#define WORTH_IT 16
+#define WORTH_IT 8
 
 struct half {
 	size_t from, to;

@@ -24,6 +24,9 @@ void ckpt_kernel_close(struct ckpt_kernel *k);
  * constants: where they are is remembered. */
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
 		       uint64_t *ret, struct err *e);
+/* Members that lie in the 256 bytes from here on are from now on as they are at this moment; 0: as they are when they are asked
+ * for. What cannot be read at once is read when it is asked for. For many members of one thing. */
+void ckpt_kernel_look(struct ckpt_kernel *k, uint64_t at);
 /* True when there is such a member; kernels differ. */
 bool ckpt_kernel_has(struct ckpt_kernel *k, const char *type, const char *member);
 /* Eight bytes of it. */

@@ -124,27 +124,19 @@ static int in_order(const void *a, const void *b)
 
 void ckpt_loose_sort(struct ckpt_loose *l)
 {
-	size_t used = 0;
-
-	if (l->sorted)
-		return;
-	for (size_t i = 0; i < l->room; i++)
-		if (l->slots[i].mm)
-			l->slots[used++] = l->slots[i];
-	if (used)
-		qsort(l->slots, used, sizeof(*l->slots), in_order);
-	for (size_t i = used; i < l->room; i++)
-		l->slots[i] = (struct slot){ 0 };
+	if (!l->sorted && l->room)
+		qsort(l->slots, l->room, sizeof(*l->slots), in_order);
 	l->sorted = true;
 }
 
 int ckpt_loose_each(struct ckpt_loose *l, uint64_t mm, uint64_t first, uint64_t end,
 		    int (*each)(void *arg, uint64_t number, const uint8_t *data), void *arg)
 {
-	size_t lo = 0, hi = l->count;
+	size_t lo = 0, hi = l->room;
 	int r = 0;
 
-	ckpt_loose_sort(l);
+	if (!l->sorted)
+		ckpt_loose_sort(l);
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 		struct slot key = { mm, first, NULL };
@@ -154,7 +146,7 @@ int ckpt_loose_each(struct ckpt_loose *l, uint64_t mm, uint64_t first, uint64_t 
 		else
 			hi = mid;
 	}
-	for (; r == 0 && lo < l->count && l->slots[lo].mm == mm && l->slots[lo].number < end; lo++)
+	for (; r == 0 && lo < l->room && l->slots[lo].mm == mm && l->slots[lo].number < end; lo++)
 		if (l->slots[lo].data)
 			r = each(arg, l->slots[lo].number, l->slots[lo].data);
 	return r;

@@ -16,13 +16,13 @@ void ckpt_loose_free(struct ckpt_loose *l);
 /* `data` is a page; NULL: zeros. -ENOMEM, -E2BIG when there are more than were allowed. */
 int ckpt_loose_put(struct ckpt_loose *l, uint64_t mm, uint64_t number, const uint8_t *data);
 void ckpt_loose_drop(struct ckpt_loose *l, uint64_t mm, uint64_t number);
-/* NULL when there is none. Not after ckpt_loose_sort(), until the next is put. */
+/* NULL when there is none. Not after ckpt_loose_each(), until the next is put. */
 const uint8_t *ckpt_loose_get(const struct ckpt_loose *l, uint64_t mm, uint64_t number);
 bool ckpt_loose_is_empty(const struct ckpt_loose *l);
 
-/* After it ckpt_loose_each(), which calls it, may be called by several threads. */
+/* Those of [first, end), in order, each with its page (never NULL); stops at a negative value. After ckpt_loose_sort(), which
+ * the first one does, and until the next is put, several threads may do so at a time. */
 void ckpt_loose_sort(struct ckpt_loose *l);
-/* Those of [first, end), in order, each with its page (never NULL); stops at a negative value. */
 int ckpt_loose_each(struct ckpt_loose *l, uint64_t mm, uint64_t first, uint64_t end,
 		    int (*each)(void *arg, uint64_t number, const uint8_t *data), void *arg);
 

@@ -97,10 +97,13 @@ struct ckpt_restore {
 	struct restore r;
 };
 
-static void restore_free(struct ckpt_restore *h)
+void ckpt_restore_free(struct ckpt_restore *h)
 {
-	struct restore *r = &h->r;
+	struct restore *r;
 
+	if (!h)
+		return;
+	r = &h->r;
 	for (size_t i = 0; r->procs && i < r->plan.count; i++)
 		fd_close(&r->procs[i].batch.mem);
 	ckpt_netsame_free(r->netsame);
@@ -174,7 +177,6 @@ int ckpt_restore_commit(struct ckpt_restore *h, bool paused, struct rt_vps **ret
 		return n;
 	}
 	*ret = h->r.vps;
-	restore_free(h);
 	return 0;
 }
 
@@ -186,7 +188,7 @@ void ckpt_restore_abort(struct ckpt_restore *h)
 		restore_end_all(&h->r);
 		rt_finish(h->r.vps);
 	}
-	restore_free(h);
+	ckpt_restore_free(h);
 }
 
 int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int fd, struct rt_vps **ret,
@@ -195,5 +197,9 @@ int ckpt_restore(const struct rt_spec *spec, const struct rt_stdio *stdio, int f
 	struct ckpt_restore *h;
 	int n = ckpt_restore_prepare(spec, stdio, NULL, fd, NULL, &h, e);
 
-	return n == 0 ? ckpt_restore_commit(h, false, ret, e) : n;
+	if (n == 0)
+		n = ckpt_restore_commit(h, false, ret, e);
+	if (n == 0)
+		ckpt_restore_free(h);
+	return n;
 }

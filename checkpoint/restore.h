@@ -27,9 +27,11 @@ struct rt_vps *ckpt_restore_vps(const struct ckpt_restore *r);
 /*
  * Lets all of it run at the same instant: the write that thaws its group. An engine that dies in here
  * leaves a VPS that has not run at all (killed, or frozen) or one that runs. With `paused` its group stays
- * frozen: the holder thaws it. Frees the handle; on failure nothing is left, as after an abort.
+ * frozen: the holder thaws it. On success the handle is good for ckpt_restore_free() alone, which takes milliseconds
+ * after many rounds and can wait until nobody waits for the VPS; on failure nothing is left, as after an abort.
  */
 int ckpt_restore_commit(struct ckpt_restore *r, bool paused, struct rt_vps **ret, struct err *e);
+void ckpt_restore_free(struct ckpt_restore *r); /* NULL is allowed */
 /* Nothing is left, and the handle is freed. NULL is allowed. */
 void ckpt_restore_abort(struct ckpt_restore *r);
 

@@ -409,7 +409,6 @@ void restore_early_done(struct restore *r)
 		fd_close(&s->shmems[i].fd);
 	free(s->shmems);
 	ckpt_netlook_free(s->look);
-	early_places_done(s);
 	ckpt_loose_free(s->loose);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

@@ -48,8 +48,6 @@ struct early_set {
 	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
 	pthread_mutex_t lock;      /* of `loose`, and of all `filled` */
-	struct early_place *places; /* where loose pages go (early_place.c) */
-	size_t place_count, place_room;
 };
 
 /* By its pid, or its number as an address space; NULL. (restore_early.c) */
@@ -75,11 +73,10 @@ restore_put early_put;
 int early_salvage(struct restore *r, struct early *w, struct err *e);
 /* Drops the pages of its mapped memory that are not in `there`. (early_memory.c) */
 int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e);
-/* Loose pages of `p` between these numbers go, by restore_place_loose(), where `there` says that there is something.
- * Takes the ranges over. (early_place.c) */
-int early_place_later(struct restore *r, struct restoring *p, uint64_t first, uint64_t end, struct ckpt_ranges *there,
-		      struct err *e);
-void early_places_done(struct early_set *s);
+/* The same of what lies between two addresses. What it has is what was put there: the page tables of all of it are not
+ * looked at in the pause. (early_memory.c) */
+int early_drop_filled(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
+		      const struct ckpt_ranges *there, struct list *l, struct err *e);
 /* Remembers that pages were put there; with the lock. (early_memory.c) */
 int early_note_filled(struct early *w, uint64_t start, uint64_t end);
 

@@ -343,17 +343,13 @@ int restore_contents(struct restore *r, struct ckpt_record *rec, int more, struc
 	int n = open_shmems(r, e), closed;
 
 	while (n == 0 && more > 0) {
-		if (rec->type == CKPT_REC_PAGES) {
-			n = restore_place_loose(r, e);
-			more = n == 0 ? restore_fill(r, rec, put_pages, e) : n;
-		} else if (rec->type == CKPT_REC_POPULATED && r->early) {
+		if (rec->type == CKPT_REC_PAGES)
+			more = restore_fill(r, rec, put_pages, e);
+		else if (rec->type == CKPT_REC_POPULATED && r->early)
 			more = restore_populated(r, rec, l, e);
-		} else {
+		else
 			n = err_set(e, ERR_FAIL, "the image is damaged: a record behind the pages");
-		}
 	}
-	if (n == 0 && more >= 0)
-		n = restore_place_loose(r, e);
 	closed = close_shmems(r, n < 0 || more < 0 ? &ignored : e);
 	return n < 0 ? n : more < 0 ? more : closed;
 }

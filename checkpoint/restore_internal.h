@@ -67,6 +67,10 @@ struct restore {
 	uint64_t done, total;        /* bytes of memory */
 	uint64_t comes_us;           /* of a pipe: its first record was there by then, and nobody had read it */
 	uint64_t not_before_us;      /* the clocks have caught up then (restore_clocks_check()) */
+	const Ckpt__File **rings;    /* those of the tree's files that are io_urings, which each thread looks through */
+	size_t ring_count;
+	uint32_t *watchers;          /* ids of those that dnotify watches: likewise each process */
+	size_t watcher_count;
 	struct restoring *procs;     /* as plan.nodes: tree.tasks, tree.zombies, stand-ins */
 	/* fds of the first process, inherited by all: files from `base` on, then shared memory, then
 	 * what is only mapped. */
@@ -313,10 +317,9 @@ int restore_late_inherit(struct restore *r, size_t by, size_t who, struct list *
 int restore_disown(struct restore *r, struct restoring *p, struct list *l, struct err *e);
 int restore_copy_inherited(struct restore *r, struct err *e);
 void restore_heirs_done(struct restore *r);
-/* Drops pages that have gone away, and notes where those go that had no place; reads the next record. (early_memory.c) */
+/* Of this record and those like it that follow: drops pages that have gone away, places those that had no place; reads the next
+ * record. (early_place.c) */
 int restore_populated(struct restore *r, struct ckpt_record *rec, struct list *l, struct err *e);
-/* They go there: before newer ones do. (early_place.c) */
-int restore_place_loose(struct restore *r, struct err *e);
 /* A copy of the fd of shared memory that is there; negative: none. */
 int restore_early_shmem(const struct restore *r, uint32_t id);
 void restore_early_leave_shmem(struct restore *r, uint32_t id); /* which nothing is put into any more */

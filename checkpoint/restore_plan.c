@@ -196,10 +196,28 @@ static uint32_t highest_of_all(const struct restore *r)
 	return highest;
 }
 
+/* Of thousands of files most are none of these, and thousands of processes ask. */
+static int find_special(struct restore *r)
+{
+	const struct ckpt_tree *t = &r->tree;
+
+	r->rings = ckpt_alloc(&r->tree.arena, (t->file_count + 1) * sizeof(const Ckpt__File *));
+	r->watchers = ckpt_alloc(&r->tree.arena, (t->file_count + 1) * sizeof(*r->watchers));
+	if (!r->rings || !r->watchers)
+		return -ENOMEM;
+	for (uint32_t id = 1; id <= t->file_count; id++) {
+		if (t->files[id - 1]->uring)
+			r->rings[r->ring_count++] = t->files[id - 1];
+		if (t->files[id - 1]->n_dnotify)
+			r->watchers[r->watcher_count++] = id;
+	}
+	return 0;
+}
+
 int restore_plan_fds(struct restore *r, struct err *e)
 {
 	r->procs = ckpt_alloc(&r->tree.arena, r->plan.count * sizeof(*r->procs));
-	if (!r->procs)
+	if (!r->procs || find_special(r) < 0)
 		return err_code(e, -ENOMEM, "restore");
 	for (size_t i = 0; i < r->plan.count; i++)
 		r->procs[i].batch.mem = -EBADF;

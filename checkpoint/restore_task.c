@@ -21,6 +21,7 @@
 #include "checkpoint/uring.h"
 
 #include <linux/capability.h>
+#include <linux/close_range.h>
 #include <linux/securebits.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -65,10 +66,28 @@ int restore_place_fds(struct restore *r, struct restoring *p, size_t thread, con
 	return n;
 }
 
+/* The last of the numbers above the guest's that it places, or goes by, itself. */
+static uint32_t last_needed(const struct restore *r, const struct restoring *p)
+{
+	const Ckpt__Process *k = p->task->process;
+	int last = r->base;
+
+	for (size_t i = 0; i < p->task->fds->n_fd; i++)
+		if (restore_fd_file(r, p->task->fds->fd[i]->file) > last)
+			last = restore_fd_file(r, p->task->fds->fd[i]->file);
+	if (p->place >= 0 && restore_fd_place(r, p->place) + 1 > last)
+		last = restore_fd_place(r, p->place) + 1;
+	return (uint32_t)(k->cwd_ghost && restore_fd_ghost(r, k->cwd_ghost) > last ? restore_fd_ghost(r, k->cwd_ghost)
+										   : last);
+}
+
+/* What lies behind is neither copied into its table nor closed in that, which thousands of processes do for each of thousands of
+ * files. */
 static int set_fds(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	if (!p->task->process->files_group && !p->subject && !restore_has_early_threads(r, p))
-		list_call(l, "have its own table of open files", SYS_unshare, CLONE_FILES, 0, 0, 0, 0, 0);
+		list_call(l, "have its own table of open files", SYS_close_range, last_needed(r, p) + 1, UINT32_MAX,
+			  CLOSE_RANGE_UNSHARE, 0, 0, 0);
 	return restore_place_fds(r, p, 0, p->task->fds, l, e);
 }
 

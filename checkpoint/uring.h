@@ -77,12 +77,14 @@ int ckpt_uring_take(struct ckpt_uring *u, const Ckpt__Uring *as, pid_t tid, int 
 void ckpt_uring_give_up(struct ckpt_uring *u);
 /* As it was before the requests that wait (uring_waiting.h) were made. */
 Ckpt__Uring ckpt_uring_before(const Ckpt__Uring *as);
-/* The next request of one that is mapped; and what was there before. */
+/* A request of one that is mapped, with so many in front of it, fewer than it has entries; and what was there before,
+ * which is put back in reverse order. */
 struct ckpt_uring_place {
 	uint32_t slot, index, tail;
 	struct io_uring_sqe sqe;
 };
-void ckpt_uring_put(const struct ckpt_uring *u, const struct io_uring_sqe *sqe, struct ckpt_uring_place *ret);
+void ckpt_uring_put(const struct ckpt_uring *u, const struct io_uring_sqe *sqe, uint32_t behind,
+		    struct ckpt_uring_place *ret);
 void ckpt_uring_put_back(const struct ckpt_uring *u, const struct ckpt_uring_place *was);
 /* One that is mapped: requests that do nothing, so many, ready to be submitted step by step; with the completions of
  * each taken out before the next. Then, when they are through, its contents. */

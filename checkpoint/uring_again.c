@@ -16,6 +16,7 @@
 #include <time.h>
 
 #define SECOND 1000000000ull
+#define AGAIN_MAX 64u /* requests made by one call */
 
 static int refuse(const struct ckpt_seen *s, const char *what, struct err *e)
 {
@@ -40,13 +41,13 @@ static const struct ckpt_whose_thread *find_thread(const struct asking *a, uint6
 	return who ? ckpt_whose_find(&a->known->threads, (uint32_t)who->tid) : NULL;
 }
 
-/* As the VPS's clock goes, which a restore may find behind. */
-static int read_now(pid_t init, uint64_t *ret, struct err *e)
+/* How far the VPS's clock, which a restore may find behind, is from ours. */
+static int read_offset(pid_t init, uint64_t *ret, struct err *e)
 {
 	int64_t offset[2] = { 0 };
 	int r = ckpt_clock_offsets(init, offset, e);
 
-	*ret = now_monotonic_us() * 1000 + (uint64_t)offset[0];
+	*ret = (uint64_t)offset[0];
 	return r;
 }
 
@@ -99,7 +100,8 @@ int ckpt_uring_asked_collect(struct ckpt_dump *d, const Ckpt__File *f, const str
 		r = -EAGAIN;
 	}
 	if (r == 0 && now.count)
-		r = read_now(d->init, &a.now_ns, e);
+		r = read_offset(d->init, &a.now_ns, e);
+	a.now_ns += now_monotonic_us() * 1000;
 	for (size_t i = 0; r == 0 && i < now.count; i++)
 		r = add(&a, &now.list[i], e);
 	ckpt_uring_asked_done(&now);
@@ -199,61 +201,83 @@ int ckpt_uring_asked_check(const struct ckpt_tree *t, struct err *e)
 	return good ? 0 : err_set(e, ERR_FAIL, "the image is damaged: requests of io_urings");
 }
 
-/* In the place of the next one, whose contents are the program's: they are put back. */
-static int ask(struct restoring *p, size_t thread, const struct ckpt_uring *u, int fd, const struct io_uring_sqe *sqe,
-	       struct list *l, struct err *e)
+/* Those that a thread makes again by one call: in the places of the next ones, whose contents are the program's. */
+struct again {
+	struct restoring *p;
+	size_t thread;
+	int fd;
+	struct ckpt_uring u;
+	uint64_t offset; /* of the VPS's clock */
+	uint32_t count, most;
+	struct ckpt_uring_place was[AGAIN_MAX];
+};
+
+static int ask(struct again *a, struct list *l, struct err *e)
 {
-	struct ckpt_uring_place was;
+	uint32_t count = a->count;
 	int n;
 
-	ckpt_uring_put(u, sqe, &was);
-	list_call(l, "make a request of an io_uring again", SYS_io_uring_enter, (uint64_t)fd, 1, 0, 0, 0, 0);
-	n = list_run(l, &p->batch, &p->threads[thread], e);
-	ckpt_uring_put_back(u, &was);
-	if (n == 0 && l->calls[0].ret != 1)
-		n = err_set(e, ERR_FAIL, "an io_uring of process %u takes no request", p->task->process->pid);
+	if (!count)
+		return 0;
+	list_call(l, "make requests of an io_uring again", SYS_io_uring_enter, (uint64_t)a->fd, count, 0, 0, 0, 0);
+	n = list_run(l, &a->p->batch, &a->p->threads[a->thread], e);
+	while (a->count)
+		ckpt_uring_put_back(&a->u, &a->was[--a->count]);
+	if (n == 0 && l->calls[0].ret != (int64_t)count)
+		n = err_set(e, ERR_FAIL, "an io_uring of process %u takes no request", a->p->task->process->pid);
 	return n;
 }
 
-static int put_time(struct restore *r, struct io_uring_sqe *sqe, uint64_t end, struct list *l, struct err *e)
+static void put_time(const struct again *a, struct io_uring_sqe *sqe, uint64_t end, struct list *l)
 {
+	uint64_t now = has_time_of_day(sqe) ? 0 : now_monotonic_us() * 1000 + a->offset;
 	struct timespec ts;
-	uint64_t now = 0;
-	int n = has_time_of_day(sqe) ? 0 : read_now(rt_init_pid(r->vps), &now, e);
 
 	end = end > now ? end - now : 1;
 	ts = (struct timespec){ (time_t)(end / SECOND), (long)(end % SECOND) };
 	sqe->addr = list_put(l, &ts, sizeof(ts));
-	return n;
+}
+
+static int add_again(struct again *a, const Ckpt__UringRequest *q, struct list *l, struct err *e)
+{
+	struct io_uring_sqe sqe;
+	int n = a->count == a->most || !list_fits(l, 1, sizeof(struct timespec)) ? ask(a, l, e) : 0;
+
+	if (n < 0)
+		return n;
+	memcpy(&sqe, q->sqe.data, sizeof(sqe));
+	if (sqe.opcode == IORING_OP_TIMEOUT)
+		put_time(a, &sqe, q->time_ns, l);
+	ckpt_uring_put(&a->u, &sqe, a->count, &a->was[a->count]);
+	a->count++;
+	return 0;
 }
 
 static int ask_all(struct restore *r, struct restoring *p, size_t thread, const Ckpt__File *f, struct list *l,
 		   struct err *e)
 {
 	const Ckpt__Thread *th = p->task->threads[thread];
-	int fd = (int)ckpt_uring_find(&r->tree, ckpt_uring_table(p->task, th), f);
-	struct ckpt_uring u;
-	int n = ckpt_uring_take(&u, f->uring, p->threads[thread].tid, fd, e);
+	struct again a = { .p = p, .thread = thread };
+	int n;
 
-	for (size_t i = 0; n == 0 && i < f->uring->n_request; i++) {
-		const Ckpt__UringRequest *q = f->uring->request[i];
-		struct io_uring_sqe sqe;
-
-		if (q->thread != th->tid)
-			continue;
-		memcpy(&sqe, q->sqe.data, sizeof(sqe));
-		if (sqe.opcode == IORING_OP_TIMEOUT)
-			n = put_time(r, &sqe, q->time_ns, l, e);
-		if (n == 0)
-			n = ask(p, thread, &u, fd, &sqe, l, e);
-	}
-	ckpt_uring_give_up(&u);
+	a.fd = (int)ckpt_uring_find(&r->tree, ckpt_uring_table(p->task, th), f);
+	n = ckpt_uring_take(&a.u, f->uring, p->threads[thread].tid, a.fd, e);
+	if (n == 0)
+		n = read_offset(rt_init_pid(r->vps), &a.offset, e);
+	if (n == 0)
+		a.most = a.u.params.sq_entries < AGAIN_MAX ? a.u.params.sq_entries : AGAIN_MAX;
+	for (size_t i = 0; n == 0 && i < f->uring->n_request; i++)
+		if (f->uring->request[i]->thread == th->tid)
+			n = add_again(&a, f->uring->request[i], l, e);
+	if (n == 0)
+		n = ask(&a, l, e);
+	ckpt_uring_give_up(&a.u);
 	return n;
 }
 
 static bool has_asked(const Ckpt__File *f, uint32_t tid)
 {
-	for (size_t i = 0; f->uring && i < f->uring->n_request; i++)
+	for (size_t i = 0; i < f->uring->n_request; i++)
 		if (f->uring->request[i]->thread == tid)
 			return true;
 	return false;
@@ -263,12 +287,12 @@ int restore_uring_requests(struct restore *r, struct restoring *p, struct list *
 {
 	int n = 0;
 
-	for (size_t i = 0; n == 0 && i < r->tree.file_count; i++)
-		for (size_t k = 0; n == 0 && r->tree.files[i]->uring && k < p->task->thread_count; k++) {
-			if (!has_asked(r->tree.files[i], p->task->threads[k]->tid))
+	for (size_t i = 0; n == 0 && i < r->ring_count; i++)
+		for (size_t k = 0; n == 0 && k < p->task->thread_count; k++) {
+			if (!has_asked(r->rings[i], p->task->threads[k]->tid))
 				continue;
 			list_init(l, r);
-			n = ask_all(r, p, k, r->tree.files[i], l, e);
+			n = ask_all(r, p, k, r->rings[i], l, e);
 		}
 	return n;
 }

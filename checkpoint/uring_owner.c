@@ -172,12 +172,12 @@ int restore_uring_owned(struct restore *r, struct restoring *p, size_t thread, s
 	const Ckpt__Thread *th = p->task->threads[thread];
 	int n = 0;
 
-	for (size_t i = 0; n == 0 && i < r->tree.file_count; i++) {
-		const Ckpt__File *f = r->tree.files[i];
+	for (size_t i = 0; n == 0 && i < r->ring_count; i++) {
+		const Ckpt__File *f = r->rings[i];
 		struct owning o = { .p = p, .thread = thread, .l = l };
 		Ckpt__Uring as;
 
-		if (!f->uring || f->uring->owner != th->tid)
+		if (f->uring->owner != th->tid)
 			continue;
 		list_init(l, r);
 		as = ckpt_uring_before(f->uring);

@@ -204,7 +204,9 @@ static int add(struct walk *w, uint64_t at)
 		return err_code(w->e, -ENOMEM, "look for requests of an io_uring");
 	a->list = bigger;
 	a->list[a->count] = (struct ckpt_uring_request){ .at = at };
+	ckpt_kernel_look(w->k, at);
 	n = describe(w->k, &a->list[a->count], w->e);
+	ckpt_kernel_look(w->k, 0);
 	if (n > 0)
 		a->count++; /* others are waited for, as whoever counts them finds */
 	return n < 0 ? n : 0;

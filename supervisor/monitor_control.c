@@ -261,6 +261,7 @@ static void dispatch(struct mon *m, struct request *q)
 
 			if (r != ANSWER_LATER)
 				mon_answer(m, id, r, &e);
+			mon_restore_done(m);
 			return;
 		}
 	}

@@ -59,6 +59,7 @@ struct mon {
 	enum mon_state state;
 	int image;             /* to be restored; -EBADF */
 	struct ckpt_restore *restore;
+	struct ckpt_restore *rest; /* of a restore that was committed: to be freed when that was said; or NULL */
 	bool restored;         /* from an image, not started */
 	bool was_paused;       /* before it was saved */
 	bool over;             /* the monitor's work is done */
@@ -162,6 +163,7 @@ int mon_move_finish(struct mon *m, bool taken, struct err *e);
 int mon_restore(struct mon *m, struct err *e);
 /* On failure nothing of it is left but the record and the image. */
 int mon_restore_commit(struct mon *m, struct err *e);
+void mon_restore_done(struct mon *m); /* after the answer, who waits for which waits for the VPS */
 void mon_restore_abort(struct mon *m);
 
 /* monitor_watch.c: what the VPS was refused, and its beancounters. */

@@ -210,10 +210,13 @@ int mon_restore_commit(struct mon *m, struct err *e)
 		return err_set(e, ERR_STATE, "it is not being restored");
 	m->was_paused = arrives_paused(m);
 	r = take_record_back(m, e);
-	if (r == 0)
-		r = ckpt_restore_commit(TAKE_PTR(m->restore), m->was_paused, &m->vps, e);
+	if (r < 0)
+		ckpt_restore_abort(m->restore);
 	else
-		ckpt_restore_abort(TAKE_PTR(m->restore));
+		r = ckpt_restore_commit(m->restore, m->was_paused, &m->vps, e);
+	if (r == 0)
+		m->rest = m->restore;
+	m->restore = NULL;
 	if (r < 0) {
 		give_record_again(m);
 		return r;
@@ -221,6 +224,11 @@ int mon_restore_commit(struct mon *m, struct err *e)
 	fault_point("resume", "runs", e);
 	forget_image(m);
 	return 0;
+}
+
+void mon_restore_done(struct mon *m)
+{
+	ckpt_restore_free(TAKE_PTR(m->rest));
 }
 
 void mon_restore_abort(struct mon *m)

@@ -166,9 +166,10 @@ static uint32_t *word(const struct ckpt_uring *u, uint32_t offset)
 	return (uint32_t *)(void *)((uint8_t *)u->ring + offset);
 }
 
-void ckpt_uring_put(const struct ckpt_uring *u, const struct io_uring_sqe *sqe, struct ckpt_uring_place *ret)
+void ckpt_uring_put(const struct ckpt_uring *u, const struct io_uring_sqe *sqe, uint32_t behind,
+		    struct ckpt_uring_place *ret)
 {
-	uint32_t head = *word(u, u->params.sq_off.head);
+	uint32_t head = *word(u, u->params.sq_off.head) + behind;
 	uint8_t *at;
 
 	ret->slot = head & (u->params.sq_entries - 1);
