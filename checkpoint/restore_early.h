@@ -37,6 +37,8 @@ struct early_shmem {
 	uint64_t size;
 	uint32_t huge;
 	int its;                   /* its number in process 1 */
+	bool file;                 /* it lies in memory that is mounted (early_files.c) */
+	struct ckpt_ranges taken;  /* of such: pages that process 1 has taken, so that the VPS pays for them */
 };
 
 struct early_set {
@@ -45,6 +47,7 @@ struct early_set {
 	bool changed;              /* some have been told of since they were looked at */
 	struct early_shmem *shmems;
 	size_t shmem_count;
+	char dir[40];              /* of files (struct ckpt_placed); "": there are none */
 	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
 	pthread_mutex_t lock;      /* of `loose`, and of all `filled` */
@@ -73,6 +76,15 @@ restore_put early_put;
 int early_salvage(struct restore *r, struct early *w, struct err *e);
 /* Drops the pages of its mapped memory that are not in `there`. (early_memory.c) */
 int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e);
+/* Takes an open file of process 1's. (restore_early.c) */
+int early_take_fd(const struct early *first, int its, struct err *e);
+/* An open file for what the source has in a file system in memory. -EXDEV without *e: no such file system is here.
+ * Process 1 takes the pages that it is said to have; whether these are among them, from any thread. When the tree is there it
+ * is told where they are. (early_files.c) */
+int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *ret_its, struct list *l, struct err *e);
+int early_file_take(struct restore *r, struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e);
+bool early_file_has(const struct early_shmem *s, uint64_t at, uint64_t end);
+int early_files_settle(struct restore *r, struct err *e);
 /* Remembers that pages were put there; with the lock. (early_memory.c) */
 int early_note_filled(struct early *w, uint64_t start, uint64_t end);
 
