@@ -5,12 +5,15 @@
  * small come at the stop (tmpfs.c). Only of file systems that process 1 sees, as the other side has to find them before it
  * knows of mounts.
  *
- * A file that is met stays open, for reading. When it has lost its name it is closed, or who deletes what it has written
- * would have its memory taken all the same.
+ * So are memfds that somebody has open; those that are mapped are met when maps are read.
+ *
+ * A file that is met stays open, for reading. When it has lost its name, or nobody has it, it is closed, or who deletes what
+ * it has written would have its memory taken all the same.
  */
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
+#include "checkpoint/hugetlb.h"
 #include "checkpoint/precopy_internal.h"
 
 #include <dirent.h>
@@ -23,6 +26,7 @@
 
 #define LARGE KIB(64)     /* of data: less than this is not worth an open file */
 #define FILES_MAX 256     /* the others are read at the stop */
+#define MEMFDS_MAX 128    /* likewise; of those that nobody had mapped when they were met */
 #define PLACE_MAX 200     /* bytes of a path */
 #define DEPTH_MAX 32      /* each takes an fd */
 #define LOOKS_MAX 100000  /* entries of directories, in a round */
@@ -69,7 +73,7 @@ static int meet(struct looking *l, int dir, const char *name, const struct stat 
 	struct stat now;
 	int fd, r;
 
-	if (ckpt_shared_is_known(p, st, -EBADF) || count(p) >= FILES_MAX || is_leased(l, st))
+	if (ckpt_shared_find(p, st, -1) || count(p) >= FILES_MAX || is_leased(l, st))
 		return 0;
 	fd = openat(dir, name, O_RDONLY | O_NOATIME | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
@@ -111,6 +115,68 @@ static int look(struct looking *l, int dir_take, int depth)
 	return r;
 }
 
+static int meet_memfd(struct ckpt_precopy *p, int dir, const char *name)
+{
+	char link[16] = { 0 };
+	struct shared *known;
+	struct stat st;
+	int fd, r;
+
+	if (readlinkat(dir, name, link, sizeof(link) - 1) < 0 || strncmp(link, "/memfd:", 7) != 0 ||
+	    fstatat(dir, name, &st, 0) < 0 || (uint64_t)st.st_blocks * 512 < LARGE)
+		return 0;
+	known = ckpt_shared_find(p, &st, -1);
+	if (known)
+		known->seen_now = true;
+	if (known || p->memfds == MEMFDS_MAX)
+		return 0;
+	fd = openat(dir, name, O_RDONLY | O_NOATIME | O_CLOEXEC);
+	if (fd >= 0 && ckpt_huge_of(fd)) /* its pages are counted when the tree is there */
+		fd_close(&fd);
+	if (fd < 0)
+		return 0;
+	r = ckpt_shared_take(p, fd);
+	if (r == 0) {
+		p->shared[p->shared_count - 1].by_fd = p->shared[p->shared_count - 1].seen_now = true;
+		p->memfds++;
+	}
+	return r;
+}
+
+static int meet_open(struct ckpt_precopy *p, pid_t tid)
+{
+	cleanup_closedir DIR *d = NULL;
+	const struct dirent *de;
+	char path[64];
+	int r = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)tid);
+	d = opendir(path);
+	while (d && r == 0 && (de = readdir(d)))
+		if (de->d_name[0] != '.')
+			r = meet_memfd(p, dirfd(d), de->d_name);
+	return r;
+}
+
+static int meet_memfds(struct ckpt_precopy *p)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < p->count; i++)
+		if (p->procs[i]->there)
+			r = meet_open(p, p->procs[i]->tid);
+	for (size_t i = 0; r == 0 && i < p->shared_count; i++) {
+		struct shared *s = &p->shared[i];
+
+		if (s->by_fd && !s->seen_now) {
+			s->by_fd = false;
+			r = ckpt_shared_forget(s);
+		}
+		s->seen_now = false;
+	}
+	return r;
+}
+
 static int forget_deleted(struct ckpt_precopy *p)
 {
 	int r = 0;
@@ -139,6 +205,9 @@ int ckpt_files_meet(struct ckpt_precopy *p)
 {
 	struct looking l = { .p = p };
 	int r = forget_deleted(p);
+
+	if (r == 0)
+		r = meet_memfds(p);
 
 	if (!p->mounts.count)
 		open_mounts(p);

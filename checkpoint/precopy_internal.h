@@ -92,6 +92,7 @@ struct shared {
 	bool final;          /* it was sent when nobody could change it any more (precopy_reach.c) */
 	/* (precopy_files.c) */
 	const char *place;   /* a file that lies in memory: where its file system is mounted; NULL: it has no name */
+	bool by_fd, seen_now; /* a memfd that was met as it was open; somebody has it in this round */
 	/* (precopy_quiet.c) */
 	int watch;           /* tells when somebody closes it who could write; -1 */
 	bool disturbed;      /* that was so since it was noted */
@@ -118,6 +119,7 @@ struct ckpt_precopy {
 	struct shared *shared;
 	size_t shared_count;
 	struct ckpt_ahead mounts; /* file systems that are in memory */
+	unsigned memfds;     /* that were met as they were open */
 	int closes;          /* inotify(7): files of these; -EBADF until it is needed */
 	bool guarded;        /* in this round: who closes a file may write to it all the same */
 	unsigned rounds;
@@ -164,7 +166,8 @@ int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m
 /* Appends memory by its fd, which is taken; and its contents are nobody's any more. */
 int ckpt_shared_take(struct ckpt_precopy *p, int fd);
 int ckpt_shared_forget(struct shared *s);
-bool ckpt_shared_is_known(const struct ckpt_precopy *p, const struct stat *st, int fd);
+/* Which it is; NULL. `fd`: -1 when it is none of System V. */
+struct shared *ckpt_shared_find(const struct ckpt_precopy *p, const struct stat *st, int fd);
 /* Writes the pages that are not as they were sent. */
 int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
 void ckpt_shared_done(struct ckpt_precopy *p);
@@ -220,8 +223,8 @@ void ckpt_shared_unmap(struct shared *s);
 bool ckpt_shared_can_compare(const struct shared *s, uint64_t size, const struct ckpt_ranges *data);
 int ckpt_shared_compare(const struct shared *s, const struct ckpt_ranges *data, struct ckpt_ranges *ret);
 
-/* (precopy_files.c) Meets what lies in the file systems in memory that process 1 sees, and is large; what has no name any
- * more is forgotten. -ENOMEM. Its data, of which the other side is told where there is any, is in too many pieces. */
+/* (precopy_files.c) Meets what is large: files in the file systems in memory that process 1 sees, and memfds that are open;
+ * what has no name any more, or that nobody has, is forgotten. -ENOMEM. Its data, of which the other side is told where there is any, is in too many pieces. */
 int ckpt_files_meet(struct ckpt_precopy *p);
 bool ckpt_files_is_scattered(const struct ckpt_ranges *data);
 

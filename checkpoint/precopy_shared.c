@@ -20,15 +20,15 @@
 #define PIECE MIB(1)
 #define SHARED_MAX 1024 /* as a dump */
 
-bool ckpt_shared_is_known(const struct ckpt_precopy *p, const struct stat *st, int fd)
+struct shared *ckpt_shared_find(const struct ckpt_precopy *p, const struct stat *st, int fd)
 {
-	bool sysv = ckpt_shmem_is_sysv(fd);
+	bool sysv = fd >= 0 && ckpt_shmem_is_sysv(fd);
 
 	for (size_t i = 0; i < p->shared_count; i++)
 		if (p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino && p->shared[i].sysv == sysv &&
 		    (!sysv || ckpt_shmem_is_same(p->shared[i].fd, fd)))
-			return true;
-	return false;
+			return &p->shared[i];
+	return NULL;
 }
 
 int ckpt_shared_take(struct ckpt_precopy *p, int fd)
@@ -66,6 +66,7 @@ int ckpt_shared_forget(struct shared *s)
 
 int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m)
 {
+	struct shared *known;
 	char path[128];
 	struct stat st;
 	int fd;
@@ -77,8 +78,10 @@ int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m
 	if (fd < 0)
 		return 0; /* it has gone; what is there at the end is collected then */
 	/* System V memory is filled by a copy of what has come before, which huge pages are too dear for. */
-	if (fstat(fd, &st) == 0 && !ckpt_shared_is_known(p, &st, fd) && p->shared_count < SHARED_MAX &&
-	    !(ckpt_shmem_is_sysv(fd) && ckpt_huge_of(fd)))
+	known = fstat(fd, &st) == 0 ? ckpt_shared_find(p, &st, fd) : NULL;
+	if (known)
+		known->seen_now = true;
+	else if (p->shared_count < SHARED_MAX && !(ckpt_shmem_is_sysv(fd) && ckpt_huge_of(fd)))
 		return ckpt_shared_take(p, fd);
 	close(fd);
 	return 0;

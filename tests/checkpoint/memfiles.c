@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Large files in /dev/shm and /run, which are sent in rounds: some are written to all the while, in every way there is,
+ * Large files in /dev/shm and /run, and a memfd, which are sent in rounds: some are written to all the while, in every way there is,
  * others are left alone, or changed right before the stop (drive -l) in ways that the time of a file does not tell of.
  */
 #include "tests/checkpoint/busy.h"
@@ -26,8 +26,8 @@ struct model {
 static struct model still = { .path = "/dev/shm/still" }, written = { .path = "/dev/shm/written" },
 		    mapped = { .path = "/run/mapped" }, punched = { .path = "/run/deep/er/punched" },
 		    cut = { .path = "/dev/shm/cut" }, replaced = { .path = "/dev/shm/replaced" },
-		    late = { .path = "/dev/shm/late" }, late_cut = { .path = "/dev/shm/late cut" };
-static struct model *const all[] = { &still, &written, &mapped, &punched, &cut, &replaced, &late, &late_cut };
+		    nameless = { .path = "/proc/self/fd/77" }, late = { .path = "/dev/shm/late" }, late_cut = { .path = "/dev/shm/late cut" };
+static struct model *const all[] = { &still, &written, &mapped, &punched, &cut, &replaced, &nameless, &late, &late_cut };
 static volatile int stop;
 
 static void put(struct model *m, int fd, size_t page, uint64_t value)
@@ -49,6 +49,12 @@ static void make(struct model *m, uint64_t first)
 static void step_written(uint64_t n)
 {
 	put(&written, written.fd, n * 7 % PAGES, n);
+}
+
+/* A memfd that nobody has mapped. */
+static void step_nameless(uint64_t n)
+{
+	put(&nameless, nameless.fd, n * 19 % PAGES, n);
 }
 
 static void step_mapped(uint64_t n)
@@ -88,7 +94,7 @@ static void step_replaced(uint64_t n)
 	CHECK(rename(next.path, replaced.path) == 0);
 }
 
-static void (*const steps[])(uint64_t n) = { step_written, step_mapped, step_punched, step_cut, step_replaced };
+static void (*const steps[])(uint64_t n) = { step_written, step_mapped, step_punched, step_cut, step_replaced, step_nameless };
 #define WRITERS (sizeof(steps) / sizeof(steps[0]))
 
 static void *keep_writing(void *step)
@@ -170,6 +176,8 @@ int main(void)
 
 	umask(0);
 	CHECK(mkdir("/run/deep", 0755) == 0 && mkdir("/run/deep/er", 0755) == 0);
+	nameless.fd = memfd_create("nameless", 0);
+	CHECK(dup2(nameless.fd, 77) == 77 && fchmod(77, 0640) == 0);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
 		make(all[i], i * 10000 + 1);
 		all[i]->fd = all[i] == &still || all[i] == &late || all[i] == &late_cut ? -1 : open(all[i]->path, O_RDWR);
