@@ -3,7 +3,8 @@
 /*
  * Files in memory that are filled before it is known where they lie (precopy_files.c): made by process 1, in a directory of
  * the file system that the source names by where it is mounted, so that the restore only has to rename them
- * (restore_tmpfs.c). Where there is no such file system, they are memfds, and are copied then.
+ * (restore_tmpfs.c). Where the runtime has not mounted one, that is new (early_mounts.c); where none can be, they are memfds,
+ * and are copied then.
  */
 #include "base/fd.h"
 #include "base/macro.h"
@@ -69,8 +70,9 @@ static int make(struct restore *r, struct early *first, int place, uint64_t id, 
 int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *ret_its, struct list *l, struct err *e)
 {
 	struct early *first = early_by_pid(r->early, 1);
-	int place = -1, n, fd;
+	int place = -1, n;
 
+	*ret_its = -1;
 	if (!first || !first->born || m->place[0] != '/')
 		return err_set(e, ERR_FAIL, "the image is damaged: files of no process");
 	if (!r->early->dir[0]) {
@@ -83,18 +85,19 @@ int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *r
 	n = open_place(r, first, m->place, &place, l, e);
 	if (n == 0)
 		n = make(r, first, place, id, ret_its, l, e);
-	if (place >= 0) {
-		struct err ignored;
-
+	if (place >= 0 && n >= 0) {
 		list_init(l, r);
 		list_call(l, NULL, SYS_close, (uint64_t)place, 0, 0, 0, 0, 0);
-		if (list_run(l, &first->p.batch, &first->p.threads[0], n < 0 ? &ignored : e) < 0 && n == 0)
-			n = -EIO;
+		if (list_run(l, &first->p.batch, &first->p.threads[0], e) < 0)
+			return -EIO;
 	}
+	if (n > 0)
+		n = early_mount_open(r, first, m->place, &place, l, e);
+	if (n == 0 && *ret_its < 0)
+		n = make(r, first, place, id, ret_its, l, e);
 	if (n)
 		return n < 0 ? n : -EXDEV;
-	fd = early_take_fd(first, *ret_its, e);
-	return fd;
+	return early_take_fd(first, *ret_its, e);
 }
 
 struct taking {

@@ -421,6 +421,7 @@ void restore_early_done(struct restore *r)
 		ckpt_ranges_done(&s->shmems[i].taken);
 	}
 	free(s->shmems);
+	early_mounts_done(s);
 	ckpt_netlook_free(s->look);
 	ckpt_loose_free(s->loose);
 	pthread_mutex_destroy(&s->lock);

@@ -41,12 +41,20 @@ struct early_shmem {
 	struct ckpt_ranges taken;  /* of such: pages that process 1 has taken, so that the VPS pays for them */
 };
 
+/* A tmpfs that is mounted nowhere yet. */
+struct early_mount {
+	char *place;
+	int fd, its;               /* ours; its number in process 1 */
+};
+
 struct early_set {
 	struct early **all;        /* by age: parents before children */
 	size_t count;
 	bool changed;              /* some have been told of since they were looked at */
 	struct early_shmem *shmems;
 	size_t shmem_count;
+	struct early_mount *mounts;
+	size_t mount_count;
 	char dir[40];              /* of files (struct ckpt_placed); "": there are none */
 	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
@@ -78,13 +86,18 @@ int early_salvage(struct restore *r, struct early *w, struct err *e);
 int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges *there, struct list *l, struct err *e);
 /* Takes an open file of process 1's. (restore_early.c) */
 int early_take_fd(const struct early *first, int its, struct err *e);
-/* An open file for what the source has in a file system in memory. -EXDEV without *e: no such file system is here.
+/* An open file for what the source has in a file system in memory: in the runtime's, or a new one. -EXDEV without *e: there
+ * can be none.
  * Process 1 takes the pages that it is said to have; whether these are among them, from any thread. When the tree is there it
  * is told where they are. (early_files.c) */
 int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *ret_its, struct list *l, struct err *e);
 int early_file_take(struct restore *r, struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e);
 bool early_file_has(const struct early_shmem *s, uint64_t at, uint64_t end);
 int early_files_settle(struct restore *r, struct err *e);
+/* A tmpfs for files that are said to be in one which is mounted at `place`: 1: there can be none. (early_mounts.c) */
+int early_mount_open(struct restore *r, struct early *first, const char *place, int *ret_its, struct list *l,
+		     struct err *e);
+void early_mounts_done(struct early_set *s);
 /* Remembers that pages were put there; with the lock. (early_memory.c) */
 int early_note_filled(struct early *w, uint64_t start, uint64_t end);
 

@@ -302,6 +302,16 @@ static int open_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 		       s->type, s->source);
 }
 
+/* As what was sent of it has named it. */
+static void tell_place(struct ckpt_dump *d, uint32_t super)
+{
+	const struct ckpt_precopy *p = d->precopy;
+
+	for (size_t i = 0; p && i < p->mounts.super_count; i++)
+		if (p->mounts.super[i].dev == d->spaces.super[super - 1].dev)
+			d->tree.supers[super - 1]->place = p->mounts.super[i].at;
+}
+
 static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 {
 	struct walk w = { .d = d, .super = super, .keep = ckpt_super_keep(&d->tree, super) };
@@ -309,6 +319,7 @@ static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 	cleanup_close int own = known < 0 ? open_super(d, super, e) : -EBADF;
 	int root = known < 0 ? own : known, r = root < 0 ? root : 0;
 
+	tell_place(d, super);
 	if (r == 0)
 		r = ckpt_binfmt_is(d->tree.supers[super - 1]) ? ckpt_binfmt_collect(d, super, root, e) :
 								 read_super(&w, root, e);

@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define PAGE 4096
 #define PAGES 1024
@@ -24,7 +25,7 @@ struct model {
 };
 
 static struct model still = { .path = "/dev/shm/still" }, written = { .path = "/dev/shm/written" },
-		    mapped = { .path = "/run/mapped" }, punched = { .path = "/run/deep/er/punched" },
+		    mapped = { .path = "/run/mapped" }, punched = { .path = "/own/deep/er/punched" },
 		    cut = { .path = "/dev/shm/cut" }, replaced = { .path = "/dev/shm/replaced" },
 		    nameless = { .path = "/proc/self/fd/77" }, late = { .path = "/dev/shm/late" }, late_cut = { .path = "/dev/shm/late cut" };
 static struct model *const all[] = { &still, &written, &mapped, &punched, &cut, &replaced, &nameless, &late, &late_cut };
@@ -166,6 +167,17 @@ static void verify_sparse(void)
 	close(fd);
 }
 
+/* A file system of its own, which is the very one that was filled before. */
+static void verify_mount(void)
+{
+	struct statvfs fs;
+	struct stat st;
+
+	CHECK(statvfs("/own", &fs) == 0 && fs.f_blocks * fs.f_frsize == 48u << 20 && (fs.f_flag & ST_NOSUID));
+	CHECK(stat("/own", &st) == 0 && (st.st_mode & 07777) == 01750 && st.st_uid == 5 && st.st_gid == 6);
+	CHECK(access("/own/deep/er", F_OK) == 0);
+}
+
 int main(void)
 {
 	struct timespec then[2] = { { 77, 7 }, { 1234567890, 123456789 } };
@@ -175,7 +187,8 @@ int main(void)
 	char c = 0;
 
 	umask(0);
-	CHECK(mkdir("/run/deep", 0755) == 0 && mkdir("/run/deep/er", 0755) == 0);
+	CHECK(mkdir("/own", 0755) == 0 && mount("tmpfs", "/own", "tmpfs", MS_NOSUID, "size=48m,mode=1750,uid=5,gid=6") == 0);
+	CHECK(mkdir("/run/deep", 0755) == 0 && mkdir("/own/deep", 0755) == 0 && mkdir("/own/deep/er", 0755) == 0);
 	nameless.fd = memfd_create("nameless", 0);
 	CHECK(dup2(nameless.fd, 77) == 77 && fchmod(77, 0640) == 0);
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
@@ -205,6 +218,7 @@ int main(void)
 	for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
 		verify(all[i]);
 	verify_sparse();
+	verify_mount();
 	CHECK(stat(still.path, &st) == 0 && st.st_mtim.tv_sec == 1234567890 && st.st_mtim.tv_nsec == 123456789);
 	CHECK(pread(deleted, &c, 1, SIZE) == 1 && c == 'd' && fstat(deleted, &st) == 0 && st.st_nlink == 0);
 	return done();
