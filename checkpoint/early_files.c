@@ -18,6 +18,7 @@
 #include <linux/magic.h>
 #include <linux/stat.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -72,6 +73,8 @@ int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *r
 	struct early *first = early_by_pid(r->early, 1);
 	int place = -1, n;
 
+	struct rlimit lim;
+
 	*ret_its = -1;
 	if (!first || !first->born || m->place[0] != '/')
 		return err_set(e, ERR_FAIL, "the image is damaged: files of no process");
@@ -81,6 +84,11 @@ int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *r
 		if (getrandom(&number, sizeof(number), 0) != sizeof(number))
 			return err_sys(e, "take a random number");
 		snprintf(r->early->dir, sizeof(r->early->dir), ".vps-early-%016" PRIx64, number);
+	}
+	/* They stay open in it; what it may have open is set in the end. */
+	if (prlimit(first->task.pid, RLIMIT_NOFILE, NULL, &lim) == 0) {
+		lim.rlim_cur = lim.rlim_max;
+		prlimit(first->task.pid, RLIMIT_NOFILE, &lim, NULL);
 	}
 	n = open_place(r, first, m->place, &place, l, e);
 	if (n == 0)
