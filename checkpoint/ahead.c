@@ -55,18 +55,21 @@ static int add_supers(struct ckpt_ahead *a, char *text, struct err *e)
 	for (size_t i = 0; r == 0 && i < count; i++) {
 		const struct ckpt_mountfs *fs = ckpt_mountfs_find(m[i].type);
 		struct ckpt_ahead_super *grown;
+		char *at;
 		int fd;
 
 		if (!fs || !fs->contents || !STREQ(m[i].root, "/") || ckpt_ahead_super(a, m[i].dev) >= 0)
 			continue;
 		fd = copy_alone(m[i].at, m[i].id);
-		grown = fd < 0 ? NULL : reallocarray(a->super, a->super_count + 1, sizeof(*grown));
+		at = fd < 0 ? NULL : strdup(m[i].at);
+		grown = at ? reallocarray(a->super, a->super_count + 1, sizeof(*grown)) : NULL;
 		if (!grown) {
+			free(at);
 			fd_close(&fd);
 			continue;
 		}
 		a->super = grown;
-		grown[a->super_count++] = (struct ckpt_ahead_super){ m[i].dev, fd };
+		grown[a->super_count++] = (struct ckpt_ahead_super){ m[i].dev, fd, at };
 	}
 	return r;
 }
@@ -159,6 +162,11 @@ void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n
 	}
 }
 
+void ckpt_ahead_look_mounts(struct ckpt_ahead *a, int proc, pid_t pid)
+{
+	look_space(a, proc, pid, CKPT_SPACE_MNT);
+}
+
 static void close_all(struct ckpt_ahead *a)
 {
 	for (size_t i = 0; i < a->count; i++)
@@ -184,6 +192,8 @@ void ckpt_ahead_done(struct ckpt_ahead *a)
 		pthread_join(a->thread, NULL);
 	else
 		close_all(a);
+	for (size_t i = 0; i < a->super_count; i++)
+		free(a->super[i].at);
 	free(a->space);
 	free(a->super);
 	*a = (struct ckpt_ahead){ 0 };

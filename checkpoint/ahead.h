@@ -26,6 +26,7 @@ struct ckpt_ahead {
 	struct ckpt_ahead_super {
 		dev_t dev;
 		int fd; /* all of a file system that is in memory, which nothing covers */
+		char *at; /* where it was found to be mounted, in its namespace */
 	} *super;
 	size_t super_count;
 	pthread_t thread;
@@ -35,6 +36,8 @@ struct ckpt_ahead {
 
 /* Looks at the namespaces of these processes; `proc` is the host's /proc. What cannot be opened is left out. */
 void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n);
+/* Of one process, the mount namespace alone. */
+void ckpt_ahead_look_mounts(struct ckpt_ahead *a, int proc, pid_t pid);
 /* NULL: it is not known. */
 const struct ckpt_ahead_space *ckpt_ahead_space(const struct ckpt_ahead *a, ino_t ino);
 /* -EBADF; else still ours. */

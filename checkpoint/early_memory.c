@@ -227,6 +227,8 @@ static int put_shared(struct early_set *s, const struct ckpt_pages *pg, struct e
 		return 0; /* it has shrunk meanwhile, or is told of later */
 	if (len > s->shmems[n].size - at)
 		len = s->shmems[n].size - at;
+	if (s->shmems[n].file && pg->data && !early_file_has(&s->shmems[n], at, at + len))
+		return err_set(e, ERR_FAIL, "the image is damaged: pages that a file has not got");
 	return ckpt_shared_put(s->shmems[n].fd, s->shmems[n].huge, NULL, at, pg->data, len, e);
 }
 

@@ -234,7 +234,10 @@ int restore_by_helper(struct restore *r, int (*fn)(void *restore, struct err *e)
 
 int restore_early_settle(struct restore *r, struct list *l, struct err *e)
 {
-	int n = choose(r, e);
+	int n = early_files_settle(r, e);
+
+	if (n == 0)
+		n = choose(r, e);
 
 	for (size_t i = r->early->count; n == 0 && i-- > 0;)
 		if (r->early->all[i]->born && !r->early->all[i]->kept)

@@ -185,6 +185,9 @@ bool ckpt_huge_area_fits(const Ckpt__Area *a)
 
 bool ckpt_huge_shmem_fits(const Ckpt__Shmem *s)
 {
+	if (!s->huge && s->place[0])
+		return s->size <= CKPT_ADDRESS_MAX &&
+		       runs_fit(s->present, s->n_present, 0, 0, s->size + CKPT_PAGE - 1);
 	if (!s->huge)
 		return s->n_present == 0;
 	return is_size(s->huge) && !(s->size & ((1ull << s->huge) - 1)) && s->size <= CKPT_ADDRESS_MAX &&

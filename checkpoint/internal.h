@@ -184,6 +184,8 @@ int ckpt_tmpfs_collect(struct ckpt_dump *d, struct err *e);
 /* There again: everything of file system `super` below the directory `root`, where what is not of the image is
  * removed, but for device nodes and `keep`, a path or NULL. (restore_tmpfs.c) */
 int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, const char *keep, struct err *e);
+/* What a file holds, but for its holes, into one that is empty. (restore_tmpfs.c) */
+int ckpt_copy_data(int from, int to);
 /* Puts the frozen processes in order, parents before children, init first. (relate.c) */
 int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e);
 /* What has left the group, and is about to be a zombie: until it is one, or gone; -EAGAIN when that takes long, as it may

@@ -385,6 +385,8 @@ int ckpt_precopy_round(struct ckpt_precopy *p, struct ckpt_precopy_stats *ret, s
 		r = ckpt_layouts_tell(p, &c, e);
 	if (r == 0)
 		r = ckpt_steady_round(p, e);
+	if (r == 0 && ckpt_files_meet(p) < 0)
+		r = err_code(e, -ENOMEM, "copy files");
 	if (r == 0)
 		r = ckpt_shared_send(p, &shared, e);
 	if (r == 0)
@@ -471,6 +473,7 @@ int ckpt_precopy_open(const struct cgroup *c, pid_t init, int fd, const struct c
 	if (!p)
 		return err_code(e, -ENOMEM, "copy memory");
 	*p = (struct ckpt_precopy){ .cgroup = c, .init = init, .level = ckpt_pid_level(proc_live_tid(init)), .o = o, .soft = soft,
+				    .closes = -EBADF,
 				    .oracle = ckpt_oracle_new() };
 	p->w = ckpt_writer_new(fd, o->compression, e);
 	r = p->w ? ckpt_ids_of(init, &p->uid_base, &p->uid_count, e) : -ENOMEM;
@@ -501,6 +504,8 @@ void ckpt_precopy_close(struct ckpt_precopy *p)
 	}
 	free(p->procs);
 	ckpt_shared_done(p);
+	fd_close(&p->closes);
+	ckpt_ahead_done(&p->mounts);
 	ckpt_oracle_free(p->oracle);
 	ckpt_writer_free(p->w);
 	ckpt_arena_done(&p->arena);

@@ -39,7 +39,7 @@ static void forget_unused(struct ckpt_dump *d)
 	struct ckpt_tree *t = &d->tree;
 
 	for (size_t i = 0; i < d->precopy->shared_count; i++) {
-		bool used = t->shmems[i]->memfd;
+		bool used = t->shmems[i]->memfd || t->shmems[i]->tmpfs;
 
 		for (size_t k = 0; !used && k < t->ipc_count; k++)
 			used = t->ipc[k]->shmem == i + 1;

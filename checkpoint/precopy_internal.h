@@ -2,6 +2,7 @@
 #ifndef CHECKPOINT_PRECOPY_INTERNAL_H
 #define CHECKPOINT_PRECOPY_INTERNAL_H
 
+#include "checkpoint/ahead.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
 #include "checkpoint/moves.h"
@@ -9,6 +10,7 @@
 #include "checkpoint/scan.h"
 
 #include <stdbool.h>
+#include <sys/stat.h>
 #include <time.h>
 
 /* Private memory of a process, as it was when it was last looked at. */
@@ -88,6 +90,15 @@ struct shared {
 	bool candidate;      /* in this round it may be watched */
 	bool hopeless;       /* it cannot be */
 	bool final;          /* it was sent when nobody could change it any more (precopy_reach.c) */
+	/* (precopy_files.c) */
+	const char *place;   /* a file that lies in memory: where its file system is mounted; NULL: it has no name */
+	bool by_fd, seen_now; /* a memfd that was met as it was open; somebody has it in this round */
+	/* (precopy_quiet.c) */
+	int watch;           /* tells when somebody closes it who could write; -1 */
+	bool disturbed;      /* that was so since it was noted */
+	bool quiet;          /* it was read whole since it was noted, with this time and size: */
+	struct timespec changed;
+	off_t length;
 	bool noted;          /* when it was accessed last: */
 	struct timespec accessed;
 	struct ckpt_ranges written; /* in it */
@@ -107,6 +118,10 @@ struct ckpt_precopy {
 	size_t count;
 	struct shared *shared;
 	size_t shared_count;
+	struct ckpt_ahead mounts; /* file systems that are in memory */
+	unsigned memfds;     /* that were met as they were open */
+	int closes;          /* inotify(7): files of these; -EBADF until it is needed */
+	bool guarded;        /* in this round: who closes a file may write to it all the same */
 	unsigned rounds;
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
@@ -148,8 +163,11 @@ int ckpt_final_heirs(struct ckpt_dump *d, struct err *e);
 
 /* (precopy_shared.c) -ENOMEM. Memory that is no file's and mapped by this line of the map. */
 int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m);
-/* Appends memory by its fd, which is taken. */
+/* Appends memory by its fd, which is taken; and its contents are nobody's any more. */
 int ckpt_shared_take(struct ckpt_precopy *p, int fd);
+int ckpt_shared_forget(struct shared *s);
+/* Which it is; NULL. `fd`: -1 when it is none of System V. */
+struct shared *ckpt_shared_find(const struct ckpt_precopy *p, const struct stat *st, int fd);
 /* Writes the pages that are not as they were sent. */
 int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e);
 void ckpt_shared_done(struct ckpt_precopy *p);
@@ -204,6 +222,18 @@ void ckpt_shared_unmap(struct shared *s);
 /* That it is mapped as it is now; then, which of its data is not what its hashes say. All must be stopped. -ENOMEM. */
 bool ckpt_shared_can_compare(const struct shared *s, uint64_t size, const struct ckpt_ranges *data);
 int ckpt_shared_compare(const struct shared *s, const struct ckpt_ranges *data, struct ckpt_ranges *ret);
+
+/* (precopy_files.c) Meets what is large: files in the file systems in memory that process 1 sees, and memfds that are open;
+ * what has no name any more, or that nobody has, is forgotten. -ENOMEM. Its data, of which the other side is told where there is any, is in too many pieces. */
+int ckpt_files_meet(struct ckpt_precopy *p);
+bool ckpt_files_is_scattered(const struct ckpt_ranges *data);
+
+/* (precopy_quiet.c) Files of which it is certain that they were not written to. Before a round reads any; before it
+ * reads this one, whether that could be noted; whether it is what was read then; when it is closed. */
+void ckpt_quiet_round(struct ckpt_precopy *p);
+bool ckpt_quiet_note(struct ckpt_precopy *p, struct shared *s);
+bool ckpt_quiet_holds(const struct ckpt_precopy *p, const struct shared *s);
+void ckpt_quiet_forget(struct ckpt_precopy *p, struct shared *s);
 
 /* (precopy_direct.c) True when a process has a file open with O_DIRECT; and what then comes between the marks of a round
  * and its reading. */

@@ -13,21 +13,22 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <xxhash.h>
 
 #define PIECE MIB(1)
 #define SHARED_MAX 1024 /* as a dump */
 
-static bool is_known(const struct ckpt_precopy *p, const struct stat *st, int fd)
+struct shared *ckpt_shared_find(const struct ckpt_precopy *p, const struct stat *st, int fd)
 {
-	bool sysv = ckpt_shmem_is_sysv(fd);
+	bool sysv = fd >= 0 && ckpt_shmem_is_sysv(fd);
 
 	for (size_t i = 0; i < p->shared_count; i++)
 		if (p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino && p->shared[i].sysv == sysv &&
 		    (!sysv || ckpt_shmem_is_same(p->shared[i].fd, fd)))
-			return true;
-	return false;
+			return &p->shared[i];
+	return NULL;
 }
 
 int ckpt_shared_take(struct ckpt_precopy *p, int fd)
@@ -41,12 +42,31 @@ int ckpt_shared_take(struct ckpt_precopy *p, int fd)
 	}
 	p->shared = grown;
 	p->shared[p->shared_count++] = (struct shared){ .dev = st.st_dev, .ino = st.st_ino, .fd = fd,
-							.sysv = ckpt_shmem_is_sysv(fd) };
+							.watch = -1, .sysv = ckpt_shmem_is_sysv(fd) };
+	return 0;
+}
+
+/* Its number stays: an empty file has it, so that nothing keeps the memory. */
+int ckpt_shared_forget(struct shared *s)
+{
+	int fd = memfd_create("", MFD_CLOEXEC);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0) {
+		fd_close(&fd);
+		return -ENOMEM;
+	}
+	ckpt_shared_unmap(s);
+	fd_close(&s->fd);
+	s->fd = fd;
+	s->dev = st.st_dev;
+	s->ino = st.st_ino;
 	return 0;
 }
 
 int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m)
 {
+	struct shared *known;
 	char path[128];
 	struct stat st;
 	int fd;
@@ -58,8 +78,10 @@ int ckpt_shared_meet(struct ckpt_precopy *p, pid_t pid, const struct ckpt_map *m
 	if (fd < 0)
 		return 0; /* it has gone; what is there at the end is collected then */
 	/* System V memory is filled by a copy of what has come before, which huge pages are too dear for. */
-	if (fstat(fd, &st) == 0 && !is_known(p, &st, fd) && p->shared_count < SHARED_MAX &&
-	    !(ckpt_shmem_is_sysv(fd) && ckpt_huge_of(fd)))
+	known = fstat(fd, &st) == 0 ? ckpt_shared_find(p, &st, fd) : NULL;
+	if (known)
+		known->seen_now = true;
+	else if (p->shared_count < SHARED_MAX && !(ckpt_shmem_is_sysv(fd) && ckpt_huge_of(fd)))
 		return ckpt_shared_take(p, fd);
 	close(fd);
 	return 0;
@@ -162,11 +184,13 @@ static int send_holes(struct sending *o, const struct ckpt_ranges *data, struct 
 	return 0;
 }
 
-/* While the tree is not there: its size, its name, and which huge pages there are. */
+/* While the tree is not there: its size, its name or its place, and, where the VPS takes pages before they are filled, which
+ * there are. */
 static int tell(struct sending *o, uint64_t size, const struct ckpt_ranges *data, struct err *e)
 {
 	uint32_t huge = ckpt_huge_of(o->s->fd);
-	uint64_t present = huge ? ckpt_ranges_hash(data) : 0;
+	bool pages = huge || o->s->place;
+	uint64_t present = pages ? ckpt_ranges_hash(data) : 0;
 	char path[64], name[300] = "", *end;
 	Ckpt__Shmem m;
 
@@ -183,8 +207,9 @@ static int tell(struct sending *o, uint64_t size, const struct ckpt_ranges *data
 	m.size = size;
 	m.name = name;
 	m.huge = huge;
-	m.present = huge ? ckpt_runs_write(&o->p->arena, data, &m.n_present) : NULL;
-	if (huge && !m.present)
+	m.place = (char *)(o->s->place ? o->s->place : "");
+	m.present = pages ? ckpt_runs_write(&o->p->arena, data, &m.n_present) : NULL;
+	if (pages && !m.present)
 		return err_code(e, -ENOMEM, "copy shared memory");
 	o->s->present = present;
 	o->s->told = true;
@@ -223,6 +248,12 @@ static int send_whole(struct sending *o, struct err *e)
 
 	if (r == 0 && data.count)
 		r = fit(o->s, data.r[data.count - 1].end / CKPT_PAGE);
+	if (r == 0 && o->s->place && ckpt_files_is_scattered(&data)) {
+		ckpt_quiet_forget(o->p, o->s);
+		r = ckpt_shared_forget(o->s); /* it stays until the end */
+		st.st_size = 0;
+		data.count = 0;
+	}
 	if (r == 0)
 		r = find_changed(o, (uint64_t)st.st_size, &data, &changed, &which);
 	if (r < 0)
@@ -246,16 +277,21 @@ int ckpt_shared_send(struct ckpt_precopy *p, uint64_t *ret_pages, struct err *e)
 	struct sending o = { .p = p, .buf = buf };
 	int r = buf ? 0 : err_code(e, -ENOMEM, "copy shared memory");
 
+	ckpt_quiet_round(p);
 	for (size_t i = 0; r == 0 && i < p->shared_count; i++) {
-		bool final;
+		bool final, quiet;
 
 		o.s = &p->shared[i];
 		if (o.s->unused || o.s->last || o.s->final)
 			continue;
 		o.mm = CKPT_SHMEM_MM + i;
+		if (ckpt_quiet_holds(p, o.s))
+			continue;
+		quiet = ckpt_quiet_note(p, o.s);
 		final = ckpt_reach_is_final(o.s);
 		r = o.s->marked ? send_marked(&o, e) : send_whole(&o, e);
 		o.s->final = r == 0 && final;
+		o.s->quiet = r == 0 && quiet;
 	}
 	*ret_pages = o.pages;
 	return r;

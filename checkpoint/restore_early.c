@@ -221,13 +221,20 @@ static int bear_all(struct restore *r, struct list *l, struct err *e)
 	return 0;
 }
 
+int early_take_fd(const struct early *first, int its, struct err *e)
+{
+	cleanup_close int pidfd = pidfd_open_pid(first->task.pid);
+	int fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, its, 0);
+
+	return fd < 0 ? err_sys(e, "take an open file") : fd;
+}
+
 /* In the first process, so that it is the VPS's own; and here. */
 static int make_shmem(struct restore *r, const Ckpt__Shmem *m, int *ret_its, struct err *e)
 {
 	struct early *first = early_by_pid(r->early, 1);
 	uint64_t huge = m->huge ? MFD_HUGETLB | ckpt_huge_bits(m->huge) : 0;
 	struct ckpt_call c = { SYS_memfd_create, { 0, MFD_CLOEXEC | MFD_ALLOW_SEALING | huge }, 0 };
-	cleanup_close int pidfd = -EBADF;
 	char name[250];
 	int64_t its;
 	int n, fd;
@@ -241,13 +248,12 @@ static int make_shmem(struct restore *r, const Ckpt__Shmem *m, int *ret_its, str
 		n = ckpt_batch_one(&first->p.batch, &first->p.threads[0], &c, &its, e);
 	if (n < 0 || its < 0)
 		return err_code(e, n < 0 ? n : (int)its, "make shared memory");
-	pidfd = pidfd_open_pid(first->task.pid);
-	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, (int)its, 0);
+	fd = early_take_fd(first, (int)its, e);
 	*ret_its = (int)its;
 	if (fd < 0)
-		return err_sys(e, "take shared memory");
+		return fd;
 	/* Unless its pages are taken by that, ours is enough; what is a program must not be open for writing. */
-	if (!m->huge)
+	if (!m->huge && !m->place[0])
 		n = ckpt_batch_one(&first->p.batch, &first->p.threads[0],
 				   &(struct ckpt_call){ SYS_close, { (uint64_t)its }, 0 }, &its, e);
 	if (n < 0)
@@ -284,7 +290,9 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 	    (id <= s->shmem_count && s->shmems[id - 1].huge != m->huge))
 		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %llu", (unsigned long long)id);
 	if (id > s->shmem_count) {
-		fd = make_shmem(r, m, &its, e);
+		fd = m->place[0] ? early_file_make(r, m, id, &its, l, e) : -EXDEV;
+		if (fd == -EXDEV)
+			fd = make_shmem(r, m, &its, e);
 		if (fd < 0)
 			return fd;
 		grown = reallocarray(s->shmems, id, sizeof(*grown));
@@ -293,11 +301,14 @@ static int take_shmem(struct restore *r, uint64_t id, const Ckpt__Shmem *m, stru
 			return err_code(e, -ENOMEM, "restore");
 		}
 		s->shmems = grown;
-		s->shmems[s->shmem_count++] = (struct early_shmem){ fd, 0, m->huge, its };
+		s->shmems[s->shmem_count++] = (struct early_shmem){ .fd = fd, .huge = m->huge, .its = its,
+									.file = m->place[0] };
 	}
 	if (ftruncate(s->shmems[id - 1].fd, (off_t)m->size) < 0)
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)m->size);
 	s->shmems[id - 1].size = m->size;
+	if (s->shmems[id - 1].file)
+		return early_file_take(r, &s->shmems[id - 1], m, l, e);
 	return take_huge_shared(r, &s->shmems[id - 1], m, l, e);
 }
 
@@ -405,9 +416,12 @@ void restore_early_done(struct restore *r)
 		if (!s->all[i]->kept)
 			fd_close(&s->all[i]->p.batch.mem);
 	}
-	for (size_t i = 0; i < s->shmem_count; i++)
+	for (size_t i = 0; i < s->shmem_count; i++) {
 		fd_close(&s->shmems[i].fd);
+		ckpt_ranges_done(&s->shmems[i].taken);
+	}
 	free(s->shmems);
+	early_mounts_done(s);
 	ckpt_netlook_free(s->look);
 	ckpt_loose_free(s->loose);
 	pthread_mutex_destroy(&s->lock);

@@ -37,6 +37,14 @@ struct early_shmem {
 	uint64_t size;
 	uint32_t huge;
 	int its;                   /* its number in process 1 */
+	bool file;                 /* it lies in memory that is mounted (early_files.c) */
+	struct ckpt_ranges taken;  /* of such: pages that process 1 has taken, so that the VPS pays for them */
+};
+
+/* A tmpfs that is mounted nowhere yet. */
+struct early_mount {
+	char *place;
+	int fd, its;               /* ours; its number in process 1 */
 };
 
 struct early_set {
@@ -45,6 +53,9 @@ struct early_set {
 	bool changed;              /* some have been told of since they were looked at */
 	struct early_shmem *shmems;
 	size_t shmem_count;
+	struct early_mount *mounts;
+	size_t mount_count;
+	char dir[40];              /* of files (struct ckpt_placed); "": there are none */
 	struct ckpt_netlook *look; /* of process 1's network; NULL: it is the host's */
 	struct ckpt_loose *loose;
 	pthread_mutex_t lock;      /* of `loose`, and of all `filled` */
@@ -77,6 +88,20 @@ int early_drop(struct restore *r, struct restoring *p, const struct ckpt_ranges 
  * looked at in the pause. (early_memory.c) */
 int early_drop_filled(struct restore *r, struct restoring *p, uint64_t first, uint64_t last,
 		      const struct ckpt_ranges *there, struct list *l, struct err *e);
+/* Takes an open file of process 1's. (restore_early.c) */
+int early_take_fd(const struct early *first, int its, struct err *e);
+/* An open file for what the source has in a file system in memory: in the runtime's, or a new one. -EXDEV without *e: there
+ * can be none.
+ * Process 1 takes the pages that it is said to have; whether these are among them, from any thread. When the tree is there it
+ * is told where they are. (early_files.c) */
+int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *ret_its, struct list *l, struct err *e);
+int early_file_take(struct restore *r, struct early_shmem *s, const Ckpt__Shmem *m, struct list *l, struct err *e);
+bool early_file_has(const struct early_shmem *s, uint64_t at, uint64_t end);
+int early_files_settle(struct restore *r, struct err *e);
+/* A tmpfs for files that are said to be in one which is mounted at `place`: 1: there can be none. (early_mounts.c) */
+int early_mount_open(struct restore *r, struct early *first, const char *place, int *ret_its, struct list *l,
+		     struct err *e);
+void early_mounts_done(struct early_set *s);
 /* Remembers that pages were put there; with the lock. (early_memory.c) */
 int early_note_filled(struct early *w, uint64_t start, uint64_t end);
 

@@ -262,29 +262,10 @@ static int put_pages(struct restore *r, const struct ckpt_pages *pg, struct err 
 	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", p->task->process->pid) : n;
 }
 
-/* A pre-copy has put what it knew into a file of its own, as there was nothing else yet. */
-static int copy_early(int from, int to)
-{
-	cleanup_free uint8_t *buf = malloc(MIB(1));
-	off_t at = 0, hole;
-
-	if (!buf)
-		return -ENOMEM;
-	while ((at = lseek(from, at, SEEK_DATA)) >= 0)
-		for (hole = lseek(from, at, SEEK_HOLE); at < hole;) {
-			ssize_t n = pread(from, buf, (size_t)(hole - at) < MIB(1) ? (size_t)(hole - at) : MIB(1), at);
-
-			if (n <= 0 || pwrite(to, buf, (size_t)n, at) != n)
-				return -EIO;
-			at += n;
-		}
-	return 0;
-}
-
 static int take_sysv(const struct restore *r, const Ckpt__IpcObject *o, struct err *e)
 {
 	cleanup_close int early = restore_early_shmem(r, o->shmem);
-	int fd = restore_shm_take(r, o, e), n = fd >= 0 && early >= 0 ? copy_early(early, fd) : 0;
+	int fd = restore_shm_take(r, o, e), n = fd >= 0 && early >= 0 ? ckpt_copy_data(early, fd) : 0;
 
 	if (n < 0)
 		close(fd);
@@ -328,7 +309,7 @@ static int close_shmems(struct restore *r, struct err *e)
 		if (n == 0 && r->tree.shmems[i]->seals &&
 		    fcntl(r->shmem_fd[i], F_ADD_SEALS, (int)r->tree.shmems[i]->seals) < 0)
 			n = err_sys(e, "seal shared memory");
-		if (n == 0 && !r->tree.shmems[i]->memfd)
+		if (n == 0 && !r->tree.shmems[i]->memfd && !r->tree.shmems[i]->tmpfs)
 			ckpt_fdless_note(r->shmem_fd[i]);
 		fd_close(&r->shmem_fd[i]);
 		if (r->tree.shmems[i]->executed)

@@ -59,6 +59,11 @@ int workshop_super(struct superblock *b, struct err *e);
 int restore_devpts_anchor(const struct mounting *m, uint32_t super);
 int restore_devpts_home(const struct mounting *m, uint32_t id);
 
+/* Of a tmpfs that has been filled in part already, which gets the options that it had: likewise. (early_mounts.c) */
+int early_mount_anchor(const struct mounting *m, uint32_t super);
+/* (restore_workshop.c) */
+int workshop_configure(int fs, const Ckpt__Super *s, bool ids, struct err *e);
+
 /* Makes the workshop from the caller's mounts, with the file systems that are there, and enters
  * it. Then adds one more, for mounts of `to`. (restore_workshop.c) */
 int workshop_open(struct mounting *m, struct err *e);

@@ -60,6 +60,8 @@ static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
 		return err_sys(e, "make shared memory");
 	if (ckpt_huge_of(fd) != s->huge)
 		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %u", id);
+	if (s->tmpfs) /* it has been put where it belongs (restore_tmpfs.c) */
+		return place(TAKE_FD(fd), at, e);
 	if (ftruncate(fd, (off_t)s->size) < 0 ||
 	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
 		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);

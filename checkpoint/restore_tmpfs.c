@@ -38,6 +38,11 @@ static bool is_wanted(const struct filling *f, const char *path)
 	return false;
 }
 
+static bool is_placed_dir(const struct filling *f, const char *path)
+{
+	return f->tree->placed && STREQ(path + 1, f->tree->placed->dir);
+}
+
 /* What the runtime has put there and the tenant has taken away. */
 static int remove_rest(const struct filling *f, int dir, const char *path)
 {
@@ -52,7 +57,7 @@ static int remove_rest(const struct filling *f, int dir, const char *path)
 
 		if (STREQ(de->d_name, ".") || STREQ(de->d_name, "..") ||
 		    (size_t)snprintf(sub, sizeof(sub), "%s/%s", path, de->d_name) >= sizeof(sub) ||
-		    (f->keep && STREQ(sub, f->keep)))
+		    (f->keep && STREQ(sub, f->keep)) || is_placed_dir(f, sub))
 			continue;
 		next = openat(dirfd(d), de->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 		if (next < 0 || fstat(next, &st) < 0)
@@ -76,6 +81,53 @@ static int make_file(int dir, const char *name, const Ckpt__TmpfsEntry *n)
 	if (n->data.len &&
 	    pwrite(fd, n->data.data, n->data.len, (off_t)n->offset) != (ssize_t)n->data.len)
 		return errno ? -errno : -ENOSPC;
+	return 0;
+}
+
+int ckpt_copy_data(int from, int to)
+{
+	cleanup_free uint8_t *buf = malloc(MIB(1));
+	off_t at = 0, hole;
+
+	if (!buf)
+		return -ENOMEM;
+	while ((at = lseek(from, at, SEEK_DATA)) >= 0)
+		for (hole = lseek(from, at, SEEK_HOLE); at < hole;) {
+			ssize_t n = pread(from, buf, (size_t)(hole - at) < MIB(1) ? (size_t)(hole - at) : MIB(1), at);
+
+			if (n <= 0 || pwrite(to, buf, (size_t)n, at) != n)
+				return n > 0 && errno ? -errno : -EIO;
+			at += n;
+		}
+	return 0;
+}
+
+/* It was filled on another file system, as it was not known that there would be this one. */
+static int copy_placed(const struct filling *f, int dir, const char *name, const Ckpt__TmpfsEntry *n)
+{
+	cleanup_close int fd = openat(dir, name, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+
+	if (fd < 0 || ftruncate(fd, (off_t)n->size) < 0)
+		return -errno;
+	return ckpt_copy_data(f->tree->placed->fd[n->shmem - 1], fd);
+}
+
+static int place_file(const struct filling *f, int dir, const char *name, const Ckpt__TmpfsEntry *n)
+{
+	const struct ckpt_placed *p = f->tree->placed;
+	cleanup_close int fd = -EBADF;
+	struct stat st;
+	char from[64];
+
+	if (!p || n->shmem > p->count)
+		return -EPROTO;
+	snprintf(from, sizeof(from), "%s/%u", p->dir, n->shmem);
+	if (renameat(f->root, from, dir, name) < 0)
+		return errno == ENOENT ? copy_placed(f, dir, name, n) : -errno;
+	fd = openat(dir, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0 ||
+	    ((uint64_t)st.st_size != n->size && ftruncate(fd, (off_t)n->size) < 0))
+		return -errno;
 	return 0;
 }
 
@@ -113,7 +165,7 @@ static int make(const struct filling *f, int dir, const char *name, const Ckpt__
 	case S_IFDIR:
 		return mkdirat(dir, name, 0700) < 0 && errno != EEXIST ? -errno : 0;
 	case S_IFREG:
-		return make_file(dir, name, n);
+		return n->shmem ? place_file(f, dir, name, n) : make_file(dir, name, n);
 	case S_IFLNK:
 		return make_symlink(dir, name, n->target);
 	case S_IFIFO:
@@ -226,6 +278,11 @@ int ckpt_tmpfs_restore(const struct ckpt_tree *t, uint32_t super, int root, cons
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++)
 		if (t->tmpfs[i]->super == super)
 			r = fill_one(&f, i, e);
+	/* What was not wanted, of a file that went meanwhile. */
+	if (r == 0 && t->placed && faccessat(root, t->placed->dir, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		r = path_remove_tree_at(root, t->placed->dir);
+		r = r < 0 ? err_code(e, r, "clear a tmpfs") : 0;
+	}
 	/* A directory's times, once nothing more is made in it. */
 	for (size_t i = 0; r == 0 && i < t->tmpfs_count; i++) {
 		const Ckpt__TmpfsEntry *n = t->tmpfs[i];

@@ -65,7 +65,7 @@ static bool is_by_itself(const char *option, const char *value)
 }
 
 /* Ids among the options are those of process 1's user namespace. */
-static int configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
+int workshop_configure(int fs, const Ckpt__Super *s, bool ids, struct err *e)
 {
 	for (size_t i = 0; i < s->n_options; i++) {
 		const Ckpt__Setting *o = s->options[i];
@@ -95,7 +95,7 @@ int workshop_super(struct superblock *b, struct err *e)
 	if (b->s->source[0] && !STREQ(b->s->source, "none") &&
 	    fsconfig(fs, FSCONFIG_SET_STRING, "source", b->s->source, 0) < 0)
 		return err_sys(e, "mount %s", b->s->type);
-	if (configure(fs, b->s, !b->nested, e) < 0)
+	if (workshop_configure(fs, b->s, !b->nested, e) < 0)
 		return -EINVAL;
 	if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
 		return err_sys(e, "mount %s", b->s->type);
@@ -142,8 +142,12 @@ static int new_mount(struct mounting *m, const Ckpt__Super *s, const struct moun
 int workshop_add(struct mounting *m, uint32_t super, const struct mount_target *to, struct err *e)
 {
 	const Ckpt__Super *s = m->tree->supers[super - 1];
-	int fd = restore_devpts_anchor(m, super), n = fd < 0 ? new_mount(m, s, to, &fd, e) : 0;
+	int fd = restore_devpts_anchor(m, super), n = 0;
 
+	if (fd < 0)
+		fd = early_mount_anchor(m, super);
+	if (fd < 0)
+		n = new_mount(m, s, to, &fd, e);
 	if (n == 0)
 		n = restore_hop(m->shop, e);
 	if (n == 0)

@@ -313,7 +313,9 @@ int ckpt_scan_shared(int fd, uint64_t size, struct ckpt_ranges *ret)
 	while (r == 0 && (at = lseek(fd, at, SEEK_DATA)) >= 0 && (uint64_t)at < size) {
 		hole = lseek(fd, at, SEEK_HOLE);
 		if (hole < 0)
-			return -errno;
+			return errno == ENXIO ? 0 : -errno; /* it was cut off there meanwhile */
+		if ((uint64_t)hole > size)
+			hole = (off_t)size; /* or has grown */
 		r = ckpt_ranges_add(ret, (uint64_t)at & ~(uint64_t)4095,
 				    ((uint64_t)hole + 4095) & ~(uint64_t)4095, true);
 		at = hole;

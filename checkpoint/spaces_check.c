@@ -184,6 +184,9 @@ static int check_entry(const struct ckpt_tree *t, size_t i, struct err *e)
 {
 	const Ckpt__TmpfsEntry *n = t->tmpfs[i], *of = NULL;
 
+	if (n->shmem && (n->shmem > t->shmem_count || !t->shmems[n->shmem - 1]->tmpfs || !S_ISREG(n->mode) ||
+			 n->data.len || n->link || n->size > CKPT_ADDRESS_MAX))
+		return bad(e, "what lies in tmpfs, at", i + 1);
 	if (n->link && n->link <= i)
 		of = t->tmpfs[n->link - 1];
 	if (n->super == 0 || n->super > t->super_count || !t->supers[n->super - 1]->contents ||

@@ -10,7 +10,7 @@
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
-#include "checkpoint/internal.h"
+#include "checkpoint/precopy_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -88,6 +88,20 @@ static int add_data(struct walk *w, int fd, Ckpt__TmpfsEntry *n, const struct st
 		at = hole;
 	}
 	return r;
+}
+
+/* Its data has been sent, or is just now. */
+static bool is_sent(const struct ckpt_dump *d, const struct stat *st, uint32_t *ret)
+{
+	struct ckpt_precopy *p = d->precopy;
+
+	for (size_t i = 0; p && i < p->shared_count; i++)
+		if (p->shared[i].place && p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino) {
+			d->tree.shmems[i]->tmpfs = 1;
+			*ret = (uint32_t)i + 1;
+			return true;
+		}
+	return false;
 }
 
 /* The entry that this inode has already, or 0: then it is remembered as the next one. */
@@ -172,7 +186,7 @@ static int add_inode(struct walk *w, int fd, const char *path, const struct stat
 		return r;
 	if (S_ISLNK(st->st_mode))
 		return add_link(w, fd, n, e);
-	if (!S_ISREG(st->st_mode))
+	if (!S_ISREG(st->st_mode) || is_sent(w->d, st, &n->shmem))
 		return 0;
 	data = open(proc, O_RDONLY | O_NOATIME | O_CLOEXEC);
 	return data < 0 ? err_sys(e, "open %s", path) : add_data(w, data, n, st, e);
@@ -288,6 +302,16 @@ static int open_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 		       s->type, s->source);
 }
 
+/* As what was sent of it has named it. */
+static void tell_place(struct ckpt_dump *d, uint32_t super)
+{
+	const struct ckpt_precopy *p = d->precopy;
+
+	for (size_t i = 0; p && i < p->mounts.super_count; i++)
+		if (p->mounts.super[i].dev == d->spaces.super[super - 1].dev)
+			d->tree.supers[super - 1]->place = p->mounts.super[i].at;
+}
+
 static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 {
 	struct walk w = { .d = d, .super = super, .keep = ckpt_super_keep(&d->tree, super) };
@@ -295,6 +319,7 @@ static int collect_super(struct ckpt_dump *d, uint32_t super, struct err *e)
 	cleanup_close int own = known < 0 ? open_super(d, super, e) : -EBADF;
 	int root = known < 0 ? own : known, r = root < 0 ? root : 0;
 
+	tell_place(d, super);
 	if (r == 0)
 		r = ckpt_binfmt_is(d->tree.supers[super - 1]) ? ckpt_binfmt_collect(d, super, root, e) :
 								 read_super(&w, root, e);

@@ -118,6 +118,11 @@ struct ckpt_tree {
 	size_t ghost_count;
 	struct ckpt_piece **pieces;
 	size_t piece_count;
+	struct ckpt_placed {
+		char dir[40];       /* below the root of each file system in memory that has some */
+		const int *fd;      /* by the number of its Shmem less 1, under which it is there */
+		size_t count;
+	} *placed;                  /* files that were filled before the tree was known; NULL: none */
 	int spool;                  /* the contents of ghosts, while `has_spool`; the tree's */
 	bool has_spool;
 	uint64_t spooled;
