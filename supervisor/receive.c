@@ -162,7 +162,8 @@ static void on_progress(void *ctx, json_t *progress)
 static int submit(struct receiving *r, struct err *e)
 {
 	cleanup_free char *text = config_format(&r->config);
-	struct job_spec job = { .key = r->name, .nfds = 2, .waits = true, .progress = on_progress,
+	/* A refusal touches nothing and waits for nobody: what has its name may be what is being moved here. */
+	struct job_spec job = { .key = r->vps ? r->name : NULL, .nfds = 2, .waits = true, .progress = on_progress,
 				.prepared = arrival_stage, .done = on_received, .ctx = r };
 	int pair[2] = { -EBADF, -EBADF }, image[2] = { -EBADF, -EBADF }, ret;
 
