@@ -243,6 +243,8 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool liv
 	}
 	if (v->state == SUP_SUSPENDED && vps_open_image(v, &image, e) < 0)
 		return err_wrap(e, "%s %s", verb, v->name);
+	if (v->moving || v->state == SUP_SAVING)
+		return vps_check(v, SUP_EV_SAVE, verb, e);
 	if (v->state != SUP_STOPPED && v->state != SUP_SUSPENDED && !live) {
 		err_set(e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
 		return err_hint(e, "vps stop %s", v->name);
