@@ -337,6 +337,8 @@ int cmd_receive(struct cli *c, struct err *e)
 		c->status = ERR_FAIL;
 		if (fstat(0, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))
 			r = err_set(e, ERR_FAIL, "%.900s", text_of(t.reply, "error"));
+	} else if (r == 0 && c->json) {
+		put_line(json_pack("{s:s}", "name", text_of(t.reply, "name")));
 	}
 	done(&t);
 	return r;

@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "base/parse.h"
+#include "base/str.h"
 #include "supervisor/network.h"
 
 #include <errno.h>
@@ -273,6 +275,11 @@ void method_receive(struct server_call *c, void *userdata)
 	struct err e;
 	int ret = may(call_uid(c), NULL, "Receive", &e);
 
+	if (ret == 0 && name && !name_is_valid(name)) {
+		err_set(&e, ERR_USAGE, "receive: %.80s is not a name",
+			!*name ? "\"\"" : str_is_printable(name) ? name : "?");
+		ret = err_hint(&e, NAME_HINT);
+	}
 	if (ret == 0) {
 		r = calloc(1, sizeof(*r));
 		if (!r)

@@ -76,6 +76,10 @@ inside() {
 	on b vps start web3
 	assert_equal "$(on b vps exec web3 -- cat /srv/link)" hello
 	fails 5 "vps: receive: there is a VPS named web1 already" on b vps receive <"$BATS_TEST_TMPDIR/web1.vps"
+	fails_like 2 "Web5 is not a name .hint: a name has" on b vps receive --name Web5 <"$BATS_TEST_TMPDIR/web1.vps"
+	succeeds on b vps receive --json --name web5 <"$BATS_TEST_TMPDIR/web1.vps"
+	assert_equal "$(tail -n 1 <<<"$output" | jq -r .name)" web5
+	on b vps destroy web5
 	head -c -1 "$BATS_TEST_TMPDIR/web1.vps" >"$BATS_TEST_TMPDIR/cut"
 	fails_like 1 "the connection ended too early" on b vps receive --name web4 <"$BATS_TEST_TMPDIR/cut"
 	fails_like 2 "what comes is no stream of a VPS" on b vps receive --name web4 <"$BATS_TEST_DIRNAME/hosts.bash"
