@@ -286,9 +286,14 @@ void netns_links_name(const struct netns_host *h, const struct netns_vps *v,
 
 		netns_link_name(h, v->uuid, k, made[k].name);
 		netns_ifb_name(h, v->uuid, k, made[k].ifb);
-		/* Not of the host but of the VPS: a VPS that moved finds its gateway's MAC again. */
+		/*
+		 * Not of the host but of the VPS: a VPS that moved finds its gateway's MAC again. And high: a bridge
+		 * that was given no MAC takes the lowest of its ports (br_stp_recalculate_bridge_id(), Linux 6.18), which
+		 * must stay that of the host's own card.
+		 */
 		snprintf(what, sizeof(what), "host %u", k);
 		netns_mac_of(v->uuid, what, made[k].mac);
+		made[k].mac[0] = 0xfe;
 	}
 }
 

@@ -125,15 +125,20 @@ for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
 
 @test "a bridge of the host's" {
 	in_net ip link add br7 type bridge
+	in_net ip link add port7 address fc:00:00:00:00:07 type veth peer name end7
+	in_net ip link set port7 master br7 up
 	in_net ip link set br7 up
 	in_net ip addr add 198.51.100.1/24 dev br7
 	vps create o --net mode=bridge,parent=br7,ip=198.51.100.5/24,gw=198.51.100.1
 	vps start o
 	serve o
 	assert_equal "$(host_gets 198.51.100.5 80)" "page of o"
+	# It has the lowest address of its ports, which are the host's own.
+	assert_equal "$(in_net ip -j link show br7 | jq -r '.[0].address')" fc:00:00:00:00:07
 	vps destroy --force o
 	succeeds in_net ip link show br7
 	in_net ip link del br7
+	in_net ip link del port7
 }
 
 # stale ADDRESS: the outside believes it somewhere else
