@@ -44,6 +44,7 @@ const char *format_duration(uint64_t us, char *buf, size_t size);
 
 /* The name of a VPS or template: [a-z0-9][a-z0-9-]{0,62}. Checked once, at the door. */
 bool name_is_valid(const char *name);
+#define NAME_HINT "a name has 1 to 63 of a-z, 0-9 and -, and begins with a letter or a digit"
 
 /* A signal by name ("SIGTERM", "TERM", "SIGRTMIN+3") or number; -EINVAL when unknown. */
 int parse_signal(const char *s);

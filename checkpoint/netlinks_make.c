@@ -294,6 +294,14 @@ static int open_here(const struct making *k, uint32_t ns, struct nl *ret, struct
 	return nl_open(ret, NETLINK_ROUTE, k->at->fd[ns], e);
 }
 
+/* As one that the configuration gave it; or the image is damaged. */
+static int no_other_end(const struct net_link *l, struct err *e)
+{
+	err_set(e, ERR_STATE, "it was saved with interface %s, which leads to its host and is not given to it any more",
+		l->name);
+	return err_hint(e, "set `net` as it was then");
+}
+
 static int make_pair(struct making *k, struct nl *n, const struct net_link *l, struct err *e)
 {
 	struct net_link other;
@@ -302,7 +310,7 @@ static int make_pair(struct making *k, struct nl *n, const struct net_link *l, s
 	int r;
 
 	if (!find_link(&k->all, where, l->parent, &other) || !STREQ(other.kind, "veth"))
-		return err_set(e, ERR_FAIL, "the image is damaged: the other end of interface %s", l->name);
+		return no_other_end(l, e);
 	if (where == k->all.ns)
 		return make(n, l, NULL, &other, NULL, e);
 	find_spare(&k->all, k->all.ns, &spare);

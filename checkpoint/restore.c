@@ -156,6 +156,8 @@ int ckpt_restore_prepare(const struct rt_spec *spec, const struct rt_stdio *stdi
 	h->r.reader = n < 0 ? NULL : open_stream(&h->r, fd, e);
 	n = h->r.reader ? prepare(&h->r, spec, stdio, l, e) : -EIO;
 	if (n < 0) {
+		if (h->r.vps)
+			restore_blame_limits(h->r.vps, spec, e);
 		ckpt_restore_abort(h);
 		return n;
 	}

@@ -257,9 +257,10 @@ static int put_pages(struct restore *r, const struct ckpt_pages *pg, struct err 
 				    p->task->process->pid);
 		else if (!pg->data && (!fresh || p->early || p->placed))
 			n = put_zeros(p, at + done, fresh, &mem, e);
-	if (n == 0 && pg->data)
-		n = ckpt_mem_write(p->task->pid, at, pg->data, len);
-	return n == -EFAULT ? err_code(e, n, "fill the memory of process %u", p->task->process->pid) : n;
+	if (n < 0 || !pg->data)
+		return n;
+	n = ckpt_mem_write(p->task->pid, at, pg->data, len);
+	return n < 0 ? err_code(e, n, "fill the memory of process %u", p->task->process->pid) : 0;
 }
 
 static int take_sysv(const struct restore *r, const Ckpt__IpcObject *o, struct err *e)

@@ -59,4 +59,8 @@ void restore_clocks_await(const struct restore *r);
 int restore_let_go(struct restore *r, bool paused, struct err *e);
 void restore_end_all(struct restore *r);
 
+/* A limit of the group that is too low shows as a process that is gone or was not born. When there is one, it is what `e`
+ * says afterwards. (restore_limits.c) */
+void restore_blame_limits(const struct rt_vps *vps, const struct rt_spec *spec, struct err *e);
+
 #endif

@@ -5,6 +5,8 @@
 #include "base/parse.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 /* The file's absolute path, for the daemon's messages. */
 static char *absolute(const char *file)
@@ -19,25 +21,98 @@ static char *absolute(const char *file)
 }
 
 /* Opened here, with the caller's rights. */
-static int open_file(const char *file, int flags, struct err *e)
+static int err_open(const char *file, struct err *e)
 {
-	int fd = open(file, flags | O_CLOEXEC | O_NOCTTY, 0600);
+	bool missing = errno == ENOENT || errno == ENOTDIR;
 
-	if (fd >= 0)
-		return fd;
 	err_sys(e, "%s", file);
-	if (errno == ENOENT || errno == ENOTDIR)
+	if (missing)
 		e->code = ERR_NOT_FOUND;
 	return -EIO;
 }
 
-/* A file that was not there before is not left behind half written. */
-static int open_new(const char *file, bool *ret_made, struct err *e)
+static int open_file(const char *file, int flags, struct err *e)
 {
-	int fd = open(file, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	int fd = open(file, flags | O_CLOEXEC | O_NOCTTY);
 
-	*ret_made = fd >= 0;
-	return fd >= 0 ? fd : open_file(file, O_RDWR, e);
+	return fd < 0 ? err_open(file, e) : fd;
+}
+
+/* Where --to leads. */
+struct target {
+	const char *name; /* as given */
+	char *path;       /* absolute, of the file itself */
+	char *made;       /* what is not to be left behind half written; or NULL */
+	bool replaces;    /* `made` is to take the place of `path` */
+	int fd;
+};
+
+static void target_done(struct target *t)
+{
+	free(t->path);
+	free(t->made);
+	fd_close(&t->fd);
+}
+
+/* What is there stays until the new image is complete. Where no file can be made beside it, it is written to. */
+static int open_beside(struct target *t, struct err *e)
+{
+	char *beside = NULL, *real = realpath(t->name, NULL);
+	struct stat st;
+	int fd;
+
+	t->fd = open_file(t->name, O_RDWR, e);
+	if (t->fd < 0 || !real || fstat(t->fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    asprintf(&beside, "%s.XXXXXX", real) < 0) {
+		free(real);
+		return t->fd < 0 ? t->fd : 0;
+	}
+	free(t->path);
+	t->path = real;
+	fd = mkostemp(beside, O_CLOEXEC);
+	if (fd < 0) {
+		free(beside);
+		return 0;
+	}
+	/* Whoever could read the one before can read this one. */
+	if (fchown(fd, st.st_uid, st.st_gid) == 0)
+		fchmod(fd, st.st_mode & 0777);
+	close(t->fd);
+	t->fd = fd;
+	t->made = beside;
+	t->replaces = true;
+	return 0;
+}
+
+/* One that the VPS will be suspended in has its name from the beginning: who says that it is may outlive us. */
+static int target_open(struct target *t, bool leave, struct err *e)
+{
+	if (!t->name)
+		return 0;
+	t->path = absolute(t->name);
+	if (!t->path)
+		return err_code(e, -ENOMEM, "%s", t->name);
+	t->fd = open(t->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (t->fd >= 0) {
+		t->made = strdup(t->path);
+		return 0;
+	}
+	if (errno != EEXIST)
+		return err_open(t->name, e);
+	if (leave)
+		return open_beside(t, e);
+	t->fd = open_file(t->name, O_RDWR, e);
+	return t->fd < 0 ? t->fd : 0;
+}
+
+static int target_keep(struct target *t, struct err *e)
+{
+	if (t->replaces && rename(t->made, t->path) < 0) {
+		err_sys(e, "%s", t->name);
+		unlink(t->made);
+		return -EIO;
+	}
+	return 0;
 }
 
 static void show_saved(json_t *saved)
@@ -73,22 +148,22 @@ static int checkpoint(struct cli *c, int fd, const char *path, struct err *e)
 
 int cmd_checkpoint(struct cli *c, struct err *e)
 {
-	const char *file = cli_option(c, "to");
-	cleanup_free char *path = file ? absolute(file) : NULL;
-	cleanup_close int fd = -EBADF;
-	bool made = false;
+	struct target t = { .name = cli_option(c, "to"), .fd = -EBADF };
+	bool leave = cli_has(c, "leave-running");
 	int r;
 
-	if (cli_has(c, "no-disk") && !cli_has(c, "leave-running"))
+	if (cli_has(c, "no-disk") && !leave)
 		return err_set(e, ERR_USAGE, "--no-disk needs --leave-running");
-	if (file && !path)
-		return err_code(e, -ENOMEM, "%s", file);
-	fd = file ? open_new(file, &made, e) : -EBADF;
-	if (file && fd < 0)
-		return fd;
-	r = checkpoint(c, fd, path, e);
-	if (r < 0 && made)
-		unlink(file);
+	r = target_open(&t, leave, e);
+	if (r == 0) {
+		r = checkpoint(c, t.fd, t.path, e);
+		/* Whoever answered nothing may have suspended it in this file. */
+		if (r < 0 && t.made && (leave || !c->client || !client_in_doubt(c->client)))
+			unlink(t.made);
+		else if (r == 0)
+			r = target_keep(&t, e);
+	}
+	target_done(&t);
 	return r;
 }
 
@@ -98,10 +173,13 @@ int cmd_restore(struct cli *c, struct err *e)
 	const char *file = cli_option(c, "from");
 	cleanup_free char *path = file ? absolute(file) : NULL;
 	cleanup_close int fd = file ? open_file(file, O_RDONLY, e) : -EBADF;
+	struct stat st;
 	int r;
 
 	if (file && fd < 0)
 		return fd;
+	if (file && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))) /* it is read again and again */
+		return err_set(e, ERR_USAGE, "%s is no file", file);
 	r = cli_follow(c, "Restore", json_pack("{s:s, s:s*}", "name", c->args[0], "file", path), &fd, fd >= 0,
 		       &reply, e);
 	if (r == 0 && c->json)

@@ -200,10 +200,26 @@ static int parameters(struct cli *c, const char *mode, json_t **ret, struct err 
 	return r;
 }
 
+/* A bare number is of milliseconds, as pauses are. */
+static int pause_option(struct cli *c, json_t *in, struct err *e)
+{
+	const char *text = cli_option(c, "max-pause");
+	json_t *pause = NULL;
+	uint64_t ms;
+	int r = 0;
+
+	if (text && parse_u64(text, &ms) == 0 && ms <= INT64_MAX / 1000)
+		pause = json_integer((json_int_t)ms * 1000);
+	else
+		r = cli_duration(c, "max-pause", &pause, e);
+	if (pause)
+		json_object_set_new(in, "max_pause_us", pause);
+	return r;
+}
+
 static int live_options(struct cli *c, json_t *in, struct err *e)
 {
 	const char *rounds = cli_option(c, "max-rounds");
-	json_t *pause = NULL;
 	uint64_t n;
 
 	if (cli_has(c, "offline"))
@@ -214,11 +230,7 @@ static int live_options(struct cli *c, json_t *in, struct err *e)
 		return err_set(e, ERR_USAGE, "--max-rounds: %s is not a number from 0 to 1000", rounds);
 	if (rounds)
 		json_object_set_new(in, "max_rounds", json_integer((json_int_t)n));
-	if (cli_duration(c, "max-pause", &pause, e) < 0)
-		return -EINVAL;
-	if (pause)
-		json_object_set_new(in, "max_pause_us", pause);
-	return 0;
+	return pause_option(c, in, e);
 }
 
 /* Why the connection ended is the remote shell's to say. */
@@ -226,6 +238,8 @@ static void explain(struct err *e, int status, const char *rsh)
 {
 	if (status && !e->hint[0] && strstr(e->msg, "the connection ended too early"))
 		err_hint(e, "%.100s ended with status %d", rsh ? rsh : "ssh", status);
+	else if (!e->hint[0] && strstr(e->msg, "is no stream of a VPS"))
+		err_hint(e, "the remote shell must not print anything of its own");
 }
 
 static int to_host(struct cli *c, const char *mode, struct err *e)
@@ -323,6 +337,8 @@ int cmd_receive(struct cli *c, struct err *e)
 		c->status = ERR_FAIL;
 		if (fstat(0, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode))
 			r = err_set(e, ERR_FAIL, "%.900s", text_of(t.reply, "error"));
+	} else if (r == 0 && c->json) {
+		put_line(json_pack("{s:s}", "name", text_of(t.reply, "name")));
 	}
 	done(&t);
 	return r;

@@ -244,6 +244,7 @@ void mig_send_error(struct mig_channel *c, const struct err *why)
 	c->cancelled = NULL;
 	c->until_us = 0;
 	c->timeout_ms = 5000;
+	c->rate = 0; /* nor is what was sent before paid for */
 	if (mig_send_json(c, MIG_ERROR, j, &ignored) == 0)
 		mig_flush(c, &ignored);
 }

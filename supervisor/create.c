@@ -197,7 +197,7 @@ static int check_name(struct sup_daemon *d, const char *name, struct err *e)
 			err_set(e, ERR_USAGE, "create %.80s: %.80s is not a name", shown, shown);
 		else
 			err_set(e, ERR_USAGE, "create: \"\" is not a name");
-		return err_hint(e, "a name has 1 to 63 of a-z, 0-9 and -, and begins with a letter or a digit");
+		return err_hint(e, NAME_HINT);
 	}
 	v = vps_find(d, name);
 	if (v && v->state == SUP_DESTROYING)

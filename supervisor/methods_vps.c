@@ -349,7 +349,7 @@ static int rename_begin(struct sup_vps *v, const char *to, struct server_call *c
 					  : "files are being copied into or out of it");
 	if (!name_is_valid(to)) {
 		err_set(e, ERR_USAGE, "rename %s: %.80s is not a name", v->name, to);
-		return err_hint(e, "a name has 1 to 63 of a-z, 0-9 and -, and begins with a letter or a digit");
+		return err_hint(e, NAME_HINT);
 	}
 	m = calloc(1, sizeof(*m));
 	if (!m)

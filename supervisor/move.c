@@ -7,6 +7,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "base/proc.h"
+#include "base/str.h"
 #include "migrate/move.h"
 #include "supervisor/monitor_link.h"
 
@@ -213,6 +214,17 @@ static void on_ready(void *ctx, const struct err *e, const char *note)
 		on_done(m, NULL, e);
 }
 
+static int check_new_name(struct server_call *c, const struct sup_vps *v, const char *verb, struct err *e)
+{
+	const char *name = call_string(c, "new_name");
+
+	if (!name || name_is_valid(name))
+		return 0;
+	err_set(e, ERR_USAGE, "%s %s: %.80s is not a name", verb, v->name,
+		!*name ? "\"\"" : str_is_printable(name) ? name : "?");
+	return err_hint(e, NAME_HINT);
+}
+
 /* A move that is in doubt is not begun anew: first the destination is asked. */
 static int check(struct sup_vps *v, const char *mode, const char *verb, bool live, bool *ret_ask,
 		 struct err *e)
@@ -231,9 +243,11 @@ static int check(struct sup_vps *v, const char *mode, const char *verb, bool liv
 	}
 	if (v->state == SUP_SUSPENDED && vps_open_image(v, &image, e) < 0)
 		return err_wrap(e, "%s %s", verb, v->name);
+	if (v->moving || v->state == SUP_SAVING)
+		return vps_check(v, SUP_EV_SAVE, verb, e);
 	if (v->state != SUP_STOPPED && v->state != SUP_SUSPENDED && !live) {
 		err_set(e, ERR_STATE, "%s %s: it is %s", verb, v->name, sup_state_name(v->state));
-		return err_hint(e, "vps %s %s", v->state == SUP_PAUSED ? "resume" : "stop", v->name);
+		return err_hint(e, "vps stop %s", v->name);
 	}
 	if (v->restart)
 		return err_set(e, ERR_STATE, "%s %s: it is about to be restarted", verb, v->name);
@@ -335,7 +349,9 @@ static int begin(struct server_call *c, struct sup_vps *v, struct moving *m, str
 	m->out = call_take_fd(c, 1);
 	m->live = is_to_be_live(c, v);
 	snprintf(m->verb, sizeof(m->verb), "%s", verb_of(mode));
-	r = check(v, mode, m->verb, m->live, &m->asks, e);
+	r = check_new_name(c, v, m->verb, e);
+	if (r == 0)
+		r = check(v, mode, m->verb, m->live, &m->asks, e);
 	if (r < 0)
 		return r;
 	m->request = request(c, v, mode, m->asks, e);

@@ -3,6 +3,8 @@
 
 #include "base/log.h"
 #include "base/macro.h"
+#include "base/parse.h"
+#include "base/str.h"
 #include "supervisor/network.h"
 
 #include <errno.h>
@@ -162,7 +164,8 @@ static void on_progress(void *ctx, json_t *progress)
 static int submit(struct receiving *r, struct err *e)
 {
 	cleanup_free char *text = config_format(&r->config);
-	struct job_spec job = { .key = r->name, .nfds = 2, .waits = true, .progress = on_progress,
+	/* A refusal touches nothing and waits for nobody: what has its name may be what is being moved here. */
+	struct job_spec job = { .key = r->vps ? r->name : NULL, .nfds = 2, .waits = true, .progress = on_progress,
 				.prepared = arrival_stage, .done = on_received, .ctx = r };
 	int pair[2] = { -EBADF, -EBADF }, image[2] = { -EBADF, -EBADF }, ret;
 
@@ -272,6 +275,11 @@ void method_receive(struct server_call *c, void *userdata)
 	struct err e;
 	int ret = may(call_uid(c), NULL, "Receive", &e);
 
+	if (ret == 0 && name && !name_is_valid(name)) {
+		err_set(&e, ERR_USAGE, "receive: %.80s is not a name",
+			!*name ? "\"\"" : str_is_printable(name) ? name : "?");
+		ret = err_hint(&e, NAME_HINT);
+	}
 	if (ret == 0) {
 		r = calloc(1, sizeof(*r));
 		if (!r)

@@ -273,7 +273,7 @@ static bool may_make(struct server_call *c, const char *verb, const char *name)
 		if (name_is_valid(name))
 			return true;
 		err_set(&e, ERR_USAGE, "%.80s is not a name for a template", name);
-		err_hint(&e, "a name has 1 to 63 of a-z, 0-9 and -, and begins with a letter or a digit");
+		err_hint(&e, NAME_HINT);
 	}
 	server_fail(c, &e);
 	return false;

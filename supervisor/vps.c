@@ -191,6 +191,14 @@ int vps_load(struct sup_vps *v, struct err *e)
 	return 0;
 }
 
+/* Between two hosts nothing can be asked of it; what is set then would be set at one of them, or wait for long. */
+static int check_way(const struct sup_vps *v, enum sup_event ev, const char *verb, struct err *e)
+{
+	if (ev == SUP_EV_DISCARD || (!v->moving && !v->arriving))
+		return 0;
+	return err_set(e, ERR_STATE, "%s %s: it is being %s", verb, v->name, v->moving ? "moved" : "received");
+}
+
 int vps_check(const struct sup_vps *v, enum sup_event ev, const char *verb, struct err *e)
 {
 	const struct sup_rule *r = sup_rule(v->state, ev);
@@ -198,6 +206,11 @@ int vps_check(const struct sup_vps *v, enum sup_event ev, const char *verb, stru
 	const char *at;
 	int ret;
 
+	if (r->verdict == SUP_NO || ev == SUP_EV_CONFIG) {
+		ret = check_way(v, ev, verb, e);
+		if (ret < 0)
+			return ret;
+	}
 	if (r->verdict != SUP_NO)
 		return 0;
 	ret = err_set(e, ERR_STATE, "%s %s: %s", verb, v->name, r->why);

@@ -300,6 +300,7 @@ int client_send(struct client *c, const char *method, json_t *in, const int *fds
 	fd_set_nonblock(c->fd, true);
 	c->more = more;
 	c->unread = false;
+	c->unanswered = true;
 	if (c->ahead)
 		return sent_ahead(c, text, e);
 	c->deadline_us = read_kind(method) == READ_QUICK ?

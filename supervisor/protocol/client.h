@@ -71,6 +71,9 @@ int client_ask(struct client *c, const char *method, json_t *in, const int *fds,
 int client_call(struct client *c, const char *method, json_t *in, const int *fds, size_t nfds,
 		struct client_reply *ret, struct err *e);
 
+/* Whether the last call was sent and not answered: what it was to do may be done, or may still be. */
+bool client_in_doubt(const struct client *c);
+
 /* The socket, to be polled while something else goes on: an answer makes it readable. */
 int client_fd(const struct client *c);
 

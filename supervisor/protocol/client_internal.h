@@ -21,6 +21,7 @@ struct client {
 	bool cancelled;
 	const struct idl_member *method; /* of the last call */
 	bool more;
+	bool unanswered;
 	bool unread; /* who was asked went away before it had read the whole call */
 	uint64_t deadline_us; /* CLOCK_MONOTONIC; 0: none */
 	const char *ahead;    /* the call that was sent already */

@@ -146,6 +146,7 @@ static int take_reply(struct client *c, json_t *m, struct client_reply *ret, str
 	if (json_unpack(m, "{s?o, s?b, s?s !}", "parameters", &params, "continues", &continues,
 			"error", &error) < 0)
 		return garbage(c, e, "not a Varlink reply");
+	c->unanswered = continues;
 	if (error)
 		return error_reply(c, error, params, e);
 	if (continues && !c->more)
@@ -175,6 +176,11 @@ int client_recv(struct client *c, struct client_reply *ret, struct err *e)
 	json_decref(m);
 	client_drop_fds(c);
 	return r;
+}
+
+bool client_in_doubt(const struct client *c)
+{
+	return c->unanswered;
 }
 
 int client_drain(struct client *c, struct err *e)

@@ -137,6 +137,41 @@ then"
 	[ ! -e "$BATS_TEST_TMPDIR/new" ]
 }
 
+@test "a file that is there stays until the new image is complete" {
+	file=$BATS_TEST_TMPDIR/image
+	vps checkpoint --leave-running --to "$file" web1
+	chmod 640 "$file"
+	ln -s image "$BATS_TEST_TMPDIR/link"
+	before=$(md5sum <"$file")
+	fails 3 "vps: checkpoint web9: there is no VPS named web9 (hint: vps list shows those there are)" \
+		vps checkpoint --leave-running --to "$file" web9
+	fails 2 "vps: checkpoint web1: x is no compression (hint: there are lz4, zstd and none)" \
+		vps checkpoint --leave-running --compress x --to "$file" web1
+	assert_equal "$(md5sum <"$file")" "$before"
+	succeeds vps checkpoint --leave-running --to "$BATS_TEST_TMPDIR/link" web1
+	[ "$(md5sum <"$file")" != "$before" ]
+	[ -L "$BATS_TEST_TMPDIR/link" ]
+	assert_equal "$(stat -c %a "$file")" 640
+	assert_equal "$(cd "$BATS_TEST_TMPDIR" && echo image* link*)" "image link"
+	succeeds vps checkpoint verify "$file"
+}
+
+@test "what is no file is not written to, nor read" {
+	mkfifo "$BATS_TEST_TMPDIR/fifo"
+	exec 7<>"$BATS_TEST_TMPDIR/fifo"
+	for what in "$BATS_TEST_TMPDIR/fifo" /dev/null; do
+		fails 2 "vps: checkpoint web1: $what is no file" vps checkpoint --leave-running --to "$what" web1
+		fails 2 "vps: restore web1: $what is no file" vps restore --from "$what" web1
+	done
+	exec 7>&-
+	mkdir "$BATS_TEST_TMPDIR/ro"
+	mount -t tmpfs -o ro none "$BATS_TEST_TMPDIR/ro"
+	run --separate-stderr vps checkpoint --leave-running --to "$BATS_TEST_TMPDIR/ro/new" web1
+	umount "$BATS_TEST_TMPDIR/ro"
+	assert_status 8
+	assert_equal "$stderr" "vps: checkpoint web1: $BATS_TEST_TMPDIR/ro/new: Read-only file system"
+}
+
 @test "a paused one stays paused" {
 	vps pause web1
 	succeeds vps checkpoint --leave-running web1

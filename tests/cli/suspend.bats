@@ -118,6 +118,40 @@ lib() {
 	vps resume web1
 }
 
+# too_low SETTING VALUE WHAT: it does not resume with that, and does without.
+too_low() {
+	vps set web1 "$1=$2"
+	fails 5 "vps: resume web1: it has more $3 than $1 allows: $2 (hint: vps set NAME $1=… to raise it)" vps resume web1
+	vps_is web1 suspended
+	vps set web1 "$1="
+}
+
+@test "limits that are too low for what it holds are named" {
+	vps start web1
+	vps exec web1 -- /bin/sh -c 'awk "BEGIN { for (i = 0; i < 200000; i++) a[i] = i \"................\"
+		system(\"touch /done; sleep 1000\") }" </dev/null >/dev/null 2>&1 &'
+	wait_until 20 vps exec web1 -- test -e /done
+	vps suspend web1
+	too_low memory.max 8M memory
+	too_low pids.max 1 processes
+	succeeds vps resume web1
+	counts web1
+}
+
+@test "an interface that it has no more is named" {
+	vps start web1
+	vps suspend web1
+	before=$(vps config web1 net)
+	vps set web1 net=none
+	fails 5 "vps: resume web1: it was saved with interface eth0, which leads to its host and is not given to it any more \
+(hint: set \`net\` as it was then)" vps resume web1
+	vps_is web1 suspended
+	vps set web1 net=
+	vps set web1 "net=$before"
+	succeeds vps resume web1
+	counts web1
+}
+
 @test "a damaged image is refused, and stays" {
 	vps start web1
 	vps suspend web1

@@ -76,6 +76,20 @@ load saved
 	done
 }
 
+@test "its user's file stays when vpsd dies before it has answered" {
+	file=$BATS_TEST_TMPDIR/image
+	start_under suspend.kill:hang
+	"$VPS_BUILD/vps" checkpoint --to "$file" web >/dev/null 2>&1 &
+	wait_until 20 hangs vps-worker
+	hung=$(stopped_processes vps-worker)
+	daemon_kill
+	kill -CONT $hung 2>/dev/null || true
+	wait $! || true
+	wait_until 20 vps_is web suspended
+	succeeds vps restore --from "$file" web
+	counts web
+}
+
 # SIGTERM waits for it.
 is_told_to_end() {
 	local pending

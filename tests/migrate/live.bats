@@ -60,6 +60,32 @@ assert_no_clock_lost() {
 	[ "${are[0]}" -ge "${were[0]}" ] && [ "${are[1]}" -ge "${were[1]}" ] || fail "clocks: $1 then $2"
 }
 
+begins_at_b() { [ "$(on b vps list --json | jq -r '.[0].state')" = starting ]; }
+
+@test "on its way nothing can be asked of it, at either end, and an interrupted one stays" {
+	on b vps create seed # its template is there
+	on b vps destroy seed
+	make_counter
+	"$VPS_BUILD/vps" migrate -e "$RSH" --bandwidth 5K web1 host-b 2>"$BATS_TEST_TMPDIR/err" &
+	client=$!
+	wait_until 20 begins_at_b
+	for verb in "set web1 description=x" "stop web1" "suspend web1" "rename web1 web2" "destroy --force web1" \
+		"migrate -e $RSH web1 host-b" "migrate -e $RSH --offline web1 host-b"; do
+		fails 5 "vps: ${verb%% *} web1: it is being moved" vps $verb
+		fails 5 "vps: ${verb%% *} web1: it is being received" on b vps $verb
+	done
+	kill -TERM "$client" # as SIGINT, which a background job ignores
+	status=0
+	wait "$client" || status=$?
+	assert_equal "$status" 10
+	grep -q "^vps: migrate web1: cancelled" "$BATS_TEST_TMPDIR/err"
+	# It did not wait until what it had sent was paid for.
+	! grep "web1: its worker does not end" "$A_ROOT/run/vpsd.log" || fail "it had to be killed"
+	assert_only_on a web1
+	wait_until 20 counts a "$(($(count a) + 3))"
+	succeeds vps set web1 description=x
+}
+
 @test "several times there and back" {
 	local were are
 	make_counter

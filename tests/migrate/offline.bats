@@ -76,6 +76,10 @@ inside() {
 	on b vps start web3
 	assert_equal "$(on b vps exec web3 -- cat /srv/link)" hello
 	fails 5 "vps: receive: there is a VPS named web1 already" on b vps receive <"$BATS_TEST_TMPDIR/web1.vps"
+	fails_like 2 "Web5 is not a name .hint: a name has" on b vps receive --name Web5 <"$BATS_TEST_TMPDIR/web1.vps"
+	succeeds on b vps receive --json --name web5 <"$BATS_TEST_TMPDIR/web1.vps"
+	assert_equal "$(tail -n 1 <<<"$output" | jq -r .name)" web5
+	on b vps destroy web5
 	head -c -1 "$BATS_TEST_TMPDIR/web1.vps" >"$BATS_TEST_TMPDIR/cut"
 	fails_like 1 "the connection ended too early" on b vps receive --name web4 <"$BATS_TEST_TMPDIR/cut"
 	fails_like 2 "what comes is no stream of a VPS" on b vps receive --name web4 <"$BATS_TEST_DIRNAME/hosts.bash"
@@ -113,6 +117,25 @@ publish: port 8080 of the host is that of other"
 	fails 3 "vps: migrate web9: there is no VPS named web9 (hint: vps list shows those there are)" \
 		vps migrate -e "$RSH" web9 host-b
 	fails 2 "vps: migrate web1: -x is no host" vps migrate -e "$RSH" web1 -- -x
+}
+
+@test "to itself, to no name, by a shell that says something" {
+	vps create web1
+	vps start web1
+	for options in "" --dry-run "--name web2"; do
+		run vps migrate -e "$RSH" $options web1 host-a
+		assert_status 5
+		[[ $output == *"a VPS with its UUID is here already"* ]]
+	done
+	vps_is web1 running
+	for name in Web1 ""; do
+		fails 2 "vps: migrate web1: ${name:-\"\"} is not a name (hint: a name has 1 to 63 of a-z, 0-9 and -, and begins with a letter or a digit)" \
+			vps migrate -e "$RSH" --name "$name" web1 host-b
+	done
+	fails_like 2 "what comes is no stream of a VPS, or it is damaged .hint: the remote shell must not print" \
+		vps migrate -e "sh -c 'echo Welcome; exec \"$RSH\" \"\$@\"' x" web1 host-b
+	succeeds vps migrate -e "$RSH" --max-pause 100 web1 host-b
+	assert_only_on b web1
 }
 
 @test "kept files do not start" {
