@@ -112,7 +112,7 @@ static int keep(struct ckpt_peeked *m, void *arg, struct err *e)
 	struct ckpt_arena *a = ckpt_dump_arena(k->d);
 	Ckpt__SocketData *q;
 
-	if (!m->has_datagram)
+	if (!m->has_datagram || m->len > CKPT_DATAGRAM_MAX)
 		return 0;
 	q = ckpt_sock_queue(k, 0, m->data, m->len);
 	if (!q)

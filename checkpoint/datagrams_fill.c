@@ -3,6 +3,7 @@
 /* Datagrams that waited, sent again: as packets with their senders' addresses, which pass the lock by a mark. */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/proc.h"
 #include "checkpoint/datagrams.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/sockets.h"
@@ -12,14 +13,17 @@
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
-#include <sched.h>
+
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 
 #define SO_MEMINFO_ 55 /* Linux 4.12 */
 #define HEADERS (sizeof(struct ip6_hdr) + sizeof(struct udphdr))
-#define PATIENCE_NS 200000000 /* for one that is under way */
+#define PATIENCE_US 1000000 /* for one that is under way */
+#define LOOK_NS 50000
+#define LOOK_US 1000        /* at most, what is slept in between */
+#define LOST_MOST 2         /* so many that do not come; then no other would */
 
 struct filling {
 	int fd; /* the socket's */
@@ -28,6 +32,7 @@ struct filling {
 	struct ckpt_opening *o;
 	uint32_t space;
 	bool wide; /* the socket is for IPv6 */
+	unsigned lost;
 	uint8_t packet[HEADERS + CKPT_DATAGRAM_MAX + 1];
 };
 
@@ -128,24 +133,16 @@ static uint32_t fullness(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO_, info, &len) < 0 ? 0 : info[0];
 }
 
-static int64_t now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
-}
-
 /* A packet within a host is mostly there when sendto(2) returns; on a busy one the kernel puts that off. */
 static bool has_come(int fd, uint32_t before)
 {
-	int64_t until = now_ns() + PATIENCE_NS;
+	struct wait_limit limit = wait_limit(PATIENCE_US);
 
 	while (fullness(fd) == before)
-		if (now_ns() > until)
+		if (wait_limit_is_over(&limit, LOOK_US))
 			return false;
 		else
-			sched_yield();
+			nanosleep(&(struct timespec){ 0, LOOK_NS }, NULL);
 	return true;
 }
 
@@ -162,7 +159,7 @@ static int open_raw(struct filling *f, int family)
 	return *fd;
 }
 
-/* False: it does not come, and no other would. */
+/* One that the kernel does not take is lost alone. False: several have not come, and no other would. */
 static bool send_one(struct filling *f, const struct way *w, const Ckpt__SocketData *q, size_t at, size_t len)
 {
 	struct sockaddr_in to4 = { .sin_family = AF_INET };
@@ -173,9 +170,10 @@ static bool send_one(struct filling *f, const struct way *w, const Ckpt__SocketD
 	int fd = open_raw(f, w->family);
 
 	memcpy(six ? (void *)&to6.sin6_addr : (void *)&to4.sin_addr, w->to, w->len);
-	return fd >= 0 &&
-	       sendto(fd, f->packet, size, MSG_DONTWAIT, six ? (void *)&to6 : (void *)&to4, six ? sizeof(to6) : sizeof(to4)) >= 0 &&
-	       has_come(f->fd, before);
+	if (fd >= 0 && sendto(fd, f->packet, size, MSG_DONTWAIT, six ? (void *)&to6 : (void *)&to4,
+			      six ? sizeof(to6) : sizeof(to4)) >= 0)
+		f->lost += !has_come(f->fd, before);
+	return f->lost < LOST_MOST;
 }
 
 static bool send_again(struct filling *f, const Ckpt__SocketData *q)
@@ -198,12 +196,12 @@ static bool send_again(struct filling *f, const Ckpt__SocketData *q)
 	return come;
 }
 
-/* At all addresses, for both protocols, with room, and with a note of where each came in. */
+/* At all addresses, for both protocols, with room, and with a note of where each came in. 1: no port is free. */
 static int open_up(struct filling *f, int was[static 2], struct err *e)
 {
 	struct sockaddr_in6 any = { .sin6_family = f->wide ? AF_INET6 : AF_INET };
 	socklen_t len = f->wide ? sizeof(any) : sizeof(struct sockaddr_in), size = sizeof(int);
-	int most = 1 << 29, on = 1, off = 0;
+	int most = 1 << 29, on = 1, off = 0, r;
 
 	was[1] = 0;
 	getsockopt(f->fd, SOL_SOCKET, SO_RCVBUF, &was[0], &size);
@@ -211,7 +209,10 @@ static int open_up(struct filling *f, int was[static 2], struct err *e)
 	if (f->wide && getsockopt(f->fd, SOL_IPV6, IPV6_V6ONLY, &was[1], &size) == 0)
 		setsockopt(f->fd, SOL_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	setsockopt(f->fd, f->wide ? SOL_IPV6 : SOL_IP, f->wide ? IPV6_RECVPKTINFO : IP_PKTINFO, &on, sizeof(on));
-	if (bind(f->fd, (void *)&any, len) < 0 || getsockname(f->fd, (void *)&any, &len) < 0)
+	r = bind(f->fd, (void *)&any, len);
+	if (r < 0 && errno == EADDRINUSE)
+		return 1;
+	if (r < 0 || getsockname(f->fd, (void *)&any, &len) < 0)
 		return err_sys(e, "bind a datagram socket for a while");
 	f->port = any.sin6_port; /* struct sockaddr_in has it at the same place */
 	return 0;
@@ -256,5 +257,5 @@ int ckpt_datagrams_fill(struct ckpt_opening *o, size_t i, int fd, struct err *e)
 		;
 	fd_close(&f->raw[0]);
 	fd_close(&f->raw[1]);
-	return r == 0 ? close_up(f, was, e) : r;
+	return r >= 0 ? close_up(f, was, e) : r;
 }

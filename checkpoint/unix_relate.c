@@ -281,6 +281,10 @@ int ckpt_unix_relate(struct ckpt_dump *d, struct err *e)
 				r = relate_listener(&q, i, e);
 		}
 	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++)
+		if (is_unix(d->tree.files[i]) && d->tree.files[i]->socket->local->turn &&
+		    d->tree.files[i]->socket->local->link != CKPT_UNIX_WAITING)
+			r = refuse(d, i, "that was shut down and waits to be accepted", e);
+	for (size_t i = 0; r == 0 && i < d->tree.file_count; i++)
 		if (is_unix(d->tree.files[i]))
 			d->tree.files[i]->value = d->tree.files[i]->value2 = d->tree.files[i]->socket->local->at = 0;
 	free(q.by_ino);

@@ -210,12 +210,13 @@ static void control(struct list *l, const struct restore *r, uint32_t id, const 
 		  list_put(l, &ev, sizeof(ev)), 0, 0);
 }
 
-/* Through what a pipe without a name can be written to, if nobody is sent a signal for that; 0: nothing. */
+/* Through what a pipe without a name, watched where it is read, can be written to, if nobody is sent a signal for that; 0:
+ * nothing. */
 static uint32_t writer_of(const struct ckpt_tree *t, const Ckpt__File *pipe)
 {
 	uint32_t writer = 0;
 
-	if (pipe->kind != CKPT_FILE_PIPE || pipe->path[0] == '/')
+	if (pipe->kind != CKPT_FILE_PIPE || pipe->path[0] == '/' || (pipe->flags & O_ACCMODE) != O_RDONLY)
 		return 0;
 	for (uint32_t i = 1; i <= t->file_count; i++) {
 		const Ckpt__File *f = t->files[i - 1];

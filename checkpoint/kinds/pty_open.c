@@ -18,7 +18,8 @@
 #include <termios.h>
 
 #define FILL_US 20000000
-#define FLOOD_US 200000
+#define FLOOD_US 1000000
+#define LOOK_US 20000 /* at most, what is slept between two looks */
 #define PIECE 1024
 
 struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
@@ -163,7 +164,7 @@ static int give_away(const struct ckpt_opening *o, const Ckpt__Pty *pty, struct 
  */
 static int write_all(int fd, const ProtobufCBinaryData *data, bool lines, bool flood)
 {
-	uint64_t from = now_monotonic_us();
+	struct wait_limit limit = wait_limit(flood ? FLOOD_US : FILL_US);
 	size_t done = 0;
 
 	for (size_t i = 0; i < data->len; i++)
@@ -177,8 +178,8 @@ static int write_all(int fd, const ProtobufCBinaryData *data, bool lines, bool f
 			return -errno;
 		if (n > 0) {
 			done += (size_t)n;
-			from = now_monotonic_us();
-		} else if (now_monotonic_us() - from > (flood ? FLOOD_US : FILL_US)) {
+			limit = wait_limit(flood ? FLOOD_US : FILL_US);
+		} else if (wait_limit_is_over(&limit, LOOK_US)) {
 			return flood ? 0 : -EAGAIN;
 		} else {
 			poll(NULL, 0, 1);

@@ -244,6 +244,32 @@ static void check_ended(void)
 	CHECK(epoll_ctl(ended, EPOLL_CTL_MOD, ends[0], &e) == 0 && hears(ended, 13));
 }
 
+static int filled, full[2];
+
+/* Likewise of a pipe into which nothing more fits. */
+static void make_full(void)
+{
+	char page[4096] = "";
+
+	filled = epoll_create1(0);
+	CHECK(pipe2(full, O_NONBLOCK) == 0);
+	add(filled, full[1], EPOLLOUT | EPOLLONESHOT, 14);
+	CHECK(hears(filled, 14));
+	while (write(full[1], page, sizeof(page)) > 0)
+		continue;
+}
+
+static void check_full(void)
+{
+	struct epoll_event e = { EPOLLOUT | EPOLLONESHOT, { .u64 = 15 } };
+	int left = 0;
+	char page[4096];
+
+	CHECK(ioctl(full[0], FIONREAD, &left) == 0 && left == 16 * 4096 && hears(filled, 0));
+	CHECK(read(full[0], page, sizeof(page)) == sizeof(page) && hears(filled, 0));
+	CHECK(epoll_ctl(filled, EPOLL_CTL_MOD, full[1], &e) == 0 && hears(filled, 15));
+}
+
 int main(void)
 {
 	pid_t signaled;
@@ -256,6 +282,7 @@ int main(void)
 	make_many();
 	signaled = watch_signals();
 	make_ended(); /* nobody else has it */
+	make_full();
 	wait_for_restore();
 	CHECK(kill(signaled, SIGTERM) == 0);
 	CHECK(waitpid(signaled, &status, 0) == signaled && WIFEXITED(status) && WEXITSTATUS(status) == 34);
@@ -265,5 +292,6 @@ int main(void)
 	check_shared();
 	check_many();
 	check_ended();
+	check_full();
 	return done();
 }

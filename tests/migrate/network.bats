@@ -187,8 +187,8 @@ sent_again() {
 	done
 	again=$(($(sent_again) - before))
 	echo "$again segments were sent again"
-	# Each look would cost several; a machine that stalls for 200 ms costs one, too.
-	[ "$again" -lt 8 ] || fail "$again segments were sent again"
+	# Each look would cost several; on a machine that takes 200 ms for it, an emulated one, it costs one, too.
+	[ "$again" -lt 14 ] || fail "$again segments were sent again"
 	client_end 192.0.2.10 "$v4"
 	refute_holds
 }
