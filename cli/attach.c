@@ -409,7 +409,7 @@ int attach_run(const struct attach *a, int *ret_status, struct err *e)
 	fd_close(&l->master);
 	fd_close(&l->session);
 	*ret_status = l->status;
-	r = l->failed;
+	r = l->failed ?: a->kind == ATTACH_COMMAND && !l->have_status;
 	free(l);
 	return r;
 }

@@ -28,8 +28,8 @@ struct attach {
 
 /*
  * Copies both ways and forwards signals and window sizes until the session ends. 0: *ret_status is
- * the command's (0 for consoles); otherwise the error that the other side, or the lack of it,
- * gave. The terminal is as it was when this returns.
+ * the command's (0 for consoles); 1: it is 0, for the command was left before its end; otherwise the
+ * error that the other side, or the lack of it, gave. The terminal is as it was when this returns.
  */
 int attach_run(const struct attach *a, int *ret_status, struct err *e);
 

@@ -6,8 +6,8 @@
 
 /*
  * Calls Exec or Run with what the options of both say (user, cwd, env, tty) added to `in`, which is
- * taken over, and sees the session through; c->status is the command's. `ret_name` (NULL: not
- * wanted) gets the reply's name.
+ * taken over, and sees the session through; c->status is the command's. Returns 1 when the command was
+ * left before its end. `ret_name` (NULL: not wanted) gets the reply's name.
  */
 int exec_session(struct cli *c, const char *method, json_t *in, bool tty, char ret_name[64],
 		 struct err *e);

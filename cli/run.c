@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/exec.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 
 #define STOP_WAIT_US 20000000
@@ -32,13 +33,20 @@ static int add_mount(json_t *settings, const char *word, struct err *e)
 		       0;
 }
 
-/* The command's end is told before all is undone: who kept the VPS finds it stopped. It may be gone, or started again. */
+/* The command's end is told before all is undone: who kept the VPS finds it stopped. It may be gone, or started again.
+ * Signals, which are nobody else's by now, end the wait. */
 static void await_stop(struct cli *c, const char *name)
 {
 	struct err ignored;
+	int signals = cli_signals(c, false, &ignored);
 
+	if (signals < 0)
+		return;
+	client_cancel_on(c->client, signals, NULL, NULL);
 	cli_call(c, "Wait", json_pack("{s:s, s:s, s:I}", "name", name, "state", "stopped", "timeout_us",
 				      (json_int_t)STOP_WAIT_US), NULL, &ignored);
+	client_cancel_on(c->client, -EBADF, NULL, NULL);
+	fd_close(&signals);
 }
 
 int cmd_run(struct cli *c, struct err *e)
@@ -62,7 +70,7 @@ int cmd_run(struct cli *c, struct err *e)
 			 cli_has(c, "tty"), name, e);
 	if (r == 0 && !cli_has(c, "rm") && *name)
 		await_stop(c, name);
-	if (r == 0 && !cli_has(c, "rm") && !cli_option(c, "name") && isatty(2) && *name)
+	if (r >= 0 && !cli_has(c, "rm") && !cli_option(c, "name") && isatty(2) && *name)
 		fprintf(stderr, "vps: its files are kept in %s (vps destroy %s removes them)\n",
 			name, name);
 	return r;

@@ -350,6 +350,9 @@ int mig_in_run(struct mig_in *i, struct err *e)
 	cleanup_close int vps = -EBADF;
 	int ret = mig_in_agree(i, e);
 
+	/* Its files would be the host's own users'. */
+	if (ret == 0 && !i->id_base)
+		ret = err_set(e, ERR_STATE, "%s has no ids here", i->offer.name);
 	if (ret == 0)
 		ret = vps = r.vps = mig_open_vps(i->lib, e);
 	if (ret < 0 || vps < 0)

@@ -136,6 +136,8 @@ static bool take_all(json_t *j, struct mig_offer *o)
 		return false;
 	o->paused = o->live && json_is_true(json_object_get(j, "paused"));
 	o->dry_run = json_is_true(json_object_get(j, "dry_run"));
+	if (o->dry_run && o->mode == MIG_STREAM) /* nobody hears what we would say */
+		return false;
 	o->has_template = json_is_true(json_object_get(j, "has_template"));
 	if (!take_text(j, "name", o->name, sizeof(o->name)) ||
 	    !take_text(j, "from", o->from, sizeof(o->from)) ||

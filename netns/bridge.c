@@ -215,6 +215,7 @@ static int check_overlap(const struct netns_host *h, struct nl *n, int bridge, s
 int netns_host_choose(struct netns_host *h, const char *tag, const char *pool4, const char *pool6, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
+	struct netns_host left; /* of whose pools only those are there that are left to us */
 	struct route_check c;
 	int r = nl_open(&n, NETLINK_ROUTE, -EBADF, e);
 
@@ -222,7 +223,12 @@ int netns_host_choose(struct netns_host *h, const char *tag, const char *pool4, 
 		r = netns_host_init_nth(h, tag, nth, pool4, pool6, e);
 		if (r < 0)
 			return r;
-		r = find_overlap(h, &n, nl_ifindex(&n, h->bridge), &c, e);
+		left = *h;
+		if (pool4)
+			left.gw4.family = 0;
+		if (pool6)
+			left.gw6.family = 0;
+		r = find_overlap(&left, &n, nl_ifindex(&n, h->bridge), &c, e);
 		if (r == 0 && !c.clash.family)
 			return nth > 0;
 	}

@@ -88,9 +88,9 @@ int netns_vps_check(const struct netns_host *h, struct netns_vps *v, struct err 
 const char *netns_link_name(const struct netns_host *h, const char *uuid, unsigned i, char buf[16]);
 
 /*
- * netns_host_init() for a state root in which nobody has an address yet: what is left to it is the tag's first choice
- * that is in the way of no route of the host (which other roots' bridges have, too), or, where none is, the first.
- * A dump of the routes for each that is tried. Returns 1: another than the first, which the caller remembers.
+ * netns_host_init() for a state root in which nobody has an address of the pools yet: what is left to it is the tag's
+ * first choice that is in the way of no route of the host (which other roots' bridges have, too), or, where none is, the
+ * first. Pools that are given do not matter to it. A dump of the routes for each that is tried. Returns 1: another than the first, which the caller remembers.
  */
 int netns_host_choose(struct netns_host *h, const char *tag, const char *pool4, const char *pool6, struct err *e);
 

@@ -128,6 +128,17 @@ static int complete_if(struct sup_vps *v, struct netns_if *nif, struct used *u, 
 	return changed;
 }
 
+/* An address of a pool: that pool stays. */
+static bool any_of_pools(const struct sup_daemon *d, const struct used *u)
+{
+	const struct netns_host *h = network_host(d);
+
+	for (size_t i = 0; i < u->count; i++)
+		if (netns_addr_in(&u->addr[i], &h->gw4) || netns_addr_in(&u->addr[i], &h->gw6))
+			return true;
+	return false;
+}
+
 static int all_used(struct sup_daemon *d, struct used *u, struct err *e)
 {
 	int r = 0;
@@ -136,7 +147,7 @@ static int all_used(struct sup_daemon *d, struct used *u, struct err *e)
 		r = used_add(u, d->vps[i]->addr, d->vps[i]->addr_count);
 	if (r < 0)
 		return err_code(e, r, "read the addresses in use");
-	return u->count ? 0 : network_choose_pools(d, e);
+	return any_of_pools(d, u) ? 0 : network_choose_pools(d, e);
 }
 
 /* What an interface of this name has from the pool stays its own when it is described anew. */

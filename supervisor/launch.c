@@ -138,6 +138,7 @@ static int complete_network(struct sup_vps *v, struct err *e)
 static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 {
 	const struct host_root *root = &v->d->root;
+	const char *pool4, *pool6;
 	struct storage_template t;
 	int r;
 
@@ -149,7 +150,9 @@ static int make_spec(struct sup_vps *v, struct rt_spec *s, struct err *e)
 	host_root_run(root, v->name, s->run_dir);
 	host_root_lib(root, v->name, s->lib_dir);
 	snprintf(s->cgroup_parent, sizeof(s->cgroup_parent), "%s", root->tag);
-	network_pools(v->d, s);
+	network_pools(v->d, &pool4, &pool6);
+	snprintf(s->pool4, sizeof(s->pool4), "%s", pool4);
+	snprintf(s->pool6, sizeof(s->pool6), "%s", pool6);
 	r = complete_network(v, e);
 	if (r == 0)
 		r = network_prepare(v, &v->config, e);

@@ -39,10 +39,10 @@ const struct netns_host *network_host(const struct sup_daemon *d)
 	return &d->network->host;
 }
 
-void network_pools(const struct sup_daemon *d, struct rt_spec *s)
+void network_pools(const struct sup_daemon *d, const char **ret4, const char **ret6)
 {
-	snprintf(s->pool4, sizeof(s->pool4), "%s", d->network->conf.pool4);
-	snprintf(s->pool6, sizeof(s->pool6), "%s", d->network->conf.pool6);
+	*ret4 = d->network->conf.pool4;
+	*ret6 = d->network->conf.pool6;
 }
 
 bool network_is_alive(const struct sup_vps *v)

@@ -17,11 +17,11 @@ void network_done(struct sup_daemon *d);
 
 /* The state root's network; it stays the daemon's. */
 const struct netns_host *network_host(const struct sup_daemon *d);
-/* Nobody has an address yet: pools that nothing is said of are such as no route of the host is in the way of, and are
- * remembered. Once in a vpsd's life, as long as there is no bridge. */
+/* Nobody has an address of the pools yet: those that nothing is said of are such as no route of the host is in the way of,
+ * and are remembered. Once in a vpsd's life, as long as there is no bridge. */
 int network_choose_pools(struct sup_daemon *d, struct err *e);
-/* Tells a spec which pools of addresses the host has. */
-void network_pools(const struct sup_daemon *d, struct rt_spec *s);
+/* Which pools of addresses the host has, as netns_host_init() takes them; "": what the tag makes them. */
+void network_pools(const struct sup_daemon *d, const char **ret4, const char **ret6);
 
 /* After the VPSs and their monitors were found, or one's monitor died: links and rules of those
  * that are gone are removed, what is missing for the others is made. */

@@ -168,11 +168,13 @@ static int submit(struct receiving *r, struct err *e)
 	struct job_spec job = { .key = r->vps ? r->name : NULL, .nfds = 2, .waits = true, .progress = on_progress,
 				.prepared = arrival_stage, .done = on_received, .ctx = r };
 	int pair[2] = { -EBADF, -EBADF }, image[2] = { -EBADF, -EBADF }, ret;
+	const char *pool4, *pool6;
 
 	if (!text)
 		return err_code(e, -ENOMEM, "write the config");
-	job.request = json_pack("{s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:I}", "op", "move-in", "tag",
-				r->d->root.tag, "lib", r->d->root.lib, "name", r->name, "config", text, "offer",
+	network_pools(r->d, &pool4, &pool6);
+	job.request = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:O, s:O, s:I}", "op", "move-in", "tag",
+				r->d->root.tag, "pool4", pool4, "pool6", pool6, "lib", r->d->root.lib, "name", r->name, "config", text, "offer",
 				r->offer_json, "obstacles", r->obstacles, "id_base",
 				(json_int_t)(r->vps ? r->vps->id_base : 0));
 	if (r->offer.live && (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||

@@ -109,6 +109,8 @@ static int adapt(struct receiving *r, struct err *e)
 	if (ret == 0)
 		ret = config_set_record(c, "backend", "overlay", e);
 	if (ret == 0)
+		ret = config_set_record(c, "id.base", NULL, e); /* take_place() sets ours */
+	if (ret == 0)
 		ret = config_set_record(c, "owner", NULL, e);
 	if (ret == 0)
 		ret = config_set_record(c, "ephemeral", NULL, e);

@@ -301,12 +301,13 @@ struct links {
 static void open_links(struct links *l)
 {
 	const char *config = job_text(l->job, "config");
+	const char *pool4 = job_text(l->job, "pool4"), *pool6 = job_text(l->job, "pool6");
 	struct netns_host host;
 	struct config c = { 0 };
 	struct err e;
 
 	l->tried = true;
-	if (netns_host_init(&host, job_text(l->job, "tag"), NULL, NULL, &e) < 0 ||
+	if (netns_host_init(&host, job_text(l->job, "tag"), *pool4 ? pool4 : NULL, *pool6 ? pool6 : NULL, &e) < 0 ||
 	    config_parse(&c, config, strlen(config), "config", &e) < 0)
 		return;
 	l->there = rt_network_parse(&l->network, &host, job_text(l->job, "name"),

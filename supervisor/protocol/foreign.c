@@ -51,7 +51,7 @@ bool foreign_is_good(int fd)
 	return S_ISFIFO(st.stx_mode) || S_ISCHR(st.stx_mode);
 }
 
-/* Under way; the list is everybody's. */
+/* Under way, or never to be closed for want of a thread; the list is everybody's. */
 struct closing {
 	struct closing *next;
 	uid_t uid;
@@ -81,13 +81,16 @@ static void strike(struct closing *c)
 	free(c);
 }
 
-size_t foreign_closing(uid_t uid)
+size_t foreign_closing(uid_t uid, size_t *ret_users)
 {
 	size_t n = 0;
 
+	*ret_users = 0;
 	pthread_mutex_lock(&lock);
-	for (const struct closing *c = closings; c; c = c->next)
+	for (const struct closing *c = closings; c; c = c->next) {
 		n += c->uid == uid;
+		*ret_users += c->uid != 0;
+	}
 	pthread_mutex_unlock(&lock);
 	return n;
 }
@@ -125,10 +128,9 @@ void foreign_close(uid_t uid, const int *fds, size_t count)
 	r = pthread_create(&thread, &attr, run, c);
 	pthread_sigmask(SIG_SETMASK, &was, NULL);
 	pthread_attr_destroy(&attr);
-	if (r == 0)
-		return;
-	log_warn("a client's files stay open: %s", strerrordesc_np(r));
-	strike(c);
+	/* They stay in the list, too: they count. */
+	if (r != 0)
+		log_warn("a client's files stay open: %s", strerrordesc_np(r));
 }
 
 void foreign_hang_up(uid_t uid, int sock)

@@ -21,7 +21,8 @@ void foreign_close(uid_t uid, const int *fds, size_t count);
 /* The same of the connection that such files come by, when some are still in it. */
 void foreign_hang_up(uid_t uid, int sock);
 
-/* How many threads close what this user has sent: he is to have no more by and by. */
-size_t foreign_closing(uid_t uid);
+/* How much of what this user has sent, and of what all users but root have, is still to be closed: they are to have no more
+ * by and by. */
+size_t foreign_closing(uid_t uid, size_t *ret_users);
 
 #endif

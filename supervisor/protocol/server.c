@@ -48,11 +48,11 @@ size_t server_clients(const struct server *s)
 	return s->client_count;
 }
 
-/* Root's connections are counted apart: users cannot keep the administrator out. Of a user those count, too, whose files are
- * still being closed. */
+/* Root's connections are counted apart: users cannot keep the administrator out. Those of users count, too, whose files are
+ * still being closed: who has a range of ids is another user each time. */
 static bool has_room(const struct server *s, uid_t uid)
 {
-	size_t same = uid ? foreign_closing(uid) : 0, users = 0;
+	size_t users, closing = foreign_closing(uid, &users), same = uid ? closing : 0;
 
 	for (const struct client_conn *c = s->clients; c; c = c->next) {
 		same += c->uid == uid;

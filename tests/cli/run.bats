@@ -95,6 +95,25 @@ none_is_listed() {
 	nothing_there
 }
 
+@test "a signal ends the wait for what the command left" {
+	local daemon status=0
+	mkfifo "$BATS_TEST_TMPDIR/in" "$BATS_TEST_TMPDIR/out"
+	"$VPS_BUILD/vps" run -n box -- sh -c 'trap "" TERM; echo ready; read line; exit 3' \
+		<"$BATS_TEST_TMPDIR/in" >"$BATS_TEST_TMPDIR/out" 3>&- &
+	pid=$!
+	exec 8>"$BATS_TEST_TMPDIR/in"
+	read -r line <"$BATS_TEST_TMPDIR/out"
+	daemon=$(daemon_pid)
+	kill -STOP "$daemon"
+	exec 8>&-
+	is_ended() { ! kill -TERM "$pid" 2>/dev/null; } # the first ones may be the command's
+	wait_until 20 is_ended || status=99
+	kill -CONT "$daemon"
+	[ "$status" = 0 ] || fail "it waits on"
+	wait "$pid" || status=$?
+	assert_equal "$status" 3
+}
+
 @test "125 and 127" {
 	fails_like 127 '^vps: run: start run-[a-z0-9]+: run nowhere: No such file or directory$' vps run --rm nowhere
 	fails_like 125 '^vps: run: .*template nope: not found' vps run --rm -T nope -- true

@@ -60,6 +60,7 @@ TREE = [
 CASES = {
     "offer": stream(frame(HELLO, json.dumps(OFFER).encode())),
     "ask": stream(frame(HELLO, json.dumps({"mode": "ask", "id": OFFER["id"]}).encode())),
+    "dry-stream": stream(frame(HELLO, json.dumps(dict(OFFER, mode="stream", live=False, dry_run=True)).encode()), *TREE),
     "paused": stream(frame(HELLO, json.dumps(dict(OFFER, paused=True)).encode())),
     "suspended": stream(frame(HELLO, json.dumps(SUSPENDED).encode()), *TREE),
     "live-image": stream(frame(HELLO, json.dumps(dict(SUSPENDED, live=True)).encode())),

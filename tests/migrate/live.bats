@@ -68,7 +68,7 @@ begins_at_b() { [ "$(on b vps list --json | jq -r '.[0].state')" = starting ]; }
 	make_counter
 	"$VPS_BUILD/vps" migrate -e "$RSH" --bandwidth 5K web1 host-b 2>"$BATS_TEST_TMPDIR/err" &
 	client=$!
-	wait_until 20 begins_at_b
+	wait_until 60 begins_at_b
 	for verb in "set web1 description=x" "stop web1" "suspend web1" "rename web1 web2" "destroy --force web1" \
 		"migrate -e $RSH web1 host-b" "migrate -e $RSH --offline web1 host-b"; do
 		fails 5 "vps: ${verb%% *} web1: it is being moved" vps $verb

@@ -150,3 +150,23 @@ pools() { # LINE...: vpsd comes up with these
 	assert_equal "$(ip4 later)" "${second%.*}.2"
 	vps destroy later
 }
+
+@test "neither an address of no pool nor a given pool in the way keeps the other from being chosen" {
+	local six
+	pools
+	rm -f "$VPS_ROOT/lib/pools"
+	vps create probe
+	six=$(ip6 probe)
+	vps destroy probe
+	vps create static net=name=eth0,ip=192.0.2.7/24,ip=none
+	pools 'net.pool4 = 10.79.8.0/24'
+	in_net ip link add lan4 type veth peer name lan5
+	in_net ip addr add 10.79.3.4/16 dev lan4
+	in_net ip addr add "${six%::*}::99/64" dev lan4 nodad
+	in_net ip link set lan4 up
+	vps create free
+	assert_equal "$(ip4 free)" 10.79.8.2
+	[ "$(ip6 free)" != "$six" ] || fail "the host has a network there"
+	in_net ip link del lan4
+	for name in free static; do vps destroy "$name"; done
+}

@@ -620,6 +620,42 @@ TEST(so_many_files_that_take_long_to_close)
 	lab_down(&l);
 }
 
+TEST(files_of_many_users_that_take_long_to_close)
+{
+	int peers[SERVER_CLIENTS_MAX + 1], n = 0, r = 0, pair[2];
+	struct lab l;
+
+	if (getuid() != 0)
+		skip("only root can be others, too");
+	lab_up(&l);
+	setenv("VPS_LOG", "none", 1);
+	log_init("test");
+	alarm(60);
+	while (n <= SERVER_CLIENTS_MAX && r == 0) {
+		pair_of((uid_t)(2000 + n), pair);
+		peers[n++] = send_slow(pair[0], 0);
+		r = server_add(l.server, pair[1]);
+		if (r == 0)
+			answer(&l, pair[0]);
+		close(pair[0]);
+	}
+	eq_int(r, -EUSERS, "they count whoever sent them");
+	pair_of(0, pair);
+	eq_int(server_add(l.server, pair[1]), 0, "root is not kept out");
+	close(pair[0]);
+	while (n > 0)
+		close(peers[--n]);
+	for (r = -EUSERS; r < 0; usleep(1000)) {
+		pair_of(3000, pair);
+		r = server_add(l.server, pair[1]);
+		close(pair[0]);
+	}
+	ok(true, "when they are closed others have room");
+	alarm(0);
+	settle(&l);
+	lab_down(&l);
+}
+
 TEST(cancelling)
 {
 	struct lab l;
