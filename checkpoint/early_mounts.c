@@ -92,12 +92,22 @@ static int reconfigure(int mount, const Ckpt__Super *s)
 		       ? 0 : -1;
 }
 
+/* These only who makes it can set (tmpfs(5)). */
+static bool has_root(const Ckpt__Super *s)
+{
+	for (size_t i = 0; i < s->n_options; i++)
+		if (STREQ(s->options[i]->name, "mode") || STREQ(s->options[i]->name, "uid") ||
+		    STREQ(s->options[i]->name, "gid"))
+			return true;
+	return false;
+}
+
 int early_mount_anchor(const struct mounting *m, uint32_t super)
 {
 	const Ckpt__Super *s = m->tree->supers[super - 1];
 	const struct early_set *set = m->r->early;
 
-	if (!set || !s->place[0] || s->owner || !STREQ(s->type, "tmpfs") || !STREQ(s->source, SOURCE))
+	if (!set || !s->place[0] || s->owner || has_root(s) || !STREQ(s->type, "tmpfs") || !STREQ(s->source, SOURCE))
 		return -EBADF;
 	for (size_t i = 0; i < set->mount_count; i++)
 		if (STREQ(set->mounts[i].place, s->place) && reconfigure(set->mounts[i].fd, s) == 0)

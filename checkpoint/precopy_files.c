@@ -26,6 +26,7 @@
 
 #define LARGE KIB(64)     /* of data: less than this is not worth an open file */
 #define FILES_MAX 256     /* the others are read at the stop */
+#define SHARED_FILES_MAX 640 /* with all shared memory; the rest is for what is met at the stop */
 #define MEMFDS_MAX 128    /* likewise; of those that nobody had mapped when they were met */
 #define PLACE_MAX 200     /* bytes of a path */
 #define DEPTH_MAX 32      /* each takes an fd */
@@ -67,13 +68,28 @@ static bool is_leased(struct looking *l, const struct stat *st)
 	return false;
 }
 
+/* In too many pieces, or one too many: each keeps its number for good, of which a dump has so many. */
+static bool is_left(const struct ckpt_precopy *p, const struct stat *st)
+{
+	for (size_t i = 0; i < p->shared_count; i++)
+		if (p->shared[i].scattered_ino == st->st_ino && p->shared[i].scattered_dev == st->st_dev)
+			return true;
+	return p->shared_count >= SHARED_FILES_MAX;
+}
+
+/* A program is nobody's to write to while it runs. */
+static bool is_program(const struct stat *st)
+{
+	return st->st_mode & 0111;
+}
+
 static int meet(struct looking *l, int dir, const char *name, const struct stat *st)
 {
 	struct ckpt_precopy *p = l->p;
 	struct stat now;
 	int fd, r;
 
-	if (ckpt_shared_find(p, st, -1) || count(p) >= FILES_MAX || is_leased(l, st))
+	if (ckpt_shared_find(p, st, -1) || count(p) >= FILES_MAX || is_program(st) || is_left(p, st) || is_leased(l, st))
 		return 0;
 	fd = openat(dir, name, O_RDONLY | O_NOATIME | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)
@@ -118,8 +134,8 @@ static int look(struct looking *l, int dir_take, int depth)
 static int meet_memfd(struct ckpt_precopy *p, int dir, const char *name)
 {
 	char link[16] = { 0 };
+	struct stat st, now;
 	struct shared *known;
-	struct stat st;
 	int fd, r;
 
 	if (readlinkat(dir, name, link, sizeof(link) - 1) < 0 || strncmp(link, "/memfd:", 7) != 0 ||
@@ -128,10 +144,12 @@ static int meet_memfd(struct ckpt_precopy *p, int dir, const char *name)
 	known = ckpt_shared_find(p, &st, -1);
 	if (known)
 		known->seen_now = true;
-	if (known || p->memfds == MEMFDS_MAX)
+	if (known || p->memfds == MEMFDS_MAX || p->shared_count >= SHARED_FILES_MAX)
 		return 0;
-	fd = openat(dir, name, O_RDONLY | O_NOATIME | O_CLOEXEC);
-	if (fd >= 0 && ckpt_huge_of(fd)) /* its pages are counted when the tree is there */
+	/* It may be another file by now, whatever its number leads to. */
+	fd = openat(dir, name, O_RDONLY | O_NOATIME | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (fd >= 0 && (fstat(fd, &now) < 0 || now.st_ino != st.st_ino || now.st_dev != st.st_dev || !S_ISREG(now.st_mode) ||
+			ckpt_huge_of(fd))) /* huge pages are counted when the tree is there */
 		fd_close(&fd);
 	if (fd < 0)
 		return 0;
@@ -189,6 +207,7 @@ static int forget_deleted(struct ckpt_precopy *p)
 			continue;
 		ckpt_quiet_forget(p, s);
 		r = ckpt_shared_forget(s);
+		s->place = NULL;
 	}
 	return r;
 }

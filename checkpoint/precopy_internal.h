@@ -92,6 +92,8 @@ struct shared {
 	bool final;          /* it was sent when nobody could change it any more (precopy_reach.c) */
 	/* (precopy_files.c) */
 	const char *place;   /* a file that lies in memory: where its file system is mounted; NULL: it has no name */
+	dev_t scattered_dev; /* it was in too many pieces, which are read at the end: what it was */
+	ino_t scattered_ino; /* 0: it was not */
 	bool by_fd, seen_now; /* a memfd that was met as it was open; somebody has it in this round */
 	/* (precopy_quiet.c) */
 	int watch;           /* tells when somebody closes it who could write; -1 */

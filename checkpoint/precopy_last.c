@@ -16,6 +16,7 @@
 struct ckpt_last {
 	struct ckpt_precopy *p;
 	pthread_t thread;
+	bool alone; /* there was no thread: it has been done */
 	int result;
 	struct err why;
 };
@@ -106,10 +107,10 @@ void ckpt_last_start(struct ckpt_precopy *p)
 	if (!l)
 		return;
 	*l = (struct ckpt_last){ .p = p };
-	if (ckpt_beside(&l->thread, run, l))
-		p->last = l;
-	else
-		free(l); /* the end sends it */
+	p->last = l;
+	l->alone = !ckpt_beside(&l->thread, run, l);
+	if (l->alone)
+		run(l);
 }
 
 int ckpt_last_wait(struct ckpt_precopy *p, struct err *e)
@@ -119,7 +120,8 @@ int ckpt_last_wait(struct ckpt_precopy *p, struct err *e)
 
 	if (!l)
 		return 0;
-	pthread_join(l->thread, NULL);
+	if (!l->alone)
+		pthread_join(l->thread, NULL);
 	r = l->result;
 	if (r < 0)
 		*e = l->why;

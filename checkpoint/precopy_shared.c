@@ -248,8 +248,14 @@ static int send_whole(struct sending *o, struct err *e)
 
 	if (r == 0 && data.count)
 		r = fit(o->s, data.r[data.count - 1].end / CKPT_PAGE);
+	/* At the stop somebody may count on it already. */
+	if (r == 0 && o->s->place && ckpt_files_is_scattered(&data) && o->p->stopped)
+		r = -EAGAIN;
 	if (r == 0 && o->s->place && ckpt_files_is_scattered(&data)) {
 		ckpt_quiet_forget(o->p, o->s);
+		o->s->scattered_dev = o->s->dev;
+		o->s->scattered_ino = o->s->ino;
+		o->s->place = NULL;
 		r = ckpt_shared_forget(o->s); /* it stays until the end */
 		st.st_size = 0;
 		data.count = 0;

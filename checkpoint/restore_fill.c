@@ -208,7 +208,8 @@ static int put_shared(struct restore *r, const struct ckpt_pages *pg, struct err
 	uint64_t shm = pg->mm - CKPT_SHMEM_MM, size;
 
 	size = shm < r->tree.shmem_count ? r->tree.shmems[shm]->size : 0;
-	if (shm >= r->tree.shmem_count || at + len > ((size + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1)))
+	/* A file has its place by then. */
+	if (shm >= r->tree.shmem_count || r->tree.shmems[shm]->tmpfs || at + len > ((size + CKPT_PAGE - 1) & ~(uint64_t)(CKPT_PAGE - 1)))
 		return err_set(e, ERR_FAIL, "the image is damaged: pages of shared memory %llu",
 			       (unsigned long long)shm);
 	if (at + len > size)

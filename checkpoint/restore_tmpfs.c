@@ -95,11 +95,13 @@ int ckpt_copy_data(int from, int to)
 		for (hole = lseek(from, at, SEEK_HOLE); at < hole;) {
 			ssize_t n = pread(from, buf, (size_t)(hole - at) < MIB(1) ? (size_t)(hole - at) : MIB(1), at);
 
-			if (n <= 0 || pwrite(to, buf, (size_t)n, at) != n)
-				return n > 0 && errno ? -errno : -EIO;
+			ssize_t put = n > 0 ? pwrite(to, buf, (size_t)n, at) : -1;
+
+			if (put != n)
+				return n > 0 && put < 0 ? -errno : n > 0 ? -ENOSPC : -EIO;
 			at += n;
 		}
-	return 0;
+	return errno == ENXIO ? 0 : -errno;
 }
 
 /* It was filled on another file system, as it was not known that there would be this one. */

@@ -95,7 +95,8 @@ static bool is_sent(const struct ckpt_dump *d, const struct stat *st, uint32_t *
 {
 	struct ckpt_precopy *p = d->precopy;
 
-	for (size_t i = 0; p && i < p->shared_count; i++)
+	/* Not of one that became a program meanwhile: who restores it could not write to it any more. */
+	for (size_t i = 0; p && !(st->st_mode & 0111) && i < p->shared_count; i++)
 		if (p->shared[i].place && p->shared[i].dev == st->st_dev && p->shared[i].ino == st->st_ino) {
 			d->tree.shmems[i]->tmpfs = 1;
 			*ret = (uint32_t)i + 1;

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 
 #define PAGE 4096
 #define PAGES 1024
@@ -26,7 +27,7 @@ struct model {
 
 static struct model still = { .path = "/dev/shm/still" }, written = { .path = "/dev/shm/written" },
 		    mapped = { .path = "/run/mapped" }, punched = { .path = "/own/deep/er/punched" },
-		    cut = { .path = "/dev/shm/cut" }, replaced = { .path = "/dev/shm/replaced" },
+		    cut = { .path = "/dev/shm/cut" }, replaced = { .path = "/odd/replaced" },
 		    nameless = { .path = "/proc/self/fd/77" }, late = { .path = "/dev/shm/late" }, late_cut = { .path = "/dev/shm/late cut" };
 static struct model *const all[] = { &still, &written, &mapped, &punched, &cut, &replaced, &nameless, &late, &late_cut };
 static volatile int stop;
@@ -88,7 +89,7 @@ static void step_cut(uint64_t n)
 
 static void step_replaced(uint64_t n)
 {
-	static struct model next = { .path = "/dev/shm/replaced.new" };
+	static struct model next = { .path = "/odd/replaced.new" };
 
 	make(&next, n);
 	memcpy(replaced.page, next.page, sizeof(next.page));
@@ -168,26 +169,79 @@ static void verify_sparse(void)
 }
 
 /* A file system of its own, which is the very one that was filled before. */
+static char odd[512]; /* what the list of mounts says of /odd */
+
+static void look_at_odd(char line[512])
+{
+	FILE *f = fopen("/proc/self/mounts", "re");
+
+	while (f && fgets(line, 512, f) && strncmp(line, "tmpfs /odd ", 11) != 0)
+		line[0] = '\0';
+	if (f)
+		fclose(f);
+}
+
 static void verify_mount(void)
 {
+	char now[512] = "";
 	struct statvfs fs;
 	struct stat st;
 
 	CHECK(statvfs("/own", &fs) == 0 && fs.f_blocks * fs.f_frsize == 48u << 20 && (fs.f_flag & ST_NOSUID));
 	CHECK(stat("/own", &st) == 0 && (st.st_mode & 07777) == 01750 && st.st_uid == 5 && st.st_gid == 6);
 	CHECK(access("/own/deep/er", F_OK) == 0);
+	CHECK(stat("/odd", &st) == 0 && (st.st_mode & 07777) == 01750 && st.st_uid == 5 && st.st_gid == 6);
+	look_at_odd(now);
+	CHECK(*odd && strcmp(odd, now) == 0);
 }
 
-int main(void)
+/* A large program that lies there, and runs. */
+static pid_t run_program(void)
+{
+	int from = open("/test", O_RDONLY), to = open("/dev/shm/program", O_WRONLY | O_CREAT, 0755);
+	char buf[65536];
+	ssize_t n;
+	pid_t pid;
+
+	while ((n = read(from, buf, sizeof(buf))) > 0)
+		CHECK(write(to, buf, (size_t)n) == n);
+	close(from);
+	close(to);
+	pid = fork();
+	if (pid == 0)
+		_exit(execl("/dev/shm/program", "/dev/shm/program", "waits", (char *)NULL));
+	CHECK(pid > 0);
+	return pid;
+}
+
+static void verify_program(pid_t pid)
+{
+	char path[64], exe[64] = "";
+	int status;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+	CHECK(readlink(path, exe, sizeof(exe) - 1) > 0 && strcmp(exe, "/dev/shm/program") == 0);
+	CHECK(kill(pid, SIGKILL) == 0 && waitpid(pid, &status, 0) == pid && WIFSIGNALED(status));
+}
+
+int main(int argc, char **argv)
 {
 	struct timespec then[2] = { { 77, 7 }, { 1234567890, 123456789 } };
 	pthread_t writers[WRITERS];
 	struct stat st;
+	pid_t program;
 	int deleted;
 	char c = 0;
 
+	(void)argv;
+	while (argc > 1)
+		pause();
 	umask(0);
-	CHECK(mkdir("/own", 0755) == 0 && mount("tmpfs", "/own", "tmpfs", MS_NOSUID, "size=48m,mode=1750,uid=5,gid=6") == 0);
+	program = run_program();
+	CHECK(mkdir("/own", 0755) == 0 && mount("tmpfs", "/own", "tmpfs", MS_NOSUID, "size=48m") == 0 && chmod("/own", 01750) == 0 &&
+	      chown("/own", 5, 6) == 0);
+	CHECK(mkdir("/odd", 0755) == 0 && mount("tmpfs", "/odd", "tmpfs", 0, "size=48m,mode=1750,uid=5,gid=6") == 0);
+	look_at_odd(odd);
 	CHECK(mkdir("/run/deep", 0755) == 0 && mkdir("/own/deep", 0755) == 0 && mkdir("/own/deep/er", 0755) == 0);
 	nameless.fd = memfd_create("nameless", 0);
 	CHECK(dup2(nameless.fd, 77) == 77 && fchmod(77, 0640) == 0);
@@ -219,6 +273,7 @@ int main(void)
 		verify(all[i]);
 	verify_sparse();
 	verify_mount();
+	verify_program(program);
 	CHECK(stat(still.path, &st) == 0 && st.st_mtim.tv_sec == 1234567890 && st.st_mtim.tv_nsec == 123456789);
 	CHECK(pread(deleted, &c, 1, SIZE) == 1 && c == 'd' && fstat(deleted, &st) == 0 && st.st_nlink == 0);
 	return done();
