@@ -48,7 +48,7 @@ static int number_standin(struct restore *r, size_t who, struct err *e)
 
 	if (!numbers)
 		return err_code(e, -ENOMEM, "restore");
-	for (size_t i = 0; i < r->tree.task_count; i++) {
+	for (size_t i = 0; n->level && i < r->tree.task_count; i++) {
 		const Ckpt__Process *k = r->tree.tasks[i].process;
 
 		if (k->pgid == n->pid && k->n_pgids >= n->level)
