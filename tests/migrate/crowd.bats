@@ -14,9 +14,10 @@ teardown() {
 
 CROWD=1500 # more than 1,024
 
-# Each waits until somebody opens the other end, and tells the number that it has in a variable.
+# Each waits until somebody opens the other end, and tells the number that it has in a variable. Their parent begins no
+# other as long as there is one.
 make_crowd() {
-	vps create web1 init='/bin/sh -c "mkdir -p /srv; mkfifo /srv/go; i=0; while [ $i -lt '"$CROWD"' ]; do i=$((i+1)); (read x </srv/go; echo $i >>/srv/told) & done; echo $i >/srv/ready; trap exit TERM; while :; do sleep 1; done"' stop.signal=SIGTERM
+	vps create web1 init='/bin/sh -c "mkdir -p /srv; mkfifo /srv/go; i=0; while [ $i -lt '"$CROWD"' ]; do i=$((i+1)); (read x </srv/go; echo $i >>/srv/told) & done; echo $i >/srv/ready; trap exit TERM; wait; while :; do sleep 1; done"' stop.signal=SIGTERM
 	vps start web1
 	wait_until 60 vps exec web1 -- test -s /srv/ready
 }
