@@ -8,6 +8,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "checkpoint/family.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_early.h"
@@ -16,6 +17,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
+#include <linux/openat2.h>
 #include <linux/stat.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -27,17 +29,19 @@
 #define STATX_ATTR_MOUNT_ROOT 0x2000 /* Linux 5.8 */
 #endif
 
-/* Nothing is mounted there but by the runtime, and no link leads out of the VPS for process 1. */
+/* Nothing is mounted there but by the runtime; what process 1 has open, which is not the VPS's, is no way. */
 static int open_place(struct restore *r, struct early *first, const char *place, int *ret_its, struct list *l,
 		      struct err *e)
 {
+	struct open_how how;
 	struct statx sx;
 	struct statfs fs;
 	int fd, n;
 
+	path_how_no_magic(O_PATH | O_DIRECTORY | O_NOFOLLOW, &how);
 	list_init(l, r);
-	list_call(l, NULL, SYS_openat, (uint64_t)AT_FDCWD, list_put(l, place, strlen(place) + 1),
-		  O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, 0, 0, 0);
+	list_call(l, NULL, SYS_openat2, (uint64_t)AT_FDCWD, list_put(l, place, strlen(place) + 1),
+		  list_put(l, &how, sizeof(how)), sizeof(how), 0, 0);
 	n = list_run(l, &first->p.batch, &first->p.threads[0], e);
 	*ret_its = n < 0 ? -1 : (int)l->calls[0].ret;
 	if (n < 0 || *ret_its < 0)
@@ -71,9 +75,8 @@ static int make(struct restore *r, struct early *first, int place, uint64_t id, 
 int early_file_make(struct restore *r, const Ckpt__Shmem *m, uint64_t id, int *ret_its, struct list *l, struct err *e)
 {
 	struct early *first = early_by_pid(r->early, 1);
-	int place = -1, n;
-
 	struct rlimit lim;
+	int place = -1, n;
 
 	*ret_its = -1;
 	if (!first || !first->born || m->place[0] != '/')

@@ -12,6 +12,7 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
+#include "base/path.h"
 #include "base/proc.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/precopy_internal.h"
@@ -91,9 +92,9 @@ static int meet(struct looking *l, int dir, const char *name, const struct stat 
 
 	if (ckpt_shared_find(p, st, -1) || count(p) >= FILES_MAX || is_program(st) || is_left(p, st) || is_leased(l, st))
 		return 0;
-	fd = openat(dir, name, O_RDONLY | O_NOATIME | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	fd = path_open_no_links(dir, name, O_RDONLY | O_NOATIME | O_NONBLOCK, 0, true);
 	if (fd < 0)
-		return 0; /* it has gone */
+		return 0; /* it has gone, or something was mounted there */
 	if (fstat(fd, &now) < 0 || now.st_ino != st->st_ino || now.st_dev != st->st_dev || ckpt_shmem_is_sysv(fd)) {
 		close(fd);
 		return 0;
@@ -124,7 +125,7 @@ static int look(struct looking *l, int dir_take, int depth)
 			r = meet(l, dirfd(d), de->d_name, &st);
 		if (!S_ISDIR(st.st_mode) || depth >= DEPTH_MAX)
 			continue;
-		sub = openat(dirfd(d), de->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NOATIME | O_CLOEXEC);
+		sub = path_open_no_links(dirfd(d), de->d_name, O_RDONLY | O_DIRECTORY | O_NOATIME, 0, true);
 		if (sub >= 0)
 			r = look(l, sub, depth + 1);
 	}
