@@ -92,13 +92,20 @@ static int reconfigure(int mount, const Ckpt__Super *s)
 		       ? 0 : -1;
 }
 
-/* These only who makes it can set (tmpfs(5)). */
+static bool is_of_roots(const Ckpt__Setting *o)
+{
+	return o->value.len && o->value.data[0] == '0' && (o->value.len == 1 || o->value.data[1] == '\0');
+}
+
+/* Its root is another's, or has a mode: that only who makes it can set (tmpfs(5)). */
 static bool has_root(const Ckpt__Super *s)
 {
-	for (size_t i = 0; i < s->n_options; i++)
-		if (STREQ(s->options[i]->name, "mode") || STREQ(s->options[i]->name, "uid") ||
-		    STREQ(s->options[i]->name, "gid"))
+	for (size_t i = 0; i < s->n_options; i++) {
+		const Ckpt__Setting *o = s->options[i];
+
+		if (STREQ(o->name, "mode") || ((STREQ(o->name, "uid") || STREQ(o->name, "gid")) && !is_of_roots(o)))
 			return true;
+	}
 	return false;
 }
 
