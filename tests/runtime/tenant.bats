@@ -125,11 +125,11 @@ X'
 	vps create web
 	vps set web pids.max=500
 	vps start web
-	# A shell that may not fork ends: process 1 waits for what was there before.
-	vps exec web -- sh -c 'cat >/bomb <<"X"
-bomb() { bomb | bomb & }
+	# Each makes others as long as it lives, and none ends because it cannot; process 1 waits for what was there before.
+	vps exec web -- sh -c 'echo "BEGIN { while (1) system(\"awk -f /awk &\") }" >/awk
+cat >/bomb <<"X"
 sleep 100000 &
-bomb
+awk -f /awk &
 wait
 X'
 	vps stop web
