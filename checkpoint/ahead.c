@@ -105,9 +105,26 @@ static int look_ipc(void *arg, struct err *e)
 static int look_pid(void *arg, struct err *e)
 {
 	const struct looking *l = arg;
+	cleanup_free char *last = NULL;
 
 	(void)e;
 	l->space->pid_max = openat(l->proc, "sys/kernel/pid_max", O_RDONLY | O_CLOEXEC);
+	/* Which is ours: the one before is the VPS's. */
+	if (fd_read_file_at(l->proc, "sys/kernel/ns_last_pid", 64, &last, NULL) == 0 && atol(last) > 1)
+		l->space->last_number = (uint32_t)atol(last) - 1;
+	return 0;
+}
+
+static int look_user(void *arg, struct err *e)
+{
+	const struct looking *l = arg;
+	char path[64];
+
+	(void)e;
+	for (size_t i = 0; i < CKPT_USER_SYSCTLS; i++) {
+		snprintf(path, sizeof(path), "sys/%s", ckpt_user_sysctls[i]);
+		l->space->limits[i] = openat(l->proc, path, O_RDONLY | O_CLOEXEC);
+	}
 	return 0;
 }
 
@@ -117,6 +134,17 @@ static void space_done(struct ckpt_ahead_space *s)
 	fd_close(&s->mountinfo);
 	fd_close(&s->queues);
 	fd_close(&s->pid_max);
+	for (size_t i = 0; i < CKPT_USER_SYSCTLS; i++)
+		fd_close(&s->limits[i]);
+}
+
+static struct ckpt_ahead_space new_space(ino_t ino)
+{
+	struct ckpt_ahead_space s = { ino, -EBADF, -EBADF, -EBADF, -EBADF, 0, { 0 } };
+
+	for (size_t i = 0; i < CKPT_USER_SYSCTLS; i++)
+		s.limits[i] = -EBADF;
+	return s;
 }
 
 /* The namespace of that kind that a process is in, unless it is known. */
@@ -140,21 +168,24 @@ static void look_space(struct ckpt_ahead *a, int proc, pid_t pid, enum ckpt_spac
 	if (fd < 0 || fstat(fd, &st) < 0 || ckpt_ahead_space(a, st.st_ino))
 		return;
 	l.space = &s[a->count];
-	*l.space = (struct ckpt_ahead_space){ st.st_ino, -EBADF, -EBADF, -EBADF, -EBADF };
+	*l.space = new_space(st.st_ino);
 	if (kind == CKPT_SPACE_IPC)
 		ckpt_visit(kind, fd, look_ipc, &l, &ignored);
 	else if (kind == CKPT_SPACE_MNT)
 		ckpt_within(&fd, 1, look_mnt, &l, &ignored);
+	else if (kind == CKPT_SPACE_USER)
+		ckpt_within(&fd, 1, look_user, &l, &ignored);
 	else
 		a->births += ckpt_within(&fd, 1, look_pid, &l, &ignored) == 0;
-	if (l.space->queues >= 0 || l.space->pid_max >= 0 || (l.space->root >= 0 && l.space->mountinfo >= 0))
+	if (l.space->queues >= 0 || l.space->pid_max >= 0 || l.space->limits[0] >= 0 || (l.space->root >= 0 && l.space->mountinfo >= 0))
 		a->count++;
 	else
 		space_done(l.space);
 }
 
-void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n)
+void ckpt_ahead_look(struct ckpt_ahead *a, int proc, pid_t init, const pid_t *pids, size_t n)
 {
+	look_space(a, proc, init, CKPT_SPACE_USER);
 	for (size_t i = 0; i < n; i++) {
 		look_space(a, proc, pids[i], CKPT_SPACE_MNT);
 		look_space(a, proc, pids[i], CKPT_SPACE_IPC);

@@ -3,6 +3,7 @@
 #define CHECKPOINT_AHEAD_H
 
 #include "checkpoint/mountinfo.h"
+#include "checkpoint/spaces.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -21,6 +22,8 @@ struct ckpt_ahead {
 		int mountinfo; /* as a process of it sees it; read from the beginning */
 		int queues;    /* of an ipc namespace: its message queues */
 		int pid_max;   /* of a pid namespace: that file of /proc/sys/kernel */
+		uint32_t last_number; /* which its last process had then */
+		int limits[CKPT_USER_SYSCTLS]; /* of the VPS's user namespace: those files */
 	} *space;
 	size_t count;
 	struct ckpt_ahead_super {
@@ -34,8 +37,9 @@ struct ckpt_ahead {
 	unsigned births; /* processes of ours that have had a number in the VPS meanwhile */
 };
 
-/* Looks at the namespaces of these processes; `proc` is the host's /proc. What cannot be opened is left out. */
-void ckpt_ahead_look(struct ckpt_ahead *a, int proc, const pid_t *pids, size_t n);
+/* Looks at the namespaces of these processes, and at the user namespace of process 1; `proc` is the host's /proc. What
+ * cannot be opened is left out. */
+void ckpt_ahead_look(struct ckpt_ahead *a, int proc, pid_t init, const pid_t *pids, size_t n);
 /* Of one process, the mount namespace alone. */
 void ckpt_ahead_look_mounts(struct ckpt_ahead *a, int proc, pid_t pid);
 /* NULL: it is not known. */

@@ -183,7 +183,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	ckpt_waits_look_ahead(d);
 	ckpt_locked_look_ahead(d);
 	if (r == 0)
-		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
+		ckpt_ahead_look(&d->ahead, d->proc, d->init, pids, n);
 	if (r == 0)
 		r = ckpt_network_prepare(d, pids, n, e);
 	ckpt_vdso_digest(vdso); /* which is known from then on */

@@ -186,6 +186,11 @@ static int settle_numbers(struct building *b, struct err *e)
 	return restore_settle_numbers(b->r, e);
 }
 
+static int limit_users(struct building *b, struct err *e)
+{
+	return restore_user_limits(b->r, e);
+}
+
 /* Once, or for each process: what a process does last of a step it does while the next ones are begun. */
 static const struct {
 	const char *name; /* for ckpt_time() */
@@ -205,6 +210,8 @@ static const struct {
 	{ "contents", contents, NULL },
 	{ "programs in memory", NULL, restore_program },
 	{ "what needs all processes", late, NULL },
+	/* All is made that they limit, and the namespaces are open here. */
+	{ "limits of user namespaces", limit_users, NULL },
 	{ "tables of open files", tables, NULL },
 	{ "user namespaces", users, NULL },
 	{ "processes", NULL, restore_process },

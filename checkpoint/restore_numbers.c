@@ -100,6 +100,7 @@ uint32_t restore_number_for(const struct restore *r, uint32_t number, size_t vie
 }
 
 struct settling {
+	int proc;
 	uint32_t last, max;
 };
 
@@ -112,11 +113,10 @@ static int settle(void *arg, struct err *e)
 
 	/* Its own since Linux 6.14, else the host's, which is not the tenant's to change. */
 	snprintf(text, sizeof(text), "%u", s->max);
-	if (s->max && fd_read_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", 64, &now, NULL) == 0 &&
-	    (uint32_t)atol(now) != s->max)
-		fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/pid_max", text);
+	if (s->max && fd_read_file_at(s->proc, "sys/kernel/pid_max", 64, &now, NULL) == 0 && (uint32_t)atol(now) != s->max)
+		fd_write_file_at(s->proc, "sys/kernel/pid_max", text);
 	snprintf(text, sizeof(text), "%u", s->last);
-	n = fd_write_file_at(AT_FDCWD, "/proc/sys/kernel/ns_last_pid", text);
+	n = fd_write_file_at(s->proc, "sys/kernel/ns_last_pid", text);
 	return n < 0 ? err_code(e, n, "set the last number of a pid namespace") : 0;
 }
 
@@ -135,9 +135,28 @@ static uint32_t highest(const struct restore *r, uint32_t space, size_t level)
 	return last;
 }
 
+/*
+ * Whom the next process there comes behind. A program that keeps the number of one that has ended finds no other by
+ * it for as long as it would have (the kernel counts on). Where that was not looked at, it is who has most.
+ */
+static uint32_t last_number(const struct restore *r, uint32_t id, size_t level)
+{
+	uint32_t known = id ? r->tree.spaces[id - 1]->last_number : 0;
+
+	return known ? known : highest(r, level ? id : 0, level);
+}
+
+/* Some have numbers beyond what is the limit by now: so it is set when all are born. */
+static bool main_max_is_low(const struct restore *r)
+{
+	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_PID), max = main ? r->tree.spaces[main - 1]->pid_max : 0;
+
+	return max && max <= highest(r, 0, 0);
+}
+
 bool restore_counts_up(const struct restore *r)
 {
-	bool any = restore_is_nested(r);
+	bool any = restore_is_nested(r) || main_max_is_low(r);
 
 	for (size_t i = 0; !any && i < r->tree.task_count; i++)
 		any = r->tree.tasks[i].thread_count > 1 && restore_has_own_user(r, &r->procs[i]);
@@ -146,31 +165,29 @@ bool restore_counts_up(const struct restore *r)
 
 int restore_settle_own_numbers(const struct restore *r, struct err *e)
 {
-	char text[16];
-	int n;
+	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_PID);
+	struct settling s = { r->proc, last_number(r, main, 0), main ? r->tree.spaces[main - 1]->pid_max : 0 };
 
-	if (restore_counts_up(r))
-		return 0;
-	snprintf(text, sizeof(text), "%u", highest(r, 0, 0));
-	n = fd_write_file_at(r->proc, "sys/kernel/ns_last_pid", text);
-	return n < 0 ? err_code(e, n, "set the last number of the VPS's processes") : 0;
+	return restore_counts_up(r) ? 0 : settle(&s, e);
+}
+
+static int settle_space(const struct restore *r, uint32_t id, pid_t first, size_t level, struct err *e)
+{
+	cleanup_close int fd = ckpt_space_open((int)first, "pid", e);
+	struct settling s = { r->proc, last_number(r, id, level), r->tree.spaces[id - 1]->pid_max };
+
+	return fd < 0 ? fd : ckpt_within(&fd, 1, settle, &s, e);
 }
 
 int restore_settle_numbers(struct restore *r, struct err *e)
 {
 	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_PID);
-	int n = restore_counts_up(r) ? rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e) : 0;
+	int n = 0;
 
-	for (uint32_t id = 1; n == 0 && id <= r->tree.space_count; id++) {
-		cleanup_close int fd = -EBADF;
-		struct settling s;
-
-		if (r->tree.spaces[id - 1]->kind != CKPT_SPACE_PID || id == main)
-			continue;
-		s.max = r->tree.spaces[id - 1]->pid_max;
-		s.last = highest(r, id, ckpt_pid_depth(&r->tree, id));
-		fd = ckpt_space_open(restore_first_of(r, id)->task->pid, "pid", e);
-		n = fd < 0 ? fd : ckpt_within(&fd, 1, settle, &s, e);
-	}
+	if (restore_counts_up(r))
+		n = main ? settle_space(r, main, rt_init_pid(r->vps), 0, e) : rt_last_number(r->vps, (pid_t)highest(r, 0, 0), e);
+	for (uint32_t id = 1; n == 0 && id <= r->tree.space_count; id++)
+		if (r->tree.spaces[id - 1]->kind == CKPT_SPACE_PID && id != main)
+			n = settle_space(r, id, restore_first_of(r, id)->task->pid, ckpt_pid_depth(&r->tree, id), e);
 	return n;
 }

@@ -281,6 +281,29 @@ int restore_spaces(struct restore *r, struct err *e)
 	return n == 0 ? fault_point("restore", "spaces", e) : n;
 }
 
+static int set_limits(void *arg, struct err *e)
+{
+	return set_sysctls(arg, e);
+}
+
+int restore_user_limits(const struct restore *r, struct err *e)
+{
+	int n = 0;
+
+	for (size_t i = 0; n == 0 && i < r->tree.space_count; i++) {
+		struct making m = { .space = r->tree.spaces[i], .proc = r->proc };
+		cleanup_close int user = -EBADF;
+		char path[64];
+
+		if (m.space->kind != CKPT_SPACE_USER || !m.space->n_sysctls)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)r->procs[0].task->pid, restore_fd_space(r, (uint32_t)i + 1));
+		user = open(path, O_RDONLY | O_CLOEXEC);
+		n = user < 0 ? err_sys(e, "open a user namespace") : ckpt_within(&user, 1, set_limits, &m, e);
+	}
+	return n;
+}
+
 int restore_all_mounts(struct restore *r, struct err *e)
 {
 	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -15,6 +15,9 @@
 /* Control groups and namespaces; then mounts and what lies in them. Afterwards restore_fd_space() is an
  * fd of each namespace, and the caller is back in its own. */
 int restore_spaces(struct restore *r, struct err *e);
+/* What user namespaces limit in them, as soon as all is made that counts (namespaces(7)); by whoever enters them. The
+ * first process still has them open. */
+int restore_user_limits(const struct restore *r, struct err *e);
 int restore_all_mounts(struct restore *r, struct err *e);
 /* The directories of those processes that have them elsewhere. */
 int restore_places(const struct restore *r, struct err *e);

@@ -56,10 +56,29 @@ const char *const ckpt_ipc_sysctls[] = {
 	NULL,
 };
 
-bool ckpt_is_ipc_sysctl(const char *name)
+const char *const ckpt_user_sysctls[] = {
+	"user/max_cgroup_namespaces",
+	"user/max_fanotify_groups",
+	"user/max_fanotify_marks",
+	"user/max_inotify_instances",
+	"user/max_inotify_watches",
+	"user/max_ipc_namespaces",
+	"user/max_mnt_namespaces",
+	"user/max_net_namespaces",
+	"user/max_pid_namespaces",
+	"user/max_time_namespaces",
+	"user/max_user_namespaces",
+	"user/max_uts_namespaces",
+	NULL,
+};
+static_assert(ARRAY_SIZE(ckpt_user_sysctls) == CKPT_USER_SYSCTLS + 1, "");
+
+bool ckpt_is_space_sysctl(enum ckpt_space_kind kind, const char *name)
 {
-	for (size_t i = 0; ckpt_ipc_sysctls[i]; i++)
-		if (STREQ(ckpt_ipc_sysctls[i], name))
+	const char *const *names = kind == CKPT_SPACE_IPC ? ckpt_ipc_sysctls : ckpt_user_sysctls;
+
+	for (size_t i = 0; (kind == CKPT_SPACE_IPC || kind == CKPT_SPACE_USER) && names[i]; i++)
+		if (STREQ(names[i], name))
 			return true;
 	return false;
 }

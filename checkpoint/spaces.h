@@ -88,9 +88,10 @@ uint32_t ckpt_space_main(const struct ckpt_tree *t, enum ckpt_space_kind kind);
 /* What the runtime itself keeps in that file system: a path, or NULL. */
 const char *ckpt_super_keep(const struct ckpt_tree *t, uint32_t super);
 
-/* The sysctls of an ipc namespace, below /proc/sys; NULL is the last. */
-extern const char *const ckpt_ipc_sysctls[];
-bool ckpt_is_ipc_sysctl(const char *name);
+/* The sysctls of an ipc namespace, and of a user namespace (namespaces(7)), below /proc/sys; NULL is the last. */
+#define CKPT_USER_SYSCTLS 12
+extern const char *const ckpt_ipc_sysctls[], *const ckpt_user_sysctls[];
+bool ckpt_is_space_sysctl(enum ckpt_space_kind kind, const char *name);
 /* True for a control file that holds a setting, which is saved. */
 bool ckpt_group_is_setting(const char *name);
 

@@ -110,6 +110,7 @@ static int check_space(const struct ckpt_tree *t, uint32_t id, struct err *e)
 	bool in_pid = s->kind == CKPT_SPACE_PID && !main;
 
 	if (s->kind >= CKPT_SPACE_COUNT || main != (s->owner == 0) || s->pid_max > CKPT_PID_MAX ||
+	    s->last_number > CKPT_PID_MAX ||
 	    in_pid != (s->parent != 0) ||
 	    (in_pid && (s->parent >= id || !is_space(t, s->parent, CKPT_SPACE_PID))) ||
 	    (!main && (s->owner >= id || !is_space(t, s->owner, CKPT_SPACE_USER))) ||
@@ -118,7 +119,7 @@ static int check_space(const struct ckpt_tree *t, uint32_t id, struct err *e)
 	    s->n_sysctls > SETTINGS_MAX)
 		return bad(e, "namespace", id);
 	for (size_t i = 0; i < s->n_sysctls; i++)
-		if (!ckpt_is_ipc_sysctl(s->sysctls[i]->name) || s->sysctls[i]->value.len > 4096)
+		if (!ckpt_is_space_sysctl((enum ckpt_space_kind)s->kind, s->sysctls[i]->name) || s->sysctls[i]->value.len > 4096)
 			return bad(e, "a sysctl of namespace", id);
 	return 0;
 }

@@ -36,6 +36,65 @@ static char *keep_file(struct looking *l, const char *path)
 		       ckpt_strdup(&l->d->tree.arena, text);
 }
 
+static int keep_sysctl(struct looking *l, const char *name, const char *value, size_t len, struct err *e)
+{
+	struct ckpt_arena *a = &l->d->tree.arena;
+	Ckpt__Setting *s = ckpt_alloc(a, sizeof(*s));
+
+	if (!s)
+		return err_code(e, -ENOMEM, "read sysctls");
+	ckpt__setting__init(s);
+	s->name = ckpt_strdup(a, name);
+	s->value.data = ckpt_memdup(a, value, len);
+	s->value.len = len;
+	return s->name && s->value.data && ckpt_push(a, &l->out->sysctls, &l->out->n_sysctls, s) == 0 ?
+		       0 :
+		       err_code(e, -ENOMEM, "read sysctls");
+}
+
+/* Of a new one each is this: there is no limit but those of the namespaces around it (namespaces(7)). */
+#define UNLIMITED "2147483647"
+
+static int keep_limit(struct looking *l, size_t i, int fd, struct err *e)
+{
+	char text[32];
+	ssize_t n = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+
+	text[n > 0 ? n : 0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	return !text[0] || STREQ(text, UNLIMITED) ? 0 : keep_sysctl(l, ckpt_user_sysctls[i], text, strlen(text), e);
+}
+
+/* The files speak of the namespace of who has opened them. */
+static int look_limits(void *arg, struct err *e)
+{
+	struct looking *l = arg;
+	char path[64];
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < CKPT_USER_SYSCTLS; i++) {
+		cleanup_close int fd = -EBADF;
+
+		snprintf(path, sizeof(path), "sys/%s", ckpt_user_sysctls[i]);
+		fd = openat(l->proc, path, O_RDONLY | O_CLOEXEC);
+		r = keep_limit(l, i, fd, e);
+	}
+	return r;
+}
+
+/* Its maps are the configuration's. */
+static int look_main_user(struct looking *l, struct err *e)
+{
+	const struct ckpt_ahead_space *known = ckpt_ahead_space(&l->d->ahead, l->seen->ino);
+	int r = 0;
+
+	if (!known)
+		return ckpt_within(&l->fd, 1, look_limits, l, e);
+	for (size_t i = 0; r == 0 && i < CKPT_USER_SYSCTLS; i++)
+		r = keep_limit(l, i, known->limits[i], e);
+	return r;
+}
+
 /* The maps, read by a process inside, are as the parent's members wrote them
  * (user_namespaces(7)). */
 static int look_user(void *arg, struct err *e)
@@ -49,7 +108,7 @@ static int look_user(void *arg, struct err *e)
 	    fd_read_file_at(l->proc, "self/setgroups", 64, &deny, NULL) < 0)
 		return err_sys(e, "read the maps of a user namespace");
 	l->out->deny_setgroups = strncmp(deny, "deny", 4) == 0;
-	return 0;
+	return look_limits(l, e);
 }
 
 static int look_creator(void *arg, struct err *e)
@@ -79,28 +138,19 @@ static int look_uts(void *arg, struct err *e)
 static int look_ipc(void *arg, struct err *e)
 {
 	struct looking *l = arg;
-	struct ckpt_arena *a = &l->d->tree.arena;
+	int r = 0;
 
-	for (size_t i = 0; ckpt_ipc_sysctls[i]; i++) {
+	for (size_t i = 0; r == 0 && ckpt_ipc_sysctls[i]; i++) {
 		cleanup_free char *text = NULL;
-		Ckpt__Setting *s = ckpt_alloc(a, sizeof(*s));
 		char path[64];
 		size_t len;
 
 		snprintf(path, sizeof(path), "sys/%s", ckpt_ipc_sysctls[i]);
 		if (fd_read_file_at(l->proc, path, 4096, &text, &len) < 0)
 			continue; /* a kernel without it */
-		if (!s)
-			return err_code(e, -ENOMEM, "read sysctls");
-		ckpt__setting__init(s);
-		s->name = ckpt_strdup(a, ckpt_ipc_sysctls[i]);
-		s->value.data = ckpt_memdup(a, text, len);
-		s->value.len = len;
-		if (!s->name || !s->value.data ||
-		    ckpt_push(a, &l->out->sysctls, &l->out->n_sysctls, s) < 0)
-			return err_code(e, -ENOMEM, "read sysctls");
+		r = keep_sysctl(l, ckpt_ipc_sysctls[i], text, len, e);
 	}
-	return 0;
+	return r;
 }
 
 /* All else is told by network.c. */
@@ -195,6 +245,7 @@ static int look_at_pid(struct looking *l, struct err *e)
 	if (!known)
 		return ckpt_within(&l->fd, 1, look_pid, l, e);
 	read_pid_max(l, known->pid_max);
+	l->out->last_number = known->last_number;
 	return 0;
 }
 
@@ -215,7 +266,7 @@ static int look(struct looking *l, bool main, struct err *e)
 
 	switch (l->seen->kind) {
 	case CKPT_SPACE_USER:
-		r = main ? 0 : ckpt_within(&l->fd, 1, look_user, l, e);
+		r = main ? look_main_user(l, e) : ckpt_within(&l->fd, 1, look_user, l, e);
 		return r == 0 && !main ? ckpt_within(&parent, 1, look_creator, l, e) : r;
 	case CKPT_SPACE_MNT:
 		known = ckpt_ahead_space(&l->d->ahead, l->seen->ino);

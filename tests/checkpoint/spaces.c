@@ -4,11 +4,12 @@
  * Namespaces: of every kind, owned by nested user namespaces (one in another, with maps of their
  * own, one whose members have ids that it does not know, one that denies setgroups), shared by
  * some processes and not by others, with threads, kept by an fd or a mount alone; and what
- * process 1 changed of its own.
+ * process 1 changed of its own, limits and the last number given to a process among them.
  */
 #include "tests/checkpoint/crew.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <net/if.h>
@@ -16,6 +17,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -257,6 +259,7 @@ static void check_nested(void)
 	uname(&u);
 	CHECK(strcmp(u.nodename, "one") == 0);
 	CHECK(getuid() == 3 && getgid() == 4);
+	CHECK(get("/proc/sys/user/max_mnt_namespaces") == 9 && get("/proc/sys/user/max_uts_namespaces") == 2147483647);
 	CHECK(read(fd, text, sizeof(text) - 1) > 0);
 	close(fd);
 	CHECK(strtol(text, NULL, 10) == 0 && strtol(text + 10, NULL, 10) == 20);
@@ -278,6 +281,7 @@ static void nested(void)
 	CHECK(setns(fd, CLONE_NEWTIME) == 0);
 	close(fd);
 	map("0 10 50\n", "0 20 50\n", false, 0);
+	put_text("/proc/sys/user/max_mnt_namespaces", "9");
 	CHECK(setresgid(4, 4, 4) == 0 && setresuid(3, 3, 3) == 0);
 	check_nested();
 	crew_serve(check_nested);
@@ -297,6 +301,37 @@ static void joiner(void)
 {
 	CHECK(setns(joined, CLONE_NEWUTS) == 0);
 	crew_serve(check_joiner);
+}
+
+/* Limits of process 1's namespaces, below what there is already, and numbers that go on. */
+static bool has_pid_max;
+static int watched;
+
+static void set_limits(void)
+{
+	int fd = open("/proc/sys/kernel/pid_max", O_WRONLY);
+
+	watched = inotify_init1(IN_CLOEXEC);
+	CHECK(inotify_add_watch(watched, "/tmp", IN_CREATE) == 1);
+	put_text("/proc/sys/user/max_inotify_watches", "1");
+	put_text("/proc/sys/user/max_user_namespaces", "2");
+	/* Of the pid namespace, and not of the host, since Linux 6.14. */
+	has_pid_max = fd >= 0 && write(fd, "30100", 5) == 5;
+	close(fd);
+	put_text("/proc/sys/kernel/ns_last_pid", "30000");
+}
+
+static void check_limits(void)
+{
+	int pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	CHECK(waitpid(pid, NULL, 0) == pid && pid > 30000 && pid < 30100);
+	CHECK(get("/proc/sys/user/max_inotify_watches") == 1 && get("/proc/sys/user/max_user_namespaces") == 2);
+	CHECK(inotify_add_watch(watched, "/proc", IN_CREATE) < 0 && errno == ENOSPC);
+	CHECK(unshare(CLONE_NEWUSER) < 0 && errno == ENOSPC);
+	CHECK(!has_pid_max || get("/proc/sys/kernel/pid_max") == 30100);
 }
 
 int main(void)
@@ -336,8 +371,10 @@ int main(void)
 	for (int k = 0; k < COUNT; k++)
 		before[4][k] = space(1, k);
 	CHECK(!crew->failed);
+	set_limits();
 	wait_for_restore();
 	crew_check();
+	check_limits();
 	check_listener(own);
 	/* The same are shared by the same. */
 	for (int k = 0; k < COUNT; k++)
