@@ -32,7 +32,9 @@ enum ckpt_net_part {
 	CKPT_NET_FILTER, /* a rule of nftables */
 	CKPT_NET_TRACKED,
 	CKPT_NET_NEXTHOP, /* of routing again: objects that routes lead to */
-	CKPT_NET_DISCIPLINE, /* for queueing, of those without classes */
+	CKPT_NET_DISCIPLINE, /* for queueing */
+	CKPT_NET_CLASS, /* of one */
+	CKPT_NET_CLASSIFIER, /* a filter of one, with what it does */
 	CKPT_NET_PART_COUNT,
 };
 
@@ -59,8 +61,8 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 			  struct err *e);
 /*
  * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds (but for `configured`, the
- * names of those that the runtime makes), queueing disciplines with classes, resilient groups of nexthops, tables of
- * iptables' older kind.
+ * names of those that the runtime makes), queueing disciplines and filters of other kinds, resilient groups of
+ * nexthops, tables of iptables' older kind.
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
