@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/fib_rules.h>
+#include <linux/genetlink.h>
 #include <linux/if_link.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -52,6 +53,8 @@ const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 	[CKPT_NET_DISCIPLINE] = { "queueing discipline", NETLINK_ROUTE, RTM_GETQDISC, RTM_NEWQDISC, RTM_DELQDISC,
 				  sizeof(struct tcmsg),
 				  ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS) | BIT(TCA_STAB) | BIT(TCA_INGRESS_BLOCK) | BIT(TCA_EGRESS_BLOCK)) },
+	/* Its family has another number on each machine: in an image the first one. */
+	[CKPT_NET_WIREGUARD] = { "interface of WireGuard", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0 },
 	[CKPT_NET_CLASS] = { "class", NETLINK_ROUTE, RTM_GETTCLASS, RTM_NEWTCLASS, RTM_DELTCLASS, sizeof(struct tcmsg),
 			     ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS)) },
 	[CKPT_NET_CLASSIFIER] = { "filter", NETLINK_ROUTE, RTM_GETTFILTER, RTM_NEWTFILTER, RTM_DELTFILTER,

@@ -129,6 +129,10 @@ void net_items_compare(struct net_items *have, struct net_items *want);
 int net_item_say(struct nl *n, const struct net_item *it, uint16_t type, uint16_t flags, const char *what, int ignore,
 		 struct err *e);
 
+/* What the links of WireGuard's among these have; the caller of restore() is in their namespace. (wireguard.c) */
+int net_wireguards_list(const struct net_walk *links, int netns_fd, net_each_fn fn, void *arg, struct err *e);
+int net_wireguards_restore(const struct net_walk *all, struct err *e);
+
 /* Rules of nftables and tracked connections. */
 int net_filter_restore(struct nl *filter, const struct net_walk *w, struct err *e);
 

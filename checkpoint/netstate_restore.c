@@ -297,6 +297,8 @@ static int raise_links(void *arg, struct err *e)
 	if (r == 0)
 		r = set_switches(&f->all, &f->seen, e);
 	if (r == 0)
+		r = net_wireguards_restore(&f->all, e);
+	if (r == 0)
 		r = net_links_up(&route, &f->all, e);
 	return r == 0 ? net_ports_restore(&route, &f->all, e) : r;
 }

@@ -69,6 +69,11 @@ static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *ar
 	return n < 0 ? n : put(s, p, buf, (size_t)n);
 }
 
+static int put_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
+{
+	return put(arg, p, m, m->nlmsg_len);
+}
+
 static int save_switch(const char *path, const char *seen, void *arg)
 {
 	const struct saving *s = arg;
@@ -178,6 +183,12 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 		e->msg[0] = '\0';
 		if (is_empty(&s, p))
 			continue;
+		if (p == CKPT_NET_WIREGUARD) {
+			struct net_walk links = { .states = *ret, .count = *ret_count, .ns = v->ns };
+
+			r = net_wireguards_list(&links, v->netns_fd, put_message, &s, e);
+			continue;
+		}
 		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, v->netns_fd, save_switches, &sw, e) :
 					   net_list(&w->route, &w->filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])
