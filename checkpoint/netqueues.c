@@ -5,7 +5,9 @@
 
 #include "base/macro.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 
@@ -21,7 +23,7 @@ struct shape {
 	uint64_t told;   /* only told, a bit each */
 	uint64_t refuse; /* cannot be said again */
 	uint16_t actions, police, flags; /* of filters: which attributes these are */
-	uint16_t also_told;              /* beyond those that have a bit */
+	uint16_t also_told, refuse_first, refuse_last; /* beyond those that have a bit */
 };
 
 static const struct shape disciplines[] = {
@@ -54,8 +56,10 @@ static const struct shape classifiers[] = {
 	{ .kind = "matchall", .last = 5, .told = BIT(4) | BIT(5), .actions = TCA_MATCHALL_ACT, .flags = TCA_MATCHALL_FLAGS },
 	{ .kind = "fw", .last = TCA_FW_MASK, .actions = TCA_FW_ACT, .police = TCA_FW_POLICE },
 	{ .kind = "basic", .last = 6, .told = BIT(5) | BIT(6), .actions = TCA_BASIC_ACT, .police = TCA_BASIC_POLICE },
-	{ .kind = "flower", .last = 106, .actions = TCA_FLOWER_ACT, .flags = TCA_FLOWER_FLAGS,
-	  .also_told = TCA_FLOWER_IN_HW_COUNT },
+	/* Of a VLAN in a VLAN it is not told by what protocol that is one; nor, in later attributes, of what is in PPPoE. */
+	{ .kind = "flower", .last = 101 /* TCA_FLOWER_KEY_HASH_MASK */, .actions = TCA_FLOWER_ACT, .flags = TCA_FLOWER_FLAGS,
+	  .also_told = TCA_FLOWER_IN_HW_COUNT, .refuse_first = TCA_FLOWER_KEY_CVLAN_ID,
+	  .refuse_last = TCA_FLOWER_KEY_CVLAN_ETH_TYPE },
 };
 
 /* Times since they were made and used are only told. */
@@ -302,13 +306,29 @@ static void put_hash(struct nlmsghdr *q, const struct nlattr *a)
 	mnl_attr_put_u32(q, TCA_U32_HASH, hash & CHOSEN ? TC_U32_ROOT : hash);
 }
 
+/* Of a VLAN the protocol inside is told as the frame's, which is the filter's. */
+static bool is_of_vlan(const struct shape *s, const struct nlattr *options)
+{
+	return s && STREQ(s->kind, "flower") &&
+	       (nl_nested(options, TCA_FLOWER_KEY_VLAN_ID) || nl_nested(options, TCA_FLOWER_KEY_VLAN_PRIO) ||
+		nl_nested(options, TCA_FLOWER_KEY_VLAN_ETH_TYPE));
+}
+
+static uint16_t protocol_of(const struct nlmsghdr *m)
+{
+	return (uint16_t)TC_H_MIN(((const struct tcmsg *)mnl_nlmsg_get_payload(m))->tcm_info);
+}
+
 static void put_classifier(struct nlmsghdr *q, const struct nlmsghdr *m, const struct nlattr *options)
 {
 	const struct shape *s = shape_of(CKPT_NET_CLASSIFIER, m);
 	struct nlattr *nest = mnl_attr_nest_start(q, TCA_OPTIONS);
 	const struct nlattr *a;
+	bool vlan = is_of_vlan(s, options);
 	unsigned tables = 0;
 
+	if (vlan)
+		mnl_attr_put_u16(q, TCA_FLOWER_KEY_ETH_TYPE, protocol_of(m));
 	mnl_attr_for_each_nested(a, options) {
 		uint16_t type = mnl_attr_get_type(a);
 
@@ -318,7 +338,7 @@ static void put_classifier(struct nlmsghdr *q, const struct nlmsghdr *m, const s
 			put_police(q, a, type, &tables);
 		else if (s && STREQ(s->kind, "u32") && type == TCA_U32_HASH)
 			put_hash(q, a);
-		else
+		else if (!vlan || type != TCA_FLOWER_KEY_ETH_TYPE)
 			copy(q, a);
 	}
 	mnl_attr_nest_end(q, nest);
@@ -418,7 +438,8 @@ static uint16_t find_unknown(const struct shape *s, const struct nlattr *nest)
 		mnl_attr_for_each_nested(a, nest) {
 			uint16_t type = mnl_attr_get_type(a);
 
-			if (type > s->last || (type < 64 && s->refuse >> type & 1))
+			if (type > s->last || (type < 64 && s->refuse >> type & 1) ||
+			    (type && type >= s->refuse_first && type <= s->refuse_last))
 				return type;
 		}
 	return 0;
@@ -500,6 +521,8 @@ static void look_at_classifier(const struct nlmsghdr *m, struct refusing *r)
 	odd = find_unknown(s, options);
 	if (odd)
 		REFUSE(r, "a filter of kind %s with attribute %u", kind, odd);
+	if (is_of_vlan(s, options) && protocol_of(m) != htons(ETH_P_8021Q) && protocol_of(m) != htons(ETH_P_8021AD))
+		REFUSE(r, "a filter of kind %s for a VLAN of any protocol", kind);
 	a = s->actions ? nl_nested(options, s->actions) : NULL;
 	if (a)
 		look_at_actions(a, r);

@@ -87,10 +87,9 @@ int net_links_refuse(const struct net_walk *all, const char *const *configured, 
 void net_links_localize(const struct net_walk *all, uint32_t base);
 /*
  * Queueing disciplines, their classes and filters (netqueues.c). What a filter has in TCA_OPTIONS without what the kernel
- * only tells; an attribute as it is to be written, where that differs from how it was told; and the header. A filter
- * grows by at most NET_QUEUE_MORE when it is written.
+ * only tells; an attribute as it is to be written, where that differs from how it was told; and the header. Then a filter
+ * grows by some 16 KiB at the most, so that it fits into a request.
  */
-#define NET_QUEUE_MORE 20480
 #define NET_CLASSIFIER_MAX 32768
 #define NET_QUEUE_KIND_MAX 16
 void net_classifier_tidy(struct nlmsghdr *out, const struct nlmsghdr *m, const struct nlattr *options);

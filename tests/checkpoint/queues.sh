@@ -69,6 +69,7 @@ kinds() {
 	try tc filter add dev q3 parent 4: protocol ip prio 4 basic match 'u32(u32 0x0a4d0000 0xffff0000 at 16)' classid 4:3
 	try tc filter add dev q3 parent 4: protocol ip prio 5 flower ip_proto tcp dst_port 80 src_ip 10.1.0.0/16 skip_hw classid 4:4
 	try tc filter add dev q3 parent 4: protocol 802.1q prio 6 handle 9 flower vlan_id 5 vlan_ethtype ip dst_ip 10.2.0.1 tcp_flags 0x2/0x3f action pass
+	try tc filter add dev q3 parent 4: protocol 802.1ad prio 7 flower vlan_id 8 classid 4:3
 	try tc qdisc add dev q4 root handle 5: drr
 	try tc class add dev q4 parent 5: classid 5:1 drr quantum 2000
 	try tc class add dev q4 parent 5: classid 5:2 drr

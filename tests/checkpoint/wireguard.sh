@@ -59,15 +59,16 @@ join_container() {
 	in_container ip link set lo up
 	in_container ip addr add 10.88.0.2/16 dev eth0
 	in_container ip link set eth0 up
-	within 30 in_container grep -q ':1B58 .* 01 ' /proc/net/tcp
+	in_container ip route add default via 10.88.0.1
+	within 90 in_container grep -q ':1B58 .* 01 ' /proc/net/tcp
 }
 
 case $1 in
 set)
 	ip link add wg0 type wireguard || exit 77
+	join_container
 	own=$(ip -4 -br addr show eth0 | sed 's|.* \([0-9.]*\)/.*|\1|')
 	gateway=$(ip -4 route show default | sed 's/.*via \([0-9.]*\) .*/\1/')
-	join_container
 	# The second tunnel ends in the container, and is carried by the VPS's network.
 	ip link add wg1 type wireguard
 	ip link set wg1 netns "$container"
