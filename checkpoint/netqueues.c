@@ -51,14 +51,15 @@ static const struct shape classes[] = {
 };
 
 static const struct shape classifiers[] = {
-	{ .kind = "u32", .last = 12, .told = BIT(TCA_U32_PCNT) | BIT(12), .actions = TCA_U32_ACT, .police = TCA_U32_POLICE,
-	  .flags = TCA_U32_FLAGS },
-	{ .kind = "matchall", .last = 5, .told = BIT(4) | BIT(5), .actions = TCA_MATCHALL_ACT, .flags = TCA_MATCHALL_FLAGS },
+	{ .kind = "u32", .last = 12, .told = BIT(TCA_U32_PCNT) | BIT(12), .actions = TCA_U32_ACT,
+	  .police = TCA_U32_POLICE, .flags = TCA_U32_FLAGS },
+	{ .kind = "matchall", .last = 5, .told = BIT(4) | BIT(5), .actions = TCA_MATCHALL_ACT,
+	  .flags = TCA_MATCHALL_FLAGS },
 	{ .kind = "fw", .last = TCA_FW_MASK, .actions = TCA_FW_ACT, .police = TCA_FW_POLICE },
 	{ .kind = "basic", .last = 6, .told = BIT(5) | BIT(6), .actions = TCA_BASIC_ACT, .police = TCA_BASIC_POLICE },
-	/* Of a VLAN in a VLAN it is not told by what protocol that is one; nor, in later attributes, of what is in PPPoE. */
-	{ .kind = "flower", .last = 101 /* TCA_FLOWER_KEY_HASH_MASK */, .actions = TCA_FLOWER_ACT, .flags = TCA_FLOWER_FLAGS,
-	  .also_told = TCA_FLOWER_IN_HW_COUNT, .refuse_first = TCA_FLOWER_KEY_CVLAN_ID,
+	/* Of a VLAN in a VLAN it is not told by what protocol that is one; nor, in later attributes, of PPPoE. */
+	{ .kind = "flower", .last = 101 /* TCA_FLOWER_KEY_HASH_MASK */, .actions = TCA_FLOWER_ACT,
+	  .flags = TCA_FLOWER_FLAGS, .also_told = TCA_FLOWER_IN_HW_COUNT, .refuse_first = TCA_FLOWER_KEY_CVLAN_ID,
 	  .refuse_last = TCA_FLOWER_KEY_CVLAN_ETH_TYPE },
 };
 
@@ -69,12 +70,15 @@ static const struct shape actions[] = {
 	{ .kind = "skbedit", .last = 10, .told = BIT(1) | BIT(6) },
 	{ .kind = "vlan", .last = 8, .told = BIT(1) | BIT(5) },
 	/* What a rate is found to be by an estimator, is no rate that can be said. */
-	{ .kind = "police", .last = 11, .told = BIT(TCA_POLICE_TM) | BIT(TCA_POLICE_PAD), .refuse = BIT(TCA_POLICE_AVRATE) },
+	{ .kind = "police", .last = 11, .told = BIT(TCA_POLICE_TM) | BIT(TCA_POLICE_PAD),
+	  .refuse = BIT(TCA_POLICE_AVRATE) },
 };
 
 static void read_kind(const struct nlattr *a, char ret[NET_QUEUE_KIND_MAX])
 {
-	snprintf(ret, NET_QUEUE_KIND_MAX, "%s", a && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0 ? mnl_attr_get_str(a) : "");
+	bool text = a && mnl_attr_validate(a, MNL_TYPE_NUL_STRING) >= 0;
+
+	snprintf(ret, NET_QUEUE_KIND_MAX, "%s", text ? mnl_attr_get_str(a) : "");
 }
 
 static bool is_queue(enum ckpt_net_part p)
@@ -459,7 +463,8 @@ static void look_at_discipline(const struct nlmsghdr *m, struct refusing *r)
 		REFUSE(r, "the queueing discipline %s", kind);
 	else if (odd)
 		REFUSE(r, "the queueing discipline %s with attribute %u", kind, odd);
-	else if (nl_attr(m, sizeof(struct tcmsg), TCA_INGRESS_BLOCK) || nl_attr(m, sizeof(struct tcmsg), TCA_EGRESS_BLOCK))
+	else if (nl_attr(m, sizeof(struct tcmsg), TCA_INGRESS_BLOCK) ||
+		 nl_attr(m, sizeof(struct tcmsg), TCA_EGRESS_BLOCK))
 		REFUSE(r, "a block of filters that queueing disciplines share");
 	else if (base && mnl_attr_get_payload_len(base) >= sizeof(struct tc_sizespec) &&
 		 ((const struct tc_sizespec *)mnl_attr_get_payload(base))->tsize)
@@ -499,7 +504,8 @@ static void look_at_table(const struct nlmsghdr *m, struct refusing *r)
 
 	if (!net_classifier_is_root(m))
 		return;
-	if (r->any_root && o->tcm_ifindex == tc->tcm_ifindex && o->tcm_parent == tc->tcm_parent && o->tcm_info == tc->tcm_info)
+	if (r->any_root && o->tcm_ifindex == tc->tcm_ifindex && o->tcm_parent == tc->tcm_parent &&
+	    o->tcm_info == tc->tcm_info)
 		REFUSE(r, "a table of u32 filters whose number the kernel has chosen");
 	r->root = *tc;
 	r->any_root = true;
@@ -507,7 +513,8 @@ static void look_at_table(const struct nlmsghdr *m, struct refusing *r)
 
 static void look_at_classifier(const struct nlmsghdr *m, struct refusing *r)
 {
-	const struct shape *s = shape_of(CKPT_NET_CLASSIFIER, m), *police = find_kind(actions, ARRAY_SIZE(actions), "police");
+	const struct shape *s = shape_of(CKPT_NET_CLASSIFIER, m),
+			   *police = find_kind(actions, ARRAY_SIZE(actions), "police");
 	const struct nlattr *options = nl_attr(m, sizeof(struct tcmsg), TCA_OPTIONS), *a;
 	char kind[NET_QUEUE_KIND_MAX];
 	uint16_t odd;

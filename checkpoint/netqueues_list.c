@@ -16,9 +16,9 @@
 struct place {
 	int ifindex;
 	uint32_t handle;
-	bool classes;  /* it can have some, */
-	bool below;    /* into which filters can be hung */
-	bool two;      /* filters are hung into its two sides */
+	bool classes; /* it can have some, */
+	bool below;   /* into which filters can be hung */
+	bool two;     /* filters are hung into its two sides */
 };
 
 struct places {
@@ -172,7 +172,8 @@ static int by_table(const void *a, const void *b)
 
 static int ask_filters(struct nl *n, const struct place *p, const struct places *classes, struct held *h, struct err *e)
 {
-	static const uint32_t sides[] = { TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS) };
+	static const uint32_t sides[] = { TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
+					  TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS) };
 	struct listing l = { CKPT_NET_CLASSIFIER, hold, h };
 	int r = 0;
 

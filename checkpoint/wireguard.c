@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * WireGuard's links: keys, peers and where these are, as the kernel tells it (uapi/linux/wireguard.h), in the messages by
- * which it is told. Keys of sessions it tells nobody: a new handshake takes their place.
+ * WireGuard's links: keys, peers and where these are, as the kernel tells it (uapi/linux/wireguard.h), in the messages
+ * by which it is told. Keys of sessions it tells nobody: a new handshake takes their place.
  */
 #include "checkpoint/netlinks.h"
 
@@ -202,7 +202,8 @@ static int hear_socket(const struct nlmsghdr *m, void *arg)
 
 static int has_socket(int netns_fd, uint16_t port, bool *ret, struct err *e)
 {
-	struct inet_diag_req_v2 d = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_UDP, .idiag_states = UINT32_MAX };
+	struct inet_diag_req_v2 d = { .sdiag_family = AF_INET, .sdiag_protocol = IPPROTO_UDP,
+				      .idiag_states = UINT32_MAX };
 	struct looking l = { .port = port };
 	cleanup_nl struct nl n = NL_INIT;
 	int r = nl_open(&n, NETLINK_SOCK_DIAG, netns_fd, e);
@@ -244,8 +245,8 @@ static int find_homes(const struct ckpt_dump *d, uint16_t port, struct homes *re
 static int cannot_be_told(const struct net_link *l, const char *why, struct err *e)
 {
 	return err_set(e, ERR_UNSUPPORTED,
-		       "the VPS has an interface %s of kind wireguard, %s: it cannot be told in which network namespace its "
-		       "socket is", l->name, why);
+		       "the VPS has an interface %s of kind wireguard, %s: it cannot be told in which network "
+		       "namespace its socket is", l->name, why);
 }
 
 /* As kinds of links have it whose parent's namespace the kernel tells. */
@@ -263,8 +264,8 @@ static int say_home(struct ckpt_dump *d, ProtobufCBinaryData *link, uint32_t id,
 	return 0;
 }
 
-static int find_home(struct ckpt_dump *d, const struct net_walk *all, const struct net_link *l, ProtobufCBinaryData *link,
-		     struct err *e)
+static int find_home(struct ckpt_dump *d, const struct net_walk *all, const struct net_link *l,
+		     ProtobufCBinaryData *link, struct err *e)
 {
 	const struct nlmsghdr *m = find_device(all, l->ifi->ifi_index);
 	const struct nlattr *a = m ? nl_attr(m, GENL_HDRLEN, WGDEVICE_A_LISTEN_PORT) : NULL;
@@ -286,7 +287,8 @@ static int find_home(struct ckpt_dump *d, const struct net_walk *all, const stru
 
 int ckpt_wireguards_find(struct ckpt_dump *d, Ckpt__NetState *const *states, size_t count, struct err *e)
 {
-	struct net_walk w = { .states = states, .count = count, .ns = count ? states[0]->ns : 0, .part = CKPT_NET_LINK };
+	struct net_walk w = { .states = states, .count = count, .ns = count ? states[0]->ns : 0,
+			      .part = CKPT_NET_LINK };
 	const struct net_walk all = w;
 	const struct nlmsghdr *m;
 	int r = 0;
@@ -369,7 +371,8 @@ int net_wireguards_restore(const struct net_walk *all, struct err *e)
 	return r;
 }
 
-static void put_keepalive(struct nl *n, uint16_t family, const struct nlattr *index, const struct nlattr *key, uint16_t seconds)
+static void put_keepalive(struct nl *n, uint16_t family, const struct nlattr *index, const struct nlattr *key,
+			  uint16_t seconds)
 {
 	struct nlmsghdr *q = begin(n, family, "wake a peer");
 	struct nlattr *peers, *peer;
