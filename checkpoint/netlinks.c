@@ -15,7 +15,7 @@
 /* What a tenant can make whose whole description is in the kernel's answer. */
 static const char *const kinds[] = { "dummy",	"bridge",    "veth",  "vlan", "vrf",	"ifb",
 				     "macvlan", "ipip",	     "sit",   "gre",  "gretap", "ip6tnl",
-				     "ip6gre",	"ip6gretap", "vxlan", "bond", "tun",	"ipvlan" };
+				     "ip6gre",	"ip6gretap", "vxlan", "bond", "tun",	"ipvlan", "wireguard" };
 
 static const char *const given[] = { "tunl0",	"gre0",	    "gretap0", "erspan0", "ip_vti0",
 				     "ip6_vti0", "sit0",    "ip6tnl0", "ip6gre0" };

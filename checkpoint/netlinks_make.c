@@ -178,6 +178,7 @@ static int make(struct nl *n, const struct net_link *l, const struct spare *spar
 	struct nlmsghdr *q =
 		nl_begin(n, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, &ifi, sizeof(ifi), "make");
 	struct nlattr *info;
+	char subject[64];
 
 	if (q) {
 		put_own(q, l, spare ? spare->name : NULL);
@@ -192,7 +193,8 @@ static int make(struct nl *n, const struct net_link *l, const struct spare *spar
 		mnl_attr_nest_end(q, info);
 	}
 	nl_end(n, q);
-	return nl_talk(n, l->name, NULL, NULL, e);
+	snprintf(subject, sizeof(subject), "interface %.16s of kind %.16s", l->name, l->kind);
+	return nl_talk(n, subject, NULL, NULL, e);
 }
 
 struct settling {

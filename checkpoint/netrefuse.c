@@ -18,23 +18,6 @@ struct found {
 	char what[64];
 };
 
-/* What has no classes comes back whole. */
-static const char *const disciplines[] = { "pfifo", "bfifo", "pfifo_fast", "tbf", "fq" };
-
-static void look_at_discipline(const struct nlmsghdr *m, struct found *f)
-{
-	const struct nlattr *a;
-
-	mnl_attr_for_each(a, m, sizeof(struct tcmsg)) {
-		bool known = mnl_attr_get_type(a) != TCA_KIND || mnl_attr_validate(a, MNL_TYPE_NUL_STRING) < 0;
-
-		for (size_t i = 0; !known && i < ARRAY_SIZE(disciplines); i++)
-			known = STREQ(mnl_attr_get_str(a), disciplines[i]);
-		if (!known)
-			snprintf(f->what, sizeof(f->what), "the queueing discipline %.20s", mnl_attr_get_str(a));
-	}
-}
-
 /* Its buckets have histories. */
 static void look_at_nexthop(const struct nlmsghdr *m, struct found *f)
 {
@@ -84,8 +67,9 @@ int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_
 	struct found f = { "" };
 	int r = net_links_refuse(&all, configured, configured_count, e);
 
-	look(&all, CKPT_NET_DISCIPLINE, look_at_discipline, &f);
 	look(&all, CKPT_NET_NEXTHOP, look_at_nexthop, &f);
+	if (r == 0)
+		r = net_queues_refuse(&all, e);
 	if (r == 0)
 		r = old_tables(netns_fd, &f, e);
 	if (r == 0 && f.what[0])

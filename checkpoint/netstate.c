@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <linux/fib_rules.h>
+#include <linux/genetlink.h>
 #include <linux/if_link.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -50,7 +51,14 @@ const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 	[CKPT_NET_NEXTHOP] = { "nexthop", NETLINK_ROUTE, RTM_GETNEXTHOP, RTM_NEWNEXTHOP, RTM_DELNEXTHOP,
 			       sizeof(struct nhmsg), ~(BIT(NHA_RES_BUCKET) - 1) /* statistics, Linux 6.9 */ },
 	[CKPT_NET_DISCIPLINE] = { "queueing discipline", NETLINK_ROUTE, RTM_GETQDISC, RTM_NEWQDISC, RTM_DELQDISC,
-				  sizeof(struct tcmsg), ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS) | BIT(TCA_STAB)) },
+				  sizeof(struct tcmsg),
+				  ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS) | BIT(TCA_STAB) | BIT(TCA_INGRESS_BLOCK) | BIT(TCA_EGRESS_BLOCK)) },
+	/* Its family has another number on each machine: in an image the first one. */
+	[CKPT_NET_WIREGUARD] = { "interface of WireGuard", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0 },
+	[CKPT_NET_CLASS] = { "class", NETLINK_ROUTE, RTM_GETTCLASS, RTM_NEWTCLASS, RTM_DELTCLASS, sizeof(struct tcmsg),
+			     ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS)) },
+	[CKPT_NET_CLASSIFIER] = { "filter", NETLINK_ROUTE, RTM_GETTFILTER, RTM_NEWTFILTER, RTM_DELTFILTER,
+				  sizeof(struct tcmsg), ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS) | BIT(TCA_CHAIN)) },
 };
 
 static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
@@ -82,6 +90,11 @@ bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
 		return rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6;
 	if (p == CKPT_NET_DISCIPLINE) /* those that the kernel gives a link have no number */
 		return ((const struct tcmsg *)mnl_nlmsg_get_payload(m))->tcm_handle != 0;
+	if (p == CKPT_NET_CLASS)
+		return net_class_is_kept(m);
+	if (p == CKPT_NET_CLASSIFIER) /* a priority is told of, too, before what it has */
+		return ((const struct tcmsg *)mnl_nlmsg_get_payload(m))->tcm_handle != 0 ||
+		       nl_attr(m, sizeof(struct tcmsg), TCA_OPTIONS);
 	return !is_lock(p, m);
 }
 
@@ -140,7 +153,8 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 	struct rtmsg *rt;
 	uint64_t drop;
 
-	if (m->nlmsg_len < NLMSG_LENGTH(part->fixed) || m->nlmsg_len > NET_MESSAGE_MAX - 64)
+	if (m->nlmsg_len < NLMSG_LENGTH(part->fixed) ||
+	    m->nlmsg_len > (p == CKPT_NET_CLASSIFIER ? NET_CLASSIFIER_MAX : NET_MESSAGE_MAX - 64))
 		return -EMSGSIZE;
 	memset(ret, 0, m->nlmsg_len + 64); /* libmnl leaves what pads attributes as it is */
 	out = mnl_nlmsg_put_header(ret);
@@ -151,7 +165,9 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 	mnl_attr_for_each(a, m, part->fixed) {
 		uint16_t type = mnl_attr_get_type(a);
 
-		if (type < 64 && !(drop >> type & 1))
+		if (p == CKPT_NET_CLASSIFIER && type == TCA_OPTIONS)
+			net_classifier_tidy(out, m, a);
+		else if (type < 64 && !(drop >> type & 1))
 			mnl_attr_put(out, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 	}
 	if (p == CKPT_NET_ROUTE)
@@ -162,8 +178,8 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 		settle_address(out);
 	if (p == CKPT_NET_NEXTHOP)
 		settle_nexthop((struct nhmsg *)rt);
-	if (p == CKPT_NET_DISCIPLINE)
-		((struct tcmsg *)rt)->tcm_info = 0; /* how many use it */
+	if (p == CKPT_NET_DISCIPLINE || p == CKPT_NET_CLASS)
+		((struct tcmsg *)rt)->tcm_info = 0; /* how many use it; what is below it */
 	return (int)out->nlmsg_len;
 }
 
@@ -269,6 +285,8 @@ int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each
 
 	if (p == CKPT_NET_ELEMENT)
 		return list_elements(n, &l, e);
+	if (p == CKPT_NET_CLASS || p == CKPT_NET_CLASSIFIER)
+		return net_queues_list(n, p, fn, arg, e);
 	if (p == CKPT_NET_TRACKED && !has_tracked(n))
 		return 0;
 	nl_end(n, nl_begin(n, part->get, NLM_F_DUMP, fixed, part->fixed, "list"));

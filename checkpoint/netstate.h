@@ -32,7 +32,10 @@ enum ckpt_net_part {
 	CKPT_NET_FILTER, /* a rule of nftables */
 	CKPT_NET_TRACKED,
 	CKPT_NET_NEXTHOP, /* of routing again: objects that routes lead to */
-	CKPT_NET_DISCIPLINE, /* for queueing, of those without classes */
+	CKPT_NET_DISCIPLINE, /* for queueing */
+	CKPT_NET_CLASS, /* of one */
+	CKPT_NET_CLASSIFIER, /* a filter of one, with what it does */
+	CKPT_NET_WIREGUARD, /* keys and peers of a link, in a message of WG_CMD_SET_DEVICE */
 	CKPT_NET_PART_COUNT,
 };
 
@@ -59,8 +62,8 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 			  struct err *e);
 /*
  * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds (but for `configured`, the
- * names of those that the runtime makes), queueing disciplines with classes, resilient groups of nexthops, tables of
- * iptables' older kind.
+ * names of those that the runtime makes), queueing disciplines and filters of other kinds, resilient groups of
+ * nexthops, tables of iptables' older kind.
  */
 int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
 			 const char *const *configured, size_t configured_count, struct err *e);
@@ -91,6 +94,14 @@ struct ckpt_dump;
 int ckpt_netpeers_find(const struct ckpt_dump *d, struct ckpt_netways *ways, Ckpt__NetState *const *states,
 		       size_t count, const char *const *configured, size_t configured_count, struct err *e);
 int ckpt_netpeers_check(const struct ckpt_tree *t, struct err *e);
+/*
+ * A link of WireGuard's sends from the namespace where it was made, which the kernel does not tell of this kind. Finds
+ * it, and says it as above; ERR_UNSUPPORTED where that cannot be. Once the others' links and namespaces are known.
+ * (wireguard.c)
+ */
+int ckpt_wireguards_find(struct ckpt_dump *d, Ckpt__NetState *const *states, size_t count, struct err *e);
+/* Of the VPS's own namespace, when it is reached: keepalives begin, and peers hear that there are to be new sessions. */
+int ckpt_wireguards_wake(Ckpt__NetState *const *states, size_t count, int netns_fd, struct err *e);
 
 /* Namespaces by their numbers in the image; 0 is the VPS's own, which the caller is in. -EBADF: none. */
 struct ckpt_netplaces {

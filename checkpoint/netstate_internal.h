@@ -7,6 +7,7 @@
 #include "checkpoint/netstate.h"
 #include "netns/nl.h"
 
+#include <linux/rtnetlink.h>
 #include <stdbool.h>
 
 /* How a part is asked for and written: the requests are of NETLINK_ROUTE or NETLINK_NETFILTER. */
@@ -84,6 +85,53 @@ int net_links_refuse(const struct net_walk *all, const char *const *configured, 
 		     struct err *e);
 /* Ids of users in them, which the kernel has told as the host's, become the VPS's, which begin at `base`. */
 void net_links_localize(const struct net_walk *all, uint32_t base);
+/*
+ * Queueing disciplines, their classes and filters (netqueues.c). What a filter has in TCA_OPTIONS without what the
+ * kernel only tells; an attribute as it is to be written, where that differs from how it was told; and the header. Then
+ * a filter grows by some 16 KiB at the most, so that it fits into a request.
+ */
+#define NET_CLASSIFIER_MAX 32768
+#define NET_QUEUE_KIND_MAX 16
+void net_classifier_tidy(struct nlmsghdr *out, const struct nlmsghdr *m, const struct nlattr *options);
+bool net_queue_put(struct nlmsghdr *q, enum ckpt_net_part p, const struct nlmsghdr *m, const struct nlattr *a);
+void net_queue_settle(enum ckpt_net_part p, const struct nlmsghdr *m, struct tcmsg *tc);
+/* Its kind; "" of other parts. */
+void net_queue_kind(enum ckpt_net_part p, const struct nlmsghdr *m, char ret[NET_QUEUE_KIND_MAX]);
+/* Somebody made it, and not the discipline itself. */
+bool net_class_is_kept(const struct nlmsghdr *m);
+/* The kernel makes it with the first filter of its priority. */
+bool net_classifier_is_root(const struct nlmsghdr *m);
+/* ERR_UNSUPPORTED for those that cannot be made. */
+int net_queues_refuse(const struct net_walk *all, struct err *e);
+/* As net_list() has it. Filters come as they are to be made: of u32 those first whose tables have the lower number. */
+int net_queues_list(struct nl *route, enum ckpt_net_part p, net_each_fn fn, void *arg, struct err *e);
+int net_queues_restore(struct nl *route, const struct net_walk *all, struct err *e);
+
+/* Messages of parts of NETLINK_ROUTE, as they are to be written. (netstate_restore.c) */
+struct net_items {
+	struct net_item {
+		enum ckpt_net_part part;
+		uint8_t *data;
+		size_t len;
+		bool there; /* in the other list too */
+		bool tentative; /* an address of which it is still asked who else has it (RFC 4862, 5.4) */
+		bool anew; /* in the other list, but to be made again */
+	} * item;
+	size_t count, room;
+};
+void net_items_done(struct net_items *l);
+#define cleanup_net_items __attribute__((cleanup(net_items_done)))
+/* A net_each_fn of struct net_items. */
+int net_items_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg);
+/* Marks what is in both. */
+void net_items_compare(struct net_items *have, struct net_items *want);
+int net_item_say(struct nl *n, const struct net_item *it, uint16_t type, uint16_t flags, const char *what, int ignore,
+		 struct err *e);
+
+/* What the links of WireGuard's among these have; the caller of restore() is in their namespace. (wireguard.c) */
+int net_wireguards_list(const struct net_walk *links, int netns_fd, net_each_fn fn, void *arg, struct err *e);
+int net_wireguards_restore(const struct net_walk *all, struct err *e);
+
 /* Rules of nftables and tracked connections. */
 int net_filter_restore(struct nl *filter, const struct net_walk *w, struct err *e);
 

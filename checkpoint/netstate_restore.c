@@ -42,7 +42,7 @@ int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err 
 
 			if (s->part == CKPT_NET_SWITCH ?
 				    !is_path((const char *)m, len) :
-				    len > NET_MESSAGE_MAX - 1024 || !mnl_nlmsg_ok(m, (int)len) ||
+				    len > (s->part == CKPT_NET_CLASSIFIER ? NET_CLASSIFIER_MAX : NET_MESSAGE_MAX - 1024) || !mnl_nlmsg_ok(m, (int)len) ||
 					    m->nlmsg_len != len ||
 					    len < NLMSG_LENGTH(net_parts[s->part].fixed) ||
 					    m->nlmsg_type != net_parts[s->part].add)
@@ -65,48 +65,35 @@ const struct nlmsghdr *net_next(struct net_walk *w)
 	return NULL;
 }
 
-/* Messages of one part, as they are to be written. */
-struct list {
-	struct item {
-		uint8_t *data;
-		size_t len;
-		bool there; /* in the other list too */
-		bool tentative; /* an address of which it is still asked who else has it (RFC 4862, 5.4) */
-		bool anew; /* in the other list, but to be made again */
-	} * item;
-	size_t count, room;
-};
-
-static void list_done(struct list *l)
+void net_items_done(struct net_items *l)
 {
 	for (size_t i = 0; i < l->count; i++)
 		free(l->item[i].data);
 	free(l->item);
 }
-#define cleanup_list __attribute__((cleanup(list_done)))
 
 static bool is_tentative(enum ckpt_net_part p, const struct nlmsghdr *m)
 {
 	return p == CKPT_NET_ADDRESS && ((const struct ifaddrmsg *)mnl_nlmsg_get_payload(m))->ifa_flags & IFA_F_TENTATIVE;
 }
 
-static int list_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
+int net_items_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 {
-	struct list *l = arg;
+	struct net_items *l = arg;
 	uint8_t buf[NET_MESSAGE_MAX];
 	int n = net_normal(p, m, buf);
 
 	if (n < 0)
 		return n;
 	if (l->count == l->room) {
-		struct item *more = reallocarray(l->item, l->room * 2 + 64, sizeof(*more));
+		struct net_item *more = reallocarray(l->item, l->room * 2 + 64, sizeof(*more));
 
 		if (!more)
 			return -ENOMEM;
 		l->item = more;
 		l->room = l->room * 2 + 64;
 	}
-	l->item[l->count] = (struct item){ .data = malloc((size_t)n), .len = (size_t)n, .tentative = is_tentative(p, m) };
+	l->item[l->count] = (struct net_item){ .part = p, .data = malloc((size_t)n), .len = (size_t)n, .tentative = is_tentative(p, m) };
 	if (!l->item[l->count].data)
 		return -ENOMEM;
 	memcpy(l->item[l->count++].data, buf, (size_t)n);
@@ -115,11 +102,11 @@ static int list_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 
 /* A link that goes up gives itself an address, and asks for a second whether it may: where it was in use before, it is
  * made again without that. */
-static void compare(struct list *have, struct list *want)
+void net_items_compare(struct net_items *have, struct net_items *want)
 {
 	for (size_t i = 0; i < have->count; i++)
 		for (size_t k = 0; k < want->count; k++) {
-			struct item *h = &have->item[i], *w = &want->item[k];
+			struct net_item *h = &have->item[i], *w = &want->item[k];
 
 			if (w->there || h->len != w->len || memcmp(h->data, w->data, h->len) != 0)
 				continue;
@@ -129,29 +116,31 @@ static void compare(struct list *have, struct list *want)
 		}
 }
 
-static int say(struct nl *n, const struct item *it, uint16_t type, uint16_t flags,
-	       enum ckpt_net_part p, const char *what, int ignore, struct err *e)
+int net_item_say(struct nl *n, const struct net_item *it, uint16_t type, uint16_t flags, const char *what, int ignore,
+		 struct err *e)
 {
-	const struct net_part *part = &net_parts[p];
+	const struct net_part *part = &net_parts[it->part];
 	const struct nlmsghdr *m = (const void *)it->data;
 	struct nlmsghdr *q = nl_begin(n, type, flags, mnl_nlmsg_get_payload(m), part->fixed, what);
 	const struct nlattr *a;
+	char subject[64], kind[NET_QUEUE_KIND_MAX];
 
 	if (q) {
+		net_queue_settle(it->part, m, mnl_nlmsg_get_payload(q));
 		mnl_attr_for_each(a, m, part->fixed)
-		{
-			mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a),
-				     mnl_attr_get_payload(a));
-		}
+			if (!net_queue_put(q, it->part, m, a))
+				mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 	}
 	nl_end(n, q);
 	if (ignore)
 		nl_ignore(n, ignore);
-	return nl_talk(n, part->name, NULL, NULL, e);
+	net_queue_kind(it->part, m, kind);
+	snprintf(subject, sizeof(subject), "%s%s%s", part->name, kind[0] ? " " : "", kind);
+	return nl_talk(n, subject, NULL, NULL, e);
 }
 
 /* Of interfaces that come from the configuration addresses are not taken away: identity is the host's word. */
-static bool is_removable(enum ckpt_net_part p, const struct item *it, const struct list *configured)
+static bool is_removable(enum ckpt_net_part p, const struct net_item *it, const struct net_items *configured)
 {
 	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload((const void *)it->data);
 
@@ -169,7 +158,7 @@ static bool is_removable(enum ckpt_net_part p, const struct item *it, const stru
 	return true;
 }
 
-static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct err *e)
+static int add_all(struct nl *n, enum ckpt_net_part p, struct net_items *want, struct err *e)
 {
 	uint16_t flags = NLM_F_CREATE | (p == CKPT_NET_ROUTE ? NLM_F_APPEND : 0);
 	bool moved = true, left = true;
@@ -180,8 +169,7 @@ static int add_all(struct nl *n, enum ckpt_net_part p, struct list *want, struct
 		for (size_t i = 0; i < want->count; i++) {
 			if (want->item[i].there)
 				continue;
-			r = say(n, &want->item[i], net_parts[p].add, flags, p, "restore", EEXIST,
-				e);
+			r = net_item_say(n, &want->item[i], net_parts[p].add, flags, "restore", EEXIST, e);
 			want->item[i].there = r == 0;
 			moved |= r == 0;
 			left |= r < 0;
@@ -197,33 +185,33 @@ static bool is_past(enum ckpt_net_part p, const struct nlmsghdr *m, const struct
 	return p != CKPT_NET_ADDRESS && moved && net_mentions(p, m, &moved->gone);
 }
 
-static bool is_new(enum ckpt_net_part p, const struct item *it, const struct ckpt_moved *moved)
+static bool is_new(enum ckpt_net_part p, const struct net_item *it, const struct ckpt_moved *moved)
 {
 	return moved && net_mentions(p, (const void *)it->data, &moved->come);
 }
 
 /* 1: some were missing. */
 static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *all,
-		     const struct list *configured, const struct ckpt_moved *moved, struct err *e)
+		     const struct net_items *configured, const struct ckpt_moved *moved, struct err *e)
 {
-	cleanup_list struct list have = { 0 }, want = { 0 };
+	cleanup_net_items struct net_items have = { 0 }, want = { 0 };
 	const int absent = p == CKPT_NET_ADDRESS ? EADDRNOTAVAIL : ENOENT;
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
-	int r = net_list(n, NULL, p, list_add, &have, e);
+	int r = net_list(n, NULL, p, net_items_add, &have, e);
 	bool differs = false;
 
 	w.part = p;
 	while (r == 0 && (m = net_next(&w)))
 		if (!is_past(p, m, moved))
-			r = list_add(p, m, &want);
+			r = net_items_add(p, m, &want);
 	if (r < 0)
 		return r;
-	compare(&have, &want);
+	net_items_compare(&have, &want);
 	for (size_t i = 0; r == 0 && i < have.count; i++)
 		if (!have.item[i].there && is_removable(p, &have.item[i], configured) &&
 		    !is_new(p, &have.item[i], moved))
-			r = say(n, &have.item[i], net_parts[p].del, 0, p, "remove", absent, e);
+			r = net_item_say(n, &have.item[i], net_parts[p].del, 0, "remove", absent, e);
 	for (size_t i = 0; i < want.count; i++)
 		differs |= !want.item[i].there;
 	if (r == 0)
@@ -296,7 +284,7 @@ struct filling {
 	const struct ckpt_netplaces *at;
 	struct net_walk all;
 	struct ckpt_netseen seen;
-	const struct list *configured;
+	const struct net_items *configured;
 };
 
 /* Its switches, and its links. The caller is in it. */
@@ -308,6 +296,8 @@ static int raise_links(void *arg, struct err *e)
 
 	if (r == 0)
 		r = set_switches(&f->all, &f->seen, e);
+	if (r == 0)
+		r = net_wireguards_restore(&f->all, e);
 	if (r == 0)
 		r = net_links_up(&route, &f->all, e);
 	return r == 0 ? net_ports_restore(&route, &f->all, e) : r;
@@ -327,8 +317,7 @@ static int sync_addresses(struct nl *n, const struct filling *f, struct err *e)
 /* What the links of one have, and what is beside them. */
 static int fill(void *arg, struct err *e)
 {
-	static const enum ckpt_net_part parts[] = { CKPT_NET_NEIGHBOUR, CKPT_NET_NEXTHOP, CKPT_NET_ROUTE, CKPT_NET_RULE,
-						    CKPT_NET_DISCIPLINE };
+	static const enum ckpt_net_part parts[] = { CKPT_NET_NEIGHBOUR, CKPT_NET_NEXTHOP, CKPT_NET_ROUTE, CKPT_NET_RULE };
 	cleanup_nl struct nl route = NL_INIT, filter = NL_INIT;
 	const struct filling *f = arg;
 	int r = nl_open(&route, NETLINK_ROUTE, -1, e);
@@ -339,6 +328,8 @@ static int fill(void *arg, struct err *e)
 		r = sync_addresses(&route, f, e);
 	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(parts); i++)
 		r = sync_part(&route, parts[i], &f->all, f->configured, f->seen.moved, e);
+	if (r >= 0)
+		r = net_queues_restore(&route, &f->all, e);
 	return r >= 0 ? net_filter_restore(&filter, &f->all, e) : r;
 }
 
@@ -356,7 +347,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 {
 	static int (*const passes[])(void *arg, struct err *e) = { raise_links, fill };
 	cleanup_nl struct nl route = NL_INIT;
-	cleanup_list struct list configured = { 0 }, none = { 0 };
+	cleanup_net_items struct net_items configured = { 0 }, none = { 0 };
 	struct net_walk all = { .states = states, .count = count };
 	int r;
 
@@ -364,7 +355,7 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 		return 0;
 	r = nl_open(&route, NETLINK_ROUTE, -1, e);
 	if (r == 0)
-		r = net_list(&route, NULL, CKPT_NET_LINK, list_add, &configured, e);
+		r = net_list(&route, NULL, CKPT_NET_LINK, net_items_add, &configured, e);
 	if (r == 0)
 		r = net_links_restore(at, &all, e);
 	/* Nexthops want links with carriers: those at their other ends are up before. */

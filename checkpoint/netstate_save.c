@@ -69,6 +69,11 @@ static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *ar
 	return n < 0 ? n : put(s, p, buf, (size_t)n);
 }
 
+static int put_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
+{
+	return put(arg, p, m, m->nlmsg_len);
+}
+
 static int save_switch(const char *path, const char *seen, void *arg)
 {
 	const struct saving *s = arg;
@@ -150,6 +155,20 @@ static int save_switches(void *arg, struct err *e)
 	return net_switches(s->known, save_switch, s->saving, e);
 }
 
+static bool has_any(const struct saving *s, enum ckpt_net_part p)
+{
+	for (size_t i = 0; i < *s->count; i++)
+		if ((*s->states)[i]->part == p)
+			return true;
+	return false;
+}
+
+/* What belongs to queueing disciplines is asked for one by one. */
+static bool is_empty(const struct saving *s, enum ckpt_net_part p)
+{
+	return (p == CKPT_NET_CLASS || p == CKPT_NET_CLASSIFIER) && !has_any(s, CKPT_NET_DISCIPLINE);
+}
+
 int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ckpt__NetState ***ret, size_t *ret_count,
 			  struct err *e)
 {
@@ -162,6 +181,14 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
 		e->msg[0] = '\0';
+		if (is_empty(&s, p))
+			continue;
+		if (p == CKPT_NET_WIREGUARD) {
+			struct net_walk links = { .states = *ret, .count = *ret_count, .ns = v->ns };
+
+			r = net_wireguards_list(&links, v->netns_fd, put_message, &s, e);
+			continue;
+		}
 		r = p == CKPT_NET_SWITCH ? ckpt_visit(CKPT_SPACE_NET, v->netns_fd, save_switches, &sw, e) :
 					   net_list(&w->route, &w->filter, p, save_message, &s, e);
 		if (r < 0 && !e->msg[0])

@@ -221,7 +221,7 @@ static size_t configured(const struct rt_spec *spec, char names[NETNS_IF_MAX][16
 	return n;
 }
 
-static int refuse(const struct ckpt_dump *d, const struct seen *s, struct err *e)
+static int refuse(struct ckpt_dump *d, const struct seen *s, struct err *e)
 {
 	char names[NETNS_IF_MAX][16];
 	const char *list[NETNS_IF_MAX];
@@ -231,7 +231,9 @@ static int refuse(const struct ckpt_dump *d, const struct seen *s, struct err *e
 	for (size_t i = 0; i < count; i++)
 		list[i] = names[i];
 	r = ckpt_netstate_refuse(s->states, s->count, s->view.netns_fd, list, count, e);
-	return r == 0 ? ckpt_netpeers_find(d, s->view.ways, s->states, s->count, list, count, e) : r;
+	if (r == 0)
+		r = ckpt_netpeers_find(d, s->view.ways, s->states, s->count, list, count, e);
+	return r == 0 ? ckpt_wireguards_find(d, s->states, s->count, e) : r;
 }
 
 static int keep(struct ckpt_dump *d, struct seen *s, struct err *e)

@@ -6,6 +6,7 @@
 #include "base/step.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/netstate.h"
 #include "checkpoint/restore_internal.h"
 #include "checkpoint/restore_phases.h"
 #include "checkpoint/sockets.h"
@@ -37,6 +38,8 @@ int restore_let_go(struct restore *r, bool paused, struct err *e)
 		n = restore_sockets_unseal(r, e);
 	if (n == 0)
 		n = rt_connect(r->vps, e);
+	if (n == 0 && r->netns >= 0)
+		n = ckpt_wireguards_wake(r->tree.nets, r->tree.net_count, r->netns, e);
 	if (n == 0)
 		restore_sockets_commit(r);
 	if (n == 0 && !paused)

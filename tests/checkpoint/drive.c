@@ -52,6 +52,7 @@ static bool keep, restricts, show, late, save_fails, restore_fails, killed, phas
 static int rounds = 1, precopy;
 static const char *hook; /* -H */
 static struct netns_host net_host;
+#define HOOK_SKIPS 77 /* its exit status when the kernel has not got what it is about */
 static char ip4[64], ip6[64];
 static enum ckpt_compression compression = CKPT_COMPRESS_LZ4;
 static char dir[64];
@@ -225,6 +226,8 @@ static int run_hook(const struct rt_vps *v, const char *what, struct err *e)
 		_exit(127);
 	}
 	waitpid(pid, &status, 0);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == HOOK_SKIPS)
+		return err_set(e, ERR_UNSUPPORTED, "this kernel has not got what %s wants", hook);
 	return status ? err_set(e, ERR_FAIL, "%s %s failed", hook, what) : 0;
 }
 
@@ -782,6 +785,8 @@ int main(int argc, char **argv)
 		if (r < 0 && getenv("VPS_WITHOUT") && strstr(e.msg, "this kernel cannot tell")) {
 			printf("ok %d - %s # SKIP without %s there is nothing here that tells what was written to\n",
 			       ++n, name, getenv("VPS_WITHOUT"));
+		} else if (r < 0 && strstr(e.msg, "this kernel has not got what")) {
+			printf("ok %d - %s # SKIP %s\n", ++n, name, e.msg);
 		} else if (r < 0 && strstr(e.msg, "vdso has no room")) {
 			/* The one for 32-bit programs of Linux 6.12. */
 			printf("ok %d - %s # SKIP this kernel's vdso has no room for the engine\n", ++n, name);

@@ -7,9 +7,12 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/aio_abi.h>
+#include <linux/filter.h>
+#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
+#include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -144,34 +147,60 @@ static _Noreturn void live_in_overlay(void)
 	stay();
 }
 
-/* A queueing discipline that filters are hung into, in a network namespace of its own. */
-static int add_discipline(void)
+/* Of netlink; true: the kernel has done it. */
+static bool ask_for(int fd, const void *m, size_t len)
+{
+	struct {
+		struct nlmsghdr h;
+		int error;
+		char more[512];
+	} answer = { .error = -1 };
+
+	return send(fd, m, len, 0) >= 0 && recv(fd, &answer, sizeof(answer), 0) >= 0 && answer.error == 0;
+}
+
+#define CHANGE NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK
+
+/* A filter that is a program, in a network namespace of its own. */
+static bool add_filter(void)
 {
 	struct {
 		struct nlmsghdr h;
 		struct tcmsg tc;
 		struct nlattr kind;
 		char name[8];
-	} m = { { sizeof(m), RTM_NEWQDISC, NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK, 1, 0 },
-		{ .tcm_ifindex = 1, .tcm_parent = TC_H_CLSACT, .tcm_handle = 0xffff0000 },
-		{ 4 + 7, TCA_KIND },
-		"clsact" };
+	} where = { { sizeof(where), RTM_NEWQDISC, CHANGE, 1, 0 },
+		    { .tcm_ifindex = 1, .tcm_parent = TC_H_CLSACT, .tcm_handle = 0xffff0000 },
+		    { 4 + 7, TCA_KIND },
+		    "clsact" };
 	struct {
 		struct nlmsghdr h;
-		int error;
-		char more[512];
-	} answer = { .error = -1 };
-	struct ifreq lo = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+		struct tcmsg tc;
+		struct nlattr kind;
+		char name[4];
+		struct nlattr options, length;
+		uint16_t count, pad;
+		struct nlattr ops;
+		struct sock_filter all;
+	} what = { { sizeof(what), RTM_NEWTFILTER, CHANGE, 2, 0 },
+		   { .tcm_ifindex = 1,
+		     .tcm_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS),
+		     .tcm_info = TC_H_MAKE(1 << 16, htons(ETH_P_ALL)) },
+		   { 4 + 4, TCA_KIND },
+		   "bpf",
+		   { 4 + 8 + 12, TCA_OPTIONS },
+		   { 4 + 2, TCA_BPF_OPS_LEN },
+		   1,
+		   0,
+		   { 4 + 8, TCA_BPF_OPS },
+		   { BPF_RET | BPF_K, 0, 0, 0 } };
 	int fd, r = unshare(CLONE_NEWNET);
+	bool done;
 
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	r = r < 0 ? r : ioctl(fd, SIOCSIFFLAGS, &lo);
-	close(fd);
 	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
-	r = r < 0 || send(fd, &m, sizeof(m), 0) < 0 || recv(fd, &answer, sizeof(answer), 0) < 0 ? -1 :
-											       answer.error;
+	done = r == 0 && ask_for(fd, &where, sizeof(where)) && ask_for(fd, &what, sizeof(what));
 	close(fd);
-	return r;
+	return done;
 }
 
 /* Half a connection is enough: nobody accepts it. */
@@ -299,7 +328,7 @@ static void child(void)
 		join_groups(3000);
 		stay();
 	}
-	if (WHAT == DISCIPLINE && add_discipline() == 0)
+	if (WHAT == DISCIPLINE && add_filter())
 		stay();
 	if (WHAT == NAMESPACE && unshare(0x80 /* CLONE_NEWTIME */) == 0 &&
 	    open("/proc/self/ns/time_for_children", O_RDONLY) >= 0)
