@@ -112,18 +112,18 @@ static const char *name_at(const struct ckpt_kernel *k, uint32_t off)
 	return off < h->str_len ? k->types + h->hdr_len + h->str_off + off : "";
 }
 
-static uint32_t *bucket_of(struct ckpt_kernel *k, const char *name)
+static uint32_t bucket_of(const char *name)
 {
 	uint32_t hash = 5381;
 
 	while (*name)
 		hash = hash * 33 + (uint8_t)*name++;
-	return &k->bucket[hash % BUCKETS];
+	return hash % BUCKETS;
 }
 
 static void add_struct(struct ckpt_kernel *k, uint32_t number)
 {
-	uint32_t *bucket = bucket_of(k, name_at(k, type_at(k, number)->name_off));
+	uint32_t *bucket = &k->bucket[bucket_of(name_at(k, type_at(k, number)->name_off))];
 
 	k->next[number] = *bucket;
 	*bucket = number;
@@ -168,7 +168,34 @@ static const char *behind(const char *names, const char *first)
 	return names + len + (names[len] == '.');
 }
 
-static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *name, unsigned depth, uint32_t *ret)
+/* Where a member is, and how many bits it has; 0: it is a list. */
+struct bits {
+	uint32_t first, count;
+};
+
+static uint32_t bits_of(const struct ckpt_kernel *k, uint32_t type)
+{
+	for (unsigned depth = 0; depth < DEPTH && type && type < k->count; depth++) {
+		const struct btf_type *t = type_at(k, type);
+
+		switch (BTF_INFO_KIND(t->info)) {
+		case BTF_KIND_INT:
+		case BTF_KIND_ENUM:
+		case BTF_KIND_ENUM64:
+		case BTF_KIND_STRUCT:
+		case BTF_KIND_UNION: return 8 * t->size;
+		case BTF_KIND_PTR: return 8 * sizeof(uint64_t);
+		case BTF_KIND_TYPEDEF:
+		case BTF_KIND_CONST:
+		case BTF_KIND_VOLATILE:
+		case BTF_KIND_TYPE_TAG: type = t->type; break;
+		default: return 0;
+		}
+	}
+	return 0;
+}
+
+static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *name, unsigned depth, struct bits *ret)
 {
 	const struct btf_type *t = type && type < k->count ? type_at(k, type) : NULL;
 	const struct btf_member *m = t ? (const void *)(t + 1) : NULL;
@@ -177,15 +204,25 @@ static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *
 	    (BTF_INFO_KIND(t->info) != BTF_KIND_STRUCT && BTF_INFO_KIND(t->info) != BTF_KIND_UNION))
 		return false;
 	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
-		uint32_t bits = BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset, in = 0;
+		bool few = BTF_INFO_KFLAG(t->info);
+		uint32_t bits = few ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset;
+		struct bits in = { 0, few ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0 };
 		const char *own = name_at(k, m[i].name_off), *rest = own[0] ? behind(name, own) : name;
 
 		if (rest && (!rest[0] || find_member(k, m[i].type, rest, depth + 1, &in))) {
-			*ret = bits / 8 + in;
+			*ret = (struct bits){ bits + in.first, in.count ? in.count : bits_of(k, m[i].type) };
 			return true;
 		}
 	}
 	return false;
+}
+
+static int find_in(const struct ckpt_kernel *k, const char *type, const char *member, struct bits *ret, struct err *e)
+{
+	for (uint32_t i = k->bucket[bucket_of(type)]; i; i = k->next[i])
+		if (STREQ(name_at(k, type_at(k, i)->name_off), type) && find_member(k, i, member, 0, ret))
+			return 0;
+	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s in its %s", member, type);
 }
 
 /* By the places of the names: who asks for thousands of the same does so from one. */
@@ -202,19 +239,21 @@ static bool is_known(const struct ckpt_kernel *k, const char *type, const char *
 /* Where a member is in a structure, in bytes. */
 static int offset_of(struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret, struct err *e)
 {
+	struct bits bits;
+	int r;
+
 	if (is_known(k, type, member, ret))
 		return 0;
-	for (uint32_t i = *bucket_of(k, type); i; i = k->next[i]) {
-		if (!STREQ(name_at(k, type_at(k, i)->name_off), type) || !find_member(k, i, member, 0, ret))
-			continue;
-		if (k->known_count < KNOWN) {
-			k->known[k->known_count].type = type;
-			k->known[k->known_count].member = member;
-			k->known[k->known_count++].offset = *ret;
-		}
-		return 0;
+	r = find_in(k, type, member, &bits, e);
+	if (r < 0)
+		return r;
+	*ret = bits.first / 8;
+	if (k->known_count < KNOWN) {
+		k->known[k->known_count].type = type;
+		k->known[k->known_count].member = member;
+		k->known[k->known_count++].offset = *ret;
 	}
-	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s in its %s", member, type);
+	return 0;
 }
 
 #define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
@@ -355,12 +394,42 @@ int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, cons
 
 int ckpt_kernel_size(struct ckpt_kernel *k, const char *type, uint32_t *ret, struct err *e)
 {
-	for (uint32_t i = *bucket_of(k, type); i; i = k->next[i])
+	for (uint32_t i = k->bucket[bucket_of(type)]; i; i = k->next[i])
 		if (STREQ(name_at(k, type_at(k, i)->name_off), type)) {
 			*ret = type_at(k, i)->size;
 			return 0;
 		}
 	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s", type);
+}
+
+int ckpt_kernel_bits(const struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret_first,
+		     uint32_t *ret_count, struct err *e)
+{
+	struct bits bits = { 0, 0 };
+	int r = find_in(k, type, member, &bits, e);
+
+	*ret_first = bits.first;
+	*ret_count = bits.count;
+	return r;
+}
+
+int ckpt_kernel_function(const char *name, uint32_t *ret, struct err *e)
+{
+	struct ckpt_kernel *k = calloc(1, sizeof(*k));
+	int r = k ? 0 : -ENOMEM;
+
+	*ret = 0;
+	if (!k)
+		return err_code(e, r, "read what the kernel knows");
+	k->program = k->map = -EBADF;
+	r = open_types(k);
+	if (r == 0)
+		r = index_types(k);
+	for (uint32_t i = 1; r == 0 && !*ret && i < k->count; i++)
+		if (BTF_INFO_KIND(type_at(k, i)->info) == BTF_KIND_FUNC && STREQ(name_at(k, type_at(k, i)->name_off), name))
+			*ret = i;
+	ckpt_kernel_close(k);
+	return r < 0 || !*ret ? err_set(e, ERR_UNSUPPORTED, "the kernel has no %s() that programs may call", name) : 0;
 }
 
 void ckpt_kernel_look(struct ckpt_kernel *k, uint64_t at)
