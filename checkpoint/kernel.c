@@ -129,33 +129,53 @@ static void add_struct(struct ckpt_kernel *k, uint32_t number)
 	*bucket = number;
 }
 
-static int index_types(struct ckpt_kernel *k)
+/* Where they begin and end. */
+static int find_types(const struct ckpt_kernel *k, const uint8_t **ret_at, const uint8_t **ret_end)
 {
 	const struct btf_header *h = (const void *)k->types;
-	const uint8_t *at, *end;
 
 	if (k->size < sizeof(*h) || h->magic != BTF_MAGIC || h->hdr_len > k->size ||
 	    h->type_off > k->size - h->hdr_len || h->type_len > k->size - h->hdr_len - h->type_off ||
 	    h->str_off > k->size - h->hdr_len || h->str_len > k->size - h->hdr_len - h->str_off || !h->str_len ||
 	    k->types[h->hdr_len + h->str_off + h->str_len - 1])
 		return -EPROTO;
-	at = (const uint8_t *)k->types + h->hdr_len + h->type_off;
-	end = at + h->type_len;
-	k->type = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*k->type));
-	k->next = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*k->next));
+	*ret_at = (const uint8_t *)k->types + h->hdr_len + h->type_off;
+	*ret_end = *ret_at + h->type_len;
+	return 0;
+}
+
+/* NULL when there is none any more, which is before the end when they are damaged. */
+static const struct btf_type *next_type(const uint8_t **at, const uint8_t *end)
+{
+	const struct btf_type *t = (const void *)*at;
+	size_t left = (size_t)(end - *at);
+
+	if (left < sizeof(*t) || sizeof(*t) + tail_of(t->info) > left)
+		return NULL;
+	*at += sizeof(*t) + tail_of(t->info);
+	return t;
+}
+
+static int index_types(struct ckpt_kernel *k)
+{
+	const struct btf_type *t;
+	const uint8_t *at, *end;
+	size_t room;
+	int r = find_types(k, &at, &end);
+
+	if (r < 0)
+		return r;
+	room = (size_t)(end - at) / sizeof(*t) + 1;
+	k->type = calloc(room, sizeof(*k->type));
+	k->next = calloc(room, sizeof(*k->next));
 	if (!k->type || !k->next)
 		return -ENOMEM;
-	for (k->count = 1; (size_t)(end - at) >= sizeof(struct btf_type); k->count++) {
-		size_t len = sizeof(struct btf_type) + tail_of(((const struct btf_type *)(const void *)at)->info);
-
-		if (len > (size_t)(end - at))
-			return -EPROTO;
-		k->type[k->count] = (uint32_t)(at - (const uint8_t *)k->types);
-		if (BTF_INFO_KIND(type_at(k, k->count)->info) == BTF_KIND_STRUCT)
+	for (k->count = 1; (t = next_type(&at, end)); k->count++) {
+		k->type[k->count] = (uint32_t)((const char *)t - k->types);
+		if (BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT)
 			add_struct(k, k->count);
-		at += len;
 	}
-	return 0;
+	return (size_t)(end - at) < sizeof(*t) ? 0 : -EPROTO;
 }
 
 /* What follows the first of several names when it is this one; NULL when it is not. */
@@ -413,23 +433,28 @@ int ckpt_kernel_bits(const struct ckpt_kernel *k, const char *type, const char *
 	return r;
 }
 
+/* Without an index of them, which would take longer. */
 int ckpt_kernel_function(const char *name, uint32_t *ret, struct err *e)
 {
 	struct ckpt_kernel *k = calloc(1, sizeof(*k));
-	int r = k ? 0 : -ENOMEM;
+	const struct btf_type *t = NULL;
+	const uint8_t *at, *end;
+	uint32_t number = 0;
+	int r;
 
-	*ret = 0;
 	if (!k)
-		return err_code(e, r, "read what the kernel knows");
+		return err_code(e, -ENOMEM, "read what the kernel knows");
 	k->program = k->map = -EBADF;
 	r = open_types(k);
 	if (r == 0)
-		r = index_types(k);
-	for (uint32_t i = 1; r == 0 && !*ret && i < k->count; i++)
-		if (BTF_INFO_KIND(type_at(k, i)->info) == BTF_KIND_FUNC && STREQ(name_at(k, type_at(k, i)->name_off), name))
-			*ret = i;
+		r = find_types(k, &at, &end);
+	do
+		number++;
+	while (r == 0 && (t = next_type(&at, end)) &&
+	       (BTF_INFO_KIND(t->info) != BTF_KIND_FUNC || !STREQ(name_at(k, t->name_off), name)));
+	*ret = number;
 	ckpt_kernel_close(k);
-	return r < 0 || !*ret ? err_set(e, ERR_UNSUPPORTED, "the kernel has no %s() that programs may call", name) : 0;
+	return !t ? err_set(e, ERR_UNSUPPORTED, "the kernel has no %s() that programs may call", name) : 0;
 }
 
 void ckpt_kernel_look(struct ckpt_kernel *k, uint64_t at)

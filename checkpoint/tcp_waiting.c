@@ -363,15 +363,13 @@ static int collect_all(struct waiting *w, uint64_t listener, uint32_t count, str
 }
 
 /* Where it goes on there may be no way to make them again. */
-static bool may_come_again(const struct ckpt_dump *d, struct err *e)
+static bool may_come_again(struct ckpt_dump *d, struct err *e)
 {
-	struct ckpt_handshakes *h = NULL;
-	bool may = d->waiting == CKPT_WAITING_CAN || (d->waiting == CKPT_WAITING_HERE && ckpt_handshakes_open(&h, e) == 0);
-
-	ckpt_handshakes_close(h);
+	if (d->waiting == CKPT_WAITING_HERE)
+		d->waiting = ckpt_handshakes_known() ? CKPT_WAITING_CAN : CKPT_WAITING_CANNOT;
 	if (d->waiting == CKPT_WAITING_CANNOT)
-		err_set(e, ERR_UNSUPPORTED, "where it goes they cannot be made again");
-	return may;
+		err_set(e, ERR_UNSUPPORTED, "the kernel where it goes on cannot make them again");
+	return d->waiting == CKPT_WAITING_CAN;
 }
 
 /* Which of a group it is could not be said where the group's program may not be replaced (SO_LOCK_FILTER). */
