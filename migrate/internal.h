@@ -2,6 +2,7 @@
 #ifndef MIGRATE_INTERNAL_H
 #define MIGRATE_INTERNAL_H
 
+#include "checkpoint/dump.h"
 #include "migrate/move.h"
 #include "migrate/pump.h"
 #include "netns/hold.h"
