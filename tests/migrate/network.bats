@@ -88,7 +88,7 @@ make_busy() {
 	lacking=1
 	on b daemon_stop
 	VPS_WITHOUT=handshakes on b vps list
-	fails_like 1 "with connections that were not accepted" vps migrate -e "$RSH" web1 host-b
+	fails_like 11 "with connections that were not accepted" vps migrate -e "$RSH" web1 host-b
 	assert_only_on a web1
 	vps exec web1 -- sh -c 'kill -CONT $(cat /server)'
 	client_end 2001:db8:5::10 "$client_pid"
