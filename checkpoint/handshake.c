@@ -239,6 +239,8 @@ static int enter(void *arg, struct err *e)
 
 	if (fd < 0 || ioctl(fd, SIOCGIFMTU, &ifr) < 0)
 		return err_sys(e, "look at lo");
+	if (ifr.ifr_mtu < CKPT_HANDSHAKES_MTU)
+		return err_set(e, ERR_UNSUPPORTED, "lo takes %d bytes at once, which are too few", ifr.ifr_mtu);
 	h->room = (size_t)ifr.ifr_mtu;
 	h->link = attach(h, LOOPBACK);
 	if (h->link < 0)

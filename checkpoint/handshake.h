@@ -34,6 +34,7 @@ bool ckpt_handshakes_known(void);
 void ckpt_handshakes_close(struct ckpt_handshakes *h);
 /* In this namespace (of a VPS that does not run yet) from here on. Switches of its that forbid what was agreed upon are put
  * aside until it is left. */
+#define CKPT_HANDSHAKES_MTU 576 /* its lo must have, and be up */
 int ckpt_handshakes_enter(struct ckpt_handshakes *h, int netns, struct err *e);
 int ckpt_handshakes_leave(struct ckpt_handshakes *h, struct err *e);
 /* How long a segment may be there. */

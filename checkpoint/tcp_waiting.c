@@ -14,9 +14,11 @@
 #include "checkpoint/tcp.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -392,6 +394,15 @@ static bool is_foreign(const struct ckpt_sock *k)
 	return getsockopt(k->fd, six ? SOL_IPV6 : SOL_IP, six ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on, &len) == 0 && on;
 }
 
+/* Segments of ours come by lo. */
+static bool is_cut_off(const struct ckpt_sock *k)
+{
+	struct ifreq flags = { .ifr_name = "lo" }, mtu = { .ifr_name = "lo" };
+
+	return ioctl(k->fd, SIOCGIFFLAGS, &flags) < 0 || !(flags.ifr_flags & IFF_UP) || ioctl(k->fd, SIOCGIFMTU, &mtu) < 0 ||
+	       mtu.ifr_mtu < CKPT_HANDSHAKES_MTU;
+}
+
 int ckpt_waiting_collect(const struct ckpt_sock *k, uint32_t count, struct err *e)
 {
 	cleanup_free struct waiting *w = calloc(1, sizeof(*w));
@@ -405,6 +416,8 @@ int ckpt_waiting_collect(const struct ckpt_sock *k, uint32_t count, struct err *
 	w->k = k;
 	if (ckpt_socket_is_multipath(k->s) || is_foreign(k) || is_locked(k) || count > CKPT_WAITING_MAX)
 		return odd(w, "they are by multipath TCP, of others' addresses, of one with a locked filter, or very many", e);
+	if (is_cut_off(k))
+		return odd(w, "the interface lo is down", e);
 	k->s->waiting = ckpt_alloc(ckpt_dump_arena(d), count * sizeof(*k->s->waiting));
 	if (!k->s->waiting)
 		return err_code(e, -ENOMEM, "collect TCP sockets");
