@@ -154,6 +154,7 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	d->uid_count = o->spec->root.id_count;
 	d->progress = o->progress;
 	d->paused = o->paused;
+	d->waiting = o->waiting;
 	if (d->root < 0 || d->proc < 0) {
 		err_sys(e, "open %s", d->root < 0 ? path : "/proc");
 		dump_free(d);

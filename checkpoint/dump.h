@@ -12,6 +12,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* TCP connections that wait to be accepted are made again in a way that not every kernel has. */
+enum ckpt_waiting {
+	CKPT_WAITING_HERE, /* the VPS goes on on this host: it is asked */
+	CKPT_WAITING_CAN,
+	CKPT_WAITING_CANNOT,
+};
+
 struct ckpt_dump_options {
 	const struct rt_spec *spec; /* as it was started: its name, its volumes */
 	const char *id;             /* the image's, a UUID; NULL: it has none */
@@ -20,6 +27,7 @@ struct ckpt_dump_options {
 	bool paused;            /* its holder keeps it frozen: so it is again after an abort */
 	bool durable;           /* fsync before the stream counts as written */
 	bool leave_running;     /* ckpt_dump() alone */
+	enum ckpt_waiting waiting;
 	const struct ckpt_progress *progress; /* NULL: nobody asks */
 	/* Called once all stands still, before the rest of the stream is written: what else is to be
 	 * saved of this instant (files). Its failure is the dump's. Called again when the VPS had to go on for some

@@ -4,6 +4,7 @@
 
 #include "checkpoint/ahead.h"
 #include "checkpoint/batch.h"
+#include "checkpoint/dump.h"
 #include "checkpoint/flags.h"
 #include "checkpoint/freeze.h"
 #include "checkpoint/copy.h"
@@ -63,6 +64,7 @@ struct ckpt_dump {
 	struct ckpt_copy copy, heritage; /* the pages that it gets; those that come first */
 	bool held;
 	bool paused;            /* by the VPS's holder: an abort leaves it frozen */
+	enum ckpt_waiting waiting;
 	struct ckpt_frozen frozen;
 	struct ckpt_flags flags;
 	struct ckpt_flags attached; /* read at the stop, last of `attached_of` (areas.c) */

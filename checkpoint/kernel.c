@@ -112,50 +112,70 @@ static const char *name_at(const struct ckpt_kernel *k, uint32_t off)
 	return off < h->str_len ? k->types + h->hdr_len + h->str_off + off : "";
 }
 
-static uint32_t *bucket_of(struct ckpt_kernel *k, const char *name)
+static uint32_t bucket_of(const char *name)
 {
 	uint32_t hash = 5381;
 
 	while (*name)
 		hash = hash * 33 + (uint8_t)*name++;
-	return &k->bucket[hash % BUCKETS];
+	return hash % BUCKETS;
 }
 
 static void add_struct(struct ckpt_kernel *k, uint32_t number)
 {
-	uint32_t *bucket = bucket_of(k, name_at(k, type_at(k, number)->name_off));
+	uint32_t *bucket = &k->bucket[bucket_of(name_at(k, type_at(k, number)->name_off))];
 
 	k->next[number] = *bucket;
 	*bucket = number;
 }
 
-static int index_types(struct ckpt_kernel *k)
+/* Where they begin and end. */
+static int find_types(const struct ckpt_kernel *k, const uint8_t **ret_at, const uint8_t **ret_end)
 {
 	const struct btf_header *h = (const void *)k->types;
-	const uint8_t *at, *end;
 
 	if (k->size < sizeof(*h) || h->magic != BTF_MAGIC || h->hdr_len > k->size ||
 	    h->type_off > k->size - h->hdr_len || h->type_len > k->size - h->hdr_len - h->type_off ||
 	    h->str_off > k->size - h->hdr_len || h->str_len > k->size - h->hdr_len - h->str_off || !h->str_len ||
 	    k->types[h->hdr_len + h->str_off + h->str_len - 1])
 		return -EPROTO;
-	at = (const uint8_t *)k->types + h->hdr_len + h->type_off;
-	end = at + h->type_len;
-	k->type = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*k->type));
-	k->next = calloc(h->type_len / sizeof(struct btf_type) + 1, sizeof(*k->next));
+	*ret_at = (const uint8_t *)k->types + h->hdr_len + h->type_off;
+	*ret_end = *ret_at + h->type_len;
+	return 0;
+}
+
+/* NULL when there is none any more, which is before the end when they are damaged. */
+static const struct btf_type *next_type(const uint8_t **at, const uint8_t *end)
+{
+	const struct btf_type *t = (const void *)*at;
+	size_t left = (size_t)(end - *at);
+
+	if (left < sizeof(*t) || sizeof(*t) + tail_of(t->info) > left)
+		return NULL;
+	*at += sizeof(*t) + tail_of(t->info);
+	return t;
+}
+
+static int index_types(struct ckpt_kernel *k)
+{
+	const struct btf_type *t;
+	const uint8_t *at, *end;
+	size_t room;
+	int r = find_types(k, &at, &end);
+
+	if (r < 0)
+		return r;
+	room = (size_t)(end - at) / sizeof(*t) + 1;
+	k->type = calloc(room, sizeof(*k->type));
+	k->next = calloc(room, sizeof(*k->next));
 	if (!k->type || !k->next)
 		return -ENOMEM;
-	for (k->count = 1; (size_t)(end - at) >= sizeof(struct btf_type); k->count++) {
-		size_t len = sizeof(struct btf_type) + tail_of(((const struct btf_type *)(const void *)at)->info);
-
-		if (len > (size_t)(end - at))
-			return -EPROTO;
-		k->type[k->count] = (uint32_t)(at - (const uint8_t *)k->types);
-		if (BTF_INFO_KIND(type_at(k, k->count)->info) == BTF_KIND_STRUCT)
+	for (k->count = 1; (t = next_type(&at, end)); k->count++) {
+		k->type[k->count] = (uint32_t)((const char *)t - k->types);
+		if (BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT)
 			add_struct(k, k->count);
-		at += len;
 	}
-	return 0;
+	return (size_t)(end - at) < sizeof(*t) ? 0 : -EPROTO;
 }
 
 /* What follows the first of several names when it is this one; NULL when it is not. */
@@ -168,7 +188,34 @@ static const char *behind(const char *names, const char *first)
 	return names + len + (names[len] == '.');
 }
 
-static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *name, unsigned depth, uint32_t *ret)
+/* Where a member is, and how many bits it has; 0: it is a list. */
+struct bits {
+	uint32_t first, count;
+};
+
+static uint32_t bits_of(const struct ckpt_kernel *k, uint32_t type)
+{
+	for (unsigned depth = 0; depth < DEPTH && type && type < k->count; depth++) {
+		const struct btf_type *t = type_at(k, type);
+
+		switch (BTF_INFO_KIND(t->info)) {
+		case BTF_KIND_INT:
+		case BTF_KIND_ENUM:
+		case BTF_KIND_ENUM64:
+		case BTF_KIND_STRUCT:
+		case BTF_KIND_UNION: return 8 * t->size;
+		case BTF_KIND_PTR: return 8 * sizeof(uint64_t);
+		case BTF_KIND_TYPEDEF:
+		case BTF_KIND_CONST:
+		case BTF_KIND_VOLATILE:
+		case BTF_KIND_TYPE_TAG: type = t->type; break;
+		default: return 0;
+		}
+	}
+	return 0;
+}
+
+static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *name, unsigned depth, struct bits *ret)
 {
 	const struct btf_type *t = type && type < k->count ? type_at(k, type) : NULL;
 	const struct btf_member *m = t ? (const void *)(t + 1) : NULL;
@@ -177,15 +224,25 @@ static bool find_member(const struct ckpt_kernel *k, uint32_t type, const char *
 	    (BTF_INFO_KIND(t->info) != BTF_KIND_STRUCT && BTF_INFO_KIND(t->info) != BTF_KIND_UNION))
 		return false;
 	for (uint32_t i = 0; i < BTF_INFO_VLEN(t->info); i++) {
-		uint32_t bits = BTF_INFO_KFLAG(t->info) ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset, in = 0;
+		bool few = BTF_INFO_KFLAG(t->info);
+		uint32_t bits = few ? BTF_MEMBER_BIT_OFFSET(m[i].offset) : m[i].offset;
+		struct bits in = { 0, few ? BTF_MEMBER_BITFIELD_SIZE(m[i].offset) : 0 };
 		const char *own = name_at(k, m[i].name_off), *rest = own[0] ? behind(name, own) : name;
 
 		if (rest && (!rest[0] || find_member(k, m[i].type, rest, depth + 1, &in))) {
-			*ret = bits / 8 + in;
+			*ret = (struct bits){ bits + in.first, in.count ? in.count : bits_of(k, m[i].type) };
 			return true;
 		}
 	}
 	return false;
+}
+
+static int find_in(const struct ckpt_kernel *k, const char *type, const char *member, struct bits *ret, struct err *e)
+{
+	for (uint32_t i = k->bucket[bucket_of(type)]; i; i = k->next[i])
+		if (STREQ(name_at(k, type_at(k, i)->name_off), type) && find_member(k, i, member, 0, ret))
+			return 0;
+	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s in its %s", member, type);
 }
 
 /* By the places of the names: who asks for thousands of the same does so from one. */
@@ -202,19 +259,21 @@ static bool is_known(const struct ckpt_kernel *k, const char *type, const char *
 /* Where a member is in a structure, in bytes. */
 static int offset_of(struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret, struct err *e)
 {
+	struct bits bits;
+	int r;
+
 	if (is_known(k, type, member, ret))
 		return 0;
-	for (uint32_t i = *bucket_of(k, type); i; i = k->next[i]) {
-		if (!STREQ(name_at(k, type_at(k, i)->name_off), type) || !find_member(k, i, member, 0, ret))
-			continue;
-		if (k->known_count < KNOWN) {
-			k->known[k->known_count].type = type;
-			k->known[k->known_count].member = member;
-			k->known[k->known_count++].offset = *ret;
-		}
-		return 0;
+	r = find_in(k, type, member, &bits, e);
+	if (r < 0)
+		return r;
+	*ret = bits.first / 8;
+	if (k->known_count < KNOWN) {
+		k->known[k->known_count].type = type;
+		k->known[k->known_count].member = member;
+		k->known[k->known_count++].offset = *ret;
 	}
-	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s in its %s", member, type);
+	return 0;
 }
 
 #define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
@@ -355,12 +414,47 @@ int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, cons
 
 int ckpt_kernel_size(struct ckpt_kernel *k, const char *type, uint32_t *ret, struct err *e)
 {
-	for (uint32_t i = *bucket_of(k, type); i; i = k->next[i])
+	for (uint32_t i = k->bucket[bucket_of(type)]; i; i = k->next[i])
 		if (STREQ(name_at(k, type_at(k, i)->name_off), type)) {
 			*ret = type_at(k, i)->size;
 			return 0;
 		}
 	return err_set(e, ERR_UNSUPPORTED, "the kernel has no %s", type);
+}
+
+int ckpt_kernel_bits(const struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret_first,
+		     uint32_t *ret_count, struct err *e)
+{
+	struct bits bits = { 0, 0 };
+	int r = find_in(k, type, member, &bits, e);
+
+	*ret_first = bits.first;
+	*ret_count = bits.count;
+	return r;
+}
+
+/* Without an index of them, which would take longer. */
+int ckpt_kernel_function(const char *name, uint32_t *ret, struct err *e)
+{
+	struct ckpt_kernel *k = calloc(1, sizeof(*k));
+	const struct btf_type *t = NULL;
+	const uint8_t *at, *end;
+	uint32_t number = 0;
+	int r;
+
+	if (!k)
+		return err_code(e, -ENOMEM, "read what the kernel knows");
+	k->program = k->map = -EBADF;
+	r = open_types(k);
+	if (r == 0)
+		r = find_types(k, &at, &end);
+	do
+		number++;
+	while (r == 0 && (t = next_type(&at, end)) &&
+	       (BTF_INFO_KIND(t->info) != BTF_KIND_FUNC || !STREQ(name_at(k, t->name_off), name)));
+	*ret = number;
+	ckpt_kernel_close(k);
+	return !t ? err_set(e, ERR_UNSUPPORTED, "the kernel has no %s() that programs may call", name) : 0;
 }
 
 void ckpt_kernel_look(struct ckpt_kernel *k, uint64_t at)

@@ -37,6 +37,12 @@ int ckpt_kernel_bytes(struct ckpt_kernel *k, uint64_t at, void *buf, size_t len,
 /* Where that member is. */
 int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		      struct err *e);
+/* Where a member begins in its structure, which may be in the middle of a byte, and how long it is: in bits. 0: it is a list. */
+int ckpt_kernel_bits(const struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret_first,
+		     uint32_t *ret_count, struct err *e);
+/* The number by which a program calls a function of the kernel (BPF_PSEUDO_KFUNC_CALL). ERR_UNSUPPORTED: there is none. No
+ * memory is read. */
+int ckpt_kernel_function(const char *name, uint32_t *ret, struct err *e);
 /* How large such a structure is. */
 int ckpt_kernel_size(struct ckpt_kernel *k, const char *type, uint32_t *ret, struct err *e);
 /* The task_struct that an open file of ours in /proc/TID speaks of. */

@@ -8,6 +8,7 @@
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/clocks.h"
+#include "checkpoint/handshake.h"
 #include "checkpoint/host.h"
 #include "checkpoint/netstate.h"
 #include "checkpoint/restore_births.h"
@@ -69,6 +70,8 @@ static int prepare(struct restore *r, const struct rt_spec *spec, const struct r
 	if (n == 0)
 		n = ckpt_uring_allow(&r->tree, spec->features & RT_FEATURE_IO_URING, e);
 	if (n == 0)
+		n = restore_waiting_check(r, e);
+	if (n == 0)
 		n = ckpt_moved_find(r->tree.header, spec, &r->moved, e);
 	if (n == 0)
 		n = ckpt_plan_tree(&r->plan, &r->tree, NULL, e);
@@ -112,6 +115,7 @@ void ckpt_restore_free(struct ckpt_restore *h)
 	for (size_t i = 0; i < RESTORE_FILLERS; i++)
 		ckpt_decoder_free(r->decoders[i]);
 	restore_sockets_done(r);
+	ckpt_handshakes_close(r->handshakes);
 	restore_ahead_done(r);
 	ckpt_reader_free(r->reader);
 	ckpt_tree_done(&r->tree);

@@ -110,7 +110,9 @@ static int births_first(struct building *b, struct err *e)
 
 static int sockets(struct building *b, struct err *e)
 {
-	return restore_sockets_take(b->r, e);
+	int n = restore_sockets_take(b->r, e);
+
+	return n == 0 ? restore_waiting_take(b->r, e) : n;
 }
 
 static int births(struct building *b, struct err *e)

@@ -98,6 +98,7 @@ struct restore {
 	struct ckpt_moved moved;     /* addresses that are others than when it was saved */
 	int netns;                   /* of the VPS, sealed; -EBADF when it has no use for it */
 	int *tcp;                    /* as tree.files: TCP connections, in repair mode */
+	struct ckpt_handshakes *handshakes; /* for those that wait to be accepted; or NULL */
 	bool *paired;                /* as tree.files: it and its other end are in process 1's table already (pairs.h) */
 	bool fills_late;             /* sockets are filled when all is open: something opened late is on its way in one */
 };

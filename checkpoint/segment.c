@@ -4,14 +4,13 @@
 #include "base/macro.h"
 #include "netns/netns.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
-
-#define WINDOW 65535
 
 struct ends {
 	int family;
@@ -51,7 +50,7 @@ static uint32_t sum(const void *data, size_t len, uint32_t start)
 
 	for (size_t i = 0; i + 1 < len; i += 2)
 		start += (uint32_t)(p[i] << 8 | p[i + 1]);
-	return start;
+	return len & 1 ? start + (uint32_t)(p[len - 1] << 8) : start;
 }
 
 static void put_tcp(const struct ckpt_segment *g, const struct ends *e, struct tcphdr *t)
@@ -66,21 +65,21 @@ static void put_tcp(const struct ckpt_segment *g, const struct ends *e, struct t
 			      .ack = 1,
 			      .fin = g->flags & CKPT_SEGMENT_FIN ? 1 : 0,
 			      .rst = g->flags & CKPT_SEGMENT_RST ? 1 : 0,
-			      .window = htons(WINDOW) };
-	s = sum(e->from, e->len, sum(e->to, e->len, IPPROTO_TCP + sizeof(*t)));
-	s = sum(t, sizeof(*t), s);
+			      .window = htons(g->window) };
+	s = sum(e->from, e->len, sum(e->to, e->len, (uint32_t)(IPPROTO_TCP + sizeof(*t) + g->len)));
+	s = sum(g->data, g->len, sum(t, sizeof(*t), s));
 	s = (s >> 16) + (s & 0xffff);
 	t->check = htons((uint16_t) ~(s + (s >> 16)));
 }
 
-static size_t put_ip(const struct ends *e, uint8_t *buf)
+static size_t put_ip(const struct ends *e, size_t len, uint8_t *buf)
 {
 	if (e->family == AF_INET) {
 		struct iphdr ip = { .version = 4,
 				    .ihl = 5,
 				    .ttl = 64,
 				    .protocol = IPPROTO_TCP,
-				    .tot_len = htons(sizeof(ip) + sizeof(struct tcphdr)) };
+				    .tot_len = htons((uint16_t)(sizeof(ip) + len)) };
 
 		memcpy(&ip.saddr, e->from, 4);
 		memcpy(&ip.daddr, e->to, 4);
@@ -90,7 +89,7 @@ static size_t put_ip(const struct ends *e, uint8_t *buf)
 	struct ip6_hdr ip = { 0 };
 
 	ip.ip6_vfc = 0x60;
-	ip.ip6_plen = htons(sizeof(struct tcphdr));
+	ip.ip6_plen = htons((uint16_t)len);
 	ip.ip6_nxt = IPPROTO_TCP;
 	ip.ip6_hlim = 64;
 	memcpy(&ip.ip6_src, e->from, 16);
@@ -104,12 +103,15 @@ int ckpt_segment_send(const struct ckpt_segment *g, struct err *e)
 	struct sockaddr_in to4 = { .sin_family = AF_INET };
 	struct sockaddr_in6 to6 = { .sin6_family = AF_INET6 };
 	uint32_t mark = NETNS_LOCK_MARK;
-	uint8_t packet[64];
+	uint8_t head[CKPT_SEGMENT_HEAD];
+	struct iovec iov[2] = { { head, 0 }, { (void *)(uintptr_t)g->data, g->len } };
+	struct msghdr m = { .msg_iov = iov, .msg_iovlen = g->len ? 2 : 1 };
 	struct tcphdr t;
 	struct ends ends;
 	cleanup_close int fd = -EBADF;
-	size_t len;
 
+	if (g->len > CKPT_SEGMENT_MAX)
+		return err_code(e, -EMSGSIZE, "send a segment of a TCP connection");
 	look(g, &ends);
 	memcpy(&to4.sin_addr, ends.to, 4);
 	memcpy(&to6.sin6_addr, ends.to, 16);
@@ -118,12 +120,12 @@ int ckpt_segment_send(const struct ckpt_segment *g, struct err *e)
 	if (fd < 0)
 		return fd;
 	put_tcp(g, &ends, &t);
-	len = put_ip(&ends, packet);
-	memcpy(packet + len, &t, sizeof(t));
-	len += sizeof(t);
-	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0 ||
-	    sendto(fd, packet, len, 0, ends.family == AF_INET ? (void *)&to4 : (void *)&to6,
-		   ends.family == AF_INET ? sizeof(to4) : sizeof(to6)) < 0)
+	iov[0].iov_len = put_ip(&ends, sizeof(t) + g->len, head);
+	memcpy(head + iov[0].iov_len, &t, sizeof(t));
+	iov[0].iov_len += sizeof(t);
+	m.msg_name = ends.family == AF_INET ? (void *)&to4 : (void *)&to6;
+	m.msg_namelen = ends.family == AF_INET ? sizeof(to4) : sizeof(to6);
+	if (setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0 || sendmsg(fd, &m, 0) < 0)
 		return err_sys(e, "send a segment of a TCP connection");
 	return 0;
 }

@@ -9,7 +9,8 @@
 
 #define LEN_MAX MIB(4) /* of a buffer */
 #define FRAGS_MAX 64u  /* CONFIG_MAX_SKB_FRAGS is up to 45 */
-#define PAGE 4096u
+#define LIST_MAX 4096u  /* buffers in one's list */
+#define LIST_DEPTH 2u
 
 /* Numbers of a structure, a row each. */
 struct field {
@@ -44,7 +45,7 @@ static int read_parts(struct ckpt_kernel *k, uint64_t skb, struct parts *p, stru
 	p->info = p->head + end;
 	if (r == 0)
 		r = read_fields(k, p->info, "skb_shared_info", of_info, ARRAY_SIZE(of_info), e);
-	if (r == 0 && (p->list || p->frags > FRAGS_MAX || p->len > LEN_MAX || p->in_pages > p->len))
+	if (r == 0 && (p->frags > FRAGS_MAX || p->len > LEN_MAX || p->in_pages > p->len))
 		return err_set(e, ERR_UNSUPPORTED, "what is queued in a socket is laid out in a way that is not known");
 	return r;
 }
@@ -66,7 +67,31 @@ static int read_frag(struct ckpt_kernel *k, const struct parts *p, uint64_t frag
 	return r == 0 ? ckpt_kernel_bytes(k, at + off, buf, n, e) : r;
 }
 
-static int read_data(struct ckpt_kernel *k, const struct parts *p, uint8_t *buf, struct err *e)
+static int read_data(struct ckpt_kernel *k, const struct parts *p, unsigned depth, uint8_t *buf, struct err *e);
+
+/* What an interface has put together of several packets is a buffer that has a list of others. */
+static int read_list(struct ckpt_kernel *k, const struct parts *p, unsigned depth, uint8_t *buf, size_t at, struct err *e)
+{
+	uint64_t skb = p->list;
+	struct parts in = { 0 };
+	int r = 0;
+
+	for (unsigned n = 0; r == 0 && skb && n < LIST_MAX && depth < LIST_DEPTH; n++) {
+		r = read_parts(k, skb, &in, e);
+		if (r == 0 && in.len > p->len - at)
+			break;
+		if (r == 0)
+			r = read_data(k, &in, depth + 1, buf + at, e);
+		at += in.len;
+		if (r == 0)
+			r = ckpt_kernel_member(k, skb, "sk_buff", "next", 8, &skb, e);
+	}
+	if (r == 0 && at != p->len)
+		return err_set(e, ERR_UNSUPPORTED, "what is queued in a socket is laid out in a way that is not known");
+	return r;
+}
+
+static int read_data(struct ckpt_kernel *k, const struct parts *p, unsigned depth, uint8_t *buf, struct err *e)
 {
 	size_t at = p->len - p->in_pages, n = 0;
 	uint64_t frags = 0;
@@ -80,9 +105,7 @@ static int read_data(struct ckpt_kernel *k, const struct parts *p, uint8_t *buf,
 		r = ckpt_kernel_size(k, "skb_frag", &size, e);
 	for (uint64_t i = 0; r == 0 && i < p->frags; i++, at += n)
 		r = read_frag(k, p, frags + i * size, buf + at, p->len - at, &n, e);
-	if (r == 0 && at != p->len)
-		return err_set(e, ERR_UNSUPPORTED, "what is queued in a socket is laid out in a way that is not known");
-	return r;
+	return r < 0 ? r : read_list(k, p, depth, buf, at, e);
 }
 
 static int read_one(struct ckpt_kernel *k, uint64_t skb, bool bare, ckpt_skb_fn each, void *arg, struct err *e)
@@ -93,7 +116,7 @@ static int read_one(struct ckpt_kernel *k, uint64_t skb, bool bare, ckpt_skb_fn 
 
 	if (r == 0 && !bare) {
 		buf = malloc(p.len + 1);
-		r = buf ? read_data(k, &p, buf, e) : err_code(e, -ENOMEM, "read what is queued in a socket");
+		r = buf ? read_data(k, &p, 0, buf, e) : err_code(e, -ENOMEM, "read what is queued in a socket");
 	}
 	return r == 0 ? each(&(struct ckpt_skb){ skb, buf, p.len }, arg, e) : r;
 }

@@ -280,7 +280,7 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 	return r;
 }
 
-/* A namespace whose sockets are gone would answer their peers with resets. */
+/* A namespace whose sockets are gone would answer their peers with resets, as it would those that nobody has accepted. */
 static int seal(struct ckpt_dump *d, bool on, struct err *e)
 {
 	cleanup_close int its = -EBADF;
@@ -288,7 +288,9 @@ static int seal(struct ckpt_dump *d, bool on, struct err *e)
 	for (size_t i = 0; i < d->net_lock_count; i++)
 		if (d->net_lock[i].space == 0)
 			its = ckpt_dump_netns(d, e);
-	return its < 0 ? 0 : netns_seal(its, on, e);
+	if (its < 0)
+		return 0;
+	return on ? netns_silence(its, e) : netns_seal(its, false, e);
 }
 
 int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e)

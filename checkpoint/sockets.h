@@ -59,6 +59,11 @@ int ckpt_sock_busy(const struct ckpt_sock *k, const char *why, struct err *e);
 int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e);
 int ckpt_tcp_silence(const struct ckpt_sock *k, bool silent);
 int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
+/* Connections that wait to be accepted: `count` of them by this listener. -EAGAIN, as above, when one cannot be saved or, where
+ * the VPS goes on, not be made again. What an image says of them. (tcp_waiting.c, tcp_waiting_restore.c) */
+#define CKPT_WAITING_MAX 16384 /* of a listener */
+int ckpt_waiting_collect(const struct ckpt_sock *k, uint32_t count, struct err *e);
+bool ckpt_waiting_is_good(const Ckpt__Socket *s);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
 /* What it does no more, as Socket.shutdown has it; *ret is left alone when the kernel tells of nothing. The kernel is asked once
  * for all of a namespace: d->shuts, which is freed with the stop that it is of. (inet_shut.c) */
@@ -115,6 +120,12 @@ Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, siz
 /* By the engine, which holds the network still meanwhile: the contents of TCP connections. */
 struct restore;
 int restore_sockets_take(struct restore *r, struct err *e);
+/* The same of those that wait to be accepted; before that, whether there are some that this host cannot make. */
+int restore_waiting_check(struct restore *r, struct err *e);
+int restore_waiting_take(struct restore *r, struct err *e);
+/* It is of an address that is another VPS's now, or nobody's. */
+struct ProtobufCBinaryData;
+bool restore_is_orphan(const struct restore *r, const struct ProtobufCBinaryData *name);
 /* Frames reach them from now on, so it comes before the links are let go: what is dropped after a switch has
  * learned where the VPS is, is lost. Nothing has been said to a peer when it fails. */
 int restore_sockets_unseal(struct restore *r, struct err *e);

@@ -100,6 +100,8 @@ static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t
 			return bad("an address", id, e);
 		if (!ckpt_sockopts_are_good(s) || !ckpt_md5_is_good(s))
 			return bad("an option", id, e);
+		if (!ckpt_waiting_is_good(s))
+			return bad("a connection that waits", id, e);
 		return is_good(t, f) ? 0 : bad("a socket", id, e);
 	}
 	return bad("a socket", id, e);
@@ -111,6 +113,14 @@ static bool is_socket(uint32_t kind)
 		if (families[i].kind == kind)
 			return true;
 	return false;
+}
+
+/* Of connections that wait, one after the other. */
+static bool is_queue(const Ckpt__Socket *s, const Ckpt__SocketData *before, const Ckpt__SocketData *q)
+{
+	if (!s->n_waiting)
+		return q->queue <= 1;
+	return q->queue < s->n_waiting && (!before || before->file != q->file || before->queue <= q->queue);
 }
 
 int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
@@ -134,7 +144,7 @@ int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
 		    (q->sender && (q->sender->pid > 4194304 || q->sender->n_groups)))
 			return bad("what is queued", q->file, e);
 		if (q->file < last || q->file == 0 || q->file > t->file_count ||
-		    !t->files[q->file - 1]->socket || q->queue > 1)
+		    !t->files[q->file - 1]->socket || !is_queue(t->files[q->file - 1]->socket, i ? t->queues[i - 1] : NULL, q))
 			return bad("what is queued", q->file, e);
 		if (is_datagram(t->files[q->file - 1]->socket) && !ckpt_datagram_is_good(t->files[q->file - 1]->socket, q))
 			return bad("what is queued", q->file, e);

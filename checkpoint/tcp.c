@@ -199,7 +199,7 @@ static int was_connected(const struct ckpt_sock *k)
 	return k->s->shutdown;
 }
 
-static int check(const struct ckpt_sock *k, const struct tcp_info *info, struct err *e)
+static int check(const struct ckpt_sock *k, struct err *e)
 {
 	char ulp[16] = { 0 };
 	socklen_t len = sizeof(ulp);
@@ -214,8 +214,6 @@ static int check(const struct ckpt_sock *k, const struct tcp_info *info, struct 
 		return ckpt_sock_refuse(k, "that the kernel encrypts (ULP)", e);
 	if (k->s->state == TCP_SYN_RECV)
 		return ckpt_sock_busy(k, "in the middle of its handshake", e);
-	if (k->s->state == TCP_LISTEN && info->tcpi_unacked)
-		return ckpt_sock_busy(k, "with connections that were not accepted", e);
 	if (k->s->state != TCP_LISTEN && !ckpt_socket_is_multipath(k->s) && has_urgent(k->fd))
 		return ckpt_sock_refuse(k, "with urgent data in it", e);
 	return 0;
@@ -229,7 +227,7 @@ int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e)
 	if (r < 0)
 		return err_code(e, r, "look at a TCP socket");
 	k->s->state = (uint32_t)r;
-	r = check(k, &info, e);
+	r = check(k, e);
 	if (r == 0)
 		r = ckpt_sock_names(k, e);
 	if (r == 0)
@@ -238,7 +236,7 @@ int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e)
 		return r;
 	if (k->s->state == TCP_LISTEN) {
 		k->s->backlog = info.tcpi_sacked;
-		return 0;
+		return info.tcpi_unacked ? ckpt_waiting_collect(k, info.tcpi_unacked, e) : 0;
 	}
 	if (k->s->state == TCP_CLOSE && !was_connected(k))
 		return 0;

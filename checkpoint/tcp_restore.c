@@ -263,6 +263,7 @@ static int say(const struct restore *r, uint32_t id, unsigned flags, uint32_t ac
 				  .from = &peer,
 				  .flags = flags,
 				  .ack = ack,
+				  .window = UINT16_MAX,
 				  .seq = s->tcp->receive_seq + (uint32_t)queued(&r->tree, id, 0) };
 
 	if (g.netns < 0)
@@ -361,15 +362,14 @@ int restore_sockets_take(struct restore *r, struct err *e)
 	return n;
 }
 
-/* It is of an address that is another VPS's now, or nobody's. */
-static bool is_orphan(const struct restore *r, const Ckpt__Socket *s)
+bool restore_is_orphan(const struct restore *r, const ProtobufCBinaryData *name)
 {
-	const struct sockaddr_in6 *in6 = (const void *)s->name.data;
-	const struct sockaddr_in *in = (const void *)s->name.data;
+	const struct sockaddr_in6 *in6 = (const void *)name->data;
+	const struct sockaddr_in *in = (const void *)name->data;
 
-	if (s->name.len < (s->family == AF_INET ? sizeof(*in) : sizeof(*in6)))
+	if (name->len < sizeof(*in) || (in->sin_family != AF_INET && name->len < sizeof(*in6)))
 		return false;
-	if (s->family == AF_INET)
+	if (in->sin_family == AF_INET)
 		return ckpt_given_has(&r->moved.gone, &in->sin_addr, 4);
 	if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
 		return ckpt_given_has(&r->moved.gone, &in6->sin6_addr.s6_addr[12], 4);
@@ -403,7 +403,7 @@ static void go_on(struct restore *r, int fd, uint32_t id)
 	size_t out = queued(&r->tree, id, 1);
 	struct err ignored;
 
-	if (is_orphan(r, s)) {
+	if (restore_is_orphan(r, &s->name)) {
 		abandon(fd);
 		return;
 	}

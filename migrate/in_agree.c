@@ -5,6 +5,7 @@
 
 #include "base/macro.h"
 #include "base/parse.h"
+#include "checkpoint/handshake.h"
 
 #include <sys/statvfs.h>
 
@@ -37,7 +38,8 @@ bool mig_in_has_template(const struct mig_in *i)
 
 static int answer(struct mig_in *i, bool template, struct err *e)
 {
-	json_t *j = json_pack("{s:O, s:b}", "obstacles", i->obstacles, "template", template);
+	json_t *j = json_pack("{s:O, s:b, s:b}", "obstacles", i->obstacles, "template", template, "waiting",
+			      i->offer.live && ckpt_handshakes_known());
 	int r = mig_send_json(i->channel, MIG_ANSWER, j, e);
 
 	return r < 0 ? r : mig_flush(i->channel, e);

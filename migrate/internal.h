@@ -2,6 +2,7 @@
 #ifndef MIGRATE_INTERNAL_H
 #define MIGRATE_INTERNAL_H
 
+#include "checkpoint/dump.h"
 #include "migrate/move.h"
 #include "migrate/pump.h"
 #include "netns/hold.h"
@@ -22,6 +23,7 @@ struct mig_sending {
 	enum mig_type type; /* of the records under way */
 	struct mig_status status;
 	bool template;      /* the destination wants it */
+	enum ckpt_waiting waiting; /* whether it can make connections again that wait to be accepted */
 	bool dry_run;
 	int dir;            /* lib/vps/NAME */
 	int upper;

@@ -221,7 +221,7 @@ static int send_image(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
-				       .paused = v->paused, .stopped = on_stopped, .stopped_arg = s };
+				       .paused = v->paused, .waiting = s->waiting, .stopped = on_stopped, .stopped_arg = s };
 	struct ckpt_dump_result res;
 	struct err ignored;
 	int r = -EOPNOTSUPP;

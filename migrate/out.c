@@ -81,6 +81,8 @@ static int take_answer(struct mig_sending *s, json_t *answer, struct err *e)
 	size_t i;
 
 	s->template = json_is_true(json_object_get(answer, "template"));
+	/* A peer that is older does not tell. */
+	s->waiting = json_is_true(json_object_get(answer, "waiting")) ? CKPT_WAITING_CAN : CKPT_WAITING_CANNOT;
 	json_array_foreach(list, i, item)
 		if (i < 64 && json_is_string(item) && str_is_printable(json_string_value(item)))
 			json_array_append(s->o->obstacles, item);

@@ -23,7 +23,6 @@ static int put_rules(struct nl *n, const char *table, struct err *e)
 	r = nft_rule_add(n, NFPROTO_INET, table, "in", "mark =0x76737076 accept", 0);
 	if (r == 0)
 		r = nft_rule_add(n, NFPROTO_INET, table, "in", "drop", 0);
-	nft_end(n);
 	return r < 0 ? err_code(e, r, "compile the rules of the lock") : 0;
 }
 
@@ -40,12 +39,23 @@ int netns_lock(int netns_fd, struct err *e)
 	nft_begin(&n);
 	nft_table_add_owned(&n, NFPROTO_INET, table);
 	r = put_rules(&n, table, e);
+	nft_end(&n);
 	if (r == 0)
 		r = nl_talk(&n, "the lock", NULL, NULL, e);
 	return r < 0 ? r : TAKE_FD(n.fd);
 }
 
-int netns_seal(int netns_fd, bool on, struct err *e)
+/* What the kernel would say in their stead of connections that end. */
+static int put_silence(struct nl *n, const char *table, struct err *e)
+{
+	int r;
+
+	nft_chain_add(n, NFPROTO_INET, table, "out", "filter", NF_INET_LOCAL_OUT, PRIORITY);
+	r = nft_rule_add(n, NFPROTO_INET, table, "out", "l4proto =06 drop", 0); /* IPPROTO_TCP */
+	return r < 0 ? err_code(e, r, "compile the rules of the lock") : 0;
+}
+
+static int seal(int netns_fd, bool on, bool silent, struct err *e)
 {
 	static const char table[] = NETNS_LOCK_PREFIX "seal";
 	cleanup_nl struct nl n = NL_INIT;
@@ -57,6 +67,9 @@ int netns_seal(int netns_fd, bool on, struct err *e)
 	if (on) {
 		nft_table_add(&n, NFPROTO_INET, table);
 		r = put_rules(&n, table, e);
+		if (r == 0 && silent)
+			r = put_silence(&n, table, e);
+		nft_end(&n);
 	} else {
 		nft_table_del(&n, NFPROTO_INET, table);
 		nl_ignore(&n, ENOENT);
@@ -68,4 +81,14 @@ int netns_seal(int netns_fd, bool on, struct err *e)
 	if (!on)
 		fd_close_later(&n.fd);
 	return r;
+}
+
+int netns_seal(int netns_fd, bool on, struct err *e)
+{
+	return seal(netns_fd, on, false, e);
+}
+
+int netns_silence(int netns_fd, struct err *e)
+{
+	return seal(netns_fd, true, true, e);
 }

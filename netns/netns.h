@@ -51,7 +51,12 @@ int netns_lock(int netns_fd, struct err *e);
  * being made or goes away, so that it never answers a peer that nobody of that name listens to. Idempotent.
  */
 int netns_seal(int netns_fd, bool on, struct err *e);
+/* And nothing is said by TCP, for one whose sockets end without a word to their peers: those that waited to be accepted would
+ * be reset. It goes with the seal. */
+int netns_silence(int netns_fd, struct err *e);
 
+/* `fn` is called by this thread in the namespace behind `netns_fd`; the caller is back in its own. Returns what it does. */
+int netns_inside(int netns_fd, int (*fn)(void *arg, struct err *e), void *arg, struct err *e);
 /* A socket of the namespace behind `netns_fd`, close-on-exec; the caller is back in its own. */
 int netns_socket(int netns_fd, int family, int type, int protocol, struct err *e);
 

@@ -21,6 +21,7 @@ teardown() {
 	hosts_unfault
 	on a vps_clean
 	on b vps_clean
+	[ -z "${lacking-}" ] || on b daemon_stop
 }
 
 make_echo() {
@@ -58,6 +59,39 @@ client_end() {
 	assert_only_on a web1
 	client_end 192.0.2.10 "$v4"
 	client_end 2001:db8:5::10 "$v6"
+}
+
+# A server that is busy for seconds, as one that is stopped.
+make_busy() {
+	vps create web1 init='/bin/busybox sh -c "nc -ll -p 7000 -e /bin/cat & echo $! >/server; while :; do sleep 1; done"' \
+		net=name=eth0,mode=bridge,parent=br0,ip=192.0.2.10/24,ip=2001:db8:5::10/64
+	vps start web1
+	nsenter --net="$CLIENT" ip neigh flush dev up0
+	wait_until 20 vps exec web1 -- sh -c "netstat -ltn | grep -q :7000"
+	vps exec web1 -- sh -c 'kill -STOP $(cat /server)'
+}
+
+@test "connections that nobody has accepted yet go on, with what they have said" {
+	make_busy
+	client_begin 192.0.2.10 waiters.py
+	succeeds vps migrate -e "$RSH" web1 host-b
+	assert_only_on b web1
+	succeeds on b vps migrate -e "$RSH" web1 host-a
+	assert_only_on a web1
+	vps exec web1 -- sh -c 'kill -CONT $(cat /server)'
+	client_end 192.0.2.10 "$client_pid"
+}
+
+@test "where connections that wait cannot be made again they must be accepted first" {
+	make_busy
+	client_begin 2001:db8:5::10 waiters.py
+	lacking=1
+	on b daemon_stop
+	VPS_WITHOUT=handshakes on b vps list
+	fails_like 11 "with connections that were not accepted" vps migrate -e "$RSH" web1 host-b
+	assert_only_on a web1
+	vps exec web1 -- sh -c 'kill -CONT $(cat /server)'
+	client_end 2001:db8:5::10 "$client_pid"
 }
 
 # An interface of each host on the wire, for macvlans.

@@ -99,4 +99,6 @@ TEST(a_seal_stays_until_it_is_taken_off)
 	ok(netns_seal(ns, false, &e) == 0, "the seal is off");
 	ok(arrives(ns, 0), "what is sent arrives");
 	ok(netns_seal(ns, false, &e) == 0, "the seal is off");
+	ok(netns_silence(ns, &e) == 0 && !arrives(ns, 0), "nothing arrives, and nothing is said");
+	ok(netns_seal(ns, false, &e) == 0 && arrives(ns, 0), "the seal is off, with all that belongs to it");
 }
