@@ -11,6 +11,7 @@
 #include "checkpoint/check.h"
 #include "checkpoint/drain.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/optwatch.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/lookout.h"
@@ -99,6 +100,8 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_copy_done(&d->copy);
 	ckpt_copy_done(&d->heritage);
 	ckpt_ghosts_done(d);
+	ckpt_optwatch_done(d);
+	ckpt_alike_free(d->alike);
 	ckpt_areas_done(d);
 	ckpt_uring_left_done(&d->left);
 	ckpt_uring_waits_done(&d->waits);
@@ -186,6 +189,8 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 		ckpt_ahead_look(&d->ahead, d->proc, pids, n);
 	if (r == 0)
 		r = ckpt_network_prepare(d, pids, n, e);
+	if (r == 0)
+		ckpt_optwatch_look(d, pids, n);
 	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }

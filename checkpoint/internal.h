@@ -85,6 +85,8 @@ struct ckpt_dump {
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_shuts *shuts; /* UDP sockets that are shut down (inet_shut.c); NULL until one is looked at */
+	struct ckpt_alike *alike; /* options that connections have in common (alike.h) */
+	struct ckpt_optwatch *optwatch; /* options that were read ahead (optwatch.h); NULL */
 	struct ckpt_unix_table *unixes; /* unix sockets (unix_diag.c), likewise */
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */

@@ -98,8 +98,8 @@ int ckpt_rings_make(const struct ckpt_opening *o, int fd, uint32_t id, struct er
 #define CKPT_AREA_SOCKET UINT32_MAX /* as Area.memfd_file */
 int ckpt_ring_areas_resolve(struct ckpt_dump *d, struct err *e);
 
-/* What an image says of them holds together. (tree.c) */
-int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e);
+/* What an image says of them holds together; what they have in common is given to each. */
+int ckpt_sockets_check(struct ckpt_tree *t, struct err *e);
 
 /* dup3(2) to the place of file i + 1, and its owner. */
 int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e);

@@ -10,6 +10,7 @@
 #include "checkpoint/guard.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/optwatch.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/sockopt.h"
 
@@ -150,13 +151,16 @@ static int agreed(const struct ckpt_sock *k, const struct tcp_info *info, Ckpt__
 }
 
 /* What is urgent is not to be had again with its mark. With SO_OOBINLINE it is not received apart, and only told of. */
-static bool has_urgent(int fd)
+static bool has_urgent(const struct ckpt_sock *k)
 {
-	struct pollfd p = { fd, POLLPRI, 0 };
+	struct pollfd p = { k->fd, POLLPRI, 0 };
 	char c;
-	ssize_t n = recv(fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n;
 
-	return n > 0 || (n < 0 && errno == EAGAIN) || (poll(&p, 1, 0) > 0 && (p.revents & POLLPRI));
+	if (ckpt_sockopt_number(k->s, SOL_SOCKET, SO_OOBINLINE))
+		return poll(&p, 1, 0) > 0 && (p.revents & POLLPRI);
+	n = recv(k->fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT);
+	return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
 static int repair(const struct ckpt_sock *k, const struct tcp_info *info, struct err *e)
@@ -216,9 +220,26 @@ static int check(const struct ckpt_sock *k, const struct tcp_info *info, struct 
 		return ckpt_sock_busy(k, "in the middle of its handshake", e);
 	if (k->s->state == TCP_LISTEN && info->tcpi_unacked)
 		return ckpt_sock_busy(k, "with connections that were not accepted", e);
-	if (k->s->state != TCP_LISTEN && !ckpt_socket_is_multipath(k->s) && has_urgent(k->fd))
-		return ckpt_sock_refuse(k, "with urgent data in it", e);
 	return 0;
+}
+
+/* Of a connection most were read ahead. */
+static int collect_options(const struct ckpt_sock *k, struct err *e)
+{
+	struct ckpt_arena *a = ckpt_dump_arena(k->d);
+	struct ckpt_alike_list *known;
+	size_t own;
+	int r;
+
+	if (k->s->state != TCP_ESTABLISHED || ckpt_socket_is_multipath(k->s))
+		return ckpt_sockopts_collect(a, k->fd, k->s, e);
+	known = ckpt_optwatch_get(k->d, k->fd);
+	r = ckpt_sockopts_collect_own(a, k->fd, k->s, e);
+	if (r < 0 || known)
+		return r < 0 ? r : ckpt_alike_take(&k->d->tree, k->s, known, e);
+	own = k->s->n_option;
+	r = ckpt_sockopts_collect_rest(a, k->fd, k->s, e);
+	return r < 0 ? r : ckpt_alike_share(&k->d->tree, &k->d->alike, k->s, own, e);
 }
 
 int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e)
@@ -233,7 +254,9 @@ int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e)
 	if (r == 0)
 		r = ckpt_sock_names(k, e);
 	if (r == 0)
-		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
+		r = collect_options(k, e);
+	if (r == 0 && k->s->state != TCP_LISTEN && !ckpt_socket_is_multipath(k->s) && has_urgent(k))
+		r = ckpt_sock_refuse(k, "with urgent data in it", e);
 	if (r < 0)
 		return r;
 	if (k->s->state == TCP_LISTEN) {
