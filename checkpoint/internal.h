@@ -99,6 +99,8 @@ struct ckpt_dump {
 		int fd;         /* netns_lock() */
 	} net_lock[256];
 	size_t net_lock_count;
+	uint64_t socks_cookie;  /* of the network namespace in which a socket was seen last (spaces.c); 0: none was */
+	uint32_t socks_space;   /* which is that, as File.space */
 	pid_t socks_of;         /* whose socket was taken last (sockets.c) */
 	int socks_pidfd;
 	pid_t init;  /* the host's number of process 1's first thread that lives */

@@ -32,6 +32,8 @@ int ckpt_socket_dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *o
 int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
 /* Its domain, or -1 for what is no socket. */
 int ckpt_socket_family(const struct ckpt_fd *f);
+/* enum ckpt_file_kind of a socket, by its domain. */
+uint32_t ckpt_socket_kind(const struct ckpt_fd *f);
 bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
 /* And which of these is for multipath TCP (RFC 8684). */
 bool ckpt_socket_is_multipath(const Ckpt__Socket *s);

@@ -2,8 +2,10 @@
 
 /*
  * Many connections, nearly all alike: each is as it was all the same. Some have options of their own, some have
- * something in their queues, and every one leads to its own other end.
+ * something in their queues, and every one leads to its own other end. Who is told "late" changes options of some, closes
+ * some, and has new ones.
  */
+#include "tests/checkpoint/busy.h"
 #include "tests/checkpoint/guest.h"
 
 #include <arpa/inet.h>
@@ -80,23 +82,50 @@ static void differ(int i)
 	}
 }
 
+static const struct sockaddr_in at = { AF_INET, 0x591b /* 7001 */, { 0x0100007f /* 127.0.0.1 */ }, { 0 } };
+
+static void connect_one(int i)
+{
+	far[i] = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(connect(far[i], (const void *)&at, sizeof(at)) == 0);
+	near[i] = accept(listener, NULL, NULL);
+	CHECK(near[i] >= 0);
+}
+
 static void connect_all(void)
 {
-	struct sockaddr_in a = { AF_INET, htons(7001), { htonl(INADDR_LOOPBACK) }, { 0 } };
 	struct rlimit lim;
 
 	CHECK(getrlimit(RLIMIT_NOFILE, &lim) == 0);
 	lim.rlim_cur = lim.rlim_max;
 	CHECK(setrlimit(RLIMIT_NOFILE, &lim) == 0);
 	listener = socket(AF_INET, SOCK_STREAM, 0);
-	CHECK(bind(listener, (void *)&a, sizeof(a)) == 0 && listen(listener, 16) == 0);
+	CHECK(bind(listener, (const void *)&at, sizeof(at)) == 0 && listen(listener, 16) == 0);
 	for (int i = 0; i < PAIRS; i++) {
-		far[i] = socket(AF_INET, SOCK_STREAM, 0);
-		CHECK(connect(far[i], (void *)&a, sizeof(a)) == 0);
-		near[i] = accept(listener, NULL, NULL);
-		CHECK(near[i] >= 0);
+		connect_one(i);
 		differ(i);
 	}
+}
+
+/* After all were looked at: of one that was usual, of one that was not, back to what is usual; and others at old places. */
+static void change(void)
+{
+	set(20, SOL_TCP, TCP_KEEPCNT, 3);
+	set(28, SOL_IP, IP_TOS, 0x10);
+	set(14, SOL_IP, IP_TOS, 0);
+	set(22, SOL_TCP, TCP_NODELAY, 0);
+	set(23, SOL_SOCKET, SO_OOBINLINE, 1);
+	for (int i = 200; i < 206; i++) {
+		close(near[i]);
+		close(far[i]);
+		connect_one(i);
+		if (i % 2)
+			set(i, SOL_TCP, TCP_KEEPINTVL, i);
+		if (i % 3 == 0)
+			CHECK(send(far[i], &i, sizeof(i), 0) == sizeof(i));
+	}
+	for (int i = 0; i < PAIRS; i++)
+		look(i, was[i]);
 }
 
 static void verify(int i)
@@ -119,12 +148,17 @@ static void verify(int i)
 
 int main(void)
 {
+	be_busy();
 	connect_all();
 	for (int i = 0; i < PAIRS; i += 3)
 		CHECK(send(far[i], &i, sizeof(i), 0) == sizeof(i));
 	for (int i = 0; i < PAIRS; i++)
 		look(i, was[i]);
-	wait_for_restore();
+	dprintf(1, "ready\n");
+	for (wait_for_line(); strcmp(guest_line, "late") == 0; wait_for_line()) {
+		change();
+		dprintf(1, "changed\n");
+	}
 	for (int i = 0; i < PAIRS; i++)
 		verify(i);
 	return done();
