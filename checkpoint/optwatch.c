@@ -255,26 +255,6 @@ static void *run(void *arg)
 	return NULL;
 }
 
-/* Those of process 1's network; a look at each socket would be dearer. */
-static bool are_few(pid_t init)
-{
-	static const char *const files[] = { "sockstat", "sockstat6" };
-	unsigned long sum = 0;
-
-	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
-		cleanup_free char *text = NULL;
-		char path[64];
-		const char *at;
-
-		snprintf(path, sizeof(path), "/proc/%d/net/%s", (int)init, files[i]);
-		if (fd_read_file_at(AT_FDCWD, path, 4096, &text, NULL) < 0)
-			continue;
-		at = strstr(text, i ? "TCP6: inuse " : "TCP: inuse ");
-		sum += at ? strtoul(at + (i ? 12 : 11), NULL, 10) : 0;
-	}
-	return sum < FEW;
-}
-
 /* By a thread that can be ended: the VPS may make us wait for as long as it likes (is_plain()). */
 static void look_by_thread(struct ckpt_optwatch *w)
 {
@@ -293,7 +273,8 @@ static void look_by_thread(struct ckpt_optwatch *w)
 
 void ckpt_optwatch_look(struct ckpt_dump *d, const pid_t *pids, size_t n)
 {
-	struct ckpt_optwatch *w = are_few(d->init) ? NULL : calloc(1, sizeof(*w));
+	/* A look at each socket would be dearer. */
+	struct ckpt_optwatch *w = ckpt_tcp_count(d->init) < FEW ? NULL : calloc(1, sizeof(*w));
 
 	if (!w)
 		return;

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 
 #define QUEUE_MAX MIB(64)
+#define FEW 16384   /* bytes: what is read beside them takes more memory */
 #define SPARE 65536 /* the head of the first unacknowledged segment may have been acknowledged */
 
 static int set_int(int fd, int name, int v)
@@ -48,13 +49,16 @@ int ckpt_tcp_state(int fd, struct ckpt_tcp_info *ret)
 	return info.i.tcpi_state;
 }
 
-static int keep(const struct ckpt_sock *k, uint32_t queue, const uint8_t *data, size_t len)
+/* In the tree's memory already. */
+static int keep(const struct ckpt_sock *k, uint32_t queue, uint8_t *data, size_t len)
 {
 	for (size_t at = 0; at < len; at += CKPT_SOCKET_PIECE) {
-		size_t n = len - at < CKPT_SOCKET_PIECE ? len - at : CKPT_SOCKET_PIECE;
+		Ckpt__SocketData *q = ckpt_sock_queue(k, queue, NULL, 0);
 
-		if (!ckpt_sock_queue(k, queue, data + at, n))
+		if (!q)
 			return -ENOMEM;
+		q->data.data = data + at;
+		q->data.len = len - at < CKPT_SOCKET_PIECE ? len - at : CKPT_SOCKET_PIECE;
 	}
 	return 0;
 }
@@ -63,20 +67,25 @@ static int keep(const struct ckpt_sock *k, uint32_t queue, const uint8_t *data, 
 static int peek(const struct ckpt_sock *k, uint32_t queue, size_t len)
 {
 	size_t room = len + (queue ? SPARE : 0);
-	cleanup_free uint8_t *buf = NULL;
+	uint8_t few[FEW + SPARE], *buf;
 	ssize_t n;
 
 	if (len == 0)
 		return 0;
 	if (len > QUEUE_MAX)
 		return -EFBIG;
-	buf = malloc(room);
+	buf = len <= FEW ? few : ckpt_alloc(ckpt_dump_arena(k->d), room);
 	if (!buf)
 		return -ENOMEM;
 	n = recv(k->fd, buf, room, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		return -errno;
-	return n < (ssize_t)len ? -EIO : keep(k, queue, buf + n - len, len);
+	if (n < (ssize_t)len)
+		return -EIO;
+	buf += (size_t)n - len;
+	if (len <= FEW)
+		buf = ckpt_memdup(ckpt_dump_arena(k->d), buf, len);
+	return buf ? keep(k, queue, buf, len) : -ENOMEM;
 }
 
 static bool has_received_fin(int state)

@@ -4,8 +4,9 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* What the C library's has not got yet (linux/tcp.h, which is not to be had beside it). */
 struct ckpt_tcp_info {
@@ -17,5 +18,9 @@ struct ckpt_tcp_info {
 
 /* TCP_*, or a negative errno value; `ret` may be NULL. */
 int ckpt_tcp_state(int fd, struct ckpt_tcp_info *ret);
+
+/* In process 1's network, now: sockets of TCP, and bytes in their queues. (tcp_ahead.c) */
+unsigned long ckpt_tcp_count(pid_t init);
+size_t ckpt_tcp_queued(pid_t init);
 
 #endif
