@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#define MANY MIB(4) /* bytes, that are found faster in huge pages */
 #define CHUNK KIB(128) /* malloc(3) takes a new mapping: memory from its heap it would clear, and touch all of it */
 
 struct ckpt_chunk {
@@ -31,6 +33,9 @@ int ckpt_arena_reserve(struct ckpt_arena *a, size_t size)
 {
 	struct ckpt_chunk *c = malloc(sizeof(*c) + size);
 
+	if (c && size >= MANY)
+		madvise((void *)(((uintptr_t)c + CKPT_PAGE - 1) & ~(uintptr_t)(CKPT_PAGE - 1)),
+			(size - CKPT_PAGE) & ~(size_t)(CKPT_PAGE - 1), MADV_HUGEPAGE);
 	if (c)
 		explicit_bzero(c, sizeof(*c) + size); /* not calloc(3), which leaves it to the kernel */
 	return add_chunk(a, c, size);

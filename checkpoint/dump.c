@@ -11,10 +11,12 @@
 #include "checkpoint/check.h"
 #include "checkpoint/drain.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/optwatch.h"
 #include "checkpoint/kernel.h"
 #include "checkpoint/locked.h"
 #include "checkpoint/lookout.h"
 #include "checkpoint/sockets.h"
+#include "checkpoint/tcp.h"
 #include "checkpoint/unix.h"
 #include "checkpoint/waits.h"
 #include "checkpoint/times.h"
@@ -30,6 +32,9 @@
 #define HOLD_TIMEOUT_US 10000000 /* on a machine that stalls: they are stopped already */
 #define ARENA_BASE KIB(256)
 #define ARENA_OF_PROCESS KIB(32)
+#define ARENA_OF_CONNECTION KIB(3)
+#define CONNECTIONS_MOST 65536ul
+#define ARENA_OF_TCP_MOST MIB(256)
 
 struct ckpt_arena *ckpt_dump_arena(struct ckpt_dump *d)
 {
@@ -99,6 +104,8 @@ static void dump_free(struct ckpt_dump *d)
 	ckpt_copy_done(&d->copy);
 	ckpt_copy_done(&d->heritage);
 	ckpt_ghosts_done(d);
+	ckpt_optwatch_done(d);
+	ckpt_alike_free(d->alike);
 	ckpt_areas_done(d);
 	ckpt_uring_left_done(&d->left);
 	ckpt_uring_waits_done(&d->waits);
@@ -163,6 +170,17 @@ static struct ckpt_dump *dump_new(const struct cgroup *c, pid_t init, const stru
 	return d;
 }
 
+/* A dump of full queues is above all their memory: each page of it that the kernel has to find takes as long as it takes to
+ * fill it. */
+static size_t arena_of_tcp(const struct ckpt_dump *d)
+{
+	unsigned long count = ckpt_tcp_count(d->init);
+	size_t queued = count ? ckpt_tcp_queued(d->init) : 0;
+	size_t size = (count < CONNECTIONS_MOST ? count : CONNECTIONS_MOST) * ARENA_OF_CONNECTION + queued + queued / 8;
+
+	return size < ARENA_OF_TCP_MOST ? size : ARENA_OF_TCP_MOST;
+}
+
 /* What takes long and need not be known exactly yet. */
 static int look_ahead(struct ckpt_dump *d, struct err *e)
 {
@@ -176,7 +194,7 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	/* Rounds have met them: what this takes here, more would be written to meanwhile. */
 	for (size_t i = 0; r == 0 && !d->precopy && i < n; i++)
 		ckpt_warm(pids[i]);
-	if (r == 0 && ckpt_arena_reserve(&d->tree.arena, ARENA_BASE + n * ARENA_OF_PROCESS) < 0)
+	if (r == 0 && ckpt_arena_reserve(&d->tree.arena, ARENA_BASE + n * ARENA_OF_PROCESS + arena_of_tcp(d)) < 0)
 		r = err_code(e, -ENOMEM, "save the VPS");
 	for (size_t i = 0; r == 0 && i < n; i++)
 		if (ckpt_flags_read(&d->flags, proc_live_tid(pids[i])) < 0)
@@ -187,6 +205,8 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 		ckpt_ahead_look(&d->ahead, d->proc, d->init, pids, n);
 	if (r == 0)
 		r = ckpt_network_prepare(d, pids, n, e);
+	if (r == 0)
+		ckpt_optwatch_look(d, pids, n);
 	ckpt_vdso_digest(vdso); /* which is known from then on */
 	return r;
 }

@@ -6,6 +6,7 @@
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/sockets.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -119,12 +120,16 @@ static struct ckpt_seen *enter(struct ckpt_dump *d, const struct ckpt_fd *f)
 	return fresh && tsearch(fresh, &d->files.root, compare) ? fresh : NULL;
 }
 
-/* By our own fd, whose number is mostly the same, so that the kernel has its entry in /proc. */
+/* By our own fd, whose number is mostly the same, so that the kernel has its entry in /proc. Of a socket it is known. */
 static int read_link(struct ckpt_fd *f, struct err *e)
 {
 	char path[64];
 	ssize_t n;
 
+	if (S_ISSOCK(f->st.st_mode) && !(f->flags & O_PATH)) {
+		snprintf(f->link, sizeof(f->link), "socket:[%llu]", (unsigned long long)f->st.st_ino);
+		return 0;
+	}
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), f->own);
 	n = readlink(path, f->link, sizeof(f->link) - 1);
 	if (n < 0 && errno == ENAMETOOLONG)
@@ -153,6 +158,8 @@ static uint32_t find_kind(const struct ckpt_fd *f)
 {
 	if (f->flags & O_PATH) /* whatever it is: only its place matters */
 		return f->link[0] != '/' ? 0 : ckpt_kind_virtual.is(f) ? CKPT_FILE_VIRTUAL : CKPT_FILE_REGULAR;
+	if (S_ISSOCK(f->st.st_mode))
+		return ckpt_socket_kind(f);
 	for (uint32_t k = CKPT_FILE_KIND_COUNT - 1; k > 0; k--)
 		if (ckpt_kinds[k] && ckpt_kinds[k]->is(f))
 			return k;

@@ -34,7 +34,8 @@ static int leave(int fd, int reuse)
 
 	if (setsockopt(fd, SOL_TCP, TCP_REPAIR, &off, sizeof(off)) < 0)
 		return -errno;
-	return setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0 ? -errno : 0;
+	/* It is off by now (tcp_setsockopt() in the kernel). */
+	return reuse && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0 ? -errno : 0;
 }
 
 static void freeze(const struct ckpt_guard *g)

@@ -87,6 +87,8 @@ struct ckpt_dump {
 	struct ckpt_network *network; /* what it has, collected by a thread; NULL */
 	struct ckpt_guard *guard;     /* likewise */
 	struct ckpt_shuts *shuts; /* UDP sockets that are shut down (inet_shut.c); NULL until one is looked at */
+	struct ckpt_alike *alike; /* options that connections have in common (alike.h) */
+	struct ckpt_optwatch *optwatch; /* options that were read ahead (optwatch.h); NULL */
 	struct ckpt_unix_table *unixes; /* unix sockets (unix_diag.c), likewise */
 	struct ckpt_kernel *kernel; /* NULL until something asks it */
 	bool urings;            /* somebody has an io_uring */
@@ -99,6 +101,8 @@ struct ckpt_dump {
 		int fd;         /* netns_lock() */
 	} net_lock[256];
 	size_t net_lock_count;
+	uint64_t socks_cookie;  /* of the network namespace in which a socket was seen last (spaces.c); 0: none was */
+	uint32_t socks_space;   /* which is that, as File.space */
 	pid_t socks_of;         /* whose socket was taken last (sockets.c) */
 	int socks_pidfd;
 	pid_t init;  /* the host's number of process 1's first thread that lives */

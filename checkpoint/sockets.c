@@ -33,6 +33,18 @@ int ckpt_socket_family(const struct ckpt_fd *f)
 	return domain;
 }
 
+uint32_t ckpt_socket_kind(const struct ckpt_fd *f)
+{
+	switch (ckpt_socket_family(f)) {
+	case AF_UNIX: return CKPT_FILE_UNIX;
+	case AF_INET:
+	case AF_INET6: return CKPT_FILE_INET;
+	case AF_NETLINK: return CKPT_FILE_NETLINK;
+	case AF_PACKET: return CKPT_FILE_PACKET;
+	default: return CKPT_FILE_FOREIGN;
+	}
+}
+
 bool ckpt_socket_is_tcp(const Ckpt__Socket *s)
 {
 	return (s->family == AF_INET || s->family == AF_INET6) && s->type == SOCK_STREAM;

@@ -32,6 +32,8 @@ int ckpt_socket_dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *o
 int ckpt_socket_open(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
 /* Its domain, or -1 for what is no socket. */
 int ckpt_socket_family(const struct ckpt_fd *f);
+/* enum ckpt_file_kind of a socket, by its domain. */
+uint32_t ckpt_socket_kind(const struct ckpt_fd *f);
 bool ckpt_socket_is_tcp(const Ckpt__Socket *s);
 /* And which of these is for multipath TCP (RFC 8684). */
 bool ckpt_socket_is_multipath(const Ckpt__Socket *s);
@@ -103,8 +105,8 @@ int ckpt_rings_make(const struct ckpt_opening *o, int fd, uint32_t id, struct er
 #define CKPT_AREA_SOCKET UINT32_MAX /* as Area.memfd_file */
 int ckpt_ring_areas_resolve(struct ckpt_dump *d, struct err *e);
 
-/* What an image says of them holds together. (tree.c) */
-int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e);
+/* What an image says of them holds together; what they have in common is given to each. */
+int ckpt_sockets_check(struct ckpt_tree *t, struct err *e);
 
 /* dup3(2) to the place of file i + 1, and its owner. */
 int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e);

@@ -6,6 +6,7 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "checkpoint/alike.h"
 #include "checkpoint/datagrams.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/restore_internal.h"
@@ -98,7 +99,7 @@ static int check_socket(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t
 		if (!is_address(&s->name, s->family, families[i].addr_max) ||
 		    !is_address(&s->peer, s->family, families[i].addr_max))
 			return bad("an address", id, e);
-		if (!ckpt_sockopts_are_good(s) || !ckpt_md5_is_good(s))
+		if (!ckpt_sockopts_are_good(s->option, s->n_option) || !ckpt_md5_is_good(s))
 			return bad("an option", id, e);
 		if (!ckpt_waiting_is_good(s))
 			return bad("a connection that waits", id, e);
@@ -123,7 +124,7 @@ static bool is_queue(const Ckpt__Socket *s, const Ckpt__SocketData *before, cons
 	return q->queue < s->n_waiting && (!before || before->file != q->file || before->queue <= q->queue);
 }
 
-int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
+int ckpt_sockets_check(struct ckpt_tree *t, struct err *e)
 {
 	uint32_t last = 0;
 
@@ -157,7 +158,7 @@ int ckpt_sockets_check(const struct ckpt_tree *t, struct err *e)
 				return bad("what is queued", q->file, e);
 		last = q->file;
 	}
-	return 0;
+	return ckpt_alike_check(t, e);
 }
 
 Ckpt__SocketData **ckpt_socket_queue(const struct ckpt_tree *t, uint32_t id, size_t *ret_count)
@@ -186,7 +187,8 @@ int ckpt_socket_place(struct ckpt_opening *o, size_t i, int fd, struct err *e)
 	if (at < 0)
 		return err_sys(e, "place a socket");
 	o->fds[i] = at;
-	if (fchown(at, s->uid, s->gid) < 0 || fchmod(at, s->mode & 07777) < 0)
+	/* All begin with the same mode (sock_alloc() in the kernel). */
+	if (fchown(at, s->uid, s->gid) < 0 || ((s->mode & 07777) != 0777 && fchmod(at, s->mode & 07777) < 0))
 		return err_sys(e, "give a socket its owner");
 	return 0;
 }
@@ -204,7 +206,7 @@ static int make(int fd, const Ckpt__File *f, uint32_t id, struct err *e)
 	}
 }
 
-static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
+static int make_one(struct ckpt_opening *o, size_t i, struct ckpt_alike_logs *logs, struct err *e)
 {
 	const Ckpt__File *f = o->tree->files[i];
 	const Ckpt__Socket *s = f->socket;
@@ -219,13 +221,13 @@ static int make_one(struct ckpt_opening *o, size_t i, struct err *e)
 		return fd;
 	r = is_datagram(s) ? ckpt_datagrams_fill(o, i, fd, e) : 0;
 	if (r == 0)
-		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_EARLY, e);
+		r = ckpt_alike_set(logs, fd, f, CKPT_SOCKOPT_EARLY, e);
 	if (r == 0)
 		r = ckpt_md5_set(fd, s, e);
 	if (r == 0)
 		r = make(fd, f, (uint32_t)i + 1, e);
 	if (r == 0)
-		r = ckpt_sockopts_set(fd, s, CKPT_SOCKOPT_BOUND, e);
+		r = ckpt_alike_set(logs, fd, f, CKPT_SOCKOPT_BOUND, e);
 	if (r == 0 && s->n_ring)
 		r = ckpt_rings_make(o, fd, (uint32_t)i + 1, e);
 	return r == 0 ? ckpt_socket_place(o, i, fd, e) : r;
@@ -253,17 +255,26 @@ bool ckpt_sockets_fill_late(const struct ckpt_tree *t)
 	return false;
 }
 
-int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
+static int make_all(struct ckpt_opening *o, struct err *e)
 {
-	int r = 0;
+	struct ckpt_alike_logs *logs = ckpt_alike_logs_new(o->tree);
+	int r = logs ? 0 : err_code(e, -ENOMEM, "make sockets again");
 
 	for (int pass = 0; pass < 3; pass++)
 		for (size_t i = 0; r == 0 && i < o->tree->file_count; i++) {
 			const Ckpt__Socket *s = o->tree->files[i]->socket;
 
 			if (s && s->family != AF_UNIX && pass_of(s) == pass)
-				r = make_one(o, i, e);
+				r = make_one(o, i, logs, e);
 		}
+	ckpt_alike_logs_free(logs);
+	return r;
+}
+
+int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
+{
+	int r = make_all(o, e);
+
 	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->kind == CKPT_FILE_PACKET)
 			r = ckpt_packet_bind(o->fds[i], o->tree->files[i]->socket, e);
@@ -276,17 +287,26 @@ int ckpt_sockets_make(struct ckpt_opening *o, struct err *e)
 	return r == 0 ? ckpt_unix_make(o, e) : r;
 }
 
+static int set_last(struct ckpt_opening *o, struct err *e)
+{
+	struct ckpt_alike_logs *logs = ckpt_alike_logs_new(o->tree);
+	int r = logs ? 0 : err_code(e, -ENOMEM, "make sockets again");
+
+	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
+		if (o->tree->files[i]->socket)
+			r = ckpt_alike_set(logs, o->fds[i], o->tree->files[i], CKPT_SOCKOPT_LAST, e);
+	ckpt_alike_logs_free(logs);
+	return r;
+}
+
 int ckpt_sockets_fill(struct ckpt_opening *o, struct err *e)
 {
 	int r = ckpt_unix_fill(o, e);
 
 	if (r == 0)
 		r = ckpt_unix_link(o, e);
-
-	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
-		if (o->tree->files[i]->socket)
-			r = ckpt_sockopts_set(o->fds[i], o->tree->files[i]->socket,
-					      CKPT_SOCKOPT_LAST, e);
+	if (r == 0)
+		r = set_last(o, e);
 	for (size_t i = 0; r == 0 && i < o->tree->file_count; i++)
 		if (o->tree->files[i]->socket && is_datagram(o->tree->files[i]->socket))
 			ckpt_corked_say(o->tree, i, o->fds[i]);

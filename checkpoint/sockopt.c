@@ -3,6 +3,7 @@
 
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/sockets.h"
 #include "checkpoint/tcp.h"
 
 #include <errno.h>
@@ -32,6 +33,9 @@ enum {
 	HEADER = 128, /* of IPv6: up to HEADER_MAX bytes */
 	NAMELESS = 256, /* an interface that is gone: only its number says that nothing may come from others */
 	LESS = 64,    /* of sockets that are not idle the kernel chooses it, unless it is less than that */
+	OWN = 512,    /* of connections the kernel changes it, or the way to the peer does: no two need have the same */
+	ROUTED = 1024, /* which one a new connection has the way to the peer decides */
+	HEARD = 2048, /* of connections it is set anew by each segment that comes */
 };
 
 static const struct row {
@@ -79,7 +83,7 @@ static const struct row {
 	{ SOL_IP, IP_ROUTER_ALERT, 0 },
 	{ SOL_IP, IP_MINTTL, 0 },
 	{ SOL_IPV6, IPV6_TCLASS, 0 },
-	{ SOL_IPV6, IPV6_UNICAST_HOPS, 0 },
+	{ SOL_IPV6, IPV6_UNICAST_HOPS, OWN },
 	{ SOL_IPV6, IPV6_MULTICAST_HOPS, PACKETS },
 	{ SOL_IPV6, IPV6_MULTICAST_LOOP, 0 },
 	{ SOL_IPV6, IPV6_MULTICAST_IF, PACKETS },
@@ -142,11 +146,11 @@ static const struct row {
 	{ SOL_TCP, TCP_RTO_MIN_US_, 0 },
 	{ SOL_TCP, TCP_DELACK_MAX_US_, 0 },
 	{ SOL_TCP, TCP_MAXSEG, IDLE | MAY_FAIL }, /* what it was last, when nobody has set it */
-	{ SOL_TCP, TCP_WINDOW_CLAMP, LESS },
+	{ SOL_TCP, TCP_WINDOW_CLAMP, LESS | OWN },
 	{ SOL_TCP, TCP_FASTOPEN, IDLE },
 	{ SOL_TCP, TCP_FASTOPEN_CONNECT, IDLE },
 	{ SOL_TCP, TCP_FASTOPEN_NO_COOKIE, IDLE },
-	{ SOL_TCP, TCP_CONGESTION, MAY_FAIL },
+	{ SOL_TCP, TCP_CONGESTION, MAY_FAIL | ROUTED },
 	{ SOL_NETLINK, NETLINK_PKTINFO, 0 },
 	{ SOL_NETLINK, NETLINK_BROADCAST_ERROR, 0 },
 	{ SOL_NETLINK, NETLINK_NO_ENOBUFS, 0 },
@@ -199,11 +203,11 @@ static const struct row {
 	{ SOL_SOCKET, SO_TXTIME, 0 },
 	{ SOL_SOCKET, SO_TXREHASH_, 0 },
 	{ SOL_SOCKET, SO_MAX_PACING_RATE, 0 },
-	{ SOL_SOCKET, SO_INCOMING_CPU, 0 }, /* of a group (SO_REUSEPORT) it decides who is chosen */
+	{ SOL_SOCKET, SO_INCOMING_CPU, HEARD }, /* of a group (SO_REUSEPORT) it decides who is chosen */
 	{ SOL_SOCKET, SO_BUSY_POLL, MAY_FAIL },
 	{ SOL_SOCKET, SO_PREFER_BUSY_POLL_, MAY_FAIL },
-	{ SOL_SOCKET, SO_SNDBUF, BUFFER | MAY_FAIL },
-	{ SOL_SOCKET, SO_RCVBUF, BUFFER | MAY_FAIL },
+	{ SOL_SOCKET, SO_SNDBUF, BUFFER | MAY_FAIL | OWN },
+	{ SOL_SOCKET, SO_RCVBUF, BUFFER | MAY_FAIL | OWN },
 	{ SOL_SOCKET, SO_BUF_LOCK_, 0 },
 	{ SOL_SOCKET, SO_RESERVE_MEM_, MAY_FAIL }, /* where sockets are accounted to control groups */
 	{ SOL_SOCKET, SO_PEEK_OFF, LAST },
@@ -212,12 +216,23 @@ static const struct row {
 	{ SOL_SOCKET, SO_LOCK_FILTER, LAST },
 };
 
+static_assert(ARRAY_SIZE(rows) <= CKPT_SOCKOPTS_MAX, "a bit for each in struct ckpt_sockopt_log");
+
+/* Looked for from a row on: lists are mostly in the table's order. */
+static const struct row *find_from(size_t from, uint32_t level, uint32_t name)
+{
+	for (size_t k = 0; k < ARRAY_SIZE(rows); k++) {
+		const struct row *r = &rows[(from + k) % ARRAY_SIZE(rows)];
+
+		if ((uint32_t)r->level == level && (uint32_t)r->name == name)
+			return r;
+	}
+	return NULL;
+}
+
 static const struct row *find(uint32_t level, uint32_t name)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
-		if ((uint32_t)rows[i].level == level && (uint32_t)rows[i].name == name)
-			return &rows[i];
-	return NULL;
+	return find_from(0, level, name);
 }
 
 static const Ckpt__SocketOption *saved(const Ckpt__Socket *s, int level, int name)
@@ -269,10 +284,13 @@ static int add(struct ckpt_arena *a, Ckpt__Socket *s, const struct row *r, const
 	return o->value.data ? ckpt_push(a, &s->option, &s->n_option, o) : -ENOMEM;
 }
 
-/* Of unix sockets no other level exists: a hundred calls less for each. */
+/* What others there are would be asked for in vain: dozens of calls for each. */
 static bool has_level(const Ckpt__Socket *s, int level)
 {
-	return s->family != AF_UNIX || level == SOL_SOCKET;
+	if (s->family == AF_UNIX)
+		return level == SOL_SOCKET;
+	return !ckpt_socket_is_tcp(s) || level == SOL_SOCKET || level == SOL_TCP || level == SOL_IP ||
+	       (level == SOL_IPV6 && s->family == AF_INET6);
 }
 
 static bool is_idle(const Ckpt__Socket *s)
@@ -288,7 +306,20 @@ static bool is_bound_to_nothing(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 && errno == ENODEV;
 }
 
-int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct err *e)
+static bool is_connection(const Ckpt__Socket *s)
+{
+	return ckpt_socket_is_tcp(s) && !is_idle(s);
+}
+
+static bool is_told(int fd, const Ckpt__Socket *s, const struct row *r)
+{
+	return !((r->flags & IDLE) && !is_idle(s)) && has_level(s, r->level) &&
+	       !((r->flags & PACKETS) && s->type == SOCK_STREAM) && !((r->flags & HEARD) && is_connection(s)) &&
+	       !((r->flags & NAMELESS) && !is_bound_to_nothing(fd));
+}
+
+/* Those whose flag OWN is as told. */
+static int collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, unsigned own, struct err *e)
 {
 	struct sock_filter code[BPF_MAXINSNS];
 	int r = 0;
@@ -298,9 +329,7 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 		socklen_t len = sizeof(value);
 		size_t bytes;
 
-		if (((rows[i].flags & IDLE) && !is_idle(s)) || !has_level(s, rows[i].level) ||
-		    ((rows[i].flags & PACKETS) && s->type == SOCK_STREAM) ||
-		    ((rows[i].flags & NAMELESS) && !is_bound_to_nothing(fd)))
+		if ((rows[i].flags & OWN) != own || !is_told(fd, s, &rows[i]))
 			continue;
 		if (rows[i].level == SOL_SOCKET && rows[i].name == SO_ATTACH_FILTER) {
 			r = read_filter(fd, code, &bytes);
@@ -314,6 +343,23 @@ int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct 
 		}
 	}
 	return r < 0 ? err_code(e, r, "read the options of a socket") : 0;
+}
+
+int ckpt_sockopts_collect_own(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct err *e)
+{
+	return collect(a, fd, s, OWN, e);
+}
+
+int ckpt_sockopts_collect_rest(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct err *e)
+{
+	return collect(a, fd, s, 0, e);
+}
+
+int ckpt_sockopts_collect(struct ckpt_arena *a, int fd, Ckpt__Socket *s, struct err *e)
+{
+	int r = collect(a, fd, s, OWN, e);
+
+	return r < 0 ? r : collect(a, fd, s, 0, e);
 }
 
 int ckpt_sockopt_keep(struct ckpt_arena *a, Ckpt__Socket *s, int level, int name, const void *value, size_t len,
@@ -366,12 +412,13 @@ static bool grew(const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketO
 	return (r->flags & LESS) && !is_idle(s) && number_of(o) >= v;
 }
 
-/* Nothing when it has that value already: most may not even be said without a privilege. */
+/* Nothing when it has that value already: most may not even be said without a privilege. 1: it was set. */
 static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__SocketOption *o,
 	       struct err *e)
 {
 	uint8_t now[HEADER_MAX];
 	socklen_t len = sizeof(now);
+	bool is_set = true;
 	int n = 0;
 
 	if (is_program(r))
@@ -381,27 +428,77 @@ static int set(int fd, const Ckpt__Socket *s, const struct row *r, const Ckpt__S
 	else if (getsockopt(fd, r->level, r->name, now, &len) < 0 || len != o->value.len ||
 		 (memcmp(now, o->value.data, len) != 0 && !grew(s, r, o, now)))
 		n = setsockopt(fd, r->level, r->name, o->value.data, (socklen_t)o->value.len) < 0 ? -errno : 0;
+	else
+		is_set = false;
 	if (n < 0 && !(r->flags & MAY_FAIL))
 		return err_code(e, n, "set option %d of level %d of a socket", r->name, r->level);
-	return 0;
+	return is_set;
+}
+
+static enum ckpt_sockopt_phase phase_of(const struct row *r)
+{
+	return r->flags & EARLY ? CKPT_SOCKOPT_EARLY : r->flags & LAST ? CKPT_SOCKOPT_LAST : CKPT_SOCKOPT_BOUND;
+}
+
+/* By row. Of several the first. */
+static void sort_out(const Ckpt__Socket *s, const Ckpt__SocketOption *ret[ARRAY_SIZE(rows)])
+{
+	const struct row *r = rows;
+
+	memset(ret, 0, ARRAY_SIZE(rows) * sizeof(ret[0]));
+	for (size_t i = 0; i < s->n_option; i++) {
+		r = find_from((size_t)(r - rows), s->option[i]->level, s->option[i]->name);
+		if (!r)
+			return; /* which ckpt_sockopts_are_good() does not let pass */
+		if (!ret[r - rows])
+			ret[r - rows] = s->option[i];
+	}
+}
+
+static int set_all(int fd, const Ckpt__Socket *s, enum ckpt_sockopt_phase phase, struct ckpt_sockopt_log *log,
+		   struct err *e)
+{
+	const Ckpt__SocketOption *at[ARRAY_SIZE(rows)];
+	int n = 0;
+
+	sort_out(s, at);
+	/* In the table's order, whatever the image's is. */
+	for (size_t i = 0; n >= 0 && i < ARRAY_SIZE(rows); i++) {
+		if (!at[i] || phase_of(&rows[i]) != phase)
+			continue;
+		n = set(fd, s, &rows[i], at[i], e);
+		if (n > 0 && log)
+			log->is_set[i / 8] |= (uint8_t)(1u << i % 8);
+	}
+	return n < 0 ? n : 0;
 }
 
 int ckpt_sockopts_set(int fd, const Ckpt__Socket *s, enum ckpt_sockopt_phase phase, struct err *e)
 {
+	return set_all(fd, s, phase, NULL, e);
+}
+
+int ckpt_sockopts_set_again(int fd, const Ckpt__Socket *s, enum ckpt_sockopt_phase phase,
+			    const struct ckpt_sockopt_log *log, struct err *e)
+{
 	int n = 0;
 
-	/* In the table's order, whatever the image's is. */
-	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(rows); i++) {
-		const Ckpt__SocketOption *o = saved(s, rows[i].level, rows[i].name);
-		enum ckpt_sockopt_phase its = rows[i].flags & EARLY  ? CKPT_SOCKOPT_EARLY
-					      : rows[i].flags & LAST ? CKPT_SOCKOPT_LAST
-								     : CKPT_SOCKOPT_BOUND;
+	for (size_t i = 0; n >= 0 && i < ARRAY_SIZE(rows); i++) {
+		const Ckpt__SocketOption *o;
 
-		if (!o || its != phase)
+		if (phase_of(&rows[i]) != phase ||
+		    !(rows[i].flags & (OWN | ROUTED) || log->is_set[i / 8] & 1u << i % 8))
 			continue;
-		n = set(fd, s, &rows[i], o, e);
+		o = saved(s, rows[i].level, rows[i].name);
+		n = o ? set(fd, s, &rows[i], o, e) : 0;
 	}
-	return n;
+	return n < 0 ? n : 0;
+}
+
+int ckpt_sockopts_set_first(int fd, const Ckpt__Socket *s, enum ckpt_sockopt_phase phase, struct ckpt_sockopt_log *log,
+			    struct err *e)
+{
+	return set_all(fd, s, phase, log, e);
 }
 
 int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct err *e)
@@ -409,20 +506,23 @@ int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct 
 	const struct row *r = find((uint32_t)level, (uint32_t)name);
 	const Ckpt__SocketOption *o = saved(s, level, name);
 
-	return r && o ? set(fd, s, r, o, e) : 0;
+	return r && o && set(fd, s, r, o, e) < 0 ? -EIO : 0;
 }
 
-bool ckpt_sockopts_are_good(const Ckpt__Socket *s)
+bool ckpt_sockopts_are_good(Ckpt__SocketOption *const *list, size_t count)
 {
-	for (size_t i = 0; i < s->n_option; i++) {
-		const Ckpt__SocketOption *o = s->option[i];
-		const struct row *r = find(o->level, o->name);
+	size_t from = 0;
+
+	for (size_t i = 0; i < count; i++) {
+		const Ckpt__SocketOption *o = list[i];
+		const struct row *r = find_from(from, o->level, o->name);
 		size_t max = r && r->flags & HEADER ? HEADER_MAX : VALUE_MAX;
 
 		if (r && is_program(r))
 			max = BPF_MAXINSNS * sizeof(struct sock_filter);
 		if (!r || o->value.len == 0 || o->value.len > max)
 			return false;
+		from = (size_t)(r - rows);
 	}
 	return true;
 }

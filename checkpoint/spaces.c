@@ -323,14 +323,28 @@ int ckpt_dump_diag(struct ckpt_dump *d, uint32_t space, struct err *e)
 	return r < 0 ? r : s->diag;
 }
 
+/* Mostly it is that of the socket before, which its number tells (SO_NETNS_COOKIE, Linux 5.14): no two have the same,
+ * whenever they were made. */
 int ckpt_socket_space(struct ckpt_dump *d, int fd, uint32_t *ret, struct err *e)
 {
-	cleanup_close int its = ioctl(fd, SIOCGSKNS);
-	int id = its < 0 ? err_sys(e, "ask for the network namespace of a socket") :
-			   ckpt_spaces_add(d, CKPT_SPACE_NET, its, 0, e);
+	cleanup_close int its = -EBADF;
+	uint64_t cookie = 0;
+	socklen_t len = sizeof(cookie);
+	int id;
 
+	if (getsockopt(fd, SOL_SOCKET, 71 /* SO_NETNS_COOKIE */, &cookie, &len) < 0 || len != sizeof(cookie))
+		cookie = 0;
+	if (cookie && cookie == d->socks_cookie) {
+		*ret = d->socks_space;
+		return 0;
+	}
+	its = ioctl(fd, SIOCGSKNS);
+	id = its < 0 ? err_sys(e, "ask for the network namespace of a socket") :
+		       ckpt_spaces_add(d, CKPT_SPACE_NET, its, 0, e);
 	if (id < 0)
 		return id;
 	*ret = (uint32_t)id == d->spaces.main[CKPT_SPACE_NET] ? 0 : (uint32_t)id;
+	d->socks_cookie = cookie;
+	d->socks_space = *ret;
 	return 0;
 }

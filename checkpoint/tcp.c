@@ -10,6 +10,7 @@
 #include "checkpoint/guard.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/optwatch.h"
 #include "checkpoint/sockets.h"
 #include "checkpoint/sockopt.h"
 
@@ -20,6 +21,7 @@
 #include <sys/socket.h>
 
 #define QUEUE_MAX MIB(64)
+#define FEW 16384   /* bytes: what is read beside them takes more memory */
 #define SPARE 65536 /* the head of the first unacknowledged segment may have been acknowledged */
 
 static int set_int(int fd, int name, int v)
@@ -35,25 +37,28 @@ static int get_u32(int fd, int name, uint32_t *ret)
 	return getsockopt(fd, SOL_TCP, name, ret, &len) < 0 ? -errno : 0;
 }
 
-int ckpt_tcp_state(int fd, struct tcp_info *ret)
+int ckpt_tcp_state(int fd, struct ckpt_tcp_info *ret)
 {
-	struct tcp_info info = { 0 };
+	struct ckpt_tcp_info info = { .i = { 0 } };
 	socklen_t len = sizeof(info);
 
 	if (getsockopt(fd, SOL_TCP, TCP_INFO, &info, &len) < 0)
 		return -errno;
 	if (ret)
 		*ret = info;
-	return info.tcpi_state;
+	return info.i.tcpi_state;
 }
 
-static int keep(const struct ckpt_sock *k, uint32_t queue, const uint8_t *data, size_t len)
+/* In the tree's memory already. */
+static int keep(const struct ckpt_sock *k, uint32_t queue, uint8_t *data, size_t len)
 {
 	for (size_t at = 0; at < len; at += CKPT_SOCKET_PIECE) {
-		size_t n = len - at < CKPT_SOCKET_PIECE ? len - at : CKPT_SOCKET_PIECE;
+		Ckpt__SocketData *q = ckpt_sock_queue(k, queue, NULL, 0);
 
-		if (!ckpt_sock_queue(k, queue, data + at, n))
+		if (!q)
 			return -ENOMEM;
+		q->data.data = data + at;
+		q->data.len = len - at < CKPT_SOCKET_PIECE ? len - at : CKPT_SOCKET_PIECE;
 	}
 	return 0;
 }
@@ -62,20 +67,25 @@ static int keep(const struct ckpt_sock *k, uint32_t queue, const uint8_t *data, 
 static int peek(const struct ckpt_sock *k, uint32_t queue, size_t len)
 {
 	size_t room = len + (queue ? SPARE : 0);
-	cleanup_free uint8_t *buf = NULL;
+	uint8_t few[FEW + SPARE], *buf;
 	ssize_t n;
 
 	if (len == 0)
 		return 0;
 	if (len > QUEUE_MAX)
 		return -EFBIG;
-	buf = malloc(room);
+	buf = len <= FEW ? few : ckpt_alloc(ckpt_dump_arena(k->d), room);
 	if (!buf)
 		return -ENOMEM;
 	n = recv(k->fd, buf, room, MSG_PEEK | MSG_DONTWAIT);
 	if (n < 0)
 		return -errno;
-	return n < (ssize_t)len ? -EIO : keep(k, queue, buf + n - len, len);
+	if (n < (ssize_t)len)
+		return -EIO;
+	buf += (size_t)n - len;
+	if (len <= FEW)
+		buf = ckpt_memdup(ckpt_dump_arena(k->d), buf, len);
+	return buf ? keep(k, queue, buf, len) : -ENOMEM;
 }
 
 static bool has_received_fin(int state)
@@ -88,7 +98,13 @@ static bool has_queued_fin(int state)
 	return state == TCP_FIN_WAIT1 || state == TCP_CLOSING || state == TCP_LAST_ACK;
 }
 
-static int send_side(const struct ckpt_sock *k, Ckpt__Tcp *t)
+/* Of an open connection on whose way nothing is. */
+static bool has_sent_all(const struct ckpt_sock *k, const struct ckpt_tcp_info *info)
+{
+	return k->s->state == TCP_ESTABLISHED && !info->i.tcpi_unacked && !info->unsent;
+}
+
+static int send_side(const struct ckpt_sock *k, const struct ckpt_tcp_info *info, Ckpt__Tcp *t)
 {
 	int out = 0, unsent = 0, state = (int)k->s->state, r;
 	bool fin = has_queued_fin(state);
@@ -97,7 +113,7 @@ static int send_side(const struct ckpt_sock *k, Ckpt__Tcp *t)
 	r = set_int(k->fd, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE);
 	if (r == 0)
 		r = get_u32(k->fd, TCP_QUEUE_SEQ, &seq);
-	if (r == 0 && state != TCP_CLOSE && state != TCP_SYN_SENT &&
+	if (r == 0 && state != TCP_CLOSE && state != TCP_SYN_SENT && !has_sent_all(k, info) &&
 	    (ioctl(k->fd, SIOCOUTQ, &out) < 0 || ioctl(k->fd, SIOCOUTQNSD, &unsent) < 0))
 		r = -errno;
 	if (r < 0)
@@ -131,15 +147,15 @@ static int receive_side(const struct ckpt_sock *k, Ckpt__Tcp *t)
 	return r;
 }
 
-static int agreed(const struct ckpt_sock *k, const struct tcp_info *info, Ckpt__Tcp *t)
+static int agreed(const struct ckpt_sock *k, const struct tcp_info *i, Ckpt__Tcp *t)
 {
 	struct tcp_repair_window w = { 0 };
 	socklen_t len = sizeof(w);
 	int r = get_u32(k->fd, TCP_MAXSEG, &t->mss);
 
-	t->options = info->tcpi_options & (TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE);
-	t->send_scale = info->tcpi_snd_wscale;
-	t->receive_scale = info->tcpi_rcv_wscale;
+	t->options = i->tcpi_options & (TCPI_OPT_TIMESTAMPS | TCPI_OPT_SACK | TCPI_OPT_WSCALE);
+	t->send_scale = i->tcpi_snd_wscale;
+	t->receive_scale = i->tcpi_rcv_wscale;
 	if (r == 0 && (t->options & TCPI_OPT_TIMESTAMPS))
 		r = get_u32(k->fd, TCP_TIMESTAMP, &t->timestamp);
 	if (r == 0 && getsockopt(k->fd, SOL_TCP, TCP_REPAIR_WINDOW, &w, &len) < 0)
@@ -150,26 +166,29 @@ static int agreed(const struct ckpt_sock *k, const struct tcp_info *info, Ckpt__
 }
 
 /* What is urgent is not to be had again with its mark. With SO_OOBINLINE it is not received apart, and only told of. */
-static bool has_urgent(int fd)
+static bool has_urgent(const struct ckpt_sock *k)
 {
-	struct pollfd p = { fd, POLLPRI, 0 };
+	struct pollfd p = { k->fd, POLLPRI, 0 };
 	char c;
-	ssize_t n = recv(fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT);
+	ssize_t n;
 
-	return n > 0 || (n < 0 && errno == EAGAIN) || (poll(&p, 1, 0) > 0 && (p.revents & POLLPRI));
+	if (ckpt_sockopt_number(k->s, SOL_SOCKET, SO_OOBINLINE))
+		return poll(&p, 1, 0) > 0 && (p.revents & POLLPRI);
+	n = recv(k->fd, &c, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT);
+	return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
-static int repair(const struct ckpt_sock *k, const struct tcp_info *info, struct err *e)
+static int repair(const struct ckpt_sock *k, const struct ckpt_tcp_info *info, struct err *e)
 {
 	int r = ckpt_guard_repair(k->d->guard, k->fd,
 				  ckpt_sockopt_number(k->s, SOL_SOCKET, SO_REUSEADDR));
 
 	if (r == 0)
-		r = send_side(k, k->s->tcp);
+		r = send_side(k, info, k->s->tcp);
 	if (r == 0)
 		r = receive_side(k, k->s->tcp);
 	if (r == 0 && k->s->state != TCP_SYN_SENT && k->s->state != TCP_CLOSE)
-		r = agreed(k, info, k->s->tcp);
+		r = agreed(k, &info->i, k->s->tcp);
 	ckpt_guard_settle(k->d->guard);
 	if (r == -EFBIG)
 		return ckpt_sock_refuse(k, "with very much in it", e);
@@ -199,7 +218,7 @@ static int was_connected(const struct ckpt_sock *k)
 	return k->s->shutdown;
 }
 
-static int check(const struct ckpt_sock *k, struct err *e)
+static int check(const struct ckpt_sock *k, bool known, struct err *e)
 {
 	char ulp[16] = { 0 };
 	socklen_t len = sizeof(ulp);
@@ -209,34 +228,53 @@ static int check(const struct ckpt_sock *k, struct err *e)
 	if (ckpt_socket_is_multipath(k->s) &&
 	    (k->s->state == TCP_CLOSE ? was_connected(k) : k->s->state != TCP_LISTEN))
 		return ckpt_sock_refuse(k, "connected by multipath TCP", e);
-	/* Multipath TCP is one, too. */
-	if (!ckpt_socket_is_multipath(k->s) && getsockopt(k->fd, SOL_TCP, TCP_ULP, ulp, &len) == 0 && len && ulp[0])
+	/* Multipath TCP is one, too. It is set as an option is. */
+	if (!known && !ckpt_socket_is_multipath(k->s) && getsockopt(k->fd, SOL_TCP, TCP_ULP, ulp, &len) == 0 && len && ulp[0])
 		return ckpt_sock_refuse(k, "that the kernel encrypts (ULP)", e);
 	if (k->s->state == TCP_SYN_RECV)
 		return ckpt_sock_busy(k, "in the middle of its handshake", e);
-	if (k->s->state != TCP_LISTEN && !ckpt_socket_is_multipath(k->s) && has_urgent(k->fd))
-		return ckpt_sock_refuse(k, "with urgent data in it", e);
 	return 0;
+}
+
+/* Of a connection most were read ahead. */
+static int collect_options(const struct ckpt_sock *k, struct ckpt_alike_list *known, struct err *e)
+{
+	struct ckpt_arena *a = ckpt_dump_arena(k->d);
+	size_t own;
+	int r;
+
+	if (k->s->state != TCP_ESTABLISHED || ckpt_socket_is_multipath(k->s))
+		return ckpt_sockopts_collect(a, k->fd, k->s, e);
+	r = ckpt_sockopts_collect_own(a, k->fd, k->s, e);
+	if (r < 0 || known)
+		return r < 0 ? r : ckpt_alike_take(&k->d->tree, k->s, known, e);
+	own = k->s->n_option;
+	r = ckpt_sockopts_collect_rest(a, k->fd, k->s, e);
+	return r < 0 ? r : ckpt_alike_share(&k->d->tree, &k->d->alike, k->s, own, e);
 }
 
 int ckpt_tcp_collect(const struct ckpt_sock *k, struct err *e)
 {
-	struct tcp_info info;
+	struct ckpt_alike_list *known;
+	struct ckpt_tcp_info info;
 	int r = ckpt_tcp_state(k->fd, &info);
 
 	if (r < 0)
 		return err_code(e, r, "look at a TCP socket");
 	k->s->state = (uint32_t)r;
-	r = check(k, e);
+	known = r == TCP_ESTABLISHED ? ckpt_optwatch_get(k->d, k->fd) : NULL;
+	r = check(k, known, e);
 	if (r == 0)
 		r = ckpt_sock_names(k, e);
 	if (r == 0)
-		r = ckpt_sockopts_collect(ckpt_dump_arena(k->d), k->fd, k->s, e);
+		r = collect_options(k, known, e);
+	if (r == 0 && k->s->state != TCP_LISTEN && !ckpt_socket_is_multipath(k->s) && has_urgent(k))
+		r = ckpt_sock_refuse(k, "with urgent data in it", e);
 	if (r < 0)
 		return r;
 	if (k->s->state == TCP_LISTEN) {
-		k->s->backlog = info.tcpi_sacked;
-		return info.tcpi_unacked ? ckpt_waiting_collect(k, info.tcpi_unacked, e) : 0;
+		k->s->backlog = info.i.tcpi_sacked;
+		return info.i.tcpi_unacked ? ckpt_waiting_collect(k, info.i.tcpi_unacked, e) : 0;
 	}
 	if (k->s->state == TCP_CLOSE && !was_connected(k))
 		return 0;

@@ -211,7 +211,8 @@ static void make_room(int fd, int name, size_t len, int *was)
 	socklen_t size = sizeof(*was);
 
 	*was = 0;
-	getsockopt(fd, SOL_SOCKET, name, was, &size);
+	if (len)
+		getsockopt(fd, SOL_SOCKET, name, was, &size);
 	if (len && want > *was)
 		setsockopt(fd, SOL_SOCKET, name == SO_SNDBUF ? SO_SNDBUFFORCE : SO_RCVBUFFORCE,
 			   &want, sizeof(want));

@@ -63,6 +63,21 @@ static int write_task(const struct ckpt_task *k, struct ckpt_writer *w, struct e
 	return r;
 }
 
+/* Options that it has in common with others are left out. */
+static int write_file(const struct ckpt_tree *t, size_t i, struct ckpt_writer *w, struct err *e)
+{
+	Ckpt__Socket *s = t->files[i]->socket;
+	size_t common = s && s->options ? t->options[s->options - 1]->n_option : 0;
+	int r;
+
+	if (common)
+		s->n_option -= common;
+	r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
+	if (common)
+		s->n_option += common;
+	return r;
+}
+
 int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err *e)
 {
 	int r = ckpt_write_message(w, CKPT_REC_HEADER, 0, t->header, e);
@@ -87,8 +102,10 @@ int ckpt_tree_write(const struct ckpt_tree *t, struct ckpt_writer *w, struct err
 		r = ckpt_write_message(w, CKPT_REC_MQUEUE, i + 1, t->mqueues[i], e);
 	for (size_t i = 0; r == 0 && i < t->ghost_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_GHOST, i + 1, t->ghosts[i], e);
+	for (size_t i = 0; r == 0 && i < t->options_count; i++)
+		r = ckpt_write_message(w, CKPT_REC_SOCKET_OPTIONS, i + 1, t->options[i], e);
 	for (size_t i = 0; r == 0 && i < t->file_count; i++)
-		r = ckpt_write_message(w, CKPT_REC_FILE, i + 1, t->files[i], e);
+		r = write_file(t, i, w, e);
 	for (size_t i = 0; r == 0 && i < t->queue_count; i++)
 		r = ckpt_write_message(w, CKPT_REC_SOCKET_DATA, i + 1, t->queues[i], e);
 	for (size_t i = 0; r == 0 && i < t->net_count; i++)
@@ -160,6 +177,7 @@ static const struct {
 	[CKPT_REC_IPC] = { "System V object", LIST(ipc, ipc_count), FILES_MAX, false },
 	[CKPT_REC_GHOST] = { "deleted file", LIST(ghosts, ghost_count), FILES_MAX, true },
 	[CKPT_REC_SOCKET_DATA] = { "what is in socket", LIST(queues, queue_count), FILES_MAX, false },
+	[CKPT_REC_SOCKET_OPTIONS] = { "options of sockets", LIST(options, options_count), FILES_MAX, true },
 	[CKPT_REC_NET_STATE] = { "part of a network", LIST(nets, net_count), FILES_MAX, false },
 	[CKPT_REC_SHMEM] = { "shared memory", LIST(shmems, shmem_count), FILES_MAX, true },
 	[CKPT_REC_ZOMBIE] = { "zombie", LIST(zombies, zombie_count), TASKS_MAX, false },

@@ -32,6 +32,7 @@ typedef struct Ckpt__SeccompFilter Ckpt__SeccompFilter;
 typedef struct Ckpt__Shmem Ckpt__Shmem;
 typedef struct Ckpt__Socket Ckpt__Socket;
 typedef struct Ckpt__SocketData Ckpt__SocketData;
+typedef struct Ckpt__SocketOptions Ckpt__SocketOptions;
 typedef struct Ckpt__SignalActions Ckpt__SignalActions;
 typedef struct Ckpt__Space Ckpt__Space;
 typedef struct Ckpt__Super Ckpt__Super;
@@ -98,6 +99,8 @@ struct ckpt_tree {
 	size_t filter_count;
 	Ckpt__SocketData **queues;  /* in the order of their files */
 	size_t queue_count;
+	Ckpt__SocketOptions **options; /* ids as those of files; alike.h */
+	size_t options_count;
 	Ckpt__NetState **nets;      /* netstate.h */
 	size_t net_count;
 	Ckpt__TmpfsEntry **tmpfs;   /* parents before what is in them */

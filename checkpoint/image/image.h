@@ -41,6 +41,7 @@ enum ckpt_record_type {
 	CKPT_REC_TMPFS,
 	CKPT_REC_SOCKET_DATA = 40,
 	CKPT_REC_NET_STATE,
+	CKPT_REC_SOCKET_OPTIONS,
 	/* From 20 on in tens, a ten for a field: tree, namespaces, sockets, files, memory, migration. */
 	CKPT_REC_SECCOMP = 20,
 	CKPT_REC_SPACE = 30,

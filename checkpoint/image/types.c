@@ -36,6 +36,7 @@ static const struct {
 	[CKPT_REC_POPULATED]  = { "populated", &ckpt__populated__descriptor },
 	[CKPT_REC_HERITAGE]   = { "heritage", &ckpt__heritage__descriptor },
 	[CKPT_REC_SOCKET_DATA] = { "socket-data", &ckpt__socket_data__descriptor },
+	[CKPT_REC_SOCKET_OPTIONS] = { "socket-options", &ckpt__socket_options__descriptor },
 	[CKPT_REC_NET_STATE]  = { "net-state", &ckpt__net_state__descriptor },
 };
 
