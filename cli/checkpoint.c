@@ -193,6 +193,7 @@ int cmd_checkpoint_show(struct cli *c, struct err *e)
 	cleanup_reply struct client_reply reply = { 0 };
 	int r = fds[0] < 0 ? fds[0] : cli_client(c, e);
 
+	c->output_given = r == 0;
 	if (r == 0)
 		r = client_call(c->client, "ImageShow", json_pack("{s:b}", "json", c->json), fds, 2, &reply,
 				e);

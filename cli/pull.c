@@ -106,6 +106,7 @@ static int pull_stdout(struct cli *c, struct err *e)
 	}
 	r = client_send(c->client, "Pull", parameters(c), &fd, 1, false, e);
 	c->json = false; /* standard output is taken */
+	c->output_given = true;
 	return r < 0 ? r : receive(c, e);
 }
 
