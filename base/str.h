@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* A growing NULL-terminated list of strings that it owns. Zero-initialise it. */
 struct strv {
@@ -36,6 +37,12 @@ int buf_add(struct buf *b, const void *data, size_t len);
 __attribute__((format(printf, 2, 3))) int buf_addf(struct buf *b, const char *fmt, ...);
 
 #define cleanup_buf __attribute__((cleanup(buf_done)))
+
+/* What a noun gets behind a number: "" or "s". */
+static inline const char *str_s(uint64_t n)
+{
+	return n == 1 ? "" : "s";
+}
 
 /* True when s holds only printable text without control characters, as valid UTF-8. */
 bool str_is_printable(const char *s);

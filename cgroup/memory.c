@@ -100,7 +100,7 @@ int cgroup_memory_max_v2(struct cgroup_job *j, const struct cgroup_setting *s, i
 		return err_code(e, r, "write memory.max");
 	cgroup_job_keyed(j, hierarchy, "memory.events", "oom_kill", &after);
 	if (after > before)
-		cgroup_job_note(j, "memory.max: more was in use, %" PRIu64 " processes were killed",
-				after - before);
+		cgroup_job_note(j, "memory.max: more was in use, %" PRIu64 " process%s killed",
+				after - before, after - before == 1 ? " was" : "es were");
 	return 0;
 }

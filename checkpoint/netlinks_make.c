@@ -377,7 +377,9 @@ static int make_all(void *arg, struct err *e)
 			continue;
 		}
 		k->link = &l;
-		if (!l.away || STREQ(l.kind, "veth"))
+		if (l.away && l.parent && l.where == k->all.ns)
+			r = no_other_end(&l, e);
+		else if (!l.away || STREQ(l.kind, "veth"))
 			r = make_here(k, &n, &l, e);
 		else
 			r = net_within(k->at, l.where, k->all.ns, make_there, k, e);

@@ -58,7 +58,8 @@ static int find(const struct ckpt_dump *d, struct nl *n, const struct net_link *
 		       l->name);
 }
 
-/* The namespace as the runtime's own interfaces show it is the host's. */
+/* The other end of the runtime's own interfaces is with the host, which has no number in an image: their own
+ * namespace's stands for it, where no end that is away can be. */
 static bool is_configured(const struct net_link *l, const char *const *configured, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
@@ -77,12 +78,13 @@ int ckpt_netpeers_find(const struct ckpt_dump *d, struct ckpt_netways *ways, Ckp
 
 	while (r == 0 && (m = net_next(&w))) {
 		struct net_link l;
-		uint32_t id = 0;
+		uint32_t id = w.ns;
 
 		net_link_read(m, &l);
-		if (!l.away || is_configured(&l, configured, configured_count))
+		if (!l.away)
 			continue;
-		r = find(d, net_ways_route(ways), &l, &id, e);
+		if (!is_configured(&l, configured, configured_count))
+			r = find(d, net_ways_route(ways), &l, &id, e);
 		if (r == 0) /* in place: the message is ours */
 			memcpy(mnl_attr_get_payload(l.attr[IFLA_LINK_NETNSID]), &id, sizeof(id));
 	}

@@ -2,6 +2,7 @@
 #ifndef CHECKPOINT_RESTORE_PHASES_H
 #define CHECKPOINT_RESTORE_PHASES_H
 
+#include "cgroup/stats.h"
 #include "checkpoint/image/image.h"
 #include "checkpoint/restore_internal.h"
 
@@ -59,8 +60,9 @@ void restore_clocks_await(const struct restore *r);
 int restore_let_go(struct restore *r, bool paused, struct err *e);
 void restore_end_all(struct restore *r);
 
-/* A limit of the group that is too low shows as a process that is gone or was not born. When there is one, it is what `e`
- * says afterwards. (restore_limits.c) */
+/* A limit of the group that is too low shows as a process that is gone or was not born, and that as any failure of the
+ * system. When there is one, it is what `e` says afterwards. restore_blame() is what is behind it. (restore_limits.c) */
 void restore_blame_limits(const struct rt_vps *vps, const struct rt_spec *spec, struct err *e);
+void restore_blame(const struct cgroup_stats *s, const struct rt_spec *spec, struct err *e);
 
 #endif

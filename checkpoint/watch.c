@@ -13,6 +13,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 /* Not in the headers of Linux 6.1. */
 #define FEATURE_WP_ASYNC (1ull << 15)
@@ -50,44 +51,65 @@ bool ckpt_watch_known(void)
 struct making {
 	struct ckpt_batch *b;
 	int pidfd, own;
-	int why; /* it could not be taken */
+	int why;    /* it could not be taken */
+	int number; /* in the process; negative: it is not there yet */
 };
 
-/* It is there: taken over. What the list closes next is this one, whatever was expected. */
+enum { MAKE, COPY, CLOSE, CALLS };
+
+static uint64_t in_list(const struct ckpt_batch *b, size_t call, size_t member)
+{
+	return b->scratch + call * sizeof(struct ckpt_call) + member;
+}
+
+static uint64_t to_close(const struct ckpt_batch *b)
+{
+	return in_list(b, CLOSE, offsetof(struct ckpt_call, args));
+}
+
+/* It is there: taken over. What is closed next is this one, also where the process could not copy its number (a kernel
+ * without CONFIG_CROSS_MEMORY_ATTACH). */
 static int take(void *arg, int64_t its)
 {
 	struct making *m = arg;
-	uint64_t number = (uint64_t)its;
+	uint64_t number = (uint64_t)m->number;
 
+	if (m->number >= 0)
+		return its == sizeof(number) ? 0 : ckpt_mem_write(m->b->pid, to_close(m->b), &number, sizeof(number));
 	if (its < 0)
 		return (int)its;
-	m->own = (int)syscall(SYS_pidfd_getfd, m->pidfd, (int)its, 0);
+	m->number = (int)its;
+	m->own = (int)syscall(SYS_pidfd_getfd, m->pidfd, m->number, 0);
 	m->why = m->own < 0 ? -errno : 0;
-	return ckpt_mem_write(m->b->pid, m->b->scratch + sizeof(struct ckpt_call) +
-			      offsetof(struct ckpt_call, args), &number, sizeof(number));
+	return 0;
 }
 
-/* The number that the next file gets. */
-static int lowest_free(pid_t pid)
+/* From where to where in the process: what the first call has returned is what the last one closes. Behind the list. */
+static int put_places(const struct ckpt_batch *b, uint64_t *ret_at, struct err *e)
 {
-	char path[64];
-	int n = 0;
+	const struct iovec places[] = {
+		{ (void *)in_list(b, MAKE, offsetof(struct ckpt_call, ret)), sizeof(uint64_t) },
+		{ (void *)to_close(b), sizeof(uint64_t) },
+	};
+	int r;
 
-	do
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)pid, n);
-	while (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0 && ++n);
-	return n;
+	*ret_at = b->scratch + CKPT_BATCH_LIST - sizeof(places);
+	r = ckpt_mem_write(b->pid, *ret_at, places, sizeof(places));
+	return r < 0 ? err_code(e, r, "write to process %d", (int)b->pid) : 0;
 }
 
-/* In the stopped process: makes the fd and closes it, in one list, so that it goes even if we do. */
+/*
+ * In the stopped process: makes the fd and closes it, in one list, so that it goes even if we do. Its number is known when it
+ * is made: the process copies it to itself, so that when we are gone by then it closes none of its own.
+ */
 static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
-	struct ckpt_call calls[] = {
-		{ SYS_userfaultfd, { FLAGS }, 0 }, { SYS_close, { (uint64_t)lowest_free(b->pid) }, 0 },
-	};
+	struct ckpt_call calls[CALLS] = { [MAKE] = { SYS_userfaultfd, { FLAGS }, 0 },
+					  [CLOSE] = { SYS_close, { (uint64_t)-1 }, 0 } };
 	cleanup_close int pidfd = pidfd_open_task(b->pid);
-	struct making m = { b, pidfd, -EBADF, -EBADF };
+	struct making m = { b, pidfd, -EBADF, -EBADF, -EBADF };
 	struct err ignored;
+	uint64_t places;
 	int r, left;
 
 	if (pidfd < 0)
@@ -97,7 +119,11 @@ static int make(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 		return r;
 	t->between = take;
 	t->between_arg = &m;
-	r = ckpt_batch_run(b, t, calls, ARRAY_SIZE(calls), e);
+	r = put_places(b, &places, e);
+	calls[COPY] = (struct ckpt_call){ SYS_process_vm_writev,
+					  { (uint64_t)t->ns_tgid, places, 1, places + sizeof(struct iovec), 1, 0 }, 0 };
+	if (r == 0)
+		r = ckpt_batch_run(b, t, calls, CALLS, e);
 	t->between = NULL;
 	left = ckpt_batch_unmap(b, t, r < 0 ? &ignored : e);
 	if (r == 0 && left < 0)

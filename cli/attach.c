@@ -260,7 +260,7 @@ static struct pollfd poll_pump(const struct pump *p)
 }
 
 /* poll(2) looks at them in this order: a signal that came before some input is seen no later. */
-enum { P_SESSION, P_IN, P_TO, P_OUT, P_ERR, P_SIGNALS, P_COUNT };
+enum { P_SESSION, P_IN, P_TO, P_OUT, P_ERR, P_SIGNALS, P_READER, P_COUNT };
 
 static void fill_polls(struct loop *l, struct pollfd *p)
 {
@@ -272,6 +272,8 @@ static void fill_polls(struct loop *l, struct pollfd *p)
 	if (by_messages(l) && waiting)
 		p[P_SESSION].events |= POLLOUT;
 	p[P_SIGNALS].fd = l->a->signals;
+	if (l->a->kind == ATTACH_FOLLOW)
+		p[P_READER] = (struct pollfd){ .fd = 1 }; /* its end is told unasked */
 	if (!waiting && l->in.from >= 0 && may_read() &&
 	    (l->started || l->a->kind == ATTACH_CONSOLE || !l->a->tty))
 		p[P_IN].fd = l->in.from;
@@ -313,6 +315,8 @@ static void turn(struct loop *l)
 		return;
 	if (p[P_SIGNALS].revents)
 		handle_signals(l);
+	if (p[P_READER].revents)
+		l->ended = l->detached = true;
 	if (p[P_OUT].revents || p[P_ERR].revents)
 		copy(l);
 	if (p[P_SESSION].revents & (POLLIN | POLLHUP | POLLERR))

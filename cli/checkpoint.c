@@ -3,6 +3,7 @@
 
 #include "base/macro.h"
 #include "base/parse.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -193,6 +194,7 @@ int cmd_checkpoint_show(struct cli *c, struct err *e)
 	cleanup_reply struct client_reply reply = { 0 };
 	int r = fds[0] < 0 ? fds[0] : cli_client(c, e);
 
+	c->output_given = r == 0;
 	if (r == 0)
 		r = client_call(c->client, "ImageShow", json_pack("{s:b}", "json", c->json), fds, 2, &reply,
 				e);
@@ -206,6 +208,7 @@ int cmd_checkpoint_verify(struct cli *c, struct err *e)
 	cleanup_close int fd = open_file(c->args[0], O_RDONLY, e);
 	json_t *image;
 	int r = fd < 0 ? fd : cli_follow(c, "ImageVerify", NULL, &fd, 1, &reply, e);
+	int processes, threads, files;
 	char text[64];
 
 	if (r < 0)
@@ -215,12 +218,13 @@ int cmd_checkpoint_verify(struct cli *c, struct err *e)
 		cli_json(image);
 		return 0;
 	}
+	processes = (int)json_integer_value(json_object_get(image, "processes"));
+	threads = (int)json_integer_value(json_object_get(image, "threads"));
+	files = (int)json_integer_value(json_object_get(image, "open_files"));
 	put_clean(stdout, json_string_value(json_object_get(image, "vps")));
-	printf(", %s: %d processes, %d threads, %d open files%s\n",
+	printf(", %s: %d process%s, %d thread%s, %d open file%s%s\n",
 	       show_time(json_integer_value(json_object_get(image, "created")), text, sizeof(text)),
-	       (int)json_integer_value(json_object_get(image, "processes")),
-	       (int)json_integer_value(json_object_get(image, "threads")),
-	       (int)json_integer_value(json_object_get(image, "open_files")),
+	       processes, processes == 1 ? "" : "es", threads, str_s((unsigned)threads), files, str_s((unsigned)files),
 	       json_is_true(json_object_get(image, "files")) ? ", with its files" : "");
 	return 0;
 }

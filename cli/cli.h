@@ -83,6 +83,8 @@ struct cli {
 	json_t *settings; /* [{key, value}] of --KEY VALUE */
 	json_t *table;    /* cli_settings_table() */
 	int status;       /* what to exit with when nothing failed */
+	bool output_given; /* another process writes to our standard output: what fails may be its reader's end */
+	bool unread;      /* the reader of standard output has gone, which ended us */
 	char subject[256]; /* "start web1", before each error */
 };
 
@@ -132,6 +134,8 @@ int cli_call(struct cli *c, const char *method, json_t *in, struct client_reply 
 /* follow.c: a call with `more`: progress is shown, signals cancel it; the last reply is the caller's. */
 int cli_follow(struct cli *c, const char *method, json_t *in, const int *fds, size_t nfds,
 	       struct client_reply *ret, struct err *e);
+/* output.c: whether standard output is a pipe or socket that nobody reads any more. */
+bool cli_unread(void);
 /* {name: args[0]} for calls on one VPS. */
 json_t *cli_name(const struct cli *c);
 /*

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cli/cli.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
+
+#include <sys/epoll.h>
 
 static void show(struct cli *c, json_t *event)
 {
@@ -24,12 +27,35 @@ static void show(struct cli *c, json_t *event)
 	fflush(stdout); /* a reader at the end of a pipe waits for it */
 }
 
+/* Becomes readable when standard output's reader goes; -EBADF where there is none that could. */
+static int watch_reader(void)
+{
+	struct epoll_event none = { 0 }; /* errors and ends are told unasked */
+	int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	if (fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, STDOUT_FILENO, &none) < 0)
+		fd_close(&fd);
+	return fd;
+}
+
+static bool stop(int fd, void *ctx)
+{
+	(void)fd;
+	(void)ctx;
+	return true;
+}
+
 int cmd_events(struct cli *c, struct err *e)
 {
 	struct client_reply reply;
 	bool more = true;
+	cleanup_close int reader = watch_reader();
 	int r = cli_client(c, e);
 
+	if (r == 0) {
+		client_cancel_on(c->client, reader, stop, NULL); /* not at the next event, which may be long in coming */
+		c->output_given = true;
+	}
 	if (r == 0)
 		r = client_ask(c->client, "Events", NULL, NULL, 0, true, &reply, e);
 	while (r == 0 && more) {

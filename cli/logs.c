@@ -27,6 +27,7 @@ static int follow(struct cli *c, long lines, struct err *e)
 	if (a.signals < 0)
 		return a.signals;
 	r = attach_run(&a, &c->status, e);
+	c->unread = r >= 0 && cli_unread();
 	fd_close(&a.signals);
 	return r;
 }

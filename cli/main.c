@@ -6,6 +6,9 @@
 #include "cli/attach_stdio.h"
 #include "cli/help.h"
 
+#include <signal.h>
+#include <unistd.h>
+
 static void print_verbs(void)
 {
 	for (size_t i = 0; i < cli_help_count; i++)
@@ -230,6 +233,19 @@ static void done(struct cli *c)
 	free(c->args);
 }
 
+/* As the other programs of a shell's pipeline end, also when SIGPIPE was ignored meanwhile (cli_signals()) or by our caller. */
+static _Noreturn void end_unread(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGPIPE);
+	signal(SIGPIPE, SIG_DFL);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	raise(SIGPIPE);
+	_exit(128 + SIGPIPE);
+}
+
 int main(int argc, char **argv)
 {
 	struct cli c = { .argv = argv, .settings = json_array() };
@@ -238,12 +254,18 @@ int main(int argc, char **argv)
 
 	attach_stdio_hold();
 	if (run(&c, argc - 1, argv + 1, &e) < 0) {
+		if (c.output_given && cli_unread())
+			end_unread();
 		cli_error(&c, &e);
 		status = exit_status(&c, &e);
 	} else {
 		status = c.status;
 	}
+	if (c.unread)
+		end_unread();
 	if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
+		if (errno == EPIPE || cli_unread())
+			end_unread();
 		err_sys(&e, "write to standard output");
 		c.json = false;
 		cli_error(&c, &e);

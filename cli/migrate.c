@@ -5,6 +5,7 @@
 
 #include "base/macro.h"
 #include "base/parse.h"
+#include "base/str.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -163,8 +164,8 @@ static void show_report(struct transfer *t, const char *host)
 		format_size((uint64_t)integer(report, "bytes"), size, sizeof(size)),
 		format_duration((uint64_t)integer(report, "total_us"), time, sizeof(time)));
 	if (integer(report, "pause_us"))
-		fprintf(stderr, ", a pause of %.1f ms after %d rounds", milliseconds(report, "pause_us"),
-			(int)integer(report, "rounds"));
+		fprintf(stderr, ", a pause of %.1f ms after %d round%s", milliseconds(report, "pause_us"),
+			(int)integer(report, "rounds"), str_s((uint64_t)integer(report, "rounds")));
 	fputc('\n', stderr);
 }
 

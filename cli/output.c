@@ -4,6 +4,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 
+#include <poll.h>
 #include <time.h>
 
 /* The length of the printable UTF-8 character at s; 0 when there is none. */
@@ -103,6 +104,13 @@ void cli_json(const json_t *v)
 {
 	json_dumpf(v, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 	putchar('\n');
+}
+
+bool cli_unread(void)
+{
+	struct pollfd p = { .fd = STDOUT_FILENO };
+
+	return poll(&p, 1, 0) == 1 && p.revents & (POLLERR | POLLHUP);
 }
 
 /* vpsd may have begun with "start web1: " or "start: " already: its length. */

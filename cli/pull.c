@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/macro.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -106,6 +107,7 @@ static int pull_stdout(struct cli *c, struct err *e)
 	}
 	r = client_send(c->client, "Pull", parameters(c), &fd, 1, false, e);
 	c->json = false; /* standard output is taken */
+	c->output_given = true;
 	return r < 0 ? r : receive(c, e);
 }
 
@@ -131,7 +133,7 @@ int cmd_pull(struct cli *c, struct err *e)
 	}
 	fd_close(&p.dir);
 	if (r == 0 && p.left_out && !c->json)
-		fprintf(stderr, "vps: pull %s: %u device nodes, sockets or FIFOs were left out\n",
-			c->args[0], p.left_out);
+		fprintf(stderr, "vps: pull %s: %u device node%s, socket%s or FIFO%s left out\n", c->args[0], p.left_out,
+			str_s(p.left_out), str_s(p.left_out), p.left_out == 1 ? " was" : "s were");
 	return r;
 }

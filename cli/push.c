@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "base/macro.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -158,7 +159,8 @@ int cmd_push(struct cli *c, struct err *e)
 	if (r < 0)
 		return r;
 	if (p.left_out && !c->json)
-		fprintf(stderr, "vps: push %s: %u sockets or device nodes were left out\n", c->args[0], p.left_out);
+		fprintf(stderr, "vps: push %s: %u socket%s or device node%s left out\n", c->args[0], p.left_out,
+			str_s(p.left_out), p.left_out == 1 ? " was" : "s were");
 	if (c->json)
 		printf("{\"bytes\": %" JSON_INTEGER_FORMAT "}\n", p.bytes);
 	return 0;

@@ -4,6 +4,7 @@
 
 #include "base/macro.h"
 #include "base/parse.h"
+#include "base/str.h"
 
 static void show(json_t *vps)
 {
@@ -32,17 +33,19 @@ static void show(json_t *vps)
 static void show_arrival(json_t *arrived)
 {
 	char when[64], size[32];
+	json_int_t rounds;
 
 	if (!json_is_object(arrived))
 		return;
+	rounds = json_integer_value(json_object_get(arrived, "rounds"));
 	printf("%-10s  %s, %s", "arrived",
 	       show_time(json_integer_value(json_object_get(arrived, "at")), when, sizeof(when)),
 	       format_size((uint64_t)json_integer_value(json_object_get(arrived, "bytes")), size,
 			   sizeof(size)));
 	if (json_integer_value(json_object_get(arrived, "pause_us")))
-		printf(", a pause of %.1f ms after %d rounds",
-		       (double)json_integer_value(json_object_get(arrived, "pause_us")) / 1000,
-		       (int)json_integer_value(json_object_get(arrived, "rounds")));
+		printf(", a pause of %.1f ms after %d round%s",
+		       (double)json_integer_value(json_object_get(arrived, "pause_us")) / 1000, (int)rounds,
+		       str_s((uint64_t)rounds));
 	putchar('\n');
 }
 

@@ -40,7 +40,7 @@ enum mig_type {
 	MIG_PREPARED,   /* JSON: all is there, nothing runs */
 	MIG_COMMIT,     /* JSON: it is yours */
 	MIG_COMMITTED,  /* JSON: it is mine */
-	MIG_FRAMES,     /* JSON: frames from the network are to follow, none when empty */
+	MIG_FRAMES,     /* no more of them; JSON: {"moved": true} when the source's record says so, or nothing */
 	MIG_PACKET,     /* one of them: interface's number (8 bits), the frame */
 	MIG_BEGIN,      /* nothing: the image is about to come, be ready for it */
 	MIG_SYNC,       /* nothing: say so when you have all that was sent */

@@ -318,6 +318,11 @@ static int publish_up(void *ctx, struct err *e)
 	/* It runs: the clock that counts has stopped. */
 	if (r->named && mig_in_settle(r, e) < 0)
 		return err_set(e, ERR_FAIL, "%s runs, but its record is not written", r->i->offer.name);
+	if (!r->named && r->i->offer.mode == MIG_MOVE)
+		mig_in_hear_last(r);
+	/* Its own record says that it is here by now, and a copy's source has none to ask by. */
+	if (r->unasked || r->i->offer.mode == MIG_COPY)
+		mig_taken_drop(r->i->lib, r->i->offer.id);
 	return 0;
 }
 

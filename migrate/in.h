@@ -24,6 +24,7 @@ struct mig_receiving {
 	struct buf packets;
 	bool named;         /* it has its name, and is not ours yet */
 	bool taken;         /* it is ours: nothing may be undone */
+	bool unasked;       /* the source will not ask whose it is */
 	uint64_t from_us, told_us;
 };
 
@@ -57,5 +58,7 @@ int mig_in_keep_packet(struct mig_receiving *r, struct err *e);
 void mig_in_pass_packets(struct mig_receiving *r);
 /* It runs: its record is written, and frames that still come to the source go to it. */
 int mig_in_settle(struct mig_receiving *r, struct err *e);
+/* What the source of one that stands may still say: r->unasked. */
+void mig_in_hear_last(struct mig_receiving *r);
 
 #endif

@@ -15,6 +15,7 @@
 
 #define PACKETS_MAX (16u << 20) /* bytes of frames that wait for it to run */
 #define LATE_MAX_US 300000000   /* then who moved it is done, whatever still comes: a pause may have been as long as half of it */
+#define LAST_MAX_US 10000000 /* for the source to write one record; who asks later than that is answered for good */
 
 /*
  * The monitor that puts the processes back knows a VPS by its name, so it gets that before it is ours.
@@ -115,14 +116,35 @@ void mig_in_pass_packets(struct mig_receiving *r)
 	r->packets.len = 0;
 }
 
+/* A source of before does not say what its record does: our word then stays for good. */
+static int hear(struct mig_receiving *r, struct err *e)
+{
+	int ret = mig_in_next(r, e);
+	json_t *last = ret == 0 && r->frame.type == MIG_FRAMES ? json_loadb(r->frame.data, r->frame.len, 0, NULL) : NULL;
+
+	if (json_is_true(json_object_get(last, "moved")))
+		r->unasked = true;
+	json_decref(last);
+	return ret;
+}
+
 /* Those that came to the source after it had said that it is ours. It ends that itself, after some seconds. */
 static void pass_late_packets(struct mig_receiving *r)
 {
 	struct err e;
 
 	r->c->until_us = now_monotonic_us() + LATE_MAX_US;
-	while (mig_in_next(r, &e) == 0 && r->frame.type == MIG_PACKET && mig_in_keep_packet(r, &e) == 0)
+	while (hear(r, &e) == 0 && r->frame.type == MIG_PACKET && mig_in_keep_packet(r, &e) == 0)
 		mig_in_pass_packets(r);
+	r->c->until_us = 0;
+}
+
+void mig_in_hear_last(struct mig_receiving *r)
+{
+	struct err e;
+
+	r->c->until_us = now_monotonic_us() + LAST_MAX_US;
+	hear(r, &e);
 	r->c->until_us = 0;
 }
 

@@ -63,8 +63,10 @@ void mig_live_down(void *ctx);
 int mig_live_hold(struct mig_sending *s, struct err *e);
 /* (live_frames.c) Frames that were held go to the destination. */
 int mig_live_frames(struct mig_sending *s, struct err *e);
-/* It runs there: also those that still come here, as long as they come, but not for ever. */
-void mig_live_strays(struct mig_sending *s);
+/* It runs there: also those that still come here, as long as they come, but not for ever; then what the record says. */
+void mig_live_strays(struct mig_sending *s, bool moved);
+/* (out.c) To the destination, once the record is MIG_IS_MOVED. */
+void mig_out_will_not_ask(struct mig_sending *s);
 /* The destination has it: what is left here is killed. */
 void mig_live_end(struct mig_sending *s);
 /* Only the destination knows: it stands still when we are gone. */

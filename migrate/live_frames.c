@@ -66,11 +66,13 @@ static int send_strays(struct mig_sending *s, struct err *e)
 	return r;
 }
 
-void mig_live_strays(struct mig_sending *s)
+void mig_live_strays(struct mig_sending *s, bool moved)
 {
 	struct err ignored;
 	int r = s->hold ? send_strays(s, &ignored) : 0;
 
-	if (r == 0 && mig_send(s->c, MIG_FRAMES, NULL, 0, &ignored) == 0)
+	if (r == 0 && moved)
+		mig_out_will_not_ask(s);
+	else if (r == 0 && mig_send(s->c, MIG_FRAMES, NULL, 0, &ignored) == 0)
 		mig_flush(s->c, &ignored);
 }

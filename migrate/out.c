@@ -270,6 +270,15 @@ static void note_pause(struct mig_sending *s)
 		s->o->report.pause_us = now_monotonic_us() - s->frozen_at_us;
 }
 
+/* The record says that it has moved: the destination's word has been heard for the last time. */
+void mig_out_will_not_ask(struct mig_sending *s)
+{
+	struct err ignored;
+
+	if (mig_send_json(s->c, MIG_FRAMES, json_pack("{s:b}", "moved", true), &ignored) == 0)
+		mig_flush(s->c, &ignored);
+}
+
 static int commit_up(void *ctx, struct err *e)
 {
 	struct mig_sending *s = ctx;
@@ -290,14 +299,17 @@ static int commit_up(void *ctx, struct err *e)
 		return r;
 	if (!s->o->live) {
 		s->o->report.state = MIG_IS_MOVED;
-		return mig_record_write(s->dir, &s->o->report, e);
+		r = mig_record_write(s->dir, &s->o->report, e);
+		if (r == 0)
+			mig_out_will_not_ask(s);
+		return r;
 	}
 	s->over_us = now_monotonic_us();
 	/* What came since: that it does not get there is no matter of who has the VPS. */
 	if (mig_live_frames(s, &ignored) == 0)
 		mig_flush(s->c, &ignored);
 	r = mig_record_turn(s->dir, MIG_IS_MOVED, e);
-	mig_live_strays(s);
+	mig_live_strays(s, r == 0);
 	if (r == 0)
 		mig_live_end(s);
 	return r;

@@ -12,7 +12,8 @@
  * What both ends write down so that at most one copy ever runs, whoever dies when; README.md has the
  * argument. lib/vps/NAME/migration (a letter for the state, then JSON) is the source's, and later the
  * destination's report. The destination's word that it has taken a VPS over is lib/migrations/ID ("+",
- * then the name), which stays for good: a source that asks a year later still must not run.
+ * then the name), which stays until the source has said that it will not ask any more: for good when it was
+ * cut off, as who asks a year later still must not run.
  */
 
 enum mig_role { MIG_SOURCE, MIG_DESTINATION };
@@ -54,7 +55,7 @@ const char *mig_state_name(enum mig_state s);
  * this returns. `lib` is the state root's. */
 int mig_taken_prepare(const char *lib, const char *id, const char *name, struct err *e);
 int mig_taken_give(const char *lib, const char *id, struct err *e);
-/* It will not be given. */
+/* It will not be given; or nobody asks for it any more, and the VPS' own record says that it is here. */
 void mig_taken_drop(const char *lib, const char *id);
 /* 1: it was given, 0: not, negative: that cannot be found out. */
 int mig_taken_has(const char *lib, const char *id, struct err *e);

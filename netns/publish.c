@@ -5,6 +5,7 @@
 
 #include "base/macro.h"
 #include "base/parse.h"
+#include "base/str.h"
 
 #include <arpa/inet.h>
 #include <sys/socket.h>
@@ -122,8 +123,9 @@ static int publish_ports(struct netns_publish *p, char *host, char *inside, cons
 	if (netns_parse_ports(host, &p->host_port, &host_last) < 0 || netns_parse_ports(inside, &p->port, &last) < 0)
 		return publish_bad(text, e);
 	if (host_last - p->host_port != last - p->port)
-		return err_set(e, ERR_USAGE, "%.80s: %d ports of the host cannot lead to %d of the VPS", text,
-			       host_last - p->host_port + 1, last - p->port + 1);
+		return err_set(e, ERR_USAGE, "%.80s: %d port%s of the host cannot lead to %d of the VPS", text,
+			       host_last - p->host_port + 1, str_s((unsigned)(host_last - p->host_port + 1)),
+			       last - p->port + 1);
 	if (last - p->port >= NETNS_PORTS_MAX)
 		return err_set(e, ERR_USAGE, "%.80s: more than %d ports", text, NETNS_PORTS_MAX);
 	p->count = (uint16_t)(last - p->port + 1);

@@ -6,6 +6,7 @@
 #include "base/macro.h"
 #include "base/parse.h"
 #include "base/proc.h"
+#include "base/str.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -69,8 +70,8 @@ static void schedule(struct sup_vps *v)
 	uint64_t delay = policy_delay(config_number(&v->config, "restart.delay"), v->failures);
 
 	if (v->failures >= max) {
-		snprintf(v->end.error, sizeof(v->end.error), "given up after %u restarts",
-			 v->failures);
+		snprintf(v->end.error, sizeof(v->end.error), "given up after %u restart%s",
+			 v->failures, str_s(v->failures));
 		log_warn("%s: %s", v->name, v->end.error);
 		event_emit(v->d, "failed", v->name, v->end.error);
 		vps_save_end(v);

@@ -376,11 +376,9 @@ json_t *vps_json(const struct sup_vps *v)
 		      "id_base", (json_int_t)v->id_base);
 	json_object_set_new(j, "addresses", addresses_json(v));
 	json_object_set_new(j, "publish", values_json(c, "publish"));
-	if (last)
-		json_object_set_new(j, "last_exit", json_string(last));
-	if (v->arrived)
-		json_object_set(j, "arrived", v->arrived);
-	if (*error)
-		json_object_set_new(j, "last_error", json_string(error));
+	/* Who reads them may rely on the members: there is always one, and null says none. */
+	json_object_set_new(j, "last_exit", last ? json_string(last) : json_null());
+	json_object_set_new(j, "last_error", *error ? json_string(error) : json_null());
+	json_object_set_new(j, "arrived", v->arrived ? json_incref(v->arrived) : json_null());
 	return j;
 }

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/macro.h"
+#include "supervisor/protocol/server.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -51,35 +52,19 @@ bool foreign_is_good(int fd)
 	return S_ISFIFO(st.stx_mode) || S_ISCHR(st.stx_mode);
 }
 
-/* Under way, or never to be closed for want of a thread; the list is everybody's. */
+/*
+ * Under way, or waiting: a user has no more threads than connections, all users together have no more than that either, root's
+ * included. Who sends more than that waits for himself. The list is everybody's.
+ */
 struct closing {
 	struct closing *next;
 	uid_t uid;
+	bool served; /* a thread has it */
 	size_t count;
 	int fds[];
 };
 static struct closing *closings;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-
-static void enlist(struct closing *c)
-{
-	pthread_mutex_lock(&lock);
-	c->next = closings;
-	closings = c;
-	pthread_mutex_unlock(&lock);
-}
-
-static void strike(struct closing *c)
-{
-	struct closing **at = &closings;
-
-	pthread_mutex_lock(&lock);
-	while (*at != c)
-		at = &(*at)->next;
-	*at = c->next;
-	pthread_mutex_unlock(&lock);
-	free(c);
-}
 
 size_t foreign_closing(uid_t uid, size_t *ret_users)
 {
@@ -95,31 +80,65 @@ size_t foreign_closing(uid_t uid, size_t *ret_users)
 	return n;
 }
 
-static void *run(void *arg)
+static bool may_begin(uid_t uid)
 {
-	struct closing *c = arg;
+	size_t all = 0, same = 0;
 
-	for (size_t i = 0; i < c->count; i++)
-		close(c->fds[i]);
-	strike(c);
+	for (const struct closing *c = closings; c; c = c->next) {
+		all += c->served;
+		same += c->served && c->uid == uid;
+	}
+	return all < SERVER_CLIENTS_MAX && same < SERVER_UID_MAX;
+}
+
+/* The oldest one that may begin; or, where its user has as many threads as he may, the newest one of another. With the lock. */
+static struct closing *next_one(void)
+{
+	struct closing *next = NULL;
+
+	for (struct closing *c = closings; c; c = c->next)
+		if (!c->served)
+			next = c;
+	if (!next || may_begin(next->uid))
+		return next;
+	for (struct closing *c = closings; c; c = c->next)
+		if (!c->served && c->uid != next->uid && may_begin(c->uid))
+			return c;
 	return NULL;
 }
 
-void foreign_close(uid_t uid, const int *fds, size_t count)
+/* It is closed: what waited for it is the thread's next one. */
+static struct closing *strike(struct closing *c)
 {
-	struct closing *c = malloc(sizeof(*c) + count * sizeof(*fds));
+	struct closing **at = &closings, *next;
+
+	pthread_mutex_lock(&lock);
+	while (*at != c)
+		at = &(*at)->next;
+	*at = c->next;
+	next = next_one();
+	if (next)
+		next->served = true;
+	pthread_mutex_unlock(&lock);
+	free(c);
+	return next;
+}
+
+static void *run(void *arg)
+{
+	for (struct closing *c = arg; c; c = strike(c))
+		for (size_t i = 0; i < c->count; i++)
+			close(c->fds[i]);
+	return NULL;
+}
+
+static int begin(struct closing *c)
+{
 	pthread_attr_t attr;
 	pthread_t thread;
 	sigset_t all, was;
 	int r;
 
-	if (!c) {
-		log_warn("a client's files stay open: %s", strerrordesc_np(ENOMEM));
-		return;
-	}
-	*c = (struct closing){ .uid = uid, .count = count };
-	memcpy(c->fds, fds, count * sizeof(*fds));
-	enlist(c);
 	sigfillset(&all);
 	pthread_attr_init(&attr);
 	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
@@ -128,7 +147,27 @@ void foreign_close(uid_t uid, const int *fds, size_t count)
 	r = pthread_create(&thread, &attr, run, c);
 	pthread_sigmask(SIG_SETMASK, &was, NULL);
 	pthread_attr_destroy(&attr);
-	/* They stay in the list, too: they count. */
+	return r;
+}
+
+void foreign_close(uid_t uid, const int *fds, size_t count)
+{
+	struct closing *c = malloc(sizeof(*c) + count * sizeof(*fds));
+	int r;
+
+	if (!c) {
+		log_warn("a client's files stay open: %s", strerrordesc_np(ENOMEM));
+		return;
+	}
+	pthread_mutex_lock(&lock);
+	*c = (struct closing){ .next = closings, .uid = uid, .count = count, .served = may_begin(uid) };
+	memcpy(c->fds, fds, count * sizeof(*fds));
+	closings = c;
+	r = c->served ? begin(c) : 0;
+	if (r != 0)
+		c->served = false;
+	pthread_mutex_unlock(&lock);
+	/* They stay in the list: they count, and the next thread that is done has them. */
 	if (r != 0)
 		log_warn("a client's files stay open: %s", strerrordesc_np(r));
 }

@@ -15,7 +15,8 @@
  * owner could leave unanswered. */
 bool foreign_is_good(int fd);
 
-/* Closes what this user has sent, one after the other, in a thread of its own. */
+/* Closes what this user has sent, one after the other, in a thread of its own; or when one of his is done, once he has as many as
+ * he may have connections. */
 void foreign_close(uid_t uid, const int *fds, size_t count);
 
 /* The same of the connection that such files come by, when some are still in it. */

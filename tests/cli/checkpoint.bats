@@ -104,7 +104,7 @@ then"
 	assert_equal "$(jq -r '[.records[] | select(.type == "process").fields.pid] | first' <<<"$output")" 1
 	[ "$(jq -r '.totals[] | select(.type == "pages").bytes' <<<"$output")" -gt 1000 ]
 	succeeds vps checkpoint verify "$(lib)/checkpoint"
-	assert_match '^web1, 20..-.*: [0-9]+ processes, .*, with its files$'
+	assert_match '^web1, 20..-.*: [0-9]+ process(es)?, .*, with its files$'
 	succeeds vps checkpoint verify --json "$(lib)/checkpoint"
 	assert_equal "$(jq -r .uuid <<<"$output")" "$(vps status --json web1 | jq -r .uuid)"
 }

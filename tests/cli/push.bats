@@ -52,7 +52,7 @@ inside() {
 	python3 -c 'import os; os.setxattr("site/a", "user.colour", b"red")'
 	touch "site/$(head -c 255 /dev/zero | tr '\0' n)" site/$'new\nline' site/-dash
 	succeeds vps push web1 site /srv
-	assert_output "vps: push web1: 1 sockets or device nodes were left out"
+	assert_output "vps: push web1: 1 socket or device node was left out"
 	assert_equal "$(vps exec web1 -- sh -c 'cd /srv/site; ls -A | wc -l; stat -c "%h %F" a pipe; tail -n 1 sparse' | paste -sd,)" \
 		"9,2 regular file,1 fifo,end"
 	assert_equal "$(vps exec web1 -- stat -c %s /srv/site/sparse)" $((64 * 1024 * 1024 + 4))
@@ -120,7 +120,7 @@ inside() {
 	assert_status 0
 	assert_equal "$(stat -c '%a %u' d/suid)" "755 $(id -u)"
 	[ ! -e d/fifo ]
-	assert_equal "$stderr" "vps: pull web1: 1 device nodes, sockets or FIFOs were left out"
+	assert_equal "$stderr" "vps: pull web1: 1 device node, socket or FIFO was left out"
 }
 
 @test "both work on a stopped VPS" {

@@ -70,6 +70,11 @@ assert_only_on() {
 	esac
 }
 
+# no_words a|b: of no migration that is over is anything kept (migrate/record.h).
+no_words() {
+	[ -z "$(on "$1" sh -c 'ls "$VPS_ROOT/lib/migrations" 2>/dev/null')" ]
+}
+
 # worker_hangs a|b: by a fault point, until worker_goes_on.
 worker_hangs() {
 	local pid

@@ -47,6 +47,7 @@ inside() {
 	assert_equal "$(on b vps list --json | jq -r '.[0].uuid')" "$uuid"
 	diff <(echo "$before") <(inside b)
 	on b vps logs web1 | grep 'on the console'
+	wait_until 20 no_words b
 	# The template came by its digest, and the second time it is there.
 	succeeds on b vps migrate -e "$RSH" --json web1 root@host-a
 	assert_equal "$(tail -n 1 <<<"$output" | jq -c 'keys')" '["bytes","pause_ms","rounds","total_ms"]'

@@ -83,6 +83,32 @@ for i in range(5): s.sendto(bytes(h), ("192.0.2.2", 0))'
 	assert_match 'No route to host'
 }
 
+@test "macvlan that is not given any more is named at the resume, and not made on what has its parent's number inside" {
+	requires kernel 6.7
+	vps create m --net mode=bridge
+	vps start m
+	number=$(vps exec m -- cat /sys/class/net/eth0/ifindex)
+	parent=$(in_net ip -o link | awk -F': ' -v n="$number" '$1 == n { sub("@.*", "", $2); print $2 }')
+	if [ -z "$parent" ]; then
+		parent=par0
+		in_net ip link add "$parent" index "$number" type veth peer name par1
+	fi
+	in_net ip link set "$parent" up
+	first=$(vps config m net)
+	vps set m "net=name=eth1,mode=macvlan,parent=$parent,ip=192.0.2.60/24"
+	vps stop m
+	vps start m
+	vps exec m -- test -e /sys/class/net/eth1
+	vps suspend m
+	vps set m net=
+	vps set m "net=$first"
+	fails 5 "vps: resume m: it was saved with interface eth1, which leads to its host and is not given to it any more \
+(hint: set \`net\` as it was then)" vps resume m
+	vps set m "net=name=eth1,mode=macvlan,parent=$parent,ip=192.0.2.60/24"
+	succeeds vps resume m
+	vps exec m -- test -e /sys/class/net/eth1
+}
+
 @test "macvlan with larger frames than its parent's" {
 	vps create m --net mode=macvlan,parent=up0,ip=192.0.2.60/24,mtu=1501
 	fails_like 2 '^vps: start m: mtu=1501: up0 takes 1500 at most' vps start m

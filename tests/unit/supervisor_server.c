@@ -596,9 +596,22 @@ static void has_room_in_the_end(struct lab *l, uid_t uid)
 	} while (r < 0);
 }
 
+#define REFUSED 8
+
+static int threads(void)
+{
+	DIR *dir = opendir("/proc/self/task");
+	int n = -2; /* . and .. */
+
+	while (dir && readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
 TEST(so_many_files_that_take_long_to_close)
 {
-	int peers[SERVER_UID_MAX + 1], n = 0, r = 0, pair[2];
+	int peers[SERVER_UID_MAX + 1 + REFUSED], n = 0, r = 0, pair[2];
 	struct lab l;
 
 	if (getuid() != 0)
@@ -618,6 +631,14 @@ TEST(so_many_files_that_take_long_to_close)
 	}
 	eq_int(r, -EUSERS, "who has so many closed for him has no connection more");
 	close(pair[0]);
+	/* What comes all the same is refused with the files that are in it, and those have no thread more. */
+	for (int i = 0; i < REFUSED; i++) {
+		pair_of(1003, pair);
+		peers[n++] = send_slow(pair[0], 0);
+		eq_int(server_add(l.server, pair[1]), -EUSERS, "nor later");
+		close(pair[0]);
+	}
+	ok(threads() <= SERVER_UID_MAX + 1, "%d threads", threads());
 	close(client_of(&l, 1004));
 	ok(true, "another has");
 	while (n > 0)
