@@ -48,10 +48,11 @@ static bool is_indifferent(const Ckpt__File *f)
 	}
 }
 
-/* What the helper meets a second time it leaves as it is, but for rules of nftables and tracked connections. */
+/* What the helper meets a second time it leaves as it is, but for rules of nftables and tracked connections, and what is
+ * rare. */
 static bool is_found_again(uint32_t part)
 {
-	return part < CKPT_NET_TABLE || part > CKPT_NET_TRACKED;
+	return part < CKPT_NET_TABLE || (part > CKPT_NET_TRACKED && part < CKPT_NET_VLAN);
 }
 
 /* Whether nothing minds if the last switches of process 1's network, should they differ, are set when it has been taken
