@@ -15,6 +15,7 @@
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <stdlib.h>
 
 /* Newer than some headers: Linux 6.2 to 6.4. */
 #define ATTR_SRC_LIST 2 /* MDBE_ATTR_* */
@@ -211,9 +212,6 @@ static bool is_set(const struct nlattr *a, uint32_t fresh)
 static bool is_to_say(const struct nlattr *a)
 {
 	switch (mnl_attr_get_type(a)) {
-	case BRIDGE_VLANDB_ENTRY_RANGE:
-	case BRIDGE_VLANDB_ENTRY_TUNNEL_INFO:
-		return true;
 	case BRIDGE_VLANDB_ENTRY_STATE:
 		return is_set(a, BR_STATE_FORWARDING);
 	case BRIDGE_VLANDB_ENTRY_MCAST_ROUTER:
@@ -224,6 +222,20 @@ static bool is_to_say(const struct nlattr *a)
 	default:
 		return false;
 	}
+}
+
+/* It is told without the word for what is to be done with it (RTM_SETLINK: it is to be there). */
+static void put_tunnel(struct nlmsghdr *q, const struct nlattr *told)
+{
+	const struct nlattr *id = nl_nested(told, BRIDGE_VLANDB_TINFO_ID);
+	struct nlattr *nest;
+
+	if (!id)
+		return;
+	nest = mnl_attr_nest_start(q, BRIDGE_VLANDB_ENTRY_TUNNEL_INFO);
+	net_link_copy(q, id, 4);
+	mnl_attr_put_u32(q, BRIDGE_VLANDB_TINFO_CMD, RTM_SETLINK);
+	mnl_attr_nest_end(q, nest);
 }
 
 /* One or a range; `whole`: with what is set of it. */
@@ -242,12 +254,19 @@ static void say_vlan(struct nl *n, uint16_t type, const struct br_vlan_msg *dev,
 	if (q) {
 		nest = mnl_attr_nest_start(q, BRIDGE_VLANDB_ENTRY);
 		mnl_attr_put(q, BRIDGE_VLANDB_ENTRY_INFO, sizeof(v), &v);
-		mnl_attr_for_each_nested(a, told)
-			if (is_to_say(a) && (whole || mnl_attr_get_type(a) == BRIDGE_VLANDB_ENTRY_RANGE))
-				net_link_copy(q, a, 256);
+		mnl_attr_for_each_nested(a, told) {
+			uint16_t what = mnl_attr_get_type(a);
+
+			if (what == BRIDGE_VLANDB_ENTRY_RANGE || (whole && what != BRIDGE_VLANDB_ENTRY_TUNNEL_INFO && is_to_say(a)))
+				net_link_copy(q, a, 4);
+			else if (whole && what == BRIDGE_VLANDB_ENTRY_TUNNEL_INFO)
+				put_tunnel(q, a);
+		}
 		mnl_attr_nest_end(q, nest);
 	}
 	nl_end(n, q);
+	if (type == RTM_DELVLAN)
+		nl_ignore(n, ENOENT);
 }
 
 static void say_vlans(struct nl *n, uint16_t type, const struct nlmsghdr *m)
@@ -263,6 +282,7 @@ static void say_vlans(struct nl *n, uint16_t type, const struct nlmsghdr *m)
 struct vlans {
 	const struct net_walk *all;
 	struct nl say;
+	bool *there; /* of each in the image */
 };
 
 /* What a port has from its bridge goes, unless that is all that it is to have. */
@@ -275,26 +295,41 @@ static int remove_vlans(enum ckpt_net_part p, const struct nlmsghdr *m, void *ar
 	int len = net_normal(p, m, now);
 
 	w.part = p;
-	while (len > 0 && (want = net_next(&w)))
+	for (size_t i = 0; len > 0 && (want = net_next(&w)); i++)
 		if (want->nlmsg_len == (uint32_t)len &&
-		    memcmp(mnl_nlmsg_get_payload(want), now + MNL_NLMSG_HDRLEN, (size_t)len - MNL_NLMSG_HDRLEN) == 0)
+		    memcmp(mnl_nlmsg_get_payload(want), now + MNL_NLMSG_HDRLEN, (size_t)len - MNL_NLMSG_HDRLEN) == 0) {
+			v->there[i] = true;
 			return 0;
+		}
 	say_vlans(&v->say, RTM_DELVLAN, m);
 	return len < 0 ? len : 0;
 }
 
+static size_t count_vlans(const struct net_walk *all)
+{
+	struct net_walk w = *all;
+	size_t n = 0;
+
+	w.part = CKPT_NET_VLAN;
+	while (net_next(&w))
+		n++;
+	return n;
+}
+
 static int restore_vlans(struct nl *route, const struct net_walk *all, struct err *e)
 {
-	struct vlans v = { all, NL_INIT };
+	cleanup_free bool *there = calloc(count_vlans(all) + 1, sizeof(*there));
+	struct vlans v = { all, NL_INIT, there };
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
-	int r = nl_open(&v.say, NETLINK_ROUTE, -1, e);
+	int r = there ? nl_open(&v.say, NETLINK_ROUTE, -1, e) : err_code(e, -ENOMEM, "restore VLANs");
 
 	w.part = CKPT_NET_VLAN;
 	if (r == 0)
 		r = net_list(route, NULL, CKPT_NET_VLAN, remove_vlans, &v, e);
-	while (r == 0 && (m = net_next(&w)))
-		say_vlans(&v.say, RTM_NEWVLAN, m);
+	for (size_t i = 0; r == 0 && (m = net_next(&w)); i++)
+		if (!there[i])
+			say_vlans(&v.say, RTM_NEWVLAN, m);
 	if (r == 0)
 		r = nl_talk(&v.say, "VLANs of a bridge", NULL, NULL, e);
 	nl_done(&v.say);

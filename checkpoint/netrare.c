@@ -23,16 +23,20 @@
 static const struct {
 	const char *path;
 	unsigned heads; /* lines */
+	const char *nothing; /* or what they begin with then */
 	const char *what;
-} lists[] = {
-	{ "net/ip_tables_names", 0, "rules of the older iptables" },
-	{ "net/ip6_tables_names", 0, "rules of the older iptables" },
-	{ "net/arp_tables_names", 0, "rules of the older arptables" },
-	{ "net/netfilter/nfnetlink_queue", 0, "a program that takes packets from a queue of netfilter's (NFQUEUE)" },
-	{ "net/netfilter/nfnetlink_log", 0, "a program that hears a group of netfilter's log (NFLOG)" },
-	{ "net/ip_mr_vif", 1, "multicast routing" },
-	{ "net/ip6_mr_vif", 1, "multicast routing" },
-	{ "net/ip_vs", 3, "services of IPVS" },
+} lists[NET_RARE_LISTS] = {
+	{ "thread-self/net/ip_tables_names", 0, NULL, "rules of the older iptables" },
+	{ "thread-self/net/ip6_tables_names", 0, NULL, "rules of the older iptables" },
+	{ "thread-self/net/arp_tables_names", 0, NULL, "rules of the older arptables" },
+	{ "thread-self/net/netfilter/nfnetlink_queue", 0, NULL, "a program that takes packets from a queue of netfilter's (NFQUEUE)" },
+	{ "thread-self/net/netfilter/nfnetlink_log", 0, NULL, "a program that hears a group of netfilter's log (NFLOG)" },
+	{ "thread-self/net/ip_mr_vif", 1, NULL, "multicast routing" },
+	{ "thread-self/net/ip6_mr_vif", 1, NULL, "multicast routing" },
+	{ "thread-self/net/ip_vs", 3, NULL, "services of IPVS" },
+	/* Programs that have told of no interfaces yet (MRT_INIT). */
+	{ "sys/net/ipv4/conf/all/mc_forwarding", 0, "0\n", "a program that routes multicast" },
+	{ "sys/net/ipv6/conf/all/mc_forwarding", 0, "0\n", "a program that routes multicast" },
 };
 
 static int refuse(const char *what, struct err *e)
@@ -50,33 +54,37 @@ static bool has_more(const char *text, unsigned heads)
 	return *text != '\0';
 }
 
-/* A program may route multicast before it has told of interfaces (MRT_INIT). */
-static bool is_forwarding(int self, const char *path)
+static int open_list(int proc, size_t i)
 {
-	char value[16] = "";
-	cleanup_close int fd = openat(self, path, O_RDONLY | O_CLOEXEC);
-
-	return fd >= 0 && pread(fd, value, sizeof(value) - 1, 0) > 0 && value[0] != '0';
+	return openat(proc, lists[i].path, O_RDONLY | O_CLOEXEC);
 }
 
-int net_rare_refuse(struct err *e)
+void net_rare_lists_open(int fd[NET_RARE_LISTS])
 {
-	cleanup_close int self = open("/proc/thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 
-	if (self < 0)
-		return err_sys(e, "open %s", "/proc/thread-self");
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
+	for (size_t i = 0; i < NET_RARE_LISTS; i++)
+		fd[i] = open_list(proc, i);
+}
+
+/* One that was not there before may be by now. */
+int net_rare_refuse(const int fd[NET_RARE_LISTS], struct err *e)
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (proc < 0)
+		return err_sys(e, "open %s", "/proc");
+	for (size_t i = 0; i < NET_RARE_LISTS; i++) {
 		char text[4096];
-		cleanup_close int fd = openat(self, lists[i].path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = fd < 0 ? 0 : pread(fd, text, sizeof(text) - 1, 0);
+		cleanup_close int now = fd[i] < 0 ? open_list(proc, i) : -EBADF;
+		ssize_t n = pread(fd[i] < 0 ? now : fd[i], text, sizeof(text) - 1, 0);
 
 		text[n > 0 ? n : 0] = '\0';
+		if (lists[i].nothing && (n <= 0 || STREQ(text, lists[i].nothing)))
+			continue;
 		if (has_more(text, lists[i].heads))
 			return refuse(lists[i].what, e);
 	}
-	if (is_forwarding(AT_FDCWD, "/proc/sys/net/ipv4/conf/all/mc_forwarding") ||
-	    is_forwarding(AT_FDCWD, "/proc/sys/net/ipv6/conf/all/mc_forwarding"))
-		return refuse("a program that routes multicast", e);
 	return 0;
 }
 

@@ -21,8 +21,13 @@ struct net_rare {
 	void *arg;
 };
 int net_rare_collect(const struct net_rare *r, struct err *e);
-/* The caller is in the namespace. ERR_UNSUPPORTED: lists below /proc/net tell of something that is not saved. */
-int net_rare_refuse(struct err *e);
+/*
+ * The caller is in the namespace. ERR_UNSUPPORTED: lists below /proc tell of something that is not saved. `fd`: those
+ * that were opened before, or all -EBADF.
+ */
+#define NET_RARE_LISTS 10
+void net_rare_lists_open(int fd[NET_RARE_LISTS]);
+int net_rare_refuse(const int fd[NET_RARE_LISTS], struct err *e);
 /* Of a family of routing that is not saved: multicast's, MPLS'. ERR_UNSUPPORTED for those, and for others' messages. */
 bool net_rare_is_foreign(enum ckpt_net_part p, const struct nlmsghdr *m);
 int net_rare_refuse_message(enum ckpt_net_part p, const struct nlmsghdr *m, struct err *e);

@@ -4,6 +4,7 @@
 #include "checkpoint/netlinks.h"
 #include "checkpoint/netrare.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/image/image.h"
@@ -103,6 +104,7 @@ static int save_switch(const char *path, const char *seen, void *arg)
 struct ckpt_netways {
 	struct nl route, filter, xfrm, generic;
 	struct net_switches *switches; /* or NULL */
+	int list[NET_RARE_LISTS]; /* -EBADF likewise */
 };
 
 /* /proc/sys/net shows the namespace of the thread that looks. */
@@ -112,6 +114,7 @@ static int open_switches(void *arg, struct err *e)
 
 	(void)e;
 	w->switches = net_switches_open();
+	net_rare_lists_open(w->list);
 	return 0;
 }
 
@@ -124,6 +127,8 @@ struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e)
 		err_code(e, -ENOMEM, "look at a network");
 		return NULL;
 	}
+	for (size_t i = 0; i < NET_RARE_LISTS; i++)
+		w->list[i] = -EBADF;
 	w->route = w->filter = w->xfrm = w->generic = (struct nl)NL_INIT;
 	r = nl_open(&w->route, NETLINK_ROUTE, netns_fd, e);
 	if (r == 0)
@@ -151,6 +156,8 @@ void ckpt_netways_close(struct ckpt_netways *w)
 	nl_done(&w->xfrm);
 	nl_done(&w->generic);
 	net_switches_close(w->switches);
+	for (size_t i = 0; i < NET_RARE_LISTS; i++)
+		fd_close(&w->list[i]);
 	free(w);
 }
 
@@ -161,6 +168,7 @@ struct nl *net_ways_route(struct ckpt_netways *w)
 
 struct switching {
 	const struct net_switches *known;
+	const int *list;
 	struct saving *saving;
 };
 
@@ -169,7 +177,7 @@ static int save_switches(void *arg, struct err *e)
 	struct switching *s = arg;
 	int r = net_switches(s->known, save_switch, s->saving, e);
 
-	return r == 0 ? net_rare_refuse(e) : r;
+	return r == 0 ? net_rare_refuse(s->list, e) : r;
 }
 
 static int save_rare(struct ckpt_netways *w, struct saving *s, struct err *e)
@@ -188,7 +196,7 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 		.a = a, .states = ret, .count = ret_count, .ns = v->ns, .id_base = v->id_base, .id_count = v->id_count, .e = e,
 	};
 	struct ckpt_netways *w = v->ways;
-	struct switching sw = { w->switches, &s };
+	struct switching sw = { w->switches, w->list, &s };
 	int r = 0;
 
 	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < NET_RARE_FROM; p++) {
