@@ -69,6 +69,8 @@ void net_link_read(const struct nlmsghdr *m, struct net_link *l)
 	if (l->attr[IFLA_LINKINFO])
 		read_info(l->attr[IFLA_LINKINFO], l);
 	l->parent = number(l->attr[IFLA_LINK]);
+	if (!l->parent && l->data && STREQ(l->kind, "vxlan")) /* which tells it in its own way */
+		l->parent = number(nl_nested(l->data, IFLA_VXLAN_LINK));
 	l->master = number(l->attr[IFLA_MASTER]);
 	l->away = l->attr[IFLA_LINK_NETNSID] != NULL;
 	l->where = number(l->attr[IFLA_LINK_NETNSID]);
@@ -157,6 +159,39 @@ uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint3
 
 #define FLAGS (IFF_UP | IFF_NOARP | IFF_PROMISC | IFF_ALLMULTI | IFF_MULTICAST)
 
+/* Those that have been set: a driver may have others that it does not take. */
+static void put_sizes(struct nlmsghdr *q, const struct net_link *l)
+{
+	static const uint16_t sizes[] = { IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, 63 /* IFLA_GSO_IPV4_MAX_SIZE, Linux 6.3 */ };
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		if (number(l->attr[sizes[i]]) != 65536)
+			net_link_copy(q, l->attr[sizes[i]], 4);
+	if (number(l->attr[IFLA_GSO_MAX_SEGS]) != 65535)
+		net_link_copy(q, l->attr[IFLA_GSO_MAX_SEGS], 4);
+}
+
+/* One by one: what it has already is not made again. */
+static void name_again(struct nl *n, const struct net_link *l)
+{
+	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
+	const struct nlattr *a;
+
+	if (l->attr[IFLA_PROP_LIST])
+		mnl_attr_for_each_nested(a, l->attr[IFLA_PROP_LIST]) {
+			struct nlmsghdr *q = nl_begin(n, RTM_NEWLINKPROP, NLM_F_CREATE | NLM_F_EXCL | NLM_F_APPEND, &ifi,
+						      sizeof(ifi), "give a name");
+			struct nlattr *nest = q ? mnl_attr_nest_start(q, IFLA_PROP_LIST) : NULL;
+
+			if (q) {
+				net_link_copy(q, a, 128); /* ALTIFNAMSIZ */
+				mnl_attr_nest_end(q, nest);
+			}
+			nl_end(n, q);
+			nl_ignore(n, EEXIST);
+		}
+}
+
 static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 {
 	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index,
@@ -172,10 +207,13 @@ static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 		net_link_copy(q, l->attr[IFLA_MTU], 4);
 		net_link_copy(q, l->attr[IFLA_TXQLEN], 4);
 		net_link_copy(q, l->attr[IFLA_IFALIAS], 256);
+		net_link_copy(q, l->attr[IFLA_GROUP], 4);
+		put_sizes(q, l);
 		if (l->master)
 			net_link_copy(q, l->attr[IFLA_MASTER], 4);
 	}
 	nl_end(n, q);
+	name_again(n, l);
 	return nl_talk(n, l->name, NULL, NULL, e);
 }
 

@@ -41,6 +41,11 @@ static void put_own(struct nlmsghdr *q, const struct net_link *l, const char *na
 	if (l->attr[IFLA_ADDRESS] && mnl_attr_get_payload_len(l->attr[IFLA_ADDRESS]) == 6)
 		net_link_copy(q, l->attr[IFLA_ADDRESS], 6);
 	net_link_copy(q, l->attr[IFLA_TXQLEN], 4);
+	/* A pair that was told a number of queues uses them all, and one that was not, one of many. */
+	if (!STREQ(l->kind, "veth")) {
+		net_link_copy(q, l->attr[IFLA_NUM_TX_QUEUES], 4);
+		net_link_copy(q, l->attr[IFLA_NUM_RX_QUEUES], 4);
+	}
 }
 
 /* What a bridge only tells: roots, timers, what it has learned; and a macvlan: numbers (refused since Linux 5.11). */

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What a network namespace can have that is not saved. */
-#include "checkpoint/netstate_internal.h"
+#include "checkpoint/netrare.h"
 
-#include "base/fd.h"
 #include "base/macro.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
-#include <sched.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 struct found {
 	char what[64];
@@ -39,28 +34,24 @@ static void look(const struct net_walk *all, enum ckpt_net_part p,
 		fn(m, f);
 }
 
-/* ip_tables and its like list their tables there; /proc/self/net follows the thread. */
-static int old_tables(int netns_fd, struct found *f, struct err *e)
+/* Of the parts that all have. */
+static int refuse_messages(const struct net_walk *all, struct err *e)
 {
-	static const char *const lists[] = { "/proc/thread-self/net/ip_tables_names",
-					     "/proc/thread-self/net/ip6_tables_names" };
-	cleanup_close int home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	static const enum ckpt_net_part parts[] = { CKPT_NET_LINK, CKPT_NET_ROUTE, CKPT_NET_RULE };
+	int r = 0;
 
-	if (home < 0 || setns(netns_fd, CLONE_NEWNET) < 0)
-		return err_sys(e, "enter the VPS's network namespace");
-	for (size_t i = 0; i < ARRAY_SIZE(lists); i++) {
-		cleanup_free char *text = NULL;
-		size_t len = 0;
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		struct net_walk w = *all;
+		const struct nlmsghdr *m;
 
-		if (fd_read_file_at(AT_FDCWD, lists[i], 4096, &text, &len) == 0 && len)
-			snprintf(f->what, sizeof(f->what), "rules of the older iptables");
+		w.part = parts[i];
+		while (r == 0 && (m = net_next(&w)))
+			r = net_rare_refuse_message(parts[i], m, e);
 	}
-	if (setns(home, CLONE_NEWNET) < 0)
-		abort(); /* it was our own: only the kernel being out of memory gets us here */
-	return 0;
+	return r;
 }
 
-int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
+int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count,
 			 const char *const *configured, size_t configured_count, struct err *e)
 {
 	struct net_walk all = { .states = states, .count = count, .ns = count ? states[0]->ns : 0 };
@@ -71,7 +62,7 @@ int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_
 	if (r == 0)
 		r = net_queues_refuse(&all, e);
 	if (r == 0)
-		r = old_tables(netns_fd, &f, e);
+		r = refuse_messages(&all, e);
 	if (r == 0 && f.what[0])
 		r = err_set(e, ERR_UNSUPPORTED,
 			    "the VPS's network has %s, which cannot be saved yet", f.what);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What a network namespace has, listed. */
-#include "checkpoint/netstate_internal.h"
+#include "checkpoint/netrare.h"
 
 #include "base/macro.h"
 #include "netns/netns.h"
@@ -9,16 +9,25 @@
 #include <errno.h>
 #include <linux/fib_rules.h>
 #include <linux/genetlink.h>
+#include <linux/if_addrlabel.h>
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/netfilter/ipset/ip_set.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_acct.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <linux/netfilter/nfnetlink_cttimeout.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
+#include <linux/xfrm.h>
 
 #define BIT(n) ((uint64_t)1 << (n))
 #define NFT(msg) (NFNL_SUBSYS_NFTABLES << 8 | (msg))
 #define CT(msg) (NFNL_SUBSYS_CTNETLINK << 8 | (msg))
+#define TIMEOUT(msg) (NFNL_SUBSYS_CTNETLINK_TIMEOUT << 8 | (msg))
+#define ACCOUNT(msg) (NFNL_SUBSYS_ACCT << 8 | (msg))
+#define IPSET(msg) (NFNL_SUBSYS_IPSET << 8 | (msg))
 
 const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 	[CKPT_NET_LINK] = { "link", NETLINK_ROUTE, RTM_GETLINK, RTM_NEWLINK, RTM_DELLINK, sizeof(struct ifinfomsg), 0 },
@@ -59,6 +68,36 @@ const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 			     ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS)) },
 	[CKPT_NET_CLASSIFIER] = { "filter", NETLINK_ROUTE, RTM_GETTFILTER, RTM_NEWTFILTER, RTM_DELTFILTER,
 				  sizeof(struct tcmsg), ~(BIT(TCA_KIND) | BIT(TCA_OPTIONS) | BIT(TCA_CHAIN)) },
+	[CKPT_NET_VLAN] = { "VLAN", NETLINK_ROUTE, RTM_GETVLAN, RTM_NEWVLAN, RTM_DELVLAN, sizeof(struct br_vlan_msg), 0,
+			    AF_BRIDGE },
+	[CKPT_NET_TUNNEL] = { "tunnelled network", NETLINK_ROUTE, RTM_GETTUNNEL, RTM_NEWTUNNEL, RTM_DELTUNNEL,
+			      sizeof(struct tunnel_msg), 0, AF_BRIDGE },
+	[CKPT_NET_FORWARDING] = { "forwarding entry", NETLINK_ROUTE, RTM_GETNEIGH, RTM_NEWNEIGH, RTM_DELNEIGH,
+				  sizeof(struct ndmsg),
+				  BIT(NDA_CACHEINFO) | BIT(NDA_PROBES) | BIT(NDA_MASTER) | BIT(NDA_LINK_NETNSID), AF_BRIDGE },
+	[CKPT_NET_GROUP] = { "group", NETLINK_ROUTE, RTM_GETMDB, RTM_NEWMDB, RTM_DELMDB, sizeof(struct br_port_msg), 0,
+			     AF_BRIDGE },
+	[CKPT_NET_LABEL] = { "address label", NETLINK_ROUTE, RTM_GETADDRLABEL, RTM_NEWADDRLABEL, RTM_DELADDRLABEL,
+			     sizeof(struct ifaddrlblmsg), 0, AF_INET6 },
+	[CKPT_NET_IPSET] = { "set", NETLINK_NETFILTER, IPSET(IPSET_CMD_LIST), IPSET(IPSET_CMD_CREATE), 0,
+			     sizeof(struct nfgenmsg), 0, 0 },
+	[CKPT_NET_IPSET_MEMBERS] = { "member of a set", NETLINK_NETFILTER, IPSET(IPSET_CMD_LIST), IPSET(IPSET_CMD_ADD), 0,
+				     sizeof(struct nfgenmsg), 0, 0 },
+	[CKPT_NET_TIMEOUT] = { "timeout policy", NETLINK_NETFILTER, TIMEOUT(IPCTNL_MSG_TIMEOUT_GET),
+			       TIMEOUT(IPCTNL_MSG_TIMEOUT_NEW), 0, sizeof(struct nfgenmsg), BIT(CTA_TIMEOUT_USE), 0 },
+	[CKPT_NET_ACCOUNT] = { "counter", NETLINK_NETFILTER, ACCOUNT(NFNL_MSG_ACCT_GET), ACCOUNT(NFNL_MSG_ACCT_NEW), 0,
+			       sizeof(struct nfgenmsg), BIT(NFACCT_USE), 0 },
+	[CKPT_NET_SA] = { "association of IPsec", NETLINK_XFRM, XFRM_MSG_GETSA, XFRM_MSG_NEWSA, 0,
+			  sizeof(struct xfrm_usersa_info), BIT(XFRMA_LASTUSED) | BIT(XFRMA_PAD), 0 },
+	[CKPT_NET_POLICY] = { "policy of IPsec", NETLINK_XFRM, XFRM_MSG_GETPOLICY, XFRM_MSG_NEWPOLICY, 0,
+			      sizeof(struct xfrm_userpolicy_info), BIT(XFRMA_LASTUSED) | BIT(XFRMA_PAD), 0 },
+	[CKPT_NET_POLICY_DEFAULT] = { "default of IPsec", NETLINK_XFRM, XFRM_MSG_GETDEFAULT, XFRM_MSG_SETDEFAULT, 0,
+				      sizeof(struct xfrm_userpolicy_default), 0, 0 },
+	[CKPT_NET_POLICY_HASH] = { "threshold of IPsec", NETLINK_XFRM, XFRM_MSG_GETSPDINFO, XFRM_MSG_NEWSPDINFO, 0,
+				   sizeof(uint32_t), BIT(XFRMA_SPD_INFO) | BIT(XFRMA_SPD_HINFO), 0 },
+	/* The family's number is looked up by its name. */
+	[CKPT_NET_PATHS] = { "limit of multipath TCP", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0, 0 },
+	[CKPT_NET_ENDPOINT] = { "endpoint of multipath TCP", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0, 0 },
 };
 
 static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
@@ -79,12 +118,14 @@ bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
 	const struct rtmsg *rt = mnl_nlmsg_get_payload(m);
 	const struct ndmsg *nd = mnl_nlmsg_get_payload(m);
 
+	if (net_rare_is_foreign(p, m))
+		return true;
 	if (p == CKPT_NET_ROUTE)
 		return rt->rtm_protocol != RTPROT_KERNEL && rt->rtm_protocol != RTPROT_REDIRECT &&
 		       rt->rtm_protocol != RTPROT_RA && !(rt->rtm_flags & RTM_F_CLONED) &&
 		       (rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6);
 	if (p == CKPT_NET_NEIGHBOUR)
-		return (nd->ndm_state & NUD_PERMANENT || nd->ndm_flags & NTF_PROXY) &&
+		return (nd->ndm_state & NUD_PERMANENT || nd->ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED)) &&
 		       (nd->ndm_family == AF_INET || nd->ndm_family == AF_INET6);
 	if (p == CKPT_NET_RULE)
 		return rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6;
@@ -95,7 +136,7 @@ bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
 	if (p == CKPT_NET_CLASSIFIER) /* a priority is told of, too, before what it has */
 		return ((const struct tcmsg *)mnl_nlmsg_get_payload(m))->tcm_handle != 0 ||
 		       nl_attr(m, sizeof(struct tcmsg), TCA_OPTIONS);
-	return !is_lock(p, m);
+	return p >= NET_RARE_FROM ? net_rare_is_kept(p, m) : !is_lock(p, m);
 }
 
 /* An address that is in use needs no detection of others that have it. */
@@ -180,6 +221,8 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 		settle_nexthop((struct nhmsg *)rt);
 	if (p == CKPT_NET_DISCIPLINE || p == CKPT_NET_CLASS)
 		((struct tcmsg *)rt)->tcm_info = 0; /* how many use it; what is below it */
+	if (p >= NET_RARE_FROM)
+		net_rare_settle(p, m, out);
 	return (int)out->nlmsg_len;
 }
 
@@ -280,7 +323,7 @@ int net_list(struct nl *route, struct nl *filter, enum ckpt_net_part p, net_each
 	const struct net_part *part = &net_parts[p];
 	struct nl *n = part->protocol == NETLINK_ROUTE ? route : filter;
 	struct listing l = { p, fn, arg };
-	uint8_t fixed[sizeof(struct tcmsg)] = { 0 }; /* of all parts the longest */
+	uint8_t fixed[sizeof(struct tcmsg)] = { part->family }; /* of all parts that are asked for here the longest */
 	int r;
 
 	if (p == CKPT_NET_ELEMENT)

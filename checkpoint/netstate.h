@@ -36,6 +36,23 @@ enum ckpt_net_part {
 	CKPT_NET_CLASS, /* of one */
 	CKPT_NET_CLASSIFIER, /* a filter of one, with what it does */
 	CKPT_NET_WIREGUARD, /* keys and peers of a link, in a message of WG_CMD_SET_DEVICE */
+	/* What few have (netrare.c). */
+	CKPT_NET_VLAN = 40, /* that a bridge or a port of one lets through */
+	CKPT_NET_TUNNEL, /* networks that a vxlan lets through */
+	CKPT_NET_FORWARDING, /* which link-layer addresses are behind a port of a bridge, or where a tunnel leads */
+	CKPT_NET_GROUP, /* that is to be sent to a port */
+	CKPT_NET_LABEL, /* of IPv6 addresses (RFC 6724) */
+	CKPT_NET_IPSET,
+	CKPT_NET_IPSET_MEMBERS,
+	CKPT_NET_TIMEOUT, /* policies for tracked connections */
+	CKPT_NET_ACCOUNT, /* counters of netfilter's that have names */
+	CKPT_NET_SA, /* of IPsec from here on */
+	CKPT_NET_POLICY,
+	CKPT_NET_POLICY_DEFAULT,
+	CKPT_NET_POLICY_HASH, /* prefixes from which on policies are looked up by hash */
+	CKPT_NET_PATHS, /* how many a connection of multipath TCP may have; its addresses */
+	CKPT_NET_ENDPOINT,
+	CKPT_NET_FEATURES, /* of links (ethtool(8), -K): what is wanted */
 	CKPT_NET_PART_COUNT,
 };
 
@@ -63,9 +80,10 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 /*
  * ERR_UNSUPPORTED with its name for what cannot be made again: links of other kinds (but for `configured`, the
  * names of those that the runtime makes), queueing disciplines and filters of other kinds, resilient groups of
- * nexthops, tables of iptables' older kind.
+ * nexthops, routes of MPLS and of multicast. The collection itself refuses what lists below /proc/net tell of
+ * (netrare.c).
  */
-int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count, int netns_fd,
+int ckpt_netstate_refuse(Ckpt__NetState *const *states, size_t count,
 			 const char *const *configured, size_t configured_count, struct err *e);
 /* Users of theirs as the VPS numbers them; `base` is the host's number of its root. */
 void ckpt_netstate_localize(Ckpt__NetState *const *states, size_t count, uint32_t base);

@@ -17,6 +17,7 @@ struct net_part {
 	uint16_t get, add, del;
 	size_t fixed; /* bytes before the attributes */
 	uint64_t drop; /* attributes that only the kernel writes, a bit each */
+	uint8_t family; /* that is asked for; 0: all */
 };
 extern const struct net_part net_parts[CKPT_NET_PART_COUNT];
 

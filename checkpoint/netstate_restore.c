@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What a network namespace had, made again where it has it not from its configuration. */
-#include "checkpoint/netstate_internal.h"
+#include "checkpoint/netrare.h"
 
 #include "base/fd.h"
 #include "base/macro.h"
@@ -34,7 +34,7 @@ int ckpt_netstate_check(Ckpt__NetState *const *states, size_t count, struct err 
 	for (size_t i = 0; i < count; i++) {
 		const Ckpt__NetState *s = states[i];
 
-		if (s->part == 0 || s->part >= CKPT_NET_PART_COUNT)
+		if (s->part >= CKPT_NET_PART_COUNT || (s->part != CKPT_NET_SWITCH && !net_parts[s->part].name))
 			return bad("a part", e);
 		for (size_t k = 0; k < s->n_message; k++) {
 			const struct nlmsghdr *m = (const void *)s->message[k].data;
@@ -146,6 +146,8 @@ static bool is_removable(enum ckpt_net_part p, const struct net_item *it, const 
 
 	if (p == CKPT_NET_NEIGHBOUR)
 		return false;
+	if (p >= NET_RARE_FROM)
+		return net_rare_is_removable(p, (const void *)it->data);
 	if (it->anew)
 		return true;
 	for (size_t i = 0; p == CKPT_NET_ADDRESS && i < configured->count; i++) {
@@ -160,7 +162,7 @@ static bool is_removable(enum ckpt_net_part p, const struct net_item *it, const 
 
 static int add_all(struct nl *n, enum ckpt_net_part p, struct net_items *want, struct err *e)
 {
-	uint16_t flags = NLM_F_CREATE | (p == CKPT_NET_ROUTE ? NLM_F_APPEND : 0);
+	uint16_t flags = NLM_F_CREATE | (p == CKPT_NET_ROUTE || p == CKPT_NET_FORWARDING ? NLM_F_APPEND : 0);
 	bool moved = true, left = true;
 	int r = 0;
 
@@ -195,7 +197,7 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 		     const struct net_items *configured, const struct ckpt_moved *moved, struct err *e)
 {
 	cleanup_net_items struct net_items have = { 0 }, want = { 0 };
-	const int absent = p == CKPT_NET_ADDRESS ? EADDRNOTAVAIL : ENOENT;
+	const int absent = p == CKPT_NET_ADDRESS ? EADDRNOTAVAIL : p == CKPT_NET_LABEL ? ESRCH : ENOENT;
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
 	int r = net_list(n, NULL, p, net_items_add, &have, e);
@@ -203,7 +205,7 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 
 	w.part = p;
 	while (r == 0 && (m = net_next(&w)))
-		if (!is_past(p, m, moved))
+		if (!is_past(p, m, moved) && !(p == CKPT_NET_FORWARDING && net_bridge_is_own(all, m)))
 			r = net_items_add(p, m, &want);
 	if (r < 0)
 		return r;
@@ -220,6 +222,14 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 	if (moved && moved->gone.count && (p == CKPT_NET_ROUTE || p == CKPT_NET_NEXTHOP))
 		return 0;
 	return r < 0 ? r : differs;
+}
+
+int net_sync(struct nl *n, enum ckpt_net_part p, const struct net_walk *all, struct err *e)
+{
+	static const struct net_items none;
+	int r = sync_part(n, p, all, &none, NULL, e);
+
+	return r < 0 ? r : 0;
 }
 
 /* 1: some had another value. */
@@ -330,6 +340,8 @@ static int fill(void *arg, struct err *e)
 		r = sync_part(&route, parts[i], &f->all, f->configured, f->seen.moved, e);
 	if (r >= 0)
 		r = net_queues_restore(&route, &f->all, e);
+	if (r >= 0)
+		r = net_rare_restore(&route, &filter, &f->all, e);
 	return r >= 0 ? net_filter_restore(&filter, &f->all, e) : r;
 }
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What a network namespace has, saved. */
-#include "checkpoint/netstate_internal.h"
+#include "checkpoint/netlinks.h"
+#include "checkpoint/netrare.h"
 
+#include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/image/image.h"
@@ -21,6 +23,7 @@ struct saving {
 	uint32_t ns, id_base, id_count;
 	struct err *e;
 	size_t bytes; /* in the last one */
+	bool has_bridges, has_tunnels;
 };
 
 static int put(struct saving *s, enum ckpt_net_part p, const void *data, size_t len)
@@ -54,6 +57,15 @@ static int put(struct saving *s, enum ckpt_net_part p, const void *data, size_t 
 	return m->data ? 0 : -ENOMEM;
 }
 
+static void note_kind(struct saving *s, const struct nlmsghdr *m)
+{
+	struct net_link l;
+
+	net_link_read(m, &l);
+	s->has_bridges |= STREQ(l.kind, "bridge");
+	s->has_tunnels |= STREQ(l.kind, "vxlan");
+}
+
 static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 {
 	struct saving *s = arg;
@@ -65,6 +77,8 @@ static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *ar
 		if (p == CKPT_NET_TABLE && mnl_attr_get_type(a) == NFTA_TABLE_OWNER)
 			return err_set(s->e, ERR_UNSUPPORTED, "the VPS has a table of nftables that belongs to a process, "
 				       "which cannot be saved yet");
+	if (p == CKPT_NET_LINK)
+		note_kind(s, m);
 	n = net_normal(p, m, buf);
 	return n < 0 ? n : put(s, p, buf, (size_t)n);
 }
@@ -93,8 +107,9 @@ static int save_switch(const char *path, const char *seen, void *arg)
 }
 
 struct ckpt_netways {
-	struct nl route, filter;
+	struct nl route, filter, xfrm, generic;
 	struct net_switches *switches; /* or NULL */
+	int list[NET_RARE_LISTS]; /* -EBADF likewise */
 };
 
 /* /proc/sys/net shows the namespace of the thread that looks. */
@@ -104,6 +119,7 @@ static int open_switches(void *arg, struct err *e)
 
 	(void)e;
 	w->switches = net_switches_open();
+	net_rare_lists_open(w->list);
 	return 0;
 }
 
@@ -116,10 +132,18 @@ struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e)
 		err_code(e, -ENOMEM, "look at a network");
 		return NULL;
 	}
-	w->route = w->filter = (struct nl)NL_INIT;
+	for (size_t i = 0; i < NET_RARE_LISTS; i++)
+		w->list[i] = -EBADF;
+	w->route = w->filter = w->xfrm = w->generic = (struct nl)NL_INIT;
 	r = nl_open(&w->route, NETLINK_ROUTE, netns_fd, e);
 	if (r == 0)
 		r = nl_open(&w->filter, NETLINK_NETFILTER, netns_fd, e);
+	if (r == 0)
+		r = nl_open(&w->generic, NETLINK_GENERIC, netns_fd, e);
+	if (r == 0)
+		r = nl_open(&w->xfrm, NETLINK_XFRM, netns_fd, e);
+	if (r == -EPROTONOSUPPORT && w->xfrm.fd < 0 && w->generic.fd >= 0)
+		r = 0; /* this kernel has no IPsec */
 	if (r == 0 && files)
 		r = ckpt_visit(CKPT_SPACE_NET, netns_fd, open_switches, w, e);
 	if (r == 0)
@@ -134,7 +158,11 @@ void ckpt_netways_close(struct ckpt_netways *w)
 		return;
 	nl_done(&w->route);
 	nl_done(&w->filter);
+	nl_done(&w->xfrm);
+	nl_done(&w->generic);
 	net_switches_close(w->switches);
+	for (size_t i = 0; i < NET_RARE_LISTS; i++)
+		fd_close(&w->list[i]);
 	free(w);
 }
 
@@ -145,14 +173,25 @@ struct nl *net_ways_route(struct ckpt_netways *w)
 
 struct switching {
 	const struct net_switches *known;
+	const int *list;
 	struct saving *saving;
 };
 
 static int save_switches(void *arg, struct err *e)
 {
 	struct switching *s = arg;
+	int r = net_switches(s->known, save_switch, s->saving, e);
 
-	return net_switches(s->known, save_switch, s->saving, e);
+	return r == 0 ? net_rare_refuse(s->list, e) : r;
+}
+
+static int save_rare(struct ckpt_netways *w, struct saving *s, struct err *e)
+{
+	const struct net_rare r = {
+		&w->route, &w->filter, &w->xfrm, &w->generic, s->has_bridges, s->has_tunnels, save_message, s,
+	};
+
+	return net_rare_collect(&r, e);
 }
 
 static bool has_any(const struct saving *s, enum ckpt_net_part p)
@@ -176,10 +215,12 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 		.a = a, .states = ret, .count = ret_count, .ns = v->ns, .id_base = v->id_base, .id_count = v->id_count, .e = e,
 	};
 	struct ckpt_netways *w = v->ways;
-	struct switching sw = { w->switches, &s };
+	struct switching sw = { w->switches, w->list, &s };
 	int r = 0;
 
-	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < CKPT_NET_PART_COUNT; p++) {
+	for (enum ckpt_net_part p = CKPT_NET_LINK; r == 0 && p < NET_RARE_FROM; p++) {
+		if (p != CKPT_NET_SWITCH && !net_parts[p].name)
+			continue;
 		e->msg[0] = '\0';
 		if (is_empty(&s, p))
 			continue;
@@ -194,5 +235,9 @@ int ckpt_netstate_collect(const struct ckpt_netview *v, struct ckpt_arena *a, Ck
 		if (r < 0 && !e->msg[0])
 			r = err_code(e, r, "collect the %ss of the VPS's network", p == CKPT_NET_SWITCH ? "switch" : net_parts[p].name);
 	}
-	return r;
+	if (r < 0)
+		return r;
+	e->msg[0] = '\0';
+	r = save_rare(w, &s, e);
+	return r < 0 && !e->msg[0] ? err_code(e, r, "collect what is rare in the VPS's network") : r;
 }

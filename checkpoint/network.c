@@ -230,7 +230,7 @@ static int refuse(struct ckpt_dump *d, const struct seen *s, struct err *e)
 
 	for (size_t i = 0; i < count; i++)
 		list[i] = names[i];
-	r = ckpt_netstate_refuse(s->states, s->count, s->view.netns_fd, list, count, e);
+	r = ckpt_netstate_refuse(s->states, s->count, list, count, e);
 	if (r == 0)
 		r = ckpt_netpeers_find(d, s->view.ways, s->states, s->count, list, count, e);
 	return r == 0 ? ckpt_wireguards_find(d, s->states, s->count, e) : r;

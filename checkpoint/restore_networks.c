@@ -49,7 +49,7 @@ static bool is_indifferent(const Ckpt__File *f)
 }
 
 /* What the helper meets a second time it leaves as it is, but for rules of nftables, tracked connections, and what belongs
- * to queueing disciplines. */
+ * to queueing disciplines or is rare. */
 static bool is_found_again(uint32_t part)
 {
 	return part < CKPT_NET_TABLE || part == CKPT_NET_NEXTHOP || part == CKPT_NET_DISCIPLINE;

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+
+/* What a network namespace can have and few do. */
+#include "checkpoint/netrare.h"
+#include "checkpoint/netlinks.h"
+
+#include "base/fd.h"
+#include "base/macro.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fib_rules.h>
+#include <linux/if_addrlabel.h>
+#include <linux/if_bridge.h>
+#include <linux/if_link.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+
+#define FAMILY_IPMR 128 /* RTNL_FAMILY_* */
+#define FAMILY_IP6MR 129
+
+/* Lists that have nothing but their heads, if that, where there is nothing. */
+static const struct {
+	const char *path;
+	unsigned heads; /* lines */
+	const char *nothing; /* or what they begin with then */
+	const char *what;
+} lists[NET_RARE_LISTS] = {
+	{ "thread-self/net/ip_tables_names", 0, NULL, "rules of the older iptables" },
+	{ "thread-self/net/ip6_tables_names", 0, NULL, "rules of the older iptables" },
+	{ "thread-self/net/arp_tables_names", 0, NULL, "rules of the older arptables" },
+	{ "thread-self/net/netfilter/nfnetlink_queue", 0, NULL, "a program that takes packets from a queue of netfilter's (NFQUEUE)" },
+	{ "thread-self/net/netfilter/nfnetlink_log", 0, NULL, "a program that hears a group of netfilter's log (NFLOG)" },
+	{ "thread-self/net/ip_mr_vif", 1, NULL, "multicast routing" },
+	{ "thread-self/net/ip6_mr_vif", 1, NULL, "multicast routing" },
+	{ "thread-self/net/ip_vs", 3, NULL, "services of IPVS" },
+	/* Programs that have told of no interfaces yet (MRT_INIT). */
+	{ "sys/net/ipv4/conf/all/mc_forwarding", 0, "0\n", "a program that routes multicast" },
+	{ "sys/net/ipv6/conf/all/mc_forwarding", 0, "0\n", "a program that routes multicast" },
+};
+
+static int refuse(const char *what, struct err *e)
+{
+	return err_set(e, ERR_UNSUPPORTED, "the VPS's network has %s, which cannot be saved yet", what);
+}
+
+static bool has_more(const char *text, unsigned heads)
+{
+	while (heads--) {
+		text = strchr(text, '\n');
+		if (!text++)
+			return false;
+	}
+	return *text != '\0';
+}
+
+static int open_list(int proc, size_t i)
+{
+	return openat(proc, lists[i].path, O_RDONLY | O_CLOEXEC);
+}
+
+void net_rare_lists_open(int fd[NET_RARE_LISTS])
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	for (size_t i = 0; i < NET_RARE_LISTS; i++)
+		fd[i] = open_list(proc, i);
+}
+
+/* One that was not there before may be by now. */
+int net_rare_refuse(const int fd[NET_RARE_LISTS], struct err *e)
+{
+	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	if (proc < 0)
+		return err_sys(e, "open %s", "/proc");
+	for (size_t i = 0; i < NET_RARE_LISTS; i++) {
+		char text[4096];
+		cleanup_close int now = fd[i] < 0 ? open_list(proc, i) : -EBADF;
+		ssize_t n = pread(fd[i] < 0 ? now : fd[i], text, sizeof(text) - 1, 0);
+
+		text[n > 0 ? n : 0] = '\0';
+		if (lists[i].nothing && (n <= 0 || STREQ(text, lists[i].nothing)))
+			continue;
+		if (has_more(text, lists[i].heads))
+			return refuse(lists[i].what, e);
+	}
+	return 0;
+}
+
+/* That for all, which each namespace has. */
+static bool is_usual_rule(const struct nlmsghdr *m)
+{
+	const struct nlattr *a = nl_attr(m, sizeof(struct fib_rule_hdr), FRA_PRIORITY);
+
+	return a && mnl_attr_get_payload_len(a) == 4 && mnl_attr_get_u32(a) == 0x7fff;
+}
+
+static int refuse_link(const struct nlmsghdr *m, struct err *e)
+{
+	const struct nlattr *xdp;
+	struct br_boolopt_multi on;
+	struct net_link l;
+
+	net_link_read(m, &l);
+	xdp = l.attr[IFLA_XDP] ? nl_nested(l.attr[IFLA_XDP], IFLA_XDP_ATTACHED) : NULL;
+	if (xdp && mnl_attr_get_payload_len(xdp) && mnl_attr_get_u8(xdp))
+		return refuse("a program at a link (XDP)", e);
+	if (STREQ(l.kind, "bridge") && l.data) {
+		const struct nlattr *a = nl_nested(l.data, IFLA_BR_MULTI_BOOLOPT);
+
+		if (a && mnl_attr_get_payload_len(a) == sizeof(on)) {
+			memcpy(&on, mnl_attr_get_payload(a), sizeof(on));
+			if (on.optval & (1u << 1 | 1u << 2)) /* BR_BOOLOPT_MCAST_VLAN_SNOOPING, BR_BOOLOPT_MST_ENABLE */
+				return refuse("a bridge that treats groups or trees by VLAN", e);
+		}
+	}
+	return 0;
+}
+
+bool net_rare_is_foreign(enum ckpt_net_part p, const struct nlmsghdr *m)
+{
+	const struct rtmsg *rt = mnl_nlmsg_get_payload(m);
+
+	if (p == CKPT_NET_ROUTE)
+		return rt->rtm_family == AF_MPLS || rt->rtm_family == FAMILY_IPMR || rt->rtm_family == FAMILY_IP6MR;
+	return p == CKPT_NET_RULE && (rt->rtm_family == FAMILY_IPMR || rt->rtm_family == FAMILY_IP6MR) && !is_usual_rule(m);
+}
+
+int net_rare_refuse_message(enum ckpt_net_part p, const struct nlmsghdr *m, struct err *e)
+{
+	const struct rtmsg *rt = mnl_nlmsg_get_payload(m);
+
+	if (p == CKPT_NET_LINK)
+		return refuse_link(m, e);
+	if (net_rare_is_foreign(p, m))
+		return refuse(rt->rtm_family == AF_MPLS ? "routes of MPLS" : "multicast routing", e);
+	return 0;
+}
+
+bool net_rare_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
+{
+	return p != CKPT_NET_FORWARDING || net_bridge_is_kept(m);
+}
+
+void net_rare_settle(enum ckpt_net_part p, const struct nlmsghdr *m, struct nlmsghdr *out)
+{
+	if (p == CKPT_NET_FORWARDING)
+		net_bridge_settle(m, out);
+	if (p == CKPT_NET_LABEL)
+		((struct ifaddrlblmsg *)mnl_nlmsg_get_payload(out))->ifal_seq = 0;
+}
+
+bool net_rare_is_removable(enum ckpt_net_part p, const struct nlmsghdr *m)
+{
+	const struct ndmsg *nd = mnl_nlmsg_get_payload(m);
+
+	if (p != CKPT_NET_FORWARDING)
+		return true;
+	/* A tunnel leads where it was told when it was made; to a port an address of its own belongs. */
+	return nd->ndm_flags & NTF_SELF ? nl_attr(m, sizeof(*nd), NDA_DST) || nl_attr(m, sizeof(*nd), NDA_NH_ID) :
+					  !(nd->ndm_state & NUD_PERMANENT);
+}
+
+bool net_rare_has(const struct net_walk *all, enum ckpt_net_part p)
+{
+	struct net_walk w = *all;
+
+	w.part = p;
+	return net_next(&w) != NULL;
+}
+
+void net_rare_say_one(struct nl *n, enum ckpt_net_part p, const struct nlmsghdr *m, uint16_t flags, int ignore)
+{
+	const struct net_part *part = &net_parts[p];
+	struct nlmsghdr *q = nl_begin(n, part->add, flags, mnl_nlmsg_get_payload(m), part->fixed, "restore");
+	const struct nlattr *a;
+
+	if (q)
+		mnl_attr_for_each(a, m, part->fixed)
+			mnl_attr_put(q, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
+	nl_end(n, q);
+	if (ignore)
+		nl_ignore(n, ignore);
+}
+
+void net_rare_say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p, uint16_t flags, int ignore)
+{
+	struct net_walk w = *all;
+	const struct nlmsghdr *m;
+
+	w.part = p;
+	while ((m = net_next(&w)))
+		net_rare_say_one(n, p, m, flags, ignore);
+}
+
+int net_rare_collect(const struct net_rare *r, struct err *e)
+{
+	static const enum ckpt_net_part plain[] = { CKPT_NET_LABEL, CKPT_NET_TIMEOUT, CKPT_NET_ACCOUNT };
+	int n = net_bridge_collect(r, e);
+
+	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(plain); i++)
+		n = net_list(r->route, r->filter, plain[i], r->fn, r->arg, e);
+	if (n == 0)
+		n = net_sets_collect(r, e);
+	if (n == 0)
+		n = net_xfrm_collect(r, e);
+	return n == 0 ? net_generic_collect(r, e) : n;
+}
+
+int net_rare_restore(struct nl *route, struct nl *filter, const struct net_walk *all, struct err *e)
+{
+	int r = net_bridge_restore(route, all, e);
+
+	if (r == 0 && net_rare_has(all, CKPT_NET_LABEL))
+		r = net_sync(route, CKPT_NET_LABEL, all, e);
+	if (r == 0) {
+		net_rare_say(filter, all, CKPT_NET_TIMEOUT, NLM_F_CREATE, EEXIST);
+		net_rare_say(filter, all, CKPT_NET_ACCOUNT, NLM_F_CREATE, EEXIST);
+		r = nl_talk(filter, "netfilter", NULL, NULL, e);
+	}
+	if (r == 0)
+		r = net_sets_restore(filter, all, e);
+	if (r == 0)
+		r = net_xfrm_restore(all, e);
+	return r == 0 ? net_generic_restore(all, e) : r;
+}
