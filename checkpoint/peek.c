@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -246,10 +245,10 @@ static int serve(void *arg)
 		socklen_t len = sizeof(l.type);
 
 		if (recvmsg(sock, &m, MSG_CMSG_CLOEXEC) != sizeof(what))
-			syscall(SYS_exit_group, 0);
+			return 0;
 		take_fds(&m, fds, &n);
 		if (n != 1)
-			syscall(SYS_exit_group, 1);
+			return 1;
 		l.fd = fds[0];
 		getsockopt(l.fd, SOL_SOCKET, SO_TYPE, &l.type, &len);
 		getsockopt(l.fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
@@ -257,7 +256,6 @@ static int serve(void *arg)
 		answer_queue(&l);
 		close(l.fd);
 	}
-	return 0;
 }
 
 /* In the engine. */
