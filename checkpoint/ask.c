@@ -38,7 +38,7 @@ const void *ckpt_ask_answer(const struct ckpt_asking *q, uint64_t room)
 int ckpt_ask_start(struct ckpt_asking *q, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
 	/* Another thread's answers may be there. */
-	int r = ckpt_mem_write(b->pid, q->base, q->answers, q->size);
+	int r = b->fresh ? 0 : ckpt_mem_write(b->pid, q->base, q->answers, q->size);
 
 	return r < 0 ? err_code(e, r, "write into process %d", (int)b->pid) :
 		       ckpt_batch_start(b, t, q->call, q->count, e);
@@ -46,9 +46,5 @@ int ckpt_ask_start(struct ckpt_asking *q, struct ckpt_batch *b, struct ckpt_thre
 
 int ckpt_ask_finish(struct ckpt_asking *q, struct ckpt_batch *b, struct ckpt_thread *t, struct err *e)
 {
-	int r = ckpt_batch_finish(b, t, q->call, q->count, e);
-
-	if (r == 0 && ckpt_mem_read(b->pid, q->base, q->answers, q->size) < 0)
-		return err_code(e, -EFAULT, "read from process %d", (int)b->pid);
-	return r;
+	return ckpt_batch_finish_with(b, t, q->call, q->count, q->base, q->answers, q->size, e);
 }

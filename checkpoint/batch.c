@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 static int trace(int request, pid_t tid, uintptr_t addr, void *data)
 {
@@ -307,6 +308,7 @@ int ckpt_batch_map_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct er
 	if (addr < 0)
 		return err_code(e, (int)addr, "map memory in process %d", (int)b->pid);
 	b->scratch = (uint64_t)addr;
+	b->fresh = true;
 	r = batch_write_data(b, t);
 	return r < 0 ? err_code(e, r, "prepare thread %d", (int)t->tid) : 0;
 }
@@ -357,6 +359,7 @@ int ckpt_batch_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct c
 
 	if (n == 0 || n > CKPT_BATCH_MAX || !b->scratch)
 		return err_set(e, ERR_FAIL, "a list of %zu calls", n);
+	b->fresh = false;
 	r = ckpt_mem_write(b->pid, b->scratch, calls, n * sizeof(*calls));
 	if (r < 0)
 		return err_code(e, r, "write into process %d", (int)b->pid);
@@ -367,18 +370,27 @@ int ckpt_batch_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct c
 	return r < 0 ? err_code(e, r, "run system calls in thread %d", (int)t->tid) : 0;
 }
 
-int ckpt_batch_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, struct err *e)
+int ckpt_batch_finish_with(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, uint64_t addr,
+			   void *buf, size_t len, struct err *e)
 {
+	struct iovec ours[] = { { calls, n * sizeof(*calls) }, { buf, len } };
+	struct iovec theirs[] = { { (void *)(uintptr_t)b->scratch, n * sizeof(*calls) }, { (void *)(uintptr_t)addr, len } };
+	size_t pieces = len ? 2 : 1;
 	struct user_regs_struct regs;
 	int r = wait_stub(b, t, &regs);
 
 	if (r < 0)
 		return err_code(e, r, "run system calls in thread %d", (int)t->tid);
-	if (ckpt_mem_read(b->pid, b->scratch, calls, n * sizeof(*calls)) < 0)
+	if (process_vm_readv(b->pid, ours, pieces, theirs, pieces, 0) != (ssize_t)(n * sizeof(*calls) + len))
 		return err_code(e, -EFAULT, "read from process %d", (int)b->pid);
 	if (r == 1)
 		calls[n - 1].ret = (int64_t)regs.rax;
 	return 0;
+}
+
+int ckpt_batch_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, struct err *e)
+{
+	return ckpt_batch_finish_with(b, t, calls, n, 0, NULL, 0, e);
 }
 
 int ckpt_batch_run(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n,

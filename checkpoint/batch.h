@@ -42,6 +42,7 @@ struct ckpt_batch {
 	uint32_t turn;
 	uint64_t scratch;  /* 0: none mapped */
 	size_t size;
+	bool fresh;        /* nothing but zeros is in it yet */
 };
 
 /* Syscall user dispatch, as PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG has it (Linux 6.4). */
@@ -114,6 +115,9 @@ int ckpt_batch_run(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call
 int ckpt_batch_start(struct ckpt_batch *b, struct ckpt_thread *t, const struct ckpt_call *calls, size_t n,
 		     struct err *e);
 int ckpt_batch_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, struct err *e);
+/* And reads `len` bytes of the task's memory, at `addr`, with what the calls returned. */
+int ckpt_batch_finish_with(struct ckpt_batch *b, struct ckpt_thread *t, struct ckpt_call *calls, size_t n, uint64_t addr,
+			   void *buf, size_t len, struct err *e);
 int ckpt_batch_map_start(struct ckpt_batch *b, struct ckpt_thread *t, size_t size, struct err *e);
 int ckpt_batch_map_finish(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);
 int ckpt_batch_unmap_start(struct ckpt_batch *b, struct ckpt_thread *t, struct err *e);

@@ -13,10 +13,12 @@
 #include <linux/prctl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
 #define FDS_AT_ONCE 256
+#define RLIMITS 16
 
 struct kernel_sigaction {
 	uint64_t handler, flags, restorer, mask;
@@ -82,6 +84,25 @@ static int copy_timers(struct ckpt_arena *a, Ckpt__Process *p, const struct itim
 	return p->itimers ? 0 : -ENOMEM;
 }
 
+static int copy_limits(struct ckpt_arena *a, Ckpt__Process *p, const struct visit *v)
+{
+	const struct rlimit64 *limit = ckpt_ask_answer(&v->q, v->at.limits);
+
+	p->rlimits = ckpt_alloc(a, RLIMITS * sizeof(*p->rlimits));
+	for (size_t i = 0; p->rlimits && i < RLIMITS; i++) {
+		Ckpt__Rlimit *l = ckpt_alloc(a, sizeof(*l));
+		int64_t r = v->q.call[v->at.first_limit + i].ret;
+
+		if (!l || r < 0)
+			return l ? (int)r : -ENOMEM;
+		ckpt__rlimit__init(l);
+		l->soft = limit[i].rlim_cur;
+		l->hard = limit[i].rlim_max;
+		p->rlimits[p->n_rlimits++] = l;
+	}
+	return p->rlimits ? 0 : -ENOMEM;
+}
+
 static int copy_process(struct visit *v)
 {
 	struct ckpt_task *k = v->k;
@@ -98,6 +119,8 @@ static int copy_process(struct visit *v)
 	v->has_ldt = (int32_t)v->q.call[v->at.ldt].ret > 0;
 	for (size_t i = 0; i < v->at.fd_count; i++)
 		k->fds->fd[i]->cloexec = v->q.call[v->at.fds + i].ret & FD_CLOEXEC;
+	if (r == 0)
+		r = copy_limits(&v->d->tree.arena, k->process, v);
 	return r == 0 ? copy_timers(&v->d->tree.arena, k->process, ckpt_ask_answer(&v->q, v->at.timers)) : r;
 }
 
@@ -142,6 +165,10 @@ static void ask_process(struct visit *v)
 	at->timers = ckpt_ask_room(q, 3 * sizeof(struct itimerval));
 	for (uint64_t i = 0; i < 3; i++)
 		ckpt_ask(q, SYS_getitimer, i, at->timers + i * sizeof(struct itimerval), 0, 0);
+	at->limits = ckpt_ask_room(q, RLIMITS * sizeof(struct rlimit64));
+	at->first_limit = q->count;
+	for (uint64_t i = 0; i < RLIMITS; i++)
+		ckpt_ask(q, SYS_prlimit64, 0, i, 0, at->limits + i * sizeof(struct rlimit64));
 	at->fds = q->count;
 	at->fd_count = fds->n_fd < FDS_AT_ONCE ? fds->n_fd : FDS_AT_ONCE;
 	for (size_t i = 0; i < at->fd_count; i++)

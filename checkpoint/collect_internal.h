@@ -10,8 +10,8 @@
 
 /* Where the answers will be: indices of calls, addresses of what they fill. */
 struct places {
-	uint64_t uids, gids, groups, altstack, tid_address, pdeath, subreaper, actions, timers, continued;
-	size_t group_count, fsuid, fsgid, secure, brk, dumpable, thp, persona, ldt, keys, fds, fd_count;
+	uint64_t uids, gids, groups, altstack, tid_address, pdeath, subreaper, actions, timers, limits, continued;
+	size_t group_count, fsuid, fsgid, secure, brk, dumpable, thp, persona, ldt, keys, first_limit, fds, fd_count;
 };
 
 /* What a thread of the process is doing for us just now. */

@@ -16,7 +16,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -249,12 +248,11 @@ int ckpt_pending_collect(struct ckpt_dump *d, struct ckpt_task *k, pid_t tid, bo
 
 static int numbers_collect(struct ckpt_dump *d, struct ckpt_task *k, const struct ckpt_status *s)
 {
-	uint64_t f[53] = { 0 }, v[1];
+	const uint64_t *f = d->frozen.procs[k - d->tree.tasks].stat;
+	uint64_t v[1];
 	size_t n;
-	int r = ckpt_stat_read(k->pid, f);
+	int r;
 
-	if (r < 0)
-		return r;
 	k->mm->start_code = f[26];
 	k->mm->end_code = f[27];
 	k->mm->start_stack = f[28];
@@ -282,25 +280,6 @@ static int numbers_collect(struct ckpt_dump *d, struct ckpt_task *k, const struc
 	n = ckpt_status_numbers(s, "Umask", 8, v, 1);
 	k->process->umask = n ? (uint32_t)v[0] : 022;
 	return 0;
-}
-
-static int limits_collect(struct ckpt_arena *a, struct ckpt_task *k)
-{
-	Ckpt__Process *p = k->process;
-
-	p->rlimits = ckpt_alloc(a, 16 * sizeof(*p->rlimits));
-	for (int i = 0; p->rlimits && i < 16; i++) {
-		Ckpt__Rlimit *l = ckpt_alloc(a, sizeof(*l));
-		struct rlimit64 lim;
-
-		if (!l || prlimit64(k->pid, (enum __rlimit_resource)i, NULL, &lim) < 0)
-			return l ? -errno : -ENOMEM;
-		ckpt__rlimit__init(l);
-		l->soft = lim.rlim_cur;
-		l->hard = lim.rlim_max;
-		p->rlimits[p->n_rlimits++] = l;
-	}
-	return p->rlimits ? 0 : -ENOMEM;
 }
 
 /* As a restore must be able to make it the process's program again (PR_SET_MM_EXE_FILE): the kernel looks at that
@@ -368,8 +347,6 @@ int ckpt_process_outside(struct ckpt_dump *d, struct ckpt_task *k, const struct 
 	size_t len;
 	int r = numbers_collect(d, k, s);
 
-	if (r == 0)
-		r = limits_collect(&d->tree.arena, k);
 	if (r == 0)
 		r = ckpt_look(d, k->pid, CKPT_LOOK_AUXV, &auxv, &len);
 	if (r == 0)

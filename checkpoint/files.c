@@ -6,6 +6,7 @@
 #include "base/proc.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/lookout.h"
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
@@ -303,21 +304,18 @@ int ckpt_table_collect(struct ckpt_dump *d, pid_t tid, Ckpt__FdTable *t, struct 
 {
 	cleanup_free struct ckpt_fd *f = calloc(1, sizeof(*f));
 	cleanup_close int pidfd = pidfd_open_task(tid);
-	cleanup_closedir DIR *dir = NULL;
-	const struct dirent *de;
-	char path[64];
-	int r = 0;
+	const char *numbers;
+	size_t len;
+	int r;
 
 	if (!f)
 		return err_code(e, -ENOMEM, "collect files");
 	f->pid = tid;
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)tid);
-	dir = opendir(path);
-	if (pidfd < 0 || !dir)
-		return err_sys(e, "open %s", path);
-	while (r == 0 && (de = readdir(dir)))
-		if (de->d_name[0] != '.')
-			r = ckpt_note(d, add_fd(d, t, pidfd, f, atoi(de->d_name), e), tid, atoi(de->d_name), e);
+	r = pidfd < 0 ? -errno : ckpt_look(d, tid, CKPT_LOOK_FDS, &numbers, &len);
+	if (r < 0)
+		return err_code(e, r, "list the open files of process %d", (int)tid);
+	for (const char *end = numbers + len; r == 0 && numbers < end; numbers = strchr(numbers, '\n') + 1)
+		r = ckpt_note(d, add_fd(d, t, pidfd, f, atoi(numbers), e), tid, atoi(numbers), e);
 	return r;
 }
 

@@ -20,6 +20,7 @@ struct ckpt_process {
 	pid_t leader; /* the process's own number; pid, or that of a thread that has ended */
 	pid_t *tids;
 	size_t count;
+	const uint64_t *stat; /* the numbers of /proc/PID/stat, from ckpt_order() on: the arena's */
 	int stop_signal; /* what it had been stopped by before (SIGSTOP and the like); 0: it ran */
 };
 

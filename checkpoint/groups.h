@@ -45,10 +45,12 @@ int ckpt_groups_freeze(const struct ckpt_tree *t, int group, int user, struct er
 /*
  * The first move between groups after a quiet while waits for an RCU grace period (10 ms and more
  * seen), and a quiet is soon as long as one. A child that moves nothing waits for it meanwhile, and
- * goes on until ckpt_groups_await(), which must be called, also after errors. No thread: others fork
- * meanwhile. 0: there is no such child.
+ * goes on until ckpt_groups_await(), which must be called, also after errors, and takes NULL. No thread: others fork
+ * meanwhile. No copy of our memory either, which takes milliseconds, and as long again until we have our own pages
+ * back. NULL: there is no such child.
  */
-pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init);
-void ckpt_groups_await(pid_t child);
+struct ckpt_warm;
+struct ckpt_warm *ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init);
+void ckpt_groups_await(struct ckpt_warm *w);
 
 #endif

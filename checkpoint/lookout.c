@@ -6,6 +6,7 @@
 #include "checkpoint/beside.h"
 #include "checkpoint/dump.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -31,6 +33,7 @@ static const struct {
 	[CKPT_LOOK_AUTOGROUP] = { "autogroup", 128 },
 	[CKPT_LOOK_LOGIN] = { "loginuid", 32 },
 	[CKPT_LOOK_TIMERS] = { "timers", MIB(2) },
+	[CKPT_LOOK_FDS] = { NULL, MIB(16) } /* a directory */,
 	[CKPT_LOOK_CHILDREN] = { NULL, MIB(1) } /* of its thread */,
 };
 
@@ -81,10 +84,46 @@ static ino_t read_space(int dirfd, const char *name)
 	return ckpt_space_number(link);
 }
 
+/* With a NUL behind it, as fd_read_file_at() has it. */
+static int list_fds(int dirfd, char **ret, size_t *ret_len)
+{
+	cleanup_close int fd = openat(dirfd, "fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	cleanup_free char *text = NULL;
+	_Alignas(8) char entries[4096];
+	size_t len = 0, room = 0;
+	long n;
+
+	while ((n = fd < 0 ? -1 : syscall(SYS_getdents64, fd, entries, sizeof(entries))) > 0)
+		for (const char *p = entries; p < entries + n; p += ((const struct dirent64 *)p)->d_reclen) {
+			const char *name = ((const struct dirent64 *)p)->d_name;
+
+			if (name[0] == '.')
+				continue;
+			if (len + 16 > room) {
+				char *grown = room < files[CKPT_LOOK_FDS].max ? realloc(text, 2 * room + 128) : NULL;
+
+				if (!grown)
+					return -EFBIG;
+				text = grown;
+				room = 2 * room + 128;
+			}
+			len += (size_t)snprintf(text + len, room - len, "%.11s\n", name);
+		}
+	if (n < 0)
+		return -errno;
+	if (!text && !(text = calloc(1, 1)))
+		return -ENOMEM;
+	*ret = TAKE_PTR(text);
+	*ret_len = len;
+	return 0;
+}
+
 static int read_file(int dirfd, pid_t tid, enum ckpt_look what, char **ret, size_t *ret_len)
 {
 	char name[64];
 
+	if (what == CKPT_LOOK_FDS)
+		return list_fds(dirfd, ret, ret_len);
 	if (what == CKPT_LOOK_CHILDREN)
 		snprintf(name, sizeof(name), "task/%d/children", (int)tid);
 	else

@@ -18,6 +18,7 @@ enum ckpt_look {
 	CKPT_LOOK_AUTOGROUP,
 	CKPT_LOOK_LOGIN,
 	CKPT_LOOK_TIMERS,
+	CKPT_LOOK_FDS, /* the numbers of its open files, each on a line; for any thread when it is asked for */
 	CKPT_LOOK_CHILDREN, /* of its first thread, and of any other when it is asked for */
 	CKPT_LOOK_COUNT
 };

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +18,11 @@
 #include <unistd.h>
 
 #define PIECE MIB(1)
+#define STACK KIB(256)
 
 enum { ASK_QUEUE = 1, ASK_NEXT };
 
-/* On the socket between the two; the data is in shared memory. */
+/* On the socket between the two; the data lies beside it. */
 struct answer {
 	int result; /* 1: a message, 0: no more, else a negative errno value */
 	size_t len, from_len;
@@ -31,9 +33,10 @@ struct answer {
 };
 
 struct ckpt_peeker {
-	int sock;
+	int sock, theirs;
 	pid_t pid;
 	uint8_t *data;
+	void *stack;
 };
 
 union control {
@@ -217,10 +220,19 @@ static void answer_queue(struct looking *l)
 	send_answer(l);
 }
 
-static _Noreturn void serve(int sock, uint8_t *data)
+/*
+ * Another thread group of the same memory, as a copy of it takes the engine longer than all that is looked at: it has to
+ * get its own pages back, one by one, while everything stands still. Nothing of the C library is used but plain system
+ * calls; it and the engine's thread share errno, and one of the two always waits for the other.
+ */
+static int serve(void *arg)
 {
+	struct ckpt_peeker *p = arg;
+	int sock = p->theirs;
+
+	close(p->sock); /* its own, or it would not see the engine's end */
 	for (;;) {
-		struct looking l = { .sock = sock, .fd = -EBADF, .data = data };
+		struct looking l = { .sock = sock, .fd = -EBADF, .data = p->data };
 		uint32_t what;
 		union control c;
 		struct iovec iov = { &what, sizeof(what) };
@@ -233,10 +245,10 @@ static _Noreturn void serve(int sock, uint8_t *data)
 		socklen_t len = sizeof(l.type);
 
 		if (recvmsg(sock, &m, MSG_CMSG_CLOEXEC) != sizeof(what))
-			_exit(0);
+			return 0;
 		take_fds(&m, fds, &n);
 		if (n != 1)
-			_exit(1);
+			return 1;
 		l.fd = fds[0];
 		getsockopt(l.fd, SOL_SOCKET, SO_TYPE, &l.type, &len);
 		getsockopt(l.fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
@@ -248,7 +260,7 @@ static _Noreturn void serve(int sock, uint8_t *data)
 
 /* In the engine. */
 
-static pid_t fork_inside(pid_t init, struct err *e)
+static pid_t begin_inside(struct ckpt_peeker *p, pid_t init, struct err *e)
 {
 	cleanup_close int home = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC), its = -EBADF;
 	char path[64];
@@ -258,12 +270,19 @@ static pid_t fork_inside(pid_t init, struct err *e)
 	its = open(path, O_RDONLY | O_CLOEXEC);
 	if (home < 0 || its < 0 || setns(its, CLONE_NEWPID) < 0)
 		return err_sys(e, "enter the VPS's pid namespace");
-	pid = fork();
-	if (pid == 0)
-		return 0;
+	pid = clone(serve, (char *)p->stack + STACK, CLONE_VM | SIGCHLD, p);
+	if (pid < 0)
+		err_sys(e, "make a process in the VPS");
 	if (setns(home, CLONE_NEWPID) < 0)
 		abort(); /* it was our own: only the kernel being out of memory gets us here */
-	return pid < 0 ? err_sys(e, "make a process in the VPS") : pid;
+	return pid;
+}
+
+static void *map(size_t size, int flags)
+{
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags | MAP_ANONYMOUS, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
 }
 
 struct ckpt_peeker *ckpt_peeker_new(pid_t init, struct err *e)
@@ -277,13 +296,10 @@ struct ckpt_peeker *ckpt_peeker_new(pid_t init, struct err *e)
 		return NULL;
 	}
 	p->sock = pair[0];
-	p->data = mmap(NULL, CKPT_PEEK_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		       0);
-	p->pid = p->data == MAP_FAILED ? err_sys(e, "map memory") : fork_inside(init, e);
-	if (p->pid == 0) {
-		close(pair[0]);
-		serve(pair[1], p->data);
-	}
+	p->theirs = pair[1];
+	p->data = map(CKPT_PEEK_MAX, MAP_PRIVATE);
+	p->stack = map(STACK, MAP_PRIVATE | MAP_STACK);
+	p->pid = p->data && p->stack ? begin_inside(p, init, e) : err_code(e, -ENOMEM, "look into sockets");
 	close(pair[1]);
 	if (p->pid < 0) {
 		ckpt_peeker_free(p);
@@ -297,10 +313,12 @@ void ckpt_peeker_free(struct ckpt_peeker *p)
 	if (!p)
 		return;
 	close(p->sock);
-	if (p->data != MAP_FAILED)
+	while (p->pid > 0 && waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+		continue;
+	if (p->data)
 		munmap(p->data, CKPT_PEEK_MAX);
-	if (p->pid > 0)
-		waitpid(p->pid, NULL, 0);
+	if (p->stack)
+		munmap(p->stack, STACK);
 	free(p);
 }
 

@@ -13,7 +13,7 @@
 
 /*
  * Looks at what is queued in unix sockets, and datagrams of UDP, from within the pid namespace of the VPS: only there the kernel
- * tells the numbers of processes that have ended. A child of the engine's does it, and ends with it.
+ * tells the numbers of processes that have ended. A child of the engine's does it, in the engine's memory, and ends with it.
  */
 struct ckpt_peeker;
 #define CKPT_PEEK_MAX MIB(4) /* bytes of one message */

@@ -62,8 +62,9 @@ void ckpt_registrations_ask(struct ckpt_asking *q, struct ckpt_registration_plac
  */
 static uint32_t chosen_slots(int64_t slots)
 {
-	long processors = sysconf(_SC_NPROCESSORS_CONF);
+	static long processors; /* a file of /sys tells, which is not asked for each process */
 
+	processors = processors ? processors : sysconf(_SC_NPROCESSORS_CONF);
 	if (slots < 0 || (slots >= K_FUTEX_SLOTS_MIN && slots < 8 * processors))
 		return 0;
 	return slots == K_FUTEX_SLOTS_MIN || slots > K_FUTEX_SLOTS_MAX ? 0 : (uint32_t)slots + 1;

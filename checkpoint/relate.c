@@ -59,11 +59,12 @@ int ckpt_order(struct ckpt_dump *d, pid_t init, struct err *e)
 	if (!parents)
 		return err_code(e, -ENOMEM, "collect");
 	for (size_t i = 0; i < f->count; i++) {
-		uint64_t field[53] = { 0 };
+		uint64_t *field = ckpt_alloc(&d->tree.arena, 53 * sizeof(*field));
 
-		r = ckpt_stat_read(f->procs[i].pid, field);
+		r = field ? ckpt_stat_read(f->procs[i].pid, field) : -ENOMEM;
 		if (r < 0)
 			return err_code(e, r, "look at process %d", (int)f->procs[i].pid);
+		f->procs[i].stat = field;
 		parents[i] = (pid_t)field[4];
 		if (f->procs[i].leader == init) {
 			swap(f, parents, 0, i);

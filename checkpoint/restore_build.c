@@ -79,7 +79,8 @@ struct building {
 	int more;                /* and whether it is there */
 	struct list *l;          /* RESTORE_LISTS; what is done once takes the first */
 	int group, user;
-	pid_t init, warm;
+	pid_t init;
+	struct ckpt_warm *warm;
 	struct restore_near near;
 };
 
@@ -120,7 +121,7 @@ static int births(struct building *b, struct err *e)
 	int n = restore_is_nested(b->r) ? 0 : restore_fork_tree(b->r, b->l, e);
 
 	ckpt_groups_await(b->warm);
-	b->warm = 0;
+	b->warm = NULL;
 	return n;
 }
 
@@ -259,7 +260,7 @@ int restore_build(struct restore *r, struct ckpt_record *rec, int more, struct l
 {
 	pid_t init = rt_init_pid(r->vps);
 	cleanup_close int group = cgroup_open(rt_cgroup(r->vps), e), user = ckpt_space_open((int)init, "user", e);
-	struct building b = { r, rec, more, l, group, user, init, 0, { .cpu = -1 } };
+	struct building b = { r, rec, more, l, group, user, init, NULL, { .cpu = -1 } };
 	int n = group < 0 || user < 0 ? -ENOENT : 0;
 
 	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(steps); i++) {

@@ -2,20 +2,25 @@
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
+#include "base/rawcall.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/groups.h"
 #include "checkpoint/image.pb-c.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <time.h>
+#include <unistd.h>
 
 #define WARM_NS 2000000 /* less than a grace period lasts */
 #define WARM_MOST 500
+#define STACK 16384
 
 /* The directory of a group; its path has been checked, and this file system has no links. */
 static int open_group(int root, const Ckpt__Group *g, struct err *e)
@@ -76,33 +81,51 @@ int ckpt_groups_make(const struct ckpt_tree *t, int root, struct err *e)
 	return n;
 }
 
-pid_t ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init)
-{
+struct ckpt_warm {
+	pid_t pid;
+	int fd, len;
 	char text[16];
-	int len = snprintf(text, sizeof(text), "%d", (int)init), fd;
-	pid_t child;
+	_Alignas(16) uint8_t stack[STACK];
+};
 
-	if (t->group_count <= 1)
-		return 0;
-	fd = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
-	child = fd < 0 ? 0 : fork();
-	if (child == 0 && fd >= 0) {
-		/* Process 1, to where it is. With an end for one whose parent dies. */
-		for (int i = 0; i < WARM_MOST && pwrite(fd, text, (size_t)len, 0) == len; i++)
-			nanosleep(&(struct timespec){ 0, WARM_NS }, NULL);
-		_exit(0);
-	}
-	if (fd >= 0)
-		close(fd);
-	return child > 0 ? child : 0;
+/* Another thread group of the same memory: bare system calls, as errno is that of who goes on meanwhile. */
+static int stay_warm(void *arg)
+{
+	const struct ckpt_warm *w = arg;
+	struct timespec ts = { 0, WARM_NS };
+
+	/* Process 1, to where it is. With an end for one whose parent dies. */
+	for (int i = 0; i < WARM_MOST && SYS(pwrite64, w->fd, w->text, w->len, 0) == w->len; i++)
+		SYS(nanosleep, &ts, 0);
+	SYS(exit_group, 0);
+	return 0;
 }
 
-void ckpt_groups_await(pid_t child)
+struct ckpt_warm *ckpt_groups_warm(const struct ckpt_tree *t, int group, pid_t init)
 {
-	if (child > 0)
-		kill(child, SIGKILL);
-	while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+	struct ckpt_warm *w = t->group_count > 1 ? malloc(sizeof(*w)) : NULL;
+
+	if (!w)
+		return NULL;
+	w->len = snprintf(w->text, sizeof(w->text), "%d", (int)init);
+	w->fd = openat(group, "cgroup.procs", O_WRONLY | O_CLOEXEC);
+	w->pid = w->fd < 0 ? -1 : clone(stay_warm, w->stack + STACK, CLONE_VM | SIGCHLD, w);
+	if (w->fd >= 0)
+		close(w->fd); /* it has its own, of this number */
+	if (w->pid > 0)
+		return w;
+	free(w);
+	return NULL;
+}
+
+void ckpt_groups_await(struct ckpt_warm *w)
+{
+	if (!w)
+		return;
+	kill(w->pid, SIGKILL);
+	while (waitpid(w->pid, NULL, 0) < 0 && errno == EINTR)
 		continue;
+	free(w);
 }
 
 struct work {
