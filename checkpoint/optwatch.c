@@ -300,9 +300,9 @@ void ckpt_optwatch_done(struct ckpt_dump *d)
 
 	if (!w)
 		return;
-	fd_close_later(&w->link);
-	fd_close_later(&w->program);
-	fd_close_later(&w->marks);
+	fd_close(&w->link);
+	fd_close(&w->program);
+	fd_close(&w->marks);
 	free(w->seen);
 	free(w);
 	d->optwatch = NULL;
