@@ -28,8 +28,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define PATIENCE 20000u    /* looks; when there was no use in that once, and they cannot all be waited for */
-#define IMPATIENCE 200u
+#define PATIENCE 60000u    /* looks; when there was no use in that once, and they cannot all be waited for */
+#define IMPATIENCE 2000u
+#define LOST_MAX 64u       /* the rest is as these are */
 #define LOOK_NS 50000
 #define RECEIVE_WINDOW 232 /* where tcpi_rcv_wnd is in what the kernel tells (Linux 6.2) */
 #define ROOM_MAX MIB(128)
@@ -41,6 +42,7 @@ struct making {
 	bool entered;
 	uint32_t space; /* as File.space */
 	int netns, lock, diag;
+	unsigned lost;
 	unsigned patience; /* looks, until it is clear that what was sent does not arrive */
 	/* The listener. */
 	const Ckpt__Socket *s;
@@ -350,11 +352,12 @@ static int make(struct making *m, size_t turn, struct err *e)
  */
 static int make_or_lose(struct making *m, size_t turn, struct err *e)
 {
-	int r = make(m, turn, e);
+	int r = m->lost < LOST_MAX ? make(m, turn, e) : 0;
 
 	if (r == 0 || !m->r->total)
 		return r;
 	m->patience = IMPATIENCE;
+	m->lost++;
 	return 0;
 }
 
