@@ -194,11 +194,75 @@ void net_rare_say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p
 		net_rare_say_one(n, p, m, flags, ignore);
 }
 
+/* What each namespace begins with (Linux 6.18, RFC 6724): where it is all so, nothing is saved. */
+static const struct {
+	uint8_t bits, label, first[4], middle, last;
+} usual_labels[] = {
+	{ 0, 1, { 0 }, 0, 0 },
+	{ 7, 5, { 0xfc }, 0, 0 },
+	{ 10, 11, { 0xfe, 0xc0 }, 0, 0 },
+	{ 16, 2, { 0x20, 0x02 }, 0, 0 },
+	{ 16, 12, { 0x3f, 0xfe }, 0, 0 },
+	{ 32, 6, { 0x20, 0x01 }, 0, 0 },
+	{ 28, 7, { 0x20, 0x01, 0x00, 0x10 }, 0, 0 },
+	{ 96, 4, { 0 }, 0xff, 0 },
+	{ 96, 3, { 0 }, 0, 0 },
+	{ 128, 0, { 0 }, 0, 1 },
+};
+
+static bool is_usual_label(const struct nlmsghdr *m)
+{
+	const struct ifaddrlblmsg *l = mnl_nlmsg_get_payload(m);
+	const struct nlattr *address = nl_attr(m, sizeof(*l), IFAL_ADDRESS), *label = nl_attr(m, sizeof(*l), IFAL_LABEL);
+
+	if (!address || mnl_attr_get_payload_len(address) != 16 || !label || mnl_attr_get_payload_len(label) != 4 || l->ifal_index)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(usual_labels); i++) {
+		uint8_t a[16] = { 0 };
+
+		memcpy(a, usual_labels[i].first, 4);
+		a[10] = a[11] = usual_labels[i].middle;
+		a[15] = usual_labels[i].last;
+		if (l->ifal_prefixlen == usual_labels[i].bits && mnl_attr_get_u32(label) == usual_labels[i].label &&
+		    memcmp(a, mnl_attr_get_payload(address), sizeof(a)) == 0)
+			return true;
+	}
+	return false;
+}
+
+struct labels {
+	size_t usual, others;
+};
+
+static int count_label(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
+{
+	struct labels *l = arg;
+
+	(void)p;
+	if (is_usual_label(m))
+		l->usual++;
+	else
+		l->others++;
+	return 0;
+}
+
+static int collect_labels(const struct net_rare *r, struct err *e)
+{
+	struct labels l = { 0, 0 };
+	int n = net_list(r->route, r->filter, CKPT_NET_LABEL, count_label, &l, e);
+
+	if (n < 0 || (!l.others && (l.usual == ARRAY_SIZE(usual_labels) || !l.usual)))
+		return n;
+	return net_list(r->route, r->filter, CKPT_NET_LABEL, r->fn, r->arg, e);
+}
+
 int net_rare_collect(const struct net_rare *r, struct err *e)
 {
-	static const enum ckpt_net_part plain[] = { CKPT_NET_LABEL, CKPT_NET_TIMEOUT, CKPT_NET_ACCOUNT };
+	static const enum ckpt_net_part plain[] = { CKPT_NET_TIMEOUT, CKPT_NET_ACCOUNT };
 	int n = net_bridge_collect(r, e);
 
+	if (n == 0)
+		n = collect_labels(r, e);
 	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(plain); i++)
 		n = net_list(r->route, r->filter, plain[i], r->fn, r->arg, e);
 	if (n == 0)
