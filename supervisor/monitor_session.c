@@ -141,6 +141,12 @@ void mon_session_read(struct mon *m, struct mon_session *s)
 	}
 }
 
+/* What was killed here is saved, or runs elsewhere. */
+static bool goes_on(const struct mon *m)
+{
+	return m->state == MON_SUSPENDED || m->state == MON_GIVEN_UP;
+}
+
 void mon_session_reap(const struct mon *m, struct mon_session *s)
 {
 	siginfo_t info;
@@ -148,8 +154,8 @@ void mon_session_reap(const struct mon *m, struct mon_session *s)
 	if (waitid(P_PIDFD, (id_t)s->command.pidfd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
 		return;
 	fd_close(&s->command.pidfd);
-	if (m->state == MON_SUSPENDED)
-		mon_session_end(s, SESSION_ERROR, 0);
+	if (goes_on(m))
+		mon_session_end(s, SESSION_ERROR, m->state == MON_GIVEN_UP);
 	else
 		mon_session_end(s, SESSION_EXIT,
 				info.si_code == CLD_EXITED ? info.si_status : 128 + info.si_status);
@@ -173,7 +179,7 @@ void mon_session_flush(struct mon_session *s)
 	if (!s->ended || s->dead)
 		return;
 	if (told) {
-		err_set(&e, ERR_RUN, "the VPS was suspended");
+		err_set(&e, ERR_RUN, s->end_value ? "the VPS has moved to another host" : "the VPS was suspended");
 		err_hint(&e, "what ran here goes on with it, without us");
 	}
 	if (session_send(s->sock, s->end_type, s->end_value, told ? &e : NULL, told ? sizeof(e) : 0,
@@ -222,8 +228,8 @@ void mon_sessions_close(struct mon *m, int32_t status)
 			session_send(s->sock, SESSION_OUTPUT, 0, m->held, m->held_len, -EBADF);
 		if (s->run)
 			mon_session_end(s, SESSION_EXIT, status);
-		else if (s->command.pid && m->state == MON_SUSPENDED)
-			mon_session_end(s, SESSION_ERROR, 0);
+		else if (s->command.pid && goes_on(m))
+			mon_session_end(s, SESSION_ERROR, m->state == MON_GIVEN_UP);
 		else if (s->command.pid)
 			mon_session_end(s, SESSION_EXIT, 128 + SIGKILL);
 		else

@@ -27,6 +27,7 @@ has_memory() {
 	echo "$output"
 	assert_equal "$(tail -n 1 <<<"$output" | jq -c 'keys')" '["bytes","pause_ms","rounds","total_ms"]'
 	assert_only_on b web1
+	wait_until 20 no_words b
 	assert_equal "$(on b vps list --json | jq -r '.[0].state')" running
 	after=$(count b)
 	[ "$after" -ge "$before" ]
@@ -205,16 +206,27 @@ versioned() {
 	assert_equal "$(ls -A "$B_ROOT/lib/vps")" ""
 }
 
-@test "a command that runs inside is named" {
+# A shell that was begun by `vps exec`, waits on its standard input and is nobody else's.
+inside_is_at() {
+	[ "$(on "$1" vps exec web1 -- cat /srv/inside)" = "$(on "$1" vps exec web1 -- sh -c 'p=$(cat /srv/inside); [ -d "/proc/$p" ] && echo $p')" ]
+}
+
+@test "a command that runs inside goes along, and who began it is told" {
 	make_counter
-	vps exec web1 -- sh -c 'exec 0<&- 1>&- 2>&-; sleep 1000' &
-	wait_until 20 sh -c 'vps exec web1 -- pidof sleep | grep -q .'
-	vps migrate -e "$RSH" web1 host-b || true
-	n=$(for h in a b; do case " $(names $h) " in *" web1 "*) echo $h ;; esac; done)
-	[ "$n" = a ] || [ "$n" = b ]
-	wait_until 20 counts "$n" "$(($(count "$n") + 3))"
-	on "$n" vps stop --force web1
-	wait
+	mkfifo "$BATS_TEST_TMPDIR/in"
+	exec 4<>"$BATS_TEST_TMPDIR/in"
+	vps exec web1 -- sh -c 'echo $$ >/srv/inside; exec sleep 100000' <&4 >/dev/null 2>"$BATS_TEST_TMPDIR/told" 4<&- &
+	client=$!
+	wait_until 20 inside_is_at a
+	succeeds vps migrate -e "$RSH" web1 host-b
+	assert_only_on b web1
+	status=0
+	wait "$client" || status=$?
+	exec 4>&-
+	assert_equal "$status" 125
+	assert_equal "$(cat "$BATS_TEST_TMPDIR/told")" \
+		"vps: exec web1: the VPS has moved to another host (hint: what ran here goes on with it, without us)"
+	inside_is_at b
 }
 
 @test "one that writes faster than the link carries is slowed down, and not for good" {
