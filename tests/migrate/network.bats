@@ -205,41 +205,6 @@ numbers() { on "$1" vps exec web1 -- ip -o link | cut -d: -f1,2 | sed 's/@.*//';
 	client_end 192.0.2.12 "$client_pid"
 }
 
-inside() { # a|b COMMAND...: the host's program, in the VPS's network
-	local pid
-	pid=$(on "$1" vps_pid web1)
-	shift
-	nsenter --net="/proc/$pid/ns/net" "$@"
-}
-
-shaped() { # a|b: queueing disciplines, classes, filters
-	inside "$1" tc qdisc show dev eth0 | sed "s/direct_packets_stat [0-9]*//"
-	inside "$1" tc class show dev eth0 | sort
-	inside "$1" tc filter show dev eth0
-	inside "$1" tc filter show dev eth0 ingress
-}
-
-@test "what shapes and polices its traffic moves with it" {
-	local before
-	make_echo
-	inside a tc qdisc add dev eth0 root handle 1: htb default 2
-	inside a tc class add dev eth0 parent 1: classid 1:1 htb rate 800mbit burst 1m
-	inside a tc class add dev eth0 parent 1:1 classid 1:2 htb rate 80mbit burst 100k
-	inside a tc class add dev eth0 parent 1:1 classid 1:3 htb rate 80mbit burst 100k prio 1
-	inside a tc filter add dev eth0 parent 1: protocol ip prio 4 u32 match ip sport 7000 0xffff flowid 1:3
-	inside a tc qdisc add dev eth0 clsact
-	inside a ip link add v0 type veth peer name v1
-	inside a tc filter add dev eth0 ingress protocol ip prio 5 u32 match ip dport 9 0xffff action mirred egress redirect dev v0
-	before=$(shaped a)
-	client_begin 192.0.2.10
-	succeeds vps migrate -e "$RSH" web1 host-b
-	assert_equal "$(shaped b)" "$before"
-	# Its answers go where they went.
-	client_end 192.0.2.10 "$client_pid"
-	[ "$(inside b tc -s class show dev eth0 classid 1:3 | sed -n 's/.* \([0-9]*\) pkt .*/\1/p')" -gt 0 ]
-	succeeds on b vps check web1
-}
-
 # Segments that the client has sent once more, so far.
 sent_again() {
 	nsenter --net="$CLIENT" awk '$1 == "Tcp:" && $2 ~ /[0-9]/ { print $13 }' /proc/net/snmp
