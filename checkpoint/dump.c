@@ -190,6 +190,20 @@ static int look_ahead(struct ckpt_dump *d, struct err *e)
 	return r;
 }
 
+/* What the caller saves of this instant he may save while the objects are collected. */
+static int collect_beside(struct ckpt_dump *d, const struct ckpt_dump_options *o, struct err *e)
+{
+	struct err ignored;
+	int r = o->stopped ? o->stopped(o->stopped_arg, e) : 0, settled;
+
+	if (r < 0)
+		return r;
+	r = ckpt_dump_collect(d, o, e);
+	settled = o->settled ? o->settled(o->stopped_arg, r < 0 ? &ignored : e) : 0;
+	ckpt_time("wait for the caller");
+	return r < 0 ? r : settled;
+}
+
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,
 		    const struct ckpt_dump_options *o, struct ckpt_dump **ret,
 		    struct ckpt_dump_result *result, struct err *e)
@@ -230,10 +244,8 @@ int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, 
 		if (r == 0)
 			r = ckpt_network_start(d, e);
 		ckpt_time("start of the network");
-		if (r == 0 && o->stopped)
-			r = o->stopped(o->stopped_arg, e);
 		if (r == 0)
-			r = ckpt_dump_collect(d, o, e);
+			r = collect_beside(d, o, e);
 		sent = p ? ckpt_last_wait(p, r < 0 ? &ignored : e) : 0;
 		if (r == 0)
 			r = sent;

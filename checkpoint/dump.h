@@ -25,7 +25,10 @@ struct ckpt_dump_options {
 	 * saved of this instant (files). Its failure is the dump's. Called again when the VPS had to go on for some
 	 * milliseconds, for what had to be finished first. May be NULL. */
 	int (*stopped)(void *arg, struct err *e);
-	void *stopped_arg;
+	/* Called after each `stopped` that succeeded, when all has been looked at or that has failed, and before the rest of the
+	 * stream is written or the VPS goes on: what `stopped` has left to be done meanwhile is done. May be NULL. */
+	int (*settled)(void *arg, struct err *e);
+	void *stopped_arg; /* of both */
 	/* Called when a VPS that was only looked at goes on, its connections too. Or NULL. */
 	void (*goes_on)(void *stopped_arg);
 };

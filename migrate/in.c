@@ -247,6 +247,10 @@ static int prepare_up(void *ctx, struct err *e)
 		ret = r->i->arrival->prepared(r->i->ctx, e);
 	else if (ret == 0)
 		ret = mig_in_write_config(r, e);
+	/* Until then it is restored beside that. */
+	if (ret == 0)
+		ret = mig_in_await_files(r, e);
+	step_mark("receive.files");
 	if (ret == 0 && unlinkat(r->dir, "limbo", AT_REMOVEDIR) < 0)
 		ret = err_sys(e, "remove %s/limbo", r->entry);
 	if (ret == 0 && !r->named)

@@ -43,6 +43,8 @@ int mig_in_told(void *ctx, const char *stage, uint64_t done, uint64_t total);
 
 /* in_sync.c: all is on the disk when this returns. */
 int mig_in_sync(struct mig_receiving *r, struct err *e);
+/* The same of files that have come since (storage_receive_durable()). */
+int mig_in_await_files(struct mig_receiving *r, struct err *e);
 
 /* image.c: of one that comes suspended: a piece of its image; all have come. */
 int mig_in_image_piece(struct mig_receiving *r, struct err *e);

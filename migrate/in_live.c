@@ -82,6 +82,8 @@ int mig_in_ready(struct mig_receiving *r, struct err *e)
 	else if (r->image >= 0)
 		ret = await_reader(r, e);
 	if (ret == 0)
+		ret = mig_in_await_files(r, e);
+	if (ret == 0)
 		ret = mig_send(r->c, MIG_READY, NULL, 0, e);
 	return ret < 0 ? ret : mig_flush(r->c, e);
 }

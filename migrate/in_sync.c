@@ -44,3 +44,14 @@ int mig_in_sync(struct mig_receiving *r, struct err *e)
 		write_all(&j);
 	return j.error ? err_code(e, -j.error, "write it to the disk") : 0;
 }
+
+int mig_in_await_files(struct mig_receiving *r, struct err *e)
+{
+	int ret = storage_receive_settle(r->files, 1000, e);
+
+	while (ret > 0) {
+		mig_in_told(r, "write to the disk", 0, 0);
+		ret = storage_receive_settle(r->files, 1000, e);
+	}
+	return ret;
+}

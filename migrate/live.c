@@ -6,8 +6,12 @@
 #include "base/proc.h"
 #include "base/step.h"
 #include "cgroup/resources.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/precopy.h"
 
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /*
@@ -33,12 +37,8 @@ static int files_pass(struct mig_sending *s, bool last, struct storage_pass *ret
 	int r = mig_find_writers(s->o->live, s->upper, s->watching, &w, e);
 
 	s->type = MIG_FILES;
-	if (s->pump.runs)
-		pthread_mutex_lock(&s->pump.lock);
 	if (r == 0)
 		r = storage_send_pass(s->files, &w, last, ret, e);
-	if (s->pump.runs)
-		pthread_mutex_unlock(&s->pump.lock);
 	s->files_us = now_monotonic_us() - from;
 	mig_writers_done(&w);
 	return r;
@@ -174,11 +174,67 @@ static int memory_rounds(struct mig_sending *s, struct err *e)
 	return r;
 }
 
-/* With everything stopped: the files as they are at this instant. */
+struct mig_last_pass {
+	struct mig_sending *s;
+	pthread_t thread;
+	bool alone; /* there was no thread: it has been done */
+	int result;
+	struct err why;
+};
+
+static void *run_last_pass(void *arg)
+{
+	struct mig_last_pass *l = arg;
+	struct mig_sending *s = l->s;
+	struct storage_pass pass;
+
+	l->result = files_pass(s, true, &pass, &l->why);
+	/* The other end puts it on its disk while the image comes. */
+	if (l->result == 0 && s->pump.runs) {
+		pthread_mutex_lock(&s->pump.lock);
+		l->result = mig_flush(s->c, &l->why);
+		pthread_mutex_unlock(&s->pump.lock);
+	}
+	step_mark("live.disk");
+	return NULL;
+}
+
+/* The files as they are at this instant, while the objects are collected. */
+static int begin_last_pass(struct mig_sending *s, struct err *e)
+{
+	struct mig_last_pass *l = calloc(1, sizeof(*l));
+
+	if (!l)
+		return err_code(e, -ENOMEM, "send files");
+	l->s = s;
+	s->last_pass = l;
+	/* Outside of rounds each record is told of, which is for one thread. */
+	l->alone = !s->status.round || !ckpt_beside(&l->thread, run_last_pass, l);
+	if (l->alone)
+		run_last_pass(l);
+	return 0;
+}
+
+/* All that is opened by names at the other end is there by then: before the tree goes. */
+static int on_settled(void *arg, struct err *e)
+{
+	struct mig_sending *s = arg;
+	struct mig_last_pass *l = TAKE_PTR(s->last_pass);
+	int r;
+
+	if (!l->alone)
+		pthread_join(l->thread, NULL);
+	r = l->result;
+	if (r < 0)
+		*e = l->why;
+	free(l);
+	return r;
+}
+
+/* With everything stopped. */
 static int on_stopped(void *arg, struct err *e)
 {
 	struct mig_sending *s = arg;
-	struct storage_pass pass;
 	int r;
 
 	if (!s->frozen_at_us)
@@ -187,10 +243,7 @@ static int on_stopped(void *arg, struct err *e)
 	r = s->hold ? netns_hold_begin(s->hold, e) : 0;
 	if (r == 0)
 		r = fault_point("live", "stopped", e);
-	if (r == 0)
-		r = files_pass(s, true, &pass, e);
-	step_mark("live.disk");
-	return r;
+	return r < 0 ? r : begin_last_pass(s, e);
 }
 
 /* The pause begins with the stop, which takes its time, too; with the first one, when it had to go on in between. */
@@ -221,7 +274,8 @@ static int send_image(struct mig_sending *s, struct err *e)
 {
 	const struct mig_source *v = s->o->live;
 	struct ckpt_dump_options o = { .spec = &v->spec, .compression = CKPT_COMPRESS_NONE,
-				       .paused = v->paused, .stopped = on_stopped, .stopped_arg = s };
+				       .paused = v->paused, .stopped = on_stopped, .settled = on_settled,
+				       .stopped_arg = s };
 	struct ckpt_dump_result res;
 	struct err ignored;
 	int r = -EOPNOTSUPP;

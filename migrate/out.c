@@ -19,8 +19,13 @@ int mig_send_tell(struct mig_sending *s, struct err *e)
 static int put_record(void *ctx, const void *record, size_t len, struct err *e)
 {
 	struct mig_sending *s = ctx;
-	int r = mig_send(s->c, s->type, record, len, e);
+	int r;
 
+	if (s->pump.runs)
+		pthread_mutex_lock(&s->pump.lock);
+	r = mig_send(s->c, s->type, record, len, e);
+	if (s->pump.runs)
+		pthread_mutex_unlock(&s->pump.lock);
 	/* In the rounds of memory it is they that are told of. */
 	if (r < 0 || s->status.round)
 		return r;

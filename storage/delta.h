@@ -97,8 +97,10 @@ struct storage_receive;
  */
 int storage_receive_new(int rootfd, int limbofd, const struct storage_ids *ids,
 			enum storage_delta_kind kind, struct storage_receive **ret, struct err *e);
-/* From now on what a pass has brought is on the disk when its end was taken. */
+/* From now on what a pass has brought goes to the disk while it comes, and is there when that is settled. */
 void storage_receive_durable(struct storage_receive *r);
+/* 0: what came so far is on the disk; 1: not within so many milliseconds. */
+int storage_receive_settle(struct storage_receive *r, unsigned ms, struct err *e);
 int storage_receive_put(struct storage_receive *r, const void *record, size_t len, struct err *e);
 /* True after the end of a pass, when no record is half applied. */
 bool storage_receive_is_whole(const struct storage_receive *r);

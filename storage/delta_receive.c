@@ -4,6 +4,7 @@
 #include "base/macro.h"
 #include "base/path.h"
 #include "storage/catalogue.h"
+#include "storage/delta_sync.h"
 
 #include <fcntl.h>
 #include <sys/sysmacros.h>
@@ -20,6 +21,7 @@ struct storage_receive {
 	int fd; /* the file of the records before this one */
 	char path[DELTA_PATH_MAX + 1];
 	bool whole, durable;
+	struct delta_sync *sync; /* NULL: there is none, and each file is waited for */
 	bool changed; /* by this pass */
 	struct delta_record rec;
 };
@@ -44,6 +46,7 @@ void storage_receive_free(struct storage_receive *r)
 {
 	if (!r)
 		return;
+	delta_sync_free(r->sync);
 	fd_close(&r->fd);
 	storage_parent_done(&r->cache);
 	free(r);
@@ -52,6 +55,22 @@ void storage_receive_free(struct storage_receive *r)
 void storage_receive_durable(struct storage_receive *r)
 {
 	r->durable = true;
+	if (!r->sync && delta_sync_new(&r->sync) < 0)
+		r->sync = NULL;
+}
+
+int storage_receive_settle(struct storage_receive *r, unsigned ms, struct err *e)
+{
+	int ret = r->sync ? delta_sync_wait(r->sync, ms) : 0;
+
+	return ret < 0 ? err_code(e, ret, "write the files to the disk") : ret;
+}
+
+static int make_durable(struct storage_receive *r, int fd)
+{
+	if (r->sync && delta_sync_add(r->sync, fd) == 0)
+		return 0;
+	return fsync(fd) < 0 ? -errno : 0;
 }
 
 bool storage_receive_is_whole(const struct storage_receive *r)
@@ -195,8 +214,8 @@ static int on_attr(struct storage_receive *r, const struct delta_record *rec, st
 	ret = delta_attr_write(parent, name, fd, &rec->attr, &r->ids, r->kind);
 	if (ret == -EBADMSG)
 		return bad(e);
-	if (ret == 0 && r->durable && fd == r->fd && fd >= 0 && fsync(fd) < 0)
-		ret = -errno;
+	if (ret == 0 && r->durable && fd == r->fd && fd >= 0)
+		ret = make_durable(r, fd);
 	return ret < 0 ? err_code(e, ret, "set the attributes of %s", rec->path) : 0;
 }
 
@@ -288,7 +307,7 @@ static int on_end(struct storage_receive *r, const struct delta_record *rec, str
 	(void)rec;
 	forget_file(r);
 	/* Names: a directory's sync carries those of others with it, in one journal. */
-	if (r->durable && r->changed && fsync(r->rootfd) < 0)
+	if (r->durable && r->changed && make_durable(r, r->rootfd) < 0)
 		return err_sys(e, "write the files to the disk");
 	r->changed = false;
 	dir = fd < 0 ? NULL : fdopendir(fd);

@@ -269,6 +269,32 @@ TEST(a_mapping_that_is_gone) {
 	watching = false;
 }
 
+/* ---- on the disk ---- */
+
+/* What is there afterwards nobody can see; that all that was given is waited for, and that it ends, one can. */
+TEST(durable) {
+	struct pair p;
+	char name[16];
+
+	pair_init(&p);
+	storage_receive_durable(p.receive);
+	eq_int(storage_receive_settle(p.receive, 0, &e), 0, "nothing has come");
+	for (int i = 0; i < 200; i++) {
+		snprintf(name, sizeof(name), "f%d", i);
+		put(p.from, name, 0, "data", 4);
+	}
+	eq_int(storage_send_pass(p.send, NULL, true, &p.pass, &e), 0, "more files than are open at a time");
+	eq_int(storage_receive_settle(p.receive, 60000, &e), 0, "all are on the disk");
+	ok(is_equal(&p), "and as they were");
+	pair_done(&p);
+	pair_init(&p);
+	storage_receive_durable(p.receive);
+	put(p.from, "f", 0, "data", 4);
+	eq_int(storage_send_pass(p.send, NULL, true, &p.pass, &e), 0, "a pass");
+	pair_done(&p);
+	ok(1, "whoever does not wait is not hindered");
+}
+
 /* ---- a hostile peer ---- */
 
 static int say(struct pair *p, enum delta_op op, const char *path, mode_t mode, const char *target)
