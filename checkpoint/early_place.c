@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 
 #define AT_ONCE 256 /* records whose pages are placed together */
-#define RUN 64u     /* pages of one write */
+#define RUN 128u    /* pages of one write */
 
 struct placing {
 	struct restoring *p;
@@ -23,9 +23,8 @@ struct placing {
 	struct ckpt_ranges there;
 	size_t k;       /* in `there` */
 	bool any;
-	struct iovec run[RUN]; /* pages that follow each other, from `at` on */
-	size_t count;
-	uint64_t at;
+	struct iovec page[RUN], run[RUN]; /* what is written next, and where: pages that follow each other are one run */
+	size_t count, runs;
 };
 
 struct placings {
@@ -37,13 +36,12 @@ struct placings {
 static int flush(struct placing *o)
 {
 	size_t len = o->count * CKPT_PAGE;
-	struct iovec to = { (void *)(uintptr_t)o->at, len };
 	ssize_t n;
 
 	if (!len)
 		return 0;
-	o->count = 0;
-	n = process_vm_writev(o->p->task->pid, o->run, len / CKPT_PAGE, &to, 1, 0);
+	n = process_vm_writev(o->p->task->pid, o->page, o->count, o->run, o->runs, 0);
+	o->count = o->runs = 0;
 	return n < 0 ? -errno : (size_t)n == len ? 0 : -EFAULT;
 }
 
@@ -51,6 +49,7 @@ static int place_page(void *arg, uint64_t number, const uint8_t *data)
 {
 	struct placing *o = arg;
 	uint64_t at = number * CKPT_PAGE;
+	struct iovec *last;
 	int n = 0;
 
 	while (o->k < o->there.count && o->there.r[o->k].end <= at)
@@ -60,11 +59,14 @@ static int place_page(void *arg, uint64_t number, const uint8_t *data)
 	if (!restore_has_private(o->p->task->mm, at))
 		return -EPROTO;
 	o->any = true;
-	if (o->count == RUN || at != o->at + o->count * CKPT_PAGE)
+	if (o->count == RUN)
 		n = flush(o);
-	if (!o->count)
-		o->at = at;
-	o->run[o->count++] = (struct iovec){ (void *)(uintptr_t)data, CKPT_PAGE };
+	last = o->runs ? &o->run[o->runs - 1] : NULL;
+	if (last && (uint64_t)(uintptr_t)last->iov_base + last->iov_len == at)
+		last->iov_len += CKPT_PAGE;
+	else
+		o->run[o->runs++] = (struct iovec){ (void *)(uintptr_t)at, CKPT_PAGE };
+	o->page[o->count++] = (struct iovec){ (void *)(uintptr_t)data, CKPT_PAGE };
 	return n;
 }
 

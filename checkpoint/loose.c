@@ -17,7 +17,8 @@ struct slot {
 struct ckpt_loose {
 	struct slot *slots;
 	size_t count, room, max; /* room: a power of two */
-	bool sorted;             /* slots are in order, not hashed */
+	bool sorted;             /* slots are in order, not hashed: */
+	size_t used;             /* the first ones */
 };
 
 struct ckpt_loose *ckpt_loose_new(size_t max_pages)
@@ -124,19 +125,29 @@ static int in_order(const void *a, const void *b)
 
 void ckpt_loose_sort(struct ckpt_loose *l)
 {
-	if (!l->sorted && l->room)
-		qsort(l->slots, l->room, sizeof(*l->slots), in_order);
+	size_t n = 0;
+
+	if (l->sorted)
+		return;
+	for (size_t i = 0; i < l->room; i++)
+		if (l->slots[i].mm)
+			l->slots[n++] = l->slots[i];
+	for (size_t i = n; i < l->room; i++)
+		l->slots[i] = (struct slot){ 0 };
+	if (n)
+		qsort(l->slots, n, sizeof(*l->slots), in_order);
+	l->used = n;
 	l->sorted = true;
 }
 
 int ckpt_loose_each(struct ckpt_loose *l, uint64_t mm, uint64_t first, uint64_t end,
 		    int (*each)(void *arg, uint64_t number, const uint8_t *data), void *arg)
 {
-	size_t lo = 0, hi = l->room;
+	size_t lo = 0, hi;
 	int r = 0;
 
-	if (!l->sorted)
-		ckpt_loose_sort(l);
+	ckpt_loose_sort(l);
+	hi = l->used;
 	while (lo < hi) {
 		size_t mid = (lo + hi) / 2;
 		struct slot key = { mm, first, NULL };
@@ -146,7 +157,7 @@ int ckpt_loose_each(struct ckpt_loose *l, uint64_t mm, uint64_t first, uint64_t 
 		else
 			hi = mid;
 	}
-	for (; r == 0 && lo < l->room && l->slots[lo].mm == mm && l->slots[lo].number < end; lo++)
+	for (; r == 0 && lo < l->used && l->slots[lo].mm == mm && l->slots[lo].number < end; lo++)
 		if (l->slots[lo].data)
 			r = each(arg, l->slots[lo].number, l->slots[lo].data);
 	return r;

@@ -95,6 +95,39 @@ static int scan_area(struct ckpt_dump *d, const struct watched *w, int pagemap, 
 	return r;
 }
 
+static bool is_file(const Ckpt__Area *a)
+{
+	return !a->huge && !(a->flags & (MAP_ANONYMOUS | MAP_SHARED));
+}
+
+/*
+ * Areas of files that touch, as each library has five, are looked at by one call. False, and nothing is found, where they
+ * are not all watched or have guards: then each is by itself.
+ */
+static bool scan_files(const struct watched *w, int pagemap, Ckpt__Area *const *a, size_t count, struct ckpt_ranges *ret)
+{
+	uint64_t start = a[0]->start, end = a[count - 1]->end;
+	struct ckpt_ranges guards = { 0 };
+	size_t before = ret->count;
+	bool good = count > 1 && w->uffd >= 0 && !w->marked &&
+		    ckpt_scan_own(pagemap, start, end, CKPT_SCAN_FILE | CKPT_SCAN_WATCHED, ret, &guards) == 0 && !guards.count;
+
+	if (!good)
+		ckpt_ranges_cut(ret, before, start);
+	ckpt_ranges_done(&guards);
+	return good;
+}
+
+/* How many from this one on. */
+static size_t count_files(Ckpt__Area *const *a, size_t count)
+{
+	size_t n = 0;
+
+	while (n < count && is_file(a[n]) && (n == 0 || a[n - 1]->end == a[n]->start))
+		n++;
+	return n;
+}
+
 /* In turn: pages that are not there, and pages that are. */
 static int write_populated(struct ckpt_writer *w, const Ckpt__Mm *mm, uint32_t id,
 			   const struct ckpt_ranges *l, struct err *e)
@@ -152,10 +185,16 @@ static int scan_task(void *arg, size_t n, struct err *e)
 	if (pagemap < 0 || mem < 0)
 		return err_code(e, pagemap < 0 ? pagemap : mem, "open the memory of process %d", (int)k->pid);
 	w->marked = d->precopy->soft && ckpt_soft_holds(pagemap, w->canary);
-	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++)
-		r = k->mm->area[i]->flags & MAP_SHARED
-			? ckpt_guards_shared(d, pagemap, k->mm->area[i])
-			: scan_area(d, w, pagemap, mem, k->mm->area[i], &s->ranges);
+	for (size_t i = 0; r == 0 && i < k->mm->n_area; i++) {
+		size_t files = count_files(&k->mm->area[i], k->mm->n_area - i);
+
+		if (files > 1 && scan_files(w, pagemap, &k->mm->area[i], files, &s->ranges))
+			i += files - 1;
+		else
+			r = k->mm->area[i]->flags & MAP_SHARED
+				? ckpt_guards_shared(d, pagemap, k->mm->area[i])
+				: scan_area(d, w, pagemap, mem, k->mm->area[i], &s->ranges);
+	}
 	return r < 0 ? err_code(e, r, "scan the memory of process %d", (int)k->pid) : 0;
 }
 

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 struct ckpt_last {
 	struct ckpt_precopy *p;
@@ -35,6 +36,15 @@ static int scan_area(int pagemap, const struct area *a, struct ckpt_ranges *ret)
 	return ckpt_scan_own(pagemap, a->start, a->end, CKPT_SCAN_ANEW | (how & CKPT_SCAN_HUGE), ret, NULL);
 }
 
+/*
+ * Of a file's private memory that is not writable hardly ever a page is written to (by a debugger, or as it was writable for
+ * a moment), and each library has four such areas: the final scan finds those pages.
+ */
+static bool is_worth_it(const struct area *a)
+{
+	return !a->hopeless && (!a->file || (a->prot & PROT_WRITE));
+}
+
 static int scan_process(const struct watched *w, struct ckpt_copy *c)
 {
 	cleanup_close int pagemap = ckpt_proc_open(w->tid, "pagemap");
@@ -49,7 +59,7 @@ static int scan_process(const struct watched *w, struct ckpt_copy *c)
 		return -ENOMEM;
 	s->family = w->family;
 	for (size_t i = 0; r == 0 && i < w->areas.count; i++)
-		if (!w->areas.a[i].hopeless)
+		if (is_worth_it(&w->areas.a[i]))
 			r = scan_area(pagemap, &w->areas.a[i], &s->ranges);
 	if (r == -ESRCH) { /* another program, with memory of its own */
 		s->ranges.count = 0;
