@@ -37,6 +37,17 @@ bool ckpt_is_fdless(int fd)
 	       fgetxattr(fd, NOTE, &note, sizeof(note)) > 0;
 }
 
+bool ckpt_is_memfd(int fd)
+{
+	char path[64], name[8] = "";
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || st.st_dev != own_device())
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return readlink(path, name, sizeof(name) - 1) > 0 && STREQ(name, "/memfd:");
+}
+
 void ckpt_fdless_note(int fd)
 {
 	if (fsetxattr(fd, NOTE, "1", 1, 0) < 0)

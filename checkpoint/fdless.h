@@ -12,6 +12,8 @@
 
 /* By an fd of ours. */
 bool ckpt_is_fdless(int fd);
+/* What memfd_create(2) has made, here or where it was restored. */
+bool ckpt_is_memfd(int fd);
 
 /* All fds of it are ours, or closed before the VPS runs: notes it where no VPS can (trusted, xattr(7)). It does no harm
  * where it cannot be. */

@@ -152,7 +152,7 @@ uint64_t ckpt_doubts_look(struct ckpt_precopy *p)
 	uint64_t lost = 0;
 
 	for (size_t i = 0; i < p->shared_count; i++)
-		p->shared[i].steady = p->shared[i].steady && ckpt_reach_holds(&p->shared[i]);
+		ckpt_reach_look(&p->shared[i]);
 	ckpt_doubts_births(p);
 	look_for_moves(p);
 	for (size_t i = 0; i < p->shared_count; i++) {

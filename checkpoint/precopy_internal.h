@@ -101,8 +101,10 @@ struct shared {
 	bool quiet;          /* it was read whole since it was noted, with this time and size: */
 	struct timespec changed;
 	off_t length;
-	bool noted;          /* when it was accessed last: */
-	struct timespec accessed;
+	bool noted;          /* when it was accessed last, and changed: */
+	struct timespec accessed, touched;
+	bool by_times;       /* a memfd: that nobody has written to it they tell */
+	unsigned restless;   /* so often somebody had */
 	struct ckpt_ranges written; /* in it */
 };
 
@@ -205,7 +207,8 @@ bool ckpt_doubts_lost(const struct ckpt_precopy *p);
 bool ckpt_reach_is_final(const struct shared *s);
 bool ckpt_reach_is_known(const struct shared *s);
 void ckpt_reach_note(struct shared *s);
-bool ckpt_reach_holds(const struct shared *s);
+/* It is steady no more if somebody may have got at it otherwise. */
+void ckpt_reach_look(struct shared *s);
 
 /* (precopy_mappings.c) Negative errno values. Of the memory that may be watched, in each process of the VPS; `seen` is
  * filled. */

@@ -24,10 +24,12 @@
 #include "checkpoint/fdless.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/iced.h"
+#include "checkpoint/image.pb-c.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #define LEAST MIB(8)     /* less is read as fast as it is looked at */
@@ -171,6 +173,9 @@ static int scan_all(const struct shared *s, bool protect, struct ckpt_ranges *re
 /* The visits have told of it, before there were marks. */
 static bool has_direct(const struct ckpt_precopy *p, const struct shared *s)
 {
+	for (size_t i = 0; s->by_times && i < p->count; i++)
+		if (p->procs[i]->there && p->procs[i]->direct)
+			return true;
 	for (size_t i = 0; i < s->watched.count; i++) {
 		const struct watched *w = find(p, s->watched.m[i].pid);
 
@@ -181,8 +186,11 @@ static bool has_direct(const struct ckpt_precopy *p, const struct shared *s)
 }
 
 /* Now that there are: what was begun since the visits has pages that it writes to and leaves no mark. */
-static bool has_new_direct(const struct shared *s)
+static bool has_new_direct(const struct ckpt_precopy *p, const struct shared *s)
 {
+	for (size_t i = 0; s->by_times && i < p->count; i++)
+		if (p->procs[i]->there && (ckpt_direct_find(p->procs[i]->tid) || ckpt_layout_has_rings(p->procs[i]->tid)))
+			return true;
 	for (size_t i = 0; i < s->watched.count; i++) {
 		pid_t pid = s->watched.m[i].pid;
 
@@ -198,11 +206,11 @@ static int mark(const struct ckpt_precopy *p, struct shared *s)
 	bool known = s->steady;
 	int r;
 
-	s->steady = s->watched.count && !s->bore && ckpt_mappings_are_same(&s->seen, &s->watched) && !has_direct(p, s);
+	s->steady = (s->by_times ? s->noted : s->watched.count > 0) && !s->bore && ckpt_mappings_are_same(&s->seen, &s->watched) && !has_direct(p, s);
 	if (!s->steady)
 		return 0;
 	r = scan_all(s, true, &s->written);
-	s->steady = s->was_steady = r == 0 && !has_new_direct(s);
+	s->steady = s->was_steady = r == 0 && !has_new_direct(p, s);
 	s->marked = s->steady && known;
 	s->hopeless = r == -EBUSY;
 	if (r < 0)
@@ -217,9 +225,10 @@ static bool has_candidates(const struct ckpt_precopy *p)
 	for (size_t i = 0; i < p->shared_count; i++) {
 		struct shared *s = &p->shared[i];
 
+		ckpt_reach_look(s);
 		s->marked = false;
 		s->candidate = is_candidate(s);
-		s->steady = s->steady && s->candidate && ckpt_reach_holds(s);
+		s->steady = s->steady && s->candidate;
 		s->was_steady = false;
 		ckpt_reach_note(s);
 		any = any || s->candidate;
@@ -281,6 +290,15 @@ int ckpt_steady_last(struct ckpt_precopy *p)
 	return 0;
 }
 
+/* Who has it so may have mapped it, and the time of its access tells nothing. */
+static bool has_quiet_user(const struct ckpt_tree *t, size_t shmem)
+{
+	for (size_t i = 0; i < t->file_count; i++)
+		if (t->files[i]->kind == CKPT_FILE_MEMFD && t->files[i]->object == shmem && (t->files[i]->flags & O_NOATIME))
+			return true;
+	return false;
+}
+
 int ckpt_steady_verify(struct ckpt_dump *d)
 {
 	struct ckpt_precopy *p = d->precopy;
@@ -295,7 +313,8 @@ int ckpt_steady_verify(struct ckpt_dump *d)
 
 		if (!s->marked)
 			continue;
-		s->last = s->last && ckpt_mappings_are_same(&s->seen, &s->watched);
+		s->last = s->last && ckpt_mappings_are_same(&s->seen, &s->watched) &&
+			  !(s->by_times && has_quiet_user(&d->tree, i + 1));
 		s->steady = s->steady && s->last;
 		s->marked = false;
 	}
