@@ -237,9 +237,9 @@ static size_t received(const struct making *m, size_t turn)
 
 static uint32_t waiting(const struct making *m)
 {
-	struct tcp_info info = { 0 };
+	struct ckpt_tcp_info info = { 0 };
 
-	return ckpt_tcp_state(m->fd, &info) == TCP_LISTEN ? info.tcpi_unacked : 0;
+	return ckpt_tcp_state(m->fd, &info) == TCP_LISTEN ? info.i.tcpi_unacked : 0;
 }
 
 static int shake_hands(struct making *m, size_t turn, struct err *e)
