@@ -11,6 +11,7 @@
 #include <xxhash.h>
 
 #define LISTS_MAX 256 /* that are looked through for each connection */
+#define SUM_MAX (32u << 20) /* options of all sockets of an image, shared or not */
 
 struct ckpt_alike {
 	struct ckpt_alike_list *list[LISTS_MAX];
@@ -138,6 +139,8 @@ void ckpt_alike_free(struct ckpt_alike *a)
 
 int ckpt_alike_check(struct ckpt_tree *t, struct err *e)
 {
+	size_t sum = 0;
+
 	for (size_t i = 0; i < t->options_count; i++)
 		if (!t->options[i]->n_option || t->options[i]->n_option > CKPT_SOCKOPTS_MAX ||
 		    !ckpt_sockopts_are_good(t->options[i]->option, t->options[i]->n_option))
@@ -151,6 +154,9 @@ int ckpt_alike_check(struct ckpt_tree *t, struct err *e)
 		if (s->options > t->options_count || !ckpt_socket_is_tcp(s))
 			return err_set(e, ERR_FAIL, "the image is damaged: options of file %zu", i + 1);
 		o = t->options[s->options - 1];
+		sum += s->n_option + o->n_option;
+		if (sum > SUM_MAX)
+			return err_set(e, ERR_FAIL, "the image is damaged: options of very many sockets");
 		if (append(t, s, o->option, o->n_option) < 0)
 			return err_code(e, -ENOMEM, "read the image");
 	}

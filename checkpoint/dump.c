@@ -220,9 +220,12 @@ static int collect_beside(struct ckpt_dump *d, const struct ckpt_dump_options *o
 	if (r < 0)
 		return r;
 	r = ckpt_dump_collect(d, o, e);
-	settled = o->settled ? o->settled(o->stopped_arg, r < 0 ? &ignored : e) : 0;
+	settled = o->settled ? o->settled(o->stopped_arg, r < 0 && r != -EAGAIN ? &ignored : e) : 0;
 	ckpt_time("wait for the caller");
-	return r < 0 ? r : settled;
+	/* Another try would not repeat what the caller could not do: it is the end. */
+	if (settled < 0 && (r == 0 || r == -EAGAIN))
+		return settled == -EAGAIN ? -EIO : settled;
+	return r;
 }
 
 int ckpt_dump_after(struct ckpt_precopy *p, const struct cgroup *c, pid_t init, struct ckpt_writer *w,

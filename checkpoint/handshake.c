@@ -202,11 +202,14 @@ int ckpt_handshakes_open(struct ckpt_handshakes **ret, struct err *e)
 
 bool ckpt_handshakes_known(void)
 {
+	static int known = -1; /* a kernel does not learn it */
 	struct ckpt_handshakes *h = NULL;
 	struct err ignored;
-	bool known = ckpt_handshakes_open(&h, &ignored) == 0;
 
-	ckpt_handshakes_close(h);
+	if (known < 0) {
+		known = ckpt_handshakes_open(&h, &ignored) == 0;
+		ckpt_handshakes_close(h);
+	}
 	return known;
 }
 

@@ -79,6 +79,26 @@ static void put_sources(struct nlmsghdr *q, const struct nlattr *told)
 	mnl_attr_nest_end(q, list);
 }
 
+static bool has_byte(const struct nlattr *a, uint8_t byte)
+{
+	return mnl_attr_get_payload_len(a) == 1 && mnl_attr_get_u8(a) == byte;
+}
+
+/* Told of each port's, but not taken with a source, nor by older kernels: what holds when nothing is said. */
+static bool goes_without_saying(const struct nlattr *a, bool has_source)
+{
+	switch (mnl_attr_get_type(a)) {
+	case MDBA_MDB_EATTR_GROUP_MODE:
+		return has_source || has_byte(a, MCAST_EXCLUDE);
+	case MDBA_MDB_EATTR_SRC_LIST:
+		return has_source;
+	case MDBA_MDB_EATTR_RTPROT:
+		return has_byte(a, RTPROT_STATIC);
+	default:
+		return false;
+	}
+}
+
 /* What is told of one in the words in which it is asked for. False: the kernel has made it, of another's sources. */
 static bool put_told(struct nlmsghdr *q, const struct nlattr *a)
 {
@@ -89,7 +109,7 @@ static bool put_told(struct nlmsghdr *q, const struct nlattr *a)
 	};
 	uint16_t type = mnl_attr_get_type(a), to = type < ARRAY_SIZE(asked) ? asked[type] : 0;
 
-	if (type == MDBA_MDB_EATTR_RTPROT && mnl_attr_get_payload_len(a) == 1 && mnl_attr_get_u8(a) == RTPROT_KERNEL)
+	if (type == MDBA_MDB_EATTR_RTPROT && has_byte(a, RTPROT_KERNEL))
 		return false;
 	if (type >= EATTR_DST && type <= EATTR_LAST)
 		to = (uint16_t)(type - EATTR_DST + ATTR_DST);
@@ -104,6 +124,8 @@ static bool put_told(struct nlmsghdr *q, const struct nlattr *a)
 static int take_group(const struct net_rare *r, const struct br_port_msg *bridge, const struct nlattr *told)
 {
 	const char *at = mnl_attr_get_payload(told), *end = at + mnl_attr_get_payload_len(told);
+	const struct nlattr *a;
+	bool has_source = false;
 	union {
 		struct nlmsghdr m;
 		char room[16384];
@@ -124,9 +146,10 @@ static int take_group(const struct net_rare *r, const struct br_port_msg *bridge
 		(struct br_port_msg){ .family = AF_BRIDGE, .ifindex = bridge->ifindex }; /* which is not told */
 	mnl_attr_put(q, MDBA_SET_ENTRY, sizeof(entry), &entry);
 	nest = mnl_attr_nest_start(q, MDBA_SET_ENTRY_ATTRS);
-	for (const struct nlattr *a = (const void *)(at + MNL_ALIGN(sizeof(entry)));
-	     mnl_attr_ok(a, (int)(end - (const char *)a)); a = mnl_attr_next(a))
-		if (!put_told(q, a))
+	for (a = (const void *)(at + MNL_ALIGN(sizeof(entry))); mnl_attr_ok(a, (int)(end - (const char *)a)); a = mnl_attr_next(a))
+		has_source |= mnl_attr_get_type(a) == MDBA_MDB_EATTR_SOURCE;
+	for (a = (const void *)(at + MNL_ALIGN(sizeof(entry))); mnl_attr_ok(a, (int)(end - (const char *)a)); a = mnl_attr_next(a))
+		if (!goes_without_saying(a, has_source) && !put_told(q, a))
 			return 0;
 	if ((char *)mnl_nlmsg_get_payload_tail(q) > (char *)mnl_attr_get_payload(nest))
 		mnl_attr_nest_end(q, nest);
@@ -230,7 +253,7 @@ static void put_tunnel(struct nlmsghdr *q, const struct nlattr *told)
 	const struct nlattr *id = nl_nested(told, BRIDGE_VLANDB_TINFO_ID);
 	struct nlattr *nest;
 
-	if (!id)
+	if (!id || mnl_attr_get_payload_len(id) != 4)
 		return;
 	nest = mnl_attr_nest_start(q, BRIDGE_VLANDB_ENTRY_TUNNEL_INFO);
 	net_link_copy(q, id, 4);
@@ -243,6 +266,7 @@ static void say_vlan(struct nl *n, uint16_t type, const struct br_vlan_msg *dev,
 {
 	const struct nlattr *a, *info = nl_nested(told, BRIDGE_VLANDB_ENTRY_INFO);
 	struct bridge_vlan_info v;
+	bool tunnel = false; /* there is one: each that is said is longer than it was told */
 	struct nlmsghdr *q;
 	struct nlattr *nest;
 
@@ -259,7 +283,7 @@ static void say_vlan(struct nl *n, uint16_t type, const struct br_vlan_msg *dev,
 
 			if (what == BRIDGE_VLANDB_ENTRY_RANGE || (whole && what != BRIDGE_VLANDB_ENTRY_TUNNEL_INFO && is_to_say(a)))
 				net_link_copy(q, a, 4);
-			else if (whole && what == BRIDGE_VLANDB_ENTRY_TUNNEL_INFO)
+			else if (whole && !tunnel && (tunnel = what == BRIDGE_VLANDB_ENTRY_TUNNEL_INFO))
 				put_tunnel(q, a);
 		}
 		mnl_attr_nest_end(q, nest);
@@ -328,8 +352,10 @@ static int restore_vlans(struct nl *route, const struct net_walk *all, struct er
 	if (r == 0)
 		r = net_list(route, NULL, CKPT_NET_VLAN, remove_vlans, &v, e);
 	for (size_t i = 0; r == 0 && (m = net_next(&w)); i++)
-		if (!there[i])
+		if (!there[i]) {
 			say_vlans(&v.say, RTM_NEWVLAN, m);
+			r = nl_talk_if_much(&v.say, "VLANs of a bridge", e);
+		}
 	if (r == 0)
 		r = nl_talk(&v.say, "VLANs of a bridge", NULL, NULL, e);
 	nl_done(&v.say);
@@ -341,16 +367,18 @@ static int restore_groups(struct nl *route, const struct net_walk *all, struct e
 {
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
+	int r = 0;
 
 	w.part = CKPT_NET_GROUP;
-	while ((m = net_next(&w))) {
+	while (r == 0 && (m = net_next(&w))) {
 		const struct br_port_msg *bridge = mnl_nlmsg_get_payload(m);
 		struct net_link l;
 
 		if (find_link(all, bridge->ifindex, &l) && l.ifi->ifi_flags & IFF_UP)
 			net_rare_say_one(route, CKPT_NET_GROUP, m, NLM_F_CREATE, EEXIST);
+		r = nl_talk_if_much(route, net_parts[CKPT_NET_GROUP].name, e);
 	}
-	return nl_talk(route, net_parts[CKPT_NET_GROUP].name, NULL, NULL, e);
+	return r < 0 ? r : nl_talk(route, net_parts[CKPT_NET_GROUP].name, NULL, NULL, e);
 }
 
 /* What is not in the image may be in one that was just made. */
@@ -376,8 +404,8 @@ int net_bridge_restore(struct nl *route, const struct net_walk *all, struct err 
 	if (net_rare_has(all, CKPT_NET_VLAN) || has_kind(all, "bridge"))
 		r = restore_vlans(route, all, e);
 	if (r == 0 && net_rare_has(all, CKPT_NET_TUNNEL)) {
-		net_rare_say(route, all, CKPT_NET_TUNNEL, NLM_F_CREATE, EEXIST);
-		r = nl_talk(route, net_parts[CKPT_NET_TUNNEL].name, NULL, NULL, e);
+		r = net_rare_say(route, all, CKPT_NET_TUNNEL, NLM_F_CREATE, EEXIST, e);
+		r = r < 0 ? r : nl_talk(route, net_parts[CKPT_NET_TUNNEL].name, NULL, NULL, e);
 	}
 	if (r == 0 && (net_rare_has(all, CKPT_NET_FORWARDING) || has_kind(all, "vxlan")))
 		r = net_sync(route, CKPT_NET_FORWARDING, all, e);

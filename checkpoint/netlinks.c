@@ -69,14 +69,14 @@ void net_link_read(const struct nlmsghdr *m, struct net_link *l)
 	if (l->attr[IFLA_LINKINFO])
 		read_info(l->attr[IFLA_LINKINFO], l);
 	l->parent = number(l->attr[IFLA_LINK]);
-	if (!l->parent && l->data && STREQ(l->kind, "vxlan")) /* which tells it in its own way */
-		l->parent = number(nl_nested(l->data, IFLA_VXLAN_LINK));
 	l->master = number(l->attr[IFLA_MASTER]);
 	l->away = l->attr[IFLA_LINK_NETNSID] != NULL;
 	l->where = number(l->attr[IFLA_LINK_NETNSID]);
 	/* A tunnel that sends from another namespace tells its own number for want of a parent. */
 	if (l->away && l->parent == (uint32_t)l->ifi->ifi_index && !stands(l))
 		l->parent = 0;
+	if (!l->parent && l->data && STREQ(l->kind, "vxlan")) /* which tells it in its own way */
+		l->parent = number(nl_nested(l->data, IFLA_VXLAN_LINK));
 }
 
 bool net_link_is_made(const struct net_link *l)
@@ -159,16 +159,26 @@ uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint3
 
 #define FLAGS (IFF_UP | IFF_NOARP | IFF_PROMISC | IFF_ALLMULTI | IFF_MULTICAST)
 
-/* Those that have been set: a driver may have others that it does not take. */
-static void put_sizes(struct nlmsghdr *q, const struct net_link *l)
+/* Those that have been set; or a driver has them, or whatever is below the link, which here may allow less (EINVAL). */
+static void say_sizes(struct nl *n, const struct net_link *l)
 {
+	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
+	struct nlmsghdr *q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "size");
 	static const uint16_t sizes[] = { IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, 63 /* IFLA_GSO_IPV4_MAX_SIZE, Linux 6.3 */ };
 
-	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+	for (size_t i = 0; q && i < ARRAY_SIZE(sizes); i++)
 		if (number(l->attr[sizes[i]]) != 65536)
 			net_link_copy(q, l->attr[sizes[i]], 4);
-	if (number(l->attr[IFLA_GSO_MAX_SEGS]) != 65535)
+	if (q && number(l->attr[IFLA_GSO_MAX_SEGS]) != 65535)
 		net_link_copy(q, l->attr[IFLA_GSO_MAX_SEGS], 4);
+	nl_end(n, q);
+	nl_ignore(n, EINVAL);
+}
+
+static bool has_sizes(const struct net_link *l)
+{
+	return number(l->attr[IFLA_GSO_MAX_SIZE]) != 65536 || number(l->attr[IFLA_GRO_MAX_SIZE]) != 65536 ||
+	       number(l->attr[63]) != 65536 || number(l->attr[IFLA_GSO_MAX_SEGS]) != 65535;
 }
 
 /* One by one: what it has already is not made again. */
@@ -208,11 +218,12 @@ static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 		net_link_copy(q, l->attr[IFLA_TXQLEN], 4);
 		net_link_copy(q, l->attr[IFLA_IFALIAS], 256);
 		net_link_copy(q, l->attr[IFLA_GROUP], 4);
-		put_sizes(q, l);
 		if (l->master)
 			net_link_copy(q, l->attr[IFLA_MASTER], 4);
 	}
 	nl_end(n, q);
+	if (has_sizes(l))
+		say_sizes(n, l);
 	name_again(n, l);
 	return nl_talk(n, l->name, NULL, NULL, e);
 }

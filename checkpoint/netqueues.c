@@ -307,7 +307,10 @@ static void put_hash(struct nlmsghdr *q, const struct nlattr *a)
 {
 	uint32_t hash = mnl_attr_get_payload_len(a) == 4 ? mnl_attr_get_u32(a) : 0;
 
-	mnl_attr_put_u32(q, TCA_U32_HASH, hash & CHOSEN ? TC_U32_ROOT : hash);
+	if (mnl_attr_get_payload_len(a) != 4)
+		copy(q, a);
+	else
+		mnl_attr_put_u32(q, TCA_U32_HASH, hash & CHOSEN ? TC_U32_ROOT : hash);
 }
 
 /* Of a VLAN the protocol inside is told as the frame's, which is the filter's. */

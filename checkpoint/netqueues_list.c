@@ -76,6 +76,7 @@ static int ask(struct nl *n, int ifindex, uint32_t parent, struct listing *l, st
 	struct tcmsg tc = { .tcm_ifindex = ifindex, .tcm_parent = parent };
 
 	nl_end(n, nl_begin(n, net_parts[l->part].get, NLM_F_DUMP, &tc, sizeof(tc), "list"));
+	nl_ignore(n, EOPNOTSUPP); /* this kernel has none */
 	return nl_talk(n, net_parts[l->part].name, hear, l, e);
 }
 

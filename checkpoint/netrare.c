@@ -15,6 +15,9 @@
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <stdlib.h>
+#include <sys/utsname.h>
+#include <unistd.h>
 
 #define FAMILY_IPMR 128 /* RTNL_FAMILY_* */
 #define FAMILY_IP6MR 129
@@ -184,14 +187,18 @@ void net_rare_say_one(struct nl *n, enum ckpt_net_part p, const struct nlmsghdr 
 		nl_ignore(n, ignore);
 }
 
-void net_rare_say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p, uint16_t flags, int ignore)
+int net_rare_say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p, uint16_t flags, int ignore, struct err *e)
 {
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
+	int r = 0;
 
 	w.part = p;
-	while ((m = net_next(&w)))
+	while (r == 0 && (m = net_next(&w))) {
 		net_rare_say_one(n, p, m, flags, ignore);
+		r = nl_talk_if_much(n, net_parts[p].name, e);
+	}
+	return r;
 }
 
 /* What each namespace begins with (Linux 6.18, RFC 6724): where it is all so, nothing is saved. */
@@ -256,16 +263,45 @@ static int collect_labels(const struct net_rare *r, struct err *e)
 	return net_list(r->route, r->filter, CKPT_NET_LABEL, r->fn, r->arg, e);
 }
 
+/* In the list of what is part of the kernel, "kernel/net/netfilter/NAME.ko" a line. */
+static bool is_built_in(const char *module)
+{
+	static char *list;
+	static bool has_looked;
+	char path[128], name[64];
+	struct utsname u;
+
+	if (!has_looked && uname(&u) == 0) {
+		snprintf(path, sizeof(path), "/lib/modules/%s/modules.builtin", u.release);
+		fd_read_file_at(AT_FDCWD, path, MIB(1), &list, NULL);
+	}
+	has_looked = true;
+	snprintf(name, sizeof(name), "/%s.ko", module);
+	return !list || strstr(list, name);
+}
+
+bool net_rare_has_module(const char *module)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/module/%s", module);
+	return access(path, F_OK) == 0 || access("/proc/modules", F_OK) < 0 || is_built_in(module);
+}
+
 int net_rare_collect(const struct net_rare *r, struct err *e)
 {
-	static const enum ckpt_net_part plain[] = { CKPT_NET_TIMEOUT, CKPT_NET_ACCOUNT };
+	static const struct {
+		enum ckpt_net_part part;
+		const char *module;
+	} plain[] = { { CKPT_NET_TIMEOUT, "nfnetlink_cttimeout" }, { CKPT_NET_ACCOUNT, "nfnetlink_acct" } };
 	int n = net_bridge_collect(r, e);
 
 	if (n == 0)
 		n = collect_labels(r, e);
 	for (size_t i = 0; n == 0 && i < ARRAY_SIZE(plain); i++)
-		n = net_list(r->route, r->filter, plain[i], r->fn, r->arg, e);
-	if (n == 0)
+		if (net_rare_has_module(plain[i].module))
+			n = net_list(r->route, r->filter, plain[i].part, r->fn, r->arg, e);
+	if (n == 0 && net_rare_has_module("ip_set"))
 		n = net_sets_collect(r, e);
 	if (n == 0)
 		n = net_xfrm_collect(r, e);
@@ -279,9 +315,10 @@ int net_rare_restore(struct nl *route, struct nl *filter, const struct net_walk 
 	if (r == 0 && net_rare_has(all, CKPT_NET_LABEL))
 		r = net_sync(route, CKPT_NET_LABEL, all, e);
 	if (r == 0) {
-		net_rare_say(filter, all, CKPT_NET_TIMEOUT, NLM_F_CREATE, EEXIST);
-		net_rare_say(filter, all, CKPT_NET_ACCOUNT, NLM_F_CREATE, EEXIST);
-		r = nl_talk(filter, "netfilter", NULL, NULL, e);
+		r = net_rare_say(filter, all, CKPT_NET_TIMEOUT, NLM_F_CREATE, EEXIST, e);
+		if (r == 0)
+			r = net_rare_say(filter, all, CKPT_NET_ACCOUNT, NLM_F_CREATE, EEXIST, e);
+		r = r < 0 ? r : nl_talk(filter, "netfilter", NULL, NULL, e);
 	}
 	if (r == 0)
 		r = net_sets_restore(filter, all, e);

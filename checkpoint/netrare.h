@@ -44,7 +44,7 @@ bool net_rare_is_removable(enum ckpt_net_part p, const struct nlmsghdr *m);
 bool net_rare_has(const struct net_walk *all, enum ckpt_net_part p);
 /* Adds those of a part as they are, one request each, to what nl_talk() will send. */
 void net_rare_say_one(struct nl *n, enum ckpt_net_part p, const struct nlmsghdr *m, uint16_t flags, int ignore);
-void net_rare_say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p, uint16_t flags, int ignore);
+int net_rare_say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p, uint16_t flags, int ignore, struct err *e);
 
 /* netbridge.c */
 int net_bridge_collect(const struct net_rare *r, struct err *e);
@@ -61,5 +61,9 @@ int net_xfrm_restore(const struct net_walk *all, struct err *e);
 /* netgeneric.c */
 int net_generic_collect(const struct net_rare *r, struct err *e);
 int net_generic_restore(const struct net_walk *all, struct err *e);
+
+/* Whether the kernel has this module now. Who asks for what it has not has modprobe(8) run, and waits for that: a
+ * tenant that has something of its kind has had it loaded. */
+bool net_rare_has_module(const char *module);
 
 #endif

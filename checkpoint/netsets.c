@@ -18,7 +18,6 @@
 #define SET(cmd) (NFNL_SUBSYS_IPSET << 8 | (cmd))
 #define PROTOCOL 7 /* that tells numbers; Linux 4.20 */
 #define SETS_MAX 65535
-#define GAP_MAX 4096 /* numbers in a row that no set has */
 #define GAP_NAME "vps-gap-%u"
 
 static const struct nfgenmsg head = { .nfgen_family = AF_INET, .version = NFNETLINK_V0 };
@@ -252,25 +251,31 @@ static void make_set(struct nl *n, const struct nlmsghdr *m)
 static int make_sets(struct nl *n, struct nlmsghdr **set, size_t count, struct err *e)
 {
 	uint32_t next = 0;
+	int r = 0;
 
 	qsort(set, count, sizeof(*set), by_number);
-	for (size_t i = 0; i < count; i++) {
+	for (size_t i = 0; r == 0 && i < count; i++) {
 		uint32_t number = number_of(set[i]);
 
-		if (number < next || number - next > GAP_MAX || number >= SETS_MAX)
+		if (number < next || number >= SETS_MAX)
 			return err_set(e, ERR_FAIL, "the image is damaged: sets of a network");
-		while (next < number)
+		while (r == 0 && next < number) {
 			make_gap(n, next++);
+			r = nl_talk_if_much(n, "a set", e);
+		}
 		make_set(n, set[i]);
+		r = r < 0 ? r : nl_talk_if_much(n, "a set", e);
 		next = number + 1;
 	}
-	for (size_t i = 0; next && i < count; i++) { /* those between */
+	for (size_t i = 0; r == 0 && next && i < count; i++) { /* those between */
 		uint32_t from = i ? number_of(set[i - 1]) + 1 : 0;
 
-		while (from < number_of(set[i]))
+		while (r == 0 && from < number_of(set[i])) {
 			remove_gap(n, from++);
+			r = nl_talk_if_much(n, "a set", e);
+		}
 	}
-	return nl_talk(n, "a set", NULL, NULL, e);
+	return r < 0 ? r : nl_talk(n, "a set", NULL, NULL, e);
 }
 
 static int fill_set(struct nl *n, const struct nlmsghdr *m, struct err *e)

@@ -140,7 +140,7 @@ struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e)
 		r = nl_open(&w->filter, NETLINK_NETFILTER, netns_fd, e);
 	if (r == 0)
 		r = nl_open(&w->generic, NETLINK_GENERIC, netns_fd, e);
-	if (r == 0)
+	if (r == 0 && net_rare_has_module("xfrm_user"))
 		r = nl_open(&w->xfrm, NETLINK_XFRM, netns_fd, e);
 	if (r == -EPROTONOSUPPORT && w->xfrm.fd < 0 && w->generic.fd >= 0)
 		r = 0; /* this kernel has no IPsec */

@@ -211,8 +211,8 @@ int net_xfrm_restore(const struct net_walk *all, struct err *e)
 			r = nl_open(&n, NETLINK_XFRM, -1, e);
 		if (r < 0)
 			return r;
-		net_rare_say(&n, all, parts[i], NLM_F_CREATE | NLM_F_EXCL, EEXIST);
-		r = nl_talk(&n, net_parts[parts[i]].name, NULL, NULL, e);
+		r = net_rare_say(&n, all, parts[i], NLM_F_CREATE | NLM_F_EXCL, EEXIST, e);
+		r = r < 0 ? r : nl_talk(&n, net_parts[parts[i]].name, NULL, NULL, e);
 	}
 	return r;
 }

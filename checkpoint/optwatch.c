@@ -177,7 +177,8 @@ static int number(int fd, int name)
 static bool is_plain(int fd, Ckpt__Socket *s)
 {
 	struct linger lin = { 0, 0 };
-	socklen_t len = sizeof(lin);
+	socklen_t len = sizeof(lin), ulp_len;
+	char ulp[16] = { 0 };
 
 	s->family = (uint32_t)number(fd, SO_DOMAIN);
 	s->type = (uint32_t)number(fd, SO_TYPE);
@@ -185,6 +186,9 @@ static bool is_plain(int fd, Ckpt__Socket *s)
 	if (!ckpt_socket_is_tcp(s) || ckpt_socket_is_multipath(s) || ckpt_tcp_state(fd, NULL) != TCP_ESTABLISHED)
 		return false;
 	s->state = TCP_ESTABLISHED;
+	ulp_len = sizeof(ulp);
+	if (getsockopt(fd, SOL_TCP, TCP_ULP, ulp, &ulp_len) == 0 && ulp_len && ulp[0])
+		return false; /* who collects it says why it cannot be saved */
 	return getsockopt(fd, SOL_SOCKET, SO_LINGER, &lin, &len) == 0 && !lin.l_onoff;
 }
 
@@ -201,28 +205,39 @@ static bool is_lasting(const Ckpt__Socket *s)
 	return true;
 }
 
-static void look_at(struct ckpt_optwatch *w, int fd)
+/* Marked: what is set from now on is noticed. NULL: nothing of it is kept. */
+static struct ckpt_alike_list *look_marked(struct ckpt_optwatch *w, int fd, Ckpt__Socket *s, struct mark m)
 {
 	struct ckpt_arena scratch = { NULL, 0 };
-	struct mark m = { (uint32_t)w->count + 1, 0 };
-	struct ckpt_alike_list *l, **grown;
-	Ckpt__Socket s;
+	struct ckpt_alike_list *l;
 	struct err ignored;
 
-	ckpt__socket__init(&s);
-	if (!is_plain(fd, &s) || mark_of(w, fd).number || set_mark(w, fd, m) < 0)
-		return;
 	if (!is_heard_of(w, fd) || set_mark(w, fd, m) < 0)
-		return;
-	l = ckpt_sockopts_collect_rest(&scratch, fd, &s, &ignored) == 0 && is_lasting(&s) ?
-		    ckpt_alike_find(&w->d->tree, &w->d->alike, s.option, s.n_option) :
+		return NULL;
+	l = ckpt_sockopts_collect_rest(&scratch, fd, s, &ignored) == 0 && is_lasting(s) ?
+		    ckpt_alike_find(&w->d->tree, &w->d->alike, s->option, s->n_option) :
 		    NULL;
 	ckpt_arena_done(&scratch);
-	grown = l ? reallocarray(w->seen, w->count + 1, sizeof(struct ckpt_alike_list *)) : NULL;
+	return l;
+}
+
+/* Each that is marked has a number of its own, also one of which nothing is kept. */
+static void look_at(struct ckpt_optwatch *w, int fd)
+{
+	struct mark m = { (uint32_t)w->count + 1, 0 };
+	struct ckpt_alike_list **grown;
+	Ckpt__Socket s;
+
+	ckpt__socket__init(&s);
+	if (!is_plain(fd, &s) || mark_of(w, fd).number)
+		return;
+	grown = reallocarray(w->seen, w->count + 1, sizeof(struct ckpt_alike_list *));
 	if (!grown)
 		return;
 	w->seen = grown;
-	w->seen[w->count++] = l;
+	w->seen[w->count++] = NULL;
+	if (set_mark(w, fd, m) == 0)
+		w->seen[m.number - 1] = look_marked(w, fd, &s, m);
 }
 
 static void look_at_process(struct ckpt_optwatch *w, pid_t pid)

@@ -10,6 +10,7 @@
  */
 #define CKPT_PID_LEVELS 32 /* MAX_PID_NS_LEVEL of the kernel */
 #define CKPT_PID_MAX 4194304 /* PID_MAX_LIMIT */
+#define CKPT_PID_MAX_LEAST 301 /* to which pid_max can be set */
 
 /* In a namespace that nobody is in nobody can be: a thread's children to come begin it, or fail (ENOMEM). */
 enum ckpt_pid_empty { CKPT_PID_NONE, CKPT_PID_UNBORN, CKPT_PID_DEAD, CKPT_PID_EMPTY_COUNT };

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/utsname.h>
 
 uint32_t restore_number_at(const uint32_t *numbers, size_t level, uint32_t number)
 {
@@ -101,21 +102,33 @@ uint32_t restore_number_for(const struct restore *r, uint32_t number, size_t vie
 
 struct settling {
 	int proc;
-	uint32_t last, max;
+	uint32_t last, max, most; /* most: who has the highest */
 };
+
+/* Its own since Linux 6.14, else the host's, which is nobody's to change here. */
+static bool has_own_max(void)
+{
+	struct utsname u;
+	int major = 0, minor = 0;
+
+	return uname(&u) == 0 && sscanf(u.release, "%d.%d", &major, &minor) == 2 && (major > 6 || (major == 6 && minor >= 14));
+}
 
 static int settle(void *arg, struct err *e)
 {
 	const struct settling *s = arg;
 	cleanup_free char *now = NULL;
+	uint32_t max = CKPT_PID_MAX;
 	char text[16];
 	int n;
 
-	/* Its own since Linux 6.14, else the host's, which is not the tenant's to change. */
+	if (fd_read_file_at(s->proc, "sys/kernel/pid_max", 64, &now, NULL) == 0)
+		max = (uint32_t)atol(now);
 	snprintf(text, sizeof(text), "%u", s->max);
-	if (s->max && fd_read_file_at(s->proc, "sys/kernel/pid_max", 64, &now, NULL) == 0 && (uint32_t)atol(now) != s->max)
-		fd_write_file_at(s->proc, "sys/kernel/pid_max", text);
-	snprintf(text, sizeof(text), "%u", s->last);
+	if (s->max && s->max != max && has_own_max() && fd_write_file_at(s->proc, "sys/kernel/pid_max", text) == 0)
+		max = s->max;
+	/* Here they may not go as high. */
+	snprintf(text, sizeof(text), "%u", s->last < max ? s->last : s->most);
 	n = fd_write_file_at(s->proc, "sys/kernel/ns_last_pid", text);
 	return n < 0 ? err_code(e, n, "set the last number of a pid namespace") : 0;
 }
@@ -151,7 +164,11 @@ static bool main_max_is_low(const struct restore *r)
 {
 	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_PID), max = main ? r->tree.spaces[main - 1]->pid_max : 0;
 
-	return max && max <= highest(r, 0, 0);
+	uint32_t most = highest(r, 0, 0);
+
+	for (size_t i = 0; i < r->plan.count; i++) /* zombies and those who stand in for the dead, too */
+		most = r->plan.nodes[i].pid > most ? r->plan.nodes[i].pid : most;
+	return max && max <= most && has_own_max();
 }
 
 bool restore_counts_up(const struct restore *r)
@@ -166,7 +183,8 @@ bool restore_counts_up(const struct restore *r)
 int restore_settle_own_numbers(const struct restore *r, struct err *e)
 {
 	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_PID);
-	struct settling s = { r->proc, last_number(r, main, 0), main ? r->tree.spaces[main - 1]->pid_max : 0 };
+	struct settling s = { r->proc, last_number(r, main, 0), main ? r->tree.spaces[main - 1]->pid_max : 0,
+			      highest(r, 0, 0) };
 
 	return restore_counts_up(r) ? 0 : settle(&s, e);
 }
@@ -174,7 +192,8 @@ int restore_settle_own_numbers(const struct restore *r, struct err *e)
 static int settle_space(const struct restore *r, uint32_t id, pid_t first, size_t level, struct err *e)
 {
 	cleanup_close int fd = ckpt_space_open((int)first, "pid", e);
-	struct settling s = { r->proc, last_number(r, id, level), r->tree.spaces[id - 1]->pid_max };
+	struct settling s = { r->proc, last_number(r, id, level), r->tree.spaces[id - 1]->pid_max,
+			      highest(r, level ? id : 0, level) };
 
 	return fd < 0 ? fd : ckpt_within(&fd, 1, settle, &s, e);
 }

@@ -18,6 +18,8 @@ int restore_hold_network(void *restore, int netns_fd, struct err *e)
 
 	for (size_t i = 0; i < r->tree.file_count; i++)
 		any |= r->tree.files[i]->kind == CKPT_FILE_INET;
+	for (size_t i = 0; i < r->tree.net_count; i++) /* to be woken when all is there */
+		any |= r->tree.nets[i]->part == CKPT_NET_WIREGUARD;
 	if (!any)
 		return 0;
 	r->netns = fcntl(netns_fd, F_DUPFD_CLOEXEC, 3);

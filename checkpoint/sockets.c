@@ -295,14 +295,19 @@ int ckpt_sockets_collect(struct ckpt_dump *d, struct err *e)
 /* A namespace whose sockets are gone would answer their peers with resets, as it would those that nobody has accepted. */
 static int seal(struct ckpt_dump *d, bool on, struct err *e)
 {
-	cleanup_close int its = -EBADF;
+	struct err ignored;
+	int r = 0;
 
-	for (size_t i = 0; i < d->net_lock_count; i++)
-		if (d->net_lock[i].space == 0)
-			its = ckpt_dump_netns(d, e);
-	if (its < 0)
-		return 0;
-	return on ? netns_silence(its, e) : netns_seal(its, false, e);
+	/* Of a nested one the peers may be reached past the VPS's own, by a macvlan or ipvlan of its link. */
+	for (size_t i = 0; i < d->net_lock_count && (r == 0 || !on); i++) {
+		cleanup_close int its = open_space(d, d->net_lock[i].space, r < 0 ? &ignored : e);
+		int n = its < 0 ? its : on ? netns_silence(its, e) : netns_seal(its, false, r < 0 ? &ignored : e);
+
+		if (its < 0 && !on)
+			continue; /* it is gone */
+		r = r < 0 ? r : n;
+	}
+	return r;
 }
 
 int ckpt_sockets_silence(struct ckpt_dump *d, bool silent, struct err *e)

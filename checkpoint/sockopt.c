@@ -208,7 +208,7 @@ static const struct row {
 	{ SOL_SOCKET, SO_PREFER_BUSY_POLL_, MAY_FAIL },
 	{ SOL_SOCKET, SO_SNDBUF, BUFFER | MAY_FAIL | OWN },
 	{ SOL_SOCKET, SO_RCVBUF, BUFFER | MAY_FAIL | OWN },
-	{ SOL_SOCKET, SO_BUF_LOCK_, 0 },
+	{ SOL_SOCKET, SO_BUF_LOCK_, ROUTED }, /* which setting a buffer changes */
 	{ SOL_SOCKET, SO_RESERVE_MEM_, MAY_FAIL }, /* where sockets are accounted to control groups */
 	{ SOL_SOCKET, SO_PEEK_OFF, LAST },
 	{ SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, LAST }, /* reuseport.c; when all are in the group */

@@ -195,6 +195,9 @@ static int check(const struct waiting *w, struct err *e)
 	for (size_t i = 0; i < FIELDS; i++)
 		if (fields[i].what == NONE && w->v[i])
 			return odd(w, "one of them has signatures, filters, urgent data or a saved beginning", e);
+	for (size_t i = 0; i < FIELDS; i++)
+		if (STREQ(fields[i].member, "sk_filter") && w->listener[i])
+			return odd(w, "who listens has a filter that came after one of them", e);
 	if (!is_like_listener(w))
 		return odd(w, "one of them has other options than who listens", e);
 	if (w->v[MSS] < (six ? CKPT_AGREED_MSS6 : CKPT_AGREED_MSS4) || w->v[ECN] > ECN_AS_KNOWN || w->v[SEND_SCALE] > 14 ||

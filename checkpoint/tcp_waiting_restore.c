@@ -299,7 +299,8 @@ static int pour(struct making *m, const Ckpt__TcpWaiting *t, const uint8_t *data
 			return lost("for want of room, what was sent to", t, e);
 		if (r == 0)
 			r = say(m, t, 0, seq, data + at, n, e);
-		*done += n;
+		if (r == 0)
+			*done += n;
 	}
 	return r;
 }
@@ -323,11 +324,22 @@ static int end(struct making *m, const Ckpt__TcpWaiting *t, size_t len, struct e
 	return r < 0 ? r : await(m, t, 0, 0, &seen, e);
 }
 
+/* Better none than half of one. A reset counts only when it says exactly how much was received (RFC 5961); what was sent
+ * last may have been. */
+static void give_up(struct making *m, const Ckpt__TcpWaiting *t, size_t done)
+{
+	struct seen seen = { 0 };
+	struct err ignored;
+
+	if (look(m, t, &seen, &ignored) == 0 && seen.state)
+		done = seen.received;
+	say(m, t, CKPT_SEGMENT_RST, t->tcp->receive_seq + (uint32_t)done, NULL, 0, &ignored);
+}
+
 static int make(struct making *m, size_t turn, struct err *e)
 {
 	const Ckpt__TcpWaiting *t = m->s->waiting[turn];
 	size_t len = received(m, turn), done = 0, need = 2 * len + 65536;
-	struct err ignored;
 	bool begun;
 	int r = len > MIB(64) ? -EFBIG : set_room(m, (int)(len > t->room / 4 && need > t->room ? need : t->room));
 
@@ -340,9 +352,8 @@ static int make(struct making *m, size_t turn, struct err *e)
 			r = pour(m, t, m->queue[0]->data.data, m->queue[0]->data.len, &done, e);
 	if (r == 0)
 		r = end(m, t, len, e);
-	/* Better none than half of one. */
 	if (r < 0 && begun)
-		say(m, t, CKPT_SEGMENT_RST, t->tcp->receive_seq + (uint32_t)done, NULL, 0, &ignored);
+		give_up(m, t, done);
 	return r;
 }
 

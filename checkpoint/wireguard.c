@@ -109,6 +109,7 @@ struct taking {
 	net_each_fn fn;
 	void *arg;
 	uint16_t family;
+	uint32_t index;
 };
 
 /* A device with many peers, or a peer with many addresses, comes in several messages. */
@@ -128,6 +129,9 @@ static int take_device(const struct nlmsghdr *m, void *arg)
 	q->nlmsg_type = net_parts[CKPT_NET_WIREGUARD].add;
 	g = mnl_nlmsg_put_extra_header(q, sizeof(*g));
 	*g = (struct genlmsghdr){ .cmd = WG_CMD_SET_DEVICE, .version = WG_GENL_VERSION };
+	/* Only the first of several says whose it is. */
+	if (!nl_attr(m, GENL_HDRLEN, WGDEVICE_A_IFINDEX))
+		mnl_attr_put_u32(q, WGDEVICE_A_IFINDEX, t->index);
 	tidy_device(q, m, time(NULL));
 	return t->fn(CKPT_NET_WIREGUARD, q, t->arg);
 }
@@ -155,6 +159,7 @@ int net_wireguards_list(const struct net_walk *links, int netns_fd, net_each_fn 
 			if (r < 0)
 				return r;
 		}
+		t.index = (uint32_t)l.ifi->ifi_index;
 		q = nl_begin(&n, t.family, NLM_F_DUMP, &g, sizeof(g), "look at");
 		if (q)
 			mnl_attr_put_u32(q, WGDEVICE_A_IFINDEX, (uint32_t)l.ifi->ifi_index);

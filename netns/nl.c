@@ -6,6 +6,7 @@
 
 #include <linux/netlink.h>
 #include <net/if.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
@@ -104,6 +105,9 @@ void nl_end(struct nl *n, struct nlmsghdr *m)
 {
 	if (!m)
 		return;
+	/* Whoever makes messages of what others said bounds them. */
+	if ((size_t)((char *)m - n->buf) + m->nlmsg_len > n->room)
+		abort();
 	n->len += MNL_ALIGN(m->nlmsg_len);
 	n->count++;
 }
@@ -251,6 +255,11 @@ int nl_talk(struct nl *n, const char *subject, nl_data_fn data, void *ctx, struc
 	n->count = 0;
 	n->len = 0;
 	return r < 0 ? r : t.result;
+}
+
+int nl_talk_if_much(struct nl *n, const char *subject, struct err *e)
+{
+	return n->len > 128 * 1024 ? nl_talk(n, subject, NULL, NULL, e) : 0;
 }
 
 int nl_ifindex(const struct nl *n, const char *name)

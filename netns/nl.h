@@ -63,6 +63,8 @@ void nl_ignore(struct nl *n, int errnum);
  * request that failed and is not ignored fills *e: "<what> of <subject>: <reason>". */
 typedef int (*nl_data_fn)(const struct nlmsghdr *m, void *ctx);
 int nl_talk(struct nl *n, const char *subject, nl_data_fn data, void *ctx, struct err *e);
+/* The same when so much was collected that more might not be taken at once (an unprivileged socket takes 208 KiB). */
+int nl_talk_if_much(struct nl *n, const char *subject, struct err *e);
 
 /* The first attribute of this type, behind `head` bytes of fixed header or in a nest (may be NULL); NULL: none. */
 const struct nlattr *nl_attr(const struct nlmsghdr *m, size_t head, uint16_t type);
