@@ -87,7 +87,8 @@ static void see_parent_then(void *arg, pid_t pid)
 
 		for (size_t k = 0; !s->bore && k < s->seen.count; k++)
 			s->bore = s->seen.m[k].pid == pid;
-		s->bore = s->bore || is_gone(p, pid);
+		/* What nobody was seen to have mapped anybody may have had, and given. */
+		s->bore = s->bore || is_gone(p, pid) || (s->by_times && !s->seen.count);
 	}
 }
 

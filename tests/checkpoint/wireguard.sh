@@ -83,7 +83,10 @@ set)
 	in_container python3 "$wg" public wg1 >"$dir/wg1"
 	python3 "$wg" peer wg0 "$theirs" "$shared" "$gateway:51820" 0 10.66.0.1/32 fd66::/64 10.68.0.0/14
 	# More than one answer of the kernel's has.
-	python3 "$wg" peer wg0 "$(python3 "$wg" key nobody)" "$none" - 0 $(seq -f '10.70.%g.0/24' 0 255) $(seq -f '10.71.%g.0/24' 0 255)
+	for net in 70 72 74 76; do
+		python3 "$wg" peer wg0 "$(python3 "$wg" key nobody)" "$none" - 0 $(seq -f "10.$net.%g.0/24" 0 255) \
+			$(seq -f "10.$((net + 1)).%g.0/24" 0 255)
+	done
 	in_container python3 "$wg" peer wg1 "$theirs" "$none" "$gateway:51820" 25 10.67.0.1/32
 	outside python3 "$wg" peer peer0 "$(cat "$dir/wg0")" "$shared" "$own:51900" 0 10.66.0.2/32
 	outside python3 "$wg" peer peer0 "$(cat "$dir/wg1")" "$none" - 0 10.67.0.2/32
