@@ -16,6 +16,7 @@ static const char *said(const struct cgroup_stats *s, enum err_status status)
 
 	err_set(&e, status, "what it says itself");
 	config_set(&spec.limits, "memory.max", "8M", &ignored);
+	config_set(&spec.limits, "pids.max", "20", &ignored);
 	restore_blame(s, &spec, &e);
 	config_done(&spec.limits);
 	return e.msg;
@@ -24,7 +25,7 @@ static const char *said(const struct cgroup_stats *s, enum err_status status)
 TEST(what_a_process_that_is_gone_makes_fail)
 {
 	eq_str(said(&killed, ERR_FAIL), "it has more memory than memory.max allows: 8M", "killed");
-	eq_str(said(&refused, ERR_FAIL), "it has more processes than pids.max allows", "not born");
+	eq_str(said(&refused, ERR_FAIL), "it has more processes than pids.max allows: 20", "not born");
 	eq_str(said(&nothing, ERR_FAIL), "what it says itself", "neither");
 }
 
