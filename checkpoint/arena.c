@@ -31,8 +31,10 @@ static int add_chunk(struct ckpt_arena *a, struct ckpt_chunk *c, size_t room)
 
 int ckpt_arena_reserve(struct ckpt_arena *a, size_t size)
 {
-	struct ckpt_chunk *c = malloc(sizeof(*c) + size);
+	struct ckpt_chunk *c;
 
+	size = (size + 15) & ~(size_t)15; /* as it is filled from its end */
+	c = malloc(sizeof(*c) + size);
 	if (c && size >= MANY)
 		madvise((void *)(((uintptr_t)c + CKPT_PAGE - 1) & ~(uintptr_t)(CKPT_PAGE - 1)),
 			(size - CKPT_PAGE) & ~(size_t)(CKPT_PAGE - 1), MADV_HUGEPAGE);
@@ -63,7 +65,7 @@ void *ckpt_memdup(struct ckpt_arena *a, const void *p, size_t len)
 {
 	void *copy = ckpt_alloc(a, len ? len : 1);
 
-	if (copy)
+	if (copy && len)
 		memcpy(copy, p, len);
 	return copy;
 }

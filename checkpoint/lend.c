@@ -38,7 +38,8 @@ int ckpt_lend_ask(int sock, const Ckpt__Credentials *who, struct ckpt_lend *q, i
 	q->uid = who->uid;
 	q->gid = who->gid;
 	q->n_groups = (uint32_t)who->n_groups;
-	memcpy(q->groups, who->groups, who->n_groups * sizeof(*q->groups));
+	if (who->n_groups)
+		memcpy(q->groups, who->groups, who->n_groups * sizeof(*q->groups));
 	/* The lender takes our fds; another user's id may have been ours meanwhile, which clears this. */
 	prctl(PR_SET_DUMPABLE, 1);
 	len = fd_send(sock, q, sizeof(*q), NULL, 0);

@@ -134,6 +134,8 @@ int net_item_say(struct nl *n, const struct net_item *it, uint16_t type, uint16_
 	nl_end(n, q);
 	if (ignore)
 		nl_ignore(n, ignore);
+	if (it->part == CKPT_NET_FORWARDING && nl_attr(m, part->fixed, NDA_VLAN))
+		nl_ignore(n, EINVAL); /* left over from a VLAN that its port is not in any more */
 	net_queue_kind(it->part, m, kind);
 	snprintf(subject, sizeof(subject), "%s%s%s", part->name, kind[0] ? " " : "", kind);
 	return nl_talk(n, subject, NULL, NULL, e);

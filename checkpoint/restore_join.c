@@ -37,7 +37,8 @@ void restore_enter_user(const struct restore *r, const struct restoring *p, cons
 	list_call(l, "keep capabilities", SYS_prctl, PR_SET_SECUREBITS,
 		  SECBIT_KEEP_CAPS | SECBIT_NO_SETUID_FIXUP, 0, 0, 0, 0);
 	if (!p->as || p->as->n_outer_groups != t->n_outer_groups ||
-	    memcmp(p->as->outer_groups, t->outer_groups, t->n_outer_groups * sizeof(uint32_t)) != 0)
+	    (t->n_outer_groups &&
+	     memcmp(p->as->outer_groups, t->outer_groups, t->n_outer_groups * sizeof(uint32_t)) != 0))
 		put_groups(r, t, p->user, l);
 	list_call(l, "set its group ids", SYS_setresgid, gid[0], gid[1], gid[2], 0, 0, 0);
 	list_call(l, "set its user ids", SYS_setresuid, uid[0], uid[1], uid[2], 0, 0, 0);
