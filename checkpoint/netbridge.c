@@ -399,15 +399,19 @@ static bool has_kind(const struct net_walk *all, const char *kind)
 
 int net_bridge_restore(struct nl *route, const struct net_walk *all, struct err *e)
 {
+	bool vlans = net_rare_has(all, CKPT_NET_VLAN) || has_kind(all, "bridge"), forwards = net_rare_has(all, CKPT_NET_FORWARDING);
 	int r = 0;
 
-	if (net_rare_has(all, CKPT_NET_VLAN) || has_kind(all, "bridge"))
-		r = restore_vlans(route, all, e);
-	if (r == 0 && net_rare_has(all, CKPT_NET_TUNNEL)) {
+	if (net_rare_has(all, CKPT_NET_TUNNEL)) {
 		r = net_rare_say(route, all, CKPT_NET_TUNNEL, NLM_F_CREATE, EEXIST, e);
 		r = r < 0 ? r : nl_talk(route, net_parts[CKPT_NET_TUNNEL].name, NULL, NULL, e);
 	}
-	if (r == 0 && (net_rare_has(all, CKPT_NET_FORWARDING) || has_kind(all, "vxlan")))
+	/* What is said without a VLAN the kernel puts into each that the port is in: so before those are there, too. */
+	if (r == 0 && vlans && forwards)
+		r = net_sync(route, CKPT_NET_FORWARDING, all, e);
+	if (r == 0 && vlans)
+		r = restore_vlans(route, all, e);
+	if (r == 0 && (forwards || has_kind(all, "vxlan")))
 		r = net_sync(route, CKPT_NET_FORWARDING, all, e);
 	return r == 0 && net_rare_has(all, CKPT_NET_GROUP) ? restore_groups(route, all, e) : r;
 }
