@@ -177,7 +177,8 @@ static void look_space(struct ckpt_ahead *a, int proc, pid_t pid, enum ckpt_spac
 		ckpt_within(&fd, 1, look_user, &l, &ignored);
 	else
 		a->births += ckpt_within(&fd, 1, look_pid, &l, &ignored) == 0;
-	if (l.space->queues >= 0 || l.space->pid_max >= 0 || l.space->limits[0] >= 0 || (l.space->root >= 0 && l.space->mountinfo >= 0))
+	if (l.space->queues >= 0 || l.space->pid_max >= 0 || l.space->limits[0] >= 0 ||
+	    (l.space->root >= 0 && l.space->mountinfo >= 0))
 		a->count++;
 	else
 		space_done(l.space);

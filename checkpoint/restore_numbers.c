@@ -163,7 +163,6 @@ static uint32_t last_number(const struct restore *r, uint32_t id, size_t level)
 static bool main_max_is_low(const struct restore *r)
 {
 	uint32_t main = ckpt_space_main(&r->tree, CKPT_SPACE_PID), max = main ? r->tree.spaces[main - 1]->pid_max : 0;
-
 	uint32_t most = highest(r, 0, 0);
 
 	for (size_t i = 0; i < r->plan.count; i++) /* zombies and those who stand in for the dead, too */

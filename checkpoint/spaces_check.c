@@ -109,7 +109,8 @@ static int check_space(const struct ckpt_tree *t, uint32_t id, struct err *e)
 
 	bool in_pid = s->kind == CKPT_SPACE_PID && !main;
 
-	if (s->kind >= CKPT_SPACE_COUNT || main != (s->owner == 0) || (s->pid_max && (s->pid_max < CKPT_PID_MAX_LEAST || s->pid_max > CKPT_PID_MAX)) ||
+	if (s->kind >= CKPT_SPACE_COUNT || main != (s->owner == 0) ||
+	    (s->pid_max && (s->pid_max < CKPT_PID_MAX_LEAST || s->pid_max > CKPT_PID_MAX)) ||
 	    s->last_number > CKPT_PID_MAX ||
 	    in_pid != (s->parent != 0) ||
 	    (in_pid && (s->parent >= id || !is_space(t, s->parent, CKPT_SPACE_PID))) ||
