@@ -15,7 +15,7 @@
 struct stream {
 	struct transfer *t;
 	struct archive_entry_linkresolver *links; /* packing: files met before, by device and inode */
-	int error; /* errno value of the pipe */
+	int error; /* errno value of the pipe; ECANCELED too when what was written is to have no end */
 	char buf[CHUNK];
 };
 
@@ -40,11 +40,12 @@ static int wait_pipe(struct transfer *t, short events)
 	}
 }
 
+/* libarchive leaks an archive whose writer fails: what cannot be written is dropped, and `error` tells. */
 static la_ssize_t write_pipe(struct archive *a, void *ctx, const void *data, size_t len)
 {
 	struct stream *s = ctx;
 
-	for (;;) {
+	while (!s->error) {
 		int r = wait_pipe(s->t, POLLOUT);
 		ssize_t n = r < 0 ? -1 : write(s->t->fd, data, len);
 
@@ -54,8 +55,8 @@ static la_ssize_t write_pipe(struct archive *a, void *ctx, const void *data, siz
 			continue;
 		s->error = r < 0 ? -r : errno;
 		archive_set_error(a, s->error, "write to vpsd");
-		return -1;
 	}
+	return (la_ssize_t)len;
 }
 
 static la_ssize_t read_pipe(struct archive *a, void *ctx, const void **data)
@@ -153,11 +154,11 @@ static int pack_data(struct transfer *t, struct stream *s, struct archive *disk,
 			size_t n = offset - last < (int64_t)sizeof(zeros) ?
 					   (size_t)(offset - last) : sizeof(zeros);
 
-			if (archive_write_data(out, zeros, n) < 0)
+			if (archive_write_data(out, zeros, n) < 0 || s->error)
 				return failed(s, out, path, e);
 			last += (int64_t)n;
 		}
-		if (len && archive_write_data(out, data, len) < 0)
+		if (len && (archive_write_data(out, data, len) < 0 || s->error))
 			return failed(s, out, path, e);
 		last += (int64_t)len;
 		t->bytes += len;
@@ -190,7 +191,7 @@ static int pack_entry(struct transfer *t, struct stream *s, struct archive *disk
 	r = archive_write_header(out, entry);
 	if (r == ARCHIVE_WARN)
 		r = ARCHIVE_OK;
-	if (r != ARCHIVE_OK)
+	if (r != ARCHIVE_OK || s->error)
 		return failed(s, out, path, e);
 	if (archive_entry_filetype(entry) == AE_IFREG && archive_entry_size(entry) > 0)
 		return pack_data(t, s, disk, out, path, e);
@@ -244,10 +245,10 @@ int archive_pack(struct transfer *t, const char *const *sources, const char *con
 		r = failed(&s, out, "pack", e);
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = pack_tree(t, &s, out, sources[i], tops[i], e);
-	if (r == 0 && archive_write_close(out) != ARCHIVE_OK)
+	if (r == 0 && (archive_write_close(out) != ARCHIVE_OK || s.error))
 		r = failed(&s, out, "pack", e);
-	if (r < 0)
-		archive_write_fail(out); /* no end mark: what was cut must not look whole */
+	if (r < 0 && !s.error)
+		s.error = ECANCELED; /* no end mark: what was cut must not look whole */
 	archive_write_free(out);
 	archive_entry_linkresolver_free(s.links);
 	progress_end(&t->progress);

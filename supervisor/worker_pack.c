@@ -25,7 +25,21 @@ struct pack {
 	uint64_t mount; /* id: what is mounted below is left out */
 	uint64_t bytes;
 	struct buf name;
+	int fd, error; /* errno value of what it could not write there; any when the archive is to have no end */
 };
+
+/* libarchive leaks an archive whose writer fails: what cannot be written is dropped, and `error` tells. */
+static la_ssize_t write_out(struct archive *a, void *ctx, const void *data, size_t len)
+{
+	struct pack *p = ctx;
+	int r = p->error ? 0 : fd_write_full(p->fd, data, len);
+
+	if (r < 0) {
+		p->error = -r;
+		archive_set_error(a, p->error, "%s", strerror(p->error));
+	}
+	return (la_ssize_t)len;
+}
 
 static int archive_bad(struct pack *p, struct err *e)
 {
@@ -55,7 +69,7 @@ static int put_header(struct pack *p, const struct statx *st, const char *target
 	archive_entry_set_size(en, S_ISREG(st->stx_mode) ? (la_int64_t)st->stx_size : 0);
 	if (target)
 		archive_entry_set_symlink(en, target);
-	if (archive_write_header(p->out, en) < ARCHIVE_WARN)
+	if (archive_write_header(p->out, en) < ARCHIVE_WARN || p->error)
 		r = archive_bad(p, e);
 	archive_entry_free(en);
 	return r;
@@ -75,7 +89,7 @@ static int put_data(struct pack *p, int fd, uint64_t size, struct err *e)
 		if (n < 0)
 			return err_code(e, (int)n, "read %s", p->name.data);
 		memset(data + n, 0, want - (size_t)n);
-		if (archive_write_data(p->out, data, want) < 0)
+		if (archive_write_data(p->out, data, want) < 0 || p->error)
 			return archive_bad(p, e);
 		size -= want;
 		p->bytes += want;
@@ -104,7 +118,7 @@ static int put_text(struct pack *p, int fd, struct statx *st, struct err *e)
 	st->stx_size = n > 0 ? (uint64_t)n : 0;
 	p->bytes += st->stx_size;
 	r = put_header(p, st, NULL, e);
-	if (r == 0 && n > 0 && archive_write_data(p->out, data, (size_t)n) < 0)
+	if (r == 0 && n > 0 && (archive_write_data(p->out, data, (size_t)n) < 0 || p->error))
 		r = archive_bad(p, e);
 	return r;
 }
@@ -215,7 +229,7 @@ static int open_parent(int root, const char *path, char last[256], struct err *e
 	return fd < 0 ? err_code(e, fd, "open %.200s", path) : fd;
 }
 
-static int pack_all(struct pack *p, int dir, const char *last, int fd, struct err *e)
+static int pack_all(struct pack *p, int dir, const char *last, struct err *e)
 {
 	struct statx st;
 	int r = look_at(dir, last, &st);
@@ -229,17 +243,17 @@ static int pack_all(struct pack *p, int dir, const char *last, int fd, struct er
 	/* Names are bytes: no conversion that could fail on what a tenant calls its files. */
 	archive_write_set_options(p->out, "hdrcharset=BINARY");
 	archive_write_set_bytes_in_last_block(p->out, 1);
-	if (archive_write_open_fd(p->out, fd) != ARCHIVE_OK)
+	if (archive_write_open(p->out, p, NULL, write_out, NULL) != ARCHIVE_OK)
 		return archive_bad(p, e);
 	r = put_any(p, dir, last, 0, e);
-	if (r == 0 && archive_write_close(p->out) != ARCHIVE_OK)
+	if (r == 0 && (archive_write_close(p->out) != ARCHIVE_OK || p->error))
 		r = archive_bad(p, e);
 	return r;
 }
 
 int files_pack(int root, const char *path, int fd, uint64_t *ret_bytes, struct err *e)
 {
-	struct pack p = { .out = archive_write_new() };
+	struct pack p = { .out = archive_write_new(), .fd = fd };
 	cleanup_close int dir = -EBADF;
 	char last[256];
 	int r;
@@ -247,11 +261,11 @@ int files_pack(int root, const char *path, int fd, uint64_t *ret_bytes, struct e
 	if (!p.out)
 		return err_code(e, -ENOMEM, "write the archive");
 	dir = open_parent(root, path, last, e);
-	r = dir < 0 ? dir : pack_all(&p, dir, last, fd, e);
+	r = dir < 0 ? dir : pack_all(&p, dir, last, e);
 	if (r == -ENOENT || r == -ENOTDIR)
 		e->code = ERR_NOT_FOUND;
-	if (r < 0) /* without the end that would make half an archive look like a whole one */
-		archive_write_fail(p.out);
+	if (r < 0 && !p.error) /* without the end that would make half an archive look like a whole one */
+		p.error = ECANCELED;
 	archive_write_free(p.out);
 	buf_done(&p.name);
 	*ret_bytes = p.bytes;

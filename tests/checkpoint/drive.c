@@ -25,6 +25,7 @@
 #include "netns/netns.h"
 #include "runtime/value.h"
 #include "tests/checkpoint/alter.h"
+#include "tests/checkpoint/stuck.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,8 +78,10 @@ static int expect(const struct rt_vps *v, struct console *c, const char *word, s
 		struct pollfd p[2] = { { rt_console_fd(v), POLLIN, 0 }, { rt_init_pidfd(v), POLLIN, 0 } };
 		ssize_t n;
 
-		if (now_monotonic_us() > end || poll(p, 2, WAIT_MS) <= 0)
+		if (now_monotonic_us() > end || poll(p, 2, WAIT_MS) <= 0) {
+			stuck_tell(rt_init_pid(v));
 			return err_set(e, ERR_TIMEOUT, "nothing was heard of \"%s\"", word);
+		}
 		n = p[0].revents ? read(p[0].fd, c->text + c->len, sizeof(c->text) - 1 - c->len) : 0;
 		if (n > 0)
 			c->len += (size_t)n;

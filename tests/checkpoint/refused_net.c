@@ -56,6 +56,8 @@ static int hold(void)
 	struct xfrm_userpolicy_info p = { .dir = XFRM_POLICY_OUT, .action = XFRM_POLICY_ALLOW, .sel.family = AF_INET,
 					  .lft = { XFRM_INF, XFRM_INF, XFRM_INF, XFRM_INF, 0, 0, 0, 0 } };
 
+	/* Whoever first speaks of policies is who loads the module that knows them; the option does not. */
+	close(socket(AF_NETLINK, SOCK_RAW, NETLINK_XFRM));
 	fd = socket(AF_INET, SOCK_DGRAM, 0);
 	return setsockopt(fd, IPPROTO_IP, 17 /* IP_XFRM_POLICY */, &p, sizeof(p)) == 0;
 }
