@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/pkt_sched.h>
+#include <stdlib.h>
 
 #define PASSES 64 /* what is below another comes after it: the kernel has 8 levels of classes, and of disciplines */
 
@@ -15,26 +16,66 @@ static const struct tcmsg *tc_of(const struct net_item *it)
 	return mnl_nlmsg_get_payload((const void *)it->data);
 }
 
-/* A class whose parent is missing would be made, but elsewhere. */
-static bool must_wait(const struct net_items *l, const struct net_item *it)
+/* Classes, in the order of their links and handles. */
+struct classes {
+	const struct net_item **list;
+	size_t count;
+};
+
+static int compare(uint32_t a_link, uint32_t a_handle, const struct net_item *b)
 {
-	const struct tcmsg *tc = tc_of(it);
+	const struct tcmsg *tc = tc_of(b);
+	uint32_t link = (uint32_t)tc->tcm_ifindex;
 
-	for (size_t i = 0; it->part == CKPT_NET_CLASS && i < l->count; i++) {
-		const struct net_item *o = &l->item[i];
+	if (a_link != link)
+		return a_link < link ? -1 : 1;
+	return a_handle < tc->tcm_handle ? -1 : a_handle > tc->tcm_handle;
+}
 
-		if (o->part == CKPT_NET_CLASS && o != it && !o->there && tc_of(o)->tcm_ifindex == tc->tcm_ifindex &&
-		    tc_of(o)->tcm_handle == tc->tcm_parent)
-			return true;
-	}
-	return false;
+static int by_handle(const void *a, const void *b)
+{
+	const struct net_item *x = *(const struct net_item *const *)a;
+
+	return compare((uint32_t)tc_of(x)->tcm_ifindex, tc_of(x)->tcm_handle, *(const struct net_item *const *)b);
+}
+
+static int by_parent(const void *key, const void *b)
+{
+	const struct tcmsg *tc = tc_of(key);
+
+	return compare((uint32_t)tc->tcm_ifindex, tc->tcm_parent, *(const struct net_item *const *)b);
+}
+
+static int sort_classes(const struct net_items *l, struct classes *ret)
+{
+	ret->list = calloc(l->count + 1, sizeof(*ret->list));
+	ret->count = 0;
+	if (!ret->list)
+		return -ENOMEM;
+	for (size_t i = 0; i < l->count; i++)
+		if (l->item[i].part == CKPT_NET_CLASS)
+			ret->list[ret->count++] = &l->item[i];
+	qsort(ret->list, ret->count, sizeof(*ret->list), by_handle);
+	return 0;
+}
+
+/* A class whose parent is missing would be made, but elsewhere. */
+static bool must_wait(const struct classes *c, const struct net_item *it)
+{
+	const struct net_item **parent = it->part != CKPT_NET_CLASS || !c->count ? NULL
+			: bsearch(it, c->list, c->count, sizeof(*c->list), by_parent);
+
+	return parent && *parent != it && !(*parent)->there;
 }
 
 static int add_missing(struct nl *n, struct net_items *l, struct err *e)
 {
 	bool moved = true, left = true;
-	int r = 0;
+	struct classes classes;
+	int r = sort_classes(l, &classes);
 
+	if (r < 0)
+		return err_code(e, r, "restore classes");
 	for (int pass = 0; left && moved && pass < PASSES; pass++) {
 		left = moved = false;
 		for (size_t i = 0; i < l->count; i++) {
@@ -44,7 +85,7 @@ static int add_missing(struct nl *n, struct net_items *l, struct err *e)
 			if (it->there)
 				continue;
 			left = true;
-			if (must_wait(l, it))
+			if (must_wait(&classes, it))
 				continue;
 			said = net_item_say(n, it, net_parts[it->part].add, NLM_F_CREATE | NLM_F_EXCL, "restore", 0, e);
 			it->there = said == 0;
@@ -52,6 +93,7 @@ static int add_missing(struct nl *n, struct net_items *l, struct err *e)
 			r = said < 0 ? said : r;
 		}
 	}
+	free(classes.list);
 	if (!left)
 		return 0;
 	return r < 0 ? r : err_set(e, ERR_FAIL, "the image is damaged: classes below each other");

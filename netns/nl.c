@@ -169,21 +169,26 @@ struct talk {
 	int result;
 };
 
-static void take_error(struct nl *n, struct talk *t, const struct nlmsghdr *m)
+static void take_error(struct nl *n, struct talk *t, const struct nlmsghdr *m, int error, const char *text)
 {
-	const struct nlmsgerr *ne = mnl_nlmsg_get_payload(m);
 	uint32_t at = m->nlmsg_seq - n->first_seq;
-	const char *text = ext_text(m, ne);
 
-	if (ne->error == 0 || t->result < 0)
+	if (error == 0 || t->result < 0)
 		return;
-	if (at < n->count &&
-	    (n->what[at].ignore[0] == -ne->error || n->what[at].ignore[1] == -ne->error))
+	if (at < n->count && (n->what[at].ignore[0] == -error || n->what[at].ignore[1] == -error))
 		return;
 	/* nftables answers the end of a transaction under the number of its beginning. */
-	t->result = err_code(t->e, ne->error, "%s of %s%s%s",
+	t->result = err_code(t->e, error, "%s of %s%s%s",
 			     at < n->count ? n->what[at].text : "change", t->subject,
 			     text ? ": " : "", text ? text : "");
+}
+
+/* A dump that failed on its way tells so at its end (net/netlink/af_netlink.c, netlink_dump_done()). */
+static int end_error(const struct nlmsghdr *m)
+{
+	const int *error = mnl_nlmsg_get_payload(m);
+
+	return mnl_nlmsg_get_payload_len(m) >= sizeof(*error) && *error < 0 ? *error : 0;
 }
 
 /* Returns 1 at the end of a dump. */
@@ -193,11 +198,14 @@ static int take_answers(struct nl *n, struct talk *t, const char *buf, size_t le
 	int left = (int)len, done = 0;
 
 	for (; mnl_nlmsg_ok(m, left); m = mnl_nlmsg_next(m, &left)) {
-		if (m->nlmsg_type == NLMSG_ERROR)
-			take_error(n, t, m);
-		else if (m->nlmsg_type == NLMSG_DONE)
+		if (m->nlmsg_type == NLMSG_ERROR) {
+			const struct nlmsgerr *ne = mnl_nlmsg_get_payload(m);
+
+			take_error(n, t, m, ne->error, ext_text(m, ne));
+		} else if (m->nlmsg_type == NLMSG_DONE) {
+			take_error(n, t, m, end_error(m), NULL);
 			done = 1;
-		else if (m->nlmsg_type >= NLMSG_MIN_TYPE && t->data && t->result >= 0) {
+		} else if (m->nlmsg_type >= NLMSG_MIN_TYPE && t->data && t->result >= 0) {
 			int r = t->data(m, t->ctx);
 
 			if (r < 0)

@@ -99,9 +99,12 @@ set)
 		0) ip link add q0 type veth peer name q1 ;;
 		*) ip link add q$n type ifb 2>/dev/null || ip link add q$n type veth peer name r$n ;;
 		esac
-		ip link set q$n up
 	done
-	ip link set q1 up
+	# The kernel sends nothing by itself.
+	for l in q0 q1 q2 q3 q4 q5 q6; do
+		echo 1 >/proc/sys/net/ipv6/conf/$l/disable_ipv6
+		ip link set $l up
+	done
 	ip addr add 10.77.0.1/24 dev q0
 	ip neigh add 10.77.0.5 lladdr 02:00:00:00:00:05 nud permanent dev q0
 	tc qdisc add dev q2 root handle 9: tbf rate 80mbit burst 64k latency 50ms
@@ -110,7 +113,6 @@ set)
 	kinds
 	send
 	[ "$(count)" -ge 1 ] && [ "$(led)" -ge 1 ]
-	sleep 1 # what the kernel sends by itself when links go up
 	show >"$dir/queues.before"
 	;;
 check)

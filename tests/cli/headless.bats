@@ -9,7 +9,7 @@ setup() {
 	vps create web1
 	vps start web1
 	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/headless && chmod 755 /srv/headless' \
-		<"$VPS_BUILD/tests/checkpoint/checkpoint_headless"
+		<"$VPS_TOP/build/tests/checkpoint/checkpoint_headless"
 	vps stop web1
 	vps set web1 init=/srv/headless stop.signal=TERM
 	vps start web1

@@ -50,7 +50,7 @@ held() {
 	pool 8
 	vps create web1
 	vps start web1
-	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_BUILD/tests/checkpoint/checkpoint_holder"
+	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_TOP/build/tests/checkpoint/checkpoint_holder"
 	vps exec web1 -- sh -c '/srv/holder 8 /srv/n </dev/null >/dev/null 2>&1 &'
 	wait_until 20 counted a 2
 	charged=$(held a)
@@ -88,7 +88,7 @@ held() {
 	mount -t hugetlbfs -o mode=1777 none "$BATS_TEST_TMPDIR/huge"
 	vps create web1 "mount=$BATS_TEST_TMPDIR/huge:/mnt"
 	vps start web1
-	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_BUILD/tests/checkpoint/checkpoint_holder"
+	vps exec web1 -- sh -c 'mkdir -p /srv && cat >/srv/holder && chmod 755 /srv/holder' <"$VPS_TOP/build/tests/checkpoint/checkpoint_holder"
 	vps exec web1 -- sh -c '/srv/holder 4 /srv/n /mnt/file </dev/null >/dev/null 2>&1 &'
 	wait_until 20 counted a 2
 	succeeds vps suspend web1
