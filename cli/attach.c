@@ -133,8 +133,11 @@ static void write_out(struct loop *l, char *data, size_t len)
 {
 	if (l->a->kind == ATTACH_FOLLOW && isatty(1))
 		len = clean_console(data, len, &l->clean);
-	if (!pump_out(1, data, len))
-		l->ended = l->detached = true;
+	if (pump_out(1, data, len))
+		return;
+	if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+		l->failed = err_sys(l->e, "write to standard output");
+	l->ended = l->detached = true;
 }
 
 static void flush_history(struct loop *l)

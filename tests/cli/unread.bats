@@ -66,3 +66,18 @@ unread_ignoring() {
 	fails 3 "vps: status none: there is no VPS named none (hint: vps list shows those there are)" unread vps status none
 	fails_like 3 'missing: No such file' unread vps checkpoint show "$BATS_TEST_TMPDIR/missing"
 }
+
+to_full() {
+	"$@" >/dev/full
+}
+
+@test "a full disk is told, at once or as things happen" {
+	vps exec web1 -- sh -c "echo one >/dev/console"
+	wait_until 20 has_logged
+	local cmd
+	for cmd in "logs web1" "logs -f web1" list; do
+		# shellcheck disable=SC2086
+		fails 8 "vps: ${cmd/-f /}: write to standard output: No space left on device" to_full timeout 60 vps $cmd
+	done
+	vps_is web1 running
+}
