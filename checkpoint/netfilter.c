@@ -11,6 +11,8 @@
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <netinet/ip.h>
+#include <netinet/ip6.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,6 +22,74 @@ static void batch(struct nl *n, uint16_t type)
 	struct nfgenmsg g = { .version = NFNETLINK_V0, .res_id = htons(NFNL_SUBSYS_NFTABLES) };
 
 	nl_end(n, nl_begin(n, type, 0, &g, sizeof(g), "restore the rules"));
+}
+
+static bool take_u32(const struct nlattr *nest, uint16_t type, uint32_t *ret)
+{
+	const struct nlattr *a = nest ? nl_nested(nest, type) : NULL;
+
+	if (!a || mnl_attr_get_payload_len(a) != 4)
+		return false;
+	*ret = ntohl(mnl_attr_get_u32(a));
+	return true;
+}
+
+/* What is loaded is a packet's protocol. */
+static bool is_protocol(const struct nlattr *name, const struct nlattr *data, bool v6, uint32_t *reg)
+{
+	uint32_t base, offset, len, key;
+
+	if (nl_attr_is(name, "meta"))
+		return take_u32(data, NFTA_META_DREG, reg) && take_u32(data, NFTA_META_KEY, &key) && key == NFT_META_L4PROTO;
+	return nl_attr_is(name, "payload") && take_u32(data, NFTA_PAYLOAD_DREG, reg) &&
+	       take_u32(data, NFTA_PAYLOAD_BASE, &base) && take_u32(data, NFTA_PAYLOAD_OFFSET, &offset) &&
+	       take_u32(data, NFTA_PAYLOAD_LEN, &len) && base == NFT_PAYLOAD_NETWORK_HEADER && len == 1 &&
+	       offset == (v6 ? offsetof(struct ip6_hdr, ip6_nxt) : offsetof(struct iphdr, protocol));
+}
+
+/* A comparison of that register with a number. */
+static bool is_compared(const struct nlattr *name, const struct nlattr *data, uint32_t reg, uint8_t *ret, uint32_t *flags)
+{
+	const struct nlattr *value = data ? nl_nested(data, NFTA_CMP_DATA) : NULL;
+	uint32_t from, op;
+
+	value = value ? nl_nested(value, NFTA_DATA_VALUE) : NULL;
+	if (!nl_attr_is(name, "cmp") || !value || mnl_attr_get_payload_len(value) != 1 || !take_u32(data, NFTA_CMP_SREG, &from) ||
+	    !take_u32(data, NFTA_CMP_OP, &op) || from != reg || (op != NFT_CMP_EQ && op != NFT_CMP_NEQ))
+		return false;
+	*ret = mnl_attr_get_u8(value);
+	*flags = op == NFT_CMP_NEQ ? NFT_RULE_COMPAT_F_INV : 0;
+	return true;
+}
+
+/* Matches and targets of iptables(8) ask the rule for which protocol it is. The kernel does not tell what it was told of
+ * that (net/netfilter/nft_compat.c; iptables-nft says it with each): the rule compares it before. */
+static void put_compat(struct nlmsghdr *q, const struct nlmsghdr *m)
+{
+	const struct nfgenmsg *g = mnl_nlmsg_get_payload(m);
+	const struct nlattr *a, *list = nl_attr(m, sizeof(*g), NFTA_RULE_EXPRESSIONS);
+	bool loaded = false, has = false, compared = false;
+	uint32_t reg = 0, flags = 0;
+	struct nlattr *nest;
+	uint8_t protocol = 0;
+
+	if (!list || nl_attr(m, sizeof(*g), NFTA_RULE_COMPAT))
+		return;
+	mnl_attr_for_each_nested(a, list)
+	{
+		const struct nlattr *name = nl_nested(a, NFTA_EXPR_NAME), *data = nl_nested(a, NFTA_EXPR_DATA);
+
+		has |= nl_attr_is(name, "match") || nl_attr_is(name, "target");
+		if (!compared && loaded)
+			compared = is_compared(name, data, reg, &protocol, &flags);
+		loaded = is_protocol(name, data, g->nfgen_family == AF_INET6, &reg);
+	}
+	if (!has || !compared)
+		return;
+	nest = mnl_attr_nest_start(q, NFTA_RULE_COMPAT);
+	mnl_attr_put_u32(q, NFTA_RULE_COMPAT_PROTO, htonl(protocol));
+	mnl_attr_put_u32(q, NFTA_RULE_COMPAT_FLAGS, htonl(flags));
+	mnl_attr_nest_end(q, nest);
 }
 
 static void put_rule(struct nl *n, enum ckpt_net_part p, const struct nlmsghdr *m, uint32_t id)
@@ -38,6 +108,8 @@ static void put_rule(struct nl *n, enum ckpt_net_part p, const struct nlmsghdr *
 		/* The kernel wants one for the transaction; rules name their sets. */
 		if (p == CKPT_NET_SET)
 			mnl_attr_put_u32(q, NFTA_SET_ID, htonl(id));
+		if (p == CKPT_NET_FILTER)
+			put_compat(q, m);
 	}
 	nl_end(n, q);
 }

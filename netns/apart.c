@@ -46,7 +46,7 @@ static void delete_all(const struct links *links)
 	struct nl n = NL_INIT;
 	struct err ignored;
 
-	if (nl_open_own(&n, NETLINK_ROUTE, -EBADF, &ignored) < 0)
+	if (nl_open(&n, NETLINK_ROUTE, -EBADF, &ignored) < 0)
 		return;
 	for (size_t i = 0; i < links->count; i++) {
 		struct ifinfomsg ifi = { .ifi_index = links->index[i] };
@@ -98,7 +98,7 @@ int netns_vps_leave(const struct netns_host *h, const struct netns_vps *v, struc
 	struct links links = { 0 };
 	struct err ignored;
 
-	if (nl_open_own(&watch, NETLINK_ROUTE, -EBADF, &ignored) == 0)
+	if (nl_open(&watch, NETLINK_ROUTE, -EBADF, &ignored) == 0)
 		look(&watch, h, v, &links);
 	if (links.count && bind(watch.fd, (const struct sockaddr *)&group, sizeof(group)) == 0 &&
 	    delete_apart(&links) == 0)

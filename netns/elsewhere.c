@@ -123,7 +123,7 @@ int netns_publish_elsewhere(const struct netns_host *h, const struct netns_publi
 	x->own = h->tag;
 	x->mine = p;
 	x->mine_count = count;
-	r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	r = nl_open_rules(&n, e);
 	if (r < 0)
 		return r;
 	ask(&n, NFT_MSG_GETTABLE, NULL, NULL);

@@ -88,7 +88,7 @@ int netns_foreign_drop(const struct netns_host *h, char *ret, size_t size, struc
 	struct nfgenmsg all = { .nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0 };
 	cleanup_free struct foreign *f = calloc(1, sizeof(*f));
 	cleanup_nl struct nl n = NL_INIT;
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open_rules(&n, e);
 
 	if (!f)
 		return err_code(e, -ENOMEM, "look at the host's rules");

@@ -31,12 +31,11 @@ static int add_rule(struct nl *n, const char *chain, const char *field, const ui
 
 int netns_parent_hold(struct nl *n, const struct netns_if *i, int to, struct err *e)
 {
-	int r = nl_open(n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open(n, NETLINK_NETFILTER, -EBADF, e); /* its own: nobody else takes the table away */
 	char verdict[32], table[32];
 
 	if (r < 0)
 		return r;
-	n->kept = false; /* to be closed: nobody else takes the table away */
 	table_name(n, table);
 	nft_begin(n);
 	nft_table_add_owned(n, NFPROTO_NETDEV, table);

@@ -21,7 +21,7 @@ void nl_stay(void)
 	stays = true;
 }
 
-int nl_open_own(struct nl *n, int protocol, int netns_fd, struct err *e)
+int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e)
 {
 	int on = 1;
 
@@ -36,16 +36,15 @@ int nl_open_own(struct nl *n, int protocol, int netns_fd, struct err *e)
 	return 0;
 }
 
-int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e)
+int nl_open_rules(struct nl *n, struct err *e)
 {
-	bool keep = stays && protocol == NETLINK_NETFILTER && netns_fd < 0;
 	int r = 0;
 
-	if (keep && kept >= 0)
+	if (stays && kept >= 0)
 		*n = (struct nl){ .fd = TAKE_FD(kept), .first_seq = 1 };
 	else
-		r = nl_open_own(n, protocol, netns_fd, e);
-	n->kept = keep && r == 0;
+		r = nl_open(n, NETLINK_NETFILTER, -EBADF, e);
+	n->kept = stays && r == 0;
 	return r;
 }
 

@@ -31,14 +31,15 @@ struct nl_what {
 	int ignore[2]; /* errnos that count as done, or 0 */
 };
 
-/* netns_stay() was called: sockets of nftables in the caller's own namespace are kept. */
+/* netns_stay() was called: the sockets of nl_open_rules() are kept. */
 void nl_stay(void);
 
-/* Opens NETLINK_ROUTE or NETLINK_NETFILTER in the namespace behind `netns_fd` (< 0: the caller's
- * own). nl_done() closes it; harmless on a zeroed one with fd -EBADF. */
+/* Opens a socket of this protocol (NETLINK_ROUTE) in the namespace behind `netns_fd` (< 0: the caller's own).
+ * nl_done() closes it; harmless on a zeroed one with fd -EBADF. */
 int nl_open(struct nl *n, int protocol, int netns_fd, struct err *e);
-/* The same for a socket that listens, too: never one that was used before. */
-int nl_open_own(struct nl *n, int protocol, int netns_fd, struct err *e);
+/* For the host's nftables: NETLINK_NETFILTER, by a caller that is in the host's namespace. It may be one that was used
+ * before (nl_stay()), and belongs to the namespace in which that was opened: never for a tenant's. */
+int nl_open_rules(struct nl *n, struct err *e);
 void nl_done(struct nl *n);
 #define cleanup_nl __attribute__((cleanup(nl_done)))
 #define NL_INIT              \

@@ -85,7 +85,7 @@ static int has_mark(struct nl *n, const struct netns_host *h, enum ruleset_famil
 int netns_rules_are_up(const struct netns_host *h, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open_rules(&n, e);
 
 	for (int f = 0; f < RS_FAMILIES && r == 0; f++) {
 		struct rule_count c = { .table = h->tag };
@@ -210,7 +210,7 @@ static int by_key(const void *a, const void *b)
 int netns_counts_read(const struct netns_host *h, struct netns_counts *ret, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open_rules(&n, e);
 
 	for (size_t i = 0; i < ruleset_set_count && r == 0; i++) {
 		const struct ruleset_set *s = &ruleset_sets[i];
@@ -289,7 +289,7 @@ int netns_rules_count(const struct netns_host *h, const struct netns_vps *v, str
 {
 	struct tally spoofed = { 0 }, refused = { 0 };
 	cleanup_nl struct nl n = NL_INIT;
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open_rules(&n, e);
 	char link[16];
 
 	for (unsigned k = 0; k < v->if_count && r == 0; k++) {

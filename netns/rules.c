@@ -52,7 +52,7 @@ static int try_change(const struct netns_host *h, const struct netns_vps *old, c
 	struct netns_entries del = { .n = &n, .h = h, .v = old, .what = NFT_DEL, .kept = kept, .older = older };
 	struct netns_entries add = { .n = &n, .h = h, .v = new, .what = NFT_ADD, .kept = kept, .older = older };
 	uint32_t generation;
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open_rules(&n, e);
 
 	if (r == 0)
 		r = agree_ports(&n, h, new, &generation, e);
@@ -159,7 +159,7 @@ int netns_rules_replace(const struct netns_host *h, const struct netns_vps *cons
 	int r = netns_counts_read(h, &counts, e); /* on a socket of its own, closed again */
 
 	if (r == 0)
-		r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+		r = nl_open_rules(&n, e);
 	/* The first start on a host deletes nothing: what is deleted is waited for by whoever closes such
 	 * a socket next (nl_stay()). */
 	for (int f = 0; f < RS_FAMILIES && r == 0; f++) {
@@ -186,7 +186,7 @@ int netns_host_serve_dns(struct netns_host *h, bool on, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
 	struct netns_entries x = { .n = &n, .h = h, .what = on ? NFT_ADD : NFT_DEL };
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open_rules(&n, e);
 
 	if (r < 0)
 		return r;
@@ -201,7 +201,7 @@ int netns_host_serve_dns(struct netns_host *h, bool on, struct err *e)
 int netns_rules_down(const struct netns_host *h, struct err *e)
 {
 	cleanup_nl struct nl n = NL_INIT;
-	int r = nl_open(&n, NETLINK_NETFILTER, -EBADF, e);
+	int r = nl_open_rules(&n, e);
 
 	if (r < 0)
 		return r;

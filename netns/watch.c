@@ -33,7 +33,7 @@ static int join(struct nl *n, int protocol, uint32_t groups, int epoll, struct e
 {
 	struct sockaddr_nl own = { .nl_family = AF_NETLINK, .nl_groups = groups };
 	struct epoll_event ev = { .events = EPOLLIN };
-	int size = 1024 * 1024, r = nl_open_own(n, protocol, -EBADF, e);
+	int size = 1024 * 1024, r = nl_open(n, protocol, -EBADF, e);
 
 	if (r < 0)
 		return r;
