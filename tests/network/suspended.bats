@@ -28,6 +28,8 @@ rules() {
 	for vps in first second; do
 		vps create $vps
 		vps start $vps
+		# As a container manager makes for each of its own.
+		vps exec $vps -- sh -c 'setsid unshare -n sleep 100000 >/dev/null 2>&1 </dev/null &'
 		inside $vps nft -f - <<-X
 			table inet $vps {
 				set ports { type inet_service; elements = { 22, 80 }; }
