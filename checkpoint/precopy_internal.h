@@ -3,6 +3,7 @@
 #define CHECKPOINT_PRECOPY_INTERNAL_H
 
 #include "checkpoint/ahead.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
 #include "checkpoint/moves.h"
@@ -130,7 +131,7 @@ struct ckpt_precopy {
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
 	bool stopped;        /* nothing runs any more */
-	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
+	struct ckpt_job *last; /* the round that is under way beside the collection; NULL */
 	bool rings;          /* in this round: somebody has asynchronous requests */
 	struct ckpt_moves *moves; /* NULL: nobody is asked */
 	struct ckpt_parents *parents; /* who has children; NULL: they are counted */
