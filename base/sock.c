@@ -32,18 +32,24 @@ static int sock_address(const char *path, struct sockaddr_un *sa, int *dirfd)
 	return (size_t)n < sizeof(sa->sun_path) ? 0 : -ENAMETOOLONG;
 }
 
-int sock_connect(const char *path, int type)
+/* A socket, and what it is to be connected or bound to. */
+static int new_socket(const char *path, int type, struct sockaddr_un *sa, int *dirfd)
 {
 	cleanup_close int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+	int r = fd < 0 ? -errno : sock_address(path, sa, dirfd);
+
+	return r < 0 ? r : TAKE_FD(fd);
+}
+
+int sock_connect(const char *path, int type)
+{
 	cleanup_close int dirfd = -EBADF;
 	struct sockaddr_un sa;
+	cleanup_close int fd = new_socket(path, type, &sa, &dirfd);
 	int r;
 
 	if (fd < 0)
-		return -errno;
-	r = sock_address(path, &sa, &dirfd);
-	if (r < 0)
-		return r;
+		return fd;
 	do
 		r = connect(fd, (struct sockaddr *)&sa, sizeof(sa));
 	while (r < 0 && errno == EINTR);
@@ -52,16 +58,13 @@ int sock_connect(const char *path, int type)
 
 int sock_listen(const char *path, int type, mode_t mode)
 {
-	cleanup_close int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	cleanup_close int dirfd = -EBADF;
 	struct sockaddr_un sa;
+	cleanup_close int fd = new_socket(path, type | SOCK_NONBLOCK, &sa, &dirfd);
 	int r;
 
 	if (fd < 0)
-		return -errno;
-	r = sock_address(path, &sa, &dirfd);
-	if (r < 0)
-		return r;
+		return fd;
 	if (unlink(sa.sun_path) < 0 && errno != ENOENT)
 		return -errno;
 	if (fchmod(fd, mode) < 0) /* the mode the name is made with */

@@ -7,8 +7,6 @@ usage: density.py [--count N] [--build DIR] [--output FILE]
 Runs in a network namespace of its own; writes a Markdown file.
 """
 
-import argparse
-import ctypes
 import json
 import os
 import pathlib
@@ -16,38 +14,15 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
+from own_host import options, own_host, table, tag_of, tell
+
 HERE = pathlib.Path(__file__).resolve().parent
-CLONE_NEWNET = 0x40000000
 
 
 def ms(ns):
     return f"{ns / 1e6:.1f}"
-
-
-class Host:
-    """A state root with a network stack of its own."""
-
-    def __init__(self, build, root):
-        self.vps, self.root = build / "vps", root
-        self.environ = {**os.environ, "VPS_ROOT": str(root)}
-
-    def __call__(self, *argv, check=True):
-        return subprocess.run([self.vps, *argv], check=check, text=True, env=self.environ,
-                              stdin=subprocess.DEVNULL, capture_output=True, timeout=120).stdout
-
-    def timed(self, *argv):
-        start = time.monotonic_ns()
-        self(*argv)
-        return time.monotonic_ns() - start
-
-
-def own_network():
-    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) < 0:
-        sys.exit("density.py: unshare: " + os.strerror(ctypes.get_errno()))
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
 
 
 def meminfo():
@@ -82,13 +57,6 @@ def processes_of(root, tag):
         except OSError:
             continue
     return found
-
-
-def tag_of(root):
-    h = 2166136261
-    for byte in os.fsencode(root):
-        h = ((h ^ byte) * 16777619) & 0xFFFFFFFF
-    return f"vps-{h:08x}"
 
 
 def daemon_cpu(root):
@@ -148,11 +116,6 @@ def measure(host, count):
     return found
 
 
-def table(head, rows):
-    lines = ["| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
-    return "\n".join(lines + ["| " + " | ".join(map(str, row)) + " |" for row in rows]) + "\n"
-
-
 def report(found, count):
     part = max(1, count // 15)
     rows = []
@@ -187,26 +150,15 @@ def report(found, count):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--count", type=int, default=300)
-    options.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build")
-    options.add_argument("--output", type=pathlib.Path, default=HERE / "results-density.md")
-    args = options.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("density.py: run it as root")
-    own_network()
-    with tempfile.TemporaryDirectory(prefix="vps-density-") as work:
-        os.chmod(work, 0o755)
-        host = Host(args.build.resolve(), pathlib.Path(work))
-        try:
+    parser = options("density", __doc__)
+    parser.add_argument("--count", type=int, default=300)
+    args = parser.parse_args()
+    try:
+        with own_host("density", args.build) as host:
             text = report(measure(host, args.count), args.count)
-        except subprocess.CalledProcessError as failed:
-            sys.exit(f"density.py: {failed.stderr}")
-        finally:
-            subprocess.run([HERE.parent / "tests/left", "--remove", work], check=False)
-            os.makedirs(work, exist_ok=True)
-    args.output.write_text("<!-- written by bench/density.py -->\n\n" + text)
-    print(text)
+    except subprocess.CalledProcessError as failed:
+        sys.exit(f"density.py: {failed.stderr}")
+    tell("density", args.output, text)
 
 
 if __name__ == "__main__":

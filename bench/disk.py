@@ -11,7 +11,6 @@ ratios does not mind the pairs in which something came between. Between which ra
 lies with 95 % certainty is told by the order of the pairs (the sign test), whatever their distribution.
 """
 
-import argparse
 import json
 import math
 import os
@@ -19,9 +18,8 @@ import pathlib
 import statistics
 import subprocess
 import sys
-import tempfile
 
-from density import Host, own_network, table
+from own_host import options, own_host, table, tell
 
 HERE = pathlib.Path(__file__).resolve().parent
 KINDS = {
@@ -117,32 +115,21 @@ def measure(host, work, count):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--pairs", type=int, default=100)
-    options.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build")
-    options.add_argument("--output", type=pathlib.Path, default=HERE / "results-disk.md")
-    args = options.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("disk.py: run it as root")
-    own_network()
-    with tempfile.TemporaryDirectory(prefix="vps-disk-") as work:
-        os.chmod(work, 0o755)
-        host = Host(args.build.resolve(), pathlib.Path(work))
+    parser = options("disk", __doc__)
+    parser.add_argument("--pairs", type=int, default=100)
+    args = parser.parse_args()
+    with own_host("disk", args.build) as host:
         try:
-            rows = measure(host, pathlib.Path(work), args.pairs)
+            rows = measure(host, host.root, args.pairs)
         finally:
             host("daemon", "stop", check=False)
-            subprocess.run([HERE.parent / "tests/left", "--remove", work], check=False)
-            os.makedirs(work, exist_ok=True)
     kernel = os.uname().release.split("-")[0]
-    text = "\n".join([
+    tell("disk", args.output, "\n".join([
         "## The disk inside beside the file system outside\n",
         f"Linux {kernel}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}; {args.pairs} "
         "pairs, host and VPS in turn; medians of a piece of work, and of the ratios of the pairs, with the "
         "bounds in which it lies (95 %). 1 is the host's speed.\n",
-        table(["", "host", "VPS", "ratio", "between"], rows)])
-    args.output.write_text("<!-- written by bench/disk.py -->\n\n" + text)
-    print(text)
+        table(["", "host", "VPS", "ratio", "between"], rows)]))
 
 
 if __name__ == "__main__":

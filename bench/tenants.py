@@ -8,7 +8,6 @@ Runs in a network namespace of its own; writes a Markdown file. iperf3 and wrk r
 or in the tenant's network namespace. nginx comes with the Debian tree of --debian.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -19,11 +18,10 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 
 import disk
-from density import Host, own_network, table, tag_of
+from own_host import options, own_host, table, tag_of, tell
 
 HERE = pathlib.Path(__file__).resolve().parent
 MIB = 1 << 20
@@ -284,31 +282,20 @@ def measured(rows):
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--rounds", type=int, default=3)
-    options.add_argument("--seconds", type=int, default=5)
-    options.add_argument("--build", type=pathlib.Path, default=HERE.parent / "build")
-    options.add_argument("--debian", type=pathlib.Path,
-                         default=HERE.parent / "build/cache/debian-nft.tar")
-    options.add_argument("--output", type=pathlib.Path, default=HERE / "results-tenants.md")
-    args = options.parse_args()
-    if os.geteuid() != 0:
-        sys.exit("tenants.py: run it as root")
-    own_network()
-    failures, load = [], os.getloadavg()[0]
-    with tempfile.TemporaryDirectory(prefix="vps-tenants-") as work:
-        os.chmod(work, 0o755)
-        bench = Bench(Host(args.build.resolve(), pathlib.Path(work)), args)
-        try:
-            limits = []
-            for name in ("cpu", "weight", "disk", "net"):
-                limits += attempt(f"limits: {name}", getattr(bench, f"limit_{name}"), failures)
-            overhead = attempt("overhead", bench.overhead, failures)
-            web = attempt("neighbours", bench.neighbours, failures)
-        finally:
-            subprocess.run([HERE.parent / "tests/left", "--remove", work], check=False)
-            os.makedirs(work, exist_ok=True)
-    text = "\n".join([
+    parser = options("tenants", __doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--debian", type=pathlib.Path,
+                        default=HERE.parent / "build/cache/debian-nft.tar")
+    args = parser.parse_args()
+    failures, limits, load = [], [], os.getloadavg()[0]
+    with own_host("tenants", args.build) as host:
+        bench = Bench(host, args)
+        for name in ("cpu", "weight", "disk", "net"):
+            limits += attempt(f"limits: {name}", getattr(bench, f"limit_{name}"), failures)
+        overhead = attempt("overhead", bench.overhead, failures)
+        web = attempt("neighbours", bench.neighbours, failures)
+    tell("tenants", args.output, "\n".join([
         "## Limits, overhead, neighbours\n",
         f"Linux {os.uname().release}, {os.cpu_count()} CPUs, load {load:.1f} from other work at the "
         f"start; {args.seconds} s a measurement.\n",
@@ -322,9 +309,7 @@ def main():
         f"CPUs. Medians of {args.rounds} rounds, alone and beside in turn.\n",
         table(["neighbour burns", "median alone", "beside", "99th alone", "beside", "ratio",
                "requests/s alone", "beside"], web)]
-        + ["Not measured: " + f + "\n" for f in failures])
-    args.output.write_text("<!-- written by bench/tenants.py -->\n\n" + text)
-    print(text)
+        + ["Not measured: " + f + "\n" for f in failures]))
 
 
 if __name__ == "__main__":

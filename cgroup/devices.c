@@ -3,21 +3,19 @@
 
 #include "cgroup/internal.h"
 
+#include "base/bpf.h"
 #include "base/macro.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <linux/bpf.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 _Static_assert((int)CGROUP_DEVICE_MKNOD == (int)BPF_DEVCG_ACC_MKNOD &&
 	       (int)CGROUP_DEVICE_READ == (int)BPF_DEVCG_ACC_READ &&
 	       (int)CGROUP_DEVICE_WRITE == (int)BPF_DEVCG_ACC_WRITE, "the kernel's numbers");
 
-#define LOAD_TRIES 20u
 #define RWM (CGROUP_DEVICE_READ | CGROUP_DEVICE_WRITE | CGROUP_DEVICE_MKNOD)
 #define ANY CGROUP_DEVICE_ANY
 
@@ -46,9 +44,7 @@ struct program {
 
 static void emit(struct program *p, uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
 {
-	p->insn[p->count++] = (struct bpf_insn){
-		.code = code, .dst_reg = dst & 15, .src_reg = src & 15, .off = off, .imm = imm,
-	};
+	p->insn[p->count++] = (struct bpf_insn)BPF_INSN(code, dst, src, off, imm);
 }
 
 /*
@@ -82,13 +78,6 @@ static void emit_rule(struct program *p, const struct cgroup_device *d)
 	emit(p, BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 }
 
-static int sys_bpf(int cmd, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, cmd, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
-
 /* Names a program by what it does (FNV-1a of its instructions), so that it is found again. */
 static void name_of(const struct program *p, char name[BPF_OBJ_NAME_LEN])
 {
@@ -109,13 +98,8 @@ static int load(const struct program *p)
 		.license = (uintptr_t)"GPL",
 	};
 
-	int fd;
-
 	name_of(p, attr.prog_name);
-	/* A signal that comes while the kernel looks through it ends that (EAGAIN). */
-	for (unsigned tries = 0; (fd = sys_bpf(BPF_PROG_LOAD, &attr)) == -EAGAIN && tries < LOAD_TRIES; tries++)
-		;
-	return fd;
+	return bpf_load(&attr);
 }
 
 /* The name of the program attached to this very group, "" when there is none. */
@@ -132,17 +116,17 @@ static int attached(int dir, char name[BPF_OBJ_NAME_LEN])
 	struct bpf_prog_info prog = { 0 };
 	union bpf_attr info = { .info = { .info_len = sizeof(prog), .info = (uintptr_t)&prog } };
 	cleanup_close int fd = -EBADF;
-	int r = sys_bpf(BPF_PROG_QUERY, &query);
+	int r = bpf_call(BPF_PROG_QUERY, &query);
 
 	name[0] = '\0';
 	if (r < 0 || query.query.prog_cnt == 0)
 		return r;
 	get.prog_id = ids[0];
-	fd = sys_bpf(BPF_PROG_GET_FD_BY_ID, &get);
+	fd = bpf_call(BPF_PROG_GET_FD_BY_ID, &get);
 	if (fd < 0)
 		return fd;
 	info.info.bpf_fd = (uint32_t)fd;
-	r = sys_bpf(BPF_OBJ_GET_INFO_BY_FD, &info);
+	r = bpf_call(BPF_OBJ_GET_INFO_BY_FD, &info);
 	if (r == 0)
 		snprintf(name, BPF_OBJ_NAME_LEN, "%s", prog.name[0] ? prog.name : "?");
 	return r;
@@ -170,7 +154,7 @@ static int attach(int dir, const struct program *p)
 	if (prog < 0)
 		return prog;
 	attr.attach_bpf_fd = (uint32_t)prog;
-	return sys_bpf(BPF_PROG_ATTACH, &attr);
+	return bpf_call(BPF_PROG_ATTACH, &attr);
 }
 
 static int detach(int dir)
@@ -179,7 +163,7 @@ static int detach(int dir)
 	char have[BPF_OBJ_NAME_LEN];
 	int r = attached(dir, have);
 
-	return r < 0 || !have[0] ? r : sys_bpf(BPF_PROG_DETACH, &attr);
+	return r < 0 || !have[0] ? r : bpf_call(BPF_PROG_DETACH, &attr);
 }
 
 static void build(struct program *p, const struct cgroup_device *extra, size_t count)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cgroup/internal.h"
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 
@@ -85,15 +86,8 @@ static int parse_lines(char *text, struct mnts *ret)
 	char *save = NULL;
 
 	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
-		if (ret->count == room) {
-			struct cgroup_mnt *bigger;
-
-			room = room ? room * 2 : 128;
-			bigger = reallocarray(ret->m, room, sizeof(*bigger));
-			if (!bigger)
-				return -ENOMEM;
-			ret->m = bigger;
-		}
+		if (array_grow(&ret->m, ret->count, &room, 128) < 0)
+			return -ENOMEM;
 		if (cgroup_mnt_parse(l, &ret->m[ret->count]))
 			ret->count++;
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/flags.h"
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/scan.h"
@@ -53,15 +54,8 @@ static void parse(const char *line, uint64_t rss, uint64_t page, struct ckpt_fla
 
 static struct ckpt_flag *add(struct ckpt_flags *f)
 {
-	if (f->count == f->room) {
-		size_t room = f->room ? 2 * f->room : 256;
-		struct ckpt_flag *p = reallocarray(f->flags, room, sizeof(*p));
-
-		if (!p)
-			return NULL;
-		f->flags = p;
-		f->room = room;
-	}
+	if (array_grow(&f->flags, f->count, &f->room, 256) < 0)
+		return NULL;
 	return memset(&f->flags[f->count++], 0, sizeof(struct ckpt_flag));
 }
 

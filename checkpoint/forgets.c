@@ -80,8 +80,8 @@ static uint64_t displaced(struct insn *i, size_t size)
 	int32_t off = 0;
 
 	memcpy(&off, i->at + i->len, size);
-	if (size == 1)
-		off = (int8_t)off;
+	if (size == 1) /* its highest bit is the sign */
+		off = (off ^ 0x80) - 0x80;
 	i->len += size;
 	return (uint64_t)(int64_t)off;
 }

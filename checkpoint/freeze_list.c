@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/freeze_internal.h"
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 
@@ -16,15 +17,8 @@ int freeze_list_add(struct freeze_list *l, pid_t id)
 {
 	if (l->count == PROCS_MAX)
 		return -E2BIG;
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-		pid_t *p = reallocarray(l->id, room, sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		l->id = p;
-		l->room = room;
-	}
+	if (array_grow(&l->id, l->count, &l->room, 64) < 0)
+		return -ENOMEM;
 	l->id[l->count++] = id;
 	return 0;
 }

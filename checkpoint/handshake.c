@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/handshake.h"
 
+#include "base/bpf.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/step.h"
@@ -10,17 +11,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/bpf.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-#define LOAD_TRIES 20u
 #define LOOPBACK 1         /* its number in each namespace */
 #define TCX_INGRESS 46     /* BPF_TCX_INGRESS and BPF_F_BEFORE, Linux 6.6 */
 #define BEFORE (1u << 3)
@@ -63,18 +61,11 @@ struct ckpt_handshakes {
 	char was[ARRAY_SIZE(switches)][16]; /* or "": as it is wanted */
 };
 
-static int sys_bpf(int cmd, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, cmd, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
-
 static int new_map(unsigned type, uint32_t size)
 {
 	union bpf_attr attr = { .map_type = type, .key_size = 4, .value_size = size, .max_entries = 1, .map_name = "vpshandshake" };
 
-	return sys_bpf(BPF_MAP_CREATE, &attr);
+	return bpf_call(BPF_MAP_CREATE, &attr);
 }
 
 static int load_program(unsigned type, const struct bpf_insn *insns, uint32_t count)
@@ -86,52 +77,46 @@ static int load_program(unsigned type, const struct bpf_insn *insns, uint32_t co
 		.license = (uintptr_t)"GPL",
 		.prog_name = "vpshandshake",
 	};
-	int fd;
 
-	/* A signal that comes while the kernel looks through it ends that (EAGAIN). */
-	for (unsigned tries = 0; (fd = sys_bpf(BPF_PROG_LOAD, &attr)) == -EAGAIN && tries < LOAD_TRIES; tries++)
-		;
-	return fd;
+	return bpf_load(&attr);
 }
-
-#define INSN(c, d, s, o, i) { .code = (c), .dst_reg = (d), .src_reg = (s), .off = (o), .imm = (i) }
 
 /* Its context, in register 1 and then 6, is a struct __sk_buff; in 7 is the order, in 8 the listener. It returns TCX_PASS for
  * what is ours, whatever a tenant has behind it, and TCX_NEXT. */
 static int load(const struct ckpt_handshakes *h, uint32_t function)
 {
 	struct bpf_insn insns[] = {
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),
-		INSN(BPF_LDX | BPF_MEM | BPF_W, 2, 6, offsetof(struct __sk_buff, mark), 0),
-		INSN(BPF_JMP32 | BPF_JNE | BPF_K, 2, 0, 24, (int32_t)NETNS_LOCK_MARK),
-		INSN(BPF_LD | BPF_IMM | BPF_DW, 7, BPF_PSEUDO_MAP_VALUE, 0, h->order),
-		INSN(0, 0, 0, 0, 0),
-		INSN(BPF_LDX | BPF_MEM | BPF_W, 1, 7, offsetof(struct order, armed), 0),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 18, 0),
-		INSN(BPF_ST | BPF_MEM | BPF_W, 7, 0, offsetof(struct order, armed), 0),
-		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),
+		BPF_INSN(BPF_LDX | BPF_MEM | BPF_W, 2, 6, offsetof(struct __sk_buff, mark), 0),
+		BPF_INSN(BPF_JMP32 | BPF_JNE | BPF_K, 2, 0, 24, (int32_t)NETNS_LOCK_MARK),
+		BPF_INSN(BPF_LD | BPF_IMM | BPF_DW, 7, BPF_PSEUDO_MAP_VALUE, 0, h->order),
+		BPF_INSN(0, 0, 0, 0, 0),
+		BPF_INSN(BPF_LDX | BPF_MEM | BPF_W, 1, 7, offsetof(struct order, armed), 0),
+		BPF_INSN(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, 18, 0),
+		BPF_INSN(BPF_ST | BPF_MEM | BPF_W, 7, 0, offsetof(struct order, armed), 0),
+		BPF_INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0),
 		/* bpf_map_lookup_elem(listener, &0), which holds it */
-		INSN(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, h->listener),
-		INSN(0, 0, 0, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0),
-		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -4),
-		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 10, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 8, 0, 0, 0),
+		BPF_INSN(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, h->listener),
+		BPF_INSN(0, 0, 0, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 10, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_ADD | BPF_K, 2, 0, 0, -4),
+		BPF_INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
+		BPF_INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 10, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 8, 0, 0, 0),
 		/* bpf_sk_assign_tcp_reqsk(segment, listener, attrs, size) */
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 6, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 8, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 3, 7, 0, 0),
-		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, offsetof(struct order, attrs)),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, sizeof(struct attrs)),
-		INSN(BPF_JMP | BPF_CALL, 0, KFUNC_CALL, 0, (int32_t)function),
-		INSN(BPF_STX | BPF_MEM | BPF_W, 7, 0, offsetof(struct order, said), 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 8, 0, 0),
-		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_release),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, -1),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 6, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 2, 8, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 3, 7, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, offsetof(struct order, attrs)),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, sizeof(struct attrs)),
+		BPF_INSN(BPF_JMP | BPF_CALL, 0, KFUNC_CALL, 0, (int32_t)function),
+		BPF_INSN(BPF_STX | BPF_MEM | BPF_W, 7, 0, offsetof(struct order, said), 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 1, 8, 0, 0),
+		BPF_INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_release),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 0),
+		BPF_INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, -1),
+		BPF_INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 	};
 
 	return load_program(BPF_PROG_TYPE_SCHED_CLS, insns, ARRAY_SIZE(insns));
@@ -142,15 +127,15 @@ static int load(const struct ckpt_handshakes *h, uint32_t function)
 static int load_chooser(const struct ckpt_handshakes *h)
 {
 	struct bpf_insn insns[] = {
-		INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0),
-		INSN(BPF_LD | BPF_IMM | BPF_DW, 2, BPF_PSEUDO_MAP_FD, 0, h->listener),
-		INSN(0, 0, 0, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 3, 10, 0, 0),
-		INSN(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, -4),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, 0),
-		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_select_reuseport),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, SK_PASS),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		BPF_INSN(BPF_ST | BPF_MEM | BPF_W, 10, 0, -4, 0),
+		BPF_INSN(BPF_LD | BPF_IMM | BPF_DW, 2, BPF_PSEUDO_MAP_FD, 0, h->listener),
+		BPF_INSN(0, 0, 0, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 3, 10, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_ADD | BPF_K, 3, 0, 0, -4),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, 0),
+		BPF_INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_select_reuseport),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, SK_PASS),
+		BPF_INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 	};
 
 	return load_program(BPF_PROG_TYPE_SK_REUSEPORT, insns, ARRAY_SIZE(insns));
@@ -162,7 +147,7 @@ static int attach(const struct ckpt_handshakes *h, int number)
 		.prog_fd = (uint32_t)h->program, .target_ifindex = (uint32_t)number, .attach_type = TCX_INGRESS, .flags = BEFORE,
 	} };
 
-	return sys_bpf(BPF_LINK_CREATE, &attr);
+	return bpf_call(BPF_LINK_CREATE, &attr);
 }
 
 int ckpt_handshakes_open(struct ckpt_handshakes **ret, struct err *e)
@@ -308,7 +293,7 @@ int ckpt_handshakes_for(struct ckpt_handshakes *h, int listener, struct err *e)
 	union bpf_attr attr = {
 		.map_fd = (uint32_t)h->listener, .key = (uintptr_t)&first, .value = listener < 0 ? 0 : (uintptr_t)&listener,
 	};
-	int r = sys_bpf(listener < 0 ? BPF_MAP_DELETE_ELEM : BPF_MAP_UPDATE_ELEM, &attr), shares = 0;
+	int r = bpf_call(listener < 0 ? BPF_MAP_DELETE_ELEM : BPF_MAP_UPDATE_ELEM, &attr), shares = 0;
 	socklen_t len = sizeof(shares);
 
 	if (r < 0 && !(listener < 0 && (r == -ENOENT || r == -EINVAL)))
@@ -333,7 +318,7 @@ int ckpt_handshakes_next(struct ckpt_handshakes *h, const struct ckpt_agreed *a,
 	} };
 	uint32_t first = 0;
 	union bpf_attr attr = { .map_fd = (uint32_t)h->order, .key = (uintptr_t)&first, .value = (uintptr_t)&o };
-	int r = sys_bpf(BPF_MAP_UPDATE_ELEM, &attr);
+	int r = bpf_call(BPF_MAP_UPDATE_ELEM, &attr);
 
 	return r < 0 ? err_code(e, r, "name a connection's options") : 0;
 }
@@ -343,7 +328,7 @@ int ckpt_handshakes_said(struct ckpt_handshakes *h)
 	struct order o = { 0 };
 	uint32_t first = 0;
 	union bpf_attr attr = { .map_fd = (uint32_t)h->order, .key = (uintptr_t)&first, .value = (uintptr_t)&o };
-	int r = sys_bpf(BPF_MAP_LOOKUP_ELEM, &attr);
+	int r = bpf_call(BPF_MAP_LOOKUP_ELEM, &attr);
 
 	return r < 0 ? r : o.said;
 }

@@ -3,6 +3,7 @@
 /* What a UDP socket does no more (shutdown(2)). Nothing that is done with it tells that it only sends no more, without a
  * datagram being sent: sock_diag(7) does, of those that have a port, which all have that were connected. It cannot be asked
  * for one of many with the same port, and walks the whole table each time: it is asked once for all of a namespace. */
+#include "base/array.h"
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
@@ -62,15 +63,8 @@ static int add(struct ckpt_shuts *t, uint32_t ino, uint32_t shutdown)
 {
 	if (t->count == SHUT_MAX)
 		return -E2BIG;
-	if (t->count == t->room) {
-		size_t room = t->room ? 2 * t->room : 64;
-		struct shut_socket *s = reallocarray(t->socket, room, sizeof(*s));
-
-		if (!s)
-			return -ENOMEM;
-		t->socket = s;
-		t->room = room;
-	}
+	if (array_grow(&t->socket, t->count, &t->room, 64) < 0)
+		return -ENOMEM;
 	t->socket[t->count++] = (struct shut_socket){ ino, shutdown };
 	return 0;
 }

@@ -24,8 +24,8 @@ void ckpt_kernel_close(struct ckpt_kernel *k);
  * constants: where they are is remembered. */
 int ckpt_kernel_member(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, unsigned size,
 		       uint64_t *ret, struct err *e);
-/* Members that lie in the 256 bytes from here on are from now on as they are at this moment; 0: as they are when they are asked
- * for. What cannot be read at once is read when it is asked for. For many members of one thing. */
+/* Members that lie in the 256 bytes from here on are from now on as they are at this moment; 0: as they are when they
+ * are asked for. What cannot be read at once is read when it is asked for. For many members of one thing. */
 void ckpt_kernel_look(struct ckpt_kernel *k, uint64_t at);
 /* True when there is such a member; kernels differ. */
 bool ckpt_kernel_has(struct ckpt_kernel *k, const char *type, const char *member);
@@ -37,11 +37,12 @@ int ckpt_kernel_bytes(struct ckpt_kernel *k, uint64_t at, void *buf, size_t len,
 /* Where that member is. */
 int ckpt_kernel_place(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		      struct err *e);
-/* Where a member begins in its structure, which may be in the middle of a byte, and how long it is: in bits. 0: it is a list. */
+/* Where a member begins in its structure, which may be in the middle of a byte, and how long it is: in bits. 0: it is a
+ * list. */
 int ckpt_kernel_bits(const struct ckpt_kernel *k, const char *type, const char *member, uint32_t *ret_first,
 		     uint32_t *ret_count, struct err *e);
-/* The number by which a program calls a function of the kernel (BPF_PSEUDO_KFUNC_CALL). ERR_UNSUPPORTED: there is none. No
- * memory is read. */
+/* The number by which a program calls a function of the kernel (BPF_PSEUDO_KFUNC_CALL). ERR_UNSUPPORTED: there is none.
+ * No memory is read. */
 int ckpt_kernel_function(const char *name, uint32_t *ret, struct err *e);
 /* How large such a structure is. */
 int ckpt_kernel_size(struct ckpt_kernel *k, const char *type, uint32_t *ret, struct err *e);
@@ -55,9 +56,9 @@ int ckpt_kernel_file(struct ckpt_kernel *k, int fd, uint64_t *ret, struct err *e
 int ckpt_kernel_sum(struct ckpt_kernel *k, uint64_t at, const char *type, const char *member, uint64_t *ret,
 		    struct err *e);
 /*
- * Where a page is that the kernel knows by its struct page, at `page`. The kernel tells nobody how the two belong together;
- * `near` is where something is in the memory that it has mapped as a whole. A page of ours, whose contents nobody
- * else's are, is looked for around that. (kernel_pages.c)
+ * Where a page is that the kernel knows by its struct page, at `page`. The kernel tells nobody how the two belong
+ * together; `near` is where something is in the memory that it has mapped as a whole. A page of ours, whose contents
+ * nobody else's are, is looked for around that. (kernel_pages.c)
  */
 int ckpt_kernel_page(struct ckpt_kernel *k, uint64_t near, uint64_t page, uint64_t *ret, struct err *e);
 /* What ckpt_kernel_page() has found, with `k`: 0 before. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/mountinfo.h"
 
+#include "base/array.h"
 #include "base/macro.h"
 
 #include <errno.h>
@@ -105,15 +106,8 @@ int ckpt_mountinfo_parse(char *text, struct ckpt_mountinfo **ret, size_t *ret_co
 	while ((line = strsep(&text, "\n"))) {
 		if (!*line)
 			continue;
-		if (count == room) {
-			struct ckpt_mountinfo *grown;
-
-			room = room ? 2 * room : 64;
-			grown = room > 2 * MOUNTS_MAX ? NULL : reallocarray(m, room, sizeof(*m));
-			if (!grown)
-				return err_code(e, -ENOMEM, "read the mounts");
-			m = grown;
-		}
+		if (count == 2 * MOUNTS_MAX || array_grow(&m, count, &room, 64) < 0)
+			return err_code(e, -ENOMEM, "read the mounts");
 		if (parse_line(line, &m[count++]) < 0)
 			return err_set(e, ERR_FAIL, "the mounts of a namespace cannot be read");
 	}

@@ -195,22 +195,6 @@ int net_bridge_collect(const struct net_rare *r, struct err *e)
 	return nl_talk(r->route, p->name, hear_groups, (void *)(uintptr_t)r, e);
 }
 
-/* A link of the image; and whether it was up. */
-static bool find_link(const struct net_walk *all, uint32_t index, struct net_link *ret)
-{
-	struct net_walk w = *all;
-	const struct nlmsghdr *m;
-
-	w.part = CKPT_NET_LINK;
-	w.i = w.k = 0;
-	while ((m = net_next(&w))) {
-		net_link_read(m, ret);
-		if ((uint32_t)ret->ifi->ifi_index == index)
-			return true;
-	}
-	return false;
-}
-
 /* A port's own address: the kernel puts it there, and it may be another now (netgiven.h). */
 bool net_bridge_is_own(const struct net_walk *all, const struct nlmsghdr *m)
 {
@@ -218,7 +202,7 @@ bool net_bridge_is_own(const struct net_walk *all, const struct nlmsghdr *m)
 	const struct nlattr *mac = nl_attr(m, sizeof(*nd), NDA_LLADDR);
 	struct net_link l;
 
-	return nd->ndm_state & NUD_PERMANENT && mac && find_link(all, (uint32_t)nd->ndm_ifindex, &l) &&
+	return nd->ndm_state & NUD_PERMANENT && mac && net_link_find(all, all->ns, (uint32_t)nd->ndm_ifindex, &l) &&
 	       l.attr[IFLA_ADDRESS] && l.attr[IFLA_ADDRESS]->nla_len == mac->nla_len &&
 	       memcmp(mnl_attr_get_payload(mac), mnl_attr_get_payload(l.attr[IFLA_ADDRESS]), mnl_attr_get_payload_len(mac)) == 0;
 }
@@ -374,7 +358,7 @@ static int restore_groups(struct nl *route, const struct net_walk *all, struct e
 		const struct br_port_msg *bridge = mnl_nlmsg_get_payload(m);
 		struct net_link l;
 
-		if (find_link(all, bridge->ifindex, &l) && l.ifi->ifi_flags & IFF_UP)
+		if (net_link_find(all, all->ns, bridge->ifindex, &l) && l.ifi->ifi_flags & IFF_UP)
 			net_rare_say_one(route, CKPT_NET_GROUP, m, NLM_F_CREATE, EEXIST);
 		r = nl_talk_if_much(route, net_parts[CKPT_NET_GROUP].name, e);
 	}
@@ -385,15 +369,11 @@ static int restore_groups(struct nl *route, const struct net_walk *all, struct e
 static bool has_kind(const struct net_walk *all, const char *kind)
 {
 	struct net_walk w = *all;
-	const struct nlmsghdr *m;
 	struct net_link l;
 
-	w.part = CKPT_NET_LINK;
-	while ((m = net_next(&w))) {
-		net_link_read(m, &l);
+	while (net_link_next(&w, &l))
 		if (STREQ(l.kind, kind))
 			return true;
-	}
 	return false;
 }
 

@@ -79,6 +79,27 @@ void net_link_read(const struct nlmsghdr *m, struct net_link *l)
 		l->parent = number(nl_nested(l->data, IFLA_VXLAN_LINK));
 }
 
+bool net_link_next(struct net_walk *w, struct net_link *ret)
+{
+	const struct nlmsghdr *m;
+
+	w->part = CKPT_NET_LINK;
+	m = net_next(w);
+	if (m)
+		net_link_read(m, ret);
+	return m != NULL;
+}
+
+bool net_link_find(const struct net_walk *all, uint32_t ns, uint32_t index, struct net_link *ret)
+{
+	struct net_walk w = { .states = all->states, .count = all->count, .ns = ns };
+
+	while (net_link_next(&w, ret))
+		if ((uint32_t)ret->ifi->ifi_index == index)
+			return true;
+	return false;
+}
+
 bool net_link_is_made(const struct net_link *l)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
@@ -114,46 +135,32 @@ int net_links_refuse(const struct net_walk *all, const char *const *configured, 
 		     struct err *e)
 {
 	struct net_walk w = *all;
-	const struct nlmsghdr *m;
+	struct net_link l;
 	int r = 0;
 
-	w.part = CKPT_NET_LINK;
-	while (r == 0 && (m = net_next(&w))) {
-		struct net_link l;
-
-		net_link_read(m, &l);
+	while (r == 0 && net_link_next(&w, &l))
 		r = refuse_link(&l, configured, count, e);
-	}
 	return r;
 }
 
 void net_links_localize(const struct net_walk *all, uint32_t base)
 {
 	struct net_walk w = *all;
-	const struct nlmsghdr *m;
+	struct net_link l;
 
-	w.part = CKPT_NET_LINK;
-	while ((m = net_next(&w))) {
-		struct net_link l;
-
-		net_link_read(m, &l);
+	while (net_link_next(&w, &l))
 		if (STREQ(l.kind, "tun"))
 			ckpt_tun_localize(l.data, base);
-	}
 }
 
 uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint32_t ns, const char *name)
 {
-	struct net_walk w = { .states = states, .count = count, .ns = ns, .part = CKPT_NET_LINK };
-	const struct nlmsghdr *m;
+	struct net_walk w = { .states = states, .count = count, .ns = ns };
+	struct net_link l;
 
-	while ((m = net_next(&w))) {
-		struct net_link l;
-
-		net_link_read(m, &l);
+	while (net_link_next(&w, &l))
 		if (STREQ(l.name, name))
 			return l.ifi->ifi_index > 0 ? (uint32_t)l.ifi->ifi_index : 0;
-	}
 	return 0;
 }
 
@@ -261,17 +268,12 @@ static int for_each_link(struct nl *route, const struct net_walk *all,
 			 int (*f)(struct nl *n, const struct net_link *l, struct err *e), struct err *e)
 {
 	struct net_walk w = *all;
-	const struct nlmsghdr *m;
+	struct net_link l;
 	int r = 0;
 
-	w.part = CKPT_NET_LINK;
-	while (r == 0 && (m = net_next(&w))) {
-		struct net_link l;
-
-		net_link_read(m, &l);
+	while (r == 0 && net_link_next(&w, &l))
 		if (!net_link_is_given(&l) || net_link_is_there((uint32_t)l.ifi->ifi_index))
 			r = f(route, &l, e);
-	}
 	return r;
 }
 

@@ -20,6 +20,10 @@ struct net_link {
 };
 
 void net_link_read(const struct nlmsghdr *m, struct net_link *l);
+/* The next link of those of a namespace, and false at the end, whatever part the walk was over. */
+bool net_link_next(struct net_walk *w, struct net_link *ret);
+/* A link of the image by its namespace and number. False: there is none. */
+bool net_link_find(const struct net_walk *all, uint32_t ns, uint32_t index, struct net_link *ret);
 /* The kernel can be asked for one of its kind. */
 bool net_link_is_made(const struct net_link *l);
 /* What the kernel puts into each namespace by itself, when it has the module. */

@@ -121,22 +121,6 @@ static void put_data(struct nlmsghdr *q, const struct net_link *l, const struct 
 	mnl_attr_nest_end(q, data);
 }
 
-/* A link of the image by its number. */
-static bool find_link(const struct net_walk *all, uint32_t ns, uint32_t index, struct net_link *ret)
-{
-	struct net_walk w = *all;
-	const struct nlmsghdr *m;
-
-	w.ns = ns;
-	w.part = CKPT_NET_LINK;
-	while ((m = net_next(&w))) {
-		net_link_read(m, ret);
-		if ((uint32_t)ret->ifi->ifi_index == index)
-			return true;
-	}
-	return false;
-}
-
 /* What a link is until it goes to the namespace where it belongs. */
 struct spare {
 	char name[IF_NAMESIZE];
@@ -292,7 +276,7 @@ static void find_spare(const struct net_walk *all, uint32_t ns, struct spare *re
 		snprintf(ret->name, sizeof(ret->name), "spare%u", n++);
 	while (if_nametoindex(ret->name));
 	ret->index = LINKS_FROM;
-	while (net_link_is_there(ret->index) || find_link(all, ns, ret->index, &l))
+	while (net_link_is_there(ret->index) || net_link_find(all, ns, ret->index, &l))
 		ret->index++;
 }
 
@@ -316,7 +300,7 @@ static int make_pair(struct making *k, struct nl *n, const struct net_link *l, s
 	uint32_t where = l->away ? l->where : k->all.ns;
 	int r;
 
-	if (!find_link(&k->all, where, l->parent, &other) || !STREQ(other.kind, "veth"))
+	if (!net_link_find(&k->all, where, l->parent, &other) || !STREQ(other.kind, "veth"))
 		return no_other_end(l, e);
 	if (where == k->all.ns)
 		return make(n, l, NULL, &other, NULL, e);
@@ -368,14 +352,10 @@ static int make_all(void *arg, struct err *e)
 	struct making *k = arg;
 	cleanup_nl struct nl n = NL_INIT;
 	struct net_walk w = k->all;
-	const struct nlmsghdr *m;
+	struct net_link l;
 	int r = open_here(k, k->all.ns, &n, e);
 
-	w.part = CKPT_NET_LINK;
-	while (r == 0 && (m = net_next(&w))) {
-		struct net_link l;
-
-		net_link_read(m, &l);
+	while (r == 0 && net_link_next(&w, &l)) {
 		r = check(&l, e);
 		if (r != 0) {
 			r = r < 0 ? r : 0;

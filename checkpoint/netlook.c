@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* The switches of a network as they were before a restore sets them: so few need be read again. */
+#include "base/array.h"
 #include "base/macro.h"
 #include "checkpoint/enter.h"
 #include "checkpoint/netstate_internal.h"
@@ -31,13 +32,8 @@ static int note(const char *path, const char *value, void *arg)
 	struct ckpt_netlook *l = arg;
 	struct look *it;
 
-	if (l->count == l->room) {
-		it = reallocarray(l->item, l->room * 2 + 512, sizeof(*it));
-		if (!it)
-			return -ENOMEM;
-		l->item = it;
-		l->room = l->room * 2 + 512;
-	}
+	if (array_grow(&l->item, l->count, &l->room, 512) < 0)
+		return -ENOMEM;
 	it = &l->item[l->count++];
 	*it = (struct look){ strdup(path), strdup(value) };
 	return it->path && it->value ? 0 : -ENOMEM;

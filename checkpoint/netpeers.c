@@ -71,16 +71,13 @@ static bool is_configured(const struct net_link *l, const char *const *configure
 int ckpt_netpeers_find(const struct ckpt_dump *d, struct ckpt_netways *ways, Ckpt__NetState *const *states,
 		       size_t count, const char *const *configured, size_t configured_count, struct err *e)
 {
-	struct net_walk w = { .states = states, .count = count, .ns = count ? states[0]->ns : 0,
-			      .part = CKPT_NET_LINK };
-	const struct nlmsghdr *m;
+	struct net_walk w = { .states = states, .count = count, .ns = count ? states[0]->ns : 0 };
+	struct net_link l;
 	int r = 0;
 
-	while (r == 0 && (m = net_next(&w))) {
-		struct net_link l;
+	while (r == 0 && net_link_next(&w, &l)) {
 		uint32_t id = w.ns;
 
-		net_link_read(m, &l);
 		if (!l.away)
 			continue;
 		if (!is_configured(&l, configured, configured_count))

@@ -33,16 +33,8 @@ struct settling {
 
 static bool find(const struct net_walk *all, const struct net_link *now, struct net_link *ret)
 {
-	struct net_walk w = *all;
-	const struct nlmsghdr *m;
-
-	w.part = CKPT_NET_LINK;
-	while ((m = net_next(&w))) {
-		net_link_read(m, ret);
-		if (ret->ifi->ifi_index == now->ifi->ifi_index)
-			return ret->port && ret->master == now->master;
-	}
-	return false;
+	return net_link_find(all, all->ns, (uint32_t)now->ifi->ifi_index, ret) && ret->port &&
+	       ret->master == now->master;
 }
 
 /* Only what is not so already: a kernel may not take all that it tells. */
@@ -80,12 +72,10 @@ static int settle(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 static bool has_ports(const struct net_walk *all)
 {
 	struct net_walk w = *all;
-	const struct nlmsghdr *m;
 	struct net_link l = { .port = NULL };
 
-	w.part = CKPT_NET_LINK;
-	while (!l.port && (m = net_next(&w)))
-		net_link_read(m, &l);
+	while (!l.port && net_link_next(&w, &l))
+		;
 	return l.port != NULL;
 }
 

@@ -3,6 +3,7 @@
 /* Classes and filters, which the kernel tells of one link, and of one place of it, at a time. */
 #include "checkpoint/netstate_internal.h"
 
+#include "base/array.h"
 #include "base/macro.h"
 
 #include <errno.h>
@@ -30,14 +31,8 @@ static int add_place(struct places *p, const struct place *one)
 {
 	if (p->count == PLACES_MAX)
 		return -E2BIG;
-	if (p->count == p->room) {
-		struct place *more = reallocarray(p->place, p->room * 2 + 16, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		p->place = more;
-		p->room = p->room * 2 + 16;
-	}
+	if (array_grow(&p->place, p->count, &p->room, 16) < 0)
+		return -ENOMEM;
 	p->place[p->count++] = *one;
 	return 0;
 }
@@ -112,14 +107,8 @@ static int hold(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 	struct nlmsghdr *copy;
 
 	(void)p;
-	if (h->count == h->room) {
-		struct message *more = reallocarray(h->message, h->room * 2 + 64, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		h->message = more;
-		h->room = h->room * 2 + 64;
-	}
+	if (array_grow(&h->message, h->count, &h->room, 64) < 0)
+		return -ENOMEM;
 	copy = malloc(m->nlmsg_len);
 	if (!copy)
 		return -ENOMEM;

@@ -7,6 +7,7 @@
  */
 #include "checkpoint/netrare.h"
 
+#include "base/array.h"
 #include "base/macro.h"
 
 #include <arpa/inet.h>
@@ -39,15 +40,8 @@ struct listing {
 
 static struct nlmsghdr *add(struct listing *l, enum ckpt_net_part p, size_t size)
 {
-	struct set_message *more;
-
-	if (l->count == l->room) {
-		more = reallocarray(l->item, l->room * 2 + 16, sizeof(*more));
-		if (!more)
-			return NULL;
-		l->item = more;
-		l->room = l->room * 2 + 16;
-	}
+	if (array_grow(&l->item, l->count, &l->room, 16) < 0)
+		return NULL;
 	l->item[l->count] = (struct set_message){ p, calloc(1, size) };
 	if (!l->item[l->count].m)
 		return NULL;

@@ -87,7 +87,7 @@ int net_links_refuse(const struct net_walk *all, const char *const *configured, 
 /* Ids of users in them, which the kernel has told as the host's, become the VPS's, which begin at `base`. */
 void net_links_localize(const struct net_walk *all, uint32_t base);
 /*
- * Queueing disciplines, their classes and filters (netqueues.c). What a filter has in TCA_OPTIONS without what the
+ * Queueing disciplines, their classes and filters (netqueues_*.c). What a filter has in TCA_OPTIONS without what the
  * kernel only tells; an attribute as it is to be written, where that differs from how it was told; and the header. Then
  * a filter grows by some 16 KiB at the most, so that it fits into a request.
  */

@@ -3,6 +3,7 @@
 /* What a network namespace had, made again where it has it not from its configuration. */
 #include "checkpoint/netrare.h"
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/step.h"
@@ -85,14 +86,8 @@ int net_items_add(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 
 	if (n < 0)
 		return n;
-	if (l->count == l->room) {
-		struct net_item *more = reallocarray(l->item, l->room * 2 + 64, sizeof(*more));
-
-		if (!more)
-			return -ENOMEM;
-		l->item = more;
-		l->room = l->room * 2 + 64;
-	}
+	if (array_grow(&l->item, l->count, &l->room, 64) < 0)
+		return -ENOMEM;
 	l->item[l->count] = (struct net_item){ .part = p, .data = malloc((size_t)n), .len = (size_t)n, .tentative = is_tentative(p, m) };
 	if (!l->item[l->count].data)
 		return -ENOMEM;

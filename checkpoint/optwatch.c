@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/optwatch.h"
 
+#include "base/bpf.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
@@ -13,7 +14,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/bpf.h>
 #include <linux/btf.h>
 #include <stddef.h>
 #include <sys/socket.h>
@@ -23,7 +23,6 @@
 #define FEW 32         /* connections: what is set up for more takes as long as they do */
 #define MANY 65536
 #define PATIENCE_S 10  /* what takes longer is left */
-#define LOAD_TRIES 20u
 
 /* What hangs on a socket. */
 struct mark {
@@ -39,13 +38,6 @@ struct ckpt_optwatch {
 	const pid_t *pids;
 	size_t pid_count;
 };
-
-static int sys_bpf(int cmd, union bpf_attr *attr)
-{
-	long r = syscall(SYS_bpf, cmd, attr, sizeof(*attr));
-
-	return r < 0 ? -errno : (int)r;
-}
 
 /* Storage of sockets wants to know of which types it is: two numbers, of 4 bytes and of 8. */
 static int load_types(void)
@@ -70,7 +62,7 @@ static int load_types(void)
 	};
 	union bpf_attr attr = { .btf = (uintptr_t)&blob, .btf_size = offsetof(__typeof__(blob), names) + sizeof(blob.names) };
 
-	return sys_bpf(BPF_BTF_LOAD, &attr);
+	return bpf_call(BPF_BTF_LOAD, &attr);
 }
 
 static int make_marks(void)
@@ -82,31 +74,28 @@ static int make_marks(void)
 		.map_name = "vpsoptions",
 	};
 
-	return types < 0 ? types : sys_bpf(BPF_MAP_CREATE, &attr);
+	return types < 0 ? types : bpf_call(BPF_MAP_CREATE, &attr);
 }
-
-#define INSN(c, d, s, o, i) \
-	{ .code = (c), .dst_reg = (d) & 15, .src_reg = (s) & 15, .off = (o), .imm = (int32_t)(i) }
 
 /* A length of 0 says that the program had nothing to do with the value, and the kernel goes on with the caller's own. */
 static int load(int marks)
 {
 	const struct bpf_insn insns[] = {
-		INSN(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 0),
-		INSN(BPF_STX | BPF_MEM | BPF_W, 6, 1, offsetof(struct bpf_sockopt, optlen), 0),
-		INSN(BPF_LDX | BPF_MEM | BPF_DW, 2, 6, offsetof(struct bpf_sockopt, sk), 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_X, 6, 1, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 0),
+		BPF_INSN(BPF_STX | BPF_MEM | BPF_W, 6, 1, offsetof(struct bpf_sockopt, optlen), 0),
+		BPF_INSN(BPF_LDX | BPF_MEM | BPF_DW, 2, 6, offsetof(struct bpf_sockopt, sk), 0),
 		/* bpf_sk_storage_get(marks, sk, NULL, 0) */
-		INSN(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, marks),
-		INSN(0, 0, 0, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 3, 0, 0, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, 0),
-		INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_storage_get),
-		INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 1),
-		INSN(BPF_STX | BPF_MEM | BPF_W, 0, 1, offsetof(struct mark, changed), 0),
-		INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1),
-		INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+		BPF_INSN(BPF_LD | BPF_IMM | BPF_DW, 1, BPF_PSEUDO_MAP_FD, 0, marks),
+		BPF_INSN(0, 0, 0, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 3, 0, 0, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 4, 0, 0, 0),
+		BPF_INSN(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_sk_storage_get),
+		BPF_INSN(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 2, 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 1, 0, 0, 1),
+		BPF_INSN(BPF_STX | BPF_MEM | BPF_W, 0, 1, offsetof(struct mark, changed), 0),
+		BPF_INSN(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1),
+		BPF_INSN(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 	};
 	union bpf_attr attr = {
 		.prog_type = BPF_PROG_TYPE_CGROUP_SOCKOPT,
@@ -116,11 +105,8 @@ static int load(int marks)
 		.license = (uintptr_t)"GPL",
 		.prog_name = "vpsoptions",
 	};
-	int fd = -EAGAIN;
 
-	for (unsigned tries = 0; fd == -EAGAIN && tries < LOAD_TRIES; tries++)
-		fd = sys_bpf(BPF_PROG_LOAD, &attr);
-	return fd;
+	return bpf_load(&attr);
 }
 
 static int begin(struct ckpt_optwatch *w)
@@ -135,7 +121,7 @@ static int begin(struct ckpt_optwatch *w)
 		return w->program;
 	attr.link_create.prog_fd = (uint32_t)w->program;
 	attr.link_create.target_fd = (uint32_t)group;
-	w->link = sys_bpf(BPF_LINK_CREATE, &attr);
+	w->link = bpf_call(BPF_LINK_CREATE, &attr);
 	return w->link < 0 ? w->link : 0;
 }
 
@@ -143,7 +129,7 @@ static int set_mark(const struct ckpt_optwatch *w, int fd, struct mark m)
 {
 	union bpf_attr attr = { .map_fd = (uint32_t)w->marks, .key = (uintptr_t)&fd, .value = (uintptr_t)&m };
 
-	return sys_bpf(BPF_MAP_UPDATE_ELEM, &attr);
+	return bpf_call(BPF_MAP_UPDATE_ELEM, &attr);
 }
 
 /* Number 0: it has none. */
@@ -152,7 +138,7 @@ static struct mark mark_of(const struct ckpt_optwatch *w, int fd)
 	struct mark m = { 0, 0 };
 	union bpf_attr attr = { .map_fd = (uint32_t)w->marks, .key = (uintptr_t)&fd, .value = (uintptr_t)&m };
 
-	return sys_bpf(BPF_MAP_LOOKUP_ELEM, &attr) < 0 ? (struct mark){ 0, 0 } : m;
+	return bpf_call(BPF_MAP_LOOKUP_ELEM, &attr) < 0 ? (struct mark){ 0, 0 } : m;
 }
 
 /* Sockets are in the control group of who made them: whether the program hears of this one shows an option that there is

@@ -3,6 +3,7 @@
 #define CHECKPOINT_PRECOPY_INTERNAL_H
 
 #include "checkpoint/ahead.h"
+#include "checkpoint/beside.h"
 #include "checkpoint/internal.h"
 #include "checkpoint/maps.h"
 #include "checkpoint/moves.h"
@@ -130,7 +131,7 @@ struct ckpt_precopy {
 	bool soft;           /* soft-dirty marks in place of userfaultfd */
 	bool finishing;
 	bool stopped;        /* nothing runs any more */
-	struct ckpt_last *last; /* the round that is under way beside the collection; NULL */
+	struct ckpt_job *last; /* the round that is under way beside the collection; NULL */
 	bool rings;          /* in this round: somebody has asynchronous requests */
 	struct ckpt_moves *moves; /* NULL: nobody is asked */
 	struct ckpt_parents *parents; /* who has children; NULL: they are counted */
@@ -140,11 +141,15 @@ struct ckpt_precopy {
 	pid_t number;        /* the last that was taken in the VPS to see whether others were; 0: none */
 };
 
-/* By its number; made when it is new. NULL with *e filled. (precopy.c) */
+/* (precopy_visit.c) By its number; made when it is new. NULL with *e filled. */
 struct watched *ckpt_precopy_find(struct ckpt_precopy *p, pid_t pid, struct err *e);
-
-/* Another process may have its number now, which has inherited marks that say nothing. (precopy.c) */
+/* Another process may have its number now, which has inherited marks that say nothing. */
 void ckpt_precopy_recognize(struct watched *w);
+/* Of all processes what was written since the last time becomes a source of `c`, and counts as not written. */
+int ckpt_precopy_visit(struct ckpt_precopy *p, struct ckpt_copy *c, struct err *e);
+/* How many pages the next round would send, but for shared memory that it would read whole. */
+uint64_t ckpt_precopy_dirty(const struct ckpt_precopy *p);
+
 /* The record before a round's. (precopy.c) */
 int ckpt_round_begin(struct ckpt_precopy *p, struct err *e);
 

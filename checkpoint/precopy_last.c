@@ -6,21 +6,11 @@
  */
 #include "base/fd.h"
 #include "base/macro.h"
-#include "checkpoint/beside.h"
 #include "checkpoint/precopy_internal.h"
 #include "checkpoint/times.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sys/mman.h>
-
-struct ckpt_last {
-	struct ckpt_precopy *p;
-	pthread_t thread;
-	bool alone; /* there was no thread: it has been done */
-	int result;
-	struct err why;
-};
 
 /* No process is met anew, as that would take a list in it: the final scan finds them unwatched. */
 static int scan_area(int pagemap, const struct area *a, struct ckpt_ranges *ret)
@@ -68,8 +58,9 @@ static int scan_process(const struct watched *w, struct ckpt_copy *c)
 	return r;
 }
 
-static int last_round(struct ckpt_precopy *p, struct err *e)
+static int last_round(void *precopy, struct err *e)
 {
+	struct ckpt_precopy *p = precopy;
 	struct ckpt_copy c = { .w = p->w, .running = true, .oracle = p->oracle };
 	uint64_t shared;
 	int r = ckpt_round_begin(p, e);
@@ -100,41 +91,18 @@ static int last_round(struct ckpt_precopy *p, struct err *e)
 	return r;
 }
 
-static void *run(void *arg)
-{
-	struct ckpt_last *l = arg;
-
-	l->result = last_round(l->p, &l->why);
-	return NULL;
-}
-
 void ckpt_last_start(struct ckpt_precopy *p)
 {
-	struct ckpt_last *l = calloc(1, sizeof(*l));
-
 	for (size_t i = 0; i < p->shared_count; i++)
 		p->shared[i].last = false;
-	if (!l)
-		return;
-	*l = (struct ckpt_last){ .p = p };
-	p->last = l;
-	l->alone = !ckpt_beside(&l->thread, run, l);
-	if (l->alone)
-		run(l);
+	p->last = calloc(1, sizeof(*p->last));
+	if (p->last)
+		ckpt_job_start(p->last, true, last_round, p);
 }
 
 int ckpt_last_wait(struct ckpt_precopy *p, struct err *e)
 {
-	struct ckpt_last *l = TAKE_PTR(p->last);
-	int r;
+	cleanup_free struct ckpt_job *l = TAKE_PTR(p->last);
 
-	if (!l)
-		return 0;
-	if (!l->alone)
-		pthread_join(l->thread, NULL);
-	r = l->result;
-	if (r < 0)
-		*e = l->why;
-	free(l);
-	return r;
+	return l ? ckpt_job_wait(l, e) : 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Which private memory the processes have, and what the other side is told of it. */
+#include "base/array.h"
 #include "base/macro.h"
 #include "checkpoint/family.h"
 #include "checkpoint/image.pb-c.h"
@@ -25,15 +26,8 @@ static int area_add(struct area_list *l, const struct ckpt_map *m)
 
 	if (start >= m->end || m->end > CKPT_ADDRESS_MAX)
 		return 0;
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 64;
-		struct area *a = reallocarray(l->a, room, sizeof(*a));
-
-		if (!a)
-			return -ENOMEM;
-		l->a = a;
-		l->room = room;
-	}
+	if (array_grow(&l->a, l->count, &l->room, 64) < 0)
+		return -ENOMEM;
 	l->a[l->count++] = (struct area){
 		.start = start, .end = m->end,
 		.prot = (m->perms[0] == 'r' ? PROT_READ : 0) | (m->perms[1] == 'w' ? PROT_WRITE : 0) |

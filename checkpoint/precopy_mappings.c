@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Where in the processes shared memory is. */
+#include "base/array.h"
 #include "base/macro.h"
 #include "base/proc.h"
 #include "checkpoint/freeze.h"
@@ -12,15 +13,8 @@
 
 int ckpt_mappings_add(struct mappings *l, const struct mapping *m)
 {
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 16;
-		struct mapping *grown = reallocarray(l->m, room, sizeof(*grown));
-
-		if (!grown)
-			return -ENOMEM;
-		l->m = grown;
-		l->room = room;
-	}
+	if (array_grow(&l->m, l->count, &l->room, 16) < 0)
+		return -ENOMEM;
 	l->m[l->count++] = *m;
 	return 0;
 }

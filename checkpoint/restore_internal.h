@@ -178,6 +178,13 @@ int restore_open(void *restore, struct err *e);
  * mounts, and terminals; by a helper that is not process 1 all else. */
 int restore_open_first(void *restore, struct err *e);
 int restore_open_last(void *restore, struct err *e);
+/* What that opens, a step each: shared memory, and what is mapped (restore_open_memory.c); deleted files
+ * (restore_open_ghosts.c). */
+int restore_open_shmems(struct restore *r, struct ckpt_opening *o, struct err *e);
+int restore_open_mapped(struct restore *r, struct ckpt_opening *o, struct err *e);
+int restore_open_ghosts(struct restore *r, struct ckpt_opening *o, struct err *e);
+/* Moves an fd to this number; it is closed whatever happens. (restore_open.c) */
+int restore_place_fd(int fd, int at, struct err *e);
 /* Its directory is in /proc, maybe another process's, which is not there yet when places are opened. (restore_spaces.c) */
 bool restore_goes_late(const struct restoring *p);
 /* In a helper, when all files are open: the sockets that were left empty. */

@@ -2,14 +2,12 @@
 
 /*
  * Runs in the first process of the VPS, as its root, in its root: every open file and every shared
- * memory is made once, at a number above those of the guest, and inherited by the whole tree.
+ * memory is made once, at a number above those of the guest, and inherited by the whole tree. Here is in which
+ * order, and how open files are.
  */
 #include "base/fd.h"
 #include "base/macro.h"
-#include "base/path.h"
 #include "base/step.h"
-#include "checkpoint/ghosts.h"
-#include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/kinds/pty.h"
 #include "checkpoint/restore_births.h"
@@ -19,13 +17,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-static int place(int fd, int at, struct err *e)
+int restore_place_fd(int fd, int at, struct err *e)
 {
 	int r = dup3(fd, at, O_CLOEXEC);
 
@@ -33,46 +30,6 @@ static int place(int fd, int at, struct err *e)
 		err_sys(e, "place fd %d", at);
 	close(fd);
 	return r < 0 ? -EBADF : 0;
-}
-
-static int make_memfd(const char *name, uint32_t huge)
-{
-	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (huge ? MFD_HUGETLB | ckpt_huge_bits(huge) : 0);
-	char part[250];
-	int fd;
-
-	snprintf(part, sizeof(part), "%s", name);
-	fd = memfd_create(part, flags | MFD_EXEC);
-	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-		fd = memfd_create(part, flags);
-	return fd;
-}
-
-/* That of a pre-copy, which has been filled, or a new one. */
-static int open_shmem(const struct restore *r, uint32_t id, struct err *e)
-{
-	const Ckpt__Shmem *s = r->tree.shmems[id - 1];
-	int early = restore_early_shmem(r, id), at = restore_fd_shmem(r, id), again;
-	cleanup_close int fd = early < 0 ? make_memfd(s->name, s->huge) : early;
-	char path[64];
-
-	if (fd < 0)
-		return err_sys(e, "make shared memory");
-	if (ckpt_huge_of(fd) != s->huge)
-		return err_set(e, ERR_FAIL, "the image is damaged: shared memory %u", id);
-	if (s->tmpfs) /* it has been put where it belongs (restore_tmpfs.c) */
-		return place(TAKE_FD(fd), at, e);
-	if (ftruncate(fd, (off_t)s->size) < 0 ||
-	    (s->memfd && (fchown(fd, s->uid, s->gid) < 0 || fchmod(fd, s->mode & 07777) < 0)))
-		return err_sys(e, "make %llu bytes of shared memory", (unsigned long long)s->size);
-	if (ckpt_huge_take(fd, s, e) < 0)
-		return -ENOSPC;
-	if (!(s->seals & F_SEAL_WRITE) && !s->executed)
-		return place(TAKE_FD(fd), at, e);
-	/* It is sealed, or a program, when it is filled, which what could be written to would prevent. */
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	again = open(path, O_RDONLY | O_CLOEXEC);
-	return again < 0 ? err_sys(e, "open shared memory") : place(again, at, e);
 }
 
 static bool is_terminal(const Ckpt__File *f)
@@ -103,7 +60,7 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 			return 0;
 		if (fd < 0)
 			return fd;
-		n = place(fd, at, e);
+		n = restore_place_fd(fd, at, e);
 		if (n < 0)
 			return n;
 		o->fds[id - 1] = at;
@@ -161,44 +118,7 @@ static int open_last_pid(const struct restore *r, struct err *e)
 		return 0;
 	fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
 	return fd < 0 ? err_sys(e, "open /proc/sys/kernel/ns_last_pid (CONFIG_CHECKPOINT_RESTORE)")
-		      : place(fd, restore_fd_last_pid(r), e);
-}
-
-static bool is_same(int a, int b)
-{
-	struct stat s, t;
-
-	return fstat(a, &s) == 0 && fstat(b, &t) == 0 && s.st_dev == t.st_dev && s.st_ino == t.st_ino;
-}
-
-/* What is mounted without a name was made in the workshop: from now on it is what one of its mounts shows, as a file
- * that was opened there cannot be saved again. */
-static int find_mounted(const struct restore *r, uint32_t ghost, struct err *e)
-{
-	const struct ckpt_tree *t = &r->tree;
-	uint32_t mode = t->ghosts[ghost - 1]->mode;
-	int how = S_ISDIR(mode)  ? O_RDONLY | O_DIRECTORY :
-		  !S_ISREG(mode) ? O_PATH :
-		  t->ghosts[ghost - 1]->executed ? O_RDONLY :
-						   O_RDWR;
-
-	for (uint32_t id = 1; id <= t->mount_count; id++) {
-		cleanup_close int fd = -EBADF;
-		char path[4096] = "";
-		bool found;
-
-		if (t->mounts[id - 1]->ghost != ghost || ckpt_mount_path(t, id, path, sizeof(path)) < 0)
-			continue;
-		if (restore_enter(r, t->mounts[id - 1]->space, e) < 0)
-			return -EPERM;
-		fd = path_open_no_magic(path, how | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY);
-		found = fd >= 0 && is_same(fd, restore_fd_ghost(r, ghost));
-		if (restore_enter(r, 0, e) < 0)
-			return -EPERM;
-		if (found)
-			return place(TAKE_FD(fd), restore_fd_ghost(r, ghost), e);
-	}
-	return 0;
+		      : restore_place_fd(fd, restore_fd_last_pid(r), e);
 }
 
 static int open_pair(const struct restore *r, struct err *e)
@@ -207,46 +127,18 @@ static int open_pair(const struct restore *r, struct err *e)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_sys(e, "make a pair of sockets");
-	n = place(pair[0], restore_fd_pair(r, 0), e);
-	return n == 0 ? place(pair[1], restore_fd_pair(r, 1), e) : n;
-}
-
-static int open_ghosts(const struct restore *r, struct ckpt_opening *o, struct err *e)
-{
-	/* Out of the way of what is placed. */
-	int spool = fcntl(r->tree.spool, F_DUPFD_CLOEXEC, restore_fd_end(r)), n = 0;
-
-	if (spool < 0)
-		return err_sys(e, "keep what deleted files hold");
-	for (uint32_t i = 1; n == 0 && i <= r->tree.ghost_count; i++) {
-		const Ckpt__Ghost *g = r->tree.ghosts[i - 1];
-		uint32_t space = g->space;
-		int fd;
-
-		o->ghosts[i - 1] = restore_fd_ghost(r, i);
-		if (g->hidden) /* opened already (restore_hidden.c) */
-			continue;
-		if (g->super) {
-			n = find_mounted(r, i, e);
-			continue;
-		}
-		fd = space ? restore_enter(r, space, e) : 0;
-		if (fd == 0)
-			fd = ckpt_ghost_make(&r->tree, i - 1, spool, e);
-		n = fd < 0 ? fd : place(fd, o->ghosts[i - 1], e);
-		if (n == 0 && space)
-			n = restore_enter(r, 0, e);
-	}
-	close(spool);
-	return n;
+	n = restore_place_fd(pair[0], restore_fd_pair(r, 0), e);
+	return n == 0 ? restore_place_fd(pair[1], restore_fd_pair(r, 1), e) : n;
 }
 
 static int begin(const struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	int n = raise_limit(r, e);
 
-	*o = (struct ckpt_opening){ .tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1),
-				    .end = restore_fd_end(r), .lender = -EBADF, .paired = r->paired, .scratch = restore_fd_scratch(r) };
+	*o = (struct ckpt_opening){
+		.tree = &r->tree, .base = r->base, .spaces = restore_fd_space(r, 1), .end = restore_fd_end(r),
+		.lender = -EBADF, .paired = r->paired, .scratch = restore_fd_scratch(r),
+	};
 	o->fds = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->mates = malloc((r->tree.file_count + 1) * sizeof(int));
 	o->shmems = malloc((r->tree.shmem_count + 1) * sizeof(int));
@@ -284,50 +176,6 @@ static int open_terminals(struct restore *r, struct ckpt_opening *o, struct err 
 	return n == 0 ? ckpt_pty_fill(o, e) : n;
 }
 
-static int open_shmems(struct restore *r, struct ckpt_opening *o, struct err *e)
-{
-	int n = 0;
-
-	for (uint32_t i = 1; n == 0 && i <= r->tree.shmem_count; i++) {
-		if (r->tree.shmems[i - 1]->sysv)
-			continue;
-		o->shmems[i - 1] = restore_fd_shmem(r, i);
-		n = open_shmem(r, i, e);
-	}
-	return n;
-}
-
-static int open_read_only(const struct restore *r, size_t i, struct err *e)
-{
-	const struct mapped *m = r->mapped[i];
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/self/fd/%d",
-		 m->ghost ? restore_fd_ghost(r, m->ghost) : restore_fd_shmem(r, m->shmem));
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	return fd < 0 ? err_sys(e, "open shared memory for reading") : place(fd, restore_fd_mapped(r, i), e);
-}
-
-static int open_mapped(const struct restore *r, size_t i, struct err *e)
-{
-	const struct mapped *m = r->mapped[i];
-	int fd, n;
-
-	if (m->shmem || m->ghost)
-		return open_read_only(r, i, e);
-	if (m->space && restore_enter(r, m->space, e) < 0)
-		return -EPERM;
-	fd = path_open_no_magic(m->path, (m->write == MAPPED_READ ? O_RDONLY : O_RDWR) | O_NOCTTY);
-	/* Nobody writes to it now, and since it was mapped that may have become impossible (a read-only mount). */
-	if (fd < 0 && m->write == MAPPED_MAY_WRITE)
-		fd = path_open_no_magic(m->path, O_RDONLY | O_NOCTTY);
-	if (fd < 0)
-		return err_code(e, fd, "open %s", m->path);
-	n = place(fd, restore_fd_mapped(r, i), e);
-	return n == 0 && m->space ? restore_enter(r, 0, e) : n;
-}
-
 static int keep_mates(const struct restore *r, const struct ckpt_opening *o, struct err *e)
 {
 	for (size_t i = 0; i < r->tree.file_count; i++)
@@ -340,11 +188,6 @@ static int all_mounts(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	(void)o;
 	return restore_all_mounts(r, e);
-}
-
-static int ghosts(struct restore *r, struct ckpt_opening *o, struct err *e)
-{
-	return r->tree.ghost_count ? open_ghosts(r, o, e) : 0;
 }
 
 static int places(struct restore *r, struct ckpt_opening *o, struct err *e)
@@ -380,16 +223,6 @@ static int queues(struct restore *r, struct ckpt_opening *o, struct err *e)
 	return r->fills_late ? keep_mates(r, o, e) : ckpt_sockets_fill(o, e);
 }
 
-static int mapped(struct restore *r, struct ckpt_opening *o, struct err *e)
-{
-	int n = 0;
-
-	(void)o;
-	for (size_t i = 0; n == 0 && i < r->mapped_count; i++)
-		n = open_mapped(r, i, e);
-	return n;
-}
-
 static int locks(struct restore *r, struct ckpt_opening *o, struct err *e)
 {
 	(void)o;
@@ -402,9 +235,15 @@ static int open_rest(struct restore *r, struct ckpt_opening *o, struct err *e)
 		const char *mark;
 		int (*open)(struct restore *r, struct ckpt_opening *o, struct err *e);
 	} steps[] = {
-		{ "open.mounts", all_mounts },	 { "open.shared memory", open_shmems }, { "open.ghosts", ghosts },
-		{ "open.places", places },	 { "open.networks", networks },		{ "open.sockets", sockets },
-		{ "open.files", files },	 { "open.queues", queues },		{ "open.mapped files", mapped },
+		{ "open.mounts", all_mounts },
+		{ "open.shared memory", restore_open_shmems },
+		{ "open.ghosts", restore_open_ghosts },
+		{ "open.places", places },
+		{ "open.networks", networks },
+		{ "open.sockets", sockets },
+		{ "open.files", files },
+		{ "open.queues", queues },
+		{ "open.mapped files", restore_open_mapped },
 		{ "open.locks", locks },
 	};
 	int n = 0;
@@ -460,7 +299,7 @@ static int take_first(const struct restore *r, struct ckpt_opening *o, struct er
 
 		if (fd < 0)
 			return err_sys(e, "take fd %d of process 1", at);
-		if (place(fd, at, e) < 0)
+		if (restore_place_fd(fd, at, e) < 0)
 			return -EBADF;
 	}
 	for (size_t i = 0; i < r->tree.file_count; i++)

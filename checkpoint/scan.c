@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/scan.h"
 
+#include "base/array.h"
 #include "checkpoint/hugetlb.h"
 
 #include <errno.h>
@@ -39,15 +40,8 @@ static int append(struct ckpt_ranges *l, const struct ckpt_range *new)
 		last->end = new->end;
 		return 0;
 	}
-	if (l->count == l->room) {
-		size_t room = l->room ? 2 * l->room : 256;
-		struct ckpt_range *r = reallocarray(l->r, room, sizeof(*r));
-
-		if (!r)
-			return -ENOMEM;
-		l->r = r;
-		l->room = room;
-	}
+	if (array_grow(&l->r, l->count, &l->room, 256) < 0)
+		return -ENOMEM;
 	l->r[l->count++] = *new;
 	return 0;
 }

@@ -3,6 +3,7 @@
 /* Which namespaces there are and who owns them; what each is by itself is in spaces_look.c and
  * mounts.c. */
 #include "checkpoint/spaces.h"
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "checkpoint/enter.h"
@@ -229,15 +230,8 @@ int ckpt_spaces_of_thread(struct ckpt_dump *d, pid_t tid, Ckpt__Thread *t, struc
 
 static struct ckpt_seen_thread *add_thread(struct ckpt_spaces *s)
 {
-	if (s->thread_count == s->thread_room) {
-		size_t room = s->thread_room ? 2 * s->thread_room : 64;
-		struct ckpt_seen_thread *grown = reallocarray(s->thread, room, sizeof(*grown));
-
-		if (!grown)
-			return NULL;
-		s->thread = grown;
-		s->thread_room = room;
-	}
+	if (array_grow(&s->thread, s->thread_count, &s->thread_room, 64) < 0)
+		return NULL;
 	return &s->thread[s->thread_count];
 }
 

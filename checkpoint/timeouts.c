@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "checkpoint/timeouts.h"
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/proc.h"
@@ -87,15 +88,8 @@ static bool look_at(pid_t tid, struct ckpt_timeout *t)
 
 static int add(struct ckpt_timeouts *t, const struct ckpt_timeout *one)
 {
-	if (t->count == t->room) {
-		size_t room = t->room ? 2 * t->room : 16;
-		struct ckpt_timeout *p = room > MANY ? NULL : reallocarray(t->list, room, sizeof(*p));
-
-		if (!p)
-			return -ENOMEM;
-		t->list = p;
-		t->room = room;
-	}
+	if (t->count == MANY || array_grow(&t->list, t->count, &t->room, 16) < 0)
+		return -ENOMEM;
 	t->list[t->count++] = *one;
 	return 0;
 }

@@ -141,16 +141,13 @@ int net_wireguards_list(const struct net_walk *links, int netns_fd, net_each_fn 
 	struct taking t = { .fn = fn, .arg = arg };
 	struct net_walk w = *links;
 	cleanup_nl struct nl n = NL_INIT;
-	const struct nlmsghdr *m;
+	struct net_link l;
 	int r = 0;
 
-	w.part = CKPT_NET_LINK;
-	while (r == 0 && (m = net_next(&w))) {
+	while (r == 0 && net_link_next(&w, &l)) {
 		struct genlmsghdr g = { .cmd = WG_CMD_GET_DEVICE, .version = WG_GENL_VERSION };
 		struct nlmsghdr *q;
-		struct net_link l;
 
-		net_link_read(m, &l);
 		if (!STREQ(l.kind, KIND))
 			continue;
 		if (n.fd < 0) {
@@ -295,16 +292,12 @@ int ckpt_wireguards_find(struct ckpt_dump *d, Ckpt__NetState *const *states, siz
 	struct net_walk w = { .states = states, .count = count, .ns = count ? states[0]->ns : 0,
 			      .part = CKPT_NET_LINK };
 	const struct net_walk all = w;
-	const struct nlmsghdr *m;
+	struct net_link l;
 	int r = 0;
 
-	while (r == 0 && (m = net_next(&w))) {
-		struct net_link l;
-
-		net_link_read(m, &l);
+	while (r == 0 && net_link_next(&w, &l))
 		if (STREQ(l.kind, KIND))
 			r = find_home(d, &all, &l, &w.states[w.i]->message[w.k - 1], e);
-	}
 	return r;
 }
 

@@ -150,18 +150,11 @@ void mig_in_hear_last(struct mig_receiving *r)
 	r->c->until_us = 0;
 }
 
-struct record_job {
-	struct mig_receiving *r;
-	int result;
-	struct err why;
-};
-
-static void *write_record(void *arg)
+static int write_record(void *receiving, struct err *e)
 {
-	struct record_job *j = arg;
+	struct mig_receiving *r = receiving;
 
-	j->result = mig_record_write(j->r->dir, &j->r->i->report, &j->why);
-	return NULL;
+	return mig_record_write(r->dir, &r->i->report, e);
 }
 
 /*
@@ -170,16 +163,9 @@ static void *write_record(void *arg)
  */
 int mig_in_settle(struct mig_receiving *r, struct err *e)
 {
-	struct record_job j = { .r = r };
-	pthread_t thread;
-	bool beside = ckpt_beside(&thread, write_record, &j);
+	struct ckpt_job job;
 
-	if (!beside)
-		write_record(&j);
+	ckpt_job_start(&job, true, write_record, r);
 	pass_late_packets(r);
-	if (beside)
-		pthread_join(thread, NULL);
-	if (j.result < 0)
-		*e = j.why;
-	return j.result;
+	return ckpt_job_wait(&job, e);
 }

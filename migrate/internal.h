@@ -41,7 +41,7 @@ struct mig_sending {
 	uint64_t stray_us;  /* the last frame came for it */
 	uint64_t rate;      /* bytes a second, of the last round that tells; 0: none has */
 	uint64_t files_us;  /* the last pass over the files took */
-	struct mig_last_pass *last_pass; /* under way (live.c) */
+	struct ckpt_job *last_pass; /* under way (live.c) */
 };
 
 /* What the destination has to have for a VPS that runs. */

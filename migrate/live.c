@@ -174,44 +174,30 @@ static int memory_rounds(struct mig_sending *s, struct err *e)
 	return r;
 }
 
-struct mig_last_pass {
-	struct mig_sending *s;
-	pthread_t thread;
-	bool alone; /* there was no thread: it has been done */
-	int result;
-	struct err why;
-};
-
-static void *run_last_pass(void *arg)
+static int run_last_pass(void *sending, struct err *e)
 {
-	struct mig_last_pass *l = arg;
-	struct mig_sending *s = l->s;
+	struct mig_sending *s = sending;
 	struct storage_pass pass;
+	int r = files_pass(s, true, &pass, e);
 
-	l->result = files_pass(s, true, &pass, &l->why);
 	/* The other end puts it on its disk while the image comes. */
-	if (l->result == 0 && s->pump.runs) {
+	if (r == 0 && s->pump.runs) {
 		pthread_mutex_lock(&s->pump.lock);
-		l->result = mig_flush(s->c, &l->why);
+		r = mig_flush(s->c, e);
 		pthread_mutex_unlock(&s->pump.lock);
 	}
 	step_mark("live.disk");
-	return NULL;
+	return r;
 }
 
 /* The files as they are at this instant, while the objects are collected. */
 static int begin_last_pass(struct mig_sending *s, struct err *e)
 {
-	struct mig_last_pass *l = calloc(1, sizeof(*l));
-
-	if (!l)
+	s->last_pass = calloc(1, sizeof(*s->last_pass));
+	if (!s->last_pass)
 		return err_code(e, -ENOMEM, "send files");
-	l->s = s;
-	s->last_pass = l;
 	/* Outside of rounds each record is told of, which is for one thread. */
-	l->alone = !s->status.round || !ckpt_beside(&l->thread, run_last_pass, l);
-	if (l->alone)
-		run_last_pass(l);
+	ckpt_job_start(s->last_pass, s->status.round, run_last_pass, s);
 	return 0;
 }
 
@@ -219,16 +205,9 @@ static int begin_last_pass(struct mig_sending *s, struct err *e)
 static int on_settled(void *arg, struct err *e)
 {
 	struct mig_sending *s = arg;
-	struct mig_last_pass *l = TAKE_PTR(s->last_pass);
-	int r;
+	cleanup_free struct ckpt_job *l = TAKE_PTR(s->last_pass);
 
-	if (!l->alone)
-		pthread_join(l->thread, NULL);
-	r = l->result;
-	if (r < 0)
-		*e = l->why;
-	free(l);
-	return r;
+	return ckpt_job_wait(l, e);
 }
 
 /* With everything stopped. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "migrate/internal.h"
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
@@ -35,15 +36,8 @@ struct found {
 
 static int add(struct numbers *n, uint64_t ino)
 {
-	if (n->count == n->room) {
-		size_t room = n->room ? n->room * 2 : 64;
-		uint64_t *bigger = reallocarray(n->ino, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		n->ino = bigger;
-		n->room = room;
-	}
+	if (array_grow(&n->ino, n->count, &n->room, 64) < 0)
+		return -ENOMEM;
 	n->ino[n->count++] = ino;
 	return 0;
 }

@@ -4,6 +4,7 @@
  * The contents of files that are sent: only blocks with another digest than the receiver's. Whose file it is may give it
  * any size at no cost, so that nothing here goes by that: neither time nor memory, but by what it holds.
  */
+#include "base/array.h"
 #include "base/macro.h"
 #include "storage/delta_send.h"
 
@@ -28,15 +29,8 @@ static bool is_zero(const char *data, size_t len)
 
 static int note_block(struct walk *w, uint64_t index, XXH128_hash_t hash)
 {
-	if (w->count == w->room) {
-		size_t room = w->room ? 2 * w->room : w->old_count + 1;
-		struct delta_block *bigger = reallocarray(w->now, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		w->now = bigger;
-		w->room = room;
-	}
+	if (array_grow(&w->now, w->count, &w->room, w->old_count + 1) < 0)
+		return -ENOMEM;
 	w->now[w->count++] = (struct delta_block){ index, hash };
 	return 0;
 }

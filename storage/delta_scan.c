@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "storage/delta_scan.h"
 
+#include "base/array.h"
 #include "base/macro.h"
 #include "base/path.h"
 #include "storage/catalogue.h"
@@ -107,15 +108,8 @@ static int add_item(struct delta_catalogue *c, const char *path, const struct st
 {
 	struct delta_item *item;
 
-	if (c->count == c->room) {
-		size_t room = c->room ? c->room * 2 : 256;
-		struct delta_item *bigger = reallocarray(c->item, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		c->item = bigger;
-		c->room = room;
-	}
+	if (array_grow(&c->item, c->count, &c->room, 256) < 0)
+		return -ENOMEM;
 	item = &c->item[c->count];
 	*item = (struct delta_item){ .path = strdup(path), .st = *st, .dirty = is_recent(st, now) };
 	c->count += item->path != NULL;
@@ -192,15 +186,8 @@ static int scan_dir(struct delta_scan *s, size_t i, struct err *e)
 
 static int add_file(struct delta_catalogue *c, struct delta_file *f)
 {
-	if (c->files == c->files_room) {
-		size_t room = c->files_room ? c->files_room * 2 : 256;
-		struct delta_file **bigger = reallocarray(c->file, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		c->file = bigger;
-		c->files_room = room;
-	}
+	if (array_grow(&c->file, c->files, &c->files_room, 256) < 0)
+		return -ENOMEM;
 	c->file[c->files++] = f;
 	return 0;
 }

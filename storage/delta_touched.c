@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "storage/delta_touched.h"
 
+#include "base/array.h"
 #include "base/macro.h"
 #include "base/path.h"
 #include "storage/catalogue.h"
@@ -42,15 +43,8 @@ static size_t lower_bound(const struct delta_catalogue *c, const char *path)
 
 static int enqueue(struct delta_touched *t, size_t i)
 {
-	if (t->queued == t->room) {
-		size_t room = t->room ? t->room * 2 : 256;
-		size_t *bigger = reallocarray(t->queue, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		t->queue = bigger;
-		t->room = room;
-	}
+	if (array_grow(&t->queue, t->queued, &t->room, 256) < 0)
+		return -ENOMEM;
 	t->queue[t->queued++] = i;
 	return 0;
 }

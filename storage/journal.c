@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "storage/journal.h"
 
+#include "base/array.h"
 #include "base/fd.h"
 #include "base/macro.h"
 #include "base/path.h"
@@ -68,15 +69,8 @@ static bool can_tell(int rootfd)
 
 static int add(struct storage_journal *j, uint64_t ino)
 {
-	if (j->count == j->room) {
-		size_t room = j->room ? j->room * 2 : 256;
-		uint64_t *bigger = reallocarray(j->ino, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		j->ino = bigger;
-		j->room = room;
-	}
+	if (array_grow(&j->ino, j->count, &j->room, 256) < 0)
+		return -ENOMEM;
 	j->ino[j->count++] = ino;
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "storage/internal.h"
 
+#include "base/array.h"
 #include "base/macro.h"
 #include "base/path.h"
 #include "base/str.h"
@@ -41,15 +42,8 @@ static int enter(struct walk *w, int fd)
 	struct dirent *d;
 	struct stat st;
 
-	if (w->depth == w->room) {
-		size_t room = w->room ? w->room * 2 : 16;
-		struct level *bigger = reallocarray(w->level, room, sizeof(*bigger));
-
-		if (!bigger)
-			return -ENOMEM;
-		w->level = bigger;
-		w->room = room;
-	}
+	if (array_grow(&w->level, w->depth, &w->room, 16) < 0)
+		return -ENOMEM;
 	if (fstat(fd, &st) < 0)
 		return -errno;
 	l = &w->level[w->depth++];

@@ -148,7 +148,7 @@ static void verify(int i)
 
 int main(void)
 {
-	be_busy();
+	be_busy(BUSY, 1000);
 	connect_all();
 	for (int i = 0; i < PAIRS; i += 3)
 		CHECK(send(far[i], &i, sizeof(i), 0) == sizeof(i));

@@ -292,7 +292,7 @@ static void change(void)
 
 int main(void)
 {
-	be_busy();
+	be_busy(BUSY, 1000);
 	for (unsigned n = 0; n < TURNS; n++)
 		set_up(&turn[n]);
 	wait_for_restore();

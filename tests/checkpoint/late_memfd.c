@@ -5,11 +5,9 @@
  * -L), when all has been marked and read: two of them, of which one is mapped and one is only open. Most ways leave no
  * trace in the page tables of those who have it mapped then.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/busy.h"
 
 #include <linux/aio_abi.h>
-#include <pthread.h>
-#include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -21,24 +19,10 @@
 #define PAGES 2560
 #define SIZE ((size_t)PAGES * PAGE)
 #define MEMFDS 2
-#define BUSY (68 << 20) /* so much that no other round comes before the stop */
 
 static int memfd[MEMFDS], fd, pair[2], again[2];
 static volatile char *mapped; /* the first one, for good */
 static char page[PAGE] __attribute__((aligned(PAGE)));
-
-/* So that there is always something to be sent. */
-static void *keep_busy(void *arg)
-{
-	volatile char *own = arg;
-
-	for (char n = 2;; n++) {
-		for (size_t i = 0; i < BUSY; i += PAGE)
-			own[i] = n;
-		usleep(20000);
-	}
-	return NULL;
-}
 
 static void by_write(int n)
 {
@@ -246,14 +230,10 @@ static void set_up(void)
 
 int main(void)
 {
-	char *own = mmap(NULL, BUSY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	pthread_t busy;
 	int turns = 0;
 
 	set_up();
-	CHECK(own != MAP_FAILED);
-	memset(own, 1, BUSY); /* the first round is to have it all */
-	CHECK(pthread_create(&busy, NULL, keep_busy, own) == 0);
+	be_busy(FULL, 20000);
 	wait_for_restore();
 	for (; strcmp(guest_line, "late") == 0; turns++) {
 		CHECK(turns < WAYS);

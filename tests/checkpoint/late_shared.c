@@ -5,17 +5,14 @@
  * read: each way leaves no trace in the page tables of those who have it then. What is counted as written by these alone
  * would be lost.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/busy.h"
 
-#include <pthread.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
 #define PAGE 4096
 #define PAGES 4096
 #define SIZE ((size_t)PAGES * PAGE)
-#define BUSY (68 << 20) /* so much that no other round comes before the stop */
 #define COMPANIONS 4
 #define HEADLESS 3 /* the first thread of this one has ended */
 #define GONE 50         /* of the pipe by which they say that they have done it */
@@ -23,19 +20,6 @@
 static volatile char *memory; /* of this process, and of all */
 static pid_t companions[COMPANIONS];
 static int go[COMPANIONS][2], gone[2];
-
-/* So that there is always something to be sent. */
-static void *keep_busy(void *arg)
-{
-	volatile char *own = arg;
-
-	for (char n = 2;; n++) {
-		for (size_t i = 0; i < BUSY; i += PAGE)
-			own[i] = n;
-		usleep(20000);
-	}
-	return NULL;
-}
 
 /* Has the memory until it is asked, and then writes before it has not. */
 static void be_companion(int number)
@@ -172,16 +156,13 @@ static int stay(void)
 
 int main(int argc, char **argv)
 {
-	char *own = mmap(NULL, BUSY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), last = 0;
-	pthread_t busy;
 	int turns = 0;
+	bool bad = false;
 
 	if (argc > 1 && strcmp(argv[1], "stay") == 0)
 		return stay();
-	CHECK(own != MAP_FAILED);
 	set_up();
-	memset(own, 1, BUSY); /* the first round is to have it all */
-	CHECK(pthread_create(&busy, NULL, keep_busy, own) == 0);
+	be_busy(FULL, 20000);
 	wait_for_restore();
 	for (; strcmp(guest_line, "late") == 0; turns++) {
 		CHECK(turns < WAYS);
@@ -196,8 +177,8 @@ int main(int argc, char **argv)
 		char is = i % 100 > hole || i / 100 >= WAYS ? 'a' : hole ? 0 : 'w';
 
 		if (memory[i * PAGE] != is)
-			last = dprintf(1, "failed: page %d is %d, not %d\n", i, memory[i * PAGE], is) > 0;
+			bad = dprintf(1, "failed: page %d is %d, not %d\n", i, memory[i * PAGE], is) > 0;
 	}
-	CHECK(!last);
+	CHECK(!bad);
 	return done();
 }

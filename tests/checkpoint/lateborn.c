@@ -103,7 +103,7 @@ int main(void)
 	CHECK(pipe(up) == 0 && pipe(down) == 0 && pipe(over) == 0);
 	for (unsigned i = 0; i < PAGES; i++)
 		mem[i * WORDS] = i + 1;
-	be_busy();
+	be_busy(BUSY, 1000);
 	wait_for_restore();
 	while (strcmp(guest_line, "late") == 0) {
 		sooner = family->count;

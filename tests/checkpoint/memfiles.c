@@ -259,7 +259,7 @@ int main(int argc, char **argv)
 		mapped.map[i * (PAGE / 8)] = mapped.page[i];
 	for (size_t i = 0; i < WRITERS; i++)
 		CHECK(pthread_create(&writers[i], NULL, keep_writing, (void *)(uintptr_t)&steps[i]) == 0);
-	be_busy();
+	be_busy(BUSY, 1000);
 	wait_for_restore();
 	while (strcmp(guest_line, "late") == 0) {
 		change_late();

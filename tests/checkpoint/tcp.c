@@ -5,34 +5,19 @@
  * comes twice. The peer (the same program, outside) opens one a role, whose letter it sends first; on that
  * of role C it hears when the VPS goes on, and reads nothing before.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/stream.h"
 
-#include <arpa/inet.h>
-#include <fcntl.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
 #define PORT 7000
-#define BULK 3000000u
 #define LATER "203.0.113.1"
 
 static const char roles[] = "CB6MWF1LKDR";
 static int conn[128], listener[2], syn;
-static uint8_t bytes[BULK], got[BULK + 16];
 static size_t pushed[128]; /* what the VPS put into a full connection */
-
-static void make_bytes(void)
-{
-	uint32_t x = 12345;
-
-	for (size_t i = 0; i < BULK; i++) {
-		x = x * 1103515245 + 12345;
-		bytes[i] = (uint8_t)(x >> 16);
-	}
-}
 
 static int state_of(int fd)
 {
@@ -61,36 +46,6 @@ static void until(int fd, int state)
 	CHECK(state_of(fd) == state);
 }
 
-/* Writes and reads at once, until `out` bytes are written and `in` are read. */
-static void exchange(int fd, size_t from, size_t out, size_t in)
-{
-	size_t sent = from, have = 0;
-
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	while (sent < out || have < in) {
-		struct pollfd p = { fd,
-				    (short)((sent < out ? POLLOUT : 0) | (have < in ? POLLIN : 0)),
-				    0 };
-		ssize_t n;
-
-		if (poll(&p, 1, 20000) != 1) {
-			dprintf(1, "sent %zu of %zu, got %zu of %zu\n", sent, out, have, in);
-			CHECK(!"something comes");
-			return;
-		}
-		n = sent < out ? send(fd, bytes + sent, out - sent, MSG_NOSIGNAL) : 0;
-		sent += n > 0 ? (size_t)n : 0;
-		n = have < in ? recv(fd, got + have, in - have, 0) : 0;
-		if (n == 0 && have < in && sent == out && (p.revents & POLLIN)) {
-			CHECK(!"more before the end");
-			return;
-		}
-		have += n > 0 ? (size_t)n : 0;
-	}
-	fcntl(fd, F_SETFL, 0);
-	CHECK(memcmp(got, bytes, in) == 0);
-}
-
 static void expect_end(int fd, const char *text)
 {
 	char t[64] = { 0 };
@@ -102,48 +57,7 @@ static void expect_end(int fd, const char *text)
 	CHECK(n == 0 && strcmp(t, text) == 0);
 }
 
-static void say(int fd, const char *text)
-{
-	CHECK(send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
-}
-
-/* Until nothing more goes in, also in a moment. */
-static size_t push(int fd)
-{
-	size_t n = 0;
-
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	for (int idle = 0; n < BULK && idle < 5;) {
-		ssize_t s = send(fd, bytes + n, BULK - n, MSG_NOSIGNAL);
-
-		idle = s > 0 ? 0 : idle + 1;
-		n += s > 0 ? (size_t)s : 0;
-		if (s <= 0)
-			usleep(20000);
-	}
-	fcntl(fd, F_SETFL, 0);
-	return n;
-}
-
 /* The peer outside. */
-
-static int dial(const char *ip, int port)
-{
-	struct sockaddr_in a4 = { AF_INET, htons((uint16_t)port), { 0 }, { 0 } };
-	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-	bool v6 = inet_pton(AF_INET, ip, &a4.sin_addr) != 1 &&
-		  inet_pton(AF_INET6, ip, &a6.sin6_addr) == 1;
-
-	for (int i = 0; i < 1000; i++) {
-		int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
-
-		if (connect(fd, v6 ? (void *)&a6 : (void *)&a4, v6 ? sizeof(a6) : sizeof(a4)) == 0)
-			return fd;
-		close(fd);
-		usleep(10000);
-	}
-	return -1;
-}
 
 static void peer_begins(int role, int fd)
 {

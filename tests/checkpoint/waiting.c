@@ -5,46 +5,27 @@
  * namespace of its own; of some the client has spoken already, or more than there is room for, or has ended what it says, or
  * is gone. It accepts them in their order, with all that was said and not a byte twice, and goes on with who is still there.
  */
-#include "tests/checkpoint/guest.h"
+#include "tests/checkpoint/stream.h"
 
-#include <arpa/inet.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define PORT 7100
-#define BULK 3000000u
 #define PIECES 900
 #define CROWD 40
 
 /* In the order in which they connect: to the first listener, with capital letters; to that of IPv6, with small ones. */
 static const char roles[] = "NDBHRCPSQm6b";
 static int conn[128], control, listener[2], shared[2], inner, local[CROWD + 3], within;
-static uint8_t bytes[BULK], got[BULK + 16];
 static size_t pushed[128];
-
-static void make_bytes(void)
-{
-	uint32_t x = 4711;
-
-	for (size_t i = 0; i < BULK; i++) {
-		x = x * 1103515245 + 12345;
-		bytes[i] = (uint8_t)(x >> 16);
-	}
-}
 
 static bool is_bulk(int role)
 {
 	return role == 'B' || role == 'b' || role == 'Q';
-}
-
-static void say(int fd, const char *text)
-{
-	CHECK(send(fd, text, strlen(text), MSG_NOSIGNAL) == (ssize_t)strlen(text));
 }
 
 static void expect(int fd, const char *text)
@@ -53,48 +34,6 @@ static void expect(int fd, const char *text)
 	size_t len = strlen(text);
 
 	CHECK(recv(fd, t, len, MSG_WAITALL) == (ssize_t)len && memcmp(t, text, len) == 0);
-}
-
-/* Writes and reads at once, until `out` bytes are written and `in` are read. */
-static void exchange(int fd, size_t from, size_t out, size_t in)
-{
-	size_t sent = from, have = 0;
-
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	while (sent < out || have < in) {
-		struct pollfd p = { fd, (short)((sent < out ? POLLOUT : 0) | (have < in ? POLLIN : 0)), 0 };
-		ssize_t n;
-
-		if (poll(&p, 1, 20000) != 1 || (p.revents & POLLERR)) {
-			dprintf(1, "sent %zu of %zu, got %zu of %zu\n", sent, out, have, in);
-			CHECK(!"something comes");
-			return;
-		}
-		n = sent < out ? send(fd, bytes + sent, out - sent, MSG_NOSIGNAL) : 0;
-		sent += n > 0 ? (size_t)n : 0;
-		n = have < in ? recv(fd, got + have, in - have, 0) : 0;
-		have += n > 0 ? (size_t)n : 0;
-	}
-	fcntl(fd, F_SETFL, 0);
-	CHECK(memcmp(got, bytes, in) == 0);
-}
-
-/* Until nothing more goes in, also in a moment. */
-static size_t push(int fd)
-{
-	size_t n = 0;
-
-	fcntl(fd, F_SETFL, O_NONBLOCK);
-	for (int idle = 0; n < BULK && idle < 5;) {
-		ssize_t s = send(fd, bytes + n, BULK - n, MSG_NOSIGNAL);
-
-		idle = s > 0 ? 0 : idle + 1;
-		n += s > 0 ? (size_t)s : 0;
-		if (s <= 0)
-			usleep(20000);
-	}
-	fcntl(fd, F_SETFL, 0);
-	return n;
 }
 
 /* What both ends of one agree about. */
@@ -141,23 +80,6 @@ static void agree(int role, int fd, bool asks)
 }
 
 /* The peer outside. */
-
-static int dial(const char *ip, int port)
-{
-	struct sockaddr_in a4 = { AF_INET, htons((uint16_t)port), { 0 }, { 0 } };
-	struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
-	bool v6 = inet_pton(AF_INET, ip, &a4.sin_addr) != 1 && inet_pton(AF_INET6, ip, &a6.sin6_addr) == 1;
-
-	for (int i = 0; i < 1000; i++) {
-		int fd = socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
-
-		if (connect(fd, v6 ? (void *)&a6 : (void *)&a4, v6 ? sizeof(a6) : sizeof(a4)) == 0)
-			return fd;
-		close(fd);
-		usleep(10000);
-	}
-	return -1;
-}
 
 static void bare(bool on)
 {

@@ -17,6 +17,14 @@ i=0; word=first; echo 0 first >/count
 while :; do i=$((i+1)); echo $i $word >/count.new; mv /count.new /count; sleep 0.1; done'
 }
 
+# new_counter NAME [PAST]: one that runs, and has counted so far.
+new_counter() {
+	vps create "$1"
+	give_counter "$1"
+	vps start "$1"
+	wait_until 20 counts_past "$1" "${2-3}"
+}
+
 count() {
 	local text
 	text=$(vps exec "$1" -- cat /count) && echo "${text% *}"

@@ -7,10 +7,7 @@ load inside
 
 setup() {
 	requires root kernel 6.7
-	vps create web1
-	give_counter web1
-	vps start web1
-	wait_until 20 counts_past web1 3
+	new_counter web1
 }
 teardown() { vps_clean; }
 

@@ -7,27 +7,20 @@ load ../lib
 load ../cli/inside
 load points
 
-setup_file() {
-	root_new
-	export TRACE=$BATS_FILE_TMPDIR/trace
-	vps create web
-	give_counter web
-	daemon_stop
-	VPS_FAULT_TRACE=$TRACE vps start web
+save_and_restore() {
 	vps checkpoint --leave-running web
 	vps stop web
 	vps restore web
-	vps destroy --force web
-	daemon_stop
-	sort -u "$TRACE" -o "$TRACE"
+}
+
+setup_file() {
+	root_new
+	trace save_and_restore
 }
 
 setup() {
 	requires root kernel 6.7
-	vps create web
-	give_counter web
-	vps start web
-	wait_until 20 counts_past web 2
+	new_counter web 2
 }
 
 files_are() {

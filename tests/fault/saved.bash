@@ -6,18 +6,14 @@ load ../lib
 load ../cli/inside
 load points
 
-setup_file() {
-	root_new
-	export TRACE=$BATS_FILE_TMPDIR/trace
-	vps create web
-	give_counter web
-	daemon_stop
-	VPS_FAULT_TRACE=$TRACE vps start web
+suspend_and_resume() {
 	vps suspend web
 	vps resume web
-	vps destroy --force web
-	daemon_stop
-	sort -u "$TRACE" -o "$TRACE"
+}
+
+setup_file() {
+	root_new
+	trace suspend_and_resume
 }
 
 setup() {

@@ -18,10 +18,7 @@ setup() {
 	requires root debian kernel 6.7
 }
 
-teardown() {
-	on a vps_clean
-	on b vps_clean
-}
+teardown() { hosts_clean; }
 
 # inside a|b CMD
 inside() {

@@ -52,6 +52,11 @@ hosts_done() {
 	return "$left"
 }
 
+hosts_clean() {
+	on a vps_clean
+	on b vps_clean
+}
+
 # names a|b: those of the host's VPSs.
 names() {
 	on "$1" vps list --json | jq -r '[.[].name] | join(" ")'

@@ -24,8 +24,7 @@ teardown_file() {
 }
 
 teardown() {
-	on a vps_clean
-	on b vps_clean
+	hosts_clean
 	! mountpoint -q "$BATS_TEST_TMPDIR/huge" || umount "$BATS_TEST_TMPDIR/huge"
 }
 

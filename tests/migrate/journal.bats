@@ -26,8 +26,7 @@ setup() {
 }
 teardown() {
 	hosts_unfault
-	on a vps_clean
-	on b vps_clean
+	hosts_clean
 }
 
 make_writer() {

@@ -7,8 +7,7 @@ setup_file() { hosts_new; }
 teardown_file() { hosts_done; }
 teardown() {
 	hosts_unfault
-	on a vps_clean
-	on b vps_clean
+	hosts_clean
 	[ -z "${VPS_WITHOUT-}" ] || as_without ""
 }
 

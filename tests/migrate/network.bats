@@ -19,8 +19,7 @@ teardown_file() {
 teardown() {
 	kill ${clients-} 2>/dev/null || true
 	hosts_unfault
-	on a vps_clean
-	on b vps_clean
+	hosts_clean
 	[ -z "${lacking-}" ] || on b daemon_stop
 }
 

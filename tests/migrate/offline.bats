@@ -5,10 +5,7 @@ load hosts
 
 setup_file() { hosts_new; }
 teardown_file() { hosts_done; }
-teardown() {
-	on a vps_clean
-	on b vps_clean
-}
+teardown() { hosts_clean; }
 
 # A VPS whose root has what an upper layer can hold.
 make_web1() {

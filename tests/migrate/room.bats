@@ -19,10 +19,7 @@ teardown_file() {
 	return "$left"
 }
 
-teardown() {
-	on a vps_clean
-	on b vps_clean
-}
+teardown() { hosts_clean; }
 
 @test "what is too large is not begun with" {
 	vps create web1

@@ -7,10 +7,7 @@ load hosts
 
 setup_file() { hosts_new; }
 teardown_file() { hosts_done; }
-teardown() {
-	on a vps_clean
-	on b vps_clean
-}
+teardown() { hosts_clean; }
 
 # It counts on from what it had counted when it was suspended.
 make_suspended() {

@@ -28,10 +28,7 @@ note() {
 }
 
 @test "one that is suspended" {
-	vps create web1
-	give_counter web1
-	vps start web1
-	wait_until 20 counts_past web1 5
+	new_counter web1 5
 	vps exec web1 -- sh -c 'echo kept >/mark'
 	count web1 | note web1.count
 	uptime_of web1 | note web1.uptime
@@ -39,10 +36,7 @@ note() {
 }
 
 @test "one whose checkpoint goes elsewhere, and which goes on" {
-	vps create web2
-	give_counter web2
-	vps start web2
-	wait_until 20 counts_past web2 5
+	new_counter web2 5
 	vps exec web2 -- sh -c 'echo then >/mark'
 	count web2 | note web2.count
 	succeeds vps checkpoint --leave-running --to "$TWIN/web2.image" web2
