@@ -2,9 +2,9 @@
 """The load that is a whole server: Debian 12 with systemd, nginx, redis with 200,000 keys, PostgreSQL under pgbench,
 php-fpm, cron, sshd, dbus, journald and logind, as tests/runtime/tenants.bats has it.
 
-It is suspended and resumed by `vps` itself, with vpsd, in a state root and a network namespace of its own. The image goes
-to memory, as those of the other loads do, and is not compressed. Frozen time is what vps tells; what a dump and a restore
-took is what the command took.
+It is suspended and resumed by `vps` itself, with vpsd, in a state root and a network namespace of its own. The image
+goes to memory, as those of the other loads do, and is not compressed. Frozen time is what vps tells; what a dump and a
+restore took is what the command took.
 """
 import contextlib
 import json
@@ -27,7 +27,7 @@ from density import own_network  # noqa: E402  (it lies one folder up)
 NAME = "Debian 12 with systemd and services"
 PACKAGES = ["nginx-light", "redis-server", "openssh-server", "cron", "postgresql", "php-fpm", "python3"]
 KEYS = 200000
-UNITS = ("nginx redis-server postgresql@15-main php8.2-fpm cron ssh dbus systemd-journald systemd-logind bench")
+UNITS = "nginx redis-server postgresql@15-main php8.2-fpm cron ssh dbus systemd-journald systemd-logind bench"
 FILL = f"""seq {KEYS} | sed 's/.*/SET key:& value:&/' | redis-cli --pipe >/dev/null
 cd / && su postgres -c 'pgbench -i -q -s 2 postgres' 2>/dev/null
 systemd-run -q --unit=bench -p User=postgres /usr/lib/postgresql/15/bin/pgbench -c 4 -T 1000000 postgres"""
@@ -143,17 +143,17 @@ def ending(server):
     def leave(number, _):
         raise SystemExit(128 + number)
 
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
     try:
         yield
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in before:
             signal.signal(number, signal.SIG_IGN)
         server.end()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def measure(build, tar, rounds):

@@ -52,8 +52,8 @@ def measured_on(results):
 def servers(results):
     """What the rows of whole servers are, which vps itself saves."""
     return "".join("\n\n" + prose(
-        "%s: %d processes, %d threads. Its dump and restore are what `vps checkpoint` and `vps restore` took, with client, "
-        "vpsd and worker." % (r["load"], r["processes"], r["threads"])) for r in results["loads"] if "processes" in r)
+        "%s: %d processes, %d threads. Its dump and restore are what `vps checkpoint` and `vps restore` took, "
+        "with client, vpsd and worker." % (r["load"], r["processes"], r["threads"])) for r in results["loads"] if "processes" in r)
 
 
 def load():
@@ -84,10 +84,11 @@ def write(results):
     guest = results.get("guest")
     if guest:
         text += "\n## Beside criu\n\n%s\n\n%s\n" % (prose(
-            "vps / criu %s of Debian 12, medians of %d in the tests' virtual machine (Linux %s, emulated%s: only ratios mean "
-            "something), written by `bench/checkpoint/run --guest`; below 1 is less. criu saves the load alone, processes in "
-            "the machine's own namespaces; vps a whole VPS, with its namespaces, mounts and network, which is most of what a "
-            "sleeper costs." % (guest["criu_version"], guest["rounds"], guest["kernel"],
-                                " on " + guest["host"] if "host" in guest else "")), ratios(guest))
+            "vps / criu %s of Debian 12, medians of %d in the tests' virtual machine (Linux %s, emulated%s: only ratios "
+            "mean something), in turn, written by `bench/checkpoint/run --guest`; below 1 is less. criu saves the load "
+            "alone, processes in the machine's own namespaces; vps a whole VPS, with its namespaces, mounts and network, "
+            "which is most of what a sleeper costs." % (guest["criu_version"], guest["rounds"], guest["kernel"],
+                                " on %s, load average %.1f" % (guest["host"], guest["host_load"])
+                                if "host" in guest else "")), ratios(guest))
     with open(os.path.join(HERE, "results.md"), "w", encoding="ascii") as f:
         f.write(text)
