@@ -43,6 +43,17 @@ def prose(text):
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
+def beside_criu(guest):
+    host = " on %s, load average %.1f" % (guest["host"], guest["host_load"]) if "host" in guest else ""
+    return (
+        "vps / criu %s of Debian 12, medians of %d in the tests' virtual machine (Linux %s, emulated%s: only ratios mean "
+        "something), in turn, written by `bench/checkpoint/run --guest`; below 1 is less. criu saves the load alone, "
+        "processes in the machine's own namespaces; vps a whole VPS, with its namespaces, mounts and network, which is "
+        "most of what a sleeper costs. What vps writes has a checksum (XXH3), which takes an emulated processor 13 times "
+        "as long as a copy, a real one less than a copy: a part of a GiB's ratios. When the host is busy, those of short "
+        "times move by factors from run to run." % (guest["criu_version"], guest["rounds"], guest["kernel"], host))
+
+
 def measured_on(results):
     text = "Medians of %d, in milliseconds; %s, %d processors, Linux %s, load average %.1f at the beginning." % (
         results["rounds"], results["machine"], results["processors"], results["kernel"], results["load"])
@@ -53,7 +64,8 @@ def servers(results):
     """What the rows of whole servers are, which vps itself saves."""
     return "".join("\n\n" + prose(
         "%s: %d processes, %d threads. Its dump and restore are what `vps checkpoint` and `vps restore` took, "
-        "with client, vpsd and worker." % (r["load"], r["processes"], r["threads"])) for r in results["loads"] if "processes" in r)
+        "with client, vpsd and worker." % (r["load"], r["processes"], r["threads"]))
+        for r in results["loads"] if "processes" in r)
 
 
 def load():
@@ -83,14 +95,6 @@ def write(results):
             prose(measured_on(other) + " These rows compare with each other only."), table(other), servers(other))
     guest = results.get("guest")
     if guest:
-        text += "\n## Beside criu\n\n%s\n\n%s\n" % (prose(
-            "vps / criu %s of Debian 12, medians of %d in the tests' virtual machine (Linux %s, emulated%s: only ratios "
-            "mean something), in turn, written by `bench/checkpoint/run --guest`; below 1 is less. criu saves the load "
-            "alone, processes in the machine's own namespaces; vps a whole VPS, with its namespaces, mounts and network, "
-            "which is most of what a sleeper costs. What vps writes has a checksum (XXH3), which takes an emulated "
-            "processor 13 times as long as a copy, a real one less than a copy: a part of a GiB's ratios. When the host "
-            "is busy, those of short times move by factors from run to run." % (guest["criu_version"], guest["rounds"], guest["kernel"],
-                                " on %s, load average %.1f" % (guest["host"], guest["host_load"])
-                                if "host" in guest else "")), ratios(guest))
+        text += "\n## Beside criu\n\n%s\n\n%s\n" % (prose(beside_criu(guest)), ratios(guest))
     with open(os.path.join(HERE, "results.md"), "w", encoding="ascii") as f:
         f.write(text)
