@@ -2,7 +2,7 @@
 
 /*
  * drive [-CefFklLNoptRsx] [-a FROM=TO]... [-c none|lz4|zstd] [-d DEVICE] [-H SCRIPT] [-i TEXT] [-m ROUNDS] [-n TIMES]
- *       [-T TREE] PROGRAM...
+ *       [-T TREE] [-w SECONDS] PROGRAM...
  *
  * Each static PROGRAM (see guest.h) becomes process 1 of a VPS of its own, which is saved, killed, restored and told
  * to verify. TAP, one line a program.
@@ -27,6 +27,7 @@
  *   -R  it may use Landlock
  *   -s  prints the image
  *   -T  what else is in the root: PROGRAM may be a script then
+ *   -w  so long is waited for each word of the program, in place of 30 s
  *   -x  the engine is killed again and again while it saves, and the program is told "on" for "go"
  */
 #include "tests/checkpoint/drive.h"
@@ -46,7 +47,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-struct drive_options drive_opt = { .typed = "", .times = 1, .compression = CKPT_COMPRESS_LZ4 };
+struct drive_options drive_opt = { .typed = "", .times = 1, .patience_s = 30, .compression = CKPT_COMPRESS_LZ4 };
 static struct {
 	int pidfd, master;
 } command = { -EBADF, -EBADF };
@@ -230,7 +231,7 @@ int main(int argc, char **argv)
 	struct err e;
 	char text[1400];
 
-	while ((opt = getopt(argc, argv, "klLfFNopRxCn:m:c:seti:a:d:H:T:")) >= 0)
+	while ((opt = getopt(argc, argv, "klLfFNopRxCn:m:w:c:seti:a:d:H:T:")) >= 0)
 		switch (opt) {
 		case 'a':
 			if (drive_opt.altered_count == ARRAY_SIZE(drive_opt.altered) || !strchr(optarg, '='))
@@ -257,6 +258,7 @@ int main(int argc, char **argv)
 		case 'x': drive_opt.killed = drive_opt.keep = true; break;
 		case 'n': drive_opt.times = atoi(optarg); break;
 		case 'm': drive_opt.rounds = atoi(optarg); break;
+		case 'w': drive_opt.patience_s = atoi(optarg); break;
 		case 'c': drive_opt.compression = STREQ(optarg, "zstd") ? CKPT_COMPRESS_ZSTD :
 			  STREQ(optarg, "none") ? CKPT_COMPRESS_NONE : CKPT_COMPRESS_LZ4; break;
 		default: return 2;

@@ -17,7 +17,7 @@ extern struct drive_options {
 	const char *tree; /* what else is in the root: PROGRAM may be a script then */
 	bool command_wanted, command_tty;
 	bool keep, restricts, show, late, last_of_many, save_fails, restore_fails, killed, phases, networked, beside, clocks;
-	int times, rounds;
+	int times, rounds, patience_s;
 	enum ckpt_compression compression;
 	char *altered[32];
 	size_t altered_count;

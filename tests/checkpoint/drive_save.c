@@ -13,13 +13,12 @@
 #include <fcntl.h>
 #include <poll.h>
 
-#define WAIT_MS 30000
 #define LAST_WORD_MS 20000
 
 /* Until the console says `word` on a line of its own. */
 int drive_expect(const struct rt_vps *v, struct console *c, const char *word, struct err *e)
 {
-	uint64_t end = now_monotonic_us() + WAIT_MS * 1000;
+	uint64_t end = now_monotonic_us() + (uint64_t)drive_opt.patience_s * 1000000;
 	const char *fault;
 	char line[64];
 
@@ -28,7 +27,7 @@ int drive_expect(const struct rt_vps *v, struct console *c, const char *word, st
 		struct pollfd p[2] = { { rt_console_fd(v), POLLIN, 0 }, { rt_init_pidfd(v), POLLIN, 0 } };
 		ssize_t n;
 
-		if (now_monotonic_us() > end || poll(p, 2, WAIT_MS) <= 0) {
+		if (now_monotonic_us() > end || poll(p, 2, drive_opt.patience_s * 1000) <= 0) {
 			stuck_tell(rt_init_pid(v));
 			return err_set(e, ERR_TIMEOUT, "nothing was heard of \"%s\"", word);
 		}
