@@ -13,11 +13,9 @@ show() {
 	links=$(ip -br link | awk '{ print $1 }' | sed 's/@.*//' | sort)
 	# shellcheck disable=SC2086
 	tool show $links
-	for l in $links; do
-		echo "$l $(ip -d link show "$l" | grep -o -e 'state [A-Z]*' -e 'mode [A-Z]*' -e NO-CARRIER -e 'protodown o[nf]*' \
-			-e 'protodown_reason.*>' -e 'brd [0-9a-f:]*' -e 'queue_id [0-9]*' -e 'prio [0-9]*' \
-			-e 'active_slave [a-z0-9]*' -e 'primary [a-z0-9]*' | tr '\n' ' ')"
-	done
+	ip -d -o link | grep -o -e '^[0-9]*: [^:@]*' -e ' state [A-Z]*' -e ' mode [A-Z]*' -e NO-CARRIER -e 'protodown o[nf]*' \
+		-e 'protodown_reason.*>' -e 'brd [0-9a-f:]*' -e 'queue_id [0-9]*' -e 'prio [0-9]*' -e 'active_slave [a-z0-9]*' \
+		-e 'primary [a-z0-9]*'
 	ip token | sort
 	ip maddr | grep -e : -e static | grep -e ^[0-9] -e static | sed 's/^[0-9]*://'
 	ip neigh show nud noarp | grep -v -e ^ff -e ^22 -e 'dev lo' | sort
