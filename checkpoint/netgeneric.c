@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
-/* What is set by generic netlink: addresses of multipath TCP. Tunnels of L2TP and FOU are found, and refused. */
+/* What is set by generic netlink: addresses of multipath TCP, and what ethtool(8) sets. Tunnels of L2TP and FOU are found,
+ * and refused. */
 #include "checkpoint/netrare.h"
 
 #include "base/macro.h"
 
 #include <errno.h>
+#include <linux/ethtool_netlink.h>
 #include <linux/genetlink.h>
 #include <linux/mptcp.h>
 
 #define SUBFLOWS 2 /* that a new namespace has */
 
 struct families {
-	uint16_t mptcp, l2tp, fou;
+	uint16_t mptcp, l2tp, fou, ethtool;
 };
 
 static int hear_family(const struct nlmsghdr *m, void *arg)
@@ -22,6 +24,7 @@ static int hear_family(const struct nlmsghdr *m, void *arg)
 	uint16_t *to = nl_attr_is(name, MPTCP_PM_NAME) ? &f->mptcp :
 		       nl_attr_is(name, "l2tp")	       ? &f->l2tp :
 		       nl_attr_is(name, "fou")	       ? &f->fou :
+		       nl_attr_is(name, ETHTOOL_GENL_NAME) ? &f->ethtool :
 							 NULL;
 
 	if (to && id && mnl_attr_get_payload_len(id) == 2)
@@ -103,7 +106,17 @@ int net_generic_collect(const struct net_rare *r, struct err *e)
 		done = ask(n, f.mptcp, MPTCP_PM_CMD_GET_ADDR, NLM_F_DUMP, hear_endpoint, arg, e);
 	if (done == 0)
 		done = refuse(n, f.l2tp, 4 /* L2TP_CMD_TUNNEL_GET */, "tunnels of L2TP", e);
-	return done == 0 ? refuse(n, f.fou, 3 /* FOU_CMD_GET */, "ports of FOU", e) : done;
+	if (done == 0)
+		done = refuse(n, f.fou, 3 /* FOU_CMD_GET */, "ports of FOU", e);
+	return done == 0 && f.ethtool ? net_ethtool_collect(r, f.ethtool, e) : done;
+}
+
+int net_generic_prepare(struct nl *generic, struct err *e)
+{
+	struct families f = { 0 };
+	int r = find_families(generic, &f, e);
+
+	return r == 0 && f.ethtool ? net_ethtool_prepare(generic, f.ethtool, e) : r;
 }
 
 static void say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p, uint16_t family, uint8_t cmd, int ignore)
@@ -126,23 +139,43 @@ static void say(struct nl *n, const struct net_walk *all, enum ckpt_net_part p, 
 	}
 }
 
+static int restore_paths(struct nl *n, uint16_t mptcp, const struct net_walk *all, struct err *e)
+{
+	if (!net_rare_has(all, CKPT_NET_PATHS) && !net_rare_has(all, CKPT_NET_ENDPOINT))
+		return 0;
+	if (!mptcp)
+		return err_set(e, ERR_UNSUPPORTED, "the VPS has addresses for multipath TCP, which this host's kernel has not");
+	say(n, all, CKPT_NET_PATHS, mptcp, MPTCP_PM_CMD_SET_LIMITS, 0);
+	say(n, all, CKPT_NET_ENDPOINT, mptcp, MPTCP_PM_CMD_ADD_ADDR, EEXIST);
+	return nl_talk(n, "addresses of multipath TCP", NULL, NULL, e);
+}
+
+static int restore_features(struct nl *n, uint16_t ethtool, const struct net_walk *all, struct err *e)
+{
+	if (!net_rare_has(all, CKPT_NET_FEATURES) && !net_rare_has(all, CKPT_NET_CHANNELS))
+		return 0;
+	if (!ethtool)
+		return err_set(e, ERR_UNSUPPORTED, "the VPS's links have features set, which this host's kernel cannot");
+	return net_ethtool_restore(n, ethtool, all, e);
+}
+
 int net_generic_restore(const struct net_walk *all, struct err *e)
 {
+	static const enum ckpt_net_part parts[] = { CKPT_NET_PATHS, CKPT_NET_ENDPOINT, CKPT_NET_FEATURES,
+						    CKPT_NET_CHANNELS };
 	cleanup_nl struct nl n = NL_INIT;
 	struct families f = { 0 };
+	bool any = false;
 	int r;
 
-	if (!net_rare_has(all, CKPT_NET_PATHS) && !net_rare_has(all, CKPT_NET_ENDPOINT))
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++)
+		any |= net_rare_has(all, parts[i]);
+	if (!any)
 		return 0;
 	r = nl_open(&n, NETLINK_GENERIC, -1, e);
 	if (r == 0)
 		r = find_families(&n, &f, e);
-	if (r == 0 && !f.mptcp)
-		return err_set(e, ERR_UNSUPPORTED, "the VPS has addresses for multipath TCP, which this host's kernel has not");
-	if (r == 0) {
-		say(&n, all, CKPT_NET_PATHS, f.mptcp, MPTCP_PM_CMD_SET_LIMITS, 0);
-		say(&n, all, CKPT_NET_ENDPOINT, f.mptcp, MPTCP_PM_CMD_ADD_ADDR, EEXIST);
-		r = nl_talk(&n, "addresses of multipath TCP", NULL, NULL, e);
-	}
-	return r;
+	if (r == 0)
+		r = restore_paths(&n, f.mptcp, all, e);
+	return r == 0 ? restore_features(&n, f.ethtool, all, e) : r;
 }

@@ -11,6 +11,7 @@
 #include <linux/if_vlan.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 
 /* What a tenant can make whose whole description is in the kernel's answer. */
 static const char *const kinds[] = { "dummy",	"bridge",    "veth",  "vlan", "vrf",	"ifb",
@@ -39,9 +40,10 @@ static void read_info(const struct nlattr *info, struct net_link *l)
 			port = a;
 	}
 	l->port = STREQ(master, "bridge") ? port : NULL;
+	l->bonded = STREQ(master, "bond") ? port : NULL;
 }
 
-static uint32_t number(const struct nlattr *a)
+uint32_t net_link_number(const struct nlattr *a)
 {
 	return a && mnl_attr_get_payload_len(a) == 4 ? mnl_attr_get_u32(a) : 0;
 }
@@ -68,15 +70,15 @@ void net_link_read(const struct nlmsghdr *m, struct net_link *l)
 		l->name = mnl_attr_get_str(l->attr[IFLA_IFNAME]);
 	if (l->attr[IFLA_LINKINFO])
 		read_info(l->attr[IFLA_LINKINFO], l);
-	l->parent = number(l->attr[IFLA_LINK]);
-	l->master = number(l->attr[IFLA_MASTER]);
+	l->parent = net_link_number(l->attr[IFLA_LINK]);
+	l->master = net_link_number(l->attr[IFLA_MASTER]);
 	l->away = l->attr[IFLA_LINK_NETNSID] != NULL;
-	l->where = number(l->attr[IFLA_LINK_NETNSID]);
+	l->where = net_link_number(l->attr[IFLA_LINK_NETNSID]);
 	/* A tunnel that sends from another namespace tells its own number for want of a parent. */
 	if (l->away && l->parent == (uint32_t)l->ifi->ifi_index && !stands(l))
 		l->parent = 0;
 	if (!l->parent && l->data && STREQ(l->kind, "vxlan")) /* which tells it in its own way */
-		l->parent = number(nl_nested(l->data, IFLA_VXLAN_LINK));
+		l->parent = net_link_number(nl_nested(l->data, IFLA_VXLAN_LINK));
 }
 
 bool net_link_next(struct net_walk *w, struct net_link *ret)
@@ -166,26 +168,53 @@ uint32_t ckpt_netstate_number(Ckpt__NetState *const *states, size_t count, uint3
 
 #define FLAGS (IFF_UP | IFF_NOARP | IFF_PROMISC | IFF_ALLMULTI | IFF_MULTICAST)
 
+/* What a new link has. */
+static const struct {
+	uint16_t type;
+	uint32_t usual;
+} sizes[] = {
+	{ IFLA_GSO_MAX_SIZE, 65536 },
+	{ IFLA_GRO_MAX_SIZE, 65536 },
+	{ 63 /* IFLA_GSO_IPV4_MAX_SIZE, Linux 6.3 */, 65536 },
+	{ NET_GRO_IPV4_MAX_SIZE, 65536 },
+	{ IFLA_GSO_MAX_SEGS, 65535 },
+};
+
+static bool is_set(const struct net_link *l, size_t i)
+{
+	return l->attr[sizes[i].type] && net_link_number(l->attr[sizes[i].type]) != sizes[i].usual;
+}
+
 /* Those that have been set; or a driver has them, or whatever is below the link, which here may allow less (EINVAL). */
 static void say_sizes(struct nl *n, const struct net_link *l)
 {
 	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
 	struct nlmsghdr *q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "size");
-	static const uint16_t sizes[] = { IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, 63 /* IFLA_GSO_IPV4_MAX_SIZE, Linux 6.3 */ };
 
 	for (size_t i = 0; q && i < ARRAY_SIZE(sizes); i++)
-		if (number(l->attr[sizes[i]]) != 65536)
-			net_link_copy(q, l->attr[sizes[i]], 4);
-	if (q && number(l->attr[IFLA_GSO_MAX_SEGS]) != 65535)
-		net_link_copy(q, l->attr[IFLA_GSO_MAX_SEGS], 4);
+		if (is_set(l, i))
+			net_link_copy(q, l->attr[sizes[i].type], 4);
 	nl_end(n, q);
 	nl_ignore(n, EINVAL);
 }
 
 static bool has_sizes(const struct net_link *l)
 {
-	return number(l->attr[IFLA_GSO_MAX_SIZE]) != 65536 || number(l->attr[IFLA_GRO_MAX_SIZE]) != 65536 ||
-	       number(l->attr[63]) != 65536 || number(l->attr[IFLA_GSO_MAX_SEGS]) != 65535;
+	bool any = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++)
+		any |= is_set(l, i);
+	return any;
+}
+
+/* Where all hear, but for what somebody has set (of tunnels it is where they lead). */
+static bool has_broadcast(const struct net_link *l)
+{
+	static const uint8_t all[6] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+	const struct nlattr *a = l->attr[IFLA_BROADCAST];
+
+	return l->ifi->ifi_type == ARPHRD_ETHER && a && mnl_attr_get_payload_len(a) == sizeof(all) &&
+	       memcmp(mnl_attr_get_payload(a), all, sizeof(all)) != 0;
 }
 
 /* One by one: what it has already is not made again. */
@@ -217,7 +246,7 @@ static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 	struct nlmsghdr *q;
 
 	/* Promiscuous by its own flag, not by those who listen. */
-	if (number(l->attr[IFLA_PROMISCUITY]) && !(l->ifi->ifi_flags & IFF_PROMISC))
+	if (net_link_number(l->attr[IFLA_PROMISCUITY]) && !(l->ifi->ifi_flags & IFF_PROMISC))
 		ifi.ifi_flags &= ~(unsigned)IFF_PROMISC;
 	q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up");
 	if (q) {
@@ -225,6 +254,8 @@ static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 		net_link_copy(q, l->attr[IFLA_TXQLEN], 4);
 		net_link_copy(q, l->attr[IFLA_IFALIAS], 256);
 		net_link_copy(q, l->attr[IFLA_GROUP], 4);
+		if (has_broadcast(l))
+			net_link_copy(q, l->attr[IFLA_BROADCAST], 6);
 		if (l->master)
 			net_link_copy(q, l->attr[IFLA_MASTER], 4);
 	}
@@ -279,7 +310,11 @@ static int for_each_link(struct nl *route, const struct net_walk *all,
 
 int net_links_up(struct nl *route, const struct net_walk *all, struct err *e)
 {
-	int r = for_each_link(route, all, set_up, e);
+	int r = net_tokens_restore(route, all, e);
 
+	if (r == 0)
+		r = for_each_link(route, all, set_up, e);
+	if (r == 0)
+		r = net_bonds_restore(route, all, e);
 	return r < 0 ? r : for_each_link(route, all, bind_vlan, e);
 }

@@ -2,6 +2,7 @@
 
 /* Links that a network namespace has not got, made again. */
 #include "checkpoint/netlinks.h"
+#include "checkpoint/netrare.h"
 
 #include "base/macro.h"
 #include "checkpoint/tun.h"
@@ -42,15 +43,18 @@ static void put_own(struct nlmsghdr *q, const struct net_link *l, const char *na
 		net_link_copy(q, l->attr[IFLA_ADDRESS], 6);
 	net_link_copy(q, l->attr[IFLA_TXQLEN], 4);
 	/* A pair that was told a number of queues uses them all, and one that was not, one of many. */
-	if (!STREQ(l->kind, "veth")) {
+	if (!STREQ(l->kind, "veth") || l->queued) {
 		net_link_copy(q, l->attr[IFLA_NUM_TX_QUEUES], 4);
 		net_link_copy(q, l->attr[IFLA_NUM_RX_QUEUES], 4);
 	}
 }
 
-/* What a bridge only tells: roots, timers, what it has learned; and a macvlan: numbers (refused since Linux 5.11). */
+/* What a bridge only tells: roots, timers, what it has learned; a macvlan: numbers (refused since Linux 5.11); and a bond:
+ * ports that it has not yet (net_bonds_restore()). */
 static bool is_told(const struct net_link *l, uint16_t type)
 {
+	if (STREQ(l->kind, "bond"))
+		return type == IFLA_BOND_ACTIVE_SLAVE || type == IFLA_BOND_PRIMARY || type == IFLA_BOND_AD_INFO;
 	if (STREQ(l->kind, "macvlan"))
 		return type == IFLA_MACVLAN_MACADDR_COUNT || type == IFLA_MACVLAN_BC_QUEUE_LEN_USED;
 	return STREQ(l->kind, "bridge") &&
@@ -159,6 +163,22 @@ static int make_tun(struct nl *n, const struct net_link *l, struct err *e)
 	return nl_talk(n, l->name, NULL, NULL, e);
 }
 
+/* A kernel may tell of them what it then refuses to be told (of a bond, what is of other modes): when they are there they
+ * are told what is not so already. */
+static bool is_settled(const struct net_link *l)
+{
+	return STREQ(l->kind, "bridge") || STREQ(l->kind, "bond");
+}
+
+/* Which all else of a bond depends on. */
+static void put_mode(struct nlmsghdr *q, const struct net_link *l)
+{
+	struct nlattr *data = mnl_attr_nest_start(q, IFLA_INFO_DATA);
+
+	net_link_copy(q, nl_nested(l->data, IFLA_BOND_MODE), 1);
+	mnl_attr_nest_end(q, data);
+}
+
 /* `spare`: where it does not belong here, or NULL. `other`: the other end of a pair, and likewise. */
 static int make(struct nl *n, const struct net_link *l, const struct spare *spare, const struct net_link *other,
 		const struct spare *others, struct err *e)
@@ -177,7 +197,9 @@ static int make(struct nl *n, const struct net_link *l, const struct spare *spar
 		mnl_attr_put_strz(q, IFLA_INFO_KIND, l->kind);
 		if (other)
 			put_veth(q, other, others);
-		else if (l->data && !STREQ(l->kind, "bridge"))
+		else if (l->data && STREQ(l->kind, "bond"))
+			put_mode(q, l);
+		else if (l->data && !is_settled(l))
 			put_data(q, l, NULL);
 		mnl_attr_nest_end(q, info);
 	}
@@ -214,8 +236,7 @@ static int settle(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
 	return 0;
 }
 
-/* A kernel may tell of a bridge what it then refuses to be told: only what is not so already is said. */
-static int settle_bridge(struct nl *n, const struct net_link *l, struct err *e)
+static int settle_fresh(struct nl *n, const struct net_link *l, struct err *e)
 {
 	cleanup_nl struct nl other = NL_INIT;
 	struct settling s = { &other, l };
@@ -298,10 +319,13 @@ static int make_pair(struct making *k, struct nl *n, const struct net_link *l, s
 	struct net_link other;
 	struct spare spare;
 	uint32_t where = l->away ? l->where : k->all.ns;
+	struct net_walk there = k->all;
 	int r;
 
 	if (!net_link_find(&k->all, where, l->parent, &other) || !STREQ(other.kind, "veth"))
 		return no_other_end(l, e);
+	there.ns = where;
+	other.queued = net_has_channels(&there, l->parent);
 	if (where == k->all.ns)
 		return make(n, l, NULL, &other, NULL, e);
 	find_spare(&k->all, k->all.ns, &spare);
@@ -343,7 +367,7 @@ static int make_here(struct making *k, struct nl *n, const struct net_link *l, s
 		r = make_pair(k, n, l, e);
 	else
 		r = STREQ(l->kind, "tun") ? make_tun(n, l, e) : make(n, l, NULL, NULL, NULL, e);
-	return r == 0 && l->data && STREQ(l->kind, "bridge") ? settle_bridge(n, l, e) : r;
+	return r == 0 && l->data && is_settled(l) ? settle_fresh(n, l, e) : r;
 }
 
 /* All that can be made by now, in the namespace that the caller has entered. */
@@ -361,6 +385,7 @@ static int make_all(void *arg, struct err *e)
 			r = r < 0 ? r : 0;
 			continue;
 		}
+		l.queued = net_has_channels(&k->all, (uint32_t)l.ifi->ifi_index);
 		k->link = &l;
 		if (l.away && l.parent && l.where == k->all.ns)
 			r = no_other_end(&l, e);

@@ -22,73 +22,9 @@
 #define FAMILY_IPMR 128 /* RTNL_FAMILY_* */
 #define FAMILY_IP6MR 129
 
-/* Lists that have nothing but their heads, if that, where there is nothing. */
-static const struct {
-	const char *path;
-	unsigned heads; /* lines */
-	const char *nothing; /* or what they begin with then */
-	const char *what;
-} lists[NET_RARE_LISTS] = {
-	{ "thread-self/net/ip_tables_names", 0, NULL, "rules of the older iptables" },
-	{ "thread-self/net/ip6_tables_names", 0, NULL, "rules of the older iptables" },
-	{ "thread-self/net/arp_tables_names", 0, NULL, "rules of the older arptables" },
-	{ "thread-self/net/netfilter/nfnetlink_queue", 0, NULL, "a program that takes packets from a queue of netfilter's (NFQUEUE)" },
-	{ "thread-self/net/netfilter/nfnetlink_log", 0, NULL, "a program that hears a group of netfilter's log (NFLOG)" },
-	{ "thread-self/net/ip_mr_vif", 1, NULL, "multicast routing" },
-	{ "thread-self/net/ip6_mr_vif", 1, NULL, "multicast routing" },
-	{ "thread-self/net/ip_vs", 3, NULL, "services of IPVS" },
-	/* Programs that have told of no interfaces yet (MRT_INIT). */
-	{ "sys/net/ipv4/conf/all/mc_forwarding", 0, "0\n", "a program that routes multicast" },
-	{ "sys/net/ipv6/conf/all/mc_forwarding", 0, "0\n", "a program that routes multicast" },
-};
-
 static int refuse(const char *what, struct err *e)
 {
 	return err_set(e, ERR_UNSUPPORTED, "the VPS's network has %s, which cannot be saved yet", what);
-}
-
-static bool has_more(const char *text, unsigned heads)
-{
-	while (heads--) {
-		text = strchr(text, '\n');
-		if (!text++)
-			return false;
-	}
-	return *text != '\0';
-}
-
-static int open_list(int proc, size_t i)
-{
-	return openat(proc, lists[i].path, O_RDONLY | O_CLOEXEC);
-}
-
-void net_rare_lists_open(int fd[NET_RARE_LISTS])
-{
-	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	for (size_t i = 0; i < NET_RARE_LISTS; i++)
-		fd[i] = open_list(proc, i);
-}
-
-/* One that was not there before may be by now. */
-int net_rare_refuse(const int fd[NET_RARE_LISTS], struct err *e)
-{
-	cleanup_close int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-
-	if (proc < 0)
-		return err_sys(e, "open %s", "/proc");
-	for (size_t i = 0; i < NET_RARE_LISTS; i++) {
-		char text[4096];
-		cleanup_close int now = fd[i] < 0 ? open_list(proc, i) : -EBADF;
-		ssize_t n = pread(fd[i] < 0 ? now : fd[i], text, sizeof(text) - 1, 0);
-
-		text[n > 0 ? n : 0] = '\0';
-		if (lists[i].nothing && (n <= 0 || STREQ(text, lists[i].nothing)))
-			continue;
-		if (has_more(text, lists[i].heads))
-			return refuse(lists[i].what, e);
-	}
-	return 0;
 }
 
 /* That for all, which each namespace has. */
@@ -303,6 +239,8 @@ int net_rare_collect(const struct net_rare *r, struct err *e)
 			n = net_list(r->route, r->filter, plain[i].part, r->fn, r->arg, e);
 	if (n == 0 && net_rare_has_module("ip_set"))
 		n = net_sets_collect(r, e);
+	if (n == 0 && net_rare_has(r->links, CKPT_NET_TRACKED))
+		n = net_list(r->route, r->filter, CKPT_NET_EXPECTED, r->fn, r->arg, e);
 	if (n == 0)
 		n = net_xfrm_collect(r, e);
 	return n == 0 ? net_generic_collect(r, e) : n;
@@ -324,5 +262,23 @@ int net_rare_restore(struct nl *route, struct nl *filter, const struct net_walk 
 		r = net_sets_restore(filter, all, e);
 	if (r == 0)
 		r = net_xfrm_restore(all, e);
+	if (r == 0)
+		r = net_heard_restore(all, e);
 	return r == 0 ? net_generic_restore(all, e) : r;
+}
+
+/* Once those are there that they belong to. Some may be gone by now, or are of a helper that this kernel has not. */
+int net_expected_restore(struct nl *filter, const struct net_walk *all, struct err *e)
+{
+	struct net_walk w = *all;
+	const struct nlmsghdr *m;
+	int r = 0;
+
+	w.part = CKPT_NET_EXPECTED;
+	while (r == 0 && (m = net_next(&w))) {
+		net_rare_say_one(filter, CKPT_NET_EXPECTED, m, NLM_F_CREATE, ENOENT);
+		nl_ignore(filter, EOPNOTSUPP);
+		r = nl_talk_if_much(filter, "netfilter", e);
+	}
+	return r < 0 ? r : nl_talk(filter, "netfilter", NULL, NULL, e);
 }

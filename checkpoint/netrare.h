@@ -17,17 +17,25 @@
 struct net_rare {
 	struct nl *route, *filter, *xfrm, *generic;
 	bool has_bridges, has_tunnels; /* links that have tables of link-layer addresses */
+	bool has_pairs;
+	const struct net_walk *links; /* of the namespace, which were collected before */
 	net_each_fn fn;
 	void *arg;
 };
 int net_rare_collect(const struct net_rare *r, struct err *e);
 /*
- * The caller is in the namespace. ERR_UNSUPPORTED: lists below /proc tell of something that is not saved. `fd`: those
- * that were opened before, or all -EBADF.
+ * What lists below /proc tell, to `fn`; ERR_UNSUPPORTED: of something that is not saved. The caller is in the namespace,
+ * whose links and addresses are in `all`. `fd`: those that were opened before, or all -EBADF. (netlists.c)
  */
-#define NET_RARE_LISTS 10
+#define NET_RARE_LISTS 13
+struct net_lists {
+	const struct net_walk *all;
+	net_each_fn fn;
+	void *arg;
+};
 void net_rare_lists_open(int fd[NET_RARE_LISTS]);
-int net_rare_refuse(const int fd[NET_RARE_LISTS], struct err *e);
+int net_rare_lists(const int fd[NET_RARE_LISTS], const struct net_lists *l, struct err *e);
+int net_heard_restore(const struct net_walk *all, struct err *e);
 /* Of a family of routing that is not saved: multicast's, MPLS'. ERR_UNSUPPORTED for those, and for others' messages. */
 bool net_rare_is_foreign(enum ckpt_net_part p, const struct nlmsghdr *m);
 int net_rare_refuse_message(enum ckpt_net_part p, const struct nlmsghdr *m, struct err *e);
@@ -38,6 +46,7 @@ void net_rare_settle(enum ckpt_net_part p, const struct nlmsghdr *m, struct nlms
 
 /* In the namespace, whose links, addresses and nexthops are there; rules of nftables are not. */
 int net_rare_restore(struct nl *route, struct nl *filter, const struct net_walk *all, struct err *e);
+int net_expected_restore(struct nl *filter, const struct net_walk *all, struct err *e);
 /* Makes those of a part be there that the image has, and no others that net_rare_is_removable(). (netstate_restore.c) */
 int net_sync(struct nl *n, enum ckpt_net_part p, const struct net_walk *all, struct err *e);
 bool net_rare_is_removable(enum ckpt_net_part p, const struct nlmsghdr *m);
@@ -61,6 +70,15 @@ int net_xfrm_restore(const struct net_walk *all, struct err *e);
 /* netgeneric.c */
 int net_generic_collect(const struct net_rare *r, struct err *e);
 int net_generic_restore(const struct net_walk *all, struct err *e);
+
+/* netethtool.c: `family` is the one of ethtool(8). Reads what does not change, once, while there is time. */
+int net_ethtool_prepare(struct nl *generic, uint16_t family, struct err *e);
+int net_ethtool_collect(const struct net_rare *r, uint16_t family, struct err *e);
+int net_ethtool_restore(struct nl *generic, uint16_t family, const struct net_walk *all, struct err *e);
+/* How many queues it has in use was set. */
+bool net_has_channels(const struct net_walk *all, uint32_t index);
+/* The same beforehand, of all families. */
+int net_generic_prepare(struct nl *generic, struct err *e);
 
 /* Whether the kernel has this module now. Who asks for what it has not has modprobe(8) run, and waits for that: a
  * tenant that has something of its kind has had it loaded. */

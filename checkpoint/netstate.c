@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What a network namespace has, listed. */
+#include "checkpoint/netlinks.h"
 #include "checkpoint/netrare.h"
 
 #include "base/macro.h"
@@ -25,6 +26,7 @@
 #define BIT(n) ((uint64_t)1 << (n))
 #define NFT(msg) (NFNL_SUBSYS_NFTABLES << 8 | (msg))
 #define CT(msg) (NFNL_SUBSYS_CTNETLINK << 8 | (msg))
+#define EXPECTED(msg) (NFNL_SUBSYS_CTNETLINK_EXP << 8 | (msg))
 #define TIMEOUT(msg) (NFNL_SUBSYS_CTNETLINK_TIMEOUT << 8 | (msg))
 #define ACCOUNT(msg) (NFNL_SUBSYS_ACCT << 8 | (msg))
 #define IPSET(msg) (NFNL_SUBSYS_IPSET << 8 | (msg))
@@ -98,6 +100,15 @@ const struct net_part net_parts[CKPT_NET_PART_COUNT] = {
 	/* The family's number is looked up by its name. */
 	[CKPT_NET_PATHS] = { "limit of multipath TCP", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0, 0 },
 	[CKPT_NET_ENDPOINT] = { "endpoint of multipath TCP", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0, 0 },
+	[CKPT_NET_FEATURES] = { "feature of a link", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0, 0 },
+	[CKPT_NET_CHANNELS] = { "queue of a link", NETLINK_GENERIC, 0, NLMSG_MIN_TYPE, 0, GENL_HDRLEN, 0, 0 },
+	/* Said otherwise: with NDA_LLADDR. */
+	[CKPT_NET_HEARD] = { "link-layer group", NETLINK_ROUTE, 0, RTM_NEWNEIGH, 0, sizeof(struct ndmsg), 0, 0 },
+	[CKPT_NET_EXPECTED] = { "expected connection", NETLINK_NETFILTER, EXPECTED(IPCTNL_MSG_EXP_GET),
+				EXPECTED(IPCTNL_MSG_EXP_NEW), 0, sizeof(struct nfgenmsg), BIT(CTA_EXPECT_ID), 0 },
+	/* The other namespace's number in the image is in place of an fd. */
+	[CKPT_NET_NUMBER] = { "number of a network namespace", NETLINK_ROUTE, RTM_GETNSID, RTM_NEWNSID, 0,
+			      sizeof(struct rtgenmsg), 0, 0 },
 };
 
 static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
@@ -113,6 +124,23 @@ static bool is_lock(enum ckpt_net_part p, const struct nlmsghdr *m)
 	return false;
 }
 
+/* One that is never asked for (NUD_NOARP): the kernel has such, too, of groups, and where links have no addresses. */
+static bool is_set_neighbour(const struct nlmsghdr *m)
+{
+	const struct ndmsg *nd = mnl_nlmsg_get_payload(m);
+	const struct nlattr *mac = nl_attr(m, sizeof(*nd), NDA_LLADDR), *to = nl_attr(m, sizeof(*nd), NDA_DST);
+	static const uint8_t none[6];
+	const uint8_t *b;
+
+	if (!(nd->ndm_state & NUD_NOARP) || !mac || mnl_attr_get_payload_len(mac) != sizeof(none) || !to)
+		return false;
+	b = mnl_attr_get_payload(to);
+	if (mnl_attr_get_payload_len(to) == 4 ? (b[0] & 0xf0) == 0xe0 : b[0] == 0xff)
+		return false;
+	b = mnl_attr_get_payload(mac);
+	return !(b[0] & 1) && memcmp(b, none, sizeof(none)) != 0;
+}
+
 bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
 {
 	const struct rtmsg *rt = mnl_nlmsg_get_payload(m);
@@ -125,7 +153,7 @@ bool net_is_kept(enum ckpt_net_part p, const struct nlmsghdr *m)
 		       rt->rtm_protocol != RTPROT_RA && !(rt->rtm_flags & RTM_F_CLONED) &&
 		       (rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6);
 	if (p == CKPT_NET_NEIGHBOUR)
-		return (nd->ndm_state & NUD_PERMANENT || nd->ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED)) &&
+		return (nd->ndm_state & NUD_PERMANENT || nd->ndm_flags & (NTF_PROXY | NTF_EXT_LEARNED) || is_set_neighbour(m)) &&
 		       (nd->ndm_family == AF_INET || nd->ndm_family == AF_INET6);
 	if (p == CKPT_NET_RULE)
 		return rt->rtm_family == AF_INET || rt->rtm_family == AF_INET6;
@@ -208,7 +236,7 @@ int net_normal(enum ckpt_net_part p, const struct nlmsghdr *m, uint8_t ret[NET_M
 
 		if (p == CKPT_NET_CLASSIFIER && type == TCA_OPTIONS)
 			net_classifier_tidy(out, m, a);
-		else if (type < 64 && !(drop >> type & 1))
+		else if (type < 64 ? !(drop >> type & 1) : p == CKPT_NET_LINK && type == NET_GRO_IPV4_MAX_SIZE)
 			mnl_attr_put(out, a->nla_type, mnl_attr_get_payload_len(a), mnl_attr_get_payload(a));
 	}
 	if (p == CKPT_NET_ROUTE)

@@ -53,6 +53,10 @@ enum ckpt_net_part {
 	CKPT_NET_PATHS, /* how many a connection of multipath TCP may have; its addresses */
 	CKPT_NET_ENDPOINT,
 	CKPT_NET_FEATURES, /* of links (ethtool(8), -K): what is wanted */
+	CKPT_NET_CHANNELS, /* of them (-L): how many queues are in use */
+	CKPT_NET_HEARD, /* link-layer groups that a link was told to hear */
+	CKPT_NET_EXPECTED, /* connections that belong to one that is tracked */
+	CKPT_NET_NUMBER, /* by which a namespace knows another, or itself */
 	CKPT_NET_PART_COUNT,
 };
 
@@ -111,6 +115,8 @@ bool ckpt_netsame_all(struct ckpt_netsame *s);
 struct ckpt_dump;
 int ckpt_netpeers_find(const struct ckpt_dump *d, struct ckpt_netways *ways, Ckpt__NetState *const *states,
 		       size_t count, const char *const *configured, size_t configured_count, struct err *e);
+/* How the namespace `ns` numbers the VPS's, itself among them: records more of d->tree. (netnumbers.c) */
+int ckpt_netnumbers_collect(struct ckpt_dump *d, struct ckpt_netways *ways, uint32_t ns, struct err *e);
 int ckpt_netpeers_check(const struct ckpt_tree *t, struct err *e);
 /*
  * A link of WireGuard's sends from the namespace where it was made, which the kernel does not tell of this kind. Finds

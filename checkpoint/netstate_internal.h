@@ -75,6 +75,8 @@ const struct nlmsghdr *net_next(struct net_walk *w);
 /* In the namespace `ns`, and back in `home`. */
 int net_within(const struct ckpt_netplaces *at, uint32_t ns, uint32_t home, int (*run)(void *arg, struct err *e),
 	       void *arg, struct err *e);
+/* How they number each other. (netnumbers.c) */
+int net_numbers_restore(const struct ckpt_netplaces *at, const struct net_walk *all, struct err *e);
 /* Makes links that the namespaces have not got (netlinks_make.c); then, the switches of one being set, brings all of
  * it as far up as they were. */
 int net_links_restore(const struct ckpt_netplaces *at, const struct net_walk *all, struct err *e);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* What a network namespace had, made again where it has it not from its configuration. */
+#include "checkpoint/netlinks.h"
 #include "checkpoint/netrare.h"
 
 #include "base/array.h"
@@ -339,7 +340,11 @@ static int fill(void *arg, struct err *e)
 		r = net_queues_restore(&route, &f->all, e);
 	if (r >= 0)
 		r = net_rare_restore(&route, &filter, &f->all, e);
-	return r >= 0 ? net_filter_restore(&filter, &f->all, e) : r;
+	if (r >= 0)
+		r = net_filter_restore(&filter, &f->all, e);
+	if (r >= 0)
+		r = net_expected_restore(&filter, &f->all, e);
+	return r >= 0 ? net_states_restore(&route, &f->all, e) : r;
 }
 
 static bool has_any(Ckpt__NetState *const *states, size_t count, uint32_t ns)
@@ -365,6 +370,8 @@ int ckpt_netstate_restore(Ckpt__NetState *const *states, size_t count, const str
 	r = nl_open(&route, NETLINK_ROUTE, -1, e);
 	if (r == 0)
 		r = net_list(&route, NULL, CKPT_NET_LINK, net_items_add, &configured, e);
+	if (r == 0)
+		r = net_numbers_restore(at, &all, e);
 	if (r == 0)
 		r = net_links_restore(at, &all, e);
 	/* Nexthops want links with carriers: those at their other ends are up before. */

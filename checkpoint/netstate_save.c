@@ -23,7 +23,7 @@ struct saving {
 	uint32_t ns, id_base, id_count;
 	struct err *e;
 	size_t bytes; /* in the last one */
-	bool has_bridges, has_tunnels;
+	bool has_bridges, has_tunnels, has_pairs;
 };
 
 static int put(struct saving *s, enum ckpt_net_part p, const void *data, size_t len)
@@ -64,6 +64,7 @@ static void note_kind(struct saving *s, const struct nlmsghdr *m)
 	net_link_read(m, &l);
 	s->has_bridges |= STREQ(l.kind, "bridge");
 	s->has_tunnels |= STREQ(l.kind, "vxlan");
+	s->has_pairs |= STREQ(l.kind, "veth");
 }
 
 static int save_message(enum ckpt_net_part p, const struct nlmsghdr *m, void *arg)
@@ -145,6 +146,8 @@ struct ckpt_netways *ckpt_netways_open(int netns_fd, bool files, struct err *e)
 	if (r == -EPROTONOSUPPORT && w->xfrm.fd < 0 && w->generic.fd >= 0)
 		r = 0; /* this kernel has no IPsec */
 	if (r == 0 && files)
+		r = net_generic_prepare(&w->generic, e);
+	if (r == 0 && files)
 		r = ckpt_visit(CKPT_SPACE_NET, netns_fd, open_switches, w, e);
 	if (r == 0)
 		return w;
@@ -180,15 +183,21 @@ struct switching {
 static int save_switches(void *arg, struct err *e)
 {
 	struct switching *s = arg;
+	const struct saving *to = s->saving;
+	const struct net_walk all = { .states = *to->states, .count = *to->count, .ns = to->ns };
+	const struct net_lists lists = { &all, save_message, s->saving };
 	int r = net_switches(s->known, save_switch, s->saving, e);
 
-	return r == 0 ? net_rare_refuse(s->list, e) : r;
+	return r == 0 ? net_rare_lists(s->list, &lists, e) : r;
 }
 
 static int save_rare(struct ckpt_netways *w, struct saving *s, struct err *e)
 {
+	const struct net_walk links = { .states = *s->states, .count = *s->count, .ns = s->ns };
 	const struct net_rare r = {
-		&w->route, &w->filter, &w->xfrm, &w->generic, s->has_bridges, s->has_tunnels, save_message, s,
+		.route = &w->route, .filter = &w->filter, .xfrm = &w->xfrm, .generic = &w->generic,
+		.has_bridges = s->has_bridges, .has_tunnels = s->has_tunnels, .has_pairs = s->has_pairs,
+		.links = &links, .fn = save_message, .arg = s,
 	};
 
 	return net_rare_collect(&r, e);

@@ -233,6 +233,8 @@ static int refuse(struct ckpt_dump *d, const struct seen *s, struct err *e)
 	r = ckpt_netstate_refuse(s->states, s->count, list, count, e);
 	if (r == 0)
 		r = ckpt_netpeers_find(d, s->view.ways, s->states, s->count, list, count, e);
+	if (r == 0)
+		r = ckpt_netnumbers_collect(d, s->view.ways, s->view.ns, e);
 	return r == 0 ? ckpt_wireguards_find(d, s->states, s->count, e) : r;
 }
 

@@ -12,14 +12,16 @@ for pid in $(cat "/proc/$VPS_INIT/task/$VPS_INIT/children"); do
 	esac
 done
 kept=/proc/$VPS_INIT/root/run/kept
+here=$(dirname "$0")
 
 in_container() { nsenter --net="/proc/$container/ns/net" "$@"; }
 in_rootless() { nsenter --net="/proc/$rootless/ns/net" "$@"; }
 in_kept() { nsenter --net="$kept" "$@"; }
 
-# Numbers of namespaces, and of the other end of the VPS's own interface, are the host's; counters and times move on.
+# The number of the other end of the VPS's own interface is the host's; counters and times move on.
 show() {
-	"$@" ip -d link | sed -E 's/(eth0)@if[0-9]+/\1/; s/link-netnsid [0-9]+//; s/qlen [0-9]+//; s/promiscuity [0-9]+//; s/ (hello|tcn|topology_change|gc|hold|message_age|forward_delay)_timer +[0-9.]+//g'
+	"$@" python3 "$here/nsids.py" show "/proc/$VPS_INIT/ns/net" "/proc/$container/ns/net" "/proc/$rootless/ns/net" "$kept"
+	"$@" ip -d link | sed -E 's/(eth0)@if[0-9]+/\1/; s/qlen [0-9]+//; s/promiscuity [0-9]+//; s/ (hello|tcn|topology_change|gc|hold|message_age|forward_delay)_timer +[0-9.]+//g'
 	"$@" ip -d addr | grep -E 'inet|valid_lft' | sed 's/ nodad//'
 	for t in main local; do
 		"$@" ip -4 route show table $t | sort
@@ -119,6 +121,14 @@ lead() {
 	fi
 }
 
+# Numbers that were given by hand, beside those that came with links.
+name() {
+	in_container python3 "$here/nsids.py" set 77 "$kept"
+	in_rootless python3 "$here/nsids.py" set 5 "/proc/$rootless/ns/net"
+	in_kept python3 "$here/nsids.py" set 3 "/proc/$VPS_INIT/ns/net"
+	python3 "$here/nsids.py" set 4711 "/proc/$VPS_INIT/ns/net"
+}
+
 await_connection() {
 	n=0
 	until in_container grep -q ':1B58 .* 01 ' /proc/net/tcp; do
@@ -130,6 +140,7 @@ await_connection() {
 
 case $1 in
 set)
+	name
 	# Those without carrier come up and down by themselves.
 	join_container
 	join_rootless

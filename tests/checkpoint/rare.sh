@@ -15,7 +15,7 @@ show() {
 	bridge vni show 2>/dev/null || true
 	bridge -d mdb show | grep permanent | sort
 	ip addrlabel list | sort
-	ip neigh show | grep extern_learn | sed 's, [A-Z]*$,,'
+	ip neigh show | grep extern_learn | sed 's, [A-Z]* *$,,'
 	for l in br0 left right vx0; do
 		ip -d link show "$l" | grep -o -e 'group [a-z0-9]*' -e 'alias .*' -e 'altname .*' -e 'gso_max_size [0-9]*' \
 			-e PROMISC -e ALLMULTI -e 'numtxqueues [0-9]*' || true

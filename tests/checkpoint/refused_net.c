@@ -4,6 +4,7 @@
 #include "tests/checkpoint/guest.h"
 
 #include <arpa/inet.h>
+#include <linux/in6.h>
 #include <linux/mroute.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_log.h>
@@ -12,10 +13,11 @@
 #include <linux/xfrm.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-enum { QUEUED = 1, LOGGED, ROUTER, POLICY };
+enum { QUEUED = 1, LOGGED, ROUTER, POLICY, LABELLED, ANYCAST };
 
 /* A program that takes packets, or copies of them, from group 5: what it has asked for the kernel does not tell. */
 static int bind_group(uint16_t type, uint16_t attribute)
@@ -41,9 +43,38 @@ static int bind_group(uint16_t type, uint16_t attribute)
 	       answer.e.error == 0;
 }
 
+/* A label for what goes to the loopback address, which the kernel keeps for its socket. */
+static int lease_label(void)
+{
+	struct in6_flowlabel_req label = { .flr_dst.s6_addr = { [15] = 1 }, .flr_label = htonl(0x12345),
+					   .flr_action = IPV6_FL_A_GET, .flr_share = IPV6_FL_S_EXCL, .flr_flags = IPV6_FL_F_CREATE };
+
+	return setsockopt(socket(AF_INET6, SOCK_DGRAM, 0), IPPROTO_IPV6, IPV6_FLOWLABEL_MGR, &label, sizeof(label)) == 0;
+}
+
+/* One in the subnet of an address that it has: not the one of the subnet's routers, which the kernel would join. */
+static int join_anycast(void)
+{
+	struct {
+		struct in6_addr addr;
+		uint32_t prefixlen;
+		int ifindex;
+	} own = { { .s6_addr = { 0xfd, 0x99, [15] = 1 } }, 64, 1 };
+	struct ipv6_mreq joined = { { .s6_addr = { 0xfd, 0x99, [15] = 0x42 } }, 1 };
+	int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+
+	return ioctl(fd, SIOCSIFADDR, &own) == 0 &&
+	       setsockopt(fd, IPPROTO_IPV6, IPV6_JOIN_ANYCAST, &joined, sizeof(joined)) == 0;
+}
+
 static int hold(void)
 {
 	int on = 1, fd;
+
+	if (WHAT == LABELLED)
+		return lease_label();
+	if (WHAT == ANYCAST)
+		return join_anycast();
 
 	if (WHAT == QUEUED)
 		return bind_group(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG, NFQA_CFG_CMD);
