@@ -36,6 +36,7 @@ enum {
 	OWN = 512,    /* of connections the kernel changes it, or the way to the peer does: no two need have the same */
 	ROUTED = 1024, /* which one a new connection has the way to the peer decides */
 	HEARD = 2048, /* of connections it is set anew by each segment that comes */
+	HANDED = 4096, /* of a unix listener: whoever it accepts has it as it is when the client connects */
 };
 
 static const struct row {
@@ -178,10 +179,10 @@ static const struct row {
 	{ SOL_SOCKET, SO_OOBINLINE, 0 },
 	{ SOL_SOCKET, SO_LINGER, 0 },
 	{ SOL_SOCKET, SO_NO_CHECK, 0 },
-	{ SOL_SOCKET, SO_PASSCRED, LAST }, /* who has it is given a name when it connects or sends */
-	{ SOL_SOCKET, SO_PASSSEC, LAST },
-	{ SOL_SOCKET, SO_PASSPIDFD_, LAST },
-	{ SOL_SOCKET, SO_PASSRIGHTS_, LAST },
+	{ SOL_SOCKET, SO_PASSCRED, LAST | HANDED }, /* who has it is given a name when it connects or sends */
+	{ SOL_SOCKET, SO_PASSSEC, LAST | HANDED },
+	{ SOL_SOCKET, SO_PASSPIDFD_, LAST | HANDED },
+	{ SOL_SOCKET, SO_PASSRIGHTS_, LAST | HANDED },
 	{ SOL_SOCKET, SO_INQ_, 0 },
 	{ SOL_SOCKET, SO_RCVLOWAT, 0 },
 	{ SOL_SOCKET, SO_RCVTIMEO, 0 },
@@ -507,6 +508,16 @@ int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct 
 	const Ckpt__SocketOption *o = saved(s, level, name);
 
 	return r && o && set(fd, s, r, o, e) < 0 ? -EIO : 0;
+}
+
+int ckpt_sockopts_hand_on(int fd, const Ckpt__Socket *s, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(rows); i++)
+		if (rows[i].flags & HANDED)
+			r = ckpt_sockopt_set(fd, s, rows[i].level, rows[i].name, e);
+	return r;
 }
 
 bool ckpt_sockopts_are_good(Ckpt__SocketOption *const *list, size_t count)
