@@ -129,9 +129,10 @@ static int count_untold(struct ckpt_dump *d, const struct ckpt_uring_waits *w, u
 			const struct ckpt_uring_wait **ret_who, struct err *e)
 {
 	uint64_t at, refs;
+	bool tells = w->ring_count && ckpt_kernel_has(d->kernel, "io_ev_fd", "refs");
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < w->ring_count; i++) {
+	for (size_t i = 0; r == 0 && tells && i < w->ring_count; i++) {
 		r = ckpt_kernel_member(d->kernel, w->rings[i].at, "io_ring_ctx", "io_ev_fd", 8, &at, e);
 		if (r < 0 || !at)
 			continue;
