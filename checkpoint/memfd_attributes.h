@@ -6,8 +6,8 @@
 
 /*
  * Extended attributes of a memfd (xattr(7)): user.* (tmpfs has those since Linux 6.6), access lists and file
- * capabilities, by the VPS's own root, so that ids in them are as inside. What only the host can give it (trusted.*) is none
- * of the VPS's.
+ * capabilities, by the VPS's own root, so that ids in them are as inside. What only the host can give it
+ * (trusted.*) is none of the VPS's.
  */
 struct restore;
 

@@ -151,7 +151,7 @@ static int ring(struct restore *r, struct restoring *p, struct list *l, Ckpt__Po
 {
 	static const struct timespec while_ = { 0, TAKE_NS };
 	struct timespec now;
-	struct itimerspec v = { .it_interval = { (time_t)(t->interval_ns / 1000000000), (long)(t->interval_ns % 1000000000) } };
+	struct itimerspec v = { { (time_t)(t->interval_ns / 1000000000), (long)(t->interval_ns % 1000000000) }, { 0, 0 } };
 	uint64_t at, count, signals = 1ull << (t->signal - 1);
 	size_t who = 0;
 	int n;

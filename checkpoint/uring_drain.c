@@ -123,8 +123,8 @@ static int count_left(const struct ckpt_uring_left *l, const struct ckpt_uring_w
 	return 0;
 }
 
-/* Rings that have yet to tell their eventfd: of what somebody has completed who was writing to another one (they might wait for
- * each other), the kernel does so after an RCU grace period. */
+/* Rings that have yet to tell their eventfd: of what somebody has completed who was writing to another one (they might
+ * wait for each other), the kernel does so after an RCU grace period. */
 static int count_untold(struct ckpt_dump *d, const struct ckpt_uring_waits *w, uint64_t *ret,
 			const struct ckpt_uring_wait **ret_who, struct err *e)
 {

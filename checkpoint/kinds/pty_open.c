@@ -218,8 +218,8 @@ static int type(int master, int slave, const Ckpt__Pty *pty, struct ckpt_pty_mod
 	return r;
 }
 
-/* `pty` is of an open file of the terminal, or of the master when there is none. What was typed comes first: while nothing waits
- * at its master it shows when that has come. */
+/* `pty` is of an open file of the terminal, or of the master when there is none. What was typed comes first: while
+ * nothing waits at its master it shows when that has come. */
 static int fill(int master, const Ckpt__Pty *pty, const ProtobufCBinaryData *said, bool outside, struct err *e)
 {
 	struct ckpt_pty_modes m, bare;

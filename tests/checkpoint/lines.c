@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * What is on its way in terminals: lines of which the last is not complete, with an end of file, with bytes that were
- * quoted, with what begins the next one; what was said by who is stopped by a key, both ways at once; terminals that are
- * echoed, of more than their reader's buffer holds.
+ * What is on its way in terminals: lines of which the last is not complete, with an end of file, with bytes that
+ * were quoted, with what begins the next one; what was said by who is stopped by a key, both ways at once;
+ * terminals that are echoed, of more than their reader's buffer holds.
  */
 #include "tests/checkpoint/guest.h"
 

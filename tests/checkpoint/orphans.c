@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Zombies that process 1 has by adoption: of parents that have ended too, in groups and sessions of their own, of other
- * users, ended by signals; below a subreaper; of threads of a process whose first has ended. And daemons that are begun by
- * two forks all the while, as services begin, which live on: memory is sent in rounds meanwhile.
+ * Zombies that process 1 has by adoption: of parents that have ended too, in groups and sessions of their own, of
+ * other users, ended by signals; below a subreaper; of threads of a process whose first has ended. And daemons that
+ * are begun by two forks all the while, as services begin, which live on: memory is sent in rounds meanwhile.
  */
 #include "tests/checkpoint/guest.h"
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * Unix sockets that take no open files (SO_PASSRIGHTS, Linux 6.16): who sends them some is told so, also by who waits to be
- * accepted and in datagrams, while others take them; and those that were on their way before are as they are without a pause.
- * And who waits to be accepted is asked for his credentials (SO_PASSCRED) as the listener's.
+ * Unix sockets that take no open files (SO_PASSRIGHTS, Linux 6.16): who sends them some is told so, also by who
+ * waits to be accepted and in datagrams, while others take them; and those that were on their way before are as
+ * they are without a pause. And who waits to be accepted is asked for his credentials (SO_PASSCRED) as the
+ * listener's.
  */
 #include "tests/checkpoint/guest.h"
 

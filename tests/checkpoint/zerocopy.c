@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /*
- * MSG_ZEROCOPY: connections that have heard of all that they have sent so are saved, with whatever else takes option memory, and
- * go on sending. With WAITS (refused_zerocopy) one has not.
+ * MSG_ZEROCOPY: connections that have heard of all that they have sent so are saved, with whatever else takes
+ * option memory, and go on sending. With WAITS (refused_zerocopy) one has not.
  */
 #include "tests/checkpoint/guest.h"
 
