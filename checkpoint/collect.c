@@ -295,7 +295,9 @@ static int step_end(struct visit *v, struct err *e)
 	k->process->stop_seen = k->process->stop_seen && v->p->stop_signal;
 	ckpt_batch_close(&v->b);
 	r = ckpt_zombies_collect(d, k, e);
-	return r == 0 ? ckpt_pending_collect(d, k, k->pid, true, 0, e) : r;
+	if (r == 0)
+		r = ckpt_pending_collect(d, k, k->pid, true, 0, e);
+	return r == 0 ? ckpt_timers_rung(d, k, e) : r;
 }
 
 static int (*const steps[])(struct visit *v, struct err *e) = { step_begin, step_ask, step_answers, step_end };

@@ -170,6 +170,7 @@ static uint32_t find_kind(const struct ckpt_fd *f)
 static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, struct err *e)
 {
 	cleanup_free char *info = NULL;
+	uint64_t hint = 0;
 	off_t pos;
 	int r, flags = fcntl(f->own, F_GETFL);
 
@@ -193,6 +194,8 @@ static int fill_file(struct ckpt_dump *d, struct ckpt_fd *f, Ckpt__File *out, st
 	pos = S_ISREG(f->st.st_mode) || S_ISDIR(f->st.st_mode) ? lseek(f->own, 0, SEEK_CUR) : 0;
 	out->pos = pos > 0 ? (uint64_t)pos : 0;
 	out->flags = f->flags & ~(unsigned)O_CLOEXEC;
+	if (S_ISREG(f->st.st_mode) && fcntl(f->own, F_GET_RW_HINT, &hint) == 0)
+		out->hint = hint <= RWH_WRITE_LIFE_EXTREME ? (uint32_t)hint : 0;
 	out->path = ckpt_strdup(&d->tree.arena, f->link);
 	if (!out->path)
 		return err_code(e, -ENOMEM, "collect files");

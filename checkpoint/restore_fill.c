@@ -10,6 +10,7 @@
 #include "checkpoint/fdless.h"
 #include "checkpoint/hugetlb.h"
 #include "checkpoint/image.pb-c.h"
+#include "checkpoint/memfd_attributes.h"
 #include "checkpoint/ipc.h"
 #include "checkpoint/restore_internal.h"
 
@@ -333,6 +334,8 @@ int restore_contents(struct restore *r, struct ckpt_record *rec, int more, struc
 		else
 			n = err_set(e, ERR_FAIL, "the image is damaged: a record behind the pages");
 	}
+	if (n == 0 && more == 0)
+		n = restore_memfd_attributes(r, e);
 	closed = close_shmems(r, n < 0 || more < 0 ? &ignored : e);
 	return n < 0 ? n : more < 0 ? more : closed;
 }

@@ -47,6 +47,19 @@ static bool says(const Ckpt__Setting *s, const char *text)
 	return s && s->value.len >= len && memcmp(s->value.data, text, len) == 0;
 }
 
+static int set_owners(int dir, const Ckpt__Group *g, const char *prefix, struct err *e)
+{
+	for (size_t i = 0; i < g->n_files; i++) {
+		const Ckpt__GroupFile *f = g->files[i];
+
+		if (strncmp(f->name, prefix, strlen(prefix)) == 0 &&
+		    (fchownat(dir, f->name, f->uid, f->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+		     fchmodat(dir, f->name, f->mode & 07777, 0) < 0))
+			return err_sys(e, "give %s of the control group %s its owner", f->name, g->path);
+	}
+	return 0;
+}
+
 static int make_one(int root, const Ckpt__Group *g, struct err *e)
 {
 	cleanup_close int dir = -EBADF;
@@ -64,6 +77,9 @@ static int make_one(int root, const Ckpt__Group *g, struct err *e)
 		if (fsetxattr(dir, x->name, x->value.data, x->value.len, 0) < 0)
 			return err_sys(e, "set %s of the control group %s", x->name, g->path);
 	}
+	/* Those that are there already, which files are opened by (opener.h). */
+	if (set_owners(dir, g, "cgroup.", e) < 0)
+		return -EPERM;
 	/* The only type that is asked for; the others follow from it. */
 	if (says(find(g, "cgroup.type"), "threaded") &&
 	    fd_write_file_at(dir, "cgroup.type", "threaded") < 0)
@@ -293,19 +309,6 @@ static int set_one(int dir, const Ckpt__Group *g, const Ckpt__Setting *s, struct
 	return n < 0 ? err_code(e, n, "set %s of the control group %s", s->name, g->path) : 0;
 }
 
-static int set_owners(int dir, const Ckpt__Group *g, struct err *e)
-{
-	for (size_t i = 0; i < g->n_files; i++) {
-		const Ckpt__GroupFile *f = g->files[i];
-
-		if (fchownat(dir, f->name, f->uid, f->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
-		    fchmodat(dir, f->name, f->mode & 07777, 0) < 0)
-			return err_sys(e, "give %s of the control group %s its owner", f->name,
-				       g->path);
-	}
-	return 0;
-}
-
 static int set(void *arg, struct err *e)
 {
 	const struct work *w = arg;
@@ -319,7 +322,7 @@ static int set(void *arg, struct err *e)
 		for (size_t k = 0; n == 0 && k < g->n_settings; k++)
 			n = set_one(dir, g, g->settings[k], e);
 		if (n == 0)
-			n = set_owners(dir, g, e);
+			n = set_owners(dir, g, "", e);
 	}
 	return n;
 }

@@ -69,6 +69,8 @@ static int open_file(const struct restore *r, struct ckpt_opening *o, uint32_t i
 		return 0;
 	if (fcntl(at, F_SETFL, (int)(f->flags & settable)) < 0)
 		return err_sys(e, "set the flags of %s", f->path);
+	if (f->hint) /* which may be lost where it is a file of nobody's here */
+		fcntl(at, F_SET_RW_HINT, &(uint64_t){ f->hint });
 	if (!k->complete && f->pos && lseek(at, (off_t)f->pos, SEEK_SET) < 0 && errno != ESPIPE)
 		return err_sys(e, "seek in %s", f->path);
 	return 0;

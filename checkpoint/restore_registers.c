@@ -49,6 +49,8 @@ static int send_pending(struct restore *r, struct restoring *p, struct list *l, 
 			if (s->info[k].len != sizeof(si))
 				return err_set(e, ERR_FAIL, "the image is damaged: a pending signal");
 			memcpy(&si, s->info[k].data, sizeof(si));
+			if (restore_timer_rings(p, s->tid, &si))
+				continue;
 			if (!list_fits(l, 1, sizeof(si)))
 				n = list_run(l, &p->batch, &p->threads[who], e);
 			if (s->tid)
@@ -85,6 +87,8 @@ int restore_signals(struct restore *r, struct restoring *p, struct list *l, stru
 {
 	int n = block_signals(p, e);
 
+	if (n == 0)
+		n = restore_timers_make(r, p, l, e);
 	if (n == 0)
 		n = send_pending(r, p, l, e);
 	if (n == 0)

@@ -216,6 +216,8 @@ static int collect_one(const struct ckpt_sock *k, struct err *e)
 	if (k->s->family == AF_PACKET)
 		return ckpt_packet_collect(k, e);
 	r = lock(k->d, k->file->space, e);
+	if (r == 0)
+		r = ckpt_zerocopy_check(k, e);
 	if (r < 0)
 		return r;
 	r = ckpt_socket_is_tcp(k->s) ? ckpt_tcp_collect(k, e) : ckpt_inet_collect(k, e);

@@ -67,6 +67,8 @@ int ckpt_tcp_make(int fd, const Ckpt__File *f, uint32_t id, struct err *e);
 int ckpt_waiting_collect(const struct ckpt_sock *k, uint32_t count, struct err *e);
 bool ckpt_waiting_is_good(const Ckpt__Socket *s);
 int ckpt_inet_collect(const struct ckpt_sock *k, struct err *e);
+/* -EAGAIN, as above, when the kernel has to tell it of memory that it has sent. (zerocopy.c) */
+int ckpt_zerocopy_check(const struct ckpt_sock *k, struct err *e);
 /* What it does no more, as Socket.shutdown has it; *ret is left alone when the kernel tells of nothing. The kernel is asked once
  * for all of a namespace: d->shuts, which is freed with the stop that it is of. (inet_shut.c) */
 int ckpt_inet_shut(const struct ckpt_sock *k, uint32_t *ret, struct err *e);

@@ -42,6 +42,8 @@ int ckpt_sockopts_set_again(int fd, const Ckpt__Socket *s, enum ckpt_sockopt_pha
 
 /* Only one of them; no error when it was not saved. */
 int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct err *e);
+/* Those of a unix listener that whoever it accepts has as they are when the client connects (Linux 6.16). */
+int ckpt_sockopts_hand_on(int fd, const Ckpt__Socket *s, struct err *e);
 /* Its saved value as a number, 0 when it was not saved. */
 int ckpt_sockopt_number(const Ckpt__Socket *s, int level, int name);
 /* One that getsockopt(2) does not tell. -ENOMEM. */

@@ -28,6 +28,7 @@ enum {
 	SOCKOPT_OWN = 512,      /* of connections the kernel or the way to the peer changes it: no two need have the same */
 	SOCKOPT_ROUTED = 1024,  /* which one a new connection has the way to the peer decides */
 	SOCKOPT_HEARD = 2048,   /* of connections it is set anew by each segment that comes */
+	SOCKOPT_HANDED = 4096,  /* of a unix listener: whoever it accepts has it as it is when the client connects */
 };
 
 struct sockopt_row {

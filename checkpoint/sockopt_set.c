@@ -143,3 +143,13 @@ int ckpt_sockopt_set(int fd, const Ckpt__Socket *s, int level, int name, struct 
 
 	return r && o && set(fd, s, r, o, e) < 0 ? -EIO : 0;
 }
+
+int ckpt_sockopts_hand_on(int fd, const Ckpt__Socket *s, struct err *e)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sockopt_row_count; i++)
+		if (sockopt_rows[i].flags & SOCKOPT_HANDED)
+			r = ckpt_sockopt_set(fd, s, sockopt_rows[i].level, sockopt_rows[i].name, e);
+	return r;
+}

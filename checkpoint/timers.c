@@ -109,17 +109,18 @@ int ckpt_timers_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_ba
 	const Ckpt__ProcessMore *m = k->process->more;
 	uint64_t room = b->scratch + CKPT_BATCH_LIST;
 	struct ckpt_call calls[256];
-	struct itimerspec now[256];
+	struct itimerspec now[ARRAY_SIZE(calls) / 2];
 	int r = list_timers(d, k, e);
 
 	for (size_t at = 0, n; r == 0 && at < m->n_timers; at += n) {
-		n = m->n_timers - at < ARRAY_SIZE(calls) ? m->n_timers - at : ARRAY_SIZE(calls);
-		for (size_t i = 0; i < n; i++)
-			calls[i] = (struct ckpt_call){ SYS_timer_gettime,
-						       { m->timers[at + i]->id,
-							 room + i * sizeof(now[0]) },
-						       0 };
-		r = ckpt_batch_run(b, th, calls, n, e);
+		n = m->n_timers - at < ARRAY_SIZE(now) ? m->n_timers - at : ARRAY_SIZE(now);
+		for (size_t i = 0; i < n; i++) {
+			uint64_t id = m->timers[at + i]->id;
+
+			calls[2 * i] = (struct ckpt_call){ SYS_timer_gettime, { id, room + i * sizeof(now[0]) }, 0 };
+			calls[2 * i + 1] = (struct ckpt_call){ SYS_timer_getoverrun, { id }, 0 };
+		}
+		r = ckpt_batch_run(b, th, calls, 2 * n, e);
 		if (r == 0 && ckpt_mem_read(b->pid, room, now, n * sizeof(now[0])) < 0)
 			r = err_code(e, -EFAULT, "read from process %d", (int)b->pid);
 		for (size_t i = 0; r == 0 && i < n; i++) {
@@ -129,6 +130,7 @@ int ckpt_timers_collect(struct ckpt_dump *d, struct ckpt_task *k, struct ckpt_ba
 				     (uint64_t)now[i].it_value.tv_nsec;
 			t->interval_ns = (uint64_t)now[i].it_interval.tv_sec * 1000000000 +
 					 (uint64_t)now[i].it_interval.tv_nsec;
+			t->overrun = calls[2 * i + 1].ret > 0 ? (uint32_t)calls[2 * i + 1].ret : 0;
 		}
 	}
 	return r;
@@ -161,7 +163,9 @@ int ckpt_timers_check(const struct ckpt_task *k, struct err *e)
 	bool ok = m->n_timers <= TIMERS_MAX;
 
 	for (size_t i = 0; ok && i < m->n_timers; i++)
-		ok = m->timers[i]->signal <= 64 && m->timers[i]->id <= INT32_MAX &&
+		ok = m->timers[i]->signal <= 64 && m->timers[i]->id <= INT32_MAX && m->timers[i]->pending <= 1 &&
+		     m->timers[i]->overrun <= INT32_MAX && m->timers[i]->left_ns <= INT64_MAX &&
+		     m->timers[i]->interval_ns <= INT64_MAX &&
 		     (i == 0 || m->timers[i]->id > m->timers[i - 1]->id);
 	return ok ? 0 :
 		    err_set(e, ERR_FAIL, "the image is damaged: timers of process %u",
@@ -193,7 +197,7 @@ static void start(struct list *l, const Ckpt__PosixTimer *t)
 		{ (time_t)(t->left_ns / 1000000000), (long)(t->left_ns % 1000000000) },
 	};
 
-	if (t->left_ns)
+	if (t->left_ns && t->pending != CKPT_TIMER_RINGS)
 		list_call(l, "start a timer", SYS_timer_settime, t->id, 0,
 			  list_put(l, &v, sizeof(v)), 0, 0, 0);
 }
@@ -247,18 +251,15 @@ static uint32_t own_number(const struct restoring *p, uint32_t tid)
 	return 0;
 }
 
-int restore_timers(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+/* Numbers are asked for, or come in order. */
+static int make_timers(struct restore *r, struct restoring *p, struct list *l, struct err *e)
 {
 	const Ckpt__ProcessMore *m = p->task->process->more;
 	uint32_t next = 0, got;
-	int n = 0;
+	int n;
 	bool asked;
 
 	list_init(l, r);
-	set_itimers(p->task->process, l);
-	n = run(p, l, e);
-	if (n < 0 || (!m->n_timers && !m->timer_ids))
-		return n;
 	list_call(l, NULL, SYS_prctl, RESTORE_IDS, 1, 0, 0, 0, 0);
 	n = ckpt_batch_run(&p->batch, &p->threads[0], l->calls, 1, e);
 	asked = n == 0 && l->calls[0].ret == 0;
@@ -271,10 +272,9 @@ int restore_timers(struct restore *r, struct restoring *p, struct list *l, struc
 		own.tid = own_number(p, t->tid);
 		if (!asked)
 			n = count_up(p, l, &next, t, e);
-		if (n == 0 && !list_fits(l, 2, 256))
+		if (n == 0 && !list_fits(l, 1, 256))
 			n = run(p, l, e);
 		at = create(l, &own, t->id);
-		start(l, t);
 		if (i + 1 < m->n_timers)
 			continue;
 		/* They come in order: the last has its number when all have. */
@@ -285,5 +285,28 @@ int restore_timers(struct restore *r, struct restoring *p, struct list *l, struc
 	}
 	if (n == 0 && asked)
 		list_call(l, NULL, SYS_prctl, RESTORE_IDS, m->timer_ids ? 1 : 0, 0, 0, 0, 0);
+	return n == 0 ? run(p, l, e) : n;
+}
+
+int restore_timers_make(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__ProcessMore *m = p->task->process->more;
+	int n = m->n_timers || m->timer_ids ? make_timers(r, p, l, e) : 0;
+
+	return n == 0 && m->n_timers ? restore_timers_ring(r, p, l, e) : n;
+}
+
+int restore_timers(struct restore *r, struct restoring *p, struct list *l, struct err *e)
+{
+	const Ckpt__ProcessMore *m = p->task->process->more;
+	int n = 0;
+
+	list_init(l, r);
+	set_itimers(p->task->process, l);
+	for (size_t i = 0; n == 0 && i < m->n_timers; i++) {
+		if (!list_fits(l, 1, 256))
+			n = run(p, l, e);
+		start(l, m->timers[i]);
+	}
 	return n == 0 ? run(p, l, e) : n;
 }

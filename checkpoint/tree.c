@@ -11,6 +11,8 @@
 #include "checkpoint/keys.h"
 #include "checkpoint/ldt.h"
 #include "checkpoint/leaders.h"
+#include "checkpoint/memfd_attributes.h"
+#include "checkpoint/opener.h"
 #include "checkpoint/kinds.h"
 #include "checkpoint/policies.h"
 #include "checkpoint/queues.h"
@@ -29,6 +31,7 @@
 #include "checkpoint/sockets.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/user.h>
 #include <unistd.h>
@@ -198,6 +201,8 @@ static int add_to_list(struct ckpt_tree *t, const struct ckpt_record *rec, void 
 		return err_code(e, r, "read the image");
 	if (rec->type == CKPT_REC_SHMEM && !ckpt_huge_shmem_fits(m))
 		return bad(e, "shared memory of huge pages", rec->id);
+	if (rec->type == CKPT_REC_SHMEM && ckpt_memfd_attributes_check(m, rec->id, e) < 0)
+		return -EIO;
 	return rec->type == CKPT_REC_GHOST ? ckpt_ghost_check(t, *count - 1, e) : 0;
 }
 
@@ -364,11 +369,12 @@ static int check_file(const struct ckpt_tree *t, const Ckpt__File *f, uint64_t i
 {
 	if (f->kind >= CKPT_FILE_KIND_COUNT || !ckpt_kinds[f->kind])
 		return err_set(e, ERR_UNSUPPORTED, "the image has a file of kind %u", f->kind);
-	if (!f->path[0] || strlen(f->path) >= 4096 || f->ghost > t->ghost_count)
+	if (!f->path[0] || strlen(f->path) >= 4096 || f->ghost > t->ghost_count || f->hint > RWH_WRITE_LIFE_EXTREME)
 		return bad(e, "file", id);
 	return ckpt_epoll_check(t, f, e) < 0 || ckpt_inotify_check(t, f, e) < 0 ||
 	       ckpt_locks_check(f, NULL, e) < 0 || ckpt_owner_check(f, e) < 0 ||
-	       ckpt_pty_check(t, f, e) < 0 || ckpt_uring_check(t, f, e) < 0 ? -EIO : 0;
+	       ckpt_pty_check(t, f, e) < 0 || ckpt_uring_check(t, f, e) < 0 ||
+	       ckpt_opener_check(f, e) < 0 ? -EIO : 0;
 }
 
 int ckpt_tree_read(struct ckpt_tree *t, struct ckpt_reader *r, struct ckpt_record *first,

@@ -271,9 +271,11 @@ static int listen_wide(struct ckpt_opening *o, size_t i, struct err *e)
 	const Ckpt__Socket *s = o->tree->files[i]->socket;
 	uint32_t waiting = s->state == TCP_LISTEN ? count_waiting(o, i) : 0;
 
-	return s->state == TCP_LISTEN ?
-		       listen_as(o, s->local->credentials, o->fds[i], (int)(s->backlog > waiting ? s->backlog : waiting), e) :
-		       0;
+	if (s->state != TCP_LISTEN)
+		return 0;
+	if (waiting && ckpt_sockopts_hand_on(o->fds[i], s, e) < 0)
+		return -EIO;
+	return listen_as(o, s->local->credentials, o->fds[i], (int)(s->backlog > waiting ? s->backlog : waiting), e);
 }
 
 static int listen_narrow(struct ckpt_opening *o, size_t i, struct err *e)

@@ -123,6 +123,29 @@ static int count_left(const struct ckpt_uring_left *l, const struct ckpt_uring_w
 	return 0;
 }
 
+/* Rings that have yet to tell their eventfd: of what somebody has completed who was writing to another one (they might
+ * wait for each other), the kernel does so after an RCU grace period. */
+static int count_untold(struct ckpt_dump *d, const struct ckpt_uring_waits *w, uint64_t *ret,
+			const struct ckpt_uring_wait **ret_who, struct err *e)
+{
+	uint64_t at, refs;
+	bool tells = w->ring_count && ckpt_kernel_has(d->kernel, "io_ev_fd", "refs");
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && tells && i < w->ring_count; i++) {
+		r = ckpt_kernel_member(d->kernel, w->rings[i].at, "io_ring_ctx", "io_ev_fd", 8, &at, e);
+		if (r < 0 || !at)
+			continue;
+		/* A flag says so, too, but 6.18 does not take that back. */
+		r = ckpt_kernel_member(d->kernel, at, "io_ev_fd", "refs", 4, &refs, e);
+		if (r == 0 && refs > 1) {
+			*ret += 1;
+			*ret_who = &w->list[w->tables[w->rings[i].of].owner];
+		}
+	}
+	return r;
+}
+
 int ckpt_uring_waits_count(struct ckpt_dump *d, const struct ckpt_uring_waits *w, uint64_t *ret,
 			   const struct ckpt_uring_wait **ret_who, struct ckpt_uring_left *ret_left, struct err *e)
 {
@@ -132,6 +155,7 @@ int ckpt_uring_waits_count(struct ckpt_dump *d, const struct ckpt_uring_waits *w
 
 	*ret = 0;
 	*ret_left = (struct ckpt_uring_left){ 0 };
+	r = count_untold(d, w, ret, ret_who, e);
 	for (size_t i = 0; r == 0 && !any && i < w->count; i++)
 		r = count_pending(d, w->list[i].tctx, &any, e);
 	if (r == 0 && any)

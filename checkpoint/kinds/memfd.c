@@ -2,6 +2,7 @@
 #include "base/macro.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/memfd_attributes.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -35,6 +36,8 @@ int ckpt_memfd_add(struct ckpt_dump *d, const char *path, const char *link, stru
 	if (id < 0)
 		return id;
 	s = ckpt_dump_shmem(d, id);
+	if (!s->memfd && ckpt_memfd_attributes(d, d->shmem_fd[id - 1], s, e) < 0)
+		return -EIO;
 	s->memfd = 1;
 	s->mode = st.st_mode & 07777;
 	s->uid = st.st_uid - d->uid_base;

@@ -50,11 +50,11 @@ static int drain(struct taking *t, int fd, const char *what, struct err *e)
 	return 0;
 }
 
-/* As if it were typed. An end of file in a line is read as a zero. */
-static int type_again(const struct taking *t, bool lines)
+/* As if it were typed. An end of file in a line is read as a zero; `end` is what ends one. */
+static int type_again(const struct taking *t, bool lines, uint8_t end)
 {
 	for (size_t i = 0; i < t->len; i++) {
-		char c = lines && t->data[i] == 0 ? 4 : (char)t->data[i];
+		char c = (char)(lines && t->data[i] == 0 ? end : t->data[i]);
 
 		if (ioctl(t->slave, TIOCSTI, &c) < 0)
 			return -errno;
@@ -87,15 +87,19 @@ static int take(struct ckpt_dump *d, int (*run)(void *arg, struct err *e), struc
 static int take_input(struct taking *t, struct err *e)
 {
 	bool lines = t->m->lflag & ICANON;
-	struct ckpt_pty_modes bare = ckpt_pty_transparent(t->m, false, true), again = ckpt_pty_transparent(t->m, lines, false);
+	struct ckpt_pty_modes bare = ckpt_pty_transparent(t->m, false, 0, true), again;
 	unsigned waiting = 0;
+	uint8_t end;
 	int r = 0, back;
 
 	if (ioctl(t->slave, CKPT_PTY_SET, &bare) < 0)
 		return err_sys(e, "set the modes of a terminal");
 	if (ioctl(t->slave, FIONREAD, &waiting) == 0 && waiting)
 		r = drain(t, t->slave, "a terminal", e);
-	back = ioctl(t->slave, CKPT_PTY_SET, &again) < 0 ? -errno : type_again(t, lines);
+	end = ckpt_pty_unused(t->data, t->len, 0);
+	end = end ? end : CKPT_PTY_END;
+	again = ckpt_pty_transparent(t->m, lines, end, false);
+	back = ioctl(t->slave, CKPT_PTY_SET, &again) < 0 ? -errno : type_again(t, lines, end);
 	if (ioctl(t->slave, CKPT_PTY_SET, t->m) < 0)
 		back = -errno;
 	return r == 0 && back < 0 ? err_code(e, back, "put back what was typed") : r;
@@ -249,7 +253,7 @@ static bool is_master(const struct ckpt_fd *f)
 
 static int put_back(const struct taking *t, int slave, struct err *e)
 {
-	struct ckpt_pty_modes bare = ckpt_pty_transparent(t->m, t->m->lflag & ICANON, false);
+	struct ckpt_pty_modes bare = ckpt_pty_transparent(t->m, t->m->lflag & ICANON, CKPT_PTY_END, false);
 	ssize_t n;
 
 	bare.lflag = t->m->lflag;

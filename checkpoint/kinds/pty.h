@@ -23,9 +23,12 @@ struct ckpt_pty_modes {
 #define CKPT_PTY_MAX 4096 /* pairs */
 #define CKPT_PTY_UNKNOWN UINT32_MAX /* the devpts of what /dev/tty has opened, until all files are there */
 
-/* Modes in which nothing is done to what goes through, nor does it go back; in lines when it is in lines. */
-struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
-					   bool in_reading);
+/* Modes in which nothing is done to what goes through, nor does it go back; in lines when it is in lines, of which
+ * `end` ends one and the file: a byte that is not typed as itself. */
+struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines, uint8_t end, bool in_reading);
+/* A byte that is not among these, nor `but`: any that ends no line. 0: there is none. */
+uint8_t ckpt_pty_unused(const uint8_t *data, size_t len, uint8_t but);
+#define CKPT_PTY_END 4 /* where there is none */
 
 /* The kinds' open(). (kinds/pty_open.c) */
 int ckpt_pty_open_master(struct ckpt_opening *o, const Ckpt__File *f, struct err *e);
@@ -48,6 +51,9 @@ unsigned ckpt_pty_start(int slave);
 /* The same, and it stays so. One that is full of what waits to be read looks as if stopped by a key. */
 unsigned ckpt_pty_stopped(int slave);
 void ckpt_pty_stop(int master, int slave, const struct ckpt_pty_modes *m, unsigned how);
+/* What was typed has been put where it is read, and with other modes from now on nothing happens to it any more.
+ * `bare`: its modes now; `key`: a byte that was not typed, or 0. */
+void ckpt_pty_settle(int master, int slave, const struct ckpt_pty_modes *bare, uint8_t key);
 
 /* A device number of a terminal, and which it is. */
 bool ckpt_pty_is_device(dev_t rdev);

@@ -21,9 +21,22 @@
 #define FLOOD_US 1000000
 #define LOOK_US 20000 /* at most, what is slept between two looks */
 #define PIECE 1024
+#define SETTLES_MAX 4000 /* what a terminal can hold for its reader, but a few bytes (N_TTY_BUF_SIZE) */
 
-struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines,
-					   bool in_reading)
+uint8_t ckpt_pty_unused(const uint8_t *data, size_t len, uint8_t but)
+{
+	bool used[256] = { [0] = true, ['\n'] = true, [0xff] = true };
+
+	used[but] = true;
+	for (size_t i = 0; i < len; i++)
+		used[data[i]] = true;
+	for (unsigned c = 1; c < sizeof(used); c++)
+		if (!used[c])
+			return (uint8_t)c;
+	return 0;
+}
+
+struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool lines, uint8_t end, bool in_reading)
 {
 	struct ckpt_pty_modes t = *m;
 
@@ -31,7 +44,7 @@ struct ckpt_pty_modes ckpt_pty_transparent(const struct ckpt_pty_modes *m, bool 
 	t.lflag = lines ? ICANON : 0;
 	memset(t.cc, 0, sizeof(t.cc));
 	if (lines)
-		t.cc[VEOF] = 4;
+		t.cc[VEOF] = end;
 	else
 		t.cc[VMIN] = !in_reading;
 	return t;
@@ -162,14 +175,14 @@ static int give_away(const struct ckpt_opening *o, const Ckpt__Pty *pty, struct 
  * worker of its own has put them where they are read, of which nobody is told. With `flood` what it then does not take
  * is let go: a client typed on while the terminal was emptied to be saved.
  */
-static int write_all(int fd, const ProtobufCBinaryData *data, bool lines, bool flood)
+static int write_all(int fd, const ProtobufCBinaryData *data, uint8_t end, bool flood)
 {
 	struct wait_limit limit = wait_limit(flood ? FLOOD_US : FILL_US);
 	size_t done = 0;
 
-	for (size_t i = 0; i < data->len; i++)
-		if (lines && data->data[i] == 0)
-			data->data[i] = 4;
+	for (size_t i = 0; end && i < data->len; i++)
+		if (data->data[i] == 0)
+			data->data[i] = end;
 	while (done < data->len) {
 		size_t left = data->len - done;
 		ssize_t n = write(fd, data->data + done, left < PIECE ? left : PIECE);
@@ -188,25 +201,43 @@ static int write_all(int fd, const ProtobufCBinaryData *data, bool lines, bool f
 	return 0;
 }
 
-/* `pty` is of an open file of the terminal, or of the master when there is none. */
+/* An end of file in a line was read as a zero. */
+static int type(int master, int slave, const Ckpt__Pty *pty, struct ckpt_pty_modes *bare, bool outside)
+{
+	bool lines = bare->lflag & ICANON;
+	uint8_t end = ckpt_pty_unused(pty->input.data, pty->input.len, 0), key;
+	int r;
+
+	key = end && pty->input.len < SETTLES_MAX ? ckpt_pty_unused(pty->input.data, pty->input.len, end) : 0;
+	bare->cc[VEOF] = !lines ? bare->cc[VEOF] : end ? end : CKPT_PTY_END;
+	if (ioctl(master, CKPT_PTY_SET, bare) < 0)
+		return -errno;
+	r = write_all(master, &pty->input, lines ? bare->cc[VEOF] : 0, outside);
+	if (r == 0)
+		ckpt_pty_settle(master, slave, bare, key);
+	return r;
+}
+
+/* `pty` is of an open file of the terminal, or of the master when there is none. What was typed comes first: while
+ * nothing waits at its master it shows when that has come. */
 static int fill(int master, const Ckpt__Pty *pty, const ProtobufCBinaryData *said, bool outside, struct err *e)
 {
 	struct ckpt_pty_modes m, bare;
-	bool lines;
-	int slave = -EBADF, r = 0;
+	cleanup_close int slave = -EBADF;
+	int r = 0;
 
 	memcpy(&m, pty->modes.data, sizeof(m));
-	lines = m.lflag & ICANON;
-	bare = ckpt_pty_transparent(&m, lines, false);
+	bare = ckpt_pty_transparent(&m, m.lflag & ICANON, CKPT_PTY_END, false);
 	if (ioctl(master, CKPT_PTY_SET, &bare) < 0)
 		return err_sys(e, "set the modes of terminal %u", pty->index);
-	if (said->len) {
+	if (said->len || pty->input.len) {
 		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-		r = slave < 0 ? -errno : write_all(slave, said, false, false);
-		fd_close(&slave);
+		r = slave < 0 ? -errno : 0;
 	}
-	if (r == 0)
-		r = write_all(master, &pty->input, lines, outside);
+	if (r == 0 && pty->input.len)
+		r = type(master, slave, pty, &bare, outside);
+	if (r == 0 && said->len)
+		r = write_all(slave, said, 0, false);
 	if (r == 0 &&
 	    (ioctl(master, CKPT_PTY_SET, &m) < 0 || ioctl(master, TIOCSWINSZ, pty->size.data) < 0))
 		r = -errno;

@@ -12,6 +12,7 @@
 #include <termios.h>
 #include <unistd.h>
 
+#define STILL_MS 20 /* for so long nothing more has come */
 #define TAKES_EFFECT_MS 1000 /* what is typed goes by way of a worker of the kernel's */
 
 static bool may_write(int slave)
@@ -57,4 +58,35 @@ void ckpt_pty_stop(int master, int slave, const struct ckpt_pty_modes *m, unsign
 		return;
 	}
 	ioctl(slave, TCXONC, TCOOFF);
+}
+
+/* Without a key: as many bytes of whole lines, or at all, as before. */
+static void await_still(int slave)
+{
+	int before = -1, now = 0;
+
+	for (int i = 0, still = 0; i < TAKES_EFFECT_MS && still < STILL_MS; i++) {
+		if (ioctl(slave, FIONREAD, &now) < 0)
+			return;
+		still = now == before ? still + 1 : 0;
+		before = now;
+		poll(NULL, 0, 1);
+	}
+}
+
+/* The worker that brings it brings a key, too, that stops the terminal. Modes without such a key let it go on. */
+void ckpt_pty_settle(int master, int slave, const struct ckpt_pty_modes *bare, uint8_t key)
+{
+	struct ckpt_pty_modes keyed = *bare;
+
+	if (!key || !may_write(slave)) {
+		await_still(slave);
+		return;
+	}
+	keyed.iflag |= IXON;
+	keyed.cc[VSTOP] = key;
+	if (ioctl(master, CKPT_PTY_SET, &keyed) == 0 && write(master, &key, 1) == 1)
+		for (int i = 0; i < TAKES_EFFECT_MS && may_write(slave); i++)
+			poll(NULL, 0, 1);
+	ioctl(master, CKPT_PTY_SET, bare);
 }

@@ -10,6 +10,7 @@
 #include "base/path.h"
 #include "checkpoint/image.pb-c.h"
 #include "checkpoint/internal.h"
+#include "checkpoint/opener.h"
 #include "checkpoint/spaces.h"
 #include "checkpoint/standin.h"
 
@@ -116,7 +117,7 @@ static int dump(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File *out, s
 		return refuse(e, f, "which cannot be saved while it is open for writing");
 	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == f->st.st_dev && st.st_ino == f->st.st_ino) {
 		out->value = has_trigger(f) ? CKPT_VIRTUAL_TRIGGERS : CKPT_VIRTUAL_PLAIN;
-		return 0;
+		return ckpt_opener_collect(d, f, out, e);
 	}
 	out->path = fstatfs(f->own, &s) == 0 && s.f_type == PROC_SUPER_MAGIC ? path_of_ended(d, f) : NULL;
 	if (!out->path)
@@ -194,14 +195,16 @@ static void open_late(struct ckpt_late *q, const Ckpt__File *f)
 static int late(struct ckpt_late *q, const Ckpt__File *f, struct err *e)
 {
 	const char *name = strrchr(f->path, '/');
-	int r = ckpt_late_room(q, 16, strlen(f->path) + sizeof(TRIGGER) + 64);
+	int r = ckpt_late_room(q, 16 + CKPT_OPENER_CALLS, strlen(f->path) + sizeof(TRIGGER) + CKPT_OPENER_BYTES + 64);
 
 	if (!name)
 		return err_set(e, ERR_FAIL, "the image is damaged: %s", f->path);
 	if (r < 0 || f->value == CKPT_VIRTUAL_ENDED)
 		return r;
 	ckpt_late_enter(q, f->space);
+	ckpt_opener_become(q, f);
 	open_late(q, f);
+	ckpt_opener_return(q, f);
 	ckpt_late_enter(q, 0);
 	if (f->value == CKPT_VIRTUAL_TRIGGERS && is_pressure(f->path))
 		ckpt_late_call(q, "set a trigger of pressure", SYS_write, ckpt_late_fd(q),

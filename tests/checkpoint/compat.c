@@ -8,7 +8,7 @@
 #include "compat.h"
 
 enum { FORK = 2, OPEN = 5, GETPID = 20, KILL = 37, PIPE = 42, BRK = 45, SETITIMER = 104, GETITIMER = 105, WAIT4 = 114, IPC = 117, CLONE = 120,
-       NANOSLEEP = 162, POLL = 168, SIGACTION = 174, SIGALTSTACK = 186, MMAP = 192, FCNTL64 = 221, GETTID = 224, FUTEX = 240,
+       NANOSLEEP = 162, POLL = 168, PRCTL = 172, SIGACTION = 174, SIGALTSTACK = 186, MMAP = 192, FCNTL64 = 221, GETTID = 224, FUTEX = 240,
        SET_THREAD_AREA = 243, EPOLL_CREATE = 254, EPOLL_WAIT = 256, TIMER_CREATE = 259, TIMER_SETTIME = 260, TIMER_GETTIME = 261, TGKILL = 270, SET_ROBUST_LIST = 311,
        GET_ROBUST_LIST = 312 };
 enum { EINTR = -4, USR1 = 10, USR2 = 12, SEMOP = 1, SEMGET = 2, SEMCTL = 3, SETVAL = 16, SI_TIMER = -2 };
@@ -275,15 +275,17 @@ static void see_begun(void)
 
 static int child(void)
 {
-	int pid = sys(FORK, 0, 0, 0, 0, 0);
+	int pid = sys(FORK, 0, 0, 0, 0, 0), at_end = 0;
 	char c;
 
 	if (pid)
 		return pid;
+	CHECK(sys(PRCTL, 1 /* PR_SET_PDEATHSIG */, USR2, 0, 0, 0) == 0);
 	/* Until it is told to by its parent's signal. */
 	while (!plain)
 		sys(POLL, 0, 0, 100, 0, 0);
-	c = own() == 99 && has_lock() ? 7 : 8;
+	CHECK(sys(PRCTL, 2 /* PR_GET_PDEATHSIG */, P(&at_end), 0, 0, 0) == 0);
+	c = own() == 99 && has_lock() && at_end == USR2 ? 7 : 8;
 	sys(EXIT, (uint32_t)c, 0, 0, 0, 0);
 	return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 
 /* Regular files: position, append mode, shared and separate open files, close-on-exec, directories, which are
- * read on where they were, devices; a name that ends as those of deleted files do. */
+ * read on where they were, devices; a name that ends as those of deleted files do; hints of how long what is written
+ * will live. */
 #include "tests/checkpoint/guest.h"
 
 #include <dirent.h>
@@ -46,10 +47,19 @@ static int make_many(const char *path, bool *of)
 	return dir;
 }
 
+static uint64_t hint(int fd)
+{
+	uint64_t h = 99;
+
+	CHECK(fcntl(fd, F_GET_RW_HINT, &h) == 0);
+	return h;
+}
+
 int main(void)
 {
 	int many[2] = { make_many("/root/many", seen[0]), make_many("/run/many", seen[1]) }, odd;
 	int rw = open("/root/file", O_RDWR | O_CREAT | O_TRUNC, 0640), dup_, second, app, dir, null, high;
+	int gone = open("/run/gone", O_RDWR | O_CREAT, 0600);
 	char text[64] = { 0 };
 	char *shared, *ro;
 	struct stat a, b;
@@ -70,7 +80,11 @@ int main(void)
 	ro = mmap(NULL, 4096, PROT_READ, MAP_SHARED, second, 4096);
 	shared[5000] = 'm';
 	odd = open("/root/odd (deleted)", O_RDWR | O_CREAT, 0600);
+	CHECK(fcntl(rw, F_SET_RW_HINT, &(uint64_t){ RWH_WRITE_LIFE_SHORT }) == 0);
+	CHECK(fcntl(gone, F_SET_RW_HINT, &(uint64_t){ RWH_WRITE_LIFE_EXTREME }) == 0 && unlink("/run/gone") == 0);
 	wait_for_restore();
+	CHECK(hint(rw) == RWH_WRITE_LIFE_SHORT && hint(second) == RWH_WRITE_LIFE_SHORT);
+	CHECK(hint(gone) == RWH_WRITE_LIFE_EXTREME && hint(app) == RWH_WRITE_LIFE_NOT_SET);
 	CHECK(write(odd, "x", 1) == 1 && stat("/root/odd (deleted)", &a) == 0 && a.st_size == 1);
 	for (int i = 0; i < 2; i++) {
 		read_some(many[i], seen[i], -1);

@@ -142,9 +142,28 @@ static void check_pressure(int fd)
 	CHECK(poll(&p, 1, 0) == 0);
 }
 
+/* By a user to whom a group is given: what may be moved by it is what he may move, whoever writes to it. */
+static int open_as_user(const char *file)
+{
+	gid_t group = 1001;
+	int fd;
+
+	CHECK(syscall(SYS_setgroups, 1, &group) == 0 && syscall(SYS_setresgid, -1, 1000, -1) == 0 &&
+	      syscall(SYS_setresuid, -1, 1000, -1) == 0);
+	fd = open(file, O_WRONLY);
+	CHECK(syscall(SYS_setresuid, -1, 0, -1) == 0 && syscall(SYS_setresgid, -1, 0, -1) == 0 &&
+	      syscall(SYS_setgroups, 0, NULL) == 0);
+	return fd;
+}
+
+static void check_user(int fd, const char *pid)
+{
+	CHECK(fd >= 0 && write(fd, pid, strlen(pid)) < 0 && errno == EACCES);
+}
+
 int main(void)
 {
-	int pid, two, own_tid, dir, events, list, max, pressure, watch = inotify_init1(IN_CLOEXEC);
+	int users, pid, two, own_tid, dir, events, list, max, pressure, watch = inotify_init1(IN_CLOEXEC);
 	char value[64] = { 0 }, text[256];
 	struct stat st;
 
@@ -160,6 +179,8 @@ int main(void)
 	CHECK(setxattr(TOP "/a.slice/b.service", "user.invocation_id", "abc", 3, 0) == 0);
 	CHECK(chown(TOP "/empty", 1000, 1001) == 0 &&
 	      chown(TOP "/empty/cgroup.procs", 1000, 1001) == 0);
+	users = open_as_user(TOP "/empty/cgroup.procs");
+	check_user(users, text);
 	put_text(TOP "/empty/cgroup.max.descendants", "7");
 	put_text(TOP "/a.slice/cgroup.max.depth", "9");
 	two = threaded(&own_tid);
@@ -170,6 +191,8 @@ int main(void)
 	max = watch_memory(watch);
 	pressure = watch_pressure();
 	wait_for_restore();
+	snprintf(text, sizeof(text), "%d", pid);
+	check_user(users, text);
 	CHECK(is_in(TOP "/init.scope/cgroup.procs", 1) &&
 	      !is_in(TOP "/init.scope/cgroup.procs", pid));
 	CHECK(is_in(TOP "/a.slice/b.service/cgroup.procs", pid));

@@ -2,13 +2,14 @@
 
 /*
  * memfds: sealed ones that are mapped for reading, and for writing from before; mapped privately; opened again
- * with other flags; modes, owners, names; those that cannot be executed or sealed.
+ * with other flags; modes, owners, names, extended attributes; those that cannot be executed or sealed.
  */
 #include "tests/checkpoint/guest.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 
 #define PAGE 4096
 #define NOEXEC 8     /* MFD_NOEXEC_SEAL (Linux 6.3) */
@@ -30,6 +31,44 @@ static int again(int fd, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
+/* A revision 2 of capabilities for a file (capabilities(7)), and an access list, as xattr(7) has them. */
+static const uint32_t rights[5] = { 0x02000001, 0x400, 0, 0, 0 };
+static const struct {
+	uint32_t version;
+	struct {
+		uint16_t tag, perm;
+		uint32_t id;
+	} entry[5];
+} list = { 2, { { 1, 6, ~0u }, { 2, 4, 1000 }, { 4, 4, ~0u }, { 0x10, 4, ~0u }, { 0x20, 0, ~0u } } };
+static bool has_user;
+
+static void set_attributes(int sealed, int plain)
+{
+	has_user = fsetxattr(sealed, "user.sealed", "so\0it is", 8, 0) == 0; /* Linux 6.6 */
+	CHECK(has_user || errno == EOPNOTSUPP);
+	if (has_user)
+		CHECK(fsetxattr(plain, "user.empty", "", 0, 0) == 0 && fsetxattr(plain, "user.a", "b", 1, 0) == 0);
+	CHECK(fsetxattr(plain, "trusted.x", "x", 1, 0) < 0);
+	CHECK(fsetxattr(sealed, "security.capability", rights, sizeof(rights), 0) == 0);
+	CHECK(fsetxattr(plain, "system.posix_acl_access", &list, sizeof(list), 0) == 0);
+}
+
+static bool has_attribute(int fd, const char *name, const void *value, ssize_t len)
+{
+	char now[64];
+
+	return fgetxattr(fd, name, now, sizeof(now)) == len && memcmp(now, value, (size_t)len) == 0;
+}
+
+static void check_attributes(int sealed, int plain, int none)
+{
+	CHECK(!has_user || has_attribute(sealed, "user.sealed", "so\0it is", 8));
+	CHECK(!has_user || (has_attribute(plain, "user.empty", "", 0) && has_attribute(plain, "user.a", "b", 1)));
+	CHECK(has_attribute(sealed, "security.capability", rights, sizeof(rights)));
+	CHECK(has_attribute(plain, "system.posix_acl_access", &list, sizeof(list)));
+	CHECK(flistxattr(none, NULL, 0) == 0);
+}
+
 int main(void)
 {
 	int sealed = make("sealed", MFD_ALLOW_SEALING), future = make("future", MFD_ALLOW_SEALING),
@@ -46,10 +85,12 @@ int main(void)
 	strcpy(own, "mine");
 	memset(own + PAGE, 0, 5);
 	CHECK(fchmod(plain, 0640) == 0 && fchown(plain, 7, 8) == 0);
+	set_attributes(sealed, plain);
 	reader = again(plain, O_RDONLY);
 	append = again(plain, O_WRONLY | O_APPEND);
 	lseek(reader, PAGE, SEEK_SET);
 	wait_for_restore();
+	check_attributes(sealed, plain, future);
 	CHECK(fcntl(sealed, F_GET_SEALS) == (F_SEAL_WRITE | F_SEAL_SHRINK) && memcmp(ro, "sealed", 6) == 0);
 	CHECK(mprotect(ro, PAGE, PROT_READ | PROT_WRITE) < 0 && write(sealed, "x", 1) < 0 && errno == EPERM);
 	CHECK(fcntl(future, F_GET_SEALS) == F_SEAL_FUTURE_WRITE && memcmp(rw, "future", 6) == 0);
