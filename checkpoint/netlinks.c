@@ -238,6 +238,17 @@ static void name_again(struct nl *n, const struct net_link *l)
 		}
 }
 
+/* While it is down, and a kernel may set flags before it looks at what else is said in a request (6.12). */
+static void enslave(struct nl *n, const struct net_link *l)
+{
+	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
+	struct nlmsghdr *q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up");
+
+	if (q)
+		net_link_copy(q, l->attr[IFLA_MASTER], 4);
+	nl_end(n, q);
+}
+
 static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 {
 	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index,
@@ -248,6 +259,8 @@ static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 	/* Promiscuous by its own flag, not by those who listen. */
 	if (net_link_number(l->attr[IFLA_PROMISCUITY]) && !(l->ifi->ifi_flags & IFF_PROMISC))
 		ifi.ifi_flags &= ~(unsigned)IFF_PROMISC;
+	if (l->bonded && l->master)
+		enslave(n, l);
 	q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up");
 	if (q) {
 		net_link_copy(q, l->attr[IFLA_MTU], 4);
@@ -256,7 +269,7 @@ static int set_up(struct nl *n, const struct net_link *l, struct err *e)
 		net_link_copy(q, l->attr[IFLA_GROUP], 4);
 		if (has_broadcast(l))
 			net_link_copy(q, l->attr[IFLA_BROADCAST], 6);
-		if (l->master)
+		if (l->master && !l->bonded)
 			net_link_copy(q, l->attr[IFLA_MASTER], 4);
 	}
 	nl_end(n, q);
