@@ -128,20 +128,30 @@ static uint32_t index_of(const struct nlmsghdr *m)
 	return header ? net_link_number(nl_nested(header, ETHTOOL_A_HEADER_DEV_INDEX)) : 0;
 }
 
-static bool find_link(const struct net_walk *links, uint32_t index, struct net_link *ret)
+/* From where the last was found: both go in the same order. */
+static bool find_link(struct net_walk *at, uint32_t index, struct net_link *ret)
 {
-	struct net_walk w = *links;
-	const struct nlmsghdr *m;
-
-	w.part = CKPT_NET_LINK;
-	w.i = w.k = 0;
-	while ((m = net_next(&w))) {
-		net_link_read(m, ret);
-		if ((uint32_t)ret->ifi->ifi_index == index)
-			return true;
+	for (int round = 0; round < 2; round++) {
+		while (net_link_next(at, ret))
+			if ((uint32_t)ret->ifi->ifi_index == index)
+				return true;
+		at->i = at->k = 0;
 	}
 	return false;
 }
+
+static struct net_walk from_first(const struct net_walk *links)
+{
+	struct net_walk w = *links;
+
+	w.i = w.k = 0;
+	return w;
+}
+
+struct hearing {
+	const struct net_rare *r;
+	struct net_walk links;
+};
 
 static void take_bits(const struct nlmsghdr *m, uint16_t type, uint32_t ret[WORDS])
 {
@@ -195,12 +205,13 @@ static bool is_usually_off(const struct net_link *l, size_t feature)
 
 static int hear_features(const struct nlmsghdr *m, void *arg)
 {
-	const struct net_rare *r = arg;
+	struct hearing *h = arg;
+	const struct net_rare *r = h->r;
 	uint32_t can[WORDS], wanted[WORDS], other[WORDS] = { 0 };
 	bool any = false;
 	struct net_link l;
 
-	if (!find_link(r->links, index_of(m), &l) || !l.ifi)
+	if (!find_link(&h->links, index_of(m), &l))
 		return 0;
 	take_bits(m, ETHTOOL_A_FEATURES_HW, can);
 	take_bits(m, ETHTOOL_A_FEATURES_WANTED, wanted);
@@ -214,7 +225,8 @@ static int hear_features(const struct nlmsghdr *m, void *arg)
 
 static int hear_channels(const struct nlmsghdr *m, void *arg)
 {
-	const struct net_rare *r = arg;
+	struct hearing *h = arg;
+	const struct net_rare *r = h->r;
 	uint32_t rx = net_link_number(nl_attr(m, GENL_HDRLEN, ETHTOOL_A_CHANNELS_RX_COUNT));
 	uint32_t tx = net_link_number(nl_attr(m, GENL_HDRLEN, ETHTOOL_A_CHANNELS_TX_COUNT));
 	union {
@@ -224,7 +236,7 @@ static int hear_channels(const struct nlmsghdr *m, void *arg)
 	struct nlmsghdr *q;
 	struct net_link l;
 
-	if (!find_link(r->links, index_of(m), &l) || !STREQ(l.kind, "veth") || (rx <= 1 && tx <= 1))
+	if (!find_link(&h->links, index_of(m), &l) || !STREQ(l.kind, "veth") || (rx <= 1 && tx <= 1))
 		return 0;
 	memset(&buf, 0, sizeof(buf));
 	q = mnl_nlmsg_put_header(&buf);
@@ -238,12 +250,13 @@ static int hear_channels(const struct nlmsghdr *m, void *arg)
 static int list(const struct net_rare *r, uint16_t family, uint8_t cmd, uint32_t how, nl_data_fn fn, struct err *e)
 {
 	struct nlmsghdr *q = begin(r->generic, family, cmd, NLM_F_DUMP, "list");
+	struct hearing h = { r, from_first(r->links) };
 
 	if (q)
 		put_header(q, 0, how);
 	nl_end(r->generic, q);
 	nl_ignore(r->generic, EOPNOTSUPP);
-	return nl_talk(r->generic, "what is set of links", fn, (void *)(uintptr_t)r, e);
+	return nl_talk(r->generic, "what is set of links", fn, &h, e);
 }
 
 int net_ethtool_collect(const struct net_rare *r, uint16_t family, struct err *e)
@@ -314,21 +327,22 @@ static void say_channels(struct nl *n, uint16_t family, const struct nlmsghdr *m
 
 int net_ethtool_restore(struct nl *generic, uint16_t family, const struct net_walk *all, struct err *e)
 {
-	struct net_walk w = *all;
+	struct net_walk w = *all, links = from_first(all);
 	const struct nlmsghdr *m;
 	struct net_link l;
 	int r = net_ethtool_prepare(generic, family, e);
 
 	w.part = CKPT_NET_CHANNELS;
 	while (r == 0 && (m = net_next(&w))) {
-		if (find_link(all, index_of(m), &l))
+		if (find_link(&links, index_of(m), &l))
 			say_channels(generic, family, m);
 		r = nl_talk_if_much(generic, "a link", e);
 	}
 	w = *all;
 	w.part = CKPT_NET_FEATURES;
 	while (r == 0 && (m = net_next(&w))) {
-		if (find_link(all, index_of(m), &l))
+		/* Of those that come with a module it may not be here. */
+		if (find_link(&links, index_of(m), &l) && (!net_link_is_given(&l) || net_link_is_there(index_of(m))))
 			say_features(generic, family, m);
 		r = nl_talk_if_much(generic, "a link", e);
 	}

@@ -7,6 +7,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/netfilter.h>
 #include <linux/netfilter/nf_conntrack_common.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -34,30 +36,43 @@ static bool take_u32(const struct nlattr *nest, uint16_t type, uint32_t *ret)
 	return true;
 }
 
-/* What is loaded is a packet's protocol. */
-static bool is_protocol(const struct nlattr *name, const struct nlattr *data, bool v6, uint32_t *reg)
+/* Where a packet's protocol is; of a frame that is the one of what is in it. */
+struct protocol {
+	uint32_t key, base, offset, len;
+};
+
+static struct protocol protocol_of(uint8_t family)
+{
+	if (family == NFPROTO_BRIDGE)
+		return (struct protocol){ NFT_META_PROTOCOL, NFT_PAYLOAD_LL_HEADER, offsetof(struct ethhdr, h_proto), 2 };
+	return (struct protocol){ NFT_META_L4PROTO, NFT_PAYLOAD_NETWORK_HEADER,
+				  family == NFPROTO_IPV6 ? offsetof(struct ip6_hdr, ip6_nxt) : offsetof(struct iphdr, protocol), 1 };
+}
+
+static bool is_loaded(const struct nlattr *name, const struct nlattr *data, const struct protocol *p, uint32_t *reg)
 {
 	uint32_t base, offset, len, key;
 
 	if (nl_attr_is(name, "meta"))
-		return take_u32(data, NFTA_META_DREG, reg) && take_u32(data, NFTA_META_KEY, &key) && key == NFT_META_L4PROTO;
+		return take_u32(data, NFTA_META_DREG, reg) && take_u32(data, NFTA_META_KEY, &key) && key == p->key;
 	return nl_attr_is(name, "payload") && take_u32(data, NFTA_PAYLOAD_DREG, reg) &&
 	       take_u32(data, NFTA_PAYLOAD_BASE, &base) && take_u32(data, NFTA_PAYLOAD_OFFSET, &offset) &&
-	       take_u32(data, NFTA_PAYLOAD_LEN, &len) && base == NFT_PAYLOAD_NETWORK_HEADER && len == 1 &&
-	       offset == (v6 ? offsetof(struct ip6_hdr, ip6_nxt) : offsetof(struct iphdr, protocol));
+	       take_u32(data, NFTA_PAYLOAD_LEN, &len) && base == p->base && len == p->len && offset == p->offset;
 }
 
 /* A comparison of that register with a number. */
-static bool is_compared(const struct nlattr *name, const struct nlattr *data, uint32_t reg, uint8_t *ret, uint32_t *flags)
+static bool is_compared(const struct nlattr *name, const struct nlattr *data, const struct protocol *p,
+			uint32_t reg, uint16_t *ret, uint32_t *flags)
 {
 	const struct nlattr *value = data ? nl_nested(data, NFTA_CMP_DATA) : NULL;
 	uint32_t from, op;
 
 	value = value ? nl_nested(value, NFTA_DATA_VALUE) : NULL;
-	if (!nl_attr_is(name, "cmp") || !value || mnl_attr_get_payload_len(value) != 1 || !take_u32(data, NFTA_CMP_SREG, &from) ||
+	if (!nl_attr_is(name, "cmp") || !value || mnl_attr_get_payload_len(value) != p->len || !take_u32(data, NFTA_CMP_SREG, &from) ||
 	    !take_u32(data, NFTA_CMP_OP, &op) || from != reg || (op != NFT_CMP_EQ && op != NFT_CMP_NEQ))
 		return false;
-	*ret = mnl_attr_get_u8(value);
+	/* The one of a frame as it stands there, as ebtables-nft says it. */
+	*ret = p->len == 1 ? mnl_attr_get_u8(value) : mnl_attr_get_u16(value);
 	*flags = op == NFT_CMP_NEQ ? NFT_RULE_COMPAT_F_INV : 0;
 	return true;
 }
@@ -68,10 +83,11 @@ static void put_compat(struct nlmsghdr *q, const struct nlmsghdr *m)
 {
 	const struct nfgenmsg *g = mnl_nlmsg_get_payload(m);
 	const struct nlattr *a, *list = nl_attr(m, sizeof(*g), NFTA_RULE_EXPRESSIONS);
+	const struct protocol p = protocol_of(g->nfgen_family);
 	bool loaded = false, has = false, compared = false;
 	uint32_t reg = 0, flags = 0;
 	struct nlattr *nest;
-	uint8_t protocol = 0;
+	uint16_t protocol = 0;
 
 	if (!list || nl_attr(m, sizeof(*g), NFTA_RULE_COMPAT))
 		return;
@@ -81,8 +97,8 @@ static void put_compat(struct nlmsghdr *q, const struct nlmsghdr *m)
 
 		has |= nl_attr_is(name, "match") || nl_attr_is(name, "target");
 		if (!compared && loaded)
-			compared = is_compared(name, data, reg, &protocol, &flags);
-		loaded = is_protocol(name, data, g->nfgen_family == AF_INET6, &reg);
+			compared = is_compared(name, data, &p, reg, &protocol, &flags);
+		loaded = is_loaded(name, data, &p, &reg);
 	}
 	if (!has || !compared)
 		return;

@@ -241,9 +241,13 @@ static void name_again(struct nl *n, const struct net_link *l)
 /* While it is down, and a kernel may set flags before it looks at what else is said in a request (6.12). */
 static void enslave(struct nl *n, const struct net_link *l)
 {
-	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index };
-	struct nlmsghdr *q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up");
+	struct ifinfomsg ifi = { .ifi_index = l->ifi->ifi_index, .ifi_change = IFF_UP };
+	struct nlmsghdr *q;
 
+	/* Those of the configuration are up already. */
+	nl_end(n, nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set down"));
+	ifi.ifi_change = 0;
+	q = nl_begin(n, RTM_NEWLINK, 0, &ifi, sizeof(ifi), "set up");
 	if (q)
 		net_link_copy(q, l->attr[IFLA_MASTER], 4);
 	nl_end(n, q);

@@ -191,7 +191,7 @@ static bool settles(const struct net_link *l)
 /* Its carrier is what it was told. */
 static bool obeys(const struct net_link *l)
 {
-	return STREQ(l->kind, "dummy") || STREQ(l->kind, "tun") || STREQ(l->kind, "macvlan");
+	return STREQ(l->kind, "dummy") || STREQ(l->kind, "tun");
 }
 
 static void say_byte(struct nl *n, const struct net_link *l, uint16_t type, const char *what)
@@ -250,7 +250,8 @@ static int set_state(struct nl *n, const struct net_link *l, struct err *e)
 		say_byte(n, l, IFLA_CARRIER, "take the carrier");
 		nl_ignore(n, EOPNOTSUPP);
 	}
-	if (byte(l->attr[IFLA_PROTO_DOWN]))
+	/* Macvlans of the configuration are held so while the VPS comes (netns_inside_mute()). */
+	if (byte(l->attr[IFLA_PROTO_DOWN]) && !STREQ(l->kind, "macvlan"))
 		say_proto_down(n, l);
 	return nl_talk_if_much(n, l->name, e);
 }

@@ -130,13 +130,12 @@ static int hear_groups(char *text, const struct net_lists *l)
 	return r;
 }
 
-/* How many addresses of the link are in the subnet whose routers' anycast address this is: while it forwards, the kernel
- * joins that for each (RFC 4291, 2.6.1). */
-static unsigned count_subnets(const struct net_walk *all, int index, const uint8_t address[16])
+/* An address of the link is in the subnet whose routers' anycast address this is: while it forwards, the kernel joins
+ * that for each (RFC 4291, 2.6.1), and again whenever the address is tried anew. */
+static bool has_subnet(const struct net_walk *all, int index, const uint8_t address[16])
 {
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
-	unsigned n = 0;
 
 	w.part = CKPT_NET_ADDRESS;
 	while ((m = net_next(&w))) {
@@ -149,9 +148,10 @@ static unsigned count_subnets(const struct net_walk *all, int index, const uint8
 			continue;
 		for (unsigned i = 0; i < ifa->ifa_prefixlen && i < 128; i++)
 			subnet[i / 8] |= ((const uint8_t *)mnl_attr_get_payload(a))[i / 8] & 0x80 >> i % 8;
-		n += memcmp(subnet, address, sizeof(subnet)) == 0;
+		if (memcmp(subnet, address, sizeof(subnet)) == 0)
+			return true;
 	}
-	return n;
+	return false;
 }
 
 static int look_at_anycast(char *text, const struct net_lists *l, struct err *e)
@@ -162,9 +162,8 @@ static int look_at_anycast(char *text, const struct net_lists *l, struct err *e)
 		char hex[33];
 		uint8_t address[16];
 		int index;
-		unsigned users;
 
-		if (sscanf(line, "%d %*s %32[0-9a-f] %u", &index, hex, &users) != 3 || strlen(hex) != 32)
+		if (sscanf(line, "%d %*s %32[0-9a-f]", &index, hex) != 2 || strlen(hex) != 32)
 			continue;
 		for (size_t i = 0; i < sizeof(address); i++) {
 			unsigned b;
@@ -172,7 +171,7 @@ static int look_at_anycast(char *text, const struct net_lists *l, struct err *e)
 			sscanf(hex + 2 * i, "%2x", &b);
 			address[i] = (uint8_t)b;
 		}
-		if (users > count_subnets(l->all, index, address))
+		if (!has_subnet(l->all, index, address))
 			return refuse("an anycast address that a program has joined", e);
 	}
 	return 0;

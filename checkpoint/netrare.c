@@ -267,18 +267,20 @@ int net_rare_restore(struct nl *route, struct nl *filter, const struct net_walk 
 	return r == 0 ? net_generic_restore(all, e) : r;
 }
 
-/* Once those are there that they belong to. Some may be gone by now, or are of a helper that this kernel has not. */
+/* Once those are there that they belong to. Some may be gone by now, or are of a helper that this kernel has not: who
+ * waits for one connects again. */
 int net_expected_restore(struct nl *filter, const struct net_walk *all, struct err *e)
 {
 	struct net_walk w = *all;
 	const struct nlmsghdr *m;
+	struct err ignored;
 	int r = 0;
 
 	w.part = CKPT_NET_EXPECTED;
 	while (r == 0 && (m = net_next(&w))) {
 		net_rare_say_one(filter, CKPT_NET_EXPECTED, m, NLM_F_CREATE, ENOENT);
-		nl_ignore(filter, EOPNOTSUPP);
-		r = nl_talk_if_much(filter, "netfilter", e);
+		if (nl_talk(filter, "netfilter", NULL, NULL, &ignored) == -ENOMEM)
+			r = err_code(e, -ENOMEM, "restore the network");
 	}
-	return r < 0 ? r : nl_talk(filter, "netfilter", NULL, NULL, e);
+	return r;
 }

@@ -10,11 +10,11 @@
 #include "base/step.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <sched.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 
-#define LINKS_MAX 4096
 #define PASSES 8 /* routes may need others; each pass brings at least one */
 
 static int bad(const char *what, struct err *e)
@@ -191,6 +191,16 @@ static bool is_new(enum ckpt_net_part p, const struct net_item *it, const struct
 }
 
 /* 1: some were missing. */
+/* On links that ask for no addresses the kernel makes such neighbours by itself. */
+static bool is_of_itself(const struct net_walk *all, const struct nlmsghdr *m)
+{
+	const struct ndmsg *nd = mnl_nlmsg_get_payload(m);
+	struct net_link l;
+
+	return nd->ndm_state & NUD_NOARP && net_link_find(all, all->ns, (uint32_t)nd->ndm_ifindex, &l) &&
+	       l.ifi->ifi_flags & IFF_NOARP;
+}
+
 static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *all,
 		     const struct net_items *configured, const struct ckpt_moved *moved, struct err *e)
 {
@@ -203,7 +213,8 @@ static int sync_part(struct nl *n, enum ckpt_net_part p, const struct net_walk *
 
 	w.part = p;
 	while (r == 0 && (m = net_next(&w)))
-		if (!is_past(p, m, moved) && !(p == CKPT_NET_FORWARDING && net_bridge_is_own(all, m)))
+		if (!is_past(p, m, moved) && !(p == CKPT_NET_FORWARDING && net_bridge_is_own(all, m)) &&
+		    !(p == CKPT_NET_NEIGHBOUR && is_of_itself(all, m)))
 			r = net_items_add(p, m, &want);
 	if (r < 0)
 		return r;

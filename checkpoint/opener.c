@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#define ID_MAX 65535u /* of a VPS; with ids of fewer it cannot be restored */
+
 static bool counts(const struct ckpt_fd *f)
 {
 	const char *name = strrchr(f->link, '/');
@@ -127,8 +129,13 @@ int ckpt_opener_collect(struct ckpt_dump *d, const struct ckpt_fd *f, Ckpt__File
 
 int ckpt_opener_check(const Ckpt__File *f, struct err *e)
 {
-	return !f->opener || (f->opener->uid && f->opener->n_groups <= CKPT_GROUPS_MAX) ?
-		0 : err_set(e, ERR_FAIL, "the image is damaged: who opened a file");
+	const Ckpt__Credentials *c = f->opener;
+	bool good = !c || (c->uid && c->uid <= ID_MAX && c->gid <= ID_MAX && c->n_groups <= CKPT_GROUPS_MAX);
+
+	/* Of a number that is none here setfsuid(2) says nothing, and changes nothing. */
+	for (size_t i = 0; good && c && i < c->n_groups; i++)
+		good = c->groups[i] <= ID_MAX;
+	return good ? 0 : err_set(e, ERR_FAIL, "the image is damaged: who opened a file");
 }
 
 /* The rights that root has over files go with its number, and come back with it (capabilities(7)). */

@@ -9,11 +9,12 @@
 #include "checkpoint/timers.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 
-#define LISTED_MAX 16384 /* timers that are looked through for one */
+#define LISTED_MAX 16384 /* timers of a process that are looked at */
 #define TAKE_NS 200000000 /* it rings at once, when a processor has time for that */
 
 /* Whose time goes on by itself. */
@@ -39,10 +40,30 @@ static Ckpt__PosixTimer *timer_of(const struct ckpt_task *k, uint32_t tid, const
 	return NULL;
 }
 
-/* The kernel's own of that number. Lists of either sort begin with where the next one is. */
-static int find(struct ckpt_kernel *kn, uint64_t task, uint32_t id, uint64_t *ret, struct err *e)
+/* Whether its signal is pending, and how often it has rung since, as timer_gettime(2) has counted. */
+static int read_count(struct ckpt_kernel *kn, uint64_t timer, Ckpt__PosixTimer *t, struct err *e)
 {
-	uint64_t signal, head, node, offset, its;
+	/* Since Linux 6.13 in words: POSIX_TIMER_REQUEUE_PENDING; a bit of a count before. */
+	bool has_status = ckpt_kernel_has(kn, "k_itimer", "it_status");
+	uint64_t count, state;
+	int r = ckpt_kernel_member(kn, timer, "k_itimer", "it_overrun", 8, &count, e);
+
+	if (r == 0)
+		r = ckpt_kernel_member(kn, timer, "k_itimer", has_status ? "it_status" : "it_requeue_pending", 4, &state, e);
+	if (r < 0)
+		return r;
+	t->pending = (has_status ? state == 2 : state & 1) && (int64_t)count >= 0;
+	if (t->pending)
+		t->overrun = count > INT32_MAX ? INT32_MAX : (uint32_t)count;
+	return 0;
+}
+
+/* All of a process, once: lists of either sort begin with where the next one is. */
+static int read_counts(struct ckpt_kernel *kn, uint64_t task, const struct ckpt_task *k, const bool *wanted,
+		       struct err *e)
+{
+	const Ckpt__ProcessMore *m = k->process->more;
+	uint64_t signal, head, node, offset, id;
 	int r = ckpt_kernel_member(kn, task, "task_struct", "signal", 8, &signal, e);
 
 	if (r == 0)
@@ -52,60 +73,49 @@ static int find(struct ckpt_kernel *kn, uint64_t task, uint32_t id, uint64_t *re
 	if (r == 0)
 		r = ckpt_kernel_read(kn, head, &node, e);
 	for (size_t i = 0; r == 0 && node && node != head && i < LISTED_MAX; i++) {
-		r = ckpt_kernel_member(kn, node - offset, "k_itimer", "it_id", 4, &its, e);
-		if (r == 0 && its == id) {
-			*ret = node - offset;
-			return 0;
-		}
+		r = ckpt_kernel_member(kn, node - offset, "k_itimer", "it_id", 4, &id, e);
+		for (size_t n = 0; r == 0 && n < m->n_timers; n++)
+			if (wanted[n] && m->timers[n]->id == id)
+				r = read_count(kn, node - offset, m->timers[n], e);
 		if (r == 0)
 			r = ckpt_kernel_read(kn, node, &node, e);
 	}
-	return r < 0 ? r : err_set(e, ERR_FAIL, "the kernel has no timer %u", id);
+	return r;
 }
 
-/* 1: its signal is pending, and it has rung so often since, as timer_gettime(2) has counted. */
-static int read_count(struct ckpt_dump *d, const struct ckpt_task *k, uint32_t id, uint32_t *ret, struct err *e)
+/* Those of whom there is a signal. */
+static bool look_for(const struct ckpt_task *k, bool *wanted)
 {
-	cleanup_close int proc = -EBADF;
-	uint64_t task, timer = 0, count, state;
-	int r = d->kernel ? 0 : ckpt_kernel_open(&d->kernel, e);
-	bool has_status;
+	bool any = false;
 
-	if (r < 0)
-		return r;
-	proc = ckpt_proc_open(k->pid, "stat");
-	r = proc < 0 ? err_code(e, proc, "open /proc/%d/stat", (int)k->pid) : ckpt_kernel_task(d->kernel, proc, &task, e);
-	if (r == 0)
-		r = find(d->kernel, task, id, &timer, e);
-	if (r == 0)
-		r = ckpt_kernel_member(d->kernel, timer, "k_itimer", "it_overrun", 8, &count, e);
-	/* Since Linux 6.13 in words: POSIX_TIMER_REQUEUE_PENDING; a bit of a count before. */
-	has_status = r == 0 && ckpt_kernel_has(d->kernel, "k_itimer", "it_status");
-	if (r == 0)
-		r = ckpt_kernel_member(d->kernel, timer, "k_itimer", has_status ? "it_status" : "it_requeue_pending", 4, &state, e);
-	if (r < 0)
-		return r;
-	if ((has_status ? state != 2 : !(state & 1)) || (int64_t)count < 0)
-		return 0;
-	*ret = count > INT32_MAX ? INT32_MAX : (uint32_t)count;
-	return 1;
-}
-
-int ckpt_timers_rung(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
-{
-	struct err ignored;
-
-	(void)e;
-	for (size_t i = 0; k->process->more->n_timers && i < k->pending_count; i++)
+	for (size_t i = 0; i < k->pending_count; i++)
 		for (size_t n = 0; n < k->pending[i]->n_info; n++) {
-			Ckpt__PosixTimer *t;
+			const Ckpt__PosixTimer *t;
 			siginfo_t si;
 
 			memcpy(&si, k->pending[i]->info[n].data, sizeof(si));
 			t = timer_of(k, k->pending[i]->tid, &si);
-			if (t && !t->pending && read_count(d, k, t->id, &t->overrun, &ignored) == 1)
-				t->pending = 1;
+			for (size_t at = 0; t && at < k->process->more->n_timers; at++)
+				any |= wanted[at] |= k->process->more->timers[at] == t;
 		}
+	return any;
+}
+
+int ckpt_timers_rung(struct ckpt_dump *d, struct ckpt_task *k, struct err *e)
+{
+	size_t count = k->process->more->n_timers;
+	cleanup_free bool *wanted = count ? calloc(count, sizeof(*wanted)) : NULL;
+	cleanup_close int proc = -EBADF;
+	struct err ignored;
+	uint64_t task;
+
+	if (count && !wanted)
+		return err_code(e, -ENOMEM, "collect timers");
+	if (!count || !look_for(k, wanted) || (!d->kernel && ckpt_kernel_open(&d->kernel, &ignored) < 0))
+		return 0;
+	proc = ckpt_proc_open(k->pid, "stat");
+	if (proc >= 0 && ckpt_kernel_task(d->kernel, proc, &task, &ignored) == 0)
+		read_counts(d->kernel, task, k, wanted, &ignored);
 	return 0;
 }
 
@@ -187,7 +197,8 @@ int restore_timers_ring(struct restore *r, struct restoring *p, struct list *l, 
 	for (size_t i = 0; n == 0 && i < m->n_timers; i++) {
 		Ckpt__PosixTimer *t = m->timers[i];
 
-		if (!t->interval_ns || !t->left_ns || !t->signal || t->notify & (SIGEV_NONE | SIGEV_THREAD) || !is_of_time(t->clock))
+		if (!t->interval_ns || !t->left_ns || t->left_ns > t->interval_ns || !t->signal || t->signal == SIGKILL ||
+		    t->signal == SIGSTOP || t->notify & (SIGEV_NONE | SIGEV_THREAD) || !is_of_time(t->clock))
 			continue;
 		if (t->pending || (t->overrun && !is_pending(p->task, t->signal)))
 			n = ring(r, p, l, t, e);
