@@ -64,8 +64,24 @@ static uint64_t by_arguments(pid_t tid, const struct user_regs_struct *r)
 	return SYS_poll;
 }
 
+/* It was let go on from a stop, and had no processor until the next: right before the instruction, where only the task
+ * itself could begin again. */
+static void step_over(pid_t tid, struct user_regs_struct *r)
+{
+	uint8_t code[2];
+
+	if ((int64_t)r->orig_rax >= 0 || r->rax != SYS_restart_syscall ||
+	    ckpt_mem_read(tid, r->rip, code, sizeof(code)) < 0 || code[0] != 0x0f || code[1] != 0x05)
+		return;
+	r->rip += sizeof(code);
+	r->orig_rax = SYS_restart_syscall;
+	r->rax = (uint64_t)RESTART_BLOCK;
+}
+
 void ckpt_restarted_call(pid_t tid, struct user_regs_struct *regs)
 {
+	if (regs->cs == USER_CS64)
+		step_over(tid, regs);
 	if (regs->cs != USER_CS64)
 		ckpt_compat_restarted(tid, regs);
 	if (regs->cs != USER_CS64 || regs->orig_rax != SYS_restart_syscall || (int64_t)regs->rax != RESTART_BLOCK)
