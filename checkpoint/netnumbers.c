@@ -26,7 +26,6 @@ struct asking {
 	uint32_t first; /* of the requests that are under way */
 	uint32_t ids[ASKED_AT_ONCE]; /* what they ask for */
 	size_t asked;
-	int result;
 };
 
 static int put(struct asking *k, int32_t number, uint32_t id)
